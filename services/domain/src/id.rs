@@ -1,0 +1,291 @@
+//! Identifiers: parsed once at the edge, trusted inside. Entropy and time come in as arguments.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::partition::Partition;
+use crate::time::Timestamp;
+
+/// Crockford's base 32, lower case: no i, l, o, u.
+const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters of a ULID: 48 bits of milliseconds and 80 random bits, in base 32 (<https://github.com/ulid/spec>).
+const ULID_CHARS: usize = 26;
+
+/// A text that is no identifier of the kind wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {kind}")]
+pub struct InvalidId {
+    /// What was wanted, in a client's words.
+    pub kind: &'static str,
+}
+
+/// A ULID: sorts by the time of its making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ulid(u128);
+
+impl Ulid {
+    /// From the time (48 bits are used) and 80 random bits (the low ones are used).
+    #[must_use]
+    pub fn new(at: Timestamp, random: u128) -> Self {
+        let millis = u128::from(at.0.max(0).unsigned_abs()) & ((1 << 48) - 1);
+        Self(millis << 80 | random & ((1 << 80) - 1))
+    }
+
+    fn write(self, out: &mut String) {
+        for place in (0..ULID_CHARS).rev() {
+            out.push(CROCKFORD[(self.0 >> (5 * place)) as usize & 31] as char);
+        }
+    }
+
+    fn read(text: &[u8]) -> Option<Self> {
+        // 26 characters hold 130 bits: the first may only carry three.
+        if text.len() != ULID_CHARS || digit(text[0])? > 7 {
+            return None;
+        }
+        text.iter()
+            .try_fold(0_u128, |value, &b| Some(value << 5 | u128::from(digit(b)?)))
+            .map(Self)
+    }
+}
+
+fn digit(byte: u8) -> Option<u16> {
+    CROCKFORD
+        .iter()
+        .position(|&c| c == byte)
+        .and_then(|at| u16::try_from(at).ok())
+}
+
+/// `task_` + ULID + two characters that name the partition, so that a command about a task finds its owner without a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId {
+    ulid: Ulid,
+    partition: Partition,
+}
+
+impl TaskId {
+    const PREFIX: &'static str = "task_";
+
+    /// An id for a task of that partition.
+    #[must_use]
+    pub fn new(at: Timestamp, random: u128, partition: Partition) -> Self {
+        Self {
+            ulid: Ulid::new(at, random),
+            partition,
+        }
+    }
+
+    /// The partition that orders and owns the task.
+    #[must_use]
+    pub fn partition(self) -> Partition {
+        self.partition
+    }
+
+    /// Reads what [`TaskId`]'s `Display` writes, and nothing else.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let read = || {
+            let rest = text.strip_prefix(Self::PREFIX)?.as_bytes();
+            let (ulid, partition) = rest.split_at_checked(ULID_CHARS)?;
+            let [high, low] = partition else { return None };
+            let partition = Partition::new(digit(*high)? << 5 | digit(*low)?)?;
+            Some(Self {
+                ulid: Ulid::read(ulid)?,
+                partition,
+            })
+        };
+        read().ok_or(InvalidId { kind: "task id" })
+    }
+}
+
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::with_capacity(Self::PREFIX.len() + ULID_CHARS + 2);
+        text.push_str(Self::PREFIX);
+        self.ulid.write(&mut text);
+        let partition = usize::from(self.partition.get());
+        text.push(CROCKFORD[partition >> 5 & 31] as char);
+        text.push(CROCKFORD[partition & 31] as char);
+        f.write_str(&text)
+    }
+}
+
+/// `team_` + ULID.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TeamId(Arc<str>);
+
+impl TeamId {
+    const PREFIX: &'static str = "team_";
+
+    /// An id for a new team.
+    #[must_use]
+    pub fn new(at: Timestamp, random: u128) -> Self {
+        let mut text = String::from(Self::PREFIX);
+        Ulid::new(at, random).write(&mut text);
+        Self(text.into())
+    }
+
+    /// Reads what `Display` writes, and nothing else.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        text.strip_prefix(Self::PREFIX)
+            .and_then(|rest| Ulid::read(rest.as_bytes()))
+            .map(|_| Self(text.into()))
+            .ok_or(InvalidId { kind: "team id" })
+    }
+
+    /// The text of the id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `key_` + the eight public base62 characters of the API key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(Arc<str>);
+
+impl KeyId {
+    const PREFIX: &'static str = "key_";
+
+    /// The id of the key with that public part.
+    pub fn from_public(public: &str) -> Result<Self, InvalidId> {
+        Self::parse(&format!("{}{public}", Self::PREFIX))
+    }
+
+    /// Reads what `Display` writes, and nothing else.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        text.strip_prefix(Self::PREFIX)
+            .filter(|public| public.len() == 8 && public.bytes().all(|b| b.is_ascii_alphanumeric()))
+            .map(|_| Self(text.into()))
+            .ok_or(InvalidId { kind: "key id" })
+    }
+
+    /// The eight characters that also stand in the key itself.
+    #[must_use]
+    pub fn public(&self) -> &str {
+        &self.0[Self::PREFIX.len()..]
+    }
+
+    /// The text of the id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a queue: 1 to 100 of `a-z A-Z 0-9 _ -`, so that it is also a token of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName(Arc<str>);
+
+impl QueueName {
+    /// The longest name, in characters.
+    pub const MAX_CHARS: usize = 100;
+    /// Where a task goes that names none.
+    pub const DEFAULT: &'static str = "default";
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let valid = (1..=Self::MAX_CHARS).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId { kind: "queue name" })
+        }
+    }
+
+    /// The text of the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+macro_rules! text_id {
+    ($type:ty, display, $parse:expr, $pattern:literal) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        text_id!($type, $parse, $pattern);
+    };
+    ($type:ty, $parse:expr, $pattern:literal) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                $parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+text_id!(TaskId, TaskId::parse, "^task_[0-9a-hjkmnp-tv-z]{28}$");
+text_id!(TeamId, display, TeamId::parse, "^team_[0-9a-hjkmnp-tv-z]{26}$");
+text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
+text_id!(QueueName, display, QueueName::parse, "^[0-9A-Za-z_-]{1,100}$");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_of_the_wrong_shape_are_refused() {
+        let good = TaskId::new(Timestamp(1), 2, Partition::new(3).expect("in range")).to_string();
+        assert_eq!(good.len(), 33);
+        for text in [
+            "",
+            "task_",
+            &good[1..],
+            &good[..32],
+            &format!("{good}0"),
+            &good.to_uppercase(),
+            "task_8zzzzzzzzzzzzzzzzzzzzzzzzz00",
+            "task_ééééééééééééé00",
+        ] {
+            assert!(TaskId::parse(text).is_err(), "{text}");
+        }
+        assert!(TeamId::parse("team_x").is_err());
+        assert!(KeyId::parse("key_abc.efgh").is_err());
+        assert!(QueueName::parse("a.b").is_err());
+        assert!(QueueName::parse(&"q".repeat(101)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_task_id_survives_its_text(at in 0_i64..1 << 47, random: u128, partition in 0_u16..1024) {
+            let id = TaskId::new(Timestamp(at), random, Partition::new(partition).expect("in range"));
+            prop_assert_eq!(TaskId::parse(&id.to_string()), Ok(id));
+        }
+
+        #[test]
+        fn ids_sort_by_time(a in 0_i64..1 << 47, b in 0_i64..1 << 47, r: u128, s: u128) {
+            prop_assume!(a < b);
+            prop_assert!(TeamId::new(Timestamp(a), r) < TeamId::new(Timestamp(b), s));
+        }
+    }
+}

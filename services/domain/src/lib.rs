@@ -1,0 +1,5 @@
+//! What Waybill decides, as plain functions over values: no I/O, no clock, no randomness, no async.
+
+pub mod id;
+pub mod partition;
+pub mod time;

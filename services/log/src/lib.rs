@@ -1,0 +1,222 @@
+//! The event log: the only code that writes to the two streams CONTROL and TASKS.
+//!
+//! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
+//! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the two small coordination
+//! concepts that hold no history: [`Leases`] (who owns a partition now) and [`Snapshots`] (a disposable shortcut for replay).
+
+pub mod record;
+pub mod subject;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use record::{MsgId, NewRecord, Record, Stream, StreamSeq};
+
+/// What must hold on the server for an append to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expectation {
+    /// Nothing: creation events of gateways.
+    None,
+    /// The last message whose subject matches `filter` (wildcards allowed) has exactly this sequence; `StreamSeq(0)`: there is none.
+    ///
+    /// Sent as `Nats-Expected-Last-Subject-Sequence` and `-Subject`. The filter may differ from the subject published.
+    LastOn {
+        /// Subject or wildcard filter that is watched.
+        filter: String,
+        /// Sequence that its last message must have.
+        seq: StreamSeq,
+    },
+}
+
+/// How the records of one append hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Atomicity {
+    /// All or none, in one JetStream atomic batch (unless there is only one record).
+    Atomic,
+    /// In order; the log may choose pipelined singles or a batch. After a failure a prefix may be stored.
+    Ordered,
+}
+
+/// One append: what is stored together, under one expectation.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Which of the two logs.
+    pub stream: Stream,
+    /// At least one, at most [`MAX_BATCH`].
+    pub records: Vec<NewRecord>,
+    /// Fence or optimistic concurrency check; the same for each of the records.
+    pub expect: Expectation,
+    /// All or none, or in order.
+    pub atomicity: Atomicity,
+    /// A message id chosen by a client (idempotency key). Such an append has exactly one record and travels outside of batches,
+    /// since a duplicate id refuses the whole batch it is in. `None`: the log makes one, so that its own retries are harmless.
+    pub msg_id: Option<MsgId>,
+}
+
+/// What an acknowledged append got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The sequence of each record, in order.
+    pub seqs: Vec<StreamSeq>,
+    /// The server had already stored a message with this client-chosen id; `seqs` holds the sequence of that earlier one.
+    pub duplicate: bool,
+}
+
+/// Messages in one atomic batch. The server refuses more than 1000.
+pub const MAX_BATCH: usize = 1000;
+
+/// Why an append was not acknowledged. Only [`AppendError::Unknown`] may have been stored.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum AppendError {
+    /// The expectation did not hold. Nothing was stored.
+    #[error("the last sequence on {filter} is not {expected}")]
+    Conflict {
+        /// The filter of the expectation.
+        filter: String,
+        /// The sequence that was expected.
+        expected: StreamSeq,
+    },
+    /// The server refuses it for good: too large, no permission, stream full. Nothing was stored.
+    #[error("the log refused the append: {reason}")]
+    Rejected {
+        /// The server's words.
+        reason: String,
+    },
+    /// The log is away or too slow, and nothing was sent. Nothing was stored; try again later.
+    #[error("the log is unavailable: {reason}")]
+    Unavailable {
+        /// What is wrong, for an operator.
+        reason: String,
+    },
+    /// Sent, and no answer within the deadline: it may or may not be stored.
+    #[error("the outcome of the append is unknown: {reason}")]
+    Unknown {
+        /// What is wrong, for an operator.
+        reason: String,
+    },
+}
+
+/// Why reading failed. Reading is always safe to repeat.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// The log is away or too slow.
+    #[error("the log is unavailable: {reason}")]
+    Unavailable {
+        /// What is wrong, for an operator.
+        reason: String,
+    },
+    /// A message is there but cannot be read as a record (headers missing): not written by Waybill.
+    #[error("message {seq} of {stream:?} is malformed: {reason}")]
+    Malformed {
+        /// Which log.
+        stream: Stream,
+        /// Which message.
+        seq: StreamSeq,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// First and last sequence of a stream, and which incarnation of it this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Lowest sequence still stored; `last + 1` when the stream is empty.
+    pub first: StreamSeq,
+    /// Highest sequence ever stored; 0 when none was.
+    pub last: StreamSeq,
+    /// Creation time of the stream in nanoseconds since the epoch: another value means another log, so checkpoints are void.
+    pub incarnation: i64,
+}
+
+/// The event log.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Appends durably: when this is `Ok`, the records are on disk. Answers within a deadline (seconds), never hangs.
+    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
+
+    /// Reads in order from `from` (inclusive), only subjects that match one of `filters` (empty: all), and goes on for ever.
+    /// Reconnects by itself without gap or repeat. Returns at once; problems show in [`Tail::next_batch`].
+    fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail>;
+
+    /// One message by sequence; `None` when it was dropped by retention or never was.
+    async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError>;
+
+    /// Up to `limit` records from `from` to `to` (both inclusive) that match one of `filters` (empty: all), in order.
+    /// Fewer than `limit` means there are no more in the range.
+    async fn range(
+        &self,
+        stream: Stream,
+        filters: &[String],
+        from: StreamSeq,
+        to: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError>;
+
+    /// The last record whose subject matches `filter`.
+    async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError>;
+
+    /// First and last sequence now, from the stream's leader.
+    async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError>;
+}
+
+/// An endless ordered reader of a stream. Dropping it ends it.
+#[async_trait]
+pub trait Tail: Send {
+    /// Waits for at least one record and returns up to `max` that are there, in order. An error is passing: call again.
+    /// Cancellation safe: a dropped call loses no record.
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
+}
+
+/// A lease held, as of its last renewal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased, such as `partition.3`.
+    pub name: String,
+    /// Who holds it.
+    pub holder: String,
+    /// The revision that the next renewal must find.
+    pub revision: u64,
+}
+
+/// Why a lease could not be taken or kept.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum LeaseError {
+    /// Somebody else holds it, or it ran out meanwhile.
+    #[error("lease {name} is not held by us")]
+    NotHeld {
+        /// Which lease.
+        name: String,
+    },
+    /// The lease store does not answer.
+    #[error("the lease store is unavailable: {reason}")]
+    Unavailable {
+        /// What is wrong, for an operator.
+        reason: String,
+    },
+}
+
+/// Leases with a time to live, in a KV bucket. A lease is advice about who should try; the fence in the log is what is safe.
+#[async_trait]
+pub trait Leases: Send + Sync + 'static {
+    /// How long a lease lives without renewal.
+    fn ttl(&self) -> Duration;
+    /// Takes a free lease.
+    async fn acquire(&self, name: &str, holder: &str) -> Result<Lease, LeaseError>;
+    /// Extends a lease by its time to live from now.
+    async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError>;
+    /// Gives a lease back at once.
+    async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
+    /// Who holds what now: `(name, holder)`, by name.
+    async fn holders(&self) -> Result<Vec<(String, String)>, LeaseError>;
+}
+
+/// Snapshots: large disposable values by name, in an object store. Losing one costs time, never data.
+#[async_trait]
+pub trait Snapshots: Send + Sync + 'static {
+    /// Replaces the snapshot of that name.
+    async fn put(&self, name: &str, value: Bytes) -> Result<(), ReadError>;
+    /// The newest snapshot of that name. A damaged one reads as `None`.
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, ReadError>;
+}

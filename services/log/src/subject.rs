@@ -1,0 +1,1 @@
+//! Every subject of the two logs is built and read here.
