@@ -244,9 +244,19 @@ macro_rules! text_id {
 }
 
 text_id!(TaskId, TaskId::parse, "^task_[0-9a-hjkmnp-tv-z]{28}$");
-text_id!(TeamId, display, TeamId::parse, "^team_[0-9a-hjkmnp-tv-z]{26}$");
+text_id!(
+    TeamId,
+    display,
+    TeamId::parse,
+    "^team_[0-9a-hjkmnp-tv-z]{26}$"
+);
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
-text_id!(QueueName, display, QueueName::parse, "^[0-9A-Za-z_-]{1,100}$");
+text_id!(
+    QueueName,
+    display,
+    QueueName::parse,
+    "^[0-9A-Za-z_-]{1,100}$"
+);
 
 #[cfg(test)]
 mod tests {

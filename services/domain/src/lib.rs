@@ -2,4 +2,5 @@
 
 pub mod id;
 pub mod partition;
+pub mod seq;
 pub mod time;

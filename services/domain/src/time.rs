@@ -119,11 +119,9 @@ impl Timestamp {
             }
             _ => return None,
         };
-        let secs = days_from_civil(year, month, day) * 86_400
-            + hour * 3600
-            + minute * 60
-            + second.min(59)
-            - offset_minutes * 60;
+        let secs =
+            days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second.min(59)
+                - offset_minutes * 60;
         Some(Self(secs * 1000 + millis))
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+pub use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
 
 /// The two logs.
@@ -21,27 +22,6 @@ impl Stream {
             Self::Control => "CONTROL",
             Self::Tasks => "TASKS",
         }
-    }
-}
-
-/// A position in a stream. The first message has 1; 0 is before everything.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct StreamSeq(pub u64);
-
-impl StreamSeq {
-    /// The position right after this one.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-impl std::fmt::Display for StreamSeq {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
     }
 }
 
