@@ -4,6 +4,7 @@
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the two small coordination
 //! concepts that hold no history: [`Leases`] (who owns a partition now) and [`Snapshots`] (a disposable shortcut for replay).
 
+pub mod memory;
 pub mod record;
 pub mod subject;
 
@@ -53,6 +54,24 @@ pub struct Append {
     /// A message id chosen by a client (idempotency key). Such an append has exactly one record and travels outside of batches,
     /// since a duplicate id refuses the whole batch it is in. `None`: the log makes one, so that its own retries are harmless.
     pub msg_id: Option<MsgId>,
+}
+
+impl Append {
+    /// Refuses what no log could store: no record, too many, or a client's message id on more than one.
+    pub fn check(&self) -> Result<(), AppendError> {
+        let reason = match self.records.len() {
+            0 => "an append needs at least one record".to_owned(),
+            1 => return Ok(()),
+            count if count > MAX_BATCH => {
+                format!("an append holds at most {MAX_BATCH} records, not {count}")
+            }
+            count if self.msg_id.is_some() => {
+                format!("an append with a message id holds one record, not {count}")
+            }
+            _ => return Ok(()),
+        };
+        Err(AppendError::Rejected { reason })
+    }
 }
 
 /// What an acknowledged append got.

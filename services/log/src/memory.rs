@@ -1,0 +1,10 @@
+//! The log in memory: what the simulation and the tests of everything above the log run on.
+//!
+//! [`MemoryCore`] is plain synchronous data, for a single-threaded deterministic simulation. [`MemoryLog`] puts it behind a
+//! mutex and implements the async traits. Both decide exactly as JetStream does; one conformance suite holds them to it.
+
+mod core;
+mod shared;
+
+pub use core::{Clock, MemoryCore};
+pub use shared::MemoryLog;

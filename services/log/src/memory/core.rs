@@ -1,0 +1,324 @@
+//! The streams, leases and snapshots as plain values.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use waybill_domain::time::Timestamp;
+
+use crate::subject::matches;
+use crate::{
+    Append, AppendError, Appended, Bounds, Expectation, Lease, LeaseError, MsgId, NewRecord,
+    Record, Stream, StreamSeq,
+};
+
+/// Tells the time. A simulation supplies its own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// As long as the server remembers message ids.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Two streams, leases and snapshots in memory, without async: every call is one step.
+pub struct MemoryCore {
+    clock: Clock,
+    control: Messages,
+    tasks: Messages,
+    lease_ttl: Duration,
+    lease_revision: u64,
+    leases: BTreeMap<String, HeldLease>,
+    snapshots: BTreeMap<String, Bytes>,
+}
+
+struct Messages {
+    incarnation: i64,
+    first: u64,
+    records: VecDeque<Record>,
+    /// Last sequence by subject, of what is still stored.
+    last_by_subject: BTreeMap<String, u64>,
+    ids: HashMap<String, (u64, Timestamp)>,
+    ids_by_age: VecDeque<(Timestamp, String)>,
+}
+
+struct HeldLease {
+    holder: String,
+    revision: u64,
+    until: Timestamp,
+}
+
+impl MemoryCore {
+    /// Empty streams.
+    #[must_use]
+    pub fn new(clock: Clock, lease_ttl: Duration) -> Self {
+        let now = clock();
+        Self {
+            clock,
+            control: Messages::new(now),
+            tasks: Messages::new(now),
+            lease_ttl,
+            lease_revision: 0,
+            leases: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+        }
+    }
+
+    fn stream(&self, stream: Stream) -> &Messages {
+        match stream {
+            Stream::Control => &self.control,
+            Stream::Tasks => &self.tasks,
+        }
+    }
+
+    fn stream_mut(&mut self, stream: Stream) -> &mut Messages {
+        match stream {
+            Stream::Control => &mut self.control,
+            Stream::Tasks => &mut self.tasks,
+        }
+    }
+
+    /// Appends all records or none.
+    pub fn append(&mut self, append: Append) -> Result<Appended, AppendError> {
+        append.check()?;
+        let now = (self.clock)();
+        self.stream_mut(append.stream).append(append, now)
+    }
+
+    /// One record by sequence.
+    #[must_use]
+    pub fn read(&self, stream: Stream, seq: StreamSeq) -> Option<&Record> {
+        self.stream(stream).get(seq.0)
+    }
+
+    /// Records from `from` to `to`, both inclusive, that match one of `filters` (empty: all), in order.
+    pub fn range<'a>(
+        &'a self,
+        stream: Stream,
+        filters: &'a [String],
+        from: StreamSeq,
+        to: StreamSeq,
+    ) -> impl Iterator<Item = &'a Record> + 'a {
+        let messages = self.stream(stream);
+        let skip = usize::try_from(from.0.saturating_sub(messages.first)).unwrap_or(usize::MAX);
+        messages
+            .records
+            .range(skip.min(messages.records.len())..)
+            .take_while(move |record| record.seq <= to)
+            .filter(move |record| {
+                filters.is_empty()
+                    || filters
+                        .iter()
+                        .any(|filter| matches(filter, &record.subject))
+            })
+    }
+
+    /// The last record whose subject matches `filter`.
+    #[must_use]
+    pub fn last(&self, stream: Stream, filter: &str) -> Option<&Record> {
+        let messages = self.stream(stream);
+        messages.get(messages.last_on(filter))
+    }
+
+    /// First and last sequence, and which incarnation.
+    #[must_use]
+    pub fn bounds(&self, stream: Stream) -> Bounds {
+        let messages = self.stream(stream);
+        Bounds {
+            first: StreamSeq(messages.first),
+            last: StreamSeq(messages.last()),
+            incarnation: messages.incarnation,
+        }
+    }
+
+    /// What retention does: the oldest `count` records go.
+    pub fn drop_first(&mut self, stream: Stream, count: usize) {
+        self.stream_mut(stream).drop_first(count);
+    }
+
+    /// How long a lease lives without renewal.
+    #[must_use]
+    pub fn lease_ttl(&self) -> Duration {
+        self.lease_ttl
+    }
+
+    fn live_lease(&self, name: &str) -> Option<&HeldLease> {
+        let now = (self.clock)();
+        self.leases.get(name).filter(|lease| now < lease.until)
+    }
+
+    fn hold(&mut self, name: &str, holder: &str) -> Lease {
+        self.lease_revision += 1;
+        let until = (self.clock)().plus(self.lease_ttl);
+        let held = HeldLease {
+            holder: holder.to_owned(),
+            revision: self.lease_revision,
+            until,
+        };
+        self.leases.insert(name.to_owned(), held);
+        Lease {
+            name: name.to_owned(),
+            holder: holder.to_owned(),
+            revision: self.lease_revision,
+        }
+    }
+
+    /// Takes a free lease.
+    pub fn acquire(&mut self, name: &str, holder: &str) -> Result<Lease, LeaseError> {
+        if self.live_lease(name).is_some() {
+            return Err(LeaseError::NotHeld { name: name.into() });
+        }
+        Ok(self.hold(name, holder))
+    }
+
+    fn check_held(&self, lease: &Lease) -> Result<(), LeaseError> {
+        let ours = |held: &HeldLease| held.revision == lease.revision;
+        if self.live_lease(&lease.name).is_some_and(ours) {
+            Ok(())
+        } else {
+            Err(LeaseError::NotHeld {
+                name: lease.name.clone(),
+            })
+        }
+    }
+
+    /// Extends a lease.
+    pub fn renew(&mut self, lease: &Lease) -> Result<Lease, LeaseError> {
+        self.check_held(lease)?;
+        Ok(self.hold(&lease.name, &lease.holder))
+    }
+
+    /// Gives a lease back.
+    pub fn release(&mut self, lease: &Lease) -> Result<(), LeaseError> {
+        self.check_held(lease)?;
+        self.leases.remove(&lease.name);
+        Ok(())
+    }
+
+    /// Who holds what now, by name.
+    #[must_use]
+    pub fn holders(&self) -> Vec<(String, String)> {
+        let now = (self.clock)();
+        self.leases
+            .iter()
+            .filter(|(_, lease)| now < lease.until)
+            .map(|(name, lease)| (name.clone(), lease.holder.clone()))
+            .collect()
+    }
+
+    /// Replaces a snapshot.
+    pub fn put_snapshot(&mut self, name: &str, value: Bytes) {
+        self.snapshots.insert(name.to_owned(), value);
+    }
+
+    /// The newest snapshot of that name.
+    #[must_use]
+    pub fn snapshot(&self, name: &str) -> Option<Bytes> {
+        self.snapshots.get(name).cloned()
+    }
+}
+
+impl Messages {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            incarnation: now.0.saturating_mul(1_000_000),
+            first: 1,
+            records: VecDeque::new(),
+            last_by_subject: BTreeMap::new(),
+            ids: HashMap::new(),
+            ids_by_age: VecDeque::new(),
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.first + self.records.len() as u64 - 1
+    }
+
+    fn get(&self, seq: u64) -> Option<&Record> {
+        let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
+        self.records.get(at)
+    }
+
+    /// Last sequence on a filter, 0 when nothing that matches is stored: also after retention dropped it, as on the server.
+    fn last_on(&self, filter: &str) -> u64 {
+        if let Some(&seq) = self.last_by_subject.get(filter) {
+            return seq;
+        }
+        self.last_by_subject
+            .iter()
+            .filter(|(subject, _)| matches(filter, subject))
+            .map(|(_, &seq)| seq)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn append(&mut self, append: Append, now: Timestamp) -> Result<Appended, AppendError> {
+        self.forget_ids(now);
+        let earlier = append
+            .msg_id
+            .as_ref()
+            .and_then(|MsgId(id)| self.ids.get(id));
+        if let Some(&(seq, _)) = earlier {
+            return Ok(Appended {
+                seqs: vec![StreamSeq(seq)],
+                duplicate: true,
+            });
+        }
+        if let Expectation::LastOn { filter, seq } = append.expect
+            && self.last_on(&filter) != seq.0
+        {
+            return Err(AppendError::Conflict {
+                filter,
+                expected: seq,
+            });
+        }
+        let mut msg_id = append.msg_id.map(|MsgId(id)| id);
+        let seqs = append
+            .records
+            .into_iter()
+            .map(|record| self.push(record, msg_id.take(), now))
+            .collect();
+        Ok(Appended {
+            seqs,
+            duplicate: false,
+        })
+    }
+
+    fn push(&mut self, record: NewRecord, msg_id: Option<String>, now: Timestamp) -> StreamSeq {
+        let seq = self.last() + 1;
+        if let Some(id) = &msg_id {
+            self.ids.insert(id.clone(), (seq, now));
+            self.ids_by_age.push_back((now, id.clone()));
+        }
+        self.last_by_subject.insert(record.subject.clone(), seq);
+        self.records.push_back(Record {
+            seq: StreamSeq(seq),
+            time: now,
+            subject: record.subject,
+            event: record.event.to_owned(),
+            actor: record.actor,
+            traceparent: record.traceparent,
+            msg_id,
+            payload: record.payload,
+        });
+        StreamSeq(seq)
+    }
+
+    fn forget_ids(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.ids_by_age.front()
+            && now.since(*at) > DUPLICATE_WINDOW
+        {
+            self.ids.remove(id);
+            self.ids_by_age.pop_front();
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        for _ in 0..count.min(self.records.len()) {
+            if let Some(record) = self.records.pop_front()
+                && self.last_by_subject.get(&record.subject) == Some(&record.seq.0)
+            {
+                self.last_by_subject.remove(&record.subject);
+            }
+            self.first += 1;
+        }
+    }
+}
