@@ -1,6 +1,11 @@
 //! What Waybill decides, as plain functions over values: no I/O, no clock, no randomness, no async.
 
+pub mod access;
+pub mod actor;
+pub mod command;
+pub mod event;
 pub mod id;
 pub mod partition;
 pub mod seq;
+pub mod task;
 pub mod time;

@@ -64,6 +64,14 @@ impl Timestamp {
         )
     }
 
+    /// Parses an HTTP date: `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7, the obsolete forms too).
+    #[must_use]
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let at = httpdate::parse_http_date(text).ok()?;
+        let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Self(0).plus(since))
+    }
+
     /// Parses RFC 3339: date, `T` or a space, time, optional fraction, `Z` or an offset. Finer than a millisecond is cut off.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {

@@ -1,0 +1,60 @@
+//! Who caused an event.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::KeyId;
+
+/// Who caused an event; travels in the header `Wb-Actor`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum Actor {
+    /// A request with that API key: `key:key_4fG7aB2x`.
+    Key(KeyId),
+    /// A role of Waybill itself: `system:worker`.
+    System(String),
+    /// Somebody with access to the machine, through the command line: `operator:cli`.
+    Operator(String),
+}
+
+impl Actor {
+    /// The dispatcher acting on its own.
+    #[must_use]
+    pub fn worker() -> Self {
+        Self::System("worker".into())
+    }
+
+    /// Reads what `Display` writes. Anything else is kept as a system actor, so that no record becomes unreadable by it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.split_once(':') {
+            Some(("key", id)) => {
+                KeyId::parse(id).map_or_else(|_| Self::System(text.into()), Self::Key)
+            }
+            Some(("operator", name)) => Self::Operator(name.into()),
+            Some(("system", name)) => Self::System(name.into()),
+            _ => Self::System(text.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::System(name) => write!(f, "system:{name}"),
+            Self::Operator(name) => write!(f, "operator:{name}"),
+        }
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> Self {
+        actor.to_string()
+    }
+}
+
+impl From<String> for Actor {
+    fn from(text: String) -> Self {
+        Self::parse(&text)
+    }
+}

@@ -1,0 +1,458 @@
+//! What happens after an attempt: whether its outcome ends the task, and when the next attempt is due.
+//!
+//! The contract's rule: 2xx completes; 3xx and 4xx complete too, since repeating does not help, except 408, 425 and 429; 5xx,
+//! time-outs and failures to resolve, connect or read retry. A task may say itself what retries ([`RetryOn`]).
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::event::{Answer, Failure, FailureKind};
+use crate::id::TaskId;
+use crate::time::Timestamp;
+
+/// The pause before the first retry.
+pub const BASE: Duration = Duration::from_secs(1);
+/// The longest pause, also when a target asks for a longer one.
+pub const LONGEST: Duration = Duration::from_secs(3_600);
+/// Conditions in one `retryOn`.
+pub const MAX_CONDITIONS: usize = 20;
+
+/// How the pause before a retry grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// 1, 2, 4, 8 s...
+    #[default]
+    Exponential,
+    /// 1, 2, 3, 4 s...
+    Linear,
+}
+
+impl Backoff {
+    /// As in requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exponential => "exponential",
+            Self::Linear => "linear",
+        }
+    }
+
+    /// Reads what [`Backoff::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "exponential" => Some(Self::Exponential),
+            "linear" => Some(Self::Linear),
+            _ => None,
+        }
+    }
+
+    /// The pause before retry 1, 2, 3..., without jitter.
+    #[must_use]
+    pub fn pause(self, retry: u32) -> Duration {
+        let factor = match self {
+            Self::Exponential => 1_u32
+                .checked_shl(retry.saturating_sub(1))
+                .unwrap_or(u32::MAX),
+            Self::Linear => retry.max(1),
+        };
+        BASE.saturating_mul(factor).min(LONGEST)
+    }
+}
+
+/// When retry 1, 2, 3... is due.
+///
+/// Up to a tenth of the pause is added, so that tasks which failed together do not come back together. It is drawn from the
+/// task and the attempt, not from a random source: a replay decides the same.
+#[must_use]
+pub fn due(
+    backoff: Backoff,
+    retry: u32,
+    wanted: Option<Duration>,
+    id: TaskId,
+    now: Timestamp,
+) -> Timestamp {
+    let pause = wanted.map_or_else(
+        || backoff.pause(retry),
+        |wanted| wanted.clamp(BASE, LONGEST),
+    );
+    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let jitter = draw(id, retry) % (millis / 10 + 1);
+    now.plus(pause + Duration::from_millis(jitter))
+}
+
+fn draw(id: TaskId, attempt: u32) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(id.to_string())
+        .chain_update(attempt.to_be_bytes())
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// One condition under which an attempt is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// `"503"`
+    Status(u16),
+    /// `"5xx"`
+    Class(u16),
+    /// `"timeout"`
+    Timeout,
+    /// `"connection"`: no name, no connection, no session, or it broke.
+    Connection,
+}
+
+impl Condition {
+    /// Reads a condition as in requests.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "timeout" => Some(Self::Timeout),
+            "connection" => Some(Self::Connection),
+            "3xx" => Some(Self::Class(3)),
+            "4xx" => Some(Self::Class(4)),
+            "5xx" => Some(Self::Class(5)),
+            _ if text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit()) => text
+                .parse()
+                .ok()
+                .filter(|status| (300..600).contains(status))
+                .map(Self::Status),
+            _ => None,
+        }
+    }
+
+    fn holds(self, outcome: &Outcome) -> bool {
+        match (self, outcome) {
+            (Self::Status(status), Outcome::Answered(answer)) => answer.status == status,
+            (Self::Class(class), Outcome::Answered(answer)) => answer.status / 100 == class,
+            (Self::Timeout, Outcome::Failed(failure)) => failure.kind == FailureKind::Timeout,
+            (Self::Connection, Outcome::Failed(failure)) => matches!(
+                failure.kind,
+                FailureKind::Dns
+                    | FailureKind::Connect
+                    | FailureKind::Tls
+                    | FailureKind::Closed
+                    | FailureKind::Protocol
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::Class(class) => write!(f, "{class}xx"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Connection => f.write_str("connection"),
+        }
+    }
+}
+
+/// What retries, when a task says so itself: exactly these conditions and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RetryOn(Vec<String>);
+
+impl RetryOn {
+    /// From the texts of a request; the first one that is none is the error.
+    pub fn parse(conditions: &[String]) -> Result<Self, String> {
+        match conditions
+            .iter()
+            .find(|text| Condition::parse(text).is_none())
+        {
+            Some(text) => Err(text.clone()),
+            None => Ok(Self(conditions.to_vec())),
+        }
+    }
+
+    /// As in requests.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+
+    fn holds(&self, outcome: &Outcome) -> bool {
+        self.0
+            .iter()
+            .filter_map(|text| Condition::parse(text))
+            .any(|condition| condition.holds(outcome))
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target answered.
+    Answered(Answer),
+    /// There was no answer.
+    Failed(Failure),
+}
+
+/// What an outcome means for its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer is the result.
+    Completed,
+    /// Try again while there are retries.
+    Retry,
+    /// Trying again cannot help.
+    Hopeless,
+}
+
+/// Judges the outcome of an attempt.
+#[must_use]
+pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>) -> Verdict {
+    let retries = match (retry_on, outcome) {
+        // An attempt that died with its worker says nothing about the target.
+        (_, Outcome::Failed(f)) if f.kind == FailureKind::WorkerLost => true,
+        (Some(own), _) => own.holds(outcome),
+        (None, Outcome::Answered(answer)) => {
+            answer.status >= 500 || matches!(answer.status, 408 | 425 | 429)
+        }
+        (None, Outcome::Failed(failure)) => !matches!(
+            failure.kind,
+            FailureKind::BlockedAddress | FailureKind::InvalidRequest
+        ),
+    };
+    match outcome {
+        _ if retries => Verdict::Retry,
+        Outcome::Answered(answer) if answer.status < 500 => Verdict::Completed,
+        Outcome::Answered(_) | Outcome::Failed(_) => Verdict::Hopeless,
+    }
+}
+
+/// The failure that an answer is, in the contract's words: `Server error: HTTP 500 - Internal Server Error`.
+#[must_use]
+pub fn http_failure(status: u16) -> Failure {
+    let side = if status >= 500 {
+        "Server error"
+    } else if status >= 400 {
+        "Client error"
+    } else {
+        "Unexpected answer"
+    };
+    let reason = reason_phrase(status);
+    let separator = if reason.is_empty() { "" } else { " - " };
+    Failure {
+        kind: FailureKind::HttpStatus,
+        message: format!("{side}: HTTP {status}{separator}{reason}"),
+    }
+}
+
+/// How long the target wants us to stay away: `Retry-After` of a 429 or 503, in seconds or as a date (RFC 9110, 10.2.3).
+#[must_use]
+pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
+    if !matches!(answer.status, 429 | 503) {
+        return None;
+    }
+    let value = answer
+        .headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
+        .map(|(_, value)| value.trim())?;
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    Timestamp::parse_http_date(value).map(|at| at.since(now))
+}
+
+/// The registered reason phrases (RFC 9110 and the IANA registry) of what may be a failure.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::BodyEncoding;
+    use crate::partition::Partition;
+    use proptest::prelude::*;
+
+    fn answered(status: u16) -> Outcome {
+        Outcome::Answered(answer(status, &[]))
+    }
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> Answer {
+        Answer {
+            status,
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).into(), (*v).into()))
+                .collect(),
+            body: String::new(),
+            encoding: BodyEncoding::Text,
+            body_bytes: 0,
+            duration_ms: 1,
+        }
+    }
+
+    fn failed(kind: FailureKind) -> Outcome {
+        Outcome::Failed(Failure {
+            kind,
+            message: "it broke".into(),
+        })
+    }
+
+    fn id() -> TaskId {
+        TaskId::new(Timestamp(1), 1, Partition::new(0).expect("one"))
+    }
+
+    #[test]
+    fn what_retries_is_what_the_contract_says() {
+        for status in [
+            200, 201, 204, 299, 301, 302, 304, 400, 401, 404, 409, 410, 422, 451,
+        ] {
+            assert_eq!(
+                judge(&answered(status), None),
+                Verdict::Completed,
+                "{status}"
+            );
+        }
+        for status in [408, 425, 429, 500, 501, 502, 503, 504, 599] {
+            assert_eq!(judge(&answered(status), None), Verdict::Retry, "{status}");
+        }
+        for kind in [
+            FailureKind::Timeout,
+            FailureKind::Dns,
+            FailureKind::Connect,
+            FailureKind::Tls,
+            FailureKind::Closed,
+            FailureKind::Protocol,
+        ] {
+            assert_eq!(judge(&failed(kind), None), Verdict::Retry, "{kind:?}");
+        }
+        for kind in [FailureKind::BlockedAddress, FailureKind::InvalidRequest] {
+            assert_eq!(judge(&failed(kind), None), Verdict::Hopeless, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_may_narrow_and_widen_what_retries() {
+        let own =
+            RetryOn::parse(&["503".into(), "404".into(), "timeout".into()]).expect("conditions");
+        assert_eq!(judge(&answered(503), Some(&own)), Verdict::Retry);
+        assert_eq!(judge(&answered(404), Some(&own)), Verdict::Retry);
+        assert_eq!(judge(&answered(500), Some(&own)), Verdict::Hopeless);
+        assert_eq!(judge(&answered(429), Some(&own)), Verdict::Completed);
+        assert_eq!(
+            judge(&failed(FailureKind::Timeout), Some(&own)),
+            Verdict::Retry
+        );
+        assert_eq!(
+            judge(&failed(FailureKind::Connect), Some(&own)),
+            Verdict::Hopeless
+        );
+        assert_eq!(
+            judge(&failed(FailureKind::WorkerLost), Some(&own)),
+            Verdict::Retry
+        );
+        assert_eq!(
+            RetryOn::parse(&["5xx".into(), "sometimes".into()]),
+            Err("sometimes".into())
+        );
+    }
+
+    #[test]
+    fn pauses_grow_as_the_contract_says() {
+        let seconds = |backoff: Backoff| {
+            (1..=5)
+                .map(|n| backoff.pause(n).as_secs())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(seconds(Backoff::Exponential), [1, 2, 4, 8, 16]);
+        assert_eq!(seconds(Backoff::Linear), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_of_its_forms() {
+        let now = Timestamp::parse_rfc3339("2015-10-21T07:27:00.000Z").expect("a time");
+        let wait = |status, value| retry_after(&answer(status, &[("Retry-After", value)]), now);
+        assert_eq!(wait(429, "7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            wait(503, "Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(wait(500, "7"), None);
+        assert_eq!(wait(429, "soon"), None);
+        assert_eq!(
+            wait(429, "99999999999999999999999"),
+            Some(Duration::from_secs(u64::MAX))
+        );
+    }
+
+    #[test]
+    fn the_sentence_is_the_contracts() {
+        assert_eq!(
+            http_failure(500).message,
+            "Server error: HTTP 500 - Internal Server Error"
+        );
+        assert_eq!(http_failure(599).message, "Server error: HTTP 599");
+    }
+
+    proptest! {
+        #[test]
+        fn a_retry_is_never_early_and_at_most_a_tenth_late(retry in 1_u32..200, wanted in proptest::option::of(0_u64..u64::MAX)) {
+            let wanted = wanted.map(Duration::from_secs);
+            let at = due(Backoff::Exponential, retry, wanted, id(), Timestamp(0));
+            let pause = wanted.map_or(Backoff::Exponential.pause(retry), |w| w.clamp(BASE, LONGEST));
+            prop_assert!(at.since(Timestamp(0)) >= pause);
+            prop_assert!(at.since(Timestamp(0)) <= pause + pause / 10 + Duration::from_millis(1));
+        }
+    }
+}
