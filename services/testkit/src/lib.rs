@@ -1,1 +1,11 @@
-//! testkit
+//! What tests stand on: a real nats-server or three, a network that can be cut, waiting for conditions.
+
+pub mod cluster;
+pub mod eventually;
+pub mod nats;
+pub mod proxy;
+
+pub use cluster::NatsCluster;
+pub use eventually::eventually;
+pub use nats::{NatsOptions, NatsServer};
+pub use proxy::Proxy;

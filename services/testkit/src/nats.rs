@@ -1,0 +1,258 @@
+//! A real nats-server of one's own: free port, JetStream with fsync before every acknowledgement, a folder that goes away.
+
+use std::fmt::Write as _;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, io};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Environment variable that names the binary.
+const BINARY_VARIABLE: &str = "WAYBILL_NATS_SERVER";
+/// A server that is not up after this long is broken; on two busy cores a start takes well under a second.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks at whether the server is up.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Finds the binary: the environment variable, `.tools/nats-server` of this repository, then PATH.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = env::var_os(BINARY_VARIABLE) {
+        return Ok(PathBuf::from(named));
+    }
+    let mut candidates: Vec<PathBuf> = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join(".tools/nats-server"))
+        .collect();
+    let path = env::var_os("PATH").unwrap_or_default();
+    candidates.extend(env::split_paths(&path).map(|folder| folder.join("nats-server")));
+    candidates
+        .into_iter()
+        .find(|candidate| candidate.is_file())
+        .with_context(|| {
+            format!("no nats-server: run ops/install-nats, or name one in {BINARY_VARIABLE}")
+        })
+}
+
+/// What of a server's configuration a test may choose.
+#[derive(Debug, Clone, Default)]
+pub struct NatsOptions {
+    /// Client port; `None`: any free one.
+    pub port: Option<u16>,
+    /// Further lines of the configuration file, such as `authorization { token: "t" }`.
+    pub extra: String,
+}
+
+/// A running nats-server. Dropping it kills it and removes its folder.
+pub struct NatsServer {
+    folder: TempDir,
+    options: NatsOptions,
+    port: u16,
+    child: Option<Child>,
+    paused: bool,
+}
+
+impl NatsServer {
+    /// Starts one on a free port.
+    ///
+    /// # Errors
+    /// When there is no binary, or it does not come up.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(NatsOptions::default()).await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// When there is no binary, or it does not come up.
+    pub async fn start_with(options: NatsOptions) -> Result<Self> {
+        let mut server = Self {
+            folder: tempfile::Builder::new().prefix("waybill-nats-").tempdir()?,
+            port: options.port.unwrap_or(0),
+            options,
+            child: None,
+            paused: false,
+        };
+        server.launch().await?;
+        Ok(server)
+    }
+
+    /// What clients connect to.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The client port. It stays the same over restarts.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Where JetStream keeps its files.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("jetstream")
+    }
+
+    /// What the server has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("nats.log")).unwrap_or_default()
+    }
+
+    /// Kills it as a crash would: no chance to flush or say goodbye.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only when the process is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.paused = false;
+    }
+
+    /// Starts it again on the same port and folder, after [`Self::kill9`] or as a restart.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill9();
+        self.launch().await
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        self.paused = true;
+        Ok(())
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        self.paused = false;
+        Ok(())
+    }
+
+    /// Is it frozen by [`Self::pause`]?
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().context("the server does not run")?;
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process id")?, signal)?;
+        Ok(())
+    }
+
+    fn configuration(&self) -> Result<String> {
+        let port = if self.port == 0 {
+            "-1".to_owned()
+        } else {
+            self.port.to_string()
+        };
+        let mut text = String::new();
+        writeln!(text, "listen: \"127.0.0.1:{port}\"")?;
+        writeln!(text, "ports_file_dir: {:?}", self.folder.path())?;
+        writeln!(text, "log_file: {:?}", self.folder.path().join("nats.log"))?;
+        writeln!(
+            text,
+            "jetstream {{ store_dir: {:?}, sync_interval: always }}",
+            self.store()
+        )?;
+        text.push_str(&self.options.extra);
+        Ok(text)
+    }
+
+    async fn launch(&mut self) -> Result<()> {
+        let give_up = Instant::now() + START_DEADLINE;
+        let file = self.folder.path().join("nats.conf");
+        fs::write(&file, self.configuration()?)?;
+        loop {
+            let child = Command::new(binary()?)
+                .arg("-c")
+                .arg(&file)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?;
+            self.child = Some(child);
+            if self.came_up(give_up).await? {
+                return Ok(());
+            }
+            // It ended by itself: another process may hold the port for a moment after a restart.
+            self.kill9();
+            ensure!(
+                Instant::now() < give_up,
+                "nats-server does not start: {}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until it accepts clients; `false` when the process has ended.
+    async fn came_up(&mut self, give_up: Instant) -> Result<bool> {
+        loop {
+            let Some(child) = self.child.as_mut() else {
+                return Ok(false);
+            };
+            let pid = child.id();
+            if child.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            if let Some(port) = self.port_from_file(pid)
+                && TcpStream::connect(("127.0.0.1", port)).is_ok()
+            {
+                self.port = port;
+                return Ok(true);
+            }
+            if Instant::now() > give_up {
+                bail!("nats-server does not accept clients: {}", self.log());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn port_from_file(&self, pid: u32) -> Option<u16> {
+        let name = binary().ok()?.file_name()?.to_owned();
+        let file = format!("{}_{pid}.ports", name.to_string_lossy());
+        let text = fs::read(self.folder.path().join(file)).ok()?;
+        let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let url = ports.get("nats")?.get(0)?.as_str()?;
+        url.rsplit(':').next()?.parse().ok()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// A TCP port that was free a moment ago.
+///
+/// # Errors
+/// When the machine has none.
+pub fn free_port() -> io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
+}

@@ -1,0 +1,120 @@
+//! A TCP proxy that can be cut, stalled and healed: the network between a role and NATS.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What the network does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// Forwards.
+    Up,
+    /// Connections stay open; bytes go nowhere until it is up again, then all arrive.
+    Stalled,
+    /// Closes what is open and what comes.
+    Cut,
+}
+
+/// A proxy on a free port of loopback. Dropping it closes everything.
+pub struct Proxy {
+    address: SocketAddr,
+    link: watch::Sender<Link>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Starts a proxy to an address such as `127.0.0.1:4222`.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(target: String) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let (link, state) = watch::channel(Link::Up);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, target, state));
+        Ok(Self {
+            address,
+            link,
+            _tasks: tasks,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As a NATS URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// Closes every connection, and new ones as soon as they come.
+    pub fn cut(&self) {
+        self.link.send_replace(Link::Cut);
+    }
+
+    /// Holds all bytes back, with connections open: what a lost route looks like.
+    pub fn stall(&self) {
+        self.link.send_replace(Link::Stalled);
+    }
+
+    /// Forwards again.
+    pub fn heal(&self) {
+        self.link.send_replace(Link::Up);
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, link: watch::Receiver<Link>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((inside, _)) = listener.accept().await else {
+            continue;
+        };
+        if *link.borrow() == Link::Cut {
+            continue;
+        }
+        let (target, link) = (target.clone(), link.clone());
+        connections.spawn(async move {
+            if let Ok(outside) = TcpStream::connect(target).await {
+                forward(inside, outside, link).await;
+            }
+        });
+    }
+}
+
+async fn forward(inside: TcpStream, outside: TcpStream, mut link: watch::Receiver<Link>) {
+    // Both fail only on a socket that is gone, which the copy will notice.
+    let _ = inside.set_nodelay(true);
+    let _ = outside.set_nodelay(true);
+    let (from_inside, to_inside) = inside.into_split();
+    let (from_outside, to_outside) = outside.into_split();
+    let there = copy(from_inside, to_outside, link.clone());
+    let back = copy(from_outside, to_inside, link.clone());
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+        _ = link.wait_for(|link| *link == Link::Cut) => {}
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 || link.wait_for(|link| *link == Link::Up).await.is_err() {
+            return;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
