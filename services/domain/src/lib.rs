@@ -3,9 +3,11 @@
 pub mod access;
 pub mod actor;
 pub mod command;
+pub mod egress;
 pub mod event;
 pub mod id;
 pub mod partition;
 pub mod seq;
+pub mod signature;
 pub mod task;
 pub mod time;

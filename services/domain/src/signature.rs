@@ -1,0 +1,247 @@
+//! How targets know that a call comes from us: two signatures over the body, with a secret that the team knows too.
+//!
+//! `X-AsyncQueue-Signature` signs the time and the body; its HMAC key is the secret's text as the team was shown it. The headers of
+//! Standard Webhooks 1.0 (<https://www.standardwebhooks.com>) sign id, time and body; their key is what the text encodes. A team's
+//! secret is derived from the deployment's, so it is stored nowhere.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::id::TeamId;
+
+/// `t=<epoch seconds>,v1=<hex>`.
+pub const ASYNCQUEUE_SIGNATURE: &str = "x-asyncqueue-signature";
+/// The message's id, the same at every attempt.
+pub const WEBHOOK_ID: &str = "webhook-id";
+/// Seconds since 1970, of the attempt.
+pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+/// `v1,<base64>`.
+pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
+const PREFIX: &str = "whsec_";
+/// Standard Webhooks wants keys of 24 to 64 bytes.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// Keeps these derivations apart from anything else the master secret may be used for.
+const CONTEXT: &[u8] = b"waybill webhook secret v1\0";
+
+/// The deployment's secret, from which those of the teams are derived.
+#[derive(Clone)]
+pub struct MasterSecret(Zeroizing<Vec<u8>>);
+
+/// A secret that is too short to be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the master secret must have at least {MIN_MASTER_BYTES} bytes, not {0}")]
+pub struct MasterTooShort(pub usize);
+
+/// As long as the hash: less would weaken it.
+pub const MIN_MASTER_BYTES: usize = 32;
+
+impl MasterSecret {
+    /// From random bytes.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, MasterTooShort> {
+        let bytes = Zeroizing::new(bytes);
+        if bytes.len() < MIN_MASTER_BYTES {
+            return Err(MasterTooShort(bytes.len()));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for MasterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterSecret(hidden)")
+    }
+}
+
+/// The secret that signs for that team.
+#[must_use]
+pub fn derive_team_secret(master: &MasterSecret, team: &TeamId) -> WebhookSecret {
+    let mut mac = keyed(&master.0);
+    mac.update(CONTEXT);
+    mac.update(team.to_string().as_bytes());
+    let key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
+    WebhookSecret::of_key(key)
+}
+
+/// A team's webhook secret: `whsec_` and the base64 of its key. Keyed once, so that signing does not repeat it.
+#[derive(Clone)]
+pub struct WebhookSecret {
+    text: Zeroizing<String>,
+    by_text: Hmac<Sha256>,
+    by_key: Hmac<Sha256>,
+}
+
+/// Not `whsec_` and base64 of 24 to 64 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a webhook secret is `whsec_` followed by the base64 of 24 to 64 bytes")]
+pub struct InvalidSecret;
+
+impl WebhookSecret {
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
+        let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSecret)?;
+        let key = Zeroizing::new(BASE64.decode(encoded).map_err(|_| InvalidSecret)?);
+        if !KEY_BYTES.contains(&key.len()) {
+            return Err(InvalidSecret);
+        }
+        Ok(Self::of_key(key))
+    }
+
+    fn of_key(key: Zeroizing<Vec<u8>>) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + 4 * key.len() / 3 + 4));
+        text.push_str(PREFIX);
+        BASE64.encode_string(&*key, &mut text);
+        Self {
+            by_text: keyed(text.as_bytes()),
+            by_key: keyed(&key),
+            text,
+        }
+    }
+
+    /// The text form: for showing it to the team, never for a log.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// The value of [`ASYNCQUEUE_SIGNATURE`] at that time, in seconds since 1970.
+    #[must_use]
+    pub fn asyncqueue(&self, time: i64, body: &[u8]) -> String {
+        let mut out = format!("t={time},v1=");
+        let mut mac = self.by_text.clone();
+        // What is signed is written as the header is, so the digits come from there.
+        let digits = out.as_bytes().get(2..out.len() - 4).unwrap_or_default();
+        mac.update(digits);
+        mac.update(b".");
+        mac.update(body);
+        out.push_str(&hex::encode(mac.finalize().into_bytes()));
+        out
+    }
+
+    /// The value of [`WEBHOOK_SIGNATURE`] for that message id and time, in seconds since 1970. Ids must not contain a dot, which
+    /// separates what is signed.
+    #[must_use]
+    pub fn standard(&self, id: &str, time: i64, body: &[u8]) -> String {
+        debug_assert!(
+            !id.contains('.'),
+            "a dot in an id makes signatures ambiguous"
+        );
+        let mut mac = self.by_key.clone();
+        mac.update(id.as_bytes());
+        mac.update(b".");
+        mac.update(time.to_string().as_bytes());
+        mac.update(b".");
+        mac.update(body);
+        let mut out = String::from("v1,");
+        BASE64.encode_string(mac.finalize().into_bytes(), &mut out);
+        out
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret(hidden)")
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    /// The vector of the Standard Webhooks libraries.
+    #[test]
+    fn the_standard_vector_holds() {
+        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("valid");
+        let signature = secret.standard(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    /// RFC 4231, test case 2, by way of the two constructions below it.
+    #[test]
+    fn the_mac_is_hmac_sha256() {
+        let mut mac = keyed(b"Jefe");
+        mac.update(b"what do ya want for nothing?");
+        assert_eq!(
+            hex::encode(mac.finalize().into_bytes()),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn asyncqueue_signs_time_and_body_with_the_text() {
+        let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let secret = WebhookSecret::parse(text).expect("valid");
+        let mut mac = keyed(text.as_bytes());
+        mac.update(b"1614265330.hello");
+        let expected = hex::encode(mac.finalize().into_bytes());
+        assert_eq!(
+            secret.asyncqueue(1_614_265_330, b"hello"),
+            format!("t=1614265330,v1={expected}")
+        );
+    }
+
+    #[test]
+    fn bodies_need_not_be_text() {
+        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("valid");
+        assert_ne!(
+            secret.standard("m", 1, &[0xff, 0xfe]),
+            secret.standard("m", 1, &[0xff, 0xfd])
+        );
+    }
+
+    #[test]
+    fn each_team_has_its_own_secret_and_always_the_same() {
+        let master = MasterSecret::new(vec![7; 32]).expect("long enough");
+        let one = TeamId::new(Timestamp(1), 1);
+        let two = TeamId::new(Timestamp(1), 2);
+        let secret = derive_team_secret(&master, &one);
+        assert_eq!(secret.expose(), derive_team_secret(&master, &one).expose());
+        assert_ne!(secret.expose(), derive_team_secret(&master, &two).expose());
+        let again = WebhookSecret::parse(secret.expose()).expect("what is shown can be read");
+        assert_eq!(again.standard("m", 1, b"x"), secret.standard("m", 1, b"x"));
+        let other = MasterSecret::new(vec![8; 32]).expect("long enough");
+        assert_ne!(secret.expose(), derive_team_secret(&other, &one).expose());
+    }
+
+    #[test]
+    fn debug_hides_secrets() {
+        let master = MasterSecret::new(vec![7; 32]).expect("long enough");
+        let secret = derive_team_secret(&master, &TeamId::new(Timestamp(1), 1));
+        assert_eq!(
+            format!("{master:?} {secret:?}"),
+            "MasterSecret(hidden) WebhookSecret(hidden)"
+        );
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused() {
+        for text in [
+            "",
+            "whsec_",
+            "whsec_AAAA",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_***",
+        ] {
+            assert!(WebhookSecret::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            MasterSecret::new(vec![0; 31]).err(),
+            Some(MasterTooShort(31))
+        );
+    }
+}
