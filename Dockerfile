@@ -1,0 +1,39 @@
+# One image for every role, and for nats-server: `waybill up` (the default) starts its own, the compose files run one beside the roles.
+#
+#   docker build -t waybill .
+#   docker run --rm -p 8080:8080 -v waybill:/data waybill
+
+FROM debian:bookworm-slim AS nats
+COPY ops/install-nats ops/prerequisites.bash /src/ops/
+# By the script that everybody else uses, so that version and checked hash stand in one place.
+RUN /src/ops/install-nats
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+# The caches outlive the build, so that a changed line does not compile every dependency again.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked -p waybill --bin waybill \
+    && install -m 755 target/release/waybill /usr/local/bin/waybill
+
+FROM debian:bookworm-slim
+# The certificate authorities by which callouts check their targets.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin waybill \
+    && install -d -o waybill -g waybill -m 700 /data
+COPY --from=nats /src/.tools/nats-server /usr/local/bin/nats-server
+COPY --from=build /usr/local/bin/waybill /usr/local/bin/waybill
+COPY --chmod=755 ops/http-get /usr/local/bin/http-get
+ENV WAYBILL_NATS_SERVER=/usr/local/bin/nats-server
+USER waybill
+# Relative paths of the configuration are in the volume.
+WORKDIR /data
+VOLUME /data
+# 8080: the API. 9464: metrics, for the inside only.
+EXPOSE 8080 9464
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["waybill"]
+CMD ["up", "--data", "/data", "--listen", "0.0.0.0:8080"]
