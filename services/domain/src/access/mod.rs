@@ -1,5 +1,6 @@
-//! Who may do what: scopes, API keys, teams.
+//! Who may do what: scopes, plans, API keys, teams.
 
 pub mod key;
+pub mod plan;
 pub mod scope;
 pub mod team;
