@@ -1,0 +1,127 @@
+//! fjall 3 behind the trait: one keyspace, whose journal makes a batch atomic and whose snapshots cost nothing.
+
+use std::path::PathBuf;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use super::{
+    Change, Fault, Limits, MAX_KEY_LEN, Row, RowIter, Setup, Snapshot, Storage, TreeIndex,
+    bytes_below,
+    one_tree::{key_in, range_in, row_out},
+};
+use crate::{KeyRange, key_range::Order};
+
+/// A batch is copied to the journal in one piece and held in memory until then.
+pub(super) const LIMITS: Limits = Limits {
+    rows: 10_000,
+    key_len: MAX_KEY_LEN,
+    value_len: 4 * 1024 * 1024,
+};
+
+/// Rows gathered in memory before they become a file. Twice this may be held: one gathers while the other is written.
+const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Journal kept before fjall forces memtables out, which bounds recovery time; its default is 512 MiB.
+const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Threads that flush and compact. Roles share few cores with everything else.
+const WORKER_THREADS: usize = 2;
+
+pub(crate) struct FjallStorage {
+    db: Database,
+    rows: Keyspace,
+    rows_dir: PathBuf,
+}
+
+impl FjallStorage {
+    pub(crate) fn open(setup: Setup<'_>) -> Result<Self, Fault> {
+        let db = Database::builder(setup.rows_dir)
+            .cache_size(setup.cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(WORKER_THREADS)
+            .open()?;
+        let rows = db.keyspace("rows", || {
+            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+        })?;
+        Ok(Self {
+            db,
+            rows,
+            rows_dir: setup.rows_dir.to_owned(),
+        })
+    }
+}
+
+impl Storage for FjallStorage {
+    fn get(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self
+            .rows
+            .get(key_in(tree, key))?
+            .map(|value| value.to_vec()))
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), Fault> {
+        let mut batch = self.db.batch();
+        for Change { tree, key, value } in changes {
+            match value {
+                Some(value) => batch.insert(&self.rows, key_in(tree, &key), value),
+                None => batch.remove(&self.rows, key_in(tree, &key)),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, Fault> {
+        Ok(Box::new(FjallSnapshot {
+            storage: self,
+            at: self.db.snapshot(),
+        }))
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        Ok(self.db.persist(PersistMode::SyncAll)?)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        bytes_below(&self.rows_dir)
+    }
+}
+
+struct FjallSnapshot<'a> {
+    storage: &'a FjallStorage,
+    at: fjall::Snapshot,
+}
+
+impl Snapshot for FjallSnapshot<'_> {
+    fn get(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self
+            .at
+            .get(&self.storage.rows, key_in(tree, key))?
+            .map(|value| value.to_vec()))
+    }
+
+    fn range(&self, tree: TreeIndex, keys: &KeyRange) -> RowIter<'_> {
+        let rows = self.at.range(&self.storage.rows, range_in(tree, keys));
+        match keys.order() {
+            Order::Ascending => Box::new(rows.map(row)),
+            Order::Descending => Box::new(rows.rev().map(row)),
+        }
+    }
+}
+
+fn row(guard: fjall::Guard) -> Result<Row, Fault> {
+    let (key, value) = guard.into_inner()?;
+    Ok(row_out(&key, &value))
+}
+
+impl From<fjall::Error> for Fault {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::Locked,
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                Self::from_io(error)
+            }
+            // Includes its own `Poisoned`: a background thread failed, and nobody can ask it why.
+            other => Self::Corrupt(other.to_string()),
+        }
+    }
+}

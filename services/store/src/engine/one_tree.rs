@@ -1,0 +1,38 @@
+//! Many trees in one: a leading byte says which tree a key belongs to.
+//!
+//! Both engines on disk have trees of their own, and neither is used. sled's batches are atomic within one tree only.
+//! fjall's are atomic over its keyspaces until bytes are lost: each keyspace leaves memory for a file on its own, so a
+//! journal cut short can leave one keyspace ahead of the other, rows without their checkpoint. Within one keyspace
+//! what survives is always a beginning of the history.
+
+use std::ops::Bound;
+
+use super::{Row, TreeIndex};
+use crate::KeyRange;
+
+pub(super) fn key_in(tree: TreeIndex, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + 1);
+    bytes.push(tree.0);
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+pub(super) fn range_in(tree: TreeIndex, keys: &KeyRange) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = match keys.end() {
+        Some(end) => key_in(tree, end),
+        None => first_key_beyond(tree),
+    };
+    (
+        Bound::Included(key_in(tree, keys.start())),
+        Bound::Excluded(end),
+    )
+}
+
+pub(super) fn first_key_beyond(tree: TreeIndex) -> Vec<u8> {
+    vec![tree.0 + 1]
+}
+
+/// The row as its tree knows it.
+pub(super) fn row_out(key: &[u8], value: &[u8]) -> Row {
+    (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())
+}

@@ -1,0 +1,153 @@
+//! Reads that must agree with each other.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Checkpoint, KeyRange, StoreError, Tree,
+    engine::{Fault, Row, RowIter, Snapshot, TreeIndex},
+    store::{Shared, decode_checkpoint},
+};
+
+/// A store as it was at one moment. It is not `Send`: taken, read and dropped on one thread, never across an await.
+///
+/// ```compile_fail
+/// fn travels<T: Send>() {}
+/// travels::<waybill_store::View<'static>>();
+/// ```
+pub struct View<'a> {
+    shared: &'a Shared,
+    snapshot: Box<dyn Snapshot + 'a>,
+    /// Behind the snapshot, so that the thread counts as free only once the store is.
+    _here: HereMark,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn open(shared: &'a Shared) -> Result<Self, StoreError> {
+        refuse_on_this_thread(shared.id())?;
+        Ok(Self {
+            shared,
+            snapshot: shared.asking(|storage| storage.snapshot())?,
+            _here: HereMark::set(shared.id()),
+        })
+    }
+
+    pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let tree = self.shared.index(tree)?;
+        self.shared.asking(|_| self.snapshot.get(tree, key))
+    }
+
+    /// The rows of a range, in its order, read as the iterator is.
+    pub fn range(&self, tree: Tree, keys: &KeyRange) -> Result<Rows<'_>, StoreError> {
+        let tree = self.shared.index(tree)?;
+        self.rows(tree, keys)
+    }
+
+    fn rows(&self, tree: TreeIndex, keys: &KeyRange) -> Result<Rows<'_>, StoreError> {
+        let rows: RowIter<'_> = if keys.is_empty() {
+            Box::new(std::iter::empty())
+        } else {
+            self.shared
+                .asking(|_| Ok(self.snapshot.range(tree, keys)))?
+        };
+        Ok(Rows {
+            shared: self.shared,
+            rows: Some(rows),
+        })
+    }
+
+    pub fn checkpoint(&self, stream: &str) -> Result<Option<Checkpoint>, StoreError> {
+        self.shared.asking(|_| {
+            self.snapshot
+                .get(TreeIndex::CHECKPOINTS, stream.as_bytes())?
+                .map(|row| decode_checkpoint(&row))
+                .transpose()
+        })
+    }
+
+    pub fn checkpoints(&self) -> Result<BTreeMap<String, Checkpoint>, StoreError> {
+        self.rows(TreeIndex::CHECKPOINTS, &KeyRange::all())?
+            .map(|row| {
+                let (stream, checkpoint) = row?;
+                self.shared.asking(|_| {
+                    let stream = String::from_utf8(stream)
+                        .map_err(|_| Fault::Corrupt("a stream's name is garbled".to_owned()))?;
+                    Ok((stream, decode_checkpoint(&checkpoint)?))
+                })
+            })
+            .collect()
+    }
+
+    /// SHA-256 over each row's key length, key, value length and value, lengths as 64 bits big-endian.
+    pub fn digest(&self, tree: Tree) -> Result<[u8; 32], StoreError> {
+        let mut hash = Sha256::new();
+        for row in self.range(tree, &KeyRange::all())? {
+            let (key, value) = row?;
+            for part in [key, value] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(&part);
+            }
+        }
+        Ok(hash.finalize().into())
+    }
+}
+
+/// Rows of one range. After an error there is nothing more.
+pub struct Rows<'a> {
+    shared: &'a Shared,
+    rows: Option<RowIter<'a>>,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rows = self.rows.take()?;
+        let next = self.shared.asking(|_| rows.next().transpose());
+        match next {
+            Ok(Some(row)) => {
+                self.rows = Some(rows);
+                Some(Ok(row))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                // The iterator of an engine that has just panicked may panic again while it is dropped.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(rows)));
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Stores that this thread holds a view of.
+    static HERE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+struct HereMark(usize);
+
+impl HereMark {
+    fn set(store: usize) -> Self {
+        HERE.with_borrow_mut(|stores| stores.push(store));
+        Self(store)
+    }
+}
+
+impl Drop for HereMark {
+    fn drop(&mut self) {
+        HERE.with_borrow_mut(|stores| stores.retain(|store| *store != self.0));
+    }
+}
+
+/// Turns what would be a deadlock on sled into an error on every engine.
+pub(crate) fn refuse_on_this_thread(store: usize) -> Result<(), StoreError> {
+    if HERE.with_borrow(|stores| stores.contains(&store)) {
+        return Err(StoreError::ViewOpen);
+    }
+    Ok(())
+}
