@@ -3,6 +3,7 @@
 pub mod access;
 pub mod actor;
 pub mod command;
+pub mod dispatcher;
 pub mod egress;
 pub mod event;
 pub mod id;

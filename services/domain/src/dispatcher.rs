@@ -1,0 +1,508 @@
+//! The dispatcher: decides for one partition which task runs next, and what each outcome leads to.
+//!
+//! A state machine without I/O and without a clock. What goes in: events read from the log, outcomes of calls, requests of
+//! clients, free slots, the time. What comes out: events to append ([`Dispatcher::begin_append`]) and [`Action`]s for the
+//! shell. A decision changes nothing by itself: it waits until the log has stored its event ([`Dispatcher::appended`]), and only
+//! then takes effect, by the same [`apply`](Dispatcher::apply) that replays the log after a crash. So memory never says more
+//! than the log, and a call is made only after its `task.started` is durable.
+//!
+//! One append is in flight at a time; meanwhile decisions gather. A task about which a decision waits is `busy` and is left
+//! alone until the log has answered. If the outcome of an append cannot be known, the shell throws the dispatcher away, takes
+//! the partition again under a new fence and replays.
+//!
+//! What will be served next is [`ready`]'s affair alone: fairness, rate and concurrency limits, ordering keys and pauses are
+//! questions about the order of ready tasks, and belong there.
+
+mod action;
+mod attempt;
+mod evolve;
+mod open;
+mod ready;
+mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::command::OwnerReply;
+use crate::event::{
+    CallbackFailed, CallbackSent, TaskCancelled, TaskEvent, TaskExpired, TaskStarted,
+};
+use crate::id::TaskId;
+use crate::seq::StreamSeq;
+use crate::task::retry::Outcome;
+use crate::time::Timestamp;
+use open::{Lanes, Open, Phase};
+use ready::Ready;
+
+pub use action::{Action, Call, CallKind, Cancel, Decision, Delivery, Running, Ticket};
+pub use snapshot::SnapshotError;
+
+/// How long after the end of an attempt's time limit its worker is given to say how it ended.
+const LEASE_SLACK: Duration = Duration::from_secs(5);
+
+/// The state of one partition. See the module.
+#[derive(Debug)]
+pub struct Dispatcher {
+    tasks: HashMap<TaskId, Open>,
+    lanes: Lanes,
+    /// Everything up to here has been applied.
+    position: StreamSeq,
+    /// Empty until the dispatcher is active: while it replays, nothing is due.
+    ready: Ready,
+    due_deliveries: VecDeque<TaskId>,
+    /// Times at which a task is to be looked at again. May hold times that no longer matter.
+    timers: BTreeSet<(Timestamp, TaskId)>,
+    decided: VecDeque<Decision>,
+    in_flight: Vec<Decision>,
+    active: bool,
+}
+
+impl Dispatcher {
+    /// An empty partition.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tasks: HashMap::new(),
+            lanes: Lanes::default(),
+            position: StreamSeq(0),
+            ready: Ready::default(),
+            due_deliveries: VecDeque::new(),
+            timers: BTreeSet::new(),
+            decided: VecDeque::new(),
+            in_flight: Vec::new(),
+            active: false,
+        }
+    }
+
+    /// Everything up to here has been applied: replay goes on behind it.
+    #[must_use]
+    pub fn position(&self) -> StreamSeq {
+        self.position
+    }
+
+    /// Says that everything up to `position` has been applied, also what the shell did not have to pass in.
+    pub fn replayed_to(&mut self, position: StreamSeq) {
+        self.position = self.position.max(position);
+    }
+
+    /// Tasks that have not ended, and ended ones whose webhook is still to be delivered.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Is this task open, that is: not ended?
+    #[must_use]
+    pub fn is_open(&self, task: TaskId) -> bool {
+        self.tasks
+            .get(&task)
+            .is_some_and(|open| !matches!(open.phase, Phase::Ended { .. }))
+    }
+
+    /// Takes in an event from the log; what was applied before changes nothing. Once active, the dispatcher only takes creations
+    /// from here: all other events are its own, and take effect in [`Dispatcher::appended`].
+    pub fn apply(&mut self, seq: StreamSeq, traceparent: Option<&str>, event: &TaskEvent) {
+        if let TaskEvent::Created(created) = event {
+            if seq > self.position {
+                self.position = seq;
+                self.create(seq, traceparent, created);
+            }
+        } else if !self.active {
+            self.position = self.position.max(seq);
+            self.evolve(seq, event, &mut Vec::new());
+        }
+    }
+
+    /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners that nobody in this process
+    /// is still making (`alive`) are lost.
+    pub fn activate(&mut self, now: Timestamp, alive: &HashSet<Running>) {
+        debug_assert!(!self.active, "a dispatcher is activated once");
+        self.active = true;
+        let mut ids: Vec<_> = self.tasks.keys().copied().collect();
+        // The order of a hash map is not the same in every run; that of these decisions is.
+        ids.sort_unstable();
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&id) else {
+                continue;
+            };
+            match &mut task.phase {
+                Phase::Waiting { .. } => self.arm(id),
+                Phase::Ready { .. } => self.enqueue(id),
+                Phase::Running { attempt } => {
+                    let number = *attempt;
+                    if !alive.contains(&Running {
+                        task: id,
+                        number,
+                        kind: CallKind::Attempt,
+                    }) {
+                        self.attempt_ended(id, number, Outcome::Failed(attempt::lost()), now);
+                    }
+                }
+                Phase::Ended {
+                    deliveries,
+                    claimed,
+                    ..
+                } => {
+                    let number = *deliveries + 1;
+                    *claimed = alive.contains(&Running {
+                        task: id,
+                        number,
+                        kind: CallKind::Delivery,
+                    });
+                    self.arm(id);
+                }
+            }
+        }
+        self.tick(now);
+    }
+
+    /// Looks at every task whose time has come.
+    pub fn tick(&mut self, now: Timestamp) {
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.look_at(id, now);
+        }
+    }
+
+    /// When [`Dispatcher::tick`] has something to do next.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// Calls that could be made now if there were slots.
+    #[must_use]
+    pub fn wanted_slots(&self) -> usize {
+        self.ready.len() + self.due_deliveries.len()
+    }
+
+    /// Uses up to `slots` free slots of the worker, and says how many. Each slot used becomes one [`Action::Call`] or
+    /// [`Action::Deliver`], at once or when the start of the attempt is stored; the slot is free again when that call has ended.
+    pub fn fill(&mut self, slots: usize, now: Timestamp, actions: &mut Vec<Action>) -> usize {
+        let mut used = 0;
+        while used < slots {
+            if let Some(id) = self.due_deliveries.pop_front() {
+                used += usize::from(self.deliver(id, actions));
+            } else if let Some(id) = self.ready.pop() {
+                used += usize::from(self.start(id, now));
+            } else {
+                break;
+            }
+        }
+        used
+    }
+
+    /// Cancels a task, or says why not.
+    pub fn cancel(&mut self, request: Cancel, now: Timestamp, actions: &mut Vec<Action>) {
+        let Cancel {
+            task: id,
+            team,
+            actor,
+            traceparent,
+            ticket,
+        } = request;
+        let reply = match self.tasks.get(&id) {
+            Some(open) if self.lanes.team(open.lane) != &team => OwnerReply::NotOpen,
+            None
+            | Some(Open {
+                phase: Phase::Ended { .. },
+                ..
+            }) => OwnerReply::NotOpen,
+            Some(Open { busy: true, .. }) => OwnerReply::TryAgain,
+            Some(Open {
+                phase: Phase::Running { .. },
+                ..
+            }) => OwnerReply::Running,
+            Some(Open {
+                phase: Phase::Waiting { .. } | Phase::Ready { .. },
+                ..
+            }) => {
+                self.decide(Decision {
+                    event: TaskEvent::Cancelled(TaskCancelled { id, at: now }),
+                    actor: Some(actor),
+                    traceparent,
+                    ticket: Some(ticket),
+                });
+                return;
+            }
+        };
+        actions.push(Action::Reply { ticket, reply });
+    }
+
+    /// An attempt has ended. Ignored when it is not the one that is running.
+    pub fn attempt_ended(&mut self, id: TaskId, attempt: u32, outcome: Outcome, now: Timestamp) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        if task.busy || task.phase != (Phase::Running { attempt }) {
+            return;
+        }
+        let event = attempt::after(task, id, attempt, outcome, now);
+        self.decide(Decision::own(event, task.traceparent.as_deref()));
+    }
+
+    /// A delivery of a completion webhook has ended: the receiver's status, or why there is none.
+    pub fn delivery_ended(&mut self, id: TaskId, number: u32, outcome: &Outcome, now: Timestamp) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let Phase::Ended {
+            deliveries,
+            claimed: true,
+            ..
+        } = task.phase
+        else {
+            return;
+        };
+        if task.busy || deliveries + 1 != number {
+            return;
+        }
+        let event = match attempt::delivered(outcome, id, number, now) {
+            Ok(status) => TaskEvent::CallbackSent(CallbackSent {
+                id,
+                attempt: number,
+                at: now,
+                status,
+            }),
+            Err((failure, retry_at)) => TaskEvent::CallbackFailed(CallbackFailed {
+                id,
+                attempt: number,
+                at: now,
+                failure,
+                retry_at,
+            }),
+        };
+        self.decide(Decision::own(event, task.traceparent.as_deref()));
+    }
+
+    /// Hands out up to `max` decisions to append, in order, unless an append is in flight or there is nothing to append.
+    pub fn begin_append(&mut self, max: usize) -> Option<&[Decision]> {
+        if !self.in_flight.is_empty() || self.decided.is_empty() {
+            return None;
+        }
+        let count = self.decided.len().min(max);
+        self.in_flight.extend(self.decided.drain(..count));
+        Some(&self.in_flight)
+    }
+
+    /// Is an append in flight?
+    #[must_use]
+    pub fn is_appending(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Does anything wait to be appended?
+    #[must_use]
+    pub fn has_decided(&self) -> bool {
+        !self.decided.is_empty()
+    }
+
+    /// The log has stored what was in flight, at these sequences: the decisions take effect.
+    pub fn appended(&mut self, seqs: &[StreamSeq], actions: &mut Vec<Action>) {
+        assert_eq!(
+            seqs.len(),
+            self.in_flight.len(),
+            "each decision has its sequence"
+        );
+        for (decision, &seq) in std::mem::take(&mut self.in_flight).into_iter().zip(seqs) {
+            if let Some(task) = self.tasks.get_mut(&decision.event.id()) {
+                task.busy = false;
+            }
+            self.evolve(seq, &decision.event, actions);
+            if let Some(ticket) = decision.ticket {
+                actions.push(Action::Reply {
+                    ticket,
+                    reply: OwnerReply::Done { seq },
+                });
+            }
+        }
+    }
+
+    /// The log has certainly stored nothing of what was in flight: it is decided still, and will be handed out again.
+    pub fn not_appended(&mut self) {
+        for decision in std::mem::take(&mut self.in_flight).into_iter().rev() {
+            self.decided.push_front(decision);
+        }
+    }
+
+    /// The tickets of all requests that wait for the log: whoever throws the dispatcher away owes them an answer.
+    #[must_use]
+    pub fn waiting_tickets(&self) -> Vec<Ticket> {
+        self.in_flight
+            .iter()
+            .chain(&self.decided)
+            .filter_map(|decision| decision.ticket)
+            .collect()
+    }
+
+    /// Remembers when a task is to be looked at again.
+    fn arm(&mut self, id: TaskId) {
+        if !self.active {
+            return;
+        }
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        match task.phase {
+            Phase::Waiting { until } => {
+                self.timers.insert((until, id));
+                self.timers.extend(task.deadline().map(|at| (at, id)));
+            }
+            Phase::Ended { due, .. } => {
+                self.timers.insert((due, id));
+            }
+            Phase::Ready { .. } | Phase::Running { .. } => {}
+        }
+    }
+
+    fn enqueue(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        self.ready.push(task.priority, task.created, id);
+        // A retry that waits for a slot still has its deadline.
+        self.timers.extend(task.deadline().map(|at| (at, id)));
+    }
+
+    fn look_at(&mut self, id: TaskId, now: Timestamp) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if task.busy {
+            return;
+        }
+        let overdue = task.deadline().is_some_and(|deadline| deadline <= now);
+        match task.phase {
+            Phase::Waiting { .. } | Phase::Ready { .. } if overdue => self.expire(id, now),
+            Phase::Waiting { until } if until <= now => {
+                task.phase = Phase::Ready { since: until };
+                self.enqueue(id);
+            }
+            Phase::Ended {
+                due,
+                ref mut claimed,
+                ..
+            } if due <= now && !*claimed => {
+                *claimed = true;
+                self.due_deliveries.push_back(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Decides the start of a task that has just left the ready queue; false when it expires instead.
+    fn start(&mut self, id: TaskId, now: Timestamp) -> bool {
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
+        if task.deadline().is_some_and(|deadline| deadline <= now) {
+            self.expire(id, now);
+            return false;
+        }
+        let event = TaskEvent::Started(TaskStarted {
+            id,
+            attempt: task.attempts + 1,
+            at: now,
+            lease_until: now.plus(task.limit(now)).plus(LEASE_SLACK),
+        });
+        self.decide(Decision::own(event, task.traceparent.as_deref()));
+        true
+    }
+
+    fn expire(&mut self, id: TaskId, now: Timestamp) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let event = TaskEvent::Expired(TaskExpired {
+            id,
+            attempt: None,
+            at: now,
+            failure: attempt::too_late(task, task.last_failure.as_deref()),
+        });
+        self.decide(Decision::own(event, task.traceparent.as_deref()));
+    }
+
+    fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) -> bool {
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
+        let Phase::Ended {
+            seq, deliveries, ..
+        } = &task.phase
+        else {
+            return false;
+        };
+        actions.push(Action::Deliver(Delivery {
+            task: id,
+            created: task.created,
+            ended: *seq,
+            number: *deliveries + 1,
+            retries: task.attempts.saturating_sub(1),
+        }));
+        true
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        if let Some(task) = self.tasks.get_mut(&decision.event.id()) {
+            debug_assert!(!task.busy, "one decision about a task at a time");
+            task.busy = true;
+            self.ready.remove(task.priority, task.created);
+        }
+        self.decided.push_back(decision);
+    }
+
+    /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
+    #[cfg(any(test, feature = "check"))]
+    pub fn check(&self) {
+        let mut decided = HashSet::new();
+        for decision in self.in_flight.iter().chain(&self.decided) {
+            assert!(
+                decided.insert(decision.event.id()),
+                "one decision about a task at a time"
+            );
+        }
+        for (id, task) in &self.tasks {
+            assert_eq!(
+                task.busy,
+                decided.contains(id),
+                "busy is: a decision waits ({id})"
+            );
+            let queued = self.ready.contains(task.priority, task.created);
+            let should = self.active && !task.busy && matches!(task.phase, Phase::Ready { .. });
+            assert_eq!(
+                queued, should,
+                "in the queue is: ready and not busy ({id}, {:?})",
+                task.phase
+            );
+            if let (true, false, Phase::Waiting { until }) = (self.active, task.busy, &task.phase) {
+                assert!(
+                    self.timers.contains(&(*until, *id)),
+                    "who waits is woken ({id})"
+                );
+            }
+        }
+    }
+}
+
+impl Default for Dispatcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decision {
+    fn own(event: TaskEvent, traceparent: Option<&str>) -> Self {
+        Self {
+            event,
+            actor: None,
+            traceparent: traceparent.map(Into::into),
+            ticket: None,
+        }
+    }
+}

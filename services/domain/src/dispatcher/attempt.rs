@@ -1,0 +1,153 @@
+//! What follows an attempt, and what follows a delivery of a completion webhook.
+
+use std::time::Duration;
+
+use super::open::Open;
+use crate::event::{
+    AttemptFailed, Failure, FailureKind, TaskDead, TaskEvent, TaskExpired, TaskSucceeded,
+};
+use crate::id::TaskId;
+use crate::task::retry::{self, Backoff, Outcome, Verdict};
+use crate::time::Timestamp;
+
+/// Attempts of one task that may be lost with their workers. A task that loses more is likely what kills them.
+const MAX_LOST: u16 = 3;
+/// Deliveries of a completion webhook.
+const MAX_DELIVERIES: u32 = 8;
+/// Pause before the second delivery; each further one is four times as long, up to [`retry::LONGEST`].
+const DELIVERY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The event that an attempt's outcome leads to.
+pub(super) fn after(
+    task: &Open,
+    id: TaskId,
+    attempt: u32,
+    outcome: Outcome,
+    now: Timestamp,
+) -> TaskEvent {
+    let verdict = retry::judge(&outcome, task.retry_on.as_deref());
+    let (failure, answer) = match outcome {
+        Outcome::Answered(answer) if verdict == Verdict::Completed => {
+            return TaskEvent::Succeeded(TaskSucceeded {
+                id,
+                attempt,
+                at: now,
+                answer,
+            });
+        }
+        Outcome::Answered(answer) => (retry::http_failure(answer.status), Some(answer)),
+        Outcome::Failed(failure) => (failure, None),
+    };
+    if failure.kind == FailureKind::WorkerLost {
+        if task.lost >= MAX_LOST {
+            return TaskEvent::Dead(TaskDead {
+                id,
+                attempt,
+                at: now,
+                failure,
+                answer,
+            });
+        }
+        let retry_at = retry::due(Backoff::Linear, u32::from(task.lost) + 1, None, id, now);
+        return TaskEvent::AttemptFailed(AttemptFailed {
+            id,
+            attempt,
+            at: now,
+            failure,
+            answer,
+            retry_at,
+            counted: false,
+        });
+    }
+    if verdict == Verdict::Hopeless {
+        return TaskEvent::Dead(TaskDead {
+            id,
+            attempt,
+            at: now,
+            failure,
+            answer,
+        });
+    }
+    if task.deadline().is_some_and(|deadline| deadline <= now) {
+        let failure = too_late(task, Some(&failure));
+        return TaskEvent::Expired(TaskExpired {
+            id,
+            attempt: Some(attempt),
+            at: now,
+            failure,
+        });
+    }
+    if task.failures >= task.max_retries {
+        return TaskEvent::Dead(TaskDead {
+            id,
+            attempt,
+            at: now,
+            failure,
+            answer,
+        });
+    }
+    let wanted = answer
+        .as_ref()
+        .and_then(|answer| retry::retry_after(answer, now));
+    let retry_at = retry::due(task.backoff, u32::from(task.failures) + 1, wanted, id, now);
+    TaskEvent::AttemptFailed(AttemptFailed {
+        id,
+        attempt,
+        at: now,
+        failure,
+        answer,
+        retry_at,
+        counted: true,
+    })
+}
+
+/// The failure of an attempt whose worker is gone.
+pub(super) fn lost() -> Failure {
+    Failure {
+        kind: FailureKind::WorkerLost,
+        message:
+            "The worker was lost during the attempt; the target may or may not have been called"
+                .into(),
+    }
+}
+
+/// The failure of a task whose time over all attempts has passed.
+pub(super) fn too_late(task: &Open, last: Option<&Failure>) -> Failure {
+    let seconds = f64::from(task.max_wait_ms) / 1000.0;
+    let mut message = format!("Timed out: not completed within maxWaitTime of {seconds} s");
+    if let Some(last) = last {
+        message.push_str("; the last attempt: ");
+        message.push_str(&last.message);
+    }
+    Failure {
+        kind: FailureKind::Timeout,
+        message,
+    }
+}
+
+/// The status of a delivery that went well, or its failure and when the next one is due.
+pub(super) fn delivered(
+    outcome: &Outcome,
+    id: TaskId,
+    number: u32,
+    now: Timestamp,
+) -> Result<u16, (Failure, Option<Timestamp>)> {
+    let failure = match outcome {
+        Outcome::Answered(answer) if (200..300).contains(&answer.status) => {
+            return Ok(answer.status);
+        }
+        Outcome::Answered(answer) => retry::http_failure(answer.status),
+        Outcome::Failed(failure) => failure.clone(),
+    };
+    let hopeless = matches!(
+        failure.kind,
+        FailureKind::BlockedAddress | FailureKind::InvalidRequest
+    );
+    // A receiver that says 410 Gone wants no further deliveries (Standard Webhooks, "Webhook delivery").
+    let unwanted = matches!(outcome, Outcome::Answered(answer) if answer.status == 410);
+    let retry_at = (number < MAX_DELIVERIES && !hopeless && !unwanted).then(|| {
+        let pause = DELIVERY_PAUSE.saturating_mul(4_u32.saturating_pow(number - 1));
+        retry::due(Backoff::Exponential, number, Some(pause), id, now)
+    });
+    Err((failure, retry_at))
+}

@@ -1,0 +1,136 @@
+//! What an event does to the state: the same in a replay and when an append has been acknowledged.
+
+use super::action::{Action, Call};
+use super::open::{Open, Phase};
+use super::{Dispatcher, LEASE_SLACK};
+use crate::event::{TaskCreated, TaskEvent};
+use crate::id::TaskId;
+use crate::seq::StreamSeq;
+use crate::task::Status;
+
+impl Dispatcher {
+    pub(super) fn create(
+        &mut self,
+        seq: StreamSeq,
+        traceparent: Option<&str>,
+        created: &TaskCreated,
+    ) {
+        if self.tasks.contains_key(&created.id) {
+            return;
+        }
+        let lane = self.lanes.of(&created.team, &created.queue);
+        self.tasks
+            .insert(created.id, Open::new(seq, lane, traceparent, created));
+        if self.active {
+            if created.not_before.is_some() {
+                self.arm(created.id);
+            } else {
+                self.enqueue(created.id);
+            }
+        }
+    }
+
+    /// What an event does to its task. Attempts are numbered, so an event that was applied before finds nothing to do.
+    pub(super) fn evolve(&mut self, seq: StreamSeq, event: &TaskEvent, actions: &mut Vec<Action>) {
+        let id = event.id();
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        match event {
+            TaskEvent::Created(_) => {}
+            TaskEvent::Started(e) => {
+                if e.attempt <= task.attempts || matches!(task.phase, Phase::Ended { .. }) {
+                    return;
+                }
+                let waited = e.at.since(task.due());
+                self.ready.remove(task.priority, task.created);
+                task.attempts = e.attempt;
+                task.first_start.get_or_insert(e.at);
+                task.phase = Phase::Running { attempt: e.attempt };
+                let limit = e.lease_until.since(e.at).saturating_sub(LEASE_SLACK);
+                actions.push(Action::Call(Call {
+                    task: id,
+                    created: task.created,
+                    attempt: e.attempt,
+                    limit,
+                    waited,
+                }));
+            }
+            TaskEvent::AttemptFailed(e) => {
+                if task.phase != (Phase::Running { attempt: e.attempt }) {
+                    return;
+                }
+                task.failed(e);
+                self.arm(id);
+            }
+            TaskEvent::Succeeded(_)
+            | TaskEvent::Dead(_)
+            | TaskEvent::Cancelled(_)
+            | TaskEvent::Expired(_) => {
+                if matches!(task.phase, Phase::Ended { .. }) {
+                    return;
+                }
+                self.ready.remove(task.priority, task.created);
+                let due = task
+                    .not_before
+                    .map_or(task.created_at, |at| at.max(task.created_at));
+                actions.push(Action::Ended {
+                    task: id,
+                    status: ending(event),
+                    took: event.at().since(due),
+                });
+                if task.has_callback {
+                    task.phase = Phase::Ended {
+                        seq,
+                        deliveries: 0,
+                        due: event.at(),
+                        claimed: self.active,
+                    };
+                    task.last_failure = None;
+                    if self.active {
+                        self.due_deliveries.push_back(id);
+                    }
+                } else {
+                    self.tasks.remove(&id);
+                }
+            }
+            TaskEvent::CallbackSent(_) => self.close(id),
+            TaskEvent::CallbackFailed(e) => match (&mut task.phase, e.retry_at) {
+                (
+                    Phase::Ended {
+                        deliveries,
+                        due,
+                        claimed,
+                        ..
+                    },
+                    Some(retry_at),
+                ) if e.attempt > *deliveries => {
+                    (*deliveries, *due, *claimed) = (e.attempt, retry_at, false);
+                    self.arm(id);
+                }
+                (_, None) => self.close(id),
+                _ => {}
+            },
+        }
+    }
+
+    fn close(&mut self, id: TaskId) {
+        if self
+            .tasks
+            .get(&id)
+            .is_some_and(|task| matches!(task.phase, Phase::Ended { .. }))
+        {
+            self.tasks.remove(&id);
+        }
+    }
+}
+
+/// The status an ending event leads to.
+fn ending(event: &TaskEvent) -> Status {
+    match event {
+        TaskEvent::Succeeded(_) => Status::Completed,
+        TaskEvent::Dead(_) => Status::Failed,
+        TaskEvent::Expired(_) => Status::Timeout,
+        _ => Status::Cancelled,
+    }
+}

@@ -1,0 +1,180 @@
+//! A task that has not ended, as the dispatcher remembers it: everything that decides when it runs, nothing of what it carries.
+//! Its body and headers stay in the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{AttemptFailed, Failure, TaskCreated};
+use crate::id::{QueueName, TeamId};
+use crate::seq::StreamSeq;
+use crate::task::{Backoff, Priority, RetryOn};
+use crate::time::Timestamp;
+
+/// Where a task stands. Each state holds what is only true in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Phase {
+    /// Not to be started before: delayed, or between two attempts.
+    Waiting { until: Timestamp },
+    /// May be started, since then.
+    Ready { since: Timestamp },
+    /// An attempt is being made.
+    Running { attempt: u32 },
+    /// Ended, and the completion webhook is still to be delivered.
+    Ended {
+        /// Where the event that ended it stands.
+        seq: StreamSeq,
+        /// Deliveries that failed.
+        deliveries: u32,
+        /// When the next one is due.
+        due: Timestamp,
+        /// It is being made, or waits for a slot.
+        claimed: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) created: StreamSeq,
+    pub(super) lane: Lane,
+    pub(super) priority: Priority,
+    pub(super) created_at: Timestamp,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) timeout_ms: u32,
+    pub(super) max_wait_ms: u32,
+    pub(super) max_retries: u16,
+    pub(super) backoff: Backoff,
+    pub(super) retry_on: Option<Box<RetryOn>>,
+    pub(super) has_callback: bool,
+    pub(super) traceparent: Option<Box<str>>,
+    /// Attempts started.
+    pub(super) attempts: u32,
+    /// Attempts failed that used up a retry.
+    pub(super) failures: u16,
+    /// Attempts lost with their worker.
+    pub(super) lost: u16,
+    /// Start of the first attempt since one was lost: the time limit over all attempts counts from here.
+    pub(super) first_start: Option<Timestamp>,
+    pub(super) last_failure: Option<Box<Failure>>,
+    pub(super) phase: Phase,
+    /// A decision about it waits for the log.
+    #[serde(skip)]
+    pub(super) busy: bool,
+}
+
+impl Open {
+    pub(super) fn new(
+        seq: StreamSeq,
+        lane: Lane,
+        traceparent: Option<&str>,
+        created: &TaskCreated,
+    ) -> Self {
+        Self {
+            created: seq,
+            lane,
+            priority: created.priority,
+            created_at: created.at,
+            not_before: created.not_before,
+            timeout_ms: created.timeout_ms,
+            max_wait_ms: created.max_wait_ms,
+            max_retries: created.max_retries,
+            backoff: created.backoff,
+            retry_on: created.retry_on.clone().map(Box::new),
+            has_callback: created.on_complete_url.is_some(),
+            traceparent: traceparent.map(Into::into),
+            attempts: 0,
+            failures: 0,
+            lost: 0,
+            first_start: None,
+            last_failure: None,
+            phase: match created.not_before {
+                Some(until) => Phase::Waiting { until },
+                None => Phase::Ready { since: created.at },
+            },
+            busy: false,
+        }
+    }
+
+    /// Since when it could have been started.
+    pub(super) fn due(&self) -> Timestamp {
+        match self.phase {
+            Phase::Ready { since } | Phase::Waiting { until: since } => since,
+            Phase::Running { .. } | Phase::Ended { .. } => self.created_at,
+        }
+    }
+
+    /// When its time over all attempts has passed; `None` before the first one.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Ended { .. } => None,
+            _ => self
+                .first_start
+                .map(|start| start.plus(Duration::from_millis(self.max_wait_ms.into()))),
+        }
+    }
+
+    /// How long an attempt that starts now may take.
+    pub(super) fn limit(&self, now: Timestamp) -> Duration {
+        let left = self.deadline().map_or_else(
+            || Duration::from_millis(self.max_wait_ms.into()),
+            |deadline| deadline.since(now),
+        );
+        Duration::from_millis(self.timeout_ms.into()).min(left)
+    }
+
+    pub(super) fn failed(&mut self, event: &AttemptFailed) {
+        if event.counted {
+            self.failures = self.failures.saturating_add(1);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+            // The target is not to blame for the time that passed without a worker.
+            self.first_start = None;
+        }
+        self.last_failure = Some(Box::new(event.failure.clone()));
+        self.phase = Phase::Waiting {
+            until: event.retry_at,
+        };
+    }
+}
+
+/// A queue of a team, as a small number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Lane(u32);
+
+/// The queues of this partition: tasks hold a number instead of two names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Lanes {
+    names: Vec<(TeamId, QueueName)>,
+    #[serde(skip)]
+    numbers: HashMap<(TeamId, QueueName), Lane>,
+}
+
+impl Lanes {
+    pub(super) fn of(&mut self, team: &TeamId, queue: &QueueName) -> Lane {
+        if let Some(&lane) = self.numbers.get(&(team.clone(), queue.clone())) {
+            return lane;
+        }
+        let lane = Lane(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
+        self.names.push((team.clone(), queue.clone()));
+        self.numbers.insert((team.clone(), queue.clone()), lane);
+        lane
+    }
+
+    pub(super) fn team(&self, lane: Lane) -> &TeamId {
+        &self.names[lane.0 as usize].0
+    }
+
+    pub(super) fn holds(&self, lane: Lane) -> bool {
+        (lane.0 as usize) < self.names.len()
+    }
+
+    /// The same after it was read from a snapshot.
+    pub(super) fn indexed(mut self) -> Self {
+        self.numbers = (0..)
+            .zip(&self.names)
+            .map(|(number, name)| (name.clone(), Lane(number)))
+            .collect();
+        self
+    }
+}

@@ -1,0 +1,86 @@
+//! A dispatcher as bytes: a shortcut for replay, thrown away whenever it cannot be read.
+
+use serde::{Deserialize, Serialize};
+
+use super::Dispatcher;
+use super::open::{Lanes, Open};
+use crate::id::TaskId;
+use crate::seq::StreamSeq;
+
+/// Another version is not read: the log has everything.
+const VERSION: u32 = 1;
+
+/// Why a snapshot was not used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Written by another version of the dispatcher.
+    #[error("the snapshot has version {found}, not {VERSION}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// Damaged.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(String),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    position: StreamSeq,
+    lanes: &'a Lanes,
+    tasks: Vec<(&'a TaskId, &'a Open)>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    position: StreamSeq,
+    lanes: Lanes,
+    tasks: Vec<(TaskId, Open)>,
+}
+
+impl Dispatcher {
+    /// The state as bytes, as of [`Dispatcher::position`]. `None` while an append is in flight: its events may stand before that
+    /// position without being part of the state.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Vec<u8>> {
+        if self.is_appending() {
+            return None;
+        }
+        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        tasks.sort_unstable_by_key(|(_, task)| task.created);
+        let state = Written {
+            position: self.position,
+            lanes: &self.lanes,
+            tasks,
+        };
+        let mut bytes = VERSION.to_be_bytes().to_vec();
+        rmp_serde::encode::write(&mut bytes, &state).ok()?;
+        Some(bytes)
+    }
+
+    /// Reads what [`Dispatcher::snapshot`] wrote; replay goes on behind its position.
+    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let Some((version, state)) = bytes.split_first_chunk::<4>() else {
+            return Err(SnapshotError::Damaged("it is too short".into()));
+        };
+        let found = u32::from_be_bytes(*version);
+        if found != VERSION {
+            return Err(SnapshotError::Version { found });
+        }
+        let stored: Stored = rmp_serde::from_slice(state)
+            .map_err(|error| SnapshotError::Damaged(error.to_string()))?;
+        if let Some((id, _)) = stored
+            .tasks
+            .iter()
+            .find(|(_, task)| !stored.lanes.holds(task.lane))
+        {
+            return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
+        }
+        Ok(Self {
+            tasks: stored.tasks.into_iter().collect(),
+            lanes: stored.lanes.indexed(),
+            position: stored.position,
+            ..Self::new()
+        })
+    }
+}

@@ -1,0 +1,742 @@
+//! The dispatcher against a log that is a `Vec`.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::actor::Actor;
+use crate::event::{Answer, BodyEncoding, Failure, FailureKind, TaskDead, TaskSucceeded};
+use crate::id::TeamId;
+use crate::partition::Partition;
+use crate::task::{Limits, TaskRequest, TaskSpec};
+
+const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// A dispatcher, the log it is over, and what it has asked its shell to do.
+struct World {
+    now: Timestamp,
+    log: Vec<TaskEvent>,
+    dispatcher: Dispatcher,
+    calls: Vec<Call>,
+    deliveries: Vec<Delivery>,
+    replies: BTreeMap<Ticket, OwnerReply>,
+    tickets: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            now: START,
+            log: Vec::new(),
+            dispatcher: Dispatcher::new(),
+            calls: Vec::new(),
+            deliveries: Vec::new(),
+            replies: BTreeMap::new(),
+            tickets: 0,
+        };
+        world.dispatcher.activate(world.now, &HashSet::new());
+        world
+    }
+
+    fn team() -> TeamId {
+        TeamId::new(START, 7)
+    }
+
+    fn create(&mut self, change: impl FnOnce(&mut TaskRequest)) -> TaskId {
+        let mut request = TaskRequest {
+            target_url: Some("http://sink/".into()),
+            ..TaskRequest::default()
+        };
+        change(&mut request);
+        let limits = Limits {
+            max_wait: Duration::from_secs(3_600),
+            max_delay: Duration::from_secs(86_400),
+        };
+        let spec = TaskSpec::check(request, &limits, self.now).expect("a valid request");
+        let partition = Partition::new(0).expect("a partition");
+        let id = TaskId::new(self.now, self.log.len() as u128, partition);
+        let event = TaskEvent::Created(Box::new(spec.accept(id, Self::team(), None, self.now)));
+        let seq = self.store(event.clone());
+        self.dispatcher.apply(seq, None, &event);
+        self.dispatcher.check();
+        id
+    }
+
+    fn store(&mut self, event: TaskEvent) -> StreamSeq {
+        self.log.push(event);
+        StreamSeq(self.log.len() as u64)
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Call(call) => self.calls.push(call),
+                Action::Deliver(delivery) => self.deliveries.push(delivery),
+                Action::Reply { ticket, reply } => {
+                    assert!(
+                        self.replies.insert(ticket, reply).is_none(),
+                        "one answer to a request"
+                    );
+                }
+                Action::Ended { .. } => {}
+            }
+        }
+        self.dispatcher.check();
+    }
+
+    fn append(&mut self) {
+        let mut actions = Vec::new();
+        if let Some(decisions) = self.dispatcher.begin_append(usize::MAX) {
+            let events: Vec<_> = decisions.iter().map(|d| d.event.clone()).collect();
+            let seqs: Vec<_> = events.into_iter().map(|event| self.store(event)).collect();
+            self.dispatcher.appended(&seqs, &mut actions);
+        }
+        self.carry_out(actions);
+    }
+
+    /// Gives it slots and lets the log answer.
+    fn serve(&mut self, slots: usize) {
+        let mut actions = Vec::new();
+        self.dispatcher.tick(self.now);
+        self.dispatcher.fill(slots, self.now, &mut actions);
+        self.carry_out(actions);
+        self.append();
+    }
+
+    fn pass(&mut self, by: Duration) {
+        self.now = self.now.plus(by);
+        self.dispatcher.tick(self.now);
+        self.append();
+    }
+
+    fn end_call(&mut self, outcome: Outcome) -> TaskId {
+        let call = self.calls.remove(0);
+        self.dispatcher
+            .attempt_ended(call.task, call.attempt, outcome, self.now);
+        self.append();
+        call.task
+    }
+
+    fn cancel(&mut self, task: TaskId) -> Option<OwnerReply> {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let mut actions = Vec::new();
+        let request = Cancel {
+            task,
+            team: Self::team(),
+            actor: Actor::System("test".into()),
+            traceparent: None,
+            ticket,
+        };
+        self.dispatcher.cancel(request, self.now, &mut actions);
+        self.carry_out(actions);
+        self.append();
+        self.replies.get(&ticket).cloned()
+    }
+
+    /// The owner dies; the next one replays the log.
+    fn crash(&mut self, snapshot: Option<Vec<u8>>) {
+        let mut next = snapshot.map_or_else(Dispatcher::new, |bytes| {
+            Dispatcher::restore(&bytes).expect("readable")
+        });
+        let from = usize::try_from(next.position().0).expect("small");
+        for (at, event) in self.log.iter().enumerate().skip(from) {
+            next.apply(StreamSeq(at as u64 + 1), None, event);
+        }
+        next.activate(self.now, &HashSet::new());
+        self.dispatcher = next;
+        self.calls.clear();
+        self.deliveries.clear();
+        self.dispatcher.check();
+        self.append();
+    }
+
+    fn kinds(&self, id: TaskId) -> Vec<&'static str> {
+        self.log
+            .iter()
+            .filter(|event| event.id() == id)
+            .map(TaskEvent::kind)
+            .collect()
+    }
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome::Answered(Answer {
+        status,
+        headers: vec![],
+        body: String::new(),
+        encoding: BodyEncoding::Text,
+        body_bytes: 0,
+        duration_ms: 1,
+    })
+}
+
+fn failed(kind: FailureKind) -> Outcome {
+    Outcome::Failed(Failure {
+        kind,
+        message: "it broke".into(),
+    })
+}
+
+#[test]
+fn a_task_is_called_once_and_ends() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    world.serve(10);
+    assert_eq!(world.calls.len(), 1);
+    assert_eq!((world.calls[0].task, world.calls[0].attempt), (id, 1));
+    assert_eq!(world.calls[0].limit, Duration::from_secs(30));
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+    assert_eq!(world.dispatcher.open(), 0);
+}
+
+#[test]
+fn no_call_is_made_before_its_start_is_stored() {
+    let mut world = World::new();
+    world.create(|_| {});
+    let mut actions = Vec::new();
+    assert_eq!(world.dispatcher.fill(1, world.now, &mut actions), 1);
+    assert_eq!(actions, []);
+    assert!(world.dispatcher.begin_append(10).is_some());
+    world.dispatcher.not_appended();
+    assert!(!world.dispatcher.is_appending());
+    world.append();
+    assert_eq!(world.calls.len(), 1);
+}
+
+#[test]
+fn failures_retry_after_growing_pauses_until_none_is_left() {
+    let mut world = World::new();
+    let id = world.create(|r| r.max_retries = Some(2));
+    for pause in [1000, 2000] {
+        world.serve(1);
+        world.end_call(answered(500));
+        world.pass(Duration::from_millis(pause - 1));
+        world.serve(1);
+        assert_eq!(world.calls, [], "not early");
+        world.pass(Duration::from_millis(pause / 10 + 1));
+    }
+    world.serve(1);
+    world.end_call(failed(FailureKind::Connect));
+    assert_eq!(
+        world.kinds(id),
+        [
+            "created",
+            "started",
+            "attempt_failed",
+            "started",
+            "attempt_failed",
+            "started",
+            "dead"
+        ]
+    );
+}
+
+#[test]
+fn higher_priority_first_and_first_come_first_served_within_one() {
+    let mut world = World::new();
+    let low = world.create(|r| r.priority = Some(1));
+    let first = world.create(|r| r.priority = Some(7));
+    let second = world.create(|r| r.priority = Some(7));
+    let high = world.create(|r| r.priority = Some(10));
+    world.serve(10);
+    let order: Vec<_> = world.calls.iter().map(|call| call.task).collect();
+    assert_eq!(order, [high, first, second, low]);
+}
+
+#[test]
+fn no_more_calls_than_slots() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        world.create(|_| {});
+    }
+    world.serve(2);
+    assert_eq!(world.calls.len(), 2);
+    assert_eq!(world.dispatcher.wanted_slots(), 3);
+}
+
+#[test]
+fn a_delayed_task_starts_when_its_time_has_come() {
+    let mut world = World::new();
+    let at = world.now.plus(Duration::from_secs(60));
+    world.create(|r| r.delay_until = Some(at.to_rfc3339()));
+    world.serve(1);
+    assert_eq!(world.calls, []);
+    assert_eq!(world.dispatcher.wake_at(), Some(at));
+    world.pass(Duration::from_secs(60));
+    world.serve(1);
+    assert_eq!(world.calls.len(), 1);
+    assert_eq!(world.calls[0].waited, Duration::ZERO);
+}
+
+#[test]
+fn a_task_ends_as_timeout_when_its_whole_time_has_passed() {
+    let mut world = World::new();
+    let id = world.create(|r| (r.max_wait_seconds, r.max_retries) = (Some(5.0), Some(10)));
+    world.serve(1);
+    world.end_call(answered(503));
+    world.pass(Duration::from_secs(2));
+    world.serve(1);
+    assert_eq!(
+        world.calls[0].limit,
+        Duration::from_secs(3),
+        "no longer than what is left"
+    );
+    world.end_call(answered(503));
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.kinds(id).last(), Some(&"expired"));
+    assert_eq!(world.dispatcher.open(), 0);
+}
+
+#[test]
+fn a_first_attempt_that_never_answers_is_a_timeout() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    world.serve(1);
+    world.now = world.now.plus(Duration::from_secs(30));
+    world.end_call(failed(FailureKind::Timeout));
+    assert_eq!(world.kinds(id), ["created", "started", "expired"]);
+}
+
+#[test]
+fn a_waiting_task_is_cancelled_a_running_one_is_not() {
+    let mut world = World::new();
+    let waiting = world.create(|_| {});
+    assert_eq!(
+        world.cancel(waiting),
+        Some(OwnerReply::Done { seq: StreamSeq(2) })
+    );
+    assert_eq!(world.cancel(waiting), Some(OwnerReply::NotOpen));
+    let running = world.create(|_| {});
+    world.serve(1);
+    assert_eq!(world.cancel(running), Some(OwnerReply::Running));
+    world.end_call(answered(500));
+    assert!(
+        matches!(world.cancel(running), Some(OwnerReply::Done { .. })),
+        "between two attempts it can be"
+    );
+    world.pass(Duration::from_secs(60));
+    world.serve(1);
+    assert_eq!(world.calls, []);
+}
+
+#[test]
+fn another_teams_task_is_not_there() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    let mut actions = Vec::new();
+    let request = Cancel {
+        task: id,
+        team: TeamId::new(START, 8),
+        actor: Actor::System("test".into()),
+        traceparent: None,
+        ticket: Ticket(1),
+    };
+    world.dispatcher.cancel(request, world.now, &mut actions);
+    assert_eq!(
+        actions,
+        [Action::Reply {
+            ticket: Ticket(1),
+            reply: OwnerReply::NotOpen
+        }]
+    );
+}
+
+#[test]
+fn completion_webhooks_are_delivered_with_retries_and_given_up_in_the_end() {
+    let mut world = World::new();
+    let id = world.create(|r| r.on_complete_url = Some("http://hook/".into()));
+    world.serve(1);
+    world.end_call(answered(200));
+    let mut deliveries = 0;
+    while world.dispatcher.open() == 1 {
+        world.serve(1);
+        let delivery = world.deliveries.pop().expect("a delivery");
+        deliveries += 1;
+        assert_eq!(
+            (delivery.number, delivery.ended),
+            (deliveries, StreamSeq(3))
+        );
+        world
+            .dispatcher
+            .delivery_ended(id, delivery.number, &answered(500), world.now);
+        world.append();
+        world.pass(Duration::from_secs(4_000));
+    }
+    assert_eq!(deliveries, 8);
+    assert_eq!(world.kinds(id).last(), Some(&"callback_failed"));
+}
+
+#[test]
+fn a_delivery_survives_its_owner() {
+    let mut world = World::new();
+    let id = world.create(|r| r.on_complete_url = Some("http://hook/".into()));
+    world.serve(1);
+    world.end_call(answered(200));
+    world.serve(1);
+    world.crash(None);
+    world.serve(1);
+    assert_eq!(world.deliveries.len(), 1);
+    world
+        .dispatcher
+        .delivery_ended(id, 1, &answered(204), world.now);
+    world.append();
+    assert_eq!(world.kinds(id).last(), Some(&"callback_sent"));
+    assert_eq!(world.dispatcher.open(), 0);
+}
+
+#[test]
+fn an_attempt_lost_with_its_worker_is_repeated_without_using_up_a_retry() {
+    let mut world = World::new();
+    let id = world.create(|r| r.max_retries = Some(0));
+    world.serve(1);
+    world.crash(None);
+    assert_eq!(world.kinds(id), ["created", "started", "attempt_failed"]);
+    world.pass(Duration::from_secs(2));
+    world.serve(1);
+    assert_eq!(world.calls[0].attempt, 2);
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id).last(), Some(&"succeeded"));
+}
+
+#[test]
+fn a_task_that_kills_its_workers_is_given_up() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    for _ in 0..4 {
+        world.serve(1);
+        world.crash(None);
+        world.pass(Duration::from_secs(10));
+    }
+    assert_eq!(world.kinds(id).last(), Some(&"dead"));
+}
+
+#[test]
+fn an_attempt_still_being_made_in_this_process_is_adopted() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    world.serve(1);
+    let mut next = Dispatcher::new();
+    for (seq, event) in (1..).map(StreamSeq).zip(&world.log) {
+        next.apply(seq, None, event);
+    }
+    let running = Running {
+        task: id,
+        number: 1,
+        kind: CallKind::Attempt,
+    };
+    next.activate(world.now, &HashSet::from([running]));
+    world.dispatcher = next;
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+}
+
+#[test]
+fn a_damaged_or_foreign_snapshot_is_refused() {
+    let mut world = World::new();
+    world.create(|_| {});
+    let good = world.dispatcher.snapshot().expect("nothing in flight");
+    assert!(Dispatcher::restore(&good).is_ok());
+    assert!(matches!(
+        Dispatcher::restore(&good[..good.len() - 1]),
+        Err(SnapshotError::Damaged(_))
+    ));
+    let mut newer = good;
+    newer[3] = 99;
+    assert_eq!(
+        Dispatcher::restore(&newer).err(),
+        Some(SnapshotError::Version { found: 99 })
+    );
+    assert!(matches!(
+        Dispatcher::restore(&[]),
+        Err(SnapshotError::Damaged(_))
+    ));
+}
+
+/// One random step of a history.
+#[derive(Debug, Clone)]
+enum Step {
+    Create {
+        priority: i64,
+        delay: u64,
+        retries: i64,
+        wait: u64,
+        hook: bool,
+    },
+    Fill(usize),
+    Store,
+    Refuse,
+    EndCall {
+        which: usize,
+        outcome: u8,
+    },
+    EndDelivery {
+        which: usize,
+        outcome: u8,
+    },
+    Cancel(usize),
+    Pass(u64),
+    /// The owner's clock jumps back, as a new machine's may.
+    Back(u64),
+    Snapshot,
+    Crash {
+        stored: bool,
+        snapshot: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>())
+            .prop_map(|(priority, delay, retries, wait, hook)| Step::Create { priority, delay, retries, wait, hook }),
+        4 => (0..4_usize).prop_map(Step::Fill),
+        5 => Just(Step::Store),
+        1 => Just(Step::Refuse),
+        6 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndCall { which, outcome }),
+        3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
+        1 => any::<usize>().prop_map(Step::Cancel),
+        4 => (0..30_000_u64).prop_map(Step::Pass),
+        1 => (0..5_000_u64).prop_map(Step::Back),
+        1 => Just(Step::Snapshot),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(stored, snapshot)| Step::Crash { stored, snapshot }),
+    ]
+}
+
+fn outcome(number: u8) -> Outcome {
+    match number % 8 {
+        0..=2 => answered(200),
+        3 => answered(404),
+        4 => answered(500),
+        5 => answered(429),
+        6 => failed(FailureKind::Connect),
+        _ => failed(FailureKind::BlockedAddress),
+    }
+}
+
+/// Invariants 1 and 2 of the design: attempts count 1, 2, 3...; each ends before the next begins; nothing but deliveries comes
+/// after an end, and no second end.
+fn assert_orderly(log: &[TaskEvent]) {
+    #[derive(Default)]
+    struct Life {
+        attempts: u32,
+        running: bool,
+        ends: u32,
+    }
+    let mut lives: HashMap<TaskId, Life> = HashMap::new();
+    for event in log {
+        let life = lives.entry(event.id()).or_default();
+        match event {
+            TaskEvent::Created(_) => {}
+            TaskEvent::Started(e) => {
+                assert!(!life.running && life.ends == 0, "{event:?}");
+                assert_eq!(e.attempt, life.attempts + 1, "{event:?}");
+                (life.attempts, life.running) = (e.attempt, true);
+            }
+            TaskEvent::AttemptFailed(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
+                life.running = false;
+            }
+            TaskEvent::Succeeded(TaskSucceeded { attempt, .. })
+            | TaskEvent::Dead(TaskDead { attempt, .. }) => {
+                assert!(
+                    life.running && life.ends == 0 && *attempt == life.attempts,
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::Expired(e) => {
+                assert!(
+                    life.ends == 0 && life.running == e.attempt.is_some(),
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::Cancelled(_) => {
+                assert!(life.ends == 0 && !life.running, "{event:?}");
+                life.ends = 1;
+            }
+            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
+                assert_eq!(life.ends, 1, "{event:?}");
+            }
+        }
+    }
+}
+
+fn run(steps: Vec<Step>) -> World {
+    let mut world = World::new();
+    let mut snapshot = None;
+    for step in steps {
+        match step {
+            Step::Create {
+                priority,
+                delay,
+                retries,
+                wait,
+                hook,
+            } => {
+                let at = world.now.plus(Duration::from_secs(delay)).to_rfc3339();
+                world.create(|r| {
+                    r.priority = Some(priority);
+                    r.delay_until = (delay > 10).then_some(at);
+                    r.max_retries = Some(retries);
+                    #[expect(clippy::cast_precision_loss, reason = "small")]
+                    (r.max_wait_seconds = Some(wait as f64));
+                    r.on_complete_url = hook.then(|| "http://hook/".into());
+                });
+            }
+            Step::Fill(slots) => {
+                let mut actions = Vec::new();
+                world.dispatcher.tick(world.now);
+                let used = world.dispatcher.fill(slots, world.now, &mut actions);
+                assert!(used <= slots);
+                world.carry_out(actions);
+            }
+            Step::Store => world.append(),
+            Step::Refuse => {
+                if world.dispatcher.begin_append(2).is_some() {
+                    world.dispatcher.not_appended();
+                }
+            }
+            Step::EndCall {
+                which,
+                outcome: number,
+            } => {
+                if !world.calls.is_empty() {
+                    let call = world.calls.remove(which % world.calls.len());
+                    world.dispatcher.attempt_ended(
+                        call.task,
+                        call.attempt,
+                        outcome(number),
+                        world.now,
+                    );
+                    // A second report of the same end changes nothing.
+                    world.dispatcher.attempt_ended(
+                        call.task,
+                        call.attempt,
+                        outcome(number / 8),
+                        world.now,
+                    );
+                }
+            }
+            Step::EndDelivery {
+                which,
+                outcome: number,
+            } => {
+                if !world.deliveries.is_empty() {
+                    let delivery = world.deliveries.remove(which % world.deliveries.len());
+                    world.dispatcher.delivery_ended(
+                        delivery.task,
+                        delivery.number,
+                        &outcome(number),
+                        world.now,
+                    );
+                }
+            }
+            Step::Cancel(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.tickets += 1;
+                    let request = Cancel {
+                        task: id,
+                        team: World::team(),
+                        actor: Actor::System("test".into()),
+                        traceparent: None,
+                        ticket: Ticket(world.tickets),
+                    };
+                    let mut actions = Vec::new();
+                    world.dispatcher.cancel(request, world.now, &mut actions);
+                    world.carry_out(actions);
+                }
+            }
+            Step::Pass(millis) => {
+                world.now = world.now.plus(Duration::from_millis(millis));
+                world.dispatcher.tick(world.now);
+            }
+            Step::Back(millis) => {
+                world.now = Timestamp(world.now.0 - i64::try_from(millis).expect("small"));
+            }
+            Step::Snapshot => snapshot = world.dispatcher.snapshot().or(snapshot),
+            Step::Crash {
+                stored,
+                snapshot: from_snapshot,
+            } => {
+                // Whether the append in flight was stored, nobody knows.
+                if let Some(decisions) = world.dispatcher.begin_append(3)
+                    && stored
+                {
+                    let events: Vec<_> = decisions.iter().map(|d| d.event.clone()).collect();
+                    world.log.extend(events);
+                }
+                world.crash(snapshot.clone().filter(|_| from_snapshot));
+            }
+        }
+        world.dispatcher.check();
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_history_is_orderly_and_every_task_comes_to_its_one_end(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut world = run(steps);
+        // From here on nothing fails: whatever is open must end.
+        for _ in 0..400 {
+            if world.dispatcher.open() == 0 {
+                break;
+            }
+            world.serve(8);
+            while !world.calls.is_empty() {
+                world.end_call(answered(200));
+            }
+            for delivery in std::mem::take(&mut world.deliveries) {
+                world.dispatcher.delivery_ended(delivery.task, delivery.number, &answered(200), world.now);
+            }
+            world.append();
+            world.pass(Duration::from_secs(3));
+        }
+        prop_assert_eq!(world.dispatcher.open(), 0, "no task is lost");
+        assert_orderly(&world.log);
+        let created = world.log.iter().filter(|e| matches!(e, TaskEvent::Created(_))).count();
+        let ends = world.log.iter().filter(|e| {
+            matches!(e, TaskEvent::Succeeded(_) | TaskEvent::Dead(_) | TaskEvent::Expired(_) | TaskEvent::Cancelled(_))
+        }).count();
+        prop_assert_eq!(created, ends, "one end each");
+    }
+
+    #[test]
+    fn a_replay_is_the_state(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut world = run(steps);
+        world.append();
+        let mut replayed = Dispatcher::new();
+        for (seq, event) in (1..).map(StreamSeq).zip(&world.log) {
+            replayed.apply(seq, None, event);
+            // What was applied before changes nothing.
+            replayed.apply(seq, None, event);
+        }
+        let without_derived = |dispatcher: &Dispatcher| {
+            let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
+                let mut task = task.clone();
+                task.busy = false;
+                if let Phase::Ended { claimed, .. } = &mut task.phase {
+                    *claimed = false;
+                }
+                if let Phase::Ready { since } = task.phase
+                    && (task.not_before.is_some() || task.attempts > 0)
+                {
+                    task.phase = Phase::Waiting { until: since };
+                }
+                (*id, task)
+            }).collect();
+            tasks.sort_by_key(|(id, _)| *id);
+            tasks
+        };
+        prop_assert_eq!(without_derived(&replayed), without_derived(&world.dispatcher));
+    }
+}
