@@ -1,12 +1,15 @@
 //! A task: one HTTP call that will be made, however long that takes.
 //!
-//! [`spec`] says what a client may ask for, [`retry`] what happens after an attempt, and [`status`] what a client is told.
+//! [`spec`] says what a client may ask for, [`retry`] what happens after an attempt, [`status`] what a client is told, and [`row`]
+//! what read models hold.
 //! The life of a task is in the events (`event::task`); who runs next is the dispatcher's business.
 
 pub mod retry;
+pub mod row;
 pub mod spec;
 pub mod status;
 
 pub use retry::{Backoff, RetryOn};
+pub use row::TaskRow;
 pub use spec::{Invalid, Limits, Method, Priority, TaskRequest, TaskSpec};
 pub use status::Status;

@@ -1,0 +1,317 @@
+//! What read models hold of a task: everything a client may ask for except what is large.
+//!
+//! Bodies and headers stay in the log, where [`TaskRow::created_seq`] and [`TaskRow::ended_seq`] find them; so a row is small however
+//! large the task is, and no row has to be rewritten with a body in it. A row is a pure function of the events of its task in
+//! the order of their sequences, so a row rebuilt from the log equals the one that grew.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Answer, Failure, TaskCreated, TaskEvent};
+use crate::id::{QueueName, TaskId, TeamId};
+use crate::seq::StreamSeq;
+use crate::task::retry::{Backoff, RetryOn};
+use crate::task::spec::{Method, Priority};
+use crate::task::status::Status;
+use crate::time::Timestamp;
+
+/// Attempts a row remembers, the latest ones. A task can have 11 that count and 3 lost with their workers.
+pub const MAX_ATTEMPTS: usize = 16;
+/// Longest error sentence in a row, in bytes.
+pub const MAX_ERROR_BYTES: usize = 512;
+
+/// A task as lists and single reads show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// The task.
+    pub id: TaskId,
+    /// Whose it is.
+    pub team: TeamId,
+    /// Where it queues.
+    pub queue: QueueName,
+    /// Where it stands, but for the passing of time: ask [`TaskRow::status_at`].
+    pub status: Status,
+    /// What is called.
+    pub url: String,
+    /// How it is called.
+    pub method: Method,
+    /// Higher first.
+    pub priority: Priority,
+    /// Time limit of one attempt, in milliseconds.
+    pub timeout_ms: u32,
+    /// Time limit over all attempts, in milliseconds.
+    pub max_wait_ms: u32,
+    /// Not to be started before.
+    pub not_before: Option<Timestamp>,
+    /// Retries after the first attempt.
+    pub max_retries: u16,
+    /// How the pause before a retry grows.
+    pub backoff: Backoff,
+    /// What retries, when the task says so itself.
+    pub retry_on: Option<RetryOn>,
+    /// Follow up to three redirects.
+    pub follow_redirects: bool,
+    /// Called when the task has ended.
+    pub on_complete_url: Option<String>,
+    /// The client's idempotency key.
+    pub idempotency_key: Option<String>,
+    /// Where in TASKS the creation is: headers and body.
+    pub created_seq: StreamSeq,
+    /// Where in TASKS the end is: the answer.
+    pub ended_seq: Option<StreamSeq>,
+    /// The last event taken in.
+    pub seq: StreamSeq,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last changed. Its completion webhook is no change of the task.
+    pub updated_at: Timestamp,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// When the next attempt is due, while it waits for one.
+    pub retry_at: Option<Timestamp>,
+    /// Retries that were granted so far. An attempt lost with its worker does not use one up.
+    pub retry_count: u16,
+    /// The latest [`MAX_ATTEMPTS`] attempts, in order.
+    pub attempts: Vec<Attempt>,
+    /// Why the last attempt failed, unless it succeeded.
+    pub error: Option<String>,
+    /// The last answer of the target, without headers and body.
+    pub answer: Option<AnswerSummary>,
+    /// The completion webhook, once it was tried.
+    pub callback: Option<Callback>,
+}
+
+/// One call of the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// 1, 2, 3...
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, once it has ended, in milliseconds.
+    pub duration_ms: Option<u32>,
+    /// HTTP status, when the target answered.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// An answer without headers and body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerSummary {
+    /// HTTP status.
+    pub status: u16,
+    /// Length of the whole body in bytes, as far as it was counted.
+    pub body_bytes: u64,
+    /// From sending to the end of the answer, in milliseconds.
+    pub duration_ms: u32,
+}
+
+/// Where the completion webhook stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    /// Deliveries tried so far.
+    pub attempts: u32,
+    /// When the last one was.
+    pub at: Timestamp,
+    /// HTTP status of the receiver, once it was delivered.
+    pub delivered: Option<u16>,
+    /// Why the last delivery failed.
+    pub error: Option<String>,
+    /// When the next delivery is due; none: delivered or given up.
+    pub retry_at: Option<Timestamp>,
+}
+
+impl From<&Answer> for AnswerSummary {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            status: answer.status,
+            body_bytes: answer.body_bytes,
+            duration_ms: answer.duration_ms,
+        }
+    }
+}
+
+impl TaskRow {
+    /// The row after one more event of its task. `None`: no row and no creation to make one of, since retention has dropped it.
+    ///
+    /// Events come in the order of their sequences. One that was taken in already changes nothing, and nothing but the completion
+    /// webhook changes a task that has ended.
+    #[must_use]
+    pub fn evolve(row: Option<Self>, seq: StreamSeq, event: &TaskEvent) -> Option<Self> {
+        let Some(mut row) = row else {
+            return match event {
+                TaskEvent::Created(created) => Some(Self::created(seq, created)),
+                _ => None,
+            };
+        };
+        if seq > row.seq {
+            row.seq = seq;
+            row.take_in(seq, event);
+        }
+        Some(row)
+    }
+
+    /// Where it stands at a given time: `delayed` becomes `pending` by the clock alone, without an event.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> Status {
+        match self.not_before {
+            Some(at) if self.status == Status::Delayed && at <= now => Status::Pending,
+            _ => self.status,
+        }
+    }
+
+    fn created(seq: StreamSeq, e: &TaskCreated) -> Self {
+        Self {
+            id: e.id,
+            team: e.team.clone(),
+            queue: e.queue.clone(),
+            status: if e.not_before.is_some() {
+                Status::Delayed
+            } else {
+                Status::Pending
+            },
+            url: e.url.clone(),
+            method: e.method,
+            priority: e.priority,
+            timeout_ms: e.timeout_ms,
+            max_wait_ms: e.max_wait_ms,
+            not_before: e.not_before,
+            max_retries: e.max_retries,
+            backoff: e.backoff,
+            retry_on: e.retry_on.clone(),
+            follow_redirects: e.follow_redirects,
+            on_complete_url: e.on_complete_url.clone(),
+            idempotency_key: e.idempotency_key.clone(),
+            created_seq: seq,
+            ended_seq: None,
+            seq,
+            created_at: e.at,
+            updated_at: e.at,
+            started_at: None,
+            completed_at: None,
+            retry_at: None,
+            retry_count: 0,
+            attempts: Vec::new(),
+            error: None,
+            answer: None,
+            callback: None,
+        }
+    }
+
+    fn take_in(&mut self, seq: StreamSeq, event: &TaskEvent) {
+        match event {
+            TaskEvent::CallbackSent(e) => {
+                self.callback = Some(Callback {
+                    attempts: e.attempt,
+                    at: e.at,
+                    delivered: Some(e.status),
+                    error: None,
+                    retry_at: None,
+                });
+                return;
+            }
+            TaskEvent::CallbackFailed(e) => {
+                self.callback = Some(Callback {
+                    attempts: e.attempt,
+                    at: e.at,
+                    delivered: None,
+                    error: Some(sentence(&e.failure)),
+                    retry_at: e.retry_at,
+                });
+                return;
+            }
+            _ if self.status.is_terminal() => return,
+            TaskEvent::Created(_) => return,
+            TaskEvent::Started(e) => {
+                self.status = Status::Processing;
+                self.started_at.get_or_insert(e.at);
+                self.retry_at = None;
+                if self.attempts.len() == MAX_ATTEMPTS {
+                    self.attempts.remove(0);
+                }
+                self.attempts.push(Attempt {
+                    number: e.attempt,
+                    started_at: e.at,
+                    duration_ms: None,
+                    status: None,
+                    error: None,
+                });
+            }
+            TaskEvent::AttemptFailed(e) => {
+                self.status = Status::Pending;
+                self.retry_at = Some(e.retry_at);
+                self.retry_count += u16::from(e.counted);
+                self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
+            }
+            TaskEvent::Succeeded(e) => {
+                self.end(Status::Completed, seq, e.at);
+                self.attempt_ended(e.attempt, e.at, Some(&e.answer), None);
+                self.answer = Some((&e.answer).into());
+                self.error = None;
+            }
+            TaskEvent::Dead(e) => {
+                self.end(Status::Failed, seq, e.at);
+                self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
+            }
+            TaskEvent::Expired(e) => {
+                self.end(Status::Timeout, seq, e.at);
+                match e.attempt {
+                    Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
+                    None => self.error = Some(sentence(&e.failure)),
+                }
+            }
+            TaskEvent::Cancelled(e) => self.end(Status::Cancelled, seq, e.at),
+        }
+        self.updated_at = event.at();
+    }
+
+    fn end(&mut self, how: Status, seq: StreamSeq, at: Timestamp) {
+        self.status = how;
+        self.ended_seq = Some(seq);
+        self.completed_at = Some(at);
+        self.retry_at = None;
+    }
+
+    fn attempt_failed(
+        &mut self,
+        number: u32,
+        at: Timestamp,
+        failure: &Failure,
+        answer: Option<&Answer>,
+    ) {
+        let error = sentence(failure);
+        self.attempt_ended(number, at, answer, Some(error.clone()));
+        self.answer = answer.map(AnswerSummary::from);
+        self.error = Some(error);
+    }
+
+    fn attempt_ended(
+        &mut self,
+        number: u32,
+        at: Timestamp,
+        answer: Option<&Answer>,
+        error: Option<String>,
+    ) {
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|a| a.number == number) {
+            let elapsed = at.since(attempt.started_at).as_millis();
+            let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
+            attempt.duration_ms = Some(answer.map_or(elapsed, |answer| answer.duration_ms));
+            attempt.status = answer.map(|answer| answer.status);
+            attempt.error = error;
+        }
+    }
+}
+
+fn sentence(failure: &Failure) -> String {
+    let text = &failure.message;
+    if text.len() <= MAX_ERROR_BYTES {
+        return text.clone();
+    }
+    let room = MAX_ERROR_BYTES - '…'.len_utf8();
+    let end = (0..=room)
+        .rfind(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
+    format!("{}…", &text[..end])
+}
