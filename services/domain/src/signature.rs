@@ -65,7 +65,7 @@ pub fn derive_team_secret(master: &MasterSecret, team: &TeamId) -> WebhookSecret
     mac.update(CONTEXT);
     mac.update(team.to_string().as_bytes());
     let key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
-    WebhookSecret::of_key(key)
+    WebhookSecret::of_key(&key)
 }
 
 /// A team's webhook secret: `whsec_` and the base64 of its key. Keyed once, so that signing does not repeat it.
@@ -89,16 +89,16 @@ impl WebhookSecret {
         if !KEY_BYTES.contains(&key.len()) {
             return Err(InvalidSecret);
         }
-        Ok(Self::of_key(key))
+        Ok(Self::of_key(&key))
     }
 
-    fn of_key(key: Zeroizing<Vec<u8>>) -> Self {
+    fn of_key(key: &[u8]) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + 4 * key.len() / 3 + 4));
         text.push_str(PREFIX);
-        BASE64.encode_string(&*key, &mut text);
+        BASE64.encode_string(key, &mut text);
         Self {
             by_text: keyed(text.as_bytes()),
-            by_key: keyed(&key),
+            by_key: keyed(key),
             text,
         }
     }

@@ -1,1 +1,3 @@
-//! worker
+//! Owns partitions, runs their dispatchers and calls targets.
+
+pub mod callout;

@@ -1,0 +1,225 @@
+//! From the errors of connections and of the HTTP client to a reason and a sentence that a team may read.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use h2::Reason;
+use hyper_util::client::legacy;
+use rustls::CertificateError;
+use waybill_domain::egress::{Blocked, TargetRefused};
+
+use super::outcome::{FailReason, Phase};
+
+/// A reason and its sentence, before the time it took is known.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) reason: FailReason,
+    pub(super) message: Cow<'static, str>,
+}
+
+impl Fault {
+    pub(super) fn new(reason: FailReason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn timeout(phase: Phase, limit: Duration) -> Self {
+        let what = match phase {
+            Phase::Connect => "No connection to the target",
+            Phase::FirstByte => "No answer from the target",
+            Phase::Body => "The target's answer did not end",
+        };
+        let seconds = limit.as_secs_f64();
+        Self::new(
+            FailReason::Timeout(phase),
+            format!("{what} within {seconds} s"),
+        )
+    }
+}
+
+impl From<TargetRefused> for Fault {
+    fn from(refused: TargetRefused) -> Self {
+        match refused {
+            TargetRefused::Address(blocked) => ConnectFailure::Blocked(blocked).into_fault(),
+            TargetRefused::LocalName => Self::new(
+                FailReason::BlockedAddress,
+                "The target may not be called: it is a local name",
+            ),
+            other => Self::new(
+                FailReason::InvalidRequest,
+                format!("The target's URL {other}"),
+            ),
+        }
+    }
+}
+
+/// Why the connector made no connection. It travels through the HTTP client as the source of its error.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectFailure {
+    #[error(transparent)]
+    Blocked(Blocked),
+    #[error("the name does not resolve")]
+    NoSuchName,
+    #[error("resolving failed: {0}")]
+    Resolver(String),
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    #[error("no TLS session: {0}")]
+    Tls(io::Error),
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    #[error("not a host: no TLS server name can be made of it")]
+    NotAHost,
+}
+
+impl ConnectFailure {
+    fn into_fault(self) -> Fault {
+        (&self).into()
+    }
+}
+
+impl From<&ConnectFailure> for Fault {
+    fn from(failure: &ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Blocked(blocked) => {
+                Self::new(FailReason::BlockedAddress, blocked.to_string())
+            }
+            ConnectFailure::NoSuchName => {
+                Self::new(FailReason::Dns, "The target's name does not resolve")
+            }
+            ConnectFailure::Resolver(_) => Self::new(
+                FailReason::Dns,
+                "The target's name could not be resolved: no answer from the name servers",
+            ),
+            ConnectFailure::Connect(e) => Self::new(
+                FailReason::Connect,
+                match e.kind() {
+                    io::ErrorKind::ConnectionRefused => "The target refused the connection",
+                    io::ErrorKind::ConnectionReset => "The target reset the connection",
+                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                        "The target cannot be reached"
+                    }
+                    _ => "No connection to the target",
+                },
+            ),
+            ConnectFailure::Tls(e) => Self::new(FailReason::Tls, tls_sentence(e)),
+            ConnectFailure::TimedOut(limit) => Self::timeout(Phase::Connect, *limit),
+            ConnectFailure::NotAHost => Self::new(
+                FailReason::InvalidRequest,
+                "The target's URL must name a host",
+            ),
+        }
+    }
+}
+
+fn tls_sentence(error: &io::Error) -> Cow<'static, str> {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::UnknownIssuer => {
+                "The target's certificate is not trusted: unknown issuer"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "The target's certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "The target's certificate is not valid yet"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "The target's certificate is for another name"
+            }
+            CertificateError::Revoked => "The target's certificate is revoked",
+            _ => "The target's certificate is not valid",
+        }
+        .into(),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "No TLS session with the target: what it sent is not TLS".into()
+        }
+        _ => "No TLS session with the target".into(),
+    }
+}
+
+/// An error of the HTTP client while a request was under way.
+pub(super) fn of_request(error: &legacy::Error) -> Fault {
+    if let Some(failure) = find::<ConnectFailure>(error) {
+        return failure.into();
+    }
+    of_exchange(error)
+}
+
+/// An error after the connection was there: of the request, of the head or of the body.
+pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Fault {
+    let closed = || {
+        Fault::new(
+            FailReason::ClosedEarly,
+            "The target closed the connection before its answer was complete",
+        )
+    };
+    if let Some(e) = find::<hyper::Error>(error) {
+        if e.is_parse_too_large() {
+            return Fault::new(
+                FailReason::Protocol,
+                "The head of the target's answer is too large",
+            );
+        }
+        if e.is_parse() {
+            return Fault::new(FailReason::Protocol, "What the target answered is not HTTP");
+        }
+        if e.is_incomplete_message() || e.is_canceled() || e.is_closed() {
+            return closed();
+        }
+    }
+    if let Some(e) = find::<h2::Error>(error) {
+        return if e.is_io() {
+            closed()
+        } else {
+            let reason = e.reason().unwrap_or(Reason::INTERNAL_ERROR);
+            Fault::new(
+                FailReason::Protocol,
+                format!(
+                    "The target broke the HTTP/2 session off: {}",
+                    reason.description()
+                ),
+            )
+        };
+    }
+    if let Some(e) = find::<io::Error>(error) {
+        return match e.kind() {
+            // hyper reports broken chunked encodings as input errors.
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Fault::new(FailReason::Protocol, "What the target answered is not HTTP")
+            }
+            _ => closed(),
+        };
+    }
+    closed()
+}
+
+/// The target has surely not begun with the request, so that it may be sent again at once (RFC 9113, 8.7): it refused the stream, or
+/// announced that it goes away and took no stream as late as this one.
+///
+/// HTTP/1.1 says nothing of that kind. There the client itself repeats what it had not begun to write on a pooled connection.
+pub(super) fn surely_not_processed(error: &legacy::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|e| {
+        e.is_remote()
+            && (e.reason() == Some(Reason::REFUSED_STREAM)
+                || e.is_go_away() && e.reason() == Some(Reason::NO_ERROR))
+    })
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,111 @@
+//! The headers of a request: from what the task gives to what goes out.
+
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use waybill_domain::egress::{HeaderRefused, check_header};
+
+/// A header that no request can carry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("The header `{name}` {reason}")]
+pub struct RefusedHeader {
+    /// As given, with control characters escaped. The value is not repeated: it may be a secret.
+    pub name: String,
+    pub reason: HeaderRefused,
+}
+
+const OUR_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("waybill/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+
+/// The headers that a task gives. Reserved ones are left out: a task that has them was accepted before they were reserved, and is
+/// better called without than not at all. A name that is no token or a value with control characters is refused, which matters for
+/// values that were not seen when the task was created, such as those of a vault.
+pub fn task_headers(given: &[(String, String)]) -> Result<HeaderMap, RefusedHeader> {
+    let mut headers = HeaderMap::with_capacity(given.len() + 12);
+    for (name, value) in given {
+        let refused = |reason| RefusedHeader {
+            name: name.escape_default().to_string(),
+            reason,
+        };
+        match check_header(name, value) {
+            Ok(()) => {}
+            Err(HeaderRefused::Reserved) => continue,
+            Err(reason) => return Err(refused(reason)),
+        }
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| refused(HeaderRefused::Name))?;
+        let value =
+            HeaderValue::try_from(value.as_str()).map_err(|_| refused(HeaderRefused::Value))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// What frames the message is the client's to set, whoever made the headers: two opinions about a length are a request smuggled in.
+pub(super) fn complete(headers: &mut HeaderMap) {
+    for framing in [
+        HOST,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        CONNECTION,
+        TE,
+        UPGRADE,
+    ] {
+        headers.remove(framing);
+    }
+    headers.entry(USER_AGENT).or_insert(OUR_USER_AGENT);
+    headers.entry(ACCEPT).or_insert(ANYTHING);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(own).collect()
+    }
+
+    #[test]
+    fn headers_keep_their_order_and_may_repeat() {
+        let headers = task_headers(&given(&[("X-A", "1"), ("x-a", "2"), ("X-U", "ü")]))
+            .expect("valid headers");
+        let values: Vec<_> = headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+        assert_eq!(headers["x-u"].as_bytes(), "ü".as_bytes());
+    }
+
+    #[test]
+    fn control_characters_never_pass() {
+        for (name, value) in [
+            ("X", "a\r\nHost: evil"),
+            ("X", "\0"),
+            ("X\r\nY", "a"),
+            ("X", "\x7f"),
+        ] {
+            let refused = task_headers(&given(&[(name, value)])).expect_err("refused");
+            assert!(!refused.to_string().contains(char::is_control), "{refused}");
+            assert!(!refused.to_string().contains("evil"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn framing_is_never_the_tasks() {
+        let headers = task_headers(&given(&[
+            ("Host", "evil"),
+            ("Content-Length", "0"),
+            ("Transfer-Encoding", "chunked"),
+            ("Waybill-Attempt", "9"),
+        ]))
+        .expect("left out, not refused");
+        assert!(headers.is_empty());
+
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+        headers.insert(HOST, HeaderValue::from_static("evil"));
+        complete(&mut headers);
+        assert!(!headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(HOST));
+        assert!(headers.contains_key(USER_AGENT));
+    }
+}

@@ -1,0 +1,189 @@
+//! What follows from a redirect: the next request, by RFC 9110 (15.4), and what it must not take along.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use url::Url;
+
+/// Redirects followed in one call; the answer after the last one stands.
+pub(super) const MAX_REDIRECTS: usize = 3;
+
+/// One request of a call.
+#[derive(Debug, Clone)]
+pub(super) struct Hop {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Hop {
+    /// The request that this answer asks for; none when it is no redirect, leads to no http target, or from https back to http.
+    pub(super) fn after(&self, status: StatusCode, answer: &HeaderMap) -> Option<Self> {
+        let keeps_method = match status {
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
+            StatusCode::SEE_OTHER => self.method == Method::GET || self.method == Method::HEAD,
+            _ => return None,
+        };
+        let location = answer.get(LOCATION)?.to_str().ok()?;
+        let url = self.url.join(location).ok()?;
+        let downgraded = self.url.scheme() == "https" && url.scheme() == "http";
+        if downgraded || !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+
+        let mut next = Self {
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            url,
+        };
+        if !keeps_method {
+            next.become_get();
+        }
+        if next.url.origin() != self.url.origin() {
+            next.drop_secrets();
+        }
+        Some(next)
+    }
+
+    /// Nothing that describes or signs a body goes with a request that has none.
+    fn become_get(&mut self) {
+        self.method = Method::GET;
+        self.body = Bytes::new();
+        for name in [
+            CONTENT_TYPE,
+            CONTENT_ENCODING,
+            CONTENT_LANGUAGE,
+            CONTENT_LOCATION,
+        ] {
+            self.headers.remove(name);
+        }
+        self.keep_headers(|name| !signs(name));
+    }
+
+    /// Any header of a task may hold a credential for the host that it was made for, so another one gets only those that cannot.
+    fn drop_secrets(&mut self) {
+        self.keep_headers(|name| {
+            let name_text = name.as_str();
+            signs(name)
+                || name_text.starts_with("content-")
+                || name_text.starts_with("waybill-")
+                || ["accept", "user-agent", "idempotency-key", "traceparent"].contains(&name_text)
+        });
+    }
+
+    fn keep_headers(&mut self, keep: impl Fn(&HeaderName) -> bool) {
+        let kept = self.headers.drain();
+        let mut headers = HeaderMap::new();
+        // `drain` names only the first of headers that repeat.
+        let mut current = None;
+        for (name, value) in kept {
+            if name.is_some() {
+                current = name;
+            }
+            if let Some(name) = current.as_ref().filter(|name| keep(name)) {
+                headers.append(name.clone(), value);
+            }
+        }
+        self.headers = headers;
+    }
+}
+
+fn signs(name: &HeaderName) -> bool {
+    name.as_str().starts_with("webhook-") || name == waybill_domain::signature::ASYNCQUEUE_SIGNATURE
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn hop(method: Method, url: &str) -> Hop {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "secret"),
+            ("x-api-key", "secret"),
+            ("cookie", "secret"),
+            ("content-type", "text/plain"),
+            ("waybill-task-id", "task_1"),
+            ("webhook-signature", "v1,x"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        Hop {
+            method,
+            url: Url::parse(url).expect("a URL"),
+            headers,
+            body: Bytes::from_static(b"body"),
+        }
+    }
+
+    fn after(hop: &Hop, status: u16, location: &str) -> Option<Hop> {
+        let mut answer = HeaderMap::new();
+        answer.insert(LOCATION, HeaderValue::try_from(location).expect("a value"));
+        hop.after(StatusCode::from_u16(status).expect("a status"), &answer)
+    }
+
+    #[test]
+    fn the_method_and_the_body_stay_or_go_as_rfc_9110_says() {
+        let cases = [
+            (301, Method::POST, Method::GET),
+            (302, Method::POST, Method::GET),
+            (303, Method::POST, Method::GET),
+            (303, Method::PUT, Method::GET),
+            (303, Method::HEAD, Method::HEAD),
+            (301, Method::PUT, Method::PUT),
+            (307, Method::POST, Method::POST),
+            (308, Method::POST, Method::POST),
+        ];
+        for (status, method, expected) in cases {
+            let next = after(&hop(method, "http://a.example/x"), status, "/y").expect("followed");
+            assert_eq!(next.method, expected, "{status}");
+            assert_eq!(next.url.as_str(), "http://a.example/y");
+            let with_body = expected != Method::GET;
+            assert_eq!(next.body.is_empty(), !with_body, "{status}");
+            assert_eq!(next.headers.contains_key("content-type"), with_body);
+            assert_eq!(next.headers.contains_key("webhook-signature"), with_body);
+            assert!(next.headers.contains_key("authorization"));
+        }
+    }
+
+    #[test]
+    fn another_origin_gets_no_header_that_could_be_a_secret() {
+        let first = hop(Method::POST, "http://a.example/x");
+        for elsewhere in [
+            "http://b.example/",
+            "https://a.example/x",
+            "http://a.example:8080/x",
+            "//b.example/",
+        ] {
+            let next = after(&first, 307, elsewhere).expect("followed");
+            let names: Vec<&str> = next.headers.keys().map(HeaderName::as_str).collect();
+            assert_eq!(
+                names,
+                ["content-type", "waybill-task-id", "webhook-signature"],
+                "{elsewhere}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_an_answer() {
+        let first = hop(Method::GET, "https://a.example/x");
+        for location in [
+            "ftp://b.example/",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "http://a.example/",
+            "https://",
+        ] {
+            assert!(after(&first, 302, location).is_none(), "{location}");
+        }
+        assert!(after(&first, 200, "/y").is_none());
+        assert!(after(&first, 304, "/y").is_none());
+        assert!(first.after(StatusCode::FOUND, &HeaderMap::new()).is_none());
+    }
+}
