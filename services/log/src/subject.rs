@@ -305,6 +305,12 @@ impl<'a> ControlSubject<'a> {
         format!("control.{team}.>")
     }
 
+    /// Filter of everything about one key, whosever it is.
+    #[must_use]
+    pub fn key_of_any_team(key: &KeyId) -> String {
+        format!("control.*.key.{key}")
+    }
+
     /// Filter of everything that belongs to no team.
     #[must_use]
     pub fn all_global() -> String {
