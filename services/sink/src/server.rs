@@ -92,8 +92,8 @@ async fn connection(stream: TcpStream, target: Arc<Target>) {
         let target = target.clone();
         async move { target.handle(request).await }
     });
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().pipeline_flush(true);
+    // Without `pipeline_flush`, which lets a large body grow in memory without a limit.
+    let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 

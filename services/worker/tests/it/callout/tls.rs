@@ -1,0 +1,232 @@
+//! HTTPS: whom we trust, and HTTP/2.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Response, Version};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+use waybill_domain::egress::Egress;
+use waybill_worker::callout::{CalloutConfig, Callouts, FailReason};
+
+use super::raw::RawTarget;
+use super::{answered, failed, post, resolving_to, with};
+
+const NAME: &str = "target.example";
+
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// What a server for that name needs, offering these protocols.
+    fn server(&self, name: &str, protocols: &[&[u8]], expired: bool) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        if expired {
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2001, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .expect("a certificate and its key");
+        config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+        Arc::new(config).into()
+    }
+
+    fn callouts(&self) -> Callouts {
+        with(CalloutConfig {
+            egress: Egress::loopback(),
+            extra_ca_pem: self.pem.clone().into_bytes(),
+            resolver: Some(resolving_to(&[&["127.0.0.1"]])),
+            ..CalloutConfig::default()
+        })
+    }
+}
+
+/// Answers with the HTTP version of the request.
+async fn https(acceptor: TlsAcceptor) -> RawTarget {
+    RawTarget::start(move |stream, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(tls) = acceptor.accept(stream).await else {
+                return;
+            };
+            let service = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                let version = format!("{:?}", request.version());
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(version))))
+            });
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(tls), service)
+                .await;
+        }
+    })
+    .await
+}
+
+fn url(target: &RawTarget) -> String {
+    format!("https://{NAME}:{}/", target.addr.port())
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_target_can_and_one_connection_serves_many_calls() {
+    let authority = Authority::new("authority");
+    let target = https(authority.server(NAME, &[b"h2", b"http/1.1"], false)).await;
+    let callouts = authority.callouts();
+    answered(callouts.call(post(&url(&target))).await);
+    let calls: Vec<_> = (0..50)
+        .map(|_| callouts.call(post(&url(&target))))
+        .collect();
+    for outcome in futures::future::join_all(calls).await {
+        let expected = format!("{:?}", Version::HTTP_2);
+        assert_eq!(answered(outcome).body, expected);
+    }
+    assert_eq!(target.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_target_without_http2_is_spoken_to_in_http1() {
+    let authority = Authority::new("authority");
+    for protocols in [&[&b"http/1.1"[..]][..], &[]] {
+        let target = https(authority.server(NAME, protocols, false)).await;
+        let answer = answered(authority.callouts().call(post(&url(&target))).await);
+        assert_eq!(answer.body, format!("{:?}", Version::HTTP_11));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_refused_and_said_why() {
+    let authority = Authority::new("authority");
+    let stranger = Authority::new("stranger");
+    let cases = [
+        (
+            stranger.server(NAME, &[b"h2"], false),
+            "The target's certificate is not trusted: unknown issuer",
+        ),
+        (
+            authority.server("other.example", &[b"h2"], false),
+            "The target's certificate is for another name",
+        ),
+        (
+            authority.server(NAME, &[b"h2"], true),
+            "The target's certificate has expired",
+        ),
+    ];
+    for (server, message) in cases {
+        let target = https(server).await;
+        let failure = failed(authority.callouts().call(post(&url(&target))).await);
+        assert_eq!(failure.reason, FailReason::Tls);
+        assert_eq!(failure.message, message);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_speaks_no_tls_is_a_tls_failure() {
+    let target = RawTarget::start(|mut stream, _| async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad\r\n\r\n").await;
+        // Held until the caller hangs up.
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
+    })
+    .await;
+    let failure = failed(
+        Authority::new("authority")
+            .callouts()
+            .call(post(&url(&target)))
+            .await,
+    );
+    assert_eq!(failure.reason, FailReason::Tls);
+    assert_eq!(
+        failure.message,
+        "No TLS session with the target: what it sent is not TLS"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_the_target_refused_is_sent_again_at_once() {
+    let authority = Authority::new("authority");
+    let acceptor = authority.server(NAME, &[b"h2"], false);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = requests.clone();
+    let target = RawTarget::start(move |stream, _| {
+        let (acceptor, counter) = (acceptor.clone(), counter.clone());
+        async move {
+            let tls = acceptor.accept(stream).await.expect("a session");
+            let mut connection = h2::server::handshake(tls).await.expect("HTTP/2");
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    let _ = respond.send_response(Response::new(()), true);
+                }
+            }
+        }
+    })
+    .await;
+    answered(authority.callouts().call(post(&url(&target))).await);
+    assert_eq!(requests.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_off_is_reported() {
+    let authority = Authority::new("authority");
+    let acceptor = authority.server(NAME, &[b"h2"], false);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = requests.clone();
+    let target = RawTarget::start(move |stream, _| {
+        let (acceptor, counter) = (acceptor.clone(), counter.clone());
+        async move {
+            let tls = acceptor.accept(stream).await.expect("a session");
+            let mut connection = h2::server::handshake(tls).await.expect("HTTP/2");
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+        }
+    })
+    .await;
+    let failure = failed(authority.callouts().call(post(&url(&target))).await);
+    assert_eq!(failure.reason, FailReason::Protocol);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_broken_authority_is_a_configuration_error() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let refused = Callouts::new(CalloutConfig {
+        extra_ca_pem: broken.into(),
+        ..CalloutConfig::default()
+    });
+    assert!(refused.is_err());
+}

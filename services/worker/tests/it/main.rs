@@ -1,0 +1,5 @@
+//! The worker against real sockets and a real nats-server.
+
+#![expect(clippy::expect_used, reason = "tests")]
+
+mod callout;
