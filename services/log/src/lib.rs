@@ -4,6 +4,7 @@
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the two small coordination
 //! concepts that hold no history: [`Leases`] (who owns a partition now) and [`Snapshots`] (a disposable shortcut for replay).
 
+pub mod jetstream;
 pub mod memory;
 pub mod record;
 pub mod subject;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
 pub use record::{MsgId, NewRecord, Record, Stream, StreamSeq};
 
 /// What must hold on the server for an append to be stored.

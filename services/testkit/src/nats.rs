@@ -177,6 +177,8 @@ impl NatsServer {
             "jetstream {{ store_dir: {:?}, sync_interval: always }}",
             self.store()
         )?;
+        // A task of the largest body, with headers, is one message.
+        writeln!(text, "max_payload: 2MB")?;
         text.push_str(&self.options.extra);
         Ok(text)
     }

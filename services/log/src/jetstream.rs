@@ -1,0 +1,190 @@
+//! The log on NATS JetStream.
+//!
+//! [`connect`] opens two connections (one for appends, one for everything else), makes or checks the streams by
+//! `nats/streams.toml`, and gives a [`JetStreamLog`]: [`append`] is group commit, `read` are direct gets, `tail` is an ordered
+//! pull consumer, `leases` and `snapshots` are a KV bucket and an object store.
+
+mod api;
+mod append;
+mod config;
+mod connect;
+mod leases;
+mod provision;
+mod read;
+mod snapshots;
+mod tail;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::{
+    Append, AppendError, Appended, Bounds, Lease, LeaseError, Leases, Log, ReadError, Record,
+    Snapshots, Stream, StreamSeq, Tail,
+};
+use api::Api;
+use append::{Appender, Settings};
+pub use config::{NatsConfig, Secret, ServerUrl, StreamsConfig, TlsConfig};
+pub use connect::{ConnectError, connect};
+use leases::LeaseStore;
+pub use provision::{Difference, ProvisionError};
+use read::Reader;
+use snapshots::SnapshotStore;
+use tail::JetStreamTail;
+
+/// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
+#[derive(Clone)]
+pub struct JetStreamLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    api: Api,
+    connected: watch::Receiver<u64>,
+    control: Logged,
+    tasks: Logged,
+    leases: LeaseStore,
+    snapshots: SnapshotStore,
+}
+
+/// One of the two streams.
+struct Logged {
+    appender: Appender,
+    reader: Reader,
+}
+
+/// What [`connect`] has found and opened.
+struct Parts {
+    api: Api,
+    connected: watch::Receiver<u64>,
+    append_client: async_nats::Client,
+    append_connected: watch::Receiver<u64>,
+    /// Last sequences of CONTROL and TASKS.
+    last: [StreamSeq; 2],
+    identity: String,
+}
+
+impl JetStreamLog {
+    async fn new(config: &NatsConfig, parts: Parts) -> Result<Self, async_nats::SubscribeError> {
+        let is_replicated = config.streams.replicas > 1;
+        let [control, tasks] = parts.last;
+        let logged = async |stream: Stream, last: StreamSeq| {
+            let reader = Reader::new(parts.api.clone(), stream, is_replicated);
+            let settings = Settings {
+                stream,
+                client: parts.append_client.clone(),
+                connected: parts.append_connected.clone(),
+                reader: reader.clone(),
+                is_replicated,
+                last,
+                identity: format!("{}.{}", parts.identity, stream.name()),
+            };
+            let appender = Appender::start(settings, config.request_timeout()).await?;
+            Ok::<Logged, async_nats::SubscribeError>(Logged { appender, reader })
+        };
+        let shared = Shared {
+            control: logged(Stream::Control, control).await?,
+            tasks: logged(Stream::Tasks, tasks).await?,
+            leases: LeaseStore::new(parts.api.clone(), config.streams.lease_ttl_s),
+            snapshots: SnapshotStore::new(&parts.api),
+            api: parts.api,
+            connected: parts.connected,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The connection, for request and reply between roles. Nothing may be published to the streams through it.
+    #[must_use]
+    pub fn client(&self) -> async_nats::Client {
+        self.shared.api.client().clone()
+    }
+
+    /// Is the connection up now?
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.api.client().connection_state() == async_nats::connection::State::Connected
+    }
+
+    fn logged(&self, stream: Stream) -> &Logged {
+        match stream {
+            Stream::Control => &self.shared.control,
+            Stream::Tasks => &self.shared.tasks,
+        }
+    }
+}
+
+#[async_trait]
+impl Log for JetStreamLog {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.logged(append.stream).appender.append(append).await
+    }
+
+    fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail> {
+        let (api, connected) = (self.shared.api.clone(), self.shared.connected.clone());
+        Box::new(JetStreamTail::new(api, connected, stream, filters, from))
+    }
+
+    async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
+        self.logged(stream).reader.read(seq).await
+    }
+
+    async fn range(
+        &self,
+        stream: Stream,
+        filters: &[String],
+        from: StreamSeq,
+        to: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let reader = &self.logged(stream).reader;
+        reader.range(filters, from, to, limit).await
+    }
+
+    async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError> {
+        self.logged(stream).reader.last(filter).await
+    }
+
+    async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
+        self.logged(stream).reader.bounds().await
+    }
+}
+
+#[async_trait]
+impl Leases for JetStreamLog {
+    fn ttl(&self) -> Duration {
+        self.shared.leases.ttl()
+    }
+
+    async fn acquire(&self, name: &str, holder: &str) -> Result<Lease, LeaseError> {
+        self.shared.leases.acquire(name, holder).await
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError> {
+        self.shared.leases.renew(lease).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), LeaseError> {
+        self.shared.leases.release(lease).await
+    }
+
+    async fn holders(&self) -> Result<Vec<(String, String)>, LeaseError> {
+        self.shared.leases.holders().await
+    }
+}
+
+#[async_trait]
+impl Snapshots for JetStreamLog {
+    async fn put(&self, name: &str, value: Bytes) -> Result<(), ReadError> {
+        self.shared.snapshots.put(name, value).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
+        self.shared.snapshots.get(name).await
+    }
+}

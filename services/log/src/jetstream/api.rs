@@ -1,0 +1,155 @@
+//! Requests to JetStream's API as JSON, with its errors as values.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::client::Request;
+use async_nats::header::HeaderMap;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ReadError;
+
+/// Before the subject of every request.
+const PREFIX: &str = "$JS.API";
+
+/// The codes of JetStream that the log tells apart.
+pub(super) mod code {
+    pub(in crate::jetstream) const STREAM_NAME_IN_USE: u64 = 10058;
+    pub(in crate::jetstream) const STREAM_NOT_FOUND: u64 = 10059;
+    /// The expectation does not hold.
+    pub(in crate::jetstream) const WRONG_LAST_SEQUENCE: u64 = 10071;
+    /// Another append with an expectation on the same subject is under way on a replicated stream.
+    pub(in crate::jetstream) const EXPECTATION_IN_FLIGHT: u64 = 10164;
+    /// A message with the same id is under way.
+    pub(in crate::jetstream) const DUPLICATE_IN_FLIGHT: u64 = 10158;
+    pub(in crate::jetstream) const TOO_MANY_REQUESTS: u64 = 10167;
+    pub(in crate::jetstream) const BATCH_INCOMPLETE: u64 = 10176;
+    /// The store could not take it, as when the stream is full.
+    pub(in crate::jetstream) const STORE_FAILED: u64 = 10077;
+    /// A message of the batch has an id that is stored already.
+    pub(in crate::jetstream) const BATCH_HAS_DUPLICATE: u64 = 10201;
+    pub(in crate::jetstream) const TOO_MANY_BATCHES: u64 = 10210;
+    pub(in crate::jetstream) const TOO_MANY_BATCHES_BYTES: u64 = 10211;
+}
+
+/// An error of JetStream.
+#[derive(Debug, Clone, Default, Deserialize, thiserror::Error)]
+#[error("{description} ({err_code})")]
+pub(super) struct Refusal {
+    #[serde(default)]
+    pub(super) code: u64,
+    #[serde(default)]
+    pub(super) err_code: u64,
+    #[serde(default)]
+    pub(super) description: String,
+}
+
+/// Why a request got no answer that helps.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ApiError {
+    /// JetStream says no.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// No answer.
+    #[error("{0}")]
+    Away(String),
+}
+
+impl ApiError {
+    pub(super) fn is(&self, code: u64) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.err_code == code)
+    }
+}
+
+impl From<ApiError> for ReadError {
+    fn from(error: ApiError) -> Self {
+        Self::Unavailable {
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// The API with a time limit for each request.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    client: Client,
+    timeout: Duration,
+}
+
+impl Api {
+    pub(super) fn new(client: Client, timeout: Duration) -> Self {
+        Self { client, timeout }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The full subject of a request.
+    pub(super) fn subject(verb: &str) -> String {
+        format!("{PREFIX}.{verb}")
+    }
+
+    /// Sends a request such as `STREAM.INFO.TASKS` and waits for its answer.
+    pub(super) async fn call(&self, verb: &str, body: &Value) -> Result<Value, ApiError> {
+        let payload = if body.is_null() {
+            Bytes::new()
+        } else {
+            body.to_string().into()
+        };
+        let message = self.exchange(&Self::subject(verb), payload).await?;
+        answer(verb, &message)
+    }
+
+    /// Publishes one message to a stream and waits for its acknowledgement.
+    pub(super) async fn publish(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Value, ApiError> {
+        let request = Request::new().headers(headers).payload(payload);
+        let message = self.send(subject, request).await?;
+        answer(subject, &message)
+    }
+
+    /// Sends a request to any subject and waits for one answer.
+    pub(super) async fn exchange(
+        &self,
+        subject: &str,
+        payload: Bytes,
+    ) -> Result<async_nats::Message, ApiError> {
+        self.send(subject, Request::new().payload(payload)).await
+    }
+
+    async fn send(&self, subject: &str, request: Request) -> Result<async_nats::Message, ApiError> {
+        let request = request.timeout(Some(self.timeout));
+        // The client's own limit begins when the request is sent; while it is disconnected, sending itself may wait.
+        let sent = self.client.send_request(subject.to_owned(), request);
+        match tokio::time::timeout(self.timeout, sent).await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(error)) => Err(ApiError::Away(format!("{subject}: {error}"))),
+            Err(_) => Err(ApiError::Away(format!(
+                "{subject}: no answer within {:?}",
+                self.timeout
+            ))),
+        }
+    }
+}
+
+fn answer(to: &str, message: &async_nats::Message) -> Result<Value, ApiError> {
+    let mut answer: Value = serde_json::from_slice(&message.payload)
+        .map_err(|error| ApiError::Away(format!("{to}: no JSON in the answer: {error}")))?;
+    match answer.get_mut("error").map(Value::take) {
+        Some(error) => Err(ApiError::Refused(
+            serde_json::from_value(error).unwrap_or_default(),
+        )),
+        None => Ok(answer),
+    }
+}

@@ -1,0 +1,15 @@
+//! Group commit: all appends of a process to a stream go through one appender.
+//!
+//! Callers put requests on a bounded [`queue`]. While appends are in flight the next ones gather, and leave together: few as
+//! pipelined singles, many as one atomic batch ([`plan`] decides which). What has been sent together is a [`unit`]: it is sent
+//! again until it is answered, with the same ids, so that a second landing is recognised. The [`appender`] task owns all of it.
+
+mod answer;
+mod appender;
+mod locate;
+mod plan;
+mod queue;
+mod unit;
+
+pub(super) use appender::Settings;
+pub(super) use queue::Appender;

@@ -1,0 +1,104 @@
+//! What the server says to a publish, sorted by what the appender must do.
+
+use serde::Deserialize;
+
+use super::super::api::{Refusal, code};
+use crate::StreamSeq;
+
+/// The answer to a single or to the commit of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Stored; `last` is the sequence of the last record.
+    Stored {
+        last: StreamSeq,
+        /// It was stored before, by a message with the same id.
+        duplicate: bool,
+    },
+    /// A batch whose first message carries an id that is stored already.
+    StoredBefore,
+    /// The expectation does not hold. Nothing was stored.
+    Conflict,
+    /// Nothing was stored now, but it will work later.
+    Busy(String),
+    /// Nothing was stored, nor will be.
+    Refused(String),
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    error: Option<Refusal>,
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+}
+
+/// Reads an answer. `None` for what is no answer, such as the empty one to the first message of a batch.
+pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
+    if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+        return Some(Answer::Busy("no stream listens on the subject".to_owned()));
+    }
+    let ack: Ack = serde_json::from_slice(&message.payload).ok()?;
+    Some(match ack.error {
+        None => Answer::Stored {
+            last: StreamSeq(ack.seq),
+            duplicate: ack.duplicate,
+        },
+        Some(refusal) => sort(&refusal),
+    })
+}
+
+fn sort(refusal: &Refusal) -> Answer {
+    /// JetStream's own "try again".
+    const UNAVAILABLE: u64 = 503;
+    match refusal.err_code {
+        code::WRONG_LAST_SEQUENCE => Answer::Conflict,
+        code::BATCH_HAS_DUPLICATE => Answer::StoredBefore,
+        code::EXPECTATION_IN_FLIGHT
+        | code::DUPLICATE_IN_FLIGHT
+        | code::TOO_MANY_REQUESTS
+        | code::BATCH_INCOMPLETE
+        | code::TOO_MANY_BATCHES
+        | code::TOO_MANY_BATCHES_BYTES => Answer::Busy(refusal.to_string()),
+        code::STORE_FAILED => Answer::Refused(refusal.to_string()),
+        _ if refusal.code == UNAVAILABLE => Answer::Busy(refusal.to_string()),
+        _ => Answer::Refused(refusal.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(payload: &str) -> Option<Answer> {
+        let message = async_nats::Message {
+            subject: "_INBOX.a".into(),
+            reply: None,
+            payload: payload.to_owned().into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        read(&message)
+    }
+
+    #[test]
+    fn answers_are_sorted_by_what_to_do() {
+        assert_eq!(
+            said(r#"{"stream":"TASKS","seq":7,"duplicate":true}"#),
+            Some(Answer::Stored {
+                last: StreamSeq(7),
+                duplicate: true
+            })
+        );
+        let wrong = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"},"stream":"TASKS","seq":0}"#;
+        assert_eq!(said(wrong), Some(Answer::Conflict));
+        let away =
+            r#"{"error":{"code":503,"err_code":10008,"description":"temporarily unavailable"}}"#;
+        assert!(matches!(said(away), Some(Answer::Busy(_))));
+        let large = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#;
+        assert!(matches!(said(large), Some(Answer::Refused(_))));
+        assert_eq!(said(""), None);
+    }
+}

@@ -1,0 +1,480 @@
+//! The task that owns everything between the queue and the acknowledgement.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use async_nats::connection::State as Connection;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::super::read::Reader;
+use super::answer::{self, Answer};
+use super::locate::{Located, Wanted, locate};
+use super::plan::{Copies, Planned, plan};
+use super::queue::{Request, unknown};
+use super::unit::{State, Unit};
+use crate::{AppendError, MAX_BATCH, Stream, StreamSeq};
+
+/// Bytes in one gathering, so that a batch of large records does not hold the line for long.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Gatherings in flight at once, measured (see `examples/append_probe.rs`).
+const MAX_GROUPS: usize = 2;
+/// An answer that is not there after this long is asked for again: a cluster that changes its leader forgets.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Between two looks at what is overdue.
+const TICK: Duration = Duration::from_millis(10);
+/// Shortest and longest rest before something is sent again.
+const REST: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+
+/// What an appender needs.
+pub(in crate::jetstream) struct Settings {
+    pub(in crate::jetstream) stream: Stream,
+    /// A connection of its own, so that no reader holds up acknowledgements.
+    pub(in crate::jetstream) client: async_nats::Client,
+    /// Counts the connections made.
+    pub(in crate::jetstream) connected: watch::Receiver<u64>,
+    pub(in crate::jetstream) reader: Reader,
+    pub(in crate::jetstream) is_replicated: bool,
+    /// Last sequence at the start.
+    pub(in crate::jetstream) last: StreamSeq,
+    /// Unique to this process and stream: the beginning of every id.
+    pub(in crate::jetstream) identity: String,
+}
+
+/// Subscribes to answers and starts the task.
+pub(super) async fn start(
+    settings: Settings,
+    requests: mpsc::Receiver<Request>,
+) -> Result<JoinHandle<()>, async_nats::SubscribeError> {
+    let inbox = settings.client.new_inbox();
+    let answers = settings.client.subscribe(format!("{inbox}.*")).await?;
+    let state = Sender {
+        inbox,
+        copies: if settings.is_replicated {
+            Copies::Replicated
+        } else {
+            Copies::One
+        },
+        last: settings.last,
+        waiting: VecDeque::new(),
+        units: BTreeMap::new(),
+        groups: HashMap::new(),
+        busy_fences: HashSet::new(),
+        locating: JoinSet::new(),
+        next_unit: 0,
+        next_id: 0,
+        settings,
+    };
+    Ok(tokio::spawn(state.run(requests, answers)))
+}
+
+struct Sender {
+    settings: Settings,
+    copies: Copies,
+    inbox: String,
+    /// Highest sequence known to be stored.
+    last: StreamSeq,
+    /// Not sent yet. Bounded by the room in the queue, which each request holds a part of.
+    waiting: VecDeque<Request>,
+    units: BTreeMap<u64, Unit>,
+    /// Units in flight, by gathering.
+    groups: HashMap<u64, usize>,
+    /// On a replicated stream: what must not be expected on again until it is answered.
+    busy_fences: HashSet<String>,
+    locating: JoinSet<(u64, Located)>,
+    next_unit: u64,
+    next_id: u64,
+}
+
+impl Sender {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut answers: async_nats::Subscriber,
+    ) {
+        let mut connected = self.settings.connected.clone();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            while let Ok(request) = requests.try_recv() {
+                self.waiting.push_back(request);
+            }
+            self.send_gathered().await;
+            let is_idle = self.units.is_empty() && self.waiting.is_empty();
+            tokio::select! {
+                answer = answers.next() => {
+                    let Some(answer) = answer else { return };
+                    self.on_answer(&answer).await;
+                    // What else has come is worked off before anything is sent, so that more gathers.
+                    while let Some(Some(answer)) = answers.next().now_or_never() {
+                        self.on_answer(&answer).await;
+                    }
+                }
+                request = requests.recv() => match request {
+                    Some(request) => self.waiting.push_back(request),
+                    None => return,
+                },
+                Some(Ok((unit, located))) = self.locating.join_next() => self.on_located(unit, located),
+                changed = connected.changed() => match changed {
+                    Ok(()) => self.on_connected().await,
+                    Err(_) => return,
+                },
+                _ = tick.tick(), if !is_idle => self.on_tick().await,
+            }
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.settings.client.connection_state() == Connection::Connected
+    }
+
+    /// While nothing or little is in flight, sends what has gathered.
+    async fn send_gathered(&mut self) {
+        while !self.waiting.is_empty() && self.groups.len() < MAX_GROUPS && self.is_connected() {
+            let gathered = self.gather();
+            if gathered.is_empty() {
+                return;
+            }
+            let group = self.next_unit;
+            for requests in plan(gathered, self.copies) {
+                self.send_new(requests, group).await;
+            }
+        }
+    }
+
+    /// Takes what may go now: up to a batch, but nothing whose fence is under way.
+    fn gather(&mut self) -> Vec<Request> {
+        let mut gathered = Vec::new();
+        let mut skipped = VecDeque::new();
+        let (mut records, mut bytes) = (0, 0);
+        while let Some(request) = self.waiting.pop_front() {
+            records += request.len();
+            bytes += request.bytes();
+            let is_full = records > MAX_BATCH || bytes > MAX_BATCH_BYTES;
+            if is_full && !gathered.is_empty() {
+                self.waiting.push_front(request);
+                break;
+            }
+            let is_busy = request
+                .fence()
+                .is_some_and(|fence| self.busy_fences.contains(fence));
+            if is_busy {
+                records -= request.len();
+                bytes -= request.bytes();
+                skipped.push_back(request);
+            } else if request.is_awaited() && request.progress.send() {
+                gathered.push(request);
+            }
+        }
+        while let Some(request) = skipped.pop_back() {
+            self.waiting.push_front(request);
+        }
+        gathered
+    }
+
+    async fn send_new(&mut self, requests: Vec<Request>, group: u64) {
+        let id = self.new_id();
+        let unit = Unit::new(requests, id, self.last, group);
+        if self.copies == Copies::Replicated {
+            let is_busy = unit
+                .fences
+                .iter()
+                .any(|fence| self.busy_fences.contains(fence));
+            if is_busy {
+                // Two in one gathering that each must go alone: the second waits for the first.
+                for request in unit.requests.into_iter().rev() {
+                    request.progress.not_stored();
+                    self.waiting.push_front(request);
+                }
+                return;
+            }
+            self.busy_fences.extend(unit.fences.iter().cloned());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
+        let records = unit.records() as f64;
+        metrics::histogram!("waybill_log_append_batch_records", "stream" => self.settings.stream.name())
+            .record(records);
+        let number = self.next_unit;
+        self.next_unit += 1;
+        self.units.insert(number, unit);
+        self.transmit(number).await;
+    }
+
+    fn new_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("{}.{}", self.settings.identity, self.next_id)
+    }
+
+    /// Sends a unit, for the first time or again.
+    async fn transmit(&mut self, number: u64) {
+        // A batch that is sent again must not mix with what the server may still hold of an earlier try.
+        let batch_id = self.new_id();
+        let Some(unit) = self.units.get_mut(&number) else {
+            return;
+        };
+        unit.tries += 1;
+        if !matches!(unit.state, State::InFlight { .. }) {
+            *self.groups.entry(unit.group).or_default() += 1;
+        }
+        unit.state = State::InFlight {
+            since: Instant::now(),
+        };
+        let reply = format!("{}.{number}-{}", self.inbox, unit.tries);
+        for message in unit.messages(&batch_id) {
+            let client = &self.settings.client;
+            let sent = if message.is_last {
+                client
+                    .publish_with_reply_and_headers(
+                        message.subject,
+                        reply.clone(),
+                        message.headers,
+                        message.payload,
+                    )
+                    .await
+            } else {
+                client
+                    .publish_with_headers(message.subject, message.headers, message.payload)
+                    .await
+            };
+            if let Err(error) = sent {
+                // The client refuses only what is malformed or too large, which was checked before; what it has taken of the
+                // batch is incomplete and will be dropped by the server.
+                tracing::error!(%error, "a record could not be sent");
+                break;
+            }
+        }
+    }
+
+    /// The unit is in flight no longer.
+    fn land(&mut self, group: u64) {
+        if let Some(count) = self.groups.get_mut(&group) {
+            *count -= 1;
+            if *count == 0 {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// Takes a unit out for good.
+    fn take(&mut self, number: u64) -> Option<Unit> {
+        let unit = self.units.remove(&number)?;
+        if matches!(unit.state, State::InFlight { .. }) {
+            self.land(unit.group);
+        }
+        for fence in &unit.fences {
+            self.busy_fences.remove(fence);
+        }
+        Some(unit)
+    }
+
+    /// Sets a unit aside, in a state that is not in flight.
+    fn set_aside(&mut self, number: u64, state: State) {
+        let Some(unit) = self.units.get_mut(&number) else {
+            return;
+        };
+        let was_in_flight = matches!(unit.state, State::InFlight { .. });
+        unit.state = state;
+        let group = unit.group;
+        if was_in_flight {
+            self.land(group);
+        }
+    }
+
+    async fn on_answer(&mut self, message: &async_nats::Message) {
+        let token = message.subject.rsplit('.').next().unwrap_or_default();
+        let Some((number, tried)) = token
+            .split_once('-')
+            .and_then(|(unit, tried)| Some((unit.parse().ok()?, tried.parse::<u32>().ok()?)))
+        else {
+            return;
+        };
+        let (Some(unit), Some(answer)) = (self.units.get(&number), answer::read(message)) else {
+            return;
+        };
+        // "Stored" is final, whichever try it answers. Anything else about an earlier try says nothing about the latest.
+        let is_latest = tried == unit.tries;
+        match answer {
+            Answer::Stored { last, duplicate } => {
+                self.last = self.last.max(last);
+                if let Some(unit) = self.take(number) {
+                    unit.stored(last, duplicate);
+                }
+            }
+            Answer::StoredBefore if is_latest => self.look_for(number),
+            Answer::Busy(reason) if is_latest => self.rest(number, &reason),
+            Answer::Conflict if is_latest => self.on_conflict(number).await,
+            Answer::Refused(reason) if is_latest => self.on_refused(number, reason),
+            _ => {}
+        }
+    }
+
+    /// A fence has moved. An unanswered earlier try changes nothing: had it landed, the server would have recognised the id
+    /// before it looked at the fence.
+    async fn on_conflict(&mut self, number: u64) {
+        let Some(unit) = self.take(number) else {
+            return;
+        };
+        let alike = unit
+            .requests
+            .windows(2)
+            .all(|pair| pair[0].expect == pair[1].expect);
+        if alike {
+            unit.conflicted();
+            return;
+        }
+        let group = self.next_unit;
+        for requests in unit.by_expectation() {
+            self.send_new(requests, group).await;
+        }
+    }
+
+    fn on_refused(&mut self, number: u64, reason: String) {
+        let Some(unit) = self.take(number) else {
+            return;
+        };
+        if unit.is_ambiguous {
+            unit.failed(&unknown(&reason));
+        } else if unit.requests.len() == 1 {
+            unit.failed(&AppendError::Rejected { reason });
+        } else {
+            // Each alone, so that only the guilty one fails.
+            for mut request in unit.requests.into_iter().rev() {
+                request.progress.not_stored();
+                request.goes_alone = true;
+                self.waiting.push_front(request);
+            }
+        }
+    }
+
+    /// To be sent again after a while.
+    fn rest(&mut self, number: u64, reason: &str) {
+        let Some(unit) = self.units.get(&number) else {
+            return;
+        };
+        tracing::debug!(reason, tries = unit.tries, "an append is sent again");
+        if !unit.is_ambiguous {
+            for request in &unit.requests {
+                request.progress.not_stored();
+            }
+        }
+        let until = Instant::now() + pause(unit.tries);
+        self.set_aside(number, State::Resting { until });
+    }
+
+    fn look_for(&mut self, number: u64) {
+        let Some(wanted) = self.units.get(&number).and_then(Wanted::of) else {
+            return;
+        };
+        self.set_aside(number, State::Locating);
+        let reader = self.settings.reader.clone();
+        self.locating.spawn(async move {
+            let located = locate(&reader, &wanted).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "looking for a batch that has landed");
+                Located::Nowhere
+            });
+            (number, located)
+        });
+    }
+
+    fn on_located(&mut self, number: u64, located: Located) {
+        match located {
+            Located::Whole { last } => {
+                self.last = self.last.max(last);
+                if let Some(unit) = self.take(number) {
+                    unit.stored(last, true);
+                }
+            }
+            Located::Partial { first } => {
+                tracing::error!(%first, "the log holds only a part of an atomic batch");
+                if let Some(unit) = self.take(number) {
+                    unit.failed(&unknown("the log holds only a part of the batch"));
+                }
+            }
+            Located::Nowhere => {
+                if let Some(unit) = self.units.get_mut(&number) {
+                    unit.is_ambiguous = true;
+                }
+                self.rest(number, "a batch that has landed is not found yet");
+            }
+        }
+    }
+
+    /// Answers to what was in flight may have been lost with the old connection.
+    async fn on_connected(&mut self) {
+        let in_flight: Vec<u64> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| matches!(unit.state, State::InFlight { .. }))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in in_flight {
+            self.transmit_again(number).await;
+        }
+    }
+
+    async fn transmit_again(&mut self, number: u64) {
+        if let Some(unit) = self.units.get_mut(&number) {
+            unit.is_ambiguous = true;
+        }
+        self.transmit(number).await;
+    }
+
+    async fn on_tick(&mut self) {
+        self.waiting.retain(Request::is_awaited);
+        let forsaken: Vec<u64> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| !unit.is_awaited())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in forsaken {
+            // Nobody waits: its callers have been told that its outcome is unknown, or that it was not sent.
+            self.take(number);
+        }
+        if !self.is_connected() {
+            return;
+        }
+        let now = Instant::now();
+        let due: Vec<u64> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| match unit.state {
+                State::InFlight { since } => now.duration_since(since) >= ANSWER_TIMEOUT,
+                State::Resting { until } => now >= until,
+                State::Locating => false,
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in due {
+            self.send_again(number).await;
+        }
+    }
+
+    async fn send_again(&mut self, number: u64) {
+        let Some(unit) = self.units.get_mut(&number) else {
+            return;
+        };
+        if matches!(unit.state, State::InFlight { .. }) {
+            self.transmit_again(number).await;
+            return;
+        }
+        if !unit.is_ambiguous {
+            // Nothing of it is stored, so whoever has given up meanwhile is left out.
+            unit.requests.retain(|request| request.progress.send());
+            if unit.requests.is_empty() {
+                self.take(number);
+                return;
+            }
+        }
+        self.transmit(number).await;
+    }
+}
+
+/// Rest before the next try: doubling, with jitter so that rivals do not meet again.
+fn pause(tries: u32) -> Duration {
+    let (shortest, longest) = REST;
+    let doubled = shortest.saturating_mul(1 << tries.min(8)).min(longest);
+    let jitter = getrandom::u32().unwrap_or(0) % 1000;
+    doubled / 2 + doubled * jitter / 2000
+}

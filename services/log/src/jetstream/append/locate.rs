@@ -1,0 +1,77 @@
+//! Finds where a batch landed whose acknowledgement was lost.
+//!
+//! When a batch is sent again and its first try did land, the server refuses the repetition for its duplicate id and does not
+//! say where the first one is. It is found by that id. Its last record is looked at too: a server that crashed while it
+//! committed could have kept a part of the batch, and to claim the rest would be a lie.
+
+use super::super::read::Reader;
+use super::unit::Unit;
+use crate::{ReadError, StreamSeq};
+
+/// Records looked at per request.
+const PAGE: usize = 256;
+
+/// What was sent, as far as it is needed to recognise it.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    id: String,
+    first_subject: String,
+    last: (String, bytes::Bytes),
+    records: u64,
+    floor: StreamSeq,
+}
+
+impl Wanted {
+    pub(super) fn of(unit: &Unit) -> Option<Self> {
+        let mut records = unit.requests.iter().flat_map(|request| &request.records);
+        let first = records.next()?;
+        let last = records.last().unwrap_or(first);
+        Some(Self {
+            id: unit.id.clone(),
+            first_subject: first.subject.clone(),
+            last: (last.subject.clone(), last.payload.clone()),
+            records: unit.records() as u64,
+            floor: unit.floor,
+        })
+    }
+}
+
+/// Where a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Located {
+    /// All of it, up to this sequence.
+    Whole { last: StreamSeq },
+    /// It begins in the log, but does not end there.
+    Partial { first: StreamSeq },
+    /// Not found, perhaps because the copy that was read lags.
+    Nowhere,
+}
+
+pub(super) async fn locate(reader: &Reader, wanted: &Wanted) -> Result<Located, ReadError> {
+    let filters = [wanted.first_subject.clone()];
+    let mut from = wanted.floor.next();
+    let first = loop {
+        let page = reader
+            .range(&filters, from, StreamSeq(u64::MAX), PAGE)
+            .await?;
+        let found = page
+            .iter()
+            .find(|record| record.msg_id.as_deref() == Some(&wanted.id));
+        if let Some(record) = found {
+            break record.seq;
+        }
+        match page.last() {
+            Some(record) if page.len() == PAGE => from = record.seq.next(),
+            _ => return Ok(Located::Nowhere),
+        }
+    };
+    let last = StreamSeq(first.0 + wanted.records - 1);
+    let whole = reader.read(last).await?.is_some_and(|record| {
+        (record.subject.as_str(), &record.payload) == (wanted.last.0.as_str(), &wanted.last.1)
+    });
+    Ok(if whole {
+        Located::Whole { last }
+    } else {
+        Located::Partial { first }
+    })
+}

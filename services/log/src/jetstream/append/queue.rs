@@ -1,0 +1,270 @@
+//! The callers' side of the appender: a bounded queue, a deadline, and an honest answer when it passes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::wire::{self, Outgoing};
+use super::appender::{self, Settings};
+use super::plan::Planned;
+use crate::{Append, AppendError, Appended, Expectation, MsgId, Stream};
+
+/// Bytes of records that may wait or be in flight. At 512 bytes each that is more than a second of the fastest server;
+/// above it callers wait for room, and are refused when none comes by their deadline.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Grain in which room is counted; the least that a record takes.
+const GRAIN: usize = 1024;
+
+/// Not handed to the connection: certainly not stored.
+const WAITING: u8 = 0;
+/// Handed to the connection: may be stored.
+const SENT: u8 = 1;
+/// Its caller has been told that it was not stored, so it must never be sent.
+const ABANDONED: u8 = 2;
+
+/// How far a request has come. Shared by its caller and the appender; each step is one compare-and-swap, so that exactly one
+/// of "sent" and "certainly not stored" wins.
+#[derive(Debug, Clone)]
+pub(super) struct Progress(Arc<AtomicU8>);
+
+impl Progress {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU8::new(WAITING)))
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// From here on it may be stored. `false` when its caller has given up.
+    pub(super) fn send(&self) -> bool {
+        self.step(WAITING, SENT) || self.0.load(Ordering::Acquire) == SENT
+    }
+
+    /// The server has said that it was not stored.
+    pub(super) fn not_stored(&self) {
+        self.step(SENT, WAITING);
+    }
+
+    fn give_up(&self) -> bool {
+        self.step(WAITING, ABANDONED)
+    }
+}
+
+/// An append on its way.
+pub(super) struct Request {
+    pub(super) records: Vec<Outgoing>,
+    pub(super) expect: Expectation,
+    pub(super) msg_id: Option<MsgId>,
+    pub(super) progress: Progress,
+    /// It was in a batch that the server refused, and may be the reason.
+    pub(super) goes_alone: bool,
+    answer: oneshot::Sender<Result<Appended, AppendError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Request {
+    pub(super) fn answer(self, answer: Result<Appended, AppendError>) {
+        // The caller may have gone.
+        let _ = self.answer.send(answer);
+    }
+
+    /// Does anybody still wait for the answer?
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.size).sum()
+    }
+}
+
+impl Planned for Request {
+    fn fence(&self) -> Option<&str> {
+        match &self.expect {
+            Expectation::None => None,
+            Expectation::LastOn { filter, .. } => Some(filter),
+        }
+    }
+
+    fn goes_alone(&self) -> bool {
+        self.goes_alone || self.msg_id.is_some()
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.records.iter().map(|record| record.subject.as_str())
+    }
+
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+}
+
+/// The appender of one stream. Dropping it ends its task.
+pub(in crate::jetstream) struct Appender {
+    stream: Stream,
+    queue: mpsc::Sender<Request>,
+    room: Arc<Semaphore>,
+    timeout: Duration,
+    client: async_nats::Client,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Appender {
+    pub(in crate::jetstream) async fn start(
+        settings: Settings,
+        timeout: Duration,
+    ) -> Result<Self, async_nats::SubscribeError> {
+        let room = QUEUE_BYTES / GRAIN;
+        // Each request holds at least one grain of room, so this never fills before the room does.
+        let (queue, requests) = mpsc::channel(room);
+        let stream = settings.stream;
+        let client = settings.client.clone();
+        let task = appender::start(settings, requests).await?;
+        Ok(Self {
+            stream,
+            queue,
+            room: Arc::new(Semaphore::new(room)),
+            timeout,
+            client,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    /// Appends, and answers by the deadline whatever happens.
+    ///
+    /// A caller that stops waiting does not take its append back: it may still be stored.
+    pub(in crate::jetstream) async fn append(
+        &self,
+        append: Append,
+    ) -> Result<Appended, AppendError> {
+        let start = Instant::now();
+        let answer = self.append_by_deadline(append).await;
+        let stream = self.stream.name();
+        metrics::histogram!("waybill_log_append_seconds", "stream" => stream)
+            .record(start.elapsed().as_secs_f64());
+        if let Err(error) = &answer {
+            let kind = kind(error);
+            metrics::counter!("waybill_log_append_errors_total", "stream" => stream, "kind" => kind)
+                .increment(1);
+        }
+        answer
+    }
+
+    async fn append_by_deadline(&self, append: Append) -> Result<Appended, AppendError> {
+        debug_assert_eq!(append.stream, self.stream);
+        append.check()?;
+        check_expectation(&append.expect)?;
+        if let Some(MsgId(id)) = &append.msg_id {
+            wire::check_msg_id(id)?;
+        }
+        let max_payload = self.client.max_payload();
+        let records = append
+            .records
+            .into_iter()
+            .map(|record| wire::outgoing(record, max_payload))
+            .collect::<Result<Vec<_>, _>>()?;
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let room = self.room_for(&records, deadline).await?;
+        let (answer, answered) = oneshot::channel();
+        let progress = Progress::new();
+        let request = Request {
+            records,
+            expect: append.expect,
+            msg_id: append.msg_id,
+            progress: progress.clone(),
+            goes_alone: false,
+            answer,
+            _room: room,
+        };
+        self.queue
+            .try_send(request)
+            .map_err(|_| unavailable("the appender has stopped"))?;
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) if progress.give_up() => Err(unavailable("the appender has stopped")),
+            Ok(Err(_)) => Err(unknown("the appender stopped before the log answered")),
+            Err(_) if progress.give_up() => Err(AppendError::Unavailable {
+                reason: format!("not sent within {:?}", self.timeout),
+            }),
+            Err(_) => Err(AppendError::Unknown {
+                reason: format!("sent, but no answer within {:?}", self.timeout),
+            }),
+        }
+    }
+
+    async fn room_for(
+        &self,
+        records: &[Outgoing],
+        deadline: tokio::time::Instant,
+    ) -> Result<OwnedSemaphorePermit, AppendError> {
+        let grains: usize = records
+            .iter()
+            .map(|record| record.size.div_ceil(GRAIN))
+            .sum();
+        // What alone is larger than the queue may go when the queue is empty.
+        let grains = grains.min(QUEUE_BYTES / GRAIN);
+        let grains = u32::try_from(grains).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(grains);
+        match tokio::time::timeout_at(deadline, room).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) => Err(unavailable("the appender has stopped")),
+            Err(_) => Err(unavailable("the queue of appends is full")),
+        }
+    }
+}
+
+fn check_expectation(expect: &Expectation) -> Result<(), AppendError> {
+    match expect {
+        Expectation::LastOn { filter, .. } if !wire::is_filter(filter) => {
+            Err(AppendError::Rejected {
+                reason: format!("{filter:?} is no filter of subjects"),
+            })
+        }
+        Expectation::LastOn { .. } | Expectation::None => Ok(()),
+    }
+}
+
+fn kind(error: &AppendError) -> &'static str {
+    match error {
+        AppendError::Conflict { .. } => "conflict",
+        AppendError::Rejected { .. } => "rejected",
+        AppendError::Unavailable { .. } => "unavailable",
+        AppendError::Unknown { .. } => "unknown",
+    }
+}
+
+pub(super) fn unavailable(reason: &str) -> AppendError {
+    AppendError::Unavailable {
+        reason: reason.to_owned(),
+    }
+}
+
+pub(super) fn unknown(reason: &str) -> AppendError {
+    AppendError::Unknown {
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_never_sent_and_what_was_sent_is_never_given_up() {
+        let progress = Progress::new();
+        assert!(progress.give_up());
+        assert!(!progress.send());
+        let progress = Progress::new();
+        assert!(progress.send());
+        assert!(!progress.give_up());
+        progress.not_stored();
+        assert!(progress.give_up());
+        assert!(!progress.send());
+    }
+}

@@ -1,0 +1,178 @@
+//! What is sent together and answered together: a single message, or an atomic batch.
+
+use std::time::Instant;
+
+use async_nats::header::HeaderMap;
+use bytes::Bytes;
+
+use super::super::wire;
+use super::plan::Planned;
+use super::queue::Request;
+use crate::{AppendError, Appended, Expectation, MsgId, StreamSeq};
+
+/// Where a unit is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Sent, not answered.
+    InFlight {
+        /// When it was sent last.
+        since: Instant,
+    },
+    /// To be sent again.
+    Resting {
+        /// Not before.
+        until: Instant,
+    },
+    /// It landed with an earlier try; where is being looked up.
+    Locating,
+}
+
+/// A message to publish.
+pub(super) struct Outbound {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    /// The server's answer is wanted for this one.
+    pub(super) is_last: bool,
+}
+
+/// Appends that travel together.
+pub(super) struct Unit {
+    /// At least one.
+    pub(super) requests: Vec<Request>,
+    /// Id of the first message; the same for every try that follows an unanswered one.
+    pub(super) id: String,
+    /// How often it was sent.
+    pub(super) tries: u32,
+    /// An earlier try was never answered, so this may be stored already.
+    pub(super) is_ambiguous: bool,
+    /// Nothing of it can be stored at or below.
+    pub(super) floor: StreamSeq,
+    pub(super) state: State,
+    /// The gathering it left with.
+    pub(super) group: u64,
+    /// The filters that its first try stood on, each once.
+    pub(super) fences: Vec<String>,
+}
+
+impl Unit {
+    pub(super) fn new(requests: Vec<Request>, id: String, floor: StreamSeq, group: u64) -> Self {
+        debug_assert!(!requests.is_empty(), "a unit carries something");
+        let mut fences: Vec<String> = requests
+            .iter()
+            .filter_map(|request| request.fence().map(str::to_owned))
+            .collect();
+        fences.sort_unstable();
+        fences.dedup();
+        let own_id = requests.first().and_then(|request| request.msg_id.clone());
+        Self {
+            requests,
+            id: own_id.map_or(id, |MsgId(own)| own),
+            tries: 0,
+            is_ambiguous: false,
+            floor,
+            state: State::Resting {
+                until: Instant::now(),
+            },
+            group,
+            fences,
+        }
+    }
+
+    pub(super) fn records(&self) -> usize {
+        self.requests.iter().map(Planned::len).sum()
+    }
+
+    /// Does anybody still wait for its answer?
+    pub(super) fn is_awaited(&self) -> bool {
+        self.requests.iter().any(Request::is_awaited)
+    }
+
+    /// Its messages, for one try.
+    pub(super) fn messages(&self, batch_id: &str) -> Vec<Outbound> {
+        let count = self.records();
+        let mut messages = Vec::with_capacity(count);
+        for request in &self.requests {
+            let watches_itself = request.fence().is_some_and(|fence| {
+                let mut subjects = request.subjects();
+                subjects.any(|subject| crate::subject::matches(fence, subject))
+            });
+            for (index, record) in request.records.iter().enumerate() {
+                let mut headers = record.headers.clone();
+                if messages.is_empty() {
+                    wire::set_msg_id(&mut headers, &self.id);
+                }
+                // Where the records move the very fence they stand on, it is checked once, before the first.
+                if index == 0 || !watches_itself {
+                    wire::set_expectation(&mut headers, &request.expect);
+                }
+                let is_last = messages.len() + 1 == count;
+                if count > 1 {
+                    wire::set_batch(&mut headers, batch_id, messages.len() + 1, is_last);
+                }
+                messages.push(Outbound {
+                    subject: record.subject.clone(),
+                    headers,
+                    payload: record.payload.clone(),
+                    is_last,
+                });
+            }
+        }
+        messages
+    }
+
+    /// Tells every caller its sequences.
+    pub(super) fn stored(self, last: StreamSeq, duplicate: bool) {
+        let mut next = (last.0 + 1).saturating_sub(self.records() as u64);
+        for request in self.requests {
+            let count = request.len() as u64;
+            let appended = Appended {
+                seqs: (next..next + count).map(StreamSeq).collect(),
+                // The log's own ids only make its own repetitions harmless.
+                duplicate: duplicate && request.msg_id.is_some(),
+            };
+            next += count;
+            request.answer(Ok(appended));
+        }
+    }
+
+    /// Tells every caller the same.
+    pub(super) fn failed(self, error: &AppendError) {
+        for request in self.requests {
+            request.answer(Err(error.clone()));
+        }
+    }
+
+    /// Tells every caller that its fence has moved.
+    pub(super) fn conflicted(self) {
+        for request in self.requests {
+            let error = match &request.expect {
+                Expectation::LastOn { filter, seq } => AppendError::Conflict {
+                    filter: filter.clone(),
+                    expected: *seq,
+                },
+                Expectation::None => AppendError::Rejected {
+                    reason: "the log saw an expectation where there was none".to_owned(),
+                },
+            };
+            request.answer(Err(error));
+        }
+    }
+
+    /// Its requests by expectation, so that a refused fence fails nobody else.
+    pub(super) fn by_expectation(self) -> Vec<Vec<Request>> {
+        let mut groups: Vec<Vec<Request>> = Vec::new();
+        for request in self.requests {
+            let same = groups.iter_mut().find(|group| {
+                group
+                    .first()
+                    .is_some_and(|first| first.expect == request.expect)
+            });
+            match same {
+                Some(group) => group.push(request),
+                None => groups.push(vec![request]),
+            }
+        }
+        groups
+    }
+}

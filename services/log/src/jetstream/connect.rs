@@ -1,0 +1,214 @@
+//! Opens the connections and makes sure that what is behind them is fit to be the log.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, ConnectOptions, Event};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::api::Api;
+use super::config::NatsConfig;
+use super::provision::{ProvisionError, provision};
+use super::{JetStreamLog, Parts};
+
+/// The first server line with atomic batches.
+const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
+/// A dead connection is noticed after two of these.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Between tries to connect, at the most.
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The configuration cannot work.
+    #[error("the configuration of NATS is wrong: {0}")]
+    Config(String),
+    /// No server answers within the time limit, or none lets us in.
+    #[error("no NATS server at {servers}: {reason}")]
+    Unreachable {
+        /// Addresses, without secrets.
+        servers: String,
+        /// What the last try said.
+        reason: String,
+    },
+    /// The server is too old.
+    #[error("nats-server {found} is too old: Waybill needs {required} or newer")]
+    TooOld {
+        /// Its version.
+        found: String,
+        /// The first one that will do.
+        required: String,
+    },
+    /// The streams are not as they must be.
+    #[error(transparent)]
+    Streams(#[from] ProvisionError),
+}
+
+/// Connects, and makes or checks the streams. From then on a lost connection is made again for ever.
+///
+/// # Errors
+/// When no fit server is there within `connect_timeout_ms`, or its streams differ from what is expected.
+pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> {
+    let deadline = Instant::now() + config.connect_timeout();
+    let (client, connected) = open(config, &config.name, deadline).await?;
+    // Acknowledgements of appends do not wait behind what readers fetch.
+    let appender = open(config, &format!("{}-append", config.name), deadline).await?;
+    let api = Api::new(client, config.request_timeout());
+    wait_for_jetstream(config, &api, deadline).await?;
+    let states = provision(&api, &config.streams).await?;
+    let identity = getrandom::u64().map_err(|error| ConnectError::Config(error.to_string()))?;
+    let parts = Parts {
+        api,
+        connected,
+        append_client: appender.0,
+        append_connected: appender.1,
+        last: states.map(|state| crate::StreamSeq(state.last_seq)),
+        identity: format!("{identity:016x}"),
+    };
+    JetStreamLog::new(config, parts)
+        .await
+        .map_err(|error| unreachable(config, error))
+}
+
+/// One connection, and a count of how often it was made.
+async fn open(
+    config: &NatsConfig,
+    name: &str,
+    deadline: Instant,
+) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+    let servers: Vec<&str> = config.servers.iter().map(|url| url.expose()).collect();
+    if servers.is_empty() {
+        return Err(ConnectError::Config("servers is empty".to_owned()));
+    }
+    for (url, shown) in servers.iter().zip(&config.servers) {
+        url.parse::<async_nats::ServerAddr>()
+            .map_err(|error| ConnectError::Config(format!("{shown} is no server: {error}")))?;
+    }
+    loop {
+        let (counter, connected) = watch::channel(0);
+        let options = options(config, name, counter).await?;
+        let error = match options.connect(&servers[..]).await {
+            Ok(client) => {
+                check_version(&client)?;
+                return Ok((client, connected));
+            }
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(unreachable(config, error));
+        }
+        tokio::time::sleep(RECONNECT_DELAY / 4).await;
+    }
+}
+
+async fn options(
+    config: &NatsConfig,
+    name: &str,
+    counter: watch::Sender<u64>,
+) -> Result<ConnectOptions, ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name(name)
+        .max_reconnects(None)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(config.request_timeout())
+        .request_timeout(Some(config.request_timeout()))
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            match &event {
+                Event::Connected => counter.send_modify(|count| *count += 1),
+                Event::Disconnected => tracing::warn!("connection to NATS lost"),
+                _ => tracing::info!(%event, "NATS connection"),
+            }
+            std::future::ready(())
+        });
+    options = match (&config.user, &config.password, &config.token) {
+        (Some(user), Some(password), None) => {
+            options.user_and_password(user.clone(), password.expose().to_owned())
+        }
+        (None, None, Some(token)) => options.token(token.expose().to_owned()),
+        (None, None, None) => options,
+        _ => {
+            return Err(ConnectError::Config(
+                "give user and password, or token, or neither".to_owned(),
+            ));
+        }
+    };
+    if let Some(file) = &config.credentials_file {
+        options = options.credentials_file(file).await.map_err(|error| {
+            ConnectError::Config(format!("credentials_file {}: {error}", file.display()))
+        })?;
+    }
+    let tls = &config.tls;
+    for file in [&tls.ca_file, &tls.cert_file, &tls.key_file]
+        .into_iter()
+        .flatten()
+    {
+        if let Err(error) = std::fs::metadata(file) {
+            let file = file.display();
+            return Err(ConnectError::Config(format!("{file}: {error}")));
+        }
+    }
+    if let Some(file) = &tls.ca_file {
+        options = options.add_root_certificates(file.clone());
+    }
+    options = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => options.add_client_certificate(cert.clone(), key.clone()),
+        (None, None) => options,
+        _ => {
+            return Err(ConnectError::Config(
+                "tls.cert_file and tls.key_file go together".to_owned(),
+            ));
+        }
+    };
+    if tls.required {
+        options = options.require_tls(true);
+    }
+    if tls.handshake_first {
+        options = options.tls_first();
+    }
+    Ok(options)
+}
+
+/// Short at first: most often the server is only being restarted.
+fn reconnect_delay(tries: usize) -> Duration {
+    let tries = u32::try_from(tries.min(16)).unwrap_or(16);
+    (Duration::from_millis(4) * 2_u32.pow(tries)).min(RECONNECT_DELAY)
+}
+
+fn check_version(client: &Client) -> Result<(), ConnectError> {
+    let (major, minor, patch) = REQUIRED_VERSION;
+    if client.is_server_compatible(major, minor, patch) {
+        return Ok(());
+    }
+    Err(ConnectError::TooOld {
+        found: client.server_info().version,
+        required: format!("{major}.{minor}.{patch}"),
+    })
+}
+
+/// A server that has just started accepts clients before its JetStream is ready.
+async fn wait_for_jetstream(
+    config: &NatsConfig,
+    api: &Api,
+    deadline: Instant,
+) -> Result<(), ConnectError> {
+    loop {
+        let error = match api.call("INFO", &Value::Null).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(unreachable(config, format!("JetStream: {error}")));
+        }
+        tokio::time::sleep(RECONNECT_DELAY / 4).await;
+    }
+}
+
+fn unreachable(config: &NatsConfig, reason: impl ToString) -> ConnectError {
+    let servers: Vec<String> = config.servers.iter().map(ToString::to_string).collect();
+    ConnectError::Unreachable {
+        servers: servers.join(", "),
+        reason: reason.to_string(),
+    }
+}

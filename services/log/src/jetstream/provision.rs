@@ -1,0 +1,362 @@
+//! Makes the streams, checks them, and changes what may be changed: `nats/streams.toml` is the one place that says how they are.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use waybill_domain::partition::PartitionCount;
+
+use super::api::{Api, ApiError, code};
+use super::config::StreamsConfig;
+use crate::Stream;
+
+/// The streams as data.
+const STREAMS: &str = include_str!("../../../../nats/streams.toml");
+/// Where the count of partitions is recorded.
+const PARTITIONS_KEY: &str = "waybill.partitions";
+/// Fields that may be changed on a stream that holds data, when the configuration asks for it.
+const CHANGEABLE: [&str; 4] = ["max_age", "max_bytes", "num_replicas", "duplicate_window"];
+/// Fields whose values are durations, in nanoseconds on the server.
+const DURATIONS: [&str; 3] = ["max_age", "duplicate_window", "subject_delete_marker_ttl"];
+
+/// A field of a stream that is not as expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Name of the stream.
+    pub stream: String,
+    /// Name of the field, as JetStream has it.
+    pub field: String,
+    /// What this process needs, as JSON.
+    pub expected: String,
+    /// What the server has, as JSON.
+    pub found: String,
+}
+
+impl Difference {
+    fn is_changeable(&self) -> bool {
+        CHANGEABLE.contains(&self.field.as_str())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stream,
+            field,
+            expected,
+            found,
+        } = self;
+        write!(f, "{field} of {stream} is {found}, expected {expected}")?;
+        if self.is_changeable() {
+            f.write_str(" (streams.apply_changes would change it)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the streams are not as they must be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProvisionError {
+    /// They are there, but different.
+    #[error("the streams differ from what is expected: {}", list(.0))]
+    Differs(Vec<Difference>),
+    /// The configuration asks for what cannot be.
+    #[error("{0}")]
+    Impossible(String),
+    /// JetStream does not answer, or refuses.
+    #[error("cannot {what} stream {stream}: {reason}")]
+    Failed {
+        /// `create`, `read` or `change`.
+        what: &'static str,
+        /// Name of the stream.
+        stream: String,
+        /// In the server's words.
+        reason: String,
+    },
+}
+
+fn list(differences: &[Difference]) -> String {
+    let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// What is known about a stream once it is as it must be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Provisioned {
+    pub(super) last_seq: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    stream: Vec<Map<String, Value>>,
+}
+
+/// The configuration that each stream must have, by name.
+fn expected(config: &StreamsConfig) -> Result<Vec<(String, Map<String, Value>)>, ProvisionError> {
+    if PartitionCount::new(config.partitions).is_none() {
+        return Err(impossible(format!(
+            "streams.partitions must be between 1 and {}, not {}",
+            waybill_domain::partition::MAX_PARTITIONS,
+            config.partitions
+        )));
+    }
+    if ![1, 3, 5].contains(&config.replicas) {
+        return Err(impossible(format!(
+            "streams.replicas must be 1, 3 or 5, not {}",
+            config.replicas
+        )));
+    }
+    let file: File = toml::from_str(STREAMS)
+        .map_err(|error| impossible(format!("nats/streams.toml: {error}")))?;
+    let mut streams = Vec::new();
+    for mut fields in file.stream {
+        let name = fields.get("name").and_then(Value::as_str);
+        let name = name
+            .ok_or_else(|| impossible("nats/streams.toml: a stream without a name".to_owned()))?
+            .to_owned();
+        for field in DURATIONS {
+            if let Some(value) = fields.get_mut(field) {
+                *value = nanoseconds(value).ok_or_else(|| {
+                    impossible(format!("nats/streams.toml: {field} of {name} is {value}"))
+                })?;
+            }
+        }
+        fields.insert("num_replicas".to_owned(), json!(config.replicas));
+        if name == Stream::Tasks.name() {
+            if let Some(age) = config.tasks_max_age_s {
+                let age = Duration::from_secs(age).as_nanos();
+                let age = u64::try_from(age)
+                    .map_err(|_| impossible("streams.tasks_max_age_s is too large".to_owned()))?;
+                fields.insert("max_age".to_owned(), json!(age));
+            }
+            if let Some(bytes) = config.tasks_max_bytes {
+                fields.insert("max_bytes".to_owned(), json!(bytes));
+            }
+            let metadata = json!({ PARTITIONS_KEY: config.partitions.to_string() });
+            fields.insert("metadata".to_owned(), metadata);
+        }
+        streams.push((name, fields));
+    }
+    Ok(streams)
+}
+
+fn impossible(what: String) -> ProvisionError {
+    ProvisionError::Impossible(what)
+}
+
+/// `"30d"` as nanoseconds.
+fn nanoseconds(value: &Value) -> Option<Value> {
+    let text = value.as_str()?;
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(json!(
+        count.checked_mul(seconds)?.checked_mul(1_000_000_000)?
+    ))
+}
+
+/// Makes every stream that is missing and checks those that are there. Answers with CONTROL's and TASKS' state.
+pub(super) async fn provision(
+    api: &Api,
+    config: &StreamsConfig,
+) -> Result<[Provisioned; 2], ProvisionError> {
+    let mut differences = Vec::new();
+    let mut states = [Provisioned { last_seq: 0 }; 2];
+    for (name, fields) in expected(config)? {
+        let info = match find_or_create(api, &name, &fields).await? {
+            Found::Created(info) => info,
+            Found::There(info) => {
+                let found = info.get("config").and_then(Value::as_object);
+                let found = found.cloned().unwrap_or_default();
+                let differing = compare(&name, &fields, &found);
+                let changeable = differing.iter().all(Difference::is_changeable);
+                if !differing.is_empty() && changeable && config.apply_changes {
+                    change(api, &name, &fields, found).await?;
+                } else {
+                    differences.extend(differing);
+                }
+                info
+            }
+        };
+        let last_seq = info["state"]["last_seq"].as_u64().unwrap_or(0);
+        for (state, stream) in states.iter_mut().zip([Stream::Control, Stream::Tasks]) {
+            if stream.name() == name {
+                state.last_seq = last_seq;
+            }
+        }
+    }
+    if differences.is_empty() {
+        Ok(states)
+    } else {
+        Err(ProvisionError::Differs(differences))
+    }
+}
+
+enum Found {
+    Created(Value),
+    There(Value),
+}
+
+async fn find_or_create(
+    api: &Api,
+    name: &str,
+    fields: &Map<String, Value>,
+) -> Result<Found, ProvisionError> {
+    let failed = |what, error: ApiError| ProvisionError::Failed {
+        what,
+        stream: name.to_owned(),
+        reason: error.to_string(),
+    };
+    let info = format!("STREAM.INFO.{name}");
+    match api.call(&info, &Value::Null).await {
+        Ok(info) => return Ok(Found::There(info)),
+        Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
+        Err(error) => return Err(failed("read", error)),
+    }
+    let body = Value::Object(fields.clone());
+    match api.call(&format!("STREAM.CREATE.{name}"), &body).await {
+        Ok(info) => {
+            tracing::info!(stream = name, "stream created");
+            Ok(Found::Created(info))
+        }
+        // Another process was faster, with another configuration.
+        Err(error) if error.is(code::STREAM_NAME_IN_USE) => {
+            match api.call(&info, &Value::Null).await {
+                Ok(info) => Ok(Found::There(info)),
+                Err(error) => Err(failed("read", error)),
+            }
+        }
+        Err(error) => Err(failed("create", error)),
+    }
+}
+
+/// Which expected fields the stream does not have.
+fn compare(
+    stream: &str,
+    expected: &Map<String, Value>,
+    found: &Map<String, Value>,
+) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut differ = |field: &str, expected: &Value, found: Option<&Value>| {
+        differences.push(Difference {
+            stream: stream.to_owned(),
+            field: field.to_owned(),
+            expected: expected.to_string(),
+            found: found.map_or_else(|| "absent".to_owned(), ToString::to_string),
+        });
+    };
+    for (field, expected) in expected {
+        if field == "metadata" {
+            // The server adds entries of its own.
+            for (key, expected) in expected.as_object().into_iter().flatten() {
+                let found = found.get(field).and_then(|metadata| metadata.get(key));
+                if found != Some(expected) {
+                    differ(&format!("metadata.{key}"), expected, found);
+                }
+            }
+            continue;
+        }
+        let found = found.get(field);
+        // The server leaves out what is false or zero.
+        let same = found.map_or_else(
+            || *expected == json!(false) || *expected == json!(0),
+            |found| found == expected,
+        );
+        if !same {
+            differ(field, expected, found);
+        }
+    }
+    differences
+}
+
+async fn change(
+    api: &Api,
+    name: &str,
+    fields: &Map<String, Value>,
+    mut found: Map<String, Value>,
+) -> Result<(), ProvisionError> {
+    for field in CHANGEABLE {
+        if let Some(value) = fields.get(field) {
+            found.insert(field.to_owned(), value.clone());
+        }
+    }
+    let changed = api
+        .call(&format!("STREAM.UPDATE.{name}"), &Value::Object(found))
+        .await;
+    match changed {
+        Ok(_) => {
+            tracing::warn!(stream = name, "stream changed as the configuration asks");
+            Ok(())
+        }
+        Err(error) => Err(ProvisionError::Failed {
+            what: "change",
+            stream: name.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_describes_both_logs() {
+        let streams = expected(&StreamsConfig::default()).expect("a readable file");
+        let tasks = &streams
+            .iter()
+            .find(|(name, _)| name == "TASKS")
+            .expect("TASKS")
+            .1;
+        assert_eq!(tasks["max_age"], json!(30_u64 * 86_400 * 1_000_000_000));
+        assert_eq!(tasks["metadata"][PARTITIONS_KEY], "16");
+        assert!(streams.iter().any(|(name, _)| name == "CONTROL"));
+    }
+
+    #[test]
+    fn a_difference_says_what_differs() {
+        let expected = json!({"max_age": 5, "sealed": false, "metadata": {"a": "1"}});
+        let found = json!({"max_age": 7, "metadata": {"a": "2", "_nats.x": "y"}});
+        let (Value::Object(expected), Value::Object(found)) = (expected, found) else {
+            unreachable!("both are objects");
+        };
+        let texts: Vec<String> = compare("S", &expected, &found)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "max_age of S is 7, expected 5 (streams.apply_changes would change it)",
+                "metadata.a of S is \"2\", expected \"1\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for config in [
+            StreamsConfig {
+                partitions: 0,
+                ..StreamsConfig::default()
+            },
+            StreamsConfig {
+                replicas: 2,
+                ..StreamsConfig::default()
+            },
+        ] {
+            assert!(matches!(
+                expected(&config),
+                Err(ProvisionError::Impossible(_))
+            ));
+        }
+    }
+}

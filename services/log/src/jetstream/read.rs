@@ -1,0 +1,277 @@
+//! Reading what is stored: one record by sequence, ranges, the last of a subject, the bounds.
+//!
+//! Direct gets are the fast way, but any copy of a replicated stream may answer them, also one that lags. What they do not find
+//! there is therefore asked of the leader before it is called absent.
+
+use std::time::Duration;
+
+use async_nats::StatusCode;
+use async_nats::header::HeaderMap;
+use async_nats::jetstream;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
+use futures::StreamExt;
+use serde_json::{Value, json};
+use waybill_domain::time::Timestamp;
+
+use super::api::Api;
+use super::wire;
+use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
+
+/// Records in one direct get. More are read in several.
+const PAGE: usize = 1000;
+/// Bytes in one direct get.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Reads one stream.
+#[derive(Clone)]
+pub(super) struct Reader {
+    api: Api,
+    context: jetstream::Context,
+    stream: Stream,
+    is_replicated: bool,
+}
+
+impl Reader {
+    pub(super) fn new(api: Api, stream: Stream, is_replicated: bool) -> Self {
+        let context = jetstream::ContextBuilder::new()
+            .timeout(api.timeout())
+            .build(api.client().clone());
+        Self {
+            api,
+            context,
+            stream,
+            is_replicated,
+        }
+    }
+
+    pub(super) async fn read(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
+        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream.name()));
+        let body = json!({ "seq": seq.0 }).to_string();
+        let message = self.api.exchange(&subject, body.into()).await?;
+        match message.status {
+            None => wire::direct(self.stream, message).map(Some),
+            Some(StatusCode::NOT_FOUND) if self.is_replicated => self.read_at_leader(seq).await,
+            Some(StatusCode::NOT_FOUND) => Ok(None),
+            Some(status) => Err(unavailable(format!("direct get: status {status}"))),
+        }
+    }
+
+    async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
+        let stream = self.leader().await?;
+        match self.timed(stream.get_raw_message(seq.0)).await? {
+            Ok(message) => self.raw(message).map(Some),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    pub(super) async fn last(&self, filter: &str) -> Result<Option<Record>, ReadError> {
+        if !wire::is_filter(filter) {
+            return Err(unavailable(format!("{filter:?} is no filter of subjects")));
+        }
+        let stream = self.leader().await?;
+        match self
+            .timed(stream.get_last_raw_message_by_subject(filter))
+            .await?
+        {
+            Ok(message) => self.raw(message).map(Some),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
+        let verb = format!("STREAM.INFO.{}", self.stream.name());
+        let info = self.api.call(&verb, &Value::Null).await?;
+        let state = |field: &str| info["state"][field].as_u64().unwrap_or(0);
+        let last = StreamSeq(state("last_seq"));
+        let created = info["created"].as_str().and_then(Timestamp::parse_rfc3339);
+        let Some(created) = created else {
+            return Err(unavailable("the stream's info has no creation time"));
+        };
+        Ok(Bounds {
+            first: match state("first_seq") {
+                0 => last.next(),
+                first => StreamSeq(first),
+            },
+            last,
+            incarnation: created.0.saturating_mul(1_000_000),
+        })
+    }
+
+    pub(super) async fn range(
+        &self,
+        filters: &[String],
+        from: StreamSeq,
+        to: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let everything = [">".to_owned()];
+        let filters = if filters.is_empty() {
+            &everything
+        } else {
+            filters
+        };
+        let mut records = Vec::new();
+        for filter in filters {
+            records.extend(self.range_of(filter, from, to, limit).await?);
+        }
+        if filters.len() > 1 {
+            // The first `limit` of each contain the first `limit` of all. Filters may overlap.
+            records.sort_by_key(|record| record.seq);
+            records.dedup_by_key(|record| record.seq);
+            records.truncate(limit);
+        }
+        Ok(records)
+    }
+
+    async fn range_of(
+        &self,
+        filter: &str,
+        from: StreamSeq,
+        to: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        if !wire::is_filter(filter) {
+            return Err(unavailable(format!("{filter:?} is no filter of subjects")));
+        }
+        let mut records = Vec::new();
+        let mut next = StreamSeq(from.0.max(1));
+        while records.len() < limit && next <= to {
+            let span = usize::try_from(to.0 - next.0).unwrap_or(usize::MAX);
+            let wanted = (limit - records.len())
+                .min(span.saturating_add(1))
+                .min(PAGE);
+            let page = self.page(filter, next, wanted).await?;
+            let Some(last) = page.records.last() else {
+                break;
+            };
+            next = last.seq.next();
+            records.extend(page.records.into_iter().filter(|record| record.seq <= to));
+            if page.is_last {
+                break;
+            }
+        }
+        if self.is_replicated {
+            self.finish_at_leader(filter, next, to, limit, &mut records)
+                .await?;
+        }
+        Ok(records)
+    }
+
+    /// What the copy that answered did not have yet.
+    async fn finish_at_leader(
+        &self,
+        filter: &str,
+        mut next: StreamSeq,
+        to: StreamSeq,
+        limit: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        while records.len() < limit && next <= to {
+            let stream = self.leader().await?;
+            let message = match self
+                .timed(stream.get_first_raw_message_by_subject(filter, next.0))
+                .await?
+            {
+                Ok(message) => message,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                    return Ok(());
+                }
+                Err(error) => return Err(unavailable(error)),
+            };
+            if message.sequence > to.0 {
+                return Ok(());
+            }
+            let record = self.raw(message)?;
+            next = record.seq.next();
+            records.push(record);
+        }
+        Ok(())
+    }
+
+    /// One direct get of several records (ADR-31).
+    async fn page(&self, filter: &str, from: StreamSeq, wanted: usize) -> Result<Page, ReadError> {
+        let client = self.api.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
+        let body = json!({
+            "seq": from.0,
+            "next_by_subj": filter,
+            "batch": wanted,
+            "max_bytes": PAGE_BYTES,
+        });
+        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream.name()));
+        let sent = client.publish_with_reply(subject, inbox, body.to_string().into());
+        self.timed(sent).await?.map_err(unavailable)?;
+        let mut records = Vec::new();
+        loop {
+            let Some(message) = self.timed(answers.next()).await? else {
+                return Err(unavailable("the subscription ended"));
+            };
+            match message.status {
+                None => records.push(wire::direct(self.stream, message)?),
+                Some(StatusCode::NOT_FOUND) => {
+                    return Ok(Page {
+                        records,
+                        is_last: true,
+                    });
+                }
+                // End of batch.
+                Some(status) if status.as_u16() == 204 => {
+                    let headers = message.headers.unwrap_or_default();
+                    return Ok(Page {
+                        is_last: pending(&headers) == Some(0),
+                        records,
+                    });
+                }
+                Some(status) => return Err(unavailable(format!("direct get: status {status}"))),
+            }
+        }
+    }
+
+    async fn leader(&self) -> Result<jetstream::stream::Stream<()>, ReadError> {
+        self.context
+            .get_stream_no_info(self.stream.name())
+            .await
+            .map_err(unavailable)
+    }
+
+    /// Within the time limit of one answer.
+    async fn timed<T>(&self, future: impl Future<Output = T>) -> Result<T, ReadError> {
+        // A little longer than the limit inside the client, whose error says more.
+        let limit = self.api.timeout() + Duration::from_millis(100);
+        tokio::time::timeout(limit, future)
+            .await
+            .map_err(|_| unavailable(format!("no answer within {limit:?}")))
+    }
+
+    fn raw(&self, message: StreamMessage) -> Result<Record, ReadError> {
+        let millis = message.time.unix_timestamp_nanos() / 1_000_000;
+        wire::record(
+            self.stream,
+            StreamSeq(message.sequence),
+            Timestamp(i64::try_from(millis).unwrap_or(0)),
+            message.subject.as_str(),
+            &message.headers,
+            message.payload,
+        )
+    }
+}
+
+struct Page {
+    records: Vec<Record>,
+    /// The copy that answered has no more.
+    is_last: bool,
+}
+
+fn pending(headers: &HeaderMap) -> Option<u64> {
+    headers.get_last("Nats-Num-Pending")?.as_str().parse().ok()
+}
+
+fn unavailable(reason: impl ToString) -> ReadError {
+    ReadError::Unavailable {
+        reason: reason.to_string(),
+    }
+}

@@ -1,0 +1,280 @@
+//! Records as NATS messages: which headers there are, and how they are written and read.
+
+use std::str::FromStr;
+
+use async_nats::header::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use waybill_domain::time::Timestamp;
+
+use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
+
+const EVENT: &str = "Wb-Event";
+const ACTOR: &str = "Wb-Actor";
+const TRACEPARENT: &str = "traceparent";
+const MSG_ID: &str = "Nats-Msg-Id";
+const EXPECTED_SEQ: &str = "Nats-Expected-Last-Subject-Sequence";
+const EXPECTED_ON: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+const BATCH_ID: &str = "Nats-Batch-Id";
+const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
+const BATCH_COMMIT: &str = "Nats-Batch-Commit";
+/// Of a direct get.
+const SUBJECT: &str = "Nats-Subject";
+const SEQUENCE: &str = "Nats-Sequence";
+const TIME: &str = "Nats-Time-Stamp";
+
+/// Room for the headers that the appender adds: id, batch and expectation.
+const ADDED_HEADERS: usize = 512;
+
+/// A record ready to be sent, but for the headers that the appender adds.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    /// Bytes on the wire, about.
+    pub(super) size: usize,
+}
+
+/// Writes a record. Refuses what the server or the protocol would not take.
+pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing, AppendError> {
+    if !is_publishable(&record.subject) {
+        return Err(rejected(format!("{:?} is no subject", record.subject)));
+    }
+    let mut headers = HeaderMap::new();
+    let traceparent = record.traceparent.as_deref();
+    let given = [
+        (EVENT, Some(record.event)),
+        (ACTOR, Some(&*record.actor)),
+        (TRACEPARENT, traceparent),
+    ];
+    let mut size = record.subject.len() + record.payload.len() + ADDED_HEADERS;
+    for (name, text) in given {
+        if let Some(text) = text {
+            headers.insert(name, header(name, text)?);
+            size += name.len() + text.len() + ": \r\n".len();
+        }
+    }
+    if size > max_payload {
+        return Err(rejected(format!(
+            "a record with its headers may take {max_payload} bytes, not {size}"
+        )));
+    }
+    Ok(Outgoing {
+        subject: record.subject,
+        headers,
+        payload: record.payload,
+        size,
+    })
+}
+
+fn rejected(reason: String) -> AppendError {
+    AppendError::Rejected { reason }
+}
+
+fn header(name: &str, text: &str) -> Result<HeaderValue, AppendError> {
+    // Whitespace at the ends would not survive the protocol.
+    let clean = text.trim() == text && !text.bytes().any(|b| b < b' ' || b == 0x7f);
+    HeaderValue::from_str(text)
+        .ok()
+        .filter(|_| clean)
+        .ok_or_else(|| rejected(format!("{text:?} cannot be a value of {name}")))
+}
+
+/// A subject that can be published to: tokens without wildcards, white space or control characters.
+fn is_publishable(subject: &str) -> bool {
+    subject.split('.').all(crate::subject::is_token)
+}
+
+/// A filter that the server understands: as a subject, but with wildcards.
+pub(super) fn is_filter(filter: &str) -> bool {
+    !filter.is_empty()
+        && filter
+            .split('.')
+            .all(|token| token == "*" || token == ">" || crate::subject::is_token(token))
+}
+
+/// Adds the id by which the server recognises a message that it has already.
+pub(super) fn set_msg_id(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(MSG_ID, id);
+    }
+}
+
+/// A client's id, checked as a header.
+pub(super) fn check_msg_id(id: &str) -> Result<(), AppendError> {
+    header(MSG_ID, id).map(drop)
+}
+
+/// Adds the condition under which the server stores the message.
+pub(super) fn set_expectation(headers: &mut HeaderMap, expect: &Expectation) {
+    if let Expectation::LastOn { filter, seq } = expect
+        && let Ok(filter) = HeaderValue::from_str(filter)
+    {
+        headers.insert(EXPECTED_SEQ, HeaderValue::from(seq.0));
+        headers.insert(EXPECTED_ON, filter);
+    }
+}
+
+/// Makes the message one of an atomic batch. `sequence` begins at 1; the last one commits.
+pub(super) fn set_batch(headers: &mut HeaderMap, id: &str, sequence: usize, is_last: bool) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(BATCH_ID, id);
+    }
+    headers.insert(BATCH_SEQUENCE, HeaderValue::from(sequence));
+    if is_last {
+        headers.insert(BATCH_COMMIT, "1");
+    }
+}
+
+/// Where a message was delivered from, by a consumer: the last tokens of its reply subject (ADR-15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub(super) stream_seq: StreamSeq,
+    pub(super) consumer_seq: u64,
+    pub(super) time: Timestamp,
+}
+
+impl Delivery {
+    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanoseconds>.<pending>[.<token>]`
+    pub(super) fn parse(reply: &str) -> Option<Self> {
+        let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+        let at = match tokens.len() {
+            7 => 3,
+            9.. => 5,
+            _ => return None,
+        };
+        let number = |index: usize| tokens.get(index)?.parse::<u64>().ok();
+        Some(Self {
+            stream_seq: StreamSeq(number(at)?),
+            consumer_seq: number(at + 1)?,
+            time: Timestamp(i64::try_from(number(at + 2)? / 1_000_000).ok()?),
+        })
+    }
+}
+
+/// Reads a record that a consumer delivered.
+pub(super) fn delivered(
+    stream: Stream,
+    delivery: Delivery,
+    message: async_nats::Message,
+) -> Result<Record, ReadError> {
+    let headers = message.headers.unwrap_or_default();
+    record(
+        stream,
+        delivery.stream_seq,
+        delivery.time,
+        message.subject.as_str(),
+        &headers,
+        message.payload,
+    )
+}
+
+/// Reads a record that a direct get found.
+pub(super) fn direct(stream: Stream, message: async_nats::Message) -> Result<Record, ReadError> {
+    let headers = message.headers.unwrap_or_default();
+    let text = |name: &str| headers.get_last(name).map(HeaderValue::as_str);
+    let found = text(SEQUENCE)
+        .and_then(|seq| seq.parse().ok())
+        .zip(text(TIME).and_then(Timestamp::parse_rfc3339))
+        .zip(text(SUBJECT));
+    let Some(((seq, time), subject)) = found else {
+        return Err(ReadError::Unavailable {
+            reason: "the answer to a direct get lacks its headers".to_owned(),
+        });
+    };
+    record(
+        stream,
+        StreamSeq(seq),
+        time,
+        subject,
+        &headers,
+        message.payload,
+    )
+}
+
+/// Reads a record from its parts.
+pub(super) fn record(
+    stream: Stream,
+    seq: StreamSeq,
+    time: Timestamp,
+    subject: &str,
+    headers: &HeaderMap,
+    payload: Bytes,
+) -> Result<Record, ReadError> {
+    let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    let needed = |name: &str| {
+        text(name).ok_or_else(|| ReadError::Malformed {
+            stream,
+            seq,
+            reason: format!("it has no {name}"),
+        })
+    };
+    Ok(Record {
+        seq,
+        time,
+        subject: subject.to_owned(),
+        event: needed(EVENT)?,
+        actor: needed(ACTOR)?,
+        traceparent: text(TRACEPARENT),
+        msg_id: text(MSG_ID),
+        payload,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_record() -> NewRecord {
+        NewRecord {
+            subject: "tasks.1.owner".to_owned(),
+            event: "partition.owned.v1",
+            actor: "system:worker".to_owned(),
+            traceparent: None,
+            payload: Bytes::from_static(b"x"),
+        }
+    }
+
+    #[test]
+    fn both_forms_of_a_reply_subject_are_read() {
+        let expected = Delivery {
+            stream_seq: StreamSeq(42),
+            consumer_seq: 7,
+            time: Timestamp(1_700_000_000_123),
+        };
+        for reply in [
+            "$JS.ACK.TASKS.c1.1.42.7.1700000000123456789.0",
+            "$JS.ACK._.hash.TASKS.c1.1.42.7.1700000000123456789.0",
+            "$JS.ACK._.hash.TASKS.c1.1.42.7.1700000000123456789.0.token",
+        ] {
+            assert_eq!(Delivery::parse(reply), Some(expected), "{reply}");
+        }
+        for reply in ["", "$JS.ACK.TASKS", "$JS.ACK.TASKS.c1.1.x.7.1.0"] {
+            assert_eq!(Delivery::parse(reply), None, "{reply}");
+        }
+    }
+
+    #[test]
+    fn what_the_protocol_cannot_carry_is_refused_before_it_is_sent() {
+        let refused = |change: fn(&mut NewRecord)| {
+            let mut record = a_record();
+            change(&mut record);
+            outgoing(record, 1024).is_err()
+        };
+        assert!(!refused(|_| ()));
+        assert!(refused(|r| r.subject = "tasks.*".to_owned()));
+        assert!(refused(|r| r.subject = "tasks..x".to_owned()));
+        assert!(refused(|r| r.subject = "tasks. x".to_owned()));
+        assert!(refused(|r| r.actor = "a\r\nNats-Rollup: all".to_owned()));
+        assert!(refused(|r| r.traceparent = Some("a\0b".to_owned())));
+        assert!(refused(|r| r.payload = Bytes::from(vec![0; 1024])));
+    }
+
+    #[test]
+    fn a_filter_may_have_wildcards() {
+        assert!(is_filter("control.t.>"));
+        assert!(is_filter("tasks.*.owner"));
+        assert!(!is_filter("tasks. .x"));
+        assert!(!is_filter(""));
+    }
+}

@@ -1,0 +1,490 @@
+//! What every log does. Each test runs over both implementations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use waybill_log::{Append, AppendError, LeaseError, Stream, StreamSeq};
+use waybill_testkit::eventually;
+
+use crate::fixture::{
+    EVENT, Full, SOON, Shape, a_jetstream_log, a_memory_log, a_record, all, an_append, append_one,
+    payloads, read_until,
+};
+
+const OWNER: &str = "tasks.1.owner";
+
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::a_memory_log()).await;
+            })*
+        }
+        mod jetstream {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (_server, log) = super::a_jetstream_log().await;
+                super::$name(log).await;
+            })*
+        }
+    };
+}
+
+conformance!(
+    what_is_appended_is_read_back,
+    an_atomic_append_is_contiguous,
+    an_ordered_append_keeps_its_order,
+    what_no_log_can_store_is_refused,
+    a_fence_may_watch_another_subject_than_the_one_written,
+    a_stale_owner_cannot_append,
+    only_the_guilty_fence_of_a_gathering_fails,
+    of_many_that_expect_the_same_only_one_is_stored,
+    an_append_may_move_its_own_fence,
+    a_clients_id_is_stored_once,
+    a_clients_duplicate_does_not_harm_its_neighbours,
+    a_duplicate_is_recognised_before_its_fence_is_looked_at,
+    a_tail_begins_anywhere_and_goes_on,
+    a_tail_shows_only_what_its_filters_match,
+    a_dropped_wait_of_a_tail_loses_nothing,
+    ranges_end_where_they_should,
+    the_last_record_of_a_filter,
+    an_empty_stream_has_bounds,
+    the_streams_are_apart,
+    a_lease_has_one_holder,
+    a_lease_runs_out_and_cannot_be_renewed,
+    a_lease_given_back_is_free,
+    snapshots_are_replaced,
+);
+
+async fn what_is_appended_is_read_back(log: impl Full) {
+    let mut record = a_record(EVENT, "hello");
+    record.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
+    let appended = log.append(an_append(vec![record.clone()])).await.unwrap();
+    assert_eq!(appended.seqs, [StreamSeq(1)]);
+    assert!(!appended.duplicate);
+    let found = log.read(Stream::Tasks, StreamSeq(1)).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!(
+        (
+            &found.subject,
+            &*found.event,
+            &found.actor,
+            &found.traceparent,
+            &found.payload
+        ),
+        (
+            &record.subject,
+            record.event,
+            &record.actor,
+            &record.traceparent,
+            &record.payload
+        ),
+    );
+    let age = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64 - found.time.0;
+    assert!((-5_000..60_000).contains(&age), "{age} ms old");
+    assert_eq!(log.read(Stream::Tasks, StreamSeq(2)).await.unwrap(), None);
+}
+
+async fn an_atomic_append_is_contiguous(log: impl Full) {
+    let log = Arc::new(log);
+    let appends = (0..40).map(|n| {
+        let log = Arc::clone(&log);
+        async move {
+            let records = (0..3)
+                .map(|i| a_record(EVENT, &format!("{n}.{i}")))
+                .collect();
+            log.append(an_append(records).atomic()).await.unwrap()
+        }
+    });
+    let appended = join_all(appends).await;
+    let stored = payloads(&all(&*log, Stream::Tasks).await);
+    for (n, appended) in appended.iter().enumerate() {
+        let first = appended.seqs[0].0;
+        for (i, seq) in appended.seqs.iter().enumerate() {
+            assert_eq!(seq.0, first + i as u64);
+            assert_eq!(stored[seq.0 as usize - 1], format!("{n}.{i}"));
+        }
+    }
+    assert_eq!(stored.len(), 120);
+}
+
+async fn an_ordered_append_keeps_its_order(log: impl Full) {
+    let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let records = names.iter().map(|name| a_record(EVENT, name)).collect();
+    let appended = log.append(an_append(records)).await.unwrap();
+    assert_eq!(appended.seqs.len(), 1000);
+    assert_eq!(payloads(&all(&log, Stream::Tasks).await), names);
+}
+
+async fn what_no_log_can_store_is_refused(log: impl Full) {
+    let record = || a_record(EVENT, "x");
+    for append in [
+        an_append(vec![]),
+        an_append((0..1001).map(|_| record()).collect()),
+        an_append(vec![record(), record()]).identified_by("a"),
+    ] {
+        let refused = log.append(append).await;
+        assert!(
+            matches!(refused, Err(AppendError::Rejected { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(all(&log, Stream::Tasks).await.is_empty());
+}
+
+async fn a_fence_may_watch_another_subject_than_the_one_written(log: impl Full) {
+    let owned = append_one(&log, OWNER, "owned").await;
+    for n in 0..3 {
+        let append = an_append(vec![a_record(EVENT, &n.to_string())]).fenced_by(OWNER, owned);
+        log.append(append).await.unwrap();
+    }
+    assert_eq!(all(&log, Stream::Tasks).await.len(), 4);
+}
+
+async fn a_stale_owner_cannot_append(log: impl Full) {
+    let first = append_one(&log, OWNER, "first").await;
+    let second = append_one(&log, OWNER, "second").await;
+    for records in [1, 5, 100] {
+        let records = || (0..records).map(|_| a_record(EVENT, "x")).collect();
+        let refused = log
+            .append(an_append(records()).fenced_by(OWNER, first))
+            .await;
+        let conflict = AppendError::Conflict {
+            filter: OWNER.to_owned(),
+            expected: first,
+        };
+        assert_eq!(refused, Err(conflict));
+        log.append(an_append(records()).fenced_by(OWNER, second))
+            .await
+            .unwrap();
+    }
+    assert_eq!(all(&log, Stream::Tasks).await.len(), 2 + 106);
+}
+
+async fn only_the_guilty_fence_of_a_gathering_fails(log: impl Full) {
+    let fences: Vec<String> = (0..4).map(|n| format!("tasks.{n}.owner")).collect();
+    let mut owned = Vec::new();
+    for fence in &fences {
+        owned.push(append_one(&log, fence, "owned").await);
+    }
+    // The last one is stale.
+    append_one(&log, &fences[3], "stolen").await;
+    let log = Arc::new(log);
+    let appends = (0..200).map(|n| {
+        let (log, which) = (Arc::clone(&log), n % 5);
+        let append = an_append(vec![a_record(EVENT, &n.to_string())]);
+        let append = match fences.get(which) {
+            Some(fence) => append.fenced_by(fence, owned[which]),
+            None => append,
+        };
+        async move { (which, log.append(append).await) }
+    });
+    for (which, appended) in join_all(appends).await {
+        match which {
+            3 => assert!(
+                matches!(appended, Err(AppendError::Conflict { .. })),
+                "{appended:?}"
+            ),
+            _ => drop(appended.unwrap()),
+        }
+    }
+    assert_eq!(all(&*log, Stream::Tasks).await.len(), 5 + 160);
+}
+
+async fn of_many_that_expect_the_same_only_one_is_stored(log: impl Full) {
+    let log = Arc::new(log);
+    for round in 0..5 {
+        let before = log.last(Stream::Control, "control.t.>").await.unwrap();
+        let before = before.map_or(StreamSeq(0), |record| record.seq);
+        let appends = (0..60).map(|n| {
+            let log = Arc::clone(&log);
+            // Half of them carry nothing that the watched filter would match, so that there is a batch to hide in.
+            let (subject, filter) = if n % 2 == 0 {
+                (format!("control.t.key.k{n}"), "control.t.>")
+            } else {
+                (format!("control.other.key.k{n}"), "")
+            };
+            let mut append = an_append(vec![a_record(&subject, "x")]).to(Stream::Control);
+            if !filter.is_empty() {
+                append = append.fenced_by(filter, before);
+            }
+            async move { (n, log.append(append).await) }
+        });
+        let mut stored = 0;
+        for (n, appended) in join_all(appends).await {
+            match appended {
+                Ok(_) if n % 2 == 0 => stored += 1,
+                Ok(_) => {}
+                Err(error) => assert!(matches!(error, AppendError::Conflict { .. }), "{error}"),
+            }
+        }
+        assert_eq!(stored, 1, "round {round}");
+    }
+}
+
+async fn an_append_may_move_its_own_fence(log: impl Full) {
+    let records = |n: usize| (0..n).map(|_| a_record(OWNER, "x")).collect::<Vec<_>>();
+    let first = log
+        .append(an_append(records(1)).fenced_by(OWNER, StreamSeq(0)))
+        .await
+        .unwrap();
+    let many = log
+        .append(an_append(records(3)).fenced_by(OWNER, first.seqs[0]))
+        .await
+        .unwrap();
+    assert_eq!(many.seqs, [2, 3, 4].map(StreamSeq));
+    let again = log
+        .append(an_append(records(3)).fenced_by(OWNER, first.seqs[0]))
+        .await;
+    assert!(
+        matches!(again, Err(AppendError::Conflict { .. })),
+        "{again:?}"
+    );
+}
+
+fn identified(id: &str, payload: &str) -> Append {
+    an_append(vec![a_record(EVENT, payload)]).identified_by(id)
+}
+
+async fn a_clients_id_is_stored_once(log: impl Full) {
+    let first = log.append(identified("order-1", "a")).await.unwrap();
+    append_one(&log, EVENT, "between").await;
+    let again = log.append(identified("order-1", "b")).await.unwrap();
+    assert!(!first.duplicate);
+    assert!(again.duplicate);
+    assert_eq!(again.seqs, first.seqs);
+    let stored = log
+        .read(Stream::Tasks, first.seqs[0])
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stored.msg_id.as_deref(), Some("order-1"));
+    assert_eq!(payloads(&all(&log, Stream::Tasks).await), ["a", "between"]);
+}
+
+async fn a_clients_duplicate_does_not_harm_its_neighbours(log: impl Full) {
+    log.append(identified("order-1", "first")).await.unwrap();
+    let log = Arc::new(log);
+    let appends = (0..200).map(|n| {
+        let log = Arc::clone(&log);
+        let payload = n.to_string();
+        let append = if n % 50 == 0 {
+            identified("order-1", &payload)
+        } else {
+            an_append(vec![a_record(EVENT, &payload)])
+        };
+        async move { (n, log.append(append).await.unwrap()) }
+    });
+    for (n, appended) in join_all(appends).await {
+        assert_eq!(appended.duplicate, n % 50 == 0);
+    }
+    assert_eq!(all(&*log, Stream::Tasks).await.len(), 1 + 196);
+}
+
+async fn a_duplicate_is_recognised_before_its_fence_is_looked_at(log: impl Full) {
+    let owned = append_one(&log, OWNER, "owned").await;
+    let append = || identified("order-1", "a").fenced_by(OWNER, owned);
+    let first = log.append(append()).await.unwrap();
+    append_one(&log, OWNER, "stolen").await;
+    let again = log.append(append()).await.unwrap();
+    assert_eq!((again.seqs, again.duplicate), (first.seqs, true));
+}
+
+async fn a_tail_begins_anywhere_and_goes_on(log: impl Full) {
+    for n in 1..=300 {
+        append_one(&log, EVENT, &n.to_string()).await;
+    }
+    for from in [0, 1, 150, 300, 301] {
+        let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(from));
+        let first = from.max(1);
+        let old = read_until(&mut *tail, 301 - first as usize).await;
+        let seqs: Vec<u64> = old.iter().map(|record| record.seq.0).collect();
+        assert_eq!(seqs, (first..=300).collect::<Vec<_>>());
+    }
+    let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(299));
+    read_until(&mut *tail, 2).await;
+    let (appended, read) = tokio::join!(append_one(&log, EVENT, "new"), read_until(&mut *tail, 1));
+    assert_eq!(read[0].seq, appended);
+    assert_eq!(payloads(&read), ["new"]);
+}
+
+async fn a_tail_shows_only_what_its_filters_match(log: impl Full) {
+    for n in 0..50 {
+        append_one(
+            &log,
+            &format!("tasks.{}.t.q.created", n % 5),
+            &n.to_string(),
+        )
+        .await;
+    }
+    let filters = vec!["tasks.1.>".to_owned(), "tasks.3.*.*.created".to_owned()];
+    let mut tail = log.tail(Stream::Tasks, filters, StreamSeq(11));
+    let read = payloads(&read_until(&mut *tail, 16).await);
+    let wanted: Vec<String> = (10..50)
+        .filter(|n| n % 5 == 1 || n % 5 == 3)
+        .map(|n| n.to_string())
+        .collect();
+    assert_eq!(read, wanted);
+}
+
+async fn a_dropped_wait_of_a_tail_loses_nothing(log: impl Full) {
+    let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
+    let writing = async {
+        for n in 0..300 {
+            append_one(&log, EVENT, &n.to_string()).await;
+        }
+    };
+    let reading = async {
+        let mut read = Vec::new();
+        while read.len() < 300 {
+            let wait = tail.next_batch(7);
+            if let Ok(batch) = tokio::time::timeout(Duration::from_micros(200), wait).await {
+                read.extend(batch.unwrap());
+            }
+        }
+        read
+    };
+    let both = async { tokio::join!(writing, reading) };
+    let ((), read) = tokio::time::timeout(SOON, both).await.unwrap();
+    assert_eq!(read, all(&log, Stream::Tasks).await);
+}
+
+async fn ranges_end_where_they_should(log: impl Full) {
+    let records = (1..=2500).map(|n| a_record(&format!("tasks.{}.owner", n % 2), &n.to_string()));
+    let records: Vec<_> = records.collect();
+    for chunk in records.chunks(1000) {
+        log.append(an_append(chunk.to_vec())).await.unwrap();
+    }
+    let odd = ["tasks.1.owner".to_owned()];
+    let both = ["tasks.1.owner".to_owned(), "tasks.*.owner".to_owned()];
+    let end = StreamSeq(u64::MAX);
+    for (filters, from, to, limit, wanted) in [
+        (
+            &[][..],
+            1,
+            StreamSeq(2500),
+            9999,
+            (1..=2500).collect::<Vec<u64>>(),
+        ),
+        (&[], 0, end, 9999, (1..=2500).collect()),
+        (&[], 100, StreamSeq(110), 9999, (100..=110).collect()),
+        (&[], 100, end, 7, (100..107).collect()),
+        (&[], 2501, end, 7, vec![]),
+        (&[], 7, StreamSeq(6), 7, vec![]),
+        (
+            &odd,
+            100,
+            StreamSeq(110),
+            9999,
+            vec![101, 103, 105, 107, 109],
+        ),
+        (&odd, 100, end, 3, vec![101, 103, 105]),
+        (&both, 100, end, 4, vec![100, 101, 102, 103]),
+    ] {
+        let read = log
+            .range(Stream::Tasks, filters, StreamSeq(from), to, limit)
+            .await;
+        let seqs: Vec<u64> = read.unwrap().iter().map(|record| record.seq.0).collect();
+        assert_eq!(
+            seqs, wanted,
+            "{filters:?} from {from} to {to}, {limit} of it"
+        );
+    }
+}
+
+async fn the_last_record_of_a_filter(log: impl Full) {
+    assert_eq!(log.last(Stream::Tasks, OWNER).await.unwrap(), None);
+    append_one(&log, OWNER, "a").await;
+    append_one(&log, OWNER, "b").await;
+    append_one(&log, EVENT, "c").await;
+    for (filter, payload) in [(OWNER, "b"), ("tasks.*.owner", "b"), ("tasks.>", "c")] {
+        let last = log.last(Stream::Tasks, filter).await.unwrap().unwrap();
+        assert_eq!(last.payload, payload, "{filter}");
+    }
+    assert_eq!(
+        log.last(Stream::Tasks, "tasks.2.owner").await.unwrap(),
+        None
+    );
+}
+
+async fn an_empty_stream_has_bounds(log: impl Full) {
+    let empty = log.bounds(Stream::Tasks).await.unwrap();
+    assert_eq!((empty.first, empty.last), (StreamSeq(1), StreamSeq(0)));
+    append_one(&log, EVENT, "a").await;
+    append_one(&log, EVENT, "b").await;
+    let bounds = log.bounds(Stream::Tasks).await.unwrap();
+    assert_eq!((bounds.first, bounds.last), (StreamSeq(1), StreamSeq(2)));
+    assert_eq!(bounds.incarnation, empty.incarnation);
+}
+
+async fn the_streams_are_apart(log: impl Full) {
+    append_one(&log, EVENT, "task").await;
+    let control = an_append(vec![a_record("control.t.team.t", "team")]).to(Stream::Control);
+    let appended = log.append(control).await.unwrap();
+    assert_eq!(appended.seqs, [StreamSeq(1)]);
+    assert_eq!(payloads(&all(&log, Stream::Control).await), ["team"]);
+    assert_eq!(payloads(&all(&log, Stream::Tasks).await), ["task"]);
+}
+
+async fn a_lease_has_one_holder(log: impl Full) {
+    let lease = log.acquire("partition.1", "a").await.unwrap();
+    let other = log.acquire("partition.2", "b").await.unwrap();
+    let refused = log.acquire("partition.1", "b").await;
+    assert!(
+        matches!(refused, Err(LeaseError::NotHeld { .. })),
+        "{refused:?}"
+    );
+    let renewed = log.renew(&lease).await.unwrap();
+    assert!(matches!(
+        log.renew(&lease).await,
+        Err(LeaseError::NotHeld { .. })
+    ));
+    log.renew(&renewed).await.unwrap();
+    log.renew(&other).await.unwrap();
+    let holders = [("partition.1", "a"), ("partition.2", "b")];
+    let holders = holders.map(|(name, holder)| (name.to_owned(), holder.to_owned()));
+    assert_eq!(log.holders().await.unwrap(), holders);
+}
+
+async fn a_lease_runs_out_and_cannot_be_renewed(log: impl Full) {
+    let lease = log.acquire("partition.1", "a").await.unwrap();
+    let mut taken = None;
+    eventually(SOON, async || {
+        taken = log.acquire("partition.1", "b").await.ok();
+        taken.is_some()
+    })
+    .await
+    .unwrap();
+    assert!(matches!(
+        log.renew(&lease).await,
+        Err(LeaseError::NotHeld { .. })
+    ));
+    assert!(matches!(
+        log.release(&lease).await,
+        Err(LeaseError::NotHeld { .. })
+    ));
+    log.renew(&taken.unwrap()).await.unwrap();
+}
+
+async fn a_lease_given_back_is_free(log: impl Full) {
+    for holder in ["a", "b", "a"] {
+        let lease = log.acquire("partition.1", holder).await.unwrap();
+        log.release(&lease).await.unwrap();
+        assert!(log.holders().await.unwrap().is_empty());
+    }
+}
+
+async fn snapshots_are_replaced(log: impl Full) {
+    assert_eq!(log.get("partition-1").await.unwrap(), None);
+    for value in [
+        Bytes::from_static(b"small"),
+        Bytes::from(vec![7; 700_000]),
+        Bytes::new(),
+    ] {
+        log.put("partition-1", value.clone()).await.unwrap();
+        assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
+    }
+}

@@ -1,0 +1,103 @@
+//! Streams are made, checked and changed from one place.
+
+use waybill_log::jetstream::ProvisionError;
+use waybill_log::{ConnectError, connect};
+use waybill_testkit::{NatsOptions, NatsServer};
+
+use crate::fixture::{EVENT, a_jetstream_log, append_one, config_at};
+
+async fn differences(config: &waybill_log::NatsConfig) -> Vec<[String; 4]> {
+    match connect(config).await.err() {
+        Some(ConnectError::Streams(ProvisionError::Differs(differences))) => differences
+            .into_iter()
+            .map(|it| [it.stream, it.field, it.expected, it.found])
+            .collect(),
+        other => panic!("not a difference: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_finds_what_the_first_made() {
+    let (server, log) = a_jetstream_log().await;
+    append_one(&log, EVENT, "a").await;
+    let second = connect(&config_at(&server.url())).await.unwrap();
+    assert_eq!(append_one(&second, EVENT, "b").await.0, 2);
+}
+
+#[tokio::test]
+async fn another_count_of_partitions_is_an_error_that_says_so() {
+    let (server, _log) = a_jetstream_log().await;
+    let mut config = config_at(&server.url());
+    config.streams.partitions = 32;
+    config.streams.apply_changes = true;
+    assert_eq!(
+        differences(&config).await,
+        [["TASKS", "metadata.waybill.partitions", "\"32\"", "\"16\""].map(str::to_owned)]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_changed_behind_our_back_is_an_error_that_says_what_differs() {
+    let (server, log) = a_jetstream_log().await;
+    let context = async_nats::jetstream::new(log.client());
+    let stream = context.get_stream("TASKS").await.unwrap();
+    let mut changed = stream.cached_info().config.clone();
+    changed.allow_direct = false;
+    changed.max_messages = 7;
+    context.update_stream(changed).await.unwrap();
+    let found = differences(&config_at(&server.url())).await;
+    let wanted = [
+        ["TASKS", "allow_direct", "true", "false"],
+        ["TASKS", "max_msgs", "-1", "7"],
+    ];
+    assert_eq!(found, wanted.map(|row| row.map(str::to_owned)));
+}
+
+#[tokio::test]
+async fn age_and_bytes_change_when_the_configuration_asks_for_it() {
+    let (server, log) = a_jetstream_log().await;
+    append_one(&log, EVENT, "kept").await;
+    let mut config = config_at(&server.url());
+    config.streams.tasks_max_age_s = Some(3600);
+    config.streams.tasks_max_bytes = Some(1 << 30);
+    let found: Vec<String> = differences(&config)
+        .await
+        .into_iter()
+        .map(|[_, field, ..]| field)
+        .collect();
+    assert_eq!(found, ["max_age", "max_bytes"]);
+    config.streams.apply_changes = true;
+    let changed = connect(&config).await.unwrap();
+    assert_eq!(append_one(&changed, EVENT, "new").await.0, 2);
+    config.streams.apply_changes = false;
+    connect(&config).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_server_the_error_names_it_without_secrets() {
+    let mut config = config_at("nats://wally:hunter2@127.0.0.1:1");
+    config.connect_timeout_ms = 100;
+    let error = connect(&config).await.err().unwrap().to_string();
+    assert!(
+        error.contains("127.0.0.1:1") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn credentials_open_the_door_and_wrong_ones_do_not() {
+    let options = NatsOptions {
+        extra: "authorization { user: wally, password: hunter2 }\n".to_owned(),
+        ..NatsOptions::default()
+    };
+    let server = NatsServer::start_with(options).await.unwrap();
+    let mut config = config_at(&server.url());
+    config.connect_timeout_ms = 500;
+    assert!(matches!(
+        connect(&config).await,
+        Err(ConnectError::Unreachable { .. })
+    ));
+    config.user = Some("wally".to_owned());
+    config.password = Some("hunter2".to_owned().into());
+    connect(&config).await.unwrap();
+}
