@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
@@ -28,11 +29,25 @@ pub enum ResolveError {
 /// Addresses taken of one name. Only to bound what a hostile name server can make of a call.
 const MAX_ADDRESSES: usize = 64;
 
+/// One query and its tries, together within the default limit of connecting: then the failure says that it was the name.
+const QUERY_LIMIT: Duration = Duration::from_secs(2);
+const QUERY_TRIES: usize = 2;
+
+/// How long answers are kept at most, whatever their owners allow: a target that moved is found again, and a name that was just
+/// made is found soon.
+const MAX_KEPT: Duration = Duration::from_secs(300);
+const MAX_KEPT_NEGATIVE: Duration = Duration::from_secs(5);
+
 /// The resolver of this machine's configuration.
 pub(super) fn system() -> Arc<dyn Resolve> {
     let hickory = TokioResolver::builder_tokio().and_then(|mut builder| {
         // One family's private address must be seen even where the other one's is public.
-        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = QUERY_LIMIT;
+        options.attempts = QUERY_TRIES;
+        options.positive_max_ttl = Some(MAX_KEPT);
+        options.negative_max_ttl = Some(MAX_KEPT_NEGATIVE);
         builder.build()
     });
     match hickory {

@@ -3,6 +3,7 @@
 mod exchange;
 mod guard;
 mod hostile;
+mod http2;
 mod pool;
 mod raw;
 mod redirects;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use waybill_domain::egress::Egress;
 use waybill_worker::callout::answer::{COUNTED_BODY_BYTES, KEPT_BODY_BYTES};
 use waybill_worker::callout::{CalloutConfig, FailReason, Phase};
@@ -180,4 +180,36 @@ async fn a_given_up_call_closes_its_connection() {
         .await
         .expect("the connection is closed");
     assert_eq!(again, Some(false));
+}
+
+#[tokio::test]
+async fn an_answer_before_the_request_is_read_is_taken() {
+    let target = RawTarget::start(|mut stream, _| async move {
+        let mut some = [0; 1000];
+        let _ = stream.read_exact(&mut some).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .await;
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    })
+    .await;
+    let mut request = post(&target.url());
+    request.body = vec![b'x'; 8 * 1024 * 1024].into();
+    let answer = answered(to_loopback().call(request).await);
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_target_that_does_not_read_costs_the_time_limit() {
+    let target = RawTarget::start(|stream, _| async move {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut request = post(&target.url());
+    request.body = vec![b'x'; 8 * 1024 * 1024].into();
+    request.first_byte = Duration::from_millis(200);
+    let failure = failed(to_loopback().call(request).await);
+    assert_eq!(failure.reason, FailReason::Timeout(Phase::FirstByte));
 }

@@ -1,8 +1,7 @@
-//! HTTPS: whom we trust, and HTTP/2.
+//! HTTPS: whom we trust, and which HTTP is spoken.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Response, Version};
@@ -21,15 +20,15 @@ use waybill_worker::callout::{CalloutConfig, Callouts, FailReason};
 use super::raw::RawTarget;
 use super::{answered, failed, post, resolving_to, with};
 
-const NAME: &str = "target.example";
+pub(super) const NAME: &str = "target.example";
 
-struct Authority {
+pub(super) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -42,7 +41,7 @@ impl Authority {
     }
 
     /// What a server for that name needs, offering these protocols.
-    fn server(&self, name: &str, protocols: &[&[u8]], expired: bool) -> TlsAcceptor {
+    pub(super) fn server(&self, name: &str, protocols: &[&[u8]], expired: bool) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         if expired {
@@ -63,7 +62,7 @@ impl Authority {
         Arc::new(config).into()
     }
 
-    fn callouts(&self) -> Callouts {
+    pub(super) fn callouts(&self) -> Callouts {
         with(CalloutConfig {
             egress: Egress::loopback(),
             extra_ca_pem: self.pem.clone().into_bytes(),
@@ -93,7 +92,7 @@ async fn https(acceptor: TlsAcceptor) -> RawTarget {
     .await
 }
 
-fn url(target: &RawTarget) -> String {
+pub(super) fn url(target: &RawTarget) -> String {
     format!("https://{NAME}:{}/", target.addr.port())
 }
 
@@ -169,54 +168,6 @@ async fn a_target_that_speaks_no_tls_is_a_tls_failure() {
         failure.message,
         "No TLS session with the target: what it sent is not TLS"
     );
-}
-
-#[tokio::test]
-async fn a_stream_that_the_target_refused_is_sent_again_at_once() {
-    let authority = Authority::new("authority");
-    let acceptor = authority.server(NAME, &[b"h2"], false);
-    let requests = Arc::new(AtomicUsize::new(0));
-    let counter = requests.clone();
-    let target = RawTarget::start(move |stream, _| {
-        let (acceptor, counter) = (acceptor.clone(), counter.clone());
-        async move {
-            let tls = acceptor.accept(stream).await.expect("a session");
-            let mut connection = h2::server::handshake(tls).await.expect("HTTP/2");
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                if counter.fetch_add(1, Ordering::SeqCst) == 0 {
-                    respond.send_reset(h2::Reason::REFUSED_STREAM);
-                } else {
-                    let _ = respond.send_response(Response::new(()), true);
-                }
-            }
-        }
-    })
-    .await;
-    answered(authority.callouts().call(post(&url(&target))).await);
-    assert_eq!(requests.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn a_stream_that_broke_off_is_reported() {
-    let authority = Authority::new("authority");
-    let acceptor = authority.server(NAME, &[b"h2"], false);
-    let requests = Arc::new(AtomicUsize::new(0));
-    let counter = requests.clone();
-    let target = RawTarget::start(move |stream, _| {
-        let (acceptor, counter) = (acceptor.clone(), counter.clone());
-        async move {
-            let tls = acceptor.accept(stream).await.expect("a session");
-            let mut connection = h2::server::handshake(tls).await.expect("HTTP/2");
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                counter.fetch_add(1, Ordering::SeqCst);
-                respond.send_reset(h2::Reason::INTERNAL_ERROR);
-            }
-        }
-    })
-    .await;
-    let failure = failed(authority.callouts().call(post(&url(&target))).await);
-    assert_eq!(failure.reason, FailReason::Protocol);
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
 }
 
 #[test]
