@@ -26,6 +26,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use crate::actor::Actor;
 use crate::command::OwnerReply;
 use crate::event::{
     CallbackFailed, CallbackSent, TaskCancelled, TaskEvent, TaskExpired, TaskStarted,
@@ -208,7 +209,7 @@ impl Dispatcher {
             ticket,
         } = request;
         let reply = match self.tasks.get(&id) {
-            Some(open) if self.lanes.team(open.lane) != &team => OwnerReply::NotOpen,
+            Some(open) if self.lanes.names(open.lane).0 != team => OwnerReply::NotOpen,
             None
             | Some(Open {
                 phase: Phase::Ended { .. },
@@ -223,12 +224,8 @@ impl Dispatcher {
                 phase: Phase::Waiting { .. } | Phase::Ready { .. },
                 ..
             }) => {
-                self.decide(Decision {
-                    event: TaskEvent::Cancelled(TaskCancelled { id, at: now }),
-                    actor: Some(actor),
-                    traceparent,
-                    ticket: Some(ticket),
-                });
+                let event = TaskEvent::Cancelled(TaskCancelled { id, at: now });
+                self.decide(event, Some((actor, traceparent, ticket)));
                 return;
             }
         };
@@ -244,7 +241,7 @@ impl Dispatcher {
             return;
         }
         let event = attempt::after(task, id, attempt, outcome, now);
-        self.decide(Decision::own(event, task.traceparent.as_deref()));
+        self.decide(event, None);
     }
 
     /// A delivery of a completion webhook has ended: the receiver's status, or why there is none.
@@ -278,7 +275,7 @@ impl Dispatcher {
                 retry_at,
             }),
         };
-        self.decide(Decision::own(event, task.traceparent.as_deref()));
+        self.decide(event, None);
     }
 
     /// Hands out up to `max` decisions to append, in order, unless an append is in flight or there is nothing to append.
@@ -411,7 +408,7 @@ impl Dispatcher {
             at: now,
             lease_until: now.plus(task.limit(now)).plus(LEASE_SLACK),
         });
-        self.decide(Decision::own(event, task.traceparent.as_deref()));
+        self.decide(event, None);
         true
     }
 
@@ -425,7 +422,7 @@ impl Dispatcher {
             at: now,
             failure: attempt::too_late(task, task.last_failure.as_deref()),
         });
-        self.decide(Decision::own(event, task.traceparent.as_deref()));
+        self.decide(event, None);
     }
 
     fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) -> bool {
@@ -444,17 +441,32 @@ impl Dispatcher {
             ended: *seq,
             number: *deliveries + 1,
             retries: task.attempts.saturating_sub(1),
+            traceparent: task.traceparent.as_deref().map(Into::into),
         }));
         true
     }
 
-    fn decide(&mut self, decision: Decision) {
-        if let Some(task) = self.tasks.get_mut(&decision.event.id()) {
-            debug_assert!(!task.busy, "one decision about a task at a time");
-            task.busy = true;
-            self.ready.remove(task.priority, task.created);
-        }
-        self.decided.push_back(decision);
+    /// Puts an event in line for the log: decided by the dispatcher itself, or asked for.
+    fn decide(&mut self, event: TaskEvent, asked: Option<(Actor, Option<String>, Ticket)>) {
+        let Some(task) = self.tasks.get_mut(&event.id()) else {
+            return;
+        };
+        debug_assert!(!task.busy, "one decision about a task at a time");
+        task.busy = true;
+        self.ready.remove(task.priority, task.created);
+        let (team, queue) = self.lanes.names(task.lane).clone();
+        let (actor, traceparent, ticket) = match asked {
+            Some((actor, traceparent, ticket)) => (Some(actor), traceparent, Some(ticket)),
+            None => (None, task.traceparent.as_deref().map(Into::into), None),
+        };
+        self.decided.push_back(Decision {
+            event,
+            team,
+            queue,
+            actor,
+            traceparent,
+            ticket,
+        });
     }
 
     /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
@@ -493,16 +505,5 @@ impl Dispatcher {
 impl Default for Dispatcher {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Decision {
-    fn own(event: TaskEvent, traceparent: Option<&str>) -> Self {
-        Self {
-            event,
-            actor: None,
-            traceparent: traceparent.map(Into::into),
-            ticket: None,
-        }
     }
 }

@@ -12,3 +12,4 @@ pub mod seq;
 pub mod signature;
 pub mod task;
 pub mod time;
+pub mod trace;

@@ -65,7 +65,7 @@ impl PartitionCount {
     }
 
     /// All partitions, from 0.
-    pub fn all(self) -> impl Iterator<Item = Partition> {
+    pub fn all(self) -> impl Iterator<Item = Partition> + Clone {
         (0..self.0).map(Partition)
     }
 }

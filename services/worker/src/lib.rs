@@ -1,3 +1,23 @@
 //! Owns partitions, runs their dispatchers and calls targets.
+//!
+//! - [`worker`]: the role: how many partitions this worker should own, and the tasks that own them.
+//! - [`lease`]: keeps a lease alive. [`takeover`]: from a lease to an active dispatcher. [`partition`]: the loop of one partition.
+//! - [`calls`]: the calls being made. [`attempt`], [`webhook`]: what is sent. [`callout`]: the HTTP client.
+//! - [`command`]: requests of clients. [`payloads`]: recent events, so that they need not be read back.
+//!
+//! Everything here is a shell around `waybill_domain::dispatcher`: what happens is decided there.
 
+pub mod attempt;
 pub mod callout;
+pub mod calls;
+pub mod clock;
+pub mod command;
+pub mod lease;
+pub mod partition;
+pub mod payloads;
+pub mod takeover;
+pub mod webhook;
+pub mod worker;
+
+pub use clock::{Clock, SystemClock};
+pub use worker::{Worker, WorkerConfig, WorkerParts};

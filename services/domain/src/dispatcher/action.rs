@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::actor::Actor;
 use crate::command::OwnerReply;
 use crate::event::TaskEvent;
-use crate::id::{TaskId, TeamId};
+use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::Status;
 
@@ -43,10 +43,14 @@ pub enum Action {
         /// What to answer.
         reply: OwnerReply,
     },
+    /// Nothing to do, but worth counting: an attempt failed and another one will follow.
+    Retried,
     /// Nothing to do, but worth counting: a task reached its end.
     Ended {
         /// Which.
         task: TaskId,
+        /// Where its `task.created` stands.
+        created: StreamSeq,
         /// How it ended.
         status: Status,
         /// From the time it was due until now.
@@ -67,6 +71,8 @@ pub struct Call {
     pub limit: Duration,
     /// How long the task had been ready.
     pub waited: Duration,
+    /// Trace context of the request that made the task.
+    pub traceparent: Option<String>,
 }
 
 /// A completion webhook to deliver.
@@ -82,6 +88,8 @@ pub struct Delivery {
     pub number: u32,
     /// Retries the task took.
     pub retries: u32,
+    /// Trace context of the request that made the task.
+    pub traceparent: Option<String>,
 }
 
 /// Number of a request that waits for an answer; the shell gives it out.
@@ -108,6 +116,10 @@ pub struct Cancel {
 pub struct Decision {
     /// The event.
     pub event: TaskEvent,
+    /// Whose task it is about.
+    pub team: TeamId,
+    /// Where that task queues.
+    pub queue: QueueName,
     /// Who caused it; `None`: the dispatcher itself.
     pub actor: Option<Actor>,
     /// Trace context of the cause.

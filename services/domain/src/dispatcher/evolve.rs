@@ -54,6 +54,7 @@ impl Dispatcher {
                     attempt: e.attempt,
                     limit,
                     waited,
+                    traceparent: task.traceparent.as_deref().map(Into::into),
                 }));
             }
             TaskEvent::AttemptFailed(e) => {
@@ -61,6 +62,7 @@ impl Dispatcher {
                     return;
                 }
                 task.failed(e);
+                actions.push(Action::Retried);
                 self.arm(id);
             }
             TaskEvent::Succeeded(_)
@@ -76,6 +78,7 @@ impl Dispatcher {
                     .map_or(task.created_at, |at| at.max(task.created_at));
                 actions.push(Action::Ended {
                     task: id,
+                    created: task.created,
                     status: ending(event),
                     took: event.at().since(due),
                 });

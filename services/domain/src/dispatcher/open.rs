@@ -161,8 +161,8 @@ impl Lanes {
         lane
     }
 
-    pub(super) fn team(&self, lane: Lane) -> &TeamId {
-        &self.names[lane.0 as usize].0
+    pub(super) fn names(&self, lane: Lane) -> &(TeamId, QueueName) {
+        &self.names[lane.0 as usize]
     }
 
     pub(super) fn holds(&self, lane: Lane) -> bool {

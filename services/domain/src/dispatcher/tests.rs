@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::actor::Actor;
 use crate::event::{Answer, BodyEncoding, Failure, FailureKind, TaskDead, TaskSucceeded};
 use crate::id::TeamId;
 use crate::partition::Partition;
@@ -79,7 +78,7 @@ impl World {
                         "one answer to a request"
                     );
                 }
-                Action::Ended { .. } => {}
+                Action::Ended { .. } | Action::Retried => {}
             }
         }
         self.dispatcher.check();

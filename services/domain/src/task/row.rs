@@ -146,11 +146,16 @@ impl TaskRow {
                 _ => None,
             };
         };
-        if seq > row.seq {
-            row.seq = seq;
-            row.take_in(seq, event);
-        }
+        row.evolve_in_place(seq, event);
         Some(row)
+    }
+
+    /// The same for a row that is there.
+    pub fn evolve_in_place(&mut self, seq: StreamSeq, event: &TaskEvent) {
+        if seq > self.seq {
+            self.seq = seq;
+            self.take_in(seq, event);
+        }
     }
 
     /// Where it stands at a given time: `delayed` becomes `pending` by the clock alone, without an event.

@@ -1,0 +1,153 @@
+//! What the target of a task receives: the task's own request, and who calls it, for which task, signed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method};
+use url::Url;
+use waybill_domain::event::{Failure, FailureKind, TaskCreated};
+use waybill_domain::id::TeamId;
+use waybill_domain::signature::{
+    ASYNCQUEUE_SIGNATURE, MasterSecret, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
+    WebhookSecret, derive_team_secret,
+};
+use waybill_domain::time::Timestamp;
+use waybill_domain::trace::child_of;
+
+use crate::callout::{Request, task_headers};
+
+const TASK_ID: HeaderName = HeaderName::from_static("waybill-task-id");
+const ATTEMPT: HeaderName = HeaderName::from_static("waybill-attempt");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Teams whose signing secret is kept at hand.
+const MAX_SECRETS: usize = 10_000;
+
+/// Signs in the name of teams. Their secrets are derived from the server's master secret, never stored.
+pub struct Signer {
+    master: MasterSecret,
+    /// Never held across an await.
+    secrets: Mutex<HashMap<TeamId, WebhookSecret>>,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Signs with secrets derived from `master`.
+    #[must_use]
+    pub fn new(master: MasterSecret) -> Self {
+        Self {
+            master,
+            secrets: Mutex::default(),
+        }
+    }
+
+    /// Adds the signature headers of the contract and of Standard Webhooks.
+    pub fn sign(
+        &self,
+        headers: &mut HeaderMap,
+        team: &TeamId,
+        message_id: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) {
+        let time = now.as_secs();
+        let (ours, standard) = {
+            let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+            if secrets.len() >= MAX_SECRETS && !secrets.contains_key(team) {
+                secrets.clear();
+            }
+            let secret = secrets
+                .entry(team.clone())
+                .or_insert_with(|| derive_team_secret(&self.master, team));
+            (
+                secret.asyncqueue(time, body),
+                secret.standard(message_id, time, body),
+            )
+        };
+        let values = [
+            (ASYNCQUEUE_SIGNATURE, ours),
+            (WEBHOOK_ID, message_id.to_owned()),
+            (WEBHOOK_TIMESTAMP, time.to_string()),
+            (WEBHOOK_SIGNATURE, standard),
+        ];
+        for (name, value) in values {
+            set(headers, HeaderName::from_static(name), &value);
+        }
+    }
+}
+
+/// The request of one attempt.
+pub fn request(
+    task: &TaskCreated,
+    attempt: u32,
+    limit: Duration,
+    traceparent: Option<&str>,
+    signer: &Signer,
+    now: Timestamp,
+) -> Result<Request, Failure> {
+    let url = Url::parse(&task.url)
+        .map_err(|error| invalid(format!("targetUrl is not a valid URL: {error}")))?;
+    let mut headers =
+        task_headers(&task.headers).map_err(|refused| invalid(refused.to_string()))?;
+    let body = match &task.body {
+        Some(body) if task.method.has_body() => Bytes::copy_from_slice(body.as_bytes()),
+        _ => Bytes::new(),
+    };
+    if looks_like_json(&body) && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    let id = task.id.to_string();
+    set(&mut headers, TASK_ID, &id);
+    set(&mut headers, ATTEMPT, &attempt.to_string());
+    if !headers.contains_key(IDEMPOTENCY_KEY) {
+        set(&mut headers, IDEMPOTENCY_KEY, &id);
+    }
+    if !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, AGENT);
+    }
+    set(
+        &mut headers,
+        TRACEPARENT,
+        &child_of(traceparent, task.id, attempt),
+    );
+    signer.sign(&mut headers, &task.team, &id, &body, now);
+    Ok(Request {
+        method: Method::from_bytes(task.method.as_str().as_bytes())
+            .map_err(|_| invalid("the method is none".into()))?,
+        url,
+        headers,
+        body,
+        first_byte: limit,
+        total: limit,
+        follow_redirects: task.follow_redirects,
+    })
+}
+
+/// Sets a header to a text of ours. One that is no header value would be a mistake here, and is left out.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn looks_like_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+fn invalid(message: String) -> Failure {
+    Failure {
+        kind: FailureKind::InvalidRequest,
+        message,
+    }
+}

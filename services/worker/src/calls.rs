@@ -1,0 +1,270 @@
+//! The calls being made for one partition. They outlive a dispatcher that had to be thrown away: the next one adopts them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics::histogram;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{Id, JoinSet};
+use tracing::Instrument;
+use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
+use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::task::retry::Outcome;
+use waybill_log::{Log, Stream, StreamSeq};
+
+use crate::attempt::{self, Signer};
+use crate::callout::{self, Callouts, Request};
+use crate::clock::Clock;
+use crate::payloads::Payloads;
+use crate::webhook;
+
+/// Pause between two tries to read an event back while the log is away.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+
+/// Makes calls. [`Callouts`] in production; a simulation has its own.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// Makes one call, within the limits of the request.
+    async fn call(&self, request: Request) -> callout::Outcome;
+}
+
+#[async_trait]
+impl Target for Callouts {
+    async fn call(&self, request: Request) -> callout::Outcome {
+        Self::call(self, request).await
+    }
+}
+
+/// What making a call takes; shared by all partitions of a worker.
+pub struct Caller {
+    /// Where events are read back from.
+    pub log: Arc<dyn Log>,
+    /// Who calls.
+    pub target: Arc<dyn Target>,
+    /// Who signs.
+    pub signer: Signer,
+    /// Recent events.
+    pub payloads: Payloads,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub struct EndedCall {
+    /// Which.
+    pub running: Running,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// All calls of a partition.
+#[derive(Debug, Default)]
+pub struct Calls {
+    set: JoinSet<Outcome>,
+    running: HashMap<Id, Running>,
+}
+
+impl Calls {
+    /// The calls being made.
+    #[must_use]
+    pub fn running(&self) -> HashSet<Running> {
+        self.running.values().copied().collect()
+    }
+
+    /// Whether none is being made.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// How many are being made.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Begins an attempt. Its slot is free again when it has ended.
+    pub fn attempt(&mut self, caller: Arc<Caller>, call: Call, slot: Option<OwnedSemaphorePermit>) {
+        let running = Running {
+            task: call.task,
+            number: call.attempt,
+            kind: CallKind::Attempt,
+        };
+        let span = tracing::info_span!("attempt", task = %call.task, attempt = call.attempt);
+        let made = async move {
+            let outcome = caller.attempt(call).await;
+            drop(slot);
+            outcome
+        };
+        let handle = self.set.spawn(made.instrument(span));
+        self.running.insert(handle.id(), running);
+    }
+
+    /// Begins a delivery of a completion webhook.
+    pub fn deliver(
+        &mut self,
+        caller: Arc<Caller>,
+        delivery: Delivery,
+        slot: Option<OwnedSemaphorePermit>,
+    ) {
+        let running = Running {
+            task: delivery.task,
+            number: delivery.number,
+            kind: CallKind::Delivery,
+        };
+        let span = tracing::info_span!("delivery", task = %delivery.task, number = delivery.number);
+        let made = async move {
+            let outcome = caller.deliver(delivery).await;
+            drop(slot);
+            outcome
+        };
+        let handle = self.set.spawn(made.instrument(span));
+        self.running.insert(handle.id(), running);
+    }
+
+    /// The next call that ends; `None` when none is being made. Cancellation safe.
+    pub async fn ended(&mut self) -> Option<EndedCall> {
+        let joined = self.set.join_next_with_id().await?;
+        self.take(joined)
+    }
+
+    /// A call that has ended already.
+    pub fn try_ended(&mut self) -> Option<EndedCall> {
+        let joined = self.set.try_join_next_with_id()?;
+        self.take(joined)
+    }
+
+    /// Gives all calls up. Those that were being made end as lost.
+    pub fn abort(&mut self) {
+        self.set.abort_all();
+    }
+
+    fn take(&mut self, joined: Result<(Id, Outcome), tokio::task::JoinError>) -> Option<EndedCall> {
+        let (id, outcome) = joined.unwrap_or_else(|error| {
+            if error.is_panic() {
+                tracing::error!("a call panicked");
+            }
+            (error.id(), Outcome::Failed(lost()))
+        });
+        let running = self.running.remove(&id)?;
+        Some(EndedCall { running, outcome })
+    }
+}
+
+impl Caller {
+    async fn attempt(&self, call: Call) -> Outcome {
+        let task = match self.created(call.created).await {
+            Ok(task) => task,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let now = self.clock.now();
+        let traceparent = call.traceparent.as_deref();
+        match attempt::request(
+            &task,
+            call.attempt,
+            call.limit,
+            traceparent,
+            &self.signer,
+            now,
+        ) {
+            Ok(request) => self.call(request).await,
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn deliver(&self, delivery: Delivery) -> Outcome {
+        let events = async {
+            let task = self.created(delivery.created).await?;
+            let ended = self.event(delivery.ended).await?;
+            Ok::<_, Failure>((task, ended))
+        };
+        let (task, ended) = match events.await {
+            Ok(events) => events,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let now = self.clock.now();
+        let traceparent = delivery.traceparent.as_deref();
+        match webhook::request(
+            &task,
+            ended,
+            delivery.retries,
+            delivery.number,
+            traceparent,
+            &self.signer,
+            now,
+        ) {
+            Ok(request) => self.call(request).await,
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn call(&self, request: Request) -> Outcome {
+        match self.target.call(request).await {
+            callout::Outcome::Answered(answered) => {
+                histogram!("waybill_callout_seconds", "outcome" => "answered")
+                    .record(answered.duration);
+                Outcome::Answered(answered.into_event())
+            }
+            callout::Outcome::Failed(failed) => {
+                histogram!("waybill_callout_seconds", "outcome" => "failed")
+                    .record(failed.duration);
+                Outcome::Failed(failed.into_event())
+            }
+        }
+    }
+
+    async fn created(&self, seq: StreamSeq) -> Result<TaskCreated, Failure> {
+        match self.event(seq).await? {
+            TaskEvent::Created(created) => Ok(*created),
+            _ => Err(gone()),
+        }
+    }
+
+    /// An event by its sequence. Waits while the log is away: whatever comes of the call could not be recorded anyway.
+    async fn event(&self, seq: StreamSeq) -> Result<TaskEvent, Failure> {
+        if let Some(payload) = self.payloads.get(seq)
+            && let Some(event) = decode_any(&payload)
+        {
+            return Ok(event);
+        }
+        loop {
+            match self.log.read(Stream::Tasks, seq).await {
+                Ok(Some(record)) => {
+                    return TaskEvent::decode(&record.event, &record.payload).map_err(|error| {
+                        tracing::error!(%seq, %error, "an event of a task cannot be read");
+                        gone()
+                    });
+                }
+                Ok(None) => return Err(gone()),
+                Err(error) => {
+                    tracing::warn!(%seq, %error, "cannot read an event back yet");
+                    tokio::time::sleep(READ_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Only `task.created` is kept in the cache.
+fn decode_any(payload: &[u8]) -> Option<TaskEvent> {
+    TaskEvent::decode("task.created.v1", payload).ok()
+}
+
+fn lost() -> Failure {
+    Failure {
+        kind: FailureKind::WorkerLost,
+        message:
+            "The worker stopped during the attempt; the target may or may not have been called"
+                .into(),
+    }
+}
+
+fn gone() -> Failure {
+    Failure {
+        kind: FailureKind::InvalidRequest,
+        message: "The task's request is no longer in the log".into(),
+    }
+}

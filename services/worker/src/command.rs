@@ -1,0 +1,109 @@
+//! Requests of clients to the owner of a partition.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
+use waybill_domain::partition::Partition;
+
+/// Requests that wait for a partition. Beyond it clients are asked to try again, which is cheaper than an ever longer queue.
+const MAX_WAITING: usize = 256;
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub struct Command {
+    /// What is asked.
+    pub request: OwnerRequest,
+    /// Where to answer. Dropped without an answer, the client is told to try again.
+    pub reply: oneshot::Sender<OwnerReply>,
+}
+
+/// The requests that reach a partition while this is held.
+#[derive(Debug)]
+pub struct Commands {
+    /// In the order they came.
+    pub queue: mpsc::Receiver<Command>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Commands {
+    /// Requests from a queue.
+    #[must_use]
+    pub fn new(queue: mpsc::Receiver<Command>) -> Self {
+        Self {
+            queue,
+            listener: None,
+        }
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
+    }
+}
+
+/// Where requests come from.
+#[async_trait]
+pub trait CommandSource: Send + Sync + 'static {
+    /// Begins to take the requests of a partition.
+    async fn listen(&self, partition: Partition) -> Result<Commands, ListenError>;
+}
+
+/// Requests cannot be taken now.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take requests: {0}")]
+pub struct ListenError(String);
+
+/// Requests over NATS.
+#[derive(Debug, Clone)]
+pub struct NatsCommands(pub async_nats::Client);
+
+#[async_trait]
+impl CommandSource for NatsCommands {
+    async fn listen(&self, partition: Partition) -> Result<Commands, ListenError> {
+        let client = self.0.clone();
+        let mut subscription = client
+            .subscribe(subject(partition))
+            .await
+            .map_err(|error| ListenError(error.to_string()))?;
+        let (tx, queue) = mpsc::channel(MAX_WAITING);
+        let listener = tokio::spawn(async move {
+            let mut answers = JoinSet::new();
+            loop {
+                let message = tokio::select! {
+                    message = subscription.next() => message,
+                    Some(_) = answers.join_next() => continue,
+                };
+                let Some(message) = message else { break };
+                let Some(to) = message.reply else { continue };
+                let (reply, answer) = oneshot::channel();
+                match rmp_serde::from_slice(&message.payload) {
+                    // A full queue drops `reply`, and the client is told to try again.
+                    Ok(request) => drop(tx.try_send(Command { request, reply })),
+                    Err(error) => tracing::warn!(%partition, %error, "a request cannot be read"),
+                }
+                answers.spawn(respond(client.clone(), to, answer));
+            }
+        });
+        Ok(Commands {
+            queue,
+            listener: Some(listener),
+        })
+    }
+}
+
+async fn respond(
+    client: async_nats::Client,
+    to: async_nats::Subject,
+    answer: oneshot::Receiver<OwnerReply>,
+) {
+    let answer = answer.await.unwrap_or(OwnerReply::TryAgain);
+    if let Ok(bytes) = rmp_serde::to_vec_named(&answer) {
+        // Who asked has a deadline of its own.
+        let _ = client.publish(to, bytes.into()).await;
+    }
+}

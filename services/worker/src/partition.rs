@@ -1,0 +1,479 @@
+//! The loop of one partition: carries data between the log, the clock, clients, targets and the dispatcher.
+//!
+//! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, this dispatcher's memory is worth
+//! nothing any more: the loop ends, and the partition is taken over again or left to whoever has it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use metrics::{counter, histogram};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use waybill_domain::actor::Actor;
+use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::dispatcher::{Action, CallKind, Cancel, Decision, Dispatcher, Ticket};
+use waybill_domain::event::TaskEvent;
+use waybill_domain::partition::Partition;
+use waybill_domain::task::Status;
+use waybill_log::subject::TaskSubject;
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, NewRecord, Record, Snapshots, Stream,
+    StreamSeq,
+};
+
+use crate::calls::{Caller, Calls, EndedCall};
+use crate::command::{Command, Commands};
+use crate::lease::KeptLease;
+use crate::takeover::{self, TakeOverError, Taken};
+
+/// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
+const MAX_APPEND: usize = 250;
+/// New tasks taken in at once.
+const MAX_TAIL: usize = 500;
+/// Pauses after an append that the log could not take.
+const APPEND_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
+/// The dispatcher's timers are by the wall clock: it is looked at least this often, should it jump.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long a partition that is being given up waits for the log to take its last results. The next owner finds what is missing.
+const LAST_APPENDS: Duration = Duration::from_secs(5);
+/// A snapshot is written when that much of the log lies behind the last one, and not more often than this.
+const SNAPSHOT_RECORDS: u64 = 20_000;
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a partition's loop works with.
+pub struct PartitionParts {
+    /// Which partition.
+    pub partition: Partition,
+    /// Makes calls.
+    pub caller: Arc<Caller>,
+    /// Where snapshots go.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Slots for calls, of the whole worker.
+    pub slots: Arc<Semaphore>,
+    /// Slots that one partition may hold at most, so that one slow target does not stop all others.
+    pub max_slots: usize,
+    /// How long running calls may go on when the partition is given up.
+    pub drain: Duration,
+    /// Cancelled when the partition is to be given up.
+    pub stop: CancellationToken,
+}
+
+/// Why a partition's loop ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// It was to be given up, and nothing is left to do.
+    Stopped,
+    /// Somebody else owns the partition.
+    Fenced,
+    /// It must be taken over again: nobody knows what the log holds.
+    Uncertain(String),
+    /// The log holds something that this version does not understand.
+    TooNew(TakeOverError),
+}
+
+type Appending = BoxFuture<'static, Result<Appended, AppendError>>;
+type SlotWait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
+
+struct Serving<'a> {
+    parts: &'a PartitionParts,
+    dispatcher: Dispatcher,
+    fence: StreamSeq,
+    incarnation: i64,
+    calls: &'a mut Calls,
+    /// Slots of attempts whose start is being stored.
+    promised: Vec<OwnedSemaphorePermit>,
+    /// A slot that came while we waited for one.
+    spare: Option<OwnedSemaphorePermit>,
+    tickets: HashMap<Ticket, oneshot::Sender<OwnerReply>>,
+    next_ticket: u64,
+    appending: Option<Appending>,
+    append_failures: u32,
+    append_at: Instant,
+    slot_wait: Option<SlotWait>,
+    snapshot_position: StreamSeq,
+    snapshot_at: Instant,
+    snapshots: JoinSet<()>,
+}
+
+/// Serves a partition until it is given up or lost.
+pub async fn serve(
+    parts: &PartitionParts,
+    taken: Taken,
+    calls: &mut Calls,
+    commands: &mut Commands,
+    lease: &mut KeptLease,
+) -> Exit {
+    let Taken {
+        dispatcher,
+        fence,
+        mut tail,
+        incarnation,
+    } = taken;
+    let now = Instant::now();
+    let mut serving = Serving {
+        parts,
+        fence,
+        incarnation,
+        calls,
+        promised: Vec::new(),
+        spare: None,
+        tickets: HashMap::new(),
+        next_ticket: 0,
+        appending: None,
+        append_failures: 0,
+        append_at: now,
+        slot_wait: None,
+        snapshot_position: dispatcher.position(),
+        snapshot_at: now,
+        snapshots: JoinSet::new(),
+        dispatcher,
+    };
+    let alive = serving.calls.running();
+    serving
+        .dispatcher
+        .activate(parts.caller.clock.now(), &alive);
+    let mut draining: Option<Instant> = None;
+    let exit = loop {
+        if let Some(until) = draining {
+            if serving.is_idle() {
+                break Exit::Stopped;
+            }
+            if Instant::now() >= until {
+                // What is still being called ends as lost, and is called again by the next owner.
+                serving.calls.abort();
+            }
+            if Instant::now() >= until + LAST_APPENDS {
+                break Exit::Stopped;
+            }
+        }
+        serving.advance(draining.is_none() && lease.is_held());
+        let wake = serving.wake_at(draining);
+        tokio::select! {
+            biased;
+            () = parts.stop.cancelled(), if draining.is_none() => {
+                draining = Some(Instant::now() + parts.drain);
+            }
+            () = lease.lost() => break Exit::Fenced,
+            Some(result) = poll_option(&mut serving.appending) => {
+                if let Some(exit) = serving.appended(result) {
+                    break exit;
+                }
+            }
+            Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
+            Some(command) = commands.queue.recv() => serving.command(command),
+            records = tail.next_batch(MAX_TAIL) => match records {
+                Ok(records) => {
+                    if let Err(error) = serving.take_in(records) {
+                        break Exit::TooNew(error);
+                    }
+                }
+                Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
+            },
+            Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare = slot.ok(),
+            () = sleep_until(wake) => {}
+        }
+    };
+    if matches!(exit, Exit::Stopped) {
+        let Serving { dispatcher, .. } = serving;
+        last_snapshot(parts, incarnation, &dispatcher).await;
+    }
+    exit
+}
+
+/// Waits for an optional future and takes it away when it is ready; pending for ever when there is none.
+async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Output> {
+    match slot {
+        Some(future) => {
+            let output = future.await;
+            *slot = None;
+            Some(output)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Serving<'_> {
+    /// Does everything that can be done without waiting.
+    fn advance(&mut self, start: bool) {
+        while let Some(ended) = self.calls.try_ended() {
+            self.call_ended(ended);
+        }
+        let now = self.parts.caller.clock.now();
+        self.dispatcher.tick(now);
+        if start {
+            self.fill();
+        } else {
+            self.spare = None;
+            self.slot_wait = None;
+        }
+        self.append();
+        self.snapshot_in_background();
+    }
+
+    /// Hands free slots to the dispatcher.
+    fn fill(&mut self) {
+        let room = self
+            .parts
+            .max_slots
+            .saturating_sub(self.calls.len() + self.promised.len());
+        let wanted = self.dispatcher.wanted_slots().min(room);
+        let mut free: Vec<_> = self.spare.take().into_iter().collect();
+        while free.len() < wanted {
+            match Arc::clone(&self.parts.slots).try_acquire_owned() {
+                Ok(slot) => free.push(slot),
+                Err(_) => break,
+            }
+        }
+        free.truncate(wanted);
+        if !free.is_empty() {
+            let mut actions = Vec::new();
+            let now = self.parts.caller.clock.now();
+            let used = self.dispatcher.fill(free.len(), now, &mut actions);
+            self.promised.extend(free.drain(..used));
+            self.carry_out(actions);
+        }
+        let starved = self.dispatcher.wanted_slots() > 0
+            && self.calls.len() + self.promised.len() < self.parts.max_slots;
+        if !starved {
+            self.slot_wait = None;
+        } else if self.slot_wait.is_none() {
+            self.slot_wait = Some(Arc::clone(&self.parts.slots).acquire_owned().boxed());
+        }
+    }
+
+    fn append(&mut self) {
+        if self.appending.is_some() || Instant::now() < self.append_at {
+            return;
+        }
+        let partition = self.parts.partition;
+        let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
+            return;
+        };
+        let records = decisions
+            .iter()
+            .map(|decision| record(partition, decision))
+            .collect();
+        let append = Append {
+            stream: Stream::Tasks,
+            records,
+            expect: Expectation::LastOn {
+                filter: TaskSubject::owner(partition).to_string(),
+                seq: self.fence,
+            },
+            atomicity: Atomicity::Ordered,
+            msg_id: None,
+        };
+        let log = Arc::clone(&self.parts.caller.log);
+        self.appending = Some(async move { log.append(append).await }.boxed());
+    }
+
+    fn appended(&mut self, result: Result<Appended, AppendError>) -> Option<Exit> {
+        let partition = self.parts.partition;
+        match result {
+            Ok(appended) => {
+                self.append_failures = 0;
+                let mut actions = Vec::new();
+                self.dispatcher.appended(&appended.seqs, &mut actions);
+                self.carry_out(actions);
+                None
+            }
+            Err(AppendError::Conflict { .. }) => {
+                tracing::warn!(%partition, "another worker owns the partition now");
+                Some(Exit::Fenced)
+            }
+            Err(AppendError::Unknown { reason }) => Some(Exit::Uncertain(reason)),
+            Err(error @ (AppendError::Unavailable { .. } | AppendError::Rejected { .. })) => {
+                self.dispatcher.not_appended();
+                let pause = APPEND_PAUSE
+                    .saturating_mul(1 << self.append_failures.min(8))
+                    .min(LONGEST_APPEND_PAUSE);
+                self.append_failures += 1;
+                self.append_at = Instant::now() + pause;
+                if matches!(error, AppendError::Rejected { .. }) {
+                    tracing::error!(%partition, %error, "the log takes no results");
+                } else {
+                    tracing::warn!(%partition, %error, "the log is away");
+                }
+                None
+            }
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Call(call) => {
+                    counter!("waybill_tasks_started_total").increment(1);
+                    histogram!("waybill_queue_wait_seconds").record(call.waited);
+                    let slot = self.slot();
+                    self.calls
+                        .attempt(Arc::clone(&self.parts.caller), call, slot);
+                }
+                Action::Deliver(delivery) => {
+                    let slot = self.slot();
+                    self.calls
+                        .deliver(Arc::clone(&self.parts.caller), delivery, slot);
+                }
+                Action::Reply { ticket, reply } => {
+                    if let Some(waiting) = self.tickets.remove(&ticket) {
+                        // Who asked may have gone.
+                        let _ = waiting.send(reply);
+                    }
+                }
+                Action::Retried => counter!("waybill_tasks_retried_total").increment(1),
+                Action::Ended {
+                    status,
+                    took,
+                    created,
+                    ..
+                } => {
+                    self.parts.caller.payloads.forget(created);
+                    histogram!("waybill_end_to_end_seconds").record(took);
+                    match status {
+                        Status::Completed => counter!("waybill_tasks_succeeded_total").increment(1),
+                        other => counter!("waybill_tasks_failed_total", "status" => other.as_str())
+                            .increment(1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A slot promised to a call that begins now.
+    fn slot(&mut self) -> Option<OwnedSemaphorePermit> {
+        let slot = self.promised.pop();
+        debug_assert!(slot.is_some(), "every call has been promised a slot");
+        slot
+    }
+
+    fn call_ended(&mut self, ended: EndedCall) {
+        let EndedCall { running, outcome } = ended;
+        let now = self.parts.caller.clock.now();
+        match running.kind {
+            CallKind::Attempt => {
+                self.dispatcher
+                    .attempt_ended(running.task, running.number, outcome, now)
+            }
+            CallKind::Delivery => {
+                self.dispatcher
+                    .delivery_ended(running.task, running.number, &outcome, now)
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let OwnerRequest::Cancel {
+            task,
+            team,
+            actor,
+            traceparent,
+        } = command.request;
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, command.reply);
+        let mut actions = Vec::new();
+        let now = self.parts.caller.clock.now();
+        self.dispatcher.cancel(
+            Cancel {
+                task,
+                team,
+                actor,
+                traceparent,
+                ticket,
+            },
+            now,
+            &mut actions,
+        );
+        self.carry_out(actions);
+    }
+
+    fn take_in(&mut self, records: Vec<Record>) -> Result<(), TakeOverError> {
+        for record in records {
+            takeover::apply(&mut self.dispatcher, &self.parts.caller.payloads, record)?;
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.appending.is_none() && !self.dispatcher.has_decided()
+    }
+
+    fn wake_at(&self, draining: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + LONGEST_SLEEP;
+        if let Some(at) = self.dispatcher.wake_at() {
+            wake = wake.min(
+                now + at
+                    .since(self.parts.caller.clock.now())
+                    .max(Duration::from_millis(1)),
+            );
+        }
+        if self.dispatcher.has_decided() && self.appending.is_none() {
+            wake = wake.min(self.append_at.max(now));
+        }
+        draining.map_or(wake, |until| {
+            wake.min(until.max(now + Duration::from_millis(10)))
+        })
+    }
+
+    fn snapshot_in_background(&mut self) {
+        let behind = self
+            .dispatcher
+            .position()
+            .0
+            .saturating_sub(self.snapshot_position.0);
+        if behind < SNAPSHOT_RECORDS || self.snapshot_at.elapsed() < SNAPSHOT_PAUSE {
+            return;
+        }
+        let Some(state) = self.dispatcher.snapshot() else {
+            return;
+        };
+        self.snapshot_position = self.dispatcher.position();
+        self.snapshot_at = Instant::now();
+        let bytes = takeover::seal(self.incarnation, &state);
+        let snapshots = Arc::clone(&self.parts.snapshots);
+        let partition = self.parts.partition;
+        while self.snapshots.try_join_next().is_some() {}
+        self.snapshots.spawn(async move {
+            if let Err(error) = snapshots
+                .put(&takeover::snapshot_name(partition), bytes)
+                .await
+            {
+                tracing::warn!(%partition, %error, "no snapshot written");
+            }
+        });
+    }
+}
+
+async fn last_snapshot(parts: &PartitionParts, incarnation: i64, dispatcher: &Dispatcher) {
+    let Some(state) = dispatcher.snapshot() else {
+        return;
+    };
+    let name = takeover::snapshot_name(parts.partition);
+    if let Err(error) = parts
+        .snapshots
+        .put(&name, takeover::seal(incarnation, &state))
+        .await
+    {
+        tracing::warn!(partition = %parts.partition, %error, "no snapshot written");
+    }
+}
+
+/// A decision as it is stored.
+fn record(partition: Partition, decision: &Decision) -> NewRecord {
+    let event = &decision.event;
+    let actor = decision.actor.clone().unwrap_or_else(Actor::worker);
+    NewRecord {
+        subject: TaskSubject::event(partition, &decision.team, &decision.queue, event.kind())
+            .to_string(),
+        event: event.name(),
+        actor: actor.to_string(),
+        traceparent: decision.traceparent.clone(),
+        payload: TaskEvent::encode(event).into(),
+    }
+}

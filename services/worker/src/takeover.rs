@@ -1,0 +1,208 @@
+//! From a lease to an active dispatcher: a fence in the log, then a replay up to it.
+//!
+//! The fence is the sequence of our own `partition.owned`. Every append of an owner expects it to be the last of its kind, so
+//! whatever a former owner still sends after it is refused by the server, and whatever it had sent before stands before the
+//! fence and is replayed. Nothing can come in between.
+
+use bytes::Bytes;
+use waybill_domain::actor::Actor;
+use waybill_domain::dispatcher::Dispatcher;
+use waybill_domain::event::{DecodeError, PartitionOwned, TaskEvent};
+use waybill_domain::partition::Partition;
+use waybill_log::subject::{TaskFilter, TaskSubject};
+use waybill_log::{
+    Append, AppendError, Atomicity, Expectation, Log, NewRecord, ReadError, Record, Snapshots,
+    Stream, StreamSeq, Tail,
+};
+
+use crate::clock::Clock;
+use crate::payloads::Payloads;
+
+/// Records read at once while replaying.
+const REPLAY_BATCH: usize = 1_000;
+
+/// A partition taken over, ready to be activated.
+pub struct Taken {
+    /// Its state up to the fence.
+    pub dispatcher: Dispatcher,
+    /// What every append must expect.
+    pub fence: StreamSeq,
+    /// New tasks from behind the fence on.
+    pub tail: Box<dyn Tail>,
+    /// Which incarnation of the log the state is of.
+    pub incarnation: i64,
+}
+
+/// Why a partition could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// Another worker took it over at the same time.
+    #[error("another worker is taking over")]
+    Raced,
+    /// The log is away. Worth another try.
+    #[error(transparent)]
+    Append(AppendError),
+    /// The log is away. Worth another try.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A newer Waybill wrote something that this one does not understand: to ignore it could break what it means.
+    #[error("{seq}: {source}")]
+    TooNew {
+        /// Where.
+        seq: StreamSeq,
+        /// What.
+        source: DecodeError,
+    },
+}
+
+/// Name of a partition's snapshot.
+#[must_use]
+pub fn snapshot_name(partition: Partition) -> String {
+    format!("partition.{partition}")
+}
+
+/// A snapshot and the log it is of.
+#[must_use]
+pub fn seal(incarnation: i64, state: &[u8]) -> Bytes {
+    let mut bytes = incarnation.to_be_bytes().to_vec();
+    bytes.extend_from_slice(state);
+    bytes.into()
+}
+
+/// Takes a partition over. The caller holds its lease.
+pub async fn take_over(
+    log: &dyn Log,
+    snapshots: &dyn Snapshots,
+    payloads: &Payloads,
+    clock: &dyn Clock,
+    worker: &str,
+    partition: Partition,
+) -> Result<Taken, TakeOverError> {
+    let fence = fence(log, clock, worker, partition).await?;
+    let bounds = log.bounds(Stream::Tasks).await?;
+    let mut dispatcher = restored(snapshots, partition, bounds.incarnation, bounds.last).await;
+    let filter = TaskFilter::partition(partition).to_string();
+    let mut tail = log.tail(Stream::Tasks, vec![filter], dispatcher.position().next());
+    'replay: loop {
+        for record in tail.next_batch(REPLAY_BATCH).await? {
+            let seq = record.seq;
+            if seq <= fence {
+                apply(&mut dispatcher, payloads, record)?;
+            }
+            if seq >= fence {
+                break 'replay;
+            }
+        }
+    }
+    dispatcher.replayed_to(fence);
+    let created = TaskFilter::created(partition).to_string();
+    let tail = log.tail(Stream::Tasks, vec![created], fence.next());
+    Ok(Taken {
+        dispatcher,
+        fence,
+        tail,
+        incarnation: bounds.incarnation,
+    })
+}
+
+/// Passes a record of the partition on to its dispatcher.
+pub fn apply(
+    dispatcher: &mut Dispatcher,
+    payloads: &Payloads,
+    record: Record,
+) -> Result<(), TakeOverError> {
+    if record.event == PartitionOwned::NAME {
+        return Ok(());
+    }
+    match TaskEvent::decode(&record.event, &record.payload) {
+        Ok(event) => {
+            dispatcher.apply(record.seq, record.traceparent.as_deref(), &event);
+            if matches!(event, TaskEvent::Created(_)) && dispatcher.is_open(event.id()) {
+                payloads.put(record.seq, record.payload);
+            }
+            Ok(())
+        }
+        Err(source @ DecodeError::Unknown { .. }) => Err(TakeOverError::TooNew {
+            seq: record.seq,
+            source,
+        }),
+        Err(error @ DecodeError::Malformed { .. }) => {
+            tracing::error!(seq = %record.seq, subject = record.subject, %error, "a record is skipped");
+            Ok(())
+        }
+    }
+}
+
+async fn fence(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    worker: &str,
+    partition: Partition,
+) -> Result<StreamSeq, TakeOverError> {
+    let subject = TaskSubject::owner(partition).to_string();
+    let last = log
+        .last(Stream::Tasks, &subject)
+        .await?
+        .map_or(StreamSeq(0), |record| record.seq);
+    let owned = PartitionOwned {
+        worker: worker.into(),
+        at: clock.now(),
+    };
+    let append = Append {
+        stream: Stream::Tasks,
+        records: vec![NewRecord {
+            subject: subject.clone(),
+            event: PartitionOwned::NAME,
+            actor: Actor::worker().to_string(),
+            traceparent: None,
+            payload: owned.encode().into(),
+        }],
+        expect: Expectation::LastOn {
+            filter: subject,
+            seq: last,
+        },
+        atomicity: Atomicity::Atomic,
+        msg_id: None,
+    };
+    match log.append(append).await {
+        Ok(appended) => Ok(appended.seqs.first().copied().unwrap_or_default()),
+        Err(AppendError::Conflict { .. }) => Err(TakeOverError::Raced),
+        // Should it have been stored, it is our own, and the next try stands behind it.
+        Err(error) => Err(TakeOverError::Append(error)),
+    }
+}
+
+/// The partition's snapshot, if there is one of this log that can be read.
+async fn restored(
+    snapshots: &dyn Snapshots,
+    partition: Partition,
+    incarnation: i64,
+    last: StreamSeq,
+) -> Dispatcher {
+    let bytes = match snapshots.get(&snapshot_name(partition)).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Dispatcher::new(),
+        Err(error) => {
+            tracing::warn!(%partition, %error, "no snapshot; replaying from the start");
+            return Dispatcher::new();
+        }
+    };
+    let Some((of, state)) = bytes.split_first_chunk::<8>() else {
+        return Dispatcher::new();
+    };
+    if i64::from_be_bytes(*of) != incarnation {
+        tracing::info!(%partition, "the snapshot is of another log; replaying from the start");
+        return Dispatcher::new();
+    }
+    match Dispatcher::restore(state) {
+        Ok(dispatcher) if dispatcher.position() <= last => dispatcher,
+        Ok(_) => {
+            tracing::warn!(%partition, "the snapshot is ahead of the log; replaying from the start");
+            Dispatcher::new()
+        }
+        Err(error) => {
+            tracing::info!(%partition, %error, "replaying from the start");
+            Dispatcher::new()
+        }
+    }
+}

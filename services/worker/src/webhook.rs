@@ -1,0 +1,142 @@
+//! The completion webhook: what `onCompleteUrl` receives when a task has ended.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Serialize;
+use url::Url;
+use waybill_domain::event::{Answer, Failure, FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::task::Status;
+use waybill_domain::time::Timestamp;
+use waybill_domain::trace::child_of;
+
+use crate::attempt::{Signer, set};
+use crate::callout::Request;
+
+/// How long a receiver may take (the contract).
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+struct Message {
+    event: &'static str,
+    task: Ended,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    id: String,
+    status: Status,
+    result: Option<AnswerJson>,
+    error: Option<String>,
+    retry_count: u32,
+    created_at: String,
+    completed_at: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerJson {
+    status_code: u16,
+    headers: serde_json::Map<String, serde_json::Value>,
+    body: String,
+    duration: u32,
+}
+
+impl From<Answer> for AnswerJson {
+    fn from(answer: Answer) -> Self {
+        Self {
+            status_code: answer.status,
+            headers: answer
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+            body: answer.body,
+            duration: answer.duration_ms,
+        }
+    }
+}
+
+/// The request of one delivery. Receivers recognise a repeated one by its `webhook-id`.
+pub fn request(
+    task: &TaskCreated,
+    ended: TaskEvent,
+    retries: u32,
+    number: u32,
+    traceparent: Option<&str>,
+    signer: &Signer,
+    now: Timestamp,
+) -> Result<Request, Failure> {
+    let invalid = |message: &str| Failure {
+        kind: FailureKind::InvalidRequest,
+        message: message.into(),
+    };
+    let url = task
+        .on_complete_url
+        .as_deref()
+        .and_then(|url| Url::parse(url).ok());
+    let url = url.ok_or_else(|| invalid("onCompleteUrl is not a valid URL"))?;
+    let completed_at = ended.at().to_rfc3339();
+    let (event, status, result, error) = match ended {
+        TaskEvent::Succeeded(e) => ("task.completed", Status::Completed, Some(e.answer), None),
+        TaskEvent::Dead(e) => (
+            "task.failed",
+            Status::Failed,
+            e.answer,
+            Some(e.failure.message),
+        ),
+        TaskEvent::Expired(e) => (
+            "task.timeout",
+            Status::Timeout,
+            None,
+            Some(e.failure.message),
+        ),
+        TaskEvent::Cancelled(_) => ("task.cancelled", Status::Cancelled, None, None),
+        _ => return Err(invalid("the task has not ended")),
+    };
+    let message = Message {
+        event,
+        task: Ended {
+            id: task.id.to_string(),
+            status,
+            result: result.map(Into::into),
+            error,
+            retry_count: retries,
+            created_at: task.at.to_rfc3339(),
+            completed_at,
+        },
+    };
+    let body =
+        serde_json::to_vec(&message).map_err(|_| invalid("the message cannot be written"))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let id = task.id.to_string();
+    set(
+        &mut headers,
+        HeaderName::from_static("waybill-task-id"),
+        &id,
+    );
+    set(
+        &mut headers,
+        HeaderName::from_static("waybill-attempt"),
+        &number.to_string(),
+    );
+    set(
+        &mut headers,
+        HeaderName::from_static("traceparent"),
+        &child_of(traceparent, task.id, u32::MAX - number),
+    );
+    signer.sign(&mut headers, &task.team, &format!("{id}-ended"), &body, now);
+    Ok(Request {
+        method: Method::POST,
+        url,
+        headers,
+        body: Bytes::from(body),
+        first_byte: LIMIT,
+        total: LIMIT,
+        follow_redirects: false,
+    })
+}

@@ -1,0 +1,363 @@
+//! The role: takes its fair share of the partitions, and owns each in a task of its own.
+//!
+//! Every worker holds a lease in its own name, so that each can count the others; the share is the number of partitions by the
+//! number of workers, rounded up. Who has too many gives some back, who has too few takes free ones. A worker that dies stops
+//! renewing, and its partitions are free when their leases run out.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use waybill_domain::partition::{Partition, PartitionCount};
+use waybill_log::{LeaseError, Leases, Snapshots};
+
+use crate::calls::{Caller, Calls};
+use crate::command::CommandSource;
+use crate::lease::KeptLease;
+use crate::partition::{Exit, PartitionParts, serve};
+use crate::takeover::{TakeOverError, take_over};
+
+/// How often the shares are looked at. Also the longest a free partition waits for its next owner.
+const BALANCE_EVERY: Duration = Duration::from_millis(500);
+/// Pause before a partition is tried again that could not be taken over.
+const TAKE_OVER_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a partition was given back because this version cannot read it.
+const TOO_NEW_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Its name, unique among all workers: the holder of its leases.
+    pub name: String,
+    /// Partitions there are.
+    pub partitions: PartitionCount,
+    /// Calls made at once.
+    pub slots: usize,
+    /// How long running calls may go on when the worker stops.
+    pub drain: Duration,
+}
+
+/// What a worker works with.
+pub struct WorkerParts {
+    /// Makes calls, and reads and appends.
+    pub caller: Arc<Caller>,
+    /// Who owns what.
+    pub leases: Arc<dyn Leases>,
+    /// Where snapshots are.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Where requests of clients come from.
+    pub commands: Arc<dyn CommandSource>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    owned: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker. It stops when `stop` is cancelled, after giving back all it owns.
+    #[must_use]
+    pub fn start(config: WorkerConfig, parts: WorkerParts, stop: CancellationToken) -> Self {
+        let owned = Arc::new(AtomicUsize::new(0));
+        let shell = Shell {
+            slots: Arc::new(Semaphore::new(config.slots)),
+            config,
+            parts: Arc::new(parts),
+            owned: Arc::clone(&owned),
+        };
+        Self {
+            owned,
+            task: tokio::spawn(shell.run(stop)),
+        }
+    }
+
+    /// Partitions that are being served now.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.owned.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the worker ended abnormally");
+        }
+    }
+}
+
+struct Shell {
+    config: WorkerConfig,
+    parts: Arc<WorkerParts>,
+    slots: Arc<Semaphore>,
+    owned: Arc<AtomicUsize>,
+}
+
+/// The partitions of this worker, each with what tells it to stop.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    by_task: HashMap<Id, Partition>,
+    stops: HashMap<Partition, CancellationToken>,
+}
+
+impl Shell {
+    async fn run(self, stop: CancellationToken) {
+        let mut tasks = Tasks::default();
+        let mut member = None;
+        let mut ticks = interval(BALANCE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = tasks.set.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, ())) => *id,
+                        Err(error) => {
+                            tracing::error!(%error, "the loop of a partition ended abnormally");
+                            error.id()
+                        }
+                    };
+                    if let Some(partition) = tasks.by_task.remove(&id) {
+                        tasks.stops.remove(&partition);
+                    }
+                }
+                _ = ticks.tick() => {
+                    if let Err(error) = self.balance(&mut tasks, &mut member).await {
+                        tracing::warn!(%error, "cannot look at the shares of the workers yet");
+                    }
+                }
+            }
+        }
+        for stop in tasks.stops.values() {
+            stop.cancel();
+        }
+        while tasks.set.join_next().await.is_some() {}
+        if let Some(member) = member
+            && let Err(error) = KeptLease::release(member).await
+        {
+            tracing::debug!(%error, "the worker's own lease will run out by itself");
+        }
+    }
+
+    async fn balance(
+        &self,
+        tasks: &mut Tasks,
+        member: &mut Option<KeptLease>,
+    ) -> Result<(), LeaseError> {
+        if !member.as_ref().is_some_and(KeptLease::is_held) {
+            *member = None;
+            let name = format!("worker.{}", self.config.name);
+            *member = Some(
+                KeptLease::acquire(Arc::clone(&self.parts.leases), &name, &self.config.name)
+                    .await?,
+            );
+        }
+        let holders = self.parts.leases.holders().await?;
+        let members = holders
+            .iter()
+            .filter(|(name, _)| name.starts_with("worker."))
+            .count()
+            .max(1);
+        let taken: HashSet<&str> = holders.iter().map(|(name, _)| name.as_str()).collect();
+        let share = usize::from(self.config.partitions.get()).div_ceil(members);
+        let mine = tasks
+            .stops
+            .values()
+            .filter(|stop| !stop.is_cancelled())
+            .count();
+        for stop in tasks
+            .stops
+            .values()
+            .filter(|stop| !stop.is_cancelled())
+            .take(mine.saturating_sub(share))
+        {
+            stop.cancel();
+        }
+        // Each worker begins elsewhere, so that several that start together do not ask for the same ones.
+        let count = usize::from(self.config.partitions.get());
+        let first = self.config.name.bytes().fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        let free = self
+            .config
+            .partitions
+            .all()
+            .cycle()
+            .skip(first % count)
+            .take(count)
+            .filter(|partition| {
+                !tasks.stops.contains_key(partition)
+                    && !taken.contains(lease_name(*partition).as_str())
+            })
+            .take(share.saturating_sub(mine))
+            .collect::<Vec<_>>();
+        for partition in free {
+            match KeptLease::acquire(
+                Arc::clone(&self.parts.leases),
+                &lease_name(partition),
+                &self.config.name,
+            )
+            .await
+            {
+                Ok(lease) => self.own(tasks, partition, lease),
+                Err(LeaseError::NotHeld { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&self, tasks: &mut Tasks, partition: Partition, lease: KeptLease) {
+        let stop = CancellationToken::new();
+        let count = usize::from(self.config.partitions.get());
+        let parts = PartitionParts {
+            partition,
+            caller: Arc::clone(&self.parts.caller),
+            snapshots: Arc::clone(&self.parts.snapshots),
+            slots: Arc::clone(&self.slots),
+            max_slots: if count == 1 {
+                self.config.slots
+            } else {
+                (self.config.slots * 3 / 4).max(1)
+            },
+            drain: self.config.drain,
+            stop: stop.clone(),
+        };
+        let owner = Owner {
+            name: self.config.name.clone(),
+            worker: Arc::clone(&self.parts),
+            owned: Arc::clone(&self.owned),
+            parts,
+        };
+        let handle = tasks.set.spawn(owner.run(lease));
+        tasks.by_task.insert(handle.id(), partition);
+        tasks.stops.insert(partition, stop);
+    }
+}
+
+/// Name of a partition's lease.
+fn lease_name(partition: Partition) -> String {
+    format!("partition.{partition}")
+}
+
+/// The owner of one partition, from its lease to the end of it.
+struct Owner {
+    name: String,
+    worker: Arc<WorkerParts>,
+    owned: Arc<AtomicUsize>,
+    parts: PartitionParts,
+}
+
+impl Owner {
+    async fn run(self, mut lease: KeptLease) {
+        let partition = self.parts.partition;
+        let mut calls = Calls::default();
+        loop {
+            if self.parts.stop.is_cancelled() {
+                break;
+            }
+            let attempt = tokio::select! {
+                () = lease.lost() => return,
+                () = self.parts.stop.cancelled() => break,
+                taken = self.take_over() => taken,
+            };
+            let (taken, mut commands) = match attempt {
+                Ok(both) => both,
+                Err(TakeOverError::Raced) => break,
+                Err(error @ TakeOverError::TooNew { .. }) => {
+                    self.give_up_too_new(&error).await;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "cannot take over yet");
+                    sleep(TAKE_OVER_PAUSE).await;
+                    continue;
+                }
+            };
+            tracing::info!(%partition, fence = %taken.fence, open = taken.dispatcher.open(), "partition taken over");
+            let serving = Served::begin(&self.owned);
+            let exit = serve(&self.parts, taken, &mut calls, &mut commands, &mut lease).await;
+            drop(serving);
+            match exit {
+                Exit::Stopped => break,
+                Exit::Fenced => {
+                    // The next owner makes these calls again: better not to make them twice at once.
+                    calls.abort();
+                    return;
+                }
+                Exit::Uncertain(reason) => {
+                    tracing::warn!(%partition, reason, "the outcome of an append is unknown: taking over again");
+                }
+                Exit::TooNew(error) => {
+                    self.give_up_too_new(&error).await;
+                    break;
+                }
+            }
+        }
+        if let Err(error) = lease.release().await {
+            tracing::debug!(%partition, %error, "the lease will run out by itself");
+        }
+    }
+
+    async fn take_over(
+        &self,
+    ) -> Result<(crate::takeover::Taken, crate::command::Commands), TakeOverError> {
+        let caller = &self.parts.caller;
+        let partition = self.parts.partition;
+        let taken = take_over(
+            caller.log.as_ref(),
+            self.parts.snapshots.as_ref(),
+            &caller.payloads,
+            caller.clock.as_ref(),
+            &self.name,
+            partition,
+        )
+        .await?;
+        let commands = self
+            .worker
+            .commands
+            .listen(partition)
+            .await
+            .map_err(|error| {
+                TakeOverError::Read(waybill_log::ReadError::Unavailable {
+                    reason: error.to_string(),
+                })
+            })?;
+        Ok((taken, commands))
+    }
+
+    async fn give_up_too_new(&self, error: &TakeOverError) {
+        let partition = self.parts.partition;
+        tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
+        tokio::select! {
+            () = self.parts.stop.cancelled() => {}
+            () = sleep(TOO_NEW_PAUSE) => {}
+        }
+    }
+}
+
+/// Counts a partition as owned while it is held.
+struct Served<'a>(&'a AtomicUsize);
+
+impl<'a> Served<'a> {
+    fn begin(owned: &'a AtomicUsize) -> Self {
+        owned.fetch_add(1, Ordering::Relaxed);
+        gauge!("waybill_partitions_owned").increment(1.0);
+        Self(owned)
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        gauge!("waybill_partitions_owned").decrement(1.0);
+    }
+}
