@@ -55,6 +55,7 @@ pub struct Append {
     pub atomicity: Atomicity,
     /// A message id chosen by a client (idempotency key). Such an append has exactly one record and travels outside of batches,
     /// since a duplicate id refuses the whole batch it is in. `None`: the log makes one, so that its own retries are harmless.
+    /// With an expectation beside it, a duplicate whose expectation no longer holds may be answered as either.
     pub msg_id: Option<MsgId>,
 }
 

@@ -16,14 +16,23 @@ enum Link {
     Up,
     /// Connections stay open; bytes go nowhere until it is up again, then all arrive.
     Stalled,
+    /// As stalled, but only towards the client: what it sends arrives, and no answer comes back.
+    Deaf,
     /// Closes what is open and what comes.
     Cut,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    link: Link,
+    /// How often it was cut: a connection ends at the first cut after its start, also when the link is up again at once.
+    cuts: u64,
 }
 
 /// A proxy on a free port of loopback. Dropping it closes everything.
 pub struct Proxy {
     address: SocketAddr,
-    link: watch::Sender<Link>,
+    link: watch::Sender<State>,
     _tasks: JoinSet<()>,
 }
 
@@ -35,7 +44,10 @@ impl Proxy {
     pub async fn start(target: String) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (link, state) = watch::channel(Link::Up);
+        let (link, state) = watch::channel(State {
+            link: Link::Up,
+            cuts: 0,
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target, state));
         Ok(Self {
@@ -59,28 +71,36 @@ impl Proxy {
 
     /// Closes every connection, and new ones as soon as they come.
     pub fn cut(&self) {
-        self.link.send_replace(Link::Cut);
+        self.link.send_modify(|state| {
+            state.link = Link::Cut;
+            state.cuts += 1;
+        });
     }
 
     /// Holds all bytes back, with connections open: what a lost route looks like.
     pub fn stall(&self) {
-        self.link.send_replace(Link::Stalled);
+        self.link.send_modify(|state| state.link = Link::Stalled);
+    }
+
+    /// Holds back what the server says, while it hears everything: a lost acknowledgement. With [`Self::cut`] it is lost for good.
+    pub fn deafen(&self) {
+        self.link.send_modify(|state| state.link = Link::Deaf);
     }
 
     /// Forwards again.
     pub fn heal(&self) {
-        self.link.send_replace(Link::Up);
+        self.link.send_modify(|state| state.link = Link::Up);
     }
 }
 
-async fn accept(listener: TcpListener, target: String, link: watch::Receiver<Link>) {
+async fn accept(listener: TcpListener, target: String, link: watch::Receiver<State>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((inside, _)) = listener.accept().await else {
             continue;
         };
-        if *link.borrow() == Link::Cut {
+        if link.borrow().link == Link::Cut {
             continue;
         }
         let (target, link) = (target.clone(), link.clone());
@@ -92,26 +112,42 @@ async fn accept(listener: TcpListener, target: String, link: watch::Receiver<Lin
     }
 }
 
-async fn forward(inside: TcpStream, outside: TcpStream, mut link: watch::Receiver<Link>) {
+async fn forward(inside: TcpStream, outside: TcpStream, mut link: watch::Receiver<State>) {
+    let cuts = link.borrow().cuts;
     // Both fail only on a socket that is gone, which the copy will notice.
     let _ = inside.set_nodelay(true);
     let _ = outside.set_nodelay(true);
     let (from_inside, to_inside) = inside.into_split();
     let (from_outside, to_outside) = outside.into_split();
-    let there = copy(from_inside, to_outside, link.clone());
-    let back = copy(from_outside, to_inside, link.clone());
+    let there = copy(
+        from_inside,
+        to_outside,
+        link.clone(),
+        &[Link::Up, Link::Deaf],
+    );
+    let back = copy(from_outside, to_inside, link.clone(), &[Link::Up]);
     tokio::select! {
         () = there => {}
         () = back => {}
-        _ = link.wait_for(|link| *link == Link::Cut) => {}
+        _ = link.wait_for(|state| state.cuts != cuts) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut link: watch::Receiver<State>,
+    open: &[Link],
+) {
+    let cuts = link.borrow().cuts;
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 || link.wait_for(|link| *link == Link::Up).await.is_err() {
+        if read == 0 {
             return;
+        }
+        match link.wait_for(|state| open.contains(&state.link)).await {
+            Ok(state) if state.cuts == cuts => {}
+            _ => return,
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;

@@ -45,7 +45,6 @@ conformance!(
     an_append_may_move_its_own_fence,
     a_clients_id_is_stored_once,
     a_clients_duplicate_does_not_harm_its_neighbours,
-    a_duplicate_is_recognised_before_its_fence_is_looked_at,
     a_tail_begins_anywhere_and_goes_on,
     a_tail_shows_only_what_its_filters_match,
     a_dropped_wait_of_a_tail_loses_nothing,
@@ -282,15 +281,6 @@ async fn a_clients_duplicate_does_not_harm_its_neighbours(log: impl Full) {
         assert_eq!(appended.duplicate, n % 50 == 0);
     }
     assert_eq!(all(&*log, Stream::Tasks).await.len(), 1 + 196);
-}
-
-async fn a_duplicate_is_recognised_before_its_fence_is_looked_at(log: impl Full) {
-    let owned = append_one(&log, OWNER, "owned").await;
-    let append = || identified("order-1", "a").fenced_by(OWNER, owned);
-    let first = log.append(append()).await.unwrap();
-    append_one(&log, OWNER, "stolen").await;
-    let again = log.append(append()).await.unwrap();
-    assert_eq!((again.seqs, again.duplicate), (first.seqs, true));
 }
 
 async fn a_tail_begins_anywhere_and_goes_on(log: impl Full) {

@@ -1,7 +1,9 @@
 //! The log as its users see it: one conformance suite over both implementations, then what only a real server can show.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(unreachable_pub, reason = "a test binary has no outside")]
 
 mod conformance;
 mod fixture;
+mod lost_answers;
 mod provisioning;

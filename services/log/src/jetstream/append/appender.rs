@@ -14,7 +14,7 @@ use super::locate::{Located, Wanted, locate};
 use super::plan::{Copies, Planned, plan};
 use super::queue::{Request, unknown};
 use super::unit::{State, Unit};
-use crate::{AppendError, MAX_BATCH, Stream, StreamSeq};
+use crate::{AppendError, MAX_BATCH, ReadError, Stream, StreamSeq};
 
 /// Bytes in one gathering, so that a batch of large records does not hold the line for long.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -69,6 +69,15 @@ pub(super) async fn start(
     Ok(tokio::spawn(state.run(requests, answers)))
 }
 
+/// Why an append is looked for in the log.
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    /// The server has its id.
+    StoredBefore,
+    /// Its fence has moved since an earlier try that was not answered; perhaps by that try.
+    Conflict,
+}
+
 struct Sender {
     settings: Settings,
     copies: Copies,
@@ -82,7 +91,7 @@ struct Sender {
     groups: HashMap<u64, usize>,
     /// On a replicated stream: what must not be expected on again until it is answered.
     busy_fences: HashSet<String>,
-    locating: JoinSet<(u64, Located)>,
+    locating: JoinSet<(u64, Why, Result<Located, ReadError>)>,
     next_unit: u64,
     next_id: u64,
 }
@@ -115,7 +124,9 @@ impl Sender {
                     Some(request) => self.waiting.push_back(request),
                     None => return,
                 },
-                Some(Ok((unit, located))) = self.locating.join_next() => self.on_located(unit, located),
+                Some(Ok((unit, why, located))) = self.locating.join_next() => {
+                    self.on_located(unit, why, located).await;
+                }
                 changed = connected.changed() => match changed {
                     Ok(()) => self.on_connected().await,
                     Err(_) => return,
@@ -301,16 +312,20 @@ impl Sender {
                     unit.stored(last, duplicate);
                 }
             }
-            Answer::StoredBefore if is_latest => self.look_for(number),
+            Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
             Answer::Busy(reason) if is_latest => self.rest(number, &reason),
+            // On a stream of one copy the server looks at the fence before the id: an append that has landed and moved its
+            // own fence, or whose fence has moved since, is refused when it is sent again.
+            Answer::Conflict if is_latest && unit.is_ambiguous => {
+                self.look_for(number, Why::Conflict);
+            }
             Answer::Conflict if is_latest => self.on_conflict(number).await,
             Answer::Refused(reason) if is_latest => self.on_refused(number, reason),
             _ => {}
         }
     }
 
-    /// A fence has moved. An unanswered earlier try changes nothing: had it landed, the server would have recognised the id
-    /// before it looked at the fence.
+    /// A fence has moved, and nothing of this is stored.
     async fn on_conflict(&mut self, number: u64) {
         let Some(unit) = self.take(number) else {
             return;
@@ -362,42 +377,44 @@ impl Sender {
         self.set_aside(number, State::Resting { until });
     }
 
-    fn look_for(&mut self, number: u64) {
+    fn look_for(&mut self, number: u64, why: Why) {
         let Some(wanted) = self.units.get(&number).and_then(Wanted::of) else {
             return;
         };
         self.set_aside(number, State::Locating);
         let reader = self.settings.reader.clone();
-        self.locating.spawn(async move {
-            let located = locate(&reader, &wanted).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "looking for a batch that has landed");
-                Located::Nowhere
-            });
-            (number, located)
-        });
+        self.locating
+            .spawn(async move { (number, why, locate(&reader, &wanted).await) });
     }
 
-    fn on_located(&mut self, number: u64, located: Located) {
-        match located {
-            Located::Whole { last } => {
+    async fn on_located(&mut self, number: u64, why: Why, located: Result<Located, ReadError>) {
+        match (located, why) {
+            (Ok(Located::Whole { last }), _) => {
                 self.last = self.last.max(last);
                 if let Some(unit) = self.take(number) {
                     unit.stored(last, true);
                 }
             }
-            Located::Partial { first } => {
+            (Ok(Located::Partial { first }), _) => {
                 tracing::error!(%first, "the log holds only a part of an atomic batch");
                 if let Some(unit) = self.take(number) {
                     unit.failed(&unknown("the log holds only a part of the batch"));
                 }
             }
-            Located::Nowhere => {
-                if let Some(unit) = self.units.get_mut(&number) {
-                    unit.is_ambiguous = true;
-                }
-                self.rest(number, "a batch that has landed is not found yet");
+            (Ok(Located::Nowhere), Why::Conflict) => self.on_conflict(number).await,
+            (Ok(Located::Nowhere), Why::StoredBefore) => {
+                self.rest_in_doubt(number, "a batch that has landed is not found yet");
             }
+            (Err(error), _) => self.rest_in_doubt(number, &error.to_string()),
         }
+    }
+
+    /// To be sent again, although it may have landed.
+    fn rest_in_doubt(&mut self, number: u64, reason: &str) {
+        if let Some(unit) = self.units.get_mut(&number) {
+            unit.is_ambiguous = true;
+        }
+        self.rest(number, reason);
     }
 
     /// Answers to what was in flight may have been lost with the old connection.

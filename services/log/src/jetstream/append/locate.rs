@@ -1,8 +1,9 @@
-//! Finds where a batch landed whose acknowledgement was lost.
+//! Finds what landed although its acknowledgement was lost.
 //!
 //! When a batch is sent again and its first try did land, the server refuses the repetition for its duplicate id and does not
-//! say where the first one is. It is found by that id. Its last record is looked at too: a server that crashed while it
-//! committed could have kept a part of the batch, and to claim the rest would be a lie.
+//! say where the first one is; and an append with a fence may be refused for a fence that it has moved itself. It is found by
+//! its id. Its last record is looked at too: a server that crashed while it committed could have kept a part of a batch, and to
+//! claim the rest would be a lie.
 
 use super::super::read::Reader;
 use super::unit::Unit;
