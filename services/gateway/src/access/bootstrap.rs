@@ -1,0 +1,110 @@
+//! The first team and its first key: made at first start, found again at every later one.
+
+use waybill_domain::access::key::ApiKey;
+use waybill_domain::access::plan::UNLIMITED_PLAN;
+use waybill_domain::access::scope::Scope;
+use waybill_domain::access::team::{TeamCommand, TeamRefusal};
+use waybill_domain::actor::Actor;
+use waybill_domain::id::TeamId;
+use waybill_domain::time::Timestamp;
+
+use crate::access::control::{ControlError, ControlWriter};
+
+/// Name of the team and of its key.
+const NAME: &str = "bootstrap";
+
+/// What a start found or made.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    /// The first team.
+    pub team: TeamId,
+    /// The key, when it was made just now: show it, it cannot be shown again.
+    pub key: Option<ApiKey>,
+}
+
+/// The bootstrap key cannot be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// Not of the shape of a key.
+    #[error(
+        "WAYBILL_BOOTSTRAP_KEY is not an API key: it must be <brand>_live_ or <brand>_test_ (brand: 2 to 8 lower-case letters) \
+         and 46 of 0-9 A-Z a-z, of which the last six are the checksum of all before"
+    )]
+    Malformed,
+    /// Another key has its public part.
+    #[error(
+        "WAYBILL_BOOTSTRAP_KEY has the public part of a key that exists and is another one (or was made under another pepper): give another key"
+    )]
+    OtherKey,
+    /// It was installed earlier and then revoked.
+    #[error("WAYBILL_BOOTSTRAP_KEY was revoked: give another key")]
+    Revoked,
+    /// The log failed.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// The id of the first team. The same in every deployment, so that any number of processes that start at once agree on it.
+fn bootstrap_team() -> TeamId {
+    TeamId::new(Timestamp(0), 0)
+}
+
+impl ControlWriter {
+    /// Makes the first team (on the unlimited plan) and its first key: the given one, or a random one when the team has none yet.
+    pub async fn bootstrap(
+        &self,
+        given: Option<&str>,
+        by: &Actor,
+    ) -> Result<Bootstrap, BootstrapError> {
+        let given = given
+            .map(|text| ApiKey::parse(text.trim()).ok_or(BootstrapError::Malformed))
+            .transpose()?;
+        let team = bootstrap_team();
+        let create = TeamCommand::Create {
+            team: team.clone(),
+            name: NAME.to_owned(),
+            plan: UNLIMITED_PLAN.to_owned(),
+        };
+        match self.run(&team, create, by).await {
+            Ok(_) | Err(ControlError::Refused(TeamRefusal::AlreadyExists)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let key = match given {
+            Some(key) => self.install_given(&team, key, by).await?,
+            None if self.load(&team).await?.team.keys.is_empty() => {
+                let made = self.create_key(&team, NAME, Scope::ALL, by).await?;
+                Some(made.key)
+            }
+            None => None,
+        };
+        Ok(Bootstrap { team, key })
+    }
+
+    async fn install_given(
+        &self,
+        team: &TeamId,
+        key: ApiKey,
+        by: &Actor,
+    ) -> Result<Option<ApiKey>, BootstrapError> {
+        match self
+            .install_key(team, key.clone(), NAME, Scope::ALL, by)
+            .await
+        {
+            Ok(made) => return Ok(Some(made.key)),
+            Err(ControlError::Refused(TeamRefusal::KeyIdTaken)) => {}
+            Err(ControlError::KeyIdTaken) => return Err(BootstrapError::OtherKey),
+            Err(error) => return Err(error.into()),
+        }
+        let loaded = self.load(team).await?;
+        let Some((created, revoked)) = loaded.team.keys.get(key.id()) else {
+            return Err(ControlError::NoSuchKey.into());
+        };
+        if created.mac != key.mac(self.pepper().bytes(), team).to_hex() {
+            return Err(BootstrapError::OtherKey);
+        }
+        match revoked {
+            Some(_) => Err(BootstrapError::Revoked),
+            None => Ok(None),
+        }
+    }
+}

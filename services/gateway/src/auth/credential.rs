@@ -1,0 +1,87 @@
+//! Finding the API key in a request: `Authorization: Bearer <key>` or `X-API-Key: <key>`, nowhere else.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::error::ApiError;
+
+const API_KEY: &str = "x-api-key";
+const BEARER: &str = "bearer ";
+
+/// The key as sent. Two that differ are refused: whoever stands between might look at the other one.
+pub fn presented(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let bearer = single(headers, AUTHORIZATION.as_str())?.and_then(bearer_token);
+    let header = single(headers, API_KEY)?.filter(|key| !key.is_empty());
+    match (bearer, header) {
+        (None, None) => Err(ApiError::key_required()),
+        (Some(a), Some(b)) if a != b => Err(ApiError::bad_request(
+            "invalid_request",
+            "Authorization and X-API-Key hold different keys; send one",
+        )),
+        (Some(key), _) | (None, Some(key)) => {
+            std::str::from_utf8(key).map_err(|_| ApiError::key_refused())
+        }
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(ApiError::bad_request(
+            "invalid_request",
+            "The header with the API key is there more than once",
+        ));
+    }
+    Ok(first.map(|value| value.as_bytes().trim_ascii()))
+}
+
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(BEARER.len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn with(entries: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in entries {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn either_header_will_do() {
+        for entries in [
+            &[("authorization", "Bearer k")][..],
+            &[("authorization", "bEARER  k ")],
+            &[("x-api-key", "k")],
+            &[("authorization", "Bearer k"), ("x-api-key", "k")],
+            &[("authorization", "Basic eDp5"), ("x-api-key", "k")],
+        ] {
+            let headers = with(entries);
+            assert_eq!(presented(&headers).expect("found"), "k", "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn none_empty_and_contradicting_ones_are_refused() {
+        for (entries, status) in [
+            (&[][..], 401),
+            (&[("authorization", "Bearer")], 401),
+            (&[("authorization", "Bearer  ")], 401),
+            (&[("x-api-key", "")], 401),
+            (&[("authorization", "Basic eDp5")], 401),
+            (&[("authorization", "Bearer a"), ("x-api-key", "b")], 400),
+            (&[("x-api-key", "a"), ("x-api-key", "a")], 400),
+        ] {
+            let error = presented(&with(entries)).expect_err("refused");
+            assert_eq!(error.status.as_u16(), status, "{entries:?}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Following CONTROL: one task reads it and keeps both copies up to date.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::event::ControlEvent;
+use waybill_domain::id::KeyId;
+use waybill_log::{Bounds, Log, Stream, StreamSeq};
+
+use super::directory::{Directory, Known};
+use super::store::{AuthStore, AuthStoreError, Contents, decode_event};
+use crate::access::Pepper;
+
+/// Records taken from the log at a time.
+const RECORDS_AT_A_TIME: usize = 500;
+/// Pause after the log did not answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How much may be lost of the store, never of the log, in a crash.
+const SYNC_INTERVAL: Duration = Duration::from_millis(250);
+/// A change of access is not waited for longer than this.
+const APPLY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What was written is in the log, but this gateway has not read it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this gateway has not read its own change yet")]
+pub struct NotAppliedYet;
+
+/// What a gateway knows of teams and keys.
+pub struct Auth {
+    directory: Directory,
+    pepper: Arc<Pepper>,
+    applied: watch::Sender<StreamSeq>,
+    caught_up: AtomicBool,
+}
+
+impl Auth {
+    /// Knows nobody until it is fed.
+    #[must_use]
+    pub fn new(pepper: Arc<Pepper>) -> Self {
+        Self {
+            directory: Directory::default(),
+            pepper,
+            applied: watch::Sender::new(StreamSeq(0)),
+            caught_up: AtomicBool::new(false),
+        }
+    }
+
+    /// Whose key this is.
+    #[must_use]
+    pub fn recognise(&self, presented: &str) -> Option<Known> {
+        self.directory.recognise(presented, &self.pepper)
+    }
+
+    /// Whether a key is still accepted.
+    #[must_use]
+    pub fn is_active(&self, key: &KeyId) -> bool {
+        self.directory.is_active(key)
+    }
+
+    /// Teams and keys.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Whether all was read that was in the log when the gateway started. Before that, nobody is recognised and nobody refused.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// How far CONTROL was read.
+    #[must_use]
+    pub fn applied(&self) -> StreamSeq {
+        *self.applied.borrow()
+    }
+
+    /// Waits until what stands at `seq` of CONTROL counts here.
+    pub async fn wait_for(&self, seq: StreamSeq) -> Result<(), NotAppliedYet> {
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|at| *at >= seq);
+        match tokio::time::timeout(APPLY_DEADLINE, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NotAppliedYet),
+        }
+    }
+
+    fn advance(&self, to: StreamSeq) {
+        self.applied.send_if_modified(|at| {
+            let later = to > *at;
+            *at = (*at).max(to);
+            later
+        });
+    }
+}
+
+/// The task that follows CONTROL.
+pub(crate) struct Follower {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Follower {
+    /// Opens the store. Done before the gateway listens, so that a folder that cannot be used is an error of the start.
+    pub(crate) async fn open(&self) -> Result<AuthStore, AuthStoreError> {
+        let dir = self.dir.clone();
+        joined(tokio::task::spawn_blocking(move || AuthStore::open(&dir)).await)
+    }
+
+    /// Follows until stopped.
+    pub(crate) async fn run(self, store: AuthStore, stop: CancellationToken) {
+        let follow = self.follow(store);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow => {}
+        }
+    }
+
+    async fn follow(&self, store: AuthStore) {
+        let start = self.bounds().await;
+        let incarnation = start.incarnation.to_string();
+        let (mut store, from) = match self.restore(store, &start, &incarnation).await {
+            Ok((store, from)) => (Some(store), from),
+            Err(error) => {
+                tracing::error!(%error, "the auth store cannot be used; going on in memory");
+                (None, StreamSeq(0))
+            }
+        };
+        self.auth.advance(from);
+        let mut tail = self.log.tail(Stream::Control, Vec::new(), from.next());
+        let mut unsynced: Option<Instant> = None;
+        loop {
+            if self.auth.applied() >= start.last && !self.auth.is_caught_up() {
+                tracing::info!(seq = %start.last, "access is caught up with the log");
+                self.auth.caught_up.store(true, Ordering::Release);
+            }
+            let sync_at = unsynced.map(|since| since + SYNC_INTERVAL);
+            let batch = tokio::select! {
+                batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
+                () = at(sync_at) => {
+                    unsynced = None;
+                    store = self.sync(store).await;
+                    continue;
+                }
+            };
+            let records = match batch {
+                Ok(records) => records,
+                Err(error) => {
+                    tracing::warn!(%error, "CONTROL cannot be read");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            };
+            let events: Vec<_> = records
+                .iter()
+                .map(|record| (record.seq, decode_event(record)))
+                .collect();
+            for event in events.iter().filter_map(|(_, event)| event.as_ref()) {
+                self.auth.directory.apply(event);
+            }
+            if let Some(record) = records.last() {
+                self.auth.advance(record.seq);
+            }
+            if let Some(open) = &store {
+                match open.write(&events, &incarnation, |event| self.row(event)) {
+                    Ok(()) => unsynced = unsynced.or_else(|| Some(Instant::now())),
+                    Err(error) => {
+                        // The hot copy is complete without it, and the next start rebuilds it.
+                        tracing::error!(%error, "the auth store is given up; going on in memory");
+                        (store, unsynced) = (None, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fills the hot copy from the store, when the store is of this log; else begins anew. Says how far the store had come.
+    async fn restore(
+        &self,
+        store: AuthStore,
+        log: &Bounds,
+        incarnation: &str,
+    ) -> Result<(AuthStore, StreamSeq), AuthStoreError> {
+        let dir = self.dir.clone();
+        let (last, incarnation) = (log.last.0, incarnation.to_owned());
+        let (store, contents) = joined(
+            tokio::task::spawn_blocking(move || -> Result<_, AuthStoreError> {
+                let why = match store.read() {
+                    Ok(contents) => match &contents.at {
+                        Some(at) if at.incarnation != incarnation => "the log is another one",
+                        Some(at) if at.seq > last => "the log is behind the store",
+                        Some(_) | None => return Ok((store, contents)),
+                    },
+                    Err(error) => {
+                        tracing::error!(%error, "the auth store cannot be read");
+                        "its rows cannot be read"
+                    }
+                };
+                Ok((store.reset(&dir, why)?, Contents::default()))
+            })
+            .await,
+        )?;
+        let from = contents.at.as_ref().map_or(0, |at| at.seq);
+        self.auth.directory.restore(contents.teams, contents.keys);
+        Ok((store, StreamSeq(from)))
+    }
+
+    async fn sync(&self, store: Option<AuthStore>) -> Option<AuthStore> {
+        let store = store?;
+        let handle = store.handle();
+        match tokio::task::spawn_blocking(move || handle.sync()).await {
+            Ok(Ok(())) => Some(store),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the auth store cannot be synced; going on in memory");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn row(
+        &self,
+        event: &ControlEvent,
+    ) -> Option<(
+        waybill_domain::event::KeyCreated,
+        Option<waybill_domain::time::Timestamp>,
+    )> {
+        let id = match event {
+            ControlEvent::KeyCreated(e) => &e.key,
+            ControlEvent::KeyRevoked(e) => &e.key,
+            ControlEvent::TeamCreated(_) => return None,
+        };
+        let key = self.auth.directory.key(id)?;
+        Some((key.created.clone(), key.revoked_at))
+    }
+
+    async fn bounds(&self) -> Bounds {
+        loop {
+            match self.log.bounds(Stream::Control).await {
+                Ok(bounds) => return bounds,
+                Err(error) => {
+                    tracing::warn!(%error, "CONTROL cannot be read");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// A panic on the blocking thread becomes a panic here.
+fn joined<T>(result: Result<T, JoinError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("blocking work is not cancelled"),
+        },
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

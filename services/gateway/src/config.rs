@@ -1,0 +1,67 @@
+//! What a gateway can be told, and the limits it keeps.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use waybill_domain::egress::Egress;
+
+/// Largest body of a request, in bytes.
+pub const MAX_BODY_BYTES: usize = 1_048_576;
+/// Header block of a request, in bytes: room for a cookie jar and a trace, not for a payload.
+pub const MAX_HEADER_BLOCK_BYTES: usize = 32 * 1024;
+/// Headers of a request.
+pub const MAX_HEADERS: usize = 100;
+/// Requests that one HTTP/2 connection may have open: what a busy client uses, far from what an attacker wants.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+/// Resets that an HTTP/2 peer may leave unread before it is cut off (rapid reset).
+pub const MAX_PENDING_RESETS: usize = 32;
+/// Time until the head of an answer. Longer than the longest `?wait=` and than every deadline inside.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// What a gateway can be told.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where to listen. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Origins that browsers may call from, such as `https://app.example`; `*` allows all. Empty: none.
+    pub cors_origins: Vec<String>,
+    /// Largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send the head of a request; also how long an idle connection is kept.
+    pub header_read_timeout: Duration,
+    /// How long a client may take to send a body.
+    pub body_read_timeout: Duration,
+    /// How long requests in flight may take to finish once a stop was asked for.
+    pub drain_timeout: Duration,
+    /// How long `/readyz` says no before connections are refused, so that a load balancer can turn away first.
+    pub drain_notice: Duration,
+    /// Connections open at a time; further ones wait in the listener's queue.
+    pub max_connections: usize,
+    /// How far ahead `delayUntil` may be: half of the default retention of the log, which must still hold the task then.
+    pub max_delay: Duration,
+    /// Targets that may be called. Checked at creation for what needs no name resolution, and again by the worker at every call.
+    pub egress: Egress,
+    /// What API keys begin with.
+    pub key_brand: String,
+    /// Pause between two looks at whether the log answers.
+    pub probe_interval: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            cors_origins: Vec::new(),
+            max_body_bytes: MAX_BODY_BYTES,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
+            drain_notice: Duration::ZERO,
+            max_connections: 10_000,
+            max_delay: Duration::from_secs(15 * 86_400),
+            egress: Egress::strict(),
+            key_brand: "wb".to_owned(),
+            probe_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The description of the API: `/openapi.json`, and a page to try it at `/docs` that loads nothing from elsewhere.
+
+use axum::Router;
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Components, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::router;
+use crate::state::AppState;
+
+/// Security scheme of the header `Authorization`: what the descriptions of routes name.
+const BEARER: &str = "api_key";
+/// Its alternative.
+const HEADER: &str = "x_api_key";
+/// The page brings its scripts along; its styles stand partly in the page.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Waybill",
+        description = "A job platform: post a task, Waybill calls its target, retries until it ends, and streams every step.\n\n\
+            Every error is `{\"error\", \"code\", \"field\"?}`. Another team's resource is 403, one that exists nowhere 404. A 503 says in \
+            `Retry-After` when to come back.",
+        license(name = "Apache-2.0")
+    ),
+    tags(
+        (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
+        (name = "keys", description = "API keys of a team"),
+        (name = "events", description = "What happens, as it happens and afterwards"),
+        (name = "health", description = "For load balancers"),
+    )
+)]
+struct Base;
+
+/// What is said about the API as a whole.
+pub(crate) fn base() -> OpenApi {
+    <Base as utoipa::OpenApi>::openapi()
+}
+
+/// The description of every route.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    finish(router::routes().into_openapi())
+}
+
+/// Adds how to authenticate: a route that names the one header takes the other as well.
+pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
+    let components = api.components.get_or_insert_with(Components::new);
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key of the team"))
+        .build();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    let header = ApiKey::Header(ApiKeyValue::with_description(
+        "X-API-Key",
+        "An API key of the team",
+    ));
+    components.add_security_scheme(HEADER, SecurityScheme::ApiKey(header));
+    for item in api.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().filter_map(Option::as_mut) {
+            if let Some(security) = &mut operation.security
+                && let Some(scopes) = security.iter().find_map(scopes)
+            {
+                security.push(SecurityRequirement::new(HEADER, scopes));
+            }
+        }
+    }
+    api
+}
+
+/// The scopes that a requirement names for the header `Authorization`.
+fn scopes(requirement: &SecurityRequirement) -> Option<Vec<String>> {
+    let value = serde_json::to_value(requirement).ok()?;
+    serde_json::from_value(value.get(BEARER)?.clone()).ok()
+}
+
+/// The two routes.
+pub(crate) fn router(api: OpenApi) -> Router<AppState> {
+    let page: Router<AppState> = SwaggerUi::new("/docs")
+        .url("/openapi.json", api)
+        .config(
+            Config::default()
+                .validator_url("none")
+                .try_it_out_enabled(true),
+        )
+        .into();
+    page.layer(axum::middleware::map_response(
+        async |mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert(
+                CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(PAGE_POLICY),
+            );
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            response
+        },
+    ))
+}

@@ -1,0 +1,201 @@
+//! What every request passes on its way in and every answer on its way out: one layer, since each further one costs every request.
+//!
+//! In: a request id, a trace context, a span. Out: those two as headers, security headers, metrics. A panic becomes a 500 that says
+//! nothing, and an answer that does not come in time a 503.
+
+pub mod trace;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::config::RESPONSE_TIMEOUT;
+use crate::entropy;
+use crate::error::{ApiError, explain_bare};
+use trace::TraceParent;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// A request id of a client is kept when it is no longer than this and plain.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Route of a request that matched none.
+const UNMATCHED: &str = "unmatched";
+
+/// What identifies a request in logs, events and answers.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The client's, when it was sane; else one made here.
+    pub request_id: Arc<str>,
+    /// W3C trace context of the work that the request causes.
+    pub traceparent: Arc<str>,
+}
+
+/// Wraps every route.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EdgeLayer;
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Edge<S> {
+        Edge { inner }
+    }
+}
+
+/// The layer's service.
+#[derive(Debug, Clone)]
+pub struct Edge<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for Edge<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let start = Instant::now();
+        let (trace, context) = identify(request.headers());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let span = tracing::info_span!(
+            "request",
+            request_id = &*context.request_id,
+            trace_id = trace.trace_id(),
+            method = %request.method(),
+            route = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str),
+        );
+        request.extensions_mut().insert(context.clone());
+        // The clone has not been polled ready; the one that has is used.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let answer = async move {
+            let answering = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
+            let mut response = match tokio::time::timeout(RESPONSE_TIMEOUT, answering).await {
+                Ok(Ok(Ok(response))) => explain_bare(response),
+                Ok(Ok(Err(never))) => match never {},
+                Ok(Err(_)) => ApiError::internal(&"a handler panicked").into_response(),
+                Err(_) => {
+                    ApiError::unavailable("timeout", "The request took too long").into_response()
+                }
+            };
+            identify_answer(response.headers_mut(), &context);
+            secure(response.headers_mut());
+            record(route.as_ref(), &response, start);
+            Ok(response)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+fn identify(headers: &HeaderMap) -> (TraceParent, RequestContext) {
+    let trace = headers
+        .get(TRACEPARENT)
+        .and_then(|value| TraceParent::parse(value.to_str().ok()?))
+        .map_or_else(TraceParent::root, |parent| parent.child());
+    let request_id = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_sane(id))
+        .map_or_else(|| hex::encode(entropy::random::<8>()).into(), Arc::from);
+    let context = RequestContext {
+        request_id,
+        traceparent: trace.as_str().into(),
+    };
+    (trace, context)
+}
+
+fn is_sane(id: &str) -> bool {
+    (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn identify_answer(headers: &mut HeaderMap, context: &RequestContext) {
+    let texts = [
+        (REQUEST_ID, &context.request_id),
+        (TRACEPARENT, &context.traceparent),
+    ];
+    for (name, text) in texts {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// For an API nothing may be loaded, framed, sniffed or kept. A page that needs more says so itself.
+fn secure(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+fn record(route: Option<&MatchedPath>, response: &Response, start: Instant) {
+    let status = response.status();
+    let label = route.map_or_else(|| UNMATCHED.into(), |route| route.as_str().to_owned());
+    metrics::counter!(
+        "waybill_http_requests_total",
+        "route" => label,
+        "status" => status.as_str().to_owned(),
+    )
+    .increment(1);
+    let ms = start.elapsed().as_secs_f64() * 1000.0;
+    if status.is_server_error() {
+        tracing::warn!(status = status.as_u16(), ms, "answered");
+    } else {
+        tracing::debug!(status = status.as_u16(), ms, "answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_request_id_is_kept_when_it_is_plain() {
+        for (id, kept) in [
+            ("order-17.a_B", true),
+            ("", false),
+            ("a b", false),
+            ("<script>", false),
+            ("{\"a\":1}", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header"));
+            let (_, context) = identify(&headers);
+            assert_eq!(&*context.request_id == id, kept, "{id}");
+        }
+        assert!(!is_sane(&"x".repeat(MAX_REQUEST_ID_BYTES + 1)));
+    }
+}

@@ -1,0 +1,283 @@
+//! Errors as clients of the native face see them: `{"error", "code", "field"?}` with the right status.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use waybill_domain::access::scope::Scope;
+use waybill_domain::task::Invalid;
+use waybill_log::{AppendError, ReadError};
+use waybill_projector::QueryError;
+
+/// Seconds after which a client may try again when something we need is away.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// The body of every error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A sentence for people.
+    pub error: Cow<'static, str>,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// The field of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<Cow<'static, str>>,
+    /// The task that may or may not have been accepted (`outcome_unknown` only).
+    #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+}
+
+/// A request is refused or failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", body.error)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// What is said.
+    pub body: Box<ErrorBody>,
+    challenge: Option<Cow<'static, str>>,
+    closes: bool,
+}
+
+impl ApiError {
+    /// An error of any kind.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            body: Box::new(ErrorBody {
+                error: message.into(),
+                code,
+                field: None,
+                task_id: None,
+            }),
+            challenge: None,
+            closes: false,
+        }
+    }
+
+    fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.body.field = Some(field.into());
+        self
+    }
+
+    /// 400 about the request as a whole.
+    pub fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 400 about one field or parameter.
+    pub fn bad_field(
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::bad_request("invalid_field", message).about(field)
+    }
+
+    /// 401: no credential was sent.
+    #[must_use]
+    pub fn key_required() -> Self {
+        let mut error = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "API key required");
+        error.challenge = Some("Bearer realm=\"api\"".into());
+        error
+    }
+
+    /// 401: unknown, malformed and revoked keys alike.
+    #[must_use]
+    pub fn key_refused() -> Self {
+        let mut error = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Invalid or revoked API key",
+        );
+        error.challenge = Some("Bearer realm=\"api\", error=\"invalid_token\"".into());
+        error
+    }
+
+    /// 403: another team's resource.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "access_denied", "Access denied")
+    }
+
+    /// 403: the key may not do this.
+    #[must_use]
+    pub fn missing_scope(scope: Scope) -> Self {
+        let mut error = Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient_scope",
+            format!("The API key lacks the scope {scope}"),
+        );
+        error.challenge = Some(
+            format!("Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{scope}\"").into(),
+        );
+        error
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 409.
+    pub fn conflict(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// 413, for a request or for what would be stored of it.
+    #[must_use]
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            format!("The request body must be at most {limit} bytes"),
+        )
+    }
+
+    /// 503 with `Retry-After`: something we need is away.
+    pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
+    /// 500. The reason goes to the log, not to the client.
+    #[must_use]
+    pub fn internal(reason: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%reason, "a request failed inside");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal server error",
+        )
+    }
+
+    /// The connection cannot be used any more: the rest of the request was not read.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// Names the task whose fate is unknown.
+    #[must_use]
+    pub fn for_task(mut self, id: impl Into<String>) -> Self {
+        self.body.task_id = Some(id.into());
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(&*self.body)).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        if let Some(challenge) = self.challenge
+            && let Ok(value) = HeaderValue::from_str(&challenge)
+        {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        Self::bad_field(invalid.field, invalid.message)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable { reason } => {
+                tracing::warn!(reason, "the log does not answer");
+                log_away()
+            }
+            ReadError::Malformed { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Unavailable { reason } => {
+                tracing::warn!(reason, "the log does not take appends");
+                log_away()
+            }
+            AppendError::Unknown { reason } => {
+                tracing::warn!(reason, "the outcome of an append is unknown");
+                Self::unavailable(
+                    "outcome_unknown",
+                    "The log did not confirm in time; the request may or may not have been accepted. \
+                     Repeat it with the same Idempotency-Key",
+                )
+            }
+            AppendError::Rejected { reason } => {
+                tracing::error!(reason, "the log refuses appends");
+                Self::unavailable(
+                    "log_refused",
+                    "The log refuses to store more; try again later",
+                )
+            }
+            AppendError::Conflict { .. } => {
+                Self::unavailable("conflict", "Others were changing the same thing; try again")
+            }
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Invalid { field, message } => Self::bad_field(field, message),
+            QueryError::Unavailable { .. } | QueryError::Behind { .. } => {
+                tracing::warn!(%error, "no projector answers");
+                Self::unavailable(
+                    "reads_unavailable",
+                    "Tasks cannot be read at the moment; try again later",
+                )
+            }
+        }
+    }
+}
+
+fn log_away() -> ApiError {
+    ApiError::unavailable(
+        "log_unavailable",
+        "The log is not available; try again later",
+    )
+}
+
+/// 404 for a path that does not exist.
+pub(crate) async fn no_such_path() -> ApiError {
+    ApiError::not_found("Not found")
+}
+
+/// Gives axum's bare 405 a body. Its `Allow` header stays.
+pub(crate) fn explain_bare(response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allow = response.headers().get(ALLOW).cloned();
+    let mut explained = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Method not allowed",
+    )
+    .into_response();
+    if let Some(allow) = allow {
+        explained.headers_mut().insert(ALLOW, allow);
+    }
+    explained
+}

@@ -1,0 +1,3 @@
+//! The faces of the API: each with its own paths and shapes, none with logic of its own.
+
+pub mod tasks;

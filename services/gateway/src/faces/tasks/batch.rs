@@ -1,0 +1,269 @@
+//! `POST /v1/tasks/batch`: up to 1000 tasks in one request, each with its own outcome.
+
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use waybill_domain::event::TaskCreated;
+use waybill_domain::task::Limits;
+use waybill_domain::task::spec::check_idempotency_key;
+use waybill_log::{Append, Atomicity, Expectation, MAX_BATCH, NewRecord, Stream};
+
+use super::create::{Accepting, count_accepted, limits};
+use super::idempotency;
+use super::object::Task;
+use super::request::CreateTask;
+use crate::auth::Caller;
+use crate::auth::needs::TasksWrite;
+use crate::body::{self, Json};
+use crate::edge::RequestContext;
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::state::AppState;
+
+/// Tasks in one request: what the log takes in one atomic batch.
+pub const MAX_TASKS: usize = MAX_BATCH;
+/// Tasks with an idempotency key travel alone; so many of them at a time.
+const KEYED_AT_A_TIME: usize = 32;
+
+/// Tasks to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CreateTasks {
+    /// 1 to 1000 tasks. Each is checked by itself: a wrong one does not keep the others from being made.
+    #[schema(value_type = Vec<CreateTask>)]
+    tasks: Vec<Box<RawValue>>,
+}
+
+/// What became of each task, in the order of the request.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchOutcome {
+    results: Vec<TaskOutcome>,
+}
+
+/// What became of one task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskOutcome {
+    /// As if it had been sent alone: 201, 400, 422, 503.
+    status: u16,
+    /// The task, when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<Task>,
+    /// It had been made before, by the same idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
+    /// Why it was not made, as in the answer to a single one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
+impl TaskOutcome {
+    fn made(task: Task, replayed: bool) -> Self {
+        Self {
+            status: StatusCode::CREATED.as_u16(),
+            task: Some(task),
+            replayed: replayed.then_some(true),
+            error: None,
+        }
+    }
+
+    fn refused(error: ApiError) -> Self {
+        Self {
+            status: error.status.as_u16(),
+            task: None,
+            replayed: None,
+            error: Some(*error.body),
+        }
+    }
+}
+
+/// Create many tasks.
+///
+/// 200 when all were made, 207 when some were not: `results` tells of each, in order. Tasks without an `idempotencyKey` are stored
+/// together, all or none.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/batch",
+    tag = "tasks",
+    security(("api_key" = ["tasks:write"])),
+    request_body = CreateTasks,
+    responses(
+        (status = 200, description = "All were made", body = BatchOutcome),
+        (status = 207, description = "Some were not made", body = BatchOutcome),
+        (status = 400, description = "The request as a whole is wrong", body = ErrorBody),
+        (status = 401, description = "No or no valid API key", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope", body = ErrorBody),
+        (status = 413, description = "The request is too large", body = ErrorBody),
+        (status = 503, description = "None was made, or it is not known; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn create_tasks(
+    State(state): State<AppState>,
+    caller: Caller<TasksWrite>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    Json(request): Json<CreateTasks>,
+) -> Result<Response, ApiError> {
+    let start = Instant::now();
+    if idempotency::key(&headers)?.is_some() {
+        return Err(ApiError::bad_field(
+            "Idempotency-Key",
+            "Idempotency-Key is for single tasks; give each task of a batch its own idempotencyKey",
+        ));
+    }
+    let count = request.tasks.len();
+    if !(1..=MAX_TASKS).contains(&count) {
+        return Err(ApiError::bad_field(
+            "tasks",
+            format!("tasks must hold 1 to {MAX_TASKS} tasks, not {count}"),
+        ));
+    }
+    let accepting = Accepting::new(&state, &caller, &context);
+    let mut batch = Batch::sort(&accepting, &limits(&state, &caller), request.tasks);
+    batch.store_together(&accepting).await;
+    batch.store_alone(&accepting).await;
+    let results = batch.results();
+    let made = results
+        .iter()
+        .filter(|outcome| outcome.task.is_some() && outcome.replayed.is_none())
+        .count();
+    if made > 0 {
+        count_accepted(made as u64, start);
+    }
+    let all = results.iter().all(|outcome| outcome.task.is_some());
+    // When nothing could be stored for want of a log, the client is to come back with the whole request.
+    if let Some(TaskOutcome {
+        error: Some(error), ..
+    }) = results.first()
+        && results.iter().all(|outcome| outcome.status == 503)
+    {
+        return Err(ApiError::unavailable(error.code, error.error.clone()));
+    }
+    let status = if all {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    Ok((status, axum::Json(BatchOutcome { results })).into_response())
+}
+
+/// The tasks of a request on their way to an outcome each.
+struct Batch {
+    outcomes: Vec<Option<TaskOutcome>>,
+    together: Vec<(usize, TaskCreated, NewRecord)>,
+    alone: Vec<(usize, waybill_domain::task::TaskSpec, String)>,
+}
+
+impl Batch {
+    /// Checks each task.
+    fn sort(accepting: &Accepting<'_>, limits: &Limits, tasks: Vec<Box<RawValue>>) -> Self {
+        let mut batch = Self {
+            outcomes: Vec::with_capacity(tasks.len()),
+            together: Vec::new(),
+            alone: Vec::new(),
+        };
+        for (at, task) in tasks.into_iter().enumerate() {
+            let outcome = batch.sort_one(accepting, limits, at, &task).err();
+            batch.outcomes.push(outcome.map(TaskOutcome::refused));
+        }
+        batch
+    }
+
+    fn sort_one(
+        &mut self,
+        accepting: &Accepting<'_>,
+        limits: &Limits,
+        at: usize,
+        task: &RawValue,
+    ) -> Result<(), ApiError> {
+        let mut request: CreateTask = body::parse(task.get().as_bytes())?;
+        let key = request.idempotency_key.take();
+        if let Some(key) = &key {
+            check_idempotency_key(key).map_err(|_| {
+                ApiError::bad_field(
+                    "idempotencyKey",
+                    "idempotencyKey must be 1 to 255 printable ASCII characters",
+                )
+            })?;
+        }
+        let spec = request.check(limits, &accepting.state.config.egress, entropy::now())?;
+        match key {
+            Some(key) => self.alone.push((at, spec, key)),
+            None => {
+                let (created, record) = accepting.accept(spec, None)?;
+                self.together.push((at, created, record));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the tasks without a key in one append: all or none.
+    async fn store_together(&mut self, accepting: &Accepting<'_>) {
+        let mut records = Vec::with_capacity(self.together.len());
+        let mut created = Vec::with_capacity(self.together.len());
+        for (at, event, record) in self.together.drain(..) {
+            created.push((at, event));
+            records.push(record);
+        }
+        if records.is_empty() {
+            return;
+        }
+        let appended = accepting.state.log.append(Append {
+            stream: Stream::Tasks,
+            records,
+            expect: Expectation::None,
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        });
+        let error = appended.await.err().map(ApiError::from);
+        for (at, event) in created {
+            let outcome = match &error {
+                None => TaskOutcome::made(Task::created(event), false),
+                Some(error) => TaskOutcome::refused(error.clone().for_unknown(event.id)),
+            };
+            self.settle(at, outcome);
+        }
+    }
+
+    /// Stores the tasks with a key, each by itself: a duplicate must not refuse its neighbours.
+    async fn store_alone(&mut self, accepting: &Accepting<'_>) {
+        use futures::StreamExt;
+        let keyed = std::mem::take(&mut self.alone);
+        let outcomes: Vec<_> = futures::stream::iter(keyed)
+            .map(async |(at, spec, key)| {
+                let outcome = match idempotency::create(accepting, spec, key).await {
+                    Ok(outcome) => {
+                        let (task, replayed) = outcome.into_parts();
+                        TaskOutcome::made(task, replayed)
+                    }
+                    Err(error) => TaskOutcome::refused(error),
+                };
+                (at, outcome)
+            })
+            .buffered(KEYED_AT_A_TIME)
+            .collect()
+            .await;
+        for (at, outcome) in outcomes {
+            self.settle(at, outcome);
+        }
+    }
+
+    fn settle(&mut self, at: usize, outcome: TaskOutcome) {
+        if let Some(slot) = self.outcomes.get_mut(at) {
+            debug_assert!(slot.is_none(), "a task has one outcome");
+            *slot = Some(outcome);
+        }
+    }
+
+    fn results(self) -> Vec<TaskOutcome> {
+        debug_assert!(
+            self.outcomes.iter().all(Option::is_some),
+            "every task has an outcome"
+        );
+        self.outcomes.into_iter().flatten().collect()
+    }
+}

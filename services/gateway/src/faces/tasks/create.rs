@@ -1,0 +1,173 @@
+//! `POST /v1/tasks`: a task that is answered with 201 is on disk.
+
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use waybill_domain::actor::Actor;
+use waybill_domain::event::{TaskCreated, TaskEvent};
+use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::partition::Partition;
+use waybill_domain::task::{Limits, TaskSpec};
+use waybill_log::subject::{CREATED, TaskSubject};
+use waybill_log::{Append, Atomicity, Expectation, NewRecord, Stream};
+
+use super::idempotency::{self, Outcome};
+use super::object::{Task, TaskEnvelope};
+use super::request::CreateTask;
+use crate::auth::Caller;
+use crate::auth::needs::{Need, TasksWrite};
+use crate::body::Json;
+use crate::edge::RequestContext;
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::state::AppState;
+
+/// Marks an answer that repeats an earlier one.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// What the subject and the headers of a message take beside its payload, generously.
+const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// Create a task.
+///
+/// With an `Idempotency-Key`, the same request again answers with the first task and `Idempotency-Replayed: true`.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks",
+    tag = "tasks",
+    security(("api_key" = ["tasks:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters")),
+    request_body = CreateTask,
+    responses(
+        (status = 201, description = "Accepted: it is on disk", body = TaskEnvelope),
+        (status = 400, description = "A field is wrong; `field` names it", body = ErrorBody),
+        (status = 401, description = "No or no valid API key", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope", body = ErrorBody),
+        (status = 413, description = "The request is too large", body = ErrorBody),
+        (status = 422, description = "The Idempotency-Key belongs to another request", body = ErrorBody),
+        (status = 503, description = "Not accepted, or (`outcome_unknown`) not confirmed; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn create_task(
+    State(state): State<AppState>,
+    caller: Caller<TasksWrite>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    Json(request): Json<CreateTask>,
+) -> Result<Response, ApiError> {
+    let start = Instant::now();
+    let key = idempotency::key(&headers)?;
+    let now = entropy::now();
+    let spec = request.check(&limits(&state, &caller), &state.config.egress, now)?;
+    let accepting = Accepting::new(&state, &caller, &context);
+    let outcome = match key {
+        None => Outcome::First(accepting.keyless(spec).await?),
+        Some(key) => idempotency::create(&accepting, spec, key).await?,
+    };
+    if let Outcome::First(_) = outcome {
+        count_accepted(1, start);
+    }
+    Ok(answer(outcome))
+}
+
+/// How many were accepted and how long that took.
+pub(crate) fn count_accepted(tasks: u64, start: Instant) {
+    metrics::counter!("waybill_accepted_total").increment(tasks);
+    metrics::histogram!("waybill_accept_seconds").record(start.elapsed().as_secs_f64());
+}
+
+fn answer(outcome: Outcome) -> Response {
+    let (task, replayed) = outcome.into_parts();
+    let mut response = (StatusCode::CREATED, axum::Json(TaskEnvelope { task })).into_response();
+    if replayed {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// What the caller's plan and the configuration allow.
+pub(crate) fn limits<N: Need>(state: &AppState, caller: &Caller<N>) -> Limits {
+    Limits {
+        max_wait: caller.plan.max_wait,
+        max_delay: state.config.max_delay,
+    }
+}
+
+/// Turns checked requests of one caller into records on the log.
+pub(crate) struct Accepting<'a> {
+    pub(crate) state: &'a AppState,
+    pub(crate) team: &'a TeamId,
+    actor: Actor,
+    traceparent: &'a str,
+}
+
+impl<'a> Accepting<'a> {
+    pub(crate) fn new<N: Need>(
+        state: &'a AppState,
+        caller: &'a Caller<N>,
+        context: &'a RequestContext,
+    ) -> Self {
+        Self {
+            state,
+            team: &caller.team,
+            actor: caller.actor(),
+            traceparent: &context.traceparent,
+        }
+    }
+
+    /// The event that accepts a task, and its record. Refused when the log could not take it.
+    pub(crate) fn accept(
+        &self,
+        spec: TaskSpec,
+        key: Option<String>,
+    ) -> Result<(TaskCreated, NewRecord), ApiError> {
+        let now = entropy::now();
+        let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
+        let id = TaskId::new(now, entropy::random_u128(), partition);
+        let event = TaskEvent::Created(Box::new(spec.accept(id, self.team.clone(), key, now)));
+        let payload = Bytes::from(event.encode());
+        let room = self
+            .state
+            .nats
+            .server_info()
+            .max_payload
+            .saturating_sub(MESSAGE_OVERHEAD_BYTES);
+        if payload.len() > room {
+            return Err(ApiError::too_large(room));
+        }
+        let name = event.name();
+        let TaskEvent::Created(created) = event else {
+            return Err(ApiError::internal(&"an accepted task is a created one"));
+        };
+        let subject = TaskSubject::event(partition, self.team, &created.queue, CREATED).to_string();
+        let record = NewRecord {
+            subject,
+            event: name,
+            actor: self.actor.to_string(),
+            traceparent: Some(self.traceparent.to_owned()),
+            payload,
+        };
+        Ok((*created, record))
+    }
+
+    /// Stores a task that nobody can ask for twice. The log's own retries are harmless; a client's second request is a second task.
+    pub(crate) async fn keyless(&self, spec: TaskSpec) -> Result<Task, ApiError> {
+        let (created, record) = self.accept(spec, None)?;
+        let appended = self.state.log.append(Append {
+            stream: Stream::Tasks,
+            records: vec![record],
+            expect: Expectation::None,
+            atomicity: Atomicity::Ordered,
+            msg_id: None,
+        });
+        match appended.await {
+            Ok(_) => Ok(Task::created(created)),
+            Err(error) => Err(ApiError::from(error).for_unknown(created.id)),
+        }
+    }
+}

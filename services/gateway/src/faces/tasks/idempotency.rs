@@ -1,0 +1,162 @@
+//! `Idempotency-Key`: a repeated creation is the first one again.
+//!
+//! Two memories together have no gap. The server remembers message ids for two minutes and refuses a second message of the same id,
+//! also between gateways. The projector's index knows every older key: a replica answers only when it had read, within the last minute,
+//! everything that the log then held. The index is asked first, then the log decides.
+
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+use waybill_domain::event::{TaskCreated, TaskEvent};
+use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::task::TaskSpec;
+use waybill_domain::task::spec::check_idempotency_key;
+use waybill_log::{Append, Atomicity, Expectation, MsgId, Stream, StreamSeq};
+use waybill_projector::query::IdempotentTask;
+
+use super::create::Accepting;
+use super::lookup;
+use super::object::{Attempts, Task};
+use crate::error::ApiError;
+
+const HEADER: &str = "idempotency-key";
+
+/// What became of a creation.
+pub(crate) enum Outcome {
+    /// A task was made.
+    First(Task),
+    /// It had been made before; as it stands now.
+    Replayed(Task),
+}
+
+impl Outcome {
+    /// The task, and whether it had been made before.
+    pub(crate) fn into_parts(self) -> (Task, bool) {
+        match self {
+            Self::First(task) => (task, false),
+            Self::Replayed(task) => (task, true),
+        }
+    }
+}
+
+/// The key of a request.
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(ApiError::bad_field(
+            "Idempotency-Key",
+            "Idempotency-Key must be given once",
+        ));
+    }
+    let key = value.to_str().map_err(|_| {
+        ApiError::bad_field("Idempotency-Key", "Idempotency-Key must be printable ASCII")
+    })?;
+    check_idempotency_key(key)?;
+    Ok(Some(key.to_owned()))
+}
+
+/// Makes the task, or finds the one that the key has made.
+pub(crate) async fn create(
+    accepting: &Accepting<'_>,
+    spec: TaskSpec,
+    key: String,
+) -> Result<Outcome, ApiError> {
+    let (state, team) = (accepting.state, accepting.team);
+    if let Some(earlier) = state.queries.by_idempotency_key(team, &key).await? {
+        return replay(accepting, &spec, earlier).await;
+    }
+    let msg_id = msg_id(team, &key);
+    let (created, record) = accepting.accept(spec.clone(), Some(key))?;
+    let appended = state
+        .log
+        .append(Append {
+            stream: Stream::Tasks,
+            records: vec![record],
+            expect: Expectation::None,
+            atomicity: Atomicity::Ordered,
+            msg_id: Some(msg_id),
+        })
+        .await
+        .map_err(|error| ApiError::from(error).for_unknown(created.id))?;
+    let seq = appended.seqs.first().copied().unwrap_or_default();
+    if !appended.duplicate {
+        return Ok(Outcome::First(Task::created(created)));
+    }
+    let stored = read_back(accepting, seq).await?;
+    if stored.id == created.id {
+        // The log's own retry met its first try, which had landed.
+        return Ok(Outcome::First(Task::created(created)));
+    }
+    let earlier = IdempotentTask {
+        id: stored.id,
+        created_seq: seq,
+        fingerprint: stored.fingerprint.clone(),
+    };
+    replay(accepting, &spec, earlier).await
+}
+
+async fn replay(
+    accepting: &Accepting<'_>,
+    spec: &TaskSpec,
+    earlier: IdempotentTask,
+) -> Result<Outcome, ApiError> {
+    if earlier.fingerprint.as_deref() != Some(&spec.fingerprint()) {
+        return Err(ApiError::new(
+            http::StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_mismatch",
+            "The Idempotency-Key was used with another request",
+        ));
+    }
+    let now = lookup::find(
+        accepting.state,
+        accepting.team,
+        earlier.id,
+        earlier.created_seq,
+    )
+    .await;
+    let task = match now {
+        Ok(found) => Task::read(found.value, Attempts::Hidden),
+        // Better the task as it was made than no answer.
+        Err(_) => Task::created(read_back(accepting, earlier.created_seq).await?),
+    };
+    Ok(Outcome::Replayed(task))
+}
+
+async fn read_back(accepting: &Accepting<'_>, seq: StreamSeq) -> Result<TaskCreated, ApiError> {
+    let record = accepting
+        .state
+        .log
+        .read(Stream::Tasks, seq)
+        .await?
+        .ok_or_else(|| ApiError::internal(&format!("the task stored at {seq} is not there")))?;
+    match TaskEvent::decode(&record.event, &record.payload) {
+        Ok(TaskEvent::Created(created)) if created.team == *accepting.team => Ok(*created),
+        Ok(_) => Err(ApiError::internal(&format!(
+            "no task of the team is stored at {seq}"
+        ))),
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
+/// What the server tells duplicates by. Bound to the team: keys of other teams are other keys.
+fn msg_id(team: &TeamId, key: &str) -> MsgId {
+    let digest = Sha256::new()
+        .chain_update(team.as_str())
+        .chain_update([0])
+        .chain_update(key)
+        .finalize();
+    MsgId(format!("idem-{}", hex::encode(digest)))
+}
+
+impl ApiError {
+    /// Names the task when it may have been stored.
+    pub(crate) fn for_unknown(self, id: TaskId) -> Self {
+        if self.body.code == "outcome_unknown" {
+            self.for_task(id.to_string())
+        } else {
+            self
+        }
+    }
+}

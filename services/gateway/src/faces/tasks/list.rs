@@ -1,0 +1,192 @@
+//! `GET /v1/tasks`: newest first, filtered, by page or by cursor.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use waybill_domain::id::QueueName;
+use waybill_domain::task::Status;
+use waybill_domain::time::Timestamp;
+use waybill_log::StreamSeq;
+use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter};
+
+use super::object::{Attempts, Task};
+use crate::auth::Caller;
+use crate::auth::needs::TasksRead;
+use crate::error::{ApiError, ErrorBody};
+use crate::query::Query;
+use crate::state::AppState;
+
+const DEFAULT_LIMIT: u16 = 20;
+
+/// Which tasks, and which page of them.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Standing so now: `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`.
+    status: Option<String>,
+    /// Tasks on a page, 1 to 100. Default 20.
+    limit: Option<i64>,
+    /// Tasks to leave out, up to 10000. Further on, use `cursor`.
+    offset: Option<i64>,
+    /// `nextCursor` of an earlier answer: goes on right there, whatever was added meanwhile.
+    cursor: Option<String>,
+    /// Of that queue.
+    queue: Option<String>,
+    /// Accepted at or after (ISO 8601).
+    created_after: Option<String>,
+    /// Accepted before (ISO 8601).
+    created_before: Option<String>,
+    /// Calling that URL; with a `*` at its end, every URL that begins so.
+    target: Option<String>,
+    /// Part of the id, URL or queue.
+    q: Option<String>,
+}
+
+/// A page of tasks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskList {
+    /// Newest first. In a large page `headers`, `body` and the answer's can be missing from the last ones; read those alone.
+    tasks: Vec<Task>,
+    /// Where the page stands.
+    pagination: Pagination,
+}
+
+/// Where a page stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pagination {
+    /// Tasks that match in all.
+    total: u64,
+    /// `false`: counting was given up, there are at least `total`.
+    total_exact: bool,
+    limit: u16,
+    offset: u32,
+    /// Whether there is another page.
+    has_more: bool,
+    /// Where it begins.
+    next_cursor: Option<String>,
+}
+
+/// List tasks.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks",
+    tag = "tasks",
+    security(("api_key" = ["tasks:read"])),
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page of tasks", body = TaskList),
+        (status = 400, description = "A parameter is wrong", body = ErrorBody),
+        (status = 401, description = "No or no valid API key", body = ErrorBody),
+        (status = 403, description = "The key lacks the scope", body = ErrorBody),
+        (status = 503, description = "Cannot be read now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn list_tasks(
+    State(state): State<AppState>,
+    caller: Caller<TasksRead>,
+    Query(params): Query<ListParams>,
+) -> Result<axum::Json<TaskList>, ApiError> {
+    let page = params.page()?;
+    let (limit, offset) = (page.limit, page.offset);
+    let list = ListTasks {
+        team: caller.team.clone(),
+        filter: params.filter()?,
+        page,
+        detail: true,
+    };
+    let found = state.queries.list(list, StreamSeq(0)).await?.value;
+    let tasks = found
+        .tasks
+        .into_iter()
+        .map(|view| Task::read(view, Attempts::Hidden))
+        .collect();
+    Ok(axum::Json(TaskList {
+        tasks,
+        pagination: Pagination {
+            total: found.total.count,
+            total_exact: found.total.exact,
+            limit,
+            offset,
+            has_more: found.next.is_some(),
+            next_cursor: found.next,
+        },
+    }))
+}
+
+impl ListParams {
+    fn page(&self) -> Result<Page, ApiError> {
+        let limit = match self.limit {
+            None => DEFAULT_LIMIT,
+            Some(limit) => u16::try_from(limit)
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+                .ok_or_else(|| {
+                    let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
+                    ApiError::bad_field("limit", message)
+                })?,
+        };
+        let offset = match self.offset {
+            None => 0,
+            Some(offset) => u32::try_from(offset).map_err(|_| {
+                ApiError::bad_field("offset", format!("offset must be 0 or more, not {offset}"))
+            })?,
+        };
+        Ok(Page {
+            limit,
+            offset,
+            cursor: given(self.cursor.as_deref()).map(str::to_owned),
+        })
+    }
+
+    fn filter(&self) -> Result<TaskFilter, ApiError> {
+        Ok(TaskFilter {
+            status: given(self.status.as_deref()).map(status).transpose()?,
+            queue: given(self.queue.as_deref())
+                .map(|text| {
+                    QueueName::parse(text).map_err(|_| {
+                        ApiError::bad_field("queue", "queue must be the name of a queue")
+                    })
+                })
+                .transpose()?,
+            created_after: instant("createdAfter", self.created_after.as_deref())?,
+            created_before: instant("createdBefore", self.created_before.as_deref())?,
+            target: given(self.target.as_deref()).map(Target::parse),
+            q: given(self.q.as_deref()).map(str::to_owned),
+        })
+    }
+}
+
+/// A parameter without a value, as forms send it, is none.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn status(text: &str) -> Result<Status, ApiError> {
+    Status::parse(text).ok_or_else(|| {
+        let known: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        ApiError::bad_field(
+            "status",
+            format!("status must be one of {}", known.join(", ")),
+        )
+    })
+}
+
+fn instant(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = given(text) else {
+        return Ok(None);
+    };
+    // In a query string a `+` that was not escaped arrives as a space.
+    Timestamp::parse_rfc3339(&text.replace(' ', "+"))
+        .or_else(|| Timestamp::parse_rfc3339(text))
+        .map(Some)
+        .ok_or_else(|| {
+            ApiError::bad_field(
+                field,
+                format!(
+                    "{field} must be an ISO 8601 time with a zone, such as 2030-01-31T12:00:00.000Z"
+                ),
+            )
+        })
+}

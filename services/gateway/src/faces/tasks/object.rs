@@ -1,0 +1,333 @@
+//! The task as clients of this face see it.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use waybill_domain::event::{Answer, BodyEncoding, TaskCreated};
+use waybill_domain::task::row::{Attempt, TaskRow};
+use waybill_domain::task::{Backoff, Method, RetryOn, Status};
+use waybill_domain::time::Timestamp;
+use waybill_projector::query::{Detail, TaskView};
+
+/// A task. Every field is always there, `null` where there is nothing to say.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Its id.
+    #[schema(example = "task_01kc0q2v9x3d8e5h7j9m1n3p5r0d")]
+    pub id: String,
+    /// Whose it is.
+    pub team_id: String,
+    /// `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`.
+    #[schema(value_type = String)]
+    pub status: Status,
+    /// Where it queues.
+    pub queue: String,
+    /// What is called.
+    pub target_url: String,
+    /// How it is called.
+    #[schema(value_type = String)]
+    pub method: Method,
+    /// Headers as given.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub headers: HeaderMap,
+    /// The body as given.
+    pub body: Option<String>,
+    /// Seconds over all attempts.
+    #[schema(value_type = f64)]
+    pub max_wait_time: Seconds,
+    /// Seconds for each attempt.
+    #[schema(value_type = f64)]
+    pub timeout: Seconds,
+    /// Not before.
+    #[schema(value_type = Option<String>)]
+    pub delay_until: Option<Iso>,
+    /// Retries after the first attempt.
+    pub max_retries: u16,
+    /// Retries made or due.
+    pub retry_count: u16,
+    /// How the pause grows.
+    #[schema(value_type = String)]
+    pub retry_backoff: Backoff,
+    /// What retries, when the task says so itself.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub retry_on: Option<RetryOn>,
+    /// 1 to 10.
+    pub priority: u8,
+    /// Whether redirects are followed.
+    pub follow_redirects: bool,
+    /// POSTed when it has ended.
+    pub on_complete_url: Option<String>,
+    /// What the target said.
+    pub result: Option<TaskResult>,
+    /// Why it failed, or why the last attempt did.
+    pub error: Option<String>,
+    /// When it was accepted.
+    #[schema(value_type = String)]
+    pub created_at: Iso,
+    /// When something last happened to it.
+    #[schema(value_type = String)]
+    pub updated_at: Iso,
+    /// When its first attempt began.
+    #[schema(value_type = Option<String>)]
+    pub started_at: Option<Iso>,
+    /// When it ended.
+    #[schema(value_type = Option<String>)]
+    pub completed_at: Option<Iso>,
+    /// The latest attempts, oldest first. In lists and new tasks it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<TaskAttempt>>,
+}
+
+/// The answer that ended a task.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskResult {
+    /// HTTP status.
+    pub status_code: u16,
+    /// Headers as received; those there more than once are joined by commas. `null` in a list where they had no room.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
+    pub headers: Option<HeaderMap>,
+    /// The first 64 KiB of the body. `null` in a list where it had no room.
+    pub body: Option<String>,
+    /// `base64` when the body is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_encoding: Option<&'static str>,
+    /// Bytes of the whole body.
+    pub body_bytes: u64,
+    /// From sending to the end of the answer, in milliseconds.
+    pub duration: u32,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskAttempt {
+    /// 1, 2, 3...
+    pub number: u32,
+    /// When it began.
+    #[schema(value_type = String)]
+    pub started_at: Iso,
+    /// Milliseconds; `null` while it runs or when it was lost.
+    pub duration: Option<u32>,
+    /// HTTP status, when the target answered.
+    pub status_code: Option<u16>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// `{"task": ...}`
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TaskEnvelope {
+    /// The task.
+    pub task: Task,
+}
+
+impl Task {
+    /// A task that was accepted just now.
+    pub fn created(e: TaskCreated) -> Self {
+        let status = match e.not_before {
+            Some(due) if due > e.at => Status::Delayed,
+            Some(_) | None => Status::Pending,
+        };
+        Self {
+            id: e.id.to_string(),
+            team_id: e.team.to_string(),
+            status,
+            queue: e.queue.to_string(),
+            target_url: e.url,
+            method: e.method,
+            headers: HeaderMap(e.headers),
+            body: e.body,
+            max_wait_time: Seconds(e.max_wait_ms),
+            timeout: Seconds(e.timeout_ms),
+            delay_until: e.not_before.map(Iso),
+            max_retries: e.max_retries,
+            retry_count: 0,
+            retry_backoff: e.backoff,
+            retry_on: e.retry_on,
+            priority: e.priority.get(),
+            follow_redirects: e.follow_redirects,
+            on_complete_url: e.on_complete_url,
+            result: None,
+            error: None,
+            created_at: Iso(e.at),
+            updated_at: Iso(e.at),
+            started_at: None,
+            completed_at: None,
+            attempts: None,
+        }
+    }
+
+    /// A task as the read model has it.
+    pub fn read(view: TaskView, attempts: Attempts) -> Self {
+        let TaskView {
+            status,
+            row,
+            detail,
+        } = view;
+        let (headers, body, answer) = match detail {
+            Detail::Read(detail) => (detail.headers, detail.body, detail.result),
+            Detail::Omitted | Detail::Dropped => (Vec::new(), None, None),
+        };
+        let result = match answer {
+            Some(answer) => Some(TaskResult::read(answer)),
+            None => TaskResult::summary(&row),
+        };
+        Self {
+            id: row.id.to_string(),
+            team_id: row.team.to_string(),
+            status,
+            queue: row.queue.to_string(),
+            target_url: row.url,
+            method: row.method,
+            headers: HeaderMap(headers),
+            body,
+            max_wait_time: Seconds(row.max_wait_ms),
+            timeout: Seconds(row.timeout_ms),
+            delay_until: row.not_before.map(Iso),
+            max_retries: row.max_retries,
+            retry_count: row.retry_count,
+            retry_backoff: row.backoff,
+            retry_on: row.retry_on,
+            priority: row.priority.get(),
+            follow_redirects: row.follow_redirects,
+            on_complete_url: row.on_complete_url,
+            result,
+            error: row.error,
+            created_at: Iso(row.created_at),
+            updated_at: Iso(row.updated_at),
+            started_at: row.started_at.map(Iso),
+            completed_at: row.completed_at.map(Iso),
+            attempts: match attempts {
+                Attempts::Shown => Some(row.attempts.into_iter().map(TaskAttempt::from).collect()),
+                Attempts::Hidden => None,
+            },
+        }
+    }
+}
+
+/// Whether a task is shown with its attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempts {
+    /// A task alone.
+    Shown,
+    /// A task in a list.
+    Hidden,
+}
+
+impl TaskResult {
+    fn read(answer: Answer) -> Self {
+        Self {
+            status_code: answer.status,
+            headers: Some(HeaderMap(joined(answer.headers))),
+            body: Some(answer.body),
+            body_encoding: match answer.encoding {
+                BodyEncoding::Text => None,
+                BodyEncoding::Base64 => Some("base64"),
+            },
+            body_bytes: answer.body_bytes,
+            duration: answer.duration_ms,
+        }
+    }
+
+    fn summary(row: &TaskRow) -> Option<Self> {
+        // While the task is open the last answer is that of an attempt, not its result.
+        let answer = row.answer.as_ref().filter(|_| row.status.is_terminal())?;
+        Some(Self {
+            status_code: answer.status,
+            headers: None,
+            body: None,
+            body_encoding: None,
+            body_bytes: answer.body_bytes,
+            duration: answer.duration_ms,
+        })
+    }
+}
+
+impl From<Attempt> for TaskAttempt {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            started_at: Iso(attempt.started_at),
+            duration: attempt.duration_ms,
+            status_code: attempt.status,
+            error: attempt.error,
+        }
+    }
+}
+
+/// Headers that came more than once, joined as RFC 9110, 5.3 allows: a JSON object has each name once.
+fn joined(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut once: Vec<(String, String)> = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        match once
+            .iter_mut()
+            .find(|entry| entry.0.eq_ignore_ascii_case(&name))
+        {
+            Some(entry) => {
+                entry.1.push_str(", ");
+                entry.1.push_str(&value);
+            }
+            None => once.push((name, value)),
+        }
+    }
+    once
+}
+
+/// Pairs, written as an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMap(pub Vec<(String, String)>);
+
+impl Serialize for HeaderMap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Milliseconds, written as seconds: a whole number where they are whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u32);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(1000) {
+            serializer.serialize_u32(self.0 / 1000)
+        } else {
+            serializer.serialize_f64(f64::from(self.0) / 1000.0)
+        }
+    }
+}
+
+/// An instant, written as ISO 8601 in UTC with milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Iso(pub Timestamp);
+
+impl Serialize for Iso {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_whole_where_they_can_be() {
+        let text = |ms| serde_json::to_string(&Seconds(ms)).expect("a number");
+        assert_eq!((text(30_000), text(1_500)), ("30".into(), "1.5".into()));
+    }
+
+    #[test]
+    fn repeated_headers_are_joined() {
+        let pairs = [("Set-Cookie", "a"), ("x", "1"), ("set-cookie", "b")];
+        let headers = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
+        let text = serde_json::to_string(&HeaderMap(joined(headers))).expect("an object");
+        assert_eq!(text, r#"{"Set-Cookie":"a, b","x":"1"}"#);
+    }
+}

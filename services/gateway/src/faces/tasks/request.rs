@@ -1,0 +1,265 @@
+//! What a client sends to create a task. Types are checked here, values by the core.
+
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use waybill_domain::egress::Egress;
+use waybill_domain::task::spec::MAX_HEADERS;
+use waybill_domain::task::{Limits, TaskRequest, TaskSpec};
+use waybill_domain::time::Timestamp;
+
+use crate::error::ApiError;
+
+/// A header value that begins so refers to the vault.
+const VAULT_REFERENCE: &str = "tok_";
+
+/// A task to be made. Only `targetUrl` is required; unknown fields are ignored.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateTask {
+    /// What to call: http or https. `callbackUrl` is an alias.
+    #[serde(alias = "callbackUrl")]
+    #[schema(required = true, example = "https://example.com/hook")]
+    pub target_url: Option<String>,
+    /// GET, POST, PUT, DELETE, PATCH or HEAD.
+    #[schema(default = "POST")]
+    pub method: Option<String>,
+    /// Headers of the call.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
+    pub headers: Option<Headers>,
+    /// Body of the call; not sent with GET and HEAD.
+    pub body: Option<String>,
+    /// Seconds over all attempts, from the start of the first one. Bounded by the plan.
+    #[schema(default = 30)]
+    pub max_wait_time: Option<f64>,
+    /// Seconds for each attempt, up to 900.
+    #[schema(default = 30)]
+    pub timeout: Option<f64>,
+    /// Not before this time (ISO 8601).
+    #[schema(example = "2030-01-31T12:00:00.000Z")]
+    pub delay_until: Option<String>,
+    /// Retries after the first attempt, 0 to 10.
+    #[schema(default = 3, minimum = 0, maximum = 10)]
+    pub max_retries: Option<i64>,
+    /// `exponential` (1, 2, 4, 8 ... s) or `linear` (1, 2, 3 ... s).
+    #[schema(default = "exponential")]
+    pub retry_backoff: Option<String>,
+    /// What retries instead of the default: statuses (`503`), classes (`5xx`), `timeout`, `connection`.
+    pub retry_on: Option<Vec<String>>,
+    /// 1 to 10, higher first.
+    #[schema(default = 5, minimum = 1, maximum = 10)]
+    pub priority: Option<i64>,
+    /// 1 to 100 of a-z, A-Z, 0-9, _ and -.
+    #[schema(default = "default")]
+    pub queue: Option<String>,
+    /// Follow up to three redirects.
+    #[schema(default = false)]
+    pub follow_redirects: Option<bool>,
+    /// POSTed when the task has ended.
+    pub on_complete_url: Option<String>,
+    /// In a batch: makes a repeated creation of this task the first one again.
+    pub idempotency_key: Option<String>,
+    #[schema(ignore)]
+    provider: Option<IgnoredAny>,
+    #[schema(ignore)]
+    poll_config: Option<IgnoredAny>,
+}
+
+impl CreateTask {
+    /// Checks every value.
+    pub fn check(
+        self,
+        limits: &Limits,
+        egress: &Egress,
+        now: Timestamp,
+    ) -> Result<TaskSpec, ApiError> {
+        for (field, given) in [
+            ("provider", self.provider.is_some()),
+            ("pollConfig", self.poll_config.is_some()),
+        ] {
+            if given {
+                let message =
+                    format!("{field} is not available: polling tasks are not offered here");
+                return Err(ApiError::bad_field(field, message));
+            }
+        }
+        let headers = self.headers.unwrap_or_default().0;
+        let refers = |(_, value): &(String, String)| value.starts_with(VAULT_REFERENCE);
+        if headers.iter().any(refers) {
+            return Err(ApiError::unavailable(
+                "vault_unavailable",
+                "Token vault is not configured",
+            ));
+        }
+        let request = TaskRequest {
+            target_url: self.target_url,
+            method: self.method,
+            headers,
+            body: self.body,
+            max_wait_seconds: self.max_wait_time,
+            timeout_seconds: self.timeout,
+            delay_until: self.delay_until,
+            max_retries: self.max_retries,
+            retry_backoff: self.retry_backoff,
+            retry_on: self.retry_on,
+            priority: self.priority,
+            queue: self.queue,
+            follow_redirects: self.follow_redirects,
+            on_complete_url: self.on_complete_url,
+        };
+        let spec = TaskSpec::check(request, limits, now)?;
+        may_call(egress, "targetUrl", &spec.url)?;
+        if let Some(url) = &spec.on_complete_url {
+            may_call(egress, "onCompleteUrl", url)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// What can be said about a target without resolving its name is said at once, not by a task that fails.
+fn may_call(egress: &Egress, field: &'static str, url: &str) -> Result<(), ApiError> {
+    egress
+        .parse_target(url)
+        .map(drop)
+        .map_err(|refused| ApiError::bad_field(field, format!("{field} {refused}")))
+}
+
+/// An object of strings, in the order given. A name that is there twice counts with its last value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut entries: Vec<(String, String)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    // Past the limit the request is refused anyway, and looking for names again would cost the square of their number.
+                    let earlier = entries
+                        .iter_mut()
+                        .take(MAX_HEADERS)
+                        .find(|entry| entry.0 == name);
+                    match earlier {
+                        Some(entry) => entry.1 = value,
+                        None => entries.push((name, value)),
+                    }
+                }
+                Ok(Headers(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::parse;
+    use std::time::Duration;
+
+    fn check(json: &str) -> Result<TaskSpec, ApiError> {
+        let limits = Limits {
+            max_wait: Duration::from_secs(30),
+            max_delay: Duration::from_secs(86_400),
+        };
+        parse::<CreateTask>(json.as_bytes())?.check(&limits, &Egress::strict(), Timestamp(0))
+    }
+
+    fn refused(json: &str) -> (u16, String, Option<String>) {
+        let error = check(json).expect_err(json);
+        (
+            error.status.as_u16(),
+            error.body.error.to_string(),
+            error.body.field.as_ref().map(ToString::to_string),
+        )
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        for (json, field, message) in [
+            (
+                r#"{"targetUrl": 7}"#,
+                "targetUrl",
+                "targetUrl: invalid type: integer `7`, expected a string",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "headers": {"X-A": 1}}"#,
+                "headers.X-A",
+                "headers.X-A: invalid type: integer `1`, expected a string",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "headers": []}"#,
+                "headers",
+                "headers: invalid type: sequence, expected an object of strings",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "maxRetries": 2.5}"#,
+                "maxRetries",
+                "maxRetries: invalid type: floating point `2.5`, expected i64",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "body": {"a": 1}}"#,
+                "body",
+                "body: invalid type: map, expected a string",
+            ),
+        ] {
+            assert_eq!(refused(json), (400, message.into(), Some(field.into())));
+        }
+    }
+
+    #[test]
+    fn nulls_count_as_not_given_and_unknown_fields_are_ignored() {
+        let spec = check(
+            r#"{"callbackUrl": "https://a.example/x", "headers": null, "body": null, "provider": null, "colour": {"deep": [1]}}"#,
+        )
+        .expect("fine");
+        assert_eq!(spec.url, "https://a.example/x");
+    }
+
+    #[test]
+    fn what_is_not_offered_is_said() {
+        let polling = refused(r#"{"targetUrl": "https://a.example", "pollConfig": {}}"#);
+        assert_eq!((polling.0, polling.2.as_deref()), (400, Some("pollConfig")));
+        let vault =
+            refused(r#"{"targetUrl": "https://a.example", "headers": {"Authorization": "tok_1"}}"#);
+        assert_eq!(
+            (vault.0, vault.1.as_str()),
+            (503, "Token vault is not configured")
+        );
+    }
+
+    #[test]
+    fn targets_inside_are_refused_at_creation() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://169.254.169.254/latest",
+            "http://[::1]/",
+            "http://2130706433/",
+        ] {
+            let (status, message, field) = refused(&format!(r#"{{"targetUrl": "{url}"}}"#));
+            assert_eq!(
+                (status, field.as_deref()),
+                (400, Some("targetUrl")),
+                "{url}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_given_twice_counts_once_and_many_are_not_compared() {
+        let twice = parse::<Headers>(br#"{"a": "1", "b": "2", "a": "3"}"#).expect("fine");
+        assert_eq!(
+            twice.0,
+            [("a".into(), "3".into()), ("b".into(), "2".into())]
+        );
+    }
+}

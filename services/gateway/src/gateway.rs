@@ -1,0 +1,173 @@
+//! A gateway from start to the end of its drain.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waybill_domain::partition::PartitionCount;
+use waybill_log::Log;
+use waybill_projector::QueryClient;
+
+use crate::access::{ControlWriter, Pepper};
+use crate::auth::Auth;
+use crate::auth::follow::Follower;
+use crate::auth::store::AuthStoreError;
+use crate::config::GatewayConfig;
+use crate::health::Health;
+use crate::router;
+use crate::server::{self, Drained, Server};
+use crate::state::{AppState, Shared};
+use crate::streams::Hub;
+
+/// What background work may take to end once it was told to.
+const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
+/// Folder of the auth store, within that of the gateway.
+const AUTH_FOLDER: &str = "auth";
+
+/// What a gateway stands on.
+pub struct GatewayParts {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// For queries and commands.
+    pub nats: async_nats::Client,
+    /// Folder for read models, of this gateway alone.
+    pub stores: PathBuf,
+    /// Under which API keys are hashed.
+    pub pepper: Arc<Pepper>,
+    /// How many partitions the log has.
+    pub partitions: PartitionCount,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The folder of the read model cannot be used.
+    #[error("the auth store does not open: {0}")]
+    Store(#[from] AuthStoreError),
+    /// An origin is none.
+    #[error("cors_origins: {0:?} is not an origin such as https://app.example")]
+    Origin(String),
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    address: SocketAddr,
+    state: AppState,
+    running: JoinHandle<Drained>,
+}
+
+impl Gateway {
+    /// Starts one. It listens when this returns and is ready a moment later; it drains when `shutdown` is cancelled.
+    pub async fn start(
+        config: GatewayConfig,
+        parts: GatewayParts,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let auth = Arc::new(Auth::new(Arc::clone(&parts.pepper)));
+        let follower = Follower {
+            auth: Arc::clone(&auth),
+            log: Arc::clone(&parts.log),
+            dir: parts.stores.join(AUTH_FOLDER),
+        };
+        let store = follower.open().await?;
+        let stopping = CancellationToken::new();
+        let state = AppState::new(Shared {
+            hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
+            queries: QueryClient::new(parts.nats.clone()),
+            control: ControlWriter::new(Arc::clone(&parts.log), parts.pepper)
+                .with_brand(&config.key_brand),
+            health: Arc::new(Health::default()),
+            tasks: TaskTracker::new(),
+            log: parts.log,
+            nats: parts.nats,
+            partitions: parts.partitions,
+            auth,
+            stopping,
+            config,
+        });
+        let router = router::build(state.clone())?;
+        let listen_error = |source| StartError::Listen {
+            address: state.config.listen,
+            source,
+        };
+        let listener = server::bind(&state.config).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let background = CancellationToken::new();
+        state.tasks.spawn(follower.run(store, background.clone()));
+        state.tasks.spawn(Arc::clone(&state.health).probe(
+            Arc::clone(&state.log),
+            state.config.probe_interval,
+            background.clone(),
+        ));
+        let server = Server {
+            listener,
+            router,
+            config: state.config.clone(),
+        };
+        let running = tokio::spawn(run(state.clone(), server, background, shutdown));
+        tracing::info!(%address, "the gateway listens");
+        Ok(Self {
+            address,
+            state,
+            running,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its handlers share.
+    #[must_use]
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Waits until it has drained. An error is a panic of the accept loop.
+    pub async fn wait(self) -> Result<Drained, JoinError> {
+        self.running.await
+    }
+}
+
+async fn run(
+    state: AppState,
+    server: Server,
+    background: CancellationToken,
+    shutdown: CancellationToken,
+) -> Drained {
+    let give_notice = async {
+        shutdown.cancelled().await;
+        state.health.drain();
+        tokio::time::sleep(state.config.drain_notice).await;
+        state.stopping.cancel();
+    };
+    let (drained, ()) = tokio::join!(server.run(state.stopping.clone()), give_notice);
+    background.cancel();
+    state.tasks.close();
+    let ended = async {
+        state.hub.stopped().await;
+        state.tasks.wait().await;
+    };
+    if tokio::time::timeout(BACKGROUND_DEADLINE, ended)
+        .await
+        .is_err()
+    {
+        tracing::warn!("background work of the gateway did not end in time");
+    }
+    tracing::info!(?drained, "the gateway has stopped");
+    drained
+}

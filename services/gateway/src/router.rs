@@ -1,0 +1,96 @@
+//! All routes in one router, and the layers around them.
+
+use axum::Router;
+use http::{HeaderName, HeaderValue, Method, header};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::config::GatewayConfig;
+use crate::edge::EdgeLayer;
+use crate::gateway::StartError;
+use crate::state::AppState;
+use crate::{docs, error, faces, health, streams};
+
+/// Shorter answers do not get shorter by compression.
+const LEAST_COMPRESSED_BYTES: u64 = 1024;
+
+/// Every route with its description.
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(docs::base())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .merge(faces::tasks::router())
+        .merge(streams::router())
+}
+
+/// The whole application.
+pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
+    let cors = cors(&state.config)?;
+    let (router, api) = routes().split_for_parts();
+    let router = router
+        .merge(docs::router(docs::finish(api)))
+        .fallback(error::no_such_path)
+        .with_state(state)
+        .layer(EdgeLayer)
+        .layer(
+            CompressionLayer::new().compress_when(
+                SizeAbove::new(LEAST_COMPRESSED_BYTES)
+                    .and(NotForContentType::const_new("text/event-stream")),
+            ),
+        );
+    Ok(match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    })
+}
+
+fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
+    if config.cors_origins.is_empty() {
+        return Ok(None);
+    }
+    let allowed = if config.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let origins = config
+            .cors_origins
+            .iter()
+            .map(|origin| self::origin(origin))
+            .collect::<Result<Vec<_>, _>>()?;
+        AllowOrigin::list(origins)
+    };
+    let ours = |name: &'static str| HeaderName::from_static(name);
+    Ok(Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers([
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                ours("x-api-key"),
+                ours("idempotency-key"),
+                ours("last-event-id"),
+                ours("x-request-id"),
+                ours("traceparent"),
+            ])
+            .expose_headers([
+                header::RETRY_AFTER,
+                ours("idempotency-replayed"),
+                ours("x-request-id"),
+                ours("traceparent"),
+            ]),
+    ))
+}
+
+fn origin(text: &str) -> Result<HeaderValue, StartError> {
+    let wrong = || StartError::Origin(text.to_owned());
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let is_origin =
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text;
+    if !is_origin {
+        return Err(wrong());
+    }
+    HeaderValue::from_str(text).map_err(|_| wrong())
+}

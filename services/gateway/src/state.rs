@@ -1,0 +1,60 @@
+//! What all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waybill_domain::partition::PartitionCount;
+use waybill_log::Log;
+use waybill_projector::QueryClient;
+
+use crate::access::ControlWriter;
+use crate::auth::Auth;
+use crate::config::GatewayConfig;
+use crate::health::Health;
+use crate::streams::Hub;
+
+/// What all handlers share. Clones are the same.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// The parts of [`AppState`].
+pub struct Shared {
+    /// What the gateway was told.
+    pub config: GatewayConfig,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// For requests to owners of partitions.
+    pub nats: async_nats::Client,
+    /// For reading what was projected.
+    pub queries: QueryClient,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
+    /// Changes who may do what.
+    pub control: ControlWriter,
+    /// How many partitions there are.
+    pub partitions: PartitionCount,
+    /// Live events.
+    pub hub: Arc<Hub>,
+    /// Whether requests should come here.
+    pub health: Arc<Health>,
+    /// Cancelled when draining begins: streams end then.
+    pub stopping: CancellationToken,
+    /// Background work; joined at the end of a drain.
+    pub tasks: TaskTracker,
+}
+
+impl AppState {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
