@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
+mod cluster;
 mod conformance;
+mod faults;
 mod fixture;
 mod lost_answers;
 mod provisioning;
