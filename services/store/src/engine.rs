@@ -6,6 +6,7 @@
 mod fjall;
 mod memory;
 mod one_tree;
+mod seal;
 mod sled;
 
 use std::{fmt, io, path::Path};
@@ -92,6 +93,9 @@ pub(crate) trait Storage: Send + Sync {
     /// What has been applied survives a power cut once this returns.
     fn sync(&self) -> Result<(), Fault>;
 
+    /// Reads every row and whatever else tells good rows from bad ones; answers how many bytes the rows have.
+    fn verify(&self) -> Result<u64, Fault>;
+
     fn disk_bytes(&self) -> u64;
 }
 
@@ -143,14 +147,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) rows_dir: &'a Path,
     pub(crate) trees: &'a [Tree],
     pub(crate) cache_bytes: u64,
-}
-
-impl Setup<'_> {
-    fn last_tree(&self) -> Result<TreeIndex, Fault> {
-        u8::try_from(self.trees.len())
-            .map(TreeIndex)
-            .map_err(|_| Fault::Corrupt("there are more trees than a byte can name".to_owned()))
-    }
 }
 
 impl Engine {

@@ -4,6 +4,7 @@
 //! <dir>/LOCK        one process at a time
 //! <dir>/MANIFEST    engine, schema version and trees, as text
 //! <dir>/CONDEMNED   why the rows must not be used again, if they must not
+//! <dir>/OPENING     how many processes have begun to open the rows and not come back from it
 //! <dir>/rows/       the engine's own files
 //! <dir>/rows.bad/   the last corrupt rows, kept for whoever wants to know, until the next clean open
 //! ```
@@ -57,6 +58,29 @@ impl Directory {
         self.root.join("CONDEMNED")
     }
 
+    fn opening(&self) -> PathBuf {
+        self.root.join("OPENING")
+    }
+
+    /// Opens that were begun since one last ended, in success or in error.
+    pub(crate) fn opens_begun(&self) -> u32 {
+        match fs::read_to_string(self.opening()) {
+            Ok(text) => text.trim().parse().unwrap_or(1),
+            Err(_) => 0,
+        }
+    }
+
+    /// Only a help against crash loops, so a disk that takes no file is no reason not to open.
+    pub(crate) fn note_opens_begun(&self, opens: u32) {
+        let noted = match opens {
+            0 => absent_is_fine(fs::remove_file(self.opening())),
+            _ => fs::write(self.opening(), opens.to_string()),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "could not note that the store is being opened");
+        }
+    }
+
     pub(crate) fn inspect(&self, engine: Engine, schema: u32, trees: &[Tree]) -> io::Result<Found> {
         let text = match fs::read(self.manifest()) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -106,6 +130,7 @@ impl Directory {
         } else {
             absent_is_fine(fs::remove_dir_all(self.rows()))?;
         }
+        absent_is_fine(fs::remove_file(self.opening()))?;
         // Last: until the rows are gone they stay condemned.
         absent_is_fine(fs::remove_file(self.condemned()))?;
         self.sync_names()

@@ -16,7 +16,7 @@ use crate::{
     store::catching_panics,
 };
 
-/// A tree's index is one byte in every key.
+/// A tree's index is one byte in every key, and sled's seal uses the last one.
 const MAX_TREES: usize = 200;
 
 const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -27,6 +27,10 @@ const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
 /// sled never gives space back. A rebuild costs less than a file that is mostly nothing, but not while it is small.
 const BLOAT_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 const BLOAT_FACTOR: u64 = 3;
+
+/// Processes that may die while opening a store before it is wiped. Some bad bytes make fjall panic and panic again
+/// while it cleans up, which ends the process and would end the next one too. Once may have been anything.
+const DEATHS_WHILE_OPENING: u32 = 2;
 
 /// An opened store and what became of what was there.
 pub struct Opened {
@@ -65,7 +69,7 @@ pub enum WipeReason {
 /// How much of a store is read before it is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Every row, while opening. sled's default: it is small, and finds bad bytes only where it reads.
+    /// Every row, while opening. sled's default: it is small, and not all bad bytes show by themselves.
     EveryRow,
     /// Checkpoints while opening, rows when they are asked for. fjall's default: every block has a checksum.
     OnRead,
@@ -255,8 +259,21 @@ impl Ladder<'_> {
         }
     }
 
-    /// Opens the engine, waiting for its own lock, and reads what `Verify` asks for. No panic leaves this.
+    /// Opens the engine and reads what `Verify` asks for, unless others have died of it.
     fn recover(&self) -> Result<(Box<dyn Storage>, Usage), Fault> {
+        let deaths = self.directory.opens_begun();
+        if deaths >= DEATHS_WHILE_OPENING {
+            let why = format!("{deaths} processes in a row died while opening it");
+            return Err(Fault::Corrupt(why));
+        }
+        self.directory.note_opens_begun(deaths + 1);
+        let outcome = self.recover_guarded();
+        self.directory.note_opens_begun(0);
+        outcome
+    }
+
+    /// Waits for the engine's own lock. No panic leaves this.
+    fn recover_guarded(&self) -> Result<(Box<dyn Storage>, Usage), Fault> {
         let rows_dir = self.directory.rows();
         let setup = Setup {
             rows_dir: &rows_dir,
@@ -279,9 +296,10 @@ impl Ladder<'_> {
     }
 
     fn read_through(&self, storage: &dyn Storage) -> Result<Usage, Fault> {
-        let snapshot = storage.snapshot()?;
-        let mut row_bytes = 0;
-        for row in snapshot.range(TreeIndex::CHECKPOINTS, &KeyRange::all()) {
+        for row in storage
+            .snapshot()?
+            .range(TreeIndex::CHECKPOINTS, &KeyRange::all())
+        {
             let (stream, value) = row?;
             if std::str::from_utf8(&stream).is_err() || Checkpoint::decode(&value).is_none() {
                 return Err(Fault::Corrupt("a checkpoint is garbled".to_owned()));
@@ -290,15 +308,9 @@ impl Ladder<'_> {
         if self.options.verify == Verify::OnRead {
             return Ok(Usage::Unknown);
         }
-        for index in (1u8..).take(self.options.trees.len()) {
-            for row in snapshot.range(TreeIndex(index), &KeyRange::all()) {
-                let (key, value) = row?;
-                row_bytes += (key.len() + value.len()) as u64;
-            }
-        }
         Ok(Usage::Counted {
+            row_bytes: storage.verify()?,
             disk_bytes: storage.disk_bytes(),
-            row_bytes,
         })
     }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Checkpoint, KeyRange, StoreError, Tree,
-    engine::{Fault, Row, RowIter, Snapshot, TreeIndex},
+    engine::{Fault, Row, RowIter, Snapshot, Storage, TreeIndex},
     store::{Shared, decode_checkpoint},
 };
 
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
         refuse_on_this_thread(shared.id())?;
         Ok(Self {
             shared,
-            snapshot: shared.asking(|storage| storage.snapshot())?,
+            snapshot: shared.asking(Storage::snapshot)?,
             _here: HereMark::set(shared.id()),
         })
     }

@@ -81,6 +81,16 @@ impl Storage for FjallStorage {
         Ok(self.db.persist(PersistMode::SyncAll)?)
     }
 
+    fn verify(&self) -> Result<u64, Fault> {
+        self.db
+            .snapshot()
+            .iter(&self.rows)
+            .try_fold(0, |bytes, guard| {
+                let (key, value) = guard.into_inner()?;
+                Ok(bytes + (key.len() + value.len()) as u64)
+            })
+    }
+
     fn disk_bytes(&self) -> u64 {
         bytes_below(&self.rows_dir)
     }

@@ -58,6 +58,15 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn verify(&self) -> Result<u64, Fault> {
+        let rows = self.now();
+        let bytes = rows
+            .iter()
+            .flatten()
+            .map(|(key, value)| key.len() + value.len());
+        Ok(bytes.sum::<usize>() as u64)
+    }
+
     fn disk_bytes(&self) -> u64 {
         0
     }

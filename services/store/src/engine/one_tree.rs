@@ -20,16 +20,12 @@ pub(super) fn key_in(tree: TreeIndex, key: &[u8]) -> Vec<u8> {
 pub(super) fn range_in(tree: TreeIndex, keys: &KeyRange) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let end = match keys.end() {
         Some(end) => key_in(tree, end),
-        None => first_key_beyond(tree),
+        None => vec![tree.0 + 1],
     };
     (
         Bound::Included(key_in(tree, keys.start())),
         Bound::Excluded(end),
     )
-}
-
-pub(super) fn first_key_beyond(tree: TreeIndex) -> Vec<u8> {
-    vec![tree.0 + 1]
 }
 
 /// The row as its tree knows it.

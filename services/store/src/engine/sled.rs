@@ -3,7 +3,8 @@
 //! 1. A batch has at most 128 rows. Batches of 1,000 rows leak gigabytes of memory under overwrites; 250 stay flat.
 //! 2. `flush` is followed by an fsync of the `db` file. On Linux the flush alone is a `sync_file_range`: most stores did
 //!    not open after a power cut with it, all did with the fsync.
-//! 3. Bad bytes show as a panic as often as an error, so the caller of every function here catches panics.
+//! 3. Bad bytes show as a panic as often as an error, so the caller of every function here catches panics. Rarely they
+//!    do not show at all; the [`Seal`] is for those.
 
 use std::{
     fs::File,
@@ -14,25 +15,31 @@ use std::{
 use super::{
     Change, Fault, Limits, MAX_KEY_LEN, Row, RowIter, Setup, Snapshot, Storage, TreeIndex,
     bytes_below,
-    one_tree::{first_key_beyond, key_in, range_in, row_out},
+    one_tree::{key_in, range_in, row_out},
+    seal::Seal,
 };
 use crate::{KeyRange, key_range::Order};
 
 /// Values are small because sled moves pages above half a segment (256 KiB) to files of their own, which the fsync of
 /// `db` does not cover; a page holds up to 16 rows before it splits.
 pub(super) const LIMITS: Limits = Limits {
+    // The seal is one row more; what is measured leaves room for it.
     rows: 128,
     key_len: MAX_KEY_LEN,
     value_len: 8 * 1024,
 };
+
+/// Above every tree's first byte.
+const SEAL_KEY: &[u8] = &[u8::MAX];
 
 pub(crate) struct SledStorage {
     db: sled::Db,
     /// Our own handle on sled's data file: the one to fsync.
     file: File,
     rows_dir: PathBuf,
-    /// sled has no snapshots. Readers that need rows to agree keep writers out, and every batch keeps them out.
-    gate: RwLock<()>,
+    /// The seal of the rows as they are. Its lock is also the gate between views and batches, because sled has no
+    /// snapshots: readers that need rows to agree keep writers out.
+    seal: RwLock<Seal>,
 }
 
 impl SledStorage {
@@ -44,23 +51,16 @@ impl SledStorage {
             .flush_every_ms(None)
             .open()?;
         let file = File::open(setup.rows_dir.join("db")).map_err(Fault::from_io)?;
-        let storage = Self {
+        let seal = match db.get(SEAL_KEY)? {
+            Some(row) => Seal::decode(&row).ok_or_else(broken_seal)?,
+            None => Seal::default(),
+        };
+        Ok(Self {
             db,
             file,
             rows_dir: setup.rows_dir.to_owned(),
-            gate: RwLock::new(()),
-        };
-        storage.refuse_strange_rows(setup.last_tree()?)?;
-        Ok(storage)
-    }
-
-    /// A key of no known tree was not written by this code.
-    fn refuse_strange_rows(&self, last: TreeIndex) -> Result<(), Fault> {
-        match self.db.range(first_key_beyond(last)..).next() {
-            None => Ok(()),
-            Some(Ok(_)) => Err(Fault::Corrupt("a row belongs to no tree".to_owned())),
-            Some(Err(error)) => Err(error.into()),
-        }
+            seal: RwLock::new(seal),
+        })
     }
 
     fn read(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
@@ -74,21 +74,32 @@ impl Storage for SledStorage {
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), Fault> {
+        let mut seal = self.seal.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = *seal;
         let mut batch = sled::Batch::default();
         for Change { tree, key, value } in changes {
+            let key = key_in(tree, &key);
+            if let Some(before) = self.db.get(&key)? {
+                next = next.without(&key, &before);
+            }
             match value {
-                Some(value) => batch.insert(key_in(tree, &key), value),
-                None => batch.remove(key_in(tree, &key)),
+                Some(value) => {
+                    next = next.with(&key, &value);
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
             }
         }
-        let _no_views = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.db.apply_batch(batch)?)
+        batch.insert(SEAL_KEY, &next.encode());
+        self.db.apply_batch(batch)?;
+        *seal = next;
+        Ok(())
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, Fault> {
         Ok(Box::new(SledSnapshot {
             storage: self,
-            _no_writers: self.gate.read().unwrap_or_else(PoisonError::into_inner),
+            _no_writers: self.seal.read().unwrap_or_else(PoisonError::into_inner),
         }))
     }
 
@@ -97,14 +108,35 @@ impl Storage for SledStorage {
         self.file.sync_all().map_err(Fault::from_io)
     }
 
+    fn verify(&self) -> Result<u64, Fault> {
+        let sealed = self.seal.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Seal::default();
+        let mut bytes = 0;
+        for row in self.db.iter() {
+            let (key, value) = row?;
+            if key != SEAL_KEY {
+                found = found.with(&key, &value);
+                bytes += (key.len() + value.len()) as u64;
+            }
+        }
+        if found != *sealed {
+            return Err(broken_seal());
+        }
+        Ok(bytes)
+    }
+
     fn disk_bytes(&self) -> u64 {
         bytes_below(&self.rows_dir)
     }
 }
 
+fn broken_seal() -> Fault {
+    Fault::Corrupt("the rows do not add up to their seal".to_owned())
+}
+
 struct SledSnapshot<'a> {
     storage: &'a SledStorage,
-    _no_writers: RwLockReadGuard<'a, ()>,
+    _no_writers: RwLockReadGuard<'a, Seal>,
 }
 
 impl Snapshot for SledSnapshot<'_> {

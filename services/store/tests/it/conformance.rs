@@ -253,6 +253,33 @@ fn one_thread_holds_one_view_and_does_not_write_beside_it() {
 }
 
 #[test]
+fn a_view_stays_as_it_was_while_others_write() {
+    on_every_engine(|store| {
+        fill(store, 1..=10);
+        let view = store.view().expect("a view");
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| fill(store, 11..=20));
+            // On sled the writer waits for the view, as it must; elsewhere it is done before the view is read.
+            if store.engine() != Engine::Sled {
+                writer.join().expect("the writer is done");
+            }
+            assert_eq!(view.checkpoint(STREAM), Ok(Some(at(10))));
+            assert_eq!(
+                view.get(TASKS, b"latest"),
+                Ok(Some(10_u64.to_be_bytes().to_vec()))
+            );
+            let rows = view
+                .range(BY_TEAM, &KeyRange::all())
+                .expect("a range")
+                .count();
+            assert_eq!(rows, 10);
+            drop(view);
+        });
+        assert_eq!(store.checkpoint(STREAM), Ok(Some(at(20))));
+    });
+}
+
+#[test]
 fn a_view_never_sees_half_a_batch() {
     const BATCHES: u64 = 400;
     on_every_engine(|store| {

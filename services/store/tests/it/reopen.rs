@@ -242,3 +242,32 @@ fn every_row_can_be_read_while_opening_on_either_engine() {
         }
     }
 }
+
+#[test]
+fn a_store_that_processes_die_of_is_wiped_by_the_third() {
+    for engine in ON_DISK {
+        let (dir, store) = a_store(engine);
+        fill(&store, 1..=20);
+        drop(store);
+        let opening = dir.path().join("OPENING");
+        assert!(!opening.exists(), "an open that ended left its mark");
+        fs::write(&opening, "1").expect("written");
+        let opened = open(engine, dir.path());
+        assert_eq!(
+            opened.reason,
+            OpenReason::Resumed,
+            "one death may have been anything"
+        );
+        assert!(!opening.exists());
+        drop(opened);
+        fs::write(&opening, "2").expect("written");
+        let opened = open(engine, dir.path());
+        assert!(
+            matches!(&opened.reason, OpenReason::Wiped(WipeReason::Corrupt(why)) if why.contains("died")),
+            "{:?}",
+            opened.reason
+        );
+        drop(opened);
+        assert_eq!(open(engine, dir.path()).reason, OpenReason::Resumed);
+    }
+}
