@@ -89,7 +89,7 @@ impl JetStreamLog {
         let shared = Shared {
             control: logged(Stream::Control, control).await?,
             tasks: logged(Stream::Tasks, tasks).await?,
-            leases: LeaseStore::new(parts.api.clone(), config.streams.lease_ttl_s),
+            leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
             snapshots: SnapshotStore::new(&parts.api),
             api: parts.api,
             connected: parts.connected,

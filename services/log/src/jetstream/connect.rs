@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::api::Api;
-use super::config::NatsConfig;
+use super::config::{NatsConfig, ServerUrl};
 use super::provision::{ProvisionError, provision};
 use super::{JetStreamLog, Parts};
 
@@ -68,7 +68,7 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
     };
     JetStreamLog::new(config, parts)
         .await
-        .map_err(|error| unreachable(config, error))
+        .map_err(|error| unreachable(config, &error))
 }
 
 /// One connection, and a count of how often it was made.
@@ -77,7 +77,7 @@ async fn open(
     name: &str,
     deadline: Instant,
 ) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
-    let servers: Vec<&str> = config.servers.iter().map(|url| url.expose()).collect();
+    let servers: Vec<&str> = config.servers.iter().map(ServerUrl::expose).collect();
     if servers.is_empty() {
         return Err(ConnectError::Config("servers is empty".to_owned()));
     }
@@ -96,7 +96,7 @@ async fn open(
             Err(error) => error,
         };
         if Instant::now() >= deadline {
-            return Err(unreachable(config, error));
+            return Err(unreachable(config, &error));
         }
         tokio::time::sleep(RECONNECT_DELAY / 4).await;
     }
@@ -194,18 +194,17 @@ async fn wait_for_jetstream(
     deadline: Instant,
 ) -> Result<(), ConnectError> {
     loop {
-        let error = match api.call("INFO", &Value::Null).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = api.call("INFO", &Value::Null).await else {
+            return Ok(());
         };
         if Instant::now() >= deadline {
-            return Err(unreachable(config, format!("JetStream: {error}")));
+            return Err(unreachable(config, &format!("JetStream: {error}")));
         }
         tokio::time::sleep(RECONNECT_DELAY / 4).await;
     }
 }
 
-fn unreachable(config: &NatsConfig, reason: impl ToString) -> ConnectError {
+fn unreachable(config: &NatsConfig, reason: &dyn std::fmt::Display) -> ConnectError {
     let servers: Vec<String> = config.servers.iter().map(ToString::to_string).collect();
     ConnectError::Unreachable {
         servers: servers.join(", "),

@@ -28,7 +28,7 @@ pub(super) struct LeaseStore {
 }
 
 impl LeaseStore {
-    pub(super) fn new(api: Api, ttl_s: u64) -> Self {
+    pub(super) fn new(api: &Api, ttl_s: u64) -> Self {
         // Several tries must fit into a lease's life, or its holder would learn too late that it cannot be renewed.
         let ttl = Duration::from_secs(ttl_s.max(1));
         let api = Api::new(
@@ -197,6 +197,10 @@ fn unavailable(reason: String) -> LeaseError {
     LeaseError::Unavailable { reason }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as it is, it maps errors: `map_err(text)`"
+)]
 fn text(error: impl ToString) -> String {
     error.to_string()
 }

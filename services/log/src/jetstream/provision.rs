@@ -87,14 +87,17 @@ pub(super) struct Provisioned {
     pub(super) last_seq: u64,
 }
 
+/// A stream's configuration, field by field.
+type Fields = Map<String, Value>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    stream: Vec<Map<String, Value>>,
+    stream: Vec<Fields>,
 }
 
 /// The configuration that each stream must have, by name.
-fn expected(config: &StreamsConfig) -> Result<Vec<(String, Map<String, Value>)>, ProvisionError> {
+fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, ProvisionError> {
     if PartitionCount::new(config.partitions).is_none() {
         return Err(impossible(format!(
             "streams.partitions must be between 1 and {}, not {}",
@@ -205,11 +208,7 @@ enum Found {
     There(Value),
 }
 
-async fn find_or_create(
-    api: &Api,
-    name: &str,
-    fields: &Map<String, Value>,
-) -> Result<Found, ProvisionError> {
+async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found, ProvisionError> {
     let failed = |what, error: ApiError| ProvisionError::Failed {
         what,
         stream: name.to_owned(),
@@ -239,11 +238,7 @@ async fn find_or_create(
 }
 
 /// Which expected fields the stream does not have.
-fn compare(
-    stream: &str,
-    expected: &Map<String, Value>,
-    found: &Map<String, Value>,
-) -> Vec<Difference> {
+fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |field: &str, expected: &Value, found: Option<&Value>| {
         differences.push(Difference {
@@ -280,8 +275,8 @@ fn compare(
 async fn change(
     api: &Api,
     name: &str,
-    fields: &Map<String, Value>,
-    mut found: Map<String, Value>,
+    fields: &Fields,
+    mut found: Fields,
 ) -> Result<(), ProvisionError> {
     for field in CHANGEABLE {
         if let Some(value) = fields.get(field) {

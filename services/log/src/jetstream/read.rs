@@ -270,6 +270,10 @@ fn pending(headers: &HeaderMap) -> Option<u64> {
     headers.get_last("Nats-Num-Pending")?.as_str().parse().ok()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as it is, it maps errors: `map_err(unavailable)`"
+)]
 fn unavailable(reason: impl ToString) -> ReadError {
     ReadError::Unavailable {
         reason: reason.to_string(),

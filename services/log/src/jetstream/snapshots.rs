@@ -73,6 +73,10 @@ async fn timed<T>(future: impl Future<Output = Result<T, ReadError>>) -> Result<
         .unwrap_or_else(|_| Err(unavailable("a snapshot takes too long")))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as it is, it maps errors: `map_err(unavailable)`"
+)]
 fn unavailable(reason: impl ToString) -> ReadError {
     ReadError::Unavailable {
         reason: reason.to_string(),

@@ -101,3 +101,19 @@ async fn credentials_open_the_door_and_wrong_ones_do_not() {
     config.password = Some("hunter2".to_owned().into());
     connect(&config).await.unwrap();
 }
+
+#[test]
+fn the_shipped_server_configurations_are_valid() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nats");
+    for file in ["single.conf", "cluster.conf"] {
+        let checked = std::process::Command::new(waybill_testkit::nats::binary().unwrap())
+            .env("NATS_NAME", "nats-1")
+            .arg("-t")
+            .arg("-c")
+            .arg(folder.join(file))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "{file}: {said}");
+    }
+}
