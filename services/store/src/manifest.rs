@@ -120,6 +120,11 @@ impl Directory {
         self.sync_names()
     }
 
+    /// The names of files that an engine has just created survive a power cut, as their contents do after a sync.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        File::open(self.rows())?.sync_all()
+    }
+
     /// Removes the rows. Corrupt ones are set aside, in place of those set aside before.
     pub(crate) fn wipe(&self, reason: &WipeReason) -> io::Result<()> {
         absent_is_fine(fs::remove_file(self.manifest()))?;

