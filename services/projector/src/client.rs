@@ -161,6 +161,7 @@ impl QueryClient {
         min_seq: Position,
     ) -> Result<Answered<Q::Answer>, QueryError> {
         let give_up = tokio::time::Instant::now() + self.deadline;
+        let mut behind = None;
         let mut request = Request {
             min_seq,
             patience_ms: 0,
@@ -175,7 +176,14 @@ impl QueryClient {
                 Err(error @ QueryError::Invalid { .. }) => return Err(error),
                 Err(error) => error,
             };
-            if tokio::time::Instant::now() + PAUSE >= give_up {
+            let last_try = tokio::time::Instant::now() + PAUSE >= give_up;
+            if let QueryError::Behind { .. } = error {
+                behind = Some(error);
+            } else if last_try {
+                // What a replica said tells more than that the time for another try was too short.
+                return Err(behind.unwrap_or(error));
+            }
+            if last_try && let Some(error) = behind {
                 return Err(error);
             }
             tokio::time::sleep(PAUSE).await;

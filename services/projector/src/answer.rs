@@ -1,0 +1,227 @@
+//! The answer to each query: the model's part, and what only the log knows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use waybill_domain::task::TaskRow;
+use waybill_log::{Log, ReadError};
+
+use crate::detail;
+use crate::model::{Reader, ReaderError};
+use crate::progress::Progress;
+use crate::query::{
+    ActivityPage, ByIdempotencyKey, Counters, Detail, GetCounters, GetTask, IdempotentTask,
+    ListActivity, ListTasks, Refused, TaskPage, TaskView, Verdict, Verify,
+};
+use crate::service::{ServiceConfig, end_of_tasks, now};
+use crate::verify::verify;
+
+/// How old the knowledge about idempotency keys may be: well within the two minutes for which the server itself refuses duplicates.
+const IDEMPOTENCY_FRESHNESS: Duration = Duration::from_secs(60);
+/// Bytes of headers, bodies and answers in one list.
+const LIST_DETAIL_BYTES: usize = 512 * 1024;
+/// What a reply holds beside the large parts of a task: its row, with a long URL and many attempts.
+const ROW_ROOM: usize = 64 * 1024;
+/// When to come back.
+const RETRY_MS: u32 = 1_000;
+
+/// Answers queries from one read model.
+pub(crate) struct Answerer {
+    reader: Reader,
+    log: Arc<dyn Log>,
+    progress: Progress,
+    dir: PathBuf,
+    lists: Arc<Semaphore>,
+    /// One comparison at a time: each reads the whole log.
+    verifying: Mutex<()>,
+}
+
+impl Answerer {
+    pub(crate) fn new(
+        reader: Reader,
+        log: Arc<dyn Log>,
+        progress: Progress,
+        dir: PathBuf,
+        config: &ServiceConfig,
+    ) -> Self {
+        Self {
+            reader,
+            log,
+            progress,
+            dir,
+            lists: Arc::new(Semaphore::new(config.max_lists)),
+            verifying: Mutex::new(()),
+        }
+    }
+
+    pub(crate) async fn task(
+        &self,
+        query: GetTask,
+        by: Instant,
+        room: usize,
+    ) -> Result<Option<TaskView>, Refused> {
+        let mut row = self.reader.task(query.id).map_err(refused)?;
+        if row.is_none() {
+            // Somebody else may have just made it: not found means that the log did not hold it when the question came.
+            let end = end_of_tasks(&*self.log).await?;
+            if !self.progress.reach(end, by).await {
+                return Err(Refused::Behind);
+            }
+            row = self.reader.task(query.id).map_err(refused)?;
+        }
+        let Some(row) = row.filter(|row| query.team.is_none_or(|team| row.team == team)) else {
+            return Ok(None);
+        };
+        let detail = if query.detail {
+            self.detail(&row, room.saturating_sub(ROW_ROOM)).await?
+        } else {
+            Detail::Omitted
+        };
+        Ok(Some(TaskView {
+            status: row.status_at(now()),
+            row,
+            detail,
+        }))
+    }
+
+    /// The large parts of a task, if they fit.
+    async fn detail(&self, row: &TaskRow, room: usize) -> Result<Detail, Refused> {
+        let detail = detail::read(&*self.log, row).await.map_err(unreadable)?;
+        Ok(if size(&detail) <= room {
+            detail
+        } else {
+            Detail::Omitted
+        })
+    }
+
+    pub(crate) async fn list(&self, query: ListTasks, room: usize) -> Result<TaskPage, Refused> {
+        let with_detail = query.detail;
+        let (page, _) = self
+            .reading(move |reader| reader.list(&query, now()))
+            .await?;
+        let mut room = LIST_DETAIL_BYTES.min(room / 2);
+        let mut tasks = Vec::with_capacity(page.rows.len());
+        for (status, row) in page.rows {
+            let detail = if with_detail && room > 0 {
+                self.detail(&row, room).await?
+            } else {
+                Detail::Omitted
+            };
+            // The first one that does not fit ends it: the ones after it would have to be read to be left out.
+            room = match &detail {
+                Detail::Omitted => 0,
+                detail => room - size(detail),
+            };
+            tasks.push(TaskView {
+                status,
+                row,
+                detail,
+            });
+        }
+        Ok(TaskPage {
+            tasks,
+            total: page.total,
+            next: page.next,
+        })
+    }
+
+    pub(crate) async fn by_idempotency_key(
+        &self,
+        query: ByIdempotencyKey,
+        by: Instant,
+    ) -> Result<Option<IdempotentTask>, Refused> {
+        if !self.progress.status().is_fresh(IDEMPOTENCY_FRESHNESS) {
+            let end = end_of_tasks(&*self.log).await?;
+            if !self.progress.reach(end, by).await {
+                return Err(Refused::Behind);
+            }
+        }
+        self.reader.by_idempotency_key(&query).map_err(refused)
+    }
+
+    pub(crate) async fn counters(&self, query: GetCounters) -> Result<Counters, Refused> {
+        self.reading(move |reader| reader.counters(&query.team, now()))
+            .await
+    }
+
+    pub(crate) async fn activity(&self, query: ListActivity) -> Result<ActivityPage, Refused> {
+        self.reading(move |reader| reader.activity(&query)).await
+    }
+
+    pub(crate) async fn verify(&self, _: Verify) -> Result<Verdict, Refused> {
+        let Ok(_alone) = self.verifying.try_lock() else {
+            return Err(Refused::Unavailable {
+                reason: "a comparison is under way".into(),
+                retry_ms: RETRY_MS,
+            });
+        };
+        // Beside the model's own folder, in which nothing else may be.
+        let mut name = self.dir.file_name().unwrap_or_default().to_owned();
+        name.push("-verify");
+        let scratch = self.dir.with_file_name(name);
+        verify(self.reader.store(), &self.log, &scratch)
+            .await
+            .map_err(|error| unavailable(error.to_string()))
+    }
+
+    /// What may look at many rows, on a thread where it keeps nobody waiting.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, ReaderError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        // Never closed.
+        let Ok(_permit) = self.lists.acquire().await else {
+            return Err(unavailable("the projector is ending".into()));
+        };
+        let reader = self.reader.clone();
+        let answer = spawn_blocking(move || read(&reader)).await;
+        match answer {
+            Ok(answer) => answer.map_err(refused),
+            Err(_) => Err(unavailable("reading crashed".into())),
+        }
+    }
+}
+
+fn size(detail: &Detail) -> usize {
+    let Detail::Read(detail) = detail else {
+        return 0;
+    };
+    let headers = |headers: &[(String, String)]| -> usize {
+        headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 11)
+            .sum()
+    };
+    headers(&detail.headers)
+        + detail.body.as_ref().map_or(0, String::len)
+        + detail
+            .result
+            .as_ref()
+            .map_or(0, |answer| headers(&answer.headers) + answer.body.len())
+        + 256
+}
+
+fn refused(error: ReaderError) -> Refused {
+    match error {
+        ReaderError::Invalid(invalid) => Refused::Invalid {
+            field: invalid.field.into(),
+            message: invalid.message,
+        },
+        ReaderError::Model(error) => unavailable(error.to_string()),
+    }
+}
+
+fn unreadable(error: ReadError) -> Refused {
+    unavailable(error.to_string())
+}
+
+fn unavailable(reason: String) -> Refused {
+    Refused::Unavailable {
+        reason,
+        retry_ms: RETRY_MS,
+    }
+}

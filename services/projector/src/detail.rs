@@ -1,0 +1,40 @@
+//! What is large about a task, read back from the log by the sequences in its row.
+
+use waybill_domain::event::TaskEvent;
+use waybill_domain::task::TaskRow;
+use waybill_log::{Log, ReadError, Stream, StreamSeq};
+
+use crate::query::{Detail, TaskDetail};
+
+/// Headers and body from the creation, the answer from the end.
+pub async fn read(log: &dyn Log, row: &TaskRow) -> Result<Detail, ReadError> {
+    let Some(TaskEvent::Created(created)) = event(log, row.created_seq).await? else {
+        return Ok(Detail::Dropped);
+    };
+    let ended = match row.ended_seq {
+        Some(seq) if row.answer.is_some() => event(log, seq).await?,
+        _ => None,
+    };
+    let result = match ended {
+        Some(TaskEvent::Succeeded(end)) => Some(end.answer),
+        Some(TaskEvent::Dead(end)) => end.answer,
+        _ => None,
+    };
+    Ok(Detail::Read(Box::new(TaskDetail {
+        headers: created.headers,
+        body: created.body,
+        result,
+    })))
+}
+
+async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadError> {
+    let Some(record) = log.read(Stream::Tasks, seq).await? else {
+        return Ok(None);
+    };
+    let event = TaskEvent::decode(&record.event, &record.payload);
+    event.map(Some).map_err(|error| ReadError::Malformed {
+        stream: Stream::Tasks,
+        seq,
+        reason: error.to_string(),
+    })
+}

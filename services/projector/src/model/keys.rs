@@ -1,0 +1,199 @@
+//! Keys of the trees: fixed widths and big-endian numbers, so that the order of bytes is the order wanted.
+
+use sha2::{Digest, Sha256};
+use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::task::{Status, TaskRow};
+use waybill_domain::time::Timestamp;
+use waybill_log::{Stream, StreamSeq};
+
+/// Characters of a ULID, the part of a team's id that differs.
+const TEAM_BYTES: usize = 26;
+/// Stands for a team where there is none.
+const NO_TEAM: &[u8; TEAM_BYTES] = b"__________________________";
+/// Ends a queue's name, which cannot contain it.
+const END: u8 = 0;
+/// Bytes of an idempotency key's hash: a collision would need 2^64 keys of one team.
+const HASH_BYTES: usize = 16;
+
+/// Where a task stands in lists: by the time of its creation, then by its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) at: u64,
+    pub(super) seq: StreamSeq,
+}
+
+impl Place {
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) fn of(row: &TaskRow) -> Self {
+        Self {
+            at: millis(row.created_at),
+            seq: row.created_seq,
+        }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.at.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.seq.0.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let both = u128::from_be_bytes(bytes);
+        let low = both & u128::from(u64::MAX);
+        Self {
+            at: u64::try_from(both >> 64).unwrap_or(u64::MAX),
+            seq: StreamSeq(u64::try_from(low).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The place that a key ends with.
+    pub(super) fn at_end_of(key: &[u8]) -> Option<Self> {
+        key.last_chunk().copied().map(Self::from_bytes)
+    }
+}
+
+pub(super) fn millis(at: Timestamp) -> u64 {
+    u64::try_from(at.0).unwrap_or(0)
+}
+
+pub(super) fn team(team: &TeamId) -> &[u8] {
+    let text = team.as_str().as_bytes();
+    &text[text.len().saturating_sub(TEAM_BYTES)..]
+}
+
+/// The part for a team that is only known as the token of a subject.
+pub(super) fn team_token(token: &str) -> &[u8] {
+    token
+        .strip_prefix("team_")
+        .filter(|rest| rest.len() == TEAM_BYTES)
+        .map_or(NO_TEAM, str::as_bytes)
+}
+
+pub(super) fn no_team() -> &'static [u8] {
+    NO_TEAM
+}
+
+pub(super) fn task(created: StreamSeq) -> [u8; 8] {
+    created.0.to_be_bytes()
+}
+
+pub(super) fn seq(bytes: &[u8]) -> Option<StreamSeq> {
+    bytes
+        .last_chunk()
+        .map(|bytes| StreamSeq(u64::from_be_bytes(*bytes)))
+}
+
+pub(super) fn id(id: TaskId) -> Vec<u8> {
+    id.to_string().into_bytes()
+}
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+pub(super) fn by_team(team_id: &TeamId, place: Place) -> Vec<u8> {
+    join(&[team(team_id), &place.to_bytes()])
+}
+
+pub(super) fn queue(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
+    join(&[team(team_id), queue.as_str().as_bytes(), &[END]])
+}
+
+pub(super) fn by_queue(team: &TeamId, name: &QueueName, place: Place) -> Vec<u8> {
+    join(&[&queue(team, name), &place.to_bytes()])
+}
+
+pub(super) fn status(team_id: &TeamId, status: Status) -> Vec<u8> {
+    join(&[team(team_id), &[status as u8]])
+}
+
+pub(super) fn by_status(team: &TeamId, of: Status, place: Place) -> Vec<u8> {
+    join(&[&status(team, of), &place.to_bytes()])
+}
+
+pub(super) fn delayed(team: &TeamId, name: &QueueName, until: Timestamp, at: StreamSeq) -> Vec<u8> {
+    join(&[
+        &queue(team, name),
+        &millis(until).to_be_bytes(),
+        &at.0.to_be_bytes(),
+    ])
+}
+
+pub(super) fn idempotency(team_id: &TeamId, key: &str) -> Vec<u8> {
+    let hash = Sha256::digest(key);
+    join(&[team(team_id), &hash[..HASH_BYTES]])
+}
+
+pub(super) fn idempotency_at(team: &TeamId, key: &str, at: StreamSeq) -> Vec<u8> {
+    join(&[&idempotency(team, key), &at.0.to_be_bytes()])
+}
+
+pub(super) fn counts(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
+    join(&[team(team_id), queue.as_str().as_bytes()])
+}
+
+/// The queue in a key of the counts.
+pub(super) fn queue_of_counts(key: &[u8]) -> Option<QueueName> {
+    let name = std::str::from_utf8(key.get(TEAM_BYTES..)?).ok()?;
+    QueueName::parse(name).ok()
+}
+
+fn stream_byte(stream: Stream) -> u8 {
+    match stream {
+        Stream::Control => 0,
+        Stream::Tasks => 1,
+    }
+}
+
+/// Activity of one stream, of a team's part as [`team`] or [`no_team`] give it.
+pub(super) fn activity(team: &[u8], stream: Stream) -> Vec<u8> {
+    join(&[team, &[stream_byte(stream)]])
+}
+
+pub(super) fn activity_at(team: &[u8], stream: Stream, at: StreamSeq) -> Vec<u8> {
+    join(&[team, &[stream_byte(stream)], &at.0.to_be_bytes()])
+}
+
+/// The team's part of a key of the activity.
+pub(super) fn team_of_activity(key: &[u8]) -> Option<&[u8]> {
+    key.get(..TEAM_BYTES)
+}
+
+pub(super) fn quarantine(stream: Stream) -> [u8; 1] {
+    [stream_byte(stream)]
+}
+
+pub(super) fn quarantine_at(stream: Stream, at: StreamSeq) -> Vec<u8> {
+    join(&[&[stream_byte(stream)], &at.0.to_be_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_bytes_and_sorts_like_them() {
+        let early = Place {
+            at: 5,
+            seq: StreamSeq(9),
+        };
+        let late = Place {
+            at: 6,
+            seq: StreamSeq(1),
+        };
+        assert_eq!(Place::from_bytes(early.to_bytes()), early);
+        assert!(early < late);
+        assert!(early.to_bytes() < late.to_bytes());
+        assert_eq!(Place::at_end_of(b"short"), None);
+    }
+
+    #[test]
+    fn a_queue_is_no_prefix_of_another_one() {
+        let team = TeamId::new(Timestamp(1), 1);
+        let name = |text| QueueName::parse(text).expect("a name");
+        let of_longer = queue(&team, &name("mailing"));
+        assert!(!of_longer.starts_with(&queue(&team, &name("mail"))));
+    }
+}

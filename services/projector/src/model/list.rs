@@ -1,0 +1,414 @@
+//! Lists of tasks: which order to walk, what to look at on the way, when to stop.
+
+use std::iter::Peekable;
+
+use waybill_domain::id::{QueueName, TeamId};
+use waybill_domain::task::{Status, TaskRow};
+use waybill_domain::time::Timestamp;
+use waybill_store::{KeyRange, Rows, Tree, View};
+
+use super::counts::Counts;
+use super::keys::{self, Place, millis};
+use super::page::{self, InvalidQuery};
+use super::reader::{QueueRow, ReaderError, RowPage};
+use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, TASKS, decode, row_error};
+use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total};
+
+/// Whether a delay has passed is not stored: it is asked of each task that was delayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delay {
+    /// Not asked.
+    Any,
+    /// Only those still to come.
+    Running,
+    /// Only those that have passed.
+    Over,
+}
+
+/// An order in which tasks can be walked.
+struct Walk {
+    tree: Tree,
+    prefix: Vec<u8>,
+    delay: Delay,
+}
+
+/// The tasks that one walk leads to.
+struct Found {
+    place: Place,
+    value: Vec<u8>,
+    delay: Delay,
+}
+
+pub(super) fn list(
+    view: &View<'_>,
+    query: &ListTasks,
+    now: Timestamp,
+) -> Result<RowPage, ReaderError> {
+    let limit = page::limit(query.page.limit)?;
+    let cursor = check(query)?;
+    let filter = &query.filter;
+    let plan = Plan::choose(view, query)?;
+    let mut sides = Vec::new();
+    for walk in &plan.walks {
+        let mut range = KeyRange::prefix(&walk.prefix).descending();
+        let at = |place: Place| [&walk.prefix[..], &place.to_bytes()].concat();
+        let first_of = |at| Place {
+            at: millis(at),
+            seq: waybill_log::StreamSeq(0),
+        };
+        if let Some(after) = filter.created_after {
+            range = range.from(&at(first_of(after)));
+        }
+        if let Some(before) = filter.created_before {
+            range = range.before(&at(first_of(before)));
+        }
+        if let Some(cursor) = cursor {
+            range = range.before(&at(cursor));
+        }
+        let rows = view.range(walk.tree, &range)?;
+        sides.push(Side { walk, rows }.peekable());
+    }
+    let counted = plan.total(view, query, now)?;
+    let mut skip = query.page.offset;
+    let mut matched = 0;
+    let mut rows: Vec<(Status, TaskRow)> = Vec::new();
+    let mut last_on_page = None;
+    let mut last_seen = None;
+    let mut more = false;
+    let mut exhausted = false;
+    for looked_at in 0.. {
+        let Some(found) = newest(&mut sides)? else {
+            exhausted = true;
+            break;
+        };
+        if looked_at == MAX_SCAN {
+            break;
+        }
+        last_seen = Some(found.place);
+        if !found.is_at(now) {
+            continue;
+        }
+        let full = rows.len() == limit;
+        // Once the page is full only the number of the others is of interest.
+        let row = if plan.needs_row || !(full || skip > 0) {
+            let row = row(view, found.place)?;
+            if !matches(&row, filter, now) {
+                continue;
+            }
+            Some(row)
+        } else {
+            None
+        };
+        matched += 1;
+        if skip > 0 {
+            skip -= 1;
+        } else if full {
+            more = true;
+            if counted.is_some() {
+                break;
+            }
+        } else if let Some(row) = row {
+            last_on_page = Some(found.place);
+            rows.push((row.status_at(now), row));
+        }
+    }
+    let resume = match (more, exhausted) {
+        (true, _) => last_on_page,
+        // What is left was not looked at.
+        (false, false) if rows.len() < limit => last_seen,
+        (false, false) => last_on_page,
+        (false, true) => None,
+    };
+    Ok(RowPage {
+        rows,
+        total: counted.unwrap_or(Total {
+            count: matched,
+            exact: exhausted && cursor.is_none(),
+        }),
+        next: resume.map(|place| page::write_cursor(page::TASKS_CURSOR, place.to_bytes())),
+    })
+}
+
+fn check(query: &ListTasks) -> Result<Option<Place>, InvalidQuery> {
+    if query.page.offset > MAX_OFFSET {
+        return Err(InvalidQuery::new(
+            "offset",
+            format!(
+                "offset must be at most {MAX_OFFSET}, not {}; further on, use the cursor of the page before",
+                query.page.offset
+            ),
+        ));
+    }
+    let target = match &query.filter.target {
+        Some(Target::Exact(text) | Target::Prefix(text)) => Some(text.as_str()),
+        None => None,
+    };
+    page::check_text("target", target)?;
+    page::check_text("q", query.filter.q.as_deref())?;
+    let cursor = query.page.cursor.as_deref();
+    let cursor = cursor.map(|text| page::read_cursor(page::TASKS_CURSOR, text));
+    Ok(cursor.transpose()?.map(Place::from_bytes))
+}
+
+/// Which walks lead to the tasks wanted, and whether their rows must be looked at to know them.
+struct Plan {
+    walks: Vec<Walk>,
+    needs_row: bool,
+}
+
+impl Plan {
+    fn choose(view: &View<'_>, query: &ListTasks) -> Result<Self, ReaderError> {
+        let (team, filter) = (&query.team, &query.filter);
+        let by_queue = |queue: &QueueName| Walk {
+            tree: BY_QUEUE,
+            prefix: keys::queue(team, queue),
+            delay: Delay::Any,
+        };
+        let (walks, both) = match (filter.status, &filter.queue) {
+            (None, None) => {
+                let walk = Walk {
+                    tree: BY_TEAM,
+                    prefix: keys::team(team).to_vec(),
+                    delay: Delay::Any,
+                };
+                (vec![walk], false)
+            }
+            (None, Some(queue)) => (vec![by_queue(queue)], false),
+            (Some(status), None) => (by_status(team, status), false),
+            (Some(status), Some(queue)) => {
+                let in_queue = counts(view, team, queue)?.sum();
+                let in_status: u64 = stored_as(status)
+                    .map(|stored| all_counts(view, team).map(|counts| counts.of(stored)))
+                    .sum::<Result<u64, _>>()?;
+                if in_queue <= in_status {
+                    (vec![by_queue(queue)], true)
+                } else {
+                    (by_status(team, status), true)
+                }
+            }
+        };
+        Ok(Self {
+            walks,
+            needs_row: both || filter.target.is_some() || filter.q.is_some(),
+        })
+    }
+
+    /// The number of matches, when the counters know it.
+    fn total(
+        &self,
+        view: &View<'_>,
+        query: &ListTasks,
+        now: Timestamp,
+    ) -> Result<Option<Total>, ReaderError> {
+        let filter = &query.filter;
+        let counted = TaskFilter {
+            status: filter.status,
+            queue: filter.queue.clone(),
+            ..TaskFilter::default()
+        } == *filter;
+        if !counted {
+            return Ok(None);
+        }
+        let team = &query.team;
+        let counts = match &filter.queue {
+            Some(queue) => counts(view, team, queue)?,
+            None => all_counts(view, team)?,
+        };
+        let Some(status) = filter.status else {
+            return Ok(Some(Total {
+                count: counts.sum(),
+                exact: true,
+            }));
+        };
+        let mut due = Total {
+            count: 0,
+            exact: true,
+        };
+        if matches!(status, Status::Pending | Status::Delayed) && counts.of(Status::Delayed) > 0 {
+            let mut scan = MAX_SCAN;
+            let queues = match &filter.queue {
+                Some(queue) => vec![queue.clone()],
+                None => queues_of(view, team)?
+                    .filter_map(|row| match row {
+                        Ok((queue, counts)) => {
+                            (counts.of(Status::Delayed) > 0).then_some(Ok(queue))
+                        }
+                        Err(error) => Some(Err(error)),
+                    })
+                    .collect::<Result<_, _>>()?,
+            };
+            for queue in queues {
+                let of_queue = self::due(view, team, &queue, now, &mut scan)?;
+                due.count += of_queue.count;
+                due.exact &= of_queue.exact;
+            }
+        }
+        let stored = counts.of(status);
+        let count = match status {
+            Status::Pending => stored + due.count,
+            Status::Delayed => stored.saturating_sub(due.count),
+            _ => stored,
+        };
+        Ok(Some(Total {
+            count,
+            exact: due.exact,
+        }))
+    }
+}
+
+/// The statuses that tasks of a status can be stored with.
+fn stored_as(status: Status) -> impl Iterator<Item = Status> {
+    let also = (status == Status::Pending).then_some(Status::Delayed);
+    std::iter::once(status).chain(also)
+}
+
+fn by_status(team: &TeamId, status: Status) -> Vec<Walk> {
+    stored_as(status)
+        .map(|stored| Walk {
+            tree: BY_STATUS,
+            prefix: keys::status(team, stored),
+            delay: match (status, stored) {
+                (Status::Delayed, _) => Delay::Running,
+                (_, Status::Delayed) => Delay::Over,
+                _ => Delay::Any,
+            },
+        })
+        .collect()
+}
+
+struct Side<'a> {
+    walk: &'a Walk,
+    rows: Rows<'a>,
+}
+
+impl Iterator for Side<'_> {
+    type Item = Result<Found, ReaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next()?;
+        Some(row.map_err(ReaderError::from).and_then(|(key, value)| {
+            let place = Place::at_end_of(&key)
+                .ok_or_else(|| row_error(self.walk.tree, "a key without a place"))?;
+            Ok(Found {
+                place,
+                value,
+                delay: self.walk.delay,
+            })
+        }))
+    }
+}
+
+/// Takes the newest of what the walks have next.
+fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, ReaderError> {
+    let mut best: Option<(usize, Place)> = None;
+    for (index, side) in sides.iter_mut().enumerate() {
+        match side.peek() {
+            None => {}
+            // Taken at once, so that the error comes out.
+            Some(Err(_)) => return side.next().transpose(),
+            Some(Ok(found)) => {
+                if best.is_none_or(|(_, place)| found.place > place) {
+                    best = Some((index, found.place));
+                }
+            }
+        }
+    }
+    match best {
+        Some((index, _)) => sides[index].next().transpose(),
+        None => Ok(None),
+    }
+}
+
+impl Found {
+    fn is_at(&self, now: Timestamp) -> bool {
+        let until = keys::seq(&self.value).map_or(0, |until| until.0);
+        match self.delay {
+            Delay::Any => true,
+            Delay::Running => until > millis(now),
+            Delay::Over => until <= millis(now),
+        }
+    }
+}
+
+fn row(view: &View<'_>, place: Place) -> Result<TaskRow, ReaderError> {
+    match view.get(TASKS, &keys::task(place.seq))? {
+        Some(row) => Ok(decode(TASKS, &row)?),
+        None => Err(row_error(TASKS, "a listed task is missing").into()),
+    }
+}
+
+fn matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
+    filter
+        .status
+        .is_none_or(|status| row.status_at(now) == status)
+        && filter
+            .queue
+            .as_ref()
+            .is_none_or(|queue| row.queue == *queue)
+        && filter
+            .target
+            .as_ref()
+            .is_none_or(|target| target.matches(&row.url))
+        && filter.q.as_ref().is_none_or(|q| {
+            let q = q.to_ascii_lowercase();
+            let id = row.id.to_string();
+            [row.url.as_str(), row.queue.as_str(), id.as_str()]
+                .iter()
+                .any(|text| text.to_ascii_lowercase().contains(&q))
+        })
+}
+
+fn counts(view: &View<'_>, team: &TeamId, queue: &QueueName) -> Result<Counts, ReaderError> {
+    match view.get(COUNTS, &keys::counts(team, queue))? {
+        Some(row) => Ok(decode(COUNTS, &row)?),
+        None => Ok(Counts::default()),
+    }
+}
+
+fn all_counts(view: &View<'_>, team: &TeamId) -> Result<Counts, ReaderError> {
+    let mut sum = Counts::default();
+    for row in queues_of(view, team)? {
+        sum.add(&row?.1);
+    }
+    Ok(sum)
+}
+
+/// Queues of a team that hold tasks, with their numbers.
+pub(super) fn queues_of<'a>(
+    view: &'a View<'_>,
+    team: &TeamId,
+) -> Result<impl Iterator<Item = QueueRow> + use<'a>, ReaderError> {
+    let rows = view.range(COUNTS, &KeyRange::prefix(keys::team(team)))?;
+    Ok(rows.map(|row| {
+        let (key, value) = row?;
+        let queue = keys::queue_of_counts(&key)
+            .ok_or_else(|| row_error(COUNTS, "a key without a queue"))?;
+        Ok((queue, decode(COUNTS, &value)?))
+    }))
+}
+
+/// How many tasks of a queue are stored as delayed although their delay has passed. Looks at no more than `scan`, and uses it up.
+pub(super) fn due(
+    view: &View<'_>,
+    team: &TeamId,
+    queue: &QueueName,
+    now: Timestamp,
+    scan: &mut usize,
+) -> Result<Total, ReaderError> {
+    let prefix = keys::queue(team, queue);
+    let end = [&prefix[..], &(millis(now) + 1).to_be_bytes()].concat();
+    let range = KeyRange::prefix(&prefix).before(&end);
+    let mut count = 0;
+    for row in view.range(DELAYED, &range)? {
+        if *scan == 0 {
+            return Ok(Total {
+                count,
+                exact: false,
+            });
+        }
+        row?;
+        *scan -= 1;
+        count += 1;
+    }
+    Ok(Total { count, exact: true })
+}

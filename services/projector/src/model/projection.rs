@@ -1,0 +1,358 @@
+//! Taking in records: the only writer of a read model.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use waybill_domain::event::{ControlEvent, DecodeError, PartitionOwned, TaskEvent};
+use waybill_domain::id::TaskId;
+use waybill_domain::task::{Status, TaskRow};
+use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
+use waybill_log::{Bounds, Record, Stream, StreamSeq};
+use waybill_store::{Batch, Checkpoint, Store};
+
+use super::activity::Entry as ActivityEntry;
+use super::counts::CountsCache;
+use super::keys::{self, Place};
+use super::{
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, KEYS, ModelError, QUARANTINE, TASKS,
+    decode, encode, sweep,
+};
+use crate::query::Position;
+
+/// Events of one batch. Each changes at most nine rows, and the store takes ten thousand.
+pub const BATCH_EVENTS: usize = 1_000;
+/// Rows of open tasks kept decoded between batches.
+const MAX_CACHED_ROWS: usize = 8_192;
+/// Rows with longer URLs are read again instead, so that the cache stays within some megabytes.
+const MAX_CACHED_URL: usize = 512;
+
+/// Which streams a model is of. A stream that was made again is another log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incarnations {
+    control: String,
+    tasks: String,
+}
+
+impl Incarnations {
+    /// From what the log says of its streams.
+    #[must_use]
+    pub fn new(control: &Bounds, tasks: &Bounds) -> Self {
+        Self {
+            control: control.incarnation.to_string(),
+            tasks: tasks.incarnation.to_string(),
+        }
+    }
+
+    /// Of one of them.
+    #[must_use]
+    pub fn of(&self, stream: Stream) -> &str {
+        match stream {
+            Stream::Control => &self.control,
+            Stream::Tasks => &self.tasks,
+        }
+    }
+}
+
+/// A read model being written.
+pub struct Projection {
+    pub(super) store: Store,
+    incarnations: Incarnations,
+    applied: Position,
+    pub(super) floor: StreamSeq,
+    pub(super) open_rows: HashMap<TaskId, TaskRow>,
+    pub(super) counts: CountsCache,
+    quarantined: u64,
+}
+
+/// A task that the batch changes.
+struct Touched {
+    /// Its status in the store, when it is there.
+    before: Option<Status>,
+    row: TaskRow,
+}
+
+impl Projection {
+    /// Goes on where the store's checkpoints are. They must be of these streams, or absent.
+    pub fn resume(store: Store, incarnations: Incarnations) -> Result<Self, ModelError> {
+        let checkpoints = store.checkpoints()?;
+        let floor = {
+            let view = store.view()?;
+            sweep::floor(&view)?
+        };
+        let seq = |stream: Stream| {
+            let at = checkpoints.get(stream.name());
+            StreamSeq(at.map_or(0, |at| at.seq))
+        };
+        Ok(Self {
+            applied: Position {
+                control: seq(Stream::Control),
+                tasks: seq(Stream::Tasks),
+            },
+            floor,
+            store,
+            incarnations,
+            open_rows: HashMap::new(),
+            counts: CountsCache::default(),
+            quarantined: 0,
+        })
+    }
+
+    /// How far it has read.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The first sequence of TASKS that is still in the model.
+    #[must_use]
+    pub fn floor(&self) -> StreamSeq {
+        self.floor
+    }
+
+    /// Events met in this run that this version does not know.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.quarantined
+    }
+
+    /// The store it writes.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Which streams it is of.
+    #[must_use]
+    pub fn incarnations(&self) -> &Incarnations {
+        &self.incarnations
+    }
+
+    /// Takes in records of one stream, in order. Those that were taken in before are passed over.
+    ///
+    /// After an error the projection must not be used again.
+    pub fn apply(&mut self, stream: Stream, records: &[Record]) -> Result<(), ModelError> {
+        let applied = self.applied.of(stream);
+        let fresh = records.partition_point(|record| record.seq <= applied);
+        records[fresh..]
+            .chunks(BATCH_EVENTS)
+            .try_for_each(|chunk| match stream {
+                Stream::Control => self.apply_control(chunk),
+                Stream::Tasks => self.apply_tasks(chunk),
+            })
+    }
+
+    /// Passes over what the log no longer holds.
+    pub fn skip_to(&mut self, stream: Stream, seq: StreamSeq) -> Result<(), ModelError> {
+        if seq > self.applied.of(stream) {
+            self.commit(Batch::new(), stream, seq)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch together with the checkpoint.
+    fn commit(
+        &mut self,
+        mut batch: Batch,
+        stream: Stream,
+        seq: StreamSeq,
+    ) -> Result<(), ModelError> {
+        let incarnation = self.incarnations.of(stream).to_owned();
+        batch.checkpoint(
+            stream.name(),
+            Checkpoint {
+                seq: seq.0,
+                incarnation,
+            },
+        );
+        self.store.apply(batch)?;
+        match stream {
+            Stream::Control => self.applied.control = seq,
+            Stream::Tasks => self.applied.tasks = seq,
+        }
+        Ok(())
+    }
+
+    fn apply_control(&mut self, records: &[Record]) -> Result<(), ModelError> {
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
+        let mut batch = Batch::new();
+        for record in records {
+            let mut entry = ActivityEntry::of(record);
+            match ControlEvent::decode(&record.event, &record.payload) {
+                Ok(ControlEvent::KeyCreated(event)) => {
+                    batch.put(KEYS, event.key.as_str(), encode(&event.name));
+                    entry.key = Some(event.key);
+                }
+                Ok(ControlEvent::KeyRevoked(event)) => entry.key = Some(event.key),
+                Ok(ControlEvent::TeamCreated(_)) => {}
+                Err(error) => self.quarantine(&mut batch, Stream::Control, record, &error)?,
+            }
+            let team = match ControlSubject::parse(&record.subject).map(|subject| subject.scope) {
+                Some(ControlScope::Team(team)) => keys::team_token(team),
+                Some(ControlScope::Global) | None => keys::no_team(),
+            };
+            entry.put(&mut batch, team, Stream::Control, record.seq);
+        }
+        self.commit(batch, Stream::Control, last.seq)
+    }
+
+    fn apply_tasks(&mut self, records: &[Record]) -> Result<(), ModelError> {
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
+        let mut batch = Batch::new();
+        let mut touched: HashMap<TaskId, Touched> = HashMap::new();
+        for record in records {
+            let mut entry = ActivityEntry::of(record);
+            let mut team = keys::no_team();
+            if let Some(TaskSubject::Event { team: t, queue, .. }) =
+                TaskSubject::parse(&record.subject)
+            {
+                team = keys::team_token(t);
+                entry.queue = Some(queue.to_owned());
+            }
+            if record.event != PartitionOwned::NAME {
+                match TaskEvent::decode(&record.event, &record.payload) {
+                    Ok(event) => {
+                        entry.task = Some(event.id());
+                        self.take_in(&mut batch, &mut touched, record.seq, &event)?;
+                    }
+                    Err(error) => self.quarantine(&mut batch, Stream::Tasks, record, &error)?,
+                }
+            }
+            entry.put(&mut batch, team, Stream::Tasks, record.seq);
+        }
+        for (_, task) in touched {
+            self.write_task(&mut batch, task)?;
+        }
+        self.counts.write(&mut batch);
+        self.commit(batch, Stream::Tasks, last.seq)
+    }
+
+    /// One event of a task. The row is written once for all events of the batch, so steps that a task passes quickly cost nothing.
+    fn take_in(
+        &mut self,
+        batch: &mut Batch,
+        touched: &mut HashMap<TaskId, Touched>,
+        seq: StreamSeq,
+        event: &TaskEvent,
+    ) -> Result<(), ModelError> {
+        let vacant = match touched.entry(event.id()) {
+            Entry::Occupied(mut known) => {
+                let task = known.get_mut();
+                task.row.evolve_in_place(seq, event);
+                return Ok(());
+            }
+            Entry::Vacant(vacant) => vacant,
+        };
+        let stored = match self.open_rows.remove(&event.id()) {
+            Some(row) => Some(row),
+            None => stored_row(&self.store, event.id())?,
+        };
+        let before = stored.as_ref().map(|row| row.status);
+        // No row and no creation: retention has taken the task, and this is the rest of it.
+        let Some(row) = TaskRow::evolve(stored, seq, event) else {
+            return Ok(());
+        };
+        if let (None, TaskEvent::Created(created)) = (before, event) {
+            let place = Place::of(&row);
+            batch
+                .put(BY_ID, keys::id(row.id), keys::task(seq))
+                .put(BY_TEAM, keys::by_team(&row.team, place), [])
+                .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
+            if let Some(key) = &row.idempotency_key {
+                let made = (row.id, &created.fingerprint);
+                batch.put(
+                    IDEMPOTENCY,
+                    keys::idempotency_at(&row.team, key, seq),
+                    encode(&made),
+                );
+            }
+        }
+        vacant.insert(Touched { before, row });
+        Ok(())
+    }
+
+    fn write_task(&mut self, batch: &mut Batch, task: Touched) -> Result<(), ModelError> {
+        let Touched { before, row } = task;
+        if before != Some(row.status) {
+            let place = Place::of(&row);
+            if let Some(before) = before {
+                remove_status(batch, &row, before);
+            }
+            let until = delayed_until(&row, row.status);
+            if let Some(until) = until {
+                let key = keys::delayed(&row.team, &row.queue, until, row.created_seq);
+                batch.put(DELAYED, key, []);
+            }
+            let until = until.map_or_else(Vec::new, |at| keys::millis(at).to_be_bytes().into());
+            batch.put(
+                BY_STATUS,
+                keys::by_status(&row.team, row.status, place),
+                until,
+            );
+        }
+        self.counts
+            .change(&self.store, &row.team, &row.queue, before, Some(row.status))?;
+        batch.put(TASKS, keys::task(row.created_seq), encode(&row));
+        if !row.status.is_terminal() && row.url.len() <= MAX_CACHED_URL {
+            if self.open_rows.len() >= MAX_CACHED_ROWS {
+                self.open_rows.clear();
+            }
+            self.open_rows.insert(row.id, row);
+        }
+        Ok(())
+    }
+
+    /// An event of an unknown type is kept aside and counted; one of a known type that cannot be read ends the projection.
+    fn quarantine(
+        &mut self,
+        batch: &mut Batch,
+        stream: Stream,
+        record: &Record,
+        error: &DecodeError,
+    ) -> Result<(), ModelError> {
+        match error {
+            DecodeError::Malformed { reason, .. } => Err(ModelError::Malformed {
+                stream,
+                seq: record.seq,
+                reason: reason.clone(),
+            }),
+            DecodeError::Unknown { .. } => {
+                tracing::error!(stream = stream.name(), seq = %record.seq, event = %record.event, "{error}");
+                self.quarantined += 1;
+                let key = keys::quarantine_at(stream, record.seq);
+                batch.put(QUARANTINE, key, encode(&record.event));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The end of a delay, of a task that is listed as delayed.
+fn delayed_until(row: &TaskRow, status: Status) -> Option<waybill_domain::time::Timestamp> {
+    row.not_before.filter(|_| status == Status::Delayed)
+}
+
+/// Takes a task out of what is ordered by status.
+pub(super) fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
+    batch.delete(
+        BY_STATUS,
+        keys::by_status(&row.team, status, Place::of(row)),
+    );
+    if let Some(until) = delayed_until(row, status) {
+        let key = keys::delayed(&row.team, &row.queue, until, row.created_seq);
+        batch.delete(DELAYED, key);
+    }
+}
+
+fn stored_row(store: &Store, id: TaskId) -> Result<Option<TaskRow>, ModelError> {
+    let Some(created) = store.get(BY_ID, &keys::id(id))? else {
+        return Ok(None);
+    };
+    match store.get(TASKS, &created)? {
+        Some(row) => decode(TASKS, &row).map(Some),
+        None => Err(super::row_error(BY_ID, "a task without a row")),
+    }
+}

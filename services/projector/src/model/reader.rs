@@ -1,0 +1,183 @@
+//! Answering from a read model. Nothing here waits: how fresh the model is, is the service's business.
+
+use waybill_domain::id::{QueueName, TaskId};
+use waybill_domain::task::{Status, TaskRow};
+use waybill_domain::time::Timestamp;
+use waybill_log::{Stream, StreamSeq};
+use waybill_store::{KeyRange, Store, StoreError, View};
+
+use super::page::InvalidQuery;
+use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, decode, keys, list};
+use crate::query::{
+    ActivityPage, ByIdempotencyKey, Counters, IdempotentTask, ListActivity, ListTasks, MAX_QUEUES,
+    MAX_SCAN, Position, QueueCounts, Total,
+};
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReaderError {
+    /// The question does not do.
+    #[error(transparent)]
+    Invalid(#[from] InvalidQuery),
+    /// The model does not answer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl From<StoreError> for ReaderError {
+    fn from(error: StoreError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+/// Rows of a page, before what is large is read from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowPage {
+    /// Newest first, each with its status now.
+    pub rows: Vec<(Status, TaskRow)>,
+    /// How many match in all.
+    pub total: Total,
+    /// Where to go on.
+    pub next: Option<String>,
+}
+
+/// Reads a model. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    store: Store,
+}
+
+impl Reader {
+    /// Of this store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The store it reads.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A task's row.
+    pub fn task(&self, id: TaskId) -> Result<Option<TaskRow>, ReaderError> {
+        self.reading(|view| {
+            let Some(created) = view.get(BY_ID, &keys::id(id))? else {
+                return Ok(None);
+            };
+            match view.get(TASKS, &created)? {
+                Some(row) => Ok(Some(decode(TASKS, &row)?)),
+                None => Err(super::row_error(BY_ID, "a task without a row").into()),
+            }
+        })
+    }
+
+    /// The first task made with an idempotency key that is still held.
+    pub fn by_idempotency_key(
+        &self,
+        query: &ByIdempotencyKey,
+    ) -> Result<Option<IdempotentTask>, ReaderError> {
+        self.reading(|view| {
+            let range = KeyRange::prefix(&keys::idempotency(&query.team, &query.key));
+            let Some(row) = view.range(IDEMPOTENCY, &range)?.next() else {
+                return Ok(None);
+            };
+            let (key, value) = row?;
+            let (id, fingerprint) = decode(IDEMPOTENCY, &value)?;
+            let created_seq = keys::seq(&key)
+                .ok_or_else(|| super::row_error(IDEMPOTENCY, "a key without a sequence"))?;
+            Ok(Some(IdempotentTask {
+                id,
+                created_seq,
+                fingerprint,
+            }))
+        })
+    }
+
+    /// Tasks of a team, newest first, and how far the model had read then.
+    pub fn list(
+        &self,
+        query: &ListTasks,
+        now: Timestamp,
+    ) -> Result<(RowPage, Position), ReaderError> {
+        self.reading(|view| Ok((list::list(view, query, now)?, position(view)?)))
+    }
+
+    /// How many tasks of a team stand where.
+    pub fn counters(
+        &self,
+        team: &waybill_domain::id::TeamId,
+        now: Timestamp,
+    ) -> Result<Counters, ReaderError> {
+        self.reading(|view| {
+            let mut scan = MAX_SCAN;
+            let mut counters = Counters {
+                exact: true,
+                ..Counters::default()
+            };
+            for row in list::queues_of(view, team)? {
+                let (queue, counts) = row?;
+                if counters.queues.len() == MAX_QUEUES {
+                    counters.truncated = true;
+                    break;
+                }
+                let delayed = counts.of(Status::Delayed);
+                let due = if delayed == 0 {
+                    Total {
+                        count: 0,
+                        exact: true,
+                    }
+                } else {
+                    list::due(view, team, &queue, now, &mut scan)?
+                };
+                counters.exact &= due.exact;
+                counters.queues.push(QueueCounts {
+                    pending: counts.of(Status::Pending) + due.count,
+                    delayed: delayed.saturating_sub(due.count),
+                    processing: counts.of(Status::Processing),
+                    completed: counts.of(Status::Completed),
+                    failed: counts.of(Status::Failed),
+                    timeout: counts.of(Status::Timeout),
+                    cancelled: counts.of(Status::Cancelled),
+                    queue,
+                });
+            }
+            Ok(counters)
+        })
+    }
+
+    /// Who did what, newest first.
+    pub fn activity(&self, query: &ListActivity) -> Result<ActivityPage, ReaderError> {
+        self.reading(|view| activity::list(view, query))
+    }
+
+    /// Reads from one consistent view. A row that cannot be read condemns the store.
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&View<'_>) -> Result<T, ReaderError>,
+    ) -> Result<T, ReaderError> {
+        let answer = {
+            let view = self.store.view()?;
+            read(&view)
+        };
+        if let Err(ReaderError::Model(error @ ModelError::Row { .. })) = &answer {
+            self.store.condemn(&error.to_string());
+        }
+        answer
+    }
+}
+
+fn position(view: &View<'_>) -> Result<Position, ReaderError> {
+    let at = |stream: Stream| -> Result<StreamSeq, ReaderError> {
+        let checkpoint = view.checkpoint(stream.name())?;
+        Ok(StreamSeq(checkpoint.map_or(0, |at| at.seq)))
+    };
+    Ok(Position {
+        control: at(Stream::Control)?,
+        tasks: at(Stream::Tasks)?,
+    })
+}
+
+/// For those that only need the queue's name with its numbers.
+pub(super) type QueueRow = Result<(QueueName, super::counts::Counts), ReaderError>;

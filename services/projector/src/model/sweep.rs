@@ -1,0 +1,152 @@
+//! Following retention: what the stream has dropped leaves the read model.
+//!
+//! A sweep takes many batches. The first one says how far the sweep goes, the last one makes that the floor; in between the model is that
+//! of no floor, and is not to be compared with another one. A crash between them is harmless: the next sweep goes on.
+
+use waybill_domain::task::TaskRow;
+use waybill_log::{Stream, StreamSeq};
+use waybill_store::{Batch, KeyRange, StoreError, View};
+
+use super::keys::{self, Place};
+use super::projection::remove_status;
+use super::{
+    ACTIVITY, BY_ID, BY_QUEUE, BY_TEAM, IDEMPOTENCY, META, ModelError, Projection, QUARANTINE,
+    TASKS, decode,
+};
+
+const FLOOR: &[u8] = b"floor";
+const SWEEPING: &[u8] = b"sweeping";
+/// Tasks taken out in one batch: eight rows each.
+const TASKS_AT_ONCE: usize = 500;
+/// Entries taken out in one batch.
+const ENTRIES_AT_ONCE: usize = 4_000;
+
+/// The first sequence of TASKS that a model holds.
+pub(crate) fn floor(view: &View<'_>) -> Result<StreamSeq, ModelError> {
+    let row = view.get(META, FLOOR)?;
+    Ok(row
+        .and_then(|bytes| keys::seq(&bytes))
+        .unwrap_or(StreamSeq(1)))
+}
+
+/// Has a sweep begun and not ended?
+pub(crate) fn is_sweeping(view: &View<'_>) -> Result<bool, ModelError> {
+    Ok(view.get(META, SWEEPING)?.is_some())
+}
+
+impl Projection {
+    /// Takes out everything before `first`, the first sequence that TASKS still holds. Returns how many tasks went.
+    pub fn sweep(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
+        if first <= self.floor {
+            return Ok(0);
+        }
+        // What the tail has in hand from before the floor must not come in after the sweep.
+        self.skip_to(Stream::Tasks, StreamSeq(first.0 - 1))?;
+        let mut begin = Batch::new();
+        begin.put(META, SWEEPING, keys::task(first));
+        self.store.apply(begin)?;
+        let mut swept = 0;
+        loop {
+            let gone = self.tasks_before(first)?;
+            if gone.is_empty() {
+                break;
+            }
+            swept += gone.len() as u64;
+            self.remove(gone)?;
+        }
+        self.sweep_entries(first)?;
+        let mut end = Batch::new();
+        end.put(META, FLOOR, keys::task(first))
+            .delete(META, SWEEPING);
+        self.store.apply(end)?;
+        self.floor = first;
+        Ok(swept)
+    }
+
+    fn tasks_before(&self, first: StreamSeq) -> Result<Vec<TaskRow>, ModelError> {
+        let view = self.store.view()?;
+        let range = KeyRange::all().before(&keys::task(first));
+        view.range(TASKS, &range)?
+            .take(TASKS_AT_ONCE)
+            .map(|row| decode(TASKS, &row?.1))
+            .collect()
+    }
+
+    fn remove(&mut self, gone: Vec<TaskRow>) -> Result<(), ModelError> {
+        let mut batch = Batch::new();
+        for row in gone {
+            let place = Place::of(&row);
+            batch
+                .delete(TASKS, keys::task(row.created_seq))
+                .delete(BY_ID, keys::id(row.id))
+                .delete(BY_TEAM, keys::by_team(&row.team, place))
+                .delete(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place));
+            remove_status(&mut batch, &row, row.status);
+            if let Some(key) = &row.idempotency_key {
+                let key = keys::idempotency_at(&row.team, key, row.created_seq);
+                batch.delete(IDEMPOTENCY, key);
+            }
+            self.counts
+                .change(&self.store, &row.team, &row.queue, Some(row.status), None)?;
+            self.open_rows.remove(&row.id);
+        }
+        self.counts.write(&mut batch);
+        Ok(self.store.apply(batch)?)
+    }
+
+    /// Entries are ordered by team first: each team's old ones stand together.
+    fn sweep_entries(&self, first: StreamSeq) -> Result<(), ModelError> {
+        let mut batch = Batch::new();
+        let mut team: Option<Vec<u8>> = None;
+        while let Some(next) = self.next_team(team.as_deref())? {
+            let old = KeyRange::prefix(&keys::activity(&next, Stream::Tasks))
+                .before(&keys::activity_at(&next, Stream::Tasks, first));
+            self.remove_range(&mut batch, ACTIVITY, &old)?;
+            team = Some(next);
+        }
+        let old = KeyRange::prefix(&keys::quarantine(Stream::Tasks))
+            .before(&keys::quarantine_at(Stream::Tasks, first));
+        self.remove_range(&mut batch, QUARANTINE, &old)?;
+        Ok(self.store.apply(batch)?)
+    }
+
+    fn remove_range(
+        &self,
+        batch: &mut Batch,
+        tree: waybill_store::Tree,
+        range: &KeyRange,
+    ) -> Result<(), ModelError> {
+        let mut range = range.clone();
+        loop {
+            let found = {
+                let view = self.store.view()?;
+                let rows = view.range(tree, &range)?.take(ENTRIES_AT_ONCE);
+                rows.map(|row| row.map(|(key, _)| key))
+                    .collect::<Result<Vec<_>, StoreError>>()?
+            };
+            let Some(last) = found.last() else {
+                return Ok(());
+            };
+            range = range.after(last);
+            for key in found {
+                batch.delete(tree, key);
+            }
+            if batch.rows() >= ENTRIES_AT_ONCE {
+                self.store.apply(std::mem::take(batch))?;
+            }
+        }
+    }
+
+    fn next_team(&self, after: Option<&[u8]>) -> Result<Option<Vec<u8>>, ModelError> {
+        let range = match after {
+            None => KeyRange::all(),
+            // No stream has this number, so nothing of the team comes after it.
+            Some(team) => KeyRange::all().from(&[team, &[u8::MAX]].concat()),
+        };
+        let view = self.store.view()?;
+        let Some(row) = view.range(ACTIVITY, &range)?.next() else {
+            return Ok(None);
+        };
+        Ok(keys::team_of_activity(&row?.0).map(<[u8]>::to_vec))
+    }
+}

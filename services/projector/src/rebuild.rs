@@ -1,0 +1,84 @@
+//! Making a read model anew while no projector runs on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+use waybill_log::{Log, Stream};
+use waybill_store::{OpenError, StoreError};
+
+use crate::model::{self, Incarnations, ModelError, Projection};
+use crate::query::Position;
+use crate::replay::{ReplayError, patient_bounds, replay};
+
+/// Why a model could not be made anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The store could not be opened: a projector runs on it, for example.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log could not be read into it.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+impl From<StoreError> for RebuildError {
+    fn from(error: StoreError) -> Self {
+        Self::Replay(ModelError::from(error).into())
+    }
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Up to there.
+    pub at: Position,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Wipes the read model in a folder and makes it anew from the log, up to its present end. Refuses while a projector runs on it.
+pub async fn rebuild(
+    log: &Arc<dyn Log>,
+    dir: &Path,
+    cache_bytes: u64,
+) -> Result<Rebuilt, RebuildError> {
+    let started = Instant::now();
+    let control = patient_bounds(log, Stream::Control)
+        .await
+        .map_err(ReplayError::from)?;
+    let tasks = patient_bounds(log, Stream::Tasks)
+        .await
+        .map_err(ReplayError::from)?;
+    let dir = dir.to_owned();
+    let store = blocking(move || {
+        let opened = model::open(&dir, cache_bytes)?;
+        opened.store.condemn("a rebuild was asked for");
+        drop(opened);
+        Ok(model::open(&dir, cache_bytes)?.store)
+    })
+    .await?;
+    let incarnations = Incarnations::new(&control, &tasks);
+    let mut projection = Projection::resume(store, incarnations).map_err(ReplayError::from)?;
+    projection.sweep(tasks.first).map_err(ReplayError::from)?;
+    let to = Position {
+        control: control.last,
+        tasks: tasks.last,
+    };
+    let projection = replay(log, projection, to).await?;
+    let at = projection.applied();
+    blocking(move || Ok(projection.store().sync()?)).await?;
+    Ok(Rebuilt {
+        at,
+        took: started.elapsed(),
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RebuildError> + Send + 'static,
+) -> Result<T, RebuildError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|_| RebuildError::Replay(ReplayError::Ending))?
+}

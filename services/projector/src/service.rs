@@ -1,0 +1,294 @@
+//! The query service: takes requests from the queue group of all replicas, waits for what they must have read, and answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::{Client, Message};
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::time::Timestamp;
+use waybill_log::{Log, Stream};
+use waybill_store::Store;
+
+use crate::answer::Answerer;
+use crate::model::Reader;
+use crate::progress::Progress;
+use crate::query::{
+    ByIdempotencyKey, GetCounters, GetTask, ListActivity, ListTasks, Position, QUEUE_GROUP, Query,
+    Refused, Reply, Request, Verify,
+};
+
+/// A client that does not listen for a reply any more is not worth waiting for.
+const MAX_PATIENCE: Duration = Duration::from_secs(5);
+/// When to come back to a replica that has too much to do.
+const BUSY_RETRY_MS: u32 = 200;
+/// Between two tries to subscribe.
+const RETRY: Duration = Duration::from_millis(500);
+/// What is under way at the end gets so long.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Bounds of the service.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Queries under way, most of them waiting for the log. More are turned away.
+    pub max_queries: usize,
+    /// Lists read at the same time: each may keep a thread busy.
+    pub max_lists: usize,
+    /// A reply's bytes, beside what the server allows.
+    pub max_reply_bytes: usize,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            max_queries: 1_024,
+            max_lists: 4,
+            max_reply_bytes: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// The running service of one replica.
+pub(crate) struct Service {
+    ending: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts it; it joins the queue group once the model has caught up, so that a replica being rebuilt leaves the others to answer.
+    pub(crate) fn start(
+        config: ServiceConfig,
+        nats: Client,
+        log: Arc<dyn Log>,
+        store: Store,
+        progress: Progress,
+        dir: PathBuf,
+    ) -> Self {
+        let ending = CancellationToken::new();
+        let server = Arc::new(Server {
+            answerer: Answerer::new(Reader::new(store), log, progress.clone(), dir, &config),
+            nats,
+            progress,
+            in_house: Arc::new(Semaphore::new(config.max_queries)),
+            max_reply_bytes: config.max_reply_bytes,
+        });
+        let running = tokio::spawn(serve(server, ending.clone()));
+        Self { ending, running }
+    }
+
+    /// Answers what was taken, and ends. After that nobody holds the store on its behalf.
+    pub(crate) async fn stop(self) {
+        self.ending.cancel();
+        if let Err(error) = self.running.await {
+            tracing::error!(%error, "the query service crashed");
+        }
+    }
+}
+
+struct Server {
+    answerer: Answerer,
+    nats: Client,
+    progress: Progress,
+    in_house: Arc<Semaphore>,
+    max_reply_bytes: usize,
+}
+
+async fn serve(server: Arc<Server>, ending: CancellationToken) {
+    let caught_up = async {
+        let mut status = server.progress.subscribe();
+        // The sender lives as long as the server.
+        let _ = status
+            .wait_for(|status| status.caught_up_at.is_some())
+            .await;
+    };
+    if ending.run_until_cancelled(caught_up).await.is_none() {
+        return;
+    }
+    let subscribed = ending.run_until_cancelled(subscribe(&server.nats)).await;
+    let Some(mut requests) = subscribed else {
+        return;
+    };
+    let mut under_way = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = ending.cancelled() => break,
+            Some(_) = under_way.join_next() => {}
+            message = requests.next() => {
+                let Some(message) = message else {
+                    tracing::warn!("the subscription for queries ended");
+                    requests = match ending.run_until_cancelled(subscribe(&server.nats)).await {
+                        Some(requests) => requests,
+                        None => break,
+                    };
+                    continue;
+                };
+                under_way.spawn(handle(Arc::clone(&server), message));
+            }
+        }
+    }
+    drop(requests);
+    let rest = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, rest).await.is_err() {
+        tracing::warn!("queries were still under way at the end");
+    }
+    under_way.shutdown().await;
+}
+
+type Requests = futures::stream::SelectAll<async_nats::Subscriber>;
+
+async fn subscribe(nats: &Client) -> Requests {
+    let subjects = [
+        GetTask::SUBJECT,
+        ListTasks::SUBJECT,
+        ByIdempotencyKey::SUBJECT,
+        GetCounters::SUBJECT,
+        ListActivity::SUBJECT,
+        Verify::SUBJECT,
+    ];
+    'again: loop {
+        let mut all = futures::stream::SelectAll::new();
+        for subject in subjects {
+            match nats.queue_subscribe(subject, QUEUE_GROUP.into()).await {
+                Ok(subscriber) => all.push(subscriber),
+                Err(error) => {
+                    tracing::warn!(%error, subject, "queries cannot be subscribed to");
+                    tokio::time::sleep(RETRY).await;
+                    continue 'again;
+                }
+            }
+        }
+        return all;
+    }
+}
+
+async fn handle(server: Arc<Server>, message: Message) {
+    let Some(to) = message.reply.clone() else {
+        return;
+    };
+    let permit = Arc::clone(&server.in_house).try_acquire_owned();
+    let subject = message.subject.as_str();
+    let reply = if permit.is_err() {
+        server.refuse(Refused::Unavailable {
+            reason: "too many queries are under way".into(),
+            retry_ms: BUSY_RETRY_MS,
+        })
+    } else {
+        let started = Instant::now();
+        let reply = server.route(subject, &message.payload).await;
+        metrics::histogram!("waybill_projector_query_seconds", "subject" => subject.to_owned())
+            .record(started.elapsed().as_secs_f64());
+        reply
+    };
+    if let Err(error) = server.nats.publish(to, reply.into()).await {
+        tracing::warn!(%error, subject, "a reply could not be sent");
+    }
+}
+
+impl Server {
+    async fn route(&self, subject: &str, payload: &[u8]) -> Vec<u8> {
+        let room = self.room();
+        let a = &self.answerer;
+        match subject {
+            GetTask::SUBJECT => {
+                self.run(payload, async |q, by| a.task(q, by, room).await)
+                    .await
+            }
+            ListTasks::SUBJECT => self.run(payload, async |q, _| a.list(q, room).await).await,
+            ByIdempotencyKey::SUBJECT => {
+                self.run(payload, async |q, by| a.by_idempotency_key(q, by).await)
+                    .await
+            }
+            GetCounters::SUBJECT => self.run(payload, async |q, _| a.counters(q).await).await,
+            ListActivity::SUBJECT => self.run(payload, async |q, _| a.activity(q).await).await,
+            Verify::SUBJECT => self.run(payload, async |q, _| a.verify(q).await).await,
+            _ => self.refuse(Refused::Invalid {
+                field: "subject".into(),
+                message: format!("no query is asked at {subject}"),
+            }),
+        }
+    }
+
+    /// Decodes a request, waits for what it must have read, and encodes the answer.
+    async fn run<Q: Query>(
+        &self,
+        payload: &[u8],
+        answer: impl AsyncFnOnce(Q, Instant) -> Result<Q::Answer, Refused>,
+    ) -> Vec<u8> {
+        let request: Request<Q> = match rmp_serde::from_slice(payload) {
+            Ok(request) => request,
+            Err(error) => {
+                return self.refuse(Refused::Invalid {
+                    field: "request".into(),
+                    message: format!("the request cannot be read: {error}"),
+                });
+            }
+        };
+        let patience = Duration::from_millis(request.patience_ms.into()).min(MAX_PATIENCE);
+        let by = Instant::now() + patience;
+        if !self.progress.reach(request.min_seq, by).await {
+            return self.refuse(Refused::Behind);
+        }
+        // Read first: the answer may have read more, never less.
+        let as_of = self.as_of();
+        let outcome = answer(request.query, by).await;
+        let reply = self.encode(&Reply { as_of, outcome });
+        if reply.len() > self.room() {
+            return self.refuse(Refused::Unavailable {
+                reason: format!(
+                    "the reply has {} bytes, more than the server lets through",
+                    reply.len()
+                ),
+                retry_ms: 0,
+            });
+        }
+        reply
+    }
+
+    /// Bytes that a reply may have.
+    fn room(&self) -> usize {
+        self.nats
+            .server_info()
+            .max_payload
+            .min(self.max_reply_bytes)
+    }
+
+    fn as_of(&self) -> Position {
+        self.progress.status().applied
+    }
+
+    fn refuse(&self, refused: Refused) -> Vec<u8> {
+        self.encode::<()>(&Reply {
+            as_of: self.as_of(),
+            outcome: Err(refused),
+        })
+    }
+
+    fn encode<T: serde::Serialize>(&self, reply: &Reply<T>) -> Vec<u8> {
+        // Writing plain values to memory has no way to fail.
+        rmp_serde::to_vec_named(reply).unwrap_or_default()
+    }
+}
+
+/// The end of TASKS, from its leader.
+pub(crate) async fn end_of_tasks(log: &dyn Log) -> Result<Position, Refused> {
+    match log.bounds(Stream::Tasks).await {
+        Ok(bounds) => Ok(Position::tasks(bounds.last)),
+        Err(error) => Err(Refused::Unavailable {
+            reason: error.to_string(),
+            retry_ms: 1_000,
+        }),
+    }
+}
+
+/// The clock of this machine, for delays that pass.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,383 @@
+//! Random histories of teams and tasks, from a seed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use waybill_domain::actor::Actor;
+use waybill_domain::event::{
+    Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
+    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, TaskCancelled, TaskCreated, TaskDead,
+    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+};
+use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
+use waybill_domain::partition::Partition;
+use waybill_domain::task::{Backoff, Method, Priority};
+use waybill_domain::time::Timestamp;
+use waybill_log::memory::MemoryLog;
+use waybill_log::subject::{ControlSubject, TaskSubject};
+use waybill_log::{Append, Atomicity, Expectation, Log, NewRecord, Stream};
+
+/// Small, fast, and the same everywhere (splitmix64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let at = self.below(from.len() as u64);
+        &from[usize::try_from(at).expect("an index")]
+    }
+}
+
+pub(crate) fn team(number: u64) -> TeamId {
+    TeamId::new(Timestamp(1), number.into())
+}
+
+pub(crate) fn queue(number: u64) -> QueueName {
+    QueueName::parse(["mail", "mailing", "x"][usize::try_from(number).expect("small") % 3])
+        .expect("a name")
+}
+
+pub(crate) fn key(number: u64) -> KeyId {
+    KeyId::from_public(&format!("{number:08}")).expect("a key id")
+}
+
+pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> TaskCreated {
+    TaskCreated {
+        id,
+        team,
+        queue,
+        url: "https://example.org/hook".into(),
+        method: Method::Post,
+        headers: vec![("x-a".into(), "b".into())],
+        body: Some("{}".into()),
+        timeout_ms: 30_000,
+        max_wait_ms: 30_000,
+        not_before: None,
+        max_retries: 3,
+        backoff: Backoff::Exponential,
+        retry_on: None,
+        priority: Priority::DEFAULT,
+        follow_redirects: false,
+        on_complete_url: None,
+        idempotency_key: None,
+        fingerprint: None,
+        at: Timestamp(at),
+    }
+}
+
+pub(crate) fn task_id(number: u64) -> TaskId {
+    TaskId::new(
+        Timestamp(1_000),
+        number.into(),
+        Partition::new(3).expect("in range"),
+    )
+}
+
+pub(crate) fn answer(status: u16) -> Answer {
+    Answer {
+        status,
+        headers: vec![],
+        body: "ok".into(),
+        encoding: BodyEncoding::Text,
+        body_bytes: 2,
+        duration_ms: 12,
+    }
+}
+
+pub(crate) fn failure(message: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Connect,
+        message: message.into(),
+    }
+}
+
+/// The record of an event of a task of that team and queue.
+pub(crate) fn task_record(team: &TeamId, queue: &QueueName, event: &TaskEvent) -> NewRecord {
+    let partition = event.id().partition();
+    NewRecord {
+        subject: TaskSubject::event(partition, team, queue, event.kind()).to_string(),
+        event: event.name(),
+        actor: match event {
+            TaskEvent::Created(_) => Actor::Key(key(1)).to_string(),
+            _ => Actor::worker().to_string(),
+        },
+        traceparent: None,
+        payload: event.encode().into(),
+    }
+}
+
+pub(crate) fn control_record(event: &ControlEvent) -> NewRecord {
+    let (aggregate, id) = event.aggregate();
+    let subject = ControlSubject::of_team(event.team(), aggregate, id).expect("tokens");
+    NewRecord {
+        subject: subject.to_string(),
+        event: event.name(),
+        actor: Actor::Operator("cli".into()).to_string(),
+        traceparent: None,
+        payload: event.encode().into(),
+    }
+}
+
+pub(crate) fn append(stream: Stream, records: Vec<NewRecord>) -> Append {
+    Append {
+        stream,
+        records,
+        expect: Expectation::None,
+        atomicity: Atomicity::Ordered,
+        msg_id: None,
+    }
+}
+
+struct Open {
+    id: TaskId,
+    team: TeamId,
+    queue: QueueName,
+    attempt: u32,
+    running: bool,
+    ended: bool,
+}
+
+/// Appends one random thing after the other.
+pub(crate) struct History {
+    pub(crate) random: Random,
+    pub(crate) log: MemoryLog,
+    open: Vec<Open>,
+    made: u64,
+    keys: u64,
+    now: i64,
+    last: Option<NewRecord>,
+}
+
+impl History {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            random: Random(seed),
+            log: MemoryLog::default(),
+            open: vec![],
+            made: 0,
+            keys: 0,
+            now: 1_000_000,
+            last: None,
+        }
+    }
+
+    pub(crate) fn log(&self) -> Arc<dyn Log> {
+        Arc::new(self.log.clone())
+    }
+
+    /// Later than everything that has happened, and in the middle of the delays.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
+    fn put(&mut self, stream: Stream, record: NewRecord) {
+        let appended = self.log.core().append(append(stream, vec![record.clone()]));
+        appended.expect("stored");
+        if stream == Stream::Tasks {
+            self.last = Some(record);
+        }
+    }
+
+    /// One step.
+    pub(crate) fn step(&mut self) {
+        self.now += i64::try_from(self.random.below(50)).expect("small") - 10;
+        match self.random.below(40) {
+            0..=9 => self.create(),
+            10..=32 if !self.open.is_empty() => self.advance(),
+            33 => self.control(),
+            34 => {
+                if let Some(again) = self.last.clone() {
+                    self.put(Stream::Tasks, again);
+                }
+            }
+            35 => self.foreign(),
+            36 => {
+                let owned = PartitionOwned {
+                    worker: "w1".into(),
+                    at: self.now(),
+                };
+                let record = NewRecord {
+                    subject: TaskSubject::owner(Partition::new(3).expect("in range")).to_string(),
+                    event: PartitionOwned::NAME,
+                    actor: Actor::worker().to_string(),
+                    traceparent: None,
+                    payload: owned.encode().into(),
+                };
+                self.put(Stream::Tasks, record);
+            }
+            _ => self.create(),
+        }
+    }
+
+    fn create(&mut self) {
+        self.made += 1;
+        let (team, queue) = (team(self.random.below(2)), queue(self.random.below(3)));
+        let mut event = created(
+            task_id(self.made),
+            team.clone(),
+            queue.clone(),
+            self.now - i64::try_from(self.random.below(30)).expect("small"),
+        );
+        event.url = format!("https://{}.example/{}", self.random.below(3), self.made);
+        if self.random.one_in(3) {
+            let ahead = i64::try_from(self.random.below(2_000)).expect("small");
+            event.not_before = Some(Timestamp(self.now + ahead));
+        }
+        if self.random.one_in(4) {
+            event.idempotency_key = Some(format!("k{}", self.random.below(5)));
+            event.fingerprint = Some(format!("{:064x}", self.made));
+        }
+        self.open.push(Open {
+            id: event.id,
+            team: team.clone(),
+            queue: queue.clone(),
+            attempt: 0,
+            running: false,
+            ended: false,
+        });
+        let record = task_record(&team, &queue, &TaskEvent::Created(Box::new(event)));
+        self.put(Stream::Tasks, record);
+    }
+
+    fn advance(&mut self) {
+        let at = self.now();
+        let index = usize::try_from(self.random.below(self.open.len() as u64)).expect("an index");
+        let choice = self.random.below(8);
+        let task = &mut self.open[index];
+        let (id, attempt) = (task.id, task.attempt);
+        let event = if task.ended {
+            match choice {
+                0..=2 => TaskEvent::CallbackFailed(CallbackFailed {
+                    id,
+                    attempt: 1,
+                    at,
+                    failure: failure("no connection"),
+                    retry_at: Some(at),
+                }),
+                3..=4 => TaskEvent::CallbackSent(CallbackSent {
+                    id,
+                    attempt: 2,
+                    at,
+                    status: 204,
+                }),
+                // Cannot happen; must change nothing.
+                _ => TaskEvent::Cancelled(TaskCancelled { id, at }),
+            }
+        } else if task.running {
+            task.running = false;
+            task.ended = choice >= 3;
+            match choice {
+                0..=2 => TaskEvent::AttemptFailed(AttemptFailed {
+                    id,
+                    attempt,
+                    at,
+                    failure: failure("Server error: HTTP 500"),
+                    answer: Some(answer(500)),
+                    retry_at: Timestamp(at.0 + 1_000),
+                    counted: choice != 0,
+                }),
+                3 => TaskEvent::Dead(TaskDead {
+                    id,
+                    attempt,
+                    at,
+                    failure: failure("no connection"),
+                    answer: None,
+                }),
+                4 => TaskEvent::Expired(TaskExpired {
+                    id,
+                    attempt: Some(attempt),
+                    at,
+                    failure: failure("timed out"),
+                }),
+                _ => TaskEvent::Succeeded(TaskSucceeded {
+                    id,
+                    attempt,
+                    at,
+                    answer: answer(200),
+                }),
+            }
+        } else if choice == 0 {
+            task.ended = true;
+            TaskEvent::Cancelled(TaskCancelled { id, at })
+        } else {
+            task.running = true;
+            task.attempt += 1;
+            TaskEvent::Started(TaskStarted {
+                id,
+                attempt: attempt + 1,
+                at,
+                lease_until: Timestamp(at.0 + 30_000),
+            })
+        };
+        let record = task_record(&task.team, &task.queue, &event);
+        if task.ended && self.random.one_in(2) {
+            self.open.swap_remove(index);
+        }
+        self.put(Stream::Tasks, record);
+    }
+
+    fn control(&mut self) {
+        let (team, at) = (team(self.random.below(2)), self.now());
+        let event = match self.random.below(3) {
+            0 => ControlEvent::TeamCreated(TeamCreated {
+                team,
+                name: "Ours".into(),
+                plan: "free".into(),
+                at,
+            }),
+            1 => {
+                self.keys += 1;
+                ControlEvent::KeyCreated(KeyCreated {
+                    key: key(self.keys),
+                    team,
+                    name: format!("key {}", self.keys),
+                    prefix: "wb_live_".into(),
+                    last4: "abcd".into(),
+                    scopes: vec![],
+                    mac: "00".into(),
+                    pepper_version: 1,
+                    at,
+                })
+            }
+            _ => ControlEvent::KeyRevoked(KeyRevoked {
+                key: key(self.random.below(self.keys + 1)),
+                team,
+                at,
+            }),
+        };
+        self.put(Stream::Control, control_record(&event));
+    }
+
+    /// An event that only a later version knows.
+    fn foreign(&mut self) {
+        let record = NewRecord {
+            subject: TaskSubject::event(
+                Partition::new(3).expect("in range"),
+                &team(0),
+                &queue(0),
+                "teleported",
+            )
+            .to_string(),
+            event: "task.teleported.v1",
+            actor: Actor::worker().to_string(),
+            traceparent: None,
+            payload: Bytes::from_static(b"\x80"),
+        };
+        self.put(Stream::Tasks, record);
+    }
+}

@@ -1,0 +1,283 @@
+//! A model that grew, over restarts and with retention behind it, equals one made anew, byte for byte.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use waybill_domain::event::{TaskCancelled, TaskEvent};
+use waybill_domain::time::Timestamp;
+use waybill_log::{Log, Stream, StreamSeq};
+use waybill_projector::model::{self, Incarnations, ModelError, Projection, Reader};
+use waybill_projector::query::ByIdempotencyKey;
+use waybill_projector::verify;
+use waybill_store::OpenReason;
+
+use crate::history::{self, History, append, task_record};
+
+const CACHE: u64 = 8 * 1024 * 1024;
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+pub(crate) async fn open(log: &Arc<dyn Log>, dir: &Path) -> Projection {
+    let opened = model::open(dir, CACHE).expect("opened");
+    let control = log.bounds(Stream::Control).await.expect("bounds");
+    let tasks = log.bounds(Stream::Tasks).await.expect("bounds");
+    let incarnations = Incarnations::new(&control, &tasks);
+    Projection::resume(opened.store, incarnations).expect("resumed")
+}
+
+/// Applies up to `limit` records of one stream.
+pub(crate) async fn advance(
+    log: &Arc<dyn Log>,
+    projection: &mut Projection,
+    stream: Stream,
+    limit: usize,
+) -> bool {
+    let from = projection.applied().of(stream).next();
+    let records = log
+        .range(stream, &[], from, StreamSeq(u64::MAX), limit)
+        .await
+        .expect("read");
+    projection.apply(stream, &records).expect("applied");
+    !records.is_empty()
+}
+
+pub(crate) async fn catch_up(log: &Arc<dyn Log>, projection: &mut Projection) {
+    for stream in [Stream::Control, Stream::Tasks] {
+        while advance(log, projection, stream, 1_000).await {}
+    }
+}
+
+async fn grown_equals_rebuilt(seed: u64) {
+    let folder = TempDir::new().expect("a folder");
+    let dir = folder.path().join("model");
+    let mut history = History::new(seed);
+    let log = history.log();
+    let mut projection = open(&log, &dir).await;
+    for _ in 0..12 {
+        for _ in 0..history.random.below(60) {
+            history.step();
+        }
+        match history.random.below(5) {
+            0 => {
+                let gone = history.random.below(40);
+                let gone = usize::try_from(gone).expect("small");
+                history.log.core().drop_first(Stream::Tasks, gone);
+                // Sometimes retention is noticed late, or before all was read.
+                if history.random.one_in(2) {
+                    let first = log.bounds(Stream::Tasks).await.expect("bounds").first;
+                    projection.sweep(first).expect("swept");
+                }
+            }
+            1 => {
+                drop(projection);
+                projection = open(&log, &dir).await;
+            }
+            2 => {
+                // The log gives the same records again.
+                let records = log
+                    .range(
+                        Stream::Tasks,
+                        &[],
+                        StreamSeq(1),
+                        projection.applied().tasks,
+                        500,
+                    )
+                    .await
+                    .expect("read");
+                projection.apply(Stream::Tasks, &records).expect("applied");
+            }
+            _ => {
+                let limit = usize::try_from(1 + history.random.below(50)).expect("small");
+                let stream = *history.random.pick(&[Stream::Control, Stream::Tasks]);
+                advance(&log, &mut projection, stream, limit).await;
+            }
+        }
+    }
+    let first = log.bounds(Stream::Tasks).await.expect("bounds").first;
+    projection.sweep(first).expect("swept");
+    if history.random.one_in(2) {
+        catch_up(&log, &mut projection).await;
+    }
+    let verdict = verify(projection.store(), &log, &folder.path().join("scratch"))
+        .await
+        .expect("compared");
+    assert!(verdict.is_equal(), "seed {seed}: {verdict:#?}");
+    assert!(!folder.path().join("scratch").exists());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_model_that_grew_equals_one_made_anew(seed: u64) {
+        runtime().block_on(grown_equals_rebuilt(seed));
+    }
+}
+
+#[tokio::test]
+async fn a_comparison_finds_a_row_that_should_not_be() {
+    let folder = TempDir::new().expect("a folder");
+    let mut history = History::new(7);
+    (0..50).for_each(|_| history.step());
+    let log = history.log();
+    let mut projection = open(&log, &folder.path().join("model")).await;
+    catch_up(&log, &mut projection).await;
+    let tree = *projection
+        .store()
+        .trees()
+        .iter()
+        .find(|tree| tree.name() == "by_queue")
+        .expect("the tree");
+    let mut batch = waybill_store::Batch::new();
+    batch.put(tree, "nonsense", []);
+    projection.store().apply(batch).expect("written");
+    let verdict = verify(projection.store(), &log, &folder.path().join("scratch"))
+        .await
+        .expect("compared");
+    let different: Vec<_> = verdict.trees.iter().filter(|t| !t.is_equal()).collect();
+    assert_eq!(different.len(), 1);
+    assert_eq!(different[0].tree, "by_queue");
+}
+
+#[tokio::test]
+async fn a_store_with_bad_bytes_is_wiped_and_made_again() {
+    let folder = TempDir::new().expect("a folder");
+    let dir = folder.path().join("model");
+    let mut history = History::new(8);
+    (0..400).for_each(|_| history.step());
+    let log = history.log();
+    let mut projection = open(&log, &dir).await;
+    catch_up(&log, &mut projection).await;
+    projection.store().sync().expect("synced");
+    drop(projection);
+    scribble(&dir);
+    let opened = model::open(&dir, CACHE).expect("opened");
+    assert!(
+        matches!(opened.reason, OpenReason::Wiped(_)),
+        "{:?}",
+        opened.reason
+    );
+    drop(opened);
+    let mut projection = open(&log, &dir).await;
+    assert_eq!(projection.applied().tasks, StreamSeq(0));
+    catch_up(&log, &mut projection).await;
+    let verdict = verify(projection.store(), &log, &folder.path().join("scratch")).await;
+    assert!(verdict.expect("compared").is_equal());
+}
+
+/// Overwrites every file below.
+fn scribble(dir: &Path) {
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            scribble(&path);
+        } else if path.file_name().is_none_or(|name| name != "lock") {
+            std::fs::write(&path, [0xff; 64]).expect("written");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_known_event_that_cannot_be_read_stops_the_projection() {
+    let folder = TempDir::new().expect("a folder");
+    let history = History::new(9);
+    let log = history.log();
+    let cancelled = TaskEvent::Cancelled(TaskCancelled {
+        id: history::task_id(1),
+        at: Timestamp(1),
+    });
+    let mut record = task_record(&history::team(0), &history::queue(0), &cancelled);
+    record.payload = "nonsense".into();
+    log.append(append(Stream::Tasks, vec![record]))
+        .await
+        .expect("stored");
+    let mut projection = open(&log, &folder.path().join("model")).await;
+    let records = log
+        .range(Stream::Tasks, &[], StreamSeq(1), StreamSeq(1), 1)
+        .await
+        .expect("read");
+    let error = projection.apply(Stream::Tasks, &records);
+    assert!(matches!(
+        error,
+        Err(ModelError::Malformed {
+            seq: StreamSeq(1),
+            ..
+        })
+    ));
+    assert_eq!(projection.applied().tasks, StreamSeq(0));
+}
+
+#[tokio::test]
+async fn retention_takes_everything_of_a_task() {
+    let folder = TempDir::new().expect("a folder");
+    let mut history = History::new(10);
+    (0..600).for_each(|_| history.step());
+    let log = history.log();
+    let mut projection = open(&log, &folder.path().join("model")).await;
+    catch_up(&log, &mut projection).await;
+    let all = usize::MAX;
+    history.log.core().drop_first(Stream::Tasks, all);
+    let first = log.bounds(Stream::Tasks).await.expect("bounds").first;
+    assert!(projection.sweep(first).expect("swept") > 0);
+    let store = projection.store();
+    for tree in store.trees() {
+        let of_tasks = [
+            "tasks",
+            "by_id",
+            "by_team",
+            "by_queue",
+            "by_status",
+            "delayed",
+            "idempotency",
+            "counts",
+            "quarantine",
+        ];
+        if of_tasks.contains(&tree.name()) {
+            let view = store.view().expect("a view");
+            let rows = view.range(*tree, &waybill_store::KeyRange::all());
+            assert_eq!(rows.expect("rows").count(), 0, "{}", tree.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_task_of_an_idempotency_key_is_found_until_retention_takes_it() {
+    let folder = TempDir::new().expect("a folder");
+    let history = History::new(11);
+    let log = history.log();
+    let (team, queue) = (history::team(0), history::queue(0));
+    for number in 1..=2 {
+        let mut event = history::created(history::task_id(number), team.clone(), queue.clone(), 5);
+        event.idempotency_key = Some("k".into());
+        event.fingerprint = Some(format!("print {number}"));
+        let record = task_record(&team, &queue, &TaskEvent::Created(Box::new(event)));
+        log.append(append(Stream::Tasks, vec![record]))
+            .await
+            .expect("stored");
+    }
+    let mut projection = open(&log, &folder.path().join("model")).await;
+    catch_up(&log, &mut projection).await;
+    let reader = Reader::new(projection.store().clone());
+    let find = |key: &str| {
+        let query = ByIdempotencyKey {
+            team: team.clone(),
+            key: key.into(),
+        };
+        reader.by_idempotency_key(&query).expect("an answer")
+    };
+    let found = find("k").expect("found");
+    assert_eq!(found.id, history::task_id(1));
+    assert_eq!(found.created_seq, StreamSeq(1));
+    assert_eq!(found.fingerprint.as_deref(), Some("print 1"));
+    assert_eq!(find("other"), None);
+    projection.sweep(StreamSeq(2)).expect("swept");
+    assert_eq!(find("k").expect("the next").id, history::task_id(2));
+    projection.sweep(StreamSeq(3)).expect("swept");
+    assert_eq!(find("k"), None);
+}
