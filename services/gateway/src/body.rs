@@ -85,8 +85,17 @@ async fn discard(body: Body) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
-/// Parses JSON. Only a body that is wrong is parsed again, to learn where.
+/// Parses a JSON object. Only a body that is wrong is parsed again, to learn where.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // A struct would also be read from an array, by position: nobody means that.
+    if !bytes.trim_ascii_start().starts_with(b"{")
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+    {
+        return Err(ApiError::bad_request(
+            "invalid_body",
+            "The request body must be a JSON object",
+        ));
+    }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
 
@@ -162,6 +171,13 @@ mod tests {
             "numbers[1]: invalid type: string \"two\", expected u8"
         );
         assert_eq!(field.as_deref(), Some("numbers[1]"));
+    }
+
+    #[test]
+    fn an_array_is_not_read_by_position() {
+        let (message, field) = refused(br#" ["x", [1]]"#);
+        assert_eq!(message, "The request body must be a JSON object");
+        assert_eq!(field, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! keeps nothing that cannot be rebuilt from the log, so any number of them run side by side.
 
 pub mod access;
+pub mod asyncapi;
 pub mod auth;
 pub mod body;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod faces;
 pub mod gateway;
 pub mod health;
 pub mod query;
+pub mod replay;
 mod router;
 mod server;
 pub mod state;

@@ -22,14 +22,16 @@ use crate::config::{
 
 /// Pause after an accept failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks at whether the second byte of a connection is there.
+/// What every HTTP/2 connection begins with (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks at whether the rest of the preface is there.
 const PREFACE_POLL: Duration = Duration::from_millis(5);
 /// An HTTP/2 peer that does not answer a ping for this long is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Smallest read buffer that hyper takes.
 const LEAST_BUFFER_BYTES: usize = 8 * 1024;
 
-/// The two protocols, told apart before either begins: hyper's own detection waits for ever for a client that sends nothing.
+/// The two protocols, told apart before either begins: hyper waits for ever for a client that sends nothing, or half a preface.
 struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -172,17 +174,20 @@ impl Connection {
         }
     }
 
-    /// Looks at the first two bytes: an HTTP/2 connection begins with `PRI`, and no method of ours with `PR`.
-    /// `None`: it sent nothing in time, closed, or we are stopping.
+    /// Whether the first bytes are the preface of HTTP/2. Anything else is HTTP/1.1, which has its own time limit.
+    /// `None`: it sent nothing or only a part of the preface in time, closed, or we are stopping.
     async fn speaks_http2(&self) -> Option<bool> {
         let deadline = Instant::now() + self.patience;
         let look = async {
-            let mut head = [0; 2];
+            let mut head = [0; HTTP2_PREFACE.len()];
             loop {
                 match self.stream.peek(&mut head).await {
                     Ok(0) | Err(_) => return None,
-                    Ok(1) if head[0] == b'P' => tokio::time::sleep(PREFACE_POLL).await,
-                    Ok(_) => return Some(head == *b"PR"),
+                    Ok(read) if read == HTTP2_PREFACE.len() => return Some(head == *HTTP2_PREFACE),
+                    Ok(read) if HTTP2_PREFACE.starts_with(&head[..read]) => {
+                        tokio::time::sleep(PREFACE_POLL).await;
+                    }
+                    Ok(_) => return Some(false),
                 }
             }
         };

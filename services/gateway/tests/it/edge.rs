@@ -1,0 +1,144 @@
+//! What every answer carries, and the pages about the API.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::json;
+use waybill_gateway::GatewayConfig;
+
+use crate::http::Http;
+use crate::world::{World, a_task, config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_identified_and_locked_down() -> Result<()> {
+    let world = World::start().await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [("x-request-id", "order-17"), ("traceparent", trace)];
+    let answer = world
+        .http
+        .send(Method::GET, "/v1/tasks", &headers, "")
+        .await?;
+    assert_eq!(answer.header("x-request-id"), Some("order-17"));
+    let ours = answer.header("traceparent").expect("a trace");
+    assert!(ours.starts_with(&trace[..36]) && ours != trace, "{ours}");
+    for answer in [
+        answer,
+        world.http.get("/nothing").await?,
+        Http::new(world.gateway.addr()).get("/v1/tasks").await?,
+    ] {
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(
+            answer.header("content-security-policy"),
+            Some("default-src 'none'; frame-ancestors 'none'")
+        );
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(answer.header("x-request-id").is_some());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_compressed_for_who_wants_it() -> Result<()> {
+    let world = World::start().await?;
+    let mut task = a_task();
+    task["body"] = json!("x".repeat(20_000));
+    let id = world.http.post("/v1/tasks", &task).await?.task()["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let path = format!("/v1/tasks/{id}");
+    for encoding in ["gzip", "deflate"] {
+        let answer = world
+            .http
+            .send(Method::GET, &path, &[("accept-encoding", encoding)], "")
+            .await?;
+        assert_eq!(answer.header("content-encoding"), Some(encoding));
+        assert!(answer.body.len() < 2_000);
+    }
+    assert_eq!(
+        world.http.get(&path).await?.header("content-encoding"),
+        None
+    );
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_configured_origins_may_call_from_a_browser() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        cors_origins: vec!["https://app.example".into()],
+        ..config()
+    })
+    .await?;
+    let preflight = async |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization,idempotency-key",
+            ),
+        ];
+        world
+            .http
+            .send(Method::OPTIONS, "/v1/tasks", &headers, "")
+            .await
+    };
+    let ours = preflight("https://app.example").await?;
+    assert_eq!(
+        (
+            ours.status.as_u16(),
+            ours.header("access-control-allow-origin")
+        ),
+        (200, Some("https://app.example"))
+    );
+    assert_eq!(
+        preflight("https://evil.example")
+            .await?
+            .header("access-control-allow-origin"),
+        None
+    );
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_describes_itself_without_any_outside_host() -> Result<()> {
+    let world = World::start().await?;
+    let nobody = Http::new(world.gateway.addr());
+    let api = nobody.get("/openapi.json").await?;
+    assert_eq!(api.status, 200);
+    assert_eq!(
+        api.json(),
+        serde_json::to_value(waybill_gateway::openapi())?
+    );
+    assert!(api.json()["paths"]["/v1/tasks"]["post"].is_object());
+    let page = nobody.get("/docs/").await?;
+    assert_eq!(page.status, 200);
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(
+        !text.contains("https://") && !text.contains("src=\"//"),
+        "{text}"
+    );
+    let inline = text
+        .split("<script")
+        .skip(1)
+        .filter(|script| !script.contains("src="))
+        .count();
+    assert_eq!(inline, 0, "the policy forbids scripts in the page");
+    assert!(
+        page.header("content-security-policy")
+            .is_some_and(|policy| policy.contains("script-src 'self'"))
+    );
+    for file in [
+        "swagger-ui.css",
+        "swagger-ui-bundle.js",
+        "swagger-initializer.js",
+    ] {
+        assert_eq!(
+            nobody.get(&format!("/docs/{file}")).await?.status,
+            200,
+            "{file}"
+        );
+    }
+    world.stop().await
+}

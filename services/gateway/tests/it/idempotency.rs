@@ -1,0 +1,134 @@
+//! `Idempotency-Key`.
+
+use anyhow::Result;
+use futures::future::try_join_all;
+use http::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use waybill_log::{Log, Stream, StreamSeq};
+use waybill_testkit::eventually;
+
+use crate::http::{Answer, Http};
+use crate::world::{SOON, World, a_task};
+
+async fn create(http: &Http, key: &str, task: &Value) -> Result<Answer> {
+    http.send(
+        Method::POST,
+        "/v1/tasks",
+        &[("idempotency-key", key)],
+        task.to_string(),
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_again_is_the_first_task_again() -> Result<()> {
+    let world = World::start().await?;
+    let first = create(&world.http, "order-17", &a_task()).await?;
+    assert_eq!(
+        (first.status.as_u16(), first.header("idempotency-replayed")),
+        (201, None)
+    );
+    let again = create(&world.http, "order-17", &a_task()).await?;
+    assert_eq!(
+        (again.status.as_u16(), again.header("idempotency-replayed")),
+        (201, Some("true"))
+    );
+    assert_eq!(again.task(), first.task());
+
+    let mut other = a_task();
+    other["body"] = json!("other");
+    let refused = create(&world.http, "order-17", &other).await?;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (422, "idempotency_mismatch".into())
+    );
+
+    let (_, stranger) = world.stranger().await?;
+    let theirs = create(&stranger, "order-17", &a_task()).await?;
+    assert_eq!(
+        theirs.header("idempotency-replayed"),
+        None,
+        "another team's key is another key"
+    );
+    assert_ne!(theirs.task()["id"], first.task()["id"]);
+    for key in ["", &"k".repeat(256), "ümlaut"] {
+        let refused = create(&world.http, key, &a_task()).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].clone()),
+            (400, json!("Idempotency-Key")),
+            "{key}"
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_at_the_same_time_through_two_gateways_make_one_task() -> Result<()> {
+    let world = World::start().await?;
+    let stop = CancellationToken::new();
+    let second = world.another("second", &stop).await?;
+    let other = Http::new(second.addr()).with_key(&world.key);
+    for round in 0..5 {
+        let key = format!("race-{round}");
+        let task = a_task();
+        let answers = try_join_all((0..16).map(|n| {
+            let http = if n % 2 == 0 { &world.http } else { &other };
+            create(http, &key, &task)
+        }))
+        .await?;
+        let first = answers
+            .iter()
+            .filter(|a| a.header("idempotency-replayed").is_none())
+            .count();
+        assert_eq!(first, 1, "one of them made it");
+        assert!(
+            answers
+                .iter()
+                .all(|a| a.status == 201 && a.task()["id"] == answers[0].task()["id"])
+        );
+    }
+    let last = world.log.bounds(Stream::Tasks).await?.last;
+    let stored = world
+        .log
+        .range(Stream::Tasks, &[], StreamSeq(1), last, 100)
+        .await?;
+    assert_eq!(stored.len(), 5, "one event for each key");
+    stop.cancel();
+    second.wait().await?;
+    world.stop().await
+}
+
+/// The server forgets message ids after two minutes. Here it forgets them sooner, so that only the index knows the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_known_by_the_index_when_the_server_has_forgotten_it() -> Result<()> {
+    let world = World::start().await?;
+    let first = create(&world.http, "old", &a_task()).await?;
+    let mut stream = async_nats::jetstream::new(world.log.client())
+        .get_stream("TASKS")
+        .await?;
+    let mut config = stream.info().await?.config.clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    async_nats::jetstream::new(world.log.client())
+        .update_stream(&config)
+        .await?;
+    // A message id is forgotten at the latest when the next one is looked at after the window: told by storing one twice.
+    let js = async_nats::jetstream::new(world.log.client());
+    let probe = async || {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "probe");
+        let sent = js
+            .publish_with_headers("tasks.0.owner", headers, "".into())
+            .await;
+        match sent {
+            Ok(ack) => ack.await.is_ok_and(|ack| !ack.duplicate),
+            Err(_) => false,
+        }
+    };
+    probe().await;
+    eventually(SOON, probe).await?;
+    let again = create(&world.http, "old", &a_task()).await?;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.task()["id"], first.task()["id"]);
+    world.stop().await
+}

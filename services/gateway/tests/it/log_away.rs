@@ -1,0 +1,58 @@
+//! A log that is away or silent: refused in time, never a hang, and recovery by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use waybill_testkit::eventually;
+
+use crate::world::{SOON, World, a_task};
+
+/// The deadline of an append in these tests is two seconds; the rest is for a busy machine.
+const IN_TIME: Duration = Duration::from_secs(12);
+
+async fn refused_in_time(world: &World) -> Result<()> {
+    let start = Instant::now();
+    let refused = world.http.post("/v1/tasks", &a_task()).await?;
+    assert_eq!(refused.status, 503, "{}", refused.error());
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(start.elapsed() < IN_TIME, "after {:?}", start.elapsed());
+    let start = Instant::now();
+    let read = world.http.get("/v1/tasks").await?;
+    assert_eq!(
+        (read.status.as_u16(), read.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert!(start.elapsed() < IN_TIME, "after {:?}", start.elapsed());
+    eventually(SOON, async || {
+        let ready = world.http.get("/readyz").await;
+        ready.is_ok_and(|answer| answer.status == 503)
+    })
+    .await?;
+    assert_eq!(world.http.get("/healthz").await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_log_is_a_503_with_retry_after() -> Result<()> {
+    let mut world = World::start().await?;
+    world.nats.pause()?;
+    refused_in_time(&world).await?;
+    world.nats.resume()?;
+    world.ready().await?;
+    assert_eq!(world.http.post("/v1/tasks", &a_task()).await?.status, 201);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_log_is_a_503_and_what_was_accepted_is_there_afterwards() -> Result<()> {
+    let mut world = World::start().await?;
+    let made = world.http.post("/v1/tasks", &a_task()).await?.task();
+    world.nats.kill9();
+    refused_in_time(&world).await?;
+    world.nats.restart().await?;
+    world.ready().await?;
+    let id = made["id"].as_str().expect("an id");
+    let read = world.http.get(&format!("/v1/tasks/{id}")).await?;
+    assert_eq!(read.status, 200, "{}", read.error());
+    world.stop().await
+}

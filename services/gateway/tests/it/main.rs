@@ -1,0 +1,13 @@
+//! The gateway over real HTTP, a real nats-server and a real projector.
+
+mod access;
+mod bad_input;
+mod drain;
+mod edge;
+mod http;
+mod idempotency;
+mod log_away;
+mod owner;
+mod scopes;
+mod tasks;
+mod world;

@@ -1,0 +1,99 @@
+//! An owner of all partitions: answers commands as told, and stores what it agrees to.
+
+use anyhow::Result;
+use futures::StreamExt;
+use tokio::task::JoinHandle;
+use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::event::{TaskCancelled, TaskEvent};
+use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::seq::StreamSeq;
+use waybill_domain::time::Timestamp;
+use waybill_log::subject::{TaskSubject, event_token};
+use waybill_log::{Append, Atomicity, Expectation, JetStreamLog, Log, NewRecord, Stream};
+
+/// What the owner says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// Cancels.
+    Yes,
+    /// An attempt is running.
+    Running,
+    /// Busy once, then yes.
+    LaterYes,
+    /// Always busy.
+    Never,
+}
+
+/// Answers until dropped.
+pub(crate) struct Owner(JoinHandle<()>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Owner {
+    pub(crate) async fn start(log: &JetStreamLog, says: Says) -> Result<Self> {
+        let client = log.client();
+        let mut requests = client.subscribe("wb.cmd.*").await?;
+        client.flush().await?;
+        let log = log.clone();
+        Ok(Self(tokio::spawn(async move {
+            let mut asked = 0;
+            while let Some(message) = requests.next().await {
+                asked += 1;
+                let OwnerRequest::Cancel { task, team, .. } =
+                    rmp_serde::from_slice(&message.payload).expect("a request");
+                let reply = match says {
+                    Says::Yes => cancel(&log, task, team).await,
+                    Says::LaterYes if asked > 1 => cancel(&log, task, team).await,
+                    Says::LaterYes | Says::Never => OwnerReply::TryAgain,
+                    Says::Running => OwnerReply::Running,
+                };
+                let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                let to = message.reply.expect("a request wants a reply");
+                client.publish(to, payload.into()).await.expect("sent");
+            }
+        })))
+    }
+}
+
+async fn cancel(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
+    let event = TaskEvent::Cancelled(TaskCancelled { id, at: now() });
+    OwnerReply::Done {
+        seq: append(log, &team, &event).await.expect("stored"),
+    }
+}
+
+/// Stores what happened to a task of the default queue.
+pub(crate) async fn append(
+    log: &JetStreamLog,
+    team: &TeamId,
+    event: &TaskEvent,
+) -> Result<StreamSeq> {
+    let token = event_token(event.name()).expect("a token");
+    let queue = QueueName::default();
+    let subject = TaskSubject::event(event.id().partition(), team, &queue, token);
+    let appended = log.append(Append {
+        stream: Stream::Tasks,
+        records: vec![NewRecord {
+            subject: subject.to_string(),
+            event: event.name(),
+            actor: "system:worker".into(),
+            traceparent: None,
+            payload: event.encode().into(),
+        }],
+        expect: Expectation::None,
+        atomicity: Atomicity::Ordered,
+        msg_id: None,
+    });
+    Ok(appended.await?.seqs[0])
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    Timestamp(i64::try_from(since.as_millis()).expect("before 9999"))
+}

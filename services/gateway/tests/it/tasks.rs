@@ -1,0 +1,335 @@
+//! Creating, reading, listing, cancelling.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+use waybill_domain::event::{Answer as TargetAnswer, TaskEvent, TaskStarted, TaskSucceeded};
+use waybill_domain::id::TaskId;
+
+use crate::owner::{self, Owner, Says};
+use crate::world::{World, a_task, a_task_for_now};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<()> {
+    let world = World::start().await?;
+    let asked = json!({
+        "targetUrl": "http://127.0.0.1:9/hook?x=1", "method": "PUT", "headers": {"X-B": "2", "X-A": "1"}, "body": "{\"a\":1}",
+        "maxWaitTime": 60, "timeout": 1.5, "delayUntil": "2040-12-31T01:00:00+01:00", "maxRetries": 5, "retryBackoff": "linear",
+        "priority": 9, "onCompleteUrl": "https://example.com/done", "queue": "mail", "colour": "ignored",
+    });
+    let made = world.http.post("/v1/tasks", &asked).await?;
+    assert_eq!(made.status, 201, "{}", made.error());
+    let task = made.task();
+    let expected = json!({
+        "id": task["id"], "teamId": world.team, "status": "delayed", "queue": "mail", "targetUrl": "http://127.0.0.1:9/hook?x=1",
+        "method": "PUT", "headers": {"X-B": "2", "X-A": "1"}, "body": "{\"a\":1}", "maxWaitTime": 60, "timeout": 1.5,
+        "delayUntil": "2040-12-31T00:00:00.000Z", "maxRetries": 5, "retryCount": 0, "retryBackoff": "linear", "retryOn": null,
+        "priority": 9, "followRedirects": false, "onCompleteUrl": "https://example.com/done", "result": null, "error": null,
+        "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null,
+    });
+    assert_eq!(task, expected);
+    let id = task["id"].as_str().expect("an id");
+    let read = world.http.get(&format!("/v1/tasks/{id}")).await?;
+    assert_eq!(read.status, 200, "{}", read.error());
+    let mut read = read.task();
+    assert_eq!(read["attempts"], json!([]));
+    read.as_object_mut().expect("an object").remove("attempts");
+    assert_eq!(read, expected, "a client reads its own write");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_filtered_paged_and_only_of_the_team() -> Result<()> {
+    let world = World::start().await?;
+    let (_, stranger) = world.stranger().await?;
+    stranger.post("/v1/tasks", &a_task()).await?;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let mut task = a_task();
+        task["queue"] = json!(if n % 2 == 0 { "even" } else { "odd" });
+        let made = world.http.post("/v1/tasks", &task).await?.task();
+        ids.push(made["id"].as_str().expect("an id").to_owned());
+        // Read by id, so that lists are known to have it, too.
+        world.http.get(&format!("/v1/tasks/{}", ids[n])).await?;
+    }
+    ids.reverse();
+    let page = |answer: &Value| -> Vec<String> {
+        let tasks = answer["tasks"].as_array().expect("tasks");
+        tasks
+            .iter()
+            .map(|t| t["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    let first = world.http.get("/v1/tasks?limit=2").await?.json();
+    assert_eq!(page(&first), ids[..2]);
+    assert_eq!(first["pagination"]["total"], 5);
+    assert_eq!(first["pagination"]["hasMore"], true);
+    assert_eq!(first["pagination"]["limit"], 2);
+    let cursor = first["pagination"]["nextCursor"]
+        .as_str()
+        .expect("a cursor");
+    let second = world
+        .http
+        .get(&format!("/v1/tasks?limit=2&cursor={cursor}"))
+        .await?
+        .json();
+    assert_eq!(page(&second), ids[2..4]);
+    let last = world.http.get("/v1/tasks?limit=2&offset=4").await?.json();
+    assert_eq!(page(&last), ids[4..]);
+    assert_eq!(last["pagination"]["hasMore"], false);
+    let odd = world
+        .http
+        .get("/v1/tasks?queue=odd&status=delayed")
+        .await?
+        .json();
+    assert_eq!(odd["tasks"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        world.http.get("/v1/tasks?status=completed").await?.json()["tasks"],
+        json!([])
+    );
+    let all = stranger.get("/v1/tasks").await?.json();
+    assert_eq!(all["pagination"]["total"], 1);
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("offset=-1", "offset"),
+        ("status=nope", "status"),
+        ("createdAfter=yesterday", "createdAfter"),
+        ("offset=100000", "offset"),
+        ("cursor=%00", "cursor"),
+    ] {
+        let refused = world.http.get(&format!("/v1/tasks?{query}")).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].as_str()),
+            (400, Some(field)),
+            "{query}: {}",
+            refused.error()
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_tells_of_each_task() -> Result<()> {
+    let world = World::start().await?;
+    let bad = json!({"targetUrl": "ftp://x", "maxRetries": 3});
+    let keyed = json!({"targetUrl": "http://127.0.0.1:9/", "idempotencyKey": "k1", "delayUntil": "2040-12-31T00:00:00Z"});
+    let mixed = json!({"tasks": [a_task(), bad, keyed, {"targetUrl": 5}, a_task()]});
+    let answer = world.http.post("/v1/tasks/batch", &mixed).await?;
+    assert_eq!(answer.status, 207);
+    let results = answer.json()["results"].clone();
+    let statuses: Vec<_> = results
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|r| r["status"].as_u64())
+        .collect();
+    assert_eq!(statuses, [201, 400, 201, 400, 201].map(Some));
+    assert_eq!(results[1]["field"], "targetUrl");
+    assert_eq!(
+        results[3]["error"],
+        "targetUrl: invalid type: integer `5`, expected a string"
+    );
+    let again = world
+        .http
+        .post("/v1/tasks/batch", &json!({"tasks": [keyed]}))
+        .await?;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.json()["results"][0]["replayed"], true);
+    assert_eq!(
+        again.json()["results"][0]["task"]["id"],
+        results[2]["task"]["id"]
+    );
+    let id = results[4]["task"]["id"].as_str().expect("an id");
+    assert_eq!(
+        world.http.get(&format!("/v1/tasks/{id}")).await?.status,
+        200
+    );
+
+    let thousand = json!({"tasks": vec![a_task(); 1000]});
+    let answer = world.http.post("/v1/tasks/batch", &thousand).await?;
+    assert_eq!(answer.status, 200, "{}", answer.error());
+    assert_eq!(
+        answer.json()["results"].as_array().map(Vec::len),
+        Some(1000)
+    );
+    for tasks in [json!([]), json!(vec![a_task(); 1001])] {
+        let refused = world
+            .http
+            .post("/v1/tasks/batch", &json!({"tasks": tasks}))
+            .await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].clone()),
+            (400, json!("tasks"))
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_asks_the_owner() -> Result<()> {
+    let world = World::start().await?;
+    let path = |task: &Value| format!("/v1/tasks/{}", task["id"].as_str().expect("an id"));
+    let make = async || anyhow::Ok(world.http.post("/v1/tasks", &a_task()).await?.task());
+
+    let orphan = make().await?;
+    let refused = world
+        .http
+        .post(&format!("{}/cancel", path(&orphan)), &json!({}))
+        .await?;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (503, Some("1")),
+        "nobody owns the partition"
+    );
+
+    let owner = Owner::start(&world.log, Says::LaterYes).await?;
+    let cancelled = world
+        .http
+        .post(&format!("{}/cancel", path(&orphan)), &json!({}))
+        .await?;
+    assert_eq!(
+        (
+            cancelled.status.as_u16(),
+            cancelled.task()["status"].clone()
+        ),
+        (200, json!("cancelled"))
+    );
+    assert!(cancelled.task()["completedAt"].is_string());
+    let again = world
+        .http
+        .send(Method::DELETE, &path(&orphan), &[], "")
+        .await?;
+    assert_eq!(
+        (again.status.as_u16(), again.error()),
+        (409, "Task cannot be cancelled (current: cancelled)".into())
+    );
+    drop(owner);
+
+    let owner = Owner::start(&world.log, Says::Running).await?;
+    let running = make().await?;
+    let refused = world
+        .http
+        .send(Method::DELETE, &path(&running), &[], "")
+        .await?;
+    assert_eq!(
+        refused.error(),
+        "Task cannot be cancelled (current: processing)"
+    );
+    drop(owner);
+
+    let owner = Owner::start(&world.log, Says::Never).await?;
+    let refused = world
+        .http
+        .send(Method::DELETE, &path(&running), &[], "")
+        .await?;
+    assert_eq!(refused.status, 503);
+    drop(owner);
+
+    let _owner = Owner::start(&world.log, Says::Yes).await?;
+    let deleted = world
+        .http
+        .send(Method::DELETE, &path(&running), &[], "")
+        .await?;
+    assert_eq!(
+        (deleted.status.as_u16(), deleted.task()["status"].clone()),
+        (200, json!("cancelled"))
+    );
+    let (_, stranger) = world.stranger().await?;
+    let foreign = stranger
+        .send(Method::DELETE, &path(&make().await?), &[], "")
+        .await?;
+    assert_eq!(
+        (foreign.status.as_u16(), foreign.error()),
+        (403, "Access denied".into())
+    );
+    for id in [
+        "task_x",
+        "task_00000000000000000000000000zz",
+        "%00",
+        "..%2f..",
+    ] {
+        let missing = world
+            .http
+            .send(Method::DELETE, &format!("/v1/tasks/{id}"), &[], "")
+            .await?;
+        assert_eq!(
+            (missing.status.as_u16(), missing.error()),
+            (404, "Task not found".into()),
+            "{id}"
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_ends_when_the_status_changes() -> Result<()> {
+    let world = World::start().await?;
+    let made = world
+        .http
+        .post("/v1/tasks", &a_task_for_now())
+        .await?
+        .task();
+    let text = made["id"].as_str().expect("an id").to_owned();
+    let id = TaskId::parse(&text)?;
+    let path = format!("/v1/tasks/{text}?wait=25");
+    let start = Instant::now();
+    let short = world.http.get(&format!("/v1/tasks/{text}?wait=1")).await?;
+    assert_eq!(short.task()["status"], "pending");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+
+    let waiting = tokio::spawn({
+        let (http, path) = (world.http.clone(), path.clone());
+        async move { http.get(&path).await }
+    });
+    // The wait must have begun; a task that starts before would be answered just as well, only less tellingly.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let at = owner::now();
+    let started = TaskStarted {
+        id,
+        attempt: 1,
+        at,
+        lease_until: at,
+    };
+    owner::append(&world.log, &world.team, &TaskEvent::Started(started)).await?;
+    let answer = waiting.await??;
+    assert_eq!(answer.task()["status"], "processing");
+
+    let answer = TargetAnswer {
+        status: 200,
+        headers: vec![("x-a".into(), "b".into())],
+        body: "done".into(),
+        encoding: Default::default(),
+        body_bytes: 4,
+        duration_ms: 12,
+    };
+    let succeeded = TaskSucceeded {
+        id,
+        attempt: 1,
+        at,
+        answer,
+    };
+    owner::append(&world.log, &world.team, &TaskEvent::Succeeded(succeeded)).await?;
+    let ended = world.http.get(&path).await?.task();
+    assert_eq!(ended["status"], "completed");
+    assert_eq!(
+        ended["result"],
+        json!({"statusCode": 200, "headers": {"x-a": "b"}, "body": "done", "bodyBytes": 4, "duration": 12})
+    );
+    assert_eq!(ended["attempts"][0]["statusCode"], 200);
+    let start = Instant::now();
+    world.http.get(&path).await?;
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "a task that has ended is not waited for"
+    );
+    let refused = world.http.get(&format!("/v1/tasks/{text}?wait=26")).await?;
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()["field"].clone()),
+        (400, json!("wait"))
+    );
+    world.stop().await
+}

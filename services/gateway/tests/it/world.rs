@@ -1,0 +1,162 @@
+//! A nats-server, a log, a projector and a gateway, with a team and its key.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::actor::Actor;
+use waybill_domain::egress::Egress;
+use waybill_domain::id::TeamId;
+use waybill_domain::partition::PartitionCount;
+use waybill_gateway::{Bootstrap, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
+use waybill_log::{JetStreamLog, NatsConfig};
+use waybill_projector::{Projector, ProjectorConfig};
+use waybill_testkit::{NatsOptions, NatsServer, eventually};
+
+use crate::http::Http;
+
+/// For something to become true on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) log: JetStreamLog,
+    pub(crate) gateway: Gateway,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) projector: Projector,
+    pub(crate) team: TeamId,
+    pub(crate) key: String,
+    pub(crate) http: Http,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) fn operator() -> Actor {
+    Actor::Operator("test".into())
+}
+
+pub(crate) fn pepper() -> Arc<Pepper> {
+    Arc::new(Pepper::new(1, vec![42; 32]).expect("long enough"))
+}
+
+/// As quick as a test wants it, and loopback targets allowed.
+pub(crate) fn config() -> GatewayConfig {
+    GatewayConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        egress: Egress::loopback(),
+        probe_interval: Duration::from_millis(100),
+        // Tasks here are due in 2040, so that nobody starts them.
+        max_delay: Duration::from_secs(100 * 365 * 86_400),
+        ..GatewayConfig::default()
+    }
+}
+
+pub(crate) fn a_task() -> Value {
+    json!({"targetUrl": "http://127.0.0.1:9/hook", "delayUntil": "2040-12-31T00:00:00Z"})
+}
+
+/// The same, to be made now: nobody runs it here.
+pub(crate) fn a_task_for_now() -> Value {
+    json!({"targetUrl": "http://127.0.0.1:9/hook"})
+}
+
+impl World {
+    pub(crate) async fn start() -> Result<Self> {
+        Self::start_with(config()).await
+    }
+
+    pub(crate) async fn start_with(config: GatewayConfig) -> Result<Self> {
+        let options = NatsOptions {
+            extra: "max_payload: 2MB\n".into(),
+            ..NatsOptions::default()
+        };
+        let nats = NatsServer::start_with(options).await?;
+        let mut nats_config = NatsConfig::at(nats.url());
+        nats_config.request_timeout_ms = 2_000;
+        let log = waybill_log::connect(&nats_config).await?;
+        let folder = tempfile::tempdir()?;
+        let projector = Projector::start(
+            ProjectorConfig::default(),
+            Arc::new(log.clone()),
+            log.client(),
+            folder.path().join("projector"),
+        );
+        let writer = ControlWriter::new(Arc::new(log.clone()), pepper());
+        let Bootstrap { team, key } = writer.bootstrap(None, &operator()).await?;
+        let key = key.expect("made at first start").reveal().to_owned();
+        let shutdown = CancellationToken::new();
+        let parts = parts(&log, &folder, "gateway");
+        let gateway = Gateway::start(config, parts, shutdown.clone()).await?;
+        let http = Http::new(gateway.addr()).with_key(&key);
+        let world = Self {
+            nats,
+            log,
+            gateway,
+            shutdown,
+            projector,
+            team,
+            key,
+            http,
+            folder,
+        };
+        world.ready().await?;
+        Ok(world)
+    }
+
+    /// Waits until the gateway and the projector are.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        eventually(SOON, async || {
+            let ready = self.http.get("/readyz").await;
+            self.projector.is_ready() && ready.is_ok_and(|answer| answer.status == 200)
+        })
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) fn writer(&self) -> ControlWriter {
+        ControlWriter::new(Arc::new(self.log.clone()), pepper())
+    }
+
+    /// A further gateway on the same log.
+    pub(crate) async fn another(&self, name: &str, stop: &CancellationToken) -> Result<Gateway> {
+        let parts = parts(&self.log, &self.folder, name);
+        let gateway = Gateway::start(config(), parts, stop.clone()).await?;
+        let http = Http::new(gateway.addr());
+        eventually(SOON, async || {
+            let ready = http.get("/readyz").await;
+            ready.is_ok_and(|answer| answer.status == 200)
+        })
+        .await?;
+        Ok(gateway)
+    }
+
+    /// A team of its own with a key that may do everything.
+    pub(crate) async fn stranger(&self) -> Result<(TeamId, Http)> {
+        let writer = self.writer();
+        let team = writer.create_team("others", "free", &operator()).await?;
+        let scopes = waybill_domain::access::scope::Scope::ALL;
+        let made = writer.create_key(&team, "k", scopes, &operator()).await?;
+        self.gateway.state().auth.wait_for(made.seq).await?;
+        Ok((team, self.http.with_key(made.key.reveal())))
+    }
+
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.shutdown.cancel();
+        self.gateway.wait().await?;
+        self.projector.shutdown().await?;
+        Ok(())
+    }
+}
+
+pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> GatewayParts {
+    GatewayParts {
+        log: Arc::new(log.clone()),
+        nats: log.client(),
+        stores: folder.path().join(name),
+        pepper: pepper(),
+        partitions: PartitionCount::default(),
+    }
+}
