@@ -103,6 +103,12 @@ impl Dispatcher {
             .is_some_and(|open| !matches!(open.phase, Phase::Ended { .. }))
     }
 
+    /// Has its creation been taken in, and is anything left to do for it?
+    #[must_use]
+    pub fn knows(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
     /// Takes in an event from the log; what was applied before changes nothing. Once active, the dispatcher only takes creations
     /// from here: all other events are its own, and take effect in [`Dispatcher::appended`].
     pub fn apply(&mut self, seq: StreamSeq, traceparent: Option<&str>, event: &TaskEvent) {

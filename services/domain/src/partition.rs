@@ -9,7 +9,9 @@ use crate::id::{QueueName, TeamId};
 pub const MAX_PARTITIONS: u16 = 1024;
 
 /// The number of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Partition(u16);
 

@@ -1,1 +1,68 @@
-fn main() {}
+//! The binary: arguments, configuration and wiring. What the roles do is in their own crates.
+
+mod apart;
+mod args;
+mod beside;
+mod config;
+mod nats_server;
+mod roles;
+mod schemas;
+mod secrets;
+mod signals;
+mod sink;
+mod telemetry;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::config::Config;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever closed standard error does not want to know.
+            let _ = writeln!(std::io::stderr(), "waybill: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // What needs neither configuration nor runtime.
+    if let Command::Schemas(schemas) = &arguments.command {
+        return schemas::run(schemas);
+    }
+    let mut config = Config::load(arguments.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Up(up) => {
+                if let Some(data) = up.data {
+                    config.data = data;
+                }
+                if let Some(listen) = up.listen {
+                    config.gateway.listen = listen;
+                }
+                up::run(config).await
+            }
+            Command::Gateway => apart::gateway(config).await,
+            Command::Worker => apart::worker(config).await,
+            Command::Projector => apart::projector(config).await,
+            Command::Sink(sink) => sink::run(&sink).await,
+            Command::Keys(keys) => beside::keys(config, keys).await,
+            Command::Replay(replay) => beside::replay(config, replay).await,
+            Command::Rebuild(at) => beside::rebuild(config, at).await,
+            Command::Verify(at) => beside::verify(config, at).await,
+            Command::Config => beside::show(&config),
+            Command::Schemas(schemas) => schemas::run(&schemas),
+        }
+    })
+}

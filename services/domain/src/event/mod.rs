@@ -5,6 +5,7 @@
 //! and the old one stays readable. The golden encodings in `schemas/` hold every version ever shipped.
 
 pub mod control;
+pub mod samples;
 pub mod task;
 
 pub use control::{ControlEvent, KeyCreated, KeyRevoked, TeamCreated};

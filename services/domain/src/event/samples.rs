@@ -1,0 +1,164 @@
+//! One example of each event with every field filled: what golden encodings are made of.
+
+use crate::access::scope::Scope;
+use crate::event::{
+    Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
+    FailureKind, KeyCreated, KeyRevoked, TaskCancelled, TaskCreated, TaskDead, TaskEvent,
+    TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+};
+use crate::id::{KeyId, QueueName, TaskId, TeamId};
+use crate::partition::Partition;
+use crate::task::{Backoff, Method, Priority, RetryOn};
+use crate::time::Timestamp;
+
+const AT: Timestamp = Timestamp(1_763_712_000_123);
+const LATER: Timestamp = Timestamp(1_763_712_001_234);
+
+/// Every task event, once.
+#[must_use]
+pub fn task_events() -> Vec<TaskEvent> {
+    let id = TaskId::new(AT, 42, Partition::new(3).unwrap_or_default());
+    let failure = || Failure {
+        kind: FailureKind::HttpStatus,
+        message: "Server error: HTTP 503 - Service Unavailable".into(),
+    };
+    let answer = || Answer {
+        status: 503,
+        headers: vec![("retry-after".into(), "1".into())],
+        body: "/w==".into(),
+        encoding: BodyEncoding::Base64,
+        body_bytes: 1,
+        duration_ms: 7,
+    };
+    vec![
+        TaskEvent::Created(Box::new(TaskCreated {
+            id,
+            team: TeamId::new(AT, 7),
+            queue: QueueName::default(),
+            url: "https://example.com/hook?x=1".into(),
+            method: Method::Put,
+            headers: vec![("X-One".into(), "1".into())],
+            body: Some("{\"hello\":\"wörld\"}".into()),
+            timeout_ms: 30_000,
+            max_wait_ms: 60_000,
+            not_before: Some(LATER),
+            max_retries: 3,
+            backoff: Backoff::Linear,
+            retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
+            priority: Priority::default(),
+            follow_redirects: true,
+            on_complete_url: Some("https://example.com/done".into()),
+            idempotency_key: Some("order-1".into()),
+            fingerprint: Some("00ff".into()),
+            at: AT,
+        })),
+        TaskEvent::Started(TaskStarted {
+            id,
+            attempt: 1,
+            at: AT,
+            lease_until: LATER,
+        }),
+        TaskEvent::AttemptFailed(AttemptFailed {
+            id,
+            attempt: 1,
+            at: AT,
+            failure: failure(),
+            answer: Some(answer()),
+            retry_at: LATER,
+            counted: true,
+        }),
+        TaskEvent::Succeeded(TaskSucceeded {
+            id,
+            attempt: 2,
+            at: AT,
+            answer: answer(),
+        }),
+        TaskEvent::Dead(TaskDead {
+            id,
+            attempt: 4,
+            at: AT,
+            failure: failure(),
+            answer: Some(answer()),
+        }),
+        TaskEvent::Cancelled(TaskCancelled { id, at: AT }),
+        TaskEvent::Expired(TaskExpired {
+            id,
+            attempt: Some(2),
+            at: AT,
+            failure: failure(),
+        }),
+        TaskEvent::CallbackSent(CallbackSent {
+            id,
+            attempt: 1,
+            at: AT,
+            status: 204,
+        }),
+        TaskEvent::CallbackFailed(CallbackFailed {
+            id,
+            attempt: 1,
+            at: AT,
+            failure: failure(),
+            retry_at: Some(LATER),
+        }),
+    ]
+}
+
+/// Every event of CONTROL, once.
+#[must_use]
+pub fn control_events() -> Vec<ControlEvent> {
+    let team = TeamId::new(AT, 7);
+    let Ok(key) = KeyId::from_public("4fG7aB2x") else {
+        return Vec::new();
+    };
+    vec![
+        ControlEvent::TeamCreated(TeamCreated {
+            team: team.clone(),
+            name: "Ours".into(),
+            plan: "free".into(),
+            at: AT,
+        }),
+        ControlEvent::KeyCreated(KeyCreated {
+            key: key.clone(),
+            team: team.clone(),
+            name: "ci".into(),
+            prefix: "wb_live_".into(),
+            last4: "xY9z".into(),
+            scopes: vec![Scope::TasksRead, Scope::TasksWrite],
+            mac: "ab".repeat(32),
+            pepper_version: 1,
+            at: AT,
+        }),
+        ControlEvent::KeyRevoked(KeyRevoked {
+            key,
+            team,
+            at: LATER,
+        }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn there_is_one_of_each() {
+        let tasks: BTreeSet<_> = task_events().iter().map(TaskEvent::name).collect();
+        assert_eq!(tasks, TaskEvent::NAMES.iter().copied().collect());
+        let control: BTreeSet<_> = control_events().iter().map(ControlEvent::name).collect();
+        assert_eq!(control, ControlEvent::NAMES.iter().copied().collect());
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for event in task_events() {
+            assert_eq!(TaskEvent::decode(event.name(), &event.encode()), Ok(event));
+        }
+        for event in control_events() {
+            assert_eq!(
+                ControlEvent::decode(event.name(), &event.encode()),
+                Ok(event)
+            );
+        }
+    }
+}

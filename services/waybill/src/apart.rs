@@ -1,0 +1,80 @@
+//! The roles on their own: `waybill gateway`, `waybill worker`, `waybill projector`.
+
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+use waybill_log::jetstream::JetStreamLog;
+
+use crate::config::Config;
+use crate::roles::{self, Setting};
+use crate::signals::stop_token;
+use crate::telemetry;
+
+/// A gateway, until it is asked to stop.
+pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(&config, "gateway")?;
+    let stop = stop_token()?;
+    let Some(log) = connect(&mut config, &stop).await? else {
+        return Ok(());
+    };
+    let bootstrap = roles::bootstrap(&config, Setting::Apart, &log).await?;
+    let gateway = roles::gateway(&config, Setting::Apart, &log, stop).await?;
+    tracing::info!(address = %gateway.addr(), "the gateway listens");
+    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY").is_ok_and(|key| !key.is_empty());
+    if let (Some(key), false) = (&bootstrap.key, given) {
+        // On standard output, not in the log: it is shown this once.
+        writeln!(
+            std::io::stdout(),
+            "API key (shown this once; keep it): {}",
+            key.reveal()
+        )?;
+    }
+    gateway.wait().await?;
+    Ok(())
+}
+
+/// A worker, until it is asked to stop.
+pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(&config, "worker")?;
+    let stop = stop_token()?;
+    let Some(log) = connect(&mut config, &stop).await? else {
+        return Ok(());
+    };
+    roles::worker(&config, Setting::Apart, &log, stop)?
+        .stopped()
+        .await;
+    Ok(())
+}
+
+/// A projector, until it is asked to stop.
+pub(crate) async fn projector(mut config: Config) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(&config, "projector")?;
+    let stop = stop_token()?;
+    let Some(log) = connect(&mut config, &stop).await? else {
+        return Ok(());
+    };
+    let mut projector = roles::projector(&config, &log)?;
+    tokio::select! {
+        () = stop.cancelled() => projector.shutdown().await?,
+        ended = projector.stopped() => {
+            ended?;
+            bail!("the projector ended by itself");
+        }
+    }
+    Ok(())
+}
+
+/// The log; `None` when it was asked to stop before there was one.
+async fn connect(
+    config: &mut Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<JetStreamLog>> {
+    fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
+    config.data = config.data.canonicalize()?;
+    tokio::select! {
+        log = waybill_log::connect(&config.nats) => Ok(Some(log?)),
+        () = stop.cancelled() => Ok(None),
+    }
+}

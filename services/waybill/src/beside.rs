@@ -1,0 +1,241 @@
+//! Commands beside a running server: they reach it over NATS, at NATS_URL or as the `waybill up` on a data folder says.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use waybill_domain::access::scope::Scope;
+use waybill_domain::actor::Actor;
+use waybill_domain::event::ControlEvent;
+use waybill_domain::id::{KeyId, TeamId};
+use waybill_gateway::ControlWriter;
+use waybill_gateway::replay::{self, Bound, ReplayOptions, parse_stream};
+use waybill_log::jetstream::JetStreamLog;
+use waybill_log::subject::ControlSubject;
+use waybill_log::{Log, Stream, StreamSeq};
+use waybill_projector::QueryClient;
+
+use crate::args::{DataDir, Keys, Replay};
+use crate::config::Config;
+use crate::nats_server::Connection;
+use crate::roles::{self, Setting};
+use crate::telemetry;
+
+/// Records of a team read at once.
+const PAGE: usize = 1_000;
+
+/// Connects as the configuration says, or as the `waybill up` on the data folder says.
+pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result<JetStreamLog> {
+    if let Some(data) = &at.data {
+        config.data.clone_from(data);
+    }
+    let named = std::env::var_os("NATS_URL").is_some_and(|url| !url.is_empty());
+    if !named {
+        config.nats = Connection::of(&config.data)?.over(&config.nats);
+    }
+    Ok(waybill_log::connect(&config.nats).await?)
+}
+
+/// `waybill keys ...`
+pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start_logs(&config, "keys")?;
+    let mut out = std::io::stdout();
+    let by = Actor::Operator("cli".into());
+    match command {
+        Keys::Create {
+            name,
+            team,
+            scopes,
+            at,
+        } => {
+            let (log, control) = control(&mut config, &at).await?;
+            let team = team_or_first(&log, team).await?;
+            let scopes = scopes
+                .iter()
+                .map(|text| {
+                    Scope::parse(text)
+                        .ok_or_else(|| anyhow!("--scopes: there is no scope {text:?}"))
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            let scopes = if scopes.is_empty() {
+                Scope::ALL.to_vec()
+            } else {
+                scopes
+            };
+            let made = control.create_key(&team, &name, &scopes, &by).await?;
+            writeln!(out, "{}", made.key.reveal())?;
+            eprint_line(&format!(
+                "{} of {team}, shown this once; keep it",
+                made.created.key
+            ));
+        }
+        Keys::List { team, at } => {
+            let (log, _) = control(&mut config, &at).await?;
+            let team = team_or_first(&log, team).await?;
+            for event in history(&log, &team).await? {
+                match event {
+                    ControlEvent::TeamCreated(e) => {
+                        writeln!(out, "{}  {:?}  plan {}", e.team, e.name, e.plan)?;
+                    }
+                    ControlEvent::KeyCreated(e) => writeln!(
+                        out,
+                        "{}  {}...{}  created {}  {:?}",
+                        e.key,
+                        e.prefix,
+                        e.last4,
+                        e.at.to_rfc3339(),
+                        e.name
+                    )?,
+                    ControlEvent::KeyRevoked(e) => {
+                        writeln!(out, "{}  revoked {}", e.key, e.at.to_rfc3339())?;
+                    }
+                }
+            }
+        }
+        Keys::Revoke { key, at } => {
+            let key = KeyId::parse(&key)
+                .map_err(|_| anyhow!("{key:?} is no key id such as key_4fG7aB2x"))?;
+            let (_, control) = control(&mut config, &at).await?;
+            let team = control.find_key(&key).await?;
+            let revoked = control.revoke_key(&team, &key, &by).await?;
+            writeln!(out, "{key} revoked {}", revoked.at.to_rfc3339())?;
+        }
+        Keys::CreateTeam { name, plan, at } => {
+            let (_, control) = control(&mut config, &at).await?;
+            let team = control.create_team(&name, &plan, &by).await?;
+            writeln!(out, "{team}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `waybill rebuild`
+pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start_logs(&config, "rebuild")?;
+    let log: Arc<dyn Log> = Arc::new(connect(&mut config, &at).await?);
+    let folder = config.data.join("projector");
+    let rebuilt = waybill_projector::rebuild(&log, &folder, config.projector().cache_bytes)
+        .await
+        .with_context(|| {
+            format!(
+                "rebuilding {} (stop its projector first; `waybill verify` works while it runs)",
+                folder.display()
+            )
+        })?;
+    writeln!(
+        std::io::stdout(),
+        "rebuilt up to CONTROL {} and TASKS {} in {:.1} s",
+        rebuilt.at.control,
+        rebuilt.at.tasks,
+        rebuilt.took.as_secs_f64()
+    )?;
+    Ok(())
+}
+
+/// `waybill verify`
+pub(crate) async fn verify(mut config: Config, at: DataDir) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start_logs(&config, "verify")?;
+    let log = connect(&mut config, &at).await?;
+    let verdict = QueryClient::new(log.client()).verify().await?.value;
+    let mut out = std::io::stdout();
+    for tree in &verdict.trees {
+        let word = if tree.live == tree.rebuilt {
+            "equal"
+        } else {
+            "DIFFERENT"
+        };
+        writeln!(out, "{:<24} {word}  {}", tree.tree, tree.live)?;
+    }
+    writeln!(
+        out,
+        "compared at CONTROL {} and TASKS {}",
+        verdict.at.control, verdict.at.tasks
+    )?;
+    if !verdict.is_equal() {
+        bail!(
+            "the live read model is not what the log says; stop the projector and run `waybill rebuild`"
+        );
+    }
+    Ok(())
+}
+
+/// `waybill replay`
+pub(crate) async fn replay(mut config: Config, wanted: Replay) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start_logs(&config, "replay")?;
+    let team = TeamId::parse(&wanted.team)
+        .map_err(|_| anyhow!("--team: {:?} is no team id", wanted.team))?;
+    let bound =
+        |option, text: Option<&String>| text.map(|text| Bound::parse(option, text)).transpose();
+    let options = ReplayOptions::new(
+        team,
+        bound("from", wanted.from.as_ref())?,
+        bound("to", wanted.to.as_ref())?,
+        wanted.types,
+        wanted.stream.as_deref().map(parse_stream).transpose()?,
+    )?;
+    let log: Arc<dyn Log> = Arc::new(connect(&mut config, &wanted.at).await?);
+    let replayed = replay::replay(&log, &options, tokio::io::stdout()).await?;
+    if replayed.unreadable > 0 {
+        eprint_line(&format!(
+            "{} events were written by a newer version and cannot be read",
+            replayed.unreadable
+        ));
+    }
+    Ok(())
+}
+
+/// `waybill config`
+pub(crate) fn show(config: &Config) -> anyhow::Result<()> {
+    write!(std::io::stdout(), "{}", toml::to_string(config)?)?;
+    Ok(())
+}
+
+async fn control(
+    config: &mut Config,
+    at: &DataDir,
+) -> anyhow::Result<(JetStreamLog, ControlWriter)> {
+    let log = connect(config, at).await?;
+    let pepper = Arc::new(roles::pepper(config, Setting::Apart)?);
+    let control =
+        ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);
+    Ok((log, control))
+}
+
+/// The team named, or the one that was made first.
+async fn team_or_first(log: &JetStreamLog, team: Option<String>) -> anyhow::Result<TeamId> {
+    if let Some(team) = team {
+        return TeamId::parse(&team).map_err(|_| anyhow!("{team:?} is no team id"));
+    }
+    let first = log
+        .range(Stream::Control, &[], StreamSeq(1), StreamSeq(u64::MAX), 1)
+        .await?;
+    let subject = first
+        .first()
+        .map(|record| record.subject.clone())
+        .context("there is no team yet")?;
+    let team = subject.split('.').nth(1).unwrap_or_default();
+    TeamId::parse(team).map_err(|_| anyhow!("the first event is of no team; use --team"))
+}
+
+async fn history(log: &JetStreamLog, team: &TeamId) -> anyhow::Result<Vec<ControlEvent>> {
+    let filter = [ControlSubject::all_of_team(team)];
+    let mut from = StreamSeq(1);
+    let mut events = Vec::new();
+    loop {
+        let page = log
+            .range(Stream::Control, &filter, from, StreamSeq(u64::MAX), PAGE)
+            .await?;
+        for record in &page {
+            events.push(ControlEvent::decode(&record.event, &record.payload)?);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => from = last.seq.next(),
+            _ => return Ok(events),
+        }
+    }
+}
+
+fn eprint_line(text: &str) {
+    // Beside the key itself, which is alone on standard output for scripts.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

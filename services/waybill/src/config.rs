@@ -1,0 +1,368 @@
+//! The configuration: one file and the environment over it, checked as a whole at the start.
+//!
+//! Every setting `a.b` of the file is also the variable `WAYBILL__A__B`. Lists are separated by commas there.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use waybill_domain::egress::Egress;
+use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
+use waybill_gateway::GatewayConfig;
+use waybill_log::jetstream::NatsConfig;
+use waybill_projector::ProjectorConfig;
+
+/// Read when no other file is named.
+const DEFAULT_FILE: &str = "waybill.toml";
+/// Variables that hold a list, and their settings. The last one wins.
+const LISTS: [(&str, &str); 4] = [
+    ("WAYBILL__GATEWAY__CORS_ORIGINS", "gateway.cors_origins"),
+    ("WAYBILL__WORKER__ALLOW_TARGETS", "worker.allow_targets"),
+    ("WAYBILL__NATS__SERVERS", "nats.servers"),
+    ("NATS_URL", "nats.servers"),
+];
+/// What switches a listener off.
+const OFF: &str = "off";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Folder of everything that this process keeps. Its secrets are in it too, with `waybill up`.
+    pub data: PathBuf,
+    /// Where Prometheus finds the metrics; `off`: nowhere. Metrics carry no secrets, but belong inside.
+    pub metrics_listen: String,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
+    /// How to reach NATS. `NATS_URL` sets `nats.servers`.
+    pub nats: NatsConfig,
+    /// The API.
+    pub gateway: GatewaySection,
+    /// Callouts.
+    pub worker: WorkerSection,
+    /// Read models.
+    pub projector: ProjectorSection,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "data".into(),
+            metrics_listen: "127.0.0.1:9464".into(),
+            log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            nats: NatsConfig::default(),
+            gateway: GatewaySection::default(),
+            worker: WorkerSection::default(),
+            projector: ProjectorSection::default(),
+        }
+    }
+}
+
+/// What is logged, and how. Logs go to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// `pretty` for people, `json` for machines.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives such as `info,waybill_worker=debug`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Pretty,
+            filter: "info,async_nats=warn".into(),
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TelemetryConfig {
+    /// OTLP over HTTP, such as `http://localhost:4318`. Unset: traces are not exported.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// The API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GatewaySection {
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// Origins that browsers may call from; `*` allows all. Empty: none.
+    pub cors_origins: Vec<String>,
+    /// Seconds that requests in flight may take to finish when the gateway stops.
+    pub drain_seconds: u64,
+    /// Seconds for which `/readyz` says no before the gateway stops, so that a load balancer can turn away first.
+    pub drain_notice_seconds: u64,
+    /// Connections open at a time.
+    pub max_connections: usize,
+    /// What API keys begin with.
+    pub key_brand: String,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        let gateway = GatewayConfig::default();
+        Self {
+            listen: gateway.listen,
+            cors_origins: gateway.cors_origins,
+            drain_seconds: gateway.drain_timeout.as_secs(),
+            drain_notice_seconds: gateway.drain_notice.as_secs(),
+            max_connections: gateway.max_connections,
+            key_brand: gateway.key_brand,
+        }
+    }
+}
+
+/// Callouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WorkerSection {
+    /// Name of the worker, unique among all. Unset: the host's name and a random part.
+    pub name: Option<String>,
+    /// Calls made at once.
+    pub slots: usize,
+    /// Seconds that calls in flight may go on when the worker stops; then they end as lost, and are made again.
+    pub drain_seconds: u64,
+    /// Targets inside your own network that may be called all the same: addresses, networks (`10.1.0.0/16`) or host names.
+    /// The gateway reads this too, to refuse at creation what could not be called.
+    pub allow_targets: Vec<String>,
+    /// Certificate authorities trusted beside the system's, as PEM.
+    pub extra_ca_file: Option<PathBuf>,
+    /// Memory for recent tasks, so that they need not be read back from the log.
+    pub cache_mib: usize,
+}
+
+impl Default for WorkerSection {
+    fn default() -> Self {
+        Self {
+            name: None,
+            slots: 512,
+            drain_seconds: 3,
+            allow_targets: Vec::new(),
+            extra_ca_file: None,
+            cache_mib: 32,
+        }
+    }
+}
+
+/// Read models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProjectorSection {
+    /// Memory for blocks of the read model.
+    pub cache_mib: u64,
+}
+
+impl Default for ProjectorSection {
+    fn default() -> Self {
+        Self {
+            cache_mib: ProjectorConfig::default().cache_bytes >> 20,
+        }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// Not readable, or not what was expected there.
+    #[error("configuration: {0}")]
+    Source(#[from] config::ConfigError),
+    /// A value that will not do.
+    #[error("configuration: {setting}: {reason}")]
+    Value {
+        /// As in the file.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the file and the environment.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let builder = config::Config::builder();
+        let builder = match file {
+            Some(file) => {
+                builder.add_source(config::File::from(file).format(config::FileFormat::Toml))
+            }
+            None => builder.add_source(
+                config::File::new(DEFAULT_FILE, config::FileFormat::Toml).required(false),
+            ),
+        };
+        let environment = config::Environment::with_prefix("WAYBILL")
+            .prefix_separator("__")
+            .separator("__")
+            .ignore_empty(true);
+        let mut builder = builder.add_source(environment);
+        for (variable, setting) in LISTS {
+            if let Ok(text) = std::env::var(variable)
+                && !text.is_empty()
+            {
+                let entries: Vec<_> = text
+                    .split(',')
+                    .map(|entry| entry.trim().to_owned())
+                    .collect();
+                builder = builder.set_override(setting, entries)?;
+            }
+        }
+        let config: Self = builder.build()?.try_deserialize()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: String| Err(ConfigError::Value { setting, reason });
+        if PartitionCount::new(self.nats.streams.partitions).is_none() {
+            let count = self.nats.streams.partitions;
+            return wrong(
+                "nats.streams.partitions",
+                format!("must be between 1 and {MAX_PARTITIONS}, not {count}"),
+            );
+        }
+        if !(1..=100_000).contains(&self.worker.slots) {
+            return wrong(
+                "worker.slots",
+                format!("must be between 1 and 100000, not {}", self.worker.slots),
+            );
+        }
+        if let Some(name) = &self.worker.name
+            && !(1..=100).contains(&name.len())
+        {
+            return wrong("worker.name", "must be 1 to 100 characters".into());
+        }
+        if self.nats.servers.is_empty() {
+            return wrong("nats.servers", "must name at least one server".into());
+        }
+        self.metrics_address()?;
+        self.egress(false)?;
+        Ok(())
+    }
+
+    /// Where the metrics are served, if they are.
+    pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.metrics_listen == OFF {
+            return Ok(None);
+        }
+        match self.metrics_listen.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(ConfigError::Value {
+                setting: "metrics_listen",
+                reason: format!("must be ADDR:PORT or {OFF}, not {:?}", self.metrics_listen),
+            }),
+        }
+    }
+
+    /// Which targets may be called. `waybill up` allows this machine itself: it is for trying things.
+    pub(crate) fn egress(&self, loopback: bool) -> Result<Egress, ConfigError> {
+        let mut allowed = self.worker.allow_targets.clone();
+        if loopback {
+            allowed.extend([
+                "127.0.0.0/8".to_owned(),
+                "::1/128".to_owned(),
+                "localhost".to_owned(),
+            ]);
+        }
+        Egress::allowing(&allowed).map_err(|error| ConfigError::Value {
+            setting: "worker.allow_targets",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Partitions of the log.
+    #[must_use]
+    pub(crate) fn partitions(&self) -> PartitionCount {
+        PartitionCount::new(self.nats.streams.partitions).unwrap_or_default()
+    }
+
+    /// The gateway's own configuration.
+    pub(crate) fn gateway(&self, loopback: bool) -> Result<GatewayConfig, ConfigError> {
+        let retention = self.nats.streams.tasks_max_age_s.map(Duration::from_secs);
+        let defaults = GatewayConfig::default();
+        Ok(GatewayConfig {
+            listen: self.gateway.listen,
+            cors_origins: self.gateway.cors_origins.clone(),
+            drain_timeout: Duration::from_secs(self.gateway.drain_seconds),
+            drain_notice: Duration::from_secs(self.gateway.drain_notice_seconds),
+            max_connections: self.gateway.max_connections,
+            key_brand: self.gateway.key_brand.clone(),
+            egress: self.egress(loopback)?,
+            max_delay: retention.map_or(defaults.max_delay, |age| age / 2),
+            ..defaults
+        })
+    }
+
+    /// The projector's own configuration.
+    #[must_use]
+    pub(crate) fn projector(&self) -> ProjectorConfig {
+        ProjectorConfig {
+            cache_bytes: self.projector.cache_mib << 20,
+            ..ProjectorConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Config, ConfigError> {
+        let built = config::Config::builder()
+            .add_source(config::File::from_str(text, config::FileFormat::Toml))
+            .build()?;
+        let config: Config = built.try_deserialize()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set() {
+        assert_eq!(
+            parsed("").expect("the defaults are fine"),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let message = |text: &str| parsed(text).expect_err("refused").to_string();
+        assert!(message("[gateway]\nlisten = 'nowhere'").contains("gateway.listen"));
+        assert!(
+            message("[worker]\nslots = 0")
+                .contains("worker.slots: must be between 1 and 100000, not 0")
+        );
+        assert!(message("[worker]\nslot = 1").contains("slot"));
+        assert!(
+            message("metrics_listen = 'x'").contains("metrics_listen: must be ADDR:PORT or off")
+        );
+        assert!(
+            message("[worker]\nallow_targets = ['10.0.0.0/99']").contains("worker.allow_targets")
+        );
+        assert!(message("[nats.streams]\npartitions = 5000").contains("nats.streams.partitions"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_when_it_is_shown() {
+        let config = parsed("[nats]\nservers = ['nats://u:hunter2@h:4222']\npassword = 'hunter2'")
+            .expect("fine");
+        let shown = toml::to_string(&config).expect("plain data") + &format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,310 @@
+//! The private nats-server of `waybill up`: a child process that is started, watched, restarted and stopped with it.
+//!
+//! It listens on loopback only, with a password made at each start, and syncs every write to disk before it acknowledges it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use waybill_log::jetstream::NatsConfig;
+
+use crate::secrets::write_private;
+
+/// Least version that has what the log needs: atomic batches with a fence for each message.
+const LEAST: (u32, u32) = (2, 14);
+/// How long a server that is asked to stop may take.
+const STOP: Duration = Duration::from_secs(10);
+/// Pause before a server that ended by itself is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);
+/// A server that ran this long was well.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+
+/// How to reach the server; kept in the data folder so that commands beside `waybill up` find it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Connection {
+    url: String,
+    user: String,
+    password: String,
+}
+
+impl Connection {
+    /// As the log wants it, with everything else as configured.
+    #[must_use]
+    pub(crate) fn over(&self, configured: &NatsConfig) -> NatsConfig {
+        NatsConfig {
+            servers: vec![self.url.clone().into()],
+            user: Some(self.user.clone()),
+            password: Some(self.password.clone().into()),
+            ..configured.clone()
+        }
+    }
+
+    /// Of the `waybill up` that runs on a data folder.
+    pub(crate) fn of(data: &Path) -> anyhow::Result<Self> {
+        let path = folder(data).join("connection.json");
+        let text = fs::read(&path).with_context(|| {
+            format!("no `waybill up` runs on {} ({} is not there); name its folder by --data, or set NATS_URL", data.display(), path.display())
+        })?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+}
+
+/// A server that is being watched.
+#[derive(Debug)]
+pub(crate) struct NatsServer {
+    /// How to reach it.
+    pub connection: Connection,
+    data: PathBuf,
+    stop: CancellationToken,
+    watch: JoinHandle<()>,
+}
+
+fn folder(data: &Path) -> PathBuf {
+    data.join("nats")
+}
+
+impl NatsServer {
+    /// Starts a server on a data folder. It may take a moment until it answers.
+    pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
+        let program = program().await?;
+        let folder = folder(data);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let folder = folder.canonicalize()?;
+        end_stray(&folder).await?;
+        let port = free_port()?;
+        let connection = Connection {
+            url: format!("nats://127.0.0.1:{port}"),
+            user: "waybill".into(),
+            password: random_text()?,
+        };
+        let configuration = folder.join("nats.conf");
+        write_private(&configuration, text(&folder, port, &connection)?.as_bytes())?;
+        write_private(
+            &folder.join("connection.json"),
+            &serde_json::to_vec(&connection)?,
+        )?;
+        let mut child = spawn(&program, &configuration)?;
+        let stop = CancellationToken::new();
+        let watch = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let mut pause = RESTART_PAUSE;
+                loop {
+                    let started = Instant::now();
+                    tokio::select! {
+                        () = stop.cancelled() => {
+                            end(&mut child).await;
+                            return;
+                        }
+                        ended = child.wait() => {
+                            tracing::error!(?ended, "nats-server ended by itself; starting it again (its log: data/nats/nats.log)");
+                        }
+                    }
+                    pause = if started.elapsed() > WELL_AFTER {
+                        RESTART_PAUSE
+                    } else {
+                        (pause * 2).min(LONGEST_RESTART_PAUSE)
+                    };
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(pause) => {}
+                    }
+                    match spawn(&program, &configuration) {
+                        Ok(next) => child = next,
+                        Err(error) => tracing::error!(%error, "nats-server does not start"),
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            connection,
+            data: data.to_owned(),
+            stop,
+            watch,
+        })
+    }
+
+    /// Stops it and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.watch.await {
+            tracing::error!(%error, "nobody watched nats-server");
+        }
+        // Where nothing listens any more, nobody should try.
+        let _ = fs::remove_file(folder(&self.data).join("connection.json"));
+    }
+}
+
+/// The server's configuration.
+fn text(folder: &Path, port: u16, connection: &Connection) -> anyhow::Result<String> {
+    let mut text = String::from("# Written by `waybill up` at each start.\n");
+    writeln!(text, "server_name: waybill")?;
+    writeln!(text, "listen: \"127.0.0.1:{port}\"")?;
+    writeln!(text, "pid_file: {:?}", folder.join("nats.pid"))?;
+    writeln!(text, "log_file: {:?}", folder.join("nats.log"))?;
+    writeln!(text, "logfile_size_limit: 10MB")?;
+    writeln!(text, "logfile_max_num: 3")?;
+    // A task of the largest body, with headers, is one message.
+    writeln!(text, "max_payload: 2MB")?;
+    // Durable before acknowledged: every write is on disk first.
+    writeln!(
+        text,
+        "jetstream {{ store_dir: {folder:?}, sync_interval: always }}"
+    )?;
+    writeln!(
+        text,
+        "authorization {{ user: {:?}, password: {:?} }}",
+        connection.user, connection.password
+    )?;
+    Ok(text)
+}
+
+fn spawn(program: &Path, configuration: &Path) -> anyhow::Result<Child> {
+    // Should this process be killed, the kernel ends the server with it. `setpriv` is part of util-linux; without it a stray server
+    // is found and ended at the next start.
+    let mut command = match which("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command
+        .arg("--config")
+        .arg(configuration)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A Ctrl-C in the terminal is for us: we still need the server while we stop.
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+async fn end(child: &mut Child) {
+    let pid = child
+        .id()
+        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(pid) = pid {
+        // It may have ended just now.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if timeout(STOP, child.wait()).await.is_err() {
+        tracing::warn!(
+            "nats-server does not stop; it is killed (what it has acknowledged is on disk)"
+        );
+        let _ = child.kill().await;
+    }
+}
+
+/// Ends a server that a former `waybill up` on this folder left behind when it was killed.
+async fn end_stray(folder: &Path) -> anyhow::Result<()> {
+    let file = folder.join("nats.pid");
+    let Ok(text) = fs::read_to_string(&file) else {
+        return Ok(());
+    };
+    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    let configuration = folder.join("nats.conf");
+    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let ours = command
+        .split(|&byte| byte == 0)
+        .any(|argument| argument == configuration.as_os_str().as_encoded_bytes());
+    if !ours {
+        return Ok(());
+    }
+    tracing::warn!(
+        pid = pid.as_raw_nonzero(),
+        "a nats-server of a former start still runs; ending it"
+    );
+    let _ = kill_process(pid, Signal::TERM);
+    let until = Instant::now() + STOP;
+    while test_kill_process(pid).is_ok() {
+        if Instant::now() > until {
+            bail!(
+                "the nats-server with process id {} does not stop; end it and start again",
+                pid.as_raw_nonzero()
+            );
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// The program: WAYBILL_NATS_SERVER, or the tree's own, or the one on PATH.
+async fn program() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("WAYBILL_NATS_SERVER").map(PathBuf::from);
+    let own = Path::new(".tools/nats-server");
+    let program = named
+        .or_else(|| own.is_file().then(|| own.to_owned()))
+        .or_else(|| which("nats-server"))
+        .context("no nats-server found: run ops/install-nats, or set WAYBILL_NATS_SERVER to its path, or NATS_URL to a running one")?;
+    let output = Command::new(&program)
+        .arg("--version")
+        .output()
+        .await
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match version(&text) {
+        Some(version) if version >= LEAST => Ok(program),
+        Some((major, minor)) => bail!(
+            "{} is version {major}.{minor}; at least {}.{} is needed (ops/install-nats installs one)",
+            program.display(),
+            LEAST.0,
+            LEAST.1
+        ),
+        None => bail!("{} says no version: {}", program.display(), text.trim()),
+    }
+}
+
+/// Of `nats-server: v2.15.1`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim().rsplit_once('v')?.1.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn random_text() -> anyhow::Result<String> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(version("nats-server: v2.15.1\n"), Some((2, 15)));
+        assert_eq!(version("nats-server: v2.9.10"), Some((2, 9)));
+        assert_eq!(version("what?"), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! The three roles, from a configuration to something that runs and can be stopped.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics::gauge;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::actor::Actor;
+use waybill_gateway::{Bootstrap, ControlWriter, Gateway, GatewayParts, Pepper};
+use waybill_log::jetstream::JetStreamLog;
+use waybill_projector::Projector;
+use waybill_worker::attempt::Signer;
+use waybill_worker::callout::{CalloutConfig, Callouts};
+use waybill_worker::calls::Caller;
+use waybill_worker::command::NatsCommands;
+use waybill_worker::payloads::Payloads;
+use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
+
+use crate::config::Config;
+use crate::secrets::{self, Missing};
+
+/// What sets the embedded server apart from roles that run on their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// `waybill up`: this machine may be called, and secrets are made at the first start.
+    Embedded,
+    /// Roles on their own.
+    Apart,
+}
+
+impl Setting {
+    fn loopback(self) -> bool {
+        self == Self::Embedded
+    }
+
+    fn missing(self) -> Missing {
+        match self {
+            Self::Embedded => Missing::Create,
+            Self::Apart => Missing::Refuse,
+        }
+    }
+}
+
+/// Starts a gateway.
+pub(crate) async fn gateway(
+    config: &Config,
+    setting: Setting,
+    log: &JetStreamLog,
+    stop: CancellationToken,
+) -> anyhow::Result<Gateway> {
+    let pepper = Arc::new(pepper(config, setting)?);
+    let stores = config.data.join("gateway");
+    make_folder(&stores)?;
+    let parts = GatewayParts {
+        log: Arc::new(log.clone()),
+        nats: log.client(),
+        stores,
+        pepper,
+        partitions: config.partitions(),
+    };
+    Ok(Gateway::start(config.gateway(setting.loopback())?, parts, stop).await?)
+}
+
+/// Installs the bootstrap key, or makes one when the server has none yet.
+pub(crate) async fn bootstrap(
+    config: &Config,
+    setting: Setting,
+    log: &JetStreamLog,
+) -> anyhow::Result<Bootstrap> {
+    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY")
+        .ok()
+        .filter(|key| !key.is_empty());
+    let pepper = Arc::new(pepper(config, setting)?);
+    let control =
+        ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);
+    control
+        .bootstrap(given.as_deref(), &Actor::System("bootstrap".into()))
+        .await
+        .context("WAYBILL_BOOTSTRAP_KEY")
+}
+
+/// The pepper under which keys are hashed.
+pub(crate) fn pepper(config: &Config, setting: Setting) -> anyhow::Result<Pepper> {
+    secrets::pepper(&config.data, setting.missing())
+}
+
+/// Starts a worker.
+pub(crate) fn worker(
+    config: &Config,
+    setting: Setting,
+    log: &JetStreamLog,
+    stop: CancellationToken,
+) -> anyhow::Result<Worker> {
+    let extra_ca_pem = match &config.worker.extra_ca_file {
+        Some(file) => {
+            fs::read(file).with_context(|| format!("worker.extra_ca_file: {}", file.display()))?
+        }
+        None => Vec::new(),
+    };
+    let callouts = Callouts::new(CalloutConfig {
+        egress: config.egress(setting.loopback())?,
+        extra_ca_pem,
+        ..CalloutConfig::default()
+    })?;
+    let log = Arc::new(log.clone());
+    let caller = Caller {
+        log: log.clone(),
+        target: Arc::new(callouts),
+        signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?),
+        payloads: Payloads::new(config.worker.cache_mib << 20),
+        clock: Arc::new(SystemClock),
+    };
+    let parts = WorkerParts {
+        caller: Arc::new(caller),
+        leases: log.clone(),
+        snapshots: log.clone(),
+        commands: Arc::new(NatsCommands(log.client())),
+    };
+    let worker = WorkerConfig {
+        name: worker_name(config)?,
+        partitions: config.partitions(),
+        slots: config.worker.slots,
+        drain: Duration::from_secs(config.worker.drain_seconds),
+    };
+    // A dashboard should see it before the first partition is taken.
+    gauge!("waybill_partitions_owned").set(0.0);
+    Ok(Worker::start(worker, parts, stop))
+}
+
+/// Starts a projector.
+pub(crate) fn projector(config: &Config, log: &JetStreamLog) -> anyhow::Result<Projector> {
+    let folder = config.data.join("projector");
+    make_folder(&folder)?;
+    Ok(Projector::start(
+        config.projector(),
+        Arc::new(log.clone()),
+        log.client(),
+        folder,
+    ))
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())
+}
+
+/// As configured, or the machine's name and a random part: two workers of one name would take each other's leases for their own.
+fn worker_name(config: &Config) -> anyhow::Result<String> {
+    if let Some(name) = &config.worker.name {
+        return Ok(name.clone());
+    }
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(40)
+        .collect();
+    let host = if host.is_empty() {
+        "worker".to_owned()
+    } else {
+        host
+    };
+    Ok(format!("{host}-{}", hex::encode(random)))
+}

@@ -1,0 +1,126 @@
+//! The two secrets of a server: the pepper under which API keys are hashed, and the master secret from which each team's webhook
+//! secret is derived. From the environment, or from files in the data folder that only its owner can read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use waybill_domain::signature::MasterSecret;
+use waybill_gateway::Pepper;
+
+/// Bytes of a fresh secret.
+const SECRET_BYTES: usize = 32;
+/// Which pepper this is; a second one comes with rotation.
+const PEPPER_VERSION: u32 = 1;
+
+/// What to do about a secret that is nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Make one: the embedded server's first start.
+    Create,
+    /// Refuse: roles that run apart must all have the same.
+    Refuse,
+}
+
+/// The pepper of API keys.
+pub(crate) fn pepper(data: &Path, missing: Missing) -> anyhow::Result<Pepper> {
+    let bytes = secret(data, "pepper", "WAYBILL_PEPPER", missing)?;
+    Ok(Pepper::new(PEPPER_VERSION, bytes)?)
+}
+
+/// The master secret of webhook signatures.
+pub(crate) fn webhook_master(data: &Path, missing: Missing) -> anyhow::Result<MasterSecret> {
+    let bytes = secret(data, "webhook-master", "WAYBILL_WEBHOOK_MASTER", missing)?;
+    Ok(MasterSecret::new(bytes)?)
+}
+
+fn secret(data: &Path, name: &str, variable: &str, missing: Missing) -> anyhow::Result<Vec<u8>> {
+    if let Ok(text) = std::env::var(variable)
+        && !text.is_empty()
+    {
+        return parse(&text).with_context(|| {
+            format!("{variable} must be at least {SECRET_BYTES} random bytes in hex")
+        });
+    }
+    let dir = data.join("secrets");
+    let path = dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let mode = fs::metadata(&path)?.permissions().mode();
+            ensure!(
+                mode & 0o077 == 0,
+                "{} can be read by others; chmod 600 it",
+                path.display()
+            );
+            parse(&text)
+                .with_context(|| format!("{} must hold random bytes in hex", path.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if missing == Missing::Refuse {
+                bail!(
+                    "set {variable} to {SECRET_BYTES} random bytes in hex, the same for every process, or put them into {}",
+                    path.display()
+                );
+            }
+            let mut bytes = vec![0; SECRET_BYTES];
+            getrandom::fill(&mut bytes)
+                .map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+            write_private(&path, hex::encode(&bytes).as_bytes())?;
+            Ok(bytes)
+        }
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn parse(text: &str) -> anyhow::Result<Vec<u8>> {
+    let bytes = hex::decode(text.trim()).map_err(|_| anyhow::anyhow!("not hex"))?;
+    ensure!(
+        bytes.len() >= SECRET_BYTES,
+        "{} bytes are too few",
+        bytes.len()
+    );
+    Ok(bytes)
+}
+
+/// Writes a file that only its owner can read; whole and on disk, or not at all.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    let partial = path.with_extension("partial");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .with_context(|| partial.display().to_string())?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_private() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(secret(dir.path(), "s", "WAYBILL_TEST_NO_SUCH", Missing::Refuse).is_err());
+        let first = secret(dir.path(), "s", "WAYBILL_TEST_NO_SUCH", Missing::Create).expect("made");
+        let again = secret(dir.path(), "s", "WAYBILL_TEST_NO_SUCH", Missing::Refuse).expect("read");
+        assert_eq!(first, again);
+        let path = dir.path().join("secrets/s");
+        assert_eq!(
+            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
+        assert!(secret(dir.path(), "s", "WAYBILL_TEST_NO_SUCH", Missing::Create).is_err());
+    }
+}

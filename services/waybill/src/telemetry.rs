@@ -1,0 +1,172 @@
+//! What operators see: logs on standard error, metrics for Prometheus, traces by OTLP.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::{Config, LogFormat};
+
+/// Bounds of all latency histograms, in seconds: from what an idle system takes to the longest callout.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+];
+/// Bounds of the histogram of append sizes.
+const RECORDS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1000.0,
+];
+
+/// Flushes what is still to be exported, when dropped.
+pub(crate) struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = &self.traces
+            && let Err(error) = traces.shutdown()
+        {
+            tracing::warn!(%error, "the last traces were not exported");
+        }
+    }
+}
+
+/// Starts logs and traces, for commands that end by themselves.
+pub(crate) fn start_logs(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> {
+    let filter = EnvFilter::try_new(&config.log.filter).with_context(|| {
+        format!(
+            "configuration: log.filter: {:?} is no filter",
+            config.log.filter
+        )
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.log.format {
+        LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let traces = config
+        .telemetry
+        .otlp_endpoint
+        .as_deref()
+        .map(|to| exporter(to, role))
+        .transpose()?;
+    let spans = traces
+        .as_ref()
+        .map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("waybill")));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .with(spans)
+        .try_init()?;
+    Ok(Telemetry { traces })
+}
+
+/// Starts logs, traces and metrics, for roles. Must be called inside a runtime.
+pub(crate) fn start(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> {
+    let telemetry = start_logs(config, role)?;
+    if let Some(address) = config.metrics_address()? {
+        PrometheusBuilder::new()
+            .with_http_listener(address)
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS)?
+            .install()
+            .with_context(|| {
+                format!(
+                    "metrics_listen: cannot listen on {address} (`off` switches the metrics off)"
+                )
+            })?;
+        describe();
+    }
+    Ok(telemetry)
+}
+
+fn exporter(endpoint: &str, role: &'static str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()
+        .context("configuration: telemetry.otlp_endpoint")?;
+    let resource = Resource::builder()
+        .with_service_name(format!("waybill-{role}"))
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
+
+/// What each metric means; Prometheus shows it.
+fn describe() {
+    describe_counter!(
+        "waybill_accepted_total",
+        "Tasks accepted: durable in the log"
+    );
+    describe_counter!("waybill_tasks_started_total", "Attempts started");
+    describe_counter!("waybill_tasks_succeeded_total", "Tasks completed");
+    describe_counter!(
+        "waybill_tasks_failed_total",
+        "Tasks that ended otherwise, by status"
+    );
+    describe_counter!(
+        "waybill_tasks_retried_total",
+        "Attempts that failed and will be repeated"
+    );
+    describe_histogram!(
+        "waybill_accept_seconds",
+        Unit::Seconds,
+        "From a request to its durable answer"
+    );
+    describe_histogram!(
+        "waybill_queue_wait_seconds",
+        Unit::Seconds,
+        "From due to started"
+    );
+    describe_histogram!(
+        "waybill_callout_seconds",
+        Unit::Seconds,
+        "Calls to targets and completion webhooks"
+    );
+    describe_histogram!(
+        "waybill_end_to_end_seconds",
+        Unit::Seconds,
+        "From due to ended"
+    );
+    describe_histogram!(
+        "waybill_log_append_batch_records",
+        "Records of an append to the log"
+    );
+    describe_histogram!(
+        "waybill_log_append_seconds",
+        Unit::Seconds,
+        "Appends to the log"
+    );
+    describe_counter!(
+        "waybill_log_append_errors_total",
+        "Appends that failed, by kind"
+    );
+    describe_gauge!(
+        "waybill_projector_lag_records",
+        "Records of the log that are not in the read model yet"
+    );
+    describe_gauge!(
+        "waybill_partitions_owned",
+        "Partitions served by this worker"
+    );
+    describe_gauge!(
+        "waybill_stream_subscribers",
+        "Event streams open on this gateway"
+    );
+    describe_counter!(
+        "waybill_http_requests_total",
+        "Requests, by route and status"
+    );
+}

@@ -1,0 +1,162 @@
+//! `waybill up`: everything in one process, over a private nats-server.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use tokio_util::sync::CancellationToken;
+use waybill_gateway::{Bootstrap, Gateway};
+use waybill_projector::Projector;
+use waybill_worker::Worker;
+
+use crate::config::Config;
+use crate::nats_server::NatsServer;
+use crate::roles::{self, Setting};
+use crate::signals::stop_token;
+use crate::telemetry;
+
+/// Runs until it is asked to stop.
+pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
+    let _telemetry = telemetry::start(&config, "up")?;
+    let stop = stop_token()?;
+    fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
+    config.data = config.data.canonicalize()?;
+    let _lock = lock(&config.data)?;
+    let own_server = std::env::var_os("NATS_URL").is_none_or(|url| url.is_empty());
+    let server = if own_server {
+        Some(NatsServer::start(&config.data).await?)
+    } else {
+        None
+    };
+    if let Some(server) = &server {
+        config.nats = server.connection.over(&config.nats);
+    }
+    let served = match start(&config, &stop).await {
+        Ok(Some(roles)) => roles.run(stop).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    served
+}
+
+/// The roles of this process.
+struct Roles {
+    gateway: Gateway,
+    worker: Worker,
+    projector: Projector,
+}
+
+/// Starts the roles; `None` when it was asked to stop before they ran.
+async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Roles>> {
+    let log = tokio::select! {
+        log = waybill_log::connect(&config.nats) => log?,
+        () = stop.cancelled() => return Ok(None),
+    };
+    let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
+    let projector = roles::projector(config, &log)?;
+    let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
+    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
+    announce(config, gateway.addr(), &bootstrap)?;
+    Ok(Some(Roles {
+        gateway,
+        worker,
+        projector,
+    }))
+}
+
+impl Roles {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            gateway,
+            worker,
+            mut projector,
+        } = self;
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = projector.stopped() => Some(ended),
+        };
+        // Either way the others end too: half a server would only look like one.
+        stop.cancel();
+        let drained = gateway.wait().await;
+        worker.stopped().await;
+        let projected = match failed {
+            Some(Ok(())) => bail!("the projector ended by itself"),
+            Some(Err(error)) => Err(error),
+            None => projector.shutdown().await,
+        };
+        projected?;
+        drained?;
+        Ok(())
+    }
+}
+
+/// Only one process works on a folder. The lock goes with the process, however it ends.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("waybill.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another `waybill up` runs on {}", data.display());
+    }
+    Ok(file)
+}
+
+/// Tells a newcomer what there is now, in words that work as pasted.
+fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyhow::Result<()> {
+    let host = if address.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
+    };
+    let url = format!("http://{}", SocketAddr::new(host, address.port()));
+    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY").is_ok_and(|key| !key.is_empty());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nWaybill listens on {url}  (API page: {url}/docs)")?;
+    writeln!(out, "  data      {}", config.data.display())?;
+    writeln!(out, "  team      {}", bootstrap.team)?;
+    let key = match &bootstrap.key {
+        Some(key) if !given => {
+            writeln!(
+                out,
+                "  API key   {}   <- shown this once; keep it",
+                key.reveal()
+            )?;
+            key.reveal().to_owned()
+        }
+        _ if given => {
+            writeln!(out, "  API key   the one in WAYBILL_BOOTSTRAP_KEY")?;
+            "$WAYBILL_BOOTSTRAP_KEY".to_owned()
+        }
+        _ => {
+            writeln!(
+                out,
+                "  API key   shown at the first start; `waybill keys create --name NAME` makes another"
+            )?;
+            "$WAYBILL_KEY".to_owned()
+        }
+    };
+    writeln!(
+        out,
+        "  callouts  to this machine (loopback) are allowed, to other private addresses refused"
+    )?;
+    writeln!(
+        out,
+        "\nA first task, which calls Waybill's own health page:\n"
+    )?;
+    writeln!(
+        out,
+        "curl -sS {url}/v1/tasks -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\\n  -d '{{\"targetUrl\": \"{url}/healthz\", \"method\": \"GET\"}}'\n"
+    )?;
+    out.flush()?;
+    Ok(())
+}
