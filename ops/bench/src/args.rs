@@ -1,0 +1,159 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Loads a Waybill and reports rates, latencies, CPU and memory.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "waybill-bench", max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What is measured.
+    #[arg(value_enum)]
+    pub(crate) scenario: Choice,
+    /// Seconds of load that are measured, in the scenarios that run for a time.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Seconds of load before that, which are not.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
+    warm_up: u64,
+    /// Connections of the generator.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) connections: u16,
+    /// Requests per second of the open loops (`accept-open`, `e2e-open`).
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// Tasks of `idle`, `drain` and `memory`. Default: 1000 for `idle`, 100000 for the others.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tasks: Option<u32>,
+    /// Bytes of a task's body.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub(crate) body: u32,
+    /// Queues the tasks are spread over. A queue lives in one partition.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(crate) queues: u8,
+    /// Tasks on their way at once in `e2e`: accepted and not yet delivered.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) window: u32,
+    /// Seconds after which the backlog of `drain` is due: longer than accepting it takes.
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u64).range(1..=600))]
+    due_in: u64,
+    /// The program. Default: `waybill` beside this one, or what WAYBILL_BIN names.
+    #[arg(long, env = "WAYBILL_BIN", value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+    /// Where the data folders are made, and removed. Default: the temporary folder of the machine.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Loads a running Waybill at this address instead of starting one. It must be allowed to call this machine.
+    #[arg(long, value_name = "ADDR:PORT", requires = "key_file")]
+    pub(crate) target: Option<SocketAddr>,
+    /// A file with an API key for `--target`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Processes of `--target` to account for; their children count too. May be given several times.
+    #[arg(long = "pid", value_name = "PID")]
+    pub(crate) pids: Vec<u32>,
+    /// Metrics endpoint of `--target`.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Where the figures are written as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// How long is measured.
+    pub(crate) fn measured(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// How long the load runs before that.
+    pub(crate) fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.warm_up)
+    }
+
+    /// When the backlog of `drain` is due.
+    pub(crate) fn due_in(&self) -> Duration {
+        Duration::from_secs(self.due_in)
+    }
+}
+
+/// One scenario, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// Closed loop of creations; the tasks are due in an hour, so that no callouts compete.
+    Accept,
+    /// The same with tasks that are due at once: callouts run meanwhile.
+    AcceptLive,
+    /// Creations at a fixed rate, due in an hour; latency counted from when each should have been sent.
+    AcceptOpen,
+    /// As many tasks as go through to completion, with a bounded number on their way.
+    E2e,
+    /// Tasks at a fixed rate through to completion; latency counted from when each should have been sent.
+    E2eOpen,
+    /// One task at a time on an otherwise idle system.
+    Idle,
+    /// A backlog that becomes due all at once.
+    Drain,
+    /// What queued tasks take in memory.
+    Memory,
+    /// All of them, one after the other.
+    All,
+}
+
+/// A scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Accept,
+    AcceptLive,
+    AcceptOpen,
+    E2e,
+    E2eOpen,
+    Idle,
+    Drain,
+    Memory,
+}
+
+impl Choice {
+    /// The scenarios it stands for.
+    pub(crate) fn each(self) -> Vec<Kind> {
+        match self {
+            Self::Accept => vec![Kind::Accept],
+            Self::AcceptLive => vec![Kind::AcceptLive],
+            Self::AcceptOpen => vec![Kind::AcceptOpen],
+            Self::E2e => vec![Kind::E2e],
+            Self::E2eOpen => vec![Kind::E2eOpen],
+            Self::Idle => vec![Kind::Idle],
+            Self::Drain => vec![Kind::Drain],
+            Self::Memory => vec![Kind::Memory],
+            Self::All => vec![
+                Kind::Accept,
+                Kind::AcceptLive,
+                Kind::AcceptOpen,
+                Kind::E2e,
+                Kind::E2eOpen,
+                Kind::Idle,
+                Kind::Drain,
+                Kind::Memory,
+            ],
+        }
+    }
+}
+
+impl Kind {
+    /// As in the report.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Accept => "accept: closed loop, tasks due in an hour",
+            Self::AcceptLive => "accept-live: closed loop, callouts run meanwhile",
+            Self::AcceptOpen => "accept-open: fixed rate, tasks due in an hour",
+            Self::E2e => "e2e: as many tasks as go through",
+            Self::E2eOpen => "e2e-open: fixed rate through to completion",
+            Self::Idle => "idle: one task at a time",
+            Self::Drain => "drain: a backlog due at once",
+            Self::Memory => "memory: queued tasks",
+        }
+    }
+}

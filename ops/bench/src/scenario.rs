@@ -1,0 +1,28 @@
+//! The scenarios. Each has a system of its own, so that none measures what another one left behind.
+
+mod accept;
+mod drain;
+mod e2e;
+mod idle;
+mod memory;
+mod stage;
+
+use anyhow::Result;
+
+use crate::args::{Arguments, Kind};
+use crate::report::Report;
+use stage::Stage;
+
+/// Runs one scenario on a fresh system.
+pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
+    let mut stage = Stage::set(kind, arguments).await?;
+    let report = match kind {
+        Kind::Accept | Kind::AcceptLive | Kind::AcceptOpen => accept::run(&mut stage, kind).await,
+        Kind::E2e | Kind::E2eOpen => e2e::run(&mut stage, kind).await,
+        Kind::Idle => idle::run(&mut stage).await,
+        Kind::Drain => drain::run(&mut stage).await,
+        Kind::Memory => memory::run(&mut stage).await,
+    };
+    stage.system.stop().await?;
+    report
+}
