@@ -90,7 +90,9 @@ impl Answerer {
 
     /// The large parts of a task, if they fit.
     async fn detail(&self, row: &TaskRow, room: usize) -> Result<Detail, Refused> {
-        let detail = detail::read(&*self.log, row).await.map_err(unreadable)?;
+        let detail = detail::read(&*self.log, row)
+            .await
+            .map_err(|e| unreadable(&e))?;
         Ok(if size(&detail) <= room {
             detail
         } else {
@@ -215,7 +217,7 @@ fn refused(error: ReaderError) -> Refused {
     }
 }
 
-fn unreadable(error: ReadError) -> Refused {
+fn unreadable(error: &ReadError) -> Refused {
     unavailable(error.to_string())
 }
 

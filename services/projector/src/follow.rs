@@ -10,6 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use waybill_log::{Bounds, Log, ReadError, Record, Stream, StreamSeq, Tail};
 
+use waybill_store::StoreError;
+
 use crate::model::{BATCH_EVENTS, ModelError, Projection};
 use crate::progress::Progress;
 use crate::projector::{ProjectorConfig, ProjectorError};
@@ -30,9 +32,9 @@ pub(crate) enum Ended {
     Shutdown,
     /// It cannot go on, and starting over would not help.
     Fatal(ProjectorError),
-    /// The streams were made anew.
-    OtherLog(String),
-    /// The store failed.
+    /// What the store holds is of no use: the streams were made anew, or a row cannot be read.
+    Useless(String),
+    /// The store failed; opening it again shows what is left of it.
     Broken(String),
 }
 
@@ -50,10 +52,12 @@ impl From<ReplayError> for Ended {
 impl From<ModelError> for Ended {
     fn from(error: ModelError) -> Self {
         match error {
-            error @ ModelError::Malformed { .. } => {
+            ModelError::Row { .. } => Self::Useless(error.to_string()),
+            ModelError::Store(StoreError::Poisoned { why }) => Self::Broken(why),
+            // The same would happen again.
+            ModelError::Store(_) | ModelError::Malformed { .. } => {
                 Self::Fatal(ProjectorError::Model(Arc::new(error)))
             }
-            error => Self::Broken(error.to_string()),
         }
     }
 }
@@ -66,13 +70,11 @@ struct Look {
     tasks: Bounds,
 }
 
-impl Look {
-    fn last(&self) -> Position {
-        Position {
-            control: self.control.last,
-            tasks: self.tasks.last,
-        }
-    }
+/// What the log held at a time.
+#[derive(Clone, Copy)]
+struct Goal {
+    at: Instant,
+    last: Position,
 }
 
 struct Follower<'a> {
@@ -82,7 +84,11 @@ struct Follower<'a> {
     tasks: Box<dyn Tail>,
     /// `None` while a blocking thread has it.
     projection: Option<Projection>,
-    look: Option<Look>,
+    /// The latest look at the streams' ends.
+    latest: Option<Goal>,
+    /// The oldest one that was not reached yet. Replacing it by every new one, a projector that is always a little behind would never
+    /// reach any.
+    goal: Option<Goal>,
     regressions: u32,
     applied_at: Instant,
     dirty: bool,
@@ -103,7 +109,8 @@ pub(crate) async fn follow(
         control: log.tail(Stream::Control, vec![], from.control.next()),
         tasks: log.tail(Stream::Tasks, vec![], from.tasks.next()),
         projection: Some(projection),
-        look: None,
+        latest: None,
+        goal: None,
         regressions: 0,
         applied_at: Instant::now(),
         dirty: false,
@@ -198,19 +205,21 @@ impl Follower<'_> {
     }
 
     /// Says how far it is.
-    fn tell(&self, projection: &Projection) {
+    fn tell(&mut self, projection: &Projection) {
         let applied = projection.applied();
-        let caught_up = self
-            .look
-            .as_ref()
-            .filter(|look| applied.covers(look.last()))
-            .map(|look| look.at);
+        let mut caught_up = None;
+        while let Some(goal) = self.goal
+            && applied.covers(goal.last)
+        {
+            caught_up = Some(goal.at);
+            self.goal = self.latest.filter(|latest| latest.at > goal.at);
+        }
         self.progress.update(|status| {
             status.applied = applied;
             status.floor = projection.floor();
             status.quarantined = projection.quarantined();
-            if let Some(look) = &self.look {
-                status.last = look.last();
+            if let Some(latest) = self.latest {
+                status.last = latest.last;
             }
             status.caught_up_at = caught_up.max(status.caught_up_at);
         });
@@ -228,7 +237,7 @@ impl Follower<'_> {
         let mut regressed = None;
         for (stream, bounds) in [(Stream::Control, look.control), (Stream::Tasks, look.tasks)] {
             if bounds.incarnation.to_string() != projection.incarnations().of(stream) {
-                return Err(Ended::OtherLog(format!("{} was made anew", stream.name())));
+                return Err(Ended::Useless(format!("{} was made anew", stream.name())));
             }
             let applied = projection.applied().of(stream);
             // Exact when nothing comes in; while it does, the end of the stream has moved on since the look.
@@ -277,7 +286,14 @@ impl Follower<'_> {
             self.dirty = true;
         }
         if self.regressions == 0 {
-            self.look = Some(look);
+            self.latest = Some(Goal {
+                at: look.at,
+                last: Position {
+                    control: look.control.last,
+                    tasks: look.tasks.last,
+                },
+            });
+            self.goal = self.goal.or(self.latest);
         }
         self.tell(&projection);
         self.projection = Some(projection);

@@ -1,7 +1,7 @@
 //! Read models of the log, and their query service.
 //!
-//! [`Projector`] is the role: it follows CONTROL and TASKS ([`follow`]), keeps a read model ([`model`]) in a folder of its own, and answers
-//! queries about it over NATS ([`query`] is the protocol, [`service`] takes the requests, [`answer`] answers them). [`QueryClient`] is the
+//! [`Projector`] is the role: it follows CONTROL and TASKS (`follow`), keeps a read model ([`model`]) in a folder of its own, and answers
+//! queries about it over NATS ([`query`] is the protocol, `service` takes the requests, `answer` answers them). [`QueryClient`] is the
 //! other end. Any number of replicas run side by side, each with its own model. The model is a disposable cache: [`rebuild`] makes it
 //! anew, [`verify`] compares it with one made anew.
 

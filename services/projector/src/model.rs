@@ -84,11 +84,15 @@ fn schema() -> u32 {
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
+/// How the store of a read model is opened.
+#[must_use]
+pub fn options(cache_bytes: u64) -> OpenOptions {
+    OpenOptions::new(Engine::Fjall, schema(), TREES).cache_bytes(cache_bytes)
+}
+
 /// Opens the store in a folder. Blocks.
 pub fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
-    OpenOptions::new(Engine::Fjall, schema(), TREES)
-        .cache_bytes(cache_bytes)
-        .open(dir)
+    options(cache_bytes).open(dir)
 }
 
 /// SHA-256 of each tree, in hex, by its name.

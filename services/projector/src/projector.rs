@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use waybill_log::{Log, ReadError, Stream, StreamSeq};
-use waybill_store::OpenError;
+use waybill_store::{OpenError, StoreError};
 
 use crate::follow::{self, Ended};
 use crate::model::{self, Incarnations, ModelError, Projection};
@@ -201,7 +201,7 @@ impl Run {
             };
             let store = projection.store().clone();
             let service = Service::start(
-                self.config.service.clone(),
+                &self.config.service,
                 self.nats.clone(),
                 Arc::clone(&self.log),
                 store.clone(),
@@ -220,10 +220,7 @@ impl Run {
             match ended {
                 Ended::Shutdown => return Ok(()),
                 Ended::Fatal(error) => return Err(error),
-                Ended::OtherLog(reason) => {
-                    tracing::warn!(%reason, "the read model is of another log: it is wiped and rebuilt");
-                    store.condemn(&reason);
-                }
+                Ended::Useless(reason) => store.condemn(&reason),
                 Ended::Broken(reason) => {
                     tracing::error!(%reason, "the read model failed: it is opened again");
                 }
@@ -231,6 +228,10 @@ impl Run {
             self.progress.update(|status| status.caught_up_at = None);
             // The last handle: the folder can be opened again.
             drop(store);
+            let pause = tokio::time::sleep(RETRY);
+            if self.ending.run_until_cancelled(pause).await.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -241,8 +242,7 @@ impl Run {
         };
         let incarnations = Incarnations::new(&control, &tasks);
         let (dir, cache_bytes) = (self.dir.clone(), self.config.cache_bytes);
-        let wanted = incarnations.clone();
-        let work = move || open_for(&dir, cache_bytes, wanted);
+        let work = move || open_for(&dir, cache_bytes, &incarnations);
         let (projection, wiped) = tokio::task::spawn_blocking(work).await.map_err(|error| {
             ProjectorError::Crashed {
                 reason: error.to_string(),
@@ -295,30 +295,36 @@ impl Run {
 fn open_for(
     dir: &std::path::Path,
     cache_bytes: u64,
-    incarnations: Incarnations,
+    incarnations: &Incarnations,
 ) -> Result<(Projection, Option<String>), ProjectorError> {
-    let open = || model::open(dir, cache_bytes).map_err(|e| ProjectorError::Open(Arc::new(e)));
-    let resume = |store| {
-        Projection::resume(store, incarnations.clone())
-            .map_err(|e| ProjectorError::Model(Arc::new(e)))
-    };
-    let mut opened = open()?;
     let mut wiped = None;
-    if let waybill_store::OpenReason::Wiped(reason) = &opened.reason {
-        wiped = Some(reason.to_string());
-    }
-    let other = [Stream::Control, Stream::Tasks]
-        .into_iter()
-        .find(|&stream| {
-            let checkpoint = opened.store.checkpoint(stream.name());
-            matches!(checkpoint, Ok(Some(at)) if at.incarnation != incarnations.of(stream))
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let opened =
+            model::open(dir, cache_bytes).map_err(|e| ProjectorError::Open(Arc::new(e)))?;
+        if let waybill_store::OpenReason::Wiped(reason) = &opened.reason {
+            wiped = Some(reason.to_string());
+        }
+        let store = opened.store;
+        let other = [Stream::Control, Stream::Tasks].into_iter().find(|stream| {
+            let checkpoint = store.checkpoint(stream.name());
+            matches!(checkpoint, Ok(Some(at)) if at.incarnation != incarnations.of(*stream))
         });
-    if let Some(stream) = other {
-        let reason = format!("{} was made anew", stream.name());
-        opened.store.condemn(&reason);
-        drop(opened);
-        opened = open()?;
-        wiped = Some(reason);
+        let error = match other {
+            Some(stream) => {
+                let reason = format!("{} was made anew", stream.name());
+                store.condemn(&reason);
+                StoreError::Poisoned { why: reason }.into()
+            }
+            None => match Projection::resume(store, incarnations.clone()) {
+                Ok(projection) => return Ok((projection, wiped)),
+                Err(error) => error,
+            },
+        };
+        // What was found wrong is wiped by the next open; found wrong again, it is no chance.
+        if tries == MAX_WIPES {
+            return Err(ProjectorError::Model(Arc::new(error)));
+        }
     }
-    Ok((resume(opened.store)?, wiped))
 }

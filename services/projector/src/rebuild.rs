@@ -12,6 +12,9 @@ use crate::model::{self, Incarnations, ModelError, Projection};
 use crate::query::Position;
 use crate::replay::{ReplayError, patient_bounds, replay};
 
+/// A projector that runs on the model will not end soon: no use in waiting for it.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
 /// Why a model could not be made anew.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
@@ -53,10 +56,11 @@ pub async fn rebuild(
         .map_err(ReplayError::from)?;
     let dir = dir.to_owned();
     let store = blocking(move || {
-        let opened = model::open(&dir, cache_bytes)?;
+        let options = model::options(cache_bytes).lock_wait(LOCK_WAIT);
+        let opened = options.open(&dir)?;
         opened.store.condemn("a rebuild was asked for");
         drop(opened);
-        Ok(model::open(&dir, cache_bytes)?.store)
+        Ok(options.open(&dir)?.store)
     })
     .await?;
     let incarnations = Incarnations::new(&control, &tasks);

@@ -61,7 +61,7 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it; it joins the queue group once the model has caught up, so that a replica being rebuilt leaves the others to answer.
     pub(crate) fn start(
-        config: ServiceConfig,
+        config: &ServiceConfig,
         nats: Client,
         log: Arc<dyn Log>,
         store: Store,
@@ -70,7 +70,7 @@ impl Service {
     ) -> Self {
         let ending = CancellationToken::new();
         let server = Arc::new(Server {
-            answerer: Answerer::new(Reader::new(store), log, progress.clone(), dir, &config),
+            answerer: Answerer::new(Reader::new(store), log, progress.clone(), dir, config),
             nats,
             progress,
             in_house: Arc::new(Semaphore::new(config.max_queries)),

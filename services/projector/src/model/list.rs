@@ -303,14 +303,12 @@ fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, ReaderError
     let mut best: Option<(usize, Place)> = None;
     for (index, side) in sides.iter_mut().enumerate() {
         match side.peek() {
-            None => {}
             // Taken at once, so that the error comes out.
             Some(Err(_)) => return side.next().transpose(),
-            Some(Ok(found)) => {
-                if best.is_none_or(|(_, place)| found.place > place) {
-                    best = Some((index, found.place));
-                }
+            Some(Ok(found)) if best.is_none_or(|(_, place)| found.place > place) => {
+                best = Some((index, found.place));
             }
+            Some(Ok(_)) | None => {}
         }
     }
     match best {

@@ -454,3 +454,56 @@ async fn a_rebuild_ends_where_the_log_does_and_refuses_a_model_in_use() {
     world.get(1, seq).await;
     projector.shutdown().await.expect("ended");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_drops_leaves_the_model_also_while_nobody_reads() {
+    let world = World::start().await;
+    let jetstream = async_nats::jetstream::new(world.nats.clone());
+    let stream = jetstream.get_stream("TASKS").await.expect("the stream");
+    let projector = world.projector("a");
+    for number in 1..=20 {
+        world.create(number).await;
+    }
+    world.get(20, StreamSeq(20)).await;
+    // Up to, and not with, the sequence.
+    stream.purge().sequence(11).await.expect("purged");
+    let mut status = projector.watch();
+    let swept = status.wait_for(|status| status.floor == StreamSeq(11));
+    tokio::time::timeout(SOON, swept)
+        .await
+        .expect("swept")
+        .expect("running");
+    let verdict = world.queries.verify().await.expect("compared").value;
+    assert!(verdict.is_equal(), "{verdict:#?}");
+    projector.shutdown().await.expect("ended");
+    // More comes and goes than the model has ever read.
+    for number in 21..=30 {
+        world.create(number).await;
+    }
+    stream.purge().sequence(26).await.expect("purged");
+    let projector = world.projector("a");
+    let seq = world.create(31).await;
+    world.get(31, seq).await;
+    let gone = world.queries.task(None, task_id(25), seq).await;
+    assert_eq!(gone.expect("answered").value, None);
+    let mut status = projector.watch();
+    let swept = status.wait_for(|status| status.floor == StreamSeq(26));
+    tokio::time::timeout(SOON, swept)
+        .await
+        .expect("swept")
+        .expect("running");
+    let counters = world.queries.counters(&team(0), seq).await;
+    assert_eq!(counters.expect("answered").value.queues[0].pending, 6);
+    let verdict = world.queries.verify().await.expect("compared").value;
+    assert!(verdict.is_equal(), "{verdict:#?}");
+    projector.shutdown().await.expect("ended");
+    // All is gone before the next start.
+    stream.purge().await.expect("purged");
+    let projector = world.projector("a");
+    ready(&projector).await;
+    let counters = world.queries.counters(&team(0), seq).await;
+    assert_eq!(counters.expect("answered").value.queues, vec![]);
+    let verdict = world.queries.verify().await.expect("compared").value;
+    assert!(verdict.is_equal(), "{verdict:#?}");
+    projector.shutdown().await.expect("ended");
+}
