@@ -224,7 +224,7 @@ pub enum LeaseError {
 pub trait Leases: Send + Sync + 'static {
     /// How long a lease lives without renewal.
     fn ttl(&self) -> Duration;
-    /// Takes a free lease.
+    /// Takes a lease that is free, or that this holder has already: the answer to an earlier request may have been lost.
     async fn acquire(&self, name: &str, holder: &str) -> Result<Lease, LeaseError>;
     /// Extends a lease by its time to live from now.
     async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError>;

@@ -49,7 +49,9 @@ impl LeaseStore {
         check(name)?;
         let revision = match self.last(name).await? {
             None => 0,
-            Some(message) if is_marker(&message) => message.sequence,
+            Some(message) if is_marker(&message) || *message.payload == *holder.as_bytes() => {
+                message.sequence
+            }
             Some(_) => return Err(not_held(name)),
         };
         self.put(name, holder, revision).await

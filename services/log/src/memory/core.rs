@@ -161,9 +161,12 @@ impl MemoryCore {
         }
     }
 
-    /// Takes a free lease.
+    /// Takes a lease that is free, or that this holder has already.
     pub fn acquire(&mut self, name: &str, holder: &str) -> Result<Lease, LeaseError> {
-        if self.live_lease(name).is_some() {
+        if self
+            .live_lease(name)
+            .is_some_and(|held| held.holder != holder)
+        {
             return Err(LeaseError::NotHeld { name: name.into() });
         }
         Ok(self.hold(name, holder))
