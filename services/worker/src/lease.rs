@@ -72,6 +72,12 @@ impl KeptLease {
         matches!(*self.state.borrow(), LeaseState::Held { until } if until > Instant::now())
     }
 
+    /// Somebody else's? If not, it is ours, or is being taken again.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        *self.state.borrow() == LeaseState::Lost
+    }
+
     /// Waits until somebody else has it. Cancellation safe.
     pub async fn lost(&mut self) {
         // An error means that the renewals ended, which they do when the lease is lost.
@@ -85,7 +91,15 @@ impl KeptLease {
     pub async fn release(self) -> Result<(), LeaseError> {
         self.renewals.abort();
         let lease = self.current.borrow().clone();
-        self.leases.0.release(&lease).await
+        let leases = &self.leases.0;
+        match leases.release(&lease).await {
+            // A renewal whose answer did not reach us any more: taken again, the lease can be given back.
+            Err(LeaseError::NotHeld { .. }) => {
+                let lease = leases.acquire(&lease.name, &lease.holder).await?;
+                leases.release(&lease).await
+            }
+            other => other,
+        }
     }
 }
 

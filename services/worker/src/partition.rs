@@ -3,7 +3,7 @@
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, this dispatcher's memory is worth
 //! nothing any more: the loop ends, and the partition is taken over again or left to whoever has it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use waybill_domain::dispatcher::{Action, CallKind, Cancel, Decision, Dispatcher,
 use waybill_domain::event::TaskEvent;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
-use waybill_log::subject::TaskSubject;
+use waybill_log::subject::{TaskFilter, TaskSubject};
 use waybill_log::{
-    Append, AppendError, Appended, Atomicity, Expectation, NewRecord, Record, Snapshots, Stream,
-    StreamSeq,
+    Append, AppendError, Appended, Atomicity, Expectation, NewRecord, ReadError, Record, Snapshots,
+    Stream, StreamSeq, Tail,
 };
 
 use crate::calls::{Caller, Calls, EndedCall};
@@ -34,6 +34,8 @@ use crate::takeover::{self, TakeOverError, Taken};
 const MAX_APPEND: usize = 250;
 /// New tasks taken in at once.
 const MAX_TAIL: usize = 500;
+/// Requests about unknown tasks that are looked up at once. Beyond it clients are asked to try again.
+const MAX_BEHIND: usize = 256;
 /// Pauses after an append that the log could not take.
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
@@ -41,9 +43,24 @@ const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a partition that is being given up waits for the log to take its last results. The next owner finds what is missing.
 const LAST_APPENDS: Duration = Duration::from_secs(5);
-/// A snapshot is written when that much of the log lies behind the last one, and not more often than this.
-const SNAPSHOT_RECORDS: u64 = 20_000;
-const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
+
+/// When a snapshot is written.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotPace {
+    /// When that much of the log lies behind the last one...
+    pub records: u64,
+    /// ...and not more often than this.
+    pub pause: Duration,
+}
+
+impl Default for SnapshotPace {
+    fn default() -> Self {
+        Self {
+            records: 20_000,
+            pause: Duration::from_secs(30),
+        }
+    }
+}
 
 /// What a partition's loop works with.
 pub struct PartitionParts {
@@ -59,6 +76,8 @@ pub struct PartitionParts {
     pub max_slots: usize,
     /// How long running calls may go on when the partition is given up.
     pub drain: Duration,
+    /// When snapshots are written.
+    pub pace: SnapshotPace,
     /// Cancelled when the partition is to be given up.
     pub stop: CancellationToken,
 }
@@ -77,6 +96,7 @@ pub enum Exit {
 }
 
 type Appending = BoxFuture<'static, Result<Appended, AppendError>>;
+type Reading = BoxFuture<'static, (Box<dyn Tail>, Result<Vec<Record>, ReadError>)>;
 type SlotWait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
 
 struct Serving<'a> {
@@ -89,7 +109,11 @@ struct Serving<'a> {
     promised: Vec<OwnedSemaphorePermit>,
     /// A slot that came while we waited for one.
     spare: Option<OwnedSemaphorePermit>,
-    tickets: HashMap<Ticket, oneshot::Sender<OwnerReply>>,
+    tickets: BTreeMap<Ticket, oneshot::Sender<OwnerReply>>,
+    /// Requests about tasks we do not know, and how far the log went when they came.
+    looked_up: JoinSet<(Command, Result<StreamSeq, ReadError>)>,
+    /// Those of them that wait until we have read so far.
+    behind: Vec<(StreamSeq, Command)>,
     next_ticket: u64,
     appending: Option<Appending>,
     append_failures: u32,
@@ -111,7 +135,7 @@ pub async fn serve(
     let Taken {
         dispatcher,
         fence,
-        mut tail,
+        tail,
         incarnation,
     } = taken;
     let now = Instant::now();
@@ -122,7 +146,9 @@ pub async fn serve(
         calls,
         promised: Vec::new(),
         spare: None,
-        tickets: HashMap::new(),
+        tickets: BTreeMap::new(),
+        looked_up: JoinSet::new(),
+        behind: Vec::new(),
         next_ticket: 0,
         appending: None,
         append_failures: 0,
@@ -137,6 +163,7 @@ pub async fn serve(
     serving
         .dispatcher
         .activate(parts.caller.clock.now(), &alive);
+    let mut reading = Some(read(tail));
     let mut draining: Option<Instant> = None;
     let exit = loop {
         if let Some(until) = draining {
@@ -165,15 +192,26 @@ pub async fn serve(
                 }
             }
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
-            Some(command) = commands.queue.recv() => serving.command(command),
-            records = tail.next_batch(MAX_TAIL) => match records {
-                Ok(records) => {
-                    if let Err(error) = serving.take_in(records) {
-                        break Exit::TooNew(error);
-                    }
-                }
-                Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
+            // Without the lease there may be another owner by now, and what we know may be history: no answer is better than a
+            // wrong one. A request that is dropped is answered with `TryAgain`.
+            Some(command) = commands.queue.recv() => if lease.is_held() {
+                serving.command(command);
             },
+            Some(found) = serving.looked_up.join_next() => if let (Ok((command, Ok(last))), true) = (found, lease.is_held()) {
+                serving.when_read(last, command);
+            },
+            Some((tail, records)) = poll_option(&mut reading) => {
+                reading = Some(read(tail));
+                match records {
+                    Ok(records) => {
+                        if let Err(error) = serving.take_in(records) {
+                            break Exit::TooNew(error);
+                        }
+                        serving.caught_up(lease);
+                    }
+                    Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
+                }
+            }
             Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare = slot.ok(),
             () = sleep_until(wake) => {}
         }
@@ -183,6 +221,16 @@ pub async fn serve(
         last_snapshot(parts, incarnation, &dispatcher).await;
     }
     exit
+}
+
+/// Reads on. The loop keeps this future while other things happen: a reader that were asked anew each time would, in a busy
+/// partition, never come to the end of making its consumer.
+fn read(mut tail: Box<dyn Tail>) -> Reading {
+    async move {
+        let records = tail.next_batch(MAX_TAIL).await;
+        (tail, records)
+    }
+    .boxed()
 }
 
 /// Waits for an optional future and takes it away when it is ready; pending for ever when there is none.
@@ -367,6 +415,41 @@ impl Serving<'_> {
     }
 
     fn command(&mut self, command: Command) {
+        let OwnerRequest::Cancel { task, .. } = &command.request;
+        if self.dispatcher.knows(*task) {
+            return self.decide(command);
+        }
+        if self.looked_up.len() + self.behind.len() >= MAX_BEHIND {
+            return;
+        }
+        // It has ended, or it was created a moment ago and we have not read that yet.
+        let log = Arc::clone(&self.parts.caller.log);
+        let filter = TaskFilter::created(self.parts.partition).to_string();
+        self.looked_up.spawn(async move {
+            let last = log.last(Stream::Tasks, &filter).await;
+            let last = last.map(|record| record.map_or(StreamSeq(0), |record| record.seq));
+            (command, last)
+        });
+    }
+
+    fn when_read(&mut self, last: StreamSeq, command: Command) {
+        if last <= self.dispatcher.position() {
+            self.decide(command);
+        } else {
+            self.behind.push((last, command));
+        }
+    }
+
+    /// Looks again at the requests that waited for what has been read now.
+    fn caught_up(&mut self, lease: &KeptLease) {
+        for (last, command) in std::mem::take(&mut self.behind) {
+            if lease.is_held() {
+                self.when_read(last, command);
+            }
+        }
+    }
+
+    fn decide(&mut self, command: Command) {
         let OwnerRequest::Cancel {
             task,
             team,
@@ -427,7 +510,7 @@ impl Serving<'_> {
             .position()
             .0
             .saturating_sub(self.snapshot_position.0);
-        if behind < SNAPSHOT_RECORDS || self.snapshot_at.elapsed() < SNAPSHOT_PAUSE {
+        if behind < self.parts.pace.records || self.snapshot_at.elapsed() < self.parts.pace.pause {
             return;
         }
         let Some(state) = self.dispatcher.snapshot() else {

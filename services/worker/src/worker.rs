@@ -4,7 +4,7 @@
 //! number of workers, rounded up. Who has too many gives some back, who has too few takes free ones. A worker that dies stops
 //! renewing, and its partitions are free when their leases run out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use waybill_log::{LeaseError, Leases, Snapshots};
 use crate::calls::{Caller, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
-use crate::partition::{Exit, PartitionParts, serve};
+use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
 use crate::takeover::{TakeOverError, take_over};
 
 /// How often the shares are looked at. Also the longest a free partition waits for its next owner.
@@ -55,7 +55,7 @@ pub struct WorkerParts {
     pub commands: Arc<dyn CommandSource>,
 }
 
-/// A running worker.
+/// A running worker. Dropping it ends it on the spot, as a crash would: nothing is given back.
 #[derive(Debug)]
 pub struct Worker {
     owned: Arc<AtomicUsize>,
@@ -66,11 +66,23 @@ impl Worker {
     /// Starts a worker. It stops when `stop` is cancelled, after giving back all it owns.
     #[must_use]
     pub fn start(config: WorkerConfig, parts: WorkerParts, stop: CancellationToken) -> Self {
+        Self::start_with(config, parts, SnapshotPace::default(), stop)
+    }
+
+    /// Starts a worker that writes snapshots at another pace.
+    #[must_use]
+    pub fn start_with(
+        config: WorkerConfig,
+        parts: WorkerParts,
+        pace: SnapshotPace,
+        stop: CancellationToken,
+    ) -> Self {
         let owned = Arc::new(AtomicUsize::new(0));
         let shell = Shell {
             slots: Arc::new(Semaphore::new(config.slots)),
             config,
             parts: Arc::new(parts),
+            pace,
             owned: Arc::clone(&owned),
         };
         Self {
@@ -86,16 +98,23 @@ impl Worker {
     }
 
     /// Waits until it has stopped.
-    pub async fn stopped(self) {
-        if let Err(error) = self.task.await {
+    pub async fn stopped(mut self) {
+        if let Err(error) = (&mut self.task).await {
             tracing::error!(%error, "the worker ended abnormally");
         }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
 struct Shell {
     config: WorkerConfig,
     parts: Arc<WorkerParts>,
+    pace: SnapshotPace,
     slots: Arc<Semaphore>,
     owned: Arc<AtomicUsize>,
 }
@@ -105,7 +124,8 @@ struct Shell {
 struct Tasks {
     set: JoinSet<()>,
     by_task: HashMap<Id, Partition>,
-    stops: HashMap<Partition, CancellationToken>,
+    /// In order, so that a simulation can be repeated.
+    stops: BTreeMap<Partition, CancellationToken>,
 }
 
 impl Shell {
@@ -116,6 +136,7 @@ impl Shell {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Some(ended) = tasks.set.join_next_with_id() => {
                     let id = match &ended {
@@ -152,7 +173,7 @@ impl Shell {
         tasks: &mut Tasks,
         member: &mut Option<KeptLease>,
     ) -> Result<(), LeaseError> {
-        if !member.as_ref().is_some_and(KeptLease::is_held) {
+        if member.as_ref().is_none_or(KeptLease::is_lost) {
             *member = None;
             let name = format!("worker.{}", self.config.name);
             *member = Some(
@@ -229,6 +250,7 @@ impl Shell {
                 (self.config.slots * 3 / 4).max(1)
             },
             drain: self.config.drain,
+            pace: self.pace,
             stop: stop.clone(),
         };
         let owner = Owner {
@@ -265,6 +287,7 @@ impl Owner {
                 break;
             }
             let attempt = tokio::select! {
+                biased;
                 () = lease.lost() => return,
                 () = self.parts.stop.cancelled() => break,
                 taken = self.take_over() => taken,
@@ -338,6 +361,7 @@ impl Owner {
         let partition = self.parts.partition;
         tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
         tokio::select! {
+            biased;
             () = self.parts.stop.cancelled() => {}
             () = sleep(TOO_NEW_PAUSE) => {}
         }

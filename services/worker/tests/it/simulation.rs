@@ -1,0 +1,150 @@
+//! The real worker in a simulated world: simulated log, network, targets, clients, clocks and time, all driven by one seed.
+//!
+//! The code under test is that of production, from [`waybill_worker::Worker`] down to the dispatcher; a single-threaded runtime
+//! with paused time makes every history repeatable. Workers die, stand still past their leases, lose requests and answers of
+//! the log, read late, get damaged snapshots, and their clocks jump. [`ledger`] holds what happens against the promises.
+//!
+//! A failing history prints its seed: `WAYBILL_SIM_SEED=<seed>` tells it again, step by step. `WAYBILL_SIM_RUNS=<n>` lives
+//! through that many.
+
+mod clients;
+mod history;
+mod ledger;
+mod network;
+mod random;
+mod target;
+mod world;
+
+use std::collections::BTreeMap;
+
+use history::{History, live};
+use waybill_domain::task::Priority;
+use world::{Sabotage, World};
+
+/// Histories that a test run lives through, unless told otherwise.
+const RUNS: u64 = 1_000;
+/// Histories within which a guard that is switched off must have been noticed.
+const NOTICED_WITHIN: u64 = 300;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Lives through one history, and tells it step by step should it break a promise.
+fn must_keep_its_promises(seed: u64) -> BTreeMap<&'static str, u64> {
+    let told = live(seed, None, false);
+    if told.violations.is_empty() {
+        return told.counts;
+    }
+    let again = live(seed, None, true);
+    panic!(
+        "history {seed} breaks promises:\n  {}\nrepeat it with WAYBILL_SIM_SEED={seed}; this is what happened:\n{}",
+        told.violations.join("\n  "),
+        again.notes.join("\n"),
+    );
+}
+
+#[test]
+fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
+    if let Some(seed) = number("WAYBILL_SIM_SEED") {
+        must_keep_its_promises(seed);
+        return;
+    }
+    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in 0..number("WAYBILL_SIM_RUNS").unwrap_or(RUNS) {
+        for (what, times) in must_keep_its_promises(seed) {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    eprintln!("{seen:?}");
+}
+
+#[test]
+fn the_same_seed_writes_the_same_log() {
+    for seed in 0..50 {
+        let (first, second) = (live(seed, None, true), live(seed, None, true));
+        if first.digest != second.digest {
+            let parted = first.notes.iter().zip(&second.notes);
+            let at = parted.take_while(|(a, b)| a == b).count();
+            panic!(
+                "history {seed} was another one the second time, from step {at} on:\n{:?}\n{:?}",
+                first.notes.get(at),
+                second.notes.get(at)
+            );
+        }
+        assert_ne!(first.digest, live(seed + 1_000, None, false).digest);
+    }
+}
+
+/// Lives through histories without that guard until the ledger notices.
+fn is_noticed(sabotage: Sabotage) -> String {
+    for seed in 0..NOTICED_WITHIN {
+        if let Some(violation) = live(seed, Some(sabotage), false).violations.first() {
+            return violation.clone();
+        }
+    }
+    panic!("nobody noticed {sabotage:?} in {NOTICED_WITHIN} histories");
+}
+
+#[test]
+fn a_log_without_fences_is_noticed() {
+    is_noticed(Sabotage::NoFence);
+}
+
+#[test]
+fn a_log_that_loses_what_it_acknowledged_is_noticed() {
+    is_noticed(Sabotage::AcknowledgedButLost);
+}
+
+#[test]
+fn a_log_that_denies_what_it_stored_is_noticed() {
+    is_noticed(Sabotage::DeniedButStored);
+}
+
+#[test]
+fn a_reader_with_holes_is_noticed() {
+    is_noticed(Sabotage::HolesInTails);
+}
+
+#[test]
+fn a_snapshot_that_claims_too_much_is_noticed() {
+    is_noticed(Sabotage::EmptySnapshots);
+}
+
+#[test]
+fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
+    for seed in 0..20 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let world = World::new(seed, None, false);
+            world.calm();
+            let mut history = History::of(&world, 1, 1);
+            let mut wanted = Vec::new();
+            for place in 0..30 {
+                let mut task = history.gateway.a_task();
+                task.not_before = None;
+                task.priority = *world.random.pick(&[
+                    Priority::DEFAULT,
+                    Priority::new(1).expect("a priority"),
+                    Priority::new(10).expect("a priority"),
+                ]);
+                wanted.push((std::cmp::Reverse(task.priority), place, task.id));
+                assert!(history.gateway.create(task).await);
+            }
+            wanted.sort_unstable();
+            history.hire();
+            while world.ledger().open() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            let wanted: Vec<_> = wanted.into_iter().map(|(_, _, id)| id).collect();
+            assert_eq!(world.ledger().order(), wanted, "seed {seed}");
+            history.stop_all().await;
+            world.ledger().close();
+            assert_eq!(world.ledger().violations, Vec::<String>::new());
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! Clients and gateways of a simulated history: they create tasks and cancel some, and remember what they were told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use waybill_domain::actor::Actor;
+use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::event::{TaskCreated, TaskEvent};
+use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::partition::{Partition, PartitionCount};
+use waybill_domain::task::{Backoff, Method, Priority};
+use waybill_domain::time::Timestamp;
+use waybill_log::subject::{CREATED, TaskSubject};
+use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
+use waybill_worker::command::{Command, CommandSource, Commands, ListenError};
+
+use super::network::Network;
+use super::target::HOOK;
+use super::world::{Listener, Process, World, lock};
+
+/// Tries of one creation whose outcome is unknown; each has the same message id.
+const TRIES: u32 = 3;
+/// How long a gateway waits for an owner's reply.
+const REPLY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One gateway.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    pub(crate) network: Network,
+    pub(crate) partitions: PartitionCount,
+}
+
+impl Gateway {
+    fn world(&self) -> &Arc<World> {
+        &self.network.0.world
+    }
+
+    /// A task like many others.
+    pub(crate) fn a_task(&self) -> TaskCreated {
+        let world = self.world();
+        let random = &world.random;
+        let queues = ["default", "mail", "reports", "images"];
+        let queue = QueueName::parse(random.pick::<&str>(&queues)).expect("a valid name");
+        let team = TeamId::new(Timestamp(1_700_000_000_000), u128::from(random.below(2)));
+        let partition = Partition::of(&team, &queue, self.partitions);
+        let now = world.now();
+        let entropy = u128::from(random.next()) << 64 | u128::from(random.next());
+        TaskCreated {
+            id: TaskId::new(now, entropy, partition),
+            team,
+            queue,
+            url: "http://target/".into(),
+            method: Method::Post,
+            headers: Vec::new(),
+            body: Some("{}".into()),
+            timeout_ms: u32::try_from(500 + random.below(8_000)).unwrap_or(1_000),
+            max_wait_ms: u32::try_from(2_000 + random.below(60_000)).unwrap_or(30_000),
+            not_before: random
+                .chance(250)
+                .then(|| now.plus(random.millis(1, 6_000))),
+            max_retries: u16::try_from(random.below(4)).unwrap_or(3),
+            backoff: if random.chance(500) {
+                Backoff::Linear
+            } else {
+                Backoff::Exponential
+            },
+            retry_on: None,
+            priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
+                .unwrap_or_default(),
+            follow_redirects: false,
+            on_complete_url: random.chance(300).then(|| format!("http://receiver{HOOK}")),
+            idempotency_key: None,
+            fingerprint: None,
+            at: now,
+        }
+    }
+
+    /// Creates a task, as far as the log lets us; says whether its client was told that it is accepted.
+    pub(crate) async fn create(&self, task: TaskCreated) -> bool {
+        let id = task.id;
+        let subject =
+            TaskSubject::event(id.partition(), &task.team, &task.queue, CREATED).to_string();
+        let event = TaskEvent::Created(Box::new(task));
+        let mut unsure = false;
+        for _ in 0..TRIES {
+            let append = Append {
+                stream: Stream::Tasks,
+                records: vec![NewRecord {
+                    subject: subject.clone(),
+                    event: event.name(),
+                    actor: Actor::System("client".into()).to_string(),
+                    traceparent: None,
+                    payload: event.encode().into(),
+                }],
+                expect: Expectation::None,
+                atomicity: Atomicity::Atomic,
+                msg_id: Some(MsgId(id.to_string())),
+            };
+            match self.network.append(append).await {
+                Ok(_) => {
+                    self.world().ledger().told(id, true);
+                    return true;
+                }
+                Err(AppendError::Unknown { .. }) => unsure = true,
+                Err(_) => break,
+            }
+        }
+        if !unsure {
+            self.world().ledger().told(id, false);
+        }
+        false
+    }
+
+    /// Asks the owner to cancel a task. Every listener hears it, as on NATS, and the first reply counts.
+    pub(crate) async fn cancel(&self, task: TaskId, team: TeamId) {
+        let world = Arc::clone(self.world());
+        let actor = Actor::Operator(format!("client-{}", world.random.next()));
+        let number = world.ledger().asks(task, actor.to_string());
+        let request = OwnerRequest::Cancel {
+            task,
+            team,
+            actor,
+            traceparent: None,
+        };
+        let (tx, mut replies) = mpsc::channel(16);
+        let listeners: Vec<Listener> = lock(&world.listeners)
+            .iter()
+            .filter(|listener| listener.partition == task.partition())
+            .cloned()
+            .collect();
+        for listener in listeners {
+            let (world, request, tx) = (Arc::clone(&world), request.clone(), tx.clone());
+            // Belongs to the network; it ends when the listener has answered or is gone.
+            tokio::spawn(async move {
+                if let Some(reply) = ask(&world, &listener, request).await {
+                    world.note(|| {
+                        format!("{} replies {reply:?} about {task}", listener.process.name)
+                    });
+                    // Only the first reply is waited for.
+                    let _ = tx.try_send(reply);
+                }
+            });
+        }
+        drop(tx);
+        if let Ok(Some(reply)) = timeout(REPLY_DEADLINE, replies.recv()).await {
+            world.ledger().replied(number, reply);
+        }
+    }
+}
+
+async fn ask(world: &World, listener: &Listener, request: OwnerRequest) -> Option<OwnerReply> {
+    sleep(world.latency()).await;
+    listener.process.gate().await;
+    let (reply, answer) = oneshot::channel();
+    let sent = listener.queue.try_send(Command { request, reply });
+    if sent.is_err() || listener.process.is_dead() {
+        return None;
+    }
+    let answer = answer.await.unwrap_or(OwnerReply::TryAgain);
+    listener.process.gate().await;
+    if listener.process.is_dead() || world.random.chance(world.faults().lost_answer) {
+        return None;
+    }
+    sleep(world.latency()).await;
+    Some(answer)
+}
+
+/// Where the owners of one process hear requests.
+pub(crate) struct Desk(pub(crate) Arc<Process>);
+
+#[async_trait]
+impl CommandSource for Desk {
+    async fn listen(&self, partition: Partition) -> Result<Commands, ListenError> {
+        let (tx, queue) = mpsc::channel(16);
+        let mut listeners = lock(&self.0.world.listeners);
+        listeners.retain(|listener| !listener.queue.is_closed());
+        listeners.push(Listener {
+            partition,
+            process: Arc::clone(&self.0),
+            queue: tx,
+        });
+        Ok(Commands::new(queue))
+    }
+}

@@ -1,0 +1,362 @@
+//! One simulated history: workers, clients and misfortune for a while, then calm until everything has ended.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use waybill_domain::dispatcher::Dispatcher;
+use waybill_domain::partition::PartitionCount;
+use waybill_domain::signature::MasterSecret;
+use waybill_log::subject::TaskFilter;
+use waybill_log::{Log, Stream, StreamSeq};
+use waybill_worker::attempt::Signer;
+use waybill_worker::calls::Caller;
+use waybill_worker::partition::SnapshotPace;
+use waybill_worker::payloads::Payloads;
+use waybill_worker::{Worker, WorkerConfig, WorkerParts, takeover};
+
+use super::clients::{Desk, Gateway};
+use super::network::Network;
+use super::target::Targets;
+use super::world::{LEASE_TTL, Process, Sabotage, World};
+
+/// Simulated time within which everything must have come to its end once nothing goes wrong any more.
+const CALM_AT_MOST: Duration = Duration::from_secs(2 * 3_600);
+/// Simulated time in which a worker that is told to stop has stopped.
+const STOP_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What a history was.
+pub(crate) struct Told {
+    pub(crate) digest: u64,
+    pub(crate) counts: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) violations: Vec<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Lives through the history of a seed.
+pub(crate) fn live(seed: u64, sabotage: Option<Sabotage>, noted: bool) -> Told {
+    count_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let before = PANICS.get();
+    let mut told = runtime.block_on(async {
+        let world = World::new(seed, sabotage, noted);
+        Box::pin(History::new(&world).run()).await;
+        let mut ledger = world.ledger();
+        ledger.close();
+        Told {
+            digest: ledger.digest(),
+            counts: ledger.counts.clone(),
+            violations: std::mem::take(&mut ledger.violations),
+            notes: world.notes(),
+        }
+    });
+    if PANICS.get() > before {
+        told.violations.push("something panicked".into());
+    }
+    told
+}
+
+thread_local! {
+    /// Panics inside tasks are caught by those who own the tasks: a history must not miss them.
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn count_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.set(PANICS.get() + 1);
+            former(info);
+        }));
+    });
+}
+
+struct Running {
+    worker: Worker,
+    process: Arc<Process>,
+    stop: CancellationToken,
+}
+
+pub(crate) struct History {
+    world: Arc<World>,
+    pub(crate) gateway: Gateway,
+    partitions: PartitionCount,
+    slots: usize,
+    workers: Vec<Option<Running>>,
+    started: u32,
+    /// Workers on their way out, and misfortunes that pass.
+    passing: JoinSet<()>,
+}
+
+impl History {
+    pub(crate) fn new(world: &Arc<World>) -> Self {
+        let random = &world.random;
+        let count = 1 + u16::try_from(random.below(3)).unwrap_or(0);
+        let slots = usize::try_from(1 + random.below(6)).unwrap_or(1);
+        Self::of(world, count, slots)
+    }
+
+    pub(crate) fn of(world: &Arc<World>, partitions: u16, slots: usize) -> Self {
+        let partitions = PartitionCount::new(partitions).expect("a valid count");
+        let network = Network(Process::new("gateway".into(), Arc::clone(world)));
+        Self {
+            world: Arc::clone(world),
+            gateway: Gateway {
+                network,
+                partitions,
+            },
+            partitions,
+            slots,
+            workers: Vec::new(),
+            started: 0,
+            passing: JoinSet::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        let world = Arc::clone(&self.world);
+        let count = 1 + world.random.below(3);
+        for _ in 0..count {
+            let running = self.start();
+            self.workers.push(Some(running));
+        }
+        let until = Instant::now() + world.random.millis(3_000, 15_000);
+        let mut clients = self.clients(until);
+        while Instant::now() < until {
+            sleep(world.random.millis(20, 2_500)).await;
+            self.misfortune();
+        }
+        world.note(|| "calm".into());
+        world.calm();
+        self.recover();
+        let calm = async {
+            while clients.join_next().await.is_some() {}
+            while self.passing.join_next().await.is_some() {}
+            while world.ledger().open() > 0 {
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        // What is open still is found by the ledger.
+        let _ = timeout(CALM_AT_MOST, calm).await;
+        // By then what dead workers held has run out, and everybody has a fair share.
+        sleep(LEASE_TTL + Duration::from_secs(3)).await;
+        self.check_shares();
+        self.stop_all().await;
+        self.check_replay().await;
+    }
+
+    /// Starts a worker.
+    fn start(&mut self) -> Running {
+        self.started += 1;
+        let process = Process::new(format!("w{}", self.started), Arc::clone(&self.world));
+        let network = Arc::new(Network(Arc::clone(&process)));
+        let caller = Caller {
+            log: Arc::clone(&network) as _,
+            target: Arc::new(Targets(Arc::clone(&process))),
+            signer: Signer::new(MasterSecret::new(vec![7; 32]).expect("long enough")),
+            payloads: Payloads::new(4_000),
+            clock: Arc::clone(&process) as _,
+        };
+        let parts = WorkerParts {
+            caller: Arc::new(caller),
+            leases: Arc::clone(&network) as _,
+            snapshots: network,
+            commands: Arc::new(Desk(Arc::clone(&process))),
+        };
+        let config = WorkerConfig {
+            name: process.name.clone(),
+            partitions: self.partitions,
+            slots: self.slots,
+            drain: Duration::from_secs(3),
+        };
+        let pace = SnapshotPace {
+            records: 10,
+            pause: Duration::from_secs(1),
+        };
+        let stop = CancellationToken::new();
+        self.world.note(|| format!("{} starts", process.name));
+        Running {
+            worker: Worker::start_with(config, parts, pace, stop.clone()),
+            process,
+            stop,
+        }
+    }
+
+    fn clients(&self, until: Instant) -> JoinSet<()> {
+        let mut clients = JoinSet::new();
+        let random = &self.world.random;
+        let span = u64::try_from((until - Instant::now()).as_millis()).unwrap_or(1);
+        let burst = random.chance(300);
+        for _ in 0..1 + random.below(12) {
+            let at = if burst {
+                Duration::from_millis(100)
+            } else {
+                random.millis(0, span)
+            };
+            let cancel_after = random.chance(350).then(|| random.millis(0, 3_000));
+            let again_after = random.chance(300).then(|| random.millis(0, 500));
+            let gateway = self.gateway.clone();
+            clients.spawn(async move {
+                sleep(at).await;
+                let task = gateway.a_task();
+                let (id, team) = (task.id, task.team.clone());
+                gateway.create(task).await;
+                let Some(pause) = cancel_after else { return };
+                sleep(pause).await;
+                gateway.cancel(id, team.clone()).await;
+                let Some(pause) = again_after else { return };
+                sleep(pause).await;
+                gateway.cancel(id, team).await;
+            });
+        }
+        clients
+    }
+
+    fn misfortune(&mut self) {
+        let world = Arc::clone(&self.world);
+        let random = &world.random;
+        let at = usize::try_from(random.below(self.workers.len() as u64)).unwrap_or(0);
+        let Some(running) = self.workers[at].take() else {
+            // Its place is empty since it died.
+            self.workers[at] = Some(self.start());
+            return;
+        };
+        let process = Arc::clone(&running.process);
+        match random.below(9) {
+            0 | 1 => {
+                world.note(|| format!("{} dies", process.name));
+                process.kill();
+                drop(running.worker);
+                return;
+            }
+            2 => {
+                world.note(|| format!("{} is told to stop", process.name));
+                running.stop.cancel();
+                self.passing.spawn(running.worker.stopped());
+                return;
+            }
+            3..=5 => {
+                world.note(|| format!("{} stands still", process.name));
+                process.pause(true);
+                let pause = random.millis(50, 15_000);
+                self.passing.spawn(async move {
+                    sleep(pause).await;
+                    process.world.note(|| format!("{} goes on", process.name));
+                    process.pause(false);
+                });
+            }
+            6 => {
+                let skew = i64::try_from(random.below(120_000)).unwrap_or(0) - 60_000;
+                world.note(|| format!("the clock of {} jumps by {skew} ms", process.name));
+                process.set_skew(skew);
+            }
+            7 => {
+                let pause = random.millis(50, 9_000);
+                let away = Arc::clone(&world);
+                world.note(|| format!("the log is away for {pause:?}"));
+                world.away.store(true, Ordering::Relaxed);
+                self.passing.spawn(async move {
+                    sleep(pause).await;
+                    away.away.store(false, Ordering::Relaxed);
+                });
+            }
+            _ => {}
+        }
+        self.workers[at] = Some(running);
+    }
+
+    /// All clocks are right, and every place has its worker.
+    fn recover(&mut self) {
+        for at in 0..self.workers.len() {
+            match &self.workers[at] {
+                Some(running) => running.process.set_skew(0),
+                None => self.workers[at] = Some(self.start()),
+            }
+        }
+    }
+
+    fn check_shares(&self) {
+        let owned: Vec<usize> = self
+            .workers
+            .iter()
+            .flatten()
+            .map(|running| running.worker.owned())
+            .collect();
+        let all = usize::from(self.partitions.get());
+        let share = all.div_ceil(self.workers.len());
+        if owned.iter().sum::<usize>() != all || owned.iter().any(|&count| count > share) {
+            self.world.ledger().violations.push(format!(
+                "{all} partitions are shared by the workers as {owned:?}"
+            ));
+        }
+    }
+
+    pub(crate) async fn stop_all(&mut self) {
+        for running in self.workers.drain(..).flatten() {
+            let name = running.process.name.clone();
+            running.stop.cancel();
+            if timeout(STOP_AT_MOST, running.worker.stopped())
+                .await
+                .is_err()
+            {
+                self.world
+                    .ledger()
+                    .violations
+                    .push(format!("{name} does not stop"));
+            }
+            let holders = self.world.log.core().holders();
+            if holders.iter().any(|(_, holder)| *holder == name) {
+                self.world.ledger().violations.push(format!(
+                    "{name} has stopped and holds leases still: {holders:?}"
+                ));
+            }
+        }
+    }
+
+    /// Whoever reads the log from its beginning finds nothing left to do either.
+    async fn check_replay(&self) {
+        for partition in self.partitions.all() {
+            let filter = vec![TaskFilter::partition(partition).to_string()];
+            let records = self
+                .world
+                .log
+                .range(
+                    Stream::Tasks,
+                    &filter,
+                    StreamSeq(1),
+                    StreamSeq(u64::MAX),
+                    usize::MAX,
+                )
+                .await
+                .unwrap_or_default();
+            let payloads = Payloads::new(0);
+            let mut dispatcher = Dispatcher::new();
+            for record in records {
+                if let Err(error) = takeover::apply(&mut dispatcher, &payloads, record) {
+                    self.world.ledger().violations.push(error.to_string());
+                }
+            }
+            let open = dispatcher.open();
+            if open > 0 {
+                self.world.ledger().violations.push(format!(
+                    "a replay of partition {partition} has {open} open tasks"
+                ));
+            }
+        }
+    }
+
+    /// One more worker.
+    pub(crate) fn hire(&mut self) {
+        let running = self.start();
+        self.workers.push(Some(running));
+    }
+}

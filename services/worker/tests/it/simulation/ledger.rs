@@ -1,0 +1,381 @@
+//! What happened, written down as it happens, and held against the promises: the checker of a simulated history.
+
+use std::collections::BTreeMap;
+
+use waybill_domain::command::OwnerReply;
+use waybill_domain::dispatcher::CallKind;
+use waybill_domain::event::{PartitionOwned, TaskCreated, TaskEvent};
+use waybill_domain::id::TaskId;
+use waybill_domain::partition::Partition;
+use waybill_domain::task::retry::Outcome;
+use waybill_log::subject::TaskSubject;
+use waybill_log::{Record, StreamSeq};
+
+/// The life of one task, from the log and from what its target saw.
+struct Life {
+    created: TaskCreated,
+    started: u32,
+    running: Option<u32>,
+    counted_failures: u16,
+    ended: bool,
+    deliveries_failed: u32,
+    delivered: bool,
+    /// By kind and number: the outcome, once there is one.
+    calls: BTreeMap<(CallOf, u32), Option<Outcome>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum CallOf {
+    Attempt,
+    Delivery,
+}
+
+impl From<CallKind> for CallOf {
+    fn from(kind: CallKind) -> Self {
+        match kind {
+            CallKind::Attempt => Self::Attempt,
+            CallKind::Delivery => Self::Delivery,
+        }
+    }
+}
+
+impl Life {
+    fn is_open(&self) -> bool {
+        !self.ended || (self.created.on_complete_url.is_some() && !self.delivered)
+    }
+}
+
+/// A cancellation that a client asked for.
+pub(super) struct Asked {
+    pub(super) task: TaskId,
+    pub(super) actor: String,
+    /// The client had been told that the task exists before it asked.
+    pub(super) knew: bool,
+    pub(super) reply: Option<OwnerReply>,
+    /// How the task stood when the reply came.
+    ended_then: bool,
+    started_then: bool,
+    stored: Option<StreamSeq>,
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    lives: BTreeMap<TaskId, Life>,
+    owners: BTreeMap<Partition, (StreamSeq, String)>,
+    asked: Vec<Asked>,
+    accepted: Vec<TaskId>,
+    refused: Vec<TaskId>,
+    order: Vec<TaskId>,
+    digest: u64,
+    /// Kinds of things that happened, so that a test can tell that they did.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) violations: Vec<String>,
+}
+
+impl Ledger {
+    fn broken(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    fn hash(&mut self, bytes: &[u8]) {
+        // FNV-1a: only ever compared with itself.
+        for byte in bytes {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Tells two logs apart.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Tasks, and completion webhooks, that have not come to their end.
+    pub(crate) fn open(&self) -> usize {
+        self.lives.values().filter(|life| life.is_open()).count()
+    }
+
+    /// Tasks in the order in which their first attempts started.
+    pub(crate) fn order(&self) -> &[TaskId] {
+        &self.order
+    }
+
+    /// A record was stored.
+    pub(super) fn stored(&mut self, record: &Record, by: &str, expected: Option<StreamSeq>) {
+        self.hash(record.subject.as_bytes());
+        self.hash(&record.payload);
+        let Some(subject) = TaskSubject::parse(&record.subject) else {
+            return self.broken(format!("{} is no subject", record.subject));
+        };
+        let partition = subject.partition();
+        if record.event == PartitionOwned::NAME {
+            self.count("owned");
+            self.owners.insert(partition, (record.seq, by.to_owned()));
+            return;
+        }
+        let event = match TaskEvent::decode(&record.event, &record.payload) {
+            Ok(event) => event,
+            Err(error) => return self.broken(format!("{}: {error}", record.seq)),
+        };
+        if let TaskEvent::Created(created) = event {
+            return self.created(*created);
+        }
+        // Ownership: whatever happens to a task is written by the newest owner of its partition.
+        match self.owners.get(&partition) {
+            Some((fence, owner)) if Some(*fence) == expected && owner == by => {}
+            owner => {
+                let owner = owner.cloned();
+                self.broken(format!(
+                    "{} {} was stored by {by} under fence {expected:?}, but the owner is {owner:?}",
+                    record.seq, record.event
+                ));
+            }
+        }
+        self.event(record, &event);
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn created(&mut self, created: TaskCreated) {
+        self.count("created");
+        let id = created.id;
+        let life = Life {
+            created,
+            started: 0,
+            running: None,
+            counted_failures: 0,
+            ended: false,
+            deliveries_failed: 0,
+            delivered: false,
+            calls: BTreeMap::new(),
+        };
+        if self.lives.insert(id, life).is_some() {
+            self.broken(format!("{id} was created twice"));
+        }
+    }
+
+    fn event(&mut self, record: &Record, event: &TaskEvent) {
+        let id = event.id();
+        self.count(event.kind());
+        let Some(life) = self.lives.get_mut(&id) else {
+            return self.broken(format!("{} of {id}, which nobody created", event.kind()));
+        };
+        let answer = |of, number| life.calls.get(&(of, number)).cloned().flatten();
+        let ends = matches!(
+            event,
+            TaskEvent::Succeeded(_)
+                | TaskEvent::Dead(_)
+                | TaskEvent::Cancelled(_)
+                | TaskEvent::Expired(_)
+        );
+        let wrong = match event {
+            TaskEvent::Started(e) => {
+                (life.ended || life.running.is_some() || e.attempt != life.started + 1)
+                    .then_some("attempts count 1, 2, 3, one at a time, and none after the end")
+            }
+            TaskEvent::AttemptFailed(e) if life.running != Some(e.attempt) => {
+                Some("only the running attempt fails")
+            }
+            TaskEvent::AttemptFailed(e) if e.counted => {
+                let failed = match answer(CallOf::Attempt, e.attempt) {
+                    Some(Outcome::Answered(answer)) => answer.status >= 400,
+                    Some(Outcome::Failed(_)) => true,
+                    None => false,
+                };
+                (!failed || life.counted_failures >= life.created.max_retries)
+                    .then_some("a counted failure is the target's, and within maxRetries")
+            }
+            TaskEvent::Succeeded(e) => {
+                let told = match answer(CallOf::Attempt, e.attempt) {
+                    Some(Outcome::Answered(answer)) => Some(answer.status),
+                    _ => None,
+                };
+                (life.running != Some(e.attempt) || told != Some(e.answer.status))
+                    .then_some("success is what the target answered to the running attempt")
+            }
+            TaskEvent::Dead(e) => {
+                (life.running != Some(e.attempt)).then_some("a task dies of its running attempt")
+            }
+            TaskEvent::Expired(e) => (life.running != e.attempt)
+                .then_some("a task expires between attempts or with the running one"),
+            TaskEvent::Cancelled(_) => life
+                .running
+                .is_some()
+                .then_some("a running task is not cancelled"),
+            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
+                let (number, wanted) = match event {
+                    TaskEvent::CallbackSent(e) => (e.attempt, true),
+                    TaskEvent::CallbackFailed(e) => (e.attempt, false),
+                    _ => (0, false),
+                };
+                let went_well = matches!(
+                    answer(CallOf::Delivery, number),
+                    Some(Outcome::Answered(answer)) if (200..300).contains(&answer.status)
+                );
+                let right = life.ended
+                    && !life.delivered
+                    && life.created.on_complete_url.is_some()
+                    && number == life.deliveries_failed + 1
+                    && (!wanted || went_well);
+                (!right).then_some("deliveries follow the end, count 1, 2, 3 and are made")
+            }
+            _ => None,
+        };
+        let wrong = if ends && life.ended {
+            Some("exactly one terminal state")
+        } else {
+            wrong
+        };
+        match event {
+            TaskEvent::Started(e) => {
+                if life.started == 0 {
+                    self.order.push(id);
+                }
+                (life.started, life.running) = (e.attempt, Some(e.attempt));
+            }
+            TaskEvent::AttemptFailed(e) => {
+                life.running = None;
+                life.counted_failures += u16::from(e.counted);
+            }
+            TaskEvent::CallbackSent(_) => life.delivered = true,
+            TaskEvent::CallbackFailed(e) => {
+                life.deliveries_failed = e.attempt;
+                life.delivered = e.retry_at.is_none();
+            }
+            _ if ends => (life.ended, life.running) = (true, None),
+            _ => {}
+        }
+        if let Some(promise) = wrong {
+            self.broken(format!(
+                "{} {} of {id} breaks: {promise}",
+                record.seq, record.event
+            ));
+        }
+        if matches!(event, TaskEvent::Cancelled(_)) {
+            self.cancelled(id, record);
+        }
+    }
+
+    fn cancelled(&mut self, id: TaskId, record: &Record) {
+        let asked = self
+            .asked
+            .iter_mut()
+            .find(|asked| asked.task == id && asked.actor == record.actor);
+        match asked {
+            Some(asked) => asked.stored = Some(record.seq),
+            None => self.broken(format!(
+                "{id} was cancelled by {}, who did not ask",
+                record.actor
+            )),
+        }
+    }
+
+    /// A call reaches its target.
+    pub(super) fn called(&mut self, id: TaskId, kind: CallKind, number: u32) {
+        self.count("called");
+        let Some(life) = self.lives.get_mut(&id) else {
+            return self.broken(format!("{id} was called, and nobody created it"));
+        };
+        let again = life.calls.insert((kind.into(), number), None).is_some();
+        let (started, ended) = (life.started, life.ended);
+        match kind {
+            CallKind::Attempt if number > started => self.broken(format!(
+                "{id} was called before its attempt {number} was stored"
+            )),
+            CallKind::Attempt if again => {
+                self.broken(format!("attempt {number} of {id} was made twice"));
+            }
+            CallKind::Delivery if !ended => {
+                self.broken(format!("the webhook of {id} was sent before its end"));
+            }
+            CallKind::Attempt | CallKind::Delivery => {}
+        }
+    }
+
+    /// How it went.
+    pub(super) fn answered(&mut self, id: TaskId, kind: CallKind, number: u32, outcome: Outcome) {
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.calls.insert((kind.into(), number), Some(outcome));
+        }
+    }
+
+    /// A client was told that its task is accepted, or that it surely is not.
+    pub(super) fn told(&mut self, id: TaskId, accepted: bool) {
+        let list = if accepted {
+            &mut self.accepted
+        } else {
+            &mut self.refused
+        };
+        list.push(id);
+    }
+
+    /// A client asks for a cancellation; the number is for [`Ledger::replied`].
+    pub(super) fn asks(&mut self, task: TaskId, actor: String) -> usize {
+        let knew = self.accepted.contains(&task);
+        self.asked.push(Asked {
+            task,
+            actor,
+            knew,
+            reply: None,
+            ended_then: false,
+            started_then: false,
+            stored: None,
+        });
+        self.asked.len() - 1
+    }
+
+    pub(super) fn replied(&mut self, number: usize, reply: OwnerReply) {
+        self.count(match reply {
+            OwnerReply::Done { .. } => "cancel done",
+            OwnerReply::Running => "cancel running",
+            OwnerReply::NotOpen => "cancel not open",
+            OwnerReply::TryAgain => "cancel try again",
+        });
+        if let Some(asked) = self.asked.get_mut(number) {
+            let life = self.lives.get(&asked.task);
+            asked.ended_then = life.is_some_and(|life| life.ended);
+            asked.started_then = life.is_some_and(|life| life.started > 0);
+            asked.reply = Some(reply);
+        }
+    }
+
+    /// The history is over: what was promised to clients?
+    pub(crate) fn close(&mut self) {
+        let mut broken = Vec::new();
+        for (id, life) in &self.lives {
+            if life.is_open() {
+                broken.push(format!(
+                    "{id} has not come to its end: started {}, ended {}",
+                    life.started, life.ended
+                ));
+            }
+        }
+        for id in &self.accepted {
+            if !self.lives.contains_key(id) {
+                broken.push(format!("{id} was accepted and is lost"));
+            }
+        }
+        for id in &self.refused {
+            if self.lives.contains_key(id) {
+                broken.push(format!("{id} was refused and is there"));
+            }
+        }
+        for asked in &self.asked {
+            let (task, actor, stored) = (asked.task, &asked.actor, asked.stored);
+            let wrong = match asked.reply {
+                Some(OwnerReply::Done { seq }) => stored != Some(seq),
+                Some(OwnerReply::Running) => stored.is_some() || !asked.started_then,
+                Some(OwnerReply::NotOpen) => stored.is_some() || (asked.knew && !asked.ended_then),
+                Some(OwnerReply::TryAgain) | None => false,
+            };
+            if wrong {
+                broken.push(format!(
+                    "{actor} was told {:?} about {task}; cancelled by that request: {stored:?}; it was ended then: {}",
+                    asked.reply, asked.ended_then
+                ));
+            }
+        }
+        self.violations.extend(broken);
+    }
+}
