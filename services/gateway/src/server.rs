@@ -89,8 +89,9 @@ impl Server {
                     () = cut_off.cancelled() => {}
                 }
                 drop(slot);
+                metrics::gauge!("waybill_http_connections").decrement(1);
             });
-            metrics::gauge!("waybill_http_connections").set(connections.len() as f64);
+            metrics::gauge!("waybill_http_connections").increment(1);
         }
         drop(self.listener);
         connections.close();

@@ -7,6 +7,9 @@ use waybill_gateway::GatewayConfig;
 
 use crate::http::Http;
 use crate::world::{World, a_task, config};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_identified_and_locked_down() -> Result<()> {
@@ -140,5 +143,43 @@ async fn the_api_describes_itself_without_any_outside_host() -> Result<()> {
             "{file}"
         );
     }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_spoken_too() -> Result<()> {
+    let world = World::start().await?;
+    let http2 = Http::http2(world.gateway.addr()).with_key(&world.key);
+    let tasks = futures::future::try_join_all((0..50).map(|_| http2.get("/v1/tasks"))).await?;
+    assert!(tasks.iter().all(|answer| answer.status == 200));
+    assert_eq!(http2.post("/v1/tasks", &a_task()).await?.status, 201);
+    let too_large = http2
+        .send(Method::POST, "/v1/tasks", &[], vec![b'x'; 2 * 1024 * 1024])
+        .await?;
+    assert_eq!(too_large.status, 413);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_too_many_waits_for_a_place() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        max_connections: 2,
+        ..config()
+    })
+    .await?;
+    let address = world.gateway.addr();
+    // One place is held by the client that waited for readiness, the other one here.
+    let holder = TcpStream::connect(address).await?;
+    let mut waiting = TcpStream::connect(address).await?;
+    waiting
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await?;
+    let mut answer = [0; 12];
+    let early = tokio::time::timeout(Duration::from_millis(300), waiting.read_exact(&mut answer));
+    assert!(early.await.is_err(), "no place is free");
+    drop(holder);
+    waiting.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(waiting);
     world.stop().await
 }

@@ -60,6 +60,17 @@ impl Http {
         }
     }
 
+    /// Speaks HTTP/2 with prior knowledge.
+    pub(crate) fn http2(address: SocketAddr) -> Self {
+        Self {
+            client: Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build_http(),
+            address,
+            key: None,
+        }
+    }
+
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self {
             key: Some(key.to_owned()),

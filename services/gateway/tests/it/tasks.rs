@@ -89,6 +89,15 @@ async fn a_list_is_filtered_paged_and_only_of_the_team() -> Result<()> {
         world.http.get("/v1/tasks?status=completed").await?.json()["tasks"],
         json!([])
     );
+    let mut patient = a_task();
+    patient["maxWaitTime"] = json!(31);
+    assert_eq!(world.http.post("/v1/tasks", &patient).await?.status, 201);
+    let refused = stranger.post("/v1/tasks", &patient).await?;
+    assert_eq!(
+        refused.error(),
+        "maxWaitTime must be more than 0 and at most 30 seconds, not 31",
+        "the free plan"
+    );
     let all = stranger.get("/v1/tasks").await?.json();
     assert_eq!(all["pagination"]["total"], 1);
     for (query, field) in [
@@ -281,12 +290,12 @@ async fn waiting_ends_when_the_status_changes() -> Result<()> {
     assert_eq!(short.task()["status"], "pending");
     assert!(start.elapsed() >= Duration::from_secs(1));
 
-    let waiting = tokio::spawn({
+    let mut waiting = tokio::spawn({
         let (http, path) = (world.http.clone(), path.clone());
         async move { http.get(&path).await }
     });
-    // The wait must have begun; a task that starts before would be answered just as well, only less tellingly.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(early.is_err(), "nothing has changed yet");
     let at = owner::now();
     let started = TaskStarted {
         id,

@@ -28,6 +28,8 @@ use crate::state::AppState;
 
 /// Marks an answer that repeats an earlier one.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Every server takes events of this size, so only larger ones are compared with what this server says it takes.
+const ALWAYS_TAKEN_BYTES: usize = 64 * 1024;
 /// What the subject and the headers of a message take beside its payload, generously.
 const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
 
@@ -131,14 +133,12 @@ impl<'a> Accepting<'a> {
         let id = TaskId::new(now, entropy::random_u128(), partition);
         let event = TaskEvent::Created(Box::new(spec.accept(id, self.team.clone(), key, now)));
         let payload = Bytes::from(event.encode());
-        let room = self
-            .state
-            .nats
-            .server_info()
-            .max_payload
-            .saturating_sub(MESSAGE_OVERHEAD_BYTES);
-        if payload.len() > room {
-            return Err(ApiError::too_large(room));
+        if payload.len() > ALWAYS_TAKEN_BYTES {
+            let largest = self.state.nats.server_info().max_payload;
+            let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES);
+            if payload.len() > room {
+                return Err(ApiError::too_large(room));
+            }
         }
         let name = event.name();
         let TaskEvent::Created(created) = event else {
