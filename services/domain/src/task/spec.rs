@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::egress::check_header;
 use crate::event::TaskCreated;
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::retry::{Backoff, MAX_CONDITIONS, RetryOn};
@@ -30,28 +31,6 @@ pub const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 pub const DEFAULT_SECONDS: f64 = 30.0;
 /// What a task gets that says nothing about retries.
 pub const DEFAULT_RETRIES: u16 = 3;
-
-/// Header names that the call itself sets, or that mean something between two hops only (RFC 9110, 7.6.1).
-const RESERVED_HEADERS: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-    "x-asyncqueue-signature",
-];
-/// Header names with this prefix are ours.
-const RESERVED_PREFIX: &str = "waybill-";
 
 /// HTTP methods of the call to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -441,30 +420,11 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), Invalid> {
         ));
     }
     for (name, value) in headers {
-        if name.is_empty() || !name.bytes().all(is_token_byte) {
-            return invalid(format!(
-                "headers: {:?} is not a header name",
-                shortened(name)
-            ));
-        }
-        let lower = name.to_ascii_lowercase();
-        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with(RESERVED_PREFIX) {
-            return invalid(format!(
-                "headers: {name} is set by Waybill and cannot be given"
-            ));
-        }
-        if value.chars().any(|c| c.is_control() && c != '\t') {
-            return invalid(format!(
-                "headers: the value of {name} must not contain control characters"
-            ));
+        if let Err(refused) = check_header(name, value) {
+            return invalid(format!("headers: {} {refused}", shortened(name)));
         }
     }
     Ok(())
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn queue(text: Option<&str>) -> Result<QueueName, Invalid> {
