@@ -18,7 +18,8 @@ use crate::{AppendError, MAX_BATCH, ReadError, Stream, StreamSeq};
 
 /// Bytes in one gathering, so that a batch of large records does not hold the line for long.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Gatherings in flight at once, measured (see `examples/append_probe.rs`).
+/// Gatherings in flight at once: with two, the server has the next one when it has synced the last. Measured with
+/// `examples/append_probe.rs`: as fast as one at 256 callers, a quarter faster at 32, and four bring nothing more.
 const MAX_GROUPS: usize = 2;
 /// An answer that is not there after this long is asked for again: a cluster that changes its leader forgets.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
