@@ -23,7 +23,9 @@ mod server;
 pub mod state;
 pub mod streams;
 
-pub use access::{Bootstrap, BootstrapError, ControlError, ControlWriter, NewKey, Pepper, Revoked};
+pub use access::{
+    Bootstrap, BootstrapError, ControlError, ControlWriter, NewKey, Pepper, Revoked, bootstrap_team,
+};
 pub use config::GatewayConfig;
 pub use docs::openapi;
 pub use gateway::{Gateway, GatewayParts, StartError};

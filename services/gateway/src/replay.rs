@@ -1,0 +1,617 @@
+//! Replaying the log for auditors: every event of a team, as one JSON object a line, straight from the log.
+//!
+//! What is said here does not come from a read model, so it can be held against one. Both logs are merged by the time at which
+//! the server stored each event; the order within a log is kept in any case, and of two events of the same
+//! millisecond that of CONTROL comes first. Memory is bounded: one page of each log, whatever the length of the replay.
+//!
+//! A line: `{"stream", "seq", "time", "type", "version", "actor", "traceparent"?, "event"}`. `event` holds the fields as they are stored
+//! (times in milliseconds since the epoch), but for the MAC of a key, which is shown to nobody. An event that this version of
+//! Waybill does not know is a line, too, with `"problem"` in place of `event`: a gap would be a lie.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use waybill_domain::event::{ControlEvent, TaskEvent};
+use waybill_domain::id::TeamId;
+use waybill_domain::time::Timestamp;
+use waybill_log::subject::{ControlSubject, TaskFilter};
+use waybill_log::{Log, ReadError, Record, Stream, StreamSeq};
+
+use crate::streams::{short_type, stream_name};
+
+/// Records read at a time from each log. A record can be as large as a message: 1 MiB and a little.
+const PAGE: usize = 64;
+/// How far the clocks of two leaders of the log may be apart. The search for a time begins that much earlier, and a replay goes
+/// on that much longer, so that an event stored out of order is not missed.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// One end of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// A time at which the server stored an event.
+    Time(Timestamp),
+    /// A position in one log.
+    Seq(StreamSeq),
+}
+
+/// Why a replay cannot be asked for like that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadOption {
+    /// Neither a time nor a position.
+    #[error(
+        "--{option} must be a time such as 2026-11-21T07:00:00Z or a position such as 48120, not {given:?}"
+    )]
+    Bound {
+        /// `from` or `to`.
+        option: &'static str,
+        /// What was given.
+        given: String,
+    },
+    /// A position says nothing without its log.
+    #[error(
+        "--{option} is a position, which is one of a single log: say which with --stream tasks or --stream control"
+    )]
+    WhichStream {
+        /// `from` or `to`.
+        option: &'static str,
+    },
+    /// No such log.
+    #[error("--stream must be tasks or control, not {given:?}")]
+    Stream {
+        /// What was given.
+        given: String,
+    },
+    /// No such event.
+    #[error(
+        "--type must be an event such as task.created or a group such as key, not {given:?}; known are {known}"
+    )]
+    Type {
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+impl Bound {
+    /// Reads a time (RFC 3339) or a position.
+    pub fn parse(option: &'static str, text: &str) -> Result<Self, BadOption> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let bound = if digits {
+            text.parse().ok().map(|seq| Self::Seq(StreamSeq(seq)))
+        } else {
+            Timestamp::parse_rfc3339(text).map(Self::Time)
+        };
+        bound.ok_or_else(|| BadOption::Bound {
+            option,
+            given: text.into(),
+        })
+    }
+}
+
+/// Reads the name of a log.
+pub fn parse_stream(text: &str) -> Result<Stream, BadOption> {
+    [Stream::Control, Stream::Tasks]
+        .into_iter()
+        .find(|&stream| stream_name(stream) == text)
+        .ok_or_else(|| BadOption::Stream { given: text.into() })
+}
+
+/// What is replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayOptions {
+    team: TeamId,
+    from: Option<Bound>,
+    to: Option<Bound>,
+    types: Vec<String>,
+    streams: Vec<Stream>,
+}
+
+impl ReplayOptions {
+    /// Both ends are inclusive; `None`: from the oldest event kept, to the newest there is now. `types`: events by full or short
+    /// name (`task.created.v1`, `task.created`) or groups (`task`, `key`); empty: all. `stream`: only that log.
+    pub fn new(
+        team: TeamId,
+        from: Option<Bound>,
+        to: Option<Bound>,
+        types: Vec<String>,
+        stream: Option<Stream>,
+    ) -> Result<Self, BadOption> {
+        for (option, bound) in [("from", from), ("to", to)] {
+            if stream.is_none() && matches!(bound, Some(Bound::Seq(_))) {
+                return Err(BadOption::WhichStream { option });
+            }
+        }
+        let known = || TaskEvent::NAMES.iter().chain(ControlEvent::NAMES);
+        if let Some(given) = types
+            .iter()
+            .find(|given| !known().any(|name| is_of_type(name, given)))
+        {
+            let known: Vec<&str> = known().map(|name| short_type(name)).collect();
+            return Err(BadOption::Type {
+                given: given.clone(),
+                known: known.join(", "),
+            });
+        }
+        Ok(Self {
+            team,
+            from,
+            to,
+            types,
+            streams: stream.map_or_else(|| vec![Stream::Control, Stream::Tasks], |one| vec![one]),
+        })
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let in_time = |bound, after: bool| match bound {
+            Some(Bound::Time(time)) if after => record.time >= time,
+            Some(Bound::Time(time)) => record.time <= time,
+            Some(Bound::Seq(_)) | None => true,
+        };
+        in_time(self.from, true)
+            && in_time(self.to, false)
+            && (self.types.is_empty() || self.types.iter().any(|t| is_of_type(&record.event, t)))
+    }
+}
+
+/// Is it that event, or one of that group?
+fn is_of_type(event: &str, wanted: &str) -> bool {
+    let wanted = wanted.trim_end_matches(".*");
+    !wanted.is_empty()
+        && event
+            .strip_prefix(wanted)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Why a replay ended early. What was written until then is right.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The output is closed or full.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// What a replay has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// Lines.
+    pub events: u64,
+    /// Of those, events that this version of Waybill cannot read.
+    pub unreadable: u64,
+}
+
+/// Writes the events of a team as JSON lines.
+pub async fn replay(
+    log: &Arc<dyn Log>,
+    options: &ReplayOptions,
+    mut out: impl AsyncWrite + Unpin + Send,
+) -> Result<Replayed, ReplayError> {
+    let mut cursors = Vec::new();
+    for &stream in &options.streams {
+        cursors.push(Cursor::open(log, options, stream).await?);
+    }
+    let mut replayed = Replayed::default();
+    let mut line = Vec::new();
+    loop {
+        let mut next: Option<(Timestamp, usize)> = None;
+        for (at, cursor) in cursors.iter_mut().enumerate() {
+            // CONTROL stands first, so it also wins a tie.
+            if let Some(time) = cursor.peek(log, options).await?
+                && next.is_none_or(|(earliest, _)| time < earliest)
+            {
+                next = Some((time, at));
+            }
+        }
+        let Some(record) = next.and_then(|(_, at)| cursors[at].page.pop_front().map(|r| (r, at)))
+        else {
+            break;
+        };
+        let (record, at) = record;
+        let shown = Line::new(cursors[at].stream, &record);
+        replayed.events += 1;
+        replayed.unreadable += u64::from(shown.problem.is_some());
+        line.clear();
+        serde_json::to_writer(&mut line, &shown).map_err(std::io::Error::from)?;
+        line.push(b'\n');
+        out.write_all(&line).await?;
+    }
+    out.flush().await?;
+    Ok(replayed)
+}
+
+/// A reader of one log.
+struct Cursor {
+    stream: Stream,
+    filters: Vec<String>,
+    next: StreamSeq,
+    to: StreamSeq,
+    page: VecDeque<Record>,
+    ended: bool,
+}
+
+impl Cursor {
+    async fn open(
+        log: &Arc<dyn Log>,
+        options: &ReplayOptions,
+        stream: Stream,
+    ) -> Result<Self, ReadError> {
+        let bounds = log.bounds(stream).await?;
+        let next = match options.from {
+            Some(Bound::Seq(seq)) => seq.max(bounds.first),
+            Some(Bound::Time(time)) => {
+                let skew = i64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(i64::MAX);
+                let time = Timestamp(time.0.saturating_sub(skew));
+                first_at(log, stream, bounds.first, bounds.last, time).await?
+            }
+            None => bounds.first,
+        };
+        let to = match options.to {
+            Some(Bound::Seq(seq)) => seq.min(bounds.last),
+            Some(Bound::Time(_)) | None => bounds.last,
+        };
+        let filters = match stream {
+            Stream::Control => vec![ControlSubject::all_of_team(&options.team)],
+            Stream::Tasks => vec![TaskFilter::team(&options.team).to_string()],
+        };
+        Ok(Self {
+            stream,
+            filters,
+            next,
+            to,
+            page: VecDeque::new(),
+            ended: false,
+        })
+    }
+
+    /// When the next event was stored; reads on until there is one.
+    async fn peek(
+        &mut self,
+        log: &Arc<dyn Log>,
+        options: &ReplayOptions,
+    ) -> Result<Option<Timestamp>, ReadError> {
+        while self.page.is_empty() && !self.ended {
+            if self.next > self.to {
+                self.ended = true;
+                break;
+            }
+            let page = log
+                .range(self.stream, &self.filters, self.next, self.to, PAGE)
+                .await?;
+            self.ended = page.len() < PAGE;
+            if let Some(last) = page.last() {
+                self.next = last.seq.next();
+                let beyond = |time: Timestamp| last.time.since(time) > CLOCK_SKEW;
+                self.ended |= matches!(options.to, Some(Bound::Time(time)) if beyond(time));
+            }
+            let wanted = page.into_iter().filter(|record| options.wants(record));
+            self.page.extend(wanted);
+        }
+        Ok(self.page.front().map(|record| record.time))
+    }
+}
+
+/// The first position stored at a time or later, by halving. Positions grow with time.
+async fn first_at(
+    log: &Arc<dyn Log>,
+    stream: Stream,
+    first: StreamSeq,
+    last: StreamSeq,
+    time: Timestamp,
+) -> Result<StreamSeq, ReadError> {
+    let (mut low, mut high) = (first.0, last.0.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        // The message in the middle may be gone; the next one that is there will do.
+        let found = log.range(stream, &[], StreamSeq(middle), last, 1).await?;
+        match found.first() {
+            Some(record) if record.time < time => low = record.seq.0 + 1,
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(StreamSeq(low))
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'static str,
+    seq: u64,
+    time: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    version: &'a str,
+    actor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    fn new(stream: Stream, record: &'a Record) -> Self {
+        let (event, problem) = match fields(stream, record) {
+            Ok(event) => (Some(event), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let kind = short_type(&record.event);
+        Self {
+            stream: stream_name(stream),
+            seq: record.seq.0,
+            time: record.time.to_rfc3339(),
+            kind,
+            version: record.event.get(kind.len() + 1..).unwrap_or_default(),
+            actor: &record.actor,
+            traceparent: record.traceparent.as_deref(),
+            event,
+            problem,
+        }
+    }
+}
+
+/// The fields of an event as they are stored, but for what nobody is shown.
+fn fields(stream: Stream, record: &Record) -> Result<Value, String> {
+    let (name, payload) = (&record.event, &record.payload);
+    match stream {
+        Stream::Tasks => {
+            let event = TaskEvent::decode(name, payload).map_err(|e| e.to_string())?;
+            event.to_json().map_err(|e| e.to_string())
+        }
+        Stream::Control => {
+            let event = ControlEvent::decode(name, payload).map_err(|e| e.to_string())?;
+            let mut fields = event.to_json().map_err(|e| e.to_string())?;
+            if let ControlEvent::KeyCreated(_) = event
+                && let Some(fields) = fields.as_object_mut()
+            {
+                fields.remove("mac");
+            }
+            Ok(fields)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use waybill_domain::access::scope::Scope;
+    use waybill_domain::event::{KeyCreated, TaskCancelled, TaskStarted};
+    use waybill_domain::id::{KeyId, QueueName, TaskId};
+    use waybill_domain::partition::Partition;
+    use waybill_log::memory::MemoryLog;
+    use waybill_log::subject::TaskSubject;
+    use waybill_log::{Append, Atomicity, Expectation, NewRecord};
+
+    struct Fixture {
+        log: Arc<dyn Log>,
+        now: Arc<AtomicI64>,
+    }
+
+    const START: i64 = 1_795_245_168_000;
+
+    fn team(number: u128) -> TeamId {
+        TeamId::new(Timestamp(1), number)
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let now = Arc::new(AtomicI64::new(START));
+            let clock = Arc::clone(&now);
+            let clock = Arc::new(move || Timestamp(clock.load(Ordering::Relaxed)));
+            Self {
+                log: Arc::new(MemoryLog::new(clock, Duration::from_secs(6))),
+                now,
+            }
+        }
+
+        /// Each event is stored a second after the one before.
+        async fn append(
+            &self,
+            stream: Stream,
+            subject: String,
+            event: &'static str,
+            payload: Vec<u8>,
+        ) {
+            let record = NewRecord {
+                subject,
+                event,
+                actor: "key:key_abcdEFG1".into(),
+                traceparent: None,
+                payload: Bytes::from(payload),
+            };
+            let append = Append {
+                stream,
+                records: vec![record],
+                expect: Expectation::None,
+                atomicity: Atomicity::Ordered,
+                msg_id: None,
+            };
+            self.log.append(append).await.expect("stored");
+            self.now.fetch_add(1000, Ordering::Relaxed);
+        }
+
+        async fn task(&self, of: u128, event: &TaskEvent) {
+            let (team, queue) = (team(of), QueueName::default());
+            let partition = Partition::new(3).expect("in range");
+            let subject = TaskSubject::event(partition, &team, &queue, event.kind()).to_string();
+            self.append(Stream::Tasks, subject, event.name(), event.encode())
+                .await;
+        }
+
+        async fn key(&self, of: u128) {
+            let team = team(of);
+            let key = KeyId::parse("key_abcdEFG1").expect("an id");
+            let event = ControlEvent::KeyCreated(KeyCreated {
+                key: key.clone(),
+                team: team.clone(),
+                name: "ci".into(),
+                prefix: "wb_live_".into(),
+                last4: "abcd".into(),
+                scopes: vec![Scope::TasksRead],
+                mac: "c0ffee".into(),
+                pepper_version: 1,
+                at: Timestamp(START),
+            });
+            let subject = ControlSubject::key(&team, &key).to_string();
+            self.append(Stream::Control, subject, event.name(), event.encode())
+                .await;
+        }
+
+        async fn lines(&self, options: &ReplayOptions) -> Vec<Value> {
+            let mut out = Vec::new();
+            let replayed = replay(&self.log, options, &mut out)
+                .await
+                .expect("a replay");
+            let lines: Vec<Value> = serde_json::Deserializer::from_slice(&out)
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .expect("JSON");
+            assert_eq!(replayed.events, lines.len() as u64);
+            lines
+        }
+    }
+
+    fn id() -> TaskId {
+        TaskId::new(Timestamp(1), 1, Partition::new(3).expect("in range"))
+    }
+
+    fn started() -> TaskEvent {
+        TaskEvent::Started(TaskStarted {
+            id: id(),
+            attempt: 1,
+            at: Timestamp(START),
+            lease_until: Timestamp(START),
+        })
+    }
+
+    fn cancelled() -> TaskEvent {
+        TaskEvent::Cancelled(TaskCancelled {
+            id: id(),
+            at: Timestamp(START),
+        })
+    }
+
+    fn all(of: u128) -> ReplayOptions {
+        ReplayOptions::new(team(of), None, None, Vec::new(), None).expect("options")
+    }
+
+    fn at(seconds: i64) -> Option<Bound> {
+        Some(Bound::Time(Timestamp(START + seconds * 1000)))
+    }
+
+    fn places(lines: &[Value]) -> Vec<(&str, u64)> {
+        let place = |line: &'_ Value| -> (&'static str, u64) {
+            let stream = if line["stream"] == "tasks" {
+                "tasks"
+            } else {
+                "control"
+            };
+            (stream, line["seq"].as_u64().expect("a number"))
+        };
+        lines.iter().map(place).collect()
+    }
+
+    #[tokio::test]
+    async fn both_logs_come_merged_by_time_and_no_other_team_is_shown() {
+        let fixture = Fixture::new();
+        fixture.key(1).await;
+        fixture.task(1, &started()).await;
+        fixture.task(2, &started()).await;
+        fixture.key(1).await;
+        fixture.task(1, &cancelled()).await;
+        let lines = fixture.lines(&all(1)).await;
+        assert_eq!(
+            places(&lines),
+            [("control", 1), ("tasks", 1), ("control", 2), ("tasks", 3)]
+        );
+        assert_eq!(lines[1]["type"], "task.started");
+        assert_eq!(lines[1]["version"], "v1");
+        assert_eq!(lines[1]["actor"], "key:key_abcdEFG1");
+        assert_eq!(lines[1]["event"]["attempt"], 1);
+        assert_eq!(lines[1]["time"], "2026-11-21T07:12:49.000Z");
+        assert_eq!(lines[0]["event"]["name"], "ci");
+        assert!(
+            lines[0]["event"].get("mac").is_none(),
+            "nobody is shown a MAC"
+        );
+    }
+
+    #[tokio::test]
+    async fn more_than_a_page_is_replayed_within_its_bounds() {
+        let fixture = Fixture::new();
+        for _ in 0..500 {
+            fixture.task(1, &started()).await;
+        }
+        assert_eq!(fixture.lines(&all(1)).await.len(), 500);
+        let between = ReplayOptions::new(team(1), at(200), at(299), Vec::new(), None);
+        let lines = fixture.lines(&between.expect("options")).await;
+        assert_eq!(lines.len(), 100);
+        assert_eq!(lines[0]["seq"], 201);
+        let from = Some(Bound::Seq(StreamSeq(490)));
+        let last = ReplayOptions::new(team(1), from, None, Vec::new(), Some(Stream::Tasks));
+        assert_eq!(fixture.lines(&last.expect("options")).await.len(), 11);
+        let later = ReplayOptions::new(team(1), at(9999), None, Vec::new(), None);
+        assert!(fixture.lines(&later.expect("options")).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn types_narrow_by_name_or_group() {
+        let fixture = Fixture::new();
+        fixture.key(1).await;
+        fixture.task(1, &started()).await;
+        fixture.task(1, &cancelled()).await;
+        for (types, count) in [
+            (&["task"][..], 2),
+            (&["task.*"][..], 2),
+            (&["task.started"][..], 1),
+            (&["task.cancelled.v1", "key"][..], 2),
+        ] {
+            let types = types.iter().map(|&t| t.to_owned()).collect();
+            let options = ReplayOptions::new(team(1), None, None, types, None).expect("options");
+            assert_eq!(fixture.lines(&options).await.len(), count);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_newer_version_is_a_line_not_a_gap() {
+        let fixture = Fixture::new();
+        let subject = ControlSubject::team(&team(1)).to_string();
+        fixture
+            .append(Stream::Control, subject, "team.renamed.v9", vec![0x80])
+            .await;
+        let lines = fixture.lines(&all(1)).await;
+        assert_eq!(lines[0]["type"], "team.renamed");
+        assert!(
+            lines[0]["problem"]
+                .as_str()
+                .expect("a text")
+                .contains("team.renamed.v9")
+        );
+    }
+
+    #[test]
+    fn options_that_do_not_do_are_refused_with_the_remedy() {
+        let seq = Some(Bound::parse("from", "17").expect("a position"));
+        let refused =
+            ReplayOptions::new(team(1), seq, None, Vec::new(), None).expect_err("refused");
+        assert_eq!(refused, BadOption::WhichStream { option: "from" });
+        for text in ["", "yesterday", "-1", "2026-11-21"] {
+            assert!(Bound::parse("to", text).is_err(), "{text}");
+        }
+        let types = vec!["task.exploded".to_owned()];
+        let refused = ReplayOptions::new(team(1), None, None, types, None).expect_err("refused");
+        assert!(
+            refused.to_string().contains("task.attempt_failed"),
+            "{refused}"
+        );
+        assert!(parse_stream("audit").is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! A subscription as an HTTP response.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::slots::NoRoom;
+use super::subscription::Subscription;
+use crate::error::ApiError;
+
+/// Seconds after which a stream may be free again.
+const FULL_RETRY_AFTER: &str = "5";
+
+/// Sends what the subscription yields, as fast as the client takes it.
+pub(super) fn event_stream(subscription: Subscription) -> Response {
+    let frames = futures::stream::unfold(subscription, |mut subscription| async move {
+        let chunk = subscription.next().await?;
+        Some((Ok::<_, Infallible>(chunk), subscription))
+    });
+    let mut response = Response::new(Body::from_stream(frames));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    // Proxies such as nginx would otherwise hold events back until a buffer is full.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+/// Tells a browser's `EventSource` not to connect again: nothing more will come.
+pub(super) fn nothing_more() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// 429 when the team has too many streams, 503 when the gateway has.
+pub(super) fn no_room(full: NoRoom) -> Response {
+    let (status, code) = match full {
+        NoRoom::Team { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_streams"),
+        NoRoom::Gateway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "too_many_streams"),
+    };
+    let mut response = ApiError::new(status, code, full.to_string()).into_response();
+    let seconds = HeaderValue::from_static(FULL_RETRY_AFTER);
+    response.headers_mut().insert(RETRY_AFTER, seconds);
+    response
+}

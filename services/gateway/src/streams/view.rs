@@ -1,0 +1,267 @@
+//! How an event of a task looks to a subscriber: the one place where stored events become JSON for clients.
+//!
+//! A subscriber is told what happened, not what was sent or answered: bodies and headers are in no event of a stream, so that a
+//! stream stays small and a reader of events alone learns no payload. The whole answer is at `GET /v1/tasks/{id}`.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
+use waybill_domain::event::{Answer, DecodeError, Failure, FailureKind, TaskEvent};
+use waybill_domain::id::{QueueName, TaskId};
+use waybill_domain::seq::StreamSeq;
+use waybill_domain::task::Status;
+use waybill_domain::time::Timestamp;
+use waybill_log::Record;
+use waybill_log::subject::TaskSubject;
+
+use super::frame;
+
+/// One event of a task. Which of the optional fields are there depends on `type`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TaskEvent)]
+pub struct TaskEventView {
+    /// Position in the log, also the `id:` of the server-sent event: resume with `Last-Event-ID` or `?after=`.
+    #[schema(example = 48_120)]
+    pub id: u64,
+    /// `task.` and what happened; also the `event:` of the server-sent event.
+    #[serde(rename = "type")]
+    #[schema(example = "task.succeeded")]
+    pub kind: String,
+    /// The task.
+    pub task_id: String,
+    /// Its queue.
+    #[schema(example = "default")]
+    pub queue: String,
+    /// The task's status after this event. Absent on `task.callback_sent` and `task.callback_failed`, which do not change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "completed")]
+    pub status: Option<Status>,
+    /// When it was decided: ISO 8601, UTC, milliseconds.
+    #[schema(example = "2026-11-21T07:12:48.120Z")]
+    pub at: String,
+    /// Who caused it: `key:<key id>` or `system:<role>`.
+    #[schema(example = "system:worker")]
+    pub actor: String,
+    /// Number of the attempt (of the delivery, for callbacks): 1, 2, 3...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// HTTP status of the answer, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// From sending to the end of the answer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u32>,
+    /// Length of the answer's body, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
+    /// Why it failed: a sentence for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why it failed: a class for programs, such as `timeout` or `http_status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "http_status")]
+    pub error_kind: Option<FailureKind>,
+    /// When the next attempt or delivery is due. Absent on a `task.callback_failed` that was the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<String>,
+    /// On `task.created`: not to be started before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_until: Option<String>,
+}
+
+impl TaskEventView {
+    fn new(record: &Record, queue: &str, event: &TaskEvent) -> Self {
+        let mut view = Self {
+            id: record.seq.0,
+            kind: format!("task.{}", event.kind()),
+            task_id: event.id().to_string(),
+            queue: queue.to_owned(),
+            status: status_after(event),
+            at: event.at().to_rfc3339(),
+            actor: record.actor.clone(),
+            attempt: None,
+            status_code: None,
+            duration: None,
+            response_bytes: None,
+            error: None,
+            error_kind: None,
+            retry_at: None,
+            delay_until: None,
+        };
+        match event {
+            TaskEvent::Created(e) => view.delay_until = e.not_before.map(Timestamp::to_rfc3339),
+            TaskEvent::Started(e) => view.attempt = Some(e.attempt),
+            TaskEvent::AttemptFailed(e) => {
+                view.attempt = Some(e.attempt);
+                view.retry_at = Some(e.retry_at.to_rfc3339());
+                view.failed(&e.failure, e.answer.as_ref());
+            }
+            TaskEvent::Succeeded(e) => {
+                view.attempt = Some(e.attempt);
+                view.answered(&e.answer);
+            }
+            TaskEvent::Dead(e) => {
+                view.attempt = Some(e.attempt);
+                view.failed(&e.failure, e.answer.as_ref());
+            }
+            TaskEvent::Cancelled(_) => {}
+            TaskEvent::Expired(e) => {
+                view.attempt = e.attempt;
+                view.failed(&e.failure, None);
+            }
+            TaskEvent::CallbackSent(e) => {
+                view.attempt = Some(e.attempt);
+                view.status_code = Some(e.status);
+            }
+            TaskEvent::CallbackFailed(e) => {
+                view.attempt = Some(e.attempt);
+                view.retry_at = e.retry_at.map(Timestamp::to_rfc3339);
+                view.failed(&e.failure, None);
+            }
+        }
+        view
+    }
+
+    fn answered(&mut self, answer: &Answer) {
+        self.status_code = Some(answer.status);
+        self.duration = Some(answer.duration_ms);
+        self.response_bytes = Some(answer.body_bytes);
+    }
+
+    fn failed(&mut self, failure: &Failure, answer: Option<&Answer>) {
+        self.error = Some(failure.message.clone());
+        self.error_kind = Some(failure.kind);
+        if let Some(answer) = answer {
+            self.answered(answer);
+        }
+    }
+}
+
+/// The status of a task right after an event; `None` when the event does not change it.
+fn status_after(event: &TaskEvent) -> Option<Status> {
+    Some(match event {
+        TaskEvent::Created(e) if e.not_before.is_some_and(|due| due > e.at) => Status::Delayed,
+        TaskEvent::Created(_) | TaskEvent::AttemptFailed(_) => Status::Pending,
+        TaskEvent::Started(_) => Status::Processing,
+        TaskEvent::Succeeded(_) => Status::Completed,
+        TaskEvent::Dead(_) => Status::Failed,
+        TaskEvent::Cancelled(_) => Status::Cancelled,
+        TaskEvent::Expired(_) => Status::Timeout,
+        TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => return None,
+    })
+}
+
+/// The short names of the events that can leave a task in a status.
+pub(super) fn kinds_leading_to(status: Status) -> &'static [&'static str] {
+    match status {
+        Status::Pending => &["created", "attempt_failed"],
+        Status::Delayed => &["created"],
+        Status::Processing => &["started"],
+        Status::Completed => &["succeeded"],
+        Status::Failed => &["dead"],
+        Status::Timeout => &["expired"],
+        Status::Cancelled => &["cancelled"],
+    }
+}
+
+/// What an event means for how much is still to come of its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milestone {
+    /// The task begins, with or without a completion webhook.
+    Begins {
+        /// Its outcome will be one more event after the terminal one.
+        webhook: bool,
+    },
+    /// More is to come.
+    Underway,
+    /// The terminal event.
+    Terminal,
+    /// The completion webhook was delivered or given up.
+    WebhookDone,
+}
+
+impl Milestone {
+    fn of(event: &TaskEvent) -> Self {
+        match event {
+            TaskEvent::Created(e) => Self::Begins {
+                webhook: e.on_complete_url.is_some(),
+            },
+            TaskEvent::Started(_) | TaskEvent::AttemptFailed(_) => Self::Underway,
+            TaskEvent::Succeeded(_)
+            | TaskEvent::Dead(_)
+            | TaskEvent::Cancelled(_)
+            | TaskEvent::Expired(_) => Self::Terminal,
+            TaskEvent::CallbackSent(_) => Self::WebhookDone,
+            TaskEvent::CallbackFailed(e) if e.retry_at.is_none() => Self::WebhookDone,
+            TaskEvent::CallbackFailed(_) => Self::Underway,
+        }
+    }
+}
+
+/// One event, decoded once and shared by all listeners; written as JSON once, when the first of them wants it.
+#[derive(Debug)]
+pub struct Step {
+    /// Position in TASKS.
+    pub seq: StreamSeq,
+    /// The task.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Short name, such as `succeeded`.
+    pub kind: &'static str,
+    /// Status of the task after it.
+    pub status: Option<Status>,
+    /// How much is still to come.
+    pub milestone: Milestone,
+    view: TaskEventView,
+    frame: OnceLock<Bytes>,
+}
+
+/// A record of TASKS that cannot be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The subject is not one of a task's events.
+    #[error("the subject {0:?} is not one of a task's events")]
+    Subject(String),
+    /// The payload does not decode: a newer Waybill may have written it.
+    #[error(transparent)]
+    Payload(#[from] DecodeError),
+}
+
+impl Step {
+    /// Decodes a record; `None` when it is no task's event but an owner's announcement.
+    pub fn read(record: &Record) -> Result<Option<Self>, Unreadable> {
+        let foreign = || Unreadable::Subject(record.subject.clone());
+        let queue = match TaskSubject::parse(&record.subject).ok_or_else(foreign)? {
+            TaskSubject::Owner { .. } => return Ok(None),
+            TaskSubject::Event { queue, .. } => queue,
+        };
+        let event = TaskEvent::decode(&record.event, &record.payload)?;
+        Ok(Some(Self {
+            seq: record.seq,
+            task: event.id(),
+            queue: QueueName::parse(queue).map_err(|_| foreign())?,
+            kind: event.kind(),
+            status: status_after(&event),
+            milestone: Milestone::of(&event),
+            view: TaskEventView::new(record, queue, &event),
+            frame: OnceLock::new(),
+        }))
+    }
+
+    /// The event as clients see it.
+    #[must_use]
+    pub fn view(&self) -> &TaskEventView {
+        &self.view
+    }
+
+    /// The event as a server-sent event.
+    #[must_use]
+    pub fn frame(&self) -> &Bytes {
+        self.frame
+            .get_or_init(|| frame::event(self.seq, &self.view.kind, &self.view))
+    }
+}
