@@ -51,6 +51,9 @@ pub struct Dispatcher {
     lanes: Lanes,
     /// Everything up to here has been applied.
     position: StreamSeq,
+    /// Up to here nobody else has appended for certain: the fence, or the last append that it let through. Behind it, another
+    /// owner's events may stand that this one has not seen, however far its creations go.
+    certain: StreamSeq,
     /// Empty until the dispatcher is active: while it replays, nothing is due.
     ready: Ready,
     due_deliveries: VecDeque<TaskId>,
@@ -69,6 +72,7 @@ impl Dispatcher {
             tasks: HashMap::new(),
             lanes: Lanes::default(),
             position: StreamSeq(0),
+            certain: StreamSeq(0),
             ready: Ready::default(),
             due_deliveries: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -128,6 +132,7 @@ impl Dispatcher {
     pub fn activate(&mut self, now: Timestamp, alive: &HashSet<Running>) {
         debug_assert!(!self.active, "a dispatcher is activated once");
         self.active = true;
+        self.certain = self.position;
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // The order of a hash map is not the same in every run; that of these decisions is.
         ids.sort_unstable();
@@ -317,6 +322,7 @@ impl Dispatcher {
             if let Some(task) = self.tasks.get_mut(&decision.event.id()) {
                 task.busy = false;
             }
+            self.certain = self.certain.max(seq);
             self.evolve(seq, &decision.event, actions);
             if let Some(ticket) = decision.ticket {
                 actions.push(Action::Reply {

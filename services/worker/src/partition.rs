@@ -154,7 +154,7 @@ pub async fn serve(
         append_failures: 0,
         append_at: now,
         slot_wait: None,
-        snapshot_position: dispatcher.position(),
+        snapshot_position: dispatcher.snapshot_position(),
         snapshot_at: now,
         snapshots: JoinSet::new(),
         dispatcher,
@@ -507,7 +507,7 @@ impl Serving<'_> {
     fn snapshot_in_background(&mut self) {
         let behind = self
             .dispatcher
-            .position()
+            .snapshot_position()
             .0
             .saturating_sub(self.snapshot_position.0);
         if behind < self.parts.pace.records || self.snapshot_at.elapsed() < self.parts.pace.pause {
@@ -516,7 +516,7 @@ impl Serving<'_> {
         let Some(state) = self.dispatcher.snapshot() else {
             return;
         };
-        self.snapshot_position = self.dispatcher.position();
+        self.snapshot_position = self.dispatcher.snapshot_position();
         self.snapshot_at = Instant::now();
         let bytes = takeover::seal(self.incarnation, &state);
         let snapshots = Arc::clone(&self.parts.snapshots);

@@ -39,7 +39,17 @@ struct Stored {
 }
 
 impl Dispatcher {
-    /// The state as bytes, as of [`Dispatcher::position`]. `None` while an append is in flight: its events may stand before that
+    /// Replay on top of a snapshot made now begins behind this. The state may know more than that: to apply it again changes nothing.
+    #[must_use]
+    pub fn snapshot_position(&self) -> StreamSeq {
+        if self.active {
+            self.position.min(self.certain)
+        } else {
+            self.position
+        }
+    }
+
+    /// The state as bytes, as of [`Dispatcher::snapshot_position`]. `None` while an append is in flight: its events may stand before that
     /// position without being part of the state.
     #[must_use]
     pub fn snapshot(&self) -> Option<Vec<u8>> {
@@ -49,7 +59,7 @@ impl Dispatcher {
         let mut tasks: Vec<_> = self.tasks.iter().collect();
         tasks.sort_unstable_by_key(|(_, task)| task.created);
         let state = Written {
-            position: self.position,
+            position: self.snapshot_position(),
             lanes: &self.lanes,
             tasks,
         };

@@ -433,6 +433,25 @@ fn an_attempt_still_being_made_in_this_process_is_adopted() {
 }
 
 #[test]
+fn a_snapshot_of_an_owner_that_has_lost_its_partition_hides_nothing() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    let former = std::mem::take(&mut world.dispatcher);
+    world.crash(None);
+    world.serve(1);
+    world.end_call(answered(200));
+    // The former owner goes on: it reads the next creation, and has seen nothing of what its successor did.
+    world.create(|_| {});
+    let mut former = former;
+    let creation = world.log.last().cloned().expect("just created");
+    former.apply(StreamSeq(world.log.len() as u64), None, &creation);
+    world.crash(former.snapshot());
+    world.serve(1);
+    assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+    assert_eq!(world.calls.len(), 1, "only the second task is to be called");
+}
+
+#[test]
 fn a_damaged_or_foreign_snapshot_is_refused() {
     let mut world = World::new();
     world.create(|_| {});
