@@ -1,7 +1,7 @@
 //! Snapshots in the object store `snapshots`.
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -13,6 +13,10 @@ use crate::ReadError;
 const BUCKET: &str = "snapshots";
 /// Storing or reading one may take so long; a large one takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// A part that does not come within this is missing.
+const SILENCE: Duration = Duration::from_secs(5);
+/// As the store cuts objects.
+const PART: usize = 128 * 1024;
 
 /// The snapshots.
 #[derive(Clone)]
@@ -53,17 +57,32 @@ impl SnapshotStore {
                 Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(unavailable(error)),
             };
-            let mut value = Vec::new();
-            match object.read_to_end(&mut value).await {
-                Ok(_) => Ok(Some(Bytes::from(value))),
-                Err(error) => {
-                    // Its parts are missing or do not match its digest. A snapshot is only a shortcut.
-                    tracing::warn!(name, %error, "a snapshot is damaged");
-                    Ok(None)
-                }
-            }
+            Ok(read_whole(&mut object).await.unwrap_or_else(|damage| {
+                tracing::warn!(name, %damage, "a snapshot is damaged");
+                None
+            }))
         };
         timed(get).await
+    }
+}
+
+/// Its parts may be missing or not match its digest: a snapshot is only a shortcut.
+async fn read_whole(object: &mut Object) -> Result<Option<Bytes>, String> {
+    let mut value = Vec::with_capacity(object.info.size);
+    let mut part = vec![0; PART];
+    loop {
+        // Not `read_to_end`: the object reports a wrong digest together with the last bytes, which that takes for a fault of its own.
+        match tokio::time::timeout(SILENCE, object.read(&mut part)).await {
+            Ok(Ok(0)) => break,
+            Ok(Ok(read)) => value.extend_from_slice(&part[..read]),
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("no part of it for {SILENCE:?}")),
+        }
+    }
+    if value.len() == object.info.size {
+        Ok(Some(Bytes::from(value)))
+    } else {
+        Err(format!("{} bytes of {}", value.len(), object.info.size))
     }
 }
 

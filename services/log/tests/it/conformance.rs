@@ -55,6 +55,7 @@ conformance!(
     a_lease_has_one_holder,
     a_lease_runs_out_and_cannot_be_renewed,
     a_lease_given_back_is_free,
+    a_lease_is_taken_again_by_its_own_holder,
     snapshots_are_replaced,
 );
 
@@ -465,6 +466,16 @@ async fn a_lease_given_back_is_free(log: impl Full) {
         log.release(&lease).await.unwrap();
         assert!(log.holders().await.unwrap().is_empty());
     }
+}
+
+async fn a_lease_is_taken_again_by_its_own_holder(log: impl Full) {
+    let lost = log.acquire("partition.1", "a").await.unwrap();
+    let taken = log.acquire("partition.1", "a").await.unwrap();
+    assert!(matches!(
+        log.renew(&lost).await,
+        Err(LeaseError::NotHeld { .. })
+    ));
+    log.renew(&taken).await.unwrap();
 }
 
 async fn snapshots_are_replaced(log: impl Full) {

@@ -9,3 +9,5 @@ mod faults;
 mod fixture;
 mod lost_answers;
 mod provisioning;
+mod snapshots;
+mod transport;
