@@ -20,7 +20,7 @@ pub struct Status {
     pub caught_up_at: Option<Instant>,
     /// First sequence of TASKS that it still holds.
     pub floor: StreamSeq,
-    /// Events in quarantine, since the process started: written by a newer version.
+    /// Events in quarantine: written by a newer version.
     pub quarantined: u64,
     /// Why it has stopped for good.
     pub fault: Option<String>,

@@ -43,7 +43,7 @@ pub struct ProjectorConfig {
 impl Default for ProjectorConfig {
     fn default() -> Self {
         Self {
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 32 * 1024 * 1024,
             sync_every: Duration::from_millis(250),
             bounds_every: Duration::from_secs(1),
             gather: Duration::from_millis(20),

@@ -28,7 +28,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_RETRY_MS: u32 = 200;
 /// Between two tries to subscribe.
 const RETRY: Duration = Duration::from_millis(500);
-/// What is under way at the end gets so long.
+/// The last replies get so long to leave.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Bounds of the service.
@@ -74,6 +74,7 @@ impl Service {
             nats,
             progress,
             in_house: Arc::new(Semaphore::new(config.max_queries)),
+            ending: ending.clone(),
             max_reply_bytes: config.max_reply_bytes,
         });
         let running = tokio::spawn(serve(server, ending.clone()));
@@ -94,6 +95,7 @@ struct Server {
     nats: Client,
     progress: Progress,
     in_house: Arc<Semaphore>,
+    ending: CancellationToken,
     max_reply_bytes: usize,
 }
 
@@ -132,7 +134,12 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
         }
     }
     drop(requests);
-    let rest = async { while under_way.join_next().await.is_some() {} };
+    let rest = async {
+        while under_way.join_next().await.is_some() {}
+        if let Err(error) = server.nats.flush().await {
+            tracing::warn!(%error, "the last replies may not have been sent");
+        }
+    };
     if tokio::time::timeout(DRAIN, rest).await.is_err() {
         tracing::warn!("queries were still under way at the end");
     }
@@ -179,7 +186,14 @@ async fn handle(server: Arc<Server>, message: Message) {
         })
     } else {
         let started = Instant::now();
-        let reply = server.route(subject, &message.payload).await;
+        let reply = tokio::select! {
+            reply = server.route(subject, &message.payload) => reply,
+            // Nothing more will be applied that a query could wait for; another replica, or the next start, answers it.
+            () = server.ending.cancelled() => server.refuse(Refused::Unavailable {
+                reason: "the projector is ending".into(),
+                retry_ms: BUSY_RETRY_MS,
+            }),
+        };
         metrics::histogram!("waybill_projector_query_seconds", "subject" => subject.to_owned())
             .record(started.elapsed().as_secs_f64());
         reply

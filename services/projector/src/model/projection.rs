@@ -61,7 +61,7 @@ pub struct Projection {
     pub(super) floor: StreamSeq,
     pub(super) open_rows: HashMap<TaskId, TaskRow>,
     pub(super) counts: CountsCache,
-    quarantined: u64,
+    pub(super) quarantined: u64,
 }
 
 /// A task that the batch changes.
@@ -75,9 +75,9 @@ impl Projection {
     /// Goes on where the store's checkpoints are. They must be of these streams, or absent.
     pub fn resume(store: Store, incarnations: Incarnations) -> Result<Self, ModelError> {
         let checkpoints = store.checkpoints()?;
-        let floor = {
+        let (floor, quarantined) = {
             let view = store.view()?;
-            sweep::floor(&view)?
+            (sweep::floor(&view)?, sweep::quarantined(&view)?)
         };
         let seq = |stream: Stream| {
             let at = checkpoints.get(stream.name());
@@ -93,7 +93,7 @@ impl Projection {
             incarnations,
             open_rows: HashMap::new(),
             counts: CountsCache::default(),
-            quarantined: 0,
+            quarantined,
         })
     }
 
@@ -109,7 +109,7 @@ impl Projection {
         self.floor
     }
 
-    /// Events met in this run that this version does not know.
+    /// Events that this version does not know.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.quarantined

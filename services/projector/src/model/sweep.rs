@@ -34,6 +34,16 @@ pub(crate) fn is_sweeping(view: &View<'_>) -> Result<bool, ModelError> {
     Ok(view.get(META, SWEEPING)?.is_some())
 }
 
+/// How many events are in quarantine.
+pub(super) fn quarantined(view: &View<'_>) -> Result<u64, ModelError> {
+    let mut count = 0;
+    for row in view.range(QUARANTINE, &KeyRange::all())? {
+        row?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 impl Projection {
     /// Takes out everything before `first`, the first sequence that TASKS still holds. Returns how many tasks went.
     pub fn sweep(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
@@ -60,6 +70,7 @@ impl Projection {
             .delete(META, SWEEPING);
         self.store.apply(end)?;
         self.floor = first;
+        self.quarantined = quarantined(&self.store.view()?)?;
         Ok(swept)
     }
 
