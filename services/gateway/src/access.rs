@@ -7,6 +7,6 @@ pub mod bootstrap;
 pub mod control;
 pub mod pepper;
 
-pub use bootstrap::{Bootstrap, BootstrapError};
+pub use bootstrap::{Bootstrap, BootstrapError, bootstrap_team};
 pub use control::{ControlError, ControlWriter, NewKey, Revoked};
 pub use pepper::{BadPepper, Pepper};

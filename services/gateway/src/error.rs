@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -264,18 +264,23 @@ pub(crate) async fn no_such_path() -> ApiError {
     ApiError::not_found("Not found")
 }
 
-/// Gives axum's bare 405 a body. Its `Allow` header stays.
+/// Gives an error that is not one of ours, such as axum's bare 405 or its word about a path, our body. Its `Allow` header stays.
 pub(crate) fn explain_bare(response: Response) -> Response {
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+    let status = response.status();
+    let json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+    if !(status.is_client_error() || status.is_server_error())
+        || response.headers().get(CONTENT_TYPE).is_some_and(json)
+    {
         return response;
     }
     let allow = response.headers().get(ALLOW).cloned();
-    let mut explained = ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "Method not allowed",
-    )
-    .into_response();
+    let (code, message) = match status {
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "Method not allowed"),
+        StatusCode::NOT_FOUND => ("not_found", "Not found"),
+        status if status.is_server_error() => ("internal", "Internal server error"),
+        _ => ("bad_request", "The request is not valid"),
+    };
+    let mut explained = ApiError::new(status, code, message).into_response();
     if let Some(allow) = allow {
         explained.headers_mut().insert(ALLOW, allow);
     }

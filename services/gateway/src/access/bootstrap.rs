@@ -45,7 +45,8 @@ pub enum BootstrapError {
 }
 
 /// The id of the first team. The same in every deployment, so that any number of processes that start at once agree on it.
-fn bootstrap_team() -> TeamId {
+#[must_use]
+pub fn bootstrap_team() -> TeamId {
     TeamId::new(Timestamp(0), 0)
 }
 

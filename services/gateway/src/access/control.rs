@@ -201,6 +201,11 @@ impl ControlWriter {
         }
     }
 
+    /// A team with all its keys, as the log has it now.
+    pub async fn team(&self, id: &TeamId) -> Result<Team, ControlError> {
+        Ok(self.load(id).await?.team)
+    }
+
     /// The team that a key belongs to.
     pub async fn find_key(&self, key: &KeyId) -> Result<TeamId, ControlError> {
         self.team_of(key).await?.ok_or(ControlError::NoSuchKey)

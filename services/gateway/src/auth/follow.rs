@@ -114,8 +114,9 @@ impl Follower {
         joined(tokio::task::spawn_blocking(move || AuthStore::open(&dir)).await)
     }
 
-    /// Follows until stopped.
+    /// Follows until stopped. However it ends, nobody is recognised afterwards: what is not followed may have been revoked.
     pub(crate) async fn run(self, store: AuthStore, stop: CancellationToken) {
+        let _guard = Following(&self.auth);
         let follow = self.follow(store);
         tokio::select! {
             () = stop.cancelled() => {}
@@ -254,6 +255,15 @@ impl Follower {
     }
 }
 
+/// While it lives, CONTROL is followed.
+struct Following<'a>(&'a Auth);
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.0.caught_up.store(false, Ordering::Release);
+    }
+}
+
 /// A panic on the blocking thread becomes a panic here.
 fn joined<T>(result: Result<T, JoinError>) -> T {
     match result {
@@ -269,5 +279,82 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::ControlWriter;
+    use waybill_domain::access::scope::Scope;
+    use waybill_domain::actor::Actor;
+    use waybill_log::memory::MemoryLog;
+
+    struct Following {
+        auth: Arc<Auth>,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    fn pepper() -> Arc<Pepper> {
+        Arc::new(Pepper::new(1, vec![5; 32]).expect("long enough"))
+    }
+
+    async fn follow(log: &MemoryLog, dir: &std::path::Path) -> Following {
+        let auth = Arc::new(Auth::new(pepper()));
+        let follower = Follower {
+            auth: Arc::clone(&auth),
+            log: Arc::new(log.clone()),
+            dir: dir.to_owned(),
+        };
+        let store = follower.open().await.expect("opens");
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(follower.run(store, stop.clone()));
+        let last = log.bounds(Stream::Control).await.expect("a log").last;
+        auth.wait_for(last).await.expect("read");
+        while !auth.is_caught_up() {
+            tokio::task::yield_now().await;
+        }
+        Following { auth, stop, task }
+    }
+
+    impl Following {
+        async fn end(self) -> Arc<Auth> {
+            self.stop.cancel();
+            self.task.await.expect("no panic");
+            self.auth
+        }
+    }
+
+    async fn a_key(log: &MemoryLog) -> String {
+        let writer = ControlWriter::new(Arc::new(log.clone()), pepper());
+        let by = Actor::Operator("test".into());
+        let team = writer.create_team("ours", "free", &by).await.expect("made");
+        let made = writer.create_key(&team, "k", Scope::ALL, &by).await;
+        made.expect("made").key.reveal().to_owned()
+    }
+
+    #[tokio::test]
+    async fn who_does_not_follow_recognises_nobody() {
+        let (log, dir) = (MemoryLog::default(), tempfile::tempdir().expect("a folder"));
+        let key = a_key(&log).await;
+        let following = follow(&log, dir.path()).await;
+        assert!(following.auth.recognise(&key).is_some());
+        assert!(!following.end().await.is_caught_up());
+    }
+
+    #[tokio::test]
+    async fn the_store_of_another_log_is_not_believed() {
+        let (first, dir) = (MemoryLog::default(), tempfile::tempdir().expect("a folder"));
+        let old = a_key(&first).await;
+        follow(&first, dir.path()).await.end().await;
+        // Another log was made at another time; its incarnation is that time.
+        let later = Arc::new(|| waybill_domain::time::Timestamp(4_000_000_000_000));
+        let second = MemoryLog::new(later, Duration::from_secs(6));
+        let new = a_key(&second).await;
+        let following = follow(&second, dir.path()).await;
+        assert!(following.auth.recognise(&old).is_none());
+        assert!(following.auth.recognise(&new).is_some());
+        following.end().await;
     }
 }

@@ -189,6 +189,13 @@ async fn a_table_of_bad_tasks() -> Result<()> {
             .is_some_and(|allow| allow.contains("POST"))
     );
     assert_eq!(world.http.get("/v1/nothing").await?.code(), "not_found");
+    for path in ["/v1/tasks/%ff", "/v1/tasks/%ff/cancel"] {
+        let answer = world.http.get(path).await?;
+        assert!(
+            answer.status.is_client_error() && !answer.error().is_empty(),
+            "{path}"
+        );
+    }
     assert_eq!(
         world.log.bounds(Stream::Tasks).await?.last,
         StreamSeq(0),

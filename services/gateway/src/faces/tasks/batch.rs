@@ -1,5 +1,6 @@
 //! `POST /v1/tasks/batch`: up to 1000 tasks in one request, each with its own outcome.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use axum::Extension;
@@ -56,9 +57,18 @@ pub struct TaskOutcome {
     /// It had been made before, by the same idempotency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed: Option<bool>,
-    /// Why it was not made, as in the answer to a single one.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorBody>,
+    /// Why it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'static, str>>,
+    /// The same for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The field that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<Cow<'static, str>>,
+    /// The task that may or may not have been made (`outcome_unknown` only).
+    #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
 }
 
 impl TaskOutcome {
@@ -68,15 +78,27 @@ impl TaskOutcome {
             task: Some(task),
             replayed: replayed.then_some(true),
             error: None,
+            code: None,
+            field: None,
+            task_id: None,
         }
     }
 
     fn refused(error: ApiError) -> Self {
+        let ErrorBody {
+            error: text,
+            code,
+            field,
+            task_id,
+        } = *error.body;
         Self {
             status: error.status.as_u16(),
             task: None,
             replayed: None,
-            error: Some(*error.body),
+            error: Some(text),
+            code: Some(code),
+            field,
+            task_id,
         }
     }
 }
@@ -136,12 +158,11 @@ pub(crate) async fn create_tasks(
     }
     let all = results.iter().all(|outcome| outcome.task.is_some());
     // When nothing could be stored for want of a log, the client is to come back with the whole request.
-    if let Some(TaskOutcome {
-        error: Some(error), ..
-    }) = results.first()
+    if let Some(first) = results.first()
+        && let (Some(code), Some(text)) = (first.code, &first.error)
         && results.iter().all(|outcome| outcome.status == 503)
     {
-        return Err(ApiError::unavailable(error.code, error.error.clone()));
+        return Err(ApiError::unavailable(code, text.clone()));
     }
     let status = if all {
         StatusCode::OK

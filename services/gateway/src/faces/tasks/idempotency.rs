@@ -130,7 +130,13 @@ async fn read_back(accepting: &Accepting<'_>, seq: StreamSeq) -> Result<TaskCrea
         .log
         .read(Stream::Tasks, seq)
         .await?
-        .ok_or_else(|| ApiError::internal(&format!("the task stored at {seq} is not there")))?;
+        .ok_or_else(|| {
+            // Retention took it between the index's answer and now.
+            ApiError::conflict(
+                "idempotency_expired",
+                "The Idempotency-Key belongs to a task that is no longer kept; use another key",
+            )
+        })?;
     match TaskEvent::decode(&record.event, &record.payload) {
         Ok(TaskEvent::Created(created)) if created.team == *accepting.team => Ok(*created),
         Ok(_) => Err(ApiError::internal(&format!(
