@@ -187,10 +187,10 @@ impl Subscription {
             self.opened = true;
             return frame::opening(self.cursor);
         }
+        if !(self.still_valid)() {
+            return self.finish("the key was revoked", "revoked");
+        }
         loop {
-            if !(self.still_valid)() {
-                return self.finish("the key was revoked", "revoked");
-            }
             if let Some(chunk) = self.take_ready() {
                 return chunk;
             }
@@ -201,11 +201,17 @@ impl Subscription {
                 None => true,
                 Some(live) => self.cursor < live.since,
             };
+            let before = self.cursor;
             let chunk = if behind {
                 self.catch_up().await
             } else {
                 self.follow().await
             };
+            if !self.ended && !(self.still_valid)() {
+                // It was revoked while we waited: what arrived is not for this client any more.
+                self.cursor = before;
+                return self.finish("the key was revoked", "revoked");
+            }
             if let Some(chunk) = chunk {
                 return chunk;
             }

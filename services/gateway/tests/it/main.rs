@@ -9,5 +9,6 @@ mod idempotency;
 mod log_away;
 mod owner;
 mod scopes;
+mod streams;
 mod tasks;
 mod world;
