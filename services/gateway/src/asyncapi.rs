@@ -187,7 +187,7 @@ fn channel(
     server: &str,
     description: &str,
     parameters: &Value,
-    messages: Map<String, Value>,
+    messages: &Map<String, Value>,
 ) -> Value {
     json!({
         "address": address,
@@ -212,7 +212,7 @@ fn sse_channel(
         "gateway",
         &description,
         parameters,
-        references(messages),
+        &references(messages),
     );
     channel["bindings"] = json!({ "http": {} });
     channel
@@ -225,7 +225,7 @@ fn log_channel(
     events: &[&'static str],
 ) -> Value {
     let names = events.iter().map(|&name| name.to_owned());
-    channel(address, "log", description, parameters, references(names))
+    channel(address, "log", description, parameters, &references(names))
 }
 
 fn receive(channel: &str, summary: &str) -> Value {

@@ -425,49 +425,47 @@ fn broken(error: &tokio::task::JoinError) -> ReadError {
 }
 
 /// Reads one page after `cursor`, up to `to` or the end of the log.
-fn read_page(
+async fn read_page(
     hub: Arc<Hub>,
     filter: Arc<EventFilter>,
     subjects: Arc<[String]>,
     cursor: StreamSeq,
     to: Option<StreamSeq>,
-) -> impl Future<Output = Result<Page, ReadError>> + Send + 'static {
-    async move {
-        let unavailable = |_| ReadError::Unavailable {
-            reason: "the gateway is stopping".into(),
-        };
-        let _turn = hub.page_reads.acquire().await.map_err(unavailable)?;
-        let to = match to {
-            Some(to) => to,
-            None => hub.log.bounds(Stream::Tasks).await?.last,
-        };
-        let from = cursor.next();
-        let records = if from <= to {
-            hub.log
-                .range(Stream::Tasks, &subjects, from, to, PAGE)
-                .await?
-        } else {
-            Vec::new()
-        };
-        // Asked after reading: if nothing before the page is missing now, nothing was missing while it was read.
-        let first = hub.log.bounds(Stream::Tasks).await?.first;
-        let complete = records.len() < PAGE;
-        let reached = match records.last() {
-            Some(last) if !complete => last.seq,
-            _ => to.max(cursor),
-        };
-        let first_read = records.first().map_or(first, |record| record.seq);
-        let steps = records
-            .iter()
-            .filter_map(read)
-            .filter(|step| filter.matches(step))
-            .map(Arc::new)
-            .collect();
-        Ok(Page {
-            steps,
-            reached,
-            complete,
-            gap: (first > from).then_some(first.min(first_read)),
-        })
-    }
+) -> Result<Page, ReadError> {
+    let unavailable = |_| ReadError::Unavailable {
+        reason: "the gateway is stopping".into(),
+    };
+    let _turn = hub.page_reads.acquire().await.map_err(unavailable)?;
+    let to = match to {
+        Some(to) => to,
+        None => hub.log.bounds(Stream::Tasks).await?.last,
+    };
+    let from = cursor.next();
+    let records = if from <= to {
+        hub.log
+            .range(Stream::Tasks, &subjects, from, to, PAGE)
+            .await?
+    } else {
+        Vec::new()
+    };
+    // Asked after reading: if nothing before the page is missing now, nothing was missing while it was read.
+    let first = hub.log.bounds(Stream::Tasks).await?.first;
+    let complete = records.len() < PAGE;
+    let reached = match records.last() {
+        Some(last) if !complete => last.seq,
+        _ => to.max(cursor),
+    };
+    let first_read = records.first().map_or(first, |record| record.seq);
+    let steps = records
+        .iter()
+        .filter_map(read)
+        .filter(|step| filter.matches(step))
+        .map(Arc::new)
+        .collect();
+    Ok(Page {
+        steps,
+        reached,
+        complete,
+        gap: (first > from).then_some(first.min(first_read)),
+    })
 }
