@@ -8,6 +8,7 @@ mod conformance;
 mod faults;
 mod fixture;
 mod lost_answers;
+mod permissions;
 mod provisioning;
 mod snapshots;
 mod transport;

@@ -1,0 +1,88 @@
+//! The users of `nats/permissions.conf`: each can do its work and no other's.
+
+use waybill_log::{
+    Append, AppendError, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream, StreamSeq,
+    connect,
+};
+use waybill_testkit::{NatsOptions, NatsServer};
+
+use crate::fixture::{EVENT, Shape, a_record, an_append, config_at, read_until};
+
+const USERS: [&str; 4] = ["admin", "gateway", "worker", "projector"];
+
+async fn a_guarded_server() -> NatsServer {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats/permissions.conf");
+    let mut extra = std::fs::read_to_string(file).unwrap();
+    for user in USERS {
+        let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
+        assert!(extra.contains(&variable), "{variable}");
+        extra = extra.replace(&variable, &format!("\"{user}-secret\""));
+    }
+    let options = NatsOptions {
+        extra,
+        ..NatsOptions::default()
+    };
+    NatsServer::start_with(options).await.unwrap()
+}
+
+fn config(server: &NatsServer, user: &str) -> NatsConfig {
+    NatsConfig {
+        user: Some(user.to_owned()),
+        password: Some(format!("{user}-secret").into()),
+        request_timeout_ms: 700,
+        ..config_at(&server.url())
+    }
+}
+
+async fn may(log: &JetStreamLog, append: Append) -> bool {
+    match log.append(append).await {
+        Ok(_) => true,
+        // The server says no to the connection, not to the message.
+        Err(AppendError::Unknown { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_can_do_its_work_and_no_others() {
+    let server = a_guarded_server().await;
+    connect(&config(&server, "admin")).await.unwrap();
+    let created = || an_append(vec![a_record("tasks.1.t.q.created", "x")]);
+    let started = || an_append(vec![a_record(EVENT, "x")]);
+    let control = || an_append(vec![a_record("control.t.key.k", "x")]).to(Stream::Control);
+    for (user, may_create, may_start, may_control) in [
+        ("gateway", true, false, true),
+        ("worker", true, true, false),
+        ("projector", false, false, false),
+    ] {
+        let log = connect(&config(&server, user)).await.unwrap();
+        let allowed = (
+            may(&log, created()).await,
+            may(&log, started()).await,
+            may(&log, control()).await,
+        );
+        assert_eq!(allowed, (may_create, may_start, may_control), "{user}");
+        let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
+        read_until(&mut *tail, 1).await;
+        assert!(log.last(Stream::Tasks, "tasks.>").await.unwrap().is_some());
+        assert!(
+            log.read(Stream::Control, StreamSeq(1))
+                .await
+                .unwrap()
+                .is_some()
+        );
+        let range = log
+            .range(Stream::Tasks, &[], StreamSeq(1), StreamSeq(9), 1)
+            .await;
+        assert_eq!(range.unwrap().len(), 1);
+    }
+    let worker = connect(&config(&server, "worker")).await.unwrap();
+    let lease = worker.acquire("partition.1", "a").await.unwrap();
+    let lease = worker.renew(&lease).await.unwrap();
+    assert_eq!(worker.holders().await.unwrap().len(), 1);
+    worker.release(&lease).await.unwrap();
+    for _ in 0..2 {
+        worker.put("partition-1", "state".into()).await.unwrap();
+        assert!(worker.get("partition-1").await.unwrap().is_some());
+    }
+}
