@@ -56,6 +56,9 @@ pub struct TaskRow {
     pub idempotency_key: Option<String>,
     /// Where in TASKS the creation is: headers and body.
     pub created_seq: StreamSeq,
+    /// Where in TASKS it was created once more, which never should be and changes nothing. A read model has to know of it, as
+    /// retention takes the first creation before the second.
+    pub created_again: Option<StreamSeq>,
     /// Where in TASKS the end is: the answer.
     pub ended_seq: Option<StreamSeq>,
     /// The last event taken in.
@@ -190,6 +193,7 @@ impl TaskRow {
             on_complete_url: e.on_complete_url.clone(),
             idempotency_key: e.idempotency_key.clone(),
             created_seq: seq,
+            created_again: None,
             ended_seq: None,
             seq,
             created_at: e.at,
@@ -207,6 +211,10 @@ impl TaskRow {
 
     fn take_in(&mut self, seq: StreamSeq, event: &TaskEvent) {
         match event {
+            TaskEvent::Created(_) => {
+                self.created_again = Some(seq);
+                return;
+            }
             TaskEvent::CallbackSent(e) => {
                 self.callback = Some(Callback {
                     attempts: e.attempt,
@@ -228,7 +236,6 @@ impl TaskRow {
                 return;
             }
             _ if self.status.is_terminal() => return,
-            TaskEvent::Created(_) => return,
             TaskEvent::Started(e) => {
                 self.status = Status::Processing;
                 self.started_at.get_or_insert(e.at);

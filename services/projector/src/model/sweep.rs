@@ -46,6 +46,8 @@ pub(super) fn quarantined(view: &View<'_>) -> Result<u64, ModelError> {
 
 impl Projection {
     /// Takes out everything before `first`, the first sequence that TASKS still holds. Returns how many tasks went.
+    ///
+    /// A task that was created twice, which never should be, makes the model useless once retention comes between the two.
     pub fn sweep(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
         if first <= self.floor {
             return Ok(0);
@@ -62,7 +64,7 @@ impl Projection {
                 break;
             }
             swept += gone.len() as u64;
-            self.remove(gone)?;
+            self.remove(gone, first)?;
         }
         self.sweep_entries(first)?;
         let mut end = Batch::new();
@@ -83,9 +85,17 @@ impl Projection {
             .collect()
     }
 
-    fn remove(&mut self, gone: Vec<TaskRow>) -> Result<(), ModelError> {
+    fn remove(&mut self, gone: Vec<TaskRow>, first: StreamSeq) -> Result<(), ModelError> {
         let mut batch = Batch::new();
         for row in gone {
+            if row.created_again.is_some_and(|again| again >= first) {
+                // Of what is left in the log another row would be made, and only the log can say which one.
+                let reason = format!(
+                    "{} was created twice, and retention took the first one",
+                    row.id
+                );
+                return Err(super::row_error(TASKS, reason));
+            }
             let place = Place::of(&row);
             batch
                 .delete(TASKS, keys::task(row.created_seq))

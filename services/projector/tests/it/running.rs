@@ -507,3 +507,22 @@ async fn what_the_server_drops_leaves_the_model_also_while_nobody_reads() {
     assert!(verdict.is_equal(), "{verdict:#?}");
     projector.shutdown().await.expect("ended");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_with_bad_bytes_is_made_anew_and_answers() {
+    let world = World::start().await;
+    let projector = world.projector("a");
+    for number in 1..=20 {
+        world.create(number).await;
+    }
+    world.get(20, StreamSeq(20)).await;
+    projector.shutdown().await.expect("ended");
+    crate::models::scribble(&world.dir("a"));
+    let projector = world.projector("a");
+    for number in 1..=20 {
+        world.get(number, StreamSeq(20)).await;
+    }
+    let verdict = world.queries.verify().await.expect("compared").value;
+    assert!(verdict.is_equal(), "{verdict:#?}");
+    projector.shutdown().await.expect("ended");
+}
