@@ -405,11 +405,11 @@ impl Serving<'_> {
         match running.kind {
             CallKind::Attempt => {
                 self.dispatcher
-                    .attempt_ended(running.task, running.number, outcome, now)
+                    .attempt_ended(running.task, running.number, outcome, now);
             }
             CallKind::Delivery => {
                 self.dispatcher
-                    .delivery_ended(running.task, running.number, &outcome, now)
+                    .delivery_ended(running.task, running.number, &outcome, now);
             }
         }
     }

@@ -3,4 +3,7 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 mod callout;
+mod delivery;
+mod ownership;
+mod rig;
 mod simulation;

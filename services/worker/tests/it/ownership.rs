@@ -1,0 +1,261 @@
+//! Who owns a partition, on a real server: workers die, stand still, come and go, and the server itself restarts.
+
+use std::time::{Duration, Instant};
+
+use waybill_domain::actor::Actor;
+use waybill_domain::command::OwnerReply;
+use waybill_domain::event::{FailureKind, TaskCancelled, TaskEvent};
+use waybill_domain::id::{QueueName, TaskId};
+use waybill_domain::partition::Partition;
+use waybill_log::subject::TaskSubject;
+use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq};
+use waybill_testkit::{Proxy, eventually};
+use waybill_worker::{Clock, SystemClock};
+
+use crate::rig::{LEASE_TTL, PARTITIONS, PATIENCE, Rig, partitions, queue_in_each_partition, team};
+
+const ALL: usize = PARTITIONS as usize;
+
+#[tokio::test]
+async fn a_second_worker_takes_over_when_the_first_dies() {
+    let rig = Rig::new().await;
+    let first = rig.worker("first").await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    let slow = rig.create("/delay/30s", |_| {}).await;
+    rig.until(slow, "started").await;
+    let died = Instant::now();
+    first.dies();
+    let second = rig.worker("second").await;
+    rig.until_shares(&[&second], &[ALL]).await;
+    assert!(
+        died.elapsed() < LEASE_TTL + Duration::from_secs(4),
+        "takes over within seconds, not {:?}",
+        died.elapsed()
+    );
+    let quick = rig.create("/status/200", |_| {}).await;
+    rig.until(quick, "succeeded").await;
+    let events = rig.until(slow, "started").await;
+    assert!(
+        matches!(&events[2], TaskEvent::AttemptFailed(e) if e.failure.kind == FailureKind::WorkerLost && !e.counted),
+        "the lost attempt costs no retry: {events:?}"
+    );
+    second.dies();
+}
+
+#[tokio::test]
+async fn an_owner_cut_off_past_its_lease_cannot_write() {
+    let rig = Rig::new().await;
+    let proxy = Proxy::start(format!("127.0.0.1:{}", rig.nats.port()))
+        .await
+        .expect("a proxy");
+    let first = rig.worker_at("first", &proxy.url()).await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    let task = rig.create("/delay/1500ms/status/200", |_| {}).await;
+    rig.until(task, "started").await;
+    let stale = rig.fence(task.partition()).await;
+    proxy.stall();
+    let second = rig.worker("second").await;
+    rig.until_shares(&[&second], &[ALL]).await;
+    rig.until(task, "succeeded").await;
+    proxy.heal();
+    // The first one has a result to write by now, and learns that it may not.
+    rig.until_shares(&[&first, &second], &[ALL / 2, ALL / 2])
+        .await;
+    assert_eq!(
+        rig.kinds(task).await,
+        [
+            "created",
+            "started",
+            "attempt_failed",
+            "started",
+            "succeeded"
+        ]
+    );
+    // The guard itself, seen from the server.
+    let refused = rig
+        .log
+        .append(cancellation(task, task.partition(), stale))
+        .await;
+    assert!(
+        matches!(refused, Err(AppendError::Conflict { .. })),
+        "{refused:?}"
+    );
+    rig.assert_orderly().await;
+    first.stop().await;
+    second.stop().await;
+}
+
+/// What an owner would append under that fence.
+fn cancellation(id: TaskId, partition: Partition, fence: StreamSeq) -> Append {
+    let event = TaskEvent::Cancelled(TaskCancelled {
+        id,
+        at: SystemClock.now(),
+    });
+    let queue = QueueName::parse("default").expect("a valid name");
+    Append {
+        stream: Stream::Tasks,
+        records: vec![NewRecord {
+            subject: TaskSubject::event(partition, &team(), &queue, event.kind()).to_string(),
+            event: event.name(),
+            actor: Actor::worker().to_string(),
+            traceparent: None,
+            payload: event.encode().into(),
+        }],
+        expect: Expectation::LastOn {
+            filter: TaskSubject::owner(partition).to_string(),
+            seq: fence,
+        },
+        atomicity: Atomicity::Ordered,
+        msg_id: None,
+    }
+}
+
+#[tokio::test]
+async fn workers_share_the_partitions_fairly_as_they_come_and_go() {
+    let rig = Rig::new().await;
+    let first = rig.worker("first").await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    let second = rig.worker("second").await;
+    rig.until_shares(&[&first, &second], &[ALL / 2, ALL / 2])
+        .await;
+    let mut tasks = Vec::new();
+    for queue in queue_in_each_partition() {
+        tasks.push(
+            rig.create("/status/200", |task| task.queue = Some(queue))
+                .await,
+        );
+    }
+    for task in tasks {
+        rig.until(task, "succeeded").await;
+    }
+    first.stop().await;
+    rig.until_shares(&[&second], &[ALL]).await;
+    second.stop().await;
+    rig.assert_orderly().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_gives_its_partitions_back_at_once() {
+    // Leases long enough that nobody could have waited for them to run out.
+    let rig = Rig::with_leases_of(Duration::from_secs(60)).await;
+    let first = rig.worker("first").await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    let task = rig.create("/delay/300ms/status/200", |_| {}).await;
+    rig.until(task, "started").await;
+    first.stop().await;
+    // What was being called has been waited for.
+    assert_eq!(
+        rig.kinds(task).await,
+        ["created", "started", "succeeded"],
+        "a stop waits for running calls"
+    );
+    let second = rig.worker("second").await;
+    let began = Instant::now();
+    rig.until_shares(&[&second], &[ALL]).await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_survives_a_crash_of_the_server() {
+    let mut rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let slow = rig.create("/delay/2s/status/200", |_| {}).await;
+    rig.until(slow, "started").await;
+    rig.nats.kill9();
+    rig.nats.restart().await.expect("the server comes back");
+    rig.until(slow, "succeeded").await;
+    assert_eq!(rig.kinds(slow).await, ["created", "started", "succeeded"]);
+    assert_eq!(rig.sink.count(), 1, "the call was made once");
+    let next = rig.create("/status/200", |_| {}).await;
+    rig.until(next, "succeeded").await;
+    worker.stop().await;
+    rig.assert_orderly().await;
+}
+
+#[tokio::test]
+async fn no_task_is_lost_when_the_server_dies_under_load() {
+    let mut rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let queues = queue_in_each_partition();
+    let tasks: Vec<_> = (0..800)
+        .map(|number| {
+            rig.a_task("/delay/20ms/status/200", |task| {
+                task.queue = Some(queues[number % queues.len()].clone());
+            })
+        })
+        .collect();
+    rig.append(tasks).await;
+    rig.sink
+        .wait_for(300, PATIENCE)
+        .await
+        .expect("tasks are called");
+    rig.nats.kill9();
+    rig.nats.restart().await.expect("the server comes back");
+    eventually(PATIENCE, async || {
+        let records = rig.records().await;
+        let ended = records
+            .iter()
+            .filter(|record| record.event == "task.succeeded.v1");
+        ended.count() == 800
+    })
+    .await
+    .expect("all tasks succeed");
+    worker.stop().await;
+    rig.assert_orderly().await;
+}
+
+#[tokio::test]
+async fn a_waiting_task_is_cancelled_by_its_owner() {
+    let rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let later = SystemClock
+        .now()
+        .plus(Duration::from_secs(600))
+        .to_rfc3339();
+    let task = rig
+        .create("/status/200", |task| task.delay_until = Some(later))
+        .await;
+    // At once: the owner may not have read the creation yet, and must not deny the task all the same.
+    let reply = rig.cancel(task).await;
+    assert!(matches!(reply, OwnerReply::Done { .. }), "{reply:?}");
+    assert_eq!(rig.kinds(task).await, ["created", "cancelled"]);
+    assert_eq!(rig.cancel(task).await, OwnerReply::NotOpen);
+    let running = rig.create("/delay/30s", |_| {}).await;
+    rig.until(running, "started").await;
+    assert_eq!(rig.cancel(running).await, OwnerReply::Running);
+    worker.dies();
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn drain_rate_of_a_backlog() {
+    const TASKS: usize = 20_000;
+    let rig = Rig::new().await;
+    let queues = queue_in_each_partition();
+    for batch in 0..TASKS / 500 {
+        let tasks = (0..500).map(|number| {
+            rig.a_task("/status/200", |task| {
+                task.queue = Some(queues[(batch + number) % queues.len()].clone());
+            })
+        });
+        rig.append(tasks.collect()).await;
+    }
+    let worker = rig.worker("only").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let began = Instant::now();
+    eventually(Duration::from_secs(120), async || {
+        let bounds = rig.log.bounds(Stream::Tasks).await.expect("bounds");
+        bounds.last.0 >= TASKS as u64 * 3 + u64::from(partitions().get())
+    })
+    .await
+    .expect("all tasks end");
+    let took = began.elapsed();
+    let rate = TASKS as f64 / took.as_secs_f64();
+    eprintln!("{TASKS} tasks in {took:?}: {rate:.0} tasks/s");
+    worker.stop().await;
+    rig.assert_orderly().await;
+}
