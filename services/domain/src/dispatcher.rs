@@ -127,12 +127,21 @@ impl Dispatcher {
         }
     }
 
-    /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners that nobody in this process
-    /// is still making (`alive`) are lost.
-    pub fn activate(&mut self, now: Timestamp, alive: &HashSet<Running>) {
+    /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners are lost, unless somebody in
+    /// this process is still making them (`alive`), or knows how they ended (`results`, from [`Dispatcher::into_results`]).
+    pub fn activate(
+        &mut self,
+        now: Timestamp,
+        alive: &HashSet<Running>,
+        results: Vec<TaskEvent>,
+    ) {
         debug_assert!(!self.active, "a dispatcher is activated once");
         self.active = true;
         self.certain = self.position;
+        let mut results: HashMap<Running, TaskEvent> = results
+            .into_iter()
+            .filter_map(|event| Some((attempt::ended_by(&event)?, event)))
+            .collect();
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // The order of a hash map is not the same in every run; that of these decisions is.
         ids.sort_unstable();
@@ -145,11 +154,14 @@ impl Dispatcher {
                 Phase::Ready { .. } => self.enqueue(id),
                 Phase::Running { attempt } => {
                     let number = *attempt;
-                    if !alive.contains(&Running {
+                    let running = Running {
                         task: id,
                         number,
                         kind: CallKind::Attempt,
-                    }) {
+                    };
+                    if let Some(event) = results.remove(&running) {
+                        self.decide(event, None);
+                    } else if !alive.contains(&running) {
                         self.attempt_ended(id, number, Outcome::Failed(attempt::lost()), now);
                     }
                 }
@@ -158,13 +170,17 @@ impl Dispatcher {
                     claimed,
                     ..
                 } => {
-                    let number = *deliveries + 1;
-                    *claimed = alive.contains(&Running {
+                    let running = Running {
                         task: id,
-                        number,
+                        number: *deliveries + 1,
                         kind: CallKind::Delivery,
-                    });
-                    self.arm(id);
+                    };
+                    let result = results.remove(&running);
+                    *claimed = result.is_some() || alive.contains(&running);
+                    match result {
+                        Some(event) => self.decide(event, None),
+                        None => self.arm(id),
+                    }
                 }
             }
         }
@@ -338,6 +354,18 @@ impl Dispatcher {
         for decision in std::mem::take(&mut self.in_flight).into_iter().rev() {
             self.decided.push_front(decision);
         }
+    }
+
+    /// What had been decided from calls that ended, and may not be stored: the next dispatcher in this process takes it over, so
+    /// that nothing a target said is forgotten.
+    #[must_use]
+    pub fn into_results(self) -> Vec<TaskEvent> {
+        self.in_flight
+            .into_iter()
+            .chain(self.decided)
+            .map(|decision| decision.event)
+            .filter(|event| attempt::ended_by(event).is_some())
+            .collect()
     }
 
     /// The tickets of all requests that wait for the log: whoever throws the dispatcher away owes them an answer.

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEvent};
 use waybill_domain::task::retry::Outcome;
+use waybill_domain::trace::child_of;
 use waybill_log::{Log, Stream, StreamSeq};
 
 use crate::attempt::{self, Signer};
@@ -65,6 +66,8 @@ pub struct EndedCall {
 pub struct Calls {
     set: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
+    /// How calls ended that nobody knows to be stored.
+    results: Vec<TaskEvent>,
 }
 
 impl Calls {
@@ -72,6 +75,16 @@ impl Calls {
     #[must_use]
     pub fn running(&self) -> HashSet<Running> {
         self.running.values().copied().collect()
+    }
+
+    /// Keeps results for the next dispatcher.
+    pub fn keep(&mut self, results: Vec<TaskEvent>) {
+        self.results = results;
+    }
+
+    /// The results kept.
+    pub fn take_results(&mut self) -> Vec<TaskEvent> {
+        std::mem::take(&mut self.results)
     }
 
     /// Whether none is being made.
@@ -93,7 +106,15 @@ impl Calls {
             number: call.attempt,
             kind: CallKind::Attempt,
         };
-        let span = tracing::info_span!("attempt", task = %call.task, attempt = call.attempt);
+        let trace = child_of(call.traceparent.as_deref(), call.task, call.attempt);
+        let span = tracing::info_span!(
+            "attempt",
+            task = %call.task,
+            attempt = call.attempt,
+            trace_id = ids(&trace).0,
+            span_id = ids(&trace).1,
+            parent_id = call.traceparent.as_deref().map(|parent| ids(parent).1),
+        );
         let made = async move {
             let outcome = caller.attempt(call).await;
             drop(slot);
@@ -115,7 +136,16 @@ impl Calls {
             number: delivery.number,
             kind: CallKind::Delivery,
         };
-        let span = tracing::info_span!("delivery", task = %delivery.task, number = delivery.number);
+        let step = webhook::step(delivery.number);
+        let trace = child_of(delivery.traceparent.as_deref(), delivery.task, step);
+        let span = tracing::info_span!(
+            "delivery",
+            task = %delivery.task,
+            number = delivery.number,
+            trace_id = ids(&trace).0,
+            span_id = ids(&trace).1,
+            parent_id = delivery.traceparent.as_deref().map(|parent| ids(parent).1),
+        );
         let made = async move {
             let outcome = caller.deliver(delivery).await;
             drop(slot);
@@ -206,12 +236,16 @@ impl Caller {
             callout::Outcome::Answered(answered) => {
                 histogram!("waybill_callout_seconds", "outcome" => "answered")
                     .record(answered.duration);
+                tracing::debug!(status = answered.status.as_u16(), duration = ?answered.duration, "the target answered");
                 Outcome::Answered(answered.into_event())
             }
             callout::Outcome::Failed(failed) => {
                 histogram!("waybill_callout_seconds", "outcome" => "failed")
                     .record(failed.duration);
-                Outcome::Failed(failed.into_event())
+                let duration = failed.duration;
+                let failure = failed.into_event();
+                tracing::debug!(kind = ?failure.kind, ?duration, "the call failed");
+                Outcome::Failed(failure)
             }
         }
     }
@@ -251,6 +285,12 @@ impl Caller {
 /// Only `task.created` is kept in the cache.
 fn decode_any(payload: &[u8]) -> Option<TaskEvent> {
     TaskEvent::decode("task.created.v1", payload).ok()
+}
+
+/// Trace and span of a `traceparent`.
+fn ids(traceparent: &str) -> (&str, &str) {
+    let id = |range| traceparent.get(range).unwrap_or_default();
+    (id(3..35), id(36..52))
 }
 
 fn lost() -> Failure {

@@ -159,10 +159,10 @@ pub async fn serve(
         snapshots: JoinSet::new(),
         dispatcher,
     };
-    let alive = serving.calls.running();
+    let (alive, results) = (serving.calls.running(), serving.calls.take_results());
     serving
         .dispatcher
-        .activate(parts.caller.clock.now(), &alive);
+        .activate(parts.caller.clock.now(), &alive, results);
     let mut reading = Some(read(tail));
     let mut draining: Option<Instant> = None;
     let exit = loop {
@@ -216,9 +216,13 @@ pub async fn serve(
             () = sleep_until(wake) => {}
         }
     };
-    if matches!(exit, Exit::Stopped) {
-        let Serving { dispatcher, .. } = serving;
-        last_snapshot(parts, incarnation, &dispatcher).await;
+    let Serving {
+        dispatcher, calls, ..
+    } = serving;
+    match exit {
+        Exit::Stopped => last_snapshot(parts, incarnation, &dispatcher).await,
+        Exit::Uncertain(_) => calls.keep(dispatcher.into_results()),
+        Exit::Fenced | Exit::TooNew(_) => {}
     }
     exit
 }

@@ -127,7 +127,7 @@ pub fn request(
     set(
         &mut headers,
         HeaderName::from_static("traceparent"),
-        &child_of(traceparent, task.id, u32::MAX - number),
+        &child_of(traceparent, task.id, step(number)),
     );
     signer.sign(&mut headers, &task.team, &format!("{id}-ended"), &body, now);
     Ok(Request {

@@ -314,7 +314,7 @@ impl Owner {
                 Exit::Fenced => {
                     // The next owner makes these calls again: better not to make them twice at once.
                     calls.abort();
-                    return;
+                    break;
                 }
                 Exit::Uncertain(reason) => {
                     tracing::warn!(%partition, reason, "the outcome of an append is unknown: taking over again");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::action::{CallKind, Running};
 use super::open::Open;
 use crate::event::{
     AttemptFailed, Failure, FailureKind, TaskDead, TaskEvent, TaskExpired, TaskSucceeded,
@@ -98,6 +99,24 @@ pub(super) fn after(
         answer,
         retry_at,
         counted: true,
+    })
+}
+
+/// The call whose end this event tells of.
+pub(super) fn ended_by(event: &TaskEvent) -> Option<Running> {
+    let (number, kind) = match event {
+        TaskEvent::AttemptFailed(e) => (e.attempt, CallKind::Attempt),
+        TaskEvent::Succeeded(e) => (e.attempt, CallKind::Attempt),
+        TaskEvent::Dead(e) => (e.attempt, CallKind::Attempt),
+        TaskEvent::Expired(e) => (e.attempt?, CallKind::Attempt),
+        TaskEvent::CallbackSent(e) => (e.attempt, CallKind::Delivery),
+        TaskEvent::CallbackFailed(e) => (e.attempt, CallKind::Delivery),
+        TaskEvent::Created(_) | TaskEvent::Started(_) | TaskEvent::Cancelled(_) => return None,
+    };
+    Some(Running {
+        task: event.id(),
+        number,
+        kind,
     })
 }
 

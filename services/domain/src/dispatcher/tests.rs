@@ -34,7 +34,7 @@ impl World {
             replies: BTreeMap::new(),
             tickets: 0,
         };
-        world.dispatcher.activate(world.now, &HashSet::new());
+        world.dispatcher.activate(world.now, &HashSet::new(), Vec::new());
         world
     }
 
@@ -143,7 +143,7 @@ impl World {
         for (at, event) in self.log.iter().enumerate().skip(from) {
             next.apply(StreamSeq(at as u64 + 1), None, event);
         }
-        next.activate(self.now, &HashSet::new());
+        next.activate(self.now, &HashSet::new(), Vec::new());
         self.dispatcher = next;
         self.calls.clear();
         self.deliveries.clear();
@@ -426,10 +426,38 @@ fn an_attempt_still_being_made_in_this_process_is_adopted() {
         number: 1,
         kind: CallKind::Attempt,
     };
-    next.activate(world.now, &HashSet::from([running]));
+    next.activate(world.now, &HashSet::from([running]), Vec::new());
     world.dispatcher = next;
     world.end_call(answered(200));
     assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+}
+
+#[test]
+fn what_a_target_said_is_not_forgotten_when_nobody_knows_whether_it_is_stored() {
+    for landed in [false, true] {
+        let mut world = World::new();
+        let id = world.create(|_| {});
+        world.serve(1);
+        let call = world.calls.remove(0);
+        let now = world.now;
+        world
+            .dispatcher
+            .attempt_ended(id, call.attempt, answered(200), now);
+        let decided = world.dispatcher.begin_append(10).expect("a decision");
+        if landed {
+            let event = decided[0].event.clone();
+            world.store(event);
+        }
+        let results = std::mem::take(&mut world.dispatcher).into_results();
+        let mut next = Dispatcher::new();
+        for (at, event) in world.log.iter().enumerate() {
+            next.apply(StreamSeq(at as u64 + 1), None, event);
+        }
+        next.activate(world.now, &HashSet::new(), results);
+        world.dispatcher = next;
+        world.append();
+        assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+    }
 }
 
 #[test]

@@ -17,9 +17,9 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use history::{History, live};
+use history::{History, live, live_without_deaths};
 use waybill_domain::task::Priority;
-use world::{Sabotage, World};
+use world::{Faults, Sabotage, World};
 
 /// Histories that a test run lives through, unless told otherwise.
 const RUNS: u64 = 1_000;
@@ -57,6 +57,19 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
         }
     }
     eprintln!("{seen:?}");
+}
+
+#[test]
+fn no_result_is_forgotten_while_its_worker_lives() {
+    for seed in 0..300 {
+        let told = live_without_deaths(seed, false);
+        assert_eq!(told.violations, Vec::<String>::new(), "history {seed}");
+        let forgotten = told.counts.get("result forgotten");
+        if forgotten.is_some() {
+            let again = live_without_deaths(seed, true);
+            panic!("history {seed} forgets:\n{}", again.notes.join("\n"));
+        }
+    }
 }
 
 #[test]
@@ -120,8 +133,7 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let world = World::new(seed, None, false);
-            world.calm();
+            let world = World::new(seed, |_| Faults::default(), None, false);
             let mut history = History::of(&world, 1, 1);
             let mut wanted = Vec::new();
             for place in 0..30 {

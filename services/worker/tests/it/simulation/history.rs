@@ -21,8 +21,9 @@ use waybill_worker::{Worker, WorkerConfig, WorkerParts, takeover};
 
 use super::clients::{Desk, Gateway};
 use super::network::Network;
+use super::random::Random;
 use super::target::Targets;
-use super::world::{LEASE_TTL, Process, Sabotage, World};
+use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
 
 /// Simulated time within which everything must have come to its end once nothing goes wrong any more.
 const CALM_AT_MOST: Duration = Duration::from_secs(2 * 3_600);
@@ -39,6 +40,25 @@ pub(crate) struct Told {
 
 /// Lives through the history of a seed.
 pub(crate) fn live(seed: u64, sabotage: Option<Sabotage>, noted: bool) -> Told {
+    live_under(seed, Faults::drawn, true, sabotage, noted)
+}
+
+/// Lives through a history in which only messages get lost: workers and the log are there all the time, and leases are kept.
+pub(crate) fn live_without_deaths(seed: u64, noted: bool) -> Told {
+    let faults = |random: &Random| Faults {
+        leases: 0,
+        ..Faults::drawn(random)
+    };
+    live_under(seed, faults, false, None, noted)
+}
+
+fn live_under(
+    seed: u64,
+    faults: fn(&Random) -> Faults,
+    misfortunes: bool,
+    sabotage: Option<Sabotage>,
+    noted: bool,
+) -> Told {
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -47,8 +67,8 @@ pub(crate) fn live(seed: u64, sabotage: Option<Sabotage>, noted: bool) -> Told {
         .expect("a runtime");
     let before = PANICS.get();
     let mut told = runtime.block_on(async {
-        let world = World::new(seed, sabotage, noted);
-        Box::pin(History::new(&world).run()).await;
+        let world = World::new(seed, faults, sabotage, noted);
+        Box::pin(History::new(&world).run(misfortunes)).await;
         let mut ledger = world.ledger();
         ledger.close();
         Told {
@@ -122,7 +142,7 @@ impl History {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, misfortunes: bool) {
         let world = Arc::clone(&self.world);
         let count = 1 + world.random.below(3);
         for _ in 0..count {
@@ -133,7 +153,9 @@ impl History {
         let mut clients = self.clients(until);
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;
-            self.misfortune();
+            if misfortunes {
+                self.misfortune();
+            }
         }
         world.note(|| "calm".into());
         world.calm();

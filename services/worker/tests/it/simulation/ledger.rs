@@ -161,6 +161,11 @@ impl Ledger {
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
+        let forgotten = matches!(event, TaskEvent::AttemptFailed(e)
+            if !e.counted && life.calls.get(&(CallOf::Attempt, e.attempt)).is_some_and(Option::is_some));
+        if forgotten {
+            *self.counts.entry("result forgotten").or_default() += 1;
+        }
         let answer = |of, number| life.calls.get(&(of, number)).cloned().flatten();
         let ends = matches!(
             event,

@@ -101,9 +101,14 @@ pub(crate) struct Listener {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, noted: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        seed: u64,
+        faults: fn(&Random) -> Faults,
+        sabotage: Option<Sabotage>,
+        noted: bool,
+    ) -> Arc<Self> {
         let random = Random::new(seed);
-        let faults = Faults::drawn(&random);
+        let faults = faults(&random);
         let began = Instant::now();
         let server = Arc::new(move || BEGINNING.plus(began.elapsed()));
         Arc::new(Self {
