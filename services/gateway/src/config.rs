@@ -31,6 +31,8 @@ pub struct GatewayConfig {
     pub header_read_timeout: Duration,
     /// How long a client may take to send a body.
     pub body_read_timeout: Duration,
+    /// How long a client may take to read anything of what is sent to it.
+    pub write_timeout: Duration,
     /// How long requests in flight may take to finish once a stop was asked for.
     pub drain_timeout: Duration,
     /// How long `/readyz` says no before connections are refused, so that a load balancer can turn away first.
@@ -55,6 +57,7 @@ impl Default for GatewayConfig {
             max_body_bytes: MAX_BODY_BYTES,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(20),
             drain_notice: Duration::ZERO,
             max_connections: 10_000,

@@ -1,5 +1,7 @@
 //! Connections: accepted up to a bound, served with time limits, drained.
 
+mod stall;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::stall::Stallable;
 use crate::config::{
     GatewayConfig, MAX_HEADER_BLOCK_BYTES, MAX_HEADERS, MAX_PENDING_RESETS,
     MAX_STREAMS_PER_CONNECTION,
@@ -79,6 +82,7 @@ impl Server {
                 protocols: Arc::clone(&protocols),
                 router: self.router.clone(),
                 patience: self.config.header_read_timeout,
+                write_patience: self.config.write_timeout,
                 stop: stop.clone(),
                 watcher: graceful.watcher(),
             };
@@ -146,6 +150,7 @@ struct Connection {
     protocols: Arc<Protocols>,
     router: Router,
     patience: Duration,
+    write_patience: Duration,
     stop: CancellationToken,
     watcher: Watcher,
 }
@@ -158,7 +163,7 @@ impl Connection {
             return;
         };
         let service = TowerToHyperService::new(self.router);
-        let io = TokioIo::new(self.stream);
+        let io = TokioIo::new(Stallable::new(self.stream, self.write_patience));
         let Protocols { http1, http2 } = &*self.protocols;
         let served = if speaks_http2 {
             self.watcher

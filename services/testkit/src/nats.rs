@@ -15,6 +15,8 @@ use tempfile::TempDir;
 const BINARY_VARIABLE: &str = "WAYBILL_NATS_SERVER";
 /// A server that is not up after this long is broken; on two busy cores a start takes well under a second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Stopping a process is a matter of microseconds, of milliseconds on a busy machine.
+const PAUSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks at whether the server is up.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -136,7 +138,31 @@ impl NatsServer {
     pub fn pause(&mut self) -> Result<()> {
         self.signal(Signal::STOP)?;
         self.paused = true;
+        // A thread on another core goes on for a moment after the signal was sent, and could still answer.
+        let give_up = Instant::now() + PAUSE_DEADLINE;
+        while !self.all_threads_stopped()? {
+            ensure!(Instant::now() < give_up, "the server does not stop");
+            std::thread::yield_now();
+        }
         Ok(())
+    }
+
+    fn all_threads_stopped(&self) -> Result<bool> {
+        let pid = self.pid().context("the server does not run")?;
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread that has ended meanwhile has no file.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
+                continue;
+            };
+            // The state follows the name, which stands in parentheses.
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Lets it go on (SIGCONT).

@@ -91,6 +91,10 @@ impl Auth {
         }
     }
 
+    pub(crate) fn set_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
     fn advance(&self, to: StreamSeq) {
         self.applied.send_if_modified(|at| {
             let later = to > *at;
@@ -140,7 +144,7 @@ impl Follower {
         loop {
             if self.auth.applied() >= start.last && !self.auth.is_caught_up() {
                 tracing::info!(seq = %start.last, "access is caught up with the log");
-                self.auth.caught_up.store(true, Ordering::Release);
+                self.auth.set_caught_up();
             }
             let sync_at = unsynced.map(|since| since + SYNC_INTERVAL);
             let batch = tokio::select! {

@@ -317,6 +317,12 @@ async fn slow_clients_are_cut_off_and_others_are_served() -> Result<()> {
             "{head:?} was cut off after {after:?}"
         );
     }
+    let (after, answer) = ends("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".into()).await?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        after < Duration::from_secs(10),
+        "an idle connection is closed"
+    );
     let body = format!(
         "POST /v1/tasks HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nContent-Length: 100\r\n\r\n{{",
         world.key

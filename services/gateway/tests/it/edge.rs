@@ -4,6 +4,7 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 use waybill_gateway::GatewayConfig;
+use waybill_log::{Log, Stream, StreamSeq};
 
 use crate::http::Http;
 use crate::world::{World, a_task, config};
@@ -38,6 +39,29 @@ async fn answers_are_identified_and_locked_down() -> Result<()> {
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_says_who_caused_it_and_in_which_trace() -> Result<()> {
+    let world = World::start().await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let made = world
+        .http
+        .send(
+            Method::POST,
+            "/v1/tasks",
+            &[("traceparent", trace)],
+            a_task().to_string(),
+        )
+        .await?;
+    let record = world
+        .log
+        .read(Stream::Tasks, StreamSeq(1))
+        .await?
+        .expect("stored");
+    assert_eq!(record.traceparent.as_deref(), made.header("traceparent"));
+    assert!(record.actor.starts_with("key:key_"), "{}", record.actor);
     world.stop().await
 }
 
