@@ -60,6 +60,11 @@ impl From<Answer> for AnswerJson {
     }
 }
 
+/// Which step of the task's trace a delivery is. Counted from the end, so that it is none of an attempt.
+pub(crate) fn step(number: u32) -> u32 {
+    u32::MAX - number
+}
+
 /// The request of one delivery. Receivers recognise a repeated one by its `webhook-id`.
 pub fn request(
     task: &TaskCreated,
