@@ -1,0 +1,96 @@
+//! What the target received.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Check;
+use super::evidence::{Call, Evidence, Step};
+use super::lives::Lives;
+
+pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
+    let attempts = || evidence.calls.iter().filter(|call| !call.webhook);
+    let received: HashSet<(&str, u32, u16)> = attempts()
+        .map(|call| (call.task.as_str(), call.attempt, call.status))
+        .collect();
+    let delivered: HashSet<&str> = evidence
+        .calls
+        .iter()
+        .filter(|call| call.webhook)
+        .map(|call| call.task.as_str())
+        .collect();
+    let mut highest: HashMap<&str, u32> = HashMap::new();
+    vec![
+        Check::over(
+            "no call is made before its start is in the log",
+            attempts(),
+            |call| early(call, lives),
+        ),
+        Check::over(
+            "a task that succeeded was called and answered so",
+            lives.iter(),
+            |(id, life)| {
+                let missing = life.steps.iter().find_map(|entry| match entry.step {
+                    Step::Succeeded { attempt, status } => {
+                        (!received.contains(&(id, attempt, status))).then_some((attempt, status))
+                    }
+                    _ => None,
+                })?;
+                Some(format!(
+                    "{id}: attempt {} was never received and answered with {}",
+                    missing.0, missing.1
+                ))
+            },
+        ),
+        Check::over(
+            "the attempts of a task arrive in order",
+            attempts(),
+            |call| {
+                let before = highest.entry(&call.task).or_default();
+                let late = call.attempt < *before;
+                *before = call.attempt.max(*before);
+                // A worker that was given up may still send what it had begun: that is what at least once means.
+                let excused = lives
+                    .get(&call.task)
+                    .is_some_and(|life| life.was_lost(call.attempt));
+                (late && !excused)
+                    .then(|| format!("{}: attempt {} after {before}", call.task, call.attempt))
+            },
+        ),
+        Check::over(
+            "a completion webhook is delivered when the task has ended",
+            lives.iter().filter(|(_, life)| life.wants_webhook()),
+            |(id, life)| {
+                if !life.webhook_closed() {
+                    return Some(format!("{id}: neither delivered nor given up"));
+                }
+                let sent = life
+                    .steps
+                    .iter()
+                    .any(|entry| entry.step == Step::CallbackSent);
+                (sent && !delivered.contains(id))
+                    .then(|| format!("{id}: recorded as delivered, but not received"))
+            },
+        ),
+    ]
+}
+
+fn early(call: &Call, lives: &Lives<'_>) -> Option<String> {
+    let Call {
+        task,
+        attempt,
+        time_us,
+        ..
+    } = call;
+    let Some(started_ms) = lives.get(task).and_then(|life| life.started_ms(*attempt)) else {
+        return Some(format!(
+            "{task}: attempt {attempt} was received, but never started"
+        ));
+    };
+    // Both clocks are this machine's; the log's is cut to milliseconds.
+    let started_us = u64::try_from(started_ms).unwrap_or(0) * 1000;
+    (*time_us < started_us).then(|| {
+        format!(
+            "{task}: attempt {attempt} was received {} us before its start",
+            started_us - time_us
+        )
+    })
+}

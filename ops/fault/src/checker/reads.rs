@@ -1,0 +1,80 @@
+//! What the read models and the subscribers say, and what the processes printed.
+
+use std::collections::HashMap;
+
+use super::Check;
+use super::evidence::{Entry, Evidence, Listed, Streamed};
+use super::lives::{Life, Lives};
+
+pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
+    let as_the_log = |listed: &Listed| {
+        let end = lives.get(&listed.id).and_then(Life::end);
+        (end != Some(&listed.status))
+            .then(|| format!("{} is {} and ended as {end:?}", listed.id, listed.status))
+    };
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for listed in &evidence.listed {
+        *times.entry(&listed.id).or_default() += 1;
+    }
+    vec![
+        Check::over(
+            "a task reads as the log ends it",
+            &evidence.read,
+            as_the_log,
+        ),
+        Check::over(
+            "a task is listed as the log ends it",
+            &evidence.listed,
+            as_the_log,
+        ),
+        Check::over(
+            "the list holds every task once",
+            lives.iter(),
+            |(id, _)| match times.get(id) {
+                Some(1) => None,
+                found => Some(format!(
+                    "{id} is listed {} times",
+                    found.copied().unwrap_or(0)
+                )),
+            },
+        ),
+        Check::over(
+            "a stream has every event once, in order, over all its connections",
+            &evidence.streamed,
+            |stream| wrong(stream, &evidence.log),
+        ),
+        Check::over("no process prints a secret", &evidence.outputs, |output| {
+            (!output.secrets.is_empty())
+                .then(|| format!("{} prints {}", output.process, output.secrets.join(" and ")))
+        }),
+        Check::over("no process panics", &evidence.outputs, |output| {
+            let first = output.panics.first()?;
+            Some(format!("{}: {first}", output.process))
+        }),
+    ]
+}
+
+/// The first place where a stream differs from the log.
+fn wrong(stream: &Streamed, log: &[Entry]) -> Option<String> {
+    let Streamed {
+        name,
+        after,
+        events,
+        connections,
+    } = stream;
+    let mut expected = log.iter().filter(|entry| entry.seq > *after);
+    let mut got = events.iter();
+    loop {
+        let (expected, got) = match (expected.next(), got.next()) {
+            (None, None) => return None,
+            (Some(entry), Some((id, kind))) if entry.seq == *id && entry.step.name() == kind => {
+                continue;
+            }
+            pair => pair,
+        };
+        let expected = expected.map(|entry| (entry.seq, entry.step.name()));
+        return Some(format!(
+            "{name}: {got:?} instead of {expected:?}, over {connections} connections"
+        ));
+    }
+}

@@ -1,0 +1,255 @@
+//! A run from its start to its verdict.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Arguments;
+use crate::checker::{self, Check, Evidence};
+use crate::client::Client;
+use crate::collect::{self, Reading};
+use crate::faults::{Fault, Injector, Probe};
+use crate::fleet::Fleet;
+use crate::say;
+use crate::seeded::Seeded;
+use crate::stream::Subscriber;
+use crate::workload::{Target, Workload};
+
+/// Clients that work at once.
+const CLIENTS: u64 = 6;
+/// For all processes to be up and to have shared the partitions out.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Tasks accepted between two faults, so that each meets work under way.
+const BETWEEN_FAULTS: u64 = 25;
+/// For that, and for subscribers to have read everything.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+/// After which one of the subscribers hangs up, each time.
+const HANG_UP: Duration = Duration::from_millis(2_500);
+
+/// Runs, prints the verdicts, and says whether all are good.
+pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
+    let seed = arguments.length.seed();
+    let folder = tempfile::Builder::new()
+        .prefix("waybill-fault-")
+        .tempdir()?;
+    say(&format!("waybill-fault: seed {seed}"))?;
+    let outcome = attempt(arguments, seed, folder.path()).await;
+    let good = matches!(outcome, Ok(true));
+    if !good {
+        say(&format!(
+            "waybill-fault: seed {seed}; everything is kept in {}",
+            folder.keep().display()
+        ))?;
+    }
+    outcome
+}
+
+async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool> {
+    let begin = Instant::now();
+    let target = Target::start().await?;
+    let mut fleet = Fleet::start(folder).await?;
+    let client = Client::new(&fleet.address, fleet.key());
+    let probe = Probe::new(&client, &target);
+    let up = probe
+        .until_through(START_DEADLINE)
+        .await
+        .context("the processes do not come up")?;
+    say(&format!("up after {:.1} s", up.as_secs_f64()))?;
+    let log = fleet.log().await?;
+
+    let subscribers = Subscribers::start(&client);
+    let workload = Workload::start(CLIENTS, &client, &target, seed);
+    let mut checks = Vec::new();
+    let mut schedule = Schedule::new(arguments, seed);
+    while let Some(fault) = schedule.next() {
+        until_accepted(&workload, BETWEEN_FAULTS).await?;
+        checks.extend(
+            fleet
+                .restart_ended()?
+                .into_iter()
+                .map(|how| Check::of("no process ends by itself", Err(how))),
+        );
+        let mut injector = Injector {
+            fleet: &mut fleet,
+            log: &log,
+            counters: Arc::clone(&workload.counters),
+            probe: &probe,
+        };
+        let survived = injector.inject(fault).await;
+        if let Ok(survived) = &survived {
+            let (bit, recovered) = (survived.bit.as_secs_f64(), survived.recovered.as_secs_f64());
+            say(&format!(
+                "{fault}: bit after {bit:.1} s, recovered {recovered:.1} s after healing"
+            ))?;
+        }
+        checks.push(Check::of(
+            fault.check_name(),
+            survived.map(|_| ()).map_err(|error| format!("{error:#}")),
+        ));
+    }
+    until_accepted(&workload, BETWEEN_FAULTS).await?;
+    let mut told = workload.stop().await?;
+    checks.push(Check::of(
+        "no process ends by itself",
+        fleet
+            .restart_ended()?
+            .into_iter()
+            .next()
+            .map_or(Ok(()), Err),
+    ));
+
+    let mut reading = Reading::default();
+    reading.until_all_ended(&log, &fleet).await?;
+    let (streamed, stream_told) = subscribers.stop_at(reading.last()).await?;
+    told.extend(stream_told);
+    let evidence = Evidence {
+        told,
+        calls: target.calls(),
+        listed: collect::list(&client, &reading).await?,
+        read: collect::sample(&client, &reading, seed).await?,
+        streamed,
+        outputs: fleet.outputs(),
+        log: reading.entries,
+    };
+    checks.push(Check::of(
+        "waybill verify finds the read model as the log makes it",
+        fleet.verify().await,
+    ));
+    let leak = reading
+        .leaks
+        .first()
+        .map_or(Ok(()), |seq| Err(format!("TASKS {seq} holds it")));
+    checks.push(Check::of("no event holds the API key", leak));
+    checks.extend(checker::check(&evidence));
+
+    verdict(&checks, &evidence, folder, begin)
+}
+
+fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant) -> Result<bool> {
+    for check in checks {
+        say(&check.to_string())?;
+    }
+    let passed = checks.iter().filter(|check| check.passed()).count();
+    let failed = checks.len() - passed;
+    if failed > 0 {
+        let text = serde_json::to_vec_pretty(evidence)?;
+        std::fs::write(folder.join("evidence.json"), text)?;
+    }
+    say(&format!(
+        "{} events, {} answers to clients, {} calls received, in {:.0} s",
+        evidence.log.len(),
+        evidence.told.len(),
+        evidence.calls.len(),
+        begin.elapsed().as_secs_f64()
+    ))?;
+    say(&format!("{passed} passed, {failed} failed"))?;
+    Ok(failed == 0)
+}
+
+/// Waits until so many more tasks are accepted: the calm between two faults.
+async fn until_accepted(workload: &Workload, more: u64) -> Result<()> {
+    let accepted = || workload.counters.accepted.load(Ordering::Relaxed);
+    let (enough, give_up) = (accepted() + more, Instant::now() + PATIENCE);
+    while accepted() < enough {
+        if Instant::now() > give_up {
+            anyhow::bail!(
+                "clients get no more tasks accepted: {} of {enough} within {PATIENCE:?}",
+                accepted()
+            );
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Which faults, in which order.
+struct Schedule {
+    each_once: std::vec::IntoIter<Fault>,
+    until: Option<Instant>,
+    random: Seeded,
+}
+
+impl Schedule {
+    fn new(arguments: &Arguments, seed: u64) -> Self {
+        let until = arguments
+            .length
+            .duration()
+            .map(|duration| Instant::now() + duration);
+        let each_once = if until.is_some() {
+            Vec::new()
+        } else {
+            Fault::ALL.to_vec()
+        };
+        Self {
+            each_once: each_once.into_iter(),
+            until,
+            random: Seeded::new(seed, u64::MAX),
+        }
+    }
+
+    fn next(&mut self) -> Option<Fault> {
+        match self.until {
+            None => self.each_once.next(),
+            Some(until) => (Instant::now() < until).then(|| Fault::draw(&mut self.random)),
+        }
+    }
+}
+
+/// One subscriber that stays as long as it can, one that hangs up again and again.
+struct Subscribers {
+    stop: CancellationToken,
+    positions: Vec<Arc<AtomicU64>>,
+    readers: JoinSet<Result<(checker::Streamed, Vec<checker::Told>)>>,
+}
+
+impl Subscribers {
+    fn start(client: &Client) -> Self {
+        let stop = CancellationToken::new();
+        let mut positions = Vec::new();
+        let mut readers = JoinSet::new();
+        for (name, hang_up_after) in [
+            ("the steady subscriber", None),
+            ("the restless subscriber", Some(HANG_UP)),
+        ] {
+            let position = Arc::new(AtomicU64::new(0));
+            positions.push(Arc::clone(&position));
+            let subscriber = Subscriber {
+                name: name.to_owned(),
+                client: client.clone(),
+                hang_up_after,
+                position,
+            };
+            readers.spawn(subscriber.read(stop.clone()));
+        }
+        Self {
+            stop,
+            positions,
+            readers,
+        }
+    }
+
+    /// Stops them when they have read up to a position, or will not.
+    async fn stop_at(mut self, last: u64) -> Result<(Vec<checker::Streamed>, Vec<checker::Told>)> {
+        let give_up = Instant::now() + PATIENCE;
+        let behind = |position: &Arc<AtomicU64>| position.load(Ordering::Acquire) < last;
+        while self.positions.iter().any(behind) && Instant::now() < give_up {
+            sleep(POLL).await;
+        }
+        self.stop.cancel();
+        let (mut streamed, mut told) = (Vec::new(), Vec::new());
+        while let Some(reader) = self.readers.join_next().await {
+            let (stream, answers) = reader??;
+            streamed.push(stream);
+            told.extend(answers);
+        }
+        Ok((streamed, told))
+    }
+}

@@ -1,0 +1,39 @@
+//! Random choices that a seed repeats. The schedule of processes and network is not part of it: a seed repeats what was asked, not the
+//! interleaving.
+
+/// `SplitMix64` (Steele, Lea and Flood, 2014): small, and good enough to choose among cases.
+#[derive(Debug, Clone)]
+pub(crate) struct Seeded(u64);
+
+impl Seeded {
+    /// Independent streams of one seed have different names.
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+        let mut seeded = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
+        seeded.next();
+        seeded
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to `bound - 1`; 0 when there is no choice.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// True in so many cases of a hundred.
+    pub(crate) fn percent(&mut self, of_hundred: u64) -> bool {
+        self.below(100) < of_hundred
+    }
+
+    /// One of them.
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        let at = self.below(from.len() as u64);
+        from.get(usize::try_from(at).ok()?)
+    }
+}

@@ -1,0 +1,304 @@
+//! Clients that create, cancel, read and list tasks all the time, and remember what they were told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::time::Timestamp;
+use waybill_sink::{OnReceive, Received, Recording, Sink, SinkOptions};
+
+use crate::checker::{Call, Told};
+use crate::client::{Client, Reply};
+use crate::seeded::Seeded;
+
+/// Queues the tasks are in, so that every worker has some.
+pub(crate) const QUEUES: u64 = 8;
+/// Pause of a client between two operations, at most.
+const PAUSE_MS: u64 = 120;
+/// Pause before an operation that failed is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Own tasks that a client remembers for its cancellations and reads.
+const REMEMBERED: usize = 50;
+/// Calls that are kept; a run ends long before.
+const MAX_CALLS: usize = 5_000_000;
+/// Path of the completion webhooks.
+const WEBHOOK: &str = "/webhook";
+
+/// How often things went wrong, for whoever wants to see a fault bite.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    /// Creations and cancellations without success.
+    pub(crate) writes_failed: AtomicU64,
+    /// Reads and lists without success.
+    pub(crate) reads_failed: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, counter: &AtomicU64, reply: &Reply) {
+        if matches!(
+            reply,
+            Reply::Broken | Reply::Hung(_) | Reply::Answer { status: 503, .. }
+        ) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The target of all tasks.
+pub(crate) struct Target {
+    sink: Sink,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Target {
+    pub(crate) async fn start() -> Result<Self> {
+        let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
+        let kept = Arc::clone(&calls);
+        let on_receive: OnReceive = Arc::new(move |received: &Received| {
+            let mut calls = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if calls.len() < MAX_CALLS {
+                calls.push(Call {
+                    time_us: received.time_us,
+                    task: received.task_id.clone().unwrap_or_default(),
+                    attempt: received.attempt.unwrap_or(0),
+                    status: received.status,
+                    webhook: received.path == WEBHOOK,
+                });
+            }
+        });
+        let options = SinkOptions {
+            recording: Recording::CountOnly,
+            on_receive: Some(on_receive),
+            ..SinkOptions::default()
+        };
+        let sink = Sink::start(([127, 0, 0, 1], 0).into(), options).await?;
+        Ok(Self { sink, calls })
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.sink.url(path)
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Running clients.
+pub(crate) struct Workload {
+    pub(crate) counters: Arc<Counters>,
+    stop: CancellationToken,
+    clients: JoinSet<Result<Vec<Told>>>,
+}
+
+impl Workload {
+    /// Starts so many clients.
+    pub(crate) fn start(count: u64, client: &Client, target: &Target, seed: u64) -> Self {
+        let counters = Arc::<Counters>::default();
+        let stop = CancellationToken::new();
+        let mut clients = JoinSet::new();
+        for number in 0..count {
+            let worker = Worker {
+                client: client.clone(),
+                counters: Arc::clone(&counters),
+                base: target.url(""),
+                random: Seeded::new(seed, number + 1),
+                name: format!("s{seed}-c{number}"),
+                made: 0,
+                own: Vec::new(),
+                told: Vec::new(),
+            };
+            clients.spawn(worker.run(stop.clone()));
+        }
+        Self {
+            counters,
+            stop,
+            clients,
+        }
+    }
+
+    /// Stops the clients: what they were told.
+    pub(crate) async fn stop(mut self) -> Result<Vec<Told>> {
+        self.stop.cancel();
+        let mut told = Vec::new();
+        while let Some(client) = self.clients.join_next().await {
+            told.extend(client??);
+        }
+        Ok(told)
+    }
+}
+
+struct Worker {
+    client: Client,
+    counters: Arc<Counters>,
+    base: String,
+    random: Seeded,
+    name: String,
+    made: u64,
+    /// The newest tasks of this client.
+    own: Vec<String>,
+    told: Vec<Told>,
+}
+
+impl Worker {
+    async fn run(mut self, stop: CancellationToken) -> Result<Vec<Told>> {
+        while !stop.is_cancelled() {
+            match self.random.below(100) {
+                0..55 => self.create_with_key(&stop).await?,
+                55..70 => self.create_without_key().await?,
+                70..80 => self.cancel().await?,
+                80..94 => self.read().await?,
+                _ => self.list().await?,
+            }
+            sleep(Duration::from_millis(self.random.below(PAUSE_MS))).await;
+        }
+        Ok(self.told)
+    }
+
+    fn task(&mut self) -> Value {
+        self.made += 1;
+        let (path, retries) = match self.random.below(100) {
+            0..70 => ("/", 3),
+            70..82 => ("/flaky/1", 3),
+            82..92 => ("/delay/300ms", 3),
+            92..96 => ("/status/500", 1),
+            _ => ("/status/404", 3),
+        };
+        let mut task = json!({
+            "targetUrl": format!("{}{path}", self.base),
+            "queue": format!("fault-{}", self.random.below(QUEUES)),
+            "maxRetries": retries,
+            "priority": 1 + self.random.below(10),
+            "body": format!("task {} of {}", self.made, self.name),
+        });
+        if self.random.percent(20) {
+            let ahead = Duration::from_millis(1_000 + self.random.below(3_000));
+            task["delayUntil"] = now().plus(ahead).to_rfc3339().into();
+        }
+        if self.random.percent(15) {
+            task["onCompleteUrl"] = format!("{}{WEBHOOK}", self.base).into();
+        }
+        task
+    }
+
+    /// Repeats a creation whose outcome is unknown, as a client should, and sometimes one whose outcome is known.
+    async fn create_with_key(&mut self, stop: &CancellationToken) -> Result<()> {
+        let task = self.task();
+        let key = format!("{}-{}", self.name, self.made);
+        let mut again = u32::from(self.random.percent(20));
+        loop {
+            let reply = self.post(&task, Some(&key)).await?;
+            if self.accepted(&reply, Some(&key)) {
+                if again == 0 {
+                    return Ok(());
+                }
+                again -= 1;
+            } else if stop.is_cancelled() || reply.status().is_some_and(|status| status != 503) {
+                return Ok(());
+            } else {
+                sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Without a key a creation must not be repeated.
+    async fn create_without_key(&mut self) -> Result<()> {
+        let task = self.task();
+        let reply = self.post(&task, None).await?;
+        self.accepted(&reply, None);
+        Ok(())
+    }
+
+    async fn post(&self, task: &Value, key: Option<&str>) -> Result<Reply> {
+        let reply = self
+            .client
+            .send(Method::POST, "/v1/tasks", key, Some(task))
+            .await?;
+        self.counters.count(&self.counters.writes_failed, &reply);
+        Ok(reply)
+    }
+
+    fn accepted(&mut self, reply: &Reply, key: Option<&str>) -> bool {
+        let (Some(201), Some(id)) = (reply.status(), reply.task("id")) else {
+            self.told.extend(reply.trouble("create"));
+            return false;
+        };
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.told.push(Told::Accepted {
+            key: key.map(Into::into),
+            id: id.clone(),
+        });
+        if self.own.len() == REMEMBERED {
+            self.own.remove(0);
+        }
+        self.own.push(id);
+        true
+    }
+
+    async fn cancel(&mut self) -> Result<()> {
+        // The newest ones: older ones have ended.
+        let from = self.own.len().saturating_sub(5);
+        let Some(id) = self.random.pick(&self.own[from..]).cloned() else {
+            return Ok(());
+        };
+        let reply = self
+            .client
+            .send(Method::POST, &format!("/v1/tasks/{id}/cancel"), None, None)
+            .await?;
+        self.counters.count(&self.counters.writes_failed, &reply);
+        match reply.status() {
+            Some(200) => self.told.push(Told::Cancelled { id }),
+            // It runs or has ended.
+            Some(409) => {}
+            Some(404) => self.told.push(Told::NotFound { id }),
+            _ => self.told.extend(reply.trouble("cancel")),
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let Some(id) = self.random.pick(&self.own).cloned() else {
+            return Ok(());
+        };
+        let reply = self
+            .client
+            .send(Method::GET, &format!("/v1/tasks/{id}"), None, None)
+            .await?;
+        self.counters.count(&self.counters.reads_failed, &reply);
+        match (reply.status(), reply.task("status")) {
+            (Some(200), Some(status)) => self.told.push(Told::Status { id, status }),
+            (Some(404), _) => self.told.push(Told::NotFound { id }),
+            _ => self.told.extend(reply.trouble("get")),
+        }
+        Ok(())
+    }
+
+    async fn list(&mut self) -> Result<()> {
+        let reply = self
+            .client
+            .send(Method::GET, "/v1/tasks?limit=20", None, None)
+            .await?;
+        self.counters.count(&self.counters.reads_failed, &reply);
+        if reply.status() != Some(200) {
+            self.told.extend(reply.trouble("list"));
+        }
+        Ok(())
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
