@@ -127,7 +127,10 @@ impl Log for JetStreamLog {
 
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail> {
         let (api, connected) = (self.shared.api.clone(), self.shared.connected.clone());
-        Box::new(JetStreamTail::new(api, connected, stream, filters, from))
+        let reader = self.logged(stream).reader.clone();
+        Box::new(JetStreamTail::new(
+            api, reader, connected, stream, filters, from,
+        ))
     }
 
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError> {

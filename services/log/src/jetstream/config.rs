@@ -99,7 +99,7 @@ pub struct NatsConfig {
     pub tls: TlsConfig,
     /// How long a start waits for the server to be there.
     pub connect_timeout_ms: u64,
-    /// How long an append or a read may take before its caller is told that the log does not answer.
+    /// How long an append or a read may take before its caller is told that the log does not answer; 100 to 60,000.
     pub request_timeout_ms: u64,
     /// What the streams should be like.
     pub streams: StreamsConfig,

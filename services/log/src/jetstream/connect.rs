@@ -1,5 +1,6 @@
 //! Opens the connections and makes sure that what is behind them is fit to be the log.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event};
@@ -17,6 +18,10 @@ const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Between tries to connect, at the most.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
+
+/// An append is sent again until its time is up, and the server recognises the repetition for two minutes (`duplicate_window`);
+/// so the time must stay well below that.
+const REQUEST_TIMEOUT_MS: RangeInclusive<u64> = 100..=60_000;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,7 @@ pub enum ConnectError {
 /// # Errors
 /// When no fit server is there within `connect_timeout_ms`, or its streams differ from what is expected.
 pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> {
+    check_timeout(config)?;
     let deadline = Instant::now() + config.connect_timeout();
     let (client, connected) = open(config, &config.name, deadline).await?;
     // Acknowledgements of appends do not wait behind what readers fetch.
@@ -69,6 +75,17 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
     JetStreamLog::new(config, parts)
         .await
         .map_err(|error| unreachable(config, &error))
+}
+
+fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
+    let timeout = config.request_timeout_ms;
+    if REQUEST_TIMEOUT_MS.contains(&timeout) {
+        return Ok(());
+    }
+    let (least, most) = (REQUEST_TIMEOUT_MS.start(), REQUEST_TIMEOUT_MS.end());
+    Err(ConnectError::Config(format!(
+        "request_timeout_ms must be between {least} and {most}, not {timeout}"
+    )))
 }
 
 /// One connection, and a count of how often it was made.

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::api::Api;
+use super::read::Reader;
 use super::wire::{self, Delivery};
 use crate::{ReadError, Record, Stream, StreamSeq, Tail};
 
@@ -34,11 +35,15 @@ const REST: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 /// Reads one stream for ever.
 pub(super) struct JetStreamTail {
     api: Api,
+    reader: Reader,
     stream: Stream,
     filters: Vec<String>,
     /// Counts connections made: an answer to a pull is lost with its connection.
     connected: watch::Receiver<u64>,
     next: StreamSeq,
+    /// Highest sequence delivered, and in which incarnation of the stream.
+    seen: Option<(StreamSeq, i64)>,
+    incarnation: i64,
     source: Option<Source>,
     ready: VecDeque<Record>,
     /// Shown once, after what came before it.
@@ -68,6 +73,7 @@ enum Heard {
 impl JetStreamTail {
     pub(super) fn new(
         api: Api,
+        reader: Reader,
         connected: watch::Receiver<u64>,
         stream: Stream,
         filters: Vec<String>,
@@ -75,10 +81,13 @@ impl JetStreamTail {
     ) -> Self {
         Self {
             api,
+            reader,
             stream,
             filters,
             connected,
             next: StreamSeq(from.0.max(1)),
+            seen: None,
+            incarnation: 0,
             source: None,
             ready: VecDeque::new(),
             error: None,
@@ -90,6 +99,7 @@ impl JetStreamTail {
     async fn open(&mut self) -> Result<Source, ReadError> {
         // Before the consumer is made, so that a reconnection meanwhile is noticed.
         self.connected.mark_unchanged();
+        self.check_identity().await?;
         let client = self.api.client();
         let inbox = client.new_inbox();
         let messages =
@@ -126,6 +136,25 @@ impl JetStreamTail {
             delivered: 0,
             outstanding: 0,
         })
+    }
+
+    /// A stream that was made anew, or that has lost its end, would be read as one that has nothing new: its sequences are all
+    /// below the next one wanted. That is an error until somebody decides what to do.
+    async fn check_identity(&mut self) -> Result<(), ReadError> {
+        let bounds = self.reader.bounds().await?;
+        if let Some((seen, incarnation)) = self.seen {
+            let reason = if bounds.incarnation != incarnation {
+                "it is another stream than the one read so far".to_owned()
+            } else if bounds.last < seen {
+                format!("it ends at {}, before {seen}, which was read", bounds.last)
+            } else {
+                return Ok(());
+            };
+            let reason = format!("{}: {reason}", self.stream.name());
+            return Err(ReadError::Unavailable { reason });
+        }
+        self.incarnation = bounds.incarnation;
+        Ok(())
     }
 
     /// Waits for one message and takes what else is there.
@@ -186,6 +215,7 @@ impl JetStreamTail {
             return Heard::Fine;
         }
         self.next = delivery.stream_seq.next();
+        self.seen = Some((delivery.stream_seq, self.incarnation));
         match wire::delivered(self.stream, delivery, message) {
             Ok(record) => self.ready.push_back(record),
             Err(error) => {

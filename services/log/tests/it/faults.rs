@@ -286,3 +286,64 @@ async fn a_slow_reader_holds_little_and_loses_nothing() {
     seen.extend(read_until(&mut *tail, 20_000).await);
     assert!(is_gapless(&seen));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_of_a_stream_made_anew_is_an_error_and_not_silence() {
+    let (_server, log) = a_jetstream_log().await;
+    let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
+    for n in 0..3 {
+        append_one(&log, EVENT, &n.to_string()).await;
+    }
+    read_until(&mut *tail, 3).await;
+    let context = async_nats::jetstream::new(log.client());
+    let stream = context.get_stream("TASKS").await.unwrap();
+    let config = stream.cached_info().config.clone();
+    context.delete_stream("TASKS").await.unwrap();
+    context.create_stream(config).await.unwrap();
+    append_one(&log, EVENT, "another log").await;
+    for _ in 0..2 {
+        let next = tokio::time::timeout(SOON, tail.next_batch(10))
+            .await
+            .unwrap();
+        let error = next.unwrap_err().to_string();
+        assert!(error.contains("another stream"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_beyond_the_bound_of_the_queue_are_refused_by_their_deadline() {
+    let server = NatsServer::start().await.unwrap();
+    let proxy = Proxy::start(format!("127.0.0.1:{}", server.port()))
+        .await
+        .unwrap();
+    let mut config = config_at(&proxy.url());
+    config.request_timeout_ms = 1_000;
+    let log = connect(&config).await.unwrap();
+    proxy.cut();
+    let append = an_append(vec![a_record(EVENT, &"x".repeat(1_000_000))]);
+    let start = Instant::now();
+    // 64 MiB are the bound: the last ones find no room.
+    let appends = (0..100).map(|_| log.append(append.clone()));
+    let mut full = 0;
+    for appended in futures::future::join_all(appends).await {
+        match appended {
+            Err(AppendError::Unavailable { reason }) if reason.contains("full") => full += 1,
+            Err(AppendError::Unavailable { .. } | AppendError::Unknown { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(full >= 30, "{full}");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    proxy.heal();
+    eventually(SOON, async || {
+        log.append(an_append(vec![a_record(EVENT, "small")]))
+            .await
+            .is_ok()
+    })
+    .await
+    .unwrap();
+}

@@ -10,5 +10,6 @@ mod fixture;
 mod lost_answers;
 mod permissions;
 mod provisioning;
+mod server;
 mod snapshots;
 mod transport;

@@ -85,6 +85,17 @@ async fn without_a_server_the_error_names_it_without_secrets() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_outlives_the_duplicate_window_is_refused() {
+    let mut config = config_at("nats://127.0.0.1:1");
+    config.request_timeout_ms = 120_000;
+    let error = connect(&config).await.err().unwrap().to_string();
+    assert!(
+        error.contains("between 100 and 60000, not 120000"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn credentials_open_the_door_and_wrong_ones_do_not() {
     let options = NatsOptions {
         extra: "authorization { user: wally, password: hunter2 }\n".to_owned(),
