@@ -11,6 +11,7 @@ mod secrets;
 mod signals;
 mod sink;
 mod telemetry;
+mod trace_ids;
 mod up;
 
 use std::io::Write;

@@ -76,10 +76,8 @@ pub(crate) async fn bootstrap(
     let pepper = Arc::new(pepper(config, setting)?);
     let control =
         ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);
-    control
-        .bootstrap(given.as_deref(), &Actor::System("bootstrap".into()))
-        .await
-        .context("WAYBILL_BOOTSTRAP_KEY")
+    let by = Actor::System("bootstrap".into());
+    Ok(control.bootstrap(given.as_deref(), &by).await?)
 }
 
 /// The pepper under which keys are hashed.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
@@ -13,7 +13,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use waybill_domain::task::status::Status;
+use waybill_log::Stream;
+
 use crate::config::{Config, LogFormat};
+use crate::trace_ids::{KnownIds, KnownTracer};
 
 /// Bounds of all latency histograms, in seconds: from what an idle system takes to the longest callout.
 const SECONDS: &[f64] = &[
@@ -59,9 +63,9 @@ pub(crate) fn start_logs(config: &Config, role: &'static str) -> anyhow::Result<
         .as_deref()
         .map(|to| exporter(to, role))
         .transpose()?;
-    let spans = traces
-        .as_ref()
-        .map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("waybill")));
+    let spans = traces.as_ref().map(|traces| {
+        tracing_opentelemetry::layer().with_tracer(KnownTracer(traces.tracer("waybill")))
+    });
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -85,6 +89,7 @@ pub(crate) fn start(config: &Config, role: &'static str) -> anyhow::Result<Telem
                 )
             })?;
         describe();
+        begin(role);
     }
     Ok(telemetry)
 }
@@ -100,8 +105,31 @@ fn exporter(endpoint: &str, role: &'static str) -> anyhow::Result<SdkTracerProvi
         .build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
+        .with_id_generator(KnownIds::default())
         .with_resource(resource)
         .build())
+}
+
+/// Counters begin at zero. One that appeared with its first increment would hide it from `rate()`, and an alert over a sum of which a
+/// part is missing never fires.
+fn begin(role: &str) {
+    if matches!(role, "up" | "gateway") {
+        counter!("waybill_accepted_total").absolute(0);
+    }
+    if matches!(role, "up" | "worker") {
+        counter!("waybill_tasks_started_total").absolute(0);
+        counter!("waybill_tasks_retried_total").absolute(0);
+        counter!("waybill_tasks_succeeded_total").absolute(0);
+        for status in [Status::Failed, Status::Timeout, Status::Cancelled] {
+            counter!("waybill_tasks_failed_total", "status" => status.as_str()).absolute(0);
+        }
+    }
+    for stream in [Stream::Control, Stream::Tasks] {
+        for kind in ["conflict", "rejected", "unavailable", "unknown"] {
+            counter!("waybill_log_append_errors_total", "stream" => stream.name(), "kind" => kind)
+                .absolute(0);
+        }
+    }
 }
 
 /// What each metric means; Prometheus shows it.

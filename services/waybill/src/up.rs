@@ -4,9 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::{Bootstrap, Gateway};
 use waybill_projector::Projector;
@@ -18,13 +20,19 @@ use crate::roles::{self, Setting};
 use crate::signals::stop_token;
 use crate::telemetry;
 
+/// How long the gateway may take to know who may do what before it is announced.
+const READY: Duration = Duration::from_secs(10);
+/// Between two looks.
+const READY_POLL: Duration = Duration::from_millis(5);
+
 /// Runs until it is asked to stop.
 pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start(&config, "up")?;
+    // First of all: a second process on the folder should hear that, and not which of its ports are taken.
     let stop = stop_token()?;
     fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
     config.data = config.data.canonicalize()?;
     let _lock = lock(&config.data)?;
+    let _telemetry = telemetry::start(&config, "up")?;
     let own_server = std::env::var_os("NATS_URL").is_none_or(|url| url.is_empty());
     let server = if own_server {
         Some(NatsServer::start(&config.data).await?)
@@ -58,16 +66,30 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
         log = waybill_log::connect(&config.nats) => log?,
         () = stop.cancelled() => return Ok(None),
     };
+    // It has its port before the first key is made: a start that fails must not use up the one time that the key is shown.
+    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, &log)?;
     let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
-    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
+    tokio::select! {
+        () = ready(&gateway) => {}
+        () = stop.cancelled() => {}
+    }
     announce(config, gateway.addr(), &bootstrap)?;
     Ok(Some(Roles {
         gateway,
         worker,
         projector,
     }))
+}
+
+/// Waits until what is announced works, for a while: then it is announced all the same, and `/readyz` says what is missing.
+async fn ready(gateway: &Gateway) {
+    let state = gateway.state();
+    let until = Instant::now() + READY;
+    while state.health.check(&state.auth).is_err() && Instant::now() < until {
+        sleep(READY_POLL).await;
+    }
 }
 
 impl Roles {
@@ -77,14 +99,32 @@ impl Roles {
             worker,
             mut projector,
         } = self;
+        let gateway = gateway.wait();
+        let worker = worker.stopped();
+        tokio::pin!(gateway, worker);
+        let (mut drained, mut worked) = (None, false);
         let failed = tokio::select! {
             () = stop.cancelled() => None,
             ended = projector.stopped() => Some(ended),
+            ended = &mut gateway => {
+                drained = Some(ended);
+                None
+            }
+            () = &mut worker => {
+                worked = true;
+                None
+            }
         };
+        let asked = stop.is_cancelled();
         // Either way the others end too: half a server would only look like one.
         stop.cancel();
-        let drained = gateway.wait().await;
-        worker.stopped().await;
+        let drained = match drained {
+            Some(drained) => drained,
+            None => gateway.await,
+        };
+        if !worked {
+            worker.await;
+        }
         let projected = match failed {
             Some(Ok(())) => bail!("the projector ended by itself"),
             Some(Err(error)) => Err(error),
@@ -92,6 +132,9 @@ impl Roles {
         };
         projected?;
         drained?;
+        if !asked {
+            bail!("a role ended by itself");
+        }
         Ok(())
     }
 }

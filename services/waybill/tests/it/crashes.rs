@@ -1,0 +1,228 @@
+//! Whatever is killed, nothing that was accepted is lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+use tokio::task::JoinSet;
+use waybill_sink::{Answer, Plan, Sink, SinkOptions};
+
+use crate::http::Http;
+use crate::installation::{Installation, runs};
+use crate::process::{PATIENCE, POLL};
+
+/// Tasks that are under way when something is killed.
+const TASKS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_that_it_accepted() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    // Nothing succeeds before the crash: attempts, retries and webhooks are all still to be done after it.
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let options = SinkOptions {
+        script: Some(Arc::new(move |received| {
+            let closed = !gate.load(Ordering::Acquire) && !received.path.starts_with("/hang");
+            closed.then(|| Plan {
+                status: http::StatusCode::from_u16(503).ok(),
+                ..Plan::default()
+            })
+        })),
+        ..SinkOptions::default()
+    };
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), options).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let mut ids = Vec::new();
+    for number in 0..TASKS {
+        let task = json!({
+            "targetUrl": sink.url(&format!("/work/{number}")),
+            "onCompleteUrl": sink.url(&format!("/done/{number}")),
+            "maxRetries": 10,
+            "retryBackoff": "linear",
+        });
+        ids.push(http.create(&task).await?);
+    }
+    let due = SystemTime::now() + Duration::from_secs(4);
+    let due = waybill_domain::time::Timestamp(i64::try_from(
+        due.duration_since(SystemTime::UNIX_EPOCH)?.as_millis(),
+    )?);
+    let delayed = http
+        .create(&json!({"targetUrl": sink.url("/later"), "delayUntil": due.to_rfc3339()}))
+        .await?;
+    let hanging = http
+        .create(&json!({"targetUrl": sink.url("/hang"), "timeout": 2, "maxRetries": 0}))
+        .await?;
+    // The calls have begun, and at least one retry is waited for.
+    sink.wait_for(10, PATIENCE).await?;
+    http.task_when(&hanging, |task| task["status"] == "processing")
+        .await?;
+    let server = installation.nats_pid().context("a nats-server")?;
+    up.kill().await?;
+    let start = std::time::Instant::now();
+    while runs(server) && start.elapsed() < PATIENCE {
+        tokio::time::sleep(POLL).await;
+    }
+    assert!(
+        !runs(server),
+        "the nats-server ends with the process that started it"
+    );
+
+    open.store(true, Ordering::Release);
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    for id in ids.iter().chain([&delayed]) {
+        http.completed(id).await?;
+    }
+    // The attempt that was cut off did not use up the only one it had: it ends by its own time limit.
+    let hung = http
+        .task_when(&hanging, |task| {
+            matches!(task["status"].as_str(), Some("failed" | "timeout"))
+        })
+        .await?;
+    assert_eq!(hung["attempts"].as_array().map(Vec::len), Some(2), "{hung}");
+
+    let start = std::time::Instant::now();
+    loop {
+        let webhooks = sink
+            .received()
+            .iter()
+            .filter(|received| received.path.starts_with("/done/") && received.status == 200)
+            .map(|received| received.path.clone())
+            .collect::<std::collections::HashSet<_>>();
+        if webhooks.len() == TASKS {
+            break;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{} webhooks arrived",
+            webhooks.len()
+        );
+        tokio::time::sleep(POLL).await;
+    }
+    let mut by_path = HashMap::<_, Vec<_>>::new();
+    for received in sink.received() {
+        by_path
+            .entry(received.path)
+            .or_default()
+            .push((received.time_us, received.attempt));
+    }
+    for (path, attempts) in &by_path {
+        assert!(
+            attempts.is_sorted(),
+            "{path}: attempts in order: {attempts:?}"
+        );
+    }
+    let called = by_path["/later"][0].0;
+    assert!(
+        called >= u64::try_from(due.0)? * 1000,
+        "not before its time: {called} {}",
+        due.0
+    );
+    up.interrupt().await?.succeeded();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_nats_server_is_started_again_and_nothing_accepted_is_lost() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let plan = SinkOptions {
+        script: Some(Arc::new(|_| Some(Plan::from(Answer::Ok)))),
+        ..SinkOptions::default()
+    };
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), plan).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    http.completed(&http.create(&json!({"targetUrl": sink.url("/")})).await?)
+        .await?;
+    let first = installation.nats_pid().context("a nats-server")?;
+    let port = port_of(&installation)?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for client in 0..4 {
+        let (http, stop, url) = (http.clone(), Arc::clone(&stop), sink.url("/"));
+        clients.spawn(async move {
+            let mut accepted = Vec::new();
+            while !stop.load(Ordering::Acquire) {
+                let key = format!("{client}-{}", accepted.len());
+                accepted.push(create(&http, &key, &url).await?);
+            }
+            anyhow::Ok(accepted)
+        });
+    }
+    sink.wait_for(50, PATIENCE).await?;
+    kill_process(first, Signal::KILL)?;
+    let start = std::time::Instant::now();
+    let second = loop {
+        match installation.nats_pid() {
+            Some(pid) if pid != first && runs(pid) => break pid,
+            _ => assert!(start.elapsed() < PATIENCE, "no new nats-server"),
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    assert_eq!(port_of(&installation)?, port);
+    // Accepted by the new one, too.
+    let after = http
+        .create_surely("after", &json!({"targetUrl": sink.url("/")}))
+        .await?;
+    http.completed(&after).await?;
+    stop.store(true, Ordering::Release);
+    let mut accepted = Vec::new();
+    for client in clients.join_all().await {
+        accepted.extend(client?);
+    }
+    for id in &accepted {
+        http.completed(id).await?;
+    }
+    let ended = up.interrupt().await?.succeeded();
+    assert!(
+        ended.stderr.contains("nats-server ended by itself"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!runs(second));
+    Ok(())
+}
+
+async fn create(http: &Http, key: &str, url: &str) -> Result<String> {
+    http.create_surely(key, &json!({"targetUrl": url})).await
+}
+
+fn port_of(installation: &Installation) -> Result<String> {
+    let text = std::fs::read(installation.data().join("nats/connection.json"))?;
+    let connection: serde_json::Value = serde_json::from_slice(&text)?;
+    Ok(connection["url"].as_str().context("a URL")?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_nats_server_of_a_former_start_is_ended() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    // Without `setpriv` on PATH the child outlives a killed parent.
+    let bare = installation.path().join("bare");
+    std::fs::create_dir(&bare)?;
+    installation.set("PATH", &bare.to_string_lossy());
+    let up = installation.up().await?;
+    let id = up
+        .http(&key)
+        .create(&json!({"targetUrl": format!("{}/healthz", up.url), "method": "GET"}))
+        .await?;
+    let stray = installation.nats_pid().context("a nats-server")?;
+    up.kill().await?;
+    assert!(runs(stray), "the test needs one that is left behind");
+    let up = installation.up().await?;
+    assert!(!runs(stray));
+    // Its target was the former process, on a port that nobody has now: what counts is that it is known.
+    assert_eq!(up.http(&key).task(&id).await?["id"], *id);
+    let ended = up.interrupt().await?.succeeded();
+    assert!(
+        ended
+            .stderr
+            .contains("a nats-server of a former start still runs")
+    );
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binary as its users start it, over a real nats-server, watched from outside.
+
+mod apart;
+mod beside;
+mod configuration;
+mod crashes;
+mod first_start;
+mod http;
+mod installation;
+mod observed;
+mod pages;
+mod process;
+mod read_model;
+mod stopping;
+mod trying;

@@ -1,0 +1,152 @@
+//! The read model is what the log says: while it is written, after it was made anew, after it was damaged.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use waybill_sink::{Sink, SinkOptions};
+
+use crate::http::Http;
+use crate::installation::Installation;
+use crate::process::{PATIENCE, Whom};
+
+async fn list(http: &Http) -> Result<Value> {
+    let answer = http.get("/v1/tasks?limit=100").await?;
+    anyhow::ensure!(answer.status == http::StatusCode::OK, "{}", answer.text());
+    Ok(answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_read_model_equals_the_log_under_load_rebuilt_and_repaired() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let data = installation.data();
+    let data = data.to_str().context("a path")?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for _ in 0..2 {
+        let (http, stop) = (http.clone(), Arc::clone(&stop));
+        let task = json!({"targetUrl": sink.url("/?fail=1"), "onCompleteUrl": sink.url("/done"), "retryBackoff": "linear"});
+        clients.spawn(async move {
+            let mut ids = Vec::new();
+            // Retention is days: a few hundred tasks are enough to be in the middle of things.
+            while !stop.load(Ordering::Acquire) && ids.len() < 300 {
+                ids.push(http.create(&task).await?);
+            }
+            anyhow::Ok(ids)
+        });
+    }
+    sink.wait_for(60, PATIENCE).await?;
+    let verified = installation
+        .run(&["verify", "--data", data])
+        .await?
+        .succeeded()
+        .stdout;
+    assert!(
+        verified.contains("equal") && verified.contains("compared at"),
+        "{verified}"
+    );
+    // A rebuild of what is in use is refused, and harms nothing.
+    let refused = installation.run(&["rebuild", "--data", data]).await?;
+    refused.refused(&["rebuilding", "stop its projector first"]);
+    stop.store(true, Ordering::Release);
+    for client in clients.join_all().await {
+        for id in client? {
+            http.completed(&id).await?;
+        }
+    }
+    let before = list(&http).await?;
+    up.interrupt().await?.succeeded();
+
+    // A file of the store is overwritten in the middle: it is wiped and made anew, and says so.
+    let damaged = largest_file(&installation.data().join("projector"))?;
+    let mut bytes = fs::read(&damaged)?;
+    let half = bytes.len() / 2;
+    let until = (half + 4096).min(bytes.len());
+    bytes[half..until].fill(0xA5);
+    fs::write(&damaged, bytes)?;
+    let wiped = installation.data().join("projector");
+    for entry in fs::read_dir(&wiped)? {
+        let entry = entry?.path();
+        if entry.is_file() {
+            fs::write(entry, "damaged")?;
+        }
+    }
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    assert_eq!(list(&http).await?, before);
+    let ended = up.interrupt().await?.succeeded();
+    assert!(
+        ended
+            .stderr
+            .contains("the read model was wiped and is rebuilt"),
+        "{}",
+        ended.stderr
+    );
+    Ok(())
+}
+
+fn largest_file(folder: &std::path::Path) -> Result<std::path::PathBuf> {
+    let mut largest = None;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if largest
+                .as_ref()
+                .is_none_or(|(size, _)| metadata.len() > *size)
+            {
+                largest = Some((metadata.len(), entry.path()));
+            }
+        }
+    }
+    Ok(largest.context("a file")?.1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_projector_is_rebuilt_to_the_same_answers() -> Result<()> {
+    let nats = waybill_testkit::NatsServer::start().await?;
+    let (mut installation, key) = Installation::with_key()?;
+    installation.set("NATS_URL", &nats.url());
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let health = json!({"targetUrl": format!("{}/healthz", up.url), "method": "GET"});
+    for _ in 0..20 {
+        let id = http.create(&health).await?;
+        http.completed(&id).await?;
+    }
+    let before = list(&http).await?;
+    up.process
+        .end(Signal::TERM, Whom::Process)
+        .await?
+        .succeeded();
+    let rebuilt = installation
+        .run(&["rebuild", "--data", "data"])
+        .await?
+        .succeeded();
+    assert!(
+        rebuilt
+            .stdout
+            .starts_with("rebuilt up to CONTROL 2 and TASKS "),
+        "{}",
+        rebuilt.stdout
+    );
+    let up = installation.up().await?;
+    assert_eq!(list(&up.http(&key)).await?, before);
+    installation
+        .run(&["verify", "--data", "data"])
+        .await?
+        .succeeded();
+    up.interrupt().await?.succeeded();
+    Ok(())
+}
