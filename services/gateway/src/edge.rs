@@ -78,12 +78,14 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let start = Instant::now();
-        let (trace, context) = identify(request.headers());
+        let (parent, trace, context) = identify(request.headers());
         let route = request.extensions().get::<MatchedPath>().cloned();
         let span = tracing::info_span!(
             "request",
             request_id = &*context.request_id,
             trace_id = trace.trace_id(),
+            span_id = trace.span_id(),
+            parent_id = parent.as_ref().map(TraceParent::span_id),
             method = %request.method(),
             route = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str),
         );
@@ -110,11 +112,14 @@ where
     }
 }
 
-fn identify(headers: &HeaderMap) -> (TraceParent, RequestContext) {
-    let trace = headers
+/// The caller's step of a trace, if it sent one; ours; and what is passed on.
+fn identify(headers: &HeaderMap) -> (Option<TraceParent>, TraceParent, RequestContext) {
+    let parent = headers
         .get(TRACEPARENT)
-        .and_then(|value| TraceParent::parse(value.to_str().ok()?))
-        .map_or_else(TraceParent::root, |parent| parent.child());
+        .and_then(|value| TraceParent::parse(value.to_str().ok()?));
+    let trace = parent
+        .as_ref()
+        .map_or_else(TraceParent::root, TraceParent::child);
     let request_id = headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
@@ -124,7 +129,7 @@ fn identify(headers: &HeaderMap) -> (TraceParent, RequestContext) {
         request_id,
         traceparent: trace.as_str().into(),
     };
-    (trace, context)
+    (parent, trace, context)
 }
 
 fn is_sane(id: &str) -> bool {
@@ -193,7 +198,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header"));
-            let (_, context) = identify(&headers);
+            let (_, _, context) = identify(&headers);
             assert_eq!(&*context.request_id == id, kept, "{id}");
         }
         assert!(!is_sane(&"x".repeat(MAX_REQUEST_ID_BYTES + 1)));

@@ -62,6 +62,12 @@ impl TraceParent {
         &self.0[3..35]
     }
 
+    /// 16 hex characters.
+    #[must_use]
+    pub fn span_id(&self) -> &str {
+        &self.0[36..52]
+    }
+
     /// As in the header.
     #[must_use]
     pub fn as_str(&self) -> &str {
