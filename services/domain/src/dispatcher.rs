@@ -127,20 +127,22 @@ impl Dispatcher {
         }
     }
 
-    /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners are lost, unless somebody in
-    /// this process is still making them (`alive`), or knows how they ended (`results`, from [`Dispatcher::into_results`]).
+    /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners are lost, unless this process
+    /// is still making them (`alive`), knows how they ended, or has yet to make them (`unstored`, from
+    /// [`Dispatcher::into_unstored`]: each start among them that was stored after all becomes an [`Action::Call`]).
     pub fn activate(
         &mut self,
         now: Timestamp,
         alive: &HashSet<Running>,
-        results: Vec<TaskEvent>,
+        unstored: Vec<TaskEvent>,
+        actions: &mut Vec<Action>,
     ) {
         debug_assert!(!self.active, "a dispatcher is activated once");
         self.active = true;
         self.certain = self.position;
-        let mut results: HashMap<Running, TaskEvent> = results
+        let mut unstored: HashMap<Running, TaskEvent> = unstored
             .into_iter()
-            .filter_map(|event| Some((attempt::ended_by(&event)?, event)))
+            .filter_map(|event| Some((attempt::call_of(&event)?, event)))
             .collect();
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // The order of a hash map is not the same in every run; that of these decisions is.
@@ -159,10 +161,15 @@ impl Dispatcher {
                         number,
                         kind: CallKind::Attempt,
                     };
-                    if let Some(event) = results.remove(&running) {
-                        self.decide(event, None);
-                    } else if !alive.contains(&running) {
-                        self.attempt_ended(id, number, Outcome::Failed(attempt::lost()), now);
+                    match unstored.remove(&running) {
+                        Some(TaskEvent::Started(started)) => {
+                            actions.push(Action::Call(task.call(&started, Duration::ZERO)));
+                        }
+                        Some(result) => self.decide(result, None),
+                        None if alive.contains(&running) => {}
+                        None => {
+                            self.attempt_ended(id, number, Outcome::Failed(attempt::lost()), now);
+                        }
                     }
                 }
                 Phase::Ended {
@@ -175,7 +182,7 @@ impl Dispatcher {
                         number: *deliveries + 1,
                         kind: CallKind::Delivery,
                     };
-                    let result = results.remove(&running);
+                    let result = unstored.remove(&running);
                     *claimed = result.is_some() || alive.contains(&running);
                     match result {
                         Some(event) => self.decide(event, None),
@@ -356,15 +363,15 @@ impl Dispatcher {
         }
     }
 
-    /// What had been decided from calls that ended, and may not be stored: the next dispatcher in this process takes it over, so
-    /// that nothing a target said is forgotten.
+    /// What had been decided about calls and may not be stored: the next dispatcher in this process takes it over, so that nothing
+    /// a target said is forgotten, and no call that was only promised counts as lost.
     #[must_use]
-    pub fn into_results(self) -> Vec<TaskEvent> {
+    pub fn into_unstored(self) -> Vec<TaskEvent> {
         self.in_flight
             .into_iter()
             .chain(self.decided)
             .map(|decision| decision.event)
-            .filter(|event| attempt::ended_by(event).is_some())
+            .filter(|event| attempt::call_of(event).is_some())
             .collect()
     }
 

@@ -66,8 +66,16 @@ pub struct EndedCall {
 pub struct Calls {
     set: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
-    /// How calls ended that nobody knows to be stored.
-    results: Vec<TaskEvent>,
+    kept: Kept,
+}
+
+/// What one dispatcher leaves to the next in this process.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Starts and ends of calls that nobody knows to be stored.
+    pub unstored: Vec<TaskEvent>,
+    /// The slots promised to those that were to start.
+    pub promised: Vec<OwnedSemaphorePermit>,
 }
 
 impl Calls {
@@ -77,14 +85,20 @@ impl Calls {
         self.running.values().copied().collect()
     }
 
-    /// Keeps results for the next dispatcher.
-    pub fn keep(&mut self, results: Vec<TaskEvent>) {
-        self.results = results;
+    /// Keeps what is to be left to the next dispatcher.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
     }
 
-    /// The results kept.
-    pub fn take_results(&mut self) -> Vec<TaskEvent> {
-        std::mem::take(&mut self.results)
+    /// What the former dispatcher left.
+    pub fn take_kept(&mut self) -> Kept {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Is anything being made, or known, that the log should hear of?
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.is_empty() || !self.kept.unstored.is_empty()
     }
 
     /// Whether none is being made.

@@ -25,7 +25,7 @@ use waybill_log::{
     Stream, StreamSeq, Tail,
 };
 
-use crate::calls::{Caller, Calls, EndedCall};
+use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
 use crate::takeover::{self, TakeOverError, Taken};
@@ -159,10 +159,7 @@ pub async fn serve(
         snapshots: JoinSet::new(),
         dispatcher,
     };
-    let (alive, results) = (serving.calls.running(), serving.calls.take_results());
-    serving
-        .dispatcher
-        .activate(parts.caller.clock.now(), &alive, results);
+    serving.activate();
     let mut reading = Some(read(tail));
     let mut draining: Option<Instant> = None;
     let exit = loop {
@@ -217,11 +214,17 @@ pub async fn serve(
         }
     };
     let Serving {
-        dispatcher, calls, ..
+        dispatcher,
+        calls,
+        promised,
+        ..
     } = serving;
     match exit {
         Exit::Stopped => last_snapshot(parts, incarnation, &dispatcher).await,
-        Exit::Uncertain(_) => calls.keep(dispatcher.into_results()),
+        Exit::Uncertain(_) => calls.keep(Kept {
+            unstored: dispatcher.into_unstored(),
+            promised,
+        }),
         Exit::Fenced | Exit::TooNew(_) => {}
     }
     exit
@@ -250,6 +253,20 @@ async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Outpu
 }
 
 impl Serving<'_> {
+    /// Goes on where a former dispatcher of this process stopped.
+    fn activate(&mut self) {
+        let alive = self.calls.running();
+        let Kept { unstored, promised } = self.calls.take_kept();
+        self.promised = promised;
+        let now = self.parts.caller.clock.now();
+        let mut actions = Vec::new();
+        self.dispatcher
+            .activate(now, &alive, unstored, &mut actions);
+        self.carry_out(actions);
+        // Starts that were not stored are decided anew.
+        self.promised.clear();
+    }
+
     /// Does everything that can be done without waiting.
     fn advance(&mut self, start: bool) {
         while let Some(ended) = self.calls.try_ended() {

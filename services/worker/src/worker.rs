@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_log::{LeaseError, Leases, Snapshots};
@@ -27,6 +27,8 @@ use crate::takeover::{TakeOverError, take_over};
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
 /// Pause before a partition is tried again that could not be taken over.
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(250);
+/// How long a partition that is being given up is taken over again to store its last results.
+const LAST_TRIES: Duration = Duration::from_secs(5);
 /// Pause after a partition was given back because this version cannot read it.
 const TOO_NEW_PAUSE: Duration = Duration::from_secs(30);
 
@@ -282,14 +284,27 @@ impl Owner {
     async fn run(self, mut lease: KeptLease) {
         let partition = self.parts.partition;
         let mut calls = Calls::default();
+        let mut last_chance = None;
         loop {
             if self.parts.stop.is_cancelled() {
-                break;
+                // Results that may not be stored are worth one more try.
+                let until = *last_chance.get_or_insert_with(|| Instant::now() + LAST_TRIES);
+                if !calls.owes() || Instant::now() >= until {
+                    break;
+                }
+            }
+            // Without the lease it would only disturb whoever has it.
+            if !lease.is_held() {
+                tokio::select! {
+                    biased;
+                    () = lease.lost() => return,
+                    () = sleep(TAKE_OVER_PAUSE) => continue,
+                }
             }
             let attempt = tokio::select! {
                 biased;
                 () = lease.lost() => return,
-                () = self.parts.stop.cancelled() => break,
+                () = self.parts.stop.cancelled(), if !calls.owes() => break,
                 taken = self.take_over() => taken,
             };
             let (taken, mut commands) = match attempt {

@@ -102,16 +102,17 @@ pub(super) fn after(
     })
 }
 
-/// The call whose end this event tells of.
-pub(super) fn ended_by(event: &TaskEvent) -> Option<Running> {
+/// The call that this event is about.
+pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
     let (number, kind) = match event {
+        TaskEvent::Started(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::AttemptFailed(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Succeeded(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Dead(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Expired(e) => (e.attempt?, CallKind::Attempt),
         TaskEvent::CallbackSent(e) => (e.attempt, CallKind::Delivery),
         TaskEvent::CallbackFailed(e) => (e.attempt, CallKind::Delivery),
-        TaskEvent::Created(_) | TaskEvent::Started(_) | TaskEvent::Cancelled(_) => return None,
+        TaskEvent::Created(_) | TaskEvent::Cancelled(_) => return None,
     };
     Some(Running {
         task: event.id(),

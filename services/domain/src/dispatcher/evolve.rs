@@ -1,8 +1,8 @@
 //! What an event does to the state: the same in a replay and when an append has been acknowledged.
 
-use super::action::{Action, Call};
+use super::Dispatcher;
+use super::action::Action;
 use super::open::{Open, Phase};
-use super::{Dispatcher, LEASE_SLACK};
 use crate::event::{TaskCreated, TaskEvent};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
@@ -47,15 +47,7 @@ impl Dispatcher {
                 task.attempts = e.attempt;
                 task.first_start.get_or_insert(e.at);
                 task.phase = Phase::Running { attempt: e.attempt };
-                let limit = e.lease_until.since(e.at).saturating_sub(LEASE_SLACK);
-                actions.push(Action::Call(Call {
-                    task: id,
-                    created: task.created,
-                    attempt: e.attempt,
-                    limit,
-                    waited,
-                    traceparent: task.traceparent.as_deref().map(Into::into),
-                }));
+                actions.push(Action::Call(task.call(e, waited)));
             }
             TaskEvent::AttemptFailed(e) => {
                 if task.phase != (Phase::Running { attempt: e.attempt }) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{AttemptFailed, Failure, TaskCreated};
+use super::LEASE_SLACK;
+use super::action::Call;
+use crate::event::{AttemptFailed, Failure, TaskCreated, TaskStarted};
 use crate::id::{QueueName, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::{Backoff, Priority, RetryOn};
@@ -121,6 +123,21 @@ impl Open {
             |deadline| deadline.since(now),
         );
         Duration::from_millis(self.timeout_ms.into()).min(left)
+    }
+
+    /// The call of an attempt that has started.
+    pub(super) fn call(&self, started: &TaskStarted, waited: Duration) -> Call {
+        Call {
+            task: started.id,
+            created: self.created,
+            attempt: started.attempt,
+            limit: started
+                .lease_until
+                .since(started.at)
+                .saturating_sub(LEASE_SLACK),
+            waited,
+            traceparent: self.traceparent.as_deref().map(Into::into),
+        }
     }
 
     pub(super) fn failed(&mut self, event: &AttemptFailed) {

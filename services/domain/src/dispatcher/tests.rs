@@ -34,7 +34,9 @@ impl World {
             replies: BTreeMap::new(),
             tickets: 0,
         };
-        world.dispatcher.activate(world.now, &HashSet::new(), Vec::new());
+        world
+            .dispatcher
+            .activate(world.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         world
     }
 
@@ -143,7 +145,7 @@ impl World {
         for (at, event) in self.log.iter().enumerate().skip(from) {
             next.apply(StreamSeq(at as u64 + 1), None, event);
         }
-        next.activate(self.now, &HashSet::new(), Vec::new());
+        next.activate(self.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         self.dispatcher = next;
         self.calls.clear();
         self.deliveries.clear();
@@ -426,7 +428,12 @@ fn an_attempt_still_being_made_in_this_process_is_adopted() {
         number: 1,
         kind: CallKind::Attempt,
     };
-    next.activate(world.now, &HashSet::from([running]), Vec::new());
+    next.activate(
+        world.now,
+        &HashSet::from([running]),
+        Vec::new(),
+        &mut Vec::new(),
+    );
     world.dispatcher = next;
     world.end_call(answered(200));
     assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
@@ -448,16 +455,39 @@ fn what_a_target_said_is_not_forgotten_when_nobody_knows_whether_it_is_stored() 
             let event = decided[0].event.clone();
             world.store(event);
         }
-        let results = std::mem::take(&mut world.dispatcher).into_results();
+        let results = std::mem::take(&mut world.dispatcher).into_unstored();
         let mut next = Dispatcher::new();
         for (at, event) in world.log.iter().enumerate() {
             next.apply(StreamSeq(at as u64 + 1), None, event);
         }
-        next.activate(world.now, &HashSet::new(), results);
+        next.activate(world.now, &HashSet::new(), results, &mut Vec::new());
         world.dispatcher = next;
         world.append();
         assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
     }
+}
+
+#[test]
+fn a_call_that_was_promised_is_made_when_its_start_is_stored_after_all() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    let mut actions = Vec::new();
+    world.dispatcher.fill(1, world.now, &mut actions);
+    let decided = world.dispatcher.begin_append(10).expect("a start");
+    let event = decided[0].event.clone();
+    world.store(event);
+    let unstored = std::mem::take(&mut world.dispatcher).into_unstored();
+    let mut next = Dispatcher::new();
+    for (at, event) in world.log.iter().enumerate() {
+        next.apply(StreamSeq(at as u64 + 1), None, event);
+    }
+    next.activate(world.now, &HashSet::new(), unstored, &mut actions);
+    world.dispatcher = next;
+    world.carry_out(actions);
+    assert_eq!(world.calls.len(), 1);
+    assert_eq!(world.calls[0].limit, Duration::from_secs(30));
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
 }
 
 #[test]

@@ -20,8 +20,8 @@ struct Life {
     ended: bool,
     deliveries_failed: u32,
     delivered: bool,
-    /// By kind and number: the outcome, once there is one.
-    calls: BTreeMap<(CallOf, u32), Option<Outcome>>,
+    /// By kind and number: the outcomes so far. A delivery may be made by more than one owner.
+    calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,11 +162,14 @@ impl Ledger {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
         let forgotten = matches!(event, TaskEvent::AttemptFailed(e)
-            if !e.counted && life.calls.get(&(CallOf::Attempt, e.attempt)).is_some_and(Option::is_some));
+            if !e.counted && life.calls.get(&(CallOf::Attempt, e.attempt)).is_some_and(|all| !all.is_empty()));
         if forgotten {
             *self.counts.entry("result forgotten").or_default() += 1;
         }
-        let answer = |of, number| life.calls.get(&(of, number)).cloned().flatten();
+        if matches!(event, TaskEvent::AttemptFailed(e) if !e.counted) {
+            *self.counts.entry("attempt lost").or_default() += 1;
+        }
+        let answer = |number| life.calls.get(&(CallOf::Attempt, number))?.last().cloned();
         let ends = matches!(
             event,
             TaskEvent::Succeeded(_)
@@ -183,7 +186,7 @@ impl Ledger {
                 Some("only the running attempt fails")
             }
             TaskEvent::AttemptFailed(e) if e.counted => {
-                let failed = match answer(CallOf::Attempt, e.attempt) {
+                let failed = match answer(e.attempt) {
                     Some(Outcome::Answered(answer)) => answer.status >= 400,
                     Some(Outcome::Failed(_)) => true,
                     None => false,
@@ -192,7 +195,7 @@ impl Ledger {
                     .then_some("a counted failure is the target's, and within maxRetries")
             }
             TaskEvent::Succeeded(e) => {
-                let told = match answer(CallOf::Attempt, e.attempt) {
+                let told = match answer(e.attempt) {
                     Some(Outcome::Answered(answer)) => Some(answer.status),
                     _ => None,
                 };
@@ -214,10 +217,10 @@ impl Ledger {
                     TaskEvent::CallbackFailed(e) => (e.attempt, false),
                     _ => (0, false),
                 };
-                let went_well = matches!(
-                    answer(CallOf::Delivery, number),
-                    Some(Outcome::Answered(answer)) if (200..300).contains(&answer.status)
-                );
+                let made = life.calls.get(&(CallOf::Delivery, number));
+                let went_well = made.into_iter().flatten().any(|outcome| {
+                    matches!(outcome, Outcome::Answered(answer) if (200..300).contains(&answer.status))
+                });
                 let right = life.ended
                     && !life.delivered
                     && life.created.on_complete_url.is_some()
@@ -282,7 +285,8 @@ impl Ledger {
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{id} was called, and nobody created it"));
         };
-        let again = life.calls.insert((kind.into(), number), None).is_some();
+        let again = life.calls.contains_key(&(kind.into(), number));
+        life.calls.entry((kind.into(), number)).or_default();
         let (started, ended) = (life.started, life.ended);
         match kind {
             CallKind::Attempt if number > started => self.broken(format!(
@@ -301,7 +305,10 @@ impl Ledger {
     /// How it went.
     pub(super) fn answered(&mut self, id: TaskId, kind: CallKind, number: u32, outcome: Outcome) {
         if let Some(life) = self.lives.get_mut(&id) {
-            life.calls.insert((kind.into(), number), Some(outcome));
+            life.calls
+                .entry((kind.into(), number))
+                .or_default()
+                .push(outcome);
         }
     }
 
