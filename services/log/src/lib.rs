@@ -25,6 +25,8 @@ pub enum Expectation {
     /// The last message whose subject matches `filter` (wildcards allowed) has exactly this sequence; `StreamSeq(0)`: there is none.
     ///
     /// Sent as `Nats-Expected-Last-Subject-Sequence` and `-Subject`. The filter may differ from the subject published.
+    /// On a replicated stream the server holds back rivals by the text of their filter: whoever shares a boundary must name it by
+    /// the same filter, and nobody may append inside it without one.
     LastOn {
         /// Subject or wildcard filter that is watched.
         filter: String,

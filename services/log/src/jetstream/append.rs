@@ -2,11 +2,14 @@
 //!
 //! Callers put requests on a bounded [`queue`]. While appends are in flight the next ones gather, and leave together: few as
 //! pipelined singles, many as one atomic batch ([`plan`] decides which). What has been sent together is a [`unit`]: it is sent
-//! again until it is answered, with the same ids, so that a second landing is recognised. The [`appender`] task owns all of it.
+//! again until it is answered, with the same ids, so that a second landing is recognised. The [`appender`] task owns all of it;
+//! [`outcome`] is what it does with an answer.
 
 mod answer;
 mod appender;
+mod heard;
 mod locate;
+mod outcome;
 mod plan;
 mod queue;
 mod unit;

@@ -9,25 +9,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::super::read::Reader;
-use super::answer::{self, Answer};
-use super::locate::{Located, Wanted, locate};
+use super::heard::Heard;
+use super::locate::Located;
+use super::outcome::Why;
 use super::plan::{Copies, Planned, plan};
-use super::queue::{Request, unknown};
+use super::queue::Request;
 use super::unit::{State, Unit};
-use crate::{AppendError, MAX_BATCH, ReadError, Stream, StreamSeq};
+use crate::{MAX_BATCH, ReadError, Stream, StreamSeq};
 
 /// Bytes in one gathering, so that a batch of large records does not hold the line for long.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Gatherings in flight at once: with two, the server has the next one when it has synced the last. Measured with
 /// `examples/append_probe.rs`: as fast as one at 256 callers, a quarter faster at 32, and four bring nothing more.
 const MAX_GROUPS: usize = 2;
-/// An answer that is not there after this long is asked for again: a cluster that changes its leader forgets.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Between two looks at what is overdue.
 const TICK: Duration = Duration::from_millis(10);
-/// Shortest and longest rest before something is sent again.
-const REST: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
-
 /// What an appender needs.
 pub(in crate::jetstream) struct Settings {
     pub(in crate::jetstream) stream: Stream,
@@ -63,6 +59,7 @@ pub(super) async fn start(
         groups: HashMap::new(),
         busy_fences: HashSet::new(),
         locating: JoinSet::new(),
+        heard: Heard::new(),
         next_unit: 0,
         next_id: 0,
         settings,
@@ -70,31 +67,24 @@ pub(super) async fn start(
     Ok(tokio::spawn(state.run(requests, answers)))
 }
 
-/// Why an append is looked for in the log.
-#[derive(Debug, Clone, Copy)]
-enum Why {
-    /// The server has its id.
-    StoredBefore,
-    /// Its fence has moved since an earlier try that was not answered; perhaps by that try.
-    Conflict,
-}
-
-struct Sender {
-    settings: Settings,
-    copies: Copies,
-    inbox: String,
+/// Everything between the queue and the acknowledgement. What it does with an answer is in [`super::outcome`].
+pub(super) struct Sender {
+    pub(super) settings: Settings,
+    pub(super) copies: Copies,
+    pub(super) inbox: String,
     /// Highest sequence known to be stored.
-    last: StreamSeq,
+    pub(super) last: StreamSeq,
     /// Not sent yet. Bounded by the room in the queue, which each request holds a part of.
-    waiting: VecDeque<Request>,
-    units: BTreeMap<u64, Unit>,
+    pub(super) waiting: VecDeque<Request>,
+    pub(super) units: BTreeMap<u64, Unit>,
     /// Units in flight, by gathering.
-    groups: HashMap<u64, usize>,
+    pub(super) groups: HashMap<u64, usize>,
     /// On a replicated stream: what must not be expected on again until it is answered.
-    busy_fences: HashSet<String>,
-    locating: JoinSet<(u64, Why, Result<Located, ReadError>)>,
-    next_unit: u64,
-    next_id: u64,
+    pub(super) busy_fences: HashSet<String>,
+    pub(super) locating: JoinSet<(u64, Why, Result<Located, ReadError>)>,
+    pub(super) heard: Heard,
+    pub(super) next_unit: u64,
+    pub(super) next_id: u64,
 }
 
 impl Sender {
@@ -185,7 +175,7 @@ impl Sender {
         gathered
     }
 
-    async fn send_new(&mut self, requests: Vec<Request>, group: u64) {
+    pub(super) async fn send_new(&mut self, requests: Vec<Request>, group: u64) {
         let id = self.new_id();
         let unit = Unit::new(requests, id, self.last, group);
         if self.copies == Copies::Replicated {
@@ -269,7 +259,7 @@ impl Sender {
     }
 
     /// Takes a unit out for good.
-    fn take(&mut self, number: u64) -> Option<Unit> {
+    pub(super) fn take(&mut self, number: u64) -> Option<Unit> {
         let unit = self.units.remove(&number)?;
         if matches!(unit.state, State::InFlight { .. }) {
             self.land(unit.group);
@@ -281,7 +271,7 @@ impl Sender {
     }
 
     /// Sets a unit aside, in a state that is not in flight.
-    fn set_aside(&mut self, number: u64, state: State) {
+    pub(super) fn set_aside(&mut self, number: u64, state: State) {
         let Some(unit) = self.units.get_mut(&number) else {
             return;
         };
@@ -291,131 +281,6 @@ impl Sender {
         if was_in_flight {
             self.land(group);
         }
-    }
-
-    async fn on_answer(&mut self, message: &async_nats::Message) {
-        let token = message.subject.rsplit('.').next().unwrap_or_default();
-        let Some((number, tried)) = token
-            .split_once('-')
-            .and_then(|(unit, tried)| Some((unit.parse().ok()?, tried.parse::<u32>().ok()?)))
-        else {
-            return;
-        };
-        let (Some(unit), Some(answer)) = (self.units.get(&number), answer::read(message)) else {
-            return;
-        };
-        // "Stored" is final, whichever try it answers. Anything else about an earlier try says nothing about the latest.
-        let is_latest = tried == unit.tries;
-        match answer {
-            Answer::Stored { last, duplicate } => {
-                self.last = self.last.max(last);
-                if let Some(unit) = self.take(number) {
-                    unit.stored(last, duplicate);
-                }
-            }
-            Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
-            Answer::Busy(reason) if is_latest => self.rest(number, &reason),
-            // On a stream of one copy the server looks at the fence before the id: an append that has landed and moved its
-            // own fence, or whose fence has moved since, is refused when it is sent again.
-            Answer::Conflict if is_latest && unit.is_ambiguous => {
-                self.look_for(number, Why::Conflict);
-            }
-            Answer::Conflict if is_latest => self.on_conflict(number).await,
-            Answer::Refused(reason) if is_latest => self.on_refused(number, reason),
-            _ => {}
-        }
-    }
-
-    /// A fence has moved, and nothing of this is stored.
-    async fn on_conflict(&mut self, number: u64) {
-        let Some(unit) = self.take(number) else {
-            return;
-        };
-        let alike = unit
-            .requests
-            .windows(2)
-            .all(|pair| pair[0].expect == pair[1].expect);
-        if alike {
-            unit.conflicted();
-            return;
-        }
-        let group = self.next_unit;
-        for requests in unit.by_expectation() {
-            self.send_new(requests, group).await;
-        }
-    }
-
-    fn on_refused(&mut self, number: u64, reason: String) {
-        let Some(unit) = self.take(number) else {
-            return;
-        };
-        if unit.is_ambiguous {
-            unit.failed(&unknown(&reason));
-        } else if unit.requests.len() == 1 {
-            unit.failed(&AppendError::Rejected { reason });
-        } else {
-            // Each alone, so that only the guilty one fails.
-            for mut request in unit.requests.into_iter().rev() {
-                request.progress.not_stored();
-                request.goes_alone = true;
-                self.waiting.push_front(request);
-            }
-        }
-    }
-
-    /// To be sent again after a while.
-    fn rest(&mut self, number: u64, reason: &str) {
-        let Some(unit) = self.units.get(&number) else {
-            return;
-        };
-        tracing::debug!(reason, tries = unit.tries, "an append is sent again");
-        if !unit.is_ambiguous {
-            for request in &unit.requests {
-                request.progress.not_stored();
-            }
-        }
-        let until = Instant::now() + pause(unit.tries);
-        self.set_aside(number, State::Resting { until });
-    }
-
-    fn look_for(&mut self, number: u64, why: Why) {
-        let Some(wanted) = self.units.get(&number).and_then(Wanted::of) else {
-            return;
-        };
-        self.set_aside(number, State::Locating);
-        let reader = self.settings.reader.clone();
-        self.locating
-            .spawn(async move { (number, why, locate(&reader, &wanted).await) });
-    }
-
-    async fn on_located(&mut self, number: u64, why: Why, located: Result<Located, ReadError>) {
-        match (located, why) {
-            (Ok(Located::Whole { last }), _) => {
-                self.last = self.last.max(last);
-                if let Some(unit) = self.take(number) {
-                    unit.stored(last, true);
-                }
-            }
-            (Ok(Located::Partial { first }), _) => {
-                tracing::error!(%first, "the log holds only a part of an atomic batch");
-                if let Some(unit) = self.take(number) {
-                    unit.failed(&unknown("the log holds only a part of the batch"));
-                }
-            }
-            (Ok(Located::Nowhere), Why::Conflict) => self.on_conflict(number).await,
-            (Ok(Located::Nowhere), Why::StoredBefore) => {
-                self.rest_in_doubt(number, "a batch that has landed is not found yet");
-            }
-            (Err(error), _) => self.rest_in_doubt(number, &error.to_string()),
-        }
-    }
-
-    /// To be sent again, although it may have landed.
-    fn rest_in_doubt(&mut self, number: u64, reason: &str) {
-        if let Some(unit) = self.units.get_mut(&number) {
-            unit.is_ambiguous = true;
-        }
-        self.rest(number, reason);
     }
 
     /// Answers to what was in flight may have been lost with the old connection.
@@ -458,7 +323,7 @@ impl Sender {
             .units
             .iter()
             .filter(|(_, unit)| match unit.state {
-                State::InFlight { since } => now.duration_since(since) >= ANSWER_TIMEOUT,
+                State::InFlight { since } => self.heard.is_overdue(since, now),
                 State::Resting { until } => now >= until,
                 State::Locating => false,
             })
@@ -487,12 +352,4 @@ impl Sender {
         }
         self.transmit(number).await;
     }
-}
-
-/// Rest before the next try: doubling, with jitter so that rivals do not meet again.
-fn pause(tries: u32) -> Duration {
-    let (shortest, longest) = REST;
-    let doubled = shortest.saturating_mul(1 << tries.min(8)).min(longest);
-    let jitter = getrandom::u32().unwrap_or(0) % 1000;
-    doubled / 2 + doubled * jitter / 2000
 }

@@ -1,0 +1,165 @@
+//! What the appender does with an answer.
+
+use std::time::{Duration, Instant};
+
+use super::answer::{self, Answer};
+use super::appender::Sender;
+use super::locate::{Located, Wanted, locate};
+use super::queue::unknown;
+use super::unit::State;
+use crate::{AppendError, ReadError};
+
+/// Shortest and longest rest before something is sent again.
+const REST: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+
+/// Why an append is looked for in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why {
+    /// The server has its id.
+    StoredBefore,
+    /// Its fence has moved since an earlier try that was not answered; perhaps by that try.
+    Conflict,
+}
+
+impl Sender {
+    pub(super) async fn on_answer(&mut self, message: &async_nats::Message) {
+        let token = message.subject.rsplit('.').next().unwrap_or_default();
+        let Some((number, tried)) = token
+            .split_once('-')
+            .and_then(|(unit, tried)| Some((unit.parse().ok()?, tried.parse::<u32>().ok()?)))
+        else {
+            return;
+        };
+        let (Some(unit), Some(answer)) = (self.units.get(&number), answer::read(message)) else {
+            return;
+        };
+        if let State::InFlight { since } = unit.state {
+            self.heard.answer_to(since, Instant::now());
+        }
+        // "Stored" is final, whichever try it answers. Anything else about an earlier try says nothing about the latest.
+        let is_latest = tried == unit.tries;
+        match answer {
+            Answer::Stored { last, duplicate } => {
+                self.last = self.last.max(last);
+                if let Some(unit) = self.take(number) {
+                    unit.stored(last, duplicate);
+                }
+            }
+            Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
+            Answer::Busy(reason) if is_latest => self.rest(number, &reason),
+            // On a stream of one copy the server looks at the fence before the id: an append that has landed and moved its
+            // own fence, or whose fence has moved since, is refused when it is sent again.
+            Answer::Conflict if is_latest && unit.is_ambiguous => {
+                self.look_for(number, Why::Conflict);
+            }
+            Answer::Conflict if is_latest => self.on_conflict(number).await,
+            Answer::Refused(reason) if is_latest => self.on_refused(number, reason),
+            _ => {}
+        }
+    }
+
+    /// A fence has moved, and nothing of this is stored.
+    async fn on_conflict(&mut self, number: u64) {
+        let Some(unit) = self.take(number) else {
+            return;
+        };
+        let alike = unit
+            .requests
+            .windows(2)
+            .all(|pair| pair[0].expect == pair[1].expect);
+        if alike {
+            unit.conflicted();
+            return;
+        }
+        let group = self.next_unit;
+        for requests in unit.by_expectation() {
+            self.send_new(requests, group).await;
+        }
+    }
+
+    fn on_refused(&mut self, number: u64, reason: String) {
+        let Some(unit) = self.take(number) else {
+            return;
+        };
+        if unit.is_ambiguous {
+            unit.failed(&unknown(&reason));
+        } else if unit.requests.len() == 1 {
+            unit.failed(&AppendError::Rejected { reason });
+        } else {
+            // Each alone, so that only the guilty one fails.
+            for mut request in unit.requests.into_iter().rev() {
+                request.progress.not_stored();
+                request.goes_alone = true;
+                self.waiting.push_front(request);
+            }
+        }
+    }
+
+    /// To be sent again after a while.
+    fn rest(&mut self, number: u64, reason: &str) {
+        let Some(unit) = self.units.get(&number) else {
+            return;
+        };
+        tracing::debug!(reason, tries = unit.tries, "an append is sent again");
+        if !unit.is_ambiguous {
+            for request in &unit.requests {
+                request.progress.not_stored();
+            }
+        }
+        let until = Instant::now() + pause(unit.tries);
+        self.set_aside(number, State::Resting { until });
+    }
+
+    fn look_for(&mut self, number: u64, why: Why) {
+        let Some(wanted) = self.units.get(&number).and_then(Wanted::of) else {
+            return;
+        };
+        self.set_aside(number, State::Locating);
+        let reader = self.settings.reader.clone();
+        self.locating
+            .spawn(async move { (number, why, locate(&reader, &wanted).await) });
+    }
+
+    pub(super) async fn on_located(
+        &mut self,
+        number: u64,
+        why: Why,
+        located: Result<Located, ReadError>,
+    ) {
+        match (located, why) {
+            (Ok(Located::Whole { last }), _) => {
+                self.last = self.last.max(last);
+                if let Some(unit) = self.take(number) {
+                    unit.stored(last, true);
+                }
+            }
+            (Ok(Located::Partial { first }), _) => {
+                tracing::error!(%first, "the log holds only a part of an atomic batch");
+                if let Some(unit) = self.take(number) {
+                    unit.failed(&unknown("the log holds only a part of the batch"));
+                }
+            }
+            (Ok(Located::Nowhere), Why::Conflict) => self.on_conflict(number).await,
+            (Ok(Located::Nowhere), Why::StoredBefore) => {
+                self.rest_in_doubt(number, "a batch that has landed is not found yet");
+            }
+            (Err(error), _) => self.rest_in_doubt(number, &error.to_string()),
+        }
+    }
+
+    /// To be sent again, although it may have landed.
+    fn rest_in_doubt(&mut self, number: u64, reason: &str) {
+        if let Some(unit) = self.units.get_mut(&number) {
+            unit.is_ambiguous = true;
+        }
+        self.rest(number, reason);
+    }
+}
+
+/// Rest before the next try: doubling, with jitter so that rivals do not meet again.
+fn pause(tries: u32) -> Duration {
+    let (shortest, longest) = REST;
+    let doubled = shortest.saturating_mul(1 << tries.min(8)).min(longest);
+    let jitter = getrandom::u32().unwrap_or(0) % 1000;
+    doubled / 2 + doubled * jitter / 2000
+}
