@@ -23,7 +23,7 @@ mod view;
 mod watch;
 
 #[cfg(test)]
-mod exactness;
+mod tests;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

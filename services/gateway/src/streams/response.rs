@@ -51,3 +51,23 @@ pub(super) fn no_room(full: NoRoom) -> Response {
     response.headers_mut().insert(RETRY_AFTER, seconds);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_too_many_streams_is_told_by_the_status_and_when_to_return() {
+        for (full, status) in [
+            (NoRoom::Team { limit: 500 }, StatusCode::TOO_MANY_REQUESTS),
+            (
+                NoRoom::Gateway { limit: 5000 },
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
+        ] {
+            let response = no_room(full);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[RETRY_AFTER], FULL_RETRY_AFTER);
+        }
+    }
+}
