@@ -188,7 +188,6 @@ pub async fn serve(
                     break exit;
                 }
             }
-            Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
             // Without the lease there may be another owner by now, and what we know may be history: no answer is better than a
             // wrong one. A request that is dropped is answered with `TryAgain`.
             Some(command) = commands.queue.recv() => if lease.is_held() {
@@ -209,6 +208,8 @@ pub async fn serve(
                     Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
                 }
             }
+            // Last of what comes from outside: all that have ended are taken in each turn anyway, and would leave no turn to others.
+            Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
             Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare = slot.ok(),
             () = sleep_until(wake) => {}
         }

@@ -84,7 +84,16 @@ pub async fn take_over(
     let filter = TaskFilter::partition(partition).to_string();
     let mut tail = log.tail(Stream::Tasks, vec![filter], dispatcher.position().next());
     'replay: loop {
-        for record in tail.next_batch(REPLAY_BATCH).await? {
+        let records = match tail.next_batch(REPLAY_BATCH).await {
+            Ok(records) => records,
+            // Somebody else wrote it. It is no event of ours, and must not keep the partition from everybody.
+            Err(error @ ReadError::Malformed { .. }) => {
+                tracing::error!(%partition, %error, "a foreign message is skipped");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for record in records {
             let seq = record.seq;
             if seq <= fence {
                 apply(&mut dispatcher, payloads, record)?;

@@ -285,6 +285,7 @@ impl Owner {
         let partition = self.parts.partition;
         let mut calls = Calls::default();
         let mut last_chance = None;
+        let mut too_new = None;
         loop {
             if self.parts.stop.is_cancelled() {
                 // Results that may not be stored are worth one more try.
@@ -311,7 +312,7 @@ impl Owner {
                 Ok(both) => both,
                 Err(TakeOverError::Raced) => break,
                 Err(error @ TakeOverError::TooNew { .. }) => {
-                    self.give_up_too_new(&error).await;
+                    too_new = Some(error);
                     break;
                 }
                 Err(error) => {
@@ -335,13 +336,22 @@ impl Owner {
                     tracing::warn!(%partition, reason, "the outcome of an append is unknown: taking over again");
                 }
                 Exit::TooNew(error) => {
-                    self.give_up_too_new(&error).await;
+                    too_new = Some(error);
                     break;
                 }
             }
         }
         if let Err(error) = lease.release().await {
             tracing::debug!(%partition, %error, "the lease will run out by itself");
+        }
+        if let Some(error) = too_new {
+            tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
+            // Another worker, that can, has the time to take it.
+            tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => {}
+                () = sleep(TOO_NEW_PAUSE) => {}
+            }
         }
     }
 
@@ -370,16 +380,6 @@ impl Owner {
                 })
             })?;
         Ok((taken, commands))
-    }
-
-    async fn give_up_too_new(&self, error: &TakeOverError) {
-        let partition = self.parts.partition;
-        tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
-        tokio::select! {
-            biased;
-            () = self.parts.stop.cancelled() => {}
-            () = sleep(TOO_NEW_PAUSE) => {}
-        }
     }
 }
 

@@ -231,6 +231,31 @@ async fn a_waiting_task_is_cancelled_by_its_owner() {
 }
 
 #[tokio::test]
+async fn a_foreign_message_does_not_keep_a_partition_from_its_owner() {
+    let rig = Rig::new().await;
+    for partition in partitions().all() {
+        let subject = format!("tasks.{partition}.somebody.else.created");
+        rig.log
+            .client()
+            .publish(subject, "no event".into())
+            .await
+            .expect("published");
+    }
+    rig.log.client().flush().await.expect("flushed");
+    let worker = rig.worker("only").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let task = rig.create("/status/200", |_| {}).await;
+    eventually(PATIENCE, async || rig.sink.count() == 1)
+        .await
+        .expect("the task behind it is called");
+    assert_eq!(
+        rig.sink.received()[0].task_id.as_deref(),
+        Some(task.to_string().as_str())
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
 #[ignore = "a measurement"]
 async fn drain_rate_of_a_backlog() {
     const TASKS: usize = 20_000;

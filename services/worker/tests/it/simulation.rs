@@ -22,7 +22,7 @@ use waybill_domain::task::Priority;
 use world::{Faults, Sabotage, World};
 
 /// Histories that a test run lives through, unless told otherwise.
-const RUNS: u64 = 1_000;
+const RUNS: u64 = 2_000;
 /// Histories within which a guard that is switched off must have been noticed.
 const NOTICED_WITHIN: u64 = 300;
 
@@ -158,4 +158,34 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             assert_eq!(world.ledger().violations, Vec::<String>::new());
         });
     }
+}
+
+#[test]
+fn a_partition_that_this_version_cannot_read_is_left_to_others() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(1, |_| Faults::default(), None, false);
+        let mut history = History::of(&world, 2, 1);
+        let task = history.gateway.a_task();
+        let (poisoned, other) = (task.id.partition(), 1 - task.id.partition().get());
+        history.gateway.append_unknown_event(poisoned).await;
+        history.hire();
+        let mut free = 0;
+        for _ in 0..100 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let holders = world.log.core().holders();
+            let held = |partition: u16| {
+                let name = format!("partition.{partition}");
+                holders.iter().any(|(lease, _)| *lease == name)
+            };
+            assert!(held(other), "the other partition is served");
+            free += u32::from(!held(poisoned.get()));
+        }
+        assert!(free > 90, "it was free for {free} of 100 seconds");
+        history.stop_all().await;
+    });
 }

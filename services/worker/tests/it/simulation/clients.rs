@@ -114,6 +114,30 @@ impl Gateway {
         false
     }
 
+    /// What a newer version might write.
+    pub(crate) async fn append_unknown_event(&self, partition: Partition) {
+        let team = TeamId::new(Timestamp(1_700_000_000_000), 0);
+        let queue = QueueName::parse("default").expect("a valid name");
+        let append = Append {
+            stream: Stream::Tasks,
+            records: vec![NewRecord {
+                subject: TaskSubject::event(partition, &team, &queue, "frozen").to_string(),
+                event: "task.frozen.v1",
+                actor: Actor::worker().to_string(),
+                traceparent: None,
+                payload: Vec::new().into(),
+            }],
+            expect: Expectation::None,
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        };
+        self.world()
+            .log
+            .append(append)
+            .await
+            .expect("the log in memory stores it");
+    }
+
     /// Asks the owner to cancel a task. Every listener hears it, as on NATS, and the first reply counts.
     pub(crate) async fn cancel(&self, task: TaskId, team: TeamId) {
         let world = Arc::clone(self.world());
