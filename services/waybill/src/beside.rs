@@ -1,9 +1,11 @@
 //! Commands beside a running server: they reach it over NATS, at NATS_URL or as the `waybill up` on a data folder says.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
+use waybill_domain::access::plan::ALL_PLANS;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::ControlEvent;
@@ -38,7 +40,7 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
 
 /// `waybill keys ...`
 pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_logs(&config, "keys")?;
+    let _telemetry = telemetry::start_beside(&config, "keys")?;
     let mut out = std::io::stdout();
     let by = Actor::Operator("cli".into());
     match command {
@@ -53,8 +55,11 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
             let scopes = scopes
                 .iter()
                 .map(|text| {
-                    Scope::parse(text)
-                        .ok_or_else(|| anyhow!("--scopes: there is no scope {text:?}"))
+                    Scope::parse(text).ok_or_else(|| {
+                        let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+                        let all = all.join(", ");
+                        anyhow!("--scopes: there is no scope {text:?}; there are {all}")
+                    })
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             let scopes = if scopes.is_empty() {
@@ -72,35 +77,26 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
         Keys::List { team, at } => {
             let (log, _) = control(&mut config, &at).await?;
             let team = team_or_first(&log, team).await?;
-            for event in history(&log, &team).await? {
-                match event {
-                    ControlEvent::TeamCreated(e) => {
-                        writeln!(out, "{}  {:?}  plan {}", e.team, e.name, e.plan)?;
-                    }
-                    ControlEvent::KeyCreated(e) => writeln!(
-                        out,
-                        "{}  {}...{}  created {}  {:?}",
-                        e.key,
-                        e.prefix,
-                        e.last4,
-                        e.at.to_rfc3339(),
-                        e.name
-                    )?,
-                    ControlEvent::KeyRevoked(e) => {
-                        writeln!(out, "{}  revoked {}", e.key, e.at.to_rfc3339())?;
-                    }
-                }
-            }
+            list(&mut out, &history(&log, &team).await?)?;
         }
         Keys::Revoke { key, at } => {
             let key = KeyId::parse(&key)
                 .map_err(|_| anyhow!("{key:?} is no key id such as key_4fG7aB2x"))?;
             let (_, control) = control(&mut config, &at).await?;
-            let team = control.find_key(&key).await?;
+            let team = control
+                .find_key(&key)
+                .await
+                .with_context(|| key.to_string())?;
             let revoked = control.revoke_key(&team, &key, &by).await?;
             writeln!(out, "{key} revoked {}", revoked.at.to_rfc3339())?;
         }
         Keys::CreateTeam { name, plan, at } => {
+            // A plan that nobody knows would silently be as narrow as the smallest.
+            ensure!(
+                ALL_PLANS.contains(&plan.as_str()),
+                "--plan: there is no plan {plan:?}; there are {}",
+                ALL_PLANS.join(", ")
+            );
             let (_, control) = control(&mut config, &at).await?;
             let team = control.create_team(&name, &plan, &by).await?;
             writeln!(out, "{team}")?;
@@ -109,9 +105,47 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
     Ok(())
 }
 
+/// A line for the team, then one for each key.
+fn list(out: &mut impl Write, history: &[ControlEvent]) -> std::io::Result<()> {
+    let revoked: HashMap<_, _> = history
+        .iter()
+        .filter_map(|event| match event {
+            ControlEvent::KeyRevoked(revoked) => Some((&revoked.key, revoked.at)),
+            ControlEvent::TeamCreated(_) | ControlEvent::KeyCreated(_) => None,
+        })
+        .collect();
+    for event in history {
+        match event {
+            ControlEvent::TeamCreated(e) => {
+                writeln!(out, "{}  {:?}  plan {}", e.team, e.name, e.plan)?;
+            }
+            ControlEvent::KeyCreated(e) => {
+                let created = e.at.to_rfc3339();
+                let scopes: Vec<_> = e.scopes.iter().map(|scope| scope.as_str()).collect();
+                let may = if scopes.len() == Scope::ALL.len() {
+                    "everything".to_owned()
+                } else {
+                    scopes.join(",")
+                };
+                write!(
+                    out,
+                    "{}  {}...{}  {:?}  may {may}  created {created}",
+                    e.key, e.prefix, e.last4, e.name
+                )?;
+                match revoked.get(&e.key) {
+                    Some(at) => writeln!(out, "  revoked {}", at.to_rfc3339())?,
+                    None => writeln!(out)?,
+                }
+            }
+            ControlEvent::KeyRevoked(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// `waybill rebuild`
 pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_logs(&config, "rebuild")?;
+    let _telemetry = telemetry::start_beside(&config, "rebuild")?;
     let log: Arc<dyn Log> = Arc::new(connect(&mut config, &at).await?);
     let folder = config.data.join("projector");
     let rebuilt = waybill_projector::rebuild(&log, &folder, config.projector().cache_bytes)
@@ -134,7 +168,7 @@ pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<(
 
 /// `waybill verify`
 pub(crate) async fn verify(mut config: Config, at: DataDir) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_logs(&config, "verify")?;
+    let _telemetry = telemetry::start_beside(&config, "verify")?;
     let log = connect(&mut config, &at).await?;
     let verdict = QueryClient::new(log.client()).verify().await?.value;
     let mut out = std::io::stdout();
@@ -161,7 +195,7 @@ pub(crate) async fn verify(mut config: Config, at: DataDir) -> anyhow::Result<()
 
 /// `waybill replay`
 pub(crate) async fn replay(mut config: Config, wanted: Replay) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_logs(&config, "replay")?;
+    let _telemetry = telemetry::start_beside(&config, "replay")?;
     let team = TeamId::parse(&wanted.team)
         .map_err(|_| anyhow!("--team: {:?} is no team id", wanted.team))?;
     let bound =

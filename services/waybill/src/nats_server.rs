@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     url: String,
     user: String,
     password: String,
+    /// The `waybill up` that watches it. One that was killed leaves the file behind.
+    process: u32,
 }
 
 impl Connection {
@@ -53,10 +56,24 @@ impl Connection {
     /// Of the `waybill up` that runs on a data folder.
     pub(crate) fn of(data: &Path) -> anyhow::Result<Self> {
         let path = folder(data).join("connection.json");
-        let text = fs::read(&path).with_context(|| {
-            format!("no `waybill up` runs on {} ({} is not there); name its folder by --data, or set NATS_URL", data.display(), path.display())
-        })?;
-        Ok(serde_json::from_slice(&text)?)
+        let nobody = |why: &str| {
+            format!(
+                "no `waybill up` runs on {} ({} {why}); name its folder by --data, or set NATS_URL",
+                data.display(),
+                path.display()
+            )
+        };
+        let text = fs::read(&path).with_context(|| nobody("cannot be read"))?;
+        let connection: Self =
+            serde_json::from_slice(&text).with_context(|| nobody("is none of this version"))?;
+        let process = i32::try_from(connection.process)
+            .ok()
+            .and_then(Pid::from_raw);
+        // Any other answer than that it is gone, such as that it is somebody else's, means that it runs.
+        if process.is_none_or(|process| test_kill_process(process) == Err(Errno::SRCH)) {
+            bail!(nobody("is left of one that was killed"));
+        }
+        Ok(connection)
     }
 }
 
@@ -87,6 +104,7 @@ impl NatsServer {
             url: format!("nats://127.0.0.1:{port}"),
             user: "waybill".into(),
             password: random_text()?,
+            process: std::process::id(),
         };
         let configuration = folder.join("nats.conf");
         write_private(&configuration, text(&folder, port, &connection)?.as_bytes())?;
@@ -133,6 +151,12 @@ impl NatsServer {
             stop,
             watch,
         })
+    }
+
+    /// What it says about itself.
+    #[must_use]
+    pub(crate) fn log_file(&self) -> PathBuf {
+        folder(&self.data).join("nats.log")
     }
 
     /// Stops it and waits until it has.

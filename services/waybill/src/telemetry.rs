@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use waybill_domain::task::status::Status;
 use waybill_log::Stream;
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogConfig, LogFormat};
 use crate::trace_ids::{KnownIds, KnownTracer};
 
 /// Bounds of all latency histograms, in seconds: from what an idle system takes to the longest callout.
@@ -44,8 +44,17 @@ impl Drop for Telemetry {
     }
 }
 
-/// Starts logs and traces, for commands that end by themselves.
-pub(crate) fn start_logs(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> {
+/// Starts logs, for commands that end by themselves: what they do they print, so that only trouble is logged unless more is asked for.
+pub(crate) fn start_beside(config: &Config, command: &'static str) -> anyhow::Result<Telemetry> {
+    let mut config = config.clone();
+    if config.log.filter == LogConfig::default().filter {
+        config.log.filter = "warn".into();
+    }
+    start_logs(&config, command)
+}
+
+/// Starts logs and traces.
+fn start_logs(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&config.log.filter).with_context(|| {
         format!(
             "configuration: log.filter: {:?} is no filter",

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::{Bootstrap, Gateway};
+use waybill_log::jetstream::ConnectError;
 use waybill_projector::Projector;
 use waybill_worker::Worker;
 
@@ -45,7 +46,13 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     let served = match start(&config, &stop).await {
         Ok(Some(roles)) => roles.run(stop).await,
         Ok(None) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => match &server {
+            Some(server) if error.is::<ConnectError>() => Err(error.context(format!(
+                "the private nats-server does not come up; its log is {}",
+                server.log_file().display()
+            ))),
+            _ => Err(error),
+        },
     };
     if let Some(server) = server {
         server.stop().await;

@@ -7,6 +7,9 @@ pub const DEFAULT_PLAN: &str = "free";
 /// The plan of the bootstrap team: trying and measuring are not throttled.
 pub const UNLIMITED_PLAN: &str = "enterprise";
 
+/// The plans there are.
+pub const ALL_PLANS: [&str; 3] = [DEFAULT_PLAN, "pro", UNLIMITED_PLAN];
+
 /// The limits of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanLimits {

@@ -17,9 +17,9 @@ use crate::process::{PATIENCE, Whom};
 async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
     let (mut installation, key) = Installation::with_key()?;
     let options = SinkOptions {
-        // Slow: answered while the worker drains. Hanging: only another attempt is answered.
+        // Only a second attempt is answered.
         script: Some(Arc::new(|received| {
-            let hangs = received.path.starts_with("/hang") && received.attempt == Some(1);
+            let hangs = received.path.starts_with("/stuck") && received.attempt == Some(1);
             hangs.then(|| Plan::from(Answer::Hang))
         })),
         ..SinkOptions::default()
@@ -30,14 +30,14 @@ async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
     let slow = http
         .create(&json!({"targetUrl": sink.url("/delay/1s/slow")}))
         .await?;
-    let hanging = http
-        .create(&json!({"targetUrl": sink.url("/hanging/hang"), "timeout": 30}))
+    let stuck = http
+        .create(&json!({"targetUrl": sink.url("/stuck/1")}))
         .await?;
-    let hanging_first = http
-        .create(&json!({"targetUrl": sink.url("/hang")}))
+    let another = http
+        .create(&json!({"targetUrl": sink.url("/stuck/2")}))
         .await?;
-    sink.wait_for(2, PATIENCE).await?;
-    for id in [&slow, &hanging, &hanging_first] {
+    sink.wait_for(3, PATIENCE).await?;
+    for id in [&slow, &stuck, &another] {
         http.task_when(id, |task| task["status"] == "processing")
             .await?;
     }
@@ -54,7 +54,7 @@ async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
     half.write_all(head.as_bytes()).await?;
     let mut events = http.events("/v1/events", None).await?;
     let waiting = tokio::spawn({
-        let (http, path) = (http.clone(), format!("/v1/tasks/{hanging}?wait=25"));
+        let (http, path) = (http.clone(), format!("/v1/tasks/{stuck}?wait=25"));
         async move { http.get(&path).await }
     });
     // It has been read when a request that came later is answered on a connection of its own.
@@ -89,7 +89,7 @@ async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
         Some(1),
         "finished, not repeated: {slow}"
     );
-    for id in [&hanging, &hanging_first] {
+    for id in [&stuck, &another] {
         let task = http.completed(id).await?;
         let attempts = task["attempts"].as_array().context("attempts")?;
         assert_eq!(attempts.len(), 2, "recorded and repeated: {task}");
