@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use waybill_log::{
-    AppendError, ConnectError, JetStreamLog, Log, NatsConfig, Stream, StreamSeq, connect,
+    AppendError, ConnectError, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream, StreamSeq,
+    connect,
 };
 use waybill_testkit::{NatsCluster, eventually};
 
@@ -49,6 +50,7 @@ async fn a_replicated_log_keeps_its_promises() {
     many_fenced_appends_of_one_owner_all_land(&log).await;
     many_that_expect_the_same_on_a_wildcard_are_stored_once(&log).await;
     what_was_just_written_is_read(&log).await;
+    leases_and_snapshots_are_replicated_too(&log).await;
     a_leader_that_dies_loses_nothing_acknowledged(&mut cluster, &log).await;
 }
 
@@ -136,6 +138,21 @@ async fn what_was_just_written_is_read(log: &JetStreamLog) {
         let range = log.range(Stream::Tasks, &[], seq, seq, 10).await.unwrap();
         assert_eq!(range.len(), 1, "{seq}");
     }
+}
+
+async fn leases_and_snapshots_are_replicated_too(log: &JetStreamLog) {
+    let mut lease = log.acquire("partition.1", "a").await.unwrap();
+    for _ in 0..20 {
+        lease = log.renew(&lease).await.unwrap();
+    }
+    assert!(log.acquire("partition.1", "b").await.is_err());
+    log.release(&lease).await.unwrap();
+    let other = log.acquire("partition.1", "b").await.unwrap();
+    assert!(log.renew(&lease).await.is_err());
+    log.release(&other).await.unwrap();
+    let value = bytes::Bytes::from(vec![7; 300_000]);
+    log.put("partition-1", value.clone()).await.unwrap();
+    assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
 }
 
 async fn a_leader_that_dies_loses_nothing_acknowledged(

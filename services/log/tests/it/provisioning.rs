@@ -119,6 +119,7 @@ fn the_shipped_server_configurations_are_valid() {
     for file in ["single.conf", "cluster.conf"] {
         let checked = std::process::Command::new(waybill_testkit::nats::binary().unwrap())
             .env("NATS_NAME", "nats-1")
+            .env("WAYBILL_NATS_PASSWORD", "hunter2")
             .arg("-t")
             .arg("-c")
             .arg(folder.join(file))
