@@ -129,7 +129,8 @@ impl Dispatcher {
 
     /// Begins to serve: replay is complete, up to the fence of this owner. Attempts of former owners are lost, unless this process
     /// is still making them (`alive`), knows how they ended, or has yet to make them (`unstored`, from
-    /// [`Dispatcher::into_unstored`]: each start among them that was stored after all becomes an [`Action::Call`]).
+    /// [`Dispatcher::into_unstored`]: each start among them that was stored after all becomes an [`Action::Call`]; it must be this
+    /// process's own, so none may be passed when another owner came between).
     pub fn activate(
         &mut self,
         now: Timestamp,

@@ -72,6 +72,8 @@ pub struct Calls {
 /// What one dispatcher leaves to the next in this process.
 #[derive(Debug, Default)]
 pub struct Kept {
+    /// The fence it had.
+    pub fence: StreamSeq,
     /// Starts and ends of calls that nobody knows to be stored.
     pub unstored: Vec<TaskEvent>,
     /// The slots promised to those that were to start.
@@ -88,6 +90,12 @@ impl Calls {
     /// Keeps what is to be left to the next dispatcher.
     pub fn keep(&mut self, kept: Kept) {
         self.kept = kept;
+    }
+
+    /// The fence under which something was left.
+    #[must_use]
+    pub fn kept_since(&self) -> Option<StreamSeq> {
+        (!self.kept.unstored.is_empty()).then_some(self.kept.fence)
     }
 
     /// What the former dispatcher left.

@@ -28,7 +28,7 @@ use waybill_log::{
 use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
-use crate::takeover::{self, TakeOverError, Taken};
+use crate::takeover::{self, Between, TakeOverError, Taken};
 
 /// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
 const MAX_APPEND: usize = 250;
@@ -135,6 +135,7 @@ pub async fn serve(
     let Taken {
         dispatcher,
         fence,
+        between,
         tail,
         incarnation,
     } = taken;
@@ -159,7 +160,7 @@ pub async fn serve(
         snapshots: JoinSet::new(),
         dispatcher,
     };
-    serving.activate();
+    serving.activate(between);
     let mut reading = Some(read(tail));
     let mut draining: Option<Instant> = None;
     let exit = loop {
@@ -223,6 +224,7 @@ pub async fn serve(
     match exit {
         Exit::Stopped => last_snapshot(parts, incarnation, &dispatcher).await,
         Exit::Uncertain(_) => calls.keep(Kept {
+            fence,
             unstored: dispatcher.into_unstored(),
             promised,
         }),
@@ -255,9 +257,17 @@ async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Outpu
 
 impl Serving<'_> {
     /// Goes on where a former dispatcher of this process stopped.
-    fn activate(&mut self) {
+    fn activate(&mut self, between: Between) {
         let alive = self.calls.running();
-        let Kept { unstored, promised } = self.calls.take_kept();
+        let Kept {
+            mut unstored,
+            promised,
+            ..
+        } = self.calls.take_kept();
+        if between == Between::Another {
+            // Another owner came between: a start of the same number in the log would be his, and so would be the call.
+            unstored.retain(|event| !matches!(event, TaskEvent::Started(_)));
+        }
         self.promised = promised;
         let now = self.parts.caller.clock.now();
         let mut actions = Vec::new();

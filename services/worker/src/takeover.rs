@@ -21,16 +21,30 @@ use crate::payloads::Payloads;
 /// Records read at once while replaying.
 const REPLAY_BATCH: usize = 1_000;
 
+/// Fences between two of our own that are looked at.
+const MAX_BETWEEN: usize = 1_000;
+
 /// A partition taken over, ready to be activated.
 pub struct Taken {
     /// Its state up to the fence.
     pub dispatcher: Dispatcher,
     /// What every append must expect.
     pub fence: StreamSeq,
+    /// Whether somebody else had it since this process had it.
+    pub between: Between,
     /// New tasks from behind the fence on.
     pub tail: Box<dyn Tail>,
     /// Which incarnation of the log the state is of.
     pub incarnation: i64,
+}
+
+/// Who owned a partition between two times of this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// Nobody else: whatever was stored since is our own.
+    Nobody,
+    /// Another worker, or nobody knows.
+    Another,
 }
 
 /// Why a partition could not be taken over.
@@ -69,7 +83,7 @@ pub fn seal(incarnation: i64, state: &[u8]) -> Bytes {
     bytes.into()
 }
 
-/// Takes a partition over. The caller holds its lease.
+/// Takes a partition over. The caller holds its lease. `since`: the fence it had before, if it had one.
 pub async fn take_over(
     log: &dyn Log,
     snapshots: &dyn Snapshots,
@@ -77,8 +91,13 @@ pub async fn take_over(
     clock: &dyn Clock,
     worker: &str,
     partition: Partition,
+    since: Option<StreamSeq>,
 ) -> Result<Taken, TakeOverError> {
     let fence = fence(log, clock, worker, partition).await?;
+    let between = match since {
+        Some(since) => between(log, worker, partition, since, fence).await?,
+        None => Between::Another,
+    };
     let bounds = log.bounds(Stream::Tasks).await?;
     let mut dispatcher = restored(snapshots, partition, bounds.incarnation, bounds.last).await;
     let filter = TaskFilter::partition(partition).to_string();
@@ -109,6 +128,7 @@ pub async fn take_over(
     Ok(Taken {
         dispatcher,
         fence,
+        between,
         tail,
         incarnation: bounds.incarnation,
     })
@@ -140,6 +160,31 @@ pub fn apply(
             Ok(())
         }
     }
+}
+
+/// Looks at the fences between two of our own. There may be more of ours: those whose answers got lost.
+async fn between(
+    log: &dyn Log,
+    worker: &str,
+    partition: Partition,
+    since: StreamSeq,
+    fence: StreamSeq,
+) -> Result<Between, TakeOverError> {
+    let owners = [TaskSubject::owner(partition).to_string()];
+    let fences = log
+        .range(Stream::Tasks, &owners, since, fence, MAX_BETWEEN)
+        .await?;
+    let ours = |record: &Record| {
+        PartitionOwned::decode(&record.payload).is_ok_and(|owned| owned.worker == worker)
+    };
+    // All of them, from the one to the other.
+    let complete = fences.first().map(|record| record.seq) == Some(since)
+        && fences.last().map(|record| record.seq) == Some(fence);
+    Ok(if complete && fences.iter().all(ours) {
+        Between::Nobody
+    } else {
+        Between::Another
+    })
 }
 
 async fn fence(

@@ -15,7 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_log::{LeaseError, Leases, Snapshots};
+use waybill_log::{LeaseError, Leases, Snapshots, StreamSeq};
 
 use crate::calls::{Caller, Calls};
 use crate::command::CommandSource;
@@ -306,7 +306,7 @@ impl Owner {
                 biased;
                 () = lease.lost() => return,
                 () = self.parts.stop.cancelled(), if !calls.owes() => break,
-                taken = self.take_over() => taken,
+                taken = self.take_over(calls.kept_since()) => taken,
             };
             let (taken, mut commands) = match attempt {
                 Ok(both) => both,
@@ -357,6 +357,7 @@ impl Owner {
 
     async fn take_over(
         &self,
+        since: Option<StreamSeq>,
     ) -> Result<(crate::takeover::Taken, crate::command::Commands), TakeOverError> {
         let caller = &self.parts.caller;
         let partition = self.parts.partition;
@@ -367,6 +368,7 @@ impl Owner {
             caller.clock.as_ref(),
             &self.name,
             partition,
+            since,
         )
         .await?;
         let commands = self

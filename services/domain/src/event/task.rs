@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::events;
+use crate::event::{DecodeError, events};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::spec::{Method, Priority};
@@ -345,5 +345,13 @@ impl PartitionOwned {
     pub fn encode(&self) -> Vec<u8> {
         // Writing a plain struct to memory has no way to fail.
         rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+
+    /// Reads what [`PartitionOwned::encode`] writes.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        rmp_serde::from_slice(payload).map_err(|error| DecodeError::Malformed {
+            name: Self::NAME.into(),
+            reason: error.to_string(),
+        })
     }
 }

@@ -17,7 +17,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use history::{History, live, live_without_deaths};
+use history::{Circumstances, History, live};
 use waybill_domain::task::Priority;
 use world::{Faults, Sabotage, World};
 
@@ -30,29 +30,51 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Lives through one history, and tells it step by step should it break a promise.
-fn must_keep_its_promises(seed: u64) -> BTreeMap<&'static str, u64> {
-    let told = live(seed, None, false);
-    if told.violations.is_empty() {
-        return told.counts;
+/// Nothing goes wrong.
+fn uneventful() -> Circumstances {
+    Circumstances {
+        faults: |_| Faults::default(),
+        misfortunes: false,
+        ..Circumstances::default()
     }
-    let again = live(seed, None, true);
+}
+
+/// Lives through one history, and tells it step by step should it break a promise.
+fn must_keep_its_promises(seed: u64, circumstances: Circumstances) -> BTreeMap<&'static str, u64> {
+    let told = live(seed, circumstances);
+    if !told.violations.is_empty() {
+        tell_again(seed, circumstances, &told.violations.join("\n  "));
+    }
+    told.counts
+}
+
+fn tell_again(seed: u64, circumstances: Circumstances, wrong: &str) -> ! {
+    let again = live(
+        seed,
+        Circumstances {
+            noted: true,
+            ..circumstances
+        },
+    );
     panic!(
-        "history {seed} breaks promises:\n  {}\nrepeat it with WAYBILL_SIM_SEED={seed}; this is what happened:\n{}",
-        told.violations.join("\n  "),
+        "history {seed} breaks promises:\n  {wrong}\nrepeat it with WAYBILL_SIM_SEED={seed} and the name of this test; this is what happened:\n{}",
         again.notes.join("\n"),
     );
 }
 
+/// The histories of a test: so many, or as the environment says.
+fn seeds(usually: u64) -> std::ops::Range<u64> {
+    match (number("WAYBILL_SIM_SEED"), number("WAYBILL_SIM_RUNS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, runs) => 0..runs.unwrap_or(usually),
+    }
+}
+
 #[test]
 fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
-    if let Some(seed) = number("WAYBILL_SIM_SEED") {
-        must_keep_its_promises(seed);
-        return;
-    }
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for seed in 0..number("WAYBILL_SIM_RUNS").unwrap_or(RUNS) {
-        for (what, times) in must_keep_its_promises(seed) {
+    for seed in seeds(RUNS) {
+        for (what, times) in must_keep_its_promises(seed, Circumstances::default()) {
             *seen.entry(what).or_default() += times;
         }
     }
@@ -60,21 +82,53 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
 }
 
 #[test]
+fn leases_are_only_advice() {
+    let circumstances = Circumstances {
+        leases_vanish: true,
+        ..Circumstances::default()
+    };
+    for seed in seeds(RUNS / 5) {
+        must_keep_its_promises(seed, circumstances);
+    }
+}
+
+#[test]
+fn a_crowd_of_tasks_comes_to_its_end_too() {
+    let circumstances = Circumstances {
+        tasks: 1_500,
+        ..Circumstances::default()
+    };
+    for seed in seeds(10) {
+        must_keep_its_promises(seed, circumstances);
+    }
+}
+
+#[test]
 fn no_attempt_is_lost_while_its_worker_lives() {
-    for seed in 0..300 {
-        let told = live_without_deaths(seed, false);
-        assert_eq!(told.violations, Vec::<String>::new(), "history {seed}");
-        if told.counts.contains_key("attempt lost") {
-            let again = live_without_deaths(seed, true);
-            panic!("history {seed} loses one:\n{}", again.notes.join("\n"));
+    let circumstances = Circumstances {
+        faults: |random| Faults {
+            leases: 0,
+            ..Faults::drawn(random)
+        },
+        misfortunes: false,
+        ..Circumstances::default()
+    };
+    for seed in seeds(RUNS / 5) {
+        let counts = must_keep_its_promises(seed, circumstances);
+        if counts.contains_key("attempt lost") {
+            tell_again(seed, circumstances, "an attempt is lost");
         }
     }
 }
 
 #[test]
 fn the_same_seed_writes_the_same_log() {
+    let noted = Circumstances {
+        noted: true,
+        ..Circumstances::default()
+    };
     for seed in 0..50 {
-        let (first, second) = (live(seed, None, true), live(seed, None, true));
+        let (first, second) = (live(seed, noted), live(seed, noted));
         if first.digest != second.digest {
             let parted = first.notes.iter().zip(&second.notes);
             let at = parted.take_while(|(a, b)| a == b).count();
@@ -84,15 +138,20 @@ fn the_same_seed_writes_the_same_log() {
                 second.notes.get(at)
             );
         }
-        assert_ne!(first.digest, live(seed + 1_000, None, false).digest);
+        let other = live(seed + 1_000, Circumstances::default());
+        assert_ne!(first.digest, other.digest);
     }
 }
 
 /// Lives through histories without that guard until the ledger notices.
-fn is_noticed(sabotage: Sabotage) -> String {
+fn is_noticed(sabotage: Sabotage) {
     for seed in 0..NOTICED_WITHIN {
-        if let Some(violation) = live(seed, Some(sabotage), false).violations.first() {
-            return violation.clone();
+        let circumstances = Circumstances {
+            sabotage: Some(sabotage),
+            ..Circumstances::default()
+        };
+        if !live(seed, circumstances).violations.is_empty() {
+            return;
         }
     }
     panic!("nobody noticed {sabotage:?} in {NOTICED_WITHIN} histories");
@@ -132,7 +191,7 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let world = World::new(seed, |_| Faults::default(), None, false);
+            let world = World::new(seed, uneventful());
             let mut history = History::of(&world, 1, 1);
             let mut wanted = Vec::new();
             for place in 0..30 {
@@ -154,7 +213,7 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             let wanted: Vec<_> = wanted.into_iter().map(|(_, _, id)| id).collect();
             assert_eq!(world.ledger().order(), wanted, "seed {seed}");
             history.stop_all().await;
-            world.ledger().close();
+            world.ledger().close(false);
             assert_eq!(world.ledger().violations, Vec::<String>::new());
         });
     }
@@ -168,7 +227,7 @@ fn a_partition_that_this_version_cannot_read_is_left_to_others() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let world = World::new(1, |_| Faults::default(), None, false);
+        let world = World::new(1, uneventful());
         let mut history = History::of(&world, 2, 1);
         let task = history.gateway.a_task();
         let (poisoned, other) = (task.id.partition(), 1 - task.id.partition().get());

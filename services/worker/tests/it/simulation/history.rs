@@ -38,27 +38,36 @@ pub(crate) struct Told {
     pub(crate) notes: Vec<String>,
 }
 
+/// What kind of history it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Circumstances {
+    pub(crate) faults: fn(&Random) -> Faults,
+    /// Processes die, stand still and have wrong clocks, and the log goes away.
+    pub(crate) misfortunes: bool,
+    /// Leases vanish while their holders believe in them: two workers own a partition at once.
+    pub(crate) leases_vanish: bool,
+    /// Tasks at the most.
+    pub(crate) tasks: u64,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// Write down every step.
+    pub(crate) noted: bool,
+}
+
+impl Default for Circumstances {
+    fn default() -> Self {
+        Self {
+            faults: Faults::drawn,
+            misfortunes: true,
+            leases_vanish: false,
+            tasks: 12,
+            sabotage: None,
+            noted: false,
+        }
+    }
+}
+
 /// Lives through the history of a seed.
-pub(crate) fn live(seed: u64, sabotage: Option<Sabotage>, noted: bool) -> Told {
-    live_under(seed, Faults::drawn, true, sabotage, noted)
-}
-
-/// Lives through a history in which only messages get lost: workers and the log are there all the time, and leases are kept.
-pub(crate) fn live_without_deaths(seed: u64, noted: bool) -> Told {
-    let faults = |random: &Random| Faults {
-        leases: 0,
-        ..Faults::drawn(random)
-    };
-    live_under(seed, faults, false, None, noted)
-}
-
-fn live_under(
-    seed: u64,
-    faults: fn(&Random) -> Faults,
-    misfortunes: bool,
-    sabotage: Option<Sabotage>,
-    noted: bool,
-) -> Told {
+pub(crate) fn live(seed: u64, circumstances: Circumstances) -> Told {
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -67,10 +76,10 @@ fn live_under(
         .expect("a runtime");
     let before = PANICS.get();
     let mut told = runtime.block_on(async {
-        let world = World::new(seed, faults, sabotage, noted);
-        Box::pin(History::new(&world).run(misfortunes)).await;
+        let world = World::new(seed, circumstances);
+        Box::pin(History::new(&world).run(circumstances)).await;
         let mut ledger = world.ledger();
-        ledger.close();
+        ledger.close(circumstances.leases_vanish);
         Told {
             digest: ledger.digest(),
             counts: ledger.counts.clone(),
@@ -121,7 +130,8 @@ impl History {
     pub(crate) fn new(world: &Arc<World>) -> Self {
         let random = &world.random;
         let count = 1 + u16::try_from(random.below(3)).unwrap_or(0);
-        let slots = usize::try_from(1 + random.below(6)).unwrap_or(1);
+        let most = if random.chance(100) { 300 } else { 6 };
+        let slots = usize::try_from(1 + random.below(most)).unwrap_or(1);
         Self::of(world, count, slots)
     }
 
@@ -142,7 +152,7 @@ impl History {
         }
     }
 
-    async fn run(mut self, misfortunes: bool) {
+    async fn run(mut self, circumstances: Circumstances) {
         let world = Arc::clone(&self.world);
         let count = 1 + world.random.below(3);
         for _ in 0..count {
@@ -150,10 +160,13 @@ impl History {
             self.workers.push(Some(running));
         }
         let until = Instant::now() + world.random.millis(3_000, 15_000);
-        let mut clients = self.clients(until);
+        let mut clients = self.clients(until, circumstances.tasks);
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;
-            if misfortunes {
+            if circumstances.leases_vanish && world.random.chance(300) {
+                world.lose_leases();
+            }
+            if circumstances.misfortunes {
                 self.misfortune();
             }
         }
@@ -213,12 +226,12 @@ impl History {
         }
     }
 
-    fn clients(&self, until: Instant) -> JoinSet<()> {
+    fn clients(&self, until: Instant, most: u64) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         let random = &self.world.random;
         let span = u64::try_from((until - Instant::now()).as_millis()).unwrap_or(1);
         let burst = random.chance(300);
-        for _ in 0..1 + random.below(12) {
+        for _ in 0..1 + random.below(most) {
             let at = if burst {
                 Duration::from_millis(100)
             } else {

@@ -352,8 +352,8 @@ impl Ledger {
         }
     }
 
-    /// The history is over: what was promised to clients?
-    pub(crate) fn close(&mut self) {
+    /// The history is over: what was promised to clients? An owner whose lease vanished may deny a task, since it cannot know.
+    pub(crate) fn close(&mut self, leases_vanish: bool) {
         let mut broken = Vec::new();
         for (id, life) in &self.lives {
             if life.is_open() {
@@ -377,6 +377,7 @@ impl Ledger {
             let (task, actor, stored) = (asked.task, &asked.actor, asked.stored);
             let wrong = match asked.reply {
                 Some(OwnerReply::Done { seq }) => stored != Some(seq),
+                Some(OwnerReply::Running | OwnerReply::NotOpen) if leases_vanish => false,
                 Some(OwnerReply::Running) => stored.is_some() || !asked.started_then,
                 Some(OwnerReply::NotOpen) => stored.is_some() || (asked.knew && !asked.ended_then),
                 Some(OwnerReply::TryAgain) | None => false,

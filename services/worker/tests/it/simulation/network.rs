@@ -69,6 +69,12 @@ impl Network {
             .map_err(|reason| LeaseError::Unavailable { reason })
     }
 
+    fn remember(&self, lease: &Result<Lease, LeaseError>) {
+        if let Ok(lease) = lease {
+            lock(&self.world().leases).insert(lease.name.clone(), lease.clone());
+        }
+    }
+
     async fn leased<T>(&self, result: Result<T, LeaseError>) -> Result<T, LeaseError> {
         let world = self.world();
         let lost = world.random.chance(world.faults().leases);
@@ -236,12 +242,14 @@ impl Leases for Network {
         let lease = self.world().log.acquire(name, holder).await;
         self.world()
             .note(|| format!("{holder} acquires {name}: {}", lease.is_ok()));
+        self.remember(&lease);
         self.leased(lease).await
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError> {
         self.leasing().await?;
         let renewed = self.world().log.renew(lease).await;
+        self.remember(&renewed);
         self.leased(renewed).await
     }
 

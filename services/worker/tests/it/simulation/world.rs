@@ -12,10 +12,13 @@ use tokio::time::Instant;
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
-use waybill_log::{Append, AppendError, Appended, Atomicity, Expectation, Log, Stream, StreamSeq};
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, Lease, Log, Stream, StreamSeq,
+};
 use waybill_worker::clock::Clock;
 use waybill_worker::command::Command;
 
+use super::history::Circumstances;
 use super::ledger::Ledger;
 use super::random::Random;
 
@@ -89,6 +92,8 @@ pub(crate) struct World {
     pub(crate) listeners: Mutex<Vec<Listener>>,
     /// Every snapshot ever written.
     pub(crate) snapshots: Mutex<BTreeMap<String, Vec<Bytes>>>,
+    /// As they were last given out.
+    pub(crate) leases: Mutex<BTreeMap<String, Lease>>,
     notes: Option<Mutex<Vec<String>>>,
 }
 
@@ -101,14 +106,12 @@ pub(crate) struct Listener {
 }
 
 impl World {
-    pub(crate) fn new(
-        seed: u64,
-        faults: fn(&Random) -> Faults,
-        sabotage: Option<Sabotage>,
-        noted: bool,
-    ) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, circumstances: Circumstances) -> Arc<Self> {
+        let Circumstances {
+            sabotage, noted, ..
+        } = circumstances;
         let random = Random::new(seed);
-        let faults = faults(&random);
+        let faults = (circumstances.faults)(&random);
         let began = Instant::now();
         let server = Arc::new(move || BEGINNING.plus(began.elapsed()));
         Arc::new(Self {
@@ -121,8 +124,18 @@ impl World {
             ledger: Mutex::default(),
             listeners: Mutex::default(),
             snapshots: Mutex::default(),
+            leases: Mutex::default(),
             notes: noted.then(Mutex::default),
         })
+    }
+
+    /// The server forgets who holds what.
+    pub(crate) fn lose_leases(&self) {
+        self.note(|| "the leases vanish".into());
+        for lease in std::mem::take(&mut *lock(&self.leases)).values() {
+            // It may have been given back, or have run out.
+            let _ = self.log.core().release(lease);
+        }
     }
 
     /// The time on the server, and on clocks that are right.
