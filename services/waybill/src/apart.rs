@@ -19,9 +19,8 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
     let Some(log) = connect(&mut config, &stop).await? else {
         return Ok(());
     };
-    // It has its port before the first key is made: a start that fails must not use up the one time that the key is shown.
-    let gateway = roles::gateway(&config, Setting::Apart, &log, stop).await?;
     let bootstrap = roles::bootstrap(&config, Setting::Apart, &log).await?;
+    let gateway = roles::gateway(&config, Setting::Apart, &log, stop).await?;
     let given = std::env::var("WAYBILL_BOOTSTRAP_KEY").is_ok_and(|key| !key.is_empty());
     if let (Some(key), false) = (&bootstrap.key, given) {
         // On standard output, not in the log: it is shown this once.

@@ -76,7 +76,8 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             format: LogFormat::Pretty,
-            filter: "info,async_nats=warn".into(),
+            // The stores below the read models tell at `info` what interests their makers.
+            filter: "info,async_nats=warn,fjall=warn,lsm_tree=warn".into(),
         }
     }
 }
@@ -251,6 +252,17 @@ impl Config {
         if self.nats.servers.is_empty() {
             return wrong("nats.servers", "must name at least one server".into());
         }
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint
+            && endpoint
+                .strip_prefix("http://")
+                .is_none_or(|host| host.trim_matches('/').is_empty())
+        {
+            // A collector beside the process or in its network is the usual way; it speaks TLS to whoever is further away.
+            return wrong(
+                "telemetry.otlp_endpoint",
+                format!("must be an http:// URL such as http://localhost:4318, not {endpoint:?}"),
+            );
+        }
         self.metrics_address()?;
         self.egress(false)?;
         Ok(())
@@ -355,6 +367,10 @@ mod tests {
         assert!(
             message("[worker]\nallow_targets = ['10.0.0.0/99']").contains("worker.allow_targets")
         );
+        for endpoint in ["localhost:4318", "https://collector", "http://"] {
+            let text = format!("[telemetry]\notlp_endpoint = '{endpoint}'");
+            assert!(message(&text).contains("telemetry.otlp_endpoint: must be an http:// URL"));
+        }
         assert!(message("[nats.streams]\npartitions = 5000").contains("nats.streams.partitions"));
     }
 

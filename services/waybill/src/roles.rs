@@ -1,6 +1,7 @@
 //! The three roles, from a configuration to something that runs and can be stopped.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,8 @@ pub(crate) async fn gateway(
     Ok(Gateway::start(config.gateway(setting.loopback())?, parts, stop).await?)
 }
 
-/// Installs the bootstrap key, or makes one when the server has none yet.
+/// Installs the bootstrap key, or makes one when the server has none yet. Comes before the gateway listens: a key that is accepted at
+/// all is accepted from its first request on.
 pub(crate) async fn bootstrap(
     config: &Config,
     setting: Setting,
@@ -73,6 +75,9 @@ pub(crate) async fn bootstrap(
     let given = std::env::var("WAYBILL_BOOTSTRAP_KEY")
         .ok()
         .filter(|key| !key.is_empty());
+    // A start that fails for a port that is taken must not use up the one time that a key is shown.
+    let address = config.gateway.listen;
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let pepper = Arc::new(pepper(config, setting)?);
     let control =
         ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);

@@ -73,11 +73,10 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
         log = waybill_log::connect(&config.nats) => log?,
         () = stop.cancelled() => return Ok(None),
     };
-    // It has its port before the first key is made: a start that fails must not use up the one time that the key is shown.
-    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, &log)?;
     let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
+    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
     tokio::select! {
         () = ready(&gateway) => {}
         () = stop.cancelled() => {}

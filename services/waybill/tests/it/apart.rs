@@ -1,15 +1,21 @@
 //! The roles as processes of their own, over a nats-server with a password.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
 use anyhow::{Context, Result};
 use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::process::Command;
+use waybill_domain::time::Timestamp;
 use waybill_sink::{Sink, SinkOptions};
-use waybill_testkit::nats::{NatsOptions, NatsServer};
+use waybill_testkit::nats::{NatsOptions, NatsServer, binary, free_port};
 
 use crate::http::{Event, Http};
 use crate::installation::{Installation, fresh_secret, word_after};
-use crate::process::{Process, Whom};
+use crate::process::{PATIENCE, Process, Whom};
 
 const PASSWORD: &str = "only-for-this-test-5f3a";
 
@@ -126,6 +132,153 @@ async fn next_events(events: &mut crate::http::Events, count: usize) -> Result<V
         found.push(events.next().await?.context("the stream goes on")?);
     }
     Ok(found)
+}
+
+/// What of a shipped configuration only fits a machine of its own: its ports and its folder.
+fn fitted(text: &str, folder: &Path, port: u16) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("http:"));
+    let lines = lines.map(|line| match line.trim_start() {
+        line if line.starts_with("listen:") => format!("listen: \"127.0.0.1:{port}\""),
+        line if line.starts_with("store_dir:") => format!("store_dir: {folder:?}"),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn shipped(file: &str) -> Result<String> {
+    let nats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nats");
+    Ok(fs::read_to_string(nats.join(file))?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_server_configuration_lets_in_who_knows_the_password() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let port = free_port()?;
+    let file = folder.path().join("nats.conf");
+    fs::write(&file, fitted(&shipped("single.conf")?, folder.path(), port))?;
+    let mut server = Command::new(binary()?);
+    // As the compose file gives it.
+    server
+        .arg("--config")
+        .arg(&file)
+        .env("WAYBILL_NATS_PASSWORD", PASSWORD);
+    let server = Process::spawn(server)?;
+
+    let (mut installation, key) = Installation::with_key()?;
+    installation.set("NATS_URL", &format!("nats://127.0.0.1:{port}"));
+    installation.set("WAYBILL__NATS__USER", "waybill");
+    installation.set("WAYBILL__NATS__PASSWORD", PASSWORD);
+    installation.keep_secret(PASSWORD);
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let target = format!("{}/healthz", up.url);
+    http.completed(
+        &http
+            .create(&json!({"targetUrl": target, "method": "GET"}))
+            .await?,
+    )
+    .await?;
+    up.interrupt().await?.succeeded();
+    installation.unset("WAYBILL__NATS__USER");
+    installation.unset("WAYBILL__NATS__PASSWORD");
+    installation.set("WAYBILL__NATS__CONNECT_TIMEOUT_MS", "500");
+    installation
+        .run(&["projector"])
+        .await?
+        .refused(&["no NATS server at", "uthorization"]);
+    server.end(Signal::TERM, Whom::Process).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_with_a_nats_user_each() -> Result<()> {
+    let mut extra = shipped("permissions.conf")?;
+    for user in ["admin", "gateway", "worker", "projector"] {
+        let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
+        extra = extra.replace(&variable, &format!("\"{PASSWORD}-{user}\""));
+    }
+    let nats = NatsServer::start_with(NatsOptions {
+        extra,
+        ..NatsOptions::default()
+    })
+    .await?;
+    let (mut installation, key) = shared(&nats).await?;
+    let log_in = |installation: &mut Installation, user: &str| {
+        installation.set("WAYBILL__NATS__USER", user);
+        installation.set("WAYBILL__NATS__PASSWORD", &format!("{PASSWORD}-{user}"));
+    };
+    // Makes the streams.
+    log_in(&mut installation, "admin");
+    let team = installation
+        .run(&["keys", "create-team", "--name", "first"])
+        .await?;
+    team.succeeded();
+
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    log_in(&mut installation, "projector");
+    let projector = role(&mut installation, "projector", "projector")?;
+    log_in(&mut installation, "worker");
+    let worker = role(&mut installation, "worker", "worker")?;
+    log_in(&mut installation, "gateway");
+    let (gateway, http) = gateway(&mut installation, "gateway", &key).await?;
+    let mut events = http.events("/v1/events", None).await?;
+    let task = json!({"targetUrl": sink.url("/?fail=1"), "onCompleteUrl": sink.url("/done"), "retryBackoff": "linear"});
+    let id = http.create(&task).await?;
+    let cancelled = json!({"targetUrl": sink.url("/"), "delayUntil": "2099-01-01T00:00:00.000Z"});
+    http.completed(&id).await?;
+    // Far in the future is more than the log keeps; within it, it is cancelled by its owner.
+    let refused = http.post("/v1/tasks", &cancelled).await?;
+    assert_eq!(
+        refused.status,
+        StatusCode::BAD_REQUEST,
+        "{}",
+        refused.text()
+    );
+    let soon = time_in(Duration::from_secs(3600))?;
+    let delayed = http
+        .create(&json!({"targetUrl": sink.url("/"), "delayUntil": soon}))
+        .await?;
+    let cancel = http
+        .post(&format!("/v1/tasks/{delayed}/cancel"), &json!({}))
+        .await?;
+    assert_eq!(cancel.status, StatusCode::OK, "{}", cancel.text());
+    assert_eq!(
+        events.next().await?.context("an event")?.data["taskId"],
+        id.as_str()
+    );
+    sink.wait_for(3, PATIENCE).await?;
+    drop(events);
+    for process in [gateway, worker, projector] {
+        let ended = process.end(Signal::TERM, Whom::Process).await?.succeeded();
+        assert!(!ended.stderr.contains("ermissions"), "{}", ended.stderr);
+    }
+    Ok(())
+}
+
+fn time_in(time: Duration) -> Result<String> {
+    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + time;
+    Ok(Timestamp(i64::try_from(at.as_millis())?).to_rfc3339())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_gateway_prints_a_key_and_later_ones_do_not() -> Result<()> {
+    let nats = nats().await?;
+    let (mut installation, _) = shared(&nats).await?;
+    installation.unset("WAYBILL_BOOTSTRAP_KEY");
+    let (mut first, http) = gateway(&mut installation, "gateway-1", "none").await?;
+    let key = first
+        .says(|stdout, _| word_after(stdout, "API key (shown this once; keep it): "))
+        .await?;
+    assert!(!first.stderr.text().contains(&key), "not in the log");
+    // Neither needs a projector, and both know the key from their first request on.
+    let task = json!({"targetUrl": "https://example.com/"});
+    http.with_key(&key).create(&task).await?;
+    let (second, other) = gateway(&mut installation, "gateway-2", &key).await?;
+    other.create(&task).await?;
+    let ended = second.end(Signal::TERM, Whom::Process).await?.succeeded();
+    assert_eq!(ended.stdout, "");
+    first.end(Signal::TERM, Whom::Process).await?.succeeded();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! What a newcomer sees: one command, a key, a line to paste; and the same again the next day.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result};
 use http::StatusCode;
 use rustix::process::Signal;
@@ -60,6 +62,20 @@ async fn the_printed_line_creates_a_task_and_a_second_start_resumes_all() -> Res
         .map(str::to_owned)
         .with_context(|| second.text())?;
     installation.keep_secret(&second);
+
+    for file in [
+        "secrets/pepper",
+        "secrets/webhook-master",
+        "nats/nats.conf",
+        "nats/connection.json",
+    ] {
+        let metadata = std::fs::metadata(installation.data().join(file))?;
+        assert_eq!(
+            metadata.permissions().mode() & 0o077,
+            0,
+            "{file} is its owner's alone"
+        );
+    }
 
     let server = installation.nats_pid().context("a nats-server")?;
     assert!(runs(server));

@@ -1,6 +1,7 @@
 //! The read model is what the log says: while it is written, after it was made anew, after it was damaged.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,52 +66,41 @@ async fn the_read_model_equals_the_log_under_load_rebuilt_and_repaired() -> Resu
     let before = list(&http).await?;
     up.interrupt().await?.succeeded();
 
-    // A file of the store is overwritten in the middle: it is wiped and made anew, and says so.
-    let damaged = largest_file(&installation.data().join("projector"))?;
-    let mut bytes = fs::read(&damaged)?;
-    let half = bytes.len() / 2;
-    let until = (half + 4096).min(bytes.len());
-    bytes[half..until].fill(0xA5);
-    fs::write(&damaged, bytes)?;
-    let wiped = installation.data().join("projector");
-    for entry in fs::read_dir(&wiped)? {
-        let entry = entry?.path();
-        if entry.is_file() {
-            fs::write(entry, "damaged")?;
+    // Whatever is damaged, it is wiped and made anew, and says so.
+    let store = installation.data().join("projector");
+    for damaged in [
+        files_below(&store.join("rows"))?,
+        vec![store.join("MANIFEST")],
+    ] {
+        for file in damaged {
+            let mut bytes = fs::read(&file)?;
+            let half = bytes.len() / 2;
+            bytes[half..].fill(0xA5);
+            fs::write(&file, bytes)?;
         }
+        let up = installation.up().await?;
+        assert_eq!(list(&up.http(&key)).await?, before);
+        let ended = up.interrupt().await?.succeeded();
+        let said = "the read model was wiped and is rebuilt from the log";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
-    let up = installation.up().await?;
-    let http = up.http(&key);
-    assert_eq!(list(&http).await?, before);
-    let ended = up.interrupt().await?.succeeded();
-    assert!(
-        ended
-            .stderr
-            .contains("the read model was wiped and is rebuilt"),
-        "{}",
-        ended.stderr
-    );
     Ok(())
 }
 
-fn largest_file(folder: &std::path::Path) -> Result<std::path::PathBuf> {
-    let mut largest = None;
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.is_dir() {
+            if entry.metadata()?.is_dir() {
                 folders.push(entry.path());
-            } else if largest
-                .as_ref()
-                .is_none_or(|(size, _)| metadata.len() > *size)
-            {
-                largest = Some((metadata.len(), entry.path()));
+            } else {
+                files.push(entry.path());
             }
         }
     }
-    Ok(largest.context("a file")?.1)
+    Ok(files)
 }
 
 #[tokio::test(flavor = "multi_thread")]
