@@ -2,6 +2,12 @@
 //!
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, this dispatcher's memory is worth
 //! nothing any more: the loop ends, and the partition is taken over again or left to whoever has it.
+//!
+//! `appends`: what is stored. `requests`: what clients ask. `snapshots`: shortcuts for the next replay.
+
+mod appends;
+mod requests;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,54 +19,27 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use waybill_domain::actor::Actor;
-use waybill_domain::command::{OwnerReply, OwnerRequest};
-use waybill_domain::dispatcher::{Action, CallKind, Cancel, Decision, Dispatcher, Ticket};
+use waybill_domain::command::OwnerReply;
+use waybill_domain::dispatcher::{Action, CallKind, Dispatcher, Ticket};
 use waybill_domain::event::TaskEvent;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
-use waybill_log::subject::{TaskFilter, TaskSubject};
-use waybill_log::{
-    Append, AppendError, Appended, Atomicity, Expectation, NewRecord, ReadError, Record, Snapshots,
-    Stream, StreamSeq, Tail,
-};
+use waybill_log::{AppendError, Appended, ReadError, Record, Snapshots, StreamSeq, Tail};
 
 use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
 use crate::takeover::{self, Between, TakeOverError, Taken};
 
-/// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
-const MAX_APPEND: usize = 250;
+pub use snapshots::SnapshotPace;
+use snapshots::last_snapshot;
+
 /// New tasks taken in at once.
 const MAX_TAIL: usize = 500;
-/// Requests about unknown tasks that are looked up at once. Beyond it clients are asked to try again.
-const MAX_BEHIND: usize = 256;
-/// Pauses after an append that the log could not take.
-const APPEND_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
 /// The dispatcher's timers are by the wall clock: it is looked at least this often, should it jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a partition that is being given up waits for the log to take its last results. The next owner finds what is missing.
 const LAST_APPENDS: Duration = Duration::from_secs(5);
-
-/// When a snapshot is written.
-#[derive(Debug, Clone, Copy)]
-pub struct SnapshotPace {
-    /// When that much of the log lies behind the last one...
-    pub records: u64,
-    /// ...and not more often than this.
-    pub pause: Duration,
-}
-
-impl Default for SnapshotPace {
-    fn default() -> Self {
-        Self {
-            records: 20_000,
-            pause: Duration::from_secs(30),
-        }
-    }
-}
 
 /// What a partition's loop works with.
 pub struct PartitionParts {
@@ -326,64 +305,6 @@ impl Serving<'_> {
         }
     }
 
-    fn append(&mut self) {
-        if self.appending.is_some() || Instant::now() < self.append_at {
-            return;
-        }
-        let partition = self.parts.partition;
-        let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
-            return;
-        };
-        let records = decisions
-            .iter()
-            .map(|decision| record(partition, decision))
-            .collect();
-        let append = Append {
-            stream: Stream::Tasks,
-            records,
-            expect: Expectation::LastOn {
-                filter: TaskSubject::owner(partition).to_string(),
-                seq: self.fence,
-            },
-            atomicity: Atomicity::Ordered,
-            msg_id: None,
-        };
-        let log = Arc::clone(&self.parts.caller.log);
-        self.appending = Some(async move { log.append(append).await }.boxed());
-    }
-
-    fn appended(&mut self, result: Result<Appended, AppendError>) -> Option<Exit> {
-        let partition = self.parts.partition;
-        match result {
-            Ok(appended) => {
-                self.append_failures = 0;
-                let mut actions = Vec::new();
-                self.dispatcher.appended(&appended.seqs, &mut actions);
-                self.carry_out(actions);
-                None
-            }
-            Err(AppendError::Conflict { .. }) => {
-                tracing::warn!(%partition, "another worker owns the partition now");
-                Some(Exit::Fenced)
-            }
-            Err(AppendError::Unknown { reason }) => Some(Exit::Uncertain(reason)),
-            Err(error @ (AppendError::Unavailable { .. } | AppendError::Rejected { .. })) => {
-                self.dispatcher.not_appended();
-                let pause = APPEND_PAUSE
-                    .saturating_mul(1 << self.append_failures.min(8))
-                    .min(LONGEST_APPEND_PAUSE);
-                self.append_failures += 1;
-                self.append_at = Instant::now() + pause;
-                if matches!(error, AppendError::Rejected { .. }) {
-                    tracing::error!(%partition, %error, "the log takes no results");
-                } else {
-                    tracing::warn!(%partition, %error, "the log is away");
-                }
-                None
-            }
-        }
-    }
-
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -446,67 +367,6 @@ impl Serving<'_> {
         }
     }
 
-    fn command(&mut self, command: Command) {
-        let OwnerRequest::Cancel { task, .. } = &command.request;
-        if self.dispatcher.knows(*task) {
-            return self.decide(command);
-        }
-        if self.looked_up.len() + self.behind.len() >= MAX_BEHIND {
-            return;
-        }
-        // It has ended, or it was created a moment ago and we have not read that yet.
-        let log = Arc::clone(&self.parts.caller.log);
-        let filter = TaskFilter::created(self.parts.partition).to_string();
-        self.looked_up.spawn(async move {
-            let last = log.last(Stream::Tasks, &filter).await;
-            let last = last.map(|record| record.map_or(StreamSeq(0), |record| record.seq));
-            (command, last)
-        });
-    }
-
-    fn when_read(&mut self, last: StreamSeq, command: Command) {
-        if last <= self.dispatcher.position() {
-            self.decide(command);
-        } else {
-            self.behind.push((last, command));
-        }
-    }
-
-    /// Looks again at the requests that waited for what has been read now.
-    fn caught_up(&mut self, lease: &KeptLease) {
-        for (last, command) in std::mem::take(&mut self.behind) {
-            if lease.is_held() {
-                self.when_read(last, command);
-            }
-        }
-    }
-
-    fn decide(&mut self, command: Command) {
-        let OwnerRequest::Cancel {
-            task,
-            team,
-            actor,
-            traceparent,
-        } = command.request;
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, command.reply);
-        let mut actions = Vec::new();
-        let now = self.parts.caller.clock.now();
-        self.dispatcher.cancel(
-            Cancel {
-                task,
-                team,
-                actor,
-                traceparent,
-                ticket,
-            },
-            now,
-            &mut actions,
-        );
-        self.carry_out(actions);
-    }
-
     fn take_in(&mut self, records: Vec<Record>) -> Result<(), TakeOverError> {
         for record in records {
             takeover::apply(&mut self.dispatcher, &self.parts.caller.payloads, record)?;
@@ -534,61 +394,5 @@ impl Serving<'_> {
         draining.map_or(wake, |until| {
             wake.min(until.max(now + Duration::from_millis(10)))
         })
-    }
-
-    fn snapshot_in_background(&mut self) {
-        let behind = self
-            .dispatcher
-            .snapshot_position()
-            .0
-            .saturating_sub(self.snapshot_position.0);
-        if behind < self.parts.pace.records || self.snapshot_at.elapsed() < self.parts.pace.pause {
-            return;
-        }
-        let Some(state) = self.dispatcher.snapshot() else {
-            return;
-        };
-        self.snapshot_position = self.dispatcher.snapshot_position();
-        self.snapshot_at = Instant::now();
-        let bytes = takeover::seal(self.incarnation, &state);
-        let snapshots = Arc::clone(&self.parts.snapshots);
-        let partition = self.parts.partition;
-        while self.snapshots.try_join_next().is_some() {}
-        self.snapshots.spawn(async move {
-            if let Err(error) = snapshots
-                .put(&takeover::snapshot_name(partition), bytes)
-                .await
-            {
-                tracing::warn!(%partition, %error, "no snapshot written");
-            }
-        });
-    }
-}
-
-async fn last_snapshot(parts: &PartitionParts, incarnation: i64, dispatcher: &Dispatcher) {
-    let Some(state) = dispatcher.snapshot() else {
-        return;
-    };
-    let name = takeover::snapshot_name(parts.partition);
-    if let Err(error) = parts
-        .snapshots
-        .put(&name, takeover::seal(incarnation, &state))
-        .await
-    {
-        tracing::warn!(partition = %parts.partition, %error, "no snapshot written");
-    }
-}
-
-/// A decision as it is stored.
-fn record(partition: Partition, decision: &Decision) -> NewRecord {
-    let event = &decision.event;
-    let actor = decision.actor.clone().unwrap_or_else(Actor::worker);
-    NewRecord {
-        subject: TaskSubject::event(partition, &decision.team, &decision.queue, event.kind())
-            .to_string(),
-        event: event.name(),
-        actor: actor.to_string(),
-        traceparent: decision.traceparent.clone(),
-        payload: TaskEvent::encode(event).into(),
     }
 }

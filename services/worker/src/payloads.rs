@@ -24,6 +24,8 @@ struct Held {
 
 /// What an entry costs beside its payload.
 const ENTRY_BYTES: usize = 96;
+/// Places in the order that may be held by forgotten entries, beside as many as there are entries.
+const SLACK: usize = 1_024;
 
 impl Payloads {
     /// A cache of at most that many bytes.
@@ -40,8 +42,9 @@ impl Payloads {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let held = &mut *held;
         held.bytes += payload.len() + ENTRY_BYTES;
-        if held.by_seq.insert(seq, payload).is_none() {
-            held.order.push_back(seq);
+        match held.by_seq.insert(seq, payload) {
+            Some(former) => held.bytes -= former.len() + ENTRY_BYTES,
+            None => held.order.push_back(seq),
         }
         while held.bytes > self.max_bytes {
             let Some(oldest) = held.order.pop_front() else {
@@ -70,13 +73,10 @@ impl Payloads {
         if let Some(payload) = held.by_seq.remove(&seq) {
             held.bytes -= payload.len() + ENTRY_BYTES;
         }
-        // Its place in the order is given up when it comes to the front; a cache of the forgotten stays small.
-        while held
-            .order
-            .front()
-            .is_some_and(|first| !held.by_seq.contains_key(first))
-        {
-            held.order.pop_front();
+        // Its place in the order is given up now and then: one task that waits long may stand before any number of forgotten ones.
+        let held = &mut *held;
+        if held.order.len() > 2 * held.by_seq.len() + SLACK {
+            held.order.retain(|seq| held.by_seq.contains_key(seq));
         }
     }
 }
@@ -96,5 +96,26 @@ mod tests {
         payloads.forget(StreamSeq(2));
         payloads.put(StreamSeq(5), Bytes::from(vec![0; 100]));
         assert!((3..=5).all(|seq| payloads.get(StreamSeq(seq)).is_some()));
+    }
+    #[test]
+    fn what_is_kept_twice_counts_once() {
+        let payloads = Payloads::new(2 * (100 + ENTRY_BYTES));
+        for _ in 0..10 {
+            payloads.put(StreamSeq(1), Bytes::from(vec![0; 100]));
+            payloads.put(StreamSeq(2), Bytes::from(vec![0; 100]));
+        }
+        assert!((1..=2).all(|seq| payloads.get(StreamSeq(seq)).is_some()));
+    }
+
+    #[test]
+    fn an_entry_that_stays_does_not_hold_the_places_of_the_forgotten() {
+        let payloads = Payloads::new(1_000_000);
+        payloads.put(StreamSeq(1), Bytes::new());
+        for seq in 2..100_000 {
+            payloads.put(StreamSeq(seq), Bytes::new());
+            payloads.forget(StreamSeq(seq));
+        }
+        let held = payloads.held.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(held.order.len() <= SLACK + 3, "{}", held.order.len());
     }
 }

@@ -22,7 +22,7 @@ use waybill_domain::task::Priority;
 use world::{Faults, Sabotage, World};
 
 /// Histories that a test run lives through, unless told otherwise.
-const RUNS: u64 = 2_000;
+const RUNS: u64 = 1_500;
 /// Histories within which a guard that is switched off must have been noticed.
 const NOTICED_WITHIN: u64 = 300;
 

@@ -1,0 +1,95 @@
+//! What an owner stores: decisions, one append at a time, under its fence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use tokio::time::Instant;
+use waybill_domain::actor::Actor;
+use waybill_domain::dispatcher::Decision;
+use waybill_domain::event::TaskEvent;
+use waybill_domain::partition::Partition;
+use waybill_log::subject::TaskSubject;
+use waybill_log::{Append, AppendError, Appended, Atomicity, Expectation, NewRecord, Stream};
+
+use super::{Exit, Serving};
+
+/// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
+const MAX_APPEND: usize = 250;
+/// Pauses after an append that the log could not take.
+const APPEND_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
+
+impl Serving<'_> {
+    pub(super) fn append(&mut self) {
+        if self.appending.is_some() || Instant::now() < self.append_at {
+            return;
+        }
+        let partition = self.parts.partition;
+        let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
+            return;
+        };
+        let records = decisions
+            .iter()
+            .map(|decision| record(partition, decision))
+            .collect();
+        let append = Append {
+            stream: Stream::Tasks,
+            records,
+            expect: Expectation::LastOn {
+                filter: TaskSubject::owner(partition).to_string(),
+                seq: self.fence,
+            },
+            atomicity: Atomicity::Ordered,
+            msg_id: None,
+        };
+        let log = Arc::clone(&self.parts.caller.log);
+        self.appending = Some(async move { log.append(append).await }.boxed());
+    }
+
+    pub(super) fn appended(&mut self, result: Result<Appended, AppendError>) -> Option<Exit> {
+        let partition = self.parts.partition;
+        match result {
+            Ok(appended) => {
+                self.append_failures = 0;
+                let mut actions = Vec::new();
+                self.dispatcher.appended(&appended.seqs, &mut actions);
+                self.carry_out(actions);
+                None
+            }
+            Err(AppendError::Conflict { .. }) => {
+                tracing::warn!(%partition, "another worker owns the partition now");
+                Some(Exit::Fenced)
+            }
+            Err(AppendError::Unknown { reason }) => Some(Exit::Uncertain(reason)),
+            Err(error @ (AppendError::Unavailable { .. } | AppendError::Rejected { .. })) => {
+                self.dispatcher.not_appended();
+                let pause = APPEND_PAUSE
+                    .saturating_mul(1 << self.append_failures.min(8))
+                    .min(LONGEST_APPEND_PAUSE);
+                self.append_failures += 1;
+                self.append_at = Instant::now() + pause;
+                if matches!(error, AppendError::Rejected { .. }) {
+                    tracing::error!(%partition, %error, "the log takes no results");
+                } else {
+                    tracing::warn!(%partition, %error, "the log is away");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// A decision as it is stored.
+fn record(partition: Partition, decision: &Decision) -> NewRecord {
+    let event = &decision.event;
+    let actor = decision.actor.clone().unwrap_or_else(Actor::worker);
+    NewRecord {
+        subject: TaskSubject::event(partition, &decision.team, &decision.queue, event.kind())
+            .to_string(),
+        event: event.name(),
+        actor: actor.to_string(),
+        traceparent: decision.traceparent.clone(),
+        payload: TaskEvent::encode(event).into(),
+    }
+}
