@@ -162,12 +162,13 @@ impl Shell {
         for stop in tasks.stops.values() {
             stop.cancel();
         }
-        while tasks.set.join_next().await.is_some() {}
+        // Before the partitions have drained: counted among the workers, this one would keep the others from taking what it gives back.
         if let Some(member) = member
             && let Err(error) = KeptLease::release(member).await
         {
             tracing::debug!(%error, "the worker's own lease will run out by itself");
         }
+        while tasks.set.join_next().await.is_some() {}
     }
 
     async fn balance(

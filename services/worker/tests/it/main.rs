@@ -1,4 +1,4 @@
-//! The worker against real sockets and a real nats-server.
+//! The worker against real sockets, a real nats-server, and a simulated world.
 
 #![expect(clippy::expect_used, reason = "tests")]
 

@@ -8,7 +8,9 @@ use waybill_domain::event::{FailureKind, TaskCancelled, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::partition::Partition;
 use waybill_log::subject::TaskSubject;
-use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq};
+use waybill_log::{
+    Append, AppendError, Atomicity, Expectation, Leases, Log, NewRecord, Stream, StreamSeq,
+};
 use waybill_testkit::{Proxy, eventually};
 use waybill_worker::{Clock, SystemClock};
 
@@ -154,6 +156,38 @@ async fn a_worker_that_stops_gives_its_partitions_back_at_once() {
     rig.until_shares(&[&second], &[ALL]).await;
     assert!(began.elapsed() < Duration::from_secs(5));
     second.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_draining_worker_gives_back_is_taken_before_it_has_stopped() {
+    let rig = Rig::with_leases_of(Duration::from_secs(60)).await;
+    let (first, second) = (rig.worker("first").await, rig.worker("second").await);
+    rig.until_shares(&[&first, &second], &[ALL / 2, ALL / 2])
+        .await;
+    let holders = rig.log.holders().await.expect("holders");
+    let queue = queue_in_each_partition()
+        .into_iter()
+        .zip(partitions().all())
+        .find(|(_, partition)| {
+            let lease = (format!("partition.{partition}"), "first".to_owned());
+            holders.contains(&lease)
+        })
+        .map(|(queue, _)| queue);
+    let slow = rig
+        .create("/delay/4s/status/200", |task| task.queue = queue)
+        .await;
+    rig.until(slow, "started").await;
+    let stopping = tokio::spawn(first.stop());
+    rig.until_shares(&[&second], &[ALL - 1]).await;
+    assert_eq!(
+        rig.kinds(slow).await,
+        ["created", "started"],
+        "the first worker is still waiting for its call"
+    );
+    stopping.await.expect("it stops");
+    rig.until_shares(&[&second], &[ALL]).await;
+    second.stop().await;
+    rig.assert_orderly().await;
 }
 
 #[tokio::test]
