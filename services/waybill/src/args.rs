@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Keys(Keys),
     /// The events of a team as JSON lines, from the log.
     Replay(Replay),
-    /// Wipes the read model of a stopped projector and makes it anew from the log.
+    /// Wipes the read model of a stopped projector, or of a stopped `waybill up`, and makes it anew from the log.
     Rebuild(DataDir),
     /// Asks a running projector to make its read model anew beside the live one, and compares them byte for byte.
     Verify(DataDir),
@@ -41,6 +41,16 @@ pub(crate) enum Command {
     Config,
     /// Writes the generated schemas, or checks that those in the tree are up to date.
     Schemas(Schemas),
+}
+
+impl Command {
+    /// Whether what it prints is all that it is for.
+    pub(crate) fn prints_its_result(&self) -> bool {
+        matches!(
+            self,
+            Self::Keys(_) | Self::Replay(_) | Self::Verify(_) | Self::Rebuild(_) | Self::Config
+        )
+    }
 }
 
 #[derive(Debug, Args)]

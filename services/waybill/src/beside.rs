@@ -1,7 +1,9 @@
 //! Commands beside a running server: they reach it over NATS, at NATS_URL or as the `waybill up` on a data folder says.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -19,9 +21,10 @@ use waybill_projector::QueryClient;
 
 use crate::args::{DataDir, Keys, Replay};
 use crate::config::Config;
-use crate::nats_server::Connection;
+use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
 use crate::telemetry;
+use crate::up;
 
 /// Records of a team read at once.
 const PAGE: usize = 1_000;
@@ -31,11 +34,15 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
     if let Some(data) = &at.data {
         config.data.clone_from(data);
     }
-    let named = std::env::var_os("NATS_URL").is_some_and(|url| !url.is_empty());
-    if !named {
+    if !named() {
         config.nats = Connection::of(&config.data)?.over(&config.nats);
     }
     Ok(waybill_log::connect(&config.nats).await?)
+}
+
+/// Whether the environment says where NATS is.
+fn named() -> bool {
+    std::env::var_os("NATS_URL").is_some_and(|url| !url.is_empty())
 }
 
 /// `waybill keys ...`
@@ -146,7 +153,50 @@ fn list(out: &mut impl Write, history: &[ControlEvent]) -> std::io::Result<()> {
 /// `waybill rebuild`
 pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "rebuild")?;
-    let log: Arc<dyn Log> = Arc::new(connect(&mut config, &at).await?);
+    if let Some(data) = &at.data {
+        config.data.clone_from(data);
+    }
+    let stopped = if named() {
+        None
+    } else {
+        Some(StoppedUp::start(&config.data).await?)
+    };
+    if let Some(up) = &stopped {
+        config.nats = up.server.connection.over(&config.nats);
+    }
+    let rebuilt = rebuild_over(&config).await;
+    if let Some(up) = stopped {
+        up.server.stop().await;
+    }
+    rebuilt
+}
+
+/// The nats-server of a `waybill up` that does not run, for as long as its log is needed.
+struct StoppedUp {
+    server: NatsServer,
+    _lock: File,
+}
+
+impl StoppedUp {
+    async fn start(data: &Path) -> anyhow::Result<Self> {
+        // Nothing may be made in a folder that was only mistyped.
+        ensure!(
+            data.join("nats").is_dir(),
+            "there is no data of `waybill up` in {}; name its folder by --data, or set NATS_URL",
+            data.display()
+        );
+        let data = data.canonicalize()?;
+        let lock = up::lock(&data)
+            .context("stop it before rebuilding (`waybill verify` works while it runs)")?;
+        Ok(Self {
+            server: NatsServer::start(&data).await?,
+            _lock: lock,
+        })
+    }
+}
+
+async fn rebuild_over(config: &Config) -> anyhow::Result<()> {
+    let log: Arc<dyn Log> = Arc::new(waybill_log::connect(&config.nats).await?);
     let folder = config.data.join("projector");
     let rebuilt = waybill_projector::rebuild(&log, &folder, config.projector().cache_bytes)
         .await

@@ -14,7 +14,7 @@ mod telemetry;
 mod trace_ids;
 mod up;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,14 +24,25 @@ use crate::config::Config;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let into_a_pipe = arguments.command.prints_its_result();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        // `waybill replay ... | head`: whoever reads has seen enough.
+        Err(error) if into_a_pipe && is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Whoever closed standard error does not want to know.
             let _ = writeln!(std::io::stderr(), "waybill: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
+    })
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -146,7 +146,7 @@ impl Roles {
 }
 
 /// Only one process works on a folder. The lock goes with the process, however it ends.
-fn lock(data: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("waybill.lock");
     let file = OpenOptions::new()
         .create(true)

@@ -3,8 +3,10 @@
 use anyhow::{Context, Result};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::installation::Installation;
+use crate::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_made_used_and_revoked_from_the_command_line() -> Result<()> {
@@ -205,6 +207,20 @@ async fn the_events_of_a_team_are_replayed_from_the_log() -> Result<()> {
         .filter_map(|line| line["seq"].as_u64())
         .collect();
     assert!(seqs.len() == 6 && seqs.is_sorted(), "{seqs:?}");
+
+    // Whoever reads may have seen enough.
+    let head = format!(
+        "{} replay --team {team} --data {data} | head -n 1",
+        env!("CARGO_BIN_EXE_waybill")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &head]).current_dir(installation.path());
+    let seen = Process::spawn(shell)?.ended().await?;
+    assert_eq!(
+        (seen.stdout.lines().count(), &*seen.stderr),
+        (1, ""),
+        "{seen:?}"
+    );
 
     let wrong = [
         "replay",

@@ -127,6 +127,8 @@ impl Installation {
                 Some((url, key))
             })
             .await?;
+        // It changes at each start, and its file goes at the end.
+        self.secrets.extend(self.nats_password());
         Ok(Up { process, url, key })
     }
 

@@ -130,6 +130,18 @@ impl Process {
         self.ended().await
     }
 
+    /// Sends a signal until the end.
+    pub(crate) async fn end_by_insisting(mut self, signal: Signal, whom: Whom) -> Result<Ended> {
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() && start.elapsed() < PATIENCE {
+            self.signal(signal, whom)?;
+            tokio::time::sleep(POLL).await;
+        }
+        let mut ended = self.ended().await?;
+        ended.took = start.elapsed();
+        Ok(ended)
+    }
+
     /// Waits for the end.
     pub(crate) async fn ended(mut self) -> Result<Ended> {
         let start = Instant::now();

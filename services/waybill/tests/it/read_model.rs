@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use waybill_sink::{Sink, SinkOptions};
 
 use crate::http::Http;
-use crate::installation::Installation;
+use crate::installation::{Installation, runs};
 use crate::process::{PATIENCE, Whom};
 
 async fn list(http: &Http) -> Result<Value> {
@@ -56,7 +56,7 @@ async fn the_read_model_equals_the_log_under_load_rebuilt_and_repaired() -> Resu
     );
     // A rebuild of what is in use is refused, and harms nothing.
     let refused = installation.run(&["rebuild", "--data", data]).await?;
-    refused.refused(&["rebuilding", "stop its projector first"]);
+    refused.refused(&["stop it before rebuilding", "another `waybill up` runs on"]);
     stop.store(true, Ordering::Release);
     for client in clients.join_all().await {
         for id in client? {
@@ -65,6 +65,21 @@ async fn the_read_model_equals_the_log_under_load_rebuilt_and_repaired() -> Resu
     }
     let before = list(&http).await?;
     up.interrupt().await?.succeeded();
+
+    // Stopped, it can be rebuilt with no server running: its own is started for it.
+    let rebuilt = installation
+        .run(&["rebuild", "--data", data])
+        .await?
+        .succeeded();
+    assert!(
+        rebuilt
+            .stdout
+            .starts_with("rebuilt up to CONTROL 2 and TASKS ")
+    );
+    assert!(!runs(installation.nats_pid().context("it was started")?));
+    let mistyped = installation.run(&["rebuild", "--data", "dada"]).await?;
+    mistyped.refused(&["there is no data of `waybill up` in dada"]);
+    assert!(!installation.path().join("dada").exists());
 
     // Whatever is damaged, it is wiped and made anew, and says so.
     let store = installation.data().join("projector");
@@ -116,6 +131,9 @@ async fn a_stopped_projector_is_rebuilt_to_the_same_answers() -> Result<()> {
         http.completed(&id).await?;
     }
     let before = list(&http).await?;
+    // A rebuild of what is in use is refused, and harms nothing.
+    let refused = installation.run(&["rebuild", "--data", "data"]).await?;
+    refused.refused(&["rebuilding", "stop its projector first"]);
     up.process
         .end(Signal::TERM, Whom::Process)
         .await?
