@@ -87,7 +87,7 @@ fn leases_are_only_advice() {
         leases_vanish: true,
         ..Circumstances::default()
     };
-    for seed in seeds(RUNS / 5) {
+    for seed in seeds(RUNS / 3) {
         must_keep_its_promises(seed, circumstances);
     }
 }
@@ -111,6 +111,8 @@ fn no_attempt_is_lost_while_its_worker_lives() {
             ..Faults::drawn(random)
         },
         misfortunes: false,
+        // Several would pass partitions on, and give up calls that take longer than they wait.
+        workers: 1,
         ..Circumstances::default()
     };
     for seed in seeds(RUNS / 5) {

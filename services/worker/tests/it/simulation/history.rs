@@ -46,6 +46,8 @@ pub(crate) struct Circumstances {
     pub(crate) misfortunes: bool,
     /// Leases vanish while their holders believe in them: two workers own a partition at once.
     pub(crate) leases_vanish: bool,
+    /// Workers at the most.
+    pub(crate) workers: u64,
     /// Tasks at the most.
     pub(crate) tasks: u64,
     pub(crate) sabotage: Option<Sabotage>,
@@ -59,6 +61,7 @@ impl Default for Circumstances {
             faults: Faults::drawn,
             misfortunes: true,
             leases_vanish: false,
+            workers: 3,
             tasks: 12,
             sabotage: None,
             noted: false,
@@ -154,7 +157,7 @@ impl History {
 
     async fn run(mut self, circumstances: Circumstances) {
         let world = Arc::clone(&self.world);
-        let count = 1 + world.random.below(3);
+        let count = 1 + world.random.below(circumstances.workers);
         for _ in 0..count {
             let running = self.start();
             self.workers.push(Some(running));
