@@ -22,7 +22,7 @@ use crate::stream::Subscriber;
 use crate::workload::{Target, Workload};
 
 /// Clients that work at once.
-const CLIENTS: u64 = 6;
+const CLIENTS: u64 = 8;
 /// For all processes to be up and to have shared the partitions out.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Tasks accepted between two faults, so that each meets work under way.
@@ -143,9 +143,13 @@ fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant)
         let text = serde_json::to_vec_pretty(evidence)?;
         std::fs::write(folder.join("evidence.json"), text)?;
     }
+    let lost = |entry: &&checker::Entry| {
+        matches!(entry.step, checker::Step::AttemptFailed { lost: true, .. })
+    };
     say(&format!(
-        "{} events, {} answers to clients, {} calls received, in {:.0} s",
+        "{} events ({} attempts lost with their worker), {} answers to clients, {} calls received, in {:.0} s",
         evidence.log.len(),
+        evidence.log.iter().filter(lost).count(),
         evidence.told.len(),
         evidence.calls.len(),
         begin.elapsed().as_secs_f64()

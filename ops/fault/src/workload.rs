@@ -20,7 +20,7 @@ use crate::seeded::Seeded;
 /// Queues the tasks are in, so that every worker has some.
 pub(crate) const QUEUES: u64 = 8;
 /// Pause of a client between two operations, at most.
-const PAUSE_MS: u64 = 120;
+const PAUSE_MS: u64 = 100;
 /// Pause before an operation that failed is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Own tasks that a client remembers for its cancellations and reads.
@@ -168,9 +168,11 @@ impl Worker {
     fn task(&mut self) -> Value {
         self.made += 1;
         let (path, retries) = match self.random.below(100) {
-            0..70 => ("/", 3),
-            70..82 => ("/flaky/1", 3),
-            82..92 => ("/delay/300ms", 3),
+            0..60 => ("/", 3),
+            60..72 => ("/flaky/1", 3),
+            72..82 => ("/delay/300ms", 3),
+            // Long enough that whatever is killed, some attempts are under way.
+            82..92 => ("/delay/2500ms", 3),
             92..96 => ("/status/500", 1),
             _ => ("/status/404", 3),
         };
