@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary as its users start it, over a real nats-server, watched from outside.
 
 mod apart;
+mod backup;
 mod beside;
 mod configuration;
 mod crashes;
