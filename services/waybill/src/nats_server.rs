@@ -272,7 +272,9 @@ async fn end_stray(folder: &Path) -> anyhow::Result<()> {
 
 /// The program: WAYBILL_NATS_SERVER, or the tree's own, or the one on PATH.
 async fn program() -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("WAYBILL_NATS_SERVER").map(PathBuf::from);
+    let named = std::env::var_os("WAYBILL_NATS_SERVER")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     let own = Path::new(".tools/nats-server");
     let program = named
         .or_else(|| own.is_file().then(|| own.to_owned()))

@@ -165,6 +165,14 @@ async fn a_nats_server_that_will_not_do_is_refused() -> Result<()> {
         .await?
         .refused(&["cannot run /nowhere/nats-server"]);
 
+    installation.set("WAYBILL_NATS_SERVER", "");
+    installation.set("PATH", &installation.data().to_string_lossy());
+    installation
+        .run(&up)
+        .await?
+        .refused(&["no nats-server found: run ops/install-nats"]);
+    installation.unset("PATH");
+
     // It says a good version, and then ends at once, again and again.
     pretend(
         "[ \"$1\" = --version ] && echo 'nats-server: v2.15.1' && exit 0\necho 'no space' >&2; exit 1",

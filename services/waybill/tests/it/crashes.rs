@@ -14,7 +14,7 @@ use waybill_testkit::eventually;
 
 use crate::http::Http;
 use crate::installation::{Installation, runs};
-use crate::process::{PATIENCE, POLL};
+use crate::process::{PATIENCE, POLL, Whom};
 
 /// Tasks that are under way when something is killed.
 const TASKS: usize = 40;
@@ -214,6 +214,49 @@ fn port_of(installation: &Installation) -> Result<String> {
     let text = std::fs::read(installation.data().join("nats/connection.json"))?;
     let connection: serde_json::Value = serde_json::from_slice(&text)?;
     Ok(connection["url"].as_str().context("a URL")?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_at_each_step_of_its_first_start_starts_at_last() -> Result<()> {
+    let mut installation = Installation::new()?;
+    // Each start comes one step further than the one before.
+    let steps = [
+        "stream created stream=\"CONTROL\"",
+        "stream created stream=\"TASKS\"",
+        "stream created stream=\"KV_owners\"",
+        "stream created stream=\"OBJ_snapshots\"",
+        "store created engine=fjall",
+        "store created engine=sled",
+        "the gateway listens",
+        "partition taken over",
+    ];
+    for step in steps {
+        let mut process = installation.start(&["up", "--listen", "127.0.0.1:0"])?;
+        // A kill comes when it comes: a later step may have been reached as well, and will then not be seen again.
+        let ready = |stdout: &str, stderr: &str| {
+            (stderr.contains(step) || stdout.contains("targetUrl")).then_some(())
+        };
+        process.says(ready).await?;
+        process.end(Signal::KILL, Whom::Process).await?;
+    }
+    let up = installation.up().await?;
+    // Whether the first key was ever printed is chance; another can be made in any case.
+    let data = installation.data();
+    let make = [
+        "keys",
+        "create",
+        "--name",
+        "mine",
+        "--data",
+        data.to_str().context("a path")?,
+    ];
+    let key = installation.run(&make).await?.succeeded().stdout;
+    let http = up.http(key.trim());
+    http.until("/v1/tasks", http::StatusCode::OK).await?;
+    let health = json!({"targetUrl": format!("{}/healthz", up.url), "method": "GET"});
+    http.completed(&http.create(&health).await?).await?;
+    up.interrupt().await?.succeeded();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
