@@ -163,15 +163,15 @@ impl Gateway {
                     world.note(|| {
                         format!("{} replies {reply:?} about {task}", listener.process.name)
                     });
+                    world.ledger().replied(number, reply);
                     // Only the first reply is waited for.
-                    let _ = tx.try_send(reply);
+                    let _ = tx.try_send(());
                 }
             });
         }
         drop(tx);
-        if let Ok(Some(reply)) = timeout(REPLY_DEADLINE, replies.recv()).await {
-            world.ledger().replied(number, reply);
-        }
+        // Whoever does not reply in time is not waited for.
+        let _ = timeout(REPLY_DEADLINE, replies.recv()).await;
     }
 }
 

@@ -240,7 +240,8 @@ impl History {
             } else {
                 random.millis(0, span)
             };
-            let cancel_after = random.chance(350).then(|| random.millis(0, 3_000));
+            let patience = if random.chance(300) { 15_000 } else { 3_000 };
+            let cancel_after = random.chance(350).then(|| random.millis(0, patience));
             let again_after = random.chance(300).then(|| random.millis(0, 500));
             let gateway = self.gateway.clone();
             clients.spawn(async move {

@@ -45,16 +45,21 @@ impl Life {
     }
 }
 
+/// A reply, and how the task stood when it came.
+struct Replied {
+    reply: OwnerReply,
+    ended_then: bool,
+    started_then: bool,
+}
+
 /// A cancellation that a client asked for.
 pub(super) struct Asked {
     pub(super) task: TaskId,
     pub(super) actor: String,
     /// The client had been told that the task exists before it asked.
     pub(super) knew: bool,
-    pub(super) reply: Option<OwnerReply>,
-    /// How the task stood when the reply came.
-    ended_then: bool,
-    started_then: bool,
+    /// From whoever heard the request: any of them might have been the first.
+    replies: Vec<Replied>,
     stored: Option<StreamSeq>,
 }
 
@@ -329,9 +334,7 @@ impl Ledger {
             task,
             actor,
             knew,
-            reply: None,
-            ended_then: false,
-            started_then: false,
+            replies: Vec::new(),
             stored: None,
         });
         self.asked.len() - 1
@@ -346,9 +349,11 @@ impl Ledger {
         });
         if let Some(asked) = self.asked.get_mut(number) {
             let life = self.lives.get(&asked.task);
-            asked.ended_then = life.is_some_and(|life| life.ended);
-            asked.started_then = life.is_some_and(|life| life.started > 0);
-            asked.reply = Some(reply);
+            asked.replies.push(Replied {
+                ended_then: life.is_some_and(|life| life.ended),
+                started_then: life.is_some_and(|life| life.started > 0),
+                reply,
+            });
         }
     }
 
@@ -375,18 +380,20 @@ impl Ledger {
         }
         for asked in &self.asked {
             let (task, actor, stored) = (asked.task, &asked.actor, asked.stored);
-            let wrong = match asked.reply {
-                Some(OwnerReply::Done { seq }) => stored != Some(seq),
-                Some(OwnerReply::Running | OwnerReply::NotOpen) if leases_vanish => false,
-                Some(OwnerReply::Running) => stored.is_some() || !asked.started_then,
-                Some(OwnerReply::NotOpen) => stored.is_some() || (asked.knew && !asked.ended_then),
-                Some(OwnerReply::TryAgain) | None => false,
-            };
-            if wrong {
-                broken.push(format!(
-                    "{actor} was told {:?} about {task}; cancelled by that request: {stored:?}; it was ended then: {}",
-                    asked.reply, asked.ended_then
-                ));
+            for replied in &asked.replies {
+                let wrong = match replied.reply {
+                    OwnerReply::Done { seq } => stored != Some(seq),
+                    OwnerReply::Running | OwnerReply::NotOpen if leases_vanish => false,
+                    OwnerReply::Running => stored.is_some() || !replied.started_then,
+                    OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),
+                    OwnerReply::TryAgain => false,
+                };
+                if wrong {
+                    broken.push(format!(
+                        "{actor} was told {:?} about {task}; cancelled by that request: {stored:?}; it was ended then: {}",
+                        replied.reply, replied.ended_then
+                    ));
+                }
             }
         }
         self.violations.extend(broken);
