@@ -23,8 +23,8 @@ use crate::secrets::write_private;
 
 /// Least version that has what the log needs: atomic batches with a fence for each message.
 const LEAST: (u32, u32) = (2, 14);
-/// How long a server that is asked to stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a server that is asked to stop may take. All that it has acknowledged is on disk: nothing is lost when it is killed then.
+const STOP: Duration = Duration::from_secs(5);
 /// Pause before a server that ended by itself is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);

@@ -128,14 +128,19 @@ impl Roles {
             Some(drained) => drained,
             None => gateway.await,
         };
-        if !worked {
-            worker.await;
-        }
-        let projected = match failed {
-            Some(Ok(())) => bail!("the projector ended by itself"),
-            Some(Err(error)) => Err(error),
-            None => projector.shutdown().await,
+        // Side by side: neither needs the other, and with a log that hangs each takes its time limits to end.
+        let worker_ends = async {
+            if !worked {
+                worker.await;
+            }
         };
+        let projector_ends = async {
+            match failed {
+                Some(ended) => ended,
+                None => projector.shutdown().await,
+            }
+        };
+        let ((), projected) = tokio::join!(worker_ends, projector_ends);
         projected?;
         drained?;
         if !asked {

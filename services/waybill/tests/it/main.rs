@@ -12,5 +12,6 @@ mod observed;
 mod pages;
 mod process;
 mod read_model;
+mod schemas;
 mod stopping;
 mod trying;

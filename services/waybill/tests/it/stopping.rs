@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::Signal;
+use http::StatusCode;
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -140,5 +141,38 @@ async fn it_can_be_stopped_while_it_starts() -> Result<()> {
     waybill_testkit::eventually(PATIENCE, async || data.join("waybill.lock").exists()).await?;
     let ended = process.end(Signal::INT, Whom::Group).await?.succeeded();
     assert!(ended.took < Duration::from_secs(3), "{ended:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_hangs_is_said_and_does_not_hold_up_the_end() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    installation.set("WAYBILL__NATS__REQUEST_TIMEOUT_MS", "1500");
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let health = json!({"targetUrl": format!("{}/healthz", up.url), "method": "GET"});
+    let before = http.create(&health).await?;
+    http.completed(&before).await?;
+    let server = installation.nats_pid().context("a nats-server")?;
+    kill_process(server, Signal::STOP)?;
+    let refused = http.post("/v1/tasks", &health).await?;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    http.until("/readyz", StatusCode::SERVICE_UNAVAILABLE)
+        .await?;
+
+    kill_process(server, Signal::CONT)?;
+    http.until("/readyz", StatusCode::OK).await?;
+    let after = http.create_surely("after", &health).await?;
+    http.completed(&after).await?;
+
+    kill_process(server, Signal::STOP)?;
+    let ended = up.interrupt().await?.succeeded();
+    // Each role gives up at its own time limit, then the server is killed.
+    assert!(ended.took < Duration::from_secs(18), "{ended:?}");
+    assert!(!crate::installation::runs(server));
+    let up = installation.up().await?;
+    up.http(&key).completed(&after).await?;
+    up.interrupt().await?.succeeded();
     Ok(())
 }
