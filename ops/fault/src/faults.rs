@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -131,18 +131,14 @@ impl Injector<'_> {
             None => BTreeSet::new(),
         };
         let begin = Instant::now();
-        let (writes, reads) = (
-            count(&self.counters.writes_failed),
-            count(&self.counters.reads_failed),
-        );
+        let failed = self.failed();
         self.break_it(fault)?;
         let bitten = match fault {
-            Fault::KillGateway | Fault::KillNats | Fault::CutGateway => {
-                self.until_more(|c| &c.writes_failed, writes).await
-            }
-            Fault::KillProjector | Fault::CutProjector => {
-                self.until_more(|c| &c.reads_failed, reads).await
-            }
+            Fault::KillGateway
+            | Fault::KillProjector
+            | Fault::KillNats
+            | Fault::CutGateway
+            | Fault::CutProjector => self.until_more_than(failed).await,
             Fault::KillWorker(number) | Fault::CutWorker(number) | Fault::FreezeWorker(number) => {
                 self.until_taken_over(number, &owned).await
             }
@@ -194,9 +190,14 @@ impl Injector<'_> {
             .context("there is such a worker")
     }
 
-    async fn until_more(&self, counter: impl Fn(&Counters) -> &AtomicU64, than: u64) -> Result<()> {
+    /// Requests of clients that failed so far.
+    fn failed(&self) -> u64 {
+        self.counters.failed.load(Ordering::Relaxed)
+    }
+
+    async fn until_more_than(&self, failed: u64) -> Result<()> {
         let give_up = Instant::now() + BITE_DEADLINE;
-        while count(counter(&self.counters)) <= than {
+        while self.failed() <= failed {
             if Instant::now() > give_up {
                 bail!("no client saw a failure within {BITE_DEADLINE:?}");
             }
@@ -266,10 +267,6 @@ impl Injector<'_> {
         }
         Ok(owners)
     }
-}
-
-fn count(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }
 
 /// Sends tasks of its own through every queue, to see whether all works.

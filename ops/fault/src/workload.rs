@@ -34,19 +34,17 @@ const WEBHOOK: &str = "/webhook";
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
-    /// Creations and cancellations without success.
-    pub(crate) writes_failed: AtomicU64,
-    /// Reads and lists without success.
-    pub(crate) reads_failed: AtomicU64,
+    /// Requests that were answered with 503 or not at all.
+    pub(crate) failed: AtomicU64,
 }
 
 impl Counters {
-    fn count(&self, counter: &AtomicU64, reply: &Reply) {
+    fn count(&self, reply: &Reply) {
         if matches!(
             reply,
             Reply::Broken | Reply::Hung(_) | Reply::Answer { status: 503, .. }
         ) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            self.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -226,7 +224,7 @@ impl Worker {
             .client
             .send(Method::POST, "/v1/tasks", key, Some(task))
             .await?;
-        self.counters.count(&self.counters.writes_failed, &reply);
+        self.counters.count(&reply);
         Ok(reply)
     }
 
@@ -257,7 +255,7 @@ impl Worker {
             .client
             .send(Method::POST, &format!("/v1/tasks/{id}/cancel"), None, None)
             .await?;
-        self.counters.count(&self.counters.writes_failed, &reply);
+        self.counters.count(&reply);
         match reply.status() {
             Some(200) => self.told.push(Told::Cancelled { id }),
             // It runs or has ended.
@@ -276,7 +274,7 @@ impl Worker {
             .client
             .send(Method::GET, &format!("/v1/tasks/{id}"), None, None)
             .await?;
-        self.counters.count(&self.counters.reads_failed, &reply);
+        self.counters.count(&reply);
         match (reply.status(), reply.task("status")) {
             (Some(200), Some(status)) => self.told.push(Told::Status { id, status }),
             (Some(404), _) => self.told.push(Told::NotFound { id }),
@@ -290,7 +288,7 @@ impl Worker {
             .client
             .send(Method::GET, "/v1/tasks?limit=20", None, None)
             .await?;
-        self.counters.count(&self.counters.reads_failed, &reply);
+        self.counters.count(&reply);
         if reply.status() != Some(200) {
             self.told.extend(reply.trouble("list"));
         }

@@ -30,10 +30,14 @@ pub(super) async fn run(stage: &mut Stage, kind: Kind) -> Result<Report> {
         .load(stage.arguments.connections, pace, stage.timed(), &due)
         .await?;
     let delivered = stage.deliveries.arrivals_between(loaded.from, loaded.to);
-    stage.account(&mark, loaded.accepted).await?;
+    // What was accepted has to be read and remembered too before the bill is made.
     if live {
         stage.delivered(primed + loaded.accepted).await?;
+        stage.completed(primed + loaded.accepted).await?;
+    } else {
+        stage.counted("delayed", loaded.accepted).await?;
     }
+    stage.account(&mark, loaded.accepted).await?;
     if let Pace::Rate(rate) = pace {
         stage.report.figure("offered", f64::from(rate), "/s");
     }
