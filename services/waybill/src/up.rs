@@ -42,6 +42,9 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     };
     if let Some(server) = &server {
         config.nats = server.connection.over(&config.nats);
+        // Nobody else works on this server: after a kill the next start takes the leases of the last one at once, by its name,
+        // instead of waiting until they have run out.
+        config.worker.name.get_or_insert_with(|| "up".into());
     }
     let served = match start(&config, &stop).await {
         Ok(Some(roles)) => roles.run(stop).await,

@@ -190,7 +190,12 @@ impl Shell {
             .filter(|(name, _)| name.starts_with("worker."))
             .count()
             .max(1);
-        let taken: HashSet<&str> = holders.iter().map(|(name, _)| name.as_str()).collect();
+        // What is still in our own name is of a former start of this worker: it may be taken again at once.
+        let taken: HashSet<&str> = holders
+            .iter()
+            .filter(|(_, holder)| *holder != self.config.name)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let share = usize::from(self.config.partitions.get()).div_ceil(members);
         let mine = tasks
             .stops

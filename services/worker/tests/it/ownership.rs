@@ -45,6 +45,19 @@ async fn a_second_worker_takes_over_when_the_first_dies() {
 }
 
 #[tokio::test]
+async fn a_worker_that_comes_back_by_its_name_need_not_wait_for_its_own_leases() {
+    let rig = Rig::with_leases_of(Duration::from_secs(600)).await;
+    let first = rig.worker("only").await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    first.dies();
+    let again = rig.worker("only").await;
+    rig.until_shares(&[&again], &[ALL]).await;
+    let task = rig.create("/status/200", |_| {}).await;
+    rig.until(task, "succeeded").await;
+    again.stop().await;
+}
+
+#[tokio::test]
 async fn an_owner_cut_off_past_its_lease_cannot_write() {
     let rig = Rig::new().await;
     let proxy = Proxy::start(format!("127.0.0.1:{}", rig.nats.port()))
