@@ -1,7 +1,8 @@
-//! What tests stand on: a real nats-server or three, a network that can be cut, waiting for conditions.
+//! What tests stand on: a real nats-server or three, a network that can be cut, an HTTP client, waiting for conditions.
 
 pub mod cluster;
 pub mod eventually;
+pub mod http;
 pub mod nats;
 pub mod proxy;
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::{BootstrapError, ControlWriter};
 
-use crate::http::Http;
 use crate::world::{World, a_task, operator, pepper};
+use waybill_testkit::http::Http;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_works_at_once_and_a_revoked_one_no_more() -> Result<()> {
@@ -25,7 +25,7 @@ async fn a_new_key_works_at_once_and_a_revoked_one_no_more() -> Result<()> {
     let secret = key["key"].as_str().expect("the key, once");
     let theirs = world.http.with_key(secret);
     assert_eq!(theirs.post("/v1/tasks", &a_task()).await?.status, 201);
-    let by_header = Http::new(world.gateway.addr())
+    let by_header = Http::at(world.gateway.addr())
         .send(Method::GET, "/v1/tasks", &[("x-api-key", secret)], "")
         .await?;
     assert_eq!(by_header.status, 200);
@@ -130,7 +130,7 @@ async fn access_is_the_same_after_a_restart_and_after_a_wipe() -> Result<()> {
     let check = async |name: &str| -> Result<()> {
         let stop = CancellationToken::new();
         let gateway = world.another(name, &stop).await?;
-        let http = Http::new(gateway.addr());
+        let http = Http::at(gateway.addr());
         assert_eq!(
             http.with_key(&world.key).get("/v1/tasks").await?.status,
             200

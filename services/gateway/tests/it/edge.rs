@@ -6,11 +6,11 @@ use serde_json::json;
 use waybill_gateway::GatewayConfig;
 use waybill_log::{Log, Stream, StreamSeq};
 
-use crate::http::Http;
 use crate::world::{World, a_task, config};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use waybill_testkit::http::Http;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_identified_and_locked_down() -> Result<()> {
@@ -27,7 +27,7 @@ async fn answers_are_identified_and_locked_down() -> Result<()> {
     for answer in [
         answer,
         world.http.get("/nothing").await?,
-        Http::new(world.gateway.addr()).get("/v1/tasks").await?,
+        Http::at(world.gateway.addr()).get("/v1/tasks").await?,
     ] {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(
@@ -131,7 +131,7 @@ async fn only_configured_origins_may_call_from_a_browser() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_describes_itself_without_any_outside_host() -> Result<()> {
     let world = World::start().await?;
-    let nobody = Http::new(world.gateway.addr());
+    let nobody = Http::at(world.gateway.addr());
     let api = nobody.get("/openapi.json").await?;
     assert_eq!(api.status, 200);
     assert_eq!(

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_testkit::eventually;
 
-use crate::http::{Answer, Http};
 use crate::world::{SOON, World, a_task};
+use waybill_testkit::http::{Answer, Http};
 
 async fn create(http: &Http, key: &str, task: &Value) -> Result<Answer> {
     http.send(
@@ -68,7 +68,7 @@ async fn requests_at_the_same_time_through_two_gateways_make_one_task() -> Resul
     let world = World::start().await?;
     let stop = CancellationToken::new();
     let second = world.another("second", &stop).await?;
-    let other = Http::new(second.addr()).with_key(&world.key);
+    let other = Http::at(second.addr()).with_key(&world.key);
     for round in 0..5 {
         let key = format!("race-{round}");
         let task = a_task();

@@ -4,7 +4,6 @@ mod access;
 mod bad_input;
 mod drain;
 mod edge;
-mod http;
 mod idempotency;
 mod log_away;
 mod owner;

@@ -69,7 +69,7 @@ async fn a_missing_scope_is_named_on_every_route() -> Result<()> {
         world.gateway.state().auth.wait_for(made.seq).await?;
         without.insert(scope, world.http.with_key(made.key.reveal()));
     }
-    let nobody = crate::http::Http::new(world.gateway.addr());
+    let nobody = waybill_testkit::http::Http::at(world.gateway.addr());
     let invalid = nobody.with_key("wb_live_00000000000000000000000000000000000000000000000");
     for (method, path, scope) in routes() {
         let Some(scope) = scope else { continue };

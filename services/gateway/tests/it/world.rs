@@ -17,7 +17,7 @@ use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_projector::{Projector, ProjectorConfig};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 
-use crate::http::Http;
+use waybill_testkit::http::Http;
 
 /// For something to become true on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -90,7 +90,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let parts = parts(&log, &folder, "gateway");
         let gateway = Gateway::start(config, parts, shutdown.clone()).await?;
-        let http = Http::new(gateway.addr()).with_key(&key);
+        let http = Http::at(gateway.addr()).with_key(&key);
         let world = Self {
             nats,
             log,
@@ -124,7 +124,7 @@ impl World {
     pub(crate) async fn another(&self, name: &str, stop: &CancellationToken) -> Result<Gateway> {
         let parts = parts(&self.log, &self.folder, name);
         let gateway = Gateway::start(config(), parts, stop.clone()).await?;
-        let http = Http::new(gateway.addr());
+        let http = Http::at(gateway.addr());
         eventually(SOON, async || {
             let ready = http.get("/readyz").await;
             ready.is_ok_and(|answer| answer.status == 200)

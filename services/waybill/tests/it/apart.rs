@@ -13,9 +13,9 @@ use waybill_domain::time::Timestamp;
 use waybill_sink::{Sink, SinkOptions};
 use waybill_testkit::nats::{NatsOptions, NatsServer, binary, free_port};
 
-use crate::http::{Event, Http};
 use crate::installation::{Installation, fresh_secret, word_after};
 use crate::process::{PATIENCE, Process, Whom};
+use waybill_testkit::http::{Event, Http};
 
 const PASSWORD: &str = "only-for-this-test-5f3a";
 
@@ -126,7 +126,10 @@ async fn roles_and_gateways_are_one_system() -> Result<()> {
     Ok(())
 }
 
-async fn next_events(events: &mut crate::http::Events, count: usize) -> Result<Vec<Event>> {
+async fn next_events(
+    events: &mut waybill_testkit::http::Events,
+    count: usize,
+) -> Result<Vec<Event>> {
     let mut found = Vec::new();
     while found.len() < count {
         found.push(events.next().await?.context("the stream goes on")?);

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use waybill_sink::{Answer, Plan, Sink, SinkOptions};
 use waybill_testkit::eventually;
 
-use crate::http::Http;
 use crate::installation::{Installation, runs};
 use crate::process::{PATIENCE, POLL, Whom};
+use waybill_testkit::http::Http;
 
 /// Tasks that are under way when something is killed.
 const TASKS: usize = 40;

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use waybill_sink::{Sink, SinkOptions};
 
-use crate::http::Http;
 use crate::installation::{Installation, fresh_key, runs};
 use crate::process::{Process, Whom};
+use waybill_testkit::http::Http;
 
 /// Ctrl-C to the prompt, on two cores shared with compilers. On an idle machine it takes well under one second.
 const SWIFT_SECONDS: u64 = 5;

@@ -11,8 +11,8 @@ use tokio::process::Command;
 use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, Environment};
 use waybill_testkit::nats;
 
-use crate::http::Http;
 use crate::process::{Ended, Output, Process, Whom};
+use waybill_testkit::http::Http;
 
 /// A folder in which the binary runs.
 pub(crate) struct Installation {

@@ -6,7 +6,6 @@ mod beside;
 mod configuration;
 mod crashes;
 mod first_start;
-mod http;
 mod installation;
 mod observed;
 mod pages;

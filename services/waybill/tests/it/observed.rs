@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use waybill_sink::{Sink, SinkOptions};
 use waybill_testkit::nats::free_port;
 
-use crate::http::Http;
 use crate::installation::Installation;
 use crate::process::PATIENCE;
+use waybill_testkit::http::Http;
 
 /// What Prometheus and the way it is configured add by themselves.
 const ADDED: [&str; 4] = ["le", "instance", "job", "role"];

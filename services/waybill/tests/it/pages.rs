@@ -5,8 +5,8 @@ use http::StatusCode;
 use serde_json::json;
 use waybill_testkit::nats::free_port;
 
-use crate::http::Http;
 use crate::installation::Installation;
+use waybill_testkit::http::Http;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_need_no_other_host_and_every_address_may_listen() -> Result<()> {

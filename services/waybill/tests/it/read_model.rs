@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use waybill_sink::{Sink, SinkOptions};
 
-use crate::http::Http;
 use crate::installation::{Installation, runs};
 use crate::process::{PATIENCE, Whom};
+use waybill_testkit::http::Http;
 
 async fn list(http: &Http) -> Result<Value> {
     let answer = http.get("/v1/tasks?limit=100").await?;

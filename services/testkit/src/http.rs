@@ -1,5 +1,6 @@
-//! A small HTTP client with what these tests ask again and again.
+//! A small HTTP client, with what tests of the API ask again and again.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,40 +13,73 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-use crate::process::{PATIENCE, POLL};
+/// Longer than any answer, or any condition, may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Pause between two looks at a condition.
+const POLL: Duration = Duration::from_millis(10);
 
-/// A client of one server with one key.
+/// A client of one server, with one key or none.
 #[derive(Clone)]
-pub(crate) struct Http {
+pub struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
-    pub(crate) url: String,
+    /// Where the server is, without a trailing slash.
+    pub url: String,
     key: Option<String>,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Answer {
-    pub(crate) fn json(&self) -> Value {
+    /// The body as JSON; null when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The task in it.
+    #[must_use]
+    pub fn task(&self) -> Value {
+        self.json()["task"].clone()
+    }
+
+    /// The sentence of an error.
+    #[must_use]
+    pub fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The code of an error.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
 impl Http {
-    pub(crate) fn new(url: &str, key: Option<&str>) -> Self {
+    /// A client of the server at that URL.
+    #[must_use]
+    pub fn new(url: &str, key: Option<&str>) -> Self {
         Self {
             client: Client::builder(TokioExecutor::new()).build_http(),
             url: url.trim_end_matches('/').to_owned(),
@@ -53,22 +87,44 @@ impl Http {
         }
     }
 
-    pub(crate) fn with_key(&self, key: &str) -> Self {
+    /// A client of the server at that address, without a key.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self::new(&format!("http://{address}"), None)
+    }
+
+    /// The same, speaking HTTP/2 with prior knowledge.
+    #[must_use]
+    pub fn http2(address: SocketAddr) -> Self {
+        Self {
+            client: Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build_http(),
+            ..Self::at(address)
+        }
+    }
+
+    /// The same client with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
         Self {
             key: Some(key.to_owned()),
             ..self.clone()
         }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+    /// GET.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    /// POST of a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::POST, path, &[], body.to_string()).await
     }
 
-    pub(crate) async fn send(
+    /// Any request, read to the end of its answer.
+    pub async fn send(
         &self,
         method: Method,
         path: &str,
@@ -112,7 +168,7 @@ impl Http {
     }
 
     /// Creates a task and returns its id. Anything but 201 is an error.
-    pub(crate) async fn create(&self, task: &Value) -> Result<String> {
+    pub async fn create(&self, task: &Value) -> Result<String> {
         let answer = self.post("/v1/tasks", task).await?;
         if answer.status != StatusCode::CREATED {
             bail!("not created: {} {}", answer.status, answer.text());
@@ -122,7 +178,7 @@ impl Http {
     }
 
     /// Creates a task, again and again with one idempotency key while the server is away or says 503, as a good client does.
-    pub(crate) async fn create_surely(&self, key: &str, task: &Value) -> Result<String> {
+    pub async fn create_surely(&self, key: &str, task: &Value) -> Result<String> {
         let start = Instant::now();
         loop {
             let headers = [("idempotency-key", key)];
@@ -150,7 +206,8 @@ impl Http {
         }
     }
 
-    pub(crate) async fn task(&self, id: &str) -> Result<Value> {
+    /// A task as the API shows it.
+    pub async fn task(&self, id: &str) -> Result<Value> {
         let answer = self.get(&format!("/v1/tasks/{id}")).await?;
         if answer.status != StatusCode::OK {
             bail!("{id}: {} {}", answer.status, answer.text());
@@ -159,11 +216,7 @@ impl Http {
     }
 
     /// Waits until a task is as wanted.
-    pub(crate) async fn task_when(
-        &self,
-        id: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub async fn task_when(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let start = Instant::now();
         loop {
             // Reads may be refused for a moment while something restarts.
@@ -176,13 +229,14 @@ impl Http {
         }
     }
 
-    pub(crate) async fn completed(&self, id: &str) -> Result<Value> {
+    /// Waits until a task is completed.
+    pub async fn completed(&self, id: &str) -> Result<Value> {
         self.task_when(id, |task| task["status"] == "completed")
             .await
     }
 
     /// Waits until a path answers with a status.
-    pub(crate) async fn until(&self, path: &str, status: StatusCode) -> Result<Answer> {
+    pub async fn until(&self, path: &str, status: StatusCode) -> Result<Answer> {
         let start = Instant::now();
         loop {
             let seen = self.get(path).await;
@@ -195,7 +249,7 @@ impl Http {
     }
 
     /// Opens an event stream.
-    pub(crate) async fn events(&self, path: &str, last_id: Option<&str>) -> Result<Events> {
+    pub async fn events(&self, path: &str, last_id: Option<&str>) -> Result<Events> {
         let headers: Vec<_> = last_id
             .map(|id| ("last-event-id", id))
             .into_iter()
@@ -214,22 +268,25 @@ impl Http {
 }
 
 /// An open event stream.
-pub(crate) struct Events {
+pub struct Events {
     body: Incoming,
     read: String,
 }
 
 /// One event of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) data: Value,
+pub struct Event {
+    /// Position in the log.
+    pub id: String,
+    /// Its type.
+    pub name: String,
+    /// What it says.
+    pub data: Value,
 }
 
 impl Events {
     /// The next event; `None` at the end of the stream.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>> {
+    pub async fn next(&mut self) -> Result<Option<Event>> {
         tokio::time::timeout(PATIENCE, self.next_when_it_comes())
             .await
             .context("an event in time")?
