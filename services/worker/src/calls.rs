@@ -137,13 +137,8 @@ impl Calls {
             span_id = ids(&trace).1,
             parent_id = call.traceparent.as_deref().map(|parent| ids(parent).1),
         );
-        let made = async move {
-            let outcome = caller.attempt(call).await;
-            drop(slot);
-            outcome
-        };
-        let handle = self.set.spawn(made.instrument(span));
-        self.running.insert(handle.id(), running);
+        let made = async move { caller.attempt(call).await };
+        self.make(running, slot, made.instrument(span));
     }
 
     /// Begins a delivery of a completion webhook.
@@ -168,12 +163,21 @@ impl Calls {
             span_id = ids(&trace).1,
             parent_id = delivery.traceparent.as_deref().map(|parent| ids(parent).1),
         );
-        let made = async move {
-            let outcome = caller.deliver(delivery).await;
+        let made = async move { caller.deliver(delivery).await };
+        self.make(running, slot, made.instrument(span));
+    }
+
+    fn make(
+        &mut self,
+        running: Running,
+        slot: Option<OwnedSemaphorePermit>,
+        call: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        let handle = self.set.spawn(async move {
+            let outcome = call.await;
             drop(slot);
             outcome
-        };
-        let handle = self.set.spawn(made.instrument(span));
+        });
         self.running.insert(handle.id(), running);
     }
 
