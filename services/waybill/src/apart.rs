@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use waybill_log::jetstream::JetStreamLog;
 
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::roles::{self, Setting};
 use crate::signals::stop_token;
 use crate::telemetry;
@@ -21,7 +21,7 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
     };
     let bootstrap = roles::bootstrap(&config, Setting::Apart, &log).await?;
     let gateway = roles::gateway(&config, Setting::Apart, &log, stop).await?;
-    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY").is_ok_and(|key| !key.is_empty());
+    let given = environment(roles::BOOTSTRAP_KEY).is_some();
     if let (Some(key), false) = (&bootstrap.key, given) {
         // On standard output, not in the log: it is shown this once.
         writeln!(

@@ -20,7 +20,7 @@ use waybill_log::{Log, Stream, StreamSeq};
 use waybill_projector::QueryClient;
 
 use crate::args::{DataDir, Keys, Replay};
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
 use crate::telemetry;
@@ -42,7 +42,7 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
 
 /// Whether the environment says where NATS is.
 fn named() -> bool {
-    std::env::var_os("NATS_URL").is_some_and(|url| !url.is_empty())
+    environment("NATS_URL").is_some()
 }
 
 /// `waybill keys ...`

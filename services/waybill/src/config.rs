@@ -180,6 +180,11 @@ impl Default for ProjectorSection {
     }
 }
 
+/// A variable of the environment. One that is set to nothing counts as unset, as compose files set what is not given.
+pub(crate) fn environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -208,15 +213,13 @@ impl Config {
                 config::File::new(DEFAULT_FILE, config::FileFormat::Toml).required(false),
             ),
         };
-        let environment = config::Environment::with_prefix("WAYBILL")
+        let variables = config::Environment::with_prefix("WAYBILL")
             .prefix_separator("__")
             .separator("__")
             .ignore_empty(true);
-        let mut builder = builder.add_source(environment);
+        let mut builder = builder.add_source(variables);
         for (variable, setting) in LISTS {
-            if let Ok(text) = std::env::var(variable)
-                && !text.is_empty()
-            {
+            if let Some(text) = environment(variable) {
                 let entries: Vec<_> = text
                     .split(',')
                     .map(|entry| entry.trim().to_owned())

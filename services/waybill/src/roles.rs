@@ -20,8 +20,11 @@ use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::secrets::{self, Missing};
+
+/// The variable that holds a key to install as the first one.
+pub(crate) const BOOTSTRAP_KEY: &str = "WAYBILL_BOOTSTRAP_KEY";
 
 /// What sets the embedded server apart from roles that run on their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +75,7 @@ pub(crate) async fn bootstrap(
     setting: Setting,
     log: &JetStreamLog,
 ) -> anyhow::Result<Bootstrap> {
-    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY")
-        .ok()
-        .filter(|key| !key.is_empty());
+    let given = environment(BOOTSTRAP_KEY);
     // A start that fails for a port that is taken must not use up the one time that a key is shown.
     let address = config.gateway.listen;
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;

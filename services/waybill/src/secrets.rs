@@ -10,6 +10,8 @@ use anyhow::{Context, bail, ensure};
 use waybill_domain::signature::MasterSecret;
 use waybill_gateway::Pepper;
 
+use crate::config::environment;
+
 /// Bytes of a fresh secret.
 const SECRET_BYTES: usize = 32;
 /// Which pepper this is; a second one comes with rotation.
@@ -37,9 +39,7 @@ pub(crate) fn webhook_master(data: &Path, missing: Missing) -> anyhow::Result<Ma
 }
 
 fn secret(data: &Path, name: &str, variable: &str, missing: Missing) -> anyhow::Result<Vec<u8>> {
-    if let Ok(text) = std::env::var(variable)
-        && !text.is_empty()
-    {
+    if let Some(text) = environment(variable) {
         return parse(&text).with_context(|| {
             format!("{variable} must be at least {SECRET_BYTES} random bytes in hex")
         });

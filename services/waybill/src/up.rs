@@ -15,7 +15,7 @@ use waybill_log::jetstream::ConnectError;
 use waybill_projector::Projector;
 use waybill_worker::Worker;
 
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::nats_server::NatsServer;
 use crate::roles::{self, Setting};
 use crate::signals::stop_token;
@@ -34,7 +34,7 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     config.data = config.data.canonicalize()?;
     let _lock = lock(&config.data)?;
     let _telemetry = telemetry::start(&config, "up")?;
-    let own_server = std::env::var_os("NATS_URL").is_none_or(|url| url.is_empty());
+    let own_server = environment("NATS_URL").is_none();
     let server = if own_server {
         Some(NatsServer::start(&config.data).await?)
     } else {
@@ -176,7 +176,7 @@ fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyh
         address.ip()
     };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
-    let given = std::env::var("WAYBILL_BOOTSTRAP_KEY").is_ok_and(|key| !key.is_empty());
+    let given = environment(roles::BOOTSTRAP_KEY).is_some();
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nWaybill listens on {url}  (API page: {url}/docs)")?;
     writeln!(out, "  data      {}", config.data.display())?;

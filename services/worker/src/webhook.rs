@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
-use waybill_domain::event::{Answer, Failure, FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::event::{Answer, Failure, FailureKind, TaskCreated, TaskEvent, join_repeated};
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
 use waybill_domain::trace::child_of;
@@ -42,6 +42,9 @@ struct AnswerJson {
     status_code: u16,
     headers: serde_json::Map<String, serde_json::Value>,
     body: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_encoding: Option<&'static str>,
+    body_bytes: u64,
     duration: u32,
 }
 
@@ -49,12 +52,13 @@ impl From<Answer> for AnswerJson {
     fn from(answer: Answer) -> Self {
         Self {
             status_code: answer.status,
-            headers: answer
-                .headers
+            headers: join_repeated(answer.headers)
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect(),
             body: answer.body,
+            body_encoding: answer.encoding.name(),
+            body_bytes: answer.body_bytes,
             duration: answer.duration_ms,
         }
     }
@@ -144,4 +148,37 @@ pub fn request(
         total: LIMIT,
         follow_redirects: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waybill_domain::event::BodyEncoding;
+
+    #[test]
+    fn a_result_says_as_much_as_the_api_does() {
+        let answer = Answer {
+            status: 200,
+            headers: vec![
+                ("set-cookie".into(), "a=1".into()),
+                ("Set-Cookie".into(), "b=2".into()),
+            ],
+            body: "/w==".into(),
+            encoding: BodyEncoding::Base64,
+            body_bytes: 1,
+            duration_ms: 7,
+        };
+        let json = serde_json::to_value(AnswerJson::from(answer)).expect("plain data");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "statusCode": 200,
+                "headers": {"set-cookie": "a=1, b=2"},
+                "body": "/w==",
+                "bodyEncoding": "base64",
+                "bodyBytes": 1,
+                "duration": 7,
+            })
+        );
+    }
 }

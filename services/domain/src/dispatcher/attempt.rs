@@ -39,35 +39,35 @@ pub(super) fn after(
         Outcome::Answered(answer) => (retry::http_failure(answer.status), Some(answer)),
         Outcome::Failed(failure) => (failure, None),
     };
-    if failure.kind == FailureKind::WorkerLost {
-        if task.lost >= MAX_LOST {
-            return TaskEvent::Dead(TaskDead {
-                id,
-                attempt,
-                at: now,
-                failure,
-                answer,
-            });
-        }
-        let retry_at = retry::due(Backoff::Linear, u32::from(task.lost) + 1, None, id, now);
-        return TaskEvent::AttemptFailed(AttemptFailed {
+    let dead = |failure, answer| {
+        TaskEvent::Dead(TaskDead {
+            id,
+            attempt,
+            at: now,
+            failure,
+            answer,
+        })
+    };
+    let again = |failure, answer, retry_at, counted| {
+        TaskEvent::AttemptFailed(AttemptFailed {
             id,
             attempt,
             at: now,
             failure,
             answer,
             retry_at,
-            counted: false,
-        });
+            counted,
+        })
+    };
+    if failure.kind == FailureKind::WorkerLost {
+        if task.lost >= MAX_LOST {
+            return dead(failure, answer);
+        }
+        let retry_at = retry::due(Backoff::Linear, u32::from(task.lost) + 1, None, id, now);
+        return again(failure, answer, retry_at, false);
     }
     if verdict == Verdict::Hopeless {
-        return TaskEvent::Dead(TaskDead {
-            id,
-            attempt,
-            at: now,
-            failure,
-            answer,
-        });
+        return dead(failure, answer);
     }
     if task.deadline().is_some_and(|deadline| deadline <= now) {
         let failure = too_late(task, Some(&failure));
@@ -79,27 +79,13 @@ pub(super) fn after(
         });
     }
     if task.failures >= task.max_retries {
-        return TaskEvent::Dead(TaskDead {
-            id,
-            attempt,
-            at: now,
-            failure,
-            answer,
-        });
+        return dead(failure, answer);
     }
     let wanted = answer
         .as_ref()
         .and_then(|answer| retry::retry_after(answer, now));
     let retry_at = retry::due(task.backoff, u32::from(task.failures) + 1, wanted, id, now);
-    TaskEvent::AttemptFailed(AttemptFailed {
-        id,
-        attempt,
-        at: now,
-        failure,
-        answer,
-        retry_at,
-        counted: true,
-    })
+    again(failure, answer, retry_at, true)
 }
 
 /// The call that this event is about.

@@ -12,7 +12,7 @@ pub use control::{ControlEvent, KeyCreated, KeyRevoked, TeamCreated};
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
     PartitionOwned, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted,
-    TaskSucceeded,
+    TaskSucceeded, join_repeated,
 };
 
 /// Why a stored event could not be read.

@@ -283,6 +283,15 @@ pub enum BodyEncoding {
 }
 
 impl BodyEncoding {
+    /// What clients are told of a body that is no text.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Text => None,
+            Self::Base64 => Some("base64"),
+        }
+    }
+
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "serde's skip_serializing_if passes a reference"
@@ -290,6 +299,25 @@ impl BodyEncoding {
     fn is_text(&self) -> bool {
         *self == Self::Text
     }
+}
+
+/// Headers that came more than once, joined as RFC 9110, 5.3 allows: a JSON object has each name once.
+#[must_use]
+pub fn join_repeated(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut once: Vec<(String, String)> = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        match once
+            .iter_mut()
+            .find(|entry| entry.0.eq_ignore_ascii_case(&name))
+        {
+            Some(entry) => {
+                entry.1.push_str(", ");
+                entry.1.push_str(&value);
+            }
+            None => once.push((name, value)),
+        }
+    }
+    once
 }
 
 /// Why an attempt failed.

@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
-use waybill_domain::event::{Answer, BodyEncoding, TaskCreated};
+use waybill_domain::event::{Answer, TaskCreated, join_repeated};
 use waybill_domain::task::row::{Attempt, TaskRow};
 use waybill_domain::task::{Backoff, Method, RetryOn, Status};
 use waybill_domain::time::Timestamp;
@@ -220,12 +220,9 @@ impl TaskResult {
     fn read(answer: Answer) -> Self {
         Self {
             status_code: answer.status,
-            headers: Some(HeaderMap(joined(answer.headers))),
+            headers: Some(HeaderMap(join_repeated(answer.headers))),
             body: Some(answer.body),
-            body_encoding: match answer.encoding {
-                BodyEncoding::Text => None,
-                BodyEncoding::Base64 => Some("base64"),
-            },
+            body_encoding: answer.encoding.name(),
             body_bytes: answer.body_bytes,
             duration: answer.duration_ms,
         }
@@ -255,24 +252,6 @@ impl From<Attempt> for TaskAttempt {
             error: attempt.error,
         }
     }
-}
-
-/// Headers that came more than once, joined as RFC 9110, 5.3 allows: a JSON object has each name once.
-fn joined(headers: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut once: Vec<(String, String)> = Vec::with_capacity(headers.len());
-    for (name, value) in headers {
-        match once
-            .iter_mut()
-            .find(|entry| entry.0.eq_ignore_ascii_case(&name))
-        {
-            Some(entry) => {
-                entry.1.push_str(", ");
-                entry.1.push_str(&value);
-            }
-            None => once.push((name, value)),
-        }
-    }
-    once
 }
 
 /// Pairs, written as an object.
@@ -327,7 +306,7 @@ mod tests {
     fn repeated_headers_are_joined() {
         let pairs = [("Set-Cookie", "a"), ("x", "1"), ("set-cookie", "b")];
         let headers = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-        let text = serde_json::to_string(&HeaderMap(joined(headers))).expect("an object");
+        let text = serde_json::to_string(&HeaderMap(join_repeated(headers))).expect("an object");
         assert_eq!(text, r#"{"Set-Cookie":"a, b","x":"1"}"#);
     }
 }
