@@ -13,6 +13,7 @@ use waybill_log::Log;
 use waybill_projector::QueryClient;
 
 use crate::access::{ControlWriter, Pepper};
+use crate::acknowledged::Acknowledged;
 use crate::auth::Auth;
 use crate::auth::follow::Follower;
 use crate::auth::store::AuthStoreError;
@@ -85,6 +86,7 @@ impl Gateway {
         let stopping = CancellationToken::new();
         let state = AppState::new(Shared {
             hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
+            acknowledged: Acknowledged::default(),
             queries: QueryClient::new(parts.nats.clone()),
             control: ControlWriter::new(Arc::clone(&parts.log), parts.pepper)
                 .with_brand(&config.key_brand),

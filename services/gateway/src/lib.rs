@@ -5,6 +5,7 @@
 //! keeps nothing that cannot be rebuilt from the log, so any number of them run side by side.
 
 pub mod access;
+pub mod acknowledged;
 pub mod asyncapi;
 pub mod auth;
 pub mod body;

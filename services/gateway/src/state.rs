@@ -10,6 +10,7 @@ use waybill_log::Log;
 use waybill_projector::QueryClient;
 
 use crate::access::ControlWriter;
+use crate::acknowledged::Acknowledged;
 use crate::auth::Auth;
 use crate::config::GatewayConfig;
 use crate::health::Health;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub nats: async_nats::Client,
     /// For reading what was projected.
     pub queries: QueryClient,
+    /// What clients were told, so that they read their own writes.
+    pub acknowledged: Acknowledged,
     /// Who may do what.
     pub auth: Arc<Auth>,
     /// Changes who may do what.

@@ -342,3 +342,19 @@ async fn waiting_ends_when_the_status_changes() -> Result<()> {
     );
     world.stop().await
 }
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_next_list() -> Result<()> {
+    let world = World::start().await?;
+    for number in 0..20 {
+        let url = format!("https://example.com/{number}");
+        let created = world
+            .http
+            .post("/v1/tasks", &json!({"targetUrl": url}))
+            .await?;
+        assert_eq!(created.status, 201);
+        let listed = world.http.get("/v1/tasks?limit=1").await?;
+        assert_eq!(listed.json()["tasks"][0]["id"], created.task()["id"]);
+    }
+    Ok(())
+}

@@ -240,7 +240,13 @@ impl Batch {
             atomicity: Atomicity::Atomic,
             msg_id: None,
         });
-        let error = appended.await.err().map(ApiError::from);
+        let error = match appended.await {
+            Ok(appended) => {
+                accepting.acknowledged(&appended);
+                None
+            }
+            Err(error) => Some(ApiError::from(error)),
+        };
         for (at, event) in created {
             let outcome = match &error {
                 None => TaskOutcome::made(Task::created(event), false),

@@ -100,7 +100,10 @@ async fn cancel(
         traceparent: Some(context.traceparent.to_string()),
     };
     let seq = match ask_owner(state, id, &request).await? {
-        OwnerReply::Done { seq } => seq,
+        OwnerReply::Done { seq } => {
+            state.acknowledged.told(&caller.team, seq);
+            seq
+        }
         OwnerReply::Running => return Err(not_open(Status::Processing)),
         OwnerReply::NotOpen => return Err(ended(state, caller, id).await?),
         OwnerReply::TryAgain => return Err(no_owner()),

@@ -13,7 +13,7 @@ use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::{Limits, TaskSpec};
 use waybill_log::subject::{CREATED, TaskSubject};
-use waybill_log::{Append, Atomicity, Expectation, NewRecord, Stream};
+use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream};
 
 use super::idempotency::{self, Outcome};
 use super::object::{Task, TaskEnvelope};
@@ -155,6 +155,13 @@ impl<'a> Accepting<'a> {
         Ok((*created, record))
     }
 
+    /// Remembers what the client is about to be told, so that it reads its own writes.
+    pub(crate) fn acknowledged(&self, appended: &Appended) {
+        if let Some(&last) = appended.seqs.iter().max() {
+            self.state.acknowledged.told(self.team, last);
+        }
+    }
+
     /// Stores a task that nobody can ask for twice. The log's own retries are harmless; a client's second request is a second task.
     pub(crate) async fn keyless(&self, spec: TaskSpec) -> Result<Task, ApiError> {
         let (created, record) = self.accept(spec, None)?;
@@ -166,7 +173,10 @@ impl<'a> Accepting<'a> {
             msg_id: None,
         });
         match appended.await {
-            Ok(_) => Ok(Task::created(created)),
+            Ok(appended) => {
+                self.acknowledged(&appended);
+                Ok(Task::created(created))
+            }
             Err(error) => Err(ApiError::from(error).for_unknown(created.id)),
         }
     }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 use waybill_domain::id::{TaskId, TeamId};
-use waybill_log::StreamSeq;
 use waybill_projector::query::TaskView;
 
 use super::lookup;
@@ -60,9 +59,8 @@ pub(crate) async fn get_task(
         }
         seconds => Duration::from_secs(seconds.unwrap_or(0).into()),
     };
-    let mut view = lookup::find(&state, &caller.team, id, StreamSeq(0))
-        .await?
-        .value;
+    let min_seq = state.acknowledged.to(&caller.team);
+    let mut view = lookup::find(&state, &caller.team, id, min_seq).await?.value;
     if !wait.is_zero() && !view.status.is_terminal() {
         view = changed(&state, &caller.team, id, view, Instant::now() + wait).await?;
     }

@@ -80,6 +80,7 @@ pub(crate) async fn create(
         })
         .await
         .map_err(|error| ApiError::from(error).for_unknown(created.id))?;
+    accepting.acknowledged(&appended);
     let seq = appended.seqs.first().copied().unwrap_or_default();
     if !appended.duplicate {
         return Ok(Outcome::First(Task::created(created)));

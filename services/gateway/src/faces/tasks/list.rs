@@ -6,7 +6,6 @@ use utoipa::{IntoParams, ToSchema};
 use waybill_domain::id::QueueName;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
-use waybill_log::StreamSeq;
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter};
 
 use super::object::{Attempts, Task};
@@ -96,7 +95,8 @@ pub(crate) async fn list_tasks(
         page,
         detail: true,
     };
-    let found = state.queries.list(list, StreamSeq(0)).await?.value;
+    let min_seq = state.acknowledged.to(&caller.team);
+    let found = state.queries.list(list, min_seq).await?.value;
     let tasks = found
         .tasks
         .into_iter()
