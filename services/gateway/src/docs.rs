@@ -4,10 +4,11 @@ use axum::Router;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, OpenApi};
+use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::router;
@@ -17,6 +18,20 @@ use crate::state::AppState;
 const BEARER: &str = "api_key";
 /// Its alternative.
 const HEADER: &str = "x_api_key";
+/// What every route that wants a key can answer, whether its own description says so or not.
+const WITH_A_KEY: [(&str, &str); 5] = [
+    ("400", "The request is wrong, or holds two different keys"),
+    ("401", "No or no valid API key"),
+    ("403", "The key may not do this"),
+    ("429", "Too many requests; see Retry-After"),
+    ("503", "Cannot be answered now; see Retry-After"),
+];
+/// What every route that takes a body can answer as well.
+const WITH_A_BODY: [(&str, &str); 3] = [
+    ("408", "The body did not arrive in time"),
+    ("413", "The body is too large"),
+    ("415", "The body is compressed"),
+];
 /// The page brings its scripts along; its styles stand partly in the page.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -50,7 +65,7 @@ pub fn openapi() -> OpenApi {
     finish(router::routes().into_openapi())
 }
 
-/// Adds how to authenticate: a route that names the one header takes the other as well.
+/// Adds how to authenticate (a route that names the one header takes the other as well) and what any route may answer.
 pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::new);
     let bearer = HttpBuilder::new()
@@ -76,10 +91,31 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
                 && let Some(scopes) = security.iter().find_map(scopes)
             {
                 security.push(SecurityRequirement::new(HEADER, scopes));
+                add_answers(operation, &WITH_A_KEY);
+            }
+            if operation.request_body.is_some() {
+                add_answers(operation, &WITH_A_BODY);
             }
         }
     }
     api
+}
+
+/// Adds the errors that the description does not speak of itself.
+fn add_answers(operation: &mut Operation, errors: &[(&str, &str)]) {
+    for (status, description) in errors {
+        let answers = &mut operation.responses.responses;
+        answers.entry((*status).to_owned()).or_insert_with(|| {
+            let body = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("ErrorBody")))
+                .build();
+            ResponseBuilder::new()
+                .description(*description)
+                .content("application/json", body)
+                .build()
+                .into()
+        });
+    }
 }
 
 /// The scopes that a requirement names for the header `Authorization`.

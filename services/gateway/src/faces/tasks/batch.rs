@@ -36,7 +36,7 @@ const KEYED_AT_A_TIME: usize = 32;
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CreateTasks {
     /// 1 to 1000 tasks. Each is checked by itself: a wrong one does not keep the others from being made.
-    #[schema(value_type = Vec<CreateTask>)]
+    #[schema(value_type = Vec<CreateTask>, min_items = 1, max_items = 1000)]
     tasks: Vec<Box<RawValue>>,
 }
 

@@ -25,8 +25,10 @@ pub struct ListParams {
     /// Standing so now: `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`.
     status: Option<String>,
     /// Tasks on a page, 1 to 100. Default 20.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
     /// Tasks to leave out, up to 10000. Further on, use `cursor`.
+    #[param(minimum = 0, maximum = 10000)]
     offset: Option<i64>,
     /// `nextCursor` of an earlier answer: goes on right there, whatever was added meanwhile.
     cursor: Option<String>,

@@ -15,13 +15,18 @@ use crate::error::ApiError;
 /// A header value that begins so refers to the vault.
 const VAULT_REFERENCE: &str = "tok_";
 
-/// A task to be made. Only `targetUrl` is required; unknown fields are ignored.
+/// A task to be made. Only `targetUrl` is required. Unknown fields are ignored, those that only Waybill sets are refused.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateTask {
     /// What to call: http or https. `callbackUrl` is an alias.
     #[serde(alias = "callbackUrl")]
-    #[schema(required = true, example = "https://example.com/hook")]
+    #[schema(
+        required = true,
+        pattern = "^https?://.",
+        max_length = 8192,
+        example = "https://example.com/hook"
+    )]
     pub target_url: Option<String>,
     /// GET, POST, PUT, DELETE, PATCH or HEAD.
     #[schema(default = "POST")]
@@ -32,10 +37,10 @@ pub struct CreateTask {
     /// Body of the call; not sent with GET and HEAD.
     pub body: Option<String>,
     /// Seconds over all attempts, from the start of the first one. Bounded by the plan.
-    #[schema(default = 30)]
+    #[schema(default = 30, minimum = 0.001, maximum = 3600)]
     pub max_wait_time: Option<f64>,
     /// Seconds for each attempt, up to 900.
-    #[schema(default = 30)]
+    #[schema(default = 30, minimum = 0.001, maximum = 900)]
     pub timeout: Option<f64>,
     /// Not before this time (ISO 8601).
     #[schema(example = "2030-01-31T12:00:00.000Z")]
@@ -52,7 +57,7 @@ pub struct CreateTask {
     #[schema(default = 5, minimum = 1, maximum = 10)]
     pub priority: Option<i64>,
     /// 1 to 100 of a-z, A-Z, 0-9, _ and -.
-    #[schema(default = "default")]
+    #[schema(default = "default", pattern = "^[a-zA-Z0-9_-]{1,100}$")]
     pub queue: Option<String>,
     /// Follow up to three redirects.
     #[schema(default = false)]
@@ -65,6 +70,27 @@ pub struct CreateTask {
     provider: Option<IgnoredAny>,
     #[schema(ignore)]
     poll_config: Option<IgnoredAny>,
+    /// A client that sends one of these believes that it decides them.
+    #[schema(ignore)]
+    id: Option<IgnoredAny>,
+    #[schema(ignore)]
+    team_id: Option<IgnoredAny>,
+    #[schema(ignore)]
+    plan: Option<IgnoredAny>,
+    #[schema(ignore)]
+    status: Option<IgnoredAny>,
+    #[schema(ignore)]
+    result: Option<IgnoredAny>,
+    #[schema(ignore)]
+    retry_count: Option<IgnoredAny>,
+    #[schema(ignore)]
+    created_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    updated_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    started_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    completed_at: Option<IgnoredAny>,
 }
 
 impl CreateTask {
@@ -82,6 +108,23 @@ impl CreateTask {
             if given {
                 let message =
                     format!("{field} is not available: polling tasks are not offered here");
+                return Err(ApiError::bad_field(field, message));
+            }
+        }
+        for (field, given) in [
+            ("id", self.id.is_some()),
+            ("teamId", self.team_id.is_some()),
+            ("plan", self.plan.is_some()),
+            ("status", self.status.is_some()),
+            ("result", self.result.is_some()),
+            ("retryCount", self.retry_count.is_some()),
+            ("createdAt", self.created_at.is_some()),
+            ("updatedAt", self.updated_at.is_some()),
+            ("startedAt", self.started_at.is_some()),
+            ("completedAt", self.completed_at.is_some()),
+        ] {
+            if given {
+                let message = format!("{field} is set by Waybill and cannot be sent");
                 return Err(ApiError::bad_field(field, message));
             }
         }
