@@ -8,6 +8,7 @@ mod api;
 mod append;
 mod config;
 mod connect;
+mod counters;
 mod leases;
 mod provision;
 mod read;
@@ -23,13 +24,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
-    Append, AppendError, Appended, Bounds, Lease, LeaseError, Leases, Log, ReadError, Record,
-    Snapshots, Stream, StreamSeq, Tail,
+    Append, AppendError, Appended, Bounds, CounterAway, CounterName, Counters, Lease, LeaseError,
+    Leases, Log, ReadError, Record, Snapshots, Stream, StreamSeq, Tail,
 };
 use api::Api;
 use append::{Appender, Settings};
 pub use config::{NatsConfig, Secret, ServerUrl, StreamsConfig, TlsConfig};
 pub use connect::{ConnectError, connect};
+use counters::CounterStore;
 use leases::LeaseStore;
 pub use provision::{Difference, ProvisionError};
 use read::Reader;
@@ -48,6 +50,7 @@ struct Shared {
     control: Logged,
     tasks: Logged,
     leases: LeaseStore,
+    counters: CounterStore,
     snapshots: SnapshotStore,
 }
 
@@ -89,6 +92,7 @@ impl JetStreamLog {
         let shared = Shared {
             control: logged(Stream::Control, control).await?,
             tasks: logged(Stream::Tasks, tasks).await?,
+            counters: CounterStore::new(&parts.api, &config.streams),
             leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
             snapshots: SnapshotStore::new(&parts.api),
             api: parts.api,
@@ -155,6 +159,13 @@ impl Log for JetStreamLog {
 
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
         self.logged(stream).reader.bounds().await
+    }
+}
+
+#[async_trait]
+impl Counters for JetStreamLog {
+    async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
+        self.shared.counters.add(counter, by).await
     }
 }
 

@@ -1,9 +1,11 @@
 //! The event log: the only code that writes to the two streams CONTROL and TASKS.
 //!
 //! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
-//! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the two small coordination
-//! concepts that hold no history: [`Leases`] (who owns a partition now) and [`Snapshots`] (a disposable shortcut for replay).
+//! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
+//! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay) and
+//! [`Counters`] (what rate limits have granted).
 
+pub mod counter;
 pub mod jetstream;
 pub mod memory;
 pub mod record;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use counter::{CounterAway, CounterName, Counters};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
 pub use record::{MsgId, NewRecord, Record, Stream, StreamSeq};
 

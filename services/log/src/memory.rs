@@ -4,7 +4,9 @@
 //! mutex and implements the async traits. Both decide exactly as JetStream does; one conformance suite holds them to it.
 
 mod core;
+mod counters;
 mod shared;
 
 pub use core::{Clock, MemoryCore};
+pub use counters::MemoryCounters;
 pub use shared::MemoryLog;

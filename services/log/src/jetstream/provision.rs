@@ -203,6 +203,19 @@ pub(super) async fn provision(
     }
 }
 
+/// Makes one stream, if it is missing: one that is kept in memory goes with its server.
+pub(super) async fn remake(
+    api: &Api,
+    config: &StreamsConfig,
+    stream: &str,
+) -> Result<(), ProvisionError> {
+    let streams = expected(config)?;
+    let Some((name, fields)) = streams.iter().find(|(name, _)| name == stream) else {
+        return Err(impossible(format!("nats/streams.toml has no {stream}")));
+    };
+    find_or_create(api, name, fields).await.map(drop)
+}
+
 enum Found {
     Created(Value),
     There(Value),

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod conformance;
+mod counters;
 mod faults;
 mod fixture;
 mod lost_answers;

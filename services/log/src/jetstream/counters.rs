@@ -1,0 +1,79 @@
+//! Counters on the stream LIMITS: `Nats-Incr` adds on the server, and the acknowledgement carries the new total (ADR-49).
+
+use std::sync::Arc;
+
+use async_nats::header::HeaderMap;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::api::{Api, ApiError};
+use super::config::StreamsConfig;
+use super::provision;
+use crate::CounterAway;
+use crate::counter::{COUNTER_TIMEOUT, CounterName};
+
+const STREAM: &str = "LIMITS";
+const INCREMENT: &str = "Nats-Incr";
+
+/// The counters.
+#[derive(Clone)]
+pub(super) struct CounterStore {
+    api: Api,
+    streams: StreamsConfig,
+    /// Held by the one call that makes the stream again.
+    remaking: Arc<Semaphore>,
+}
+
+impl CounterStore {
+    pub(super) fn new(api: &Api, streams: &StreamsConfig) -> Self {
+        let timeout = api.timeout().min(COUNTER_TIMEOUT);
+        Self {
+            api: Api::new(api.client().clone(), timeout),
+            streams: streams.clone(),
+            remaking: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    pub(super) async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
+        // What is handed to a lost connection would be counted when it is back, and nobody would know.
+        if self.api.client().connection_state() != async_nats::connection::State::Connected {
+            return Err(away("no connection"));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(INCREMENT, format!("{by:+}"));
+        let subject = counter.to_string();
+        match self.api.publish(&subject, headers, Bytes::new()).await {
+            Ok(ack) => {
+                total(&ack).ok_or_else(|| away(format!("no total in the acknowledgement {ack}")))
+            }
+            Err(error) => {
+                if matches!(error, ApiError::Away(_)) {
+                    self.remake().await;
+                }
+                Err(away(error.to_string()))
+            }
+        }
+    }
+
+    /// A stream in memory that is not replicated is gone when its server was started again, and nobody listens on its subjects.
+    async fn remake(&self) {
+        let Ok(_permit) = self.remaking.try_acquire() else {
+            return;
+        };
+        if let Err(error) = provision::remake(&self.api, &self.streams, STREAM).await {
+            tracing::warn!(%error, "the counters of rate limits are away");
+        }
+    }
+}
+
+/// The total is a text: the server counts with numbers of any size.
+fn total(ack: &Value) -> Option<i64> {
+    ack.get("val")?.as_str()?.parse().ok()
+}
+
+fn away(reason: impl Into<String>) -> CounterAway {
+    CounterAway {
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Counters in memory, for tests: they can be away, and they can forget.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::counter::{CounterAway, CounterName, Counters};
+
+/// Counters in memory. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryCounters(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    totals: HashMap<String, i64>,
+    calls: u64,
+    is_away: bool,
+}
+
+impl MemoryCounters {
+    /// From now on they do not answer, or answer again.
+    pub fn set_away(&self, is_away: bool) {
+        self.with(|state| state.is_away = is_away);
+    }
+
+    /// Forgets all totals, as a server does that was started again.
+    pub fn forget(&self) {
+        self.with(|state| state.totals.clear());
+    }
+
+    /// How often they were asked.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.with(|state| state.calls)
+    }
+
+    /// The total of each counter, by subject.
+    #[must_use]
+    pub fn totals(&self) -> HashMap<String, i64> {
+        self.with(|state| state.totals.clone())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Counters for MemoryCounters {
+    async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
+        // As over a network, others may run before the answer is there.
+        tokio::task::yield_now().await;
+        self.with(|state| {
+            state.calls += 1;
+            if state.is_away {
+                return Err(CounterAway {
+                    reason: "away".to_owned(),
+                });
+            }
+            let total = state.totals.entry(counter.to_string()).or_default();
+            *total += by;
+            Ok(*total)
+        })
+    }
+}
