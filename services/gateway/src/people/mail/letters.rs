@@ -1,0 +1,233 @@
+//! What is written to people, and when.
+
+use url::Url;
+use waybill_domain::access::email::Email;
+
+use super::Letter;
+use crate::entropy;
+
+/// Most characters of a name that somebody chose and that stands in a letter to somebody else.
+const MOST_NAME_CHARS: usize = 60;
+
+/// Why somebody is written to.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Occasion {
+    /// Their address was given at sign-up; `token` proves that they read this.
+    ConfirmSignUp {
+        /// To be sent back with a password.
+        token: String,
+    },
+    /// Their address was given at sign-up, and they have an account.
+    AlreadySignedUp,
+    /// A new password is wanted.
+    ResetPassword {
+        /// To be sent back with the new password.
+        token: String,
+    },
+    /// Their password is another one now.
+    PasswordChanged {
+        /// When, for people.
+        at: String,
+    },
+    /// Too many wrong passwords: nobody gets in for a while.
+    LockedOut {
+        /// Until when, for people.
+        until: String,
+    },
+    /// A refresh token was used twice, so somebody has a copy: that session is over.
+    SessionReused {
+        /// When, for people.
+        at: String,
+    },
+    /// They are asked to join a team.
+    Invitation {
+        /// The team's name, which its people chose.
+        team: String,
+        /// What they would be.
+        role: String,
+        /// To be sent back to accept.
+        token: String,
+    },
+    /// An API key of their team was found in the open.
+    LeakedKey {
+        /// The team's name.
+        team: String,
+        /// The key's name.
+        key: String,
+        /// Whether it was revoked at once.
+        revoked: bool,
+    },
+}
+
+/// Pages of a web application that letters point to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Its address. Without one, letters say which request to make.
+    pub app: Option<Url>,
+}
+
+impl Links {
+    /// How to use a token. It goes behind `#`, which browsers keep to themselves: no server logs it, no `Referer` carries it.
+    fn use_token(&self, page: &str, request: &str, token: &str) -> String {
+        let by_request = format!("POST {request} with the token\n\n    {token}\n");
+        match self.app.as_ref().and_then(|app| app.join(page).ok()) {
+            Some(mut url) => {
+                url.set_fragment(Some(&format!("token={token}")));
+                format!("Open\n\n    {url}\n\nor {by_request}")
+            }
+            None => by_request,
+        }
+    }
+}
+
+impl Letter {
+    /// Writes to `to`.
+    #[must_use]
+    pub fn about(occasion: &Occasion, to: &Email, links: &Links) -> Self {
+        let (subject, body) = write(occasion, links);
+        Self {
+            id: hex::encode(entropy::random::<16>()),
+            to: to.clone(),
+            subject,
+            body: format!("{body}\n-- \nWaybill\n"),
+        }
+    }
+}
+
+fn write(occasion: &Occasion, links: &Links) -> (String, String) {
+    match occasion {
+        Occasion::ConfirmSignUp { token } => (
+            "Confirm your address".into(),
+            format!(
+                "Somebody, hopefully you, wants to sign up to Waybill with this address.\n\n{}\n\
+                 This is good for 24 hours. If it was not you, do nothing: nothing happens without this token.\n",
+                links.use_token("confirm", "/v1/auth/confirm, together with a password,", token)
+            ),
+        ),
+        Occasion::AlreadySignedUp => (
+            "You have an account already".into(),
+            "Somebody, hopefully you, wanted to sign up to Waybill with this address, which has an account already. Sign in, or ask \
+             for a new password if you forgot yours. If it was not you, do nothing.\n"
+                .into(),
+        ),
+        Occasion::ResetPassword { token } => (
+            "Set a new password".into(),
+            format!(
+                "Somebody, hopefully you, asked for a new password for your Waybill account.\n\n{}\n\
+                 This is good for one hour and one use. If it was not you, do nothing: your password stays as it is.\n",
+                links.use_token("reset", "/v1/auth/password/reset, together with the new password,", token)
+            ),
+        ),
+        Occasion::PasswordChanged { at } => (
+            "Your password was changed".into(),
+            format!(
+                "The password of your Waybill account was changed at {at}, and everybody else who was signed in to it was signed \
+                 out. If it was not you, ask for a new password at once.\n"
+            ),
+        ),
+        Occasion::LockedOut { until } => (
+            "Sign-in to your account is paused".into(),
+            format!(
+                "There were too many attempts to sign in to your Waybill account with a wrong password. Nobody can sign in with a \
+                 password until {until}. Those who are signed in stay so. If it was not you, your password was not guessed; a \
+                 longer one does not hurt.\n"
+            ),
+        ),
+        Occasion::SessionReused { at } => (
+            "You were signed out for your safety".into(),
+            format!(
+                "At {at} a part of one of your Waybill sessions was used for a second time, which means that somebody may have a copy \
+                 of it. That session was ended. If you did not restore a backup or copy a browser profile, change your password.\n"
+            ),
+        ),
+        Occasion::Invitation { team, role, token } => (
+            "You are invited to a team".into(),
+            format!(
+                "You are invited to join the Waybill team \"{}\" as {}.\n\n{}\n\
+                 If you do not know that team, do nothing.\n",
+                foreign(team),
+                foreign(role),
+                links.use_token("join", "/v1/invitations/accept", token)
+            ),
+        ),
+        Occasion::LeakedKey { team, key, revoked } => (
+            "An API key of your team was found in the open".into(),
+            format!(
+                "The API key \"{}\" of your Waybill team \"{}\" was found where others can read it. {}\n",
+                foreign(key),
+                foreign(team),
+                if *revoked {
+                    "It was revoked and is no longer accepted. Make another one where it was in use."
+                } else {
+                    "It is still accepted. Make another one and revoke it."
+                }
+            ),
+        ),
+    }
+}
+
+/// Somebody else's words: one short line without control characters, in which no mail program finds a link.
+fn foreign(text: &str) -> String {
+    let bidi = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut line: String = text
+        .chars()
+        .filter(|&c| !c.is_control() && !bidi(c) && c != '\u{2028}' && c != '\u{2029}')
+        .take(MOST_NAME_CHARS)
+        .collect();
+    for (link, broken) in [("://", ": //"), ("www.", "www ."), ("@", " at ")] {
+        line = line.replace(link, broken);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ann() -> Email {
+        Email::parse("ann@example.com").expect("an address")
+    }
+
+    #[test]
+    fn a_letter_says_how_its_token_is_used() {
+        let occasion = Occasion::ConfirmSignUp {
+            token: "wb_confirm_x".into(),
+        };
+        let plain = Letter::about(&occasion, &ann(), &Links::default());
+        assert!(
+            plain.body.contains("POST /v1/auth/confirm")
+                && plain.body.contains("    wb_confirm_x\n")
+        );
+        let app = Url::parse("https://app.example/ui/").ok();
+        let linked = Letter::about(&occasion, &ann(), &Links { app });
+        assert!(
+            linked
+                .body
+                .contains("    https://app.example/ui/confirm#token=wb_confirm_x\n")
+        );
+        assert!(!format!("{linked:?}").contains("wb_confirm_x"));
+    }
+
+    #[test]
+    fn a_name_cannot_write_the_letter() {
+        let team = format!(
+            "x\r\nBcc: a@b.c\r\n\r\nhttps://evil.example {}\u{202e}",
+            "y".repeat(200)
+        );
+        let occasion = Occasion::Invitation {
+            team,
+            role: "member".into(),
+            token: "t".into(),
+        };
+        let letter = Letter::about(&occasion, &ann(), &Links::default());
+        let line = letter.body.lines().next().expect("a line");
+        assert!(
+            line.starts_with(
+                "You are invited to join the Waybill team \"xBcc: a at b.chttps: //evil.example yy"
+            ),
+            "{line}"
+        );
+        assert!(line.ends_with("yy\" as member.") && line.len() < 140);
+        assert!(!letter.subject.contains('x') || !letter.subject.contains("Bcc"));
+    }
+}

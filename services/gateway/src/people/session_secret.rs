@@ -1,0 +1,55 @@
+//! The server's secret from which everything about sessions is derived: signing keys of access tokens, and log-ins under way.
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// Fewer bytes could be guessed.
+const LEAST_BYTES: usize = 32;
+
+/// The secret is too short.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a session secret has at least {LEAST_BYTES} bytes, not {found}")]
+pub struct BadSessionSecret {
+    /// Bytes given.
+    pub found: usize,
+}
+
+/// The secret, the same for all gateways of a deployment.
+#[derive(Clone)]
+pub struct SessionSecret(Zeroizing<Vec<u8>>);
+
+impl SessionSecret {
+    /// From at least 32 random bytes.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, BadSessionSecret> {
+        let bytes = Zeroizing::new(bytes);
+        if bytes.len() < LEAST_BYTES {
+            return Err(BadSessionSecret { found: bytes.len() });
+        }
+        Ok(Self(bytes))
+    }
+
+    /// 32 bytes for one purpose; they tell nothing about those for another (HKDF, RFC 5869).
+    pub(crate) fn derive(&self, purpose: &str, context: &[u8]) -> Zeroizing<[u8; 32]> {
+        derive(&self.0, purpose, context)
+    }
+}
+
+/// HKDF-SHA-256 with `purpose`, a zero byte and `context` as its info.
+pub(crate) fn derive(secret: &[u8], purpose: &str, context: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    #[expect(
+        clippy::expect_used,
+        reason = "HKDF-SHA-256 gives up to 8160 bytes, and this is 32"
+    )]
+    Hkdf::<Sha256>::new(None, secret)
+        .expand_multi_info(&[purpose.as_bytes(), b"\0", context], &mut bytes[..])
+        .expect("32 bytes are not too many");
+    bytes
+}
+
+impl std::fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionSecret(hidden)")
+    }
+}
