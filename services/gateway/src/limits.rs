@@ -1,0 +1,23 @@
+//! Rate limits of requests: what [`waybill_domain::access::limit`] decides, with a clock, a lock and a counter around it.
+//!
+//! Two limiters stand on a request's way. Before anybody is known, [`Limiter::admit_source`] looks at the source network: it counts
+//! failed attempts to authenticate, in this process alone, so that guessing is slow and costs us little. Once team and credential are
+//! known, [`Limiter::take`] charges the policies of the team's plan, exactly and over all gateways: credits come in chunks from one
+//! counter in the log ([`waybill_log::Counters`]) and are spent here without asking anybody. [`Limiter::guard`] does the same for what is
+//! worth guessing or flooding (log-in, tokens, making keys), one credit at a time, and is closed while the counter is away.
+//!
+//! A [`LimitSlot`] goes through each request and collects where it stands; [`write_headers`] says so on every response.
+
+mod buckets;
+mod error;
+mod flight;
+mod limiter;
+mod slot;
+mod sources;
+
+pub use error::LimitRefusal;
+pub use limiter::{Guarded, Limiter};
+pub use slot::{LimitSlot, write_headers};
+
+#[cfg(test)]
+mod tests;

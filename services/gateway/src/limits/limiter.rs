@@ -1,0 +1,302 @@
+//! The limiter of a gateway.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waybill_domain::access::limit::{Limited, Network, Standing};
+use waybill_domain::access::plan::{Catalogue, Guard, Plan, Policy, PolicyScope};
+use waybill_domain::id::TeamId;
+use waybill_domain::time::Timestamp;
+use waybill_log::{CounterAway, CounterName, Counters};
+
+use super::buckets::{Attempt, Buckets, Circumstances, Claim, Grain};
+use super::error::LimitRefusal;
+use super::flight;
+use super::slot::LimitSlot;
+use super::sources::Sources;
+use crate::entropy;
+
+/// Decisions that can be made at once.
+const SHARDS: usize = 64;
+/// Teams and credentials that are remembered: about 300 bytes each. Beyond, one is forgotten for each that comes, which costs it the
+/// credits that lie here.
+const MAX_HOLDERS: usize = 200_000;
+/// Networks and accounts that are remembered for guards.
+const MAX_GUARDED: usize = 100_000;
+/// A request waits no longer for credits. An answer of the counter takes a second at the most; several may be needed under contention.
+const WAIT_LIMIT: Duration = Duration::from_secs(3);
+/// Between two looks for what has lapsed or is over, and between two tries whether a counter that was away answers again.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Who is behind something that is worth guessing or flooding.
+#[derive(Debug, Clone, Copy)]
+pub struct Guarded<'a> {
+    /// Where the request comes from.
+    pub source: IpAddr,
+    /// What it tries to use, as a token of a subject: the hash of an address, a client's id. Never the address itself.
+    pub account: Option<&'a str>,
+    /// The team that it is for.
+    pub team: Option<&'a TeamId>,
+}
+
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Limits the requests to one gateway, together with those of all others.
+pub struct Limiter {
+    catalogue: Arc<Catalogue>,
+    counters: Arc<dyn Counters>,
+    live: Arc<AtomicU32>,
+    flights: TaskTracker,
+    clock: Clock,
+    is_away: AtomicBool,
+    ordinary: Arc<Buckets>,
+    guarded: Arc<Buckets>,
+    sources: Sources,
+}
+
+impl Limiter {
+    /// A limiter on shared counters. `live`: how many gateways serve now, kept by whoever knows; `flights`: joins what is under way.
+    #[must_use]
+    pub fn new(
+        catalogue: Arc<Catalogue>,
+        counters: Arc<dyn Counters>,
+        live: Arc<AtomicU32>,
+        flights: TaskTracker,
+    ) -> Arc<Self> {
+        Self::with_clock(catalogue, counters, live, flights, Box::new(entropy::now))
+    }
+
+    /// The same with a clock of one's own.
+    #[must_use]
+    pub fn with_clock(
+        catalogue: Arc<Catalogue>,
+        counters: Arc<dyn Counters>,
+        live: Arc<AtomicU32>,
+        flights: TaskTracker,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sources: Sources::new(Arc::clone(catalogue.failures())),
+            ordinary: Arc::new(Buckets::new(SHARDS, MAX_HOLDERS)),
+            // Each decision of a guard asks the counter: one lock is enough.
+            guarded: Arc::new(Buckets::new(1, MAX_GUARDED)),
+            is_away: AtomicBool::new(false),
+            catalogue,
+            counters,
+            live,
+            flights,
+            clock,
+        })
+    }
+
+    /// Charges a request of a credential of `team` (which is in its environment) to its plan.
+    ///
+    /// The common path takes a lock and no network. A counter that is away leaves each gateway its share.
+    pub async fn take(
+        self: &Arc<Self>,
+        slot: &LimitSlot,
+        team: &TeamId,
+        credential: &str,
+        plan: &Plan,
+    ) -> Result<(), LimitRefusal> {
+        if plan.is_unlimited() {
+            slot.note(Standing::Unlimited);
+            return Ok(());
+        }
+        let team = team.as_str();
+        let claims = plan.policies.iter().map(|policy| Claim {
+            policy,
+            holder: match policy.scope {
+                PolicyScope::Key => credential,
+                PolicyScope::Team | PolicyScope::Ip | PolicyScope::Account => team,
+            },
+        });
+        let outcome = self.charge(&self.ordinary, team, claims, Grain::Lease);
+        self.conclude(slot, outcome.await)
+    }
+
+    /// Charges one try of something worth guessing or flooding. Without the counter nothing passes.
+    pub async fn guard(
+        self: &Arc<Self>,
+        slot: &LimitSlot,
+        guard: Guard,
+        who: &Guarded<'_>,
+    ) -> Result<(), LimitRefusal> {
+        let network = Network::of(who.source).to_string();
+        let holder = |policy: &Policy| match policy.scope {
+            PolicyScope::Ip => Some(&*network),
+            PolicyScope::Account | PolicyScope::Key => who.account,
+            PolicyScope::Team => who.team.map(TeamId::as_str),
+        };
+        let claims = self.catalogue.guard(guard).iter().filter_map(|policy| {
+            let holder = holder(policy)?;
+            Some(Claim { holder, policy })
+        });
+        let outcome = self.charge(&self.guarded, "", claims, Grain::Single);
+        self.conclude(slot, outcome.await)
+    }
+
+    /// May requests come from there? Not after too many failed attempts to authenticate.
+    pub fn admit_source(&self, slot: &LimitSlot, source: IpAddr) -> Result<(), LimitRefusal> {
+        let meter = self.sources.meter(Network::of(source), self.now());
+        if !meter.violated {
+            return Ok(());
+        }
+        metrics::counter!("waybill_limit_sources_refused_total").increment(1);
+        let meters = vec![meter];
+        slot.note(Standing::Metered(meters.clone()));
+        Err(self.limited(Limited { meters }))
+    }
+
+    /// An attempt to authenticate from there has failed.
+    pub fn source_failed(&self, source: IpAddr) {
+        self.sources.failed(Network::of(source), self.now());
+    }
+
+    /// Where somebody stands whom nobody knows: what is left of failed attempts.
+    #[must_use]
+    pub fn source_standing(&self, source: IpAddr) -> Standing {
+        Standing::Metered(vec![self.sources.meter(Network::of(source), self.now())])
+    }
+
+    /// Sweeps until it is told to stop.
+    pub async fn run_sweeper(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(_tick) = stop.run_until_cancelled(ticks.tick()).await {
+            self.sweep().await;
+        }
+    }
+
+    /// Forgets windows that are over, hands back credits that nobody has used for a while, and tries a counter that was away.
+    pub async fn sweep(&self) {
+        let now = self.now();
+        self.sources.sweep(now);
+        let mut lapsed = self.ordinary.sweep(now);
+        lapsed.extend(self.guarded.sweep(now));
+        if self.is_counter_away()
+            && let Some(probe) = CounterName::new("probe", "gateway", 0)
+            && self.counters.add(probe, 0).await.is_ok()
+        {
+            self.counter_answered();
+        }
+        flight::hand_back_all(self, lapsed).await;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("waybill_limit_holders").set(self.holders() as f64);
+    }
+
+    /// Holders that are remembered, of all kinds.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.ordinary.len() + self.guarded.len() + self.sources.len()
+    }
+
+    /// This gateway's wall clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(super) fn counters(&self) -> &dyn Counters {
+        &*self.counters
+    }
+
+    pub(super) fn is_counter_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn counter_answered(&self) {
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("the counter of rate limits is back");
+        }
+    }
+
+    pub(super) fn counter_is_away(&self, error: &CounterAway) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "rate limits fall back to a share of each gateway");
+        }
+    }
+
+    async fn charge<'a, C>(
+        self: &Arc<Self>,
+        buckets: &Arc<Buckets>,
+        group: &str,
+        claims: C,
+        grain: Grain,
+    ) -> Outcome
+    where
+        C: Iterator<Item = Claim<'a>> + Clone,
+    {
+        let mut give_up = None;
+        loop {
+            let at = Circumstances {
+                now: self.now(),
+                live: self.live.load(Ordering::Relaxed).max(1),
+                away: self.is_counter_away(),
+                grain,
+            };
+            if at.away && grain == Grain::Single {
+                return Outcome::Away;
+            }
+            let (departures, mut landing) = match buckets.attempt(group, claims.clone(), at) {
+                Attempt::Admitted(meters) => return Outcome::Admitted(Standing::Metered(meters)),
+                Attempt::Refused(meters) => return Outcome::Limited(Limited { meters }),
+                Attempt::Full => return Outcome::Full,
+                Attempt::Wait {
+                    departures,
+                    landing,
+                } => (departures, landing),
+            };
+            for departure in departures {
+                let flight = flight::fly(Arc::clone(self), Arc::clone(buckets), departure);
+                self.flights.spawn(flight);
+            }
+            let give_up = *give_up.get_or_insert_with(|| Instant::now() + WAIT_LIMIT);
+            // An error says that the answer is there: nothing is ever sent.
+            if tokio::time::timeout_at(give_up, landing.changed())
+                .await
+                .is_err()
+            {
+                return Outcome::Away;
+            }
+        }
+    }
+
+    fn conclude(&self, slot: &LimitSlot, outcome: Outcome) -> Result<(), LimitRefusal> {
+        match outcome {
+            Outcome::Admitted(standing) => {
+                slot.note(standing);
+                Ok(())
+            }
+            Outcome::Limited(limited) => {
+                metrics::counter!("waybill_limit_refused_total").increment(1);
+                slot.note(Standing::Metered(limited.meters.clone()));
+                Err(self.limited(limited))
+            }
+            Outcome::Full => {
+                metrics::counter!("waybill_limit_full_total").increment(1);
+                Err(LimitRefusal::Full)
+            }
+            Outcome::Away => Err(LimitRefusal::Away),
+        }
+    }
+
+    fn limited(&self, limited: Limited) -> LimitRefusal {
+        LimitRefusal::Limited {
+            retry_after_s: limited.retry_after_s(self.now()),
+            limited,
+        }
+    }
+}
+
+enum Outcome {
+    Admitted(Standing),
+    Limited(Limited),
+    Full,
+    Away,
+}
