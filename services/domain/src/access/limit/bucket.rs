@@ -228,13 +228,15 @@ impl Bucket {
     /// Would it matter if this were forgotten? Not after its window, and not when the counter knows everything.
     #[must_use]
     pub fn is_forgettable(&self, policy: &Policy, now: Timestamp) -> bool {
-        self.owed == 0 || self.is_over(policy, now)
+        self.owed == 0 || self.window != Some(Window::at(now, policy).id())
     }
 
-    /// Has its window ended?
+    /// Has nobody asked for a whole window? Until then its rate is worth keeping.
     #[must_use]
-    pub fn is_over(&self, policy: &Policy, now: Timestamp) -> bool {
-        self.window != Some(Window::at(now, policy).id())
+    pub fn is_idle(&self, policy: &Policy, now: Timestamp) -> bool {
+        let current = Window::at(now, policy).id();
+        self.window
+            .is_none_or(|window| window > current || window + 1 < current)
     }
 
     /// Credits that lie here unspent.
