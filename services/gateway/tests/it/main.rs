@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod drain;
 mod edge;
+mod hostile;
 mod idempotency;
 mod log_away;
 mod owner;

@@ -1,0 +1,201 @@
+//! Every described route, with a key that may only read and with another team's. Generated from the description, so that a new route is in.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+use waybill_log::{Log, Stream, StreamSeq};
+use waybill_testkit::http::Http;
+
+use crate::world::{World, a_task};
+
+/// A route of the description: method, path template, and whether it wants a key.
+struct Route {
+    method: Method,
+    path: String,
+    scope: Option<String>,
+}
+
+fn routes() -> Vec<Route> {
+    let api = serde_json::to_value(waybill_gateway::openapi()).expect("JSON");
+    let mut routes = Vec::new();
+    for (path, item) in api["paths"].as_object().expect("paths") {
+        for method in ["get", "post", "put", "delete", "patch"] {
+            let operation = &item[method];
+            if operation.is_null() {
+                continue;
+            }
+            let scope = operation["security"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find_map(|requirement| requirement["api_key"][0].as_str())
+                .map(str::to_owned);
+            routes.push(Route {
+                method: method.to_uppercase().parse().expect("a method"),
+                path: path.clone(),
+                scope,
+            });
+        }
+    }
+    assert!(routes.len() > 10);
+    routes
+}
+
+/// A team's own things, to put into paths.
+struct Ids {
+    task: String,
+    team: String,
+    key: String,
+}
+
+impl Ids {
+    fn fill(&self, path: &str) -> String {
+        path.replace("{id}", &self.task)
+            .replace("{teamId}", &self.team)
+            .replace("{keyId}", &self.key)
+    }
+}
+
+/// A body that would do for any of the routes.
+fn body() -> Value {
+    let mut body = a_task();
+    body["tasks"] = json!([a_task()]);
+    body["name"] = json!("made by an attack");
+    body
+}
+
+async fn with_scopes(world: &World, name: &str, scopes: &[String]) -> Result<(String, Http)> {
+    let keys = format!("/teams/{}/apikeys", world.team);
+    let made = world
+        .http
+        .post(&keys, &json!({"name": name, "scopes": scopes}))
+        .await?;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let key = &made.json()["apiKey"];
+    let id = key["id"].as_str().expect("an id").to_owned();
+    Ok((
+        id,
+        world.http.with_key(key["key"].as_str().expect("the key")),
+    ))
+}
+
+/// Positions of what is stored: they stay when nothing is.
+async fn stored(world: &World) -> Result<[StreamSeq; 2]> {
+    Ok([
+        world.log.bounds(Stream::Tasks).await?.last,
+        world.log.bounds(Stream::Control).await?.last,
+    ])
+}
+
+// K16, K17.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
+    let world = World::start().await?;
+    let mut reading: Vec<String> = routes()
+        .into_iter()
+        .filter_map(|route| route.scope)
+        .filter(|scope| scope.ends_with(":read"))
+        .collect();
+    reading.sort();
+    reading.dedup();
+    let (_, reader) = with_scopes(&world, "reader", &reading).await?;
+    let (victim, _) = with_scopes(&world, "victim", &reading).await?;
+    let ids = Ids {
+        task: world.http.create(&a_task()).await?,
+        team: world.team.to_string(),
+        key: victim,
+    };
+    let before = stored(&world).await?;
+    let mut refused = 0;
+    for route in routes() {
+        let path = ids.fill(&route.path);
+        let Some(scope) = route.scope.filter(|scope| !scope.ends_with(":read")) else {
+            continue;
+        };
+        let answer = reader
+            .send(route.method.clone(), &path, &[], body().to_string())
+            .await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (403, "insufficient_scope"),
+            "{} {path}: {}",
+            route.method,
+            answer.text()
+        );
+        assert!(answer.error().contains(&scope), "{}", answer.error());
+        let challenge = answer.header("www-authenticate").unwrap_or_default();
+        assert!(
+            challenge.contains("insufficient_scope") && challenge.contains(&scope),
+            "{challenge}"
+        );
+        refused += 1;
+    }
+    assert!(refused >= 6, "{refused} routes change something");
+    for route in routes() {
+        let reads = route.scope.is_some_and(|scope| scope.ends_with(":read"));
+        assert!(
+            !reads || route.method == Method::GET,
+            "{} {} reads by a method that changes",
+            route.method,
+            route.path
+        );
+    }
+    assert_eq!(stored(&world).await?, before, "nothing was stored");
+    assert_eq!(world.http.task(&ids.task).await?["status"], "delayed");
+    world.stop().await
+}
+
+// K13, API1.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
+    let world = World::start().await?;
+    let (_, stranger) = world.stranger().await?;
+    let (victim, _) = with_scopes(&world, "of ours", &["tasks:read".to_owned()]).await?;
+    let mut secret = a_task();
+    secret["body"] = json!("only for us");
+    secret["queue"] = json!("ours");
+    let ids = Ids {
+        task: world.http.create(&secret).await?,
+        team: world.team.to_string(),
+        key: victim,
+    };
+    let before = stored(&world).await?;
+    let mut tried = 0;
+    for route in routes() {
+        if route.scope.is_none() || !route.path.contains('{') {
+            continue;
+        }
+        let path = ids.fill(&route.path);
+        let answer = stranger
+            .send(route.method.clone(), &path, &[], body().to_string())
+            .await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.error().as_str()),
+            (403, "Access denied"),
+            "{} {path}: {}",
+            route.method,
+            answer.text()
+        );
+        assert!(!answer.text().contains("ours"), "{}", answer.text());
+        tried += 1;
+    }
+    assert!(tried >= 6, "{tried} routes name something");
+    assert_eq!(stored(&world).await?, before, "nothing was stored");
+    // Nor do lists and filters that name it.
+    for path in [
+        "/v1/tasks".to_owned(),
+        format!("/v1/tasks?q={}", ids.task),
+        "/v1/tasks?queue=ours".to_owned(),
+        format!("/v1/activity?taskId={}", ids.task),
+        "/v1/activity".to_owned(),
+        "/v1/activity?stream=control".to_owned(),
+    ] {
+        let answer = stranger.get(&path).await?;
+        assert!(
+            !answer.text().contains(&ids.task) && !answer.text().contains(&ids.key),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    world.stop().await
+}
