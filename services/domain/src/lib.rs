@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod actor;
+pub mod audit;
 pub mod command;
 pub mod dispatcher;
 pub mod egress;
