@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
-use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, Environment};
+use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
+use waybill_domain::id::Environment;
 
 use crate::args::Arguments;
 use crate::http1::Connection;

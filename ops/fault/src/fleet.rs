@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use waybill_domain::access::key::{ApiKey, Environment};
+use waybill_domain::access::key::ApiKey;
+use waybill_domain::id::Environment;
 use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_testkit::nats::free_port;
 use waybill_testkit::{NatsServer, Proxy};

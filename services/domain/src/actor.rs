@@ -1,8 +1,21 @@
 //! Who caused an event.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::KeyId;
+use crate::id::{AppId, KeyId, UserId};
+
+/// The request that caused an event: for people who ask later where something came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id, as answered in `X-Request-Id`.
+    pub request_id: Arc<str>,
+    /// Address of the client.
+    pub source: Arc<str>,
+    /// What the client calls itself, when that is plain text; cut off after 200 characters.
+    pub agent: Option<Arc<str>>,
+}
 
 /// Who caused an event; travels in the header `Wb-Actor`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -10,6 +23,10 @@ use crate::id::KeyId;
 pub enum Actor {
     /// A request with that API key: `key:key_4fG7aB2x`.
     Key(KeyId),
+    /// A person who is signed in: `user:user_01k...`.
+    User(UserId),
+    /// An OAuth application with a token of its own or of a person: `app:app_01k...`.
+    App(AppId),
     /// A role of Waybill itself: `system:worker`.
     System(String),
     /// Somebody with access to the machine, through the command line: `operator:cli`.
@@ -30,6 +47,12 @@ impl Actor {
             Some(("key", id)) => {
                 KeyId::parse(id).map_or_else(|_| Self::System(text.into()), Self::Key)
             }
+            Some(("user", id)) => {
+                UserId::parse(id).map_or_else(|_| Self::System(text.into()), Self::User)
+            }
+            Some(("app", id)) => {
+                AppId::parse(id).map_or_else(|_| Self::System(text.into()), Self::App)
+            }
             Some(("operator", name)) => Self::Operator(name.into()),
             Some(("system", name)) => Self::System(name.into()),
             _ => Self::System(text.into()),
@@ -41,6 +64,8 @@ impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key(id) => write!(f, "key:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::App(id) => write!(f, "app:{id}"),
             Self::System(name) => write!(f, "system:{name}"),
             Self::Operator(name) => write!(f, "operator:{name}"),
         }

@@ -110,12 +110,17 @@ impl std::fmt::Display for TaskId {
     }
 }
 
-/// `team_` + ULID.
+/// `team_` + ULID, and `_test` behind it for the team's test environment.
+///
+/// To everything that works with tasks a test environment is a team of its own: its tasks, queues, streams, limits and lists share
+/// nothing with the live ones. Who may do what is a matter of the [base](Self::base) team.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TeamId(Arc<str>);
 
 impl TeamId {
     const PREFIX: &'static str = "team_";
+    const TEST: &'static str = "_test";
+    const BASE_CHARS: usize = Self::PREFIX.len() + ULID_CHARS;
 
     /// An id for a new team.
     #[must_use]
@@ -127,7 +132,8 @@ impl TeamId {
 
     /// Reads what `Display` writes, and nothing else.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        text.strip_prefix(Self::PREFIX)
+        let base = text.strip_suffix(Self::TEST).unwrap_or(text);
+        base.strip_prefix(Self::PREFIX)
             .and_then(|rest| Ulid::read(rest.as_bytes()))
             .map(|_| Self(text.into()))
             .ok_or(InvalidId { kind: "team id" })
@@ -138,6 +144,174 @@ impl TeamId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Which environment of the team this is.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        if self.0.len() > Self::BASE_CHARS {
+            Environment::Test
+        } else {
+            Environment::Live
+        }
+    }
+
+    /// The text of the team's own id, without an environment.
+    #[must_use]
+    pub fn base_str(&self) -> &str {
+        &self.0[..Self::BASE_CHARS]
+    }
+
+    /// The team itself: its live environment.
+    #[must_use]
+    pub fn base(&self) -> Self {
+        match self.environment() {
+            Environment::Live => self.clone(),
+            Environment::Test => Self(self.base_str().into()),
+        }
+    }
+
+    /// The same team in that environment.
+    #[must_use]
+    pub fn in_environment(&self, environment: Environment) -> Self {
+        match environment {
+            Environment::Live => self.base(),
+            Environment::Test if self.environment() == environment => self.clone(),
+            Environment::Test => Self(format!("{}{}", self.0, Self::TEST).into()),
+        }
+    }
+}
+
+/// Two worlds that a team's keys live in; nothing crosses over.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Real work.
+    #[default]
+    Live,
+    /// Trying things.
+    Test,
+}
+
+impl Environment {
+    /// As in keys and requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+
+    /// Reads what [`Environment::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "live" => Some(Self::Live),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! text_id {
+    ($type:ty, display, $parse:expr, $pattern:literal) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        text_id!($type, $parse, $pattern);
+    };
+    ($type:ty, $parse:expr, $pattern:literal) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                $parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+/// Declares an identifier that is a prefix and a ULID.
+macro_rules! ulid_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal, $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            const PREFIX: &'static str = $prefix;
+
+            /// A new one, from the time and 80 random bits (the low ones are used).
+            #[must_use]
+            pub fn new(at: Timestamp, random: u128) -> Self {
+                let mut text = String::from(Self::PREFIX);
+                Ulid::new(at, random).write(&mut text);
+                Self(text.into())
+            }
+
+            /// From its ULID alone, as it stands inside a secret.
+            pub fn from_ulid(ulid: &str) -> Result<Self, InvalidId> {
+                Self::parse(&format!("{}{ulid}", Self::PREFIX))
+            }
+
+            /// Reads what `Display` writes, and nothing else.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix(Self::PREFIX)
+                    .and_then(|rest| Ulid::read(rest.as_bytes()))
+                    .map(|_| Self(text.into()))
+                    .ok_or(InvalidId { kind: $kind })
+            }
+
+            /// The ULID without the prefix.
+            #[must_use]
+            pub fn ulid(&self) -> &str {
+                &self.0[Self::PREFIX.len()..]
+            }
+
+            /// The text of the id.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        text_id!($name, display, $name::parse, $pattern);
+    };
 }
 
 /// `key_` + the eight public base62 characters of the API key.
@@ -209,47 +383,33 @@ impl Default for QueueName {
     }
 }
 
-macro_rules! text_id {
-    ($type:ty, display, $parse:expr, $pattern:literal) => {
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-        text_id!($type, $parse, $pattern);
-    };
-    ($type:ty, $parse:expr, $pattern:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                $parse(&text).map_err(serde::de::Error::custom)
-            }
-        }
-        impl JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    };
-}
-
 text_id!(TaskId, TaskId::parse, "^task_[0-9a-hjkmnp-tv-z]{28}$");
 text_id!(
     TeamId,
     display,
     TeamId::parse,
-    "^team_[0-9a-hjkmnp-tv-z]{26}$"
+    "^team_[0-9a-hjkmnp-tv-z]{26}(_test)?$"
 );
+ulid_id! {
+    /// `user_` + ULID: a person.
+    UserId, "user_", "user id", "^user_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `ses_` + ULID: a person signed in on one device.
+    SessionId, "ses_", "session id", "^ses_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `inv_` + ULID: an invitation into a team.
+    InvitationId, "inv_", "invitation id", "^inv_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `app_` + ULID: an OAuth application; also its `client_id`.
+    AppId, "app_", "application id", "^app_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `grant_` + ULID: what an OAuth application was given once, with all tokens that come from it.
+    GrantId, "grant_", "grant id", "^grant_[0-9a-hjkmnp-tv-z]{26}$"
+}
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
 text_id!(
     QueueName,
@@ -280,9 +440,27 @@ mod tests {
             assert!(TaskId::parse(text).is_err(), "{text}");
         }
         assert!(TeamId::parse("team_x").is_err());
+        assert!(UserId::parse("user_x").is_err());
         assert!(KeyId::parse("key_abc.efgh").is_err());
         assert!(QueueName::parse("a.b").is_err());
         assert!(QueueName::parse(&"q".repeat(101)).is_err());
+    }
+
+    #[test]
+    fn a_test_environment_is_another_team_of_the_same_base() {
+        let live = TeamId::new(Timestamp(1), 2);
+        let test = live.in_environment(Environment::Test);
+        assert_ne!(live, test);
+        assert_eq!(test.base(), live);
+        assert_eq!(test.in_environment(Environment::Test), test);
+        assert_eq!(test.in_environment(Environment::Live), live);
+        assert_eq!(TeamId::parse(test.as_str()), Ok(test.clone()));
+        assert_eq!(
+            (live.environment(), test.environment()),
+            (Environment::Live, Environment::Test)
+        );
+        assert!(TeamId::parse(&format!("{test}_test")).is_err());
+        assert!(TeamId::parse(&format!("{live}_")).is_err());
     }
 
     proptest! {

@@ -8,5 +8,7 @@ pub mod control;
 pub mod pepper;
 
 pub use bootstrap::{Bootstrap, BootstrapError, bootstrap_team};
-pub use control::{ControlError, ControlWriter, NewKey, Revoked};
+pub use control::{
+    By, ChangedKey, CommandError, ControlError, ControlWriter, KeyWish, LoadError, Loaded, NewKey,
+};
 pub use pepper::{BadPepper, Pepper};

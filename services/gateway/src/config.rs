@@ -1,8 +1,12 @@
 //! What a gateway can be told, and the limits it keeps.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use waybill_domain::access::fence::FenceTiming;
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::egress::Egress;
 
 /// Largest body of a request, in bytes.
@@ -43,10 +47,24 @@ pub struct GatewayConfig {
     pub max_delay: Duration,
     /// Targets that may be called. Checked at creation for what needs no name resolution, and again by the worker at every call.
     pub egress: Egress,
-    /// What API keys begin with.
-    pub key_brand: String,
+    /// What API keys may begin with; new ones begin with the first.
+    pub key_brands: Vec<String>,
+    /// Plans and limits.
+    pub plans: Arc<Catalogue>,
+    /// Proxies whose word on a client's address (`X-Forwarded-For`) is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long the leases last on which gateways decide requests. The same on every gateway of one log.
+    pub fence: FenceTiming,
     /// Pause between two looks at whether the log answers.
     pub probe_interval: Duration,
+}
+
+impl GatewayConfig {
+    /// What new credentials begin with.
+    #[must_use]
+    pub fn brand(&self) -> &str {
+        self.key_brands.first().map_or("wb", String::as_str)
+    }
 }
 
 impl Default for GatewayConfig {
@@ -63,7 +81,10 @@ impl Default for GatewayConfig {
             max_connections: 10_000,
             max_delay: Duration::from_secs(15 * 86_400),
             egress: Egress::strict(),
-            key_brand: "wb".to_owned(),
+            key_brands: vec!["wb".to_owned()],
+            plans: Arc::clone(Catalogue::builtin()),
+            trusted_proxies: Vec::new(),
+            fence: FenceTiming::default(),
             probe_interval: Duration::from_secs(1),
         }
     }

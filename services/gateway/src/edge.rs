@@ -3,10 +3,12 @@
 //! In: a request id, a trace context, a span. Out: those two as headers, security headers, metrics. A panic becomes a 500 that says
 //! nothing, and an answer that does not come in time a 503.
 
+pub mod source;
 pub mod trace;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +23,10 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
 use tower::{Layer, Service};
 use tracing::Instrument;
+use waybill_domain::actor::Origin;
 
 use crate::config::RESPONSE_TIMEOUT;
 use crate::entropy;
@@ -43,17 +47,47 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
     /// W3C trace context of the work that the request causes.
     pub traceparent: Arc<str>,
+    /// Address of the client.
+    pub source: IpAddr,
+    agent: Option<Arc<str>>,
+}
+
+impl RequestContext {
+    /// As events name the request that caused them.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin {
+            request_id: Arc::clone(&self.request_id),
+            source: self.source.to_string().into(),
+            agent: self.agent.clone(),
+        }
+    }
 }
 
 /// Wraps every route.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct EdgeLayer;
+#[derive(Debug, Clone)]
+pub struct EdgeLayer {
+    proxies: Arc<[IpNet]>,
+}
+
+impl EdgeLayer {
+    /// Believes what these proxies say of a client's address.
+    #[must_use]
+    pub fn new(trusted_proxies: &[IpNet]) -> Self {
+        Self {
+            proxies: trusted_proxies.into(),
+        }
+    }
+}
 
 impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner }
+        Edge {
+            inner,
+            proxies: Arc::clone(&self.proxies),
+        }
     }
 }
 
@@ -61,6 +95,7 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Debug, Clone)]
 pub struct Edge<S> {
     inner: S,
+    proxies: Arc<[IpNet]>,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -78,7 +113,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let start = Instant::now();
-        let (parent, trace, context) = identify(request.headers());
+        let (parent, trace, context) = identify(&request, &self.proxies);
         let route = request.extensions().get::<MatchedPath>().cloned();
         let span = tracing::info_span!(
             "request",
@@ -113,7 +148,11 @@ where
 }
 
 /// The caller's step of a trace, if it sent one; ours; and what is passed on.
-fn identify(headers: &HeaderMap) -> (Option<TraceParent>, TraceParent, RequestContext) {
+fn identify(
+    request: &Request,
+    proxies: &[IpNet],
+) -> (Option<TraceParent>, TraceParent, RequestContext) {
+    let headers = request.headers();
     let parent = headers
         .get(TRACEPARENT)
         .and_then(|value| TraceParent::parse(value.to_str().ok()?));
@@ -128,6 +167,8 @@ fn identify(headers: &HeaderMap) -> (Option<TraceParent>, TraceParent, RequestCo
     let context = RequestContext {
         request_id,
         traceparent: trace.as_str().into(),
+        source: source::of(request, proxies),
+        agent: source::agent(headers),
     };
     (parent, trace, context)
 }
@@ -196,9 +237,10 @@ mod tests {
             ("<script>", false),
             ("{\"a\":1}", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("a header"));
-            let (_, _, context) = identify(&headers);
+            let mut request = Request::default();
+            let value = HeaderValue::from_str(id).expect("a header");
+            request.headers_mut().insert(REQUEST_ID, value);
+            let (_, _, context) = identify(&request, &[]);
             assert_eq!(&*context.request_id == id, kept, "{id}");
         }
         assert!(!is_sane(&"x".repeat(MAX_REQUEST_ID_BYTES + 1)));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use waybill_domain::access::fence::ImpossibleTiming;
 use waybill_domain::partition::PartitionCount;
-use waybill_log::Log;
+use waybill_log::{Fences, Log};
 use waybill_projector::QueryClient;
 
 use crate::access::{ControlWriter, Pepper};
@@ -18,6 +19,7 @@ use crate::auth::Auth;
 use crate::auth::follow::Follower;
 use crate::auth::store::AuthStoreError;
 use crate::config::GatewayConfig;
+use crate::fence::{Fence, FenceParts};
 use crate::health::Health;
 use crate::router;
 use crate::server::{self, Drained, Server};
@@ -33,6 +35,8 @@ const AUTH_FOLDER: &str = "auth";
 pub struct GatewayParts {
     /// The log.
     pub log: Arc<dyn Log>,
+    /// The stream FENCE of the same log.
+    pub fences: Arc<dyn Fences>,
     /// For queries and commands.
     pub nats: async_nats::Client,
     /// Folder for read models, of this gateway alone.
@@ -57,6 +61,9 @@ pub enum StartError {
     /// The folder of the read model cannot be used.
     #[error("the auth store does not open: {0}")]
     Store(#[from] AuthStoreError),
+    /// No gateway could serve on such leases.
+    #[error("the lengths of leases are wrong: {0}")]
+    Fence(#[from] ImpossibleTiming),
     /// An origin is none.
     #[error("cors_origins: {0:?} is not an origin such as https://app.example")]
     Origin(String),
@@ -76,26 +83,39 @@ impl Gateway {
         parts: GatewayParts,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let auth = Arc::new(Auth::new(Arc::clone(&parts.pepper)));
+        let auth = Arc::new(Auth::new(
+            Arc::clone(&parts.pepper),
+            Arc::clone(&config.plans),
+        ));
         let follower = Follower {
             auth: Arc::clone(&auth),
             log: Arc::clone(&parts.log),
             dir: parts.stores.join(AUTH_FOLDER),
         };
         let store = follower.open().await?;
+        config.fence.check()?;
+        let (fence, fence_task) = Fence::new(FenceParts {
+            fences: parts.fences,
+            log: Arc::clone(&parts.log),
+            nats: parts.nats.clone(),
+            control: auth.applied_changes(),
+            timing: config.fence,
+        });
         let stopping = CancellationToken::new();
         let state = AppState::new(Shared {
             hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
             acknowledged: Acknowledged::default(),
             queries: QueryClient::new(parts.nats.clone()),
             control: ControlWriter::new(Arc::clone(&parts.log), parts.pepper)
-                .with_brand(&config.key_brand),
+                .with_brand(config.brand())
+                .with_plans(Arc::clone(&config.plans)),
             health: Arc::new(Health::default()),
             tasks: TaskTracker::new(),
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,
             auth,
+            fence,
             stopping,
             config,
         });
@@ -108,6 +128,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(listen_error)?;
         let background = CancellationToken::new();
         state.tasks.spawn(follower.run(store, background.clone()));
+        state.tasks.spawn(fence_task.run(background.clone()));
         state.tasks.spawn(Arc::clone(&state.health).probe(
             Arc::clone(&state.log),
             state.config.probe_interval,

@@ -15,8 +15,11 @@ pub mod edge;
 mod entropy;
 pub mod error;
 pub mod faces;
+pub mod fence;
 pub mod gateway;
 pub mod health;
+pub mod limits;
+pub mod people;
 pub mod query;
 pub mod replay;
 mod router;
@@ -25,7 +28,8 @@ pub mod state;
 pub mod streams;
 
 pub use access::{
-    Bootstrap, BootstrapError, ControlError, ControlWriter, NewKey, Pepper, Revoked, bootstrap_team,
+    Bootstrap, BootstrapError, By, ChangedKey, CommandError, ControlError, ControlWriter, KeyWish,
+    LoadError, Loaded, NewKey, Pepper, bootstrap_team,
 };
 pub use config::GatewayConfig;
 pub use docs::openapi;

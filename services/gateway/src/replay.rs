@@ -367,10 +367,10 @@ fn fields(stream: Stream, record: &Record) -> Result<Value, String> {
         Stream::Control => {
             let event = ControlEvent::decode(name, payload).map_err(|e| e.to_string())?;
             let mut fields = event.to_json().map_err(|e| e.to_string())?;
-            if let ControlEvent::KeyCreated(_) = event
-                && let Some(fields) = fields.as_object_mut()
-            {
-                fields.remove("mac");
+            if let Some(fields) = fields.as_object_mut() {
+                for secret in ControlEvent::WITHHELD {
+                    fields.remove(*secret);
+                }
             }
             Ok(fields)
         }

@@ -29,12 +29,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 /// The whole application.
 pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
     let cors = cors(&state.config)?;
+    let edge = EdgeLayer::new(&state.config.trusted_proxies);
     let (router, api) = routes().split_for_parts();
     let router = router
         .merge(docs::router(docs::finish(api)))
         .fallback(error::no_such_path)
         .with_state(state)
-        .layer(EdgeLayer)
+        .layer(edge)
         .layer(
             CompressionLayer::new().compress_when(
                 SizeAbove::new(LEAST_COMPRESSED_BYTES)
@@ -74,6 +75,8 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
                 ours("last-event-id"),
                 ours("x-request-id"),
                 ours("traceparent"),
+                ours("x-team-id"),
+                ours("x-environment"),
             ])
             .expose_headers([
                 header::RETRY_AFTER,

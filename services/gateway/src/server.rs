@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -16,12 +17,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use self::stall::Stallable;
 use crate::config::{
     GatewayConfig, MAX_HEADER_BLOCK_BYTES, MAX_HEADERS, MAX_PENDING_RESETS,
     MAX_STREAMS_PER_CONNECTION,
 };
+use crate::edge::source::Peer;
 
 /// Pause after an accept failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -76,9 +79,10 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let connections = TaskTracker::new();
         let cut_off = CancellationToken::new();
-        while let Some((stream, slot)) = self.accept(&slots, &stop).await {
+        while let Some((stream, peer, slot)) = self.accept(&slots, &stop).await {
             let connection = Connection {
                 stream,
+                peer,
                 protocols: Arc::clone(&protocols),
                 router: self.router.clone(),
                 patience: self.config.header_read_timeout,
@@ -114,13 +118,13 @@ impl Server {
         &self,
         slots: &Arc<Semaphore>,
         stop: &CancellationToken,
-    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
         let next = async {
             // The semaphore is never closed.
             let slot = Arc::clone(slots).acquire_owned().await.ok()?;
             loop {
                 match self.listener.accept().await {
-                    Ok((stream, _)) => return Some((stream, slot)),
+                    Ok((stream, peer)) => return Some((stream, Peer(peer.ip()), slot)),
                     Err(error) => {
                         tracing::debug!(%error, "a connection was not accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -147,6 +151,7 @@ pub enum Drained {
 
 struct Connection {
     stream: TcpStream,
+    peer: Peer,
     protocols: Arc<Protocols>,
     router: Router,
     patience: Duration,
@@ -162,7 +167,14 @@ impl Connection {
         let Some(speaks_http2) = self.speaks_http2().await else {
             return;
         };
-        let service = TowerToHyperService::new(self.router);
+        let peer = self.peer;
+        let service = self
+            .router
+            .map_request(move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                request
+            });
+        let service = TowerToHyperService::new(service);
         let io = TokioIo::new(Stallable::new(self.stream, self.write_patience));
         let Protocols { http1, http2 } = &*self.protocols;
         let served = if speaks_http2 {

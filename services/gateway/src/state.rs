@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::partition::PartitionCount;
-use waybill_log::Log;
+use waybill_log::{Log, StreamSeq};
 use waybill_projector::QueryClient;
 
 use crate::access::ControlWriter;
 use crate::acknowledged::Acknowledged;
-use crate::auth::Auth;
+use crate::auth::{Auth, NotAppliedYet};
 use crate::config::GatewayConfig;
+use crate::fence::Fence;
 use crate::health::Health;
 use crate::streams::Hub;
 
@@ -34,6 +35,8 @@ pub struct Shared {
     pub acknowledged: Acknowledged,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// Whether that may be relied on now, and whether everybody knows a change.
+    pub fence: Arc<Fence>,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.
@@ -51,6 +54,11 @@ pub struct Shared {
 impl AppState {
     pub(crate) fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))
+    }
+
+    /// Waits until a change of access counts here.
+    pub(crate) async fn settle(&self, seq: StreamSeq) -> Result<(), NotAppliedYet> {
+        self.auth.wait_for(seq).await
     }
 }
 

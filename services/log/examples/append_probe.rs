@@ -104,6 +104,7 @@ fn an_append(load: Load, number: u64) -> Append {
         event: "task.created.v1",
         actor: "key:key_4fG7aB3c".to_owned(),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+        origin: None,
         payload: Bytes::from(vec![b'x'; PAYLOAD]),
     };
     Append {

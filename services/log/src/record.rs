@@ -1,7 +1,11 @@
 //! What is stored: records, their sequences and their headers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use waybill_domain::actor::Origin;
+use waybill_domain::audit::Stored;
 pub use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
 
@@ -40,6 +44,8 @@ pub struct NewRecord {
     pub actor: String,
     /// `traceparent` (W3C Trace Context) of the cause, when there is one.
     pub traceparent: Option<String>,
+    /// `Wb-Request`, `Wb-Source`, `Wb-Agent`: the request that caused it, when one did.
+    pub origin: Option<Origin>,
     /// MessagePack with named fields.
     pub payload: Bytes,
 }
@@ -59,8 +65,54 @@ pub struct Record {
     pub actor: String,
     /// `traceparent`, when there is one.
     pub traceparent: Option<String>,
+    /// The request that caused it, when one did.
+    pub origin: Option<Origin>,
     /// `Nats-Msg-Id`, when there is one.
     pub msg_id: Option<String>,
+    /// What is stored of it to the last bit; only of CONTROL.
+    pub exact: Option<Arc<Exact>>,
     /// MessagePack with named fields.
     pub payload: Bytes,
+}
+
+/// What a record loses when it is read for use, and its leaf in the audit tree needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exact {
+    /// When the server stored it, in nanoseconds since the epoch.
+    pub time_ns: i64,
+    /// The headers that belong to the leaf, sorted by name.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Record {
+    /// The record as its leaf in the audit tree is made of it.
+    #[must_use]
+    pub fn stored(&self) -> Stored {
+        let (time_ns, headers) = match &self.exact {
+            Some(exact) => (exact.time_ns, exact.headers.clone()),
+            None => (self.time.0.saturating_mul(1_000_000), self.own_headers()),
+        };
+        Stored {
+            seq: self.seq,
+            time_ns,
+            subject: self.subject.clone(),
+            headers,
+            payload: self.payload.clone(),
+        }
+    }
+
+    /// The headers that the fields came from, sorted by name.
+    fn own_headers(&self) -> Vec<(String, String)> {
+        let origin = self.origin.as_ref();
+        let all = [
+            ("Wb-Actor", Some(&*self.actor)),
+            ("Wb-Agent", origin.and_then(|origin| origin.agent.as_deref())),
+            ("Wb-Event", Some(&*self.event)),
+            ("Wb-Request", origin.map(|origin| &*origin.request_id)),
+            ("Wb-Source", origin.map(|origin| &*origin.source)),
+            ("traceparent", self.traceparent.as_deref()),
+        ];
+        let given = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
 }

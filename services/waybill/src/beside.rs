@@ -1,23 +1,22 @@
 //! Commands beside a running server: they reach it over NATS, at NATS_URL or as the `waybill up` on a data folder says.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use waybill_domain::access::plan::ALL_PLANS;
 use waybill_domain::access::scope::Scope;
+use waybill_domain::access::team::{KeyStatus, Team};
 use waybill_domain::actor::Actor;
-use waybill_domain::event::ControlEvent;
 use waybill_domain::id::{KeyId, TeamId};
-use waybill_gateway::ControlWriter;
+use waybill_domain::time::Timestamp;
 use waybill_gateway::replay::{self, Bound, ReplayOptions, parse_stream};
+use waybill_gateway::{By, ControlWriter};
 use waybill_log::jetstream::JetStreamLog;
-use waybill_log::subject::ControlSubject;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_projector::QueryClient;
+use waybill_worker::{Clock, SystemClock};
 
 use crate::args::{DataDir, Keys, Replay};
 use crate::config::{Config, environment};
@@ -25,9 +24,6 @@ use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
 use crate::telemetry;
 use crate::up;
-
-/// Records of a team read at once.
-const PAGE: usize = 1_000;
 
 /// Connects as the configuration says, or as the `waybill up` on the data folder says.
 pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result<JetStreamLog> {
@@ -49,7 +45,7 @@ fn named() -> bool {
 pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "keys")?;
     let mut out = std::io::stdout();
-    let by = Actor::Operator("cli".into());
+    let by = By::from(Actor::Operator("cli".into()));
     match command {
         Keys::Create {
             name,
@@ -82,9 +78,9 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
             ));
         }
         Keys::List { team, at } => {
-            let (log, _) = control(&mut config, &at).await?;
+            let (log, control) = control(&mut config, &at).await?;
             let team = team_or_first(&log, team).await?;
-            list(&mut out, &history(&log, &team).await?)?;
+            list(&mut out, &control.team(&team).await?, SystemClock.now())?;
         }
         Keys::Revoke { key, at } => {
             let key = KeyId::parse(&key)
@@ -95,14 +91,18 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
                 .await
                 .with_context(|| key.to_string())?;
             let revoked = control.revoke_key(&team, &key, &by).await?;
-            writeln!(out, "{key} revoked {}", revoked.at.to_rfc3339())?;
+            if let Some((at, _)) = revoked.key.revoked {
+                writeln!(out, "{key} revoked {}", at.to_rfc3339())?;
+            }
         }
         Keys::CreateTeam { name, plan, at } => {
             // A plan that nobody knows would silently be as narrow as the smallest.
+            let plans = config.plans()?;
+            let names: Vec<_> = plans.plans().map(|plan| &*plan.name).collect();
             ensure!(
-                ALL_PLANS.contains(&plan.as_str()),
+                names.contains(&plan.as_str()),
                 "--plan: there is no plan {plan:?}; there are {}",
-                ALL_PLANS.join(", ")
+                names.join(", ")
             );
             let (_, control) = control(&mut config, &at).await?;
             let team = control.create_team(&name, &plan, &by).await?;
@@ -113,38 +113,31 @@ pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()
 }
 
 /// A line for the team, then one for each key.
-fn list(out: &mut impl Write, history: &[ControlEvent]) -> std::io::Result<()> {
-    let revoked: HashMap<_, _> = history
-        .iter()
-        .filter_map(|event| match event {
-            ControlEvent::KeyRevoked(revoked) => Some((&revoked.key, revoked.at)),
-            ControlEvent::TeamCreated(_) | ControlEvent::KeyCreated(_) => None,
-        })
-        .collect();
-    for event in history {
-        match event {
-            ControlEvent::TeamCreated(e) => {
-                writeln!(out, "{}  {:?}  plan {}", e.team, e.name, e.plan)?;
-            }
-            ControlEvent::KeyCreated(e) => {
-                let created = e.at.to_rfc3339();
-                let scopes: Vec<_> = e.scopes.iter().map(|scope| scope.as_str()).collect();
-                let may = if scopes.len() == Scope::ALL.len() {
-                    "everything".to_owned()
-                } else {
-                    scopes.join(",")
-                };
-                write!(
-                    out,
-                    "{}  {}...{}  {:?}  may {may}  created {created}",
-                    e.key, e.prefix, e.last4, e.name
-                )?;
-                match revoked.get(&e.key) {
-                    Some(at) => writeln!(out, "  revoked {}", at.to_rfc3339())?,
-                    None => writeln!(out)?,
-                }
-            }
-            ControlEvent::KeyRevoked(_) => {}
+fn list(out: &mut impl Write, team: &Team, now: Timestamp) -> std::io::Result<()> {
+    if let Some(info) = &team.info {
+        writeln!(out, "{}  {:?}  plan {}", info.id, info.name, info.plan)?;
+    }
+    for key in team.keys_by_age() {
+        let created = &key.created;
+        let scopes: Vec<_> = created.scopes.iter().map(|scope| scope.as_str()).collect();
+        let may = if scopes.len() == Scope::ALL.len() {
+            "everything".to_owned()
+        } else {
+            scopes.join(",")
+        };
+        write!(
+            out,
+            "{}  {}...{}  {:?}  may {may}  created {}",
+            created.key,
+            created.prefix,
+            created.last4,
+            created.name,
+            created.at.to_rfc3339()
+        )?;
+        match (key.revoked, key.status(now)) {
+            (Some((at, _)), _) => writeln!(out, "  revoked {}", at.to_rfc3339())?,
+            (None, KeyStatus::Expired) => writeln!(out, "  expired")?,
+            (None, _) => writeln!(out)?,
         }
     }
     Ok(())
@@ -280,8 +273,7 @@ async fn control(
 ) -> anyhow::Result<(JetStreamLog, ControlWriter)> {
     let log = connect(config, at).await?;
     let pepper = Arc::new(roles::pepper(config, Setting::Apart)?);
-    let control =
-        ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);
+    let control = roles::control(config, &log, pepper)?;
     Ok((log, control))
 }
 
@@ -291,7 +283,13 @@ async fn team_or_first(log: &JetStreamLog, team: Option<String>) -> anyhow::Resu
         return TeamId::parse(&team).map_err(|_| anyhow!("{team:?} is no team id"));
     }
     let first = log
-        .range(Stream::Control, &[], StreamSeq(1), StreamSeq(u64::MAX), 1)
+        .range(
+            Stream::Control,
+            &["control.*.team.*".to_owned()],
+            StreamSeq(1),
+            StreamSeq(u64::MAX),
+            1,
+        )
         .await?;
     let subject = first
         .first()
@@ -299,24 +297,6 @@ async fn team_or_first(log: &JetStreamLog, team: Option<String>) -> anyhow::Resu
         .context("there is no team yet")?;
     let team = subject.split('.').nth(1).unwrap_or_default();
     TeamId::parse(team).map_err(|_| anyhow!("the first event is of no team; use --team"))
-}
-
-async fn history(log: &JetStreamLog, team: &TeamId) -> anyhow::Result<Vec<ControlEvent>> {
-    let filter = [ControlSubject::all_of_team(team)];
-    let mut from = StreamSeq(1);
-    let mut events = Vec::new();
-    loop {
-        let page = log
-            .range(Stream::Control, &filter, from, StreamSeq(u64::MAX), PAGE)
-            .await?;
-        for record in &page {
-            events.push(ControlEvent::decode(&record.event, &record.payload)?);
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE => from = last.seq.next(),
-            _ => return Ok(events),
-        }
-    }
 }
 
 fn eprint_line(text: &str) {

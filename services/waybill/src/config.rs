@@ -2,11 +2,15 @@
 //!
 //! Every setting `a.b` of the file is also the variable `WAYBILL__A__B`. Lists are separated by commas there.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use waybill_domain::access::key::is_brand;
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::egress::Egress;
 use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
 use waybill_gateway::GatewayConfig;
@@ -16,7 +20,12 @@ use waybill_projector::ProjectorConfig;
 /// Read when no other file is named.
 const DEFAULT_FILE: &str = "waybill.toml";
 /// Variables that hold a list, and their settings. The last one wins.
-const LISTS: [(&str, &str); 4] = [
+const LISTS: [(&str, &str); 6] = [
+    ("WAYBILL__GATEWAY__KEY_BRANDS", "gateway.key_brands"),
+    (
+        "WAYBILL__GATEWAY__TRUSTED_PROXIES",
+        "gateway.trusted_proxies",
+    ),
     ("WAYBILL__GATEWAY__CORS_ORIGINS", "gateway.cors_origins"),
     ("WAYBILL__WORKER__ALLOW_TARGETS", "worker.allow_targets"),
     ("WAYBILL__NATS__SERVERS", "nats.servers"),
@@ -114,8 +123,12 @@ pub(crate) struct GatewaySection {
     pub drain_notice_seconds: u64,
     /// Connections open at a time.
     pub max_connections: usize,
-    /// What API keys begin with.
-    pub key_brand: String,
+    /// What API keys may begin with; new ones begin with the first.
+    pub key_brands: Vec<String>,
+    /// Proxies (addresses or networks) whose word on a client's address, `X-Forwarded-For`, is believed.
+    pub trusted_proxies: Vec<String>,
+    /// File with plans and limits (see ops/plans). Unset: the built-in ones.
+    pub plans_file: Option<PathBuf>,
 }
 
 impl Default for GatewaySection {
@@ -127,7 +140,9 @@ impl Default for GatewaySection {
             drain_seconds: gateway.drain_timeout.as_secs(),
             drain_notice_seconds: gateway.drain_notice.as_secs(),
             max_connections: gateway.max_connections,
-            key_brand: gateway.key_brand,
+            key_brands: gateway.key_brands,
+            trusted_proxies: Vec::new(),
+            plans_file: None,
         }
     }
 }
@@ -317,11 +332,49 @@ impl Config {
             drain_timeout: Duration::from_secs(self.gateway.drain_seconds),
             drain_notice: Duration::from_secs(self.gateway.drain_notice_seconds),
             max_connections: self.gateway.max_connections,
-            key_brand: self.gateway.key_brand.clone(),
+            key_brands: self.key_brands()?,
+            trusted_proxies: self.trusted_proxies()?,
+            plans: self.plans()?,
             egress: self.egress(loopback)?,
             max_delay: retention.map_or(defaults.max_delay, |age| age / 2),
             ..defaults
         })
+    }
+
+    fn key_brands(&self) -> Result<Vec<String>, ConfigError> {
+        let brands = &self.gateway.key_brands;
+        match brands.iter().find(|brand| !is_brand(brand)) {
+            None if !brands.is_empty() => Ok(brands.clone()),
+            _ => Err(ConfigError::Value {
+                setting: "gateway.key_brands",
+                reason: "must hold at least one brand of 2 to 8 lower-case letters".into(),
+            }),
+        }
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<IpNet>, ConfigError> {
+        let network = |text: &String| {
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            text.parse().or(address).map_err(|_| ConfigError::Value {
+                setting: "gateway.trusted_proxies",
+                reason: format!("{text:?} is neither an address nor a network"),
+            })
+        };
+        self.gateway.trusted_proxies.iter().map(network).collect()
+    }
+
+    /// Plans and limits.
+    pub(crate) fn plans(&self) -> Result<Arc<Catalogue>, ConfigError> {
+        let Some(file) = &self.gateway.plans_file else {
+            return Ok(Arc::clone(Catalogue::builtin()));
+        };
+        let wrong = |reason: String| ConfigError::Value {
+            setting: "gateway.plans_file",
+            reason: format!("{}: {reason}", file.display()),
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        let plans = Catalogue::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        Ok(Arc::new(plans))
     }
 
     /// The projector's own configuration.

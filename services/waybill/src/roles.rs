@@ -10,7 +10,7 @@ use anyhow::Context;
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
-use waybill_gateway::{Bootstrap, ControlWriter, Gateway, GatewayParts, Pepper};
+use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayParts, Pepper};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::Projector;
 use waybill_worker::attempt::Signer;
@@ -60,6 +60,7 @@ pub(crate) async fn gateway(
     make_folder(&stores)?;
     let parts = GatewayParts {
         log: Arc::new(log.clone()),
+        fences: Arc::new(log.clone()),
         nats: log.client(),
         stores,
         pepper,
@@ -80,10 +81,21 @@ pub(crate) async fn bootstrap(
     let address = config.gateway.listen;
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let pepper = Arc::new(pepper(config, setting)?);
-    let control =
-        ControlWriter::new(Arc::new(log.clone()), pepper).with_brand(&config.gateway.key_brand);
-    let by = Actor::System("bootstrap".into());
+    let by = By::from(Actor::System("bootstrap".into()));
+    let control = control(config, log, pepper)?;
     Ok(control.bootstrap(given.as_deref(), &by).await?)
+}
+
+/// What changes teams and keys as the configuration says.
+pub(crate) fn control(
+    config: &Config,
+    log: &JetStreamLog,
+    pepper: Arc<Pepper>,
+) -> anyhow::Result<ControlWriter> {
+    let gateway = config.gateway(Setting::Apart.loopback())?;
+    Ok(ControlWriter::new(Arc::new(log.clone()), pepper)
+        .with_brand(gateway.brand())
+        .with_plans(gateway.plans))
 }
 
 /// The pepper under which keys are hashed.

@@ -209,6 +209,7 @@ async fn fence(
             event: PartitionOwned::NAME,
             actor: Actor::worker().to_string(),
             traceparent: None,
+            origin: None,
             payload: owned.encode().into(),
         }],
         expect: Expectation::LastOn {

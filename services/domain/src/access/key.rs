@@ -4,70 +4,25 @@
 //! HMAC under a server's pepper, so neither a log nor a backup can be used to recognise or to try a key, and nobody who can
 //! write events but lacks the pepper can mint one.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use crate::access::secret::{CHECKSUM_CHARS, append_random, checksum, keyed};
+pub use crate::access::secret::{ENTROPY_BYTES, KeyMac};
+use crate::id::{Environment, KeyId, TeamId};
 
-use crate::id::{KeyId, TeamId};
-
-/// Digits, upper case, lower case.
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const PUBLIC_CHARS: usize = 8;
 const SECRET_CHARS: usize = 32;
-const CHECKSUM_CHARS: usize = 6;
 const BODY_CHARS: usize = PUBLIC_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
-
-/// Random bytes a new key is offered; those that would bias the choice among 62 are passed over.
-pub const ENTROPY_BYTES: usize = 128;
-
-/// Environment of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Environment {
-    /// Real work.
-    Live,
-    /// Trying things.
-    Test,
-}
-
-impl Environment {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// A whole API key. Never stored; it has no `Debug` that shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     text: String,
     id: KeyId,
+    environment: Environment,
 }
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ApiKey({})", self.id)
-    }
-}
-
-/// What is stored of a key to recognise it: HMAC-SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyMac([u8; 32]);
-
-impl KeyMac {
-    /// As in events.
-    #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// Reads what [`KeyMac::to_hex`] writes.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).ok()?;
-        Some(Self(bytes))
     }
 }
 
@@ -79,15 +34,8 @@ impl ApiKey {
         environment: Environment,
         entropy: &[u8; ENTROPY_BYTES],
     ) -> Option<Self> {
-        // 248 is the largest multiple of 62 in a byte: above it, low characters would be likelier.
-        let mut characters = entropy
-            .iter()
-            .filter(|&&b| b < 248)
-            .map(|&b| BASE62[usize::from(b % 62)] as char);
-        let mut text = format!("{brand}_{}_", environment.as_str());
-        for _ in 0..PUBLIC_CHARS + SECRET_CHARS {
-            text.push(characters.next()?);
-        }
+        let mut text = format!("{brand}_{environment}_");
+        append_random(&mut text, PUBLIC_CHARS + SECRET_CHARS, entropy)?;
         text.push_str(&checksum(&text));
         Self::parse(&text)
     }
@@ -100,9 +48,8 @@ impl ApiKey {
         }
         let (prefix, body) = text.rsplit_once('_')?;
         let (brand, environment) = prefix.rsplit_once('_')?;
-        let valid = (2..=8).contains(&brand.len())
-            && brand.bytes().all(|b| b.is_ascii_lowercase())
-            && matches!(environment, "live" | "test")
+        let environment = Environment::parse(environment)?;
+        let valid = is_brand(brand)
             && body.len() == BODY_CHARS
             && body.bytes().all(|b| b.is_ascii_alphanumeric());
         if !valid {
@@ -116,6 +63,7 @@ impl ApiKey {
         Some(Self {
             text: text.into(),
             id,
+            environment,
         })
     }
 
@@ -123,6 +71,18 @@ impl ApiKey {
     #[must_use]
     pub fn id(&self) -> &KeyId {
         &self.id
+    }
+
+    /// The environment it says it is of. It is part of what the MAC covers.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// Its brand, such as `wb`.
+    #[must_use]
+    pub fn brand(&self) -> &str {
+        self.text.split('_').next().unwrap_or_default()
     }
 
     /// What it begins with, such as `wb_live_`.
@@ -143,39 +103,26 @@ impl ApiKey {
         &self.text
     }
 
-    /// What is stored of it. Bound to key and team, so that a MAC copied into another team's event is worthless.
+    /// What is stored of it. Bound to key, team and (in the text) environment, so that a MAC copied into another event is worthless.
     #[must_use]
     pub fn mac(&self, pepper: &[u8], team: &TeamId) -> KeyMac {
-        KeyMac(self.keyed(pepper, team).finalize().into_bytes().into())
+        keyed(
+            pepper,
+            &["apikey/v1", self.id.as_str(), team.as_str(), &self.text],
+        )
     }
 
     /// Whether this is the key of which `mac` was stored; takes the same time either way.
     #[must_use]
     pub fn matches(&self, mac: &KeyMac, pepper: &[u8], team: &TeamId) -> bool {
-        self.mac(pepper, team).0.ct_eq(&mac.0).into()
-    }
-
-    fn keyed(&self, pepper: &[u8], team: &TeamId) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(pepper).expect("any length will do");
-        for field in ["apikey/v1", self.id.as_str(), team.as_str(), &self.text] {
-            let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
-            mac.update(&length.to_be_bytes());
-            mac.update(field.as_bytes());
-        }
-        mac
+        self.mac(pepper, team).is(mac)
     }
 }
 
-/// CRC-32 (IEEE) of all that comes before, as six base 62 characters.
-fn checksum(text: &str) -> String {
-    let mut rest = crc32fast::hash(text.as_bytes()) as usize;
-    let mut characters = [b'0'; CHECKSUM_CHARS];
-    for place in characters.iter_mut().rev() {
-        *place = BASE62[rest % 62];
-        rest /= 62;
-    }
-    characters.iter().map(|&b| b as char).collect()
+/// Whether keys may begin with this: 2 to 8 lower-case letters.
+#[must_use]
+pub fn is_brand(text: &str) -> bool {
+    (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -1,6 +1,40 @@
-//! Who may do what: scopes, plans, API keys, teams.
+//! Who may do what: scopes, roles, plans, API keys and other secrets, teams and people.
 
+use crate::event::ControlEvent;
+use crate::time::Timestamp;
+
+pub mod email;
+pub mod fence;
 pub mod key;
+pub mod limit;
 pub mod plan;
+pub mod role;
 pub mod scope;
+pub mod secret;
 pub mod team;
+pub mod token;
+
+/// A unit of consistency of CONTROL: its commands are decided from its own events, one after the other.
+///
+/// `evolve` must come to the same state from the latest event of each type on each subject as from all of them, in order: that is
+/// what a gateway keeps on disk. So nothing is counted, and what a later event of a type says replaces what an earlier one said.
+pub trait Aggregate: Default {
+    /// What may be wanted of it.
+    type Command: Clone;
+    /// What decisions rest on beside its own state.
+    type Rules;
+    /// Why a command is refused.
+    type Refusal: std::error::Error;
+
+    /// Says yes or no, and what then happens. An empty list: it is so already.
+    fn decide(
+        &self,
+        command: Self::Command,
+        by: &crate::actor::Actor,
+        rules: &Self::Rules,
+        now: Timestamp,
+    ) -> Result<Vec<ControlEvent>, Self::Refusal>;
+
+    /// Takes in what happened.
+    fn evolve(&mut self, event: &ControlEvent);
+}

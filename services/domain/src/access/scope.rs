@@ -62,3 +62,196 @@ impl std::fmt::Display for Scope {
         f.write_str(self.as_str())
     }
 }
+
+/// A set of scopes, small enough to be copied and asked on every request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScopeSet(u32);
+
+const _: () = assert!(Scope::ALL.len() <= u32::BITS as usize);
+
+impl ScopeSet {
+    /// All scopes there are.
+    #[must_use]
+    pub fn all() -> Self {
+        Scope::ALL.iter().copied().collect()
+    }
+
+    /// All scopes that only read.
+    #[must_use]
+    pub fn read_only() -> Self {
+        Self::all().reads()
+    }
+
+    /// Those of them that only read.
+    #[must_use]
+    pub fn reads(self) -> Self {
+        let reads = |scope: &Scope| scope.as_str().ends_with(":read");
+        self.iter().filter(reads).collect()
+    }
+
+    /// Whether a scope is in it.
+    #[must_use]
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u32) != 0
+    }
+
+    /// Whether everything in it is also in the other one.
+    #[must_use]
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The first scope that the other one lacks.
+    #[must_use]
+    pub fn first_outside(self, other: Self) -> Option<Scope> {
+        Self(self.0 & !other.0).iter().next()
+    }
+
+    /// Whether there is none in it.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its scopes, in the order of [`Scope::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL
+            .iter()
+            .copied()
+            .filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(
+            scopes
+                .into_iter()
+                .fold(0, |set, scope| set | 1 << scope as u32),
+        )
+    }
+}
+
+/// Sets of scopes with a name, for those who do not want to choose one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// As in requests.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    scopes: &'static [Scope],
+    reads_only: bool,
+}
+
+const POSTER: &[Scope] = &[
+    Scope::TasksRead,
+    Scope::TasksWrite,
+    Scope::BidsRead,
+    Scope::BidsWrite,
+    Scope::DeliveriesRead,
+    Scope::DeliveriesWrite,
+    Scope::WebhooksRead,
+    Scope::WebhooksWrite,
+];
+const MANAGER: &[Scope] = &[
+    Scope::TasksRead,
+    Scope::AgentsRead,
+    Scope::AgentsWrite,
+    Scope::BidsRead,
+    Scope::BidsWrite,
+    Scope::DeliveriesRead,
+    Scope::DeliveriesWrite,
+    Scope::WebhooksRead,
+    Scope::WebhooksWrite,
+];
+
+impl Preset {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::new("full_access", "Full access", Scope::ALL, false),
+        Self::new("read_only", "Read-only", Scope::ALL, true),
+        Self::new("task_poster", "Task Poster", POSTER, false),
+        Self::new(
+            "task_poster_read_only",
+            "Task Poster, read-only",
+            POSTER,
+            true,
+        ),
+        Self::new("agent_manager", "Agent Manager", MANAGER, false),
+        Self::new(
+            "agent_manager_read_only",
+            "Agent Manager, read-only",
+            MANAGER,
+            true,
+        ),
+    ];
+
+    const fn new(
+        name: &'static str,
+        title: &'static str,
+        scopes: &'static [Scope],
+        reads_only: bool,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            scopes,
+            reads_only,
+        }
+    }
+
+    /// The preset of that name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name == name)
+    }
+
+    /// What it allows.
+    #[must_use]
+    pub fn scopes(self) -> ScopeSet {
+        let all: ScopeSet = self.scopes.iter().copied().collect();
+        if self.reads_only { all.reads() } else { all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_only_preset_writes_nothing() {
+        for preset in Preset::ALL {
+            let writes = preset
+                .scopes()
+                .iter()
+                .any(|s| s.as_str().ends_with(":write"));
+            assert_eq!(
+                writes,
+                !preset.name.ends_with("read_only"),
+                "{}",
+                preset.name
+            );
+            assert_eq!(Preset::find(preset.name), Some(preset));
+        }
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let set: ScopeSet = [Scope::TasksRead, Scope::WebhooksWrite]
+            .into_iter()
+            .collect();
+        assert!(set.contains(Scope::TasksRead) && !set.contains(Scope::TasksWrite));
+        assert!(set.is_within(ScopeSet::all()) && !ScopeSet::all().is_within(set));
+        assert_eq!(
+            set.first_outside(ScopeSet::read_only()),
+            Some(Scope::WebhooksWrite)
+        );
+        assert_eq!(ScopeSet::all().iter().count(), Scope::ALL.len());
+    }
+}

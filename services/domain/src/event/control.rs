@@ -1,87 +1,154 @@
-//! What happens to teams and keys.
+//! What happens to teams, people and their credentials.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+mod key;
+mod member;
+mod operation;
+mod team;
 
-use crate::access::scope::Scope;
+pub use key::{KeyCreated, KeyReported, KeyRevoked, KeyRotated, RevocationReason};
+pub use member::{
+    InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
+    MemberRoleChanged,
+};
+pub use operation::{AccessRefused, GatewayStarted};
+pub use team::{LeakPolicy, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed};
+
+use crate::access::email::EmailHash;
 use crate::event::events;
-use crate::id::{KeyId, TeamId};
-use crate::time::Timestamp;
+use crate::id::{GrantId, SessionId, TeamId};
 
 events! {
     /// One change of who may do what.
     ControlEvent {
         TeamCreated(TeamCreated) = "team.created.v1",
+        TeamRenamed(TeamRenamed) = "team.renamed.v1",
+        TeamPlanChanged(TeamPlanChanged) = "team.plan_changed.v1",
+        TeamLeakPolicyChanged(TeamLeakPolicyChanged) = "team.leak_policy_changed.v1",
+        MemberJoined(MemberJoined) = "member.joined.v1",
+        MemberRoleChanged(MemberRoleChanged) = "member.role_changed.v1",
+        MemberRemoved(MemberRemoved) = "member.removed.v1",
+        InvitationSent(InvitationSent) = "invitation.sent.v1",
+        InvitationAccepted(InvitationAccepted) = "invitation.accepted.v1",
+        InvitationWithdrawn(InvitationWithdrawn) = "invitation.withdrawn.v1",
         KeyCreated(KeyCreated) = "key.created.v1",
+        KeyRotated(KeyRotated) = "key.rotated.v1",
+        KeyReported(KeyReported) = "key.reported.v1",
         KeyRevoked(KeyRevoked) = "key.revoked.v1",
+        AccessRefused(AccessRefused) = "access.refused.v1",
+        GatewayStarted(GatewayStarted) = "gateway.started.v1",
+    }
+}
+
+/// What is decided as one: appends within a boundary expect its last event to be the one that the decision knew.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Boundary {
+    /// A team with its members, invitations, keys and applications.
+    Team(TeamId),
+    /// A person, by the hash of the address: so an address is one person's, on any number of gateways.
+    User(EmailHash),
+    /// One person on one device.
+    Session(SessionId),
+    /// What an OAuth application was given once.
+    Grant(GrantId),
+}
+
+impl Boundary {
+    /// Kind of thing that a boundary is named by, below which its events lie. A team's lie below the team itself.
+    const USER: &'static str = "user";
+    const SESSION: &'static str = "session";
+    const GRANT: &'static str = "grant";
+
+    /// The filter that matches all of its events and nothing else.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        match self {
+            Self::Team(id) => format!("control.{id}.>"),
+            Self::User(id) => format!("control._.{}.{}", Self::USER, id.as_str()),
+            Self::Session(id) => format!("control._.{}.{id}", Self::SESSION),
+            Self::Grant(id) => format!("control._.{}.{id}", Self::GRANT),
+        }
     }
 }
 
 impl ControlEvent {
-    /// The team it is about.
+    /// Fields that hold something made from a secret: nobody is shown them, though nothing can be done with them alone.
+    pub const WITHHELD: &[&str] = &["mac", "password", "refresh_mac", "code_mac", "secret_mac"];
+
+    /// The team whose activity it is part of, wherever it is stored.
     #[must_use]
-    pub fn team(&self) -> &TeamId {
+    pub fn team(&self) -> Option<&TeamId> {
         match self {
-            Self::TeamCreated(e) => &e.team,
-            Self::KeyCreated(e) => &e.team,
-            Self::KeyRevoked(e) => &e.team,
+            Self::TeamCreated(e) => Some(&e.team),
+            Self::TeamRenamed(e) => Some(&e.team),
+            Self::TeamPlanChanged(e) => Some(&e.team),
+            Self::TeamLeakPolicyChanged(e) => Some(&e.team),
+            Self::MemberJoined(e) => Some(&e.team),
+            Self::MemberRoleChanged(e) => Some(&e.team),
+            Self::MemberRemoved(e) => Some(&e.team),
+            Self::InvitationSent(e) => Some(&e.team),
+            Self::InvitationAccepted(e) => Some(&e.team),
+            Self::InvitationWithdrawn(e) => Some(&e.team),
+            Self::KeyCreated(e) => Some(&e.team),
+            Self::KeyRotated(e) => Some(&e.team),
+            Self::KeyReported(e) => Some(&e.team),
+            Self::KeyRevoked(e) => Some(&e.team),
+            Self::AccessRefused(e) => e.team.as_ref(),
+            Self::GatewayStarted(_) => None,
         }
     }
 
-    /// Kind and id of the aggregate: two tokens of the subject.
+    /// The boundary it lies in. `None`: in none, so it is appended without a condition and outside of every boundary.
+    #[must_use]
+    pub fn boundary(&self) -> Option<Boundary> {
+        match self {
+            Self::AccessRefused(_) | Self::GatewayStarted(_) => None,
+            _ => self.team().cloned().map(Boundary::Team),
+        }
+    }
+
+    /// Kind and id of the thing it is about: the last two tokens of its subject.
     #[must_use]
     pub fn aggregate(&self) -> (&'static str, &str) {
         match self {
             Self::TeamCreated(e) => ("team", e.team.as_str()),
+            Self::TeamRenamed(e) => ("team", e.team.as_str()),
+            Self::TeamPlanChanged(e) => ("team", e.team.as_str()),
+            Self::TeamLeakPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::MemberJoined(e) => ("member", e.user.as_str()),
+            Self::MemberRoleChanged(e) => ("member", e.user.as_str()),
+            Self::MemberRemoved(e) => ("member", e.user.as_str()),
+            Self::InvitationSent(e) => ("invitation", e.invitation.as_str()),
+            Self::InvitationAccepted(e) => ("invitation", e.invitation.as_str()),
+            Self::InvitationWithdrawn(e) => ("invitation", e.invitation.as_str()),
             Self::KeyCreated(e) => ("key", e.key.as_str()),
+            Self::KeyRotated(e) => ("key", e.key.as_str()),
+            Self::KeyReported(e) => ("key", e.key.as_str()),
             Self::KeyRevoked(e) => ("key", e.key.as_str()),
+            Self::AccessRefused(e) => ("refused", &e.gateway),
+            Self::GatewayStarted(e) => ("gateway", &e.gateway),
         }
     }
-}
 
-/// A team exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TeamCreated {
-    /// The team.
-    pub team: TeamId,
-    /// For people.
-    pub name: String,
-    /// Name of its plan.
-    pub plan: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// An API key exists. The key itself is in no event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct KeyCreated {
-    /// Its id; holds the public part of the key.
-    pub key: KeyId,
-    /// Whose it is.
-    pub team: TeamId,
-    /// For people.
-    pub name: String,
-    /// What it begins with, such as `wb_live_`.
-    pub prefix: String,
-    /// Its last four characters, for people.
-    pub last4: String,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// HMAC-SHA-256 of the key, in hex.
-    pub mac: String,
-    /// Which pepper made `mac`.
-    pub pepper_version: u32,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// An API key is no longer accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct KeyRevoked {
-    /// Which key.
-    pub key: KeyId,
-    /// Whose it is.
-    pub team: TeamId,
-    /// When.
-    pub at: Timestamp,
+    /// Whether it takes rights away or may: then it counts only once every gateway has applied it.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::TeamPlanChanged(_)
+            | Self::MemberRoleChanged(_)
+            | Self::MemberRemoved(_)
+            | Self::InvitationWithdrawn(_)
+            | Self::KeyRotated(_)
+            | Self::KeyRevoked(_) => true,
+            Self::TeamCreated(_)
+            | Self::TeamRenamed(_)
+            | Self::TeamLeakPolicyChanged(_)
+            | Self::MemberJoined(_)
+            | Self::InvitationSent(_)
+            | Self::InvitationAccepted(_)
+            | Self::KeyCreated(_)
+            | Self::KeyReported(_)
+            | Self::AccessRefused(_)
+            | Self::GatewayStarted(_) => false,
+        }
+    }
 }

@@ -8,7 +8,12 @@ pub mod control;
 pub mod samples;
 pub mod task;
 
-pub use control::{ControlEvent, KeyCreated, KeyRevoked, TeamCreated};
+pub use control::{
+    AccessRefused, Boundary, ControlEvent, GatewayStarted, InvitationAccepted, InvitationSent,
+    InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined,
+    MemberRemoved, MemberRoleChanged, RevocationReason, TeamCreated, TeamLeakPolicyChanged,
+    TeamPlanChanged, TeamRenamed,
+};
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
     PartitionOwned, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted,

@@ -1,12 +1,17 @@
 //! One example of each event with every field filled: what golden encodings are made of.
 
+use crate::access::email::Email;
+use crate::access::role::Role;
 use crate::access::scope::Scope;
 use crate::event::{
-    Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
-    FailureKind, KeyCreated, KeyRevoked, TaskCancelled, TaskCreated, TaskDead, TaskEvent,
-    TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+    AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent,
+    Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
+    KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
+    MemberRoleChanged, RevocationReason, TaskCancelled, TaskCreated, TaskDead, TaskEvent,
+    TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged,
+    TeamRenamed,
 };
-use crate::id::{KeyId, QueueName, TaskId, TeamId};
+use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::task::{Backoff, Method, Priority, RetryOn};
 use crate::time::Timestamp;
@@ -106,8 +111,39 @@ pub fn task_events() -> Vec<TaskEvent> {
 /// Every event of CONTROL, once.
 #[must_use]
 pub fn control_events() -> Vec<ControlEvent> {
+    let (Ok(key), Ok(successor)) = (
+        KeyId::from_public("4fG7aB2x"),
+        KeyId::from_public("9kL3mN8q"),
+    ) else {
+        return Vec::new();
+    };
     let team = TeamId::new(AT, 7);
-    let Ok(key) = KeyId::from_public("4fG7aB2x") else {
+    let mut events = team_events(&team);
+    events.extend(key_events(&team, &key, &successor));
+    events.extend([
+        ControlEvent::AccessRefused(AccessRefused {
+            gateway: "gw-1a2b".into(),
+            team: Some(team),
+            code: "insufficient_scope".into(),
+            route: "POST /v1/tasks".into(),
+            credential: Some("key:key_4fG7aB2x".into()),
+            source: "192.0.2.7".into(),
+            count: 3,
+            at: AT,
+        }),
+        ControlEvent::GatewayStarted(GatewayStarted {
+            gateway: "gw-1a2b".into(),
+            version: "0.1.0".into(),
+            at: AT,
+        }),
+    ]);
+    events
+}
+
+fn team_events(team: &TeamId) -> Vec<ControlEvent> {
+    let (team, user, invitation) = (team.clone(), UserId::new(AT, 8), InvitationId::new(AT, 9));
+    let email_hash = Email::parse("ann@example.com").map(|email| email.hash(b"sample"));
+    let Ok(email_hash) = email_hash else {
         return Vec::new();
     };
     vec![
@@ -117,6 +153,65 @@ pub fn control_events() -> Vec<ControlEvent> {
             plan: "free".into(),
             at: AT,
         }),
+        ControlEvent::TeamRenamed(TeamRenamed {
+            team: team.clone(),
+            name: "All of ours".into(),
+            at: AT,
+        }),
+        ControlEvent::TeamPlanChanged(TeamPlanChanged {
+            team: team.clone(),
+            plan: "pro".into(),
+            at: AT,
+        }),
+        ControlEvent::TeamLeakPolicyChanged(TeamLeakPolicyChanged {
+            team: team.clone(),
+            leaked_keys: LeakPolicy::Warn,
+            at: AT,
+        }),
+        ControlEvent::MemberJoined(MemberJoined {
+            team: team.clone(),
+            user: user.clone(),
+            role: Role::Member,
+            at: AT,
+        }),
+        ControlEvent::MemberRoleChanged(MemberRoleChanged {
+            team: team.clone(),
+            user: user.clone(),
+            role: Role::Admin,
+            at: AT,
+        }),
+        ControlEvent::MemberRemoved(MemberRemoved {
+            team: team.clone(),
+            user: user.clone(),
+            at: AT,
+        }),
+        ControlEvent::InvitationSent(InvitationSent {
+            team: team.clone(),
+            invitation: invitation.clone(),
+            email: "ann@example.com".into(),
+            email_hash,
+            role: Role::Viewer,
+            mac: "cd".repeat(32),
+            expires_at: LATER,
+            at: AT,
+        }),
+        ControlEvent::InvitationAccepted(InvitationAccepted {
+            team: team.clone(),
+            invitation: invitation.clone(),
+            user,
+            at: AT,
+        }),
+        ControlEvent::InvitationWithdrawn(InvitationWithdrawn {
+            team,
+            invitation,
+            at: AT,
+        }),
+    ]
+}
+
+fn key_events(team: &TeamId, key: &KeyId, successor: &KeyId) -> Vec<ControlEvent> {
+    let (team, key) = (team.clone(), key.clone());
+    vec![
         ControlEvent::KeyCreated(KeyCreated {
             key: key.clone(),
             team: team.clone(),
@@ -126,11 +221,31 @@ pub fn control_events() -> Vec<ControlEvent> {
             scopes: vec![Scope::TasksRead, Scope::TasksWrite],
             mac: "ab".repeat(32),
             pepper_version: 1,
+            expires_at: Some(LATER),
+            sources: vec!["192.0.2.0/24".into()],
+            rotated_from: Some(successor.clone()),
+            created_by: Some("operator:cli".into()),
+            at: AT,
+        }),
+        ControlEvent::KeyRotated(KeyRotated {
+            key: key.clone(),
+            team: team.clone(),
+            successor: successor.clone(),
+            accepted_until: LATER,
+            at: AT,
+        }),
+        ControlEvent::KeyReported(KeyReported {
+            key: key.clone(),
+            team: team.clone(),
+            reporter: "scanner".into(),
+            source: "commit".into(),
+            url: Some("https://example.com/repository/commit/1".into()),
             at: AT,
         }),
         ControlEvent::KeyRevoked(KeyRevoked {
             key,
             team,
+            reason: RevocationReason::Leaked,
             at: LATER,
         }),
     ]

@@ -4,11 +4,10 @@ use waybill_domain::access::key::ApiKey;
 use waybill_domain::access::plan::UNLIMITED_PLAN;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::{TeamCommand, TeamRefusal};
-use waybill_domain::actor::Actor;
 use waybill_domain::id::TeamId;
 use waybill_domain::time::Timestamp;
 
-use crate::access::control::{ControlError, ControlWriter};
+use crate::access::control::{By, CommandError, ControlError, ControlWriter, KeyWish};
 
 /// Name of the team and of its key.
 const NAME: &str = "bootstrap";
@@ -55,7 +54,7 @@ impl ControlWriter {
     pub async fn bootstrap(
         &self,
         given: Option<&str>,
-        by: &Actor,
+        by: &By,
     ) -> Result<Bootstrap, BootstrapError> {
         let given = given
             .map(|text| ApiKey::parse(text.trim()).ok_or(BootstrapError::Malformed))
@@ -65,14 +64,15 @@ impl ControlWriter {
             team: team.clone(),
             name: NAME.to_owned(),
             plan: UNLIMITED_PLAN.to_owned(),
+            owner: None,
         };
-        match self.run(&team, create, by).await {
-            Ok(_) | Err(ControlError::Refused(TeamRefusal::AlreadyExists)) => {}
-            Err(error) => return Err(error.into()),
+        match self.run_team(&team, create, by).await {
+            Ok(_) | Err(CommandError::Refused(TeamRefusal::AlreadyExists)) => {}
+            Err(error) => return Err(ControlError::from(error).into()),
         }
         let key = match given {
             Some(key) => self.install_given(&team, key, by).await?,
-            None if self.load(&team).await?.team.keys.is_empty() => {
+            None if self.team(&team).await?.keys.is_empty() => {
                 let made = self.create_key(&team, NAME, Scope::ALL, by).await?;
                 Some(made.key)
             }
@@ -85,25 +85,28 @@ impl ControlWriter {
         &self,
         team: &TeamId,
         key: ApiKey,
-        by: &Actor,
+        by: &By,
     ) -> Result<Option<ApiKey>, BootstrapError> {
-        match self
-            .install_key(team, key.clone(), NAME, Scope::ALL, by)
-            .await
-        {
+        let wish = KeyWish {
+            environment: key.environment(),
+            ..KeyWish::new(NAME, Scope::ALL)
+        };
+        match self.install_key(team, key.clone(), wish, by).await {
             Ok(made) => return Ok(Some(made.key)),
-            Err(ControlError::Refused(TeamRefusal::KeyIdTaken)) => {}
+            Err(ControlError::Command(CommandError::Refused(TeamRefusal::KeyIdTaken))) => {}
             Err(ControlError::KeyIdTaken) => return Err(BootstrapError::OtherKey),
             Err(error) => return Err(error.into()),
         }
-        let loaded = self.load(team).await?;
-        let Some((created, revoked)) = loaded.team.keys.get(key.id()) else {
+        let loaded = self.team(team).await?;
+        let Some(found) = loaded.keys.get(key.id()) else {
             return Err(ControlError::NoSuchKey.into());
         };
-        if created.mac != key.mac(self.pepper().bytes(), team).to_hex() {
+        let pepper = self.pepper().of(found.created.pepper_version);
+        let is_this = |mac| pepper.is_some_and(|pepper| key.matches(mac, pepper, team));
+        if !found.mac.as_ref().is_some_and(is_this) {
             return Err(BootstrapError::OtherKey);
         }
-        match revoked {
+        match found.revoked {
             Some(_) => Err(BootstrapError::Revoked),
             None => Ok(None),
         }

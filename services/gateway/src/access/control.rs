@@ -1,16 +1,19 @@
 //! Commands to teams: load, decide, append, again when somebody was faster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use waybill_domain::access::key::{ApiKey, Environment};
-use waybill_domain::access::scope::Scope;
-use waybill_domain::access::team::{Team, TeamCommand, TeamRefusal};
-use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, DecodeError, KeyCreated};
-use waybill_domain::id::{KeyId, TeamId};
+use waybill_domain::access::Aggregate;
+use waybill_domain::access::key::ApiKey;
+use waybill_domain::access::plan::Catalogue;
+use waybill_domain::access::scope::{Scope, ScopeSet};
+use waybill_domain::access::team::{Key, KeyDraft, Team, TeamCommand, TeamRefusal};
+use waybill_domain::actor::{Actor, Origin};
+use waybill_domain::event::{Boundary, ControlEvent, DecodeError, KeyCreated, RevocationReason};
+use waybill_domain::id::{Environment, KeyId, TeamId};
 use waybill_domain::time::Timestamp;
-use waybill_log::subject::ControlSubject;
+use waybill_log::subject::{ControlSubject, NotAToken};
 use waybill_log::{
     Append, AppendError, Atomicity, Expectation, Log, MAX_BATCH, NewRecord, ReadError, Stream,
     StreamSeq,
@@ -24,20 +27,32 @@ const MAX_ROUNDS: usize = 20;
 /// Times another key is made because the public part is taken. One in 2^47 per key that exists.
 const MAX_KEYS_TRIED: usize = 3;
 
-/// A command failed.
+/// Who wants something, and by which request.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// The request, when it was one.
+    pub origin: Option<Origin>,
+}
+
+impl From<Actor> for By {
+    fn from(actor: Actor) -> Self {
+        Self {
+            actor,
+            origin: None,
+        }
+    }
+}
+
+/// Why a command failed; `R` is why its aggregate refuses.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The team's rules say no.
+pub enum CommandError<R: std::error::Error> {
+    /// The rules say no.
     #[error(transparent)]
-    Refused(#[from] TeamRefusal),
-    /// No key of that id in any team.
-    #[error("API key not found")]
-    NoSuchKey,
-    /// Another team has a key with the same public part.
-    #[error("the public part of the key is taken")]
-    KeyIdTaken,
-    /// Others kept changing the team.
-    #[error("others kept changing the team; try again")]
+    Refused(R),
+    /// Others kept changing the same thing.
+    #[error("others kept changing the same thing; try again")]
     Contended,
     /// The log was not read.
     #[error(transparent)]
@@ -45,12 +60,79 @@ pub enum ControlError {
     /// The log did not take the event.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The team's history holds an event that this version cannot read: deciding without it would be guessing.
-    #[error("the history of the team is not readable here: {0}")]
+    /// The history holds an event that this version cannot read: deciding without it would be guessing.
+    #[error("the history is not readable here: {0}")]
     History(#[from] DecodeError),
+    /// An id that cannot stand in a subject: none of ours is one.
+    #[error(transparent)]
+    Subject(#[from] NotAToken),
+}
+
+/// A command to a team failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// As any command.
+    #[error(transparent)]
+    Command(#[from] CommandError<TeamRefusal>),
+    /// No key of that id in any team.
+    #[error("API key not found")]
+    NoSuchKey,
+    /// Another team has a key with the same public part.
+    #[error("the public part of the key is taken")]
+    KeyIdTaken,
     /// The operating system's randomness made no key.
     #[error("no key could be made")]
     NoKeyMade,
+}
+
+impl ControlError {
+    /// Another key, from fresh entropy, would do.
+    fn is_id_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyIdTaken | Self::Command(CommandError::Refused(TeamRefusal::KeyIdTaken))
+        )
+    }
+}
+
+impl From<ReadError> for ControlError {
+    fn from(error: ReadError) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+impl From<DecodeError> for ControlError {
+    fn from(error: DecodeError) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+/// What a new key shall be.
+#[derive(Debug, Clone)]
+pub struct KeyWish {
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub scopes: ScopeSet,
+    /// Where it lives.
+    pub environment: Environment,
+    /// From when on it is accepted no more.
+    pub expires_at: Option<Timestamp>,
+    /// Networks that it may be used from. Empty: any.
+    pub sources: Vec<String>,
+}
+
+impl KeyWish {
+    /// A live key without an end that may be used from anywhere.
+    pub fn new(name: impl Into<String>, scopes: &[Scope]) -> Self {
+        Self {
+            name: name.into(),
+            scopes: scopes.iter().copied().collect(),
+            environment: Environment::Live,
+            expires_at: None,
+            sources: Vec::new(),
+        }
+    }
 }
 
 /// A key just made. It can be shown this once.
@@ -64,15 +146,22 @@ pub struct NewKey {
     pub seq: StreamSeq,
 }
 
-/// A key that is no longer accepted.
+/// A key as it is after a command.
 #[derive(Debug, Clone)]
-pub struct Revoked {
-    /// What is stored of it.
-    pub created: KeyCreated,
-    /// Since when.
-    pub at: Timestamp,
+pub struct ChangedKey {
+    /// The key.
+    pub key: Arc<Key>,
     /// A reader that has come this far knows it.
     pub seq: StreamSeq,
+}
+
+/// An aggregate as of a position.
+#[derive(Debug, Clone)]
+pub struct Loaded<A> {
+    /// Its state.
+    pub state: A,
+    /// Sequence of its last event; 0 when it has none.
+    pub version: StreamSeq,
 }
 
 /// Writes CONTROL.
@@ -81,22 +170,18 @@ pub struct ControlWriter {
     log: Arc<dyn Log>,
     pepper: Arc<Pepper>,
     brand: Arc<str>,
-}
-
-/// A team as of a position.
-pub(crate) struct Loaded {
-    pub(crate) team: Team,
-    pub(crate) version: StreamSeq,
+    plans: Arc<Catalogue>,
 }
 
 impl ControlWriter {
-    /// Keys that it makes begin with `wb_`.
+    /// Keys that it makes begin with `wb_`, and plans are the built-in ones.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, pepper: Arc<Pepper>) -> Self {
         Self {
             log,
             pepper,
             brand: "wb".into(),
+            plans: Arc::clone(Catalogue::builtin()),
         }
     }
 
@@ -107,8 +192,21 @@ impl ControlWriter {
         self
     }
 
+    /// Teams may use what these plans say.
+    #[must_use]
+    pub fn with_plans(mut self, plans: Arc<Catalogue>) -> Self {
+        self.plans = plans;
+        self
+    }
+
     pub(crate) fn pepper(&self) -> &Pepper {
         &self.pepper
+    }
+
+    /// What credentials that it makes begin with.
+    #[expect(dead_code, reason = "for credentials other than keys")]
+    pub(crate) fn brand(&self) -> &str {
+        &self.brand
     }
 
     /// Makes a team on a plan.
@@ -116,32 +214,42 @@ impl ControlWriter {
         &self,
         name: &str,
         plan: &str,
-        by: &Actor,
+        by: &By,
     ) -> Result<TeamId, ControlError> {
         let team = TeamId::new(entropy::now(), entropy::random_u128());
         let command = TeamCommand::Create {
             team: team.clone(),
             name: name.to_owned(),
             plan: plan.to_owned(),
+            owner: None,
         };
-        self.run(&team, command, by).await?;
+        self.run_team(&team, command, by).await?;
         Ok(team)
     }
 
-    /// Makes a key that may do what `scopes` say.
+    /// Makes a live key that may do what `scopes` say.
     pub async fn create_key(
         &self,
         team: &TeamId,
         name: &str,
         scopes: &[Scope],
-        by: &Actor,
+        by: &By,
+    ) -> Result<NewKey, ControlError> {
+        self.make_key(team, KeyWish::new(name, scopes), by).await
+    }
+
+    /// Makes a key as wished.
+    pub async fn make_key(
+        &self,
+        team: &TeamId,
+        wish: KeyWish,
+        by: &By,
     ) -> Result<NewKey, ControlError> {
         for _ in 0..MAX_KEYS_TRIED {
-            let key = ApiKey::generate(&self.brand, Environment::Live, &entropy::fresh())
-                .ok_or(ControlError::NoKeyMade)?;
-            match self.install_key(team, key, name, scopes, by).await {
-                Err(ControlError::KeyIdTaken | ControlError::Refused(TeamRefusal::KeyIdTaken)) => {}
-                other => return other,
+            let key = fresh_key(&self.brand, wish.environment)?;
+            match self.install_key(team, key, wish.clone(), by).await {
+                Err(error) if error.is_id_taken() => {}
+                made => return made,
             }
         }
         Err(ControlError::KeyIdTaken)
@@ -152,34 +260,57 @@ impl ControlWriter {
         &self,
         team: &TeamId,
         key: ApiKey,
-        name: &str,
-        scopes: &[Scope],
-        by: &Actor,
+        wish: KeyWish,
+        by: &By,
     ) -> Result<NewKey, ControlError> {
-        if let Some(other) = self.team_of(key.id()).await?
-            && other != *team
-        {
-            return Err(ControlError::KeyIdTaken);
-        }
         let command = TeamCommand::CreateKey {
-            mac: key.mac(self.pepper.bytes(), team),
-            pepper_version: self.pepper.version(),
-            key: key.clone(),
-            name: name.to_owned(),
-            scopes: scopes.to_vec(),
+            draft: self.draft(team, key.clone()).await?,
+            name: wish.name,
+            scopes: wish.scopes,
+            expires_at: wish.expires_at,
+            sources: wish.sources,
         };
-        let after = self.run(team, command, by).await?;
-        let (created, _) = after
-            .team
-            .keys
-            .get(key.id())
-            .cloned()
-            .ok_or(ControlError::NoSuchKey)?;
-        Ok(NewKey {
-            key,
-            created,
-            seq: after.version,
-        })
+        let after = self.run_team(team, command, by).await?;
+        new_key(key, &after)
+    }
+
+    /// Gives a key a successor that may do the same; the old one is accepted for `overlap` longer.
+    pub async fn rotate_key(
+        &self,
+        team: &TeamId,
+        key: &KeyId,
+        overlap: Duration,
+        by: &By,
+    ) -> Result<(NewKey, Arc<Key>), ControlError> {
+        for _ in 0..MAX_KEYS_TRIED {
+            match self.rotate_once(team, key, overlap, by).await {
+                Err(error) if error.is_id_taken() => {}
+                rotated => return rotated,
+            }
+        }
+        Err(ControlError::KeyIdTaken)
+    }
+
+    async fn rotate_once(
+        &self,
+        team: &TeamId,
+        key: &KeyId,
+        overlap: Duration,
+        by: &By,
+    ) -> Result<(NewKey, Arc<Key>), ControlError> {
+        let before = self.team(team).await?;
+        let old = before.keys.get(key).ok_or(ControlError::NoSuchKey)?;
+        let (brand, _) = old.created.prefix.split_once('_').unwrap_or_default();
+        let successor = fresh_key(brand, old.environment())?;
+        let command = TeamCommand::RotateKey {
+            key: key.clone(),
+            draft: self.draft(team, successor.clone()).await?,
+            overlap,
+        };
+        let after = self.run_team(team, command, by).await?;
+        let old = after.state.keys.get(key).cloned();
+        let old = old.ok_or(ControlError::NoSuchKey)?;
+        Ok((new_key(successor, &after)?, old))
     }
 
     /// Has a key accepted no more. A second time changes nothing and answers the same.
@@ -187,23 +318,38 @@ impl ControlWriter {
         &self,
         team: &TeamId,
         key: &KeyId,
-        by: &Actor,
-    ) -> Result<Revoked, ControlError> {
-        let command = TeamCommand::RevokeKey { key: key.clone() };
-        let after = self.run(team, command, by).await?;
-        match after.team.keys.get(key) {
-            Some((created, Some(at))) => Ok(Revoked {
-                created: created.clone(),
-                at: *at,
-                seq: after.version,
-            }),
-            _ => Err(ControlError::NoSuchKey),
-        }
+        by: &By,
+    ) -> Result<ChangedKey, ControlError> {
+        let reason = RevocationReason::Requested;
+        let key = key.clone();
+        self.change_key(
+            team,
+            &key.clone(),
+            TeamCommand::RevokeKey { key, reason },
+            by,
+        )
+        .await
     }
 
-    /// A team with all its keys, as the log has it now.
+    /// Runs a command about one key.
+    pub(crate) async fn change_key(
+        &self,
+        team: &TeamId,
+        key: &KeyId,
+        command: TeamCommand,
+        by: &By,
+    ) -> Result<ChangedKey, ControlError> {
+        let after = self.run_team(team, command, by).await?;
+        let found = after.state.keys.get(key).cloned();
+        Ok(ChangedKey {
+            key: found.ok_or(ControlError::NoSuchKey)?,
+            seq: after.version,
+        })
+    }
+
+    /// A team, as the log has it now.
     pub async fn team(&self, id: &TeamId) -> Result<Team, ControlError> {
-        Ok(self.load(id).await?.team)
+        Ok(self.load(&Boundary::Team(id.clone())).await?.state)
     }
 
     /// The team that a key belongs to.
@@ -217,55 +363,106 @@ impl ControlWriter {
             return Ok(None);
         };
         let event = ControlEvent::decode(&record.event, &record.payload)?;
-        Ok(Some(event.team().clone()))
+        Ok(event.team().cloned())
     }
 
-    /// Decides a command and appends what follows from it, until that is what happened.
-    pub(crate) async fn run(
+    /// A draft of a key, when no other team has one with its public part.
+    async fn draft(&self, team: &TeamId, key: ApiKey) -> Result<KeyDraft, ControlError> {
+        if let Some(other) = self.team_of(key.id()).await?
+            && other != *team
+        {
+            return Err(ControlError::KeyIdTaken);
+        }
+        Ok(KeyDraft {
+            mac: key.mac(self.pepper.bytes(), team),
+            pepper_version: self.pepper.version(),
+            key,
+        })
+    }
+
+    /// Runs a command to a team.
+    pub async fn run_team(
         &self,
         id: &TeamId,
         command: TeamCommand,
-        by: &Actor,
-    ) -> Result<Loaded, ControlError> {
+        by: &By,
+    ) -> Result<Loaded<Team>, CommandError<TeamRefusal>> {
+        let boundary = Boundary::Team(id.clone());
+        self.run(&boundary, command, &*self.plans, by).await
+    }
+
+    /// Decides a command and appends what follows from it, until that is what happened.
+    pub async fn run<A: Aggregate>(
+        &self,
+        boundary: &Boundary,
+        command: A::Command,
+        rules: &A::Rules,
+        by: &By,
+    ) -> Result<Loaded<A>, CommandError<A::Refusal>> {
         for _ in 0..MAX_ROUNDS {
-            let mut loaded = self.load(id).await?;
-            let events = loaded.team.decide(command.clone(), entropy::now())?;
+            let mut loaded = self.load::<A>(boundary).await?;
+            let events = loaded
+                .state
+                .decide(command.clone(), &by.actor, rules, entropy::now())
+                .map_err(CommandError::Refused)?;
             if events.is_empty() {
                 return Ok(loaded);
             }
-            let append = Append {
-                stream: Stream::Control,
-                records: events.iter().map(|event| record(event, by)).collect(),
-                expect: Expectation::LastOn {
-                    filter: ControlSubject::all_of_team(id),
-                    seq: loaded.version,
-                },
-                atomicity: Atomicity::Atomic,
-                msg_id: None,
+            let expect = Expectation::LastOn {
+                filter: boundary.filter(),
+                seq: loaded.version,
             };
-            match self.log.append(append).await {
-                Ok(appended) => {
+            match self.append(&events, expect, by).await {
+                Ok(last) => {
                     for event in &events {
-                        loaded.team.evolve(event);
+                        loaded.state.evolve(event);
                     }
-                    loaded.version = appended.seqs.last().copied().unwrap_or(loaded.version);
+                    loaded.version = last;
                     return Ok(loaded);
                 }
                 // The server serves one batch at a time per subject: somebody was faster, look again.
-                Err(AppendError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(CommandError::Append(AppendError::Conflict { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
-        Err(ControlError::Contended)
+        Err(CommandError::Contended)
     }
 
-    /// The team as its events tell, up to the last one.
-    pub(crate) async fn load(&self, id: &TeamId) -> Result<Loaded, ControlError> {
-        let filter = ControlSubject::all_of_team(id);
-        let mut team = Team::default();
+    /// Appends an event that lies in no boundary, and says where.
+    pub async fn note(
+        &self,
+        event: &ControlEvent,
+        by: &By,
+    ) -> Result<StreamSeq, CommandError<std::convert::Infallible>> {
+        let events = std::slice::from_ref(event);
+        self.append(events, Expectation::None, by).await
+    }
+
+    async fn append<R: std::error::Error>(
+        &self,
+        events: &[ControlEvent],
+        expect: Expectation,
+        by: &By,
+    ) -> Result<StreamSeq, CommandError<R>> {
+        let records = events.iter().map(|event| record(event, by));
+        let append = Append {
+            stream: Stream::Control,
+            records: records.collect::<Result<_, _>>()?,
+            expect,
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        };
+        let appended = self.log.append(append).await?;
+        Ok(appended.seqs.last().copied().unwrap_or_default())
+    }
+
+    /// An aggregate as its events tell, up to the last one.
+    pub async fn load<A: Aggregate>(&self, boundary: &Boundary) -> Result<Loaded<A>, LoadError> {
+        let filter = boundary.filter();
+        let mut state = A::default();
         let Some(last) = self.log.last(Stream::Control, &filter).await? else {
             return Ok(Loaded {
-                team,
+                state,
                 version: StreamSeq(0),
             });
         };
@@ -277,12 +474,12 @@ impl ControlWriter {
                 .range(Stream::Control, &filters, from, last.seq, MAX_BATCH)
                 .await?;
             for record in &page {
-                team.evolve(&ControlEvent::decode(&record.event, &record.payload)?);
+                state.evolve(&ControlEvent::decode(&record.event, &record.payload)?);
                 from = record.seq.next();
             }
             if page.len() < MAX_BATCH {
                 return Ok(Loaded {
-                    team,
+                    state,
                     version: last.seq,
                 });
             }
@@ -290,17 +487,58 @@ impl ControlWriter {
     }
 }
 
-fn record(event: &ControlEvent, by: &Actor) -> NewRecord {
-    let subject = match event {
-        ControlEvent::TeamCreated(e) => ControlSubject::team(&e.team),
-        ControlEvent::KeyCreated(e) => ControlSubject::key(&e.team, &e.key),
-        ControlEvent::KeyRevoked(e) => ControlSubject::key(&e.team, &e.key),
+/// A history was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The log was not read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It holds an event that this version cannot read.
+    #[error(transparent)]
+    History(#[from] DecodeError),
+}
+
+impl<R: std::error::Error> From<LoadError> for CommandError<R> {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Read(error) => Self::Read(error),
+            LoadError::History(error) => Self::History(error),
+        }
+    }
+}
+
+impl From<LoadError> for ControlError {
+    fn from(error: LoadError) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+fn fresh_key(brand: &str, environment: Environment) -> Result<ApiKey, ControlError> {
+    ApiKey::generate(brand, environment, &entropy::fresh()).ok_or(ControlError::NoKeyMade)
+}
+
+fn new_key(key: ApiKey, after: &Loaded<Team>) -> Result<NewKey, ControlError> {
+    let found = after.state.keys.get(key.id());
+    Ok(NewKey {
+        created: found.ok_or(ControlError::NoSuchKey)?.created.clone(),
+        key,
+        seq: after.version,
+    })
+}
+
+fn record(event: &ControlEvent, by: &By) -> Result<NewRecord, NotAToken> {
+    let (aggregate, id) = event.aggregate();
+    let boundary = event.boundary();
+    let subject = match &boundary {
+        Some(Boundary::Team(team)) => ControlSubject::of_team(team, aggregate, id)?,
+        _ => ControlSubject::global(aggregate, id)?,
     };
-    NewRecord {
+    Ok(NewRecord {
         subject: subject.to_string(),
         event: event.name(),
-        actor: by.to_string(),
+        actor: by.actor.to_string(),
         traceparent: None,
+        origin: by.origin.clone(),
         payload: Bytes::from(event.encode()),
-    }
+    })
 }

@@ -1,5 +1,9 @@
-//! The server's secret under which API keys are hashed.
+//! The server's secret under which API keys and other credentials are hashed, and from which further secrets are derived.
 
+use std::collections::BTreeMap;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Fewer bytes could be guessed.
@@ -13,35 +17,75 @@ pub struct BadPepper {
     pub found: usize,
 }
 
-/// The secret and its version, which stands in every event that rests on it.
+/// The secret in all its versions. New credentials are hashed under the current one; which one it was stands in every event that rests
+/// on it, so older credentials go on working until their version is taken away.
 pub struct Pepper {
-    version: u32,
-    bytes: Zeroizing<Vec<u8>>,
+    current: u32,
+    versions: BTreeMap<u32, Zeroizing<Vec<u8>>>,
 }
 
 impl Pepper {
     /// From at least 32 random bytes.
     pub fn new(version: u32, bytes: Vec<u8>) -> Result<Self, BadPepper> {
-        let bytes = Zeroizing::new(bytes);
+        let pepper = Self {
+            current: version,
+            versions: BTreeMap::new(),
+        };
+        pepper.with_earlier(version, bytes)
+    }
+
+    /// Knows another version too, for credentials that were made under it.
+    pub fn with_earlier(mut self, version: u32, bytes: Vec<u8>) -> Result<Self, BadPepper> {
         if bytes.len() < LEAST_BYTES {
             return Err(BadPepper { found: bytes.len() });
         }
-        Ok(Self { version, bytes })
+        self.versions.insert(version, Zeroizing::new(bytes));
+        Ok(self)
     }
 
-    /// Which one it is.
+    /// The version that new credentials are hashed under.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.version
+        self.current
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.of(self.current).unwrap_or_default()
+    }
+
+    /// The secret of a version, when it is known here.
+    pub(crate) fn of(&self, version: u32) -> Option<&[u8]> {
+        self.versions.get(&version).map(|bytes| &***bytes)
+    }
+
+    /// A secret for one purpose, by HKDF-SHA-256 (RFC 5869) from the oldest version that is known: it must not change with a rotation.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let oldest = self.versions.values().next();
+        let secret = oldest.map_or(&[][..], |bytes| bytes);
+        let mut derived = Zeroizing::new([0; 32]);
+        // Fails only for more than 255 blocks.
+        let _ = Hkdf::<Sha256>::new(Some(b"waybill/v1"), secret)
+            .expand(purpose.as_bytes(), &mut *derived);
+        derived
     }
 }
 
-impl std::fmt::Debug for Pepper {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pepper(v{})", self.version)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_derived_outlives_a_rotation() {
+        let first = Pepper::new(1, vec![1; 32]).expect("long enough");
+        let both = Pepper::new(2, vec![2; 32])
+            .and_then(|pepper| pepper.with_earlier(1, vec![1; 32]))
+            .expect("long enough");
+        assert_eq!(*first.derive("email"), *both.derive("email"));
+        assert_ne!(*first.derive("email"), *first.derive("other"));
+        assert_eq!(both.version(), 2);
+        assert_eq!(both.of(1), Some(&[1_u8; 32][..]));
+        assert_eq!(both.of(3), None);
+        assert!(Pepper::new(1, vec![1; 31]).is_err());
     }
 }

@@ -24,6 +24,12 @@ pub fn presented(headers: &HeaderMap) -> Result<&str, ApiError> {
     }
 }
 
+/// Whether it is of the shape of a JSON Web Token (RFC 7519): three parts with dots between them, which no other credential has.
+#[must_use]
+pub fn is_jwt(credential: &str) -> bool {
+    credential.split('.').count() == 3
+}
+
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();

@@ -1,13 +1,15 @@
-//! The hot copy: every team and every key that exists, in memory.
+//! The hot copy: every team with its keys and members, in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use waybill_domain::access::key::{ApiKey, KeyMac};
-use waybill_domain::access::plan::PlanLimits;
-use waybill_domain::access::scope::Scope;
-use waybill_domain::event::{ControlEvent, KeyCreated, TeamCreated};
-use waybill_domain::id::{KeyId, TeamId};
+use waybill_domain::access::Aggregate;
+use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac};
+use waybill_domain::access::plan::{Catalogue, Plan};
+use waybill_domain::access::role::Role;
+use waybill_domain::access::team::{Key, KeyStatus, Team};
+use waybill_domain::event::{Boundary, ControlEvent};
+use waybill_domain::id::{Environment, KeyId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
 
 use crate::access::Pepper;
@@ -16,154 +18,167 @@ use crate::access::Pepper;
 #[derive(Debug, Clone)]
 pub struct Known {
     /// Which.
-    pub key: Arc<KeyView>,
-    /// What its team may use.
-    pub plan: PlanLimits,
+    pub key: Arc<Key>,
+    /// Its team, in the key's environment.
+    pub team: TeamId,
+    /// What the team may use.
+    pub plan: Arc<Plan>,
 }
 
-/// A key as its events tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyView {
-    /// What is stored of it.
-    pub created: KeyCreated,
-    /// Since when it is accepted no more.
-    pub revoked_at: Option<Timestamp>,
-    mac: Option<KeyMac>,
+/// What comes of looking at an API key.
+#[derive(Debug, Clone)]
+pub enum Recognition {
+    /// It is one of ours, and accepted.
+    Known(Known),
+    /// It is not: malformed, unknown, revoked and expired are all the same.
+    Refused,
+    /// It may be one of ours, but this gateway lacks the pepper that it was hashed under.
+    PepperMissing,
 }
 
-impl KeyView {
-    pub(crate) fn new(created: KeyCreated, revoked_at: Option<Timestamp>) -> Self {
-        // A MAC that cannot be read matches nothing.
-        let mac = KeyMac::from_hex(&created.mac);
-        Self {
-            created,
-            revoked_at,
-            mac,
-        }
-    }
-
-    /// Whether it may do that.
-    #[must_use]
-    pub fn may(&self, scope: Scope) -> bool {
-        self.created.scopes.contains(&scope)
-    }
-}
-
-/// All teams and keys. Read on every request, written when a team or key changes.
-#[derive(Default)]
+/// All teams. Read on every request, written when a team changes.
 pub struct Directory {
+    plans: Arc<Catalogue>,
     /// Held for a look-up or one change at a time, never across an await.
     inner: RwLock<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    teams: HashMap<TeamId, TeamView>,
-    keys: HashMap<KeyId, Arc<KeyView>>,
-    keys_of: HashMap<TeamId, Vec<KeyId>>,
+    teams: HashMap<TeamId, TeamEntry>,
+    /// Whose a key is.
+    keys: HashMap<KeyId, TeamId>,
+    /// Which teams a person belongs to.
+    teams_of: HashMap<UserId, Vec<TeamId>>,
 }
 
-struct TeamView {
-    created: TeamCreated,
-    plan: PlanLimits,
+struct TeamEntry {
+    team: Team,
+    plan: Arc<Plan>,
+    test: TeamId,
 }
 
 impl Directory {
-    /// Takes in what happened. The same event twice changes nothing the second time.
-    pub fn apply(&self, event: &ControlEvent) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            ControlEvent::TeamCreated(e) => inner.put_team(e.clone()),
-            ControlEvent::KeyCreated(e) => {
-                // The first team to use a public part keeps it, and a revoked key stays revoked.
-                if !inner.keys.contains_key(&e.key) {
-                    inner.put_key(KeyView::new(e.clone(), None));
-                }
-            }
-            ControlEvent::KeyRevoked(e) => {
-                if let Some(key) = inner.keys.get_mut(&e.key)
-                    && key.revoked_at.is_none()
-                    && key.created.team == e.team
-                {
-                    Arc::make_mut(key).revoked_at = Some(e.at);
-                }
-            }
+    /// Knows nobody.
+    #[must_use]
+    pub fn new(plans: Arc<Catalogue>) -> Self {
+        Self {
+            plans,
+            inner: RwLock::default(),
         }
     }
 
-    pub(crate) fn restore(&self, teams: Vec<TeamCreated>, keys: Vec<KeyView>) {
+    /// Takes in what happened. The same event twice changes nothing the second time.
+    pub fn apply(&self, event: &ControlEvent) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        *inner = Inner::default();
-        teams.into_iter().for_each(|team| inner.put_team(team));
-        keys.into_iter().for_each(|key| inner.put_key(key));
+        inner.apply(event, &self.plans);
     }
 
-    /// Whose key this is, when it is one and is accepted. Takes the same steps whether it is known or not, so that time tells nothing.
+    /// Begins anew with these.
+    pub(crate) fn restore(&self, events: &[ControlEvent]) {
+        let mut restored = Inner::default();
+        for event in events {
+            restored.apply(event, &self.plans);
+        }
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = restored;
+    }
+
+    /// Whose key this is, when it is one and is accepted. One MAC is made whatever comes, so that time tells nothing.
     #[must_use]
-    pub fn recognise(&self, presented: &str, pepper: &Pepper) -> Option<Known> {
-        let Some(parsed) = ApiKey::parse(presented) else {
-            let _ =
-                stand_in().is_some_and(|(key, mac, team)| key.matches(mac, pepper.bytes(), team));
-            return None;
+    pub fn recognise(
+        &self,
+        presented: &str,
+        pepper: &Pepper,
+        brands: &[String],
+        now: Timestamp,
+    ) -> Recognition {
+        let parsed =
+            ApiKey::parse(presented).filter(|key| brands.iter().any(|brand| brand == key.brand()));
+        let Some(parsed) = parsed else {
+            StandIn::compare(None);
+            return Recognition::Refused;
         };
-        let found = self.key(parsed.id());
-        let matches = match found.as_deref() {
-            Some(KeyView {
-                created,
-                mac: Some(mac),
-                ..
-            }) => parsed.matches(mac, pepper.bytes(), &created.team),
-            _ => {
-                let _ = stand_in()
-                    .is_some_and(|(_, mac, team)| parsed.matches(mac, pepper.bytes(), team));
+        let Some(known) = self.candidate(&parsed) else {
+            StandIn::compare(Some(&parsed));
+            return Recognition::Refused;
+        };
+        let created = &known.key.created;
+        let Some(secret) = pepper.of(created.pepper_version) else {
+            tracing::error!(
+                key = %created.key,
+                version = created.pepper_version,
+                "a key was made under a pepper that this gateway does not have"
+            );
+            return Recognition::PepperMissing;
+        };
+        let matches = match &known.key.mac {
+            Some(mac) => parsed.matches(mac, secret, &created.team),
+            None => {
+                StandIn::compare(Some(&parsed));
                 false
             }
         };
-        let key = found.filter(|key| {
-            matches && key.revoked_at.is_none() && key.created.pepper_version == pepper.version()
-        })?;
-        let plan = self.plan_of(&key.created.team)?;
-        Some(Known { key, plan })
+        if matches && known.key.status(now) == KeyStatus::Active {
+            Recognition::Known(known)
+        } else {
+            Recognition::Refused
+        }
     }
 
-    /// A key by id, revoked or not.
+    fn candidate(&self, key: &ApiKey) -> Option<Known> {
+        self.read(|inner| {
+            let team = inner.keys.get(key.id())?;
+            let entry = inner.teams.get(team)?;
+            let found = entry.team.keys.get(key.id())?;
+            let team = match key.environment() {
+                Environment::Live => team,
+                Environment::Test => &entry.test,
+            };
+            Some(Known {
+                key: Arc::clone(found),
+                team: team.clone(),
+                plan: Arc::clone(&entry.plan),
+            })
+        })
+    }
+
+    /// A key by id, whatever has become of it.
     #[must_use]
-    pub fn key(&self, id: &KeyId) -> Option<Arc<KeyView>> {
-        self.read(|inner| inner.keys.get(id).cloned())
+    pub fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.read(|inner| {
+            let team = inner.keys.get(id)?;
+            inner.teams.get(team)?.team.keys.get(id).cloned()
+        })
     }
 
     /// Whether a key is still accepted.
     #[must_use]
-    pub fn is_active(&self, id: &KeyId) -> bool {
-        self.read(|inner| {
-            inner
-                .keys
-                .get(id)
-                .is_some_and(|key| key.revoked_at.is_none())
-        })
+    pub fn is_active(&self, id: &KeyId, now: Timestamp) -> bool {
+        self.key(id)
+            .is_some_and(|key| key.status(now) == KeyStatus::Active)
     }
 
-    /// All keys of a team, oldest first, revoked ones too.
+    /// Looks at a team, when it exists.
+    pub fn with_team<T>(&self, id: &TeamId, look: impl FnOnce(&Team) -> T) -> Option<T> {
+        self.read(|inner| inner.teams.get(id).map(|entry| look(&entry.team)))
+    }
+
+    /// What a team may use, when it exists.
     #[must_use]
-    pub fn keys_of(&self, team: &TeamId) -> Vec<Arc<KeyView>> {
-        let mut keys: Vec<_> = self.read(|inner| {
-            let ids = inner.keys_of.get(team).map_or(&[][..], Vec::as_slice);
-            ids.iter()
-                .filter_map(|id| inner.keys.get(id).cloned())
-                .collect()
-        });
-        keys.sort_by(|a, b| (a.created.at, &a.created.key).cmp(&(b.created.at, &b.created.key)));
-        keys
+    pub fn plan_of(&self, team: &TeamId) -> Option<Arc<Plan>> {
+        self.read(|inner| inner.teams.get(team).map(|entry| Arc::clone(&entry.plan)))
     }
 
-    /// A team, when it exists.
+    /// The role of a person in a team.
     #[must_use]
-    pub fn team(&self, id: &TeamId) -> Option<TeamCreated> {
-        self.read(|inner| inner.teams.get(id).map(|team| team.created.clone()))
+    pub fn role_of(&self, user: &UserId, team: &TeamId) -> Option<Role> {
+        self.with_team(team, |team| team.role_of(user)).flatten()
     }
 
-    fn plan_of(&self, team: &TeamId) -> Option<PlanLimits> {
-        self.read(|inner| inner.teams.get(team).map(|team| team.plan))
+    /// The teams that a person belongs to, by id.
+    #[must_use]
+    pub fn teams_of(&self, user: &UserId) -> Vec<TeamId> {
+        self.read(|inner| inner.teams_of.get(user).cloned().unwrap_or_default())
     }
 
     fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
@@ -172,46 +187,106 @@ impl Directory {
 }
 
 impl Inner {
-    fn put_team(&mut self, created: TeamCreated) {
-        let plan = PlanLimits::of(&created.plan);
-        self.teams
-            .insert(created.team.clone(), TeamView { created, plan });
+    fn apply(&mut self, event: &ControlEvent, plans: &Catalogue) {
+        match event.boundary() {
+            Some(Boundary::Team(team)) => self.apply_to_team(&team, event, plans),
+            Some(Boundary::User(_) | Boundary::Session(_) | Boundary::Grant(_)) | None => {}
+        }
     }
 
-    fn put_key(&mut self, key: KeyView) {
-        let (id, team) = (key.created.key.clone(), key.created.team.clone());
-        self.keys_of.entry(team).or_default().push(id.clone());
-        self.keys.insert(id, Arc::new(key));
+    fn apply_to_team(&mut self, id: &TeamId, event: &ControlEvent, plans: &Catalogue) {
+        if let ControlEvent::KeyCreated(e) = event {
+            // The first team to use a public part keeps it.
+            let owner = self.keys.entry(e.key.clone()).or_insert_with(|| id.clone());
+            if owner != id {
+                return;
+            }
+        }
+        let entry = self
+            .teams
+            .entry(id.clone())
+            .or_insert_with(|| TeamEntry::new(id, plans));
+        entry.team.evolve(event);
+        match event {
+            ControlEvent::TeamCreated(_) | ControlEvent::TeamPlanChanged(_) => {
+                if let Some(info) = &entry.team.info {
+                    entry.plan = Arc::clone(plans.plan(&info.plan));
+                }
+            }
+            ControlEvent::MemberJoined(e) => {
+                let teams = self.teams_of.entry(e.user.clone()).or_default();
+                if let Err(at) = teams.binary_search(id) {
+                    teams.insert(at, id.clone());
+                }
+            }
+            ControlEvent::MemberRemoved(e) => {
+                if let Some(teams) = self.teams_of.get_mut(&e.user) {
+                    teams.retain(|team| team != id);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl TeamEntry {
+    fn new(id: &TeamId, plans: &Catalogue) -> Self {
+        Self {
+            team: Team::default(),
+            plan: Arc::clone(plans.default_plan()),
+            test: id.in_environment(Environment::Test),
+        }
     }
 }
 
 /// What is hashed when there is no record to hash against.
-fn stand_in() -> Option<&'static (ApiKey, KeyMac, TeamId)> {
-    use std::sync::LazyLock;
-    use waybill_domain::access::key::{ENTROPY_BYTES, Environment};
-    static STAND_IN: LazyLock<Option<(ApiKey, KeyMac, TeamId)>> = LazyLock::new(|| {
-        let team = TeamId::new(Timestamp(0), u128::MAX);
-        let key = ApiKey::generate("wb", Environment::Live, &[1; ENTROPY_BYTES])?;
-        let mac = key.mac(&[0; 32], &team);
-        Some((key, mac, team))
-    });
-    STAND_IN.as_ref()
+struct StandIn {
+    key: ApiKey,
+    mac: KeyMac,
+    team: TeamId,
+}
+
+impl StandIn {
+    const PEPPER: [u8; 32] = [0; 32];
+
+    fn compare(presented: Option<&ApiKey>) {
+        static STAND_IN: LazyLock<Option<StandIn>> = LazyLock::new(|| {
+            let team = TeamId::new(Timestamp(0), u128::MAX);
+            let key = ApiKey::generate("wb", Environment::Live, &[1; ENTROPY_BYTES])?;
+            let mac = key.mac(&StandIn::PEPPER, &team);
+            Some(StandIn { key, mac, team })
+        });
+        if let Some(stand_in) = &*STAND_IN {
+            let key = presented.unwrap_or(&stand_in.key);
+            std::hint::black_box(key.matches(&stand_in.mac, &Self::PEPPER, &stand_in.team));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waybill_domain::access::key::{ENTROPY_BYTES, Environment};
-    use waybill_domain::event::KeyRevoked;
+    use waybill_domain::access::scope::Scope;
+    use waybill_domain::event::{KeyCreated, KeyRevoked, RevocationReason, TeamCreated};
+
+    const NOW: Timestamp = Timestamp(1_000);
 
     fn pepper() -> Pepper {
         Pepper::new(1, vec![7; 32]).expect("long enough")
     }
 
-    fn with_key() -> (Directory, ApiKey, KeyCreated) {
-        let directory = Directory::default();
+    fn look(directory: &Directory, text: &str, pepper: &Pepper) -> Recognition {
+        directory.recognise(text, pepper, &["wb".to_owned()], NOW)
+    }
+
+    fn is_known(directory: &Directory, text: &str) -> bool {
+        matches!(look(directory, text, &pepper()), Recognition::Known(_))
+    }
+
+    fn with_key_of(environment: Environment) -> (Directory, ApiKey, KeyCreated) {
+        let directory = Directory::new(Arc::clone(Catalogue::builtin()));
         let team = TeamId::new(Timestamp(1), 1);
-        let key = ApiKey::generate("wb", Environment::Live, &[9; ENTROPY_BYTES]).expect("a key");
+        let key = ApiKey::generate("wb", environment, &[9; ENTROPY_BYTES]).expect("a key");
         let created = KeyCreated {
             key: key.id().clone(),
             team: team.clone(),
@@ -221,6 +296,10 @@ mod tests {
             scopes: vec![Scope::TasksRead],
             mac: key.mac(pepper().bytes(), &team).to_hex(),
             pepper_version: 1,
+            expires_at: None,
+            sources: Vec::new(),
+            rotated_from: None,
+            created_by: None,
             at: Timestamp(2),
         };
         directory.apply(&ControlEvent::TeamCreated(TeamCreated {
@@ -233,31 +312,64 @@ mod tests {
         (directory, key, created)
     }
 
+    fn with_key() -> (Directory, ApiKey, KeyCreated) {
+        with_key_of(Environment::Live)
+    }
+
     #[test]
     fn a_revoked_key_stays_revoked_when_its_creation_is_read_again() {
         let (directory, key, created) = with_key();
-        assert!(directory.recognise(key.reveal(), &pepper()).is_some());
+        assert!(is_known(&directory, key.reveal()));
         let revoked = KeyRevoked {
             key: created.key.clone(),
             team: created.team.clone(),
+            reason: RevocationReason::Requested,
             at: Timestamp(3),
         };
         directory.apply(&ControlEvent::KeyRevoked(revoked));
         directory.apply(&ControlEvent::KeyCreated(created.clone()));
-        assert!(directory.recognise(key.reveal(), &pepper()).is_none());
-        assert!(!directory.is_active(&created.key));
-        assert_eq!(directory.keys_of(&created.team).len(), 1);
+        assert!(!is_known(&directory, key.reveal()));
+        assert!(!directory.is_active(&created.key, NOW));
+        let keys = directory.with_team(&created.team, |team| team.keys.len());
+        assert_eq!(keys, Some(1));
     }
 
     #[test]
-    fn another_pepper_and_another_secret_are_strangers() {
+    fn another_pepper_secret_or_brand_is_a_stranger() {
         let (directory, key, _) = with_key();
         let other = Pepper::new(1, vec![8; 32]).expect("long enough");
-        assert!(directory.recognise(key.reveal(), &other).is_none());
-        assert!(directory.recognise("wb_live_x", &pepper()).is_none());
-        let stranger =
-            ApiKey::generate("wb", Environment::Live, &[3; ENTROPY_BYTES]).expect("a key");
-        assert!(directory.recognise(stranger.reveal(), &pepper()).is_none());
+        assert!(matches!(
+            look(&directory, key.reveal(), &other),
+            Recognition::Refused
+        ));
+        assert!(!is_known(&directory, "wb_live_x"));
+        let stranger = ApiKey::generate("wb", Environment::Live, &[3; ENTROPY_BYTES]);
+        assert!(!is_known(&directory, stranger.expect("a key").reveal()));
+        let brands = ["sp".to_owned()];
+        assert!(matches!(
+            directory.recognise(key.reveal(), &pepper(), &brands, NOW),
+            Recognition::Refused
+        ));
+    }
+
+    #[test]
+    fn a_missing_pepper_is_no_refusal() {
+        let (directory, key, _) = with_key();
+        let later = Pepper::new(2, vec![7; 32]).expect("long enough");
+        assert!(matches!(
+            look(&directory, key.reveal(), &later),
+            Recognition::PepperMissing
+        ));
+    }
+
+    #[test]
+    fn a_test_key_belongs_to_the_test_environment() {
+        let (directory, key, created) = with_key_of(Environment::Test);
+        let Recognition::Known(known) = look(&directory, key.reveal(), &pepper()) else {
+            panic!("known");
+        };
+        assert_eq!(known.team.environment(), Environment::Test);
+        assert_eq!(known.team.base(), created.team);
     }
 
     #[test]
@@ -269,9 +381,9 @@ mod tests {
             team: other,
             ..created.clone()
         }));
-        let known = directory
-            .recognise(key.reveal(), &pepper())
-            .expect("still ours");
+        let Recognition::Known(known) = look(&directory, key.reveal(), &pepper()) else {
+            panic!("still ours");
+        };
         assert_eq!(known.key.created.team, created.team);
     }
 }

@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use waybill_domain::event::ControlEvent;
-use waybill_domain::id::KeyId;
+use waybill_domain::access::plan::Catalogue;
+use waybill_domain::id::{KeyId, TeamId};
 use waybill_log::{Bounds, Log, Stream, StreamSeq};
 
-use super::directory::{Directory, Known};
+use super::directory::{Directory, Recognition};
+use super::principal::Principal;
 use super::store::{AuthStore, AuthStoreError, Contents, decode_event};
 use crate::access::Pepper;
+use crate::entropy;
 
 /// Records taken from the log at a time.
 const RECORDS_AT_A_TIME: usize = 500;
@@ -42,9 +44,9 @@ pub struct Auth {
 impl Auth {
     /// Knows nobody until it is fed.
     #[must_use]
-    pub fn new(pepper: Arc<Pepper>) -> Self {
+    pub fn new(pepper: Arc<Pepper>, plans: Arc<Catalogue>) -> Self {
         Self {
-            directory: Directory::default(),
+            directory: Directory::new(plans),
             pepper,
             applied: watch::Sender::new(StreamSeq(0)),
             caught_up: AtomicBool::new(false),
@@ -53,14 +55,25 @@ impl Auth {
 
     /// Whose key this is.
     #[must_use]
-    pub fn recognise(&self, presented: &str) -> Option<Known> {
-        self.directory.recognise(presented, &self.pepper)
+    pub fn recognise(&self, presented: &str, brands: &[String]) -> Recognition {
+        self.directory
+            .recognise(presented, &self.pepper, brands, entropy::now())
     }
 
     /// Whether a key is still accepted.
     #[must_use]
     pub fn is_active(&self, key: &KeyId) -> bool {
-        self.directory.is_active(key)
+        self.directory.is_active(key, entropy::now())
+    }
+
+    /// Whether a credential that was recognised earlier still is: streams and long polls ask this while they wait.
+    #[must_use]
+    pub fn stands(&self, principal: &Principal, team: &TeamId) -> bool {
+        match principal {
+            Principal::Key(key) => self.is_active(&key.created.key),
+            Principal::User { user, .. } => self.directory.role_of(user, &team.base()).is_some(),
+            Principal::App { .. } => false,
+        }
     }
 
     /// Teams and keys.
@@ -79,6 +92,12 @@ impl Auth {
     #[must_use]
     pub fn applied(&self) -> StreamSeq {
         *self.applied.borrow()
+    }
+
+    /// The same as it changes. It is raised only once everybody who asks is answered by what stands there.
+    #[must_use]
+    pub fn applied_changes(&self) -> watch::Receiver<StreamSeq> {
+        self.applied.subscribe()
     }
 
     /// Waits until what stands at `seq` of CONTROL counts here.
@@ -163,18 +182,14 @@ impl Follower {
                     continue;
                 }
             };
-            let events: Vec<_> = records
-                .iter()
-                .map(|record| (record.seq, decode_event(record)))
-                .collect();
-            for event in events.iter().filter_map(|(_, event)| event.as_ref()) {
-                self.auth.directory.apply(event);
+            for event in records.iter().filter_map(decode_event) {
+                self.auth.directory.apply(&event);
             }
             if let Some(record) = records.last() {
                 self.auth.advance(record.seq);
             }
             if let Some(open) = &store {
-                match open.write(&events, &incarnation, |event| self.row(event)) {
+                match open.write(&records, &incarnation) {
                     Ok(()) => unsynced = unsynced.or_else(|| Some(Instant::now())),
                     Err(error) => {
                         // The hot copy is complete without it, and the next start rebuilds it.
@@ -213,7 +228,7 @@ impl Follower {
             .await,
         )?;
         let from = contents.at.as_ref().map_or(0, |at| at.seq);
-        self.auth.directory.restore(contents.teams, contents.keys);
+        self.auth.directory.restore(&contents.events);
         Ok((store, StreamSeq(from)))
     }
 
@@ -228,22 +243,6 @@ impl Follower {
             }
             Err(_) => None,
         }
-    }
-
-    fn row(
-        &self,
-        event: &ControlEvent,
-    ) -> Option<(
-        waybill_domain::event::KeyCreated,
-        Option<waybill_domain::time::Timestamp>,
-    )> {
-        let id = match event {
-            ControlEvent::KeyCreated(e) => &e.key,
-            ControlEvent::KeyRevoked(e) => &e.key,
-            ControlEvent::TeamCreated(_) => return None,
-        };
-        let key = self.auth.directory.key(id)?;
-        Some((key.created.clone(), key.revoked_at))
     }
 
     async fn bounds(&self) -> Bounds {
@@ -305,7 +304,7 @@ mod tests {
     }
 
     async fn follow(log: &MemoryLog, dir: &std::path::Path) -> Following {
-        let auth = Arc::new(Auth::new(pepper()));
+        let auth = Arc::new(Auth::new(pepper(), Arc::clone(Catalogue::builtin())));
         let follower = Follower {
             auth: Arc::clone(&auth),
             log: Arc::new(log.clone()),
@@ -330,9 +329,16 @@ mod tests {
         }
     }
 
+    fn knows(auth: &Auth, key: &str) -> bool {
+        matches!(
+            auth.recognise(key, &["wb".to_owned()]),
+            Recognition::Known(_)
+        )
+    }
+
     async fn a_key(log: &MemoryLog) -> String {
         let writer = ControlWriter::new(Arc::new(log.clone()), pepper());
-        let by = Actor::Operator("test".into());
+        let by = Actor::Operator("test".into()).into();
         let team = writer.create_team("ours", "free", &by).await.expect("made");
         let made = writer.create_key(&team, "k", Scope::ALL, &by).await;
         made.expect("made").key.reveal().to_owned()
@@ -343,7 +349,7 @@ mod tests {
         let (log, dir) = (MemoryLog::default(), tempfile::tempdir().expect("a folder"));
         let key = a_key(&log).await;
         let following = follow(&log, dir.path()).await;
-        assert!(following.auth.recognise(&key).is_some());
+        assert!(knows(&following.auth, &key));
         assert!(!following.end().await.is_caught_up());
     }
 
@@ -357,8 +363,8 @@ mod tests {
         let second = MemoryLog::new(later, Duration::from_secs(6));
         let new = a_key(&second).await;
         let following = follow(&second, dir.path()).await;
-        assert!(following.auth.recognise(&old).is_none());
-        assert!(following.auth.recognise(&new).is_some());
+        assert!(!knows(&following.auth, &old));
+        assert!(knows(&following.auth, &new));
         following.end().await;
     }
 }

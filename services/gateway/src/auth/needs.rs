@@ -1,5 +1,7 @@
-//! What a route requires of a key, as a type: a handler that takes a `Caller<TasksWrite>` cannot be reached without that scope.
+//! What a route requires, as a type: a handler that takes a `Caller<TasksWrite>` cannot be reached without that scope, nor one that takes
+//! a `Member<Admin>` without that role.
 
+use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 
 /// A scope, as a type.
@@ -20,3 +22,22 @@ macro_rules! needs {
 }
 
 needs!(TasksRead, TasksWrite, KeysRead, KeysWrite, ActivityRead);
+
+/// The least role in the team of the route, as a type.
+pub trait NeedRole: Send + Sync + 'static {
+    /// The role.
+    const ROLE: Role;
+}
+
+macro_rules! roles {
+    ($($name:ident),+ $(,)?) => {$(
+        #[doc = concat!("Requires `Role::", stringify!($name), "` or more.")]
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl NeedRole for $name {
+            const ROLE: Role = Role::$name;
+        }
+    )+};
+}
+
+roles!(Viewer, Admin, Owner);

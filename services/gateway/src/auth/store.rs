@@ -1,23 +1,25 @@
-//! The copy on disk: teams and keys in sled, with the position in CONTROL that they are as of.
+//! The copy on disk: of each subject of CONTROL the latest event of each type, in sled, with the position that it is as of.
+//!
+//! Aggregates come to the same state from those as from all events ([`waybill_domain::access::Aggregate`]), so a start reads as many
+//! rows as there are things, not as there were changes.
 
 use std::path::Path;
 
-use waybill_domain::event::{ControlEvent, KeyCreated, TeamCreated};
-use waybill_domain::time::Timestamp;
-use waybill_log::{Record, Stream, StreamSeq};
+use waybill_domain::event::ControlEvent;
+use waybill_log::{Record, Stream};
 use waybill_store::{
     Batch, Checkpoint, Engine, KeyRange, OpenError, OpenOptions, OpenReason, Store, StoreError,
     Tree,
 };
 
-use super::directory::KeyView;
-
-const TEAMS: Tree = Tree::new("teams");
-const KEYS: Tree = Tree::new("keys");
+const EVENTS: Tree = Tree::new("events");
 /// Raised when the rows change: another number on disk is wiped.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Events in one batch: a row each and the checkpoint stay well below what sled takes at once.
 const EVENTS_PER_BATCH: usize = 100;
+/// Between subject and type in the key of a row; neither has one.
+const SEPARATOR: u8 = 0;
+const SEQ_BYTES: usize = 8;
 
 /// The store could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,19 +31,19 @@ pub enum AuthStoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A row of our own making is not readable.
-    #[error("a row cannot be read: {0}")]
-    Row(String),
+    #[error("a row cannot be read")]
+    Row,
 }
 
 /// Everything in the store.
 #[derive(Default)]
 pub(crate) struct Contents {
-    pub(crate) teams: Vec<TeamCreated>,
-    pub(crate) keys: Vec<KeyView>,
+    /// In the order of their sequences.
+    pub(crate) events: Vec<ControlEvent>,
     pub(crate) at: Option<Checkpoint>,
 }
 
-/// Teams and keys on disk.
+/// The latest events, on disk.
 pub(crate) struct AuthStore {
     store: Store,
 }
@@ -49,7 +51,7 @@ pub(crate) struct AuthStore {
 impl AuthStore {
     /// Opens or makes it. Blocks.
     pub(crate) fn open(dir: &Path) -> Result<Self, AuthStoreError> {
-        let opened = OpenOptions::new(Engine::Sled, SCHEMA, &[TEAMS, KEYS]).open(dir)?;
+        let opened = OpenOptions::new(Engine::Sled, SCHEMA, &[EVENTS]).open(dir)?;
         match &opened.reason {
             OpenReason::Wiped(why) => {
                 tracing::warn!(
@@ -73,45 +75,33 @@ impl AuthStore {
 
     pub(crate) fn read(&self) -> Result<Contents, AuthStoreError> {
         let view = self.store.view()?;
-        let mut contents = Contents {
-            at: view.checkpoint(Stream::Control.name())?,
-            ..Contents::default()
-        };
-        for row in view.range(TEAMS, &KeyRange::all())? {
-            contents.teams.push(decode(&row?.1)?);
+        let at = view.checkpoint(Stream::Control.name())?;
+        let mut events = Vec::new();
+        for row in view.range(EVENTS, &KeyRange::all())? {
+            let (key, value) = row?;
+            events.push(decode_row(&key, &value).ok_or(AuthStoreError::Row)?);
         }
-        for row in view.range(KEYS, &KeyRange::all())? {
-            let (created, revoked_at): (KeyCreated, Option<Timestamp>) = decode(&row?.1)?;
-            contents.keys.push(KeyView::new(created, revoked_at));
-        }
-        Ok(contents)
+        events.sort_by_key(|(seq, _)| *seq);
+        Ok(Contents {
+            events: events.into_iter().map(|(_, event)| event).collect(),
+            at,
+        })
     }
 
-    /// Writes the rows that these records changed, as `key` shows them after the records were applied.
+    /// Writes what these records say. Each replaces what an earlier one of its type said of the same thing.
     pub(crate) fn write(
         &self,
-        events: &[(StreamSeq, Option<ControlEvent>)],
+        records: &[Record],
         incarnation: &str,
-        key: impl Fn(&ControlEvent) -> Option<(KeyCreated, Option<Timestamp>)>,
     ) -> Result<(), AuthStoreError> {
-        for chunk in events.chunks(EVENTS_PER_BATCH) {
+        for chunk in records.chunks(EVENTS_PER_BATCH) {
             let mut batch = Batch::new();
-            for (_, event) in chunk {
-                match event {
-                    Some(ControlEvent::TeamCreated(e)) => {
-                        batch.put(TEAMS, e.team.as_str(), encode(e));
-                    }
-                    Some(event @ (ControlEvent::KeyCreated(_) | ControlEvent::KeyRevoked(_))) => {
-                        if let Some(row) = key(event) {
-                            batch.put(KEYS, row.0.key.as_str(), encode(&row));
-                        }
-                    }
-                    None => {}
-                }
+            for record in chunk {
+                put(&mut batch, record);
             }
-            if let Some((seq, _)) = chunk.last() {
+            if let Some(record) = chunk.last() {
                 let at = Checkpoint {
-                    seq: seq.0,
+                    seq: record.seq.0,
                     incarnation: incarnation.to_owned(),
                 };
                 batch.checkpoint(Stream::Control.name(), at);
@@ -127,6 +117,32 @@ impl AuthStore {
     }
 }
 
+fn put(batch: &mut Batch, record: &Record) {
+    match decode_event(record) {
+        Some(event) if is_kept(&event) => {
+            let value = [&record.seq.0.to_be_bytes()[..], &record.payload].concat();
+            batch.put(EVENTS, row_key(&record.subject, &record.event), value);
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// What no state follows from is not kept.
+fn is_kept(event: &ControlEvent) -> bool {
+    event.boundary().is_some()
+}
+
+fn row_key(subject: &str, event: &str) -> Vec<u8> {
+    [subject.as_bytes(), &[SEPARATOR], event.as_bytes()].concat()
+}
+
+fn decode_row(key: &[u8], value: &[u8]) -> Option<(u64, ControlEvent)> {
+    let name = key.rsplit(|byte| *byte == SEPARATOR).next()?;
+    let (seq, payload) = value.split_first_chunk::<SEQ_BYTES>()?;
+    let event = ControlEvent::decode(std::str::from_utf8(name).ok()?, payload).ok()?;
+    Some((u64::from_be_bytes(*seq), event))
+}
+
 /// Reads a record of CONTROL. What a newer version wrote is passed over: this version never grants anything by it.
 pub(crate) fn decode_event(record: &Record) -> Option<ControlEvent> {
     match ControlEvent::decode(&record.event, &record.payload) {
@@ -136,13 +152,4 @@ pub(crate) fn decode_event(record: &Record) -> Option<ControlEvent> {
             None
         }
     }
-}
-
-fn encode<T: serde::Serialize>(row: &T) -> Vec<u8> {
-    // Writing plain structs of texts and numbers to memory has no way to fail.
-    rmp_serde::to_vec_named(row).unwrap_or_default()
-}
-
-fn decode<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T, AuthStoreError> {
-    rmp_serde::from_slice(row).map_err(|error| AuthStoreError::Row(error.to_string()))
 }

@@ -40,6 +40,7 @@ impl Fixture {
             event,
             actor: "key:key_abcdEFG1".into(),
             traceparent: None,
+            origin: None,
             payload: Bytes::from(payload),
         };
         let append = Append {
@@ -73,6 +74,10 @@ impl Fixture {
             scopes: vec![Scope::TasksRead],
             mac: "c0ffee".into(),
             pepper_version: 1,
+            expires_at: None,
+            sources: Vec::new(),
+            rotated_from: None,
+            created_by: None,
             at: Timestamp(START),
         });
         let subject = ControlSubject::key(&team, &key).to_string();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::HeaderMap;
-use waybill_domain::id::KeyId;
 use waybill_log::Stream;
 
 use super::filter::EventFilter;
@@ -72,7 +71,7 @@ pub(super) async fn team_events(
     let after = given
         .after
         .map_or(Ok(bounds.last), |after| within(after, bounds.last))?;
-    let valid = still_valid(&state, &caller.key);
+    let valid = still_valid(&state, &caller);
     let hub = Arc::clone(&state.hub);
     let mut subscription = Subscription::new(hub, filter, after, None, slot, valid);
     if after == bounds.last {
@@ -81,8 +80,8 @@ pub(super) async fn team_events(
     Ok(event_stream(subscription))
 }
 
-/// Asks the hot copy of all keys, so that a stream ends once its key is revoked.
-pub(super) fn still_valid(state: &AppState, key: &KeyId) -> StillValid {
-    let (state, key) = (state.clone(), key.clone());
-    Box::new(move || state.auth.is_active(&key))
+/// Asks the hot copy, so that a stream ends once its credential does.
+pub(super) fn still_valid<N>(state: &AppState, caller: &Caller<N>) -> StillValid {
+    let (state, principal, team) = (state.clone(), caller.principal.clone(), caller.team.clone());
+    Box::new(move || state.auth.stands(&principal, &team))
 }

@@ -19,6 +19,7 @@ use super::view::TaskEventView;
 use crate::auth::Caller;
 use crate::auth::needs::TasksRead;
 use crate::error::{ApiError, ErrorBody};
+use crate::faces::tasks::lookup::own_task;
 use crate::state::AppState;
 
 /// Follow the events of one task, from its creation to its end.
@@ -71,9 +72,7 @@ pub(super) async fn task_events(
     let seen = Position::tasks(after.unwrap_or(StreamSeq(0)));
     let found = state.queries.ask(wanted, seen).await?.value;
     let row = found.ok_or_else(not_found)?.row;
-    if row.team != caller.team {
-        return Err(ApiError::forbidden());
-    }
+    own_task(&row.team, &caller.team)?;
     let before_creation = StreamSeq(row.created_seq.0.saturating_sub(1));
     let after = after.unwrap_or(before_creation).max(before_creation);
     let remainder = Remainder::of(&row, after);
@@ -85,7 +84,7 @@ pub(super) async fn task_events(
         Err(full) => return Ok(no_room(full)),
     };
     let filter = EventFilter::task(row.team, task, Some(row.queue));
-    let valid = still_valid(&state, &caller.key);
+    let valid = still_valid(&state, &caller);
     let hub = Arc::clone(&state.hub);
     let subscription = Subscription::new(hub, filter, after, Some(remainder), slot, valid);
     Ok(event_stream(subscription))

@@ -198,7 +198,7 @@ async fn the_bootstrap_is_made_once() -> Result<()> {
     let entropy = [77; waybill_domain::access::key::ENTROPY_BYTES];
     let given = waybill_domain::access::key::ApiKey::generate(
         "wb",
-        waybill_domain::access::key::Environment::Test,
+        waybill_domain::id::Environment::Test,
         &entropy,
     )
     .expect("a key");

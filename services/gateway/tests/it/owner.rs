@@ -82,6 +82,7 @@ pub(crate) async fn append(
             event: event.name(),
             actor: "system:worker".into(),
             traceparent: None,
+            origin: None,
             payload: event.encode().into(),
         }],
         expect: Expectation::None,

@@ -248,6 +248,7 @@ async fn tell(
         event: event.name(),
         actor: "system:worker".into(),
         traceparent: None,
+        origin: None,
         payload: Bytes::from(event.encode()),
     };
     let mut ids = Vec::new();

@@ -12,7 +12,7 @@ use waybill_domain::actor::Actor;
 use waybill_domain::egress::Egress;
 use waybill_domain::id::TeamId;
 use waybill_domain::partition::PartitionCount;
-use waybill_gateway::{Bootstrap, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
+use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
 use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_projector::{Projector, ProjectorConfig};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
@@ -34,8 +34,8 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
 }
 
-pub(crate) fn operator() -> Actor {
-    Actor::Operator("test".into())
+pub(crate) fn operator() -> By {
+    Actor::Operator("test".into()).into()
 }
 
 pub(crate) fn pepper() -> Arc<Pepper> {
@@ -136,7 +136,7 @@ impl World {
     /// A team of its own with a key that may do everything.
     pub(crate) async fn stranger(&self) -> Result<(TeamId, Http)> {
         let writer = self.writer();
-        let team = writer.create_team("others", "free", &operator()).await?;
+        let team = writer.create_team("others", "pro", &operator()).await?;
         let scopes = waybill_domain::access::scope::Scope::ALL;
         let made = writer.create_key(&team, "k", scopes, &operator()).await?;
         self.gateway.state().auth.wait_for(made.seq).await?;
@@ -154,6 +154,7 @@ impl World {
 pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> GatewayParts {
     GatewayParts {
         log: Arc::new(log.clone()),
+        fences: Arc::new(log.clone()),
         nats: log.client(),
         stores: folder.path().join(name),
         pepper: pepper(),

@@ -1,16 +1,23 @@
 //! Records as NATS messages: which headers there are, and how they are written and read.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_nats::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
+use waybill_domain::actor::Origin;
+use waybill_domain::audit::Stored;
+use waybill_domain::audit::checkpoint::millis;
 use waybill_domain::time::Timestamp;
 
-use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
+use crate::{AppendError, Expectation, NewRecord, ReadError, Record, StreamSeq};
 
 const EVENT: &str = "Wb-Event";
 const ACTOR: &str = "Wb-Actor";
 const TRACEPARENT: &str = "traceparent";
+const REQUEST: &str = "Wb-Request";
+const SOURCE: &str = "Wb-Source";
+const AGENT: &str = "Wb-Agent";
 const MSG_ID: &str = "Nats-Msg-Id";
 const EXPECTED_SEQ: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_ON: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -41,11 +48,14 @@ pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing
         return Err(rejected(format!("{:?} is no subject", record.subject)));
     }
     let mut headers = HeaderMap::new();
-    let traceparent = record.traceparent.as_deref();
+    let origin = record.origin.as_ref();
     let given = [
         (EVENT, Some(record.event)),
         (ACTOR, Some(&*record.actor)),
-        (TRACEPARENT, traceparent),
+        (TRACEPARENT, record.traceparent.as_deref()),
+        (REQUEST, origin.map(|origin| &*origin.request_id)),
+        (SOURCE, origin.map(|origin| &*origin.source)),
+        (AGENT, origin.and_then(|origin| origin.agent.as_deref())),
     ];
     let mut size = record.subject.len() + record.payload.len() + ADDED_HEADERS;
     for (name, text) in given {
@@ -131,7 +141,8 @@ pub(super) fn set_batch(headers: &mut HeaderMap, id: &str, sequence: usize, is_l
 pub(super) struct Delivery {
     pub(super) stream_seq: StreamSeq,
     pub(super) consumer_seq: u64,
-    pub(super) time: Timestamp,
+    /// Since the epoch.
+    pub(super) time_ns: i64,
 }
 
 impl Delivery {
@@ -147,14 +158,14 @@ impl Delivery {
         Some(Self {
             stream_seq: StreamSeq(number(at)?),
             consumer_seq: number(at + 1)?,
-            time: Timestamp(i64::try_from(number(at + 2)? / 1_000_000).ok()?),
+            time_ns: i64::try_from(number(at + 2)?).ok()?,
         })
     }
 }
 
 /// Reads a record that a consumer delivered.
 pub(super) fn delivered(
-    stream: Stream,
+    stream: &'static str,
     delivery: Delivery,
     message: async_nats::Message,
 ) -> Result<Record, ReadError> {
@@ -162,7 +173,7 @@ pub(super) fn delivered(
     record(
         stream,
         delivery.stream_seq,
-        delivery.time,
+        delivery.time_ns,
         message.subject.as_str(),
         &headers,
         message.payload,
@@ -170,14 +181,17 @@ pub(super) fn delivered(
 }
 
 /// Reads a record that a direct get found.
-pub(super) fn direct(stream: Stream, message: async_nats::Message) -> Result<Record, ReadError> {
+pub(super) fn direct(
+    stream: &'static str,
+    message: async_nats::Message,
+) -> Result<Record, ReadError> {
     let headers = message.headers.unwrap_or_default();
     let text = |name: &str| headers.get_last(name).map(HeaderValue::as_str);
     let found = text(SEQUENCE)
         .and_then(|seq| seq.parse().ok())
-        .zip(text(TIME).and_then(Timestamp::parse_rfc3339))
+        .zip(text(TIME).and_then(nanoseconds))
         .zip(text(SUBJECT));
-    let Some(((seq, time), subject)) = found else {
+    let Some(((seq, time_ns), subject)) = found else {
         return Err(ReadError::Unavailable {
             reason: "the answer to a direct get lacks its headers".to_owned(),
         });
@@ -185,7 +199,7 @@ pub(super) fn direct(stream: Stream, message: async_nats::Message) -> Result<Rec
     record(
         stream,
         StreamSeq(seq),
-        time,
+        time_ns,
         subject,
         &headers,
         message.payload,
@@ -194,9 +208,9 @@ pub(super) fn direct(stream: Stream, message: async_nats::Message) -> Result<Rec
 
 /// Reads a record from its parts.
 pub(super) fn record(
-    stream: Stream,
+    stream: &'static str,
     seq: StreamSeq,
-    time: Timestamp,
+    time_ns: i64,
     subject: &str,
     headers: &HeaderMap,
     payload: Bytes,
@@ -209,16 +223,53 @@ pub(super) fn record(
             reason: format!("it has no {name}"),
         })
     };
+    let exact = (stream == Stream::Control.name()).then(|| {
+        let headers = headers_of_leaf(headers);
+        Arc::new(Exact { time_ns, headers })
+    });
     Ok(Record {
         seq,
-        time,
+        time: millis(time_ns),
         subject: subject.to_owned(),
         event: needed(EVENT)?,
         actor: needed(ACTOR)?,
         traceparent: text(TRACEPARENT),
+        origin: text(REQUEST).map(|request_id| Origin {
+            request_id: request_id.into(),
+            source: text(SOURCE).unwrap_or_default().into(),
+            agent: text(AGENT).map(Into::into),
+        }),
         msg_id: text(MSG_ID),
+        exact,
         payload,
     })
+}
+
+/// All values of all headers that belong to the leaf, sorted by name.
+fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = headers
+        .iter()
+        .filter(|(name, _)| Stored::is_of_leaf(name.as_ref()))
+        .flat_map(|(name, values)| {
+            let name: &str = name.as_ref();
+            values.iter().map(move |value| (name.to_owned(), value.as_str().to_owned()))
+        })
+        .collect();
+    // Stable: several values of one name keep their order.
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// Reads RFC 3339 to the nanosecond, as the server writes times.
+fn nanoseconds(text: &str) -> Option<i64> {
+    let seconds = Timestamp::parse_rfc3339(text)?.as_secs();
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).take(9);
+    let (value, count) = digits.fold((0_i64, 0), |(value, count), digit| {
+        (value * 10 + i64::from(digit - b'0'), count + 1)
+    });
+    let nanoseconds = value * 10_i64.pow(9 - count);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
 #[cfg(test)]
@@ -231,6 +282,7 @@ mod tests {
             event: "partition.owned.v1",
             actor: "system:worker".to_owned(),
             traceparent: None,
+            origin: None,
             payload: Bytes::from_static(b"x"),
         }
     }
@@ -240,7 +292,7 @@ mod tests {
         let expected = Delivery {
             stream_seq: StreamSeq(42),
             consumer_seq: 7,
-            time: Timestamp(1_700_000_000_123),
+            time_ns: 1_700_000_000_123_456_789,
         };
         for reply in [
             "$JS.ACK.TASKS.c1.1.42.7.1700000000123456789.0",

@@ -299,7 +299,9 @@ impl Messages {
             event: record.event.to_owned(),
             actor: record.actor,
             traceparent: record.traceparent,
+            origin: record.origin,
             msg_id,
+            exact: None,
             payload: record.payload,
         });
         StreamSeq(seq)

@@ -53,6 +53,7 @@ pub fn a_record(subject: &str, payload: &str) -> NewRecord {
         event: "test.happened.v1",
         actor: "system:test".to_owned(),
         traceparent: None,
+        origin: None,
         payload: Bytes::from(payload.to_owned()),
     }
 }

@@ -83,6 +83,7 @@ fn new_record(record: waybill_log::Record) -> NewRecord {
         },
         actor: record.actor,
         traceparent: None,
+        origin: None,
         payload: record.payload,
     }
 }

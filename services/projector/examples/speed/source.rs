@@ -83,7 +83,9 @@ impl Source {
                 _ => Actor::worker().to_string(),
             },
             traceparent: None,
+            origin: None,
             msg_id: None,
+            exact: None,
             payload: event.encode().into(),
         })
     }

@@ -178,7 +178,7 @@ fn activity(
             Some(name) => Some(decode(KEYS, &name)?),
             None => None,
         },
-        Actor::System(_) | Actor::Operator(_) => None,
+        Actor::User(_) | Actor::App(_) | Actor::System(_) | Actor::Operator(_) => None,
     };
     Ok(Activity {
         stream,

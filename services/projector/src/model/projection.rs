@@ -184,8 +184,10 @@ impl Projection {
                     batch.put(KEYS, event.key.as_str(), encode(&event.name));
                     entry.key = Some(event.key);
                 }
+                Ok(ControlEvent::KeyRotated(event)) => entry.key = Some(event.key),
+                Ok(ControlEvent::KeyReported(event)) => entry.key = Some(event.key),
                 Ok(ControlEvent::KeyRevoked(event)) => entry.key = Some(event.key),
-                Ok(ControlEvent::TeamCreated(_)) => {}
+                Ok(_) => {}
                 Err(error) => self.quarantine(&mut batch, Stream::Control, record, &error)?,
             }
             let team = match ControlSubject::parse(&record.subject).map(|subject| subject.scope) {

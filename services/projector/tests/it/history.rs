@@ -6,7 +6,7 @@ use bytes::Bytes;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
-    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, TaskCancelled, TaskCreated, TaskDead,
+    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, RevocationReason, TaskCancelled, TaskCreated, TaskDead,
     TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
 };
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
@@ -117,18 +117,20 @@ pub(crate) fn task_record(team: &TeamId, queue: &QueueName, event: &TaskEvent) -
             _ => Actor::worker().to_string(),
         },
         traceparent: None,
+        origin: None,
         payload: event.encode().into(),
     }
 }
 
 pub(crate) fn control_record(event: &ControlEvent) -> NewRecord {
     let (aggregate, id) = event.aggregate();
-    let subject = ControlSubject::of_team(event.team(), aggregate, id).expect("tokens");
+    let subject = ControlSubject::of_team(event.team().expect("of a team"), aggregate, id).expect("tokens");
     NewRecord {
         subject: subject.to_string(),
         event: event.name(),
         actor: Actor::Operator("cli".into()).to_string(),
         traceparent: None,
+        origin: None,
         payload: event.encode().into(),
     }
 }
@@ -216,6 +218,7 @@ impl History {
                     event: PartitionOwned::NAME,
                     actor: Actor::worker().to_string(),
                     traceparent: None,
+                    origin: None,
                     payload: owned.encode().into(),
                 };
                 self.put(Stream::Tasks, record);
@@ -351,12 +354,17 @@ impl History {
                     scopes: vec![],
                     mac: "00".into(),
                     pepper_version: 1,
+                    expires_at: None,
+                    sources: Vec::new(),
+                    rotated_from: None,
+                    created_by: None,
                     at,
                 })
             }
             _ => ControlEvent::KeyRevoked(KeyRevoked {
                 key: key(self.random.below(self.keys + 1)),
                 team,
+                reason: RevocationReason::Requested,
                 at,
             }),
         };
@@ -376,6 +384,7 @@ impl History {
             event: "task.teleported.v1",
             actor: Actor::worker().to_string(),
             traceparent: None,
+            origin: None,
             payload: Bytes::from_static(b"\x80"),
         };
         self.put(Stream::Tasks, record);

@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
-use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, Environment};
+use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
+use waybill_domain::id::Environment;
 use waybill_testkit::nats;
 
 use crate::process::{Ended, Output, Process, Whom};

@@ -90,6 +90,7 @@ fn record(partition: Partition, decision: &Decision) -> NewRecord {
         event: event.name(),
         actor: actor.to_string(),
         traceparent: decision.traceparent.clone(),
+        origin: None,
         payload: TaskEvent::encode(event).into(),
     }
 }

@@ -114,6 +114,7 @@ fn cancellation(id: TaskId, partition: Partition, fence: StreamSeq) -> Append {
             event: event.name(),
             actor: Actor::worker().to_string(),
             traceparent: None,
+            origin: None,
             payload: event.encode().into(),
         }],
         expect: Expectation::LastOn {

@@ -160,6 +160,7 @@ impl Rig {
                 event: event.name(),
                 actor: Actor::System("test".into()).to_string(),
                 traceparent: None,
+                origin: None,
                 payload: event.encode().into(),
             }
         });

@@ -90,6 +90,7 @@ impl TaskOutcome {
             code,
             field,
             task_id,
+            violated_policies: _,
         } = *error.body;
         Self {
             status: error.status.as_u16(),

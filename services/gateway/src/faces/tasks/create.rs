@@ -105,7 +105,7 @@ pub(crate) struct Accepting<'a> {
     pub(crate) state: &'a AppState,
     pub(crate) team: &'a TeamId,
     actor: Actor,
-    traceparent: &'a str,
+    context: &'a RequestContext,
 }
 
 impl<'a> Accepting<'a> {
@@ -118,7 +118,7 @@ impl<'a> Accepting<'a> {
             state,
             team: &caller.team,
             actor: caller.actor(),
-            traceparent: &context.traceparent,
+            context,
         }
     }
 
@@ -149,7 +149,8 @@ impl<'a> Accepting<'a> {
             subject,
             event: name,
             actor: self.actor.to_string(),
-            traceparent: Some(self.traceparent.to_owned()),
+            traceparent: Some((*self.context.traceparent).to_owned()),
+            origin: Some(self.context.origin()),
             payload,
         };
         Ok((*created, record))

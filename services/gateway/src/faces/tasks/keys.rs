@@ -5,14 +5,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_domain::access::scope::Scope;
-use waybill_domain::access::team::TeamRefusal;
-use waybill_domain::event::KeyCreated;
-use waybill_domain::id::{KeyId, TeamId};
-use waybill_domain::time::Timestamp;
+use waybill_domain::access::scope::{Scope, ScopeSet};
+use waybill_domain::access::team::{Key, TeamRefusal};
+use waybill_domain::id::KeyId;
 
 use super::object::Iso;
-use crate::access::ControlError;
+use crate::access::{CommandError, ControlError, KeyWish};
 use crate::auth::needs::{KeysRead, KeysWrite};
 use crate::auth::{Caller, NotAppliedYet};
 use crate::body::Json;
@@ -51,7 +49,8 @@ pub struct ApiKeyObject {
 }
 
 impl ApiKeyObject {
-    fn new(created: &KeyCreated, revoked_at: Option<Timestamp>) -> Self {
+    fn new(key: &Key) -> Self {
+        let created = &key.created;
         Self {
             id: created.key.to_string(),
             team_id: created.team.to_string(),
@@ -60,7 +59,7 @@ impl ApiKeyObject {
             last4: created.last4.clone(),
             scopes: created.scopes.iter().map(|scope| scope.as_str()).collect(),
             created_at: Iso(created.at),
-            revoked_at: revoked_at.map(Iso),
+            revoked_at: key.revoked.map(|(at, _)| Iso(at)),
             key: None,
         }
     }
@@ -100,23 +99,27 @@ pub struct ApiKeyList {
 pub(crate) async fn create_key(
     State(state): State<AppState>,
     caller: Caller<KeysWrite>,
-    Path(team): Path<String>,
     Json(request): Json<CreateKey>,
 ) -> Result<Response, ApiError> {
-    own_team(&team, &caller.team)?;
     let name = request
         .name
         .ok_or_else(|| ApiError::bad_field("name", "name is required"))?;
     let scopes = match &request.scopes {
-        Some(wanted) => scopes(wanted, &caller)?,
-        None => caller.view().created.scopes.clone(),
+        Some(wanted) => scopes(wanted, caller.scopes)?,
+        None => caller.scopes,
+    };
+    let wish = KeyWish {
+        scopes,
+        environment: caller.team.environment(),
+        ..KeyWish::new(name, &[])
     };
     let made = state
         .control
-        .create_key(&caller.team, &name, &scopes, &caller.actor())
+        .make_key(&caller.team.base(), wish, &caller.by())
         .await?;
-    state.auth.wait_for(made.seq).await?;
-    let mut api_key = ApiKeyObject::new(&made.created, None);
+    state.settle(made.seq).await?;
+    let key = state.auth.directory().key(made.key.id());
+    let mut api_key = ApiKeyObject::new(&*key.ok_or_else(ApiError::no_such_key)?);
     api_key.key = Some(made.key.reveal().to_owned());
     Ok((StatusCode::CREATED, axum::Json(ApiKeyEnvelope { api_key })).into_response())
 }
@@ -137,15 +140,14 @@ pub(crate) async fn create_key(
 pub(crate) async fn list_keys(
     State(state): State<AppState>,
     caller: Caller<KeysRead>,
-    Path(team): Path<String>,
 ) -> Result<axum::Json<ApiKeyList>, ApiError> {
-    own_team(&team, &caller.team)?;
-    let keys = state.auth.directory().keys_of(&caller.team);
+    let keys = state
+        .auth
+        .directory()
+        .with_team(&caller.team.base(), |team| team.keys_by_age())
+        .unwrap_or_default();
     Ok(axum::Json(ApiKeyList {
-        api_keys: keys
-            .iter()
-            .map(|key| ApiKeyObject::new(&key.created, key.revoked_at))
-            .collect(),
+        api_keys: keys.iter().map(|key| ApiKeyObject::new(key)).collect(),
     }))
 }
 
@@ -169,63 +171,50 @@ pub(crate) async fn revoke_key(
     caller: Caller<KeysWrite>,
     Path(key): Path<String>,
 ) -> Result<axum::Json<ApiKeyEnvelope>, ApiError> {
-    let no_such_key = || ApiError::not_found("API key not found");
-    let key = KeyId::parse(&key).map_err(|_| no_such_key())?;
-    let team = match state.auth.directory().key(&key) {
-        Some(known) => known.created.team.clone(),
-        // Made a moment ago through another gateway, perhaps.
-        None => state.control.find_key(&key).await?,
-    };
-    if team != caller.team {
-        return Err(ApiError::forbidden());
-    }
+    let key = KeyId::parse(&key).map_err(|_| ApiError::no_such_key())?;
     let revoked = state
         .control
-        .revoke_key(&team, &key, &caller.actor())
+        .revoke_key(&caller.team.base(), &key, &caller.by())
         .await?;
-    state.auth.wait_for(revoked.seq).await?;
+    state.settle(revoked.seq).await?;
     Ok(axum::Json(ApiKeyEnvelope {
-        api_key: ApiKeyObject::new(&revoked.created, Some(revoked.at)),
+        api_key: ApiKeyObject::new(&revoked.key),
     }))
 }
 
-fn own_team(text: &str, team: &TeamId) -> Result<(), ApiError> {
-    if text == team.as_str() {
-        Ok(())
-    } else {
-        Err(ApiError::forbidden())
-    }
-}
-
-/// A key cannot make one that may do more than itself.
-fn scopes(wanted: &[String], caller: &Caller<KeysWrite>) -> Result<Vec<Scope>, ApiError> {
-    let mut scopes = Vec::new();
-    for text in wanted {
-        let scope = Scope::parse(text).ok_or_else(|| {
+/// A credential cannot make a key that may do more than itself.
+fn scopes(wanted: &[String], own: ScopeSet) -> Result<ScopeSet, ApiError> {
+    let parse = |text: &String| {
+        Scope::parse(text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
             ApiError::bad_field("scopes", format!("scopes: there is no scope {shown:?}"))
-        })?;
-        if !caller.view().may(scope) {
-            return Err(ApiError::missing_scope(scope));
-        }
-        if !scopes.contains(&scope) {
-            scopes.push(scope);
-        }
+        })
+    };
+    let wanted: ScopeSet = wanted.iter().map(parse).collect::<Result<_, _>>()?;
+    match wanted.first_outside(own) {
+        Some(scope) => Err(ApiError::missing_scope(scope)),
+        None => Ok(wanted),
     }
-    Ok(scopes)
 }
 
 impl From<ControlError> for ApiError {
     fn from(error: ControlError) -> Self {
         match error {
-            ControlError::Refused(refusal) => refusal.into(),
-            ControlError::NoSuchKey => Self::not_found("API key not found"),
-            ControlError::Contended => Self::unavailable("conflict", error.to_string()),
-            ControlError::Read(error) => error.into(),
-            ControlError::Append(error) => error.into(),
-            ControlError::KeyIdTaken | ControlError::History(_) | ControlError::NoKeyMade => {
-                Self::internal(&error)
-            }
+            ControlError::Command(error) => error.into(),
+            ControlError::NoSuchKey => Self::no_such_key(),
+            ControlError::KeyIdTaken | ControlError::NoKeyMade => Self::internal(&error),
+        }
+    }
+}
+
+impl<R: std::error::Error + Into<Self>> From<CommandError<R>> for ApiError {
+    fn from(error: CommandError<R>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::Contended => Self::unavailable("conflict", error.to_string()),
+            CommandError::Read(error) => error.into(),
+            CommandError::Append(error) => error.into(),
+            CommandError::History(_) | CommandError::Subject(_) => Self::internal(&error),
         }
     }
 }
@@ -233,13 +222,24 @@ impl From<ControlError> for ApiError {
 impl From<TeamRefusal> for ApiError {
     fn from(refusal: TeamRefusal) -> Self {
         let text = refusal.to_string();
+        let limit = |text| Self::new(StatusCode::FORBIDDEN, "plan_limit_exceeded", text);
         match refusal {
-            TeamRefusal::InvalidName(_) => Self::bad_field("name", text),
-            TeamRefusal::NoScopes => Self::bad_field("scopes", text),
-            TeamRefusal::NoSuchTeam | TeamRefusal::NoSuchKey => Self::not_found(text),
-            TeamRefusal::AlreadyExists | TeamRefusal::KeyIdTaken => {
-                Self::conflict("conflict", text)
-            }
+            TeamRefusal::Invalid { field, .. } => Self::bad_field(field, text),
+            TeamRefusal::NoSuchPlan(_) => Self::bad_field("plan", text),
+            TeamRefusal::NoSuchTeam
+            | TeamRefusal::NoSuchKey
+            | TeamRefusal::NoSuchMember
+            | TeamRefusal::NoSuchInvitation => Self::not_found(text),
+            TeamRefusal::KeyLimit { .. } | TeamRefusal::MemberLimit { .. } => limit(text),
+            TeamRefusal::FeatureNotAllowed(plan) => Self::feature_not_allowed(&plan),
+            TeamRefusal::WiderThanCaller(scope) => Self::missing_scope(scope),
+            TeamRefusal::NotEntitled => Self::forbidden(),
+            TeamRefusal::AlreadyExists
+            | TeamRefusal::KeyIdTaken
+            | TeamRefusal::AlreadyMember
+            | TeamRefusal::LastOwner
+            | TeamRefusal::TooManyInvitations(_)
+            | TeamRefusal::NotRotatable(_) => Self::conflict("conflict", text),
         }
     }
 }

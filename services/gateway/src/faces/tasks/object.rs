@@ -4,6 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use waybill_domain::event::{Answer, TaskCreated, join_repeated};
+use waybill_domain::id::Environment;
 use waybill_domain::task::row::{Attempt, TaskRow};
 use waybill_domain::task::{Backoff, Method, RetryOn, Status};
 use waybill_domain::time::Timestamp;
@@ -18,6 +19,9 @@ pub struct Task {
     pub id: String,
     /// Whose it is.
     pub team_id: String,
+    /// `live` or `test`: the world of the key that made it.
+    #[schema(value_type = String)]
+    pub environment: Environment,
     /// `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -132,7 +136,8 @@ impl Task {
         };
         Self {
             id: e.id.to_string(),
-            team_id: e.team.to_string(),
+            team_id: e.team.base_str().to_owned(),
+            environment: e.team.environment(),
             status,
             queue: e.queue.to_string(),
             target_url: e.url,
@@ -176,7 +181,8 @@ impl Task {
         };
         Self {
             id: row.id.to_string(),
-            team_id: row.team.to_string(),
+            team_id: row.team.base_str().to_owned(),
+            environment: row.team.environment(),
             status,
             queue: row.queue.to_string(),
             target_url: row.url,

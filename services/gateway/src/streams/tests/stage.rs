@@ -73,6 +73,7 @@ pub(super) fn append(log: &MemoryLog, team: &TeamId, queue: &str, event: &TaskEv
             event: event.name(),
             actor: "system:worker".into(),
             traceparent: None,
+            origin: None,
             payload: Bytes::from(event.encode()),
         }],
         expect: Expectation::None,

@@ -1,0 +1,84 @@
+//! Roles: what a person may do in a team.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::access::scope::{Scope, ScopeSet};
+
+/// What a member of a team may do. Each may do what the ones before may.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Works with tasks and everything around them.
+    Member,
+    /// Decides who else may: keys, members, applications.
+    Admin,
+    /// Decides about the team itself: its plan and its owners.
+    Owner,
+}
+
+impl Role {
+    /// All there are, lowest first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
+
+    /// As in requests and events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// Reads what [`Role::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// What it allows where scopes count.
+    #[must_use]
+    pub fn scopes(self) -> ScopeSet {
+        match self {
+            Self::Viewer => ScopeSet::read_only(),
+            Self::Member => ScopeSet::all()
+                .iter()
+                .filter(|scope| *scope != Scope::KeysWrite)
+                .collect(),
+            Self::Admin | Self::Owner => ScopeSet::all(),
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_admins_and_owners_change_keys() {
+        for role in Role::ALL {
+            let may = role.scopes().contains(Scope::KeysWrite);
+            assert_eq!(may, role >= Role::Admin, "{role}");
+            assert_eq!(Role::parse(role.as_str()), Some(role));
+        }
+    }
+
+    #[test]
+    fn a_higher_role_may_all_that_a_lower_one_may() {
+        for pair in Role::ALL.windows(2) {
+            assert!(pair[0].scopes().is_within(pair[1].scopes()));
+        }
+    }
+}
