@@ -13,7 +13,7 @@ use crate::access::ControlWriter;
 use crate::acknowledged::Acknowledged;
 use crate::auth::{Auth, NotAppliedYet};
 use crate::config::GatewayConfig;
-use crate::fence::Fence;
+use crate::fence::{Fence, FenceError};
 use crate::health::Health;
 use crate::streams::Hub;
 
@@ -59,6 +59,11 @@ impl AppState {
     /// Waits until a change of access counts here.
     pub(crate) async fn settle(&self, seq: StreamSeq) -> Result<(), NotAppliedYet> {
         self.auth.wait_for(seq).await
+    }
+
+    /// Waits until a change of access that takes something away counts on every gateway, or on those that can still be serving.
+    pub(crate) async fn settle_everywhere(&self, seq: StreamSeq) -> Result<(), FenceError> {
+        self.fence.everywhere(seq).await
     }
 }
 

@@ -194,6 +194,8 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, 
         ));
     }
     let context = context(parts)?;
+    // Before anything is looked up: checked after it, the lease would bless what was read while it had lapsed.
+    state.fence.may_decide_soon().await?;
     if credential::is_jwt(presented) {
         return person::recognise(state, presented, &context)
             .map(Authenticated::Person)

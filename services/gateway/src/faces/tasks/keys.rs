@@ -176,7 +176,7 @@ pub(crate) async fn revoke_key(
         .control
         .revoke_key(&caller.team.base(), &key, &caller.by())
         .await?;
-    state.settle(revoked.seq).await?;
+    state.settle_everywhere(revoked.seq).await?;
     Ok(axum::Json(ApiKeyEnvelope {
         api_key: ApiKeyObject::new(&revoked.key),
     }))
