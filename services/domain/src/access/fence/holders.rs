@@ -1,0 +1,168 @@
+//! Who may hold a lease now, as far as one reader of FENCE can know.
+//!
+//! It errs towards waiting: everybody counts whose lease record came not longer ago than a lease can last, measured from when it came
+//! here, and whose word is not that it is given back. The server's time stamps are not used: a server's clock may be set.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::record::{FenceRecord, GatewayId};
+use super::timing::{FenceTiming, Uptime};
+use crate::seq::StreamSeq;
+
+/// Gateways known only by an acknowledgement, before their first record was read. A stranger's messages must not fill the memory.
+const MAX_HOLDERS: usize = 1_000;
+
+/// A fold of FENCE and of acknowledgements.
+#[derive(Debug, Clone)]
+pub struct Holders {
+    horizon: Duration,
+    read: StreamSeq,
+    known: BTreeMap<GatewayId, Holder>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    seen: Uptime,
+    applied: StreamSeq,
+    released: bool,
+}
+
+impl Holders {
+    /// Knows nobody.
+    #[must_use]
+    pub fn new(timing: &FenceTiming) -> Self {
+        Self {
+            horizon: timing.horizon(),
+            read: StreamSeq(0),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// A record of FENCE came. `now` must be read after it came.
+    pub fn read(&mut self, seq: StreamSeq, record: Option<&FenceRecord>, now: Uptime) {
+        self.read = self.read.max(seq);
+        let Some(FenceRecord::Lease(lease)) = record else {
+            return;
+        };
+        let holder = self.known.entry(lease.gateway.clone()).or_insert(Holder {
+            seen: now,
+            applied: StreamSeq(0),
+            released: false,
+        });
+        holder.seen = holder.seen.max(now);
+        holder.applied = holder.applied.max(lease.applied);
+        // A renewal that was under way when the lease was given back may come after that.
+        holder.released |= lease.released;
+    }
+
+    /// A gateway says that it has come so far.
+    pub fn acknowledged(&mut self, gateway: &GatewayId, applied: StreamSeq, now: Uptime) {
+        if let Some(holder) = self.known.get_mut(gateway) {
+            holder.applied = holder.applied.max(applied);
+        } else if self.known.len() < MAX_HOLDERS {
+            // Its record is on the way; to count it already costs a wait, at worst.
+            let holder = Holder {
+                seen: now,
+                applied,
+                released: false,
+            };
+            self.known.insert(gateway.clone(), holder);
+        }
+    }
+
+    /// How far FENCE was read here.
+    #[must_use]
+    pub fn last_read(&self) -> StreamSeq {
+        self.read
+    }
+
+    /// Who may still decide without having come to `mark`, and until when at the longest.
+    pub fn behind(&self, mark: StreamSeq, now: Uptime) -> impl Iterator<Item = (&GatewayId, Uptime)> {
+        self.known.iter().filter_map(move |(gateway, holder)| {
+            let until = holder.seen.plus(self.horizon);
+            let counts = !holder.released && holder.applied < mark && now <= until;
+            counts.then_some((gateway, until))
+        })
+    }
+
+    /// How many may hold a lease.
+    #[must_use]
+    pub fn count(&self, now: Uptime) -> usize {
+        let counts = |holder: &&Holder| !holder.released && now <= holder.seen.plus(self.horizon);
+        self.known.values().filter(counts).count()
+    }
+
+    /// Forgets who can hold nothing any more.
+    pub fn forget(&mut self, now: Uptime) {
+        let horizon = self.horizon;
+        self.known.retain(|_, holder| now <= holder.seen.plus(horizon));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::fence::record::LeaseRecord;
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime(Duration::from_secs(seconds))
+    }
+
+    fn lease(gateway: u64, applied: u64, released: bool) -> FenceRecord {
+        FenceRecord::Lease(LeaseRecord {
+            gateway: GatewayId::new(gateway),
+            applied: StreamSeq(applied),
+            control: StreamSeq(0),
+            released,
+        })
+    }
+
+    fn holders() -> Holders {
+        Holders::new(&FenceTiming::default())
+    }
+
+    fn count_behind(holders: &Holders, mark: u64, now: u64) -> usize {
+        holders.behind(StreamSeq(mark), at(now)).count()
+    }
+
+    #[test]
+    fn a_renewal_is_no_acknowledgement_but_what_it_says_is() {
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
+        holders.read(StreamSeq(7), Some(&lease(1, 4, false)), at(1));
+        assert_eq!(count_behind(&holders, 5, 1), 1);
+        holders.read(StreamSeq(8), Some(&lease(1, 5, false)), at(2));
+        assert_eq!(count_behind(&holders, 5, 2), 0);
+        holders.acknowledged(&GatewayId::new(1), StreamSeq(9), at(2));
+        assert_eq!(count_behind(&holders, 9, 2), 0);
+    }
+
+    #[test]
+    fn a_holder_counts_as_long_as_a_lease_may_last_from_when_its_record_came() {
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(100));
+        assert_eq!(count_behind(&holders, 2, 112), 1);
+        assert_eq!(count_behind(&holders, 2, 113), 0);
+        holders.forget(at(113));
+        assert!(holders.known.is_empty());
+    }
+
+    #[test]
+    fn who_gave_back_is_not_waited_for_even_if_a_renewal_comes_behind() {
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
+        holders.read(StreamSeq(2), Some(&lease(1, 0, true)), at(1));
+        holders.read(StreamSeq(3), Some(&lease(1, 0, false)), at(2));
+        assert_eq!(count_behind(&holders, 9, 2), 0);
+    }
+
+    #[test]
+    fn strangers_take_bounded_memory() {
+        let mut holders = holders();
+        for stranger in 0..2 * MAX_HOLDERS as u64 {
+            holders.acknowledged(&GatewayId::new(stranger), StreamSeq(1), at(0));
+        }
+        assert_eq!(holders.count(at(0)), MAX_HOLDERS);
+    }
+}

@@ -1,0 +1,130 @@
+//! What stands in the stream FENCE.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::events;
+use crate::seq::StreamSeq;
+
+/// One life of a gateway: another one at every start, so that what a former life held is never taken for this one's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct GatewayId(String);
+
+/// A text that is no id of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a gateway's id is 16 lower-case hexadecimal digits")]
+pub struct NotAGatewayId;
+
+impl GatewayId {
+    /// The id made of 64 random bits.
+    #[must_use]
+    pub fn new(random: u64) -> Self {
+        Self(format!("{random:016x}"))
+    }
+
+    /// As text, fit for a token of a subject.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for GatewayId {
+    type Error = NotAGatewayId;
+
+    fn try_from(text: String) -> Result<Self, NotAGatewayId> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 16 && text.bytes().all(is_digit) {
+            Ok(Self(text))
+        } else {
+            Err(NotAGatewayId)
+        }
+    }
+}
+
+impl From<GatewayId> for String {
+    fn from(id: GatewayId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A gateway takes or renews its lease, or gives it back for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseRecord {
+    /// Whose.
+    pub gateway: GatewayId,
+    /// How far it has come in FENCE: an acknowledgement of every mark up to there.
+    pub applied: StreamSeq,
+    /// How far it has applied CONTROL. Everybody else must have done so too before using a lease behind this record.
+    pub control: StreamSeq,
+    /// It decides nothing any more and never will again.
+    pub released: bool,
+}
+
+/// Somebody took a right away, and waits for everybody to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MarkRecord {
+    /// Who waits.
+    pub gateway: GatewayId,
+    /// CONTROL must be applied up to here before a lease behind this record is used.
+    pub control: StreamSeq,
+}
+
+events! {
+    /// A record of FENCE.
+    FenceRecord {
+        Lease(LeaseRecord) = "fence.lease.v1",
+        Mark(MarkRecord) = "fence.mark.v1",
+    }
+}
+
+impl FenceRecord {
+    /// How far CONTROL must be applied before a lease behind this record is used.
+    #[must_use]
+    pub fn demands(&self) -> StreamSeq {
+        match self {
+            Self::Lease(lease) => lease.control,
+            Self::Mark(mark) => mark.control,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_their_encoding() {
+        let gateway = GatewayId::new(7);
+        for record in [
+            FenceRecord::Lease(LeaseRecord {
+                gateway: gateway.clone(),
+                applied: StreamSeq(3),
+                control: StreamSeq(4),
+                released: true,
+            }),
+            FenceRecord::Mark(MarkRecord { gateway, control: StreamSeq(4) }),
+        ] {
+            let read = FenceRecord::decode(record.name(), &record.encode());
+            assert_eq!(read, Ok(record.clone()));
+            assert_eq!(record.demands(), StreamSeq(4));
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_of_a_gateway_is_refused() {
+        for text in ["", "0", "000000000000000G", "00000000.0000000", "00000000000000000"] {
+            assert!(GatewayId::try_from(text.to_owned()).is_err(), "{text}");
+        }
+        assert_eq!(GatewayId::new(255).as_str(), "00000000000000ff");
+    }
+}

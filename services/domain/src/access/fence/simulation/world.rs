@@ -1,0 +1,421 @@
+//! Time, the network between gateways and streams, misfortunes, and who counts what.
+
+use std::collections::BTreeMap;
+
+use super::gateway::Gateway;
+use super::random::Random;
+use super::server::Server;
+use super::{Broken, Circumstances};
+use crate::access::fence::{BarrierState, FenceRecord, GatewayId, MarkRecord, Uptime};
+use crate::seq::StreamSeq;
+
+const MILLI: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+/// One history, in microseconds.
+const LENGTH: u64 = 120 * SECOND;
+const GATEWAYS: usize = 4;
+
+/// What was counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) reached: u64,
+    pub(super) expired: u64,
+    pub(super) gaps: u64,
+    pub(super) starts: u64,
+    pub(super) violations: u64,
+}
+
+impl Told {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.reached += other.reached;
+        self.expired += other.expired;
+        self.gaps += other.gaps;
+        self.starts += other.starts;
+        self.violations += other.violations;
+    }
+}
+
+/// Something on the way to a gateway, or that it wakes up for.
+#[derive(Debug, Clone)]
+enum Happens {
+    Granted { sent: Uptime, seq: StreamSeq },
+    Started { sent: Uptime, seq: StreamSeq },
+    Revoked { seq: StreamSeq },
+    Marked { sent: Uptime, mark: StreamSeq, control: StreamSeq },
+    Acknowledged { by: GatewayId, applied: StreamSeq },
+    ReadFence,
+    ReadControl,
+    Look,
+    Renew,
+    Revoke,
+    Request,
+    /// The second half of a request: what it saw first, and when it arrived.
+    Decide(Asked),
+    StopServing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Highest revocation that was answered when the request arrived.
+    answered: StreamSeq,
+    may: bool,
+    knew: StreamSeq,
+}
+
+/// Something on the way to the streams.
+#[derive(Debug, Clone)]
+enum Wanted {
+    Lease { sent: Uptime, record: FenceRecord },
+    Start { sent: Uptime },
+    Revocation,
+    Mark { sent: Uptime, record: MarkRecord },
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    At { gateway: usize, life: u32, what: Happens },
+    Arrives { gateway: usize, life: u32, wanted: Wanted },
+    Misfortune,
+    Begin(usize),
+}
+
+pub(super) struct World {
+    now: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    random: Random,
+    server: Server,
+    gateways: Vec<Gateway>,
+    broken: Broken,
+    /// Up to where revocations on CONTROL have been answered: each was applied after those before it.
+    answered: StreamSeq,
+    told: Told,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, circumstances: Circumstances) -> Self {
+        let mut random = Random::new(seed);
+        let gateways = (0..GATEWAYS)
+            .map(|_| Gateway::new(circumstances, &mut random))
+            .collect();
+        Self {
+            now: 0,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            random,
+            server: Server::default(),
+            gateways,
+            broken: circumstances.broken,
+            answered: StreamSeq(0),
+            told: Told::default(),
+        }
+    }
+
+    pub(super) fn live(mut self) -> Told {
+        for gateway in 0..GATEWAYS {
+            self.schedule(gateway as u64 * SECOND, Event::Begin(gateway));
+        }
+        self.schedule(5 * SECOND, Event::Misfortune);
+        while let Some(((at, _), event)) = self.events.pop_first() {
+            if at > LENGTH {
+                break;
+            }
+            self.now = at;
+            self.happen(event);
+        }
+        self.told.gaps = self.gateways.iter().map(|gateway| gateway.gaps).sum();
+        self.told
+    }
+
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((at, self.scheduled), event);
+    }
+
+    fn to(&mut self, gateway: usize, at: u64, what: Happens) {
+        let life = self.gateways[gateway].life;
+        self.schedule(at, Event::At { gateway, life, what });
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Begin(gateway) => self.begin(gateway),
+            Event::Misfortune => self.misfortune(),
+            Event::Arrives { gateway, life, wanted } => self.arrive(gateway, life, wanted),
+            Event::At { gateway, life, what } => {
+                let it = &self.gateways[gateway];
+                if it.life != life || !it.is_up {
+                    return;
+                }
+                if self.now < it.paused_until {
+                    // It stands still: everything waits until it goes on.
+                    let at = it.paused_until + self.random.within(0..MILLI);
+                    return self.schedule(at, Event::At { gateway, life, what });
+                }
+                self.at(gateway, what);
+            }
+        }
+    }
+
+    fn begin(&mut self, gateway: usize) {
+        let first = self.server.first(self.now);
+        // The disk may have been put back to any earlier state.
+        let control = self.server.control().0;
+        let on_disk = StreamSeq(self.random.within(0..control + 1));
+        self.gateways[gateway].begin(&mut self.random, first, on_disk);
+        if self.random.one_in(3) {
+            self.gateways[gateway].control_stalled_until = self.now + self.random.within(0..20 * SECOND);
+        }
+        for what in [Happens::ReadFence, Happens::ReadControl, Happens::Renew, Happens::Request, Happens::Revoke] {
+            let at = self.now + self.random.within(0..5 * MILLI);
+            self.to(gateway, at, what);
+        }
+    }
+
+    /// On the way to the streams or back: mostly quick, sometimes as late as a client would still wait.
+    fn delay(&mut self) -> u64 {
+        match self.random.within(0..20) {
+            0 => self.random.within(0..9 * SECOND),
+            1 => self.random.within(0..300 * MILLI),
+            _ => self.random.within(100..2 * MILLI),
+        }
+    }
+
+    fn send(&mut self, gateway: usize, wanted: Wanted) {
+        let it = &self.gateways[gateway];
+        if self.now < it.cut_until {
+            return;
+        }
+        let life = it.life;
+        let at = self.now + self.delay();
+        self.schedule(at, Event::Arrives { gateway, life, wanted });
+    }
+
+    /// Stored even if the sender has died meanwhile.
+    fn arrive(&mut self, gateway: usize, life: u32, wanted: Wanted) {
+        let answer = match wanted {
+            Wanted::Lease { sent, record } => Happens::Granted { sent, seq: self.store(record) },
+            Wanted::Start { sent } => Happens::Started { sent, seq: self.append() },
+            Wanted::Revocation => Happens::Revoked { seq: self.append() },
+            Wanted::Mark { sent, record } => {
+                let control = record.control;
+                let mark = self.store(FenceRecord::Mark(record));
+                Happens::Marked { sent, mark, control }
+            }
+        };
+        let delay = self.delay();
+        let it = &self.gateways[gateway];
+        // What is said to a gateway that hears late comes when it hears again.
+        let at = (self.now + delay).max(it.deaf_until);
+        if at >= it.cut_until || self.now >= it.cut_until {
+            self.schedule(at, Event::At { gateway, life, what: answer });
+        }
+    }
+
+    fn store(&mut self, record: FenceRecord) -> StreamSeq {
+        let seq = self.server.store(self.now, record);
+        self.tell_readers(&Happens::ReadFence);
+        seq
+    }
+
+    fn append(&mut self) -> StreamSeq {
+        let seq = self.server.append();
+        self.tell_readers(&Happens::ReadControl);
+        seq
+    }
+
+    fn tell_readers(&mut self, what: &Happens) {
+        for gateway in 0..GATEWAYS {
+            let at = self.now + self.random.within(100..3 * MILLI);
+            self.to(gateway, at, what.clone());
+        }
+    }
+
+    fn at(&mut self, gateway: usize, what: Happens) {
+        let now = self.now;
+        let it = &mut self.gateways[gateway];
+        let clock = it.clock(now);
+        match what {
+            Happens::Granted { sent, seq } => it.granted(sent, seq, now),
+            Happens::Started { sent, seq } => {
+                it.is_starting = false;
+                it.lease.started(sent, seq);
+            }
+            Happens::Revoked { seq } => {
+                let record = MarkRecord { gateway: it.id.clone(), control: seq };
+                self.send(gateway, Wanted::Mark { sent: clock, record });
+            }
+            Happens::Marked { sent, mark, control } => it.marked(sent, mark, control, now),
+            Happens::Acknowledged { by, applied } => it.holders.acknowledged(&by, applied, clock),
+            Happens::ReadFence => {
+                let stalled = it.fence_stalled_until.max(it.cut_until);
+                if now < stalled {
+                    return self.to(gateway, stalled, Happens::ReadFence);
+                }
+                let from = it.position.last_read().next();
+                for (seq, record) in self.server.records(now, from) {
+                    it.read(seq, &record, now);
+                }
+            }
+            Happens::ReadControl => {
+                let stalled = it.control_stalled_until.max(it.cut_until);
+                if now < stalled {
+                    return self.to(gateway, stalled, Happens::ReadControl);
+                }
+                it.position.applied_control(self.server.control());
+            }
+            Happens::Look => {}
+            Happens::Renew => self.renew(gateway, clock),
+            Happens::Revoke => self.revoke(gateway),
+            Happens::Request => return self.request(gateway),
+            Happens::Decide(asked) => return self.decide(gateway, asked),
+            Happens::StopServing => {
+                it.is_up = false;
+                return;
+            }
+        }
+        self.settle(gateway);
+    }
+
+    fn settle(&mut self, gateway: usize) {
+        let now = self.now;
+        let it = &mut self.gateways[gateway];
+        it.settle(now);
+        let acknowledges = it.acknowledges().map(|applied| (it.id.clone(), applied));
+        let (over, look) = it.over(now);
+        for (control, state) in over {
+            match state {
+                BarrierState::Expired => self.told.expired += 1,
+                _ => self.told.reached += 1,
+            }
+            self.answered = self.answered.max(control);
+        }
+        if let Some(at) = look {
+            self.to(gateway, at, Happens::Look);
+        }
+        let Some((by, applied)) = acknowledges else {
+            return;
+        };
+        for other in 0..GATEWAYS {
+            let cut = self.gateways[gateway].cut_until.max(self.gateways[other].cut_until);
+            if other != gateway && now >= cut {
+                let at = now + self.random.within(100..3 * MILLI);
+                self.to(other, at, Happens::Acknowledged { by: by.clone(), applied });
+            }
+        }
+    }
+
+    fn renew(&mut self, gateway: usize, clock: Uptime) {
+        let it = &mut self.gateways[gateway];
+        let mut wanted = None;
+        if it.lease.needs_start(clock) {
+            if self.broken == Broken::NoStart {
+                it.lease.started(clock, StreamSeq(0));
+            } else {
+                it.is_starting = true;
+                self.told.starts += 1;
+                wanted = Some(Wanted::Start { sent: clock });
+            }
+        } else if it.lease.may_renew() && it.lease.is_started(&it.position) {
+            let record = it.lease_record(false);
+            wanted = Some(Wanted::Lease { sent: clock, record });
+        }
+        if let Some(wanted) = wanted {
+            self.send(gateway, wanted);
+        }
+        // A start is asked for again soon, a lease in time.
+        let pause = if self.gateways[gateway].is_starting { 200 * MILLI } else { 3 * SECOND };
+        self.to(gateway, self.now + pause, Happens::Renew);
+    }
+
+    fn revoke(&mut self, gateway: usize) {
+        self.send(gateway, Wanted::Revocation);
+        let at = self.now + self.random.within(SECOND..12 * SECOND);
+        self.to(gateway, at, Happens::Revoke);
+    }
+
+    fn request(&mut self, gateway: usize) {
+        let it = &self.gateways[gateway];
+        let asked = Asked {
+            answered: self.answered,
+            may: it.lease.is_usable(it.clock(self.now)),
+            knew: it.position.control(),
+        };
+        let at = self.now + self.random.within(0..200 * MILLI);
+        self.to(gateway, at, Happens::Decide(asked));
+        let at = self.now + self.random.within(0..120 * MILLI);
+        self.to(gateway, at, Happens::Request);
+    }
+
+    /// Every credential revoked on CONTROL up to what was answered is tried at once.
+    fn decide(&mut self, gateway: usize, asked: Asked) {
+        let it = &self.gateways[gateway];
+        let (may, knows) = if self.broken == Broken::ReadBeforeLease {
+            (it.lease.is_usable(it.clock(self.now)), asked.knew)
+        } else {
+            (asked.may, it.position.control())
+        };
+        if !may {
+            self.told.refused += 1;
+            return;
+        }
+        self.told.accepted += 1;
+        if knows < asked.answered {
+            self.told.violations += 1;
+        }
+    }
+
+    fn misfortune(&mut self) {
+        let at = self.now + self.random.within(SECOND..8 * SECOND);
+        self.schedule(at, Event::Misfortune);
+        let gateway = usize::try_from(self.random.within(0..GATEWAYS as u64)).expect("few");
+        let long = if self.random.one_in(6) { 100 * SECOND } else { 30 * SECOND };
+        let until = self.now + self.random.within(0..long);
+        let kind = self.random.within(0..9);
+        let it = &mut self.gateways[gateway];
+        if !it.is_up {
+            return;
+        }
+        match kind {
+            0 => it.cut_until = until,
+            1 => it.fence_stalled_until = until,
+            2 | 3 => it.control_stalled_until = until,
+            4 => {
+                (it.fence_stalled_until, it.control_stalled_until) = (until, until);
+            }
+            5 => it.paused_until = self.now + self.random.within(0..20 * SECOND),
+            6 => it.deaf_until = self.now + self.random.within(0..20 * SECOND),
+            7 => {
+                // Its clock was set: everything there looks old.
+                self.server.forget();
+                self.end(gateway, SECOND);
+            }
+            _ => self.end(gateway, 20 * SECOND),
+        }
+    }
+
+    /// By a crash, or giving the lease back.
+    fn end(&mut self, gateway: usize, down: u64) {
+        let again = self.now + self.random.within(0..down);
+        self.schedule(again, Event::Begin(gateway));
+        let it = &mut self.gateways[gateway];
+        if self.random.one_in(2) {
+            it.is_up = false;
+            return;
+        }
+        if self.broken == Broken::ReleasedWhileServing {
+            let record = it.lease_record(true);
+            let stop = self.now + self.random.within(0..2 * SECOND);
+            self.send(gateway, Wanted::Lease { sent: Uptime::default(), record });
+            return self.to(gateway, stop.min(again - 1), Happens::StopServing);
+        }
+        it.lease.release();
+        let record = it.lease_record(true);
+        it.is_up = false;
+        self.send(gateway, Wanted::Lease { sent: Uptime::default(), record });
+    }
+}
