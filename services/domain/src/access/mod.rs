@@ -8,11 +8,14 @@ pub mod fence;
 pub mod key;
 pub mod limit;
 pub mod plan;
+pub mod proof;
 pub mod role;
 pub mod scope;
 pub mod secret;
+pub mod session;
 pub mod team;
 pub mod token;
+pub mod user;
 
 /// A unit of consistency of CONTROL: its commands are decided from its own events, one after the other.
 ///

@@ -9,10 +9,13 @@ use sha2::{Digest, Sha256};
 use super::merkle::Hash;
 use crate::id::TeamId;
 
-/// Fields that no copy shows, of whatever event. They are hashes of secrets.
+/// Fields that no copy shows, of whatever event. They are hashes of secrets; an event with such a field calls it by one of these names.
 pub const WITHHELD: &[&str] = &[
     "mac",
+    "password",
     "password_hash",
+    "refresh_mac",
+    "code_mac",
     "secret_mac",
     "token_mac",
     "verifier",

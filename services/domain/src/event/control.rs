@@ -3,7 +3,9 @@
 mod key;
 mod member;
 mod operation;
+mod session;
 mod team;
+mod user;
 
 pub use key::{KeyCreated, KeyReported, KeyRevoked, KeyRotated, RevocationReason};
 pub use member::{
@@ -11,7 +13,12 @@ pub use member::{
     MemberRoleChanged,
 };
 pub use operation::{AccessRefused, GatewayStarted};
+pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{LeakPolicy, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed};
+pub use user::{
+    OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+};
 
 use crate::access::email::EmailHash;
 use crate::event::events;
@@ -34,6 +41,17 @@ events! {
         KeyRotated(KeyRotated) = "key.rotated.v1",
         KeyReported(KeyReported) = "key.reported.v1",
         KeyRevoked(KeyRevoked) = "key.revoked.v1",
+        UserSignedUp(UserSignedUp) = "user.signed_up.v1",
+        UserConfirmed(UserConfirmed) = "user.confirmed.v1",
+        UserPasswordChanged(UserPasswordChanged) = "user.password_changed.v1",
+        UserPasswordRehashed(UserPasswordRehashed) = "user.password_rehashed.v1",
+        UserResetRequested(UserResetRequested) = "user.reset_requested.v1",
+        UserLocked(UserLocked) = "user.locked.v1",
+        UserIdentityLinked(UserIdentityLinked) = "user.identity_linked.v1",
+        UserRenamed(UserRenamed) = "user.renamed.v1",
+        SessionStarted(SessionStarted) = "session.started.v1",
+        SessionRefreshed(SessionRefreshed) = "session.refreshed.v1",
+        SessionEnded(SessionEnded) = "session.ended.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
     }
@@ -93,7 +111,18 @@ impl ControlEvent {
             Self::KeyReported(e) => Some(&e.team),
             Self::KeyRevoked(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
-            Self::GatewayStarted(_) => None,
+            Self::GatewayStarted(_)
+            | Self::UserSignedUp(_)
+            | Self::UserConfirmed(_)
+            | Self::UserPasswordChanged(_)
+            | Self::UserPasswordRehashed(_)
+            | Self::UserResetRequested(_)
+            | Self::UserLocked(_)
+            | Self::UserIdentityLinked(_)
+            | Self::UserRenamed(_)
+            | Self::SessionStarted(_)
+            | Self::SessionRefreshed(_)
+            | Self::SessionEnded(_) => None,
         }
     }
 
@@ -102,6 +131,17 @@ impl ControlEvent {
     pub fn boundary(&self) -> Option<Boundary> {
         match self {
             Self::AccessRefused(_) | Self::GatewayStarted(_) => None,
+            Self::UserSignedUp(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserConfirmed(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserPasswordChanged(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserPasswordRehashed(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserResetRequested(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserLocked(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserIdentityLinked(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserRenamed(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::SessionStarted(e) => Some(Boundary::Session(e.session.clone())),
+            Self::SessionRefreshed(e) => Some(Boundary::Session(e.session.clone())),
+            Self::SessionEnded(e) => Some(Boundary::Session(e.session.clone())),
             _ => self.team().cloned().map(Boundary::Team),
         }
     }
@@ -124,6 +164,17 @@ impl ControlEvent {
             Self::KeyRotated(e) => ("key", e.key.as_str()),
             Self::KeyReported(e) => ("key", e.key.as_str()),
             Self::KeyRevoked(e) => ("key", e.key.as_str()),
+            Self::UserSignedUp(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserConfirmed(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserPasswordChanged(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserPasswordRehashed(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserResetRequested(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserLocked(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserIdentityLinked(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserRenamed(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::SessionStarted(e) => (Boundary::SESSION, e.session.as_str()),
+            Self::SessionRefreshed(e) => (Boundary::SESSION, e.session.as_str()),
+            Self::SessionEnded(e) => (Boundary::SESSION, e.session.as_str()),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
         }
@@ -138,6 +189,8 @@ impl ControlEvent {
             | Self::MemberRemoved(_)
             | Self::InvitationWithdrawn(_)
             | Self::KeyRotated(_)
+            | Self::UserPasswordChanged(_)
+            | Self::SessionEnded(_)
             | Self::KeyRevoked(_) => true,
             Self::TeamCreated(_)
             | Self::TeamRenamed(_)
@@ -147,6 +200,15 @@ impl ControlEvent {
             | Self::InvitationAccepted(_)
             | Self::KeyCreated(_)
             | Self::KeyReported(_)
+            | Self::UserSignedUp(_)
+            | Self::UserConfirmed(_)
+            | Self::UserPasswordRehashed(_)
+            | Self::UserResetRequested(_)
+            | Self::UserLocked(_)
+            | Self::UserIdentityLinked(_)
+            | Self::UserRenamed(_)
+            | Self::SessionStarted(_)
+            | Self::SessionRefreshed(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_) => false,
         }

@@ -11,8 +11,10 @@ pub mod task;
 pub use control::{
     AccessRefused, Boundary, ControlEvent, GatewayStarted, InvitationAccepted, InvitationSent,
     InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined,
-    MemberRemoved, MemberRoleChanged, RevocationReason, TeamCreated, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed,
+    MemberRemoved, MemberRoleChanged, OutsideAccount, PasswordChange, RevocationReason, SessionEnd,
+    SessionEnded, SessionRefreshed, SessionStarted, TeamCreated, TeamLeakPolicyChanged,
+    TeamPlanChanged, TeamRenamed, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
 };
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,

@@ -1,5 +1,7 @@
 //! One example of each event with every field filled: what golden encodings are made of.
 
+mod people;
+
 use crate::access::email::Email;
 use crate::access::role::Role;
 use crate::access::scope::Scope;
@@ -120,6 +122,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     let team = TeamId::new(AT, 7);
     let mut events = team_events(&team);
     events.extend(key_events(&team, &key, &successor));
+    events.extend(people::events());
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

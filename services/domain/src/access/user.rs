@@ -1,0 +1,497 @@
+//! A person: an address that is theirs, how they prove that it is them, and since when.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::access::Aggregate;
+use crate::access::email::{Email, EmailHash};
+use crate::access::proof::Proof;
+use crate::actor::Actor;
+use crate::event::{
+    ControlEvent, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+};
+use crate::id::UserId;
+use crate::time::Timestamp;
+
+/// Longest name of a person, in characters.
+pub const MAX_NAME_CHARS: usize = 100;
+/// Outside accounts of one person.
+pub const MAX_ACCOUNTS: usize = 10;
+/// How long the token of a sign-up is good.
+pub const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long the token for a new password is good.
+pub const RESET_LIFETIME: Duration = Duration::from_secs(3600);
+/// Notices of one person being locked out are at least so far apart: whoever guesses must not flood the mailbox too.
+pub const NOTICE_PAUSE: Duration = Duration::from_secs(3600);
+
+/// A token that was mailed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailed {
+    mac: String,
+    pepper_version: u32,
+    expires_at: Timestamp,
+}
+
+impl Mailed {
+    fn accepts(&self, proof: &Proof, now: Timestamp) -> bool {
+        proof.is_of(&self.mac, self.pepper_version) && now < self.expires_at
+    }
+}
+
+/// Somebody for whom an account was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// Who.
+    pub id: UserId,
+    /// Their address, in lower case.
+    pub email: String,
+    /// Its keyed hash.
+    pub email_hash: EmailHash,
+}
+
+/// What holds once the address is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// For people.
+    pub name: String,
+    /// Hash of the password; unset for who comes from outside only.
+    pub password: Option<String>,
+    /// Sessions of another generation are void.
+    pub generation: u64,
+    /// Outside accounts.
+    pub outside: Vec<OutsideAccount>,
+    /// Since when.
+    pub since: Timestamp,
+    reset: Option<Mailed>,
+    locked: Option<UserLocked>,
+}
+
+/// A person as their events tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// Set once somebody asked for an account.
+    pub who: Option<Identified>,
+    /// Set once the address is confirmed.
+    pub account: Option<Account>,
+    sign_up: Option<Mailed>,
+}
+
+/// A token to be mailed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailedDraft {
+    /// HMAC of the token, in hex.
+    pub mac: String,
+    /// Which pepper made it.
+    pub pepper_version: u32,
+}
+
+/// Somebody who may become a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Who they are if nobody asked for an account before.
+    pub id: UserId,
+    /// Their address.
+    pub email: Email,
+    /// Its keyed hash.
+    pub email_hash: EmailHash,
+}
+
+/// What may be wanted of a person.
+#[derive(Debug, Clone)]
+pub enum UserCommand {
+    /// Ask for an account.
+    SignUp {
+        /// For whom.
+        newcomer: Newcomer,
+        /// Goes to the address.
+        token: MailedDraft,
+    },
+    /// Prove that the address is theirs, and choose a password.
+    Confirm {
+        /// The token that was mailed.
+        proof: Proof,
+        /// Hash of the password.
+        password: String,
+        /// For people.
+        name: String,
+    },
+    /// Come from an outside issuer that vouches for the address.
+    ComeFromOutside {
+        /// Who.
+        newcomer: Newcomer,
+        /// Who they are there.
+        account: OutsideAccount,
+        /// For people, if they are new.
+        name: String,
+    },
+    /// Choose another password, knowing the one whose hash is `known`.
+    ChangePassword {
+        /// Hash that the old password was checked against.
+        known: String,
+        /// Hash of the new password.
+        password: String,
+    },
+    /// Ask for another password.
+    RequestReset {
+        /// Goes to the address.
+        token: MailedDraft,
+    },
+    /// Choose another password, having read the mail.
+    ResetPassword {
+        /// The token that was mailed.
+        proof: Proof,
+        /// Hash of the new password.
+        password: String,
+    },
+    /// Store the same password in another way.
+    Rehash {
+        /// Hash that it was checked against.
+        known: String,
+        /// The other hash of it.
+        password: String,
+    },
+    /// Look at no password for a while.
+    Lock {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Be called something else.
+    Rename {
+        /// For people.
+        name: String,
+    },
+}
+
+/// Why a command is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UserRefusal {
+    /// Nobody has confirmed that address.
+    #[error("there is no such person")]
+    Nobody,
+    /// Somebody has.
+    #[error("the address has an account already")]
+    AlreadyConfirmed,
+    /// It is unknown, used, replaced or too old.
+    #[error("The token is not valid, was used already or has expired; ask for another one")]
+    TokenRefused,
+    /// The password was changed meanwhile.
+    #[error("the password is not the one that was checked")]
+    PasswordMoved,
+    /// The name is empty, too long, or not one line.
+    #[error("name must be 1 to {MAX_NAME_CHARS} characters, without control characters")]
+    InvalidName,
+    /// More accounts outside than anybody has.
+    #[error("a person can have at most {MAX_ACCOUNTS} accounts with outside issuers")]
+    TooManyAccounts,
+}
+
+impl User {
+    /// Who it is, once the address is confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<(&Identified, &Account)> {
+        self.who.as_ref().zip(self.account.as_ref())
+    }
+}
+
+impl Account {
+    /// Until when no password is looked at, if that is not over.
+    #[must_use]
+    pub fn locked_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.locked.as_ref()?.until;
+        (now < until).then_some(until)
+    }
+
+    /// Whether the person should be told when they are locked out now.
+    #[must_use]
+    pub fn notice_is_due(&self, now: Timestamp) -> bool {
+        self.locked
+            .as_ref()
+            .is_none_or(|lock| now >= lock.at.plus(NOTICE_PAUSE))
+    }
+
+    fn next_generation(&self, now: Timestamp) -> u64 {
+        generation(now).max(self.generation + 1)
+    }
+}
+
+/// Generations are times, so that the latest event alone tells the latest generation.
+fn generation(now: Timestamp) -> u64 {
+    u64::try_from(now.0).unwrap_or(0)
+}
+
+fn valid_name(name: &str) -> Result<String, UserRefusal> {
+    let name = name.trim();
+    let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+    if fits && !name.chars().any(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err(UserRefusal::InvalidName)
+    }
+}
+
+type Decision = Result<Vec<ControlEvent>, UserRefusal>;
+
+impl Aggregate for User {
+    type Command = UserCommand;
+    type Rules = ();
+    type Refusal = UserRefusal;
+
+    fn decide(&self, command: UserCommand, _by: &Actor, (): &(), now: Timestamp) -> Decision {
+        match command {
+            UserCommand::SignUp { newcomer, token } => self.sign_up(newcomer, token, now),
+            UserCommand::Confirm {
+                proof,
+                password,
+                name,
+            } => self.confirm(&proof, password, &name, now),
+            UserCommand::ComeFromOutside {
+                newcomer,
+                account,
+                name,
+            } => self.come_from_outside(newcomer, account, &name, now),
+            command => {
+                let (who, account) = self.confirmed().ok_or(UserRefusal::Nobody)?;
+                change(who, account, command, now)
+            }
+        }
+    }
+
+    fn evolve(&mut self, event: &ControlEvent) {
+        match event {
+            ControlEvent::UserSignedUp(e) => {
+                self.who.get_or_insert_with(|| Identified {
+                    id: e.user.clone(),
+                    email: e.email.clone(),
+                    email_hash: e.email_hash.clone(),
+                });
+                // A sign-up after the confirmation is never decided; should one be read again, it opens nothing.
+                if self.account.is_none() {
+                    self.sign_up = Some(Mailed {
+                        mac: e.mac.clone(),
+                        pepper_version: e.pepper_version,
+                        expires_at: e.expires_at,
+                    });
+                }
+            }
+            ControlEvent::UserConfirmed(e) => self.evolve_confirmed(e),
+            event => {
+                if let Some(account) = &mut self.account {
+                    account.evolve(event);
+                }
+            }
+        }
+    }
+}
+
+impl User {
+    fn sign_up(&self, newcomer: Newcomer, token: MailedDraft, now: Timestamp) -> Decision {
+        if self.account.is_some() {
+            return Err(UserRefusal::AlreadyConfirmed);
+        }
+        let id = self.who.as_ref().map_or(newcomer.id, |who| who.id.clone());
+        Ok(vec![ControlEvent::UserSignedUp(UserSignedUp {
+            user: id,
+            email: newcomer.email.to_string(),
+            email_hash: newcomer.email_hash,
+            mac: token.mac,
+            pepper_version: token.pepper_version,
+            expires_at: now.plus(CONFIRMATION_LIFETIME),
+            at: now,
+        })])
+    }
+
+    fn confirm(&self, proof: &Proof, password: String, name: &str, now: Timestamp) -> Decision {
+        let open = self.sign_up.as_ref().filter(|_| self.account.is_none());
+        let accepted = open.is_some_and(|mailed| mailed.accepts(proof, now));
+        let who = self
+            .who
+            .as_ref()
+            .filter(|_| accepted)
+            .ok_or(UserRefusal::TokenRefused)?;
+        Ok(vec![confirmed(who, Some(password), valid_name(name)?, now)])
+    }
+
+    fn come_from_outside(
+        &self,
+        newcomer: Newcomer,
+        account: OutsideAccount,
+        name: &str,
+        now: Timestamp,
+    ) -> Decision {
+        let who = self.who.clone().unwrap_or_else(|| Identified {
+            id: newcomer.id,
+            email: newcomer.email.to_string(),
+            email_hash: newcomer.email_hash,
+        });
+        let known = self
+            .account
+            .as_ref()
+            .map(|account| &account.outside[..])
+            .unwrap_or_default();
+        if known.contains(&account) {
+            return Ok(Vec::new());
+        }
+        if known.len() >= MAX_ACCOUNTS {
+            return Err(UserRefusal::TooManyAccounts);
+        }
+        let mut events = Vec::new();
+        if self.account.is_none() {
+            events.push(confirmed(&who, None, valid_name(name)?, now));
+        }
+        let mut accounts = known.to_vec();
+        accounts.push(account);
+        events.push(ControlEvent::UserIdentityLinked(UserIdentityLinked {
+            user: who.id,
+            email_hash: who.email_hash,
+            accounts,
+            at: now,
+        }));
+        Ok(events)
+    }
+
+    fn evolve_confirmed(&mut self, e: &UserConfirmed) {
+        self.who.get_or_insert_with(|| Identified {
+            id: e.user.clone(),
+            email: e.email.clone(),
+            email_hash: e.email_hash.clone(),
+        });
+        self.sign_up = None;
+        self.account.get_or_insert_with(|| Account {
+            name: e.name.clone(),
+            password: e.password.clone(),
+            generation: e.generation,
+            outside: Vec::new(),
+            since: e.at,
+            reset: None,
+            locked: None,
+        });
+    }
+}
+
+fn confirmed(
+    who: &Identified,
+    password: Option<String>,
+    name: String,
+    now: Timestamp,
+) -> ControlEvent {
+    ControlEvent::UserConfirmed(UserConfirmed {
+        user: who.id.clone(),
+        email: who.email.clone(),
+        email_hash: who.email_hash.clone(),
+        password,
+        name,
+        generation: generation(now),
+        at: now,
+    })
+}
+
+/// What only somebody with a confirmed address can want.
+fn change(who: &Identified, account: &Account, command: UserCommand, now: Timestamp) -> Decision {
+    let (user, email_hash) = (who.id.clone(), who.email_hash.clone());
+    let changed = |how, password| {
+        ControlEvent::UserPasswordChanged(UserPasswordChanged {
+            user: who.id.clone(),
+            email_hash: who.email_hash.clone(),
+            password,
+            how,
+            generation: account.next_generation(now),
+            at: now,
+        })
+    };
+    let event = match command {
+        UserCommand::ChangePassword { known, password } => {
+            if account.password.as_ref() != Some(&known) {
+                return Err(UserRefusal::PasswordMoved);
+            }
+            changed(PasswordChange::Changed, password)
+        }
+        UserCommand::ResetPassword { proof, password } => {
+            let open = account.reset.as_ref();
+            if !open.is_some_and(|mailed| mailed.accepts(&proof, now)) {
+                return Err(UserRefusal::TokenRefused);
+            }
+            changed(PasswordChange::Reset, password)
+        }
+        UserCommand::Rehash { known, password } => {
+            if account.password.as_ref() != Some(&known) {
+                return Ok(Vec::new());
+            }
+            let at = now;
+            ControlEvent::UserPasswordRehashed(UserPasswordRehashed {
+                user,
+                email_hash,
+                password,
+                at,
+            })
+        }
+        UserCommand::RequestReset { token } => {
+            ControlEvent::UserResetRequested(UserResetRequested {
+                user,
+                email_hash,
+                mac: token.mac,
+                pepper_version: token.pepper_version,
+                expires_at: now.plus(RESET_LIFETIME),
+                at: now,
+            })
+        }
+        UserCommand::Lock { until } => {
+            if account
+                .locked_until(now)
+                .is_some_and(|locked| locked >= until)
+                || until <= now
+            {
+                return Ok(Vec::new());
+            }
+            ControlEvent::UserLocked(UserLocked {
+                user,
+                email_hash,
+                until,
+                at: now,
+            })
+        }
+        UserCommand::Rename { name } => {
+            let name = valid_name(&name)?;
+            if name == account.name {
+                return Ok(Vec::new());
+            }
+            ControlEvent::UserRenamed(UserRenamed {
+                user,
+                email_hash,
+                name,
+                at: now,
+            })
+        }
+        UserCommand::SignUp { .. }
+        | UserCommand::Confirm { .. }
+        | UserCommand::ComeFromOutside { .. } => return Ok(Vec::new()),
+    };
+    Ok(vec![event])
+}
+
+impl Account {
+    fn evolve(&mut self, event: &ControlEvent) {
+        match event {
+            ControlEvent::UserPasswordChanged(e) => {
+                self.password = Some(e.password.clone());
+                self.generation = self.generation.max(e.generation);
+                // Whoever asked for it has it now, or need not have it any more.
+                self.reset = None;
+            }
+            ControlEvent::UserPasswordRehashed(e) => self.password = Some(e.password.clone()),
+            ControlEvent::UserResetRequested(e) => {
+                self.reset = Some(Mailed {
+                    mac: e.mac.clone(),
+                    pepper_version: e.pepper_version,
+                    expires_at: e.expires_at,
+                });
+            }
+            ControlEvent::UserLocked(e) => self.locked = Some(e.clone()),
+            ControlEvent::UserIdentityLinked(e) => self.outside.clone_from(&e.accounts),
+            ControlEvent::UserRenamed(e) => self.name.clone_from(&e.name),
+            _ => {}
+        }
+    }
+}
