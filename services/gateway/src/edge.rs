@@ -1,6 +1,7 @@
 //! What every request passes on its way in and every answer on its way out: one layer, since each further one costs every request.
 //!
-//! In: a request id, a trace context, a span. Out: those two as headers, security headers, metrics. A panic becomes a 500 that says
+//! In: a request id, a trace context, a span. Out: those two as headers, security headers, where the request stands under its limits,
+//! metrics. A panic becomes a 500 that says
 //! nothing, and an answer that does not come in time a 503.
 
 pub mod source;
@@ -31,6 +32,7 @@ use waybill_domain::actor::Origin;
 use crate::config::RESPONSE_TIMEOUT;
 use crate::entropy;
 use crate::error::{ApiError, explain_bare};
+use crate::limits::{LimitSlot, Limiter, write_headers};
 use trace::TraceParent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -49,6 +51,8 @@ pub struct RequestContext {
     pub traceparent: Arc<str>,
     /// Address of the client.
     pub source: IpAddr,
+    /// Where the request stands under the limits that it has met.
+    pub limits: LimitSlot,
     agent: Option<Arc<str>>,
 }
 
@@ -65,17 +69,19 @@ impl RequestContext {
 }
 
 /// Wraps every route.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EdgeLayer {
     proxies: Arc<[IpNet]>,
+    limiter: Arc<Limiter>,
 }
 
 impl EdgeLayer {
     /// Believes what these proxies say of a client's address.
     #[must_use]
-    pub fn new(trusted_proxies: &[IpNet]) -> Self {
+    pub fn new(trusted_proxies: &[IpNet], limiter: Arc<Limiter>) -> Self {
         Self {
             proxies: trusted_proxies.into(),
+            limiter,
         }
     }
 }
@@ -87,15 +93,17 @@ impl<S> Layer<S> for EdgeLayer {
         Edge {
             inner,
             proxies: Arc::clone(&self.proxies),
+            limiter: Arc::clone(&self.limiter),
         }
     }
 }
 
 /// The layer's service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Edge<S> {
     inner: S,
     proxies: Arc<[IpNet]>,
+    limiter: Arc<Limiter>,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -128,6 +136,7 @@ where
         // The clone has not been polled ready; the one that has is used.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
+        let limiter = Arc::clone(&self.limiter);
         let answer = async move {
             let answering = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
             let mut response = match tokio::time::timeout(RESPONSE_TIMEOUT, answering).await {
@@ -140,6 +149,13 @@ where
             };
             identify_answer(response.headers_mut(), &context);
             secure(response.headers_mut());
+            let unknown = || limiter.source_standing(context.source);
+            write_headers(
+                &context.limits,
+                unknown,
+                limiter.now(),
+                response.headers_mut(),
+            );
             record(route.as_ref(), &response, start);
             Ok(response)
         };
@@ -168,6 +184,7 @@ fn identify(
         request_id,
         traceparent: trace.as_str().into(),
         source: source::of(request, proxies),
+        limits: LimitSlot::default(),
         agent: source::agent(headers),
     };
     (parent, trace, context)

@@ -7,6 +7,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::task::Invalid;
 use waybill_log::{AppendError, ReadError};
@@ -28,6 +29,9 @@ pub struct ErrorBody {
     /// The task that may or may not have been accepted (`outcome_unknown` only).
     #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
+    /// The limits that the request is over (`rate_limit_exceeded` only).
+    #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
+    pub violated_policies: Vec<String>,
 }
 
 /// A request is refused or failed.
@@ -40,6 +44,7 @@ pub struct ApiError {
     pub body: Box<ErrorBody>,
     challenge: Option<Cow<'static, str>>,
     closes: bool,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
@@ -56,9 +61,11 @@ impl ApiError {
                 code,
                 field: None,
                 task_id: None,
+                violated_policies: Vec::new(),
             }),
             challenge: None,
             closes: false,
+            retry_after_s: None,
         }
     }
 
@@ -106,13 +113,71 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "access_denied", "Access denied")
     }
 
+    /// 401: an access token of a person that is malformed, out of date or whose session has ended.
+    #[must_use]
+    pub fn session_refused() -> Self {
+        let mut error = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Invalid or expired session",
+        );
+        error.challenge = Some("Bearer realm=\"api\", error=\"invalid_token\"".into());
+        error
+    }
+
+    /// 403: only people may do this, not keys.
+    #[must_use]
+    pub fn person_required() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "person_required",
+            "Only a person who is signed in may do this",
+        )
+    }
+
+    /// 403: the role in the team does not reach.
+    #[must_use]
+    pub fn missing_role(role: Role) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient_role",
+            format!("This takes the role {role} in the team, or a higher one"),
+        )
+    }
+
+    /// 403: a key that is bound to other networks.
+    #[must_use]
+    pub fn source_refused() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "source_not_allowed",
+            "The API key may not be used from this address",
+        )
+    }
+
+    /// 403: the plan does not include the API.
+    #[must_use]
+    pub fn feature_not_allowed(plan: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "feature_not_allowed",
+            format!("The plan {plan} does not include API access"),
+        )
+    }
+
+    /// 404: no such API key.
+    #[must_use]
+    pub fn no_such_key() -> Self {
+        Self::not_found("API key not found")
+    }
+
     /// 403: the key may not do this.
     #[must_use]
     pub fn missing_scope(scope: Scope) -> Self {
         let mut error = Self::new(
             StatusCode::FORBIDDEN,
             "insufficient_scope",
-            format!("The API key lacks the scope {scope}"),
+            format!("The credential lacks the scope {scope}"),
         );
         error.challenge = Some(
             format!("Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{scope}\"").into(),
@@ -163,6 +228,20 @@ impl ApiError {
         self
     }
 
+    /// Names the limits that the request is over.
+    #[must_use]
+    pub fn violating(mut self, policies: Vec<String>) -> Self {
+        self.body.violated_policies = policies;
+        self
+    }
+
+    /// Says after how many seconds the request may be repeated.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
     /// Names the task whose fate is unknown.
     #[must_use]
     pub fn for_task(mut self, id: impl Into<String>) -> Self {
@@ -175,7 +254,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(&*self.body)).into_response();
         let headers = response.headers_mut();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         if let Some(challenge) = self.challenge

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::ImpossibleTiming;
 use waybill_domain::partition::PartitionCount;
-use waybill_log::{Fences, Log};
+use waybill_log::{Counters, Fences, Log};
 use waybill_projector::QueryClient;
 
 use crate::access::{ControlWriter, Pepper};
@@ -21,6 +21,7 @@ use crate::auth::store::AuthStoreError;
 use crate::config::GatewayConfig;
 use crate::fence::{Fence, FenceParts};
 use crate::health::Health;
+use crate::limits::Limiter;
 use crate::router;
 use crate::server::{self, Drained, Server};
 use crate::state::{AppState, Shared};
@@ -37,6 +38,8 @@ pub struct GatewayParts {
     pub log: Arc<dyn Log>,
     /// The stream FENCE of the same log.
     pub fences: Arc<dyn Fences>,
+    /// The counters of rate limits, on the same server.
+    pub counters: Arc<dyn Counters>,
     /// For queries and commands.
     pub nats: async_nats::Client,
     /// Folder for read models, of this gateway alone.
@@ -101,6 +104,13 @@ impl Gateway {
             control: auth.applied_changes(),
             timing: config.fence,
         });
+        let tasks = TaskTracker::new();
+        let limiter = Limiter::new(
+            Arc::clone(&config.plans),
+            parts.counters,
+            Arc::clone(fence.live()),
+            tasks.clone(),
+        );
         let stopping = CancellationToken::new();
         let state = AppState::new(Shared {
             hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
@@ -110,7 +120,8 @@ impl Gateway {
                 .with_brand(config.brand())
                 .with_plans(Arc::clone(&config.plans)),
             health: Arc::new(Health::default()),
-            tasks: TaskTracker::new(),
+            tasks,
+            limiter,
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,
@@ -129,6 +140,9 @@ impl Gateway {
         let background = CancellationToken::new();
         state.tasks.spawn(follower.run(store, background.clone()));
         state.tasks.spawn(fence_task.run(background.clone()));
+        state
+            .tasks
+            .spawn(Arc::clone(&state.limiter).run_sweeper(background.clone()));
         state.tasks.spawn(Arc::clone(&state.health).probe(
             Arc::clone(&state.log),
             state.config.probe_interval,

@@ -1,5 +1,7 @@
 //! All routes in one router, and the layers around them.
 
+use std::sync::Arc;
+
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::compression::CompressionLayer;
@@ -29,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 /// The whole application.
 pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
     let cors = cors(&state.config)?;
-    let edge = EdgeLayer::new(&state.config.trusted_proxies);
+    let edge = EdgeLayer::new(&state.config.trusted_proxies, Arc::clone(&state.limiter));
     let (router, api) = routes().split_for_parts();
     let router = router
         .merge(docs::router(docs::finish(api)))
@@ -83,6 +85,11 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
                 ours("idempotency-replayed"),
                 ours("x-request-id"),
                 ours("traceparent"),
+                ours("x-ratelimit-limit"),
+                ours("x-ratelimit-remaining"),
+                ours("x-ratelimit-reset"),
+                ours("ratelimit-policy"),
+                ours("ratelimit"),
             ]),
     ))
 }

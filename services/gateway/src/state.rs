@@ -15,6 +15,7 @@ use crate::auth::{Auth, NotAppliedYet};
 use crate::config::GatewayConfig;
 use crate::fence::{Fence, FenceError};
 use crate::health::Health;
+use crate::limits::Limiter;
 use crate::streams::Hub;
 
 /// What all handlers share. Clones are the same.
@@ -37,6 +38,8 @@ pub struct Shared {
     pub auth: Arc<Auth>,
     /// Whether that may be relied on now, and whether everybody knows a change.
     pub fence: Arc<Fence>,
+    /// How much of it, and how fast.
+    pub limiter: Arc<Limiter>,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.

@@ -61,6 +61,7 @@ pub(crate) async fn gateway(
     let parts = GatewayParts {
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
+        counters: Arc::new(log.clone()),
         nats: log.client(),
         stores,
         pepper,

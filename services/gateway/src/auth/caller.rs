@@ -1,12 +1,14 @@
 //! The caller of a route, as an extractor: recognised by a credential, and entitled to what the route needs.
 //!
 //! This is the only place that decides whether a request may pass. In order: the lease under which this gateway may decide at all, the
-//! credential, the team, the plan, the environment, the scope or role.
+//! credential, the team, the plan, the environment, the scope or role, the limits of the plan. Before all of it comes the limit of
+//! failed attempts from one source network.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use http::StatusCode;
 use http::request::Parts;
 use waybill_domain::access::plan::Plan;
 use waybill_domain::access::role::Role;
@@ -99,12 +101,17 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
         if !scopes.contains(N::SCOPE) {
             return Err(ApiError::missing_scope(N::SCOPE));
         }
+        let context = context(parts)?.clone();
+        let charged = state
+            .limiter
+            .take(&context.limits, &team, principal.id(), &plan);
+        charged.await?;
         Ok(Self {
             team,
             plan,
             principal,
             scopes,
-            context: context(parts)?,
+            context,
             need: PhantomData,
         })
     }
@@ -148,6 +155,8 @@ impl<R: NeedRole> FromRequestParts<AppState> for Member<R> {
         if role < R::ROLE {
             return Err(ApiError::missing_role(R::ROLE));
         }
+        let (slot, user) = (&person.context.limits, person.user.as_str());
+        state.limiter.take(slot, &team, user, &plan).await?;
         Ok(Self {
             team,
             plan,
@@ -184,7 +193,26 @@ enum Authenticated {
     Person(SignedIn),
 }
 
+/// Recognises the credential, unless too many that came from there were none.
 async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, ApiError> {
+    let context = context(parts)?;
+    state
+        .limiter
+        .admit_source(&context.limits, context.source)?;
+    let authenticated = recognise(parts, state, context).await;
+    if let Err(error) = &authenticated
+        && error.status == StatusCode::UNAUTHORIZED
+    {
+        state.limiter.source_failed(context.source);
+    }
+    authenticated
+}
+
+async fn recognise(
+    parts: &Parts,
+    state: &AppState,
+    context: &RequestContext,
+) -> Result<Authenticated, ApiError> {
     let presented = credential::presented(&parts.headers)?;
     if !state.auth.is_caught_up() {
         // A key that is unknown now may be known in a moment, and one that is known may be revoked.
@@ -193,11 +221,10 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, 
             "The gateway is starting; try again later",
         ));
     }
-    let context = context(parts)?;
     // Before anything is looked up: checked after it, the lease would bless what was read while it had lapsed.
     state.fence.may_decide_soon().await?;
     if credential::is_jwt(presented) {
-        return person::recognise(state, presented, &context)
+        return person::recognise(state, presented, context)
             .map(Authenticated::Person)
             .ok_or_else(ApiError::session_refused);
     }
@@ -303,10 +330,9 @@ fn environment(parts: &Parts) -> Result<Environment, ApiError> {
     })
 }
 
-fn context(parts: &Parts) -> Result<RequestContext, ApiError> {
+fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {
     parts
         .extensions
         .get::<RequestContext>()
-        .cloned()
         .ok_or_else(|| ApiError::internal(&"a route without its edge"))
 }

@@ -6,6 +6,7 @@ mod drain;
 mod edge;
 mod hostile;
 mod idempotency;
+mod limits;
 mod log_away;
 mod owner;
 mod scopes;

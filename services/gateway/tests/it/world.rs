@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::actor::Actor;
 use waybill_domain::egress::Egress;
 use waybill_domain::id::TeamId;
@@ -48,10 +49,20 @@ pub(crate) fn config() -> GatewayConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         egress: Egress::loopback(),
         probe_interval: Duration::from_millis(100),
+        // What tests do wrong comes from one address.
+        plans: plans_with_failures(1_000_000),
         // Tasks here are due in 2040, so that nobody starts them.
         max_delay: Duration::from_secs(100 * 365 * 86_400),
         ..GatewayConfig::default()
     }
+}
+
+/// The built-in plans, with so many failures to authenticate per minute.
+pub(crate) fn plans_with_failures(q: u32) -> Arc<Catalogue> {
+    let plans = include_str!("../../../../ops/plans/plans.toml");
+    let failures = format!("name = \"failures\", q = {q},");
+    let plans = plans.replacen("name = \"failures\", q = 30,", &failures, 1);
+    Arc::new(Catalogue::parse(&plans).expect("valid"))
 }
 
 pub(crate) fn a_task() -> Value {
@@ -155,6 +166,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
     GatewayParts {
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
+        counters: Arc::new(log.clone()),
         nats: log.client(),
         stores: folder.path().join(name),
         pepper: pepper(),
