@@ -6,9 +6,11 @@
 
 mod api;
 mod append;
+mod checkpoints;
 mod config;
 mod connect;
 mod counters;
+mod fence;
 mod leases;
 mod provision;
 mod read;
@@ -22,16 +24,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
+use waybill_domain::access::fence::FenceRecord;
+use waybill_domain::audit::TreeId;
 
 use crate::{
-    Append, AppendError, Appended, Bounds, CounterAway, CounterName, Counters, Lease, LeaseError,
-    Leases, Log, ReadError, Record, Snapshots, Stream, StreamSeq, Tail,
+    Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName, Counters,
+    FenceAway, Fences, Lease, LeaseError, Leases, Log, ReadError, Record, Snapshots,
+    StoredCheckpoint, Stream, StreamSeq, Tail,
 };
 use api::Api;
 use append::{Appender, Settings};
+use checkpoints::CheckpointStore;
 pub use config::{NatsConfig, Secret, ServerUrl, StreamsConfig, TlsConfig};
 pub use connect::{ConnectError, connect};
 use counters::CounterStore;
+use fence::FenceStore;
 use leases::LeaseStore;
 pub use provision::{Difference, ProvisionError};
 use read::Reader;
@@ -51,6 +58,8 @@ struct Shared {
     tasks: Logged,
     leases: LeaseStore,
     counters: CounterStore,
+    checkpoints: CheckpointStore,
+    fence: FenceStore,
     snapshots: SnapshotStore,
 }
 
@@ -76,7 +85,7 @@ impl JetStreamLog {
         let is_replicated = config.streams.replicas > 1;
         let [control, tasks] = parts.last;
         let logged = async |stream: Stream, last: StreamSeq| {
-            let reader = Reader::new(parts.api.clone(), stream, is_replicated);
+            let reader = Reader::new(parts.api.clone(), stream.name(), is_replicated);
             let settings = Settings {
                 stream,
                 client: parts.append_client.clone(),
@@ -93,6 +102,8 @@ impl JetStreamLog {
             control: logged(Stream::Control, control).await?,
             tasks: logged(Stream::Tasks, tasks).await?,
             counters: CounterStore::new(&parts.api, &config.streams),
+            checkpoints: CheckpointStore::new(&parts.api, is_replicated, &parts.identity),
+            fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
             snapshots: SnapshotStore::new(&parts.api),
             api: parts.api,
@@ -132,8 +143,9 @@ impl Log for JetStreamLog {
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail> {
         let (api, connected) = (self.shared.api.clone(), self.shared.connected.clone());
         let reader = self.logged(stream).reader.clone();
+        let name = stream.name();
         Box::new(JetStreamTail::new(
-            api, reader, connected, stream, filters, from,
+            api, reader, connected, name, filters, from,
         ))
     }
 
@@ -166,6 +178,50 @@ impl Log for JetStreamLog {
 impl Counters for JetStreamLog {
     async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
         self.shared.counters.add(counter, by).await
+    }
+}
+
+#[async_trait]
+impl Fences for JetStreamLog {
+    async fn publish(&self, record: FenceRecord, within: Duration) -> Result<StreamSeq, FenceAway> {
+        self.shared.fence.publish(record, within).await
+    }
+
+    fn records(&self, from: StreamSeq) -> Box<dyn Tail> {
+        self.shared.fence.records(from)
+    }
+
+    async fn fence_bounds(&self) -> Result<Bounds, ReadError> {
+        self.shared.fence.bounds().await
+    }
+
+    async fn reconnect(&self) {
+        self.shared.fence.reconnect().await;
+    }
+}
+
+#[async_trait]
+impl Checkpoints for JetStreamLog {
+    async fn append_checkpoint(
+        &self,
+        tree: &TreeId,
+        after: StreamSeq,
+        value: Bytes,
+    ) -> Result<StreamSeq, AppendError> {
+        self.shared.checkpoints.append(tree, after, value).await
+    }
+
+    async fn last_checkpoint(&self, tree: &TreeId) -> Result<Option<StoredCheckpoint>, ReadError> {
+        self.shared.checkpoints.last(tree).await
+    }
+
+    async fn checkpoints(
+        &self,
+        tree: &TreeId,
+        from: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<StoredCheckpoint>, ReadError> {
+        self.shared.checkpoints.list(tree, from, limit).await
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
-//! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay) and
-//! [`Counters`] (what rate limits have granted).
+//! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay),
+//! [`Counters`] (what rate limits have granted) and [`Fences`] (which gateways serve, and what all of them must have applied);
+//! and what vouches for the history: [`Checkpoints`].
 
+pub mod checkpoints;
 pub mod counter;
+pub mod fence;
 pub mod jetstream;
 pub mod memory;
 pub mod record;
@@ -16,9 +19,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use checkpoints::{Checkpoints, StoredCheckpoint};
 pub use counter::{CounterAway, CounterName, Counters};
+pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
-pub use record::{MsgId, NewRecord, Record, Stream, StreamSeq};
+pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
 
 /// What must hold on the server for an append to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,10 +140,10 @@ pub enum ReadError {
         reason: String,
     },
     /// A message is there but cannot be read as a record (headers missing): not written by Waybill.
-    #[error("message {seq} of {stream:?} is malformed: {reason}")]
+    #[error("message {seq} of {stream} is malformed: {reason}")]
     Malformed {
-        /// Which log.
-        stream: Stream,
+        /// Name of the stream.
+        stream: &'static str,
         /// Which message.
         seq: StreamSeq,
         /// What is wrong with it.

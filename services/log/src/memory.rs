@@ -3,10 +3,12 @@
 //! [`MemoryCore`] is plain synchronous data, for a single-threaded deterministic simulation. [`MemoryLog`] puts it behind a
 //! mutex and implements the async traits. Both decide exactly as JetStream does; one conformance suite holds them to it.
 
+mod checkpoints;
 mod core;
 mod counters;
 mod shared;
 
+pub use checkpoints::MemoryCheckpoints;
 pub use core::{Clock, MemoryCore};
 pub use counters::MemoryCounters;
 pub use shared::MemoryLog;

@@ -106,13 +106,20 @@ impl Record {
         let origin = self.origin.as_ref();
         let all = [
             ("Wb-Actor", Some(&*self.actor)),
-            ("Wb-Agent", origin.and_then(|origin| origin.agent.as_deref())),
+            (
+                "Wb-Agent",
+                origin.and_then(|origin| origin.agent.as_deref()),
+            ),
             ("Wb-Event", Some(&*self.event)),
             ("Wb-Request", origin.map(|origin| &*origin.request_id)),
             ("Wb-Source", origin.map(|origin| &*origin.source)),
             ("traceparent", self.traceparent.as_deref()),
         ];
-        let given = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let given = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        given
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 }

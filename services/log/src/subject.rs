@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use waybill_domain::access::fence::{FenceRecord, GatewayId};
 use waybill_domain::id::{KeyId, QueueName, TeamId};
 use waybill_domain::partition::Partition;
 
@@ -322,6 +323,35 @@ impl fmt::Display for ControlSubject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scope = self.scope.token();
         write!(f, "control.{scope}.{}.{}", self.aggregate, self.id)
+    }
+}
+
+/// A subject of FENCE. `Display` writes it; nobody reads it, since the records say what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FenceSubject<'a> {
+    /// `fence.lease.<gateway>`
+    Lease(&'a GatewayId),
+    /// `fence.mark.<gateway>`
+    Mark(&'a GatewayId),
+}
+
+impl<'a> FenceSubject<'a> {
+    /// Where a record is stored.
+    #[must_use]
+    pub fn of(record: &'a FenceRecord) -> Self {
+        match record {
+            FenceRecord::Lease(lease) => Self::Lease(&lease.gateway),
+            FenceRecord::Mark(mark) => Self::Mark(&mark.gateway),
+        }
+    }
+}
+
+impl fmt::Display for FenceSubject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lease(gateway) => write!(f, "fence.lease.{gateway}"),
+            Self::Mark(gateway) => write!(f, "fence.mark.{gateway}"),
+        }
     }
 }
 

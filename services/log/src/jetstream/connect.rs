@@ -14,8 +14,8 @@ use super::{JetStreamLog, Parts};
 
 /// The first server line with atomic batches.
 const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
-/// A dead connection is noticed after two of these.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// A dead connection is noticed after two of these. Gateways renew their leases through it and must not lose one to a silent server.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Between tries to connect, at the most.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 

@@ -16,7 +16,7 @@ use waybill_domain::time::Timestamp;
 
 use super::api::Api;
 use super::wire;
-use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
+use crate::{Bounds, ReadError, Record, StreamSeq};
 
 /// Records in one direct get. More are read in several.
 const PAGE: usize = 1000;
@@ -28,12 +28,12 @@ const PAGE_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct Reader {
     api: Api,
     context: jetstream::Context,
-    stream: Stream,
+    stream: &'static str,
     is_replicated: bool,
 }
 
 impl Reader {
-    pub(super) fn new(api: Api, stream: Stream, is_replicated: bool) -> Self {
+    pub(super) fn new(api: Api, stream: &'static str, is_replicated: bool) -> Self {
         let context = jetstream::ContextBuilder::new()
             .timeout(api.timeout())
             .build(api.client().clone());
@@ -46,7 +46,7 @@ impl Reader {
     }
 
     pub(super) async fn read(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
-        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream.name()));
+        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream));
         let body = json!({ "seq": seq.0 }).to_string();
         let message = self.api.exchange(&subject, body.into()).await?;
         match message.status {
@@ -82,7 +82,7 @@ impl Reader {
     }
 
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
-        let verb = format!("STREAM.INFO.{}", self.stream.name());
+        let verb = format!("STREAM.INFO.{}", self.stream);
         let info = self.api.call(&verb, &Value::Null).await?;
         let state = |field: &str| info["state"][field].as_u64().unwrap_or(0);
         let last = StreamSeq(state("last_seq"));
@@ -202,7 +202,7 @@ impl Reader {
             "batch": wanted,
             "max_bytes": PAGE_BYTES,
         });
-        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream.name()));
+        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream));
         let sent = client.publish_with_reply(subject, inbox, body.to_string().into());
         self.timed(sent).await?.map_err(unavailable)?;
         let mut records = Vec::new();
@@ -233,7 +233,7 @@ impl Reader {
 
     async fn leader(&self) -> Result<jetstream::stream::Stream<()>, ReadError> {
         self.context
-            .get_stream_no_info(self.stream.name())
+            .get_stream_no_info(self.stream)
             .await
             .map_err(unavailable)
     }
@@ -248,11 +248,11 @@ impl Reader {
     }
 
     fn raw(&self, message: StreamMessage) -> Result<Record, ReadError> {
-        let millis = message.time.unix_timestamp_nanos() / 1_000_000;
+        let time_ns = i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
         wire::record(
             self.stream,
             StreamSeq(message.sequence),
-            Timestamp(i64::try_from(millis).unwrap_or(0)),
+            time_ns,
             message.subject.as_str(),
             &message.headers,
             message.payload,

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::api::Api;
 use super::read::Reader;
 use super::wire::{self, Delivery};
-use crate::{ReadError, Record, Stream, StreamSeq, Tail};
+use crate::{ReadError, Record, StreamSeq, Tail};
 
 /// Records asked for at once. Asked again when half of them have come, so that the server never waits for us.
 const PULL: usize = 1000;
@@ -36,7 +36,7 @@ const REST: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 pub(super) struct JetStreamTail {
     api: Api,
     reader: Reader,
-    stream: Stream,
+    stream: &'static str,
     filters: Vec<String>,
     /// Counts connections made: an answer to a pull is lost with its connection.
     connected: watch::Receiver<u64>,
@@ -75,7 +75,7 @@ impl JetStreamTail {
         api: Api,
         reader: Reader,
         connected: watch::Receiver<u64>,
-        stream: Stream,
+        stream: &'static str,
         filters: Vec<String>,
         from: StreamSeq,
     ) -> Self {
@@ -110,7 +110,7 @@ impl JetStreamTail {
                     reason: error.to_string(),
                 })?;
         let consumer = inbox.rsplit('.').next().unwrap_or("tail").to_owned();
-        let stream = self.stream.name();
+        let stream = self.stream;
         let body = json!({
             "stream_name": stream,
             "action": "create",
@@ -150,7 +150,7 @@ impl JetStreamTail {
             } else {
                 return Ok(());
             };
-            let reason = format!("{}: {reason}", self.stream.name());
+            let reason = format!("{}: {reason}", self.stream);
             return Err(ReadError::Unavailable { reason });
         }
         self.incarnation = bounds.incarnation;
@@ -236,8 +236,8 @@ impl JetStreamTail {
 }
 
 impl Source {
-    async fn pull(&mut self, api: &Api, stream: Stream) -> Result<(), ReadError> {
-        let verb = format!("CONSUMER.MSG.NEXT.{}.{}", stream.name(), self.consumer);
+    async fn pull(&mut self, api: &Api, stream: &str) -> Result<(), ReadError> {
+        let verb = format!("CONSUMER.MSG.NEXT.{stream}.{}", self.consumer);
         let body = json!({
             "batch": PULL,
             "max_bytes": PULL_BYTES,
@@ -327,7 +327,7 @@ impl Tail for JetStreamTail {
             match self.listen().await {
                 Ok(Heard::Fine) => {}
                 Ok(Heard::Doubtful(why)) => {
-                    let (stream, next) = (self.stream.name(), self.next);
+                    let (stream, next) = (self.stream, self.next);
                     tracing::debug!(stream, %next, why, "the tail begins anew");
                     self.source = None;
                 }

@@ -10,7 +10,8 @@ use waybill_domain::audit::Stored;
 use waybill_domain::audit::checkpoint::millis;
 use waybill_domain::time::Timestamp;
 
-use crate::{AppendError, Expectation, NewRecord, ReadError, Record, StreamSeq};
+use crate::record::Exact;
+use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
 
 const EVENT: &str = "Wb-Event";
 const ACTOR: &str = "Wb-Actor";
@@ -252,7 +253,9 @@ fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
         .filter(|(name, _)| Stored::is_of_leaf(name.as_ref()))
         .flat_map(|(name, values)| {
             let name: &str = name.as_ref();
-            values.iter().map(move |value| (name.to_owned(), value.as_str().to_owned()))
+            values
+                .iter()
+                .map(move |value| (name.to_owned(), value.as_str().to_owned()))
         })
         .collect();
     // Stable: several values of one name keep their order.

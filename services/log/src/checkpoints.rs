@@ -1,0 +1,61 @@
+//! The stream AUDITCP: signed checkpoints of the audit trees, one subject a tree. Append-only, like what they vouch for.
+//!
+//! What a checkpoint says and who may sign it is `waybill_domain::audit`'s business; here are bytes in an order that nobody can fork.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use waybill_domain::audit::TreeId;
+
+use crate::{AppendError, ReadError, Record, StreamSeq};
+
+/// Subjects of the stream: `auditcp.<tree>`.
+pub(crate) const EVENT: &str = "audit.checkpoint.v1";
+/// Who writes there.
+pub(crate) const ACTOR: &str = "system:notary";
+
+/// A checkpoint as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCheckpoint {
+    /// Position in AUDITCP.
+    pub seq: StreamSeq,
+    /// As it was appended.
+    pub value: Bytes,
+}
+
+impl From<Record> for StoredCheckpoint {
+    fn from(record: Record) -> Self {
+        Self {
+            seq: record.seq,
+            value: record.payload,
+        }
+    }
+}
+
+/// The stream AUDITCP.
+#[async_trait]
+pub trait Checkpoints: Send + Sync + 'static {
+    /// Appends a checkpoint, if the last one of its tree has exactly the position `after` (0: there is none). So of two notaries that
+    /// both believe that they hold the lease only one goes on.
+    async fn append_checkpoint(
+        &self,
+        tree: &TreeId,
+        after: StreamSeq,
+        value: Bytes,
+    ) -> Result<StreamSeq, AppendError>;
+
+    /// The newest checkpoint of a tree, by the word of the stream's leader.
+    async fn last_checkpoint(&self, tree: &TreeId) -> Result<Option<StoredCheckpoint>, ReadError>;
+
+    /// Up to `limit` checkpoints of a tree from `from` (inclusive), oldest first. Fewer than `limit`: there are no more.
+    async fn checkpoints(
+        &self,
+        tree: &TreeId,
+        from: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<StoredCheckpoint>, ReadError>;
+}
+
+/// Where the checkpoints of a tree are.
+pub(crate) fn subject(tree: &TreeId) -> String {
+    format!("auditcp.{}", tree.name())
+}
