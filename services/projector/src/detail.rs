@@ -33,7 +33,7 @@ async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadE
     };
     let event = TaskEvent::decode(&record.event, &record.payload);
     event.map(Some).map_err(|error| ReadError::Malformed {
-        stream: Stream::Tasks,
+        stream: Stream::Tasks.name(),
         seq,
         reason: error.to_string(),
     })

@@ -455,3 +455,16 @@ impl TreeVerdict {
         self.live == self.rebuilt
     }
 }
+
+/// Sign what there is of a tree now, if it has grown since its newest checkpoint. Answered by the notary alone, not by every replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignNow {
+    /// Whose tree; `None`: that of all of CONTROL.
+    pub team: Option<TeamId>,
+}
+
+impl Query for SignNow {
+    const SUBJECT: &'static str = "wb.notary.sign";
+    /// The newest checkpoint, a signed note. `None`: nothing has happened in the team.
+    type Answer = Option<String>;
+}
