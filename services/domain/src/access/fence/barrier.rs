@@ -53,7 +53,8 @@ impl Barrier {
             // Who holds a lease that stands before the mark is not known yet.
             return BarrierState::Waiting { until: self.ends };
         }
-        match holders.behind(self.mark, now).map(|(_, until)| until).max() {
+        let behind = holders.behind(self.mark, now).map(|(_, until)| until);
+        match behind.chain(holders.blind_until(now)).max() {
             Some(until) => BarrierState::Waiting {
                 until: until.min(self.ends),
             },
@@ -67,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::fence::record::{FenceRecord, GatewayId, LeaseRecord};
+    use crate::access::fence::record::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
 
     fn at(seconds: u64) -> Uptime {
         Uptime(Duration::from_secs(seconds))
@@ -83,36 +84,70 @@ mod tests {
         holders.read(StreamSeq(seq), Some(&record), at(now));
     }
 
+    fn with_a_mark(seq: u64, now: u64, holders: &mut Holders) {
+        let record = FenceRecord::Mark(MarkRecord {
+            gateway: GatewayId::new(9),
+            control: StreamSeq(0),
+        });
+        holders.read(StreamSeq(seq), Some(&record), at(now));
+    }
+
     #[test]
     fn it_waits_for_everybody_known_and_for_its_own_reading() {
         let timing = FenceTiming::default();
-        let mut holders = Holders::new(&timing);
+        let mut holders = Holders::before(StreamSeq(1), at(0), &timing);
         with_a_lease(1, 1, 0, &mut holders);
         with_a_lease(2, 2, 0, &mut holders);
         let barrier = Barrier::new(StreamSeq(3), at(1), &timing);
         for gateway in [1, 2] {
             holders.acknowledged(&GatewayId::new(gateway), StreamSeq(3), at(1));
         }
-        assert!(matches!(barrier.state(&holders, at(1)), BarrierState::Waiting { .. }));
-        holders.read(StreamSeq(3), None, at(1));
+        assert!(matches!(
+            barrier.state(&holders, at(1)),
+            BarrierState::Waiting { .. }
+        ));
+        with_a_mark(3, 1, &mut holders);
         assert_eq!(barrier.state(&holders, at(1)), BarrierState::Reached);
         with_a_lease(3, 4, 1, &mut holders);
-        assert!(matches!(barrier.state(&holders, at(1)), BarrierState::Waiting { .. }));
+        assert!(matches!(
+            barrier.state(&holders, at(1)),
+            BarrierState::Waiting { .. }
+        ));
+    }
+
+    #[test]
+    fn who_has_missed_records_outlasts_everybody() {
+        let timing = FenceTiming::default();
+        let mut holders = Holders::before(StreamSeq(5), at(0), &timing);
+        with_a_mark(5, 3, &mut holders);
+        let barrier = Barrier::new(StreamSeq(5), at(3), &timing);
+        let until = at(0).plus(timing.horizon());
+        assert_eq!(
+            barrier.state(&holders, at(4)),
+            BarrierState::Waiting { until }
+        );
+        assert_eq!(barrier.state(&holders, at(13)), BarrierState::Reached);
     }
 
     #[test]
     fn a_holder_that_is_silent_is_outlasted() {
         let timing = FenceTiming::default();
-        let mut holders = Holders::new(&timing);
+        let mut holders = Holders::before(StreamSeq(1), at(0), &timing);
         with_a_lease(1, 1, 0, &mut holders);
-        holders.read(StreamSeq(2), None, at(5));
+        with_a_mark(2, 5, &mut holders);
         let barrier = Barrier::new(StreamSeq(2), at(5), &timing);
         let until = at(0).plus(timing.horizon());
-        assert_eq!(barrier.state(&holders, at(5)), BarrierState::Waiting { until });
+        assert_eq!(
+            barrier.state(&holders, at(5)),
+            BarrierState::Waiting { until }
+        );
         assert_eq!(barrier.state(&holders, at(13)), BarrierState::Reached);
         with_a_lease(1, 3, 13, &mut holders);
         let ends = at(5).plus(timing.horizon());
-        assert_eq!(barrier.state(&holders, at(13)), BarrierState::Waiting { until: ends });
+        assert_eq!(
+            barrier.state(&holders, at(13)),
+            BarrierState::Waiting { until: ends }
+        );
         assert_eq!(barrier.state(&holders, at(18)), BarrierState::Expired);
     }
 }

@@ -1,7 +1,8 @@
 //! Who may hold a lease now, as far as one reader of FENCE can know.
 //!
 //! It errs towards waiting: everybody counts whose lease record came not longer ago than a lease can last, measured from when it came
-//! here, and whose word is not that it is given back. The server's time stamps are not used: a server's clock may be set.
+//! here, and whose word is not that it is given back. The server's time stamps are not used: a server's clock may be set. For the same
+//! reason FENCE may have forgotten a record that is young: where records are missing, anybody may hold a lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,8 @@ const MAX_HOLDERS: usize = 1_000;
 pub struct Holders {
     horizon: Duration,
     read: StreamSeq,
+    /// Until then somebody may hold a lease whose record was never seen here.
+    blind_until: Option<Uptime>,
     known: BTreeMap<GatewayId, Holder>,
 }
 
@@ -29,18 +32,23 @@ struct Holder {
 }
 
 impl Holders {
-    /// Knows nobody.
+    /// Knows nobody. Reading will begin at `first`.
     #[must_use]
-    pub fn new(timing: &FenceTiming) -> Self {
+    pub fn before(first: StreamSeq, now: Uptime, timing: &FenceTiming) -> Self {
+        let horizon = timing.horizon();
         Self {
-            horizon: timing.horizon(),
-            read: StreamSeq(0),
+            horizon,
+            read: StreamSeq(first.0.saturating_sub(1)),
+            blind_until: (first > StreamSeq(1)).then(|| now.plus(horizon)),
             known: BTreeMap::new(),
         }
     }
 
-    /// A record of FENCE came. `now` must be read after it came.
+    /// A record of FENCE came, which may be unreadable here. `now` must be read after it came.
     pub fn read(&mut self, seq: StreamSeq, record: Option<&FenceRecord>, now: Uptime) {
+        if seq > self.read.next() || record.is_none() {
+            self.blind_until = Some(now.plus(self.horizon));
+        }
         self.read = self.read.max(seq);
         let Some(FenceRecord::Lease(lease)) = record else {
             return;
@@ -77,8 +85,18 @@ impl Holders {
         self.read
     }
 
+    /// Until when somebody who is not known may hold a lease.
+    #[must_use]
+    pub fn blind_until(&self, now: Uptime) -> Option<Uptime> {
+        self.blind_until.filter(|until| now <= *until)
+    }
+
     /// Who may still decide without having come to `mark`, and until when at the longest.
-    pub fn behind(&self, mark: StreamSeq, now: Uptime) -> impl Iterator<Item = (&GatewayId, Uptime)> {
+    pub fn behind(
+        &self,
+        mark: StreamSeq,
+        now: Uptime,
+    ) -> impl Iterator<Item = (&GatewayId, Uptime)> {
         self.known.iter().filter_map(move |(gateway, holder)| {
             let until = holder.seen.plus(self.horizon);
             let counts = !holder.released && holder.applied < mark && now <= until;
@@ -96,7 +114,8 @@ impl Holders {
     /// Forgets who can hold nothing any more.
     pub fn forget(&mut self, now: Uptime) {
         let horizon = self.horizon;
-        self.known.retain(|_, holder| now <= holder.seen.plus(horizon));
+        self.known
+            .retain(|_, holder| now <= holder.seen.plus(horizon));
     }
 }
 
@@ -119,7 +138,7 @@ mod tests {
     }
 
     fn holders() -> Holders {
-        Holders::new(&FenceTiming::default())
+        Holders::before(StreamSeq(1), at(0), &FenceTiming::default())
     }
 
     fn count_behind(holders: &Holders, mark: u64, now: u64) -> usize {
@@ -130,9 +149,9 @@ mod tests {
     fn a_renewal_is_no_acknowledgement_but_what_it_says_is() {
         let mut holders = holders();
         holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
-        holders.read(StreamSeq(7), Some(&lease(1, 4, false)), at(1));
+        holders.read(StreamSeq(2), Some(&lease(1, 4, false)), at(1));
         assert_eq!(count_behind(&holders, 5, 1), 1);
-        holders.read(StreamSeq(8), Some(&lease(1, 5, false)), at(2));
+        holders.read(StreamSeq(3), Some(&lease(1, 5, false)), at(2));
         assert_eq!(count_behind(&holders, 5, 2), 0);
         holders.acknowledged(&GatewayId::new(1), StreamSeq(9), at(2));
         assert_eq!(count_behind(&holders, 9, 2), 0);
@@ -155,6 +174,19 @@ mod tests {
         holders.read(StreamSeq(2), Some(&lease(1, 0, true)), at(1));
         holders.read(StreamSeq(3), Some(&lease(1, 0, false)), at(2));
         assert_eq!(count_behind(&holders, 9, 2), 0);
+    }
+
+    #[test]
+    fn where_records_are_missing_anybody_may_hold_a_lease() {
+        let until = Some(at(5).plus(FenceTiming::default().horizon()));
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
+        assert_eq!(holders.blind_until(at(0)), None);
+        holders.read(StreamSeq(3), Some(&lease(1, 0, false)), at(5));
+        assert_eq!(holders.blind_until(at(6)), until);
+        assert_eq!(holders.blind_until(at(18)), None);
+        let later = Holders::before(StreamSeq(9), at(5), &FenceTiming::default());
+        assert_eq!(later.blind_until(at(6)), until);
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl GatewayLease {
     #[must_use]
     pub fn needs_start(&self, now: Uptime) -> bool {
         let is_recent = |since: Uptime| now.since(since) <= self.timing.restart_after;
-        !self.covered.is_some_and(is_recent) && !self.start.is_some_and(|start| is_recent(start.sent))
+        !self.covered.is_some_and(is_recent)
+            && !self.start.is_some_and(|start| is_recent(start.sent))
     }
 
     /// CONTROL has stored an event of this gateway that was sent at `sent`.
@@ -72,7 +73,10 @@ impl GatewayLease {
     /// Whether a lease would be usable: the start is applied. Before that, others would wait for this gateway in vain.
     #[must_use]
     pub fn is_started(&self, position: &Position) -> bool {
-        self.covered.is_some() || self.start.is_some_and(|start| start.control <= position.control())
+        self.covered.is_some()
+            || self
+                .start
+                .is_some_and(|start| start.control <= position.control())
     }
 
     /// Whether a renewal is worth sending.
@@ -193,7 +197,10 @@ mod tests {
         lease.settle(&position(5, 10), at(9));
         assert!(lease.is_usable(at(12)));
         assert!(!lease.is_usable(at(13)));
-        assert_eq!(lease.until(), Some(at(1).plus(FenceTiming::default().usable())));
+        assert_eq!(
+            lease.until(),
+            Some(at(1).plus(FenceTiming::default().usable()))
+        );
     }
 
     #[test]
@@ -211,7 +218,10 @@ mod tests {
         lease.granted(at(4), StreamSeq(6));
         lease.granted(at(1), StreamSeq(5));
         lease.settle(&position(6, 10), at(5));
-        assert_eq!(lease.until(), Some(at(4).plus(FenceTiming::default().usable())));
+        assert_eq!(
+            lease.until(),
+            Some(at(4).plus(FenceTiming::default().usable()))
+        );
     }
 
     #[test]

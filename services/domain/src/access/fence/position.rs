@@ -51,7 +51,10 @@ impl Position {
         });
         self.read = seq;
         // What asks for no more than an unmet record before it is met together with that one.
-        let highest = self.unmet.back().map_or(self.control, |(_, control)| *control);
+        let highest = self
+            .unmet
+            .back()
+            .map_or(self.control, |(_, control)| *control);
         if demands > highest {
             let is_full = self.unmet.len() >= MAX_UNMET;
             match self.unmet.back_mut().filter(|_| is_full) {
@@ -126,7 +129,10 @@ mod tests {
         let mut position = Position::before(StreamSeq(7));
         assert_eq!(read(&mut position, 7, 0), Ok(()));
         assert_eq!(read(&mut position, 7, 0), Ok(()));
-        let gap = Gap { after: StreamSeq(7), before: StreamSeq(9) };
+        let gap = Gap {
+            after: StreamSeq(7),
+            before: StreamSeq(9),
+        };
         assert_eq!(read(&mut position, 9, 0), Err(gap));
         assert_eq!(position.last_read(), StreamSeq(9));
     }

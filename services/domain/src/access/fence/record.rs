@@ -9,7 +9,9 @@ use crate::event::events;
 use crate::seq::StreamSeq;
 
 /// One life of a gateway: another one at every start, so that what a former life held is never taken for this one's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct GatewayId(String);
 
@@ -112,7 +114,10 @@ mod tests {
                 control: StreamSeq(4),
                 released: true,
             }),
-            FenceRecord::Mark(MarkRecord { gateway, control: StreamSeq(4) }),
+            FenceRecord::Mark(MarkRecord {
+                gateway,
+                control: StreamSeq(4),
+            }),
         ] {
             let read = FenceRecord::decode(record.name(), &record.encode());
             assert_eq!(read, Ok(record.clone()));
@@ -122,7 +127,13 @@ mod tests {
 
     #[test]
     fn what_is_no_id_of_a_gateway_is_refused() {
-        for text in ["", "0", "000000000000000G", "00000000.0000000", "00000000000000000"] {
+        for text in [
+            "",
+            "0",
+            "000000000000000G",
+            "00000000.0000000",
+            "00000000000000000",
+        ] {
             assert!(GatewayId::try_from(text.to_owned()).is_err(), "{text}");
         }
         assert_eq!(GatewayId::new(255).as_str(), "00000000000000ff");

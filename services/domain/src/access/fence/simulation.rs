@@ -81,7 +81,10 @@ impl Circumstances {
 
 fn seeds() -> u64 {
     let given = std::env::var("WAYBILL_FENCE_SEEDS");
-    given.ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
+    given
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(SEEDS)
 }
 
 fn live(seed: u64, circumstances: Circumstances) -> Told {
@@ -92,14 +95,20 @@ fn keeps_its_promise(circumstances: Circumstances) {
     let mut all = Told::default();
     for seed in 0..seeds() {
         let told = live(seed, circumstances);
-        assert_eq!(told.violations, 0, "history {seed} of {circumstances:?}: {told:?}");
+        assert_eq!(
+            told.violations, 0,
+            "history {seed} of {circumstances:?}: {told:?}"
+        );
         all.add(&told);
     }
     println!("{circumstances:?}: {all:?}");
     // It says something only if much was served, and revocations ended in both ways.
     assert!(all.accepted > 100 * all.reached.max(1), "{all:?}");
     assert!(all.reached > seeds() && all.expired > 0, "{all:?}");
-    assert!(all.refused > 0 && all.gaps > 0 && all.starts > 3 * seeds(), "{all:?}");
+    assert!(
+        all.refused > 0 && all.gaps > 0 && all.starts > 3 * seeds(),
+        "{all:?}"
+    );
 }
 
 fn is_noticed(broken: Broken) {

@@ -39,7 +39,9 @@ pub struct FenceTiming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImpossibleTiming {
     /// A single lost renewal would take the gateway out of service.
-    #[error("a lease of {lease:?} is too short for renewals every {renewal:?}: it must last three of them")]
+    #[error(
+        "a lease of {lease:?} is too short for renewals every {renewal:?}: it must last three of them"
+    )]
     TooFewRenewals {
         /// Length of a lease.
         lease: Duration,
@@ -47,7 +49,9 @@ pub enum ImpossibleTiming {
         renewal: Duration,
     },
     /// Twice the drift leaves nothing of a lease.
-    #[error("a drift of {0} parts per million leaves nothing of a lease; at most 200000 are allowed")]
+    #[error(
+        "a drift of {0} parts per million leaves nothing of a lease; at most 200000 are allowed"
+    )]
     TooMuchDrift(u32),
 }
 
@@ -147,11 +151,23 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         let good = FenceTiming::default();
-        let few = FenceTiming { renewal: good.lease / 2, ..good };
-        assert!(matches!(few.check(), Err(ImpossibleTiming::TooFewRenewals { .. })));
-        let none = FenceTiming { renewal: Duration::ZERO, ..good };
+        let few = FenceTiming {
+            renewal: good.lease / 2,
+            ..good
+        };
+        assert!(matches!(
+            few.check(),
+            Err(ImpossibleTiming::TooFewRenewals { .. })
+        ));
+        let none = FenceTiming {
+            renewal: Duration::ZERO,
+            ..good
+        };
         assert!(none.check().is_err());
-        let wild = FenceTiming { drift_ppm: 200_001, ..good };
+        let wild = FenceTiming {
+            drift_ppm: 200_001,
+            ..good
+        };
         assert_eq!(wild.check(), Err(ImpossibleTiming::TooMuchDrift(200_001)));
     }
 }

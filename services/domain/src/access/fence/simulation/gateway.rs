@@ -53,10 +53,14 @@ impl Gateway {
             is_up: false,
             id: GatewayId::new(random.next()),
             clock_began: random.within(0..1_000_000_000),
-            clock_ppm: if random.one_in(2) { 1_000_000 + drift } else { 1_000_000 - drift },
+            clock_ppm: if random.one_in(2) {
+                1_000_000 + drift
+            } else {
+                1_000_000 - drift
+            },
             position: Position::before(StreamSeq(1)),
             lease: GatewayLease::new(timing),
-            holders: Holders::new(&timing),
+            holders: Holders::before(StreamSeq(1), Uptime::default(), &timing),
             open: Vec::new(),
             gaps: 0,
             is_starting: false,
@@ -71,7 +75,13 @@ impl Gateway {
     }
 
     /// A new life, with CONTROL applied as far as the disk says and FENCE from its first record.
-    pub(super) fn begin(&mut self, random: &mut Random, first: StreamSeq, on_disk: StreamSeq) {
+    pub(super) fn begin(
+        &mut self,
+        random: &mut Random,
+        now: u64,
+        first: StreamSeq,
+        on_disk: StreamSeq,
+    ) {
         let timing = self.circumstances.timing();
         self.life += 1;
         self.is_up = true;
@@ -79,12 +89,12 @@ impl Gateway {
         self.position = Position::before(first);
         self.position.applied_control(on_disk);
         self.lease = GatewayLease::new(timing);
-        self.holders = Holders::new(&self.revokers_timing());
         self.open.clear();
         self.is_starting = false;
         self.last_mark = StreamSeq(0);
         self.acknowledged = StreamSeq(0);
         self.clock_began = random.within(0..1_000_000_000);
+        self.holders = Holders::before(first, self.clock(now), &self.revokers_timing());
     }
 
     fn is(&self, broken: Broken) -> bool {
@@ -94,7 +104,10 @@ impl Gateway {
     pub(super) fn revokers_timing(&self) -> FenceTiming {
         let timing = self.circumstances.timing();
         if self.is(Broken::HalfTheWait) {
-            FenceTiming { lease: timing.lease / 2, ..timing }
+            FenceTiming {
+                lease: timing.lease / 2,
+                ..timing
+            }
         } else {
             timing
         }
@@ -130,7 +143,11 @@ impl Gateway {
             }
         }
         let unmet = self.is(Broken::AcknowledgedUnapplied);
-        let demands = if unmet { StreamSeq(0) } else { record.demands() };
+        let demands = if unmet {
+            StreamSeq(0)
+        } else {
+            record.demands()
+        };
         if self.position.read(seq, demands).is_err() {
             self.gaps += 1;
             self.lease.missed_records(clock);

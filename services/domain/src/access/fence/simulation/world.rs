@@ -42,11 +42,26 @@ impl Told {
 /// Something on the way to a gateway, or that it wakes up for.
 #[derive(Debug, Clone)]
 enum Happens {
-    Granted { sent: Uptime, seq: StreamSeq },
-    Started { sent: Uptime, seq: StreamSeq },
-    Revoked { seq: StreamSeq },
-    Marked { sent: Uptime, mark: StreamSeq, control: StreamSeq },
-    Acknowledged { by: GatewayId, applied: StreamSeq },
+    Granted {
+        sent: Uptime,
+        seq: StreamSeq,
+    },
+    Started {
+        sent: Uptime,
+        seq: StreamSeq,
+    },
+    Revoked {
+        seq: StreamSeq,
+    },
+    Marked {
+        sent: Uptime,
+        mark: StreamSeq,
+        control: StreamSeq,
+    },
+    Acknowledged {
+        by: GatewayId,
+        applied: StreamSeq,
+    },
     ReadFence,
     ReadControl,
     Look,
@@ -77,8 +92,16 @@ enum Wanted {
 
 #[derive(Debug, Clone)]
 enum Event {
-    At { gateway: usize, life: u32, what: Happens },
-    Arrives { gateway: usize, life: u32, wanted: Wanted },
+    At {
+        gateway: usize,
+        life: u32,
+        what: Happens,
+    },
+    Arrives {
+        gateway: usize,
+        life: u32,
+        wanted: Wanted,
+    },
     Misfortune,
     Begin(usize),
 }
@@ -138,15 +161,30 @@ impl World {
 
     fn to(&mut self, gateway: usize, at: u64, what: Happens) {
         let life = self.gateways[gateway].life;
-        self.schedule(at, Event::At { gateway, life, what });
+        self.schedule(
+            at,
+            Event::At {
+                gateway,
+                life,
+                what,
+            },
+        );
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Begin(gateway) => self.begin(gateway),
             Event::Misfortune => self.misfortune(),
-            Event::Arrives { gateway, life, wanted } => self.arrive(gateway, life, wanted),
-            Event::At { gateway, life, what } => {
+            Event::Arrives {
+                gateway,
+                life,
+                wanted,
+            } => self.arrive(gateway, life, wanted),
+            Event::At {
+                gateway,
+                life,
+                what,
+            } => {
                 let it = &self.gateways[gateway];
                 if it.life != life || !it.is_up {
                     return;
@@ -154,7 +192,14 @@ impl World {
                 if self.now < it.paused_until {
                     // It stands still: everything waits until it goes on.
                     let at = it.paused_until + self.random.within(0..MILLI);
-                    return self.schedule(at, Event::At { gateway, life, what });
+                    return self.schedule(
+                        at,
+                        Event::At {
+                            gateway,
+                            life,
+                            what,
+                        },
+                    );
                 }
                 self.at(gateway, what);
             }
@@ -166,11 +211,18 @@ impl World {
         // The disk may have been put back to any earlier state.
         let control = self.server.control().0;
         let on_disk = StreamSeq(self.random.within(0..control + 1));
-        self.gateways[gateway].begin(&mut self.random, first, on_disk);
+        self.gateways[gateway].begin(&mut self.random, self.now, first, on_disk);
         if self.random.one_in(3) {
-            self.gateways[gateway].control_stalled_until = self.now + self.random.within(0..20 * SECOND);
+            self.gateways[gateway].control_stalled_until =
+                self.now + self.random.within(0..20 * SECOND);
         }
-        for what in [Happens::ReadFence, Happens::ReadControl, Happens::Renew, Happens::Request, Happens::Revoke] {
+        for what in [
+            Happens::ReadFence,
+            Happens::ReadControl,
+            Happens::Renew,
+            Happens::Request,
+            Happens::Revoke,
+        ] {
             let at = self.now + self.random.within(0..5 * MILLI);
             self.to(gateway, at, what);
         }
@@ -192,19 +244,36 @@ impl World {
         }
         let life = it.life;
         let at = self.now + self.delay();
-        self.schedule(at, Event::Arrives { gateway, life, wanted });
+        self.schedule(
+            at,
+            Event::Arrives {
+                gateway,
+                life,
+                wanted,
+            },
+        );
     }
 
     /// Stored even if the sender has died meanwhile.
     fn arrive(&mut self, gateway: usize, life: u32, wanted: Wanted) {
         let answer = match wanted {
-            Wanted::Lease { sent, record } => Happens::Granted { sent, seq: self.store(record) },
-            Wanted::Start { sent } => Happens::Started { sent, seq: self.append() },
+            Wanted::Lease { sent, record } => Happens::Granted {
+                sent,
+                seq: self.store(record),
+            },
+            Wanted::Start { sent } => Happens::Started {
+                sent,
+                seq: self.append(),
+            },
             Wanted::Revocation => Happens::Revoked { seq: self.append() },
             Wanted::Mark { sent, record } => {
                 let control = record.control;
                 let mark = self.store(FenceRecord::Mark(record));
-                Happens::Marked { sent, mark, control }
+                Happens::Marked {
+                    sent,
+                    mark,
+                    control,
+                }
             }
         };
         let delay = self.delay();
@@ -212,7 +281,14 @@ impl World {
         // What is said to a gateway that hears late comes when it hears again.
         let at = (self.now + delay).max(it.deaf_until);
         if at >= it.cut_until || self.now >= it.cut_until {
-            self.schedule(at, Event::At { gateway, life, what: answer });
+            self.schedule(
+                at,
+                Event::At {
+                    gateway,
+                    life,
+                    what: answer,
+                },
+            );
         }
     }
 
@@ -246,10 +322,23 @@ impl World {
                 it.lease.started(sent, seq);
             }
             Happens::Revoked { seq } => {
-                let record = MarkRecord { gateway: it.id.clone(), control: seq };
-                self.send(gateway, Wanted::Mark { sent: clock, record });
+                let record = MarkRecord {
+                    gateway: it.id.clone(),
+                    control: seq,
+                };
+                self.send(
+                    gateway,
+                    Wanted::Mark {
+                        sent: clock,
+                        record,
+                    },
+                );
             }
-            Happens::Marked { sent, mark, control } => it.marked(sent, mark, control, now),
+            Happens::Marked {
+                sent,
+                mark,
+                control,
+            } => it.marked(sent, mark, control, now),
             Happens::Acknowledged { by, applied } => it.holders.acknowledged(&by, applied, clock),
             Happens::ReadFence => {
                 let stalled = it.fence_stalled_until.max(it.cut_until);
@@ -301,10 +390,19 @@ impl World {
             return;
         };
         for other in 0..GATEWAYS {
-            let cut = self.gateways[gateway].cut_until.max(self.gateways[other].cut_until);
+            let cut = self.gateways[gateway]
+                .cut_until
+                .max(self.gateways[other].cut_until);
             if other != gateway && now >= cut {
                 let at = now + self.random.within(100..3 * MILLI);
-                self.to(other, at, Happens::Acknowledged { by: by.clone(), applied });
+                self.to(
+                    other,
+                    at,
+                    Happens::Acknowledged {
+                        by: by.clone(),
+                        applied,
+                    },
+                );
             }
         }
     }
@@ -322,13 +420,20 @@ impl World {
             }
         } else if it.lease.may_renew() && it.lease.is_started(&it.position) {
             let record = it.lease_record(false);
-            wanted = Some(Wanted::Lease { sent: clock, record });
+            wanted = Some(Wanted::Lease {
+                sent: clock,
+                record,
+            });
         }
         if let Some(wanted) = wanted {
             self.send(gateway, wanted);
         }
         // A start is asked for again soon, a lease in time.
-        let pause = if self.gateways[gateway].is_starting { 200 * MILLI } else { 3 * SECOND };
+        let pause = if self.gateways[gateway].is_starting {
+            200 * MILLI
+        } else {
+            3 * SECOND
+        };
         self.to(gateway, self.now + pause, Happens::Renew);
     }
 
@@ -373,7 +478,11 @@ impl World {
         let at = self.now + self.random.within(SECOND..8 * SECOND);
         self.schedule(at, Event::Misfortune);
         let gateway = usize::try_from(self.random.within(0..GATEWAYS as u64)).expect("few");
-        let long = if self.random.one_in(6) { 100 * SECOND } else { 30 * SECOND };
+        let long = if self.random.one_in(6) {
+            100 * SECOND
+        } else {
+            30 * SECOND
+        };
         let until = self.now + self.random.within(0..long);
         let kind = self.random.within(0..9);
         let it = &mut self.gateways[gateway];
@@ -410,12 +519,24 @@ impl World {
         if self.broken == Broken::ReleasedWhileServing {
             let record = it.lease_record(true);
             let stop = self.now + self.random.within(0..2 * SECOND);
-            self.send(gateway, Wanted::Lease { sent: Uptime::default(), record });
+            self.send(
+                gateway,
+                Wanted::Lease {
+                    sent: Uptime::default(),
+                    record,
+                },
+            );
             return self.to(gateway, stop.min(again - 1), Happens::StopServing);
         }
         it.lease.release();
         let record = it.lease_record(true);
         it.is_up = false;
-        self.send(gateway, Wanted::Lease { sent: Uptime::default(), record });
+        self.send(
+            gateway,
+            Wanted::Lease {
+                sent: Uptime::default(),
+                record,
+            },
+        );
     }
 }

@@ -1,0 +1,134 @@
+//! Who waits for a change to hold everywhere, and the marks that they share.
+//!
+//! Callers who come while a mark is being stored share the next one. As long as nobody has to be outlasted, a mark is raised as soon as
+//! the last one is stored; otherwise not more often than every so often, so that few are open however many callers come.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tokio::sync::oneshot;
+use waybill_domain::access::fence::{Barrier, BarrierState, FenceTiming, Holders, Uptime};
+use waybill_log::StreamSeq;
+
+/// Pause between two marks while one is open.
+const MARK_SPACING: Duration = Duration::from_millis(100);
+
+/// Somebody wants to know when CONTROL up to `control` holds everywhere.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) control: StreamSeq,
+    pub(super) answer: oneshot::Sender<()>,
+}
+
+/// A mark to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised {
+    /// What it demands.
+    pub(super) control: StreamSeq,
+    /// When it was sent.
+    pub(super) at: Uptime,
+}
+
+/// Callers and marks.
+#[derive(Debug, Default)]
+pub(super) struct Barriers {
+    /// For the next mark.
+    waiting: Vec<Call>,
+    /// For the mark that is being stored.
+    raising: Option<Vec<Call>>,
+    last_raised: Option<Uptime>,
+    open: Vec<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    barrier: Barrier,
+    raised: Raised,
+    calls: Vec<Call>,
+}
+
+impl Barriers {
+    pub(super) fn call(&mut self, call: Call) {
+        self.waiting.push(call);
+    }
+
+    /// The mark that should be stored now, if any.
+    pub(super) fn raise(&mut self, now: Uptime) -> Option<Raised> {
+        // Who went away, as when a connection closes, needs no mark.
+        self.waiting.retain(|call| !call.answer.is_closed());
+        let is_spaced = self.spaced_at().is_none_or(|at| now >= at);
+        if self.raising.is_some() || self.waiting.is_empty() || !is_spaced {
+            return None;
+        }
+        let calls = std::mem::take(&mut self.waiting);
+        let control = calls.iter().map(|call| call.control).max()?;
+        self.raising = Some(calls);
+        self.last_raised = Some(now);
+        Some(Raised { control, at: now })
+    }
+
+    fn spaced_at(&self) -> Option<Uptime> {
+        let last = self.last_raised?;
+        (!self.open.is_empty()).then(|| last.plus(MARK_SPACING))
+    }
+
+    /// The mark is stored. `now` was read after that.
+    pub(super) fn stored(
+        &mut self,
+        raised: Raised,
+        mark: StreamSeq,
+        now: Uptime,
+        timing: &FenceTiming,
+    ) {
+        let calls = self.raising.take().unwrap_or_default();
+        self.open.push(Open {
+            barrier: Barrier::new(mark, now, timing),
+            raised,
+            calls,
+        });
+    }
+
+    /// The mark may not be stored: its callers share the next one.
+    pub(super) fn failed(&mut self) {
+        self.waiting.extend(self.raising.take().unwrap_or_default());
+    }
+
+    /// Answers who has waited long enough. Gives how far CONTROL is now known to hold everywhere.
+    pub(super) fn settle(&mut self, holders: &Holders, now: Uptime) -> Option<StreamSeq> {
+        let mut everywhere = None;
+        let mut still_open = Vec::new();
+        for open in self.open.drain(..) {
+            let outcome = match open.barrier.state(holders, now) {
+                BarrierState::Waiting { .. } => {
+                    still_open.push(open);
+                    continue;
+                }
+                BarrierState::Reached => "reached",
+                BarrierState::Expired => "expired",
+            };
+            counter!("waybill_fence_barriers_total", "outcome" => outcome).increment(1);
+            histogram!("waybill_fence_barrier_seconds").record(now.since(open.raised.at));
+            everywhere = everywhere.max(Some(open.raised.control));
+            for call in open.calls {
+                // A caller that has gone away needs no answer.
+                let _ = call.answer.send(());
+            }
+        }
+        self.open = still_open;
+        everywhere
+    }
+
+    /// When to look again although nothing happens.
+    pub(super) fn next_look(&self, holders: &Holders, now: Uptime) -> Option<Uptime> {
+        let waits = self
+            .open
+            .iter()
+            .filter_map(|open| match open.barrier.state(holders, now) {
+                BarrierState::Waiting { until } => Some(until),
+                BarrierState::Reached | BarrierState::Expired => Some(now),
+            });
+        let raise = (!self.waiting.is_empty() && self.raising.is_none())
+            .then(|| self.spaced_at().unwrap_or(now));
+        waits.chain(raise).min()
+    }
+}

@@ -1,0 +1,31 @@
+//! The clock that leases are measured by. It runs on while the machine sleeps, which that of `Instant` does not.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use waybill_domain::access::fence::Uptime;
+
+/// Reads `CLOCK_BOOTTIME`.
+#[must_use]
+pub fn uptime() -> Uptime {
+    Uptime(duration(clock_gettime(ClockId::Boottime)))
+}
+
+/// What the wall clock says beyond the uptime. It changes only when the wall clock is set, or when the machine stood still without
+/// either of its clocks noticing and the wall clock was put right afterwards.
+#[must_use]
+pub fn wall_offset() -> Duration {
+    let wall = duration(clock_gettime(ClockId::Realtime));
+    wall.saturating_sub(uptime().0)
+}
+
+/// As nanoseconds, for an atomic number; five hundred years fit.
+#[must_use]
+pub fn nanos(uptime: Uptime) -> u64 {
+    u64::try_from(uptime.0.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn duration(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
