@@ -3,4 +3,5 @@
 mod history;
 mod lists;
 mod models;
+mod notary;
 mod running;
