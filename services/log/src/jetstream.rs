@@ -16,6 +16,7 @@ mod provision;
 mod read;
 mod snapshots;
 mod tail;
+mod tallies;
 mod wire;
 
 use std::sync::Arc;
@@ -28,9 +29,9 @@ use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::audit::TreeId;
 
 use crate::{
-    Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName, Counters,
-    FenceAway, Fences, Lease, LeaseError, Leases, Log, ReadError, Record, Snapshots,
-    StoredCheckpoint, Stream, StreamSeq, Tail,
+    Addition, Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName,
+    Counters, FenceAway, Fences, Lease, LeaseError, Leases, Log, ReadError, Record, Snapshots,
+    StoredCheckpoint, Stream, StreamSeq, Tail, Tallies, Tally, TallyAway, Wanted,
 };
 use api::Api;
 use append::{Appender, Settings};
@@ -44,6 +45,7 @@ pub use provision::{Difference, ProvisionError};
 use read::Reader;
 use snapshots::SnapshotStore;
 use tail::JetStreamTail;
+use tallies::TallyStore;
 
 /// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
 #[derive(Clone)]
@@ -58,6 +60,7 @@ struct Shared {
     tasks: Logged,
     leases: LeaseStore,
     counters: CounterStore,
+    tallies: TallyStore,
     checkpoints: CheckpointStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
@@ -102,6 +105,7 @@ impl JetStreamLog {
             control: logged(Stream::Control, control).await?,
             tasks: logged(Stream::Tasks, tasks).await?,
             counters: CounterStore::new(&parts.api, &config.streams),
+            tallies: TallyStore::new(&parts.api),
             checkpoints: CheckpointStore::new(&parts.api, is_replicated, &parts.identity),
             fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
@@ -178,6 +182,17 @@ impl Log for JetStreamLog {
 impl Counters for JetStreamLog {
     async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
         self.shared.counters.add(counter, by).await
+    }
+}
+
+#[async_trait]
+impl Tallies for JetStreamLog {
+    async fn tally(&self, id: &str, additions: &[Addition]) -> Result<(), TallyAway> {
+        self.shared.tallies.add(id, additions).await
+    }
+
+    async fn tallies(&self, wanted: Wanted) -> Result<Vec<Tally>, ReadError> {
+        self.shared.tallies.read(&wanted).await
     }
 }
 

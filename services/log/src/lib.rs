@@ -3,7 +3,7 @@
 //! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
 //! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay),
-//! [`Counters`] (what rate limits have granted) and [`Fences`] (which gateways serve, and what all of them must have applied);
+//! [`Counters`] (what rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which gateways serve, and what all of them must have applied);
 //! and what vouches for the history: [`Checkpoints`].
 
 pub mod checkpoints;
@@ -13,6 +13,7 @@ pub mod jetstream;
 pub mod memory;
 pub mod record;
 pub mod subject;
+pub mod tally;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
+pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, Wanted};
 
 /// What must hold on the server for an append to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,10 @@ mod checkpoints;
 mod core;
 mod counters;
 mod shared;
+mod tallies;
 
 pub use checkpoints::MemoryCheckpoints;
 pub use core::{Clock, MemoryCore};
 pub use counters::MemoryCounters;
 pub use shared::MemoryLog;
+pub use tallies::MemoryTallies;

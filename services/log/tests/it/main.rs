@@ -13,4 +13,5 @@ mod permissions;
 mod provisioning;
 mod server;
 mod snapshots;
+mod tallies;
 mod transport;

@@ -1,0 +1,100 @@
+//! Tallies in memory, for tests: they can be away, and they remember how often they were called.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::ReadError;
+use crate::tally::{Addition, Tallies, Tally, TallyAway, Wanted};
+
+/// Tallies in memory. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryTallies(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    tallies: BTreeMap<String, Tally>,
+    ids: HashSet<String>,
+    calls: u64,
+    is_away: bool,
+    loses_answers: bool,
+}
+
+impl MemoryTallies {
+    /// From now on they do not answer, or answer again.
+    pub fn set_away(&self, is_away: bool) {
+        self.with(|state| state.is_away = is_away);
+    }
+
+    /// From now on they count, but the answer is lost; or no more so.
+    pub fn lose_answers(&self, loses_answers: bool) {
+        self.with(|state| state.loses_answers = loses_answers);
+    }
+
+    /// How often something was added.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.with(|state| state.calls)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn add(&mut self, addition: &Addition) {
+        let name = addition.name.clone();
+        let tally = self.tallies.entry(name.to_string()).or_insert(Tally {
+            name,
+            count: 0,
+            seen: None,
+        });
+        tally.count += addition.count;
+        tally.seen.clone_from(&addition.seen);
+    }
+}
+
+#[async_trait]
+impl Tallies for MemoryTallies {
+    async fn tally(&self, id: &str, additions: &[Addition]) -> Result<(), TallyAway> {
+        let lost = || TallyAway {
+            reason: "away".to_owned(),
+        };
+        self.with(|state| {
+            state.calls += 1;
+            if state.is_away {
+                return Err(lost());
+            }
+            if state.ids.insert(id.to_owned()) {
+                for addition in additions {
+                    state.add(addition);
+                }
+            }
+            if state.loses_answers {
+                return Err(lost());
+            }
+            Ok(())
+        })
+    }
+
+    async fn tallies(&self, wanted: Wanted) -> Result<Vec<Tally>, ReadError> {
+        let filters = wanted.filters();
+        let matches = |subject: &str| {
+            filters.iter().any(|filter| match filter.strip_suffix('*') {
+                Some(start) => subject.starts_with(start),
+                None => subject == filter,
+            })
+        };
+        self.with(|state| {
+            if state.is_away {
+                return Err(ReadError::Unavailable {
+                    reason: "away".to_owned(),
+                });
+            }
+            let found = state.tallies.iter().filter(|(subject, _)| matches(subject));
+            Ok(found.map(|(_, tally)| tally.clone()).collect())
+        })
+    }
+}
