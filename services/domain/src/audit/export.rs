@@ -11,8 +11,6 @@
 //! {"checkpoint":"waybill/default/team_01k...\n12\n..."}
 //! ```
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -20,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::checkpoint::millis;
-use super::fields;
+use super::fields::{self, Fields};
 use super::leaf::Stored;
 use super::merkle::Hash;
 use super::tree::{TreeId, is_deployment};
@@ -228,141 +226,20 @@ impl Line {
     }
 }
 
-/// A payload as JSON, straight from its bytes: the same for events that are not known here. Bytes are hex. `null`: it is no map, or holds
-/// what JSON cannot say.
+/// A payload as JSON, straight from its bytes: fields as and where they are stored, also those of events that are not known here. Bytes
+/// are lists of numbers. `null`: it is no map, or holds what JSON cannot say.
 #[must_use]
 pub fn readable(payload: &[u8]) -> String {
-    let mut json = String::with_capacity(payload.len() * 2);
-    let mut rest = payload;
-    let whole = payload
-        .first()
-        .is_some_and(|marker| matches!(marker, 0x80..=0x8f | 0xde | 0xdf));
-    match value(&mut rest, &mut json, 0) {
-        Some(()) if whole && rest.is_empty() => json,
-        _ => "null".into(),
-    }
+    transcoded(payload).unwrap_or_else(|| "null".into())
 }
 
-fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(count)?;
-    *bytes = rest;
-    Some(taken)
-}
-
-fn number(bytes: &mut &[u8], width: usize) -> Option<u64> {
-    let bytes = take(bytes, width)?;
-    Some(
-        bytes
-            .iter()
-            .fold(0, |number, &byte| number << 8 | u64::from(byte)),
-    )
-}
-
-fn length(bytes: &mut &[u8], width: usize) -> Option<usize> {
-    usize::try_from(number(bytes, width)?).ok()
-}
-
-fn value(bytes: &mut &[u8], json: &mut String, depth: usize) -> Option<()> {
-    if depth > MAX_DEPTH {
-        return None;
-    }
-    let marker = *take(bytes, 1)?.first()?;
-    // Writing to a text has no way to fail.
-    match marker {
-        0x00..=0x7f => write!(json, "{marker}").ok()?,
-        0xe0..=0xff => write!(json, "{}", marker.cast_signed()).ok()?,
-        0xc0 => json.push_str("null"),
-        0xc2 => json.push_str("false"),
-        0xc3 => json.push_str("true"),
-        0xcc..=0xcf => write!(json, "{}", number(bytes, 1 << (marker - 0xcc))?).ok()?,
-        0xd0..=0xd3 => {
-            let width = 1_u32 << (marker - 0xd0);
-            let raw = number(bytes, width as usize)?.cast_signed();
-            let unused = 64 - 8 * width;
-            // Extends the sign.
-            write!(json, "{}", raw << unused >> unused).ok()?;
-        }
-        0xca => {
-            let bits = u32::try_from(number(bytes, 4)?).ok()?;
-            float(f64::from(f32::from_bits(bits)), json)?;
-        }
-        0xcb => float(f64::from_bits(number(bytes, 8)?), json)?,
-        0xa0..=0xbf => text(bytes, usize::from(marker & 0x1f), json)?,
-        0xd9 => sized(bytes, 1, json, text)?,
-        0xda => sized(bytes, 2, json, text)?,
-        0xdb => sized(bytes, 4, json, text)?,
-        0xc4 => sized(bytes, 1, json, blob)?,
-        0xc5 => sized(bytes, 2, json, blob)?,
-        0xc6 => sized(bytes, 4, json, blob)?,
-        0x90..=0x9f => list(bytes, usize::from(marker & 0x0f), json, depth)?,
-        0xdc | 0xdd => {
-            let count = length(bytes, if marker == 0xdc { 2 } else { 4 })?;
-            list(bytes, count, json, depth)?;
-        }
-        0x80..=0x8f => map(bytes, usize::from(marker & 0x0f), json, depth)?,
-        0xde | 0xdf => {
-            let count = length(bytes, if marker == 0xde { 2 } else { 4 })?;
-            map(bytes, count, json, depth)?;
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-fn sized(
-    bytes: &mut &[u8],
-    width: usize,
-    json: &mut String,
-    write: fn(&mut &[u8], usize, &mut String) -> Option<()>,
-) -> Option<()> {
-    let length = length(bytes, width)?;
-    write(bytes, length, json)
-}
-
-fn float(number: f64, json: &mut String) -> Option<()> {
-    json.push_str(&serde_json::Number::from_f64(number)?.to_string());
-    Some(())
-}
-
-fn text(bytes: &mut &[u8], length: usize, json: &mut String) -> Option<()> {
-    let text = std::str::from_utf8(take(bytes, length)?).ok()?;
-    json.push_str(&serde_json::to_string(text).ok()?);
-    Some(())
-}
-
-fn blob(bytes: &mut &[u8], length: usize, json: &mut String) -> Option<()> {
-    write!(json, "\"{}\"", hex::encode(take(bytes, length)?)).ok()
-}
-
-fn list(bytes: &mut &[u8], count: usize, json: &mut String, depth: usize) -> Option<()> {
-    json.push('[');
-    for at in 0..count {
-        if at > 0 {
-            json.push(',');
-        }
-        value(bytes, json, depth + 1)?;
-    }
-    json.push(']');
-    Some(())
-}
-
-fn map(bytes: &mut &[u8], count: usize, json: &mut String, depth: usize) -> Option<()> {
-    json.push('{');
-    for at in 0..count {
-        if at > 0 {
-            json.push(',');
-        }
-        let before = json.len();
-        value(bytes, json, depth + 1)?;
-        // Only texts are keys in JSON.
-        if json.as_bytes().get(before) != Some(&b'"') {
-            return None;
-        }
-        json.push(':');
-        value(bytes, json, depth + 1)?;
-    }
-    json.push('}');
-    Some(())
+fn transcoded(payload: &[u8]) -> Option<String> {
+    Fields::read(payload)?;
+    let mut stored = rmp_serde::Deserializer::from_read_ref(payload);
+    stored.set_max_depth(MAX_DEPTH);
+    let mut json = Vec::with_capacity(payload.len() * 2);
+    serde_transcode::transcode(&mut stored, &mut serde_json::Serializer::new(&mut json)).ok()?;
+    String::from_utf8(json).ok()
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn numbers_of_all_widths_are_read() {
     let float = rmp_serde::to_vec_named(&std::collections::BTreeMap::from([("n", 1.5_f64)]));
     assert_eq!(readable(&float.expect("plain data")), "{\"n\":1.5}");
     let nan = rmp_serde::to_vec_named(&std::collections::BTreeMap::from([("n", f64::NAN)]));
-    assert_eq!(readable(&nan.expect("plain data")), "null");
+    assert_eq!(readable(&nan.expect("plain data")), "{\"n\":null}");
 }
 
 proptest! {
