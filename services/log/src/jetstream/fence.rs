@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use tokio::sync::watch;
 use waybill_domain::access::fence::FenceRecord;
 
@@ -79,6 +80,10 @@ impl FenceStore {
 
     pub(super) async fn reconnect(&self) {
         for client in [self.api.client(), &self.publisher] {
+            // One that is being made already would be made once more as soon as it is there.
+            if client.connection_state() != State::Connected {
+                continue;
+            }
             if let Err(error) = client.force_reconnect().await {
                 tracing::warn!(%error, "the connection to NATS cannot be made anew");
             }

@@ -1,7 +1,12 @@
 //! The users of `nats/permissions.conf`: each can do its work and no other's.
 
+use std::time::Duration;
+
+use futures::StreamExt;
+use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
+use waybill_log::fence::fence_record;
 use waybill_log::{
-    Append, AppendError, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream, StreamSeq,
+    Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream, StreamSeq,
     connect,
 };
 use waybill_testkit::{NatsOptions, NatsServer};
@@ -41,6 +46,49 @@ async fn may(log: &JetStreamLog, append: Append) -> bool {
         Err(AppendError::Unknown { .. }) => false,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Only gateways take leases, raise marks, and say what they have applied: who could do it for them could undo a revocation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_speaks_for_a_gateway() {
+    let server = a_guarded_server().await;
+    connect(&config(&server, "admin")).await.unwrap();
+    let gateway = connect(&config(&server, "gateway")).await.unwrap();
+    let mut acknowledged = gateway.client().subscribe("wb.fence.ack.*").await.unwrap();
+    let id = GatewayId::new(1);
+    let subject = format!("wb.fence.ack.{id}");
+    let mark = || {
+        FenceRecord::Mark(MarkRecord {
+            gateway: id.clone(),
+            control: StreamSeq(1),
+        })
+    };
+    let lease = || {
+        FenceRecord::Lease(LeaseRecord {
+            gateway: id.clone(),
+            applied: StreamSeq(9),
+            control: StreamSeq(1),
+            released: true,
+        })
+    };
+    let within = Duration::from_millis(700);
+    for user in ["worker", "projector"] {
+        let log = connect(&config(&server, user)).await.unwrap();
+        assert!(log.publish(mark(), within).await.is_err(), "{user}");
+        assert!(log.publish(lease(), within).await.is_err(), "{user}");
+        log.client().publish(subject.clone(), "9".into()).await.unwrap();
+        // It is refused before this, which comes after it on the same connection.
+        log.client().publish("wb.other", "".into()).await.unwrap();
+        log.client().flush().await.unwrap();
+        assert_eq!(log.fence_bounds().await.unwrap().last, StreamSeq(0), "{user}");
+    }
+    assert_eq!(gateway.publish(mark(), within).await, Ok(StreamSeq(1)));
+    gateway.client().publish(subject, "1".into()).await.unwrap();
+    let first = acknowledged.next().await.unwrap();
+    assert_eq!(&first.payload[..], b"1", "a stranger's word came through");
+    let mut tail = gateway.records(StreamSeq(1));
+    let records = tail.next_batch(10).await.unwrap();
+    assert_eq!(fence_record(&records[0]), Ok(mark()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

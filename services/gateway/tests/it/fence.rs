@@ -1,0 +1,242 @@
+//! Leases and the barrier between gateways on a real nats-server, below HTTP.
+
+mod rig;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use waybill_gateway::fence::FenceError;
+use waybill_testkit::{NatsServer, eventually};
+
+use crate::world::SOON;
+use rig::{LEASE, Member};
+
+/// A rounding of timers, on a busy machine.
+const LATE: Duration = Duration::from_secs(2);
+
+async fn members<const N: usize>(nats: &NatsServer) -> Result<[Member; N]> {
+    let mut members = Vec::new();
+    for _ in 0..N {
+        members.push(Member::start(nats).await?);
+    }
+    for member in &members {
+        member.serving().await?;
+    }
+    members
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("as many as asked for"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_gateway_knows_at_once_that_everybody_knows() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let mut took = Vec::new();
+    for _ in 0..50 {
+        let seq = one.append().await?;
+        let start = Instant::now();
+        one.fence.everywhere(seq).await?;
+        took.push(start.elapsed());
+        assert!(one.applied() >= seq);
+    }
+    took.sort();
+    println!(
+        "alone: p50 {:?}, p99 {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    assert!(took[took.len() / 2] < LEASE / 4, "{took:?}");
+    one.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_has_applied_what_is_everywhere() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let all: [Member; 3] = members(&nats).await?;
+    let mut took = Vec::new();
+    for round in 0..100 {
+        let seq = all[round % 3].append().await?;
+        let start = Instant::now();
+        all[round % 3].fence.everywhere(seq).await?;
+        took.push(start.elapsed());
+        for member in &all {
+            assert!(member.applied() >= seq && member.fence.is_serving());
+        }
+    }
+    took.sort();
+    println!(
+        "three: p50 {:?}, p99 {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    assert!(took[took.len() / 2] < LEASE / 4, "{took:?}");
+    for member in all {
+        member.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_cut_off_is_outlasted_and_serves_no_more() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    two.proxy.stall();
+    let seq = one.append().await?;
+    let start = Instant::now();
+    one.fence.everywhere(seq).await?;
+    assert!(
+        !two.fence.is_serving(),
+        "it would accept what was taken away"
+    );
+    assert!(two.fence.may_decide_soon().await.is_err());
+    assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
+    // Nobody waits for it a second time.
+    let start = Instant::now();
+    one.fence.everywhere(one.append().await?).await?;
+    assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+    two.proxy.heal();
+    two.serving().await?;
+    assert!(two.applied() >= seq);
+    one.stop().await?;
+    two.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_reading_hangs_is_outlasted_and_serves_no_more() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    two.freeze_control();
+    let seq = one.append().await?;
+    let start = Instant::now();
+    one.fence.everywhere(seq).await?;
+    assert!(two.applied() < seq && !two.fence.is_serving());
+    assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
+    two.thaw_control();
+    two.serving().await?;
+    assert!(two.applied() >= seq);
+    one.stop().await?;
+    two.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_its_start_applied_does_not_serve_and_nobody_waits_for_it() -> Result<()>
+{
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let two = Member::start_frozen(&nats).await?;
+    for _ in 0..10 {
+        let seq = one.append().await?;
+        let start = Instant::now();
+        one.fence.everywhere(seq).await?;
+        assert!(!two.fence.is_serving());
+        assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+    }
+    two.thaw_control();
+    two.serving().await?;
+    one.stop().await?;
+    two.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_stops_gives_its_lease_back() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    two.stop().await?;
+    let seq = one.append().await?;
+    let start = Instant::now();
+    one.fence.everywhere(seq).await?;
+    assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+    one.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_marked_is_behind_the_next_renewal() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    two.freeze_control();
+    // The revoker dies here: there is an event and no mark.
+    let seq = one.append().await?;
+    eventually(LEASE * 3, async || !two.fence.is_serving()).await?;
+    assert!(two.applied() < seq && one.fence.is_serving());
+    two.thaw_control();
+    two.serving().await?;
+    assert!(two.applied() >= seq);
+    one.stop().await?;
+    two.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_share_few_marks() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    let before = one.fence_last().await?;
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let seq = one.append().await?;
+        let fence = one.fence.clone();
+        callers.spawn(async move { fence.everywhere(seq).await });
+    }
+    while let Some(done) = callers.join_next().await {
+        done??;
+    }
+    let (seq, start) = (one.append().await?, Instant::now());
+    let fences = (0..2_000).map(|_| one.fence.everywhere(seq));
+    for done in futures::future::join_all(fences).await {
+        done?;
+    }
+    println!("2000 callers at once: {:?}", start.elapsed());
+    assert!(one.fence.is_serving() && two.fence.is_serving());
+    assert!(one.fence_last().await?.0 - before.0 < 600);
+    one.stop().await?;
+    two.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_log_nothing_is_decided_and_nothing_is_confirmed() -> Result<()> {
+    let mut nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let seq = one.append().await?;
+    nats.pause()?;
+    eventually(LEASE * 3, async || !one.fence.is_serving()).await?;
+    let waiting = tokio::time::timeout(LEASE, one.fence.everywhere(seq)).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    nats.resume()?;
+    one.serving().await?;
+    one.fence.everywhere(seq).await?;
+    // The same over a crash of the server.
+    nats.kill9();
+    eventually(LEASE * 3, async || !one.fence.is_serving()).await?;
+    nats.restart().await?;
+    one.serving().await?;
+    one.fence.everywhere(one.append().await?).await?;
+    one.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_went_backwards_ends_the_service() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    one.make_fence_anew().await?;
+    eventually(LEASE * 3, async || !one.fence.is_serving()).await?;
+    let seq = one.append().await?;
+    assert_eq!(one.fence.everywhere(seq).await, Err(FenceError::Stopped));
+    tokio::time::sleep(LEASE).await;
+    assert!(!one.fence.is_serving());
+    one.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_late_to_a_gateway_makes_it_serve_later_not_longer() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one, two] = members(&nats).await?;
+    // What it sends is stored, and nothing comes back: neither acknowledgements nor marks.
+    two.proxy.deafen();
+    let seq = one.append().await?;
+    one.fence.everywhere(seq).await?;
+    assert!(!two.fence.is_serving());
+    two.proxy.heal();
+    eventually(SOON, async || two.fence.is_serving()).await?;
+    assert!(two.applied() >= seq);
+    one.stop().await?;
+    two.stop().await
+}

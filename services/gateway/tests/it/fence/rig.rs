@@ -1,0 +1,152 @@
+//! A gateway as its fence sees it: a lease, something that applies CONTROL, and a network that can be cut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::access::fence::FenceTiming;
+use waybill_gateway::fence::{Fence, FenceParts};
+use waybill_log::subject::ControlSubject;
+use waybill_log::{
+    Append, Atomicity, Expectation, Fences, JetStreamLog, Log, NatsConfig, NewRecord, Stream,
+    StreamSeq,
+};
+use waybill_testkit::{NatsServer, Proxy, eventually};
+
+use crate::world::SOON;
+
+/// As long as leases last in these tests.
+pub(super) const LEASE: Duration = Duration::from_secs(2);
+
+pub(super) struct Member {
+    pub(super) fence: Arc<Fence>,
+    pub(super) proxy: Proxy,
+    log: JetStreamLog,
+    applied: watch::Receiver<StreamSeq>,
+    frozen: watch::Sender<bool>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Member {
+    pub(super) async fn start(nats: &NatsServer) -> Result<Self> {
+        Self::begin(nats, false).await
+    }
+
+    /// It applies nothing of CONTROL until it is told to.
+    pub(super) async fn start_frozen(nats: &NatsServer) -> Result<Self> {
+        Self::begin(nats, true).await
+    }
+
+    async fn begin(nats: &NatsServer, is_frozen: bool) -> Result<Self> {
+        let proxy = Proxy::start(format!("127.0.0.1:{}", nats.port())).await?;
+        let log = waybill_log::connect(&NatsConfig::at(proxy.url())).await?;
+        let (frozen, is_frozen) = watch::channel(is_frozen);
+        let (apply, applied) = watch::channel(StreamSeq(0));
+        let stop = CancellationToken::new();
+        let (fence, task) = Fence::new(FenceParts {
+            fences: Arc::new(log.clone()),
+            log: Arc::new(log.clone()),
+            nats: log.client(),
+            control: applied.clone(),
+            timing: FenceTiming::lasting(LEASE),
+        });
+        let applying = follow(log.clone(), is_frozen, apply, stop.clone());
+        let tasks = vec![tokio::spawn(applying), tokio::spawn(task.run(stop.clone()))];
+        Ok(Self {
+            fence,
+            proxy,
+            log,
+            applied,
+            frozen,
+            stop,
+            tasks,
+        })
+    }
+
+    pub(super) async fn serving(&self) -> Result<()> {
+        eventually(SOON, async || self.fence.is_serving()).await?;
+        Ok(())
+    }
+
+    pub(super) fn applied(&self) -> StreamSeq {
+        *self.applied.borrow()
+    }
+
+    pub(super) fn freeze_control(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    pub(super) fn thaw_control(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    /// Something that takes a right away.
+    pub(super) async fn append(&self) -> Result<StreamSeq> {
+        let record = NewRecord {
+            subject: ControlSubject::global("test", "x")?.to_string(),
+            event: "test.v1",
+            actor: "system:test".to_owned(),
+            traceparent: None,
+            origin: None,
+            payload: bytes::Bytes::new(),
+        };
+        let append = Append {
+            stream: Stream::Control,
+            records: vec![record],
+            expect: Expectation::None,
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        };
+        let appended = self.log.append(append).await?;
+        appended.seqs.first().copied().context("a sequence")
+    }
+
+    pub(super) async fn fence_last(&self) -> Result<StreamSeq> {
+        Ok(self.log.fence_bounds().await?.last)
+    }
+
+    /// What an operator does who puts back a backup.
+    pub(super) async fn make_fence_anew(&self) -> Result<()> {
+        let context = async_nats::jetstream::new(self.log.client());
+        let mut stream = context.get_stream("FENCE").await?;
+        let config = stream.info().await?.config.clone();
+        context.delete_stream("FENCE").await?;
+        context.create_stream(config).await?;
+        Ok(())
+    }
+
+    pub(super) async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await?;
+        }
+        assert!(!self.fence.is_serving());
+        Ok(())
+    }
+}
+
+async fn follow(
+    log: JetStreamLog,
+    mut frozen: watch::Receiver<bool>,
+    applied: watch::Sender<StreamSeq>,
+    stop: CancellationToken,
+) {
+    let mut tail = log.tail(Stream::Control, Vec::new(), StreamSeq(1));
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => return,
+            batch = tail.next_batch(100) => batch,
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            thawed = frozen.wait_for(|frozen| !frozen) => drop(thawed),
+        }
+        if let Some(last) = batch.unwrap_or_default().last() {
+            applied.send_replace(last.seq);
+        }
+    }
+}
