@@ -82,8 +82,8 @@ impl<'a> Side<'a> {
         };
         if query.filter.stream.is_none_or(|wanted| wanted == stream) {
             let team = query.team.as_ref().map_or(keys::no_team(), keys::team);
-            let range = KeyRange::prefix(&keys::activity(team, stream))
-                .before(&keys::activity_at(team, stream, before))
+            let range = KeyRange::prefix(&keys::activity(&team, stream))
+                .before(&keys::activity_at(&team, stream, before))
                 .descending();
             side.rows = Some(view.range(ACTIVITY, &range)?);
             side.advance()?;

@@ -1,15 +1,17 @@
 //! Keys of the trees: fixed widths and big-endian numbers, so that the order of bytes is the order wanted.
 
 use sha2::{Digest, Sha256};
-use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::id::{Environment, QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, StreamSeq};
 
-/// Characters of a ULID, the part of a team's id that differs.
-const TEAM_BYTES: usize = 26;
+/// Characters of a ULID, the part of a team's id that differs, and one for its environment.
+const TEAM_BYTES: usize = 27;
+/// A team in one of its environments, as keys begin.
+pub(super) type TeamKey = [u8; TEAM_BYTES];
 /// Stands for a team where there is none.
-const NO_TEAM: &[u8; TEAM_BYTES] = b"__________________________";
+const NO_TEAM: TeamKey = [b'_'; TEAM_BYTES];
 /// Ends a queue's name, which cannot contain it.
 const END: u8 = 0;
 /// Bytes of an idempotency key's hash: a collision would need 2^64 keys of one team.
@@ -58,20 +60,25 @@ pub(super) fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.0).unwrap_or(0)
 }
 
-pub(super) fn team(team: &TeamId) -> &[u8] {
-    let text = team.as_str().as_bytes();
-    &text[text.len().saturating_sub(TEAM_BYTES)..]
+pub(super) fn team(team: &TeamId) -> TeamKey {
+    let mut key = NO_TEAM;
+    let ulid = team.base_str().bytes().rev().take(TEAM_BYTES - 1);
+    for (place, byte) in key[..TEAM_BYTES - 1].iter_mut().rev().zip(ulid) {
+        *place = byte;
+    }
+    key[TEAM_BYTES - 1] = match team.environment() {
+        Environment::Live => b'l',
+        Environment::Test => b't',
+    };
+    key
 }
 
 /// The part for a team that is only known as the token of a subject.
-pub(super) fn team_token(token: &str) -> &[u8] {
-    token
-        .strip_prefix("team_")
-        .filter(|rest| rest.len() == TEAM_BYTES)
-        .map_or(NO_TEAM, str::as_bytes)
+pub(super) fn team_token(token: &str) -> TeamKey {
+    TeamId::parse(token).map_or(NO_TEAM, |id| team(&id))
 }
 
-pub(super) fn no_team() -> &'static [u8] {
+pub(super) fn no_team() -> TeamKey {
     NO_TEAM
 }
 
@@ -94,11 +101,11 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 pub(super) fn by_team(team_id: &TeamId, place: Place) -> Vec<u8> {
-    join(&[team(team_id), &place.to_bytes()])
+    join(&[&team(team_id), &place.to_bytes()])
 }
 
 pub(super) fn queue(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
-    join(&[team(team_id), queue.as_str().as_bytes(), &[END]])
+    join(&[&team(team_id), queue.as_str().as_bytes(), &[END]])
 }
 
 pub(super) fn by_queue(team: &TeamId, name: &QueueName, place: Place) -> Vec<u8> {
@@ -106,7 +113,7 @@ pub(super) fn by_queue(team: &TeamId, name: &QueueName, place: Place) -> Vec<u8>
 }
 
 pub(super) fn status(team_id: &TeamId, status: Status) -> Vec<u8> {
-    join(&[team(team_id), &[status as u8]])
+    join(&[&team(team_id), &[status as u8]])
 }
 
 pub(super) fn by_status(team: &TeamId, of: Status, place: Place) -> Vec<u8> {
@@ -123,7 +130,7 @@ pub(super) fn delayed(team: &TeamId, name: &QueueName, until: Timestamp, at: Str
 
 pub(super) fn idempotency(team_id: &TeamId, key: &str) -> Vec<u8> {
     let hash = Sha256::digest(key);
-    join(&[team(team_id), &hash[..HASH_BYTES]])
+    join(&[&team(team_id), &hash[..HASH_BYTES]])
 }
 
 pub(super) fn idempotency_at(team: &TeamId, key: &str, at: StreamSeq) -> Vec<u8> {
@@ -131,7 +138,7 @@ pub(super) fn idempotency_at(team: &TeamId, key: &str, at: StreamSeq) -> Vec<u8>
 }
 
 pub(super) fn counts(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
-    join(&[team(team_id), queue.as_str().as_bytes()])
+    join(&[&team(team_id), queue.as_str().as_bytes()])
 }
 
 /// The queue in a key of the counts.
@@ -187,6 +194,18 @@ mod tests {
         assert!(early < late);
         assert!(early.to_bytes() < late.to_bytes());
         assert_eq!(Place::at_end_of(b"short"), None);
+    }
+
+    #[test]
+    fn environments_of_a_team_share_no_rows() {
+        let live = TeamId::new(Timestamp(1), 2);
+        let test = live.in_environment(Environment::Test);
+        assert_ne!(team(&live), team(&test));
+        for id in [&live, &test] {
+            assert_eq!(team_token(id.as_str()), team(id));
+            assert_ne!(team(id), no_team());
+        }
+        assert_eq!(team_token("_"), no_team());
     }
 
     #[test]

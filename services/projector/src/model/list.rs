@@ -376,7 +376,7 @@ pub(super) fn queues_of<'a>(
     view: &'a View<'_>,
     team: &TeamId,
 ) -> Result<impl Iterator<Item = QueueRow> + use<'a>, ReaderError> {
-    let rows = view.range(COUNTS, &KeyRange::prefix(keys::team(team)))?;
+    let rows = view.range(COUNTS, &KeyRange::prefix(&keys::team(team)))?;
     Ok(rows.map(|row| {
         let (key, value) = row?;
         let queue = keys::queue_of_counts(&key)

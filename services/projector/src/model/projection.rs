@@ -179,7 +179,9 @@ impl Projection {
         let mut batch = Batch::new();
         for record in records {
             let mut entry = ActivityEntry::of(record);
-            match ControlEvent::decode(&record.event, &record.payload) {
+            let event = ControlEvent::decode(&record.event, &record.payload);
+            let concerned = event.as_ref().ok().and_then(ControlEvent::team).cloned();
+            match event {
                 Ok(ControlEvent::KeyCreated(event)) => {
                     batch.put(KEYS, event.key.as_str(), encode(&event.name));
                     entry.key = Some(event.key);
@@ -190,11 +192,14 @@ impl Projection {
                 Ok(_) => {}
                 Err(error) => self.quarantine(&mut batch, Stream::Control, record, &error)?,
             }
-            let team = match ControlSubject::parse(&record.subject).map(|subject| subject.scope) {
-                Some(ControlScope::Team(team)) => keys::team_token(team),
-                Some(ControlScope::Global) | None => keys::no_team(),
+            // Not all that concerns a team lies below it: a refused attempt lies below the gateway that refused it.
+            let scope = ControlSubject::parse(&record.subject).map(|subject| subject.scope);
+            let team = match (&concerned, scope) {
+                (Some(team), _) => keys::team_token(team.as_str()),
+                (None, Some(ControlScope::Team(team))) => keys::team_token(team),
+                (None, Some(ControlScope::Global) | None) => keys::no_team(),
             };
-            entry.put(&mut batch, team, Stream::Control, record.seq);
+            entry.put(&mut batch, &team, Stream::Control, record.seq);
         }
         self.commit(batch, Stream::Control, last.seq)
     }
@@ -223,7 +228,7 @@ impl Projection {
                     Err(error) => self.quarantine(&mut batch, Stream::Tasks, record, &error)?,
                 }
             }
-            entry.put(&mut batch, team, Stream::Tasks, record.seq);
+            entry.put(&mut batch, &team, Stream::Tasks, record.seq);
         }
         for (_, task) in touched {
             self.write_task(&mut batch, task)?;
