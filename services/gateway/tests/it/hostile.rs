@@ -5,6 +5,7 @@
 //! - [`framing`]: requests that two parsers would cut at different places.
 //! - [`paths`]: methods, spellings of a path, headers that claim another.
 //! - [`routes`]: every described route with a key that may only read, and with another team's.
+//! - [`timing`]: what the time of a refusal tells.
 //! - [`wire`]: a connection in plain bytes, for what no HTTP client sends.
 
 mod bodies;
@@ -12,4 +13,5 @@ mod credentials;
 mod framing;
 mod paths;
 mod routes;
+mod timing;
 mod wire;
