@@ -70,6 +70,13 @@ need_rust() {
     version_at_least "$have" "$wanted" || die "cargo is $have, Waybill needs $wanted or newer: run 'rustup update', or $get"
 }
 
+# need_python_venv: Python with what makes virtual environments; Debian packages that apart, and fresh machines have neither.
+need_python_venv() {
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 && return
+    install_packages "no python3 that makes virtual environments (the conformance check runs in one)" python3 python3-venv
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || die "python3 on PATH still has no venv: is it another one than Debian's?"
+}
+
 # need_rust_components: what `cargo fmt` and `cargo clippy` are; a minimal toolchain comes without.
 need_rust_components() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
