@@ -9,9 +9,6 @@ use waybill_domain::access::limit::{Ask, Bucket, Check, HandBack, Meter, Partiti
 use waybill_domain::access::plan::Policy;
 use waybill_domain::time::Timestamp;
 
-/// How many entries are looked at to find one that may be forgotten, when a shard is full.
-const EVICTION_SAMPLE: usize = 16;
-
 /// One thing that a request is charged to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
@@ -71,8 +68,12 @@ pub(super) struct Return {
     pub(super) back: HandBack,
 }
 
+/// Two generations: when the young one is full it becomes the old one, and what may be forgotten of the old one is.
 #[derive(Default)]
-struct Shard(HashMap<Box<str>, Entry>);
+struct Shard {
+    young: HashMap<Box<str>, Entry>,
+    old: HashMap<Box<str>, Entry>,
+}
 
 /// What a holder has.
 struct Entry {
@@ -167,9 +168,7 @@ impl Buckets {
     ) -> Option<HandBack> {
         let Departure { policy, ask, .. } = departure;
         let mut shard = self.lock(departure.shard);
-        let slots = shard.0.get_mut(&departure.holder).map(|e| &mut e.slots);
-        let slot = slots.and_then(|slots| slots.iter_mut().find(|s| s.policy.name == policy.name));
-        let Some(slot) = slot else {
+        let Some(slot) = shard.find(&departure.holder, policy) else {
             // Forgotten meanwhile: nothing of it was used.
             return total.map(|_| HandBack {
                 window: ask.window,
@@ -190,28 +189,15 @@ impl Buckets {
         let mut returns = Vec::new();
         for index in 0..self.shards.len() {
             let mut shard = self.lock(index);
-            shard.0.retain(|holder, entry| {
-                entry.slots.retain_mut(|slot| {
-                    if slot.is_flying() {
-                        return true;
-                    }
-                    if slot.bucket.is_idle(&slot.policy, now) {
-                        return false;
-                    }
-                    if let Some(back) = slot.bucket.lapse(&slot.policy, now) {
-                        returns.push(Return {
-                            holder: holder.clone(),
-                            policy: Arc::clone(&slot.policy),
-                            back,
-                        });
-                    }
-                    true
+            let Shard { young, old } = &mut *shard;
+            for generation in [young, old] {
+                generation.retain(|holder, entry| {
+                    entry.sweep(holder, now, &mut returns);
+                    !entry.slots.is_empty()
                 });
-                !entry.slots.is_empty()
-            });
-            let (len, capacity) = (shard.0.len(), shard.0.capacity());
-            if capacity > 64 && len < capacity / 4 {
-                shard.0.shrink_to(2 * len);
+                if generation.is_empty() {
+                    *generation = HashMap::new();
+                }
             }
         }
         returns
@@ -219,7 +205,11 @@ impl Buckets {
 
     /// Holders that are remembered.
     pub(super) fn len(&self) -> usize {
-        (0..self.shards.len()).map(|i| self.lock(i).0.len()).sum()
+        let len = |index| {
+            let shard = self.lock(index);
+            shard.young.len() + shard.old.len()
+        };
+        (0..self.shards.len()).map(len).sum()
     }
 
     fn index(&self, group: &str) -> usize {
@@ -246,10 +236,10 @@ impl Shard {
         now: Timestamp,
         capacity: usize,
     ) -> Option<(PartitionKey, &mut Slot)> {
-        if !self.0.contains_key(claim.holder) {
+        if !self.young.contains_key(claim.holder) {
             self.insert(claim.holder, now, capacity)?;
         }
-        let entry = self.0.get_mut(claim.holder)?;
+        let entry = self.young.get_mut(claim.holder)?;
         let found = entry
             .slots
             .iter()
@@ -265,23 +255,35 @@ impl Shard {
         Some((entry.partition, slot))
     }
 
+    /// Makes the holder young. `None`: there is no room, since nobody of so many may be forgotten.
     fn insert(&mut self, holder: &str, now: Timestamp, capacity: usize) -> Option<()> {
-        if self.0.len() >= capacity {
+        let half = (capacity / 2).max(1);
+        if self.young.len() >= half {
             // The counter knows what it has granted: who is forgotten loses the credits that lie here, and no more.
-            let victim = self
-                .0
-                .iter()
-                .take(EVICTION_SAMPLE)
-                .find(|(_, entry)| entry.slots.iter().all(|slot| slot.may_go(now)))
-                .map(|(holder, _)| holder.clone());
-            self.0.remove(&victim?);
+            self.old.retain(|_, entry| !entry.may_go(now));
+            if self.old.len() >= half {
+                return None;
+            }
+            let kept = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            self.young = kept;
         }
-        let entry = Entry {
+        let entry = self.old.remove(holder).unwrap_or_else(|| Entry {
             partition: PartitionKey::of(holder),
             slots: Vec::with_capacity(1),
-        };
-        self.0.insert(holder.into(), entry);
+        });
+        self.young.insert(holder.into(), entry);
         Some(())
+    }
+
+    fn find(&mut self, holder: &str, policy: &Policy) -> Option<&mut Slot> {
+        let entry = match self.young.get_mut(holder) {
+            Some(entry) => entry,
+            None => self.old.get_mut(holder)?,
+        };
+        entry
+            .slots
+            .iter_mut()
+            .find(|slot| slot.policy.name == policy.name)
     }
 
     /// Asks the counter for all claims that need it and are not being asked for already.
@@ -294,10 +296,7 @@ impl Shard {
         let mut departures = Vec::new();
         let mut first = None;
         for Claim { holder, policy } in claims {
-            let slots = self.0.get_mut(holder).map(|entry| &mut entry.slots);
-            let slot =
-                slots.and_then(|slots| slots.iter_mut().find(|s| s.policy.name == policy.name));
-            let Some(slot) = slot else {
+            let Some(slot) = self.find(holder, policy) else {
                 continue;
             };
             if slot.bucket.check(policy, at.now, at.live, at.away) != Check::Ask {
@@ -331,6 +330,29 @@ impl Shard {
             // Cannot be: one of the claims has just said that it needs the counter.
             None => Attempt::Full,
         }
+    }
+}
+
+impl Entry {
+    /// Forgets what is idle, and takes what has lapsed.
+    fn sweep(&mut self, holder: &str, now: Timestamp, returns: &mut Vec<Return>) {
+        self.slots.retain_mut(|slot| {
+            if slot.is_flying() {
+                return true;
+            }
+            if let Some(back) = slot.bucket.lapse(&slot.policy, now) {
+                returns.push(Return {
+                    holder: holder.into(),
+                    policy: Arc::clone(&slot.policy),
+                    back,
+                });
+            }
+            !slot.bucket.is_idle(&slot.policy, now)
+        });
+    }
+
+    fn may_go(&self, now: Timestamp) -> bool {
+        self.slots.iter().all(|slot| slot.may_go(now))
     }
 }
 

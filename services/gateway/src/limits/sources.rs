@@ -10,11 +10,9 @@ use waybill_domain::time::Timestamp;
 
 /// Failures that can be counted at once.
 const SHARDS: usize = 16;
-/// Networks that are remembered. Beyond, one is forgotten for each that comes: an attacker with so many networks is not stopped here,
-/// but keys have too many bits for that to matter.
+/// Networks that are remembered. Beyond, those are forgotten that failed longest ago: an attacker with so many networks is not stopped
+/// here, but keys have too many bits for that to matter.
 const MAX_NETWORKS: usize = 100_000;
-/// How many entries are looked at to find the one to forget.
-const EVICTION_SAMPLE: usize = 16;
 
 /// Failures of one network in one window.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +21,18 @@ struct Failures {
     count: u64,
 }
 
+/// Two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+#[derive(Default)]
+struct Shard {
+    young: HashMap<Network, Failures>,
+    old: HashMap<Network, Failures>,
+}
+
 /// Failures by network.
 pub(super) struct Sources {
     policy: Arc<Policy>,
     hasher: RandomState,
-    shards: [Mutex<HashMap<Network, Failures>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Sources {
@@ -43,16 +48,17 @@ impl Sources {
     pub(super) fn failed(&self, network: Network, now: Timestamp) {
         let window = Window::at(now, &self.policy).id();
         let mut shard = self.shard(network);
-        if !shard.contains_key(&network) && shard.len() >= MAX_NETWORKS / SHARDS {
-            let sample = shard.iter().take(EVICTION_SAMPLE);
-            let least = sample.min_by_key(|(_, failures)| (failures.window, failures.count));
-            if let Some(least) = least.map(|(network, _)| *network) {
-                shard.remove(&least);
+        let Shard { young, old } = &mut *shard;
+        if !young.contains_key(&network) {
+            if young.len() >= MAX_NETWORKS / SHARDS / 2 {
+                *old = std::mem::take(young);
             }
+            let known = old.remove(&network);
+            young.insert(network, known.unwrap_or(Failures { window, count: 0 }));
         }
-        let failures = shard
-            .entry(network)
-            .or_insert(Failures { window, count: 0 });
+        let Some(failures) = young.get_mut(&network) else {
+            return;
+        };
         if failures.window != window {
             *failures = Failures { window, count: 0 };
         }
@@ -62,10 +68,13 @@ impl Sources {
     /// Where a network stands.
     pub(super) fn meter(&self, network: Network, now: Timestamp) -> Meter {
         let window = Window::at(now, &self.policy);
-        let count = match self.shard(network).get(&network) {
+        let shard = self.shard(network);
+        let known = shard.young.get(&network);
+        let count = match known.or_else(|| shard.old.get(&network)) {
             Some(failures) if failures.window == window.id() => failures.count,
             _ => 0,
         };
+        drop(shard);
         let remaining = self.policy.q().saturating_sub(count);
         Meter {
             policy: Arc::clone(&self.policy),
@@ -81,23 +90,26 @@ impl Sources {
         let window = Window::at(now, &self.policy).id();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, failures| failures.window == window);
-            if shard.capacity() > 64 && shard.len() < shard.capacity() / 4 {
-                let len = shard.len();
-                shard.shrink_to(2 * len);
+            let Shard { young, old } = &mut *shard;
+            for generation in [young, old] {
+                generation.retain(|_, failures| failures.window == window);
+                if generation.is_empty() {
+                    *generation = HashMap::new();
+                }
             }
         }
     }
 
     /// Networks that are remembered.
     pub(super) fn len(&self) -> usize {
-        let len = |shard: &Mutex<HashMap<_, _>>| {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let len = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.young.len() + shard.old.len()
         };
         self.shards.iter().map(len).sum()
     }
 
-    fn shard(&self, network: Network) -> MutexGuard<'_, HashMap<Network, Failures>> {
+    fn shard(&self, network: Network) -> MutexGuard<'_, Shard> {
         #[expect(clippy::cast_possible_truncation, reason = "a hash")]
         let index = self.hasher.hash_one(network) as usize % SHARDS;
         self.shards[index]

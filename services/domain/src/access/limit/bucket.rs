@@ -196,8 +196,9 @@ impl Bucket {
 
     /// Gives back what has lain unused for a lease, so that another gateway may use it.
     pub fn lapse(&mut self, policy: &Policy, now: Timestamp) -> Option<HandBack> {
-        let window = self.roll(policy, now);
-        if self.credits == 0 || now < self.lease.at.plus(policy.lease()) {
+        let window = Window::at(now, policy);
+        let is_over = self.window != Some(window.id());
+        if is_over || self.credits == 0 || now < self.lease.at.plus(policy.lease()) {
             return None;
         }
         let credits = std::mem::take(&mut self.credits);

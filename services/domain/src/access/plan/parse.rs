@@ -18,8 +18,8 @@ const MAX_NAME_CHARS: usize = 32;
 const MAX_POLICIES: usize = 8;
 /// Largest quota: what clients that read `X-RateLimit-Limit` into 32 bits still understand.
 const QUOTA: RangeInclusive<u32> = 1..=1_000_000_000;
-/// Seconds of a window. Counters are kept for an hour, and a window needs the one before it.
-const WINDOW_S: RangeInclusive<u32> = 1..=1_200;
+/// Seconds of a window. Counters are kept for two hours, and a window needs the one before it.
+const WINDOW_S: RangeInclusive<u32> = 1..=3_600;
 /// Seconds that a task may wait.
 const MAX_WAIT_S: RangeInclusive<u32> = 1..=3_600;
 /// Keys or members of a team.
@@ -322,8 +322,8 @@ mod tests {
             ),
             (
                 "q = 600, w = 60",
-                "q = 600, w = 1201",
-                "plans.pro.policies.team.w: must be between 1 and 1200, not 1201",
+                "q = 600, w = 3601",
+                "plans.pro.policies.team.w: must be between 1 and 3600, not 3601",
             ),
             (
                 "scope = \"team\", q = 600",
