@@ -6,11 +6,15 @@
 //! - [`credential`] finds the credential in a request, [`principal`] is who it stands for, [`person`] somebody who is signed in;
 //!   [`caller`] is the extractor that every route begins with, [`needs`] names what a route requires.
 
+pub(crate) mod app;
 pub mod caller;
 pub mod credential;
 pub mod directory;
 pub mod follow;
+mod grants;
+pub mod holder;
 pub mod needs;
+mod people;
 pub mod person;
 pub mod principal;
 pub mod store;
@@ -18,5 +22,6 @@ pub mod store;
 pub use caller::{Caller, Member};
 pub use directory::{Directory, Known, Recognition};
 pub use follow::{Auth, NotAppliedYet};
+pub use holder::Holder;
 pub use person::SignedIn;
 pub use principal::Principal;

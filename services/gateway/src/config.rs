@@ -9,6 +9,10 @@ use waybill_domain::access::fence::FenceTiming;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::egress::Egress;
 
+use crate::faces::keys::KeyReporters;
+use crate::people::PeopleConfig;
+use crate::refusals::RefusalTimes;
+
 /// Largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1_048_576;
 /// Header block of a request, in bytes: room for a cookie jar and a trace, not for a payload.
@@ -55,6 +59,16 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the leases last on which gateways decide requests. The same on every gateway of one log.
     pub fence: FenceTiming,
+    /// Passwords, sessions, mail and outside issuers.
+    pub people: PeopleConfig,
+    /// How often refused attempts are told to the activity log.
+    pub refusals: RefusalTimes,
+    /// Whether owners may change the plan of their teams themselves.
+    pub plan_self_service: bool,
+    /// How often uses of credentials are told to the log: what lists say of them is about that old.
+    pub usage_flush: Duration,
+    /// Who may report keys that were found in the open.
+    pub key_reporters: KeyReporters,
     /// Pause between two looks at whether the log answers.
     pub probe_interval: Duration,
 }
@@ -85,6 +99,11 @@ impl Default for GatewayConfig {
             plans: Arc::clone(Catalogue::builtin()),
             trusted_proxies: Vec::new(),
             fence: FenceTiming::default(),
+            people: PeopleConfig::default(),
+            refusals: RefusalTimes::default(),
+            plan_self_service: false,
+            usage_flush: Duration::from_secs(60),
+            key_reporters: KeyReporters::default(),
             probe_interval: Duration::from_secs(1),
         }
     }

@@ -18,6 +18,8 @@ use crate::state::AppState;
 const BEARER: &str = "api_key";
 /// Its alternative.
 const HEADER: &str = "x_api_key";
+/// Security scheme of people: an access token in the header `Authorization`.
+const SESSION: &str = "session";
 /// What every route that wants a key can answer, whether its own description says so or not.
 const WITH_A_KEY: [(&str, &str); 5] = [
     ("400", "The request is wrong, or holds two different keys"),
@@ -48,6 +50,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     tags(
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "keys", description = "API keys of a team"),
+        (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "events", description = "What happens, as it happens and afterwards"),
         (name = "health", description = "For load balancers"),
     )
@@ -78,6 +81,12 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
         "An API key of the team",
     ));
     components.add_security_scheme(HEADER, SecurityScheme::ApiKey(header));
+    let session = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some("An access token of somebody who is signed in"))
+        .build();
+    components.add_security_scheme(SESSION, SecurityScheme::Http(session));
     for item in api.paths.paths.values_mut() {
         let operations = [
             &mut item.get,

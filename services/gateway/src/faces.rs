@@ -1,3 +1,6 @@
 //! The faces of the API: each with its own paths and shapes, none with logic of its own.
 
+pub mod keys;
+pub mod people;
 pub mod tasks;
+pub mod teams;

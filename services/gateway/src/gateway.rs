@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::ImpossibleTiming;
 use waybill_domain::partition::PartitionCount;
-use waybill_log::{Counters, Fences, Log};
+use waybill_log::{Counters, Fences, Log, Tallies};
 use waybill_projector::QueryClient;
 
 use crate::access::{ControlWriter, Pepper};
@@ -22,10 +22,13 @@ use crate::config::GatewayConfig;
 use crate::fence::{Fence, FenceParts};
 use crate::health::Health;
 use crate::limits::Limiter;
+use crate::people::{People, PeopleRefused};
+use crate::refusals::Refusals;
 use crate::router;
 use crate::server::{self, Drained, Server};
 use crate::state::{AppState, Shared};
 use crate::streams::Hub;
+use crate::usage::{Flusher, Usage};
 
 /// What background work may take to end once it was told to.
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
@@ -40,6 +43,8 @@ pub struct GatewayParts {
     pub fences: Arc<dyn Fences>,
     /// The counters of rate limits, on the same server.
     pub counters: Arc<dyn Counters>,
+    /// The stream USAGE of the same log.
+    pub tallies: Arc<dyn Tallies>,
     /// For queries and commands.
     pub nats: async_nats::Client,
     /// Folder for read models, of this gateway alone.
@@ -67,6 +72,9 @@ pub enum StartError {
     /// No gateway could serve on such leases.
     #[error("the lengths of leases are wrong: {0}")]
     Fence(#[from] ImpossibleTiming),
+    /// What is configured for people will not do.
+    #[error(transparent)]
+    People(#[from] PeopleRefused),
     /// An origin is none.
     #[error("cors_origins: {0:?} is not an origin such as https://app.example")]
     Origin(String),
@@ -111,6 +119,8 @@ impl Gateway {
             Arc::clone(fence.live()),
             tasks.clone(),
         );
+        let background = CancellationToken::new();
+        let people = People::new(&config, Arc::clone(&parts.pepper), &tasks, &background)?;
         let stopping = CancellationToken::new();
         let state = AppState::new(Shared {
             hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
@@ -122,10 +132,13 @@ impl Gateway {
             health: Arc::new(Health::default()),
             tasks,
             limiter,
+            refusals: Arc::new(Refusals::default()),
+            usage: Usage::new(parts.tallies),
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,
             auth,
+            people: Arc::new(people),
             fence,
             stopping,
             config,
@@ -137,12 +150,19 @@ impl Gateway {
         };
         let listener = server::bind(&state.config).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let background = CancellationToken::new();
         state.tasks.spawn(follower.run(store, background.clone()));
         state.tasks.spawn(fence_task.run(background.clone()));
         state
             .tasks
             .spawn(Arc::clone(&state.limiter).run_sweeper(background.clone()));
+        state.tasks.spawn(Arc::clone(&state.refusals).run(
+            state.control.clone(),
+            state.fence.gateway().as_str().to_owned(),
+            state.config.refusals,
+            background.clone(),
+        ));
+        let flusher = Flusher::new(Arc::clone(&state.usage), state.config.usage_flush);
+        state.tasks.spawn(flusher.run(background.clone()));
         state.tasks.spawn(Arc::clone(&state.health).probe(
             Arc::clone(&state.log),
             state.config.probe_interval,

@@ -25,13 +25,20 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .merge(faces::tasks::router())
+        .merge(faces::keys::router())
+        .merge(faces::people::router())
+        .merge(faces::teams::router())
         .merge(streams::router())
 }
 
 /// The whole application.
 pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
     let cors = cors(&state.config)?;
-    let edge = EdgeLayer::new(&state.config.trusted_proxies, Arc::clone(&state.limiter));
+    let edge = EdgeLayer::new(
+        &state.config.trusted_proxies,
+        Arc::clone(&state.limiter),
+        Arc::clone(&state.refusals),
+    );
     let (router, api) = routes().split_for_parts();
     let router = router
         .merge(docs::router(docs::finish(api)))
@@ -68,7 +75,13 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
     Ok(Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_methods([
+                Method::GET,
+                Method::POST,
+                Method::PUT,
+                Method::PATCH,
+                Method::DELETE,
+            ])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,

@@ -16,7 +16,10 @@ use crate::config::GatewayConfig;
 use crate::fence::{Fence, FenceError};
 use crate::health::Health;
 use crate::limits::Limiter;
+use crate::people::People;
+use crate::refusals::Refusals;
 use crate::streams::Hub;
+use crate::usage::Usage;
 
 /// What all handlers share. Clones are the same.
 #[derive(Clone)]
@@ -40,6 +43,12 @@ pub struct Shared {
     pub fence: Arc<Fence>,
     /// How much of it, and how fast.
     pub limiter: Arc<Limiter>,
+    /// Passwords, mail and access tokens.
+    pub people: Arc<People>,
+    /// Who was told no.
+    pub refusals: Arc<Refusals>,
+    /// How often, and when last.
+    pub usage: Arc<Usage>,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.

@@ -189,6 +189,20 @@ pub enum UserRefusal {
 }
 
 impl User {
+    /// Whether that token confirms the address: asked before anything costly is done for who presents it.
+    #[must_use]
+    pub fn confirms(&self, proof: &Proof, now: Timestamp) -> bool {
+        let open = self.sign_up.as_ref().filter(|_| self.account.is_none());
+        open.is_some_and(|mailed| mailed.accepts(proof, now))
+    }
+
+    /// Whether that token sets another password.
+    #[must_use]
+    pub fn resets(&self, proof: &Proof, now: Timestamp) -> bool {
+        let open = self.account.as_ref().and_then(|account| account.reset.as_ref());
+        open.is_some_and(|mailed| mailed.accepts(proof, now))
+    }
+
     /// Who it is, once the address is confirmed.
     #[must_use]
     pub fn confirmed(&self) -> Option<(&Identified, &Account)> {

@@ -58,6 +58,11 @@ impl Pepper {
         self.versions.get(&version).map(|bytes| &***bytes)
     }
 
+    /// Every version that is known, with its secret.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.versions.iter().map(|(version, bytes)| (*version, &***bytes))
+    }
+
     /// A secret for one purpose, by HKDF-SHA-256 (RFC 5869) from the oldest version that is known: it must not change with a rotation.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {

@@ -1,5 +1,7 @@
 //! The hot copy: every team with its keys and members, in memory.
 
+mod apps;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
@@ -7,12 +9,20 @@ use waybill_domain::access::Aggregate;
 use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::plan::{Catalogue, Plan};
 use waybill_domain::access::role::Role;
+use waybill_domain::access::email::EmailHash;
+use waybill_domain::access::session::Session;
 use waybill_domain::access::team::{Key, KeyStatus, Team};
-use waybill_domain::event::{Boundary, ControlEvent};
-use waybill_domain::id::{Environment, KeyId, TeamId, UserId};
+use waybill_domain::access::user::User;
+use waybill_domain::event::{Boundary, ControlEvent, OutsideAccount};
+use waybill_domain::id::{AppId, Environment, KeyId, SessionId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
 
+pub use apps::{AppRecognition, AppStanding};
+
+use super::grants::Grants;
+use super::people::People;
 use crate::access::Pepper;
+use crate::entropy;
 
 /// A key that was recognised.
 #[derive(Debug, Clone)]
@@ -30,7 +40,9 @@ pub struct Known {
 pub enum Recognition {
     /// It is one of ours, and accepted.
     Known(Known),
-    /// It is not: malformed, unknown, revoked and expired are all the same.
+    /// It was one of ours, and is accepted no more.
+    Ended(Known),
+    /// It is none: malformed and unknown are the same.
     Refused,
     /// It may be one of ours, but this gateway lacks the pepper that it was hashed under.
     PepperMissing,
@@ -50,6 +62,10 @@ struct Inner {
     keys: HashMap<KeyId, TeamId>,
     /// Which teams a person belongs to.
     teams_of: HashMap<UserId, Vec<TeamId>>,
+    people: People,
+    /// Whose an application is.
+    apps: HashMap<AppId, TeamId>,
+    grants: Grants,
 }
 
 struct TeamEntry {
@@ -80,6 +96,7 @@ impl Directory {
         for event in events {
             restored.apply(event, &self.plans);
         }
+        restored.grants.sweep(entropy::now());
         *self.inner.write().unwrap_or_else(PoisonError::into_inner) = restored;
     }
 
@@ -118,10 +135,10 @@ impl Directory {
                 false
             }
         };
-        if matches && known.key.status(now) == KeyStatus::Active {
-            Recognition::Known(known)
-        } else {
-            Recognition::Refused
+        match known.key.status(now) {
+            _ if !matches => Recognition::Refused,
+            KeyStatus::Active => Recognition::Known(known),
+            _ => Recognition::Ended(known),
         }
     }
 
@@ -181,6 +198,46 @@ impl Directory {
         self.read(|inner| inner.teams_of.get(user).cloned().unwrap_or_default())
     }
 
+    /// Whoever has that address, confirmed or not.
+    #[must_use]
+    pub fn user_at(&self, address: &EmailHash) -> Option<Arc<User>> {
+        self.read(|inner| inner.people.user_at(address))
+    }
+
+    /// A person by id.
+    #[must_use]
+    pub fn user(&self, id: &UserId) -> Option<Arc<User>> {
+        self.read(|inner| inner.people.user(id))
+    }
+
+    /// Whoever has that account with an outside issuer.
+    #[must_use]
+    pub fn user_outside(&self, account: &OutsideAccount) -> Option<Arc<User>> {
+        self.read(|inner| inner.people.user_outside(account))
+    }
+
+    /// A session, whatever has become of it.
+    #[must_use]
+    pub fn session(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.read(|inner| inner.people.session(id))
+    }
+
+    /// A session that counts now, and whose it is.
+    #[must_use]
+    pub fn standing_session(
+        &self,
+        id: &SessionId,
+        now: Timestamp,
+    ) -> Option<(Arc<Session>, Arc<User>)> {
+        self.read(|inner| inner.people.standing(id, now))
+    }
+
+    /// The sessions of a person that count now, newest first.
+    #[must_use]
+    pub fn standing_sessions(&self, user: &UserId, now: Timestamp) -> Vec<Arc<Session>> {
+        self.read(|inner| inner.people.standing_sessions(user, now))
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
         look(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -190,7 +247,10 @@ impl Inner {
     fn apply(&mut self, event: &ControlEvent, plans: &Catalogue) {
         match event.boundary() {
             Some(Boundary::Team(team)) => self.apply_to_team(&team, event, plans),
-            Some(Boundary::User(_) | Boundary::Session(_) | Boundary::Grant(_)) | None => {}
+            Some(Boundary::User(address)) => self.people.apply_to_user(&address, event),
+            Some(Boundary::Session(id)) => self.people.apply_to_session(&id, event),
+            Some(Boundary::Grant(id)) => self.grants.apply(&id, event),
+            None => {}
         }
     }
 
@@ -201,6 +261,9 @@ impl Inner {
             if owner != id {
                 return;
             }
+        }
+        if let ControlEvent::AppCreated(e) = event {
+            self.apps.entry(e.app.clone()).or_insert_with(|| id.clone());
         }
         let entry = self
             .teams
@@ -300,6 +363,7 @@ mod tests {
             sources: Vec::new(),
             rotated_from: None,
             created_by: None,
+            request: None,
             at: Timestamp(2),
         };
         directory.apply(&ControlEvent::TeamCreated(TeamCreated {

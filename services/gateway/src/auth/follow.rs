@@ -71,8 +71,13 @@ impl Auth {
     pub fn stands(&self, principal: &Principal, team: &TeamId) -> bool {
         match principal {
             Principal::Key(key) => self.is_active(&key.created.key),
-            Principal::User { user, .. } => self.directory.role_of(user, &team.base()).is_some(),
-            Principal::App { .. } => false,
+            Principal::User { user, session, .. } => {
+                self.directory.role_of(user, &team.base()).is_some()
+                    && self.directory.standing_session(session, entropy::now()).is_some()
+            }
+            Principal::App { grant, scopes, .. } => {
+                self.directory.app_stands(grant, *scopes, entropy::now())
+            }
         }
     }
 

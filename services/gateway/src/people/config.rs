@@ -20,9 +20,9 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(14 * 86_400);
 /// What a gateway needs for people.
 #[derive(Clone)]
 pub struct PeopleConfig {
-    /// From which signing keys and log-ins under way are derived; the same for all gateways.
-    pub secret: SessionSecret,
-    /// Where clients find the API: `iss` of tokens, and above the callbacks of issuers. Unset: this machine.
+    /// From which signing keys and log-ins under way are derived; the same for all gateways. Unset: derived from the pepper.
+    pub secret: Option<SessionSecret>,
+    /// Where clients find the API: `iss` of tokens, and above the callbacks of issuers. Unset: nowhere but on this machine.
     pub public_url: Option<Url>,
     /// A web application that letters point to, and that outside log-ins come back to.
     pub app_url: Option<Url>,
@@ -44,12 +44,11 @@ pub struct PeopleConfig {
     pub oidc_times: OidcTimes,
 }
 
-impl PeopleConfig {
-    /// The defaults: letters go to the log, nobody comes from outside.
-    #[must_use]
-    pub fn new(secret: SessionSecret) -> Self {
+impl Default for PeopleConfig {
+    /// Letters go to the log, nobody comes from outside.
+    fn default() -> Self {
         Self {
-            secret,
+            secret: None,
             public_url: None,
             app_url: None,
             password_cost: Cost::FLOOR,

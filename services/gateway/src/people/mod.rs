@@ -9,6 +9,10 @@ pub mod mail;
 pub mod oidc;
 pub mod passwords;
 pub mod session_secret;
+mod sign_in;
+mod toolbox;
 
 pub use config::PeopleConfig;
 pub use session_secret::{BadSessionSecret, SessionSecret};
+pub(crate) use sign_in::{SignedInNow, access_token, sign_in};
+pub use toolbox::{People, PeopleRefused};

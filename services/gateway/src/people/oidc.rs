@@ -198,6 +198,15 @@ impl Oidc {
         })
     }
 
+    /// No issuers.
+    #[must_use]
+    pub fn nobody(secret: &SessionSecret) -> Self {
+        Self {
+            issuers: BTreeMap::new(),
+            attempts: Attempts::new(secret),
+        }
+    }
+
     /// Names of all issuers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.issuers.keys().map(String::as_str)

@@ -29,6 +29,11 @@ impl SessionSecret {
         Ok(Self(bytes))
     }
 
+    /// From a key that was derived from another secret.
+    pub(crate) fn from_key(key: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(key.to_vec()))
+    }
+
     /// 32 bytes for one purpose; they tell nothing about those for another (HKDF, RFC 5869).
     pub(crate) fn derive(&self, purpose: &str, context: &[u8]) -> Zeroizing<[u8; 32]> {
         derive(&self.0, purpose, context)

@@ -179,6 +179,33 @@ impl Issuer {
         attempt: &Attempt,
         code: &str,
     ) -> Result<String, OidcError> {
+        let (form, login) = self.code_form(metadata, attempt, code);
+        let (status, body) = self
+            .fetcher
+            .post_form(&metadata.token_endpoint, form, login)
+            .await?;
+        if status.is_server_error() {
+            return Err(OidcError::Away(format!(
+                "the token endpoint answers {status}"
+            )));
+        }
+        if !status.is_success() {
+            return Err(OidcError::Unacceptable(format!(
+                "the token endpoint answers {status}"
+            )));
+        }
+        serde_json::from_slice::<TokenAnswer>(&body)
+            .map(|answer| answer.id_token)
+            .map_err(|_| OidcError::Unacceptable("the token endpoint gives no id token".into()))
+    }
+
+    /// The form that gives a code back, and how we prove who we are beside it.
+    fn code_form(
+        &self,
+        metadata: &Metadata,
+        attempt: &Attempt,
+        code: &str,
+    ) -> (String, Option<(String, String)>) {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "authorization_code")
             .append_pair("code", code)
@@ -199,23 +226,7 @@ impl Issuer {
                 login = Some((encoded(&self.config.client_id), encoded(secret)));
             }
         }
-        let (status, body) = self
-            .fetcher
-            .post_form(&metadata.token_endpoint, form.finish(), login)
-            .await?;
-        if status.is_server_error() {
-            return Err(OidcError::Away(format!(
-                "the token endpoint answers {status}"
-            )));
-        }
-        if !status.is_success() {
-            return Err(OidcError::Unacceptable(format!(
-                "the token endpoint answers {status}"
-            )));
-        }
-        serde_json::from_slice::<TokenAnswer>(&body)
-            .map(|answer| answer.id_token)
-            .map_err(|_| OidcError::Unacceptable("the token endpoint gives no id token".into()))
+        (form.finish(), login)
     }
 
     async fn identify(

@@ -1,0 +1,150 @@
+//! What people get.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use waybill_domain::access::session::Session;
+use waybill_domain::access::user::User;
+use waybill_domain::id::SessionId;
+
+use super::cookie::Jar;
+use crate::faces::tasks::object::Iso;
+use crate::people::SignedInNow;
+use crate::state::AppState;
+
+/// Where a refresh token goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Into the answer.
+    Body,
+    /// Into a cookie.
+    Cookie,
+}
+
+impl Keeping {
+    /// As the request wants it.
+    pub(super) fn wanted(cookie: Option<bool>) -> Self {
+        if cookie == Some(true) {
+            Self::Cookie
+        } else {
+            Self::Body
+        }
+    }
+}
+
+/// The tokens of a session. They are shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensAnswer {
+    /// Goes into `Authorization: Bearer`.
+    access_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds that the access token is good for.
+    expires_in: u64,
+    /// Good once, for the next pair. Not here when it is in a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// The session.
+    session_id: String,
+}
+
+/// Hands out the tokens.
+pub(super) fn tokens(
+    state: &AppState,
+    status: StatusCode,
+    now: &SignedInNow,
+    keeping: Keeping,
+) -> Response {
+    let people = &state.people;
+    let refresh = now.refresh.reveal();
+    let body = TokensAnswer {
+        access_token: now.access.clone(),
+        token_type: "Bearer",
+        expires_in: people.tokens.lifetime().as_secs(),
+        refresh_token: (keeping == Keeping::Body).then(|| refresh.to_owned()),
+        session_id: now.session.to_string(),
+    };
+    let mut response = (status, axum::Json(body)).into_response();
+    if keeping == Keeping::Cookie {
+        Jar::Refresh.set(
+            people,
+            response.headers_mut(),
+            Some(refresh),
+            people.session_idle,
+        );
+    }
+    response
+}
+
+/// A session, to its owner.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionObject {
+    id: String,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// `password`, or `oidc:` and the name of an issuer.
+    method: String,
+    /// Address that it was begun from.
+    source: String,
+    /// What the client called itself.
+    agent: Option<String>,
+    #[schema(value_type = String)]
+    created_at: Iso,
+    /// When its refresh token was last used.
+    #[schema(value_type = String)]
+    used_at: Iso,
+    #[schema(value_type = String)]
+    expires_at: Iso,
+}
+
+impl SessionObject {
+    pub(super) fn new(session: &Session, current: &SessionId) -> Option<Self> {
+        let started = session.started.as_ref()?;
+        Some(Self {
+            id: started.session.to_string(),
+            current: started.session == *current,
+            method: started.method.clone(),
+            source: started.source.clone(),
+            agent: started.agent.clone(),
+            created_at: Iso(started.at),
+            used_at: Iso(session.used_at),
+            expires_at: Iso(session.idle_until.min(started.expires_at)),
+        })
+    }
+}
+
+/// A person, to themselves.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserObject {
+    id: String,
+    email: String,
+    name: String,
+    /// Whether they can sign in with a password.
+    has_password: bool,
+    /// Identifiers of the outside issuers that they can sign in with.
+    issuers: Vec<String>,
+    #[schema(value_type = String)]
+    created_at: Iso,
+}
+
+impl UserObject {
+    pub(super) fn new(user: &User) -> Option<Self> {
+        let (who, account) = user.confirmed()?;
+        Some(Self {
+            id: who.id.to_string(),
+            email: who.email.clone(),
+            name: account.name.clone(),
+            has_password: account.password.is_some(),
+            issuers: account
+                .outside
+                .iter()
+                .map(|outside| outside.issuer.clone())
+                .collect(),
+            created_at: Iso(account.since),
+        })
+    }
+}

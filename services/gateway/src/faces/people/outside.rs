@@ -1,0 +1,203 @@
+//! Signing in by an outside OpenID Connect issuer, in a browser.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use url::Url;
+use waybill_domain::access::email::Email;
+use waybill_domain::access::plan::Guard;
+use waybill_domain::access::user::{User, UserCommand};
+use waybill_domain::event::{Boundary, OutsideAccount};
+use waybill_domain::id::UserId;
+
+use super::answer::{self, Keeping, TokensAnswer};
+use super::cookie::Jar;
+use super::errand::{by_stranger, command, freshen};
+use super::log_in::decidable;
+use crate::edge::RequestContext;
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::limits::Guarded;
+use crate::people::oidc::{ATTEMPT_LIFETIME, OidcError, OidcReturn, OutsideIdentity};
+use crate::people::sign_in;
+use crate::query::Query;
+use crate::state::AppState;
+
+/// The page of the web application that outside log-ins come back to. It is fixed: nobody can have people sent elsewhere.
+const LANDING: &str = "signed-in";
+
+/// Begin to sign in with an outside issuer: goes to its page.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/oidc/{issuer}/start",
+    tag = "people",
+    params(("issuer" = String, Path, description = "Name of the issuer, as configured")),
+    responses(
+        (status = 302, description = "To the issuer's page"),
+        (status = 404, description = "No such issuer", body = ErrorBody),
+        (status = 429, description = "Too many attempts; see Retry-After", body = ErrorBody),
+        (status = 503, description = "The issuer does not answer; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn start(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    Path(issuer): Path<String>,
+) -> Result<Response, ApiError> {
+    guard(&state, &context).await?;
+    let departure = state.people.oidc.start(&issuer, entropy::now()).await?;
+    let mut response = redirect(StatusCode::FOUND, &departure.location)?;
+    let cookie = Some(departure.cookie.as_str());
+    Jar::Attempt.set(
+        &state.people,
+        response.headers_mut(),
+        cookie,
+        ATTEMPT_LIFETIME,
+    );
+    Ok(response)
+}
+
+/// End to sign in with an outside issuer: browsers come here from its page.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/oidc/{issuer}/callback",
+    tag = "people",
+    params(("issuer" = String, Path, description = "Name of the issuer, as configured"), OidcReturn),
+    responses(
+        (status = 200, description = "A session, where no web application is configured", body = TokensAnswer),
+        (status = 303, description = "To the web application, with the refresh token in a cookie"),
+        (status = 400, description = "Not begun in this browser, or the issuer's answer is not acceptable", body = ErrorBody),
+        (status = 403, description = "The issuer does not vouch for an address", body = ErrorBody),
+        (status = 404, description = "No such issuer", body = ErrorBody),
+        (status = 429, description = "Too many attempts; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Cannot be done now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn callback(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    Path(issuer): Path<String>,
+    headers: HeaderMap,
+    Query(returned): Query<OidcReturn>,
+) -> Result<Response, ApiError> {
+    guard(&state, &context).await?;
+    decidable(&state).await?;
+    let people = &state.people;
+    let cookie = Jar::Attempt.find(people, &headers);
+    let identity = people
+        .oidc
+        .finish(&issuer, cookie, &returned, entropy::now())
+        .await?;
+    let user = person(&state, &context, identity).await?;
+    let now = sign_in(&state, &user, &format!("oidc:{issuer}"), &context).await?;
+    let landing = people
+        .app_url
+        .as_ref()
+        .and_then(|app| app.join(LANDING).ok());
+    let mut response = match &landing {
+        None => answer::tokens(&state, StatusCode::OK, &now, Keeping::Body),
+        Some(page) => {
+            let mut response = redirect(StatusCode::SEE_OTHER, page)?;
+            let refresh = Some(now.refresh.reveal());
+            Jar::Refresh.set(people, response.headers_mut(), refresh, people.session_idle);
+            response
+        }
+    };
+    Jar::Attempt.set(people, response.headers_mut(), None, Duration::ZERO);
+    Ok(response)
+}
+
+/// Whoever has that account outside, else whoever has the address that the issuer vouches for, else somebody new.
+async fn person(
+    state: &AppState,
+    context: &RequestContext,
+    identity: OutsideIdentity,
+) -> Result<Arc<User>, ApiError> {
+    let directory = state.auth.directory();
+    let account = OutsideAccount {
+        issuer: identity.issuer,
+        subject: identity.subject,
+    };
+    if let Some(user) = directory.user_outside(&account) {
+        return Ok(user);
+    }
+    let email = identity
+        .verified_email
+        .and_then(|email| Email::parse(&email).ok());
+    let email = email.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::FORBIDDEN,
+            "email_not_verified",
+            "The issuer does not vouch for an e-mail address of yours",
+        )
+    })?;
+    freshen(state, &email).await?;
+    let address = state.people.address(&email);
+    let local = email
+        .as_str()
+        .split_once('@')
+        .map_or("", |(local, _)| local);
+    let name = identity
+        .name
+        .map(|name| name.trim().replace(char::is_control, ""));
+    let come = UserCommand::ComeFromOutside {
+        newcomer: waybill_domain::access::user::Newcomer {
+            id: UserId::new(entropy::now(), entropy::random_u128()),
+            email: email.clone(),
+            email_hash: address.clone(),
+        },
+        account,
+        name: name
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| local.to_owned()),
+    };
+    let known = command(state, &Boundary::User(address), come, &by_stranger(context)).await?;
+    state.settle(known.version).await?;
+    Ok(Arc::new(known.state))
+}
+
+async fn guard(state: &AppState, context: &RequestContext) -> Result<(), ApiError> {
+    let guarded = Guarded {
+        source: context.source,
+        account: None,
+        team: None,
+    };
+    state
+        .limiter
+        .guard(&context.limits, Guard::LogIn, &guarded)
+        .await?;
+    Ok(())
+}
+
+fn redirect(status: StatusCode, to: &Url) -> Result<Response, ApiError> {
+    let location =
+        HeaderValue::from_str(to.as_str()).map_err(|error| ApiError::internal(&error))?;
+    Ok((status, [(LOCATION, location)]).into_response())
+}
+
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        let text = error.to_string();
+        match error {
+            OidcError::NoSuchIssuer => Self::not_found("No such issuer"),
+            OidcError::NotBegunHere => Self::bad_request("login_not_begun_here", text),
+            OidcError::Declined(_) => Self::bad_request("login_declined", text),
+            OidcError::Unacceptable(_) => {
+                tracing::warn!(%error, "an outside log-in is refused");
+                Self::bad_request("login_refused", "The issuer's answer is not acceptable")
+            }
+            OidcError::Away(_) => {
+                tracing::warn!(%error, "an outside issuer is away");
+                Self::unavailable(
+                    "issuer_unavailable",
+                    "The issuer does not answer; try again later",
+                )
+            }
+        }
+    }
+}

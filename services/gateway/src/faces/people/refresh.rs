@@ -1,0 +1,146 @@
+//! The next pair of tokens for a refresh token, which is good once.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use waybill_domain::access::session::{SessionCommand, SessionFamily};
+use waybill_domain::access::token::TokenKind;
+use waybill_domain::event::{Boundary, SessionEnd};
+use waybill_domain::id::SessionId;
+
+use super::answer::{self, Keeping, TokensAnswer};
+use super::cookie::{self, Jar};
+use super::errand::by_stranger;
+use super::log_in::decidable;
+use crate::body::Json;
+use crate::edge::RequestContext;
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::people::jwt::Bearer;
+use crate::people::mail::Occasion;
+use crate::people::{SignedInNow, access_token};
+use crate::state::AppState;
+
+/// A refresh token; without one the cookie's is taken.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Refresh {
+    /// The token.
+    refresh_token: Option<String>,
+}
+
+/// Refresh a session. A token that was used before ends the session: somebody has a copy.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/refresh",
+    tag = "people",
+    request_body = Refresh,
+    responses(
+        (status = 200, description = "New tokens; the old refresh token is void", body = TokensAnswer),
+        (status = 400, description = "A field is wrong", body = ErrorBody),
+        (status = 401, description = "No or no valid refresh token, or the session is over", body = ErrorBody),
+        (status = 403, description = "The cookie is used by a page of another origin", body = ErrorBody),
+        (status = 429, description = "Too many wrong tokens; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Cannot be done now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn refresh(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    Json(request): Json<Refresh>,
+) -> Result<Response, ApiError> {
+    let (text, keeping) = match &request.refresh_token {
+        Some(token) => (token.as_str(), Keeping::Body),
+        None => {
+            cookie::check_origin(&state.people, &headers)?;
+            let value = Jar::Refresh.find(&state.people, &headers);
+            (
+                value.ok_or_else(ApiError::session_refused)?,
+                Keeping::Cookie,
+            )
+        }
+    };
+    state
+        .limiter
+        .admit_source(&context.limits, context.source)?;
+    let refreshed = exchange(&state, &context, text).await;
+    if refreshed
+        .as_ref()
+        .is_err_and(|error| error.status == StatusCode::UNAUTHORIZED)
+    {
+        state.limiter.source_failed(context.source);
+    }
+    Ok(answer::tokens(&state, StatusCode::OK, &refreshed?, keeping))
+}
+
+async fn exchange(
+    state: &AppState,
+    context: &RequestContext,
+    text: &str,
+) -> Result<SignedInNow, ApiError> {
+    let people = &state.people;
+    let refused = ApiError::session_refused;
+    let (token, proof) = people
+        .presented(TokenKind::SessionRefresh, text)
+        .ok_or_else(refused)?;
+    let session = SessionId::from_ulid(token.ulid()).map_err(|_| refused())?;
+    let (next, mac, pepper_version) = people
+        .token(TokenKind::SessionRefresh, session.ulid())
+        .ok_or_else(|| ApiError::internal(&"no token could be made"))?;
+    decidable(state).await?;
+    let command = SessionCommand::Refresh {
+        proof,
+        refresh_mac: mac.to_hex(),
+        pepper_version,
+        idle_until: entropy::now().plus(people.session_idle),
+    };
+    let boundary = Boundary::Session(session.clone());
+    let by = by_stranger(context);
+    let after = state
+        .control
+        .run::<SessionFamily>(&boundary, command, &(), &by)
+        .await?;
+    if after.state.session.ended == Some(SessionEnd::Reused) {
+        state.settle_everywhere(after.version).await?;
+        tell(state, &session);
+        return Err(refused());
+    }
+    state.settle(after.version).await?;
+    // Another password since the session began makes it void, though nobody ended it.
+    let standing = state
+        .auth
+        .directory()
+        .standing_session(&session, entropy::now());
+    let (_, user) = standing.ok_or_else(refused)?;
+    let (who, account) = user.confirmed().ok_or_else(refused)?;
+    let bearer = Bearer {
+        user: who.id.clone(),
+        session: session.clone(),
+        generation: account.generation,
+    };
+    let access = access_token(state, &bearer)?;
+    Ok(SignedInNow {
+        session,
+        access,
+        refresh: next,
+    })
+}
+
+fn tell(state: &AppState, session: &SessionId) {
+    metrics::counter!("waybill_sessions_reused_total").increment(1);
+    let directory = state.auth.directory();
+    let started = directory
+        .session(session)
+        .and_then(|session| session.started.clone());
+    let user = started.and_then(|started| directory.user(&started.user));
+    if let Some(who) = user.as_ref().and_then(|user| user.who.as_ref()) {
+        let at = entropy::now().to_rfc3339();
+        state
+            .people
+            .notify(&who.email, &Occasion::SessionReused { at });
+    }
+}

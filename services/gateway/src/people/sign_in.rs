@@ -1,0 +1,98 @@
+//! Beginning a session, however somebody proved who they are.
+
+use waybill_domain::access::session::{SessionCommand, SessionFamily, SessionRefusal};
+use waybill_domain::access::token::{Token, TokenKind};
+use waybill_domain::access::user::User;
+use waybill_domain::actor::Actor;
+use waybill_domain::event::{Boundary, SessionStarted};
+use waybill_domain::id::SessionId;
+
+use super::jwt::Bearer;
+use crate::access::{By, CommandError};
+use crate::edge::RequestContext;
+use crate::entropy;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// A session just begun or refreshed. Its tokens can be shown this once.
+pub(crate) struct SignedInNow {
+    pub(crate) session: SessionId,
+    pub(crate) access: String,
+    pub(crate) refresh: Token,
+}
+
+/// Begins a session for a person; the person must be confirmed.
+pub(crate) async fn sign_in(
+    state: &AppState,
+    user: &User,
+    method: &str,
+    context: &RequestContext,
+) -> Result<SignedInNow, ApiError> {
+    let (who, account) = user.confirmed().ok_or_else(ApiError::session_refused)?;
+    let people = &state.people;
+    let now = entropy::now();
+    let session = SessionId::new(now, entropy::random_u128());
+    let (refresh, mac, pepper_version) = people
+        .token(TokenKind::SessionRefresh, session.ulid())
+        .ok_or_else(|| ApiError::internal(&"no token could be made"))?;
+    let origin = context.origin();
+    let started = SessionStarted {
+        session: session.clone(),
+        user: who.id.clone(),
+        generation: account.generation,
+        method: method.to_owned(),
+        refresh_mac: mac.to_hex(),
+        pepper_version,
+        idle_until: now.plus(people.session_idle.min(people.session_lifetime)),
+        expires_at: now.plus(people.session_lifetime),
+        source: origin.source.to_string(),
+        agent: origin.agent.as_deref().map(str::to_owned),
+        at: now,
+    };
+    let by = By {
+        actor: Actor::User(who.id.clone()),
+        origin: Some(origin),
+    };
+    let boundary = Boundary::Session(session.clone());
+    let command = SessionCommand::Start(Box::new(started));
+    let begun = state
+        .control
+        .run::<SessionFamily>(&boundary, command, &(), &by)
+        .await?;
+    state.settle(begun.version).await?;
+    let bearer = Bearer {
+        user: who.id.clone(),
+        session: session.clone(),
+        generation: account.generation,
+    };
+    let access = access_token(state, &bearer)?;
+    Ok(SignedInNow {
+        session,
+        access,
+        refresh,
+    })
+}
+
+/// An access token for a session.
+pub(crate) fn access_token(state: &AppState, bearer: &Bearer) -> Result<String, ApiError> {
+    let token = state
+        .people
+        .tokens
+        .issue(bearer, entropy::random_u128(), entropy::now());
+    token.map_err(|refused| ApiError::internal(&refused))
+}
+
+impl From<CommandError<SessionRefusal>> for ApiError {
+    fn from(error: CommandError<SessionRefusal>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => {
+                tracing::debug!(%refusal, "a session is refused");
+                Self::session_refused()
+            }
+            CommandError::Contended => Self::unavailable("conflict", error.to_string()),
+            CommandError::Read(error) => error.into(),
+            CommandError::Append(error) => error.into(),
+            CommandError::History(_) | CommandError::Subject(_) => Self::internal(&error),
+        }
+    }
+}
