@@ -13,7 +13,6 @@ const MILLI: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 /// One history, in microseconds.
 const LENGTH: u64 = 120 * SECOND;
-const GATEWAYS: usize = 4;
 
 /// What was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,7 +112,7 @@ pub(super) struct World {
     random: Random,
     server: Server,
     gateways: Vec<Gateway>,
-    broken: Broken,
+    circumstances: Circumstances,
     /// Up to where revocations on CONTROL have been answered: each was applied after those before it.
     answered: StreamSeq,
     told: Told,
@@ -122,7 +121,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, circumstances: Circumstances) -> Self {
         let mut random = Random::new(seed);
-        let gateways = (0..GATEWAYS)
+        let gateways = (0..circumstances.gateways)
             .map(|_| Gateway::new(circumstances, &mut random))
             .collect();
         Self {
@@ -132,14 +131,14 @@ impl World {
             random,
             server: Server::default(),
             gateways,
-            broken: circumstances.broken,
+            circumstances,
             answered: StreamSeq(0),
             told: Told::default(),
         }
     }
 
     pub(super) fn live(mut self) -> Told {
-        for gateway in 0..GATEWAYS {
+        for gateway in 0..self.gateways.len() {
             self.schedule(gateway as u64 * SECOND, Event::Begin(gateway));
         }
         self.schedule(5 * SECOND, Event::Misfortune);
@@ -212,7 +211,7 @@ impl World {
         let control = self.server.control().0;
         let on_disk = StreamSeq(self.random.within(0..control + 1));
         self.gateways[gateway].begin(&mut self.random, self.now, first, on_disk);
-        if self.random.one_in(3) {
+        if self.circumstances.is_forgetful || self.random.one_in(3) {
             self.gateways[gateway].control_stalled_until =
                 self.now + self.random.within(0..20 * SECOND);
         }
@@ -305,7 +304,7 @@ impl World {
     }
 
     fn tell_readers(&mut self, what: &Happens) {
-        for gateway in 0..GATEWAYS {
+        for gateway in 0..self.gateways.len() {
             let at = self.now + self.random.within(100..3 * MILLI);
             self.to(gateway, at, what.clone());
         }
@@ -389,7 +388,7 @@ impl World {
         let Some((by, applied)) = acknowledges else {
             return;
         };
-        for other in 0..GATEWAYS {
+        for other in 0..self.gateways.len() {
             let cut = self.gateways[gateway]
                 .cut_until
                 .max(self.gateways[other].cut_until);
@@ -411,7 +410,7 @@ impl World {
         let it = &mut self.gateways[gateway];
         let mut wanted = None;
         if it.lease.needs_start(clock) {
-            if self.broken == Broken::NoStart {
+            if self.circumstances.broken == Broken::NoStart {
                 it.lease.started(clock, StreamSeq(0));
             } else {
                 it.is_starting = true;
@@ -459,7 +458,7 @@ impl World {
     /// Every credential revoked on CONTROL up to what was answered is tried at once.
     fn decide(&mut self, gateway: usize, asked: Asked) {
         let it = &self.gateways[gateway];
-        let (may, knows) = if self.broken == Broken::ReadBeforeLease {
+        let (may, knows) = if self.circumstances.broken == Broken::ReadBeforeLease {
             (it.lease.is_usable(it.clock(self.now)), asked.knew)
         } else {
             (asked.may, it.position.control())
@@ -477,14 +476,19 @@ impl World {
     fn misfortune(&mut self) {
         let at = self.now + self.random.within(SECOND..8 * SECOND);
         self.schedule(at, Event::Misfortune);
-        let gateway = usize::try_from(self.random.within(0..GATEWAYS as u64)).expect("few");
+        let gateway =
+            usize::try_from(self.random.within(0..self.gateways.len() as u64)).expect("few");
         let long = if self.random.one_in(6) {
             100 * SECOND
         } else {
             30 * SECOND
         };
         let until = self.now + self.random.within(0..long);
-        let kind = self.random.within(0..9);
+        let kind = if self.circumstances.is_forgetful && self.random.one_in(2) {
+            7
+        } else {
+            self.random.within(0..9)
+        };
         let it = &mut self.gateways[gateway];
         if !it.is_up {
             return;
@@ -516,7 +520,7 @@ impl World {
             it.is_up = false;
             return;
         }
-        if self.broken == Broken::ReleasedWhileServing {
+        if self.circumstances.broken == Broken::ReleasedWhileServing {
             let record = it.lease_record(true);
             let stop = self.now + self.random.within(0..2 * SECOND);
             self.send(
