@@ -1,0 +1,168 @@
+//! Sessions: refreshed, listed, ended; on one gateway and on others.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use waybill_gateway::Gateway;
+use waybill_testkit::http::Http;
+
+use super::stage::{PASSWORD, Stage, Tokens, config_with};
+use crate::world::parts;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j6_a_refresh_token_used_twice_ends_the_whole_family() -> Result<()> {
+    let stage = Stage::start().await?;
+    let first = stage.person("ann@example.com").await?;
+    let second = Tokens::of(&stage.refresh(&first.refresh).await?)?;
+    let third = Tokens::of(&stage.refresh(&second.refresh).await?)?;
+    assert_eq!(first.session, third.session);
+    assert_eq!(stage.me(&third).await?.status, 200);
+    // A thief comes with the oldest one.
+    let stolen = stage.refresh(&first.refresh).await?;
+    assert_eq!(
+        (stolen.status.as_u16(), stolen.code()),
+        (401, "unauthorized".into())
+    );
+    for tokens in [&first, &second, &third] {
+        assert_eq!(stage.me(tokens).await?.status, 401);
+        assert_eq!(stage.refresh(&tokens.refresh).await?.status, 401);
+    }
+    let notice = stage.mailbox.letter("ann@example.com", 2).await?;
+    assert_eq!(notice.subject, "You were signed out for your safety");
+    // Other sessions of the same person go on.
+    assert_eq!(stage.log_in("ann@example.com", PASSWORD).await?.status, 200);
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_none_end_nothing() -> Result<()> {
+    let stage = Stage::start().await?;
+    let tokens = stage.person("ann@example.com").await?;
+    let mut forged = tokens.refresh.clone().into_bytes();
+    let last = forged.len() - 1;
+    forged[last] = if forged[last] == b'a' { b'b' } else { b'a' };
+    let forged = String::from_utf8(forged)?;
+    for text in [
+        forged.as_str(),
+        "",
+        "wb_rt_",
+        tokens.access.as_str(),
+        "wb_live_x",
+    ] {
+        let answer = stage.refresh(text).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.error()),
+            (401, "Invalid or expired session".into()),
+            "{text}"
+        );
+    }
+    // A refresh token is no access token, and the other way round.
+    let as_access = Tokens {
+        access: tokens.refresh.clone(),
+        ..tokens.clone()
+    };
+    assert_eq!(stage.me(&as_access).await?.status, 401);
+    assert_eq!(stage.refresh(&tokens.refresh).await?.status, 200);
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_refreshes_at_once_are_one_and_a_reuse() -> Result<()> {
+    let stage = Stage::start().await?;
+    let tokens = stage.person("ann@example.com").await?;
+    let (one, two) = tokio::join!(
+        stage.refresh(&tokens.refresh),
+        stage.refresh(&tokens.refresh)
+    );
+    let mut statuses = [one?.status.as_u16(), two?.status.as_u16()];
+    statuses.sort_unstable();
+    assert!(
+        statuses == [200, 401] || statuses == [401, 401],
+        "{statuses:?}"
+    );
+    assert_eq!(stage.me(&tokens).await?.status, 401, "the family is over");
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended_by_their_owner_only() -> Result<()> {
+    let stage = Stage::start().await?;
+    let ann = stage.person("ann@example.com").await?;
+    let phone = Tokens::of(&stage.log_in("ann@example.com", PASSWORD).await?)?;
+    let bob = stage.person("bob@example.com").await?;
+    let listed = stage
+        .signed_in(&ann, Method::GET, "/v1/auth/sessions", "")
+        .await?
+        .json();
+    let ids: Vec<_> = listed["sessions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|s| (s["id"].clone(), s["current"].clone()))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            (json!(phone.session), json!(false)),
+            (json!(ann.session), json!(true))
+        ]
+    );
+    assert_eq!(listed["sessions"][0]["method"], "password");
+    assert!(!listed.to_string().contains("wb_rt_") && !listed.to_string().contains("mac"));
+    let path = format!("/v1/auth/sessions/{}", phone.session);
+    for (who, path, status) in [
+        (&bob, path.as_str(), 404),
+        (
+            &ann,
+            "/v1/auth/sessions/ses_00000000000000000000000000",
+            404,
+        ),
+        (&ann, "/v1/auth/sessions/x", 404),
+        (&ann, path.as_str(), 204),
+        (&ann, path.as_str(), 204),
+    ] {
+        let answer = stage.signed_in(who, Method::DELETE, path, "").await?;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    assert_eq!(stage.me(&phone).await?.status, 401);
+    assert_eq!(stage.refresh(&phone.refresh).await?.status, 401);
+    assert_eq!(stage.me(&ann).await?.status, 200);
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r15_after_a_logout_no_gateway_takes_the_token() -> Result<()> {
+    let stage = Stage::start().await?;
+    let stop = CancellationToken::new();
+    let parts = parts(&stage.world.log, &stage.world.folder, "another");
+    let another = Gateway::start(config_with(&stage.mailbox), parts, stop.clone()).await?;
+    let there = Http::at(another.addr());
+    waybill_testkit::eventually(crate::world::SOON, async || {
+        there
+            .get("/readyz")
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+    })
+    .await?;
+    let ann = stage.person("ann@example.com").await?;
+    for _ in 0..10 {
+        let tokens = Tokens::of(&stage.log_in("ann@example.com", PASSWORD).await?)?;
+        let there = there.with_key(&tokens.access);
+        // Begun here, known there at once.
+        assert_eq!(there.get("/v1/me").await?.status, 200);
+        let out = stage
+            .signed_in(&tokens, Method::POST, "/v1/auth/logout", "")
+            .await?;
+        assert_eq!(out.status, 204, "{}", out.text());
+        assert_eq!(there.get("/v1/me").await?.status, 401);
+        assert_eq!(stage.me(&tokens).await?.status, 401);
+        if stage.log_in("ann@example.com", PASSWORD).await?.status == 429 {
+            break;
+        }
+    }
+    assert_eq!(there.with_key(&ann.access).get("/v1/me").await?.status, 200);
+    stop.cancel();
+    another.wait().await?;
+    stage.stop().await
+}
