@@ -14,8 +14,9 @@ use crate::detail;
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
-    ActivityPage, ByIdempotencyKey, Counters, Detail, GetCounters, GetTask, IdempotentTask,
-    ListActivity, ListTasks, Refused, TaskPage, TaskView, Verdict, Verify,
+    ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, GetCounters, GetTask,
+    IdempotentTask, Inclusion, ListActivity, ListTasks, ProveConsistency, ProveInclusion, Refused,
+    TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -152,6 +153,20 @@ impl Answerer {
 
     pub(crate) async fn activity(&self, query: ListActivity) -> Result<ActivityPage, Refused> {
         self.reading(move |reader| reader.activity(&query)).await
+    }
+
+    pub(crate) async fn inclusion(
+        &self,
+        query: ProveInclusion,
+    ) -> Result<Option<Inclusion>, Refused> {
+        self.reading(move |reader| reader.inclusion(&query)).await
+    }
+
+    pub(crate) async fn consistency(
+        &self,
+        query: ProveConsistency,
+    ) -> Result<Consistency, Refused> {
+        self.reading(move |reader| reader.consistency(&query)).await
     }
 
     pub(crate) async fn verify(&self, _: Verify) -> Result<Verdict, Refused> {

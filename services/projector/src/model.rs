@@ -6,6 +6,7 @@
 //! came in batches, or of restarts. So a model made anew equals the one that grew, byte for byte, and may be thrown away at any time.
 
 mod activity;
+mod audit;
 mod counts;
 mod keys;
 mod list;
@@ -48,6 +49,10 @@ pub(crate) const COUNTS: Tree = Tree::new("counts");
 pub(crate) const ACTIVITY: Tree = Tree::new("activity");
 /// Key to its name, for people.
 pub(crate) const KEYS: Tree = Tree::new("keys");
+/// Audit tree, level and index to the hash of a complete subtree.
+pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
+/// Audit tree and sequence in CONTROL to the index of the leaf.
+pub(crate) const AUDIT_LEAVES: Tree = Tree::new("audit_leaves");
 /// Stream and sequence of events that this version does not know.
 pub(crate) const QUARANTINE: Tree = Tree::new("quarantine");
 /// How far retention has been followed.
@@ -65,6 +70,8 @@ pub(crate) const TREES: &[Tree] = &[
     COUNTS,
     ACTIVITY,
     KEYS,
+    AUDIT_NODES,
+    AUDIT_LEAVES,
     QUARANTINE,
     META,
 ];

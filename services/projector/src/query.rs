@@ -7,6 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use waybill_domain::actor::Actor;
+use waybill_domain::audit::Hash;
 use waybill_domain::event::Answer;
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
@@ -405,6 +406,73 @@ pub struct Activity {
     pub queue: Option<QueueName>,
     /// The key it is about.
     pub key: Option<KeyId>,
+}
+
+/// That an event of CONTROL is a leaf of an audit tree, and which one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProveInclusion {
+    /// Whose tree; `None`: that of all of CONTROL.
+    pub team: Option<TeamId>,
+    /// The event.
+    pub seq: StreamSeq,
+    /// Leaves of the tree that it is proved to be in, such as those of a checkpoint.
+    pub size: u64,
+}
+
+impl Query for ProveInclusion {
+    const SUBJECT: &'static str = "wb.query.audit.inclusion";
+    /// `None`: the tree has no such event.
+    type Answer = Option<Inclusion>;
+}
+
+/// The proof, as RFC 9162, 2.1.3.2 checks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inclusion {
+    /// Which leaf it is, counted from 0.
+    pub index: u64,
+    /// The hash of the leaf.
+    pub leaf: Hash,
+    /// Siblings from the leaf up to the root.
+    pub path: Vec<Hash>,
+    /// Root of the tree of that size.
+    pub root: Hash,
+}
+
+/// That an audit tree begins with what it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProveConsistency {
+    /// Whose tree; `None`: that of all of CONTROL.
+    pub team: Option<TeamId>,
+    /// Leaves of the older tree.
+    pub from: u64,
+    /// Leaves of the newer tree.
+    pub to: u64,
+}
+
+impl Query for ProveConsistency {
+    const SUBJECT: &'static str = "wb.query.audit.consistency";
+    type Answer = Consistency;
+}
+
+/// The proof, as RFC 9162, 2.1.4.2 checks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consistency {
+    /// Hashes of subtrees.
+    pub path: Vec<Hash>,
+    /// Root of the older tree.
+    pub from_root: Hash,
+    /// Root of the newer tree.
+    pub to_root: Hash,
+}
+
+/// The public keys that sign checkpoints. Answered by replicas that were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AuditKeys {}
+
+impl Query for AuditKeys {
+    const SUBJECT: &'static str = "wb.query.audit.keys";
+    /// A key a line, as `waybill_domain::audit::TrustedKeys` reads and writes them.
+    type Answer = String;
 }
 
 /// Rebuild beside the live read model, up to the same positions, and compare.

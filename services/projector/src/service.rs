@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use waybill_domain::audit::TrustedKeys;
 use waybill_domain::time::Timestamp;
 use waybill_log::{Log, Stream};
 use waybill_store::Store;
@@ -18,8 +19,8 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    ByIdempotencyKey, GetCounters, GetTask, ListActivity, ListTasks, Position, QUEUE_GROUP, Query,
-    Refused, Reply, Request, Verify,
+    AuditKeys, ByIdempotencyKey, GetCounters, GetTask, ListActivity, ListTasks, Position,
+    ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply, Request, Verify,
 };
 
 /// A client that does not listen for a reply any more is not worth waiting for.
@@ -40,6 +41,8 @@ pub struct ServiceConfig {
     pub max_lists: usize,
     /// A reply's bytes, beside what the server allows.
     pub max_reply_bytes: usize,
+    /// Public keys that sign checkpoints of the activity log. None: this replica leaves questions about them to others.
+    pub audit_keys: TrustedKeys,
 }
 
 impl Default for ServiceConfig {
@@ -48,6 +51,7 @@ impl Default for ServiceConfig {
             max_queries: 1_024,
             max_lists: 4,
             max_reply_bytes: 8 * 1024 * 1024,
+            audit_keys: TrustedKeys::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Service {
             in_house: Arc::new(Semaphore::new(config.max_queries)),
             ending: ending.clone(),
             max_reply_bytes: config.max_reply_bytes,
+            audit_keys: config.audit_keys.clone(),
         });
         let running = tokio::spawn(serve(server, ending.clone()));
         Self { ending, running }
@@ -97,6 +102,7 @@ struct Server {
     in_house: Arc<Semaphore>,
     ending: CancellationToken,
     max_reply_bytes: usize,
+    audit_keys: TrustedKeys,
 }
 
 async fn serve(server: Arc<Server>, ending: CancellationToken) {
@@ -110,7 +116,7 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
     if ending.run_until_cancelled(caught_up).await.is_none() {
         return;
     }
-    let subscribed = ending.run_until_cancelled(subscribe(&server.nats)).await;
+    let subscribed = ending.run_until_cancelled(subscribe(&server)).await;
     let Some(mut requests) = subscribed else {
         return;
     };
@@ -123,7 +129,7 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
             message = requests.next() => {
                 let Some(message) = message else {
                     tracing::warn!("the subscription for queries ended");
-                    requests = match ending.run_until_cancelled(subscribe(&server.nats)).await {
+                    requests = match ending.run_until_cancelled(subscribe(&server)).await {
                         Some(requests) => requests,
                         None => break,
                     };
@@ -148,18 +154,23 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
 
 type Requests = futures::stream::SelectAll<async_nats::Subscriber>;
 
-async fn subscribe(nats: &Client) -> Requests {
+async fn subscribe(server: &Server) -> Requests {
+    let nats = &server.nats;
     let subjects = [
         GetTask::SUBJECT,
         ListTasks::SUBJECT,
         ByIdempotencyKey::SUBJECT,
         GetCounters::SUBJECT,
         ListActivity::SUBJECT,
+        ProveInclusion::SUBJECT,
+        ProveConsistency::SUBJECT,
         Verify::SUBJECT,
     ];
+    let knows_keys = !server.audit_keys.all().is_empty();
+    let of_keys = knows_keys.then_some(AuditKeys::SUBJECT);
     'again: loop {
         let mut all = futures::stream::SelectAll::new();
-        for subject in subjects {
+        for subject in subjects.into_iter().chain(of_keys) {
             match nats.queue_subscribe(subject, QUEUE_GROUP.into()).await {
                 Ok(subscriber) => all.push(subscriber),
                 Err(error) => {
@@ -219,6 +230,14 @@ impl Server {
             }
             GetCounters::SUBJECT => self.run(payload, async |q, _| a.counters(q).await).await,
             ListActivity::SUBJECT => self.run(payload, async |q, _| a.activity(q).await).await,
+            ProveInclusion::SUBJECT => self.run(payload, async |q, _| a.inclusion(q).await).await,
+            ProveConsistency::SUBJECT => {
+                self.run(payload, async |q, _| a.consistency(q).await).await
+            }
+            AuditKeys::SUBJECT => {
+                let answer = async |_: AuditKeys, _| Ok(self.audit_keys.to_string());
+                self.run(payload, answer).await
+            }
             Verify::SUBJECT => self.run(payload, async |q, _| a.verify(q).await).await,
             _ => self.refuse(Refused::Invalid {
                 field: "subject".into(),

@@ -11,6 +11,7 @@ use waybill_log::{Bounds, Record, Stream, StreamSeq};
 use waybill_store::{Batch, Checkpoint, Store};
 
 use super::activity::Entry as ActivityEntry;
+use super::audit::Growth;
 use super::counts::CountsCache;
 use super::keys::{self, Place};
 use super::{
@@ -21,6 +22,8 @@ use crate::query::Position;
 
 /// Events of one batch. Each changes at most nine rows, and the store takes ten thousand.
 pub const BATCH_EVENTS: usize = 1_000;
+/// The same of CONTROL. Each can complete a subtree of its team's audit tree on every level, of which there are some twenty.
+const CONTROL_BATCH_EVENTS: usize = 250;
 /// Rows of open tasks kept decoded between batches.
 const MAX_CACHED_ROWS: usize = 8_192;
 /// Rows with longer URLs are read again instead, so that the cache stays within some megabytes.
@@ -31,6 +34,8 @@ const MAX_CACHED_URL: usize = 512;
 pub struct Incarnations {
     control: String,
     tasks: String,
+    /// That of CONTROL as a number, as leaves of audit trees hold it.
+    control_ns: i64,
 }
 
 impl Incarnations {
@@ -40,6 +45,7 @@ impl Incarnations {
         Self {
             control: control.incarnation.to_string(),
             tasks: tasks.incarnation.to_string(),
+            control_ns: control.incarnation,
         }
     }
 
@@ -62,6 +68,7 @@ pub struct Projection {
     pub(super) open_rows: HashMap<TaskId, TaskRow>,
     pub(super) counts: CountsCache,
     pub(super) quarantined: u64,
+    audit: Growth,
 }
 
 /// A task that the batch changes.
@@ -90,6 +97,7 @@ impl Projection {
             },
             floor,
             store,
+            audit: Growth::new(incarnations.control_ns),
             incarnations,
             open_rows: HashMap::new(),
             counts: CountsCache::default(),
@@ -133,12 +141,15 @@ impl Projection {
     pub fn apply(&mut self, stream: Stream, records: &[Record]) -> Result<(), ModelError> {
         let applied = self.applied.of(stream);
         let fresh = records.partition_point(|record| record.seq <= applied);
-        records[fresh..]
-            .chunks(BATCH_EVENTS)
-            .try_for_each(|chunk| match stream {
-                Stream::Control => self.apply_control(chunk),
-                Stream::Tasks => self.apply_tasks(chunk),
-            })
+        let fresh = &records[fresh..];
+        match stream {
+            Stream::Control => fresh
+                .chunks(CONTROL_BATCH_EVENTS)
+                .try_for_each(|chunk| self.apply_control(chunk)),
+            Stream::Tasks => fresh
+                .chunks(BATCH_EVENTS)
+                .try_for_each(|chunk| self.apply_tasks(chunk)),
+        }
     }
 
     /// Passes over what the log no longer holds.
@@ -201,6 +212,7 @@ impl Projection {
             };
             entry.put(&mut batch, &team, Stream::Control, record.seq);
         }
+        self.audit.append(&self.store, &mut batch, records)?;
         self.commit(batch, Stream::Control, last.seq)
     }
 

@@ -7,10 +7,11 @@ use waybill_log::{Stream, StreamSeq};
 use waybill_store::{KeyRange, Store, StoreError, View};
 
 use super::page::InvalidQuery;
-use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, decode, keys, list};
+use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list};
 use crate::query::{
-    ActivityPage, ByIdempotencyKey, Counters, IdempotentTask, ListActivity, ListTasks, MAX_QUEUES,
-    MAX_SCAN, Position, QueueCounts, Total,
+    ActivityPage, ByIdempotencyKey, Consistency, Counters, IdempotentTask, Inclusion, ListActivity,
+    ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
+    Total,
 };
 
 /// Why there is no answer.
@@ -150,6 +151,16 @@ impl Reader {
     /// Who did what, newest first.
     pub fn activity(&self, query: &ListActivity) -> Result<ActivityPage, ReaderError> {
         self.reading(|view| activity::list(view, query))
+    }
+
+    /// Proves that an event is in its audit tree; `None` when it is not.
+    pub fn inclusion(&self, query: &ProveInclusion) -> Result<Option<Inclusion>, ReaderError> {
+        self.reading(|view| audit::inclusion(view, query))
+    }
+
+    /// Proves that an audit tree begins with what it was before.
+    pub fn consistency(&self, query: &ProveConsistency) -> Result<Consistency, ReaderError> {
+        self.reading(|view| audit::consistency(view, query))
     }
 
     /// Reads from one consistent view. A row that cannot be read condemns the store.
