@@ -44,6 +44,9 @@ pub enum NotReady {
     /// Changes of access are not arriving.
     #[error("Access is behind the log")]
     Behind,
+    /// It may not decide requests: what it knows may have been taken away.
+    #[error("The gateway holds no lease to decide requests on")]
+    NoLease,
 }
 
 impl Health {
@@ -122,7 +125,8 @@ pub(crate) async fn healthz() -> axum::Json<Healthy> {
     (status = 503, description = "Not ready", body = crate::error::ErrorBody),
 ))]
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<axum::Json<Healthy>, ApiError> {
-    match state.health.check(&state.auth) {
+    let leased = || state.fence.may_decide().map_err(|_| NotReady::NoLease);
+    match state.health.check(&state.auth).and_then(|()| leased()) {
         Ok(()) => Ok(axum::Json(Healthy { status: "ready" })),
         Err(why) => Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
