@@ -297,6 +297,13 @@ macro_rules! ulid_id {
                     .ok_or(InvalidId { kind: $kind })
             }
 
+            /// When it was made, as whoever made it says.
+            #[must_use]
+            pub fn made_at(&self) -> Timestamp {
+                let millis = Ulid::read(self.ulid().as_bytes()).map_or(0, |ulid| ulid.0 >> 80);
+                Timestamp(i64::try_from(millis).unwrap_or(0))
+            }
+
             /// The ULID without the prefix.
             #[must_use]
             pub fn ulid(&self) -> &str {

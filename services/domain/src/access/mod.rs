@@ -5,10 +5,13 @@ use crate::time::Timestamp;
 
 pub mod email;
 pub mod fence;
+pub mod grant;
 pub mod key;
 pub mod limit;
+pub mod pkce;
 pub mod plan;
 pub mod proof;
+pub mod redirect;
 pub mod role;
 pub mod scope;
 pub mod secret;

@@ -114,6 +114,12 @@ impl Token {
         self.kind
     }
 
+    /// What it begins with.
+    #[must_use]
+    pub fn brand(&self) -> &str {
+        self.text.split('_').next().unwrap_or_default()
+    }
+
     /// The ULID of what it belongs to.
     #[must_use]
     pub fn ulid(&self) -> &str {
