@@ -20,6 +20,8 @@ const BEARER: &str = "api_key";
 const HEADER: &str = "x_api_key";
 /// Security scheme of people: an access token in the header `Authorization`.
 const SESSION: &str = "session";
+/// Security scheme of applications: id and secret in the header `Authorization`. They may also stand in the form.
+const CLIENT: &str = "client";
 /// What every route that wants a key can answer, whether its own description says so or not.
 const WITH_A_KEY: [(&str, &str); 5] = [
     ("400", "The request is wrong, or holds two different keys"),
@@ -51,6 +53,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
+        (name = "oauth", description = "Applications of teams, and what people let them do"),
         (name = "events", description = "What happens, as it happens and afterwards"),
         (name = "health", description = "For load balancers"),
     )
@@ -87,6 +90,11 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
         .description(Some("An access token of somebody who is signed in"))
         .build();
     components.add_security_scheme(SESSION, SecurityScheme::Http(session));
+    let client = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Basic)
+        .description(Some("Id and secret of an OAuth application"))
+        .build();
+    components.add_security_scheme(CLIENT, SecurityScheme::Http(client));
     for item in api.paths.paths.values_mut() {
         let operations = [
             &mut item.get,

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use waybill_domain::access::token::TokenKind;
 
 use crate::error::ApiError;
 
@@ -28,6 +29,12 @@ pub fn presented(headers: &HeaderMap) -> Result<&str, ApiError> {
 #[must_use]
 pub fn is_jwt(credential: &str) -> bool {
     credential.split('.').count() == 3
+}
+
+/// Whether it says of itself that it is an access token of an application: `wb_at_...`.
+#[must_use]
+pub fn is_access_token(credential: &str) -> bool {
+    credential.split('_').nth(1) == Some(TokenKind::Access.as_str())
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use waybill_domain::access::role::Role;
+use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::access::team::Key;
 use waybill_domain::actor::Actor;
 use waybill_domain::id::{AppId, GrantId, SessionId, UserId};
@@ -25,8 +26,12 @@ pub enum Principal {
     App {
         /// Which.
         app: AppId,
-        /// What it was given.
+        /// By what it was given.
         grant: GrantId,
+        /// Whom it acts for. `None`: itself.
+        user: Option<UserId>,
+        /// What it may do.
+        scopes: ScopeSet,
     },
 }
 

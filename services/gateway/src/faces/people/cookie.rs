@@ -14,11 +14,13 @@ use crate::people::People;
 
 /// A cookie of this face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Jar {
+pub(crate) enum Jar {
     /// The refresh token.
     Refresh,
     /// A log-in at an outside issuer that is under way.
     Attempt,
+    /// Somebody who decides whether an application is let in.
+    Consent,
 }
 
 impl Jar {
@@ -29,6 +31,8 @@ impl Jar {
             (Self::Refresh, false) => "waybill-refresh",
             (Self::Attempt, true) => "__Secure-waybill-attempt",
             (Self::Attempt, false) => "waybill-attempt",
+            (Self::Consent, true) => "__Secure-waybill-consent",
+            (Self::Consent, false) => "waybill-consent",
         }
     }
 
@@ -36,11 +40,12 @@ impl Jar {
         match self {
             Self::Refresh => "/v1/auth",
             Self::Attempt => "/v1/auth/oidc",
+            Self::Consent => "/oauth",
         }
     }
 
     /// Its value, when the request brings exactly one of its name.
-    pub(super) fn find<'a>(self, people: &People, headers: &'a HeaderMap) -> Option<&'a str> {
+    pub(crate) fn find<'a>(self, people: &People, headers: &'a HeaderMap) -> Option<&'a str> {
         let name = self.name(people.secure_cookies);
         let mut values = headers
             .get_all(COOKIE)
@@ -58,7 +63,7 @@ impl Jar {
     }
 
     /// Puts it into the answer, or with `None` takes it out of the browser.
-    pub(super) fn set(
+    pub(crate) fn set(
         self,
         people: &People,
         headers: &mut HeaderMap,
@@ -82,7 +87,7 @@ impl Jar {
 }
 
 /// Refuses a request that no page of ours has made.
-pub(super) fn check_origin(people: &People, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn check_origin(people: &People, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let origin = match (origins.next(), origins.next()) {
         (Some(origin), None) => origin.to_str().ok(),

@@ -11,13 +11,13 @@ pub(super) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Ap
 }
 
 /// An address. What is wrong with it is the same whether or not it is known.
-pub(super) fn email(value: Option<String>) -> Result<Email, ApiError> {
+pub(crate) fn email(value: Option<String>) -> Result<Email, ApiError> {
     Email::parse(&required("email", value)?)
         .map_err(|invalid| ApiError::bad_field("email", invalid.to_string()))
 }
 
 /// A password that somebody says is theirs.
-pub(super) fn candidate(field: &'static str, value: Option<String>) -> Result<Candidate, ApiError> {
+pub(crate) fn candidate(field: &'static str, value: Option<String>) -> Result<Candidate, ApiError> {
     let text = required(field, value)?;
     if text.is_empty() || text.len() > MOST_BYTES {
         let message = format!("{field} must have 1 to {MOST_BYTES} bytes");

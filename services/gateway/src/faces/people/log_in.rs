@@ -75,7 +75,7 @@ pub(crate) async fn log_in(
 }
 
 /// Who has that address and that password.
-pub(super) async fn prove(
+pub(crate) async fn prove(
     state: &AppState,
     context: &RequestContext,
     email: &Email,
