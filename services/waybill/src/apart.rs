@@ -54,7 +54,7 @@ pub(crate) async fn projector(mut config: Config) -> anyhow::Result<()> {
     let Some(log) = connect(&mut config, &stop).await? else {
         return Ok(());
     };
-    let mut projector = roles::projector(&config, &log)?;
+    let mut projector = roles::projector(&config, Setting::Apart, &log)?;
     tokio::select! {
         () = stop.cancelled() => projector.shutdown().await?,
         ended = projector.stopped() => {

@@ -11,11 +11,16 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use waybill_domain::access::key::is_brand;
 use waybill_domain::access::plan::Catalogue;
+use waybill_domain::audit::TrustedKeys;
+use waybill_domain::audit::tree::{MAX_DEPLOYMENT, is_deployment};
 use waybill_domain::egress::Egress;
 use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
 use waybill_gateway::GatewayConfig;
+use waybill_gateway::refusals::RefusalTimes;
 use waybill_log::jetstream::NatsConfig;
 use waybill_projector::ProjectorConfig;
+
+use crate::people::{AuthSection, MailSection, OidcSection};
 
 /// Read when no other file is named.
 const DEFAULT_FILE: &str = "waybill.toml";
@@ -50,10 +55,18 @@ pub(crate) struct Config {
     pub nats: NatsConfig,
     /// The API.
     pub gateway: GatewaySection,
+    /// Passwords and sessions of people.
+    pub auth: AuthSection,
+    /// How mail leaves.
+    pub mail: MailSection,
+    /// Outside issuers that people can sign in with.
+    pub oidc: Vec<OidcSection>,
     /// Callouts.
     pub worker: WorkerSection,
     /// Read models.
     pub projector: ProjectorSection,
+    /// The signed activity log.
+    pub audit: AuditSection,
 }
 
 impl Default for Config {
@@ -65,8 +78,12 @@ impl Default for Config {
             telemetry: TelemetryConfig::default(),
             nats: NatsConfig::default(),
             gateway: GatewaySection::default(),
+            auth: AuthSection::default(),
+            mail: MailSection::default(),
+            oidc: Vec::new(),
             worker: WorkerSection::default(),
             projector: ProjectorSection::default(),
+            audit: AuditSection::default(),
         }
     }
 }
@@ -129,6 +146,12 @@ pub(crate) struct GatewaySection {
     pub trusted_proxies: Vec<String>,
     /// File with plans and limits (see ops/plans). Unset: the built-in ones.
     pub plans_file: Option<PathBuf>,
+    /// Whether owners may change the plan of their teams themselves.
+    pub plan_self_service: bool,
+    /// Seconds between two rounds in which refused attempts are told to the activity log.
+    pub refusals_seconds: u64,
+    /// Events about refused attempts that one gateway writes in a minute at most.
+    pub refusals_per_minute: u32,
 }
 
 impl Default for GatewaySection {
@@ -143,6 +166,9 @@ impl Default for GatewaySection {
             key_brands: gateway.key_brands,
             trusted_proxies: Vec::new(),
             plans_file: None,
+            plan_self_service: gateway.plan_self_service,
+            refusals_seconds: gateway.refusals.pause.as_secs(),
+            refusals_per_minute: gateway.refusals.per_minute,
         }
     }
 }
@@ -192,6 +218,32 @@ impl Default for ProjectorSection {
         Self {
             cache_mib: ProjectorConfig::default().cache_bytes >> 20,
         }
+    }
+}
+
+/// The signed activity log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuditSection {
+    /// Name of the deployment, in every checkpoint for ever.
+    pub deployment: String,
+    /// File with public keys that signed before (see `waybill_domain::audit::note`): a line each, `<key> <from> <until>`.
+    pub older_keys: Option<PathBuf>,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self {
+            deployment: "default".into(),
+            older_keys: None,
+        }
+    }
+}
+
+impl AuditSection {
+    /// What the key that signs calls itself.
+    pub(crate) fn key_name(&self) -> String {
+        format!("waybill/{}", self.deployment)
     }
 }
 
@@ -267,6 +319,15 @@ impl Config {
         {
             return wrong("worker.name", "must be 1 to 100 characters".into());
         }
+        if !is_deployment(&self.audit.deployment) {
+            return wrong(
+                "audit.deployment",
+                format!(
+                    "must be 1 to {MAX_DEPLOYMENT} lower-case letters, digits, - and ., not {:?}",
+                    self.audit.deployment
+                ),
+            );
+        }
         if self.nats.servers.is_empty() {
             return wrong("nats.servers", "must name at least one server".into());
         }
@@ -281,6 +342,26 @@ impl Config {
                 format!("must be an http:// URL such as http://localhost:4318, not {endpoint:?}"),
             );
         }
+        if !(1..=3600).contains(&self.gateway.refusals_seconds) {
+            return wrong(
+                "gateway.refusals_seconds",
+                format!(
+                    "must be between 1 and 3600, not {}",
+                    self.gateway.refusals_seconds
+                ),
+            );
+        }
+        if !(2..=6000).contains(&self.gateway.refusals_per_minute) {
+            return wrong(
+                "gateway.refusals_per_minute",
+                format!(
+                    "must be between 2 and 6000, not {}",
+                    self.gateway.refusals_per_minute
+                ),
+            );
+        }
+        self.auth.check()?;
+        self.mail.check()?;
         self.metrics_address()?;
         self.egress(false)?;
         Ok(())
@@ -335,6 +416,11 @@ impl Config {
             key_brands: self.key_brands()?,
             trusted_proxies: self.trusted_proxies()?,
             plans: self.plans()?,
+            plan_self_service: self.gateway.plan_self_service,
+            refusals: RefusalTimes {
+                pause: Duration::from_secs(self.gateway.refusals_seconds),
+                per_minute: self.gateway.refusals_per_minute,
+            },
             egress: self.egress(loopback)?,
             max_delay: retention.map_or(defaults.max_delay, |age| age / 2),
             ..defaults
@@ -377,6 +463,19 @@ impl Config {
         Ok(Arc::new(plans))
     }
 
+    /// Keys that signed checkpoints before.
+    pub(crate) fn older_notary_keys(&self) -> Result<TrustedKeys, ConfigError> {
+        let Some(file) = &self.audit.older_keys else {
+            return Ok(TrustedKeys::default());
+        };
+        let wrong = |reason: String| ConfigError::Value {
+            setting: "audit.older_keys",
+            reason: format!("{}: {reason}", file.display()),
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        TrustedKeys::parse(&text).map_err(|error| wrong(error.to_string()))
+    }
+
     /// The projector's own configuration.
     #[must_use]
     pub(crate) fn projector(&self) -> ProjectorConfig {
@@ -390,6 +489,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use waybill_domain::audit::NotaryKey;
 
     fn parsed(text: &str) -> Result<Config, ConfigError> {
         let built = config::Config::builder()
@@ -423,11 +523,33 @@ mod tests {
         assert!(
             message("[worker]\nallow_targets = ['10.0.0.0/99']").contains("worker.allow_targets")
         );
+        assert!(
+            message("[audit]\ndeployment = 'Eu 1'").contains("audit.deployment: must be 1 to 63")
+        );
         for endpoint in ["localhost:4318", "https://collector", "http://"] {
             let text = format!("[telemetry]\notlp_endpoint = '{endpoint}'");
             assert!(message(&text).contains("telemetry.otlp_endpoint: must be an http:// URL"));
         }
         assert!(message("[nats.streams]\npartitions = 5000").contains("nats.streams.partitions"));
+    }
+
+    #[test]
+    fn keys_that_signed_before_are_read_from_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("keys");
+        let text = format!("[audit]\nolder_keys = '{}'", file.display());
+        let config = parsed(&text).expect("fine");
+        let error = config.older_notary_keys().expect_err("no such file");
+        assert!(error.to_string().contains("audit.older_keys"), "{error}");
+        std::fs::write(&file, "nonsense\n").expect("ours");
+        let error = config.older_notary_keys().expect_err("no keys");
+        assert!(error.to_string().contains("line 1"), "{error}");
+        let key = NotaryKey::new("waybill/default", &[7; 32]).expect("a key");
+        let line = format!("{} - 2026-11-21T00:00:00Z\n", key.public());
+        std::fs::write(&file, line).expect("ours");
+        assert_eq!(config.older_notary_keys().expect("keys").all().len(), 1);
+        let none = parsed("").expect("fine").older_notary_keys();
+        assert!(none.expect("none").all().is_empty());
     }
 
     #[test]

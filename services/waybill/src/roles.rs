@@ -10,9 +10,10 @@ use anyhow::Context;
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
+use waybill_domain::audit::TrustedKeys;
 use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayParts, Pepper};
 use waybill_log::jetstream::JetStreamLog;
-use waybill_projector::Projector;
+use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorError};
 use waybill_worker::attempt::Signer;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
@@ -21,6 +22,7 @@ use waybill_worker::payloads::Payloads;
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
 use crate::config::{Config, environment};
+use crate::people;
 use crate::secrets::{self, Missing};
 
 /// The variable that holds a key to install as the first one.
@@ -40,7 +42,7 @@ impl Setting {
         self == Self::Embedded
     }
 
-    fn missing(self) -> Missing {
+    pub(crate) fn missing(self) -> Missing {
         match self {
             Self::Embedded => Missing::Create,
             Self::Apart => Missing::Refuse,
@@ -62,12 +64,15 @@ pub(crate) async fn gateway(
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
+        tallies: Arc::new(log.clone()),
         nats: log.client(),
         stores,
         pepper,
         partitions: config.partitions(),
     };
-    Ok(Gateway::start(config.gateway(setting.loopback())?, parts, stop).await?)
+    let mut gateway = config.gateway(setting.loopback())?;
+    gateway.people = people::config(config, setting)?;
+    Ok(Gateway::start(gateway, parts, stop).await?)
 }
 
 /// Installs the bootstrap key, or makes one when the server has none yet. Comes before the gateway listens: a key that is accepted at
@@ -147,27 +152,96 @@ pub(crate) fn worker(
     Ok(Worker::start(worker, parts, stop))
 }
 
-/// Starts a projector.
-pub(crate) fn projector(config: &Config, log: &JetStreamLog) -> anyhow::Result<Projector> {
+/// A projector and, where the key is that signs checkpoints of the activity log, a notary beside it.
+pub(crate) struct Projecting {
+    projector: Projector,
+    notary: Option<Notary>,
+}
+
+impl Projecting {
+    /// Waits until the projector stops by itself. A notary that has stopped raised its alarm; everything else goes on.
+    pub(crate) async fn stopped(&mut self) -> Result<(), ProjectorError> {
+        self.projector.stopped().await
+    }
+
+    /// Ends both.
+    pub(crate) async fn shutdown(self) -> Result<(), ProjectorError> {
+        let notary_ends = async {
+            if let Some(notary) = self.notary {
+                // Said when it happened.
+                let _ = notary.shutdown().await;
+            }
+        };
+        let (projected, ()) = tokio::join!(self.projector.shutdown(), notary_ends);
+        projected
+    }
+}
+
+/// Starts a projector, and a notary if it is to be one.
+pub(crate) fn projector(
+    config: &Config,
+    setting: Setting,
+    log: &JetStreamLog,
+) -> anyhow::Result<Projecting> {
     let folder = config.data.join("projector");
     make_folder(&folder)?;
-    Ok(Projector::start(
-        config.projector(),
-        Arc::new(log.clone()),
-        log.client(),
-        folder,
-    ))
+    let mut projector = config.projector();
+    let notary = notary(config, setting, log)?;
+    if let Some((of_notary, _)) = &notary {
+        projector.service.audit_keys = of_notary.trusted.clone();
+    }
+    Ok(Projecting {
+        projector: Projector::start(projector, Arc::new(log.clone()), log.client(), folder),
+        notary: notary.map(|(config, parts)| Notary::start(config, parts)),
+    })
+}
+
+/// How checkpoints of the activity log are signed here; `None`: not at all.
+fn notary(
+    config: &Config,
+    setting: Setting,
+    log: &JetStreamLog,
+) -> anyhow::Result<Option<(NotaryConfig, NotaryParts)>> {
+    let name = config.audit.key_name();
+    let Some(key) = secrets::notary(&config.data, setting.missing(), &name)? else {
+        tracing::warn!(
+            "WAYBILL_NOTARY_KEY is not set: this projector signs no checkpoints of the activity log"
+        );
+        return Ok(None);
+    };
+    tracing::info!(key = %key.public(), "checkpoints of the activity log are signed");
+    let holder = match setting {
+        // As with the worker: after a kill the next start takes the lease at once.
+        Setting::Embedded => worker_name(config)?,
+        Setting::Apart => unique_name("notary")?,
+    };
+    let mut notary = NotaryConfig::new(&config.audit.deployment, key, holder);
+    let mut trusted = notary.trusted.all().to_vec();
+    trusted.extend(config.older_notary_keys()?.all().iter().cloned());
+    notary.trusted = TrustedKeys::new(trusted);
+    let parts = NotaryParts {
+        log: Arc::new(log.clone()),
+        leases: Arc::new(log.clone()),
+        checkpoints: Arc::new(log.clone()),
+        nats: Some(log.client()),
+    };
+    Ok(Some((notary, parts)))
 }
 
 fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())
 }
 
-/// As configured, or the machine's name and a random part: two workers of one name would take each other's leases for their own.
+/// As configured, or a name of its own: two workers of one name would take each other's leases for their own.
 fn worker_name(config: &Config) -> anyhow::Result<String> {
-    if let Some(name) = &config.worker.name {
-        return Ok(name.clone());
+    match &config.worker.name {
+        Some(name) => Ok(name.clone()),
+        None => unique_name("worker"),
     }
+}
+
+/// The machine's name, else `otherwise`, and a random part.
+fn unique_name(otherwise: &str) -> anyhow::Result<String> {
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -178,7 +252,7 @@ fn worker_name(config: &Config) -> anyhow::Result<String> {
         .take(40)
         .collect();
     let host = if host.is_empty() {
-        "worker".to_owned()
+        otherwise.to_owned()
     } else {
         host
     };

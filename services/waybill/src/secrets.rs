@@ -1,5 +1,5 @@
-//! The two secrets of a server: the pepper under which API keys are hashed, and the master secret from which each team's webhook
-//! secret is derived. From the environment, or from files in the data folder that only its owner can read.
+//! The secrets of a server: the pepper under which API keys are hashed, the master secret from which each team's webhook secret is
+//! derived, and the key that signs checkpoints of the activity log. From the environment, or from files in the data folder that only its owner can read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,8 +7,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use waybill_domain::audit::NotaryKey;
 use waybill_domain::signature::MasterSecret;
 use waybill_gateway::Pepper;
+use waybill_gateway::people::SessionSecret;
+use zeroize::Zeroizing;
 
 use crate::config::environment;
 
@@ -16,6 +19,9 @@ use crate::config::environment;
 const SECRET_BYTES: usize = 32;
 /// Which pepper this is; a second one comes with rotation.
 const PEPPER_VERSION: u32 = 1;
+
+/// The variable that holds the seed of the key that signs checkpoints.
+const NOTARY_KEY: &str = "WAYBILL_NOTARY_KEY";
 
 /// What to do about a secret that is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +38,36 @@ pub(crate) fn pepper(data: &Path, missing: Missing) -> anyhow::Result<Pepper> {
     Ok(Pepper::new(PEPPER_VERSION, bytes)?)
 }
 
+/// The secret of sessions. Without one of its own a deployment derives it from the pepper, which all of its gateways have.
+pub(crate) fn session(data: &Path, missing: Missing) -> anyhow::Result<Option<SessionSecret>> {
+    let (name, variable) = ("session", "WAYBILL_SESSION_SECRET");
+    let given = environment(variable).is_some() || data.join("secrets").join(name).exists();
+    if !given && missing == Missing::Refuse {
+        return Ok(None);
+    }
+    let bytes = secret(data, name, variable, missing)?;
+    Ok(Some(SessionSecret::new(bytes)?))
+}
+
 /// The master secret of webhook signatures.
 pub(crate) fn webhook_master(data: &Path, missing: Missing) -> anyhow::Result<MasterSecret> {
     let bytes = secret(data, "webhook-master", "WAYBILL_WEBHOOK_MASTER", missing)?;
     Ok(MasterSecret::new(bytes)?)
+}
+
+/// The key that signs checkpoints of the activity log, under that name. `None`: this process is no notary, which no role needs to be.
+pub(crate) fn notary(
+    data: &Path,
+    missing: Missing,
+    name: &str,
+) -> anyhow::Result<Option<NotaryKey>> {
+    let is_given = environment(NOTARY_KEY).is_some() || data.join("secrets/notary").exists();
+    if missing == Missing::Refuse && !is_given {
+        return Ok(None);
+    }
+    let seed = Zeroizing::new(secret(data, "notary", NOTARY_KEY, missing)?);
+    let key = NotaryKey::new(name, &seed).with_context(|| NOTARY_KEY)?;
+    Ok(Some(key))
 }
 
 fn secret(data: &Path, name: &str, variable: &str, missing: Missing) -> anyhow::Result<Vec<u8>> {
@@ -122,5 +154,22 @@ mod tests {
         );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
         assert!(secret(dir.path(), "s", "WAYBILL_TEST_NO_SUCH", Missing::Create).is_err());
+    }
+
+    #[test]
+    fn a_notary_signs_only_where_its_key_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let key = |missing| notary(dir.path(), missing, "waybill/test").expect("readable");
+        assert!(key(Missing::Refuse).is_none(), "nobody is made a notary");
+        let made = key(Missing::Create).expect("made at the first start");
+        let again = key(Missing::Refuse).expect("there");
+        assert_eq!(made.public(), again.public());
+        let path = dir.path().join("secrets/notary");
+        write_private(&path, "00".repeat(33).as_bytes()).expect("ours");
+        let error = notary(dir.path(), Missing::Refuse, "waybill/test").expect_err("refused");
+        assert!(
+            format!("{error:#}").contains("32 bytes, not 33"),
+            "{error:#}"
+        );
     }
 }

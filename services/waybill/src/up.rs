@@ -12,12 +12,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::{Bootstrap, Gateway};
 use waybill_log::jetstream::ConnectError;
-use waybill_projector::Projector;
 use waybill_worker::Worker;
 
 use crate::config::{Config, environment};
 use crate::nats_server::NatsServer;
-use crate::roles::{self, Setting};
+use crate::roles::{self, Projecting, Setting};
 use crate::signals::stop_token;
 use crate::telemetry;
 
@@ -67,7 +66,7 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
 struct Roles {
     gateway: Gateway,
     worker: Worker,
-    projector: Projector,
+    projector: Projecting,
 }
 
 /// Starts the roles; `None` when it was asked to stop before they ran.
@@ -77,7 +76,7 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
         () = stop.cancelled() => return Ok(None),
     };
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
-    let projector = roles::projector(config, &log)?;
+    let projector = roles::projector(config, Setting::Embedded, &log)?;
     let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
     let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
     tokio::select! {
