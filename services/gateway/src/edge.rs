@@ -23,7 +23,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use tower::{Layer, Service};
 use tracing::Instrument;
@@ -31,8 +31,9 @@ use waybill_domain::actor::Origin;
 
 use crate::config::RESPONSE_TIMEOUT;
 use crate::entropy;
-use crate::error::{ApiError, explain_bare};
+use crate::error::{ApiError, Code, explain_bare};
 use crate::limits::{LimitSlot, Limiter, write_headers};
+use crate::refusals::{self, Attribution, Refusals};
 use trace::TraceParent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,6 +54,8 @@ pub struct RequestContext {
     pub source: IpAddr,
     /// Where the request stands under the limits that it has met.
     pub limits: LimitSlot,
+    /// Whose it is.
+    pub attribution: Attribution,
     agent: Option<Arc<str>>,
 }
 
@@ -73,15 +76,21 @@ impl RequestContext {
 pub struct EdgeLayer {
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
+    refusals: Arc<Refusals>,
 }
 
 impl EdgeLayer {
     /// Believes what these proxies say of a client's address.
     #[must_use]
-    pub fn new(trusted_proxies: &[IpNet], limiter: Arc<Limiter>) -> Self {
+    pub fn new(
+        trusted_proxies: &[IpNet],
+        limiter: Arc<Limiter>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
         Self {
             proxies: trusted_proxies.into(),
             limiter,
+            refusals,
         }
     }
 }
@@ -94,6 +103,7 @@ impl<S> Layer<S> for EdgeLayer {
             inner,
             proxies: Arc::clone(&self.proxies),
             limiter: Arc::clone(&self.limiter),
+            refusals: Arc::clone(&self.refusals),
         }
     }
 }
@@ -104,6 +114,7 @@ pub struct Edge<S> {
     inner: S,
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
+    refusals: Arc<Refusals>,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -137,6 +148,8 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let limiter = Arc::clone(&self.limiter);
+        let refusals = Arc::clone(&self.refusals);
+        let method = request.method().clone();
         let answer = async move {
             let answering = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
             let mut response = match tokio::time::timeout(RESPONSE_TIMEOUT, answering).await {
@@ -156,6 +169,7 @@ where
                 limiter.now(),
                 response.headers_mut(),
             );
+            note_refusal(&refusals, &context, &method, route.as_ref(), &response);
             record(route.as_ref(), &response, start);
             Ok(response)
         };
@@ -185,6 +199,7 @@ fn identify(
         traceparent: trace.as_str().into(),
         source: source::of(request, proxies),
         limits: LimitSlot::default(),
+        attribution: Attribution::default(),
         agent: source::agent(headers),
     };
     (parent, trace, context)
@@ -213,7 +228,9 @@ fn identify_answer(headers: &mut HeaderMap, context: &RequestContext) {
 fn secure(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(REFERRER_POLICY)
+        .or_insert(HeaderValue::from_static("no-referrer"));
     headers
         .entry(CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static(
@@ -222,6 +239,29 @@ fn secure(headers: &mut HeaderMap) {
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// Counts an answer that refuses somebody who is known, for the activity of their team.
+fn note_refusal(
+    refusals: &Refusals,
+    context: &RequestContext,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    response: &Response,
+) {
+    let refuses = matches!(
+        response.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    let Some(Code(code)) = response.extensions().get().filter(|_| refuses) else {
+        return;
+    };
+    let route = format!("{method} {}", route.map_or(UNMATCHED, MatchedPath::as_str));
+    if let Some((kind, latest)) =
+        refusals::refused(&context.attribution, code, route, context.origin())
+    {
+        refusals.note(kind, latest);
+    }
 }
 
 fn record(route: Option<&MatchedPath>, response: &Response, start: Instant) {

@@ -312,6 +312,16 @@ impl<'a> ControlSubject<'a> {
         format!("control.*.key.{key}")
     }
 
+    /// Filter of everything about one thing, whosever it is: of one person as a member of any team, say.
+    pub fn of_any_team(aggregate: &str, id: &str) -> Result<String, NotAToken> {
+        for token in [aggregate, id] {
+            if !is_token(token) {
+                return Err(NotAToken(token.to_owned()));
+            }
+        }
+        Ok(format!("control.*.{aggregate}.{id}"))
+    }
+
     /// Filter of everything that belongs to no team.
     #[must_use]
     pub fn all_global() -> String {

@@ -111,17 +111,20 @@ pub enum Guard {
     KeyCreation,
     /// A partner reports a leaked key.
     LeakReport,
+    /// Somebody is invited to a team, by mail.
+    Invitation,
 }
 
 impl Guard {
     /// All there are.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LogIn,
         Self::SignUp,
         Self::Reset,
         Self::Token,
         Self::KeyCreation,
         Self::LeakReport,
+        Self::Invitation,
     ];
 
     /// As catalogues name it.
@@ -134,6 +137,7 @@ impl Guard {
             Self::Token => "token",
             Self::KeyCreation => "key-creation",
             Self::LeakReport => "leak-report",
+            Self::Invitation => "invitation",
         }
     }
 }

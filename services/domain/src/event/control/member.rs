@@ -60,6 +60,8 @@ pub struct InvitationSent {
     pub role: Role,
     /// HMAC-SHA-256 of the token, in hex.
     pub mac: String,
+    /// Which pepper made `mac`.
+    pub pepper_version: u32,
     /// Until when it can be accepted.
     pub expires_at: Timestamp,
     /// When.

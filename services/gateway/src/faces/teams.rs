@@ -1,0 +1,75 @@
+//! Teams and their people: who belongs to one, as what, what it may use and what it uses.
+//!
+//! All of it is for people who are signed in. What takes something away is answered once it counts on every gateway, also when it is
+//! asked for a second time: a client that was told 503 the first time must not be told too early that all is done.
+
+pub mod accept;
+pub mod invitations;
+pub mod leaks;
+pub mod members;
+pub mod plan;
+pub mod team;
+pub mod usage;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use waybill_domain::access::role::Role;
+use waybill_domain::access::team::{Team, TeamCommand, TeamRefusal};
+use waybill_domain::id::TeamId;
+use waybill_log::Stream;
+
+use crate::access::{By, CommandError, Loaded};
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The routes of this face.
+pub(crate) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(team::create_team, team::list_teams))
+        .routes(routes!(team::get_team, team::rename_team))
+        .routes(routes!(members::list_members))
+        .routes(routes!(members::change_role, members::remove_member))
+        .routes(routes!(invitations::invite, invitations::list_invitations))
+        .routes(routes!(
+            invitations::get_invitation,
+            invitations::withdraw_invitation
+        ))
+        .routes(routes!(accept::accept_invitation))
+        .routes(routes!(plan::get_plan, plan::change_plan))
+        .routes(routes!(leaks::change_leak_policy))
+        .routes(routes!(usage::get_usage))
+}
+
+/// Runs a command that takes something away and answers once every gateway knows it. That also holds for a refusal for want of what
+/// was to be taken away: perhaps it went a moment ago, and not everybody knows.
+async fn take_away(
+    state: &AppState,
+    team: &TeamId,
+    command: TeamCommand,
+    by: &By,
+) -> Result<Loaded<Team>, ApiError> {
+    match state.control.run_team(team, command, by).await {
+        Ok(after) => {
+            state.settle_everywhere(after.version).await?;
+            Ok(after)
+        }
+        Err(CommandError::Refused(
+            gone @ (TeamRefusal::NoSuchMember | TeamRefusal::NoSuchInvitation),
+        )) => {
+            let seen = state.log.bounds(Stream::Control).await?;
+            state.settle_everywhere(seen.last).await?;
+            Err(gone.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A role, as requests name it.
+fn role(text: Option<&str>) -> Result<Role, ApiError> {
+    let text = text.ok_or_else(|| ApiError::bad_field("role", "role is required"))?;
+    Role::parse(text).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        let all = Role::ALL.map(Role::as_str).join(", ");
+        ApiError::bad_field("role", format!("role must be one of {all}, not {shown:?}"))
+    })
+}

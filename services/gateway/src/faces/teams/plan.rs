@@ -1,0 +1,192 @@
+//! A team's plan: what it may use, what of that is used, and changing it.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use waybill_domain::access::plan::{Plan, Policy, PolicyScope};
+use waybill_domain::access::team::{Team, TeamCommand};
+
+use crate::auth::Member;
+use crate::auth::needs::{Owner, Viewer};
+use crate::body::Json;
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::state::AppState;
+
+/// A plan, and how much of it a team uses.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanObject {
+    #[schema(example = "free")]
+    name: String,
+    /// Whether credentials of the team may call the API at all.
+    api_access: bool,
+    /// Longest `maxWaitTime` of a task.
+    max_wait_seconds: u64,
+    /// A key must expire within this; absent: it need not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_key_lifetime_seconds: Option<u64>,
+    keys: Share,
+    /// Members, and open invitations, which count as such when somebody is invited.
+    members: Share,
+    /// Invitations that can be accepted now.
+    open_invitations: usize,
+    /// Limits of requests: all apply together. Empty: none.
+    policies: Vec<PolicyObject>,
+}
+
+/// How much of something is used.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Share {
+    used: usize,
+    /// Absent: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+}
+
+/// A limit of requests.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyObject {
+    /// As in the header `RateLimit-Policy`.
+    name: String,
+    /// Whose requests are counted together: `team` or `key`.
+    scope: &'static str,
+    /// Requests in a window.
+    quota: u64,
+    window_seconds: u64,
+}
+
+impl PolicyObject {
+    fn new(policy: &Policy) -> Self {
+        Self {
+            name: policy.name.to_string(),
+            scope: match policy.scope {
+                PolicyScope::Team => "team",
+                PolicyScope::Key => "key",
+                PolicyScope::Ip => "ip",
+                PolicyScope::Account => "account",
+            },
+            quota: policy.q(),
+            window_seconds: policy.window().as_secs(),
+        }
+    }
+}
+
+impl PlanObject {
+    fn new(plan: &Plan, team: &Team) -> Self {
+        let now = entropy::now();
+        let open = team.invitations.values().filter(|i| now < i.expires_at);
+        Self {
+            name: plan.name.to_string(),
+            api_access: plan.api_access,
+            max_wait_seconds: plan.max_wait.as_secs(),
+            max_key_lifetime_seconds: plan.max_key_lifetime.map(|lifetime| lifetime.as_secs()),
+            keys: Share {
+                used: team.counted_keys(now),
+                limit: plan.max_keys,
+            },
+            members: Share {
+                used: team.members.len(),
+                limit: plan.max_members,
+            },
+            open_invitations: open.count(),
+            policies: plan
+                .policies
+                .iter()
+                .map(|policy| PolicyObject::new(policy))
+                .collect(),
+        }
+    }
+}
+
+/// `{"plan": ...}`
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanEnvelope {
+    plan: PlanObject,
+}
+
+/// Another plan.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePlan {
+    /// Name of the plan.
+    #[schema(required = true)]
+    plan: Option<String>,
+}
+
+/// Read what the team may use, and what of that it uses.
+#[utoipa::path(
+    get,
+    path = "/teams/{teamId}/plan",
+    tag = "teams",
+    security(("session" = [])),
+    params(("teamId" = String, Path, description = "Id of the team")),
+    responses(
+        (status = 200, description = "The plan", body = PlanEnvelope),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "Not a team of the caller's", body = ErrorBody),
+        (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Nobody can be recognised now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn get_plan(
+    State(state): State<AppState>,
+    member: Member<Viewer>,
+) -> Result<axum::Json<PlanEnvelope>, ApiError> {
+    let look = |team: &Team| PlanObject::new(&member.plan, team);
+    let plan = state.auth.directory().with_team(&member.team, look);
+    let plan = plan.ok_or_else(ApiError::forbidden)?;
+    Ok(axum::Json(PlanEnvelope { plan }))
+}
+
+/// Change the team's plan, where this installation lets owners do so.
+///
+/// Keys and members stay, also those that a smaller plan would not have room for. The answer comes once the plan counts on every
+/// gateway.
+#[utoipa::path(
+    put,
+    path = "/teams/{teamId}/plan",
+    tag = "teams",
+    security(("session" = [])),
+    params(("teamId" = String, Path, description = "Id of the team")),
+    request_body = ChangePlan,
+    responses(
+        (status = 200, description = "The plan now", body = PlanEnvelope),
+        (status = 400, description = "A field is wrong or unknown, or there is no such plan", body = ErrorBody),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "Not a team of the caller's, the role does not reach, or only the operator changes plans", body = ErrorBody),
+        (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Not known to count everywhere yet; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn change_plan(
+    State(state): State<AppState>,
+    member: Member<Owner>,
+    Json(request): Json<ChangePlan>,
+) -> Result<axum::Json<PlanEnvelope>, ApiError> {
+    let plan = request
+        .plan
+        .ok_or_else(|| ApiError::bad_field("plan", "plan is required"))?;
+    if !state.config.plan_self_service {
+        return Err(disabled(&member));
+    }
+    let command = TeamCommand::ChangePlan { plan };
+    let after = super::take_away(&state, &member.team, command, &member.by()).await?;
+    let info = after.state.info.as_ref().ok_or_else(ApiError::forbidden)?;
+    let plan = state.config.plans.plan(&info.plan);
+    Ok(axum::Json(PlanEnvelope {
+        plan: PlanObject::new(plan, &after.state),
+    }))
+}
+
+fn disabled(member: &Member<Owner>) -> ApiError {
+    ApiError::new(
+        http::StatusCode::FORBIDDEN,
+        "plan_change_disabled",
+        format!(
+            "Plans of this installation are changed by its operator: waybill teams plan --team {} --plan NAME",
+            member.team
+        ),
+    )
+}

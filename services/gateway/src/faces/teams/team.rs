@@ -1,0 +1,223 @@
+//! Teams themselves: founded, listed, read, renamed.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use waybill_domain::access::team::{Team, TeamCommand};
+use waybill_domain::id::{TeamId, UserId};
+
+use crate::auth::needs::{Admin, Viewer};
+use crate::auth::{Member, SignedIn};
+use crate::body::Json;
+use crate::error::{ApiError, ErrorBody};
+use crate::faces::tasks::object::Iso;
+use crate::state::AppState;
+
+/// A team as one of its members sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TeamObject {
+    #[schema(example = "team_01k9x2v7m3f8q4t6r1w5y0z2bc")]
+    id: String,
+    name: String,
+    /// Name of its plan.
+    #[schema(example = "free")]
+    plan: String,
+    /// What the caller may do in it: `owner`, `admin`, `member` or `viewer`.
+    role: &'static str,
+    /// How many people belong to it.
+    members: usize,
+    /// What happens to keys of the team that are found in the open: `revoke` or `warn`.
+    leak_policy: &'static str,
+    #[schema(value_type = String)]
+    created_at: Iso,
+}
+
+impl TeamObject {
+    /// `None` when the team does not exist or the person is no member of it.
+    pub(super) fn new(team: &Team, user: &UserId) -> Option<Self> {
+        let role = team.role_of(user)?;
+        let info = team.info.as_ref()?;
+        Some(Self {
+            id: info.id.to_string(),
+            name: info.name.clone(),
+            plan: info.plan.clone(),
+            role: role.as_str(),
+            members: team.members.len(),
+            leak_policy: info.leaked_keys.as_str(),
+            created_at: Iso(info.created_at),
+        })
+    }
+}
+
+/// `{"team": ...}`
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TeamEnvelope {
+    pub(super) team: TeamObject,
+}
+
+impl TeamEnvelope {
+    /// 403 when the person is no member of the team any more.
+    pub(super) fn new(team: &Team, user: &UserId) -> Result<axum::Json<Self>, ApiError> {
+        let team = TeamObject::new(team, user).ok_or_else(ApiError::forbidden)?;
+        Ok(axum::Json(Self { team }))
+    }
+}
+
+/// `{"teams": [...]}`
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TeamList {
+    /// Oldest first.
+    teams: Vec<TeamObject>,
+}
+
+/// A team to be founded.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTeam {
+    /// For people, at most 100 characters.
+    #[schema(required = true, max_length = 100)]
+    name: Option<String>,
+}
+
+/// What may be changed of a team.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameTeam {
+    /// For people, at most 100 characters.
+    #[schema(required = true, max_length = 100)]
+    name: Option<String>,
+}
+
+fn name(given: Option<String>) -> Result<String, ApiError> {
+    given.ok_or_else(|| ApiError::bad_field("name", "name is required"))
+}
+
+/// Found a team. The caller owns it; it begins on the default plan. One person may own ten teams.
+#[utoipa::path(
+    post,
+    path = "/teams",
+    tag = "teams",
+    security(("session" = [])),
+    request_body = CreateTeam,
+    responses(
+        (status = 201, description = "Founded", body = TeamEnvelope),
+        (status = 400, description = "A field is wrong or unknown", body = ErrorBody),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "No person, or one who owns too many teams", body = ErrorBody),
+        (status = 503, description = "The log does not answer; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn create_team(
+    State(state): State<AppState>,
+    person: SignedIn,
+    Json(request): Json<CreateTeam>,
+) -> Result<Response, ApiError> {
+    let name = name(request.name)?;
+    let founded = state
+        .control
+        .found_team(&person.user, &name, &person.by())
+        .await;
+    let (team, seq) = founded?;
+    state.settle(seq).await?;
+    let founded = read(&state, &team, &person.user)?;
+    Ok((StatusCode::CREATED, founded).into_response())
+}
+
+/// List the caller's teams.
+#[utoipa::path(
+    get,
+    path = "/teams",
+    tag = "teams",
+    security(("session" = [])),
+    responses(
+        (status = 200, description = "All teams that the caller belongs to", body = TeamList),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "No person", body = ErrorBody),
+        (status = 503, description = "Nobody can be recognised now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn list_teams(
+    State(state): State<AppState>,
+    person: SignedIn,
+) -> axum::Json<TeamList> {
+    let directory = state.auth.directory();
+    let teams = directory.teams_of(&person.user).into_iter();
+    let object = |team: TeamId| {
+        directory
+            .with_team(&team, |team| TeamObject::new(team, &person.user))
+            .flatten()
+    };
+    axum::Json(TeamList {
+        teams: teams.filter_map(object).collect(),
+    })
+}
+
+/// Read a team.
+#[utoipa::path(
+    get,
+    path = "/teams/{teamId}",
+    tag = "teams",
+    security(("session" = [])),
+    params(("teamId" = String, Path, description = "Id of the team")),
+    responses(
+        (status = 200, description = "The team", body = TeamEnvelope),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "Not a team of the caller's", body = ErrorBody),
+        (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Nobody can be recognised now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn get_team(
+    State(state): State<AppState>,
+    member: Member<Viewer>,
+) -> Result<axum::Json<TeamEnvelope>, ApiError> {
+    read(&state, &member.team, &member.user)
+}
+
+/// Rename a team.
+#[utoipa::path(
+    patch,
+    path = "/teams/{teamId}",
+    tag = "teams",
+    security(("session" = [])),
+    params(("teamId" = String, Path, description = "Id of the team")),
+    request_body = RenameTeam,
+    responses(
+        (status = 200, description = "The team as it is now", body = TeamEnvelope),
+        (status = 400, description = "A field is wrong or unknown", body = ErrorBody),
+        (status = 401, description = "Nobody is signed in", body = ErrorBody),
+        (status = 403, description = "Not a team of the caller's, or the role does not reach", body = ErrorBody),
+        (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
+        (status = 503, description = "The log does not answer; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn rename_team(
+    State(state): State<AppState>,
+    member: Member<Admin>,
+    Json(request): Json<RenameTeam>,
+) -> Result<axum::Json<TeamEnvelope>, ApiError> {
+    let rename = TeamCommand::Rename {
+        name: name(request.name)?,
+    };
+    let after = state
+        .control
+        .run_team(&member.team, rename, &member.by())
+        .await?;
+    state.settle(after.version).await?;
+    TeamEnvelope::new(&after.state, &member.user)
+}
+
+fn read(
+    state: &AppState,
+    team: &TeamId,
+    user: &UserId,
+) -> Result<axum::Json<TeamEnvelope>, ApiError> {
+    let look = |team: &Team| TeamEnvelope::new(team, user);
+    let directory = state.auth.directory();
+    directory
+        .with_team(team, look)
+        .unwrap_or_else(|| Err(ApiError::forbidden()))
+}
