@@ -1,5 +1,6 @@
-//! Leases and the barrier between gateways on a real nats-server, below HTTP.
+//! Leases and the barrier between gateways on a real nats-server: below HTTP here, and as clients see it in [`http`].
 
+mod http;
 mod rig;
 
 use std::time::{Duration, Instant};
