@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary as its users start it, over a real nats-server, watched from outside.
 
 mod apart;
+mod audit;
 mod backup;
 mod beside;
 mod configuration;
@@ -11,6 +12,8 @@ mod observed;
 mod pages;
 mod process;
 mod read_model;
+mod revocation;
 mod schemas;
 mod stopping;
+mod teams;
 mod trying;

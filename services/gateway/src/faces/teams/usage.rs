@@ -9,19 +9,75 @@ use waybill_projector::query::Counters;
 use crate::auth::Member;
 use crate::auth::needs::Viewer;
 use crate::error::{ApiError, ErrorBody};
+use crate::faces::tasks::object::Iso;
 use crate::state::AppState;
+use crate::usage::{KeyUse, TeamTotals, team_totals};
 
-/// What a team has used, over both environments.
+/// What a team has used, by environment.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsageObject {
-    tasks: ByEnvironment,
+    live: UsageOfEnvironment,
+    test: UsageOfEnvironment,
 }
 
-/// Tasks of each environment.
+/// What a team has used in one environment.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ByEnvironment {
-    live: TaskCounts,
-    test: TaskCounts,
+pub struct UsageOfEnvironment {
+    requests: Requests,
+    tasks: TaskCounts,
+}
+
+/// Requests that were let in, about a minute late.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Requests {
+    /// Oldest first; days without any are left out.
+    days: Vec<RequestsOf>,
+    /// Oldest first; months without any are left out.
+    months: Vec<RequestsOf>,
+    /// By key, oldest first; keys that were never used too.
+    keys: Vec<RequestsWith>,
+}
+
+/// Requests of a time.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RequestsOf {
+    /// The day or month, in UTC.
+    #[schema(example = "2026-11-21")]
+    period: String,
+    count: u64,
+}
+
+/// Requests with a key.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestsWith {
+    key_id: String,
+    count: u64,
+    /// Absent: never, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    last_used_at: Option<Iso>,
+}
+
+impl From<TeamTotals> for Requests {
+    fn from(totals: TeamTotals) -> Self {
+        let of = |times: Vec<(String, u64)>| {
+            let times = times.into_iter();
+            times
+                .map(|(period, count)| RequestsOf { period, count })
+                .collect()
+        };
+        let with = |used: KeyUse| RequestsWith {
+            key_id: used.key.to_string(),
+            count: used.count,
+            last_used_at: used.last.map(|last| Iso(last.at)),
+        };
+        Self {
+            days: of(totals.days),
+            months: of(totals.months),
+            keys: totals.keys.into_iter().map(with).collect(),
+        }
+    }
 }
 
 /// Tasks that the log still holds, by how they stand.
@@ -93,15 +149,21 @@ pub(crate) async fn get_usage(
     member: Member<Viewer>,
 ) -> Result<axum::Json<UsageEnvelope>, ApiError> {
     let test = member.team.in_environment(Environment::Test);
-    let (live, test) = tokio::try_join!(counted(&state, &member.team), counted(&state, &test))?;
+    let (live, test) = tokio::try_join!(used(&state, &member.team), used(&state, &test))?;
     Ok(axum::Json(UsageEnvelope {
-        usage: UsageObject {
-            tasks: ByEnvironment { live, test },
-        },
+        usage: UsageObject { live, test },
     }))
 }
 
-async fn counted(state: &AppState, team: &TeamId) -> Result<TaskCounts, ApiError> {
-    let seen = state.acknowledged.to(team);
-    Ok(state.queries.counters(team, seen).await?.value.into())
+async fn used(state: &AppState, team: &TeamId) -> Result<UsageOfEnvironment, ApiError> {
+    let counted = async {
+        let seen = state.acknowledged.to(team);
+        let counters = state.queries.counters(team, seen).await;
+        counters.map_err(ApiError::from)
+    };
+    let (totals, counters) = tokio::try_join!(team_totals(state, team), counted)?;
+    Ok(UsageOfEnvironment {
+        requests: totals.into(),
+        tasks: counters.value.into(),
+    })
 }

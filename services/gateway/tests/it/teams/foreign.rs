@@ -3,7 +3,8 @@
 use anyhow::Result;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
-use waybill_domain::id::TeamId;
+use waybill_domain::id::{AppId, TeamId};
+use waybill_domain::time::Timestamp;
 use waybill_testkit::http::Http;
 
 use super::people::{Person, invited, stored, world_with};
@@ -40,6 +41,7 @@ async fn side(world: &World, name: &str) -> Result<Side> {
             user: member.id.to_string(),
             invitation: invitation.to_string(),
             key: made.key.id().to_string(),
+            app: app(),
         },
         by_key: world.http.with_key(made.key.reveal()),
         owner,
@@ -50,29 +52,38 @@ async fn side(world: &World, name: &str) -> Result<Side> {
 async fn another_teams_ids_open_nothing_anywhere() -> Result<()> {
     let (world, _) = world_with(|config| config.plan_self_service = true).await?;
     let (ours, theirs) = (side(&world, "ours").await?, side(&world, "theirs").await?);
-    let nowhere = TeamId::new(waybill_domain::time::Timestamp(1), 1);
+    let nowhere = TeamId::new(Timestamp(1), 1);
     let mixed = Ids {
         team: theirs.ids.team.clone(),
         user: ours.ids.user.clone(),
         invitation: ours.ids.invitation.clone(),
         key: ours.ids.key.clone(),
+        app: app(),
     };
     let unknown = Ids {
         team: nowhere.to_string(),
         user: ours.ids.user.clone(),
         invitation: ours.ids.invitation.clone(),
         key: "key_zzzzzzzz".into(),
+        app: app(),
     };
     let garbage = Ids {
         team: "team_x".into(),
         user: "%2e%2e".into(),
         invitation: "*".into(),
         key: "key_".into(),
+        app: "app_x".into(),
     };
     let before = stored(&world).await?;
     let mut tried = 0;
     for route in of_people() {
-        let named = ["{teamId}", "{userId}", "{invitationId}", "{keyId}"];
+        let named = [
+            "{teamId}",
+            "{userId}",
+            "{invitationId}",
+            "{keyId}",
+            "{appId}",
+        ];
         if !named.iter().any(|name| route.path.contains(name)) {
             continue;
         }
@@ -109,9 +120,14 @@ async fn another_teams_ids_open_nothing_anywhere() -> Result<()> {
     world.stop().await
 }
 
+/// An application that no team has.
+fn app() -> String {
+    AppId::new(Timestamp(1), 1).to_string()
+}
+
 /// A path in which only the team is named; any other is left as it is.
 fn named_team(path: &str) -> String {
-    let others = ["{userId}", "{invitationId}", "{keyId}"];
+    let others = ["{userId}", "{invitationId}", "{keyId}", "{appId}"];
     if others.iter().any(|name| path.contains(name)) {
         String::new()
     } else {

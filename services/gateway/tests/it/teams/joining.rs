@@ -42,9 +42,8 @@ async fn of_two_who_join_at_once_one_finds_room() -> Result<()> {
         };
         assert_eq!(loser.code(), "plan_limit_exceeded");
         assert!(loser.error().contains("free"), "{}", loser.error());
-        let members = ann.http.get(&format!("/teams/{team}/members")).await?;
-        let count = members.json()["members"].as_array().map(Vec::len);
-        assert_eq!(count, Some(2), "{}", members.text());
+        let members = world.writer().team(&team).await?.members.len();
+        assert_eq!(members, 2, "round {round}");
         let of_winner = format!("/teams/{team}/members/{}", winner.id);
         assert_eq!(delete(&ann.http, &of_winner).await?.status, 204);
     }

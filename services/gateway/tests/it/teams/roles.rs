@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
-use waybill_domain::id::{InvitationId, KeyId, UserId};
+use waybill_domain::id::{AppId, InvitationId, KeyId, UserId};
 use waybill_domain::time::Timestamp;
 
 use super::people::{Person, stored, world_with};
@@ -35,6 +35,12 @@ fn least() -> BTreeMap<(&'static str, &'static str), Role> {
         (("PUT", "/teams/{teamId}/plan"), Role::Owner),
         (("PUT", "/teams/{teamId}/leak-policy"), Role::Admin),
         (("GET", "/teams/{teamId}/usage"), Role::Viewer),
+        (("POST", "/teams/{teamId}/apps"), Role::Admin),
+        (("GET", "/teams/{teamId}/apps"), Role::Admin),
+        (("GET", "/teams/{teamId}/apps/{appId}"), Role::Admin),
+        (("PATCH", "/teams/{teamId}/apps/{appId}"), Role::Admin),
+        (("DELETE", "/teams/{teamId}/apps/{appId}"), Role::Admin),
+        (("POST", "/teams/{teamId}/apps/{appId}/secret"), Role::Admin),
     ])
 }
 
@@ -68,6 +74,7 @@ async fn people(world: &World) -> Result<(Ids, Vec<(Option<Role>, Person)>)> {
         user: UserId::new(Timestamp(1), 1).to_string(),
         invitation: InvitationId::new(Timestamp(1), 1).to_string(),
         key: KeyId::from_public("zzzzzzzz")?.to_string(),
+        app: AppId::new(Timestamp(1), 1).to_string(),
     };
     Ok((ids, people))
 }
@@ -153,7 +160,7 @@ async fn nobody_reaches_above_themselves() -> Result<()> {
         if route.scope.is_none() && route.path.starts_with("/teams/{teamId}") {
             let path = Ids {
                 team: world.team.to_string(),
-                ..ids_of(&ids)
+                ..ids.clone()
             }
             .fill(&route.path);
             let answer = world.http.send(route.method, &path, &[], "{}").await?;
@@ -162,13 +169,4 @@ async fn nobody_reaches_above_themselves() -> Result<()> {
         }
     }
     world.stop().await
-}
-
-fn ids_of(ids: &Ids) -> Ids {
-    Ids {
-        team: ids.team.clone(),
-        user: ids.user.clone(),
-        invitation: ids.invitation.clone(),
-        key: ids.key.clone(),
-    }
 }

@@ -65,11 +65,13 @@ fn body(api: &Value, operation: &Value) -> Value {
 }
 
 /// Ids to put into paths.
+#[derive(Clone)]
 pub(super) struct Ids {
     pub(super) team: String,
     pub(super) user: String,
     pub(super) invitation: String,
     pub(super) key: String,
+    pub(super) app: String,
 }
 
 impl Ids {
@@ -78,5 +80,6 @@ impl Ids {
             .replace("{userId}", &self.user)
             .replace("{invitationId}", &self.invitation)
             .replace("{keyId}", &self.key)
+            .replace("{appId}", &self.app)
     }
 }
