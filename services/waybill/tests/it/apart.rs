@@ -20,7 +20,7 @@ use waybill_testkit::http::{Event, Http};
 const PASSWORD: &str = "only-for-this-test-5f3a";
 
 /// A folder from which roles start that find each other and have the same secrets.
-async fn shared(nats: &NatsServer) -> Result<(Installation, String)> {
+pub(crate) async fn shared(nats: &NatsServer) -> Result<(Installation, String)> {
     let (mut installation, key) = Installation::with_key()?;
     installation.set("NATS_URL", &nats.url());
     installation.set("WAYBILL__NATS__USER", "waybill");
@@ -36,7 +36,7 @@ async fn shared(nats: &NatsServer) -> Result<(Installation, String)> {
     Ok((installation, key))
 }
 
-async fn nats() -> Result<NatsServer> {
+pub(crate) async fn nats() -> Result<NatsServer> {
     let options = NatsOptions {
         extra: format!("authorization {{ user: waybill, password: \"{PASSWORD}\" }}\n"),
         ..NatsOptions::default()
@@ -50,7 +50,7 @@ fn role(installation: &mut Installation, role: &str, folder: &str) -> Result<Pro
     installation.start(&[role])
 }
 
-async fn gateway(
+pub(crate) async fn gateway(
     installation: &mut Installation,
     folder: &str,
     key: &str,
