@@ -1,7 +1,9 @@
-//! A team with its members, invitations and keys: the state that its commands are decided from, and that gateways ask.
+//! A team with its members, invitations, keys and applications: the state that its commands are decided from, and that gateways ask.
 
+pub mod app;
 mod command;
 mod decide;
+mod founding;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -9,7 +11,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use app::App;
 pub use command::{InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
+pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
 
 use crate::access::Aggregate;
@@ -18,7 +22,7 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy};
-use crate::id::{InvitationId, KeyId, TeamId, UserId};
+use crate::id::{AppId, InvitationId, KeyId, TeamId, UserId};
 use crate::time::Timestamp;
 
 /// Longest name of a team or key, in characters.
@@ -37,6 +41,8 @@ pub struct Team {
     pub members: BTreeMap<UserId, Member>,
     /// Invitations that are neither accepted nor withdrawn; they may have run out.
     pub invitations: BTreeMap<InvitationId, Invitation>,
+    /// All OAuth applications ever registered.
+    pub apps: BTreeMap<AppId, Arc<App>>,
 }
 
 /// What is told of a team itself.
@@ -74,6 +80,8 @@ pub struct Invitation {
     pub role: Role,
     /// HMAC of the token, in hex.
     pub mac: String,
+    /// Which pepper made it.
+    pub pepper_version: u32,
     /// Until when it can be accepted.
     pub expires_at: Timestamp,
     /// When it was sent.
@@ -169,6 +177,7 @@ impl Aggregate for Team {
                     email_hash: e.email_hash.clone(),
                     role: e.role,
                     mac: e.mac.clone(),
+                    pepper_version: e.pepper_version,
                     expires_at: e.expires_at,
                     sent_at: e.at,
                 };
@@ -189,10 +198,13 @@ impl Aggregate for Team {
             ControlEvent::KeyRotated(e) => self.change_key(&e.key, |key| {
                 key.rotated = Some((e.successor.clone(), e.accepted_until));
             }),
+            ControlEvent::KeyReported(e) => self.change_key(&e.key, |key| {
+                key.reported = Some(e.at);
+            }),
             ControlEvent::KeyRevoked(e) => self.change_key(&e.key, |key| {
                 key.revoked.get_or_insert((e.at, e.reason));
             }),
-            _ => {}
+            _ => self.evolve_app(event),
         }
     }
 }

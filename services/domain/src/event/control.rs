@@ -1,5 +1,7 @@
 //! What happens to teams, people and their credentials.
 
+mod app;
+mod grant;
 mod key;
 mod member;
 mod operation;
@@ -7,7 +9,11 @@ mod session;
 mod team;
 mod user;
 
-pub use key::{KeyCreated, KeyReported, KeyRevoked, KeyRotated, RevocationReason};
+pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
+pub use grant::{
+    GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
+};
+pub use key::{KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
@@ -52,6 +58,15 @@ events! {
         SessionStarted(SessionStarted) = "session.started.v1",
         SessionRefreshed(SessionRefreshed) = "session.refreshed.v1",
         SessionEnded(SessionEnded) = "session.ended.v1",
+        AppCreated(AppCreated) = "app.created.v1",
+        AppChanged(AppChanged) = "app.changed.v1",
+        AppSecretRotated(AppSecretRotated) = "app.secret_rotated.v1",
+        AppRemoved(AppRemoved) = "app.removed.v1",
+        GrantGiven(Box<GrantGiven>) = "grant.given.v1",
+        GrantRedeemed(GrantRedeemed) = "grant.redeemed.v1",
+        GrantRefreshed(GrantRefreshed) = "grant.refreshed.v1",
+        GrantTokenRevoked(GrantTokenRevoked) = "grant.token_revoked.v1",
+        GrantRevoked(GrantRevoked) = "grant.revoked.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
     }
@@ -90,7 +105,14 @@ impl Boundary {
 
 impl ControlEvent {
     /// Fields that hold something made from a secret: nobody is shown them, though nothing can be done with them alone.
-    pub const WITHHELD: &[&str] = &["mac", "password", "refresh_mac", "code_mac", "secret_mac"];
+    pub const WITHHELD: &[&str] = &[
+        "mac",
+        "password",
+        "refresh_mac",
+        "code_mac",
+        "secret_mac",
+        "token_mac",
+    ];
 
     /// The team whose activity it is part of, wherever it is stored.
     #[must_use]
@@ -110,6 +132,15 @@ impl ControlEvent {
             Self::KeyRotated(e) => Some(&e.team),
             Self::KeyReported(e) => Some(&e.team),
             Self::KeyRevoked(e) => Some(&e.team),
+            Self::AppCreated(e) => Some(&e.team),
+            Self::AppChanged(e) => Some(&e.team),
+            Self::AppSecretRotated(e) => Some(&e.team),
+            Self::AppRemoved(e) => Some(&e.team),
+            Self::GrantGiven(e) => Some(&e.team),
+            Self::GrantRedeemed(e) => Some(&e.team),
+            Self::GrantRefreshed(e) => Some(&e.team),
+            Self::GrantTokenRevoked(e) => Some(&e.team),
+            Self::GrantRevoked(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::UserSignedUp(_)
@@ -142,6 +173,11 @@ impl ControlEvent {
             Self::SessionStarted(e) => Some(Boundary::Session(e.session.clone())),
             Self::SessionRefreshed(e) => Some(Boundary::Session(e.session.clone())),
             Self::SessionEnded(e) => Some(Boundary::Session(e.session.clone())),
+            Self::GrantGiven(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::GrantRedeemed(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::GrantRefreshed(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::GrantTokenRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::GrantRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
             _ => self.team().cloned().map(Boundary::Team),
         }
     }
@@ -175,6 +211,15 @@ impl ControlEvent {
             Self::SessionStarted(e) => (Boundary::SESSION, e.session.as_str()),
             Self::SessionRefreshed(e) => (Boundary::SESSION, e.session.as_str()),
             Self::SessionEnded(e) => (Boundary::SESSION, e.session.as_str()),
+            Self::AppCreated(e) => ("app", e.app.as_str()),
+            Self::AppChanged(e) => ("app", e.app.as_str()),
+            Self::AppSecretRotated(e) => ("app", e.app.as_str()),
+            Self::AppRemoved(e) => ("app", e.app.as_str()),
+            Self::GrantGiven(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::GrantRedeemed(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::GrantRefreshed(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::GrantTokenRevoked(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::GrantRevoked(e) => (Boundary::GRANT, e.grant.as_str()),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
         }
@@ -191,6 +236,11 @@ impl ControlEvent {
             | Self::KeyRotated(_)
             | Self::UserPasswordChanged(_)
             | Self::SessionEnded(_)
+            | Self::AppChanged(_)
+            | Self::AppSecretRotated(_)
+            | Self::AppRemoved(_)
+            | Self::GrantTokenRevoked(_)
+            | Self::GrantRevoked(_)
             | Self::KeyRevoked(_) => true,
             Self::TeamCreated(_)
             | Self::TeamRenamed(_)
@@ -209,6 +259,10 @@ impl ControlEvent {
             | Self::UserRenamed(_)
             | Self::SessionStarted(_)
             | Self::SessionRefreshed(_)
+            | Self::AppCreated(_)
+            | Self::GrantGiven(_)
+            | Self::GrantRedeemed(_)
+            | Self::GrantRefreshed(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_) => false,
         }

@@ -9,10 +9,12 @@ pub mod samples;
 pub mod task;
 
 pub use control::{
-    AccessRefused, Boundary, ControlEvent, GatewayStarted, InvitationAccepted, InvitationSent,
-    InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined,
-    MemberRemoved, MemberRoleChanged, OutsideAccount, PasswordChange, RevocationReason, SessionEnd,
-    SessionEnded, SessionRefreshed, SessionStarted, TeamCreated, TeamLeakPolicyChanged,
+    AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, ControlEvent,
+    GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
+    GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
+    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
+    MemberRoleChanged, OutsideAccount, PasswordChange, RepeatableRequest, RevocationReason,
+    SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, TeamCreated, TeamLeakPolicyChanged,
     TeamPlanChanged, TeamRenamed, UserConfirmed, UserIdentityLinked, UserLocked,
     UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
 };

@@ -1,5 +1,6 @@
 //! One example of each event with every field filled: what golden encodings are made of.
 
+mod oauth;
 mod people;
 
 use crate::access::email::Email;
@@ -9,9 +10,9 @@ use crate::event::{
     AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent,
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
-    MemberRoleChanged, RevocationReason, TaskCancelled, TaskCreated, TaskDead, TaskEvent,
-    TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged,
-    TeamRenamed,
+    MemberRoleChanged, RepeatableRequest, RevocationReason, TaskCancelled, TaskCreated, TaskDead,
+    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamLeakPolicyChanged,
+    TeamPlanChanged, TeamRenamed,
 };
 use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
@@ -123,6 +124,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     let mut events = team_events(&team);
     events.extend(key_events(&team, &key, &successor));
     events.extend(people::events());
+    events.extend(oauth::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),
@@ -195,6 +197,7 @@ fn team_events(team: &TeamId) -> Vec<ControlEvent> {
             email_hash,
             role: Role::Viewer,
             mac: "cd".repeat(32),
+            pepper_version: 1,
             expires_at: LATER,
             at: AT,
         }),
@@ -228,6 +231,10 @@ fn key_events(team: &TeamId, key: &KeyId, successor: &KeyId) -> Vec<ControlEvent
             sources: vec!["192.0.2.0/24".into()],
             rotated_from: Some(successor.clone()),
             created_by: Some("operator:cli".into()),
+            request: Some(RepeatableRequest {
+                idempotency_key: "ef".repeat(32),
+                fingerprint: "0f".repeat(32),
+            }),
             at: AT,
         }),
         ControlEvent::KeyRotated(KeyRotated {

@@ -8,10 +8,14 @@ use waybill_domain::access::Aggregate;
 use waybill_domain::access::key::ApiKey;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::access::scope::{Scope, ScopeSet};
-use waybill_domain::access::team::{Key, KeyDraft, Team, TeamCommand, TeamRefusal};
+use waybill_domain::access::team::{
+    Found, Key, KeyDraft, Memberships, Team, TeamCommand, TeamRefusal,
+};
 use waybill_domain::actor::{Actor, Origin};
-use waybill_domain::event::{Boundary, ControlEvent, DecodeError, KeyCreated, RevocationReason};
-use waybill_domain::id::{Environment, KeyId, TeamId};
+use waybill_domain::event::{
+    Boundary, ControlEvent, DecodeError, KeyCreated, RepeatableRequest, RevocationReason,
+};
+use waybill_domain::id::{Environment, InvitationId, KeyId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{ControlSubject, NotAToken};
 use waybill_log::{
@@ -120,6 +124,8 @@ pub struct KeyWish {
     pub expires_at: Option<Timestamp>,
     /// Networks that it may be used from. Empty: any.
     pub sources: Vec<String>,
+    /// How the request is known again when it is repeated.
+    pub request: Option<RepeatableRequest>,
 }
 
 impl KeyWish {
@@ -131,6 +137,7 @@ impl KeyWish {
             environment: Environment::Live,
             expires_at: None,
             sources: Vec::new(),
+            request: None,
         }
     }
 }
@@ -227,6 +234,37 @@ impl ControlWriter {
         Ok(team)
     }
 
+    /// Makes a team on the default plan that a person owns, unless they own too many. Says as of when.
+    pub(crate) async fn found_team(
+        &self,
+        founder: &UserId,
+        name: &str,
+        by: &By,
+    ) -> Result<(TeamId, StreamSeq), CommandError<TeamRefusal>> {
+        let team = TeamId::new(entropy::now(), entropy::random_u128());
+        let found = Found {
+            team: team.clone(),
+            founder: founder.clone(),
+            name: name.to_owned(),
+        };
+        // Their memberships, so that of two foundings at once the second one knows of the first.
+        let filter = ControlSubject::of_any_team("member", founder.as_str())?;
+        let run = self.run_over::<Memberships>(&filter, found, &self.plans, by);
+        Ok((team, run.await?.version))
+    }
+
+    /// The last that happened to an invitation, whosever it is.
+    pub(crate) async fn last_of_invitation(
+        &self,
+        id: &InvitationId,
+    ) -> Result<Option<ControlEvent>, CommandError<TeamRefusal>> {
+        let filter = ControlSubject::of_any_team("invitation", id.as_str())?;
+        let Some(record) = self.log.last(Stream::Control, &filter).await? else {
+            return Ok(None);
+        };
+        Ok(Some(ControlEvent::decode(&record.event, &record.payload)?))
+    }
+
     /// Makes a live key that may do what `scopes` say.
     pub async fn create_key(
         &self,
@@ -269,6 +307,7 @@ impl ControlWriter {
             scopes: wish.scopes,
             expires_at: wish.expires_at,
             sources: wish.sources,
+            request: wish.request,
         };
         let after = self.run_team(team, command, by).await?;
         new_key(key, &after)
@@ -399,8 +438,19 @@ impl ControlWriter {
         rules: &A::Rules,
         by: &By,
     ) -> Result<Loaded<A>, CommandError<A::Refusal>> {
+        self.run_over(&boundary.filter(), command, rules, by).await
+    }
+
+    /// The same over whatever a filter matches.
+    async fn run_over<A: Aggregate>(
+        &self,
+        filter: &str,
+        command: A::Command,
+        rules: &A::Rules,
+        by: &By,
+    ) -> Result<Loaded<A>, CommandError<A::Refusal>> {
         for _ in 0..MAX_ROUNDS {
-            let mut loaded = self.load::<A>(boundary).await?;
+            let mut loaded = self.load_over::<A>(filter).await?;
             let events = loaded
                 .state
                 .decide(command.clone(), &by.actor, rules, entropy::now())
@@ -409,7 +459,7 @@ impl ControlWriter {
                 return Ok(loaded);
             }
             let expect = Expectation::LastOn {
-                filter: boundary.filter(),
+                filter: filter.to_owned(),
                 seq: loaded.version,
             };
             match self.append(&events, expect, by).await {
@@ -458,15 +508,18 @@ impl ControlWriter {
 
     /// An aggregate as its events tell, up to the last one.
     pub async fn load<A: Aggregate>(&self, boundary: &Boundary) -> Result<Loaded<A>, LoadError> {
-        let filter = boundary.filter();
+        self.load_over(&boundary.filter()).await
+    }
+
+    async fn load_over<A: Aggregate>(&self, filter: &str) -> Result<Loaded<A>, LoadError> {
         let mut state = A::default();
-        let Some(last) = self.log.last(Stream::Control, &filter).await? else {
+        let Some(last) = self.log.last(Stream::Control, filter).await? else {
             return Ok(Loaded {
                 state,
                 version: StreamSeq(0),
             });
         };
-        let filters = [filter];
+        let filters = [filter.to_owned()];
         let mut from = StreamSeq(1);
         loop {
             let page = self

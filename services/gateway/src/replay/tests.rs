@@ -78,6 +78,7 @@ impl Fixture {
             sources: Vec::new(),
             rotated_from: None,
             created_by: None,
+            request: None,
             at: Timestamp(START),
         });
         let subject = ControlSubject::key(&team, &key).to_string();

@@ -358,6 +358,7 @@ impl History {
                     sources: Vec::new(),
                     rotated_from: None,
                     created_by: None,
+                    request: None,
                     at,
                 })
             }

@@ -6,7 +6,8 @@ use crate::access::email::{Email, EmailHash};
 use crate::access::key::{ApiKey, KeyMac};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
-use crate::event::{LeakPolicy, RevocationReason};
+use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
 use crate::id::{InvitationId, KeyId, TeamId, UserId};
 use crate::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct InvitationDraft {
     pub email_hash: EmailHash,
     /// HMAC of the token, in hex.
     pub mac: String,
+    /// Which pepper made it.
+    pub pepper_version: u32,
     /// What they would be.
     pub role: Role,
     /// How long it can be accepted.
@@ -67,6 +70,8 @@ pub enum TeamCommand {
         /// What happens.
         leaked_keys: LeakPolicy,
     },
+    /// Something about one of its OAuth applications.
+    App(AppCommand),
     /// Ask somebody to join.
     Invite(Box<InvitationDraft>),
     /// Take an invitation back.
@@ -107,6 +112,8 @@ pub enum TeamCommand {
         expires_at: Option<Timestamp>,
         /// Networks that it may be used from. Empty: any.
         sources: Vec<String>,
+        /// How the request is known again when it is repeated.
+        request: Option<RepeatableRequest>,
     },
     /// Give a key a successor that may do the same.
     RotateKey {
@@ -185,6 +192,22 @@ pub enum TeamRefusal {
         /// What is wrong with it.
         message: String,
     },
+    /// The same request has made a key, and a key is shown once.
+    #[error(
+        "This Idempotency-Key has made {0}, which was shown then and cannot be shown again; revoke it if it got lost"
+    )]
+    SecretAlreadyShown(KeyId),
+    /// Another request had the same idempotency key.
+    #[error("The Idempotency-Key was used with another request")]
+    RequestMismatch,
+    /// A key makes none that lives longer or elsewhere than itself.
+    #[error("{message}")]
+    BeyondCaller {
+        /// Which field asks for it.
+        field: &'static str,
+        /// What it asks for.
+        message: String,
+    },
     /// Nobody can give what they do not have.
     #[error("The credential lacks the scope {0}, so it cannot give it to a key")]
     WiderThanCaller(Scope),
@@ -203,9 +226,15 @@ pub enum TeamRefusal {
     /// No such open invitation, or it has run out, or it is somebody else's: the same for all.
     #[error("Invitation not found or no longer valid")]
     NoSuchInvitation,
+    /// Something about one of its OAuth applications.
+    #[error(transparent)]
+    App(#[from] AppRefusal),
     /// Too many are open.
     #[error("A team may have {0} open invitations")]
     TooManyInvitations(usize),
+    /// One person owns too many.
+    #[error("A person may own {0} teams")]
+    TooManyTeams(usize),
 }
 
 impl TeamRefusal {

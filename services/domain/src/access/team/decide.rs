@@ -10,13 +10,14 @@ use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::{
     InvitationDraft, Key, KeyDraft, KeyStatus, MAX_NAME_CHARS, MAX_OPEN_INVITATIONS, MAX_SOURCES,
-    Team, TeamCommand, TeamInfo, TeamRefusal,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app,
 };
 use crate::actor::Actor;
 use crate::event::{
     ControlEvent, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported,
     KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged,
-    RevocationReason, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
+    RepeatableRequest, RevocationReason, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged,
+    TeamRenamed,
 };
 use crate::id::{KeyId, TeamId, UserId};
 use crate::time::Timestamp;
@@ -24,7 +25,10 @@ use crate::time::Timestamp;
 /// Longest grace of a rotated key.
 pub(super) const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 
-type Decision = Result<Vec<ControlEvent>, TeamRefusal>;
+/// A key that lies in the open is found again and again; one report a day is noted.
+const REPORT_PAUSE: Duration = Duration::from_secs(86_400);
+
+pub(super) type Decision = Result<Vec<ControlEvent>, TeamRefusal>;
 
 pub(super) fn decide(
     team: &Team,
@@ -82,12 +86,12 @@ fn create(
     Ok(events)
 }
 
-struct Deciding<'a> {
-    team: &'a Team,
-    info: &'a TeamInfo,
+pub(super) struct Deciding<'a> {
+    pub(super) team: &'a Team,
+    pub(super) info: &'a TeamInfo,
     plan: &'a Plan,
-    by: &'a Actor,
-    now: Timestamp,
+    pub(super) by: &'a Actor,
+    pub(super) now: Timestamp,
 }
 
 impl Deciding<'_> {
@@ -131,6 +135,7 @@ impl Deciding<'_> {
                     })
                 }))
             }
+            TeamCommand::App(command) => app::decide(self, command),
             TeamCommand::Invite(draft) => self.invite(*draft),
             TeamCommand::WithdrawInvitation { invitation } => {
                 self.needs_role(Role::Admin)?;
@@ -182,8 +187,10 @@ impl Deciding<'_> {
                 scopes,
                 expires_at,
                 sources,
+                request,
             } => {
                 self.may_hand_out(scopes, expires_at, &draft)?;
+                self.first_time(request.as_ref())?;
                 self.room_for_key()?;
                 if scopes.is_empty() {
                     return Err(TeamRefusal::invalid("scopes", "scopes must not be empty"));
@@ -196,6 +203,7 @@ impl Deciding<'_> {
                     scopes: scopes.iter().collect(),
                     expires_at,
                     sources,
+                    request,
                     ..self.created(&draft)?
                 };
                 Ok(vec![ControlEvent::KeyCreated(created)])
@@ -212,7 +220,7 @@ impl Deciding<'_> {
                 if !own {
                     self.needs_keys_write()?;
                 }
-                let found = self.team.keys.get(&key).ok_or(TeamRefusal::NoSuchKey)?;
+                let found = self.key_in_reach(&key)?;
                 Ok(unless(found.revoked.is_some(), || {
                     ControlEvent::KeyRevoked(KeyRevoked {
                         key,
@@ -232,14 +240,17 @@ impl Deciding<'_> {
                 if found.revoked.is_some() {
                     return Ok(Vec::new());
                 }
-                let mut events = vec![ControlEvent::KeyReported(KeyReported {
-                    key: key.clone(),
-                    team: id.clone(),
-                    reporter,
-                    source,
-                    url,
-                    at,
-                })];
+                let is_told = |earlier: Timestamp| at < earlier.plus(REPORT_PAUSE);
+                let mut events = unless(found.reported.is_some_and(is_told), || {
+                    ControlEvent::KeyReported(KeyReported {
+                        key: key.clone(),
+                        team: id.clone(),
+                        reporter,
+                        source,
+                        url,
+                        at,
+                    })
+                });
                 if self.info.leaked_keys == LeakPolicy::Revoke {
                     events.push(ControlEvent::KeyRevoked(KeyRevoked {
                         key,
@@ -286,6 +297,7 @@ impl Deciding<'_> {
             email_hash: draft.email_hash,
             role: draft.role,
             mac: draft.mac,
+            pepper_version: draft.pepper_version,
             expires_at: self.now.plus(draft.lifetime),
             at: self.now,
         }));
@@ -336,7 +348,8 @@ impl Deciding<'_> {
     }
 
     fn rotate(&self, id: KeyId, draft: &KeyDraft, overlap: Duration) -> Decision {
-        let key = self.team.keys.get(&id).ok_or(TeamRefusal::NoSuchKey)?;
+        self.needs_keys_write()?;
+        let key = self.key_in_reach(&id)?;
         self.may_hand_out(key.scopes, key.created.expires_at, draft)?;
         self.needs_api_access()?;
         if overlap > MAX_OVERLAP {
@@ -395,6 +408,7 @@ impl Deciding<'_> {
             sources: Vec::new(),
             rotated_from: None,
             created_by: Some(self.by.to_string()),
+            request: None,
             at: self.now,
         })
     }
@@ -419,13 +433,50 @@ impl Deciding<'_> {
         {
             let message =
                 format!("expiresAt must not be later than that of the calling key, {until}");
-            return Err(TeamRefusal::invalid("expiresAt", message));
+            return Err(TeamRefusal::BeyondCaller {
+                field: "expiresAt",
+                message,
+            });
         }
         if own.environment() != draft.key.environment() {
-            let message = "environment must be that of the calling key";
-            return Err(TeamRefusal::invalid("environment", message));
+            return Err(TeamRefusal::BeyondCaller {
+                field: "environment",
+                message: "environment must be that of the calling key".into(),
+            });
         }
         Ok(())
+    }
+
+    /// A key of the team, unless it lives in the environment that the calling key does not.
+    fn key_in_reach(&self, id: &KeyId) -> Result<&Key, TeamRefusal> {
+        let key = self.team.keys.get(id).ok_or(TeamRefusal::NoSuchKey)?;
+        let elsewhere = match self.by {
+            Actor::Key(own) => self.acting_key(own)?.environment() != key.environment(),
+            _ => false,
+        };
+        if elsewhere {
+            Err(TeamRefusal::NoSuchKey)
+        } else {
+            Ok(key)
+        }
+    }
+
+    /// A request that is told by its idempotency key makes one key, however often and by whichever gateway it is heard.
+    fn first_time(&self, request: Option<&RepeatableRequest>) -> Result<(), TeamRefusal> {
+        let Some(request) = request else {
+            return Ok(());
+        };
+        let made = self.team.keys.values().find_map(|key| {
+            let earlier = key.created.request.as_ref()?;
+            (earlier.idempotency_key == request.idempotency_key).then_some((key, earlier))
+        });
+        match made {
+            None => Ok(()),
+            Some((key, earlier)) if earlier.fingerprint == request.fingerprint => {
+                Err(TeamRefusal::SecretAlreadyShown(key.created.key.clone()))
+            }
+            Some(_) => Err(TeamRefusal::RequestMismatch),
+        }
     }
 
     fn needs_keys_write(&self) -> Result<(), TeamRefusal> {
@@ -449,7 +500,7 @@ impl Deciding<'_> {
     }
 
     /// The role that whoever acts has, when it is at least that. The machine's operator stands above owners.
-    fn needs_role(&self, least: Role) -> Result<Role, TeamRefusal> {
+    pub(super) fn needs_role(&self, least: Role) -> Result<Role, TeamRefusal> {
         let own = match self.by {
             Actor::User(user) => self.team.role_of(user),
             Actor::System(_) | Actor::Operator(_) => Some(Role::Owner),
@@ -459,7 +510,7 @@ impl Deciding<'_> {
             .ok_or(TeamRefusal::NotEntitled)
     }
 
-    fn needs_api_access(&self) -> Result<(), TeamRefusal> {
+    pub(super) fn needs_api_access(&self) -> Result<(), TeamRefusal> {
         if self.plan.api_access {
             Ok(())
         } else {

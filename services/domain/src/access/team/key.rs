@@ -24,6 +24,8 @@ pub struct Key {
     pub rotated: Option<(KeyId, Timestamp)>,
     /// Since when it is accepted no more, and why.
     pub revoked: Option<(Timestamp, RevocationReason)>,
+    /// When it was last reported to lie in the open.
+    pub reported: Option<Timestamp>,
     /// What it is recognised by. A MAC that cannot be read matches nothing.
     pub mac: Option<KeyMac>,
     /// Networks that it may be used from. `None`: one that cannot be read, so it may be used from nowhere.
@@ -61,6 +63,7 @@ impl Key {
             sources: created.sources.iter().map(|net| net.parse().ok()).collect(),
             rotated: None,
             revoked: None,
+            reported: None,
             created,
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::access::email::Email;
 use crate::access::key::{ApiKey, ENTROPY_BYTES};
 use crate::access::scope::{Scope, ScopeSet};
-use crate::event::RevocationReason;
+use crate::event::{RepeatableRequest, RevocationReason};
 use crate::id::Environment;
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -68,6 +68,7 @@ fn create_key(seed: u8, scopes: ScopeSet) -> TeamCommand {
         scopes,
         expires_at: None,
         sources: Vec::new(),
+        request: None,
     }
 }
 
@@ -89,6 +90,7 @@ fn invite(number: u128, address: &str, role: Role) -> TeamCommand {
         email_hash: email.hash(b"k"),
         email,
         mac: "00".into(),
+        pepper_version: 1,
         role,
         lifetime: Duration::from_secs(60),
     }))
@@ -209,10 +211,11 @@ fn a_key_makes_no_key_that_may_do_more_than_itself() {
         scopes: narrow,
         expires_at: None,
         sources: Vec::new(),
+        request: None,
     };
     assert!(matches!(
         run(&mut team, other_world, &by),
-        Err(TeamRefusal::Invalid {
+        Err(TeamRefusal::BeyondCaller {
             field: "environment",
             ..
         })
@@ -242,6 +245,7 @@ fn a_key_that_expires_makes_none_that_lives_longer() {
         scopes: ScopeSet::all(),
         expires_at: Some(at),
         sources: Vec::new(),
+        request: None,
     };
     run(
         &mut team,
@@ -256,7 +260,7 @@ fn a_key_that_expires_makes_none_that_lives_longer() {
     ] {
         assert!(matches!(
             run(&mut team, refused, &by),
-            Err(TeamRefusal::Invalid {
+            Err(TeamRefusal::BeyondCaller {
                 field: "expiresAt",
                 ..
             })
@@ -278,6 +282,7 @@ fn a_successor_has_exactly_what_its_predecessor_had() {
         scopes,
         expires_at: Some(Timestamp(9_000)),
         sources: vec!["192.0.2.0/24".into()],
+        request: None,
     };
     run(&mut team, create, &operator()).expect("made");
     let rotate = |key| TeamCommand::RotateKey {
@@ -494,6 +499,7 @@ fn a_key_bound_to_networks_is_used_from_nowhere_else() {
         scopes: ScopeSet::all(),
         expires_at: None,
         sources: vec!["192.0.2.0/24".into(), "2001:db8::/32".into()],
+        request: None,
     };
     run(&mut team, create, &operator()).expect("made");
     let key = &team.keys[&key_id(1)];
@@ -510,6 +516,85 @@ fn a_key_bound_to_networks_is_used_from_nowhere_else() {
             "{source}"
         );
     }
+}
+
+#[test]
+fn a_repeated_request_makes_no_second_key_and_is_told_which_one_it_made() {
+    let mut team = team_on("pro");
+    let create = |seed, key: &str, fingerprint: &str| TeamCommand::CreateKey {
+        draft: draft(seed, Environment::Live),
+        name: "ci".into(),
+        scopes: ScopeSet::all(),
+        expires_at: None,
+        sources: Vec::new(),
+        request: Some(RepeatableRequest {
+            idempotency_key: key.into(),
+            fingerprint: fingerprint.into(),
+        }),
+    };
+    assert_eq!(run(&mut team, create(1, "a", "x"), &operator()), Ok(1));
+    assert_eq!(
+        run(&mut team, create(2, "a", "x"), &operator()),
+        Err(TeamRefusal::SecretAlreadyShown(key_id(1)))
+    );
+    assert_eq!(
+        run(&mut team, create(2, "a", "y"), &operator()),
+        Err(TeamRefusal::RequestMismatch)
+    );
+    assert_eq!(
+        run(&mut team, create(2, "a", "x"), &Actor::User(user(9))),
+        Err(TeamRefusal::NotEntitled),
+        "who may not make keys learns nothing of them"
+    );
+    assert_eq!(run(&mut team, create(2, "b", "x"), &operator()), Ok(1));
+}
+
+#[test]
+fn a_key_reaches_no_key_of_the_other_environment() {
+    let mut team = team_on("pro");
+    run(&mut team, create_key(1, ScopeSet::all()), &operator()).expect("made");
+    let in_test = TeamCommand::CreateKey {
+        draft: draft(2, Environment::Test),
+        name: "ci".into(),
+        scopes: ScopeSet::all(),
+        expires_at: None,
+        sources: Vec::new(),
+        request: None,
+    };
+    run(&mut team, in_test, &operator()).expect("made");
+    let test_key = draft(2, Environment::Test).key.id().clone();
+    for (own, other) in [(key_id(1), test_key.clone()), (test_key, key_id(1))] {
+        let by = Actor::Key(own);
+        let rotate = TeamCommand::RotateKey {
+            key: other.clone(),
+            draft: draft(3, Environment::Test),
+            overlap: Duration::ZERO,
+        };
+        for command in [revoke(other), rotate] {
+            assert_eq!(run(&mut team, command, &by), Err(TeamRefusal::NoSuchKey));
+        }
+    }
+}
+
+#[test]
+fn a_report_that_is_repeated_is_noted_once_and_still_follows_the_policy() {
+    let mut team = team_on("pro");
+    run(&mut team, create_key(1, ScopeSet::all()), &operator()).expect("made");
+    let choose = |leaked_keys| TeamCommand::ChangeLeakPolicy { leaked_keys };
+    run(&mut team, choose(LeakPolicy::Warn), &operator()).expect("chosen");
+    let report = TeamCommand::ReportKey {
+        key: key_id(1),
+        reporter: "scanner".into(),
+        source: "commit".into(),
+        url: None,
+    };
+    let by = Actor::System("scanner".into());
+    assert_eq!(run(&mut team, report.clone(), &by), Ok(1));
+    assert_eq!(run(&mut team, report.clone(), &by), Ok(0));
+    run(&mut team, choose(LeakPolicy::Revoke), &operator()).expect("chosen");
+    assert_eq!(run(&mut team, report.clone(), &by), Ok(1));
+    assert!(team.keys[&key_id(1)].revoked.is_some());
+    assert_eq!(run(&mut team, report, &by), Ok(0));
 }
 
 proptest! {

@@ -38,8 +38,20 @@ pub struct KeyCreated {
     /// Who made it, as actors are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// The request that made it, when it said how its repetitions are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RepeatableRequest>,
     /// When.
     pub at: Timestamp,
+}
+
+/// How a request is known again when it is repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepeatableRequest {
+    /// SHA-256, in hex, of the idempotency key and the environment that it counts in.
+    pub idempotency_key: String,
+    /// SHA-256, in hex, of what was asked for.
+    pub fingerprint: String,
 }
 
 /// An API key has a successor and is accepted for a while longer.
