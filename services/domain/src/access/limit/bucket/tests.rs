@@ -117,6 +117,35 @@ fn without_the_counter_a_gateway_admits_its_share_and_tells_the_counter_later() 
 }
 
 #[test]
+fn what_was_granted_before_counts_against_the_share() {
+    let policy = a_policy(60, 60, false);
+    let (mut bucket, mut counter) = (Bucket::default(), 0);
+    for _ in 0..15 {
+        assert!(take(&mut bucket, &mut counter, &policy, at(0)));
+    }
+    let granted = 15 + bucket.credits();
+    let mut admitted = 15;
+    while bucket.check(&policy, at(0), 2, true) == Check::Ready {
+        bucket.spend();
+        admitted += 1;
+    }
+    assert!(granted <= 30, "{granted}");
+    assert_eq!(admitted, 30);
+}
+
+#[test]
+fn what_is_admitted_by_share_while_the_counter_is_asked_stays_owed() {
+    let policy = a_policy(60, 60, false);
+    let mut bucket = Bucket::default();
+    let ask = bucket.ask(&policy, at(0), 3, 1);
+    assert_eq!(bucket.check(&policy, at(1), 3, true), Check::Ready);
+    bucket.spend();
+    assert_eq!(bucket.granted(&policy, &ask, 1, at(2)), None);
+    bucket.spend();
+    assert_eq!(bucket.ask(&policy, at(3), 3, 1).owed, 1);
+}
+
+#[test]
 fn a_counter_that_lost_its_memory_learns_it_again() {
     let policy = a_policy(60, 60, false);
     let (mut bucket, mut counter) = (Bucket::default(), 0);
