@@ -6,6 +6,7 @@
 pub mod bootstrap;
 pub mod control;
 pub mod pepper;
+mod refusal;
 
 pub use bootstrap::{Bootstrap, BootstrapError, bootstrap_team};
 pub use control::{

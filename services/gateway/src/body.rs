@@ -15,6 +15,8 @@ use crate::state::AppState;
 
 /// What is still read and thrown away of a body that is too large, so that a client that only listens once it has sent gets the 413.
 const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
+/// Characters of the name of an unknown member that are shown to whoever sent it.
+const MAX_NAME_CHARS: usize = 60;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -32,8 +34,29 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     }
 }
 
+/// A JSON body as `T`, or what `T` is without one.
+#[derive(Debug, Clone)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let limits = &state.config;
+        let bytes = read(request, limits.max_body_bytes, limits.body_read_timeout).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
 /// Reads a whole body of at most `limit` bytes.
-async fn read(request: Request, limit: usize, timeout: Duration) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(
+    request: Request,
+    limit: usize,
+    timeout: Duration,
+) -> Result<Bytes, ApiError> {
     let (parts, body) = request.into_parts();
     refuse_encoded(&parts.headers)?;
     if announced_length(&parts.headers).is_some_and(|length| length > limit as u64) {
@@ -135,6 +158,14 @@ fn wrong_value(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
         .rsplit_once(" at line ")
         .map_or(text.as_str(), |(reason, _)| reason);
     let path = error.path().to_string();
+    // An unknown member is no place in what is read, so only the reason names it.
+    let unknown = reason
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split_once('`'));
+    if let Some((name, expected)) = unknown {
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
+        return ApiError::bad_field(name.clone(), format!("{name}: unknown field{expected}"));
+    }
     if path == "." {
         return ApiError::bad_request(
             "invalid_body",

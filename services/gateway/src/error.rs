@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
+use waybill_domain::id::KeyId;
 use waybill_domain::task::Invalid;
 use waybill_log::{AppendError, ReadError};
 use waybill_projector::QueryError;
@@ -29,10 +30,17 @@ pub struct ErrorBody {
     /// The task that may or may not have been accepted (`outcome_unknown` only).
     #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
+    /// The key that a repeated request had made (`secret_already_shown` only).
+    #[serde(rename = "keyId", skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
     /// The limits that the request is over (`rate_limit_exceeded` only).
     #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
     pub violated_policies: Vec<String>,
 }
+
+/// The word of an error, beside its body: for whoever looks at the answer on its way out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Code(pub(crate) &'static str);
 
 /// A request is refused or failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,6 +69,7 @@ impl ApiError {
                 code,
                 field: None,
                 task_id: None,
+                key_id: None,
                 violated_policies: Vec::new(),
             }),
             challenge: None,
@@ -69,7 +78,7 @@ impl ApiError {
         }
     }
 
-    fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
         self.body.field = Some(field.into());
         self
     }
@@ -125,6 +134,18 @@ impl ApiError {
         error
     }
 
+    /// 401: an access token of an application that is malformed, out of date, revoked or narrowed to nothing.
+    #[must_use]
+    pub fn token_refused() -> Self {
+        let mut error = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Invalid or expired access token",
+        );
+        error.challenge = Some("Bearer realm=\"api\", error=\"invalid_token\"".into());
+        error
+    }
+
     /// 403: only people may do this, not keys.
     #[must_use]
     pub fn person_required() -> Self {
@@ -132,6 +153,16 @@ impl ApiError {
             StatusCode::FORBIDDEN,
             "person_required",
             "Only a person who is signed in may do this",
+        )
+    }
+
+    /// 403: only keys may do this, neither people nor applications.
+    #[must_use]
+    pub fn api_key_required() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "api_key_required",
+            "Only an API key may do this, for itself",
         )
     }
 
@@ -242,6 +273,13 @@ impl ApiError {
         self
     }
 
+    /// Names the key that was made before.
+    #[must_use]
+    pub fn for_key(mut self, id: &KeyId) -> Self {
+        self.body.key_id = Some(id.to_string());
+        self
+    }
+
     /// Names the task whose fate is unknown.
     #[must_use]
     pub fn for_task(mut self, id: impl Into<String>) -> Self {
@@ -253,6 +291,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(&*self.body)).into_response();
+        response.extensions_mut().insert(Code(self.body.code));
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -348,9 +387,12 @@ pub(crate) async fn no_such_path() -> ApiError {
 /// Gives an error that is not one of ours, such as axum's bare 405 or its word about a path, our body. Its `Allow` header stays.
 pub(crate) fn explain_bare(response: Response) -> Response {
     let status = response.status();
-    let json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+    let ours = |value: &HeaderValue| {
+        let kind = value.as_bytes();
+        kind.starts_with(b"application/json") || kind.starts_with(b"text/html")
+    };
     if !(status.is_client_error() || status.is_server_error())
-        || response.headers().get(CONTENT_TYPE).is_some_and(json)
+        || response.headers().get(CONTENT_TYPE).is_some_and(ours)
     {
         return response;
     }

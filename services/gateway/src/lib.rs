@@ -21,11 +21,13 @@ pub mod health;
 pub mod limits;
 pub mod people;
 pub mod query;
+pub mod refusals;
 pub mod replay;
 mod router;
 mod server;
 pub mod state;
 pub mod streams;
+pub mod usage;
 
 pub use access::{
     Bootstrap, BootstrapError, By, ChangedKey, CommandError, ControlError, ControlWriter, KeyWish,

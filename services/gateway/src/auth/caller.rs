@@ -16,6 +16,7 @@ use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::actor::Actor;
 use waybill_domain::id::{Environment, KeyId, SessionId, TeamId, UserId};
 
+use super::app;
 use super::credential;
 use super::directory::Recognition;
 use super::needs::{Need, NeedRole};
@@ -95,6 +96,9 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
                 (person.in_team(role), team, plan, role.scopes())
             }
         };
+        state
+            .usage
+            .used(&principal, &team, context(parts)?.source);
         if !plan.api_access {
             return Err(ApiError::feature_not_allowed(&plan.name));
         }
@@ -143,6 +147,12 @@ impl<R> Member<R> {
             origin: Some(self.context.origin()),
         }
     }
+
+    /// The request.
+    #[must_use]
+    pub fn context(&self) -> &RequestContext {
+        &self.context
+    }
 }
 
 impl<R: NeedRole> FromRequestParts<AppState> for Member<R> {
@@ -181,7 +191,7 @@ impl FromRequestParts<AppState> for SignedIn {
 }
 
 /// What a credential says by itself.
-enum Authenticated {
+pub(super) enum Authenticated {
     /// It belongs to a team.
     Key {
         principal: Principal,
@@ -194,7 +204,7 @@ enum Authenticated {
 }
 
 /// Recognises the credential, unless too many that came from there were none.
-async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, ApiError> {
+pub(super) async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, ApiError> {
     let context = context(parts)?;
     state
         .limiter
@@ -224,11 +234,32 @@ async fn recognise(
     // Before anything is looked up: checked after it, the lease would bless what was read while it had lapsed.
     state.fence.may_decide_soon().await?;
     if credential::is_jwt(presented) {
-        return person::recognise(state, presented, context)
-            .map(Authenticated::Person)
-            .ok_or_else(ApiError::session_refused);
+        let person = person::recognise(state, presented, context).await;
+        let person = person.ok_or_else(ApiError::session_refused)?;
+        context
+            .attribution
+            .to_credential(Actor::User(person.user.clone()));
+        return Ok(Authenticated::Person(person));
     }
-    match state.auth.recognise(presented, &state.config.key_brands) {
+    if credential::is_access_token(presented) {
+        let standing = app::recognise(state, presented).await?;
+        let principal = standing.principal();
+        context.attribution.to_team(&standing.team);
+        context.attribution.to_credential(principal.actor());
+        return Ok(Authenticated::Key {
+            principal,
+            team: standing.team,
+            plan: standing.plan,
+            scopes: standing.scopes,
+        });
+    }
+    let recognition = state.auth.recognise(presented, &state.config.key_brands);
+    if let Recognition::Known(known) | Recognition::Ended(known) = &recognition {
+        context.attribution.to_team(&known.team);
+        let key = known.key.created.key.clone();
+        context.attribution.to_credential(Actor::Key(key));
+    }
+    match recognition {
         Recognition::Known(known) if !known.key.may_come_from(context.source) => {
             Err(ApiError::source_refused())
         }
@@ -238,6 +269,8 @@ async fn recognise(
             team: known.team,
             plan: known.plan,
         }),
+        // To whoever holds it, it is like any other that is none.
+        Recognition::Ended(_) => Err(ApiError::key_refused()),
         Recognition::Refused => Err(ApiError::key_refused()),
         Recognition::PepperMissing => Err(ApiError::unavailable(
             "authorization_unavailable",
@@ -253,9 +286,13 @@ fn standing(
     team: &TeamId,
 ) -> Result<(Role, Arc<Plan>), ApiError> {
     let directory = state.auth.directory();
+    let plan = directory.plan_of(team);
+    if plan.is_some() {
+        // Also when they do not belong to it: the team may want to know.
+        person.context.attribution.to_team(team);
+    }
     let role = directory.role_of(&person.user, team);
-    role.zip(directory.plan_of(team))
-        .ok_or_else(ApiError::forbidden)
+    role.zip(plan).ok_or_else(ApiError::forbidden)
 }
 
 /// The team that a person means: the path's, else the header's, else the only one.
@@ -330,7 +367,7 @@ fn environment(parts: &Parts) -> Result<Environment, ApiError> {
     })
 }
 
-fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {
+pub(super) fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {
     parts
         .extensions
         .get::<RequestContext>()

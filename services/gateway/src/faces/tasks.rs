@@ -1,4 +1,4 @@
-//! The native face: tasks as AsyncQueue's clients know them, under `/v1/tasks`, and a team's keys.
+//! The native face: tasks as AsyncQueue's clients know them, under `/v1/tasks`.
 //!
 //! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, [`lookup`] how a task is found and told apart
 //! from another team's, [`idempotency`] how a repeated creation becomes the first one again.
@@ -8,7 +8,6 @@ pub mod cancel;
 pub mod create;
 pub mod get;
 pub mod idempotency;
-pub mod keys;
 pub mod list;
 pub mod lookup;
 pub mod object;
@@ -26,6 +25,4 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(batch::create_tasks))
         .routes(routes!(get::get_task, cancel::delete_task))
         .routes(routes!(cancel::cancel_task))
-        .routes(routes!(keys::create_key, keys::list_keys))
-        .routes(routes!(keys::revoke_key))
 }

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::actor::Actor;
+use waybill_domain::audit::TrustedKeys;
 use waybill_domain::egress::Egress;
 use waybill_domain::id::TeamId;
 use waybill_domain::partition::PartitionCount;
@@ -19,6 +20,8 @@ use waybill_projector::{Projector, ProjectorConfig};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 
 use waybill_testkit::http::Http;
+
+use crate::audit;
 
 /// For something to become true on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -89,8 +92,10 @@ impl World {
         nats_config.request_timeout_ms = 2_000;
         let log = waybill_log::connect(&nats_config).await?;
         let folder = tempfile::tempdir()?;
+        let mut of_projector = ProjectorConfig::default();
+        of_projector.service.audit_keys = TrustedKeys::only(audit::notary_key().public());
         let projector = Projector::start(
-            ProjectorConfig::default(),
+            of_projector,
             Arc::new(log.clone()),
             log.client(),
             folder.path().join("projector"),
@@ -167,6 +172,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
+        tallies: Arc::new(log.clone()),
         nats: log.client(),
         stores: folder.path().join(name),
         pepper: pepper(),

@@ -90,6 +90,7 @@ impl TaskOutcome {
             code,
             field,
             task_id,
+            key_id: _,
             violated_policies: _,
         } = *error.body;
         Self {

@@ -1,0 +1,91 @@
+//! What clients are told when a command is refused or fails.
+
+use http::StatusCode;
+use waybill_domain::access::team::TeamRefusal;
+use waybill_domain::access::team::app::AppRefusal;
+
+use super::control::{CommandError, ControlError};
+use crate::auth::NotAppliedYet;
+use crate::error::ApiError;
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Command(error) => error.into(),
+            ControlError::NoSuchKey => Self::no_such_key(),
+            ControlError::KeyIdTaken | ControlError::NoKeyMade => Self::internal(&error),
+        }
+    }
+}
+
+impl<R: std::error::Error + Into<Self>> From<CommandError<R>> for ApiError {
+    fn from(error: CommandError<R>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::Contended => Self::unavailable("conflict", error.to_string()),
+            CommandError::Read(error) => error.into(),
+            CommandError::Append(error) => error.into(),
+            CommandError::History(_) | CommandError::Subject(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<TeamRefusal> for ApiError {
+    fn from(refusal: TeamRefusal) -> Self {
+        let text = refusal.to_string();
+        let limit = |text| Self::new(StatusCode::FORBIDDEN, "plan_limit_exceeded", text);
+        match refusal {
+            TeamRefusal::Invalid { field, .. } => Self::bad_field(field, text),
+            TeamRefusal::NoSuchPlan(_) => Self::bad_field("plan", text),
+            TeamRefusal::NoSuchTeam
+            | TeamRefusal::NoSuchKey
+            | TeamRefusal::NoSuchMember
+            | TeamRefusal::NoSuchInvitation => Self::not_found(text),
+            TeamRefusal::KeyLimit { .. } | TeamRefusal::MemberLimit { .. } => limit(text),
+            TeamRefusal::FeatureNotAllowed(plan) => Self::feature_not_allowed(&plan),
+            TeamRefusal::WiderThanCaller(scope) => Self::missing_scope(scope),
+            TeamRefusal::BeyondCaller { field, .. } => {
+                Self::new(StatusCode::FORBIDDEN, "exceeds_credential", text).about(field)
+            }
+            TeamRefusal::SecretAlreadyShown(key) => {
+                Self::conflict("secret_already_shown", text).for_key(&key)
+            }
+            TeamRefusal::RequestMismatch => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_mismatch",
+                text,
+            ),
+            TeamRefusal::App(refusal) => refusal.into(),
+            TeamRefusal::NotEntitled => Self::forbidden(),
+            TeamRefusal::AlreadyExists | TeamRefusal::KeyIdTaken | TeamRefusal::NotRotatable(_) => {
+                Self::conflict("conflict", text)
+            }
+            TeamRefusal::AlreadyMember => Self::conflict("already_member", text),
+            TeamRefusal::LastOwner => Self::conflict("last_owner", text),
+            TeamRefusal::TooManyInvitations(_) => Self::conflict("too_many_invitations", text),
+            TeamRefusal::TooManyTeams(_) => {
+                Self::new(StatusCode::FORBIDDEN, "team_limit_exceeded", text)
+            }
+        }
+    }
+}
+
+impl From<AppRefusal> for ApiError {
+    fn from(refusal: AppRefusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            AppRefusal::NoSuchApp => Self::not_found(text),
+            AppRefusal::TooMany | AppRefusal::NoSecret => Self::conflict("conflict", text),
+        }
+    }
+}
+
+impl From<NotAppliedYet> for ApiError {
+    fn from(late: NotAppliedYet) -> Self {
+        tracing::warn!(%late, "a change of access is stored but not applied");
+        Self::unavailable(
+            "not_applied_yet",
+            "The change is stored, but this gateway has not applied it yet; try again",
+        )
+    }
+}

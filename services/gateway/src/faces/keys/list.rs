@@ -1,0 +1,106 @@
+//! The keys of a team.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use waybill_domain::access::team::{Key, KeyStatus};
+use waybill_domain::id::{Environment, KeyId};
+
+use super::object::ApiKeyObject;
+use crate::auth::needs::KeysRead;
+use crate::auth::{Caller, Principal};
+use crate::entropy;
+use crate::error::{ApiError, ErrorBody};
+use crate::query::Query;
+use crate::state::AppState;
+
+/// Which keys are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ListKeys {
+    /// Only those of `live` or of `test`. A key sees those of its own environment only.
+    environment: Option<String>,
+    /// Only those that are `active`, `expired` or `revoked`.
+    status: Option<String>,
+}
+
+/// `{"apiKeys": [...]}`
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyList {
+    /// Oldest first.
+    api_keys: Vec<ApiKeyObject>,
+}
+
+/// List the team's API keys.
+#[utoipa::path(
+    get,
+    path = "/teams/{teamId}/apikeys",
+    tag = "keys",
+    security(("api_key" = ["keys:read"])),
+    params(("teamId" = String, Path, description = "Id of the team"), ListKeys),
+    responses(
+        (status = 200, description = "The keys, without the keys themselves", body = ApiKeyList),
+        (status = 400, description = "A parameter is wrong", body = ErrorBody),
+        (status = 401, description = "No or no valid credential", body = ErrorBody),
+        (status = 403, description = "Another team, or the caller may not do this", body = ErrorBody),
+        (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
+        (status = 503, description = "How they were used cannot be read; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn list_keys(
+    State(state): State<AppState>,
+    caller: Caller<KeysRead>,
+    Query(wanted): Query<ListKeys>,
+) -> Result<axum::Json<ApiKeyList>, ApiError> {
+    let environment = wanted.environment.as_deref().map(environment).transpose()?;
+    let status = wanted.status.as_deref().map(status).transpose()?;
+    let seen = |in_which: Environment| {
+        let in_own = match caller.principal {
+            Principal::User { .. } => true,
+            Principal::Key(_) | Principal::App { .. } => in_which == caller.team.environment(),
+        };
+        in_own && environment.is_none_or(|wanted| wanted == in_which)
+    };
+    let now = entropy::now();
+    let keys = state
+        .auth
+        .directory()
+        .with_team(&caller.team.base(), |team| team.keys_by_age())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|key| seen(key.environment()))
+        .filter(|key| status.is_none_or(|status| status == key.status(now)));
+    let keys: Vec<Arc<Key>> = keys.collect();
+    let mut used = HashMap::new();
+    for environment in [Environment::Live, Environment::Test] {
+        let ids: Vec<KeyId> = keys
+            .iter()
+            .filter(|key| key.environment() == environment)
+            .map(|key| key.created.key.clone())
+            .collect();
+        if !ids.is_empty() {
+            let team = caller.team.in_environment(environment);
+            used.extend(state.usage.of_keys(&team, &ids).await?);
+        }
+    }
+    let shown = |key: &Arc<Key>| ApiKeyObject::new(key).used(used.get(&key.created.key));
+    Ok(axum::Json(ApiKeyList {
+        api_keys: keys.iter().map(shown).collect(),
+    }))
+}
+
+fn environment(text: &str) -> Result<Environment, ApiError> {
+    Environment::parse(text)
+        .ok_or_else(|| ApiError::bad_field("environment", "environment must be live or test"))
+}
+
+fn status(text: &str) -> Result<KeyStatus, ApiError> {
+    [KeyStatus::Active, KeyStatus::Expired, KeyStatus::Revoked]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| ApiError::bad_field("status", "status must be active, expired or revoked"))
+}

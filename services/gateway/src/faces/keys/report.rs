@@ -1,0 +1,269 @@
+//! Reports of keys that were found in the open, in the shape of GitHub's secret scanning partner programme.
+//!
+//! A report is believed for its signature alone ([`super::reporters`]); it can end keys and nothing else. A repeated one changes nothing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use waybill_domain::access::plan::Guard;
+use waybill_domain::access::team::{Key, TeamCommand};
+use waybill_domain::actor::Actor;
+use waybill_domain::id::{KeyId, TeamId};
+use waybill_log::StreamSeq;
+
+use super::notice;
+use crate::access::By;
+use crate::auth::Recognition;
+use crate::body;
+use crate::edge::RequestContext;
+use crate::error::{ApiError, ErrorBody};
+use crate::limits::Guarded;
+use crate::state::AppState;
+
+const IDENTIFIER: &str = "github-public-key-identifier";
+const SIGNATURE: &str = "github-public-key-signature";
+/// Keys in one report.
+const MAX_ENTRIES: usize = 10_000;
+/// Room for that many of them, with long addresses.
+const MAX_BYTES: usize = 8 * 1_048_576;
+/// Tokens looked at before other requests get their turn.
+const TOKENS_AT_A_TIME: usize = 200;
+/// Teams whose keys are dealt with at a time; the keys of one team come one after the other.
+const TEAMS_AT_A_TIME: usize = 8;
+/// Characters that are kept of what a report says about a place.
+const MAX_SOURCE_CHARS: usize = 60;
+const MAX_URL_CHARS: usize = 2_000;
+
+/// One find.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct FoundKey {
+    /// What was found.
+    token: String,
+    /// What kind of token the reporter takes it for.
+    #[serde(rename = "type")]
+    token_type: String,
+    /// Where, if that is public.
+    #[serde(default)]
+    url: Option<String>,
+    /// What kind of place, such as `content` or `commit`.
+    #[serde(default)]
+    source: Option<String>,
+}
+
+/// What became of one find.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Verdict {
+    /// Base64 of the SHA-256 of the token.
+    token_hash: String,
+    /// As reported.
+    token_type: String,
+    /// `true_positive`: it is or was a key of ours. `false_positive`: it never was.
+    label: &'static str,
+}
+
+/// Report API keys that were found in the open.
+///
+/// The body is signed (ECDSA on P-256 with SHA-256, base64 of the DER form) by a key that is configured here under its identifier.
+/// Each key that is ours is revoked or its team's owners and admins are told, as the team decided.
+#[utoipa::path(
+    post,
+    path = "/v1/key-reports",
+    tag = "keys",
+    params(
+        ("Github-Public-Key-Identifier" = String, Header, description = "Which key signed"),
+        ("Github-Public-Key-Signature" = String, Header, description = "Signature over the raw body"),
+    ),
+    request_body = Vec<FoundKey>,
+    responses(
+        (status = 200, description = "What became of each, in order", body = Vec<Verdict>),
+        (status = 400, description = "Not a report, or more than 10000 finds", body = ErrorBody),
+        (status = 401, description = "Not signed by a key that is trusted", body = ErrorBody),
+        (status = 404, description = "Nobody may report keys to this server", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is compressed", body = ErrorBody),
+        (status = 429, description = "Too many reports; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Not everything was done: repeat the report; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn report_keys(
+    State(state): State<AppState>,
+    context: axum::Extension<RequestContext>,
+    request: Request,
+) -> Result<axum::Json<Vec<Verdict>>, ApiError> {
+    let axum::Extension(context) = context;
+    let reporters = &state.config.key_reporters;
+    if reporters.is_empty() {
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "key_reports_not_configured",
+            "Nobody may report keys to this server",
+        ));
+    }
+    admit(&state, &context).await?;
+    let headers = request.headers().clone();
+    let raw = body::read(request, MAX_BYTES, state.config.body_read_timeout).await?;
+    let signer = header(&headers, IDENTIFIER)
+        .zip(header(&headers, SIGNATURE))
+        .and_then(|(identifier, signature)| reporters.signer(identifier, signature, &raw));
+    let Some(reporter) = signer else {
+        state.limiter.source_failed(context.source);
+        return Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "bad_signature",
+            "The report is not signed by a key that is trusted here",
+        ));
+    };
+    let found = parse(&raw)?;
+    let (verdicts, ours) = sort_out(&state, &found).await?;
+    let by = By {
+        actor: Actor::System("key-reports".into()),
+        origin: Some(context.origin()),
+    };
+    let last = stream::iter(ours)
+        .map(|(team, finds)| of_team(&state, team, finds, &reporter, &by))
+        .buffer_unordered(TEAMS_AT_A_TIME)
+        .try_fold(StreamSeq(0), async |last, seq| Ok(last.max(seq)))
+        .await?;
+    if last > StreamSeq(0) {
+        state.settle_everywhere(last).await?;
+    }
+    Ok(axum::Json(verdicts))
+}
+
+async fn admit(state: &AppState, context: &RequestContext) -> Result<(), ApiError> {
+    let (slot, source) = (&context.limits, context.source);
+    state.limiter.admit_source(slot, source)?;
+    let who = Guarded {
+        source,
+        account: None,
+        team: None,
+    };
+    state.limiter.guard(slot, Guard::LeakReport, &who).await?;
+    if !state.auth.is_caught_up() {
+        return Err(ApiError::unavailable(
+            "not_ready",
+            "The gateway is starting; try again later",
+        ));
+    }
+    Ok(state.fence.may_decide_soon().await?)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn parse(raw: &[u8]) -> Result<Vec<FoundKey>, ApiError> {
+    let found: Vec<FoundKey> = serde_json::from_slice(raw).map_err(|error| {
+        // What it says of the body may hold a token.
+        let (line, column) = (error.line(), error.column());
+        ApiError::bad_request(
+            "invalid_body",
+            format!(
+                "The request body must be an array of {{token, type, url, source}}; it is not at line {line} column {column}"
+            ),
+        )
+    })?;
+    if found.len() > MAX_ENTRIES {
+        return Err(ApiError::bad_request(
+            "too_many_entries",
+            format!(
+                "A report must hold at most {MAX_ENTRIES} finds, not {}",
+                found.len()
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+/// Where a key of ours was found.
+struct Find {
+    key: Arc<Key>,
+    source: String,
+    url: Option<String>,
+}
+
+impl Find {
+    fn new(key: Arc<Key>, found: &FoundKey) -> Self {
+        let cut = |text: &str, chars: usize| text.chars().take(chars).collect();
+        let source = found.source.as_deref().unwrap_or("unknown");
+        Self {
+            key,
+            source: cut(source, MAX_SOURCE_CHARS),
+            url: found.url.as_deref().map(|url| cut(url, MAX_URL_CHARS)),
+        }
+    }
+}
+
+/// Keys that were found, by team, each once.
+type Ours = BTreeMap<TeamId, Vec<Find>>;
+
+async fn sort_out(state: &AppState, found: &[FoundKey]) -> Result<(Vec<Verdict>, Ours), ApiError> {
+    let mut verdicts = Vec::with_capacity(found.len());
+    let (mut ours, mut seen) = (Ours::new(), HashSet::<KeyId>::new());
+    for (at, find) in found.iter().enumerate() {
+        if at % TOKENS_AT_A_TIME == 0 {
+            tokio::task::yield_now().await;
+        }
+        let recognised = state.auth.recognise(&find.token, &state.config.key_brands);
+        let label = match recognised {
+            Recognition::Known(known) | Recognition::Ended(known) => {
+                if seen.insert(known.key.created.key.clone()) {
+                    let team = ours.entry(known.team.base()).or_default();
+                    team.push(Find::new(known.key, find));
+                }
+                "true_positive"
+            }
+            Recognition::Refused => "false_positive",
+            Recognition::PepperMissing => {
+                return Err(ApiError::unavailable(
+                    "authorization_unavailable",
+                    "A key of the report cannot be checked at the moment; try again later",
+                ));
+            }
+        };
+        verdicts.push(Verdict {
+            token_hash: STANDARD.encode(Sha256::digest(&find.token)),
+            token_type: find.token_type.clone(),
+            label,
+        });
+    }
+    Ok((verdicts, ours))
+}
+
+/// Reports the keys of one team, one after the other, and says up to where all of it stands.
+async fn of_team(
+    state: &AppState,
+    team: TeamId,
+    finds: Vec<Find>,
+    reporter: &str,
+    by: &By,
+) -> Result<StreamSeq, ApiError> {
+    let mut last = StreamSeq(0);
+    for find in finds {
+        let before = find.key;
+        let id = &before.created.key;
+        let command = TeamCommand::ReportKey {
+            key: id.clone(),
+            reporter: reporter.to_owned(),
+            source: find.source,
+            url: find.url,
+        };
+        let after = state.control.change_key(&team, id, command, by).await?;
+        last = last.max(after.seq);
+        let is_news = after.key.reported != before.reported || after.key.revoked != before.revoked;
+        if is_news {
+            metrics::counter!("waybill_keys_reported_total").increment(1);
+            notice::send(state, &team, &after.key);
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,54 @@
+//! How often, when last and from where credentials are used. Accurate to about a minute, and no event: a use changes nobody's rights.
+//!
+//! - [`pending`] is what this gateway has seen since it last told: a few counters in memory, raised by every request.
+//! - [`flush`] tells it to the stream USAGE, once per interval and at the stop, as one batch.
+//! - [`totals`] reads what all gateways have told.
+
+mod flush;
+mod pending;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use waybill_domain::id::TeamId;
+use waybill_log::Tallies;
+
+use crate::auth::Principal;
+use crate::entropy;
+
+pub(crate) use flush::Flusher;
+use pending::Pending;
+pub use totals::{KeyUse, LastUse, TeamTotals, team_totals};
+
+/// What is known of the use of credentials.
+pub struct Usage {
+    pending: Pending,
+    tallies: Arc<dyn Tallies>,
+}
+
+impl Usage {
+    /// Nothing was used yet.
+    #[must_use]
+    pub fn new(tallies: Arc<dyn Tallies>) -> Arc<Self> {
+        Arc::new(Self {
+            pending: Pending::default(),
+            tallies,
+        })
+    }
+
+    /// A request came with this credential, for a team in its environment.
+    pub fn used(&self, principal: &Principal, team: &TeamId, source: IpAddr) {
+        let used = pending::Use {
+            team,
+            credential: principal.id(),
+            // Of a person's session nothing is kept but that it was a request to the team.
+            is_kept: !matches!(principal, Principal::User { .. }),
+            at: entropy::now(),
+            source,
+        };
+        self.pending.count(&used);
+    }
+}

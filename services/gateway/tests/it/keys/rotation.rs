@@ -1,0 +1,122 @@
+//! Rotation: a successor that may do exactly the same, and both accepted for a while.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use waybill_testkit::eventually;
+use waybill_testkit::http::Http;
+
+use super::{listed, make, stored};
+use crate::world::{SOON, World};
+
+// K19.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_may_exactly_the_same() -> Result<()> {
+    let world = World::start().await?;
+    let body = json!({
+        "name": "CI", "scopes": ["bids:read", "keys:write"], "environment": "live",
+        "expiresAt": "2040-01-01T00:00:00Z", "allowedSources": ["127.0.0.0/8"],
+    });
+    let old = make(&world.http, &world.team, &body).await?;
+    let path = format!("/apikeys/{}/rotate", old.id());
+    let before = stored(&world).await?;
+    for (body, field) in [
+        (json!({"scopes": ["tasks:write"]}), "scopes"),
+        (json!({"name": "other"}), "name"),
+        (json!({"environment": "test"}), "environment"),
+        (json!({"expiresAt": Value::Null}), "expiresAt"),
+        (json!({"allowedSources": []}), "allowedSources"),
+        (json!({"overlapSeconds": 604_801}), "overlapSeconds"),
+        (json!({"overlapSeconds": -1}), "overlapSeconds"),
+        (json!({"overlapSeconds": "1"}), "overlapSeconds"),
+    ] {
+        let refused = world.http.post(&path, &body).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].as_str()),
+            (400, Some(field)),
+            "{}",
+            refused.text()
+        );
+    }
+    assert_eq!(stored(&world).await?, before);
+    // It may do so itself: the successor may no more than it.
+    let rotated = old.http.send(Method::POST, &path, &[], "").await?;
+    assert_eq!(rotated.status, 201, "{}", rotated.text());
+    assert_eq!(rotated.header("cache-control"), Some("no-store"));
+    let new = rotated.json()["apiKey"].clone();
+    for member in [
+        "name",
+        "scopes",
+        "environment",
+        "expiresAt",
+        "allowedSources",
+        "prefix",
+        "teamId",
+    ] {
+        assert_eq!(new[member], old.object[member], "{member}");
+    }
+    assert_eq!(new["rotatedFrom"], old.object["id"]);
+    assert_ne!(new["key"], old.object["key"]);
+    let shown = listed(&world.http, &world.team, old.id()).await?;
+    assert_eq!(
+        (&shown["status"], &shown["rotatedTo"]),
+        (&json!("active"), &new["id"])
+    );
+    let until = shown["acceptedUntil"].as_str().expect("a time");
+    assert!(until > shown["createdAt"].as_str().expect("a time"));
+    let again = world.http.post(&path, &json!({})).await?;
+    assert_eq!(again.status, 409, "rotated already: {}", again.text());
+    for key in [old.secret(), new["key"].as_str().expect("the key")] {
+        assert_eq!(
+            world.http.with_key(key).get("/v1/key").await?.status,
+            200,
+            "both live"
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_key_ends_with_its_grace_or_at_once_on_every_gateway() -> Result<()> {
+    let world = World::start().await?;
+    let stop = CancellationToken::new();
+    let second = world.another("g2", &stop).await?;
+    let there = Http::at(second.addr());
+    let old = make(&world.http, &world.team, &json!({"name": "at once"})).await?;
+    let path = format!("/apikeys/{}/rotate", old.id());
+    let rotated = world
+        .http
+        .post(&path, &json!({"overlapSeconds": 0}))
+        .await?;
+    assert_eq!(rotated.status, 201, "{}", rotated.text());
+    let new = rotated.json()["apiKey"]["key"].clone();
+    for http in [&world.http, &there] {
+        assert_eq!(
+            http.with_key(old.secret()).get("/v1/key").await?.status,
+            401
+        );
+        let new = http.with_key(new.as_str().expect("the key"));
+        assert_eq!(new.get("/v1/key").await?.status, 200);
+    }
+
+    let old = make(&world.http, &world.team, &json!({"name": "with grace"})).await?;
+    let path = format!("/apikeys/{}/rotate", old.id());
+    let rotated = world
+        .http
+        .post(&path, &json!({"overlapSeconds": 3}))
+        .await?;
+    assert_eq!(rotated.status, 201, "{}", rotated.text());
+    let old_there = there.with_key(old.secret());
+    assert_eq!(old_there.get("/v1/key").await?.status, 200, "still");
+    eventually(SOON, async || {
+        let answer = old_there.get("/v1/key").await;
+        answer.is_ok_and(|answer| answer.status == 401)
+    })
+    .await?;
+    let shown = listed(&world.http, &world.team, old.id()).await?;
+    assert_eq!(shown["status"], "expired");
+    stop.cancel();
+    second.wait().await?;
+    world.stop().await
+}
