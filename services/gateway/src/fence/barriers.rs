@@ -123,9 +123,9 @@ impl Barriers {
         let waits = self
             .open
             .iter()
-            .filter_map(|open| match open.barrier.state(holders, now) {
-                BarrierState::Waiting { until } => Some(until),
-                BarrierState::Reached | BarrierState::Expired => Some(now),
+            .map(|open| match open.barrier.state(holders, now) {
+                BarrierState::Waiting { until } => until,
+                BarrierState::Reached | BarrierState::Expired => now,
             });
         let raise = (!self.waiting.is_empty() && self.raising.is_none())
             .then(|| self.spaced_at().unwrap_or(now));

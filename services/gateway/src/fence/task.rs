@@ -428,9 +428,7 @@ impl Running {
         };
         let now = clock::uptime();
         for Came { seq, record } in came {
-            let demands = record
-                .as_ref()
-                .map_or(StreamSeq(0), |record| record.demands());
+            let demands = record.as_ref().map_or(StreamSeq(0), FenceRecord::demands);
             let read = self.position.read(seq, demands);
             if read.is_err() || record.is_none() {
                 if let Err(gap) = read {

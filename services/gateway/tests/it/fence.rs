@@ -41,7 +41,7 @@ async fn a_lone_gateway_knows_at_once_that_everybody_knows() -> Result<()> {
         assert!(one.applied() >= seq);
     }
     took.sort();
-    println!(
+    eprintln!(
         "alone: p50 {:?}, p99 {:?}",
         took[took.len() / 2],
         took[took.len() - 1]
@@ -65,7 +65,7 @@ async fn everybody_has_applied_what_is_everywhere() -> Result<()> {
         }
     }
     took.sort();
-    println!(
+    eprintln!(
         "three: p50 {:?}, p99 {:?}",
         took[took.len() / 2],
         took[took.len() - 1]
@@ -185,7 +185,7 @@ async fn many_callers_share_few_marks() -> Result<()> {
     for done in futures::future::join_all(fences).await {
         done?;
     }
-    println!("2000 callers at once: {:?}", start.elapsed());
+    eprintln!("2000 callers at once: {:?}", start.elapsed());
     assert!(one.fence.is_serving() && two.fence.is_serving());
     assert!(one.fence_last().await?.0 - before.0 < 600);
     one.stop().await?;

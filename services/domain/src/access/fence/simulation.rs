@@ -106,7 +106,7 @@ fn keeps_its_promise(circumstances: Circumstances) {
         );
         all.add(&told);
     }
-    println!("{circumstances:?}: {all:?}");
+    eprintln!("{circumstances:?}: {all:?}");
     // It says something only if much was served, and revocations ended in both ways.
     assert!(all.accepted > 50 * all.reached.max(1), "{all:?}");
     assert!(all.reached > seeds() && all.expired > 0, "{all:?}");
@@ -124,7 +124,7 @@ fn is_noticed_in(circumstances: Circumstances) {
     for seed in 0..NOTICED_WITHIN {
         let told = live(seed, circumstances);
         if told.violations > 0 {
-            println!("{circumstances:?}: noticed in history {seed}: {told:?}");
+            eprintln!("{circumstances:?}: noticed in history {seed}: {told:?}");
             return;
         }
     }

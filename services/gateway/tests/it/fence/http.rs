@@ -173,7 +173,8 @@ async fn no_gateway_accepts_a_key_once_its_revocation_is_answered() -> Result<()
     let world = World::start_with(quick()).await?;
     let two = Beside::start(&world, "two").await?;
     let three = Beside::start(&world, "three").await?;
-    (two.ready().await?, three.ready().await?);
+    two.ready().await?;
+    three.ready().await?;
     let mut addresses = [
         world.gateway.addr(),
         two.gateway.addr(),
@@ -200,7 +201,7 @@ async fn no_gateway_accepts_a_key_once_its_revocation_is_answered() -> Result<()
     }
     took.sort();
     let (p50, max) = (took[took.len() / 2], took[took.len() - 1]);
-    println!(
+    eprintln!(
         "{rounds} revocations under fire: p50 {p50:?}, max {max:?}; {accepted} accepted, {refused} refused"
     );
     assert!(
