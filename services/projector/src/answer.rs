@@ -14,7 +14,7 @@ use crate::detail;
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
-    ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, GetCounters, GetTask,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, FollowActivity, GetCounters, GetTask,
     IdempotentTask, Inclusion, ListActivity, ListTasks, ProveConsistency, ProveInclusion, Refused,
     TaskPage, TaskView, Verdict, Verify,
 };
@@ -153,6 +153,14 @@ impl Answerer {
 
     pub(crate) async fn activity(&self, query: ListActivity) -> Result<ActivityPage, Refused> {
         self.reading(move |reader| reader.activity(&query)).await
+    }
+
+    pub(crate) async fn follow_activity(
+        &self,
+        query: FollowActivity,
+    ) -> Result<ActivityNews, Refused> {
+        self.reading(move |reader| reader.follow_activity(&query))
+            .await
     }
 
     pub(crate) async fn inclusion(

@@ -5,6 +5,7 @@
 //! Everything stored is a function of the two logs between a floor (retention) and a position: never of the time, of how records
 //! came in batches, or of restarts. So a model made anew equals the one that grew, byte for byte, and may be thrown away at any time.
 
+mod about;
 mod activity;
 mod audit;
 mod counts;
@@ -13,6 +14,7 @@ mod list;
 mod page;
 mod projection;
 mod reader;
+mod roster;
 mod sweep;
 
 use std::path::Path;
@@ -47,8 +49,8 @@ pub(crate) const IDEMPOTENCY: Tree = Tree::new("idempotency");
 pub(crate) const COUNTS: Tree = Tree::new("counts");
 /// Team, stream and sequence to who did what.
 pub(crate) const ACTIVITY: Tree = Tree::new("activity");
-/// Key to its name, for people.
-pub(crate) const KEYS: Tree = Tree::new("keys");
+/// Id of a key, application, person, team or invitation to what is known of it.
+pub(crate) const ROSTER: Tree = Tree::new("roster");
 /// Audit tree, level and index to the hash of a complete subtree.
 pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
 /// Audit tree and sequence in CONTROL to the index of the leaf.
@@ -69,7 +71,7 @@ pub(crate) const TREES: &[Tree] = &[
     IDEMPOTENCY,
     COUNTS,
     ACTIVITY,
-    KEYS,
+    ROSTER,
     AUDIT_NODES,
     AUDIT_LEAVES,
     QUARANTINE,
@@ -77,7 +79,7 @@ pub(crate) const TREES: &[Tree] = &[
 ];
 
 /// Version of the rows and of what is projected into them. Raise it with every change of either.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// The version of the store also follows the events that are known: one that was put into quarantine is projected by the first
 /// version that knows it, since that one rebuilds.

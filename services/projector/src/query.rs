@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use waybill_domain::actor::Actor;
 use waybill_domain::audit::Hash;
 use waybill_domain::event::Answer;
-use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
+use waybill_domain::id::{Environment, KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, StreamSeq};
@@ -370,10 +370,27 @@ pub struct ActivityFilter {
     pub event: Option<String>,
     /// Only about this task.
     pub task: Option<TaskId>,
+    /// Only about what has this id.
+    pub target: Option<String>,
+    /// Only from this address.
+    pub source: Option<String>,
+    /// Only what came out so.
+    pub outcome: Option<Outcome>,
     /// At or after.
     pub after: Option<Timestamp>,
     /// Before.
     pub before: Option<Timestamp>,
+}
+
+/// How it came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    #[default]
+    Ok,
+    /// It was not allowed.
+    Refused,
 }
 
 /// A page of activity.
@@ -398,14 +415,88 @@ pub struct Activity {
     pub event: String,
     /// Who.
     pub actor: Actor,
-    /// Name of the key that acted, for people; a revoked key keeps it.
+    /// What the key, application or person that acted was called then; a revoked key keeps its name.
     pub actor_name: Option<String>,
+    /// Address of the person who acted.
+    #[serde(default)]
+    pub actor_email: Option<String>,
+    /// What it is about.
+    #[serde(default)]
+    pub target: Option<ActivityTarget>,
     /// The task it is about.
     pub task: Option<TaskId>,
     /// The queue of that task.
     pub queue: Option<QueueName>,
     /// The key it is about.
     pub key: Option<KeyId>,
+    /// The team's world that it belongs to; `None`: to both.
+    #[serde(default)]
+    pub environment: Option<Environment>,
+    /// Id of the request that caused it.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// Address that it came from.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// What the client calls itself.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// How it came out.
+    #[serde(default)]
+    pub outcome: Outcome,
+    /// Why it was refused, when it was.
+    #[serde(default)]
+    pub refusal: Option<Refusal>,
+}
+
+/// What an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityTarget {
+    /// `task`, `key`, `member`, `invitation`, `app`, `grant`, `team`, `user`, `session`, or `route` of what was refused.
+    pub kind: String,
+    /// Which.
+    pub id: String,
+    /// What it was called then.
+    pub name: Option<String>,
+}
+
+/// Attempts that were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The word for programs that the client was given.
+    pub code: String,
+    /// How many of that kind since the last such entry.
+    pub count: u64,
+}
+
+/// What people and credentials did, as it goes on: all of CONTROL that [`ListActivity`] shows, and of TASKS what a credential caused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowActivity {
+    /// Whose.
+    pub team: TeamId,
+    /// Which of it.
+    #[serde(default)]
+    pub filter: ActivityFilter,
+    /// Only what stands after it.
+    pub after: Position,
+    /// 1 to [`MAX_LIMIT`].
+    pub limit: u16,
+}
+
+impl Query for FollowActivity {
+    const SUBJECT: &'static str = "wb.query.activity.follow";
+    type Answer = ActivityNews;
+}
+
+/// What came after a position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityNews {
+    /// Oldest first; those of one log are in its order.
+    pub entries: Vec<Activity>,
+    /// All that there is up to here is among the entries.
+    pub reached: Position,
+    /// The first sequence of TASKS that is still kept.
+    pub first_task: StreamSeq,
 }
 
 /// That an event of CONTROL is a leaf of an audit tree, and which one.

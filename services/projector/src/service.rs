@@ -19,7 +19,7 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, GetCounters, GetTask, ListActivity, ListTasks, Position,
+    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListTasks, Position,
     ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply, Request, Verify,
 };
 
@@ -162,6 +162,7 @@ async fn subscribe(server: &Server) -> Requests {
         ByIdempotencyKey::SUBJECT,
         GetCounters::SUBJECT,
         ListActivity::SUBJECT,
+        FollowActivity::SUBJECT,
         ProveInclusion::SUBJECT,
         ProveConsistency::SUBJECT,
         Verify::SUBJECT,
@@ -230,6 +231,10 @@ impl Server {
             }
             GetCounters::SUBJECT => self.run(payload, async |q, _| a.counters(q).await).await,
             ListActivity::SUBJECT => self.run(payload, async |q, _| a.activity(q).await).await,
+            FollowActivity::SUBJECT => {
+                self.run(payload, async |q, _| a.follow_activity(q).await)
+                    .await
+            }
             ProveInclusion::SUBJECT => self.run(payload, async |q, _| a.inclusion(q).await).await,
             ProveConsistency::SUBJECT => {
                 self.run(payload, async |q, _| a.consistency(q).await).await

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use waybill_domain::actor::Actor;
 use waybill_domain::event::{ControlEvent, DecodeError, PartitionOwned, TaskEvent};
-use waybill_domain::id::TaskId;
+use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
 use waybill_log::{Bounds, Record, Stream, StreamSeq};
 use waybill_store::{Batch, Checkpoint, Store};
 
+use super::about::About;
 use super::activity::Entry as ActivityEntry;
 use super::audit::Growth;
 use super::counts::CountsCache;
-use super::keys::{self, Place};
+use super::keys::{self, Place, TeamKey};
+use super::roster::Roster;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, KEYS, ModelError, QUARANTINE, TASKS,
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, QUARANTINE, TASKS, about,
     decode, encode, sweep,
 };
 use crate::query::Position;
@@ -24,6 +27,8 @@ use crate::query::Position;
 pub const BATCH_EVENTS: usize = 1_000;
 /// The same of CONTROL. Each can complete a subtree of its team's audit tree on every level, of which there are some twenty.
 const CONTROL_BATCH_EVENTS: usize = 250;
+/// A batch of CONTROL with so many rows is written early: what a person does is told in each of their teams, which can be hundreds.
+const MAX_TOLD_ROWS: usize = 2_000;
 /// Rows of open tasks kept decoded between batches.
 const MAX_CACHED_ROWS: usize = 8_192;
 /// Rows with longer URLs are read again instead, so that the cache stays within some megabytes.
@@ -69,6 +74,7 @@ pub struct Projection {
     pub(super) counts: CountsCache,
     pub(super) quarantined: u64,
     audit: Growth,
+    roster: Roster,
 }
 
 /// A task that the batch changes.
@@ -98,6 +104,7 @@ impl Projection {
             floor,
             store,
             audit: Growth::new(incarnations.control_ns),
+            roster: Roster::default(),
             incarnations,
             open_rows: HashMap::new(),
             counts: CountsCache::default(),
@@ -184,36 +191,73 @@ impl Projection {
     }
 
     fn apply_control(&mut self, records: &[Record]) -> Result<(), ModelError> {
-        let Some(last) = records.last() else {
-            return Ok(());
-        };
+        self.roster.trim();
         let mut batch = Batch::new();
-        for record in records {
-            let mut entry = ActivityEntry::of(record);
-            let event = ControlEvent::decode(&record.event, &record.payload);
-            let concerned = event.as_ref().ok().and_then(ControlEvent::team).cloned();
-            match event {
-                Ok(ControlEvent::KeyCreated(event)) => {
-                    batch.put(KEYS, event.key.as_str(), encode(&event.name));
-                    entry.key = Some(event.key);
-                }
-                Ok(ControlEvent::KeyRotated(event)) => entry.key = Some(event.key),
-                Ok(ControlEvent::KeyReported(event)) => entry.key = Some(event.key),
-                Ok(ControlEvent::KeyRevoked(event)) => entry.key = Some(event.key),
-                Ok(_) => {}
-                Err(error) => self.quarantine(&mut batch, Stream::Control, record, &error)?,
+        let mut written = 0;
+        for (at, record) in records.iter().enumerate() {
+            self.take_in_control(&mut batch, record)?;
+            if batch.rows() >= MAX_TOLD_ROWS || at + 1 == records.len() {
+                let mut full = std::mem::take(&mut batch);
+                self.audit
+                    .append(&self.store, &mut full, &records[written..=at])?;
+                self.commit(full, Stream::Control, record.seq)?;
+                written = at + 1;
             }
-            // Not all that concerns a team lies below it: a refused attempt lies below the gateway that refused it.
-            let scope = ControlSubject::parse(&record.subject).map(|subject| subject.scope);
-            let team = match (&concerned, scope) {
-                (Some(team), _) => keys::team_token(team.as_str()),
-                (None, Some(ControlScope::Team(team))) => keys::team_token(team),
-                (None, Some(ControlScope::Global) | None) => keys::no_team(),
-            };
-            entry.put(&mut batch, &team, Stream::Control, record.seq);
         }
-        self.audit.append(&self.store, &mut batch, records)?;
-        self.commit(batch, Stream::Control, last.seq)
+        Ok(())
+    }
+
+    fn take_in_control(&mut self, batch: &mut Batch, record: &Record) -> Result<(), ModelError> {
+        let event = match ControlEvent::decode(&record.event, &record.payload) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                self.quarantine(batch, Stream::Control, record, &error)?;
+                None
+            }
+        };
+        let mut entry = ActivityEntry::of(record);
+        entry.actor = about::actor(event.as_ref(), &record.actor);
+        if let Some(event) = &event {
+            self.roster
+                .evolve(&self.store, batch, event, record.time)?;
+            let actor = Actor::parse(&entry.actor);
+            let about = About::of(event, &actor, &self.store, &mut self.roster)?;
+            entry.about = Some(Box::new(about));
+        }
+        for team in self.told_in(event.as_ref(), &entry, record)? {
+            entry.put(batch, &team, Stream::Control, record.seq);
+        }
+        Ok(())
+    }
+
+    /// The activity that an event of CONTROL is told in: that of its team, or of every team of its person, and once more in the test
+    /// environment when that is what it is about.
+    fn told_in(
+        &mut self,
+        event: Option<&ControlEvent>,
+        entry: &ActivityEntry,
+        record: &Record,
+    ) -> Result<Vec<TeamKey>, ModelError> {
+        // Not all that concerns a team lies below it: a refused attempt lies below the gateway that refused it.
+        if let Some(team) = event.and_then(ControlEvent::team) {
+            let base = team.base();
+            let mut told = vec![keys::team(&base)];
+            if entry.environment() == Some(Environment::Test) {
+                told.push(keys::team(&base.in_environment(Environment::Test)));
+            }
+            return Ok(told);
+        }
+        if let Some(person) = event.and_then(about::person) {
+            let teams = self.roster.teams(&self.store, person)?;
+            if !teams.is_empty() {
+                return Ok(teams.iter().map(keys::team).collect());
+            }
+        }
+        let scope = ControlSubject::parse(&record.subject).map(|subject| subject.scope);
+        Ok(vec![match scope {
+            Some(ControlScope::Team(team)) => keys::team_token(team),
+            Some(ControlScope::Global) | None => keys::no_team(),
+        }])
     }
 
     fn apply_tasks(&mut self, records: &[Record]) -> Result<(), ModelError> {

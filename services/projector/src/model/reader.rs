@@ -9,7 +9,7 @@ use waybill_store::{KeyRange, Store, StoreError, View};
 use super::page::InvalidQuery;
 use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list};
 use crate::query::{
-    ActivityPage, ByIdempotencyKey, Consistency, Counters, IdempotentTask, Inclusion, ListActivity,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, FollowActivity, IdempotentTask, Inclusion, ListActivity,
     ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
     Total,
 };
@@ -151,6 +151,11 @@ impl Reader {
     /// Who did what, newest first.
     pub fn activity(&self, query: &ListActivity) -> Result<ActivityPage, ReaderError> {
         self.reading(|view| activity::list(view, query))
+    }
+
+    /// What came after a position, oldest first.
+    pub fn follow_activity(&self, query: &FollowActivity) -> Result<ActivityNews, ReaderError> {
+        self.reading(|view| activity::follow(view, query, position(view)?))
     }
 
     /// Proves that an event is in its audit tree; `None` when it is not.

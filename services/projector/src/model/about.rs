@@ -1,0 +1,106 @@
+//! What an event of CONTROL is about, and in whose activity it is told.
+
+use serde::{Deserialize, Serialize};
+use waybill_domain::actor::Actor;
+use waybill_domain::event::ControlEvent;
+use waybill_domain::id::{Environment, KeyId, UserId};
+use waybill_store::Store;
+
+use super::ModelError;
+use super::roster::Roster;
+use crate::query::Refusal;
+
+/// What an event of CONTROL is about, as it is stored with its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct About {
+    pub(super) kind: String,
+    pub(super) id: String,
+    /// Whose name to show for it, when not that of `id`.
+    pub(super) called: Option<String>,
+    pub(super) key: Option<KeyId>,
+    pub(super) environment: Option<Environment>,
+    pub(super) refused: Option<Refusal>,
+}
+
+impl About {
+    pub(super) fn of(
+        event: &ControlEvent,
+        actor: &Actor,
+        store: &Store,
+        roster: &mut Roster,
+    ) -> Result<Self, ModelError> {
+        let (kind, id) = match (person(event), event) {
+            // The subject says the hash of the address, which tells nobody anything.
+            (Some(user), _) if event.aggregate().0 == "user" => ("user", user.as_str()),
+            (_, ControlEvent::AccessRefused(e)) => ("route", &*e.route),
+            _ => event.aggregate(),
+        };
+        let called = match event {
+            ControlEvent::GrantGiven(e) => Some(e.app.to_string()),
+            ControlEvent::GrantRedeemed(e) => Some(e.app.to_string()),
+            ControlEvent::GrantRefreshed(e) => Some(e.app.to_string()),
+            ControlEvent::GrantTokenRevoked(e) => Some(e.app.to_string()),
+            ControlEvent::GrantRevoked(e) => Some(e.app.to_string()),
+            ControlEvent::SessionStarted(e) => Some(e.user.to_string()),
+            ControlEvent::SessionEnded(e) => Some(e.user.to_string()),
+            _ => None,
+        };
+        let key = match event {
+            ControlEvent::KeyCreated(e) => Some(e.key.clone()),
+            ControlEvent::KeyRotated(e) => Some(e.key.clone()),
+            ControlEvent::KeyReported(e) => Some(e.key.clone()),
+            ControlEvent::KeyRevoked(e) => Some(e.key.clone()),
+            _ => None,
+        };
+        let refused = match event {
+            ControlEvent::AccessRefused(e) => Some(Refusal {
+                code: e.code.clone(),
+                count: e.count,
+            }),
+            _ => None,
+        };
+        let environment = match kind {
+            "key" | "app" | "grant" => roster.environment(store, id)?,
+            _ => None,
+        };
+        // What a credential does is told in its own world, whatever it is about.
+        let environment = match (environment, actor) {
+            (None, Actor::Key(key)) => roster.environment(store, key.as_str())?,
+            (None, Actor::App(app)) => roster.environment(store, app.as_str())?,
+            (environment, _) => environment,
+        };
+        Ok(Self {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            called,
+            key,
+            environment,
+            refused,
+        })
+    }
+}
+
+/// Who caused it: the credential that was refused, not the gateway that says so.
+pub(super) fn actor(event: Option<&ControlEvent>, stored: &str) -> String {
+    match event {
+        Some(ControlEvent::AccessRefused(e)) => e.credential.as_deref().unwrap_or(stored),
+        _ => stored,
+    }
+    .to_owned()
+}
+
+/// The person whose teams hear of it. Tokens that renew themselves are nothing that anybody did.
+pub(super) fn person(event: &ControlEvent) -> Option<&UserId> {
+    match event {
+        ControlEvent::UserSignedUp(e) => Some(&e.user),
+        ControlEvent::UserConfirmed(e) => Some(&e.user),
+        ControlEvent::UserPasswordChanged(e) => Some(&e.user),
+        ControlEvent::UserResetRequested(e) => Some(&e.user),
+        ControlEvent::UserLocked(e) => Some(&e.user),
+        ControlEvent::UserIdentityLinked(e) => Some(&e.user),
+        ControlEvent::UserRenamed(e) => Some(&e.user),
+        ControlEvent::SessionStarted(e) => Some(&e.user),
+        ControlEvent::SessionEnded(e) => Some(&e.user),
+        _ => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! Who is who: what keys, applications, people, teams and invitations were called over time, and which teams a person belongs to.
+//!
+//! Names are looked up when activity is read, by the time of the entry. Events of tasks need no more than the actor that they carry, and
+//! both logs can be read in any order.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use serde::{Deserialize, Serialize};
+use waybill_domain::event::ControlEvent;
+use waybill_domain::id::{Environment, TeamId, UserId};
+use waybill_domain::time::Timestamp;
+use waybill_store::{Batch, Store, View};
+
+use super::{ModelError, ROSTER, decode, encode};
+
+/// Names kept of one thing, the latest ones: an entry from before that is shown with the oldest one kept.
+const MAX_NAMES: usize = 50;
+/// Teams that hear of what one person does: the first ones that they joined. Each costs a row in the same batch.
+pub(super) const MAX_TEAMS: usize = 500;
+/// Rows kept decoded between batches.
+const MAX_CACHED: usize = 4_096;
+
+/// What is known of somebody or something.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// What it was called, from when on.
+    names: Vec<(Timestamp, String)>,
+    /// A person's address.
+    email: Option<String>,
+    /// The world that a key or an application is for.
+    environment: Option<Environment>,
+    /// Those that a person belongs to.
+    teams: Vec<TeamId>,
+}
+
+impl Known {
+    /// What it was called then.
+    pub(super) fn name_at(&self, at: Timestamp) -> Option<&str> {
+        let then = self.names.iter().rev().find(|(from, _)| *from <= at);
+        let (_, name) = then.or(self.names.first())?;
+        Some(name)
+    }
+
+    pub(super) fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
+
+    fn call(&mut self, at: Timestamp, name: &str) {
+        if self.names.last().is_some_and(|(_, last)| last == name) {
+            return;
+        }
+        if self.names.len() == MAX_NAMES {
+            self.names.remove(0);
+        }
+        self.names.push((at, name.to_owned()));
+    }
+}
+
+/// Reads one of them. `None`: nothing is known.
+pub(super) fn known(view: &View<'_>, id: &str) -> Result<Option<Known>, ModelError> {
+    let row = view.get(ROSTER, id.as_bytes())?;
+    row.map(|row| decode(ROSTER, &row)).transpose()
+}
+
+/// The roster as the batches so far leave it.
+#[derive(Default)]
+pub(super) struct Roster {
+    cached: HashMap<String, Known>,
+}
+
+impl Roster {
+    fn of(&mut self, store: &Store, id: &str) -> Result<&mut Known, ModelError> {
+        match self.cached.entry(id.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(vacant) => {
+                let row = store.get(ROSTER, id.as_bytes())?;
+                let known = row.map(|row| decode(ROSTER, &row)).transpose()?;
+                Ok(vacant.insert(known.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// To be called between batches only: what is cached may not be in the store before.
+    pub(super) fn trim(&mut self) {
+        if self.cached.len() > MAX_CACHED {
+            self.cached.clear();
+        }
+    }
+
+    /// The world that a key or an application is for.
+    pub(super) fn environment(
+        &mut self,
+        store: &Store,
+        id: &str,
+    ) -> Result<Option<Environment>, ModelError> {
+        Ok(self.of(store, id)?.environment)
+    }
+
+    /// The teams that a person belongs to.
+    pub(super) fn teams(
+        &mut self,
+        store: &Store,
+        user: &UserId,
+    ) -> Result<Vec<TeamId>, ModelError> {
+        Ok(self.of(store, user.as_str())?.teams.clone())
+    }
+
+    /// Takes in what an event says of who is who. `at`: when it was stored.
+    pub(super) fn evolve(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        event: &ControlEvent,
+        at: Timestamp,
+    ) -> Result<(), ModelError> {
+        match event {
+            ControlEvent::TeamCreated(e) => {
+                self.change(store, batch, e.team.as_str(), |team| team.call(at, &e.name))
+            }
+            ControlEvent::TeamRenamed(e) => {
+                self.change(store, batch, e.team.as_str(), |team| team.call(at, &e.name))
+            }
+            ControlEvent::KeyCreated(e) => self.change(store, batch, e.key.as_str(), |key| {
+                key.call(at, &e.name);
+                key.environment = Some(environment_of(&e.prefix));
+            }),
+            ControlEvent::AppCreated(e) => self.change(store, batch, e.app.as_str(), |app| {
+                app.call(at, &e.name);
+                app.environment = Some(e.environment);
+            }),
+            ControlEvent::AppChanged(e) => {
+                self.change(store, batch, e.app.as_str(), |app| app.call(at, &e.name))
+            }
+            ControlEvent::GrantGiven(e) => self.change(store, batch, e.grant.as_str(), |grant| {
+                grant.environment = Some(e.environment);
+            }),
+            ControlEvent::InvitationSent(e) => {
+                let id = e.invitation.as_str();
+                self.change(store, batch, id, |invitation| invitation.call(at, &e.email))
+            }
+            ControlEvent::UserSignedUp(e) => self.change(store, batch, e.user.as_str(), |user| {
+                user.email = Some(e.email.clone());
+            }),
+            ControlEvent::UserConfirmed(e) => self.change(store, batch, e.user.as_str(), |user| {
+                user.email = Some(e.email.clone());
+                user.call(at, &e.name);
+            }),
+            ControlEvent::UserRenamed(e) => {
+                self.change(store, batch, e.user.as_str(), |user| user.call(at, &e.name))
+            }
+            ControlEvent::MemberJoined(e) => self.change(store, batch, e.user.as_str(), |user| {
+                if user.teams.len() < MAX_TEAMS && !user.teams.contains(&e.team) {
+                    user.teams.push(e.team.clone());
+                }
+            }),
+            ControlEvent::MemberRemoved(e) => self.change(store, batch, e.user.as_str(), |user| {
+                user.teams.retain(|team| *team != e.team);
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn change(
+        &mut self,
+        store: &Store,
+        batch: &mut Batch,
+        id: &str,
+        change: impl FnOnce(&mut Known),
+    ) -> Result<(), ModelError> {
+        let known = self.of(store, id)?;
+        change(known);
+        batch.put(ROSTER, id, encode(known));
+        Ok(())
+    }
+}
+
+/// As the access to keys decides it, too.
+fn environment_of(prefix: &str) -> Environment {
+    if prefix.ends_with("_test_") {
+        Environment::Test
+    } else {
+        Environment::Live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_shown_with_the_name_of_its_time() {
+        let mut known = Known::default();
+        assert_eq!(known.name_at(Timestamp(1)), None);
+        known.call(Timestamp(10), "first");
+        known.call(Timestamp(20), "second");
+        known.call(Timestamp(25), "second");
+        for (at, name) in [(1, "first"), (10, "first"), (19, "first"), (20, "second")] {
+            assert_eq!(known.name_at(Timestamp(at)), Some(name), "{at}");
+        }
+        assert_eq!(known.names.len(), 2);
+    }
+
+    #[test]
+    fn names_are_kept_up_to_a_limit() {
+        let mut known = Known::default();
+        for number in 0..=MAX_NAMES {
+            let at = Timestamp(i64::try_from(number).expect("small"));
+            known.call(at, &format!("n{number}"));
+        }
+        assert_eq!(known.names.len(), MAX_NAMES);
+        assert_eq!(known.name_at(Timestamp(0)), Some("n1"));
+    }
+}
