@@ -24,6 +24,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(docs::base())
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .merge(faces::oauth::router())
+        .merge(faces::activity::router())
         .merge(faces::tasks::router())
         .merge(faces::keys::router())
         .merge(faces::people::router())
@@ -61,7 +63,8 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
     if config.cors_origins.is_empty() {
         return Ok(None);
     }
-    let allowed = if config.cors_origins.iter().any(|origin| origin == "*") {
+    let everybody = config.cors_origins.iter().any(|origin| origin == "*");
+    let allowed = if everybody {
         AllowOrigin::any()
     } else {
         let origins = config
@@ -75,6 +78,8 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
     Ok(Some(
         CorsLayer::new()
             .allow_origin(allowed)
+            // Only pages of origins that were named may bring the cookie of a session along.
+            .allow_credentials(!everybody)
             .allow_methods([
                 Method::GET,
                 Method::POST,

@@ -1,15 +1,20 @@
 //! The binary: arguments, configuration and wiring. What the roles do is in their own crates.
 
+mod access_at;
 mod apart;
 mod args;
+mod audit;
 mod beside;
 mod config;
+mod keys;
 mod nats_server;
+mod people;
 mod roles;
 mod schemas;
 mod secrets;
 mod signals;
 mod sink;
+mod teams;
 mod telemetry;
 mod trace_ids;
 mod up;
@@ -27,10 +32,18 @@ use crate::config::Config;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // To `waybill audit` the usual code of a wrong command line, 2, already says something else.
+        Err(error) if error.use_stderr() && std::env::args().any(|word| word == "audit") => {
+            let _ = error.print();
+            return ExitCode::from(audit::USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     let into_a_pipe = arguments.command.prints_its_result();
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // `waybill replay ... | head`: whoever reads has seen enough.
         Err(error) if into_a_pipe && is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,17 +62,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // What needs neither configuration nor runtime.
     if let Command::Schemas(schemas) = &arguments.command {
-        return schemas::run(schemas);
+        return schemas::run(schemas).map(|()| ExitCode::SUCCESS);
     }
     let mut config = Config::load(arguments.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        match arguments.command {
+        let done = match arguments.command {
+            Command::Audit(command) => return audit::run(config, command).await,
             Command::Up(up) => {
                 if let Some(data) = up.data {
                     config.data = data;
@@ -73,12 +87,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Worker => apart::worker(config).await,
             Command::Projector => apart::projector(config).await,
             Command::Sink(sink) => sink::run(&sink).await,
-            Command::Keys(keys) => beside::keys(config, keys).await,
+            Command::Keys(keys) => keys::run(config, keys).await,
+            Command::Teams(command) => teams::run(config, command).await,
             Command::Replay(replay) => beside::replay(config, replay).await,
             Command::Rebuild(at) => beside::rebuild(config, at).await,
             Command::Verify(at) => beside::verify(config, at).await,
             Command::Config => beside::show(&config),
             Command::Schemas(schemas) => schemas::run(&schemas),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     })
 }

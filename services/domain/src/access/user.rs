@@ -199,7 +199,10 @@ impl User {
     /// Whether that token sets another password.
     #[must_use]
     pub fn resets(&self, proof: &Proof, now: Timestamp) -> bool {
-        let open = self.account.as_ref().and_then(|account| account.reset.as_ref());
+        let open = self
+            .account
+            .as_ref()
+            .and_then(|account| account.reset.as_ref());
         open.is_some_and(|mailed| mailed.accepts(proof, now))
     }
 
@@ -452,11 +455,8 @@ fn change(who: &Identified, account: &Account, command: UserCommand, now: Timest
             })
         }
         UserCommand::Lock { until } => {
-            if account
-                .locked_until(now)
-                .is_some_and(|locked| locked >= until)
-                || until <= now
-            {
+            // Whoever comes while it lasts neither prolongs it nor is told of again.
+            if account.locked_until(now).is_some() || until <= now {
                 return Ok(Vec::new());
             }
             ControlEvent::UserLocked(UserLocked {

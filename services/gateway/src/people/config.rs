@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::SessionSecret;
-use super::mail::{Mailer, OutboxTimes, PrintMailer};
+use super::mail::{Mailer, NoMailer, OutboxTimes};
 use super::oidc::{OidcConfig, OidcTimes};
 use super::passwords::Cost;
 
@@ -45,7 +45,7 @@ pub struct PeopleConfig {
 }
 
 impl Default for PeopleConfig {
-    /// Letters go to the log, nobody comes from outside.
+    /// No letters leave, nobody comes from outside.
     fn default() -> Self {
         Self {
             secret: None,
@@ -55,7 +55,7 @@ impl Default for PeopleConfig {
             access_lifetime: ACCESS_LIFETIME,
             session_lifetime: SESSION_LIFETIME,
             session_idle: SESSION_IDLE,
-            mailer: Arc::new(PrintMailer),
+            mailer: Arc::new(NoMailer),
             outbox: OutboxTimes::default(),
             oidc: Vec::new(),
             oidc_times: OidcTimes::default(),

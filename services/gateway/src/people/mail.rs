@@ -5,6 +5,7 @@
 //! [`PrintMailer`] for `waybill up`, where the log is the mailbox.
 
 mod letters;
+mod none;
 mod outbox;
 mod print;
 mod smtp;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use waybill_domain::access::email::Email;
 
 pub use letters::{Links, Occasion};
+pub use none::NoMailer;
 pub use outbox::{Outbox, OutboxFull, OutboxTimes, Place};
 pub use print::PrintMailer;
 pub use smtp::{SmtpConfig, SmtpMailer, SmtpRefused, SmtpTls};

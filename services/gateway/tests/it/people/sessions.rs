@@ -146,7 +146,7 @@ async fn r15_after_a_logout_no_gateway_takes_the_token() -> Result<()> {
     })
     .await?;
     let ann = stage.person("ann@example.com").await?;
-    for _ in 0..10 {
+    for _ in 0..8 {
         let tokens = Tokens::of(&stage.log_in("ann@example.com", PASSWORD).await?)?;
         let there = there.with_key(&tokens.access);
         // Begun here, known there at once.
@@ -157,9 +157,6 @@ async fn r15_after_a_logout_no_gateway_takes_the_token() -> Result<()> {
         assert_eq!(out.status, 204, "{}", out.text());
         assert_eq!(there.get("/v1/me").await?.status, 401);
         assert_eq!(stage.me(&tokens).await?.status, 401);
-        if stage.log_in("ann@example.com", PASSWORD).await?.status == 429 {
-            break;
-        }
     }
     assert_eq!(there.with_key(&ann.access).get("/v1/me").await?.status, 200);
     stop.cancel();
