@@ -31,12 +31,18 @@ pub(crate) enum Command {
     /// API keys and teams.
     #[command(subcommand)]
     Keys(Keys),
+    /// Teams, their plans and their people.
+    #[command(subcommand)]
+    Teams(Teams),
     /// The events of a team as JSON lines, from the log.
     Replay(Replay),
     /// Wipes the read model of a stopped projector, or of a stopped `waybill up`, and makes it anew from the log.
     Rebuild(DataDir),
     /// Asks a running projector to make its read model anew beside the live one, and compares them byte for byte.
     Verify(DataDir),
+    /// Proofs that the log is what it was: checkpoints and their verification.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Prints the effective configuration, secrets hidden.
     Config,
     /// Writes the generated schemas, or checks that those in the tree are up to date.
@@ -48,7 +54,7 @@ impl Command {
     pub(crate) fn prints_its_result(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Replay(_) | Self::Verify(_) | Self::Rebuild(_) | Self::Config
+            Self::Keys(_) | Self::Teams(_) | Self::Replay(_) | Self::Verify(_) | Self::Rebuild(_) | Self::Config
         )
     }
 }
@@ -85,15 +91,11 @@ pub(crate) struct DataDir {
 pub(crate) enum Keys {
     /// Makes a key and prints it: this once and never again.
     Create {
-        /// For people.
-        #[arg(long)]
-        name: String,
         /// The team. Default: the first one.
         #[arg(long)]
         team: Option<String>,
-        /// What it may do, separated by commas, such as `tasks:read,tasks:write`. Default: everything.
-        #[arg(long, value_delimiter = ',')]
-        scopes: Vec<String>,
+        #[command(flatten)]
+        wanted: NewKey,
         #[command(flatten)]
         at: DataDir,
     },
@@ -102,6 +104,16 @@ pub(crate) enum Keys {
         /// The team. Default: the first one.
         #[arg(long)]
         team: Option<String>,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Makes a successor of a key that may do the same, and prints it: this once and never again.
+    Rotate {
+        /// Id of the key, such as `key_4fG7aB2x`.
+        key: String,
+        /// Seconds for which the old key is accepted beside the new one; at most 604800, which is 7 days.
+        #[arg(long, default_value_t = 86_400, value_name = "SECONDS")]
+        overlap: u64,
         #[command(flatten)]
         at: DataDir,
     },
@@ -125,6 +137,57 @@ pub(crate) enum Keys {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Teams {
+    /// All teams, oldest first.
+    List {
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Puts a team on another plan. Gateways know within moments.
+    Plan {
+        /// The team.
+        #[arg(long)]
+        team: String,
+        /// Name of the plan.
+        #[arg(long)]
+        plan: String,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// The people of a team and their roles.
+    Members {
+        /// The team.
+        #[arg(long)]
+        team: String,
+        #[command(flatten)]
+        at: DataDir,
+    },
+}
+
+/// What a new key shall be.
+#[derive(Debug, Args)]
+pub(crate) struct NewKey {
+    /// For people.
+    #[arg(long)]
+    pub name: String,
+    /// What it may do, separated by commas, such as `tasks:read,tasks:write`. Default: everything.
+    #[arg(long, value_delimiter = ',', conflicts_with = "preset")]
+    pub scopes: Vec<String>,
+    /// The same by name, such as `read_only` or `task_poster`.
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// `live`, or `test` for the team's test environment.
+    #[arg(long, default_value = "live")]
+    pub environment: String,
+    /// When it ends: a time (ISO 8601) or days from now, such as `90d`. Default: never.
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    /// Network that it may be used from, such as `192.0.2.0/24`; may be given several times. Default: any.
+    #[arg(long, value_name = "CIDR")]
+    pub allow_source: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The team.
@@ -139,9 +202,55 @@ pub(crate) struct Replay {
     /// Up to this time (ISO 8601) or sequence.
     #[arg(long)]
     pub to: Option<String>,
+    /// Instead of events: who could do what in the team at this time (ISO 8601) or sequence of CONTROL, as JSON.
+    #[arg(long = "at", value_name = "TIME", conflicts_with_all = ["stream", "from", "to", "types"])]
+    pub(crate) as_of: Option<String>,
+    /// With `--at`: only the sequence and the SHA-256 of that state, equal wherever the same log is read.
+    #[arg(long, requires = "as_of")]
+    pub(crate) digest: bool,
     /// Only events of this type, such as `task.dead` or `key.created`; may be given several times.
     #[arg(long = "type")]
     pub types: Vec<String>,
+    #[command(flatten)]
+    pub at: DataDir,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Holds an export, or the log itself, against signed checkpoints. Exit code: 0 intact, 1 tampered with, 2 it cannot be said,
+    /// 3 keys or signatures do not do, 4 wrong command line.
+    Verify(VerifyLog),
+    /// Prints the newest checkpoint, signed now if there is news: keep it where whoever runs the servers cannot change it.
+    Checkpoint {
+        /// Of a team. Default: of all of CONTROL.
+        #[arg(long)]
+        team: Option<String>,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Prints the public keys that sign checkpoints here.
+    Keys {
+        #[command(flatten)]
+        at: DataDir,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyLog {
+    /// An export (`GET /v1/activity/export?format=jsonl`), `-` for standard input. Without it the log itself is read.
+    pub export: Option<PathBuf>,
+    /// A checkpoint that was kept: without one, a log that was cut off together with its checkpoints looks whole.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Public keys to trust, as `waybill audit keys` prints them. Default: those of this deployment.
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Where the newest checkpoint is kept when all is intact, for the next time.
+    #[arg(long, value_name = "FILE")]
+    pub write_checkpoint: Option<PathBuf>,
+    /// The verdict as JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub at: DataDir,
 }

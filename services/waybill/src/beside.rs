@@ -6,19 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use waybill_domain::access::scope::Scope;
-use waybill_domain::access::team::{KeyStatus, Team};
-use waybill_domain::actor::Actor;
-use waybill_domain::id::{KeyId, TeamId};
-use waybill_domain::time::Timestamp;
+use waybill_domain::id::TeamId;
+use waybill_gateway::ControlWriter;
 use waybill_gateway::replay::{self, Bound, ReplayOptions, parse_stream};
-use waybill_gateway::{By, ControlWriter};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_projector::QueryClient;
-use waybill_worker::{Clock, SystemClock};
 
-use crate::args::{DataDir, Keys, Replay};
+use crate::access_at::{self, Until};
+use crate::args::{DataDir, Replay};
 use crate::config::{Config, environment};
 use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
@@ -39,108 +35,6 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
 /// Whether the environment says where NATS is.
 fn named() -> bool {
     environment("NATS_URL").is_some()
-}
-
-/// `waybill keys ...`
-pub(crate) async fn keys(mut config: Config, command: Keys) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_beside(&config, "keys")?;
-    let mut out = std::io::stdout();
-    let by = By::from(Actor::Operator("cli".into()));
-    match command {
-        Keys::Create {
-            name,
-            team,
-            scopes,
-            at,
-        } => {
-            let (log, control) = control(&mut config, &at).await?;
-            let team = team_or_first(&log, team).await?;
-            let scopes = scopes
-                .iter()
-                .map(|text| {
-                    Scope::parse(text).ok_or_else(|| {
-                        let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-                        let all = all.join(", ");
-                        anyhow!("--scopes: there is no scope {text:?}; there are {all}")
-                    })
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            let scopes = if scopes.is_empty() {
-                Scope::ALL.to_vec()
-            } else {
-                scopes
-            };
-            let made = control.create_key(&team, &name, &scopes, &by).await?;
-            writeln!(out, "{}", made.key.reveal())?;
-            eprint_line(&format!(
-                "{} of {team}, shown this once; keep it",
-                made.created.key
-            ));
-        }
-        Keys::List { team, at } => {
-            let (log, control) = control(&mut config, &at).await?;
-            let team = team_or_first(&log, team).await?;
-            list(&mut out, &control.team(&team).await?, SystemClock.now())?;
-        }
-        Keys::Revoke { key, at } => {
-            let key = KeyId::parse(&key)
-                .map_err(|_| anyhow!("{key:?} is no key id such as key_4fG7aB2x"))?;
-            let (_, control) = control(&mut config, &at).await?;
-            let team = control
-                .find_key(&key)
-                .await
-                .with_context(|| key.to_string())?;
-            let revoked = control.revoke_key(&team, &key, &by).await?;
-            if let Some((at, _)) = revoked.key.revoked {
-                writeln!(out, "{key} revoked {}", at.to_rfc3339())?;
-            }
-        }
-        Keys::CreateTeam { name, plan, at } => {
-            // A plan that nobody knows would silently be as narrow as the smallest.
-            let plans = config.plans()?;
-            let names: Vec<_> = plans.plans().map(|plan| &*plan.name).collect();
-            ensure!(
-                names.contains(&plan.as_str()),
-                "--plan: there is no plan {plan:?}; there are {}",
-                names.join(", ")
-            );
-            let (_, control) = control(&mut config, &at).await?;
-            let team = control.create_team(&name, &plan, &by).await?;
-            writeln!(out, "{team}")?;
-        }
-    }
-    Ok(())
-}
-
-/// A line for the team, then one for each key.
-fn list(out: &mut impl Write, team: &Team, now: Timestamp) -> std::io::Result<()> {
-    if let Some(info) = &team.info {
-        writeln!(out, "{}  {:?}  plan {}", info.id, info.name, info.plan)?;
-    }
-    for key in team.keys_by_age() {
-        let created = &key.created;
-        let scopes: Vec<_> = created.scopes.iter().map(|scope| scope.as_str()).collect();
-        let may = if scopes.len() == Scope::ALL.len() {
-            "everything".to_owned()
-        } else {
-            scopes.join(",")
-        };
-        write!(
-            out,
-            "{}  {}...{}  {:?}  may {may}  created {}",
-            created.key,
-            created.prefix,
-            created.last4,
-            created.name,
-            created.at.to_rfc3339()
-        )?;
-        match (key.revoked, key.status(now)) {
-            (Some((at, _)), _) => writeln!(out, "  revoked {}", at.to_rfc3339())?,
-            (None, KeyStatus::Expired) => writeln!(out, "  expired")?,
-            (None, _) => writeln!(out)?,
-        }
-    }
-    Ok(())
 }
 
 /// `waybill rebuild`
@@ -241,6 +135,12 @@ pub(crate) async fn replay(mut config: Config, wanted: Replay) -> anyhow::Result
     let _telemetry = telemetry::start_beside(&config, "replay")?;
     let team = TeamId::parse(&wanted.team)
         .map_err(|_| anyhow!("--team: {:?} is no team id", wanted.team))?;
+    if let Some(at) = &wanted.as_of {
+        let until = Until::parse(at)?;
+        let log = connect(&mut config, &wanted.at).await?;
+        let out = &mut std::io::stdout();
+        return access_at::show(out, &log, &team.base(), until, wanted.digest).await;
+    }
     let bound =
         |option, text: Option<&String>| text.map(|text| Bound::parse(option, text)).transpose();
     let options = ReplayOptions::new(
@@ -267,7 +167,8 @@ pub(crate) fn show(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn control(
+/// Connects, and writes CONTROL as the gateways do.
+pub(crate) async fn control(
     config: &mut Config,
     at: &DataDir,
 ) -> anyhow::Result<(JetStreamLog, ControlWriter)> {
@@ -278,7 +179,10 @@ async fn control(
 }
 
 /// The team named, or the one that was made first.
-async fn team_or_first(log: &JetStreamLog, team: Option<String>) -> anyhow::Result<TeamId> {
+pub(crate) async fn team_or_first(
+    log: &JetStreamLog,
+    team: Option<String>,
+) -> anyhow::Result<TeamId> {
     if let Some(team) = team {
         return TeamId::parse(&team).map_err(|_| anyhow!("{team:?} is no team id"));
     }
@@ -299,7 +203,7 @@ async fn team_or_first(log: &JetStreamLog, team: Option<String>) -> anyhow::Resu
     TeamId::parse(team).map_err(|_| anyhow!("the first event is of no team; use --team"))
 }
 
-fn eprint_line(text: &str) {
+pub(crate) fn eprint_line(text: &str) {
     // Beside the key itself, which is alone on standard output for scripts.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

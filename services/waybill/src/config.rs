@@ -16,6 +16,7 @@ use waybill_domain::audit::tree::{MAX_DEPLOYMENT, is_deployment};
 use waybill_domain::egress::Egress;
 use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
 use waybill_gateway::GatewayConfig;
+use waybill_gateway::faces::keys::KeyReporters;
 use waybill_gateway::refusals::RefusalTimes;
 use waybill_log::jetstream::NatsConfig;
 use waybill_projector::ProjectorConfig;
@@ -146,6 +147,8 @@ pub(crate) struct GatewaySection {
     pub trusted_proxies: Vec<String>,
     /// File with plans and limits (see ops/plans). Unset: the built-in ones.
     pub plans_file: Option<PathBuf>,
+    /// Who may report API keys that were found in the open, in the shape of GitHub's secret scanning. Empty: nobody.
+    pub key_reporters: Vec<KeyReporterSection>,
     /// Whether owners may change the plan of their teams themselves.
     pub plan_self_service: bool,
     /// Seconds between two rounds in which refused attempts are told to the activity log.
@@ -166,11 +169,24 @@ impl Default for GatewaySection {
             key_brands: gateway.key_brands,
             trusted_proxies: Vec::new(),
             plans_file: None,
+            key_reporters: Vec::new(),
             plan_self_service: gateway.plan_self_service,
             refusals_seconds: gateway.refusals.pause.as_secs(),
             refusals_per_minute: gateway.refusals.per_minute,
         }
     }
+}
+
+/// A key that reports of leaked API keys are signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyReporterSection {
+    /// Who signs with it, as the activity log says.
+    pub name: String,
+    /// What the reporter calls the key.
+    pub identifier: String,
+    /// The public key: P-256, as PEM.
+    pub public_key: String,
 }
 
 /// Callouts.
@@ -416,6 +432,7 @@ impl Config {
             key_brands: self.key_brands()?,
             trusted_proxies: self.trusted_proxies()?,
             plans: self.plans()?,
+            key_reporters: self.key_reporters()?,
             plan_self_service: self.gateway.plan_self_service,
             refusals: RefusalTimes {
                 pause: Duration::from_secs(self.gateway.refusals_seconds),
@@ -436,6 +453,20 @@ impl Config {
                 reason: "must hold at least one brand of 2 to 8 lower-case letters".into(),
             }),
         }
+    }
+
+    fn key_reporters(&self) -> Result<KeyReporters, ConfigError> {
+        let mut reporters = KeyReporters::default();
+        for reporter in &self.gateway.key_reporters {
+            let (identifier, key) = (&reporter.identifier, &reporter.public_key);
+            reporters = reporters
+                .trusting(identifier, &reporter.name, key)
+                .map_err(|error| ConfigError::Value {
+                    setting: "gateway.key_reporters",
+                    reason: error.to_string(),
+                })?;
+        }
+        Ok(reporters)
     }
 
     fn trusted_proxies(&self) -> Result<Vec<IpNet>, ConfigError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use waybill_domain::access::team::{Key, KeyStatus};
+use waybill_domain::access::team::{Key, KeyStatus, Team};
 use waybill_domain::id::{Environment, KeyId};
 
 use super::object::ApiKeyObject;
@@ -69,7 +69,7 @@ pub(crate) async fn list_keys(
     let keys = state
         .auth
         .directory()
-        .with_team(&caller.team.base(), |team| team.keys_by_age())
+        .with_team(&caller.team.base(), Team::keys_by_age)
         .unwrap_or_default()
         .into_iter()
         .filter(|key| seen(key.environment()))

@@ -15,7 +15,7 @@ use super::{keys_of, make};
 use crate::teams::people::Person;
 use crate::world::{World, config, operator, pepper};
 
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 200;
 
 fn plans() -> Arc<Catalogue> {
     let plans = include_str!("../../../../../ops/plans/plans.toml");
