@@ -233,6 +233,7 @@ fn wanted(form: &Form) -> Result<Option<ScopeSet>, OAuthError> {
 }
 
 /// Whether a refresh token is handed out.
+#[derive(Clone, Copy)]
 enum WithRefresh {
     Yes,
     No,
