@@ -107,7 +107,7 @@ async fn an_invitation_is_for_one_address_one_time_and_a_while() -> Result<()> {
         .await?;
     assert!(records.len() > 10);
     for token in [&good, &replaced] {
-        let secret = token[token.len() - 38..].as_bytes();
+        let secret = &token.as_bytes()[token.len() - 38..];
         for record in &records {
             let holds = record
                 .payload
