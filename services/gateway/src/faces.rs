@@ -1,6 +1,7 @@
 //! The faces of the API: each with its own paths and shapes, none with logic of its own.
 
 pub mod keys;
+pub mod oauth;
 pub mod people;
 pub mod tasks;
 pub mod teams;
