@@ -1,5 +1,6 @@
 //! The faces of the API: each with its own paths and shapes, none with logic of its own.
 
+pub mod activity;
 pub mod keys;
 pub mod oauth;
 pub mod people;

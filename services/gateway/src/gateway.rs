@@ -19,6 +19,7 @@ use crate::auth::Auth;
 use crate::auth::follow::Follower;
 use crate::auth::store::AuthStoreError;
 use crate::config::GatewayConfig;
+use crate::faces::activity::keys::KnownKeys;
 use crate::fence::{Fence, FenceParts};
 use crate::health::Health;
 use crate::limits::Limiter;
@@ -133,6 +134,7 @@ impl Gateway {
             tasks,
             limiter,
             refusals: Arc::new(Refusals::default()),
+            audit_keys: KnownKeys::default(),
             usage: Usage::new(parts.tallies),
             log: parts.log,
             nats: parts.nats,

@@ -13,6 +13,7 @@ use crate::access::ControlWriter;
 use crate::acknowledged::Acknowledged;
 use crate::auth::{Auth, NotAppliedYet};
 use crate::config::GatewayConfig;
+use crate::faces::activity::keys::KnownKeys;
 use crate::fence::{Fence, FenceError};
 use crate::health::Health;
 use crate::limits::Limiter;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub refusals: Arc<Refusals>,
     /// How often, and when last.
     pub usage: Arc<Usage>,
+    /// Who signs checkpoints of the activity log.
+    pub audit_keys: KnownKeys,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.

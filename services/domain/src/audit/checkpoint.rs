@@ -139,6 +139,12 @@ impl Checkpoint {
         }
     }
 
+    /// What a note says, whoever signed it: for those who pass it on, and leave the check to whoever relies on it.
+    pub fn of_note(note: &str) -> Result<Self, CheckpointError> {
+        let (text, _) = note::split(note).ok_or(CheckpointError::Malformed("no note"))?;
+        Self::parse(text)
+    }
+
     fn read(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (deployment, tree) = TreeId::of_origin(lines.next()?)?;

@@ -312,7 +312,7 @@ pub fn open<'n, 'k>(note: &'n str, keys: &'k TrustedKeys) -> Result<Opened<'n, '
 }
 
 /// Text and signatures, which both end with a line break.
-fn split(note: &str) -> Option<(&str, &str)> {
+pub(super) fn split(note: &str) -> Option<(&str, &str)> {
     let at = note.find("\n\n")?;
     let (text, signatures) = (&note[..=at], &note[at + 2..]);
     (signatures.len() > 1 && signatures.ends_with('\n')).then_some((text, signatures))

@@ -66,6 +66,7 @@ async fn the_printed_line_creates_a_task_and_a_second_start_resumes_all() -> Res
     for file in [
         "secrets/pepper",
         "secrets/webhook-master",
+        "secrets/notary",
         "nats/nats.conf",
         "nats/connection.json",
     ] {

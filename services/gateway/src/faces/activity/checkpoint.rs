@@ -1,0 +1,72 @@
+//! `GET /v1/activity/checkpoint`: what the notary has signed of the team's activity, up to this moment.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use waybill_domain::audit::Checkpoint;
+use waybill_domain::id::TeamId;
+use waybill_projector::QueryError;
+use waybill_projector::query::{Position, SignNow};
+
+use crate::auth::Caller;
+use crate::auth::needs::ActivityRead;
+use crate::error::{ApiError, ErrorBody};
+use crate::state::AppState;
+
+/// A checkpoint, as it was signed and as it is read.
+pub(super) struct Fresh {
+    /// The signed note.
+    pub(super) note: String,
+    /// What it says.
+    pub(super) checkpoint: Checkpoint,
+}
+
+/// A checkpoint of all that the log holds of a team now.
+pub(super) async fn fresh(state: &AppState, team: &TeamId) -> Result<Fresh, ApiError> {
+    let query = SignNow {
+        team: Some(team.base()),
+    };
+    let signed = state.queries.ask(query, Position::default()).await;
+    let note = signed.map_err(unsigned)?.value;
+    let note = note.ok_or_else(|| ApiError::not_found("The team has no activity yet"))?;
+    let checkpoint = Checkpoint::of_note(&note).map_err(|error| ApiError::internal(&error))?;
+    Ok(Fresh { note, checkpoint })
+}
+
+pub(super) fn unsigned(error: QueryError) -> ApiError {
+    tracing::warn!(%error, "no notary answers");
+    ApiError::unavailable(
+        "notary_unavailable",
+        "The activity log is not being signed at the moment; try again later",
+    )
+}
+
+/// The newest checkpoint of the team's activity.
+///
+/// A signed note (C2SP tlog-checkpoint) that covers everything up to now. Keep it elsewhere: later, `waybill audit verify` finds by it
+/// whatever was changed since.
+#[utoipa::path(
+    get,
+    path = "/v1/activity/checkpoint",
+    tag = "activity",
+    security(("api_key" = ["activity:read"])),
+    responses(
+        (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
+        (status = 401, description = "No or no valid credential", body = ErrorBody),
+        (status = 403, description = "The credential lacks the scope", body = ErrorBody),
+        (status = 404, description = "Nothing has happened in the team", body = ErrorBody),
+        (status = 503, description = "Nobody signs now; see Retry-After", body = ErrorBody),
+    )
+)]
+pub(crate) async fn get_checkpoint(
+    State(state): State<AppState>,
+    caller: Caller<ActivityRead>,
+) -> Result<Response, ApiError> {
+    Ok(plain(fresh(&state, &caller.team).await?.note))
+}
+
+pub(super) fn plain(text: String) -> Response {
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    ([(CONTENT_TYPE, plain)], text).into_response()
+}
