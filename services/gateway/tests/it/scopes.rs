@@ -73,8 +73,7 @@ fn all_routes() -> Vec<(Method, String, Demand)> {
             let by_any_key = requirements.any(|r| r["api_key"] == serde_json::json!([]));
             let demand = match scopes.first() {
                 Some(scope) => Demand::Scope(*scope),
-                None if demands("api_key") => Demand::AnyKey,
-                None if demands("session") => Demand::Person,
+                None if by_person => Demand::Person,
                 None if by_any_key => Demand::Key,
                 None => Demand::Nothing,
             };
