@@ -10,7 +10,7 @@ use anyhow::Context;
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
-use waybill_domain::audit::TrustedKeys;
+use waybill_domain::audit::{NotaryKey, TrustedKeys};
 use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayParts, Pepper};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorError};
@@ -196,6 +196,19 @@ pub(crate) fn projector(
     })
 }
 
+/// The public keys that checkpoints of this deployment are signed with, and were; `None`: the key that signs is not here.
+pub(crate) fn notary_keys(config: &Config) -> anyhow::Result<Option<TrustedKeys>> {
+    let name = config.audit.key_name();
+    let key = secrets::notary(&config.data, Missing::Refuse, &name)?;
+    key.map(|key| with_older(config, &key)).transpose()
+}
+
+fn with_older(config: &Config, key: &NotaryKey) -> anyhow::Result<TrustedKeys> {
+    let mut trusted = TrustedKeys::only(key.public()).all().to_vec();
+    trusted.extend(config.older_notary_keys()?.all().iter().cloned());
+    Ok(TrustedKeys::new(trusted))
+}
+
 /// How checkpoints of the activity log are signed here; `None`: not at all.
 fn notary(
     config: &Config,
@@ -215,10 +228,9 @@ fn notary(
         Setting::Embedded => worker_name(config)?,
         Setting::Apart => unique_name("notary")?,
     };
+    let trusted = with_older(config, &key)?;
     let mut notary = NotaryConfig::new(&config.audit.deployment, key, holder);
-    let mut trusted = notary.trusted.all().to_vec();
-    trusted.extend(config.older_notary_keys()?.all().iter().cloned());
-    notary.trusted = TrustedKeys::new(trusted);
+    notary.trusted = trusted;
     let parts = NotaryParts {
         log: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
