@@ -1,222 +1,119 @@
-//! `GET /v1/activity`: who did what in a team, newest first.
+//! `GET /v1/activity/stream`: who does what in a team, as it happens.
 
-use axum::Json;
-use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use waybill_domain::actor::Actor;
-use waybill_domain::id::TaskId;
-use waybill_domain::time::Timestamp;
-use waybill_log::Stream;
-use waybill_projector::query::{Activity, ActivityFilter, MAX_LIMIT, Position};
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::HeaderMap;
+use waybill_log::StreamSeq;
+use waybill_projector::query::Position;
 
+use super::events::still_valid;
+use super::feed::{Feed, FeedQuery};
+use super::response::{activity_stream, no_room};
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
 use crate::error::{ApiError, ErrorBody};
-use crate::query::Query;
+use crate::faces::activity::entry::ActivityEntry;
+use crate::faces::activity::given::{FILTERS, FilterParameters, Given};
+use crate::faces::activity::list::ends;
 use crate::state::AppState;
 
-/// Entries of a page when no limit is given.
-const DEFAULT_LIMIT: u16 = 50;
+const AFTER: &str = "after";
+const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Which activity is wanted: all that is given must hold.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
-#[into_params(parameter_in = Query)]
-pub(super) struct ActivityParameters {
-    /// 1 to 100.
-    #[param(minimum = 1, maximum = 100, default = 50)]
-    limit: Option<u16>,
-    /// `next` of an earlier page.
-    cursor: Option<String>,
-    /// Only of this log: `control` (teams and keys) or `tasks`.
-    stream: Option<String>,
-    /// Only by this actor, such as `key:key_4fG7aB2x` or `system:worker`.
-    actor: Option<String>,
-    /// Only events whose type begins so, such as `key.` or `task.created`.
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    /// Only about this task.
-    task_id: Option<String>,
-    /// At or after (ISO 8601).
-    after: Option<String>,
-    /// Before (ISO 8601).
-    before: Option<String>,
-}
-
-impl ActivityParameters {
-    fn filter(&self) -> Result<ActivityFilter, ApiError> {
-        Ok(ActivityFilter {
-            stream: self.stream.as_deref().map(stream).transpose()?,
-            actor: self.actor.as_deref().map(Actor::parse),
-            event: self.kind.clone(),
-            task: self.task_id.as_deref().map(task).transpose()?,
-            after: self
-                .after
-                .as_deref()
-                .map(|t| instant("after", t))
-                .transpose()?,
-            before: self
-                .before
-                .as_deref()
-                .map(|t| instant("before", t))
-                .transpose()?,
-        })
-    }
-
-    fn limit(&self) -> Result<u16, ApiError> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if (1..=MAX_LIMIT).contains(&limit) {
-            return Ok(limit);
-        }
-        let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
-        Err(ApiError::bad_field("limit", message))
-    }
-}
-
-fn stream(text: &str) -> Result<Stream, ApiError> {
-    match text {
-        "control" => Ok(Stream::Control),
-        "tasks" => Ok(Stream::Tasks),
-        other => {
-            let message = format!("stream must be control or tasks, not {other:?}");
-            Err(ApiError::bad_field("stream", message))
-        }
-    }
-}
-
-fn task(text: &str) -> Result<TaskId, ApiError> {
-    TaskId::parse(text).map_err(|_| {
-        ApiError::bad_field(
-            "taskId",
-            format!("taskId must be the id of a task, not {text:?}"),
-        )
-    })
-}
-
-fn instant(field: &'static str, text: &str) -> Result<Timestamp, ApiError> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| {
-        let message =
-            format!("{field} must be a time such as 2026-11-21T07:12:48.120Z, not {text:?}");
-        ApiError::bad_field(field, message)
-    })
-}
-
-/// One mutation and who caused it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ActivityView {
-    /// Which log: `control` or `tasks`.
-    #[schema(example = "tasks")]
-    stream: &'static str,
-    /// Position in that log.
-    seq: u64,
-    /// When it was stored.
-    at: String,
-    /// What happened, such as `task.created`.
-    #[serde(rename = "type")]
-    kind: String,
-    /// Who: `key:<key id>`, `system:<role>` or `operator:<name>`.
-    actor: String,
-    /// Name of the key that acted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor_name: Option<String>,
-    /// The task it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task_id: Option<String>,
-    /// The queue of that task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<String>,
-    /// The key it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
-}
-
-impl From<Activity> for ActivityView {
-    fn from(activity: Activity) -> Self {
-        Self {
-            stream: stream_name(activity.stream),
-            seq: activity.seq.0,
-            at: activity.at.to_rfc3339(),
-            kind: short_type(&activity.event).to_owned(),
-            actor: activity.actor.to_string(),
-            actor_name: activity.actor_name,
-            task_id: activity.task.map(|task| task.to_string()),
-            queue: activity.queue.map(|queue| queue.to_string()),
-            key_id: activity.key.map(|key| key.to_string()),
-        }
-    }
-}
-
-/// A log as clients name it.
-pub(crate) fn stream_name(stream: Stream) -> &'static str {
-    match stream {
-        Stream::Control => "control",
-        Stream::Tasks => "tasks",
-    }
-}
-
-/// `task.created` of `task.created.v1`: the version is how an event is stored, not what happened.
-pub(crate) fn short_type(event: &str) -> &str {
-    match event.rsplit_once(".v") {
-        Some((short, version)) if version.bytes().all(|b| b.is_ascii_digit()) => short,
-        _ => event,
-    }
-}
-
-/// A page of activity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ActivityList {
-    /// Newest first.
-    activity: Vec<ActivityView>,
-    /// Where to go on: `?cursor=`. Absent: that was all. A page can be short, even empty, and yet have a next one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-/// Who did what, newest first.
+/// Follow what people and credentials do.
 ///
-/// Every mutation of the team is listed, with its actor: keys made and revoked, tasks created and cancelled, and every
-/// step of the workers. The list equals the log.
+/// Server-sent events, live and without end: the entries of `GET /v1/activity`, but of tasks only what a key, an application or a person
+/// caused. `event` is the entry's `type`, `data` the entry, `id` a position in both logs, such as `812-48120`.
+///
+/// Without `after` the stream begins now. With `after`, or the header `Last-Event-ID` that browsers send by themselves, it begins right
+/// after that event: every later entry that matches comes exactly once, those of one log in its order, whichever gateway answers. When
+/// retention has already dropped some of the tasks' events, an event `gap` says so first.
+///
+/// A comment every 15 seconds keeps the connection alive, with an `id` of its own that moves the place to resume from. The stream ends
+/// after a comment `resume after=<id>` when the gateway stops, and within a second when the credential ends.
 #[utoipa::path(
     get,
-    path = "/v1/activity",
+    path = "/v1/activity/stream",
     tag = "activity",
-    params(ActivityParameters),
+    params(
+        FilterParameters,
+        ("after" = Option<String>, Query, description = "Begin right after the event with this id. `0-0`: from the oldest that is kept. No time, other than in the list; `before` is not taken"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The same; goes before `after`"),
+    ),
     responses(
-        (status = 200, description = "A page", body = ActivityList),
+        (status = 200, description = "The stream", content_type = "text/event-stream", body = ActivityEntry),
         (status = 400, description = "A parameter does not do", body = ErrorBody),
-        (status = 401, description = "No key, or none that is accepted", body = ErrorBody),
-        (status = 403, description = "The key lacks the scope", body = ErrorBody),
-        (status = 503, description = "The read model is unavailable", body = ErrorBody),
+        (status = 401, description = "No credential, or none that is accepted", body = ErrorBody),
+        (status = 403, description = "The credential lacks the scope", body = ErrorBody),
+        (status = 429, description = "The team has too many open streams", body = ErrorBody),
+        (status = 503, description = "The log is unavailable, or the gateway has too many open streams", body = ErrorBody),
     ),
     security(("api_key" = ["activity:read"]))
 )]
-pub(super) async fn activity(
+pub(super) async fn follow_activity(
     caller: Caller<ActivityRead>,
     State(state): State<AppState>,
-    Query(given): Query<ActivityParameters>,
-) -> Result<Json<ActivityList>, ApiError> {
-    let (filter, limit) = (given.filter()?, given.limit()?);
-    // What the caller has just done must be there: everything that both logs hold now.
-    let (control, tasks) = tokio::try_join!(
-        state.log.bounds(Stream::Control),
-        state.log.bounds(Stream::Tasks)
-    )?;
-    let seen = Position {
-        control: control.last,
-        tasks: tasks.last,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let given = Given::read(query.as_deref(), &[&FILTERS, &[AFTER]])?;
+    let filter = given.filter()?;
+    let last_id = headers.get(LAST_EVENT_ID);
+    let last_id = last_id.map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let resume = match last_id.as_deref().map(str::trim) {
+        Some(id) if !id.is_empty() => Some(position("Last-Event-ID", id)?),
+        _ => given
+            .text(AFTER)
+            .map(|id| position(AFTER, id))
+            .transpose()?,
     };
-    let page = state
-        .queries
-        .activity(&caller.team, filter, limit, given.cursor, seen)
-        .await?
-        .value;
-    Ok(Json(ActivityList {
-        activity: page.entries.into_iter().map(ActivityView::from).collect(),
-        next: page.next,
-    }))
+    let slot = match state.hub.take_slot(&caller.team) {
+        Ok(slot) => slot,
+        Err(full) => return Ok(no_room(full)),
+    };
+    let ends = ends(&state).await?;
+    let after = resume.unwrap_or(ends);
+    if !ends.covers(after) {
+        let message = format!(
+            "after must be at most {}, the last position of the logs, not {}",
+            id(ends),
+            id(after)
+        );
+        return Err(ApiError::bad_field(AFTER, message));
+    }
+    let query = FeedQuery {
+        team: caller.team.clone(),
+        filter,
+        after,
+    };
+    let valid = still_valid(&state, &caller);
+    Ok(activity_stream(Feed::new(state, query, ends, slot, valid)?))
+}
+
+/// A position in both logs as clients see it.
+pub(super) fn id(position: Position) -> String {
+    format!("{}-{}", position.control, position.tasks)
+}
+
+/// Reads what [`id`] writes.
+fn position(field: &'static str, text: &str) -> Result<Position, ApiError> {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).map(StreamSeq)
+    };
+    let read = text.split_once('-').and_then(|(control, tasks)| {
+        Some(Position {
+            control: number(control)?,
+            tasks: number(tasks)?,
+        })
+    });
+    read.ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        let message = format!(
+            "{field} must be the id of an event of this stream, such as 812-48120, not {shown:?}"
+        );
+        ApiError::bad_field(field, message)
+    })
 }
 
 #[cfg(test)]
@@ -224,8 +121,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_named_without_its_version() {
-        assert_eq!(short_type("task.attempt_failed.v1"), "task.attempt_failed");
-        assert_eq!(short_type("task.vanished"), "task.vanished");
+    fn a_position_is_read_as_it_is_written() {
+        let at = Position {
+            control: StreamSeq(812),
+            tasks: StreamSeq(48_120),
+        };
+        assert_eq!(id(at), "812-48120");
+        assert_eq!(position(AFTER, &id(at)).expect("fine"), at);
+        for bad in [
+            "",
+            "812",
+            "812-",
+            "-1",
+            "1-2-3",
+            "+1-2",
+            "1-x",
+            "99999999999999999999-1",
+        ] {
+            assert!(position(AFTER, bad).is_err(), "{bad}");
+        }
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn team_events(
 }
 
 /// Asks the hot copy, so that a stream ends once its credential does.
-pub(super) fn still_valid<N>(state: &AppState, caller: &Caller<N>) -> StillValid {
+pub(crate) fn still_valid<N>(state: &AppState, caller: &Caller<N>) -> StillValid {
     let (state, principal, team) = (state.clone(), caller.principal.clone(), caller.team.clone());
     Box::new(move || state.fence.may_decide().is_ok() && state.auth.stands(&principal, &team))
 }

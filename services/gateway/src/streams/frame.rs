@@ -1,5 +1,7 @@
 //! The text of server-sent events (WHATWG HTML, 9.2): what goes over the wire to a subscriber.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use serde::Serialize;
 use waybill_domain::seq::StreamSeq;
@@ -8,14 +10,14 @@ use waybill_domain::seq::StreamSeq;
 const RETRY_MS: u32 = 2000;
 
 /// An event with its position. JSON has no line break of its own, so `data:` is one line.
-pub(super) fn event(id: StreamSeq, name: &str, data: &impl Serialize) -> Bytes {
+pub(super) fn event(id: impl Display, name: &str, data: &impl Serialize) -> Bytes {
     // Writing plain structs of texts and numbers to memory has no way to fail.
     let data = serde_json::to_string(data).unwrap_or_default();
     Bytes::from(format!("id: {id}\nevent: {name}\ndata: {data}\n\n"))
 }
 
 /// The first thing on every stream: how long to wait before connecting again, and from where.
-pub(super) fn opening(position: StreamSeq) -> Bytes {
+pub(super) fn opening(position: impl Display) -> Bytes {
     Bytes::from(format!(
         ": after={position}\nretry: {RETRY_MS}\nid: {position}\n\n"
     ))
@@ -23,12 +25,12 @@ pub(super) fn opening(position: StreamSeq) -> Bytes {
 
 /// Tells a silent stream from a dead one. Its `id:` moves the place to resume from without being an event: a reader whose filter
 /// matches rarely comes back near the end of the log, not where its last event was.
-pub(super) fn heartbeat(position: StreamSeq) -> Bytes {
+pub(super) fn heartbeat(position: impl Display) -> Bytes {
     Bytes::from(format!(": heartbeat\nid: {position}\n\n"))
 }
 
 /// The last thing on a stream that is ended before its end.
-pub(super) fn farewell(why: &str, position: StreamSeq) -> Bytes {
+pub(super) fn farewell(why: &str, position: impl Display) -> Bytes {
     Bytes::from(format!(
         ": {why}\n: resume after={position}\nid: {position}\n\n"
     ))

@@ -5,11 +5,12 @@
 //! event is its position in the log, so any gateway can resume what another one began. What subscribers see of an event is
 //! decided in [`view`] and written by [`frame`]; which events they see, in [`filter`]; how many may listen, in [`slots`].
 //!
-//! [`events`] and [`task_events`] are the two endpoints, [`watch`] serves `GET /v1/tasks/{id}?wait=N`, [`activity`] pages through
-//! who did what.
+//! [`events`] and [`task_events`] are the two endpoints, [`watch`] serves `GET /v1/tasks/{id}?wait=N`. [`activity`] is
+//! the stream of who did what: a [`feed`] that the hub wakes and a projector feeds.
 
 mod activity;
 mod events;
+mod feed;
 mod filter;
 mod frame;
 mod hub;
@@ -28,20 +29,22 @@ mod tests;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use activity::{short_type, stream_name};
+pub(crate) use events::still_valid;
 pub use frame::{End, Gap};
 pub use hub::{Hub, HubLimits, JoinError};
 pub use slots::NoRoom;
+pub(crate) use subscription::StillValid;
+pub(crate) use view::{short_type, stream_name};
 pub use view::{Step, TaskEventView};
 pub use watch::TaskWatch;
 
 use crate::state::AppState;
 
-/// The routes of event streams and of the activity log.
+/// The routes of event streams.
 #[must_use]
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(events::team_events))
         .routes(routes!(task_events::task_events))
-        .routes(routes!(activity::activity))
+        .routes(routes!(activity::follow_activity))
 }

@@ -4,9 +4,12 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::feed::Feed;
 use super::slots::NoRoom;
 use super::subscription::Subscription;
 use crate::error::ApiError;
@@ -16,10 +19,24 @@ const FULL_RETRY_AFTER: &str = "5";
 
 /// Sends what the subscription yields, as fast as the client takes it.
 pub(super) fn event_stream(subscription: Subscription) -> Response {
-    let frames = futures::stream::unfold(subscription, |mut subscription| async move {
-        let chunk = subscription.next().await?;
-        Some((Ok::<_, Infallible>(chunk), subscription))
-    });
+    response_of(futures::stream::unfold(
+        subscription,
+        |mut subscription| async move {
+            let chunk = subscription.next().await?;
+            Some((Ok(chunk), subscription))
+        },
+    ))
+}
+
+/// The same of a feed.
+pub(super) fn activity_stream(feed: Feed) -> Response {
+    response_of(futures::stream::unfold(feed, |mut feed| async move {
+        let chunk = feed.next().await?;
+        Some((Ok(chunk), feed))
+    }))
+}
+
+fn response_of(frames: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let mut response = Response::new(Body::from_stream(frames));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

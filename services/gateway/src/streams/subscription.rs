@@ -40,7 +40,7 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Says whether the credential that opened a stream still holds.
-pub(super) type StillValid = Box<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type StillValid = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Knows when nothing more will come of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

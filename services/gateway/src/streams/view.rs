@@ -13,7 +13,7 @@ use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
-use waybill_log::Record;
+use waybill_log::{Record, Stream};
 use waybill_log::subject::TaskSubject;
 
 use super::frame;
@@ -167,6 +167,22 @@ pub(super) fn kinds_leading_to(status: Status) -> &'static [&'static str] {
     }
 }
 
+/// A log as clients name it.
+pub(crate) fn stream_name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Control => "control",
+        Stream::Tasks => "tasks",
+    }
+}
+
+/// `task.created` of `task.created.v1`: the version is how an event is stored, not what happened.
+pub(crate) fn short_type(event: &str) -> &str {
+    match event.rsplit_once(".v") {
+        Some((short, version)) if version.bytes().all(|b| b.is_ascii_digit()) => short,
+        _ => event,
+    }
+}
+
 /// What an event means for how much is still to come of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
@@ -263,5 +279,16 @@ impl Step {
     pub fn frame(&self) -> &Bytes {
         self.frame
             .get_or_init(|| frame::event(self.seq, &self.view.kind, &self.view))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_named_without_its_version() {
+        assert_eq!(short_type("task.attempt_failed.v1"), "task.attempt_failed");
+        assert_eq!(short_type("task.vanished"), "task.vanished");
     }
 }
