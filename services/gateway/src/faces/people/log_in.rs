@@ -203,7 +203,7 @@ fn lock_out(state: &AppState, context: &RequestContext, address: &EmailHash, unt
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "a lock was not written down; the limit holds all the same")
+                tracing::warn!(%error, "a lock was not written down; the limit holds all the same");
             }
         }
         drop(leave);

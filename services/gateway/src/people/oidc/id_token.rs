@@ -102,7 +102,7 @@ pub(super) fn verify(
     let claims: Claims = jsonwebtoken::decode(token, &key, &validation)
         .map_err(|error| IdTokenRefused::Invalid(error.to_string()))?
         .claims;
-    check(&claims, expected, now).map_err(|reason| invalid(reason))?;
+    check(&claims, expected, now).map_err(invalid)?;
     let vouched = claims.email_verified == Some(serde_json::Value::Bool(true));
     Ok(OutsideIdentity {
         issuer: claims.iss,
