@@ -30,6 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const MAX_MISSED: u32 = 2;
 /// Looks at a stream that is behind what was read of it, before that is believed: a leader that was deposed a moment ago may answer.
 const MAX_DOUBTS: u32 = 3;
+/// Pause between two connections that are given up for being silent: a new one needs time to prove itself.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(5);
 /// What giving the lease back may take at the end.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,7 @@ struct Running {
     last_mark: StreamSeq,
     start_at: Uptime,
     renew_at: Uptime,
+    reconnect_at: Uptime,
     missed: u32,
     doubts: u32,
     wall_offset: Duration,
@@ -164,6 +167,7 @@ impl Running {
             last_mark: StreamSeq(0),
             start_at: now,
             renew_at: now,
+            reconnect_at: now,
             missed: 0,
             doubts: 0,
             wall_offset: clock::wall_offset(),
@@ -411,10 +415,12 @@ impl Running {
     /// A renewal was missed. After two, what hangs is begun anew: the server that we are connected to, or the reading.
     fn miss(&mut self) {
         self.missed += 1;
-        if self.missed < MAX_MISSED {
+        let now = clock::uptime();
+        if self.missed < MAX_MISSED || now < self.reconnect_at {
             return;
         }
         self.missed = 0;
+        self.reconnect_at = now.plus(RECONNECT_PAUSE);
         tracing::warn!("renewals are missed: connections and reading begin anew");
         let from = self.position.last_read().next();
         self.reader = Reader::start(&self.task.sender.fences, from);
