@@ -1,8 +1,8 @@
 //! The gateway over real HTTP, a real nats-server and a real projector.
 
 mod access;
-mod audit;
 mod activity;
+mod audit;
 mod bad_input;
 mod drain;
 mod edge;
