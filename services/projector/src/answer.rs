@@ -14,9 +14,9 @@ use crate::detail;
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, FollowActivity, GetCounters, GetTask,
-    IdempotentTask, Inclusion, ListActivity, ListTasks, ProveConsistency, ProveInclusion, Refused,
-    TaskPage, TaskView, Verdict, Verify,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, FollowActivity,
+    GetCounters, GetTask, IdempotentTask, Inclusion, ListActivity, ListTasks, ProveConsistency,
+    ProveInclusion, Refused, TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;

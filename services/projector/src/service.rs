@@ -19,8 +19,9 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListTasks, Position,
-    ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply, Request, Verify,
+    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListTasks,
+    Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply, Request,
+    Verify,
 };
 
 /// A client that does not listen for a reply any more is not worth waiting for.

@@ -34,8 +34,8 @@ pub use frame::{End, Gap};
 pub use hub::{Hub, HubLimits, JoinError};
 pub use slots::NoRoom;
 pub(crate) use subscription::StillValid;
-pub(crate) use view::{short_type, stream_name};
 pub use view::{Step, TaskEventView};
+pub(crate) use view::{short_type, stream_name};
 pub use watch::TaskWatch;
 
 use crate::state::AppState;

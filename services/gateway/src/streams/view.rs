@@ -13,8 +13,8 @@ use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
-use waybill_log::{Record, Stream};
 use waybill_log::subject::TaskSubject;
+use waybill_log::{Record, Stream};
 
 use super::frame;
 

@@ -18,8 +18,8 @@ use super::counts::CountsCache;
 use super::keys::{self, Place, TeamKey};
 use super::roster::Roster;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, QUARANTINE, TASKS, about,
-    decode, encode, sweep,
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, QUARANTINE, TASKS,
+    about, decode, encode, sweep,
 };
 use crate::query::Position;
 
@@ -218,8 +218,7 @@ impl Projection {
         let mut entry = ActivityEntry::of(record);
         entry.actor = about::actor(event.as_ref(), &record.actor);
         if let Some(event) = &event {
-            self.roster
-                .evolve(&self.store, batch, event, record.time)?;
+            self.roster.evolve(&self.store, batch, event, record.time)?;
             let actor = Actor::parse(&entry.actor);
             let about = About::of(event, &actor, &self.store, &mut self.roster)?;
             entry.about = Some(Box::new(about));

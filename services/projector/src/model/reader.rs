@@ -9,9 +9,9 @@ use waybill_store::{KeyRange, Store, StoreError, View};
 use super::page::InvalidQuery;
 use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list};
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, FollowActivity, IdempotentTask, Inclusion, ListActivity,
-    ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
-    Total,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, FollowActivity,
+    IdempotentTask, Inclusion, ListActivity, ListTasks, MAX_QUEUES, MAX_SCAN, Position,
+    ProveConsistency, ProveInclusion, QueueCounts, Total,
 };
 
 /// Why there is no answer.
