@@ -7,6 +7,8 @@
 //!
 //! Only the kinds above the line say something about what the server knows. Whether a key is well formed, anybody can see by himself.
 
+#![expect(clippy::print_stdout, reason = "it is there to print")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,7 +62,10 @@ fn main() -> anyhow::Result<()> {
                 .directory
                 .recognise(black_box(presented), &pepper, &brands, NOW);
             let took = start.elapsed();
-            anyhow::ensure!(matches!(found, Recognition::Refused | Recognition::Ended(_)), "{name} is accepted");
+            anyhow::ensure!(
+                matches!(found, Recognition::Refused | Recognition::Ended(_)),
+                "{name} is accepted"
+            );
             times[which].push(took);
         }
         let [base, other] = times.map(|times| Sample::of(&times));

@@ -82,11 +82,7 @@ pub struct EdgeLayer {
 impl EdgeLayer {
     /// Believes what these proxies say of a client's address.
     #[must_use]
-    pub fn new(
-        trusted_proxies: &[IpNet],
-        limiter: Arc<Limiter>,
-        refusals: Arc<Refusals>,
-    ) -> Self {
+    pub fn new(trusted_proxies: &[IpNet], limiter: Arc<Limiter>, refusals: Arc<Refusals>) -> Self {
         Self {
             proxies: trusted_proxies.into(),
             limiter,

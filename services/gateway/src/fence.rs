@@ -126,8 +126,14 @@ impl Fence {
         }
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            let call = Call { control: seq, answer };
-            self.calls.send(call).await.map_err(|_| FenceError::Stopped)?;
+            let call = Call {
+                control: seq,
+                answer,
+            };
+            self.calls
+                .send(call)
+                .await
+                .map_err(|_| FenceError::Stopped)?;
             answered.await.map_err(|_| FenceError::Stopped)
         };
         tokio::time::timeout(self.longest, asked)

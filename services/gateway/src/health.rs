@@ -139,13 +139,16 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<axum::Json<H
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waybill_domain::access::plan::Catalogue;
     use crate::access::Pepper;
+    use waybill_domain::access::plan::Catalogue;
 
     #[test]
     fn it_is_not_ready_before_access_is_read_and_the_log_has_answered() {
         let pepper = Pepper::new(1, vec![1; 32]).expect("long enough");
-        let (health, auth) = (Health::default(), Auth::new(Arc::new(pepper), Arc::clone(Catalogue::builtin())));
+        let (health, auth) = (
+            Health::default(),
+            Auth::new(Arc::new(pepper), Arc::clone(Catalogue::builtin())),
+        );
         assert_eq!(health.check(&auth), Err(NotReady::Starting));
         auth.set_caught_up();
         assert_eq!(health.check(&auth), Err(NotReady::LogAway));

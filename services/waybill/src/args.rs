@@ -54,7 +54,12 @@ impl Command {
     pub(crate) fn prints_its_result(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Teams(_) | Self::Replay(_) | Self::Verify(_) | Self::Rebuild(_) | Self::Config
+            Self::Keys(_)
+                | Self::Teams(_)
+                | Self::Replay(_)
+                | Self::Verify(_)
+                | Self::Rebuild(_)
+                | Self::Config
         )
     }
 }

@@ -13,7 +13,9 @@ pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
 pub use grant::{
     GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
 };
-pub use key::{KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason};
+pub use key::{
+    KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
+};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,

@@ -60,7 +60,9 @@ impl Pepper {
 
     /// Every version that is known, with its secret.
     pub(crate) fn each(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.versions.iter().map(|(version, bytes)| (*version, &***bytes))
+        self.versions
+            .iter()
+            .map(|(version, bytes)| (*version, &***bytes))
     }
 
     /// A secret for one purpose, by HKDF-SHA-256 (RFC 5869) from the oldest version that is known: it must not change with a rotation.

@@ -96,9 +96,7 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
                 (person.in_team(role), team, plan, role.scopes())
             }
         };
-        state
-            .usage
-            .used(&principal, &team, context(parts)?.source);
+        state.usage.used(&principal, &team, context(parts)?.source);
         if !plan.api_access {
             return Err(ApiError::feature_not_allowed(&plan.name));
         }
@@ -204,7 +202,10 @@ pub(super) enum Authenticated {
 }
 
 /// Recognises the credential, unless too many that came from there were none.
-pub(super) async fn authenticate(parts: &Parts, state: &AppState) -> Result<Authenticated, ApiError> {
+pub(super) async fn authenticate(
+    parts: &Parts,
+    state: &AppState,
+) -> Result<Authenticated, ApiError> {
     let context = context(parts)?;
     state
         .limiter

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use waybill_domain::access::Aggregate;
+use waybill_domain::access::email::EmailHash;
 use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::plan::{Catalogue, Plan};
 use waybill_domain::access::role::Role;
-use waybill_domain::access::email::EmailHash;
 use waybill_domain::access::session::Session;
 use waybill_domain::access::team::{Key, KeyStatus, Team};
 use waybill_domain::access::user::User;

@@ -73,7 +73,10 @@ impl Auth {
             Principal::Key(key) => self.is_active(&key.created.key),
             Principal::User { user, session, .. } => {
                 self.directory.role_of(user, &team.base()).is_some()
-                    && self.directory.standing_session(session, entropy::now()).is_some()
+                    && self
+                        .directory
+                        .standing_session(session, entropy::now())
+                        .is_some()
             }
             Principal::App { grant, scopes, .. } => {
                 self.directory.app_stands(grant, *scopes, entropy::now())

@@ -6,8 +6,8 @@ use futures::StreamExt;
 use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
 use waybill_log::fence::fence_record;
 use waybill_log::{
-    Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream, StreamSeq,
-    connect,
+    Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream,
+    StreamSeq, connect,
 };
 use waybill_testkit::{NatsOptions, NatsServer};
 
@@ -76,11 +76,18 @@ async fn nobody_speaks_for_a_gateway() {
         let log = connect(&config(&server, user)).await.unwrap();
         assert!(log.publish(mark(), within).await.is_err(), "{user}");
         assert!(log.publish(lease(), within).await.is_err(), "{user}");
-        log.client().publish(subject.clone(), "9".into()).await.unwrap();
+        log.client()
+            .publish(subject.clone(), "9".into())
+            .await
+            .unwrap();
         // It is refused before this, which comes after it on the same connection.
         log.client().publish("wb.other", "".into()).await.unwrap();
         log.client().flush().await.unwrap();
-        assert_eq!(log.fence_bounds().await.unwrap().last, StreamSeq(0), "{user}");
+        assert_eq!(
+            log.fence_bounds().await.unwrap().last,
+            StreamSeq(0),
+            "{user}"
+        );
     }
     assert_eq!(gateway.publish(mark(), within).await, Ok(StreamSeq(1)));
     gateway.client().publish(subject, "1".into()).await.unwrap();

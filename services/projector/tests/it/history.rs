@@ -6,8 +6,8 @@ use bytes::Bytes;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
-    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, RevocationReason, TaskCancelled, TaskCreated, TaskDead,
-    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, RevocationReason, TaskCancelled,
+    TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
 };
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
@@ -124,7 +124,8 @@ pub(crate) fn task_record(team: &TeamId, queue: &QueueName, event: &TaskEvent) -
 
 pub(crate) fn control_record(event: &ControlEvent) -> NewRecord {
     let (aggregate, id) = event.aggregate();
-    let subject = ControlSubject::of_team(event.team().expect("of a team"), aggregate, id).expect("tokens");
+    let subject =
+        ControlSubject::of_team(event.team().expect("of a team"), aggregate, id).expect("tokens");
     NewRecord {
         subject: subject.to_string(),
         event: event.name(),

@@ -114,4 +114,3 @@ async fn log(
     let now_ns = SystemClock.now().0.saturating_mul(NANOS_PER_MILLI);
     Ok(check.finish(now_ns))
 }
-

@@ -40,7 +40,7 @@ impl Audited {
         audited.keep("keys", &keys.stdout)?;
         let exported = http.get("/v1/activity/export?format=jsonl").await?;
         assert_eq!(exported.status, 200, "{}", exported.text());
-        let export = exported.text().to_owned();
+        let export = exported.text();
         audited.keep("export", &export)?;
         Ok(Self { export, ..audited })
     }
@@ -143,7 +143,11 @@ async fn an_export_that_was_changed_says_how_and_where() -> Result<()> {
         .export
         .lines()
         .filter(|line| is_event(line))
-        .map(|line| Ok(serde_json::from_str::<Value>(line)?["seq"].as_u64().context("seq")?))
+        .map(|line| {
+            serde_json::from_str::<Value>(line)?["seq"]
+                .as_u64()
+                .context("seq")
+        })
         .collect::<Result<_>>()?;
     assert!(seqs.len() >= 5, "{seqs:?}");
     let cases: [(&str, &str, Option<u64>, String); 5] = [
@@ -152,7 +156,9 @@ async fn an_export_that_was_changed_says_how_and_where() -> Result<()> {
             "altered",
             Some(seqs[2]),
             changed(&export, |events| {
-                events[2] = events[2].replacen("two", "owt", 1).replacen("one", "eno", 1);
+                events[2] = events[2]
+                    .replacen("two", "owt", 1)
+                    .replacen("one", "eno", 1);
             }),
         ),
         (
@@ -210,19 +216,33 @@ async fn the_log_itself_is_verified_and_every_way_to_fail_has_its_code() -> Resu
     let newest = audited.path("newest").display().to_string();
     let control = audited.path("control").display().to_string();
     let verified = audited
-        .run(&["audit", "verify", "--checkpoint", &control, "--write-checkpoint", &newest])
+        .run(&[
+            "audit",
+            "verify",
+            "--checkpoint",
+            &control,
+            "--write-checkpoint",
+            &newest,
+        ])
         .await?
         .succeeded();
     assert!(verified.stdout.contains("intact"), "{}", verified.stdout);
-    assert!(std::fs::read_to_string(&newest)?.contains("/control"), "kept for the next time");
+    assert!(
+        std::fs::read_to_string(&newest)?.contains("/control"),
+        "kept for the next time"
+    );
 
     let stranger = "waybill/default+8f0d3f5e+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     audited.keep("strangers", stranger)?;
     let strangers = audited.path("strangers").display().to_string();
-    let untrusted = audited.run(&["audit", "verify", "--keys", &strangers]).await?;
+    let untrusted = audited
+        .run(&["audit", "verify", "--keys", &strangers])
+        .await?;
     assert_eq!(untrusted.status.code(), Some(3), "{untrusted:?}");
 
-    let wrong = audited.run(&["audit", "verify", "--no-such-option"]).await?;
+    let wrong = audited
+        .run(&["audit", "verify", "--no-such-option"])
+        .await?;
     assert_eq!(wrong.status.code(), Some(4), "{wrong:?}");
 
     let missing = audited.path("no-such-file").display().to_string();
@@ -245,7 +265,10 @@ async fn access_is_shown_as_it_was() -> Result<()> {
     let third = exported[2]["seq"].as_u64().context("a sequence")?;
     let then = audited.key_names(&team, &third.to_string()).await?;
     let now = audited.key_names(&team, "2999-01-01T00:00:00Z").await?;
-    assert!(then.contains(&"one".to_owned()) && !then.contains(&"two".to_owned()), "{then:?}");
+    assert!(
+        then.contains(&"one".to_owned()) && !then.contains(&"two".to_owned()),
+        "{then:?}"
+    );
     assert!(now.contains(&"four".to_owned()), "{now:?}");
 
     let at = third.to_string();

@@ -28,13 +28,13 @@ pub(super) async fn fresh(state: &AppState, team: &TeamId) -> Result<Fresh, ApiE
         team: Some(team.base()),
     };
     let signed = state.queries.ask(query, Position::default()).await;
-    let note = signed.map_err(unsigned)?.value;
+    let note = signed.map_err(|error| unsigned(&error))?.value;
     let note = note.ok_or_else(|| ApiError::not_found("The team has no activity yet"))?;
     let checkpoint = Checkpoint::of_note(&note).map_err(|error| ApiError::internal(&error))?;
     Ok(Fresh { note, checkpoint })
 }
 
-pub(super) fn unsigned(error: QueryError) -> ApiError {
+pub(super) fn unsigned(error: &QueryError) -> ApiError {
     tracing::warn!(%error, "no notary answers");
     ApiError::unavailable(
         "notary_unavailable",

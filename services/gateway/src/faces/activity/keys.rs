@@ -43,7 +43,7 @@ impl KnownKeys {
         let answer = state.queries.ask(AuditKeys {}, Position::default()).await;
         let (keys, kept) = match answer {
             Ok(answered) => (Ok(Arc::from(answered.value)), KEPT),
-            Err(error) => (Err(unsigned(error)), FAILURE_KEPT),
+            Err(error) => (Err(unsigned(&error)), FAILURE_KEPT),
         };
         *heard = Some(Heard {
             until: Instant::now() + kept,

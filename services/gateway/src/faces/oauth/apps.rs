@@ -288,7 +288,9 @@ pub(crate) async fn remove_app(
     member: Member<Admin>,
     path: Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let command = AppCommand::Remove { app: app_id(&path)? };
+    let command = AppCommand::Remove {
+        app: app_id(&path)?,
+    };
     let after = run(&state, &member, command).await?;
     state.settle_everywhere(after.version).await?;
     Ok(StatusCode::NO_CONTENT)

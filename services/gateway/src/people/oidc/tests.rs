@@ -406,13 +406,14 @@ async fn a_code_is_good_once() -> anyhow::Result<()> {
 async fn id_tokens_that_are_not_right_are_refused() -> anyhow::Result<()> {
     let issuer = ed25519_issuer().await?;
     let party = issuer.party();
-    let wrong: [(&str, fn(&mut Value)); 19] = [
+    type Case = (&'static str, fn(&mut Value));
+    let wrong: [Case; 19] = [
         ("iss", |c| c["iss"] = json!("https://evil.example")),
         ("iss list", |c| c["iss"] = json!([c["iss"].clone()])),
         ("aud", |c| c["aud"] = json!("somebody else")),
         ("no aud", |c| c["aud"] = json!(null)),
         ("many aud, no azp", |c| {
-            c["aud"] = json!(["waybill client", "somebody else"])
+            c["aud"] = json!(["waybill client", "somebody else"]);
         }),
         ("azp", |c| c["azp"] = json!("somebody else")),
         ("nonce", |c| c["nonce"] = json!("x")),

@@ -46,7 +46,10 @@ fn no_key_is_refused_without_the_work_of_a_mac() {
             let start = Instant::now();
             let found = directory.recognise(black_box(presented), &pepper, &brands, Timestamp(2));
             *quickest = (*quickest).min(start.elapsed());
-            assert!(matches!(found, Recognition::Refused | Recognition::Ended(_)), "{name}");
+            assert!(
+                matches!(found, Recognition::Refused | Recognition::Ended(_)),
+                "{name}"
+            );
         }
     }
     for ((name, _), quickest) in kinds.iter().zip(refusals) {
