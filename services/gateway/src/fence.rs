@@ -5,11 +5,13 @@
 //! - [`task`] is the one task that owns the state: it renews the lease, follows FENCE, acknowledges, and raises marks.
 //! - [`reader`] is the task that reads FENCE for it, [`sending`] is everything that it waits for from the network.
 //! - [`barriers`] are the callers who wait, and the marks that they share.
+//! - [`outside`] opens the barrier to commands that are no gateway.
 //! - [`clock`] reads the clock that leases are measured by.
 
 pub mod barriers;
 pub mod clock;
 pub mod error;
+pub mod outside;
 pub mod reader;
 pub mod sending;
 pub mod task;
@@ -24,6 +26,7 @@ use waybill_log::{Fences, Log, StreamSeq};
 
 use barriers::Call;
 pub use error::{FenceError, NoLease};
+pub use outside::settle;
 pub use task::FenceTask;
 
 /// How long a request waits for a renewal that is under way.

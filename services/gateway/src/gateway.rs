@@ -20,7 +20,7 @@ use crate::auth::follow::Follower;
 use crate::auth::store::AuthStoreError;
 use crate::config::GatewayConfig;
 use crate::faces::activity::keys::KnownKeys;
-use crate::fence::{Fence, FenceParts};
+use crate::fence::{self, Fence, FenceParts};
 use crate::health::Health;
 use crate::limits::Limiter;
 use crate::people::{People, PeopleRefused};
@@ -154,6 +154,11 @@ impl Gateway {
         let address = listener.local_addr().map_err(listen_error)?;
         state.tasks.spawn(follower.run(store, background.clone()));
         state.tasks.spawn(fence_task.run(background.clone()));
+        state.tasks.spawn(fence::outside::answer(
+            Arc::clone(&state.fence),
+            state.nats.clone(),
+            background.clone(),
+        ));
         state
             .tasks
             .spawn(Arc::clone(&state.limiter).run_sweeper(background.clone()));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use waybill_domain::id::TeamId;
-use waybill_gateway::ControlWriter;
 use waybill_gateway::replay::{self, Bound, ReplayOptions, parse_stream};
+use waybill_gateway::{ControlWriter, GatewayConfig, fence};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_projector::QueryClient;
@@ -176,6 +176,12 @@ pub(crate) async fn control(
     let pepper = Arc::new(roles::pepper(config, Setting::Apart)?);
     let control = roles::control(config, &log, pepper)?;
     Ok((log, control))
+}
+
+/// Waits until a change of access holds on every gateway.
+pub(crate) async fn settled(log: &JetStreamLog, seq: StreamSeq) -> anyhow::Result<()> {
+    let timing = GatewayConfig::default().fence;
+    Ok(fence::settle(&log.client(), seq, timing).await?)
 }
 
 /// The team named, or the one that was made first.

@@ -10,10 +10,11 @@ use waybill_domain::actor::Actor;
 use waybill_domain::id::{Environment, KeyId};
 use waybill_domain::time::Timestamp;
 use waybill_gateway::{By, ControlWriter, KeyWish};
+use waybill_log::jetstream::JetStreamLog;
 use waybill_worker::{Clock, SystemClock};
 
 use crate::args::{Keys, NewKey};
-use crate::beside::{control, eprint_line, team_or_first};
+use crate::beside::{control, eprint_line, settled, team_or_first};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
         }
         Keys::Rotate { key, overlap, at } => {
             let key = key_id(&key)?;
-            let (_, control) = control(&mut config, &at).await?;
+            let (log, control) = control(&mut config, &at).await?;
             let team = control
                 .find_key(&key)
                 .await
@@ -51,6 +52,7 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
             let overlap = Duration::from_secs(overlap);
             let (made, old) = control.rotate_key(&team, &key, overlap, &by).await?;
             writeln!(out, "{}", made.key.reveal())?;
+            settled(&log, made.seq).await?;
             let until = old.accepted_until().map(Timestamp::to_rfc3339);
             eprint_line(&format!(
                 "{} of {team}, shown this once; keep it. {key} is accepted until {}",
@@ -59,8 +61,8 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
             ));
         }
         Keys::Revoke { key, at } => {
-            let (_, control) = control(&mut config, &at).await?;
-            let (key, at) = revoke(&control, &key_id(&key)?, &by).await?;
+            let (log, control) = control(&mut config, &at).await?;
+            let (key, at) = revoke(&log, &control, &key_id(&key)?, &by).await?;
             writeln!(out, "{key} revoked {}", at.to_rfc3339())?;
         }
         Keys::CreateTeam { name, plan, at } => {
@@ -81,6 +83,7 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
 }
 
 async fn revoke(
+    log: &JetStreamLog,
     control: &ControlWriter,
     key: &KeyId,
     by: &By,
@@ -90,6 +93,7 @@ async fn revoke(
         .await
         .with_context(|| key.to_string())?;
     let revoked = control.revoke_key(&team, key, by).await?;
+    settled(log, revoked.seq).await?;
     let (at, _) = revoked.key.revoked.context("it is revoked")?;
     Ok((key.clone(), at))
 }

@@ -43,8 +43,8 @@ pub(crate) async fn run(mut config: Config, command: Teams) -> anyhow::Result<()
                 "--plan: there is no plan {plan:?}; there are {}",
                 names.join(", ")
             );
-            let (_, control) = beside::control(&mut config, &at).await?;
-            change_plan(&mut out, &control, team, plan).await
+            let (log, control) = beside::control(&mut config, &at).await?;
+            change_plan(&mut out, &log, &control, team, plan).await
         }
         Teams::Members { team, at } => {
             let team = parse(&team)?;
@@ -85,14 +85,16 @@ async fn list(out: &mut impl Write, log: &JetStreamLog) -> anyhow::Result<()> {
 
 async fn change_plan(
     out: &mut impl Write,
+    log: &JetStreamLog,
     control: &ControlWriter,
     team: TeamId,
     plan: String,
 ) -> anyhow::Result<()> {
     let by = By::from(Actor::Operator("cli".into()));
     let command = waybill_domain::access::team::TeamCommand::ChangePlan { plan };
-    let after = control.run_team(&team, command, &by).await?.state;
-    if let Some(info) = after.info {
+    let after = control.run_team(&team, command, &by).await?;
+    beside::settled(log, after.version).await?;
+    if let Some(info) = after.state.info {
         writeln!(out, "{team} is on the plan {}", info.plan)?;
     }
     Ok(())

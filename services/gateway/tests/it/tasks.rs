@@ -23,7 +23,7 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
     assert_eq!(made.status, 201, "{}", made.error());
     let task = made.task();
     let expected = json!({
-        "id": task["id"], "teamId": world.team, "status": "delayed", "queue": "mail", "targetUrl": "http://127.0.0.1:9/hook?x=1",
+        "id": task["id"], "teamId": world.team, "environment": "live", "status": "delayed", "queue": "mail", "targetUrl": "http://127.0.0.1:9/hook?x=1",
         "method": "PUT", "headers": {"X-B": "2", "X-A": "1"}, "body": "{\"a\":1}", "maxWaitTime": 60, "timeout": 1.5,
         "delayUntil": "2040-12-31T00:00:00.000Z", "maxRetries": 5, "retryCount": 0, "retryBackoff": "linear", "retryOn": null,
         "priority": 9, "followRedirects": false, "onCompleteUrl": "https://example.com/done", "result": null, "error": null,
@@ -90,13 +90,13 @@ async fn a_list_is_filtered_paged_and_only_of_the_team() -> Result<()> {
         json!([])
     );
     let mut patient = a_task();
-    patient["maxWaitTime"] = json!(31);
+    patient["maxWaitTime"] = json!(121);
     assert_eq!(world.http.post("/v1/tasks", &patient).await?.status, 201);
     let refused = stranger.post("/v1/tasks", &patient).await?;
     assert_eq!(
         refused.error(),
-        "maxWaitTime must be more than 0 and at most 30 seconds, not 31",
-        "the free plan"
+        "maxWaitTime must be more than 0 and at most 120 seconds, not 121",
+        "the plan pro"
     );
     let all = stranger.get("/v1/tasks").await?.json();
     assert_eq!(all["pagination"]["total"], 1);
