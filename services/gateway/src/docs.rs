@@ -72,6 +72,19 @@ pub fn openapi() -> OpenApi {
     finish(router::routes().into_openapi())
 }
 
+/// What a route for people may answer to anybody else, and where too much was asked of it.
+const FOR_PEOPLE: [(&str, &str); 3] = [
+    (
+        "400",
+        "Several different credentials were sent, or a parameter is wrong",
+    ),
+    ("403", "Only a person who is signed in may do this"),
+    (
+        "429",
+        "Too many failed attempts from this address; see Retry-After",
+    ),
+];
+
 /// Adds how to authenticate (a route that names the one header takes the other as well) and what any route may answer.
 pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::new);
@@ -110,6 +123,12 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
             {
                 security.push(SecurityRequirement::new(HEADER, scopes));
                 add_answers(operation, &WITH_A_KEY);
+            }
+            let for_people = operation.security.iter().flatten().any(|requirement| {
+                serde_json::to_value(requirement).is_ok_and(|value| value.get(SESSION).is_some())
+            });
+            if for_people {
+                add_answers(operation, &FOR_PEOPLE);
             }
             if operation.request_body.is_some() {
                 add_answers(operation, &WITH_A_BODY);

@@ -81,14 +81,7 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
                 team,
                 plan,
                 scopes,
-            } => {
-                // A path that names a team names the credential's own.
-                match path_team(parts, state).await? {
-                    Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
-                    _ => {}
-                }
-                (principal, team, plan, scopes)
-            }
+            } => (principal, team, plan, scopes),
             Authenticated::Person(person) => {
                 let team = persons_team(parts, state, &person).await?;
                 let (role, plan) = standing(state, &person, &team)?;
@@ -102,6 +95,11 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
         }
         if !scopes.contains(N::SCOPE) {
             return Err(ApiError::missing_scope(N::SCOPE));
+        }
+        // A path that names a team names the credential's own; a person's was found by it.
+        match path_team(parts, state).await? {
+            Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
+            _ => {}
         }
         let context = context(parts)?.clone();
         let charged = state

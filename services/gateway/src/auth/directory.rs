@@ -91,7 +91,7 @@ impl Directory {
     }
 
     /// Begins anew with these.
-    pub(crate) fn restore(&self, events: &[ControlEvent]) {
+    pub(crate) fn restore<'a>(&self, events: impl IntoIterator<Item = &'a ControlEvent>) {
         let mut restored = Inner::default();
         for event in events {
             restored.apply(event, &self.plans);

@@ -25,6 +25,11 @@ const RECORDS_AT_A_TIME: usize = 500;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How much may be lost of the store, never of the log, in a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(250);
+/// Looks at a log that is shorter than it was, before that is believed.
+const LOOKS_AGAIN: u32 = 10;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How often an operator is told that the log went backwards.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// A change of access is not waited for longer than this.
 const APPLY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -156,11 +161,22 @@ impl Follower {
     }
 
     async fn follow(&self, store: AuthStore) {
-        let start = self.bounds().await;
+        let mut start = self.bounds().await;
         let incarnation = start.incarnation.to_string();
-        let (mut store, from) = match self.restore(store, &start, &incarnation).await {
+        let mut restored = self.restore(store, &start, &incarnation).await;
+        if let Err(Unusable::Log(backwards)) = &restored
+            && self.comes_back(backwards.read).await
+        {
+            start = self.bounds().await;
+            restored = match self.open().await {
+                Ok(store) => self.restore(store, &start, &incarnation).await,
+                Err(error) => Err(error.into()),
+            };
+        }
+        let (mut store, from) = match restored {
             Ok((store, from)) => (Some(store), from),
-            Err(error) => {
+            Err(Unusable::Log(backwards)) => return refuse(&backwards).await,
+            Err(Unusable::Store(error)) => {
                 tracing::error!(%error, "the auth store cannot be used; going on in memory");
                 (None, StreamSeq(0))
             }
@@ -215,15 +231,17 @@ impl Follower {
         store: AuthStore,
         log: &Bounds,
         incarnation: &str,
-    ) -> Result<(AuthStore, StreamSeq), AuthStoreError> {
+    ) -> Result<(AuthStore, StreamSeq), Unusable> {
         let dir = self.dir.clone();
         let (last, incarnation) = (log.last.0, incarnation.to_owned());
         let (store, contents) = joined(
-            tokio::task::spawn_blocking(move || -> Result<_, AuthStoreError> {
+            tokio::task::spawn_blocking(move || -> Result<_, Unusable> {
                 let why = match store.read() {
                     Ok(contents) => match &contents.at {
                         Some(at) if at.incarnation != incarnation => "the log is another one",
-                        Some(at) if at.seq > last => "the log is behind the store",
+                        Some(at) if at.seq > last => {
+                            return Err(WentBackwards::new(&contents, last, at.seq).into());
+                        }
                         Some(_) | None => return Ok((store, contents)),
                     },
                     Err(error) => {
@@ -236,7 +254,8 @@ impl Follower {
             .await,
         )?;
         let from = contents.at.as_ref().map_or(0, |at| at.seq);
-        self.auth.directory.restore(&contents.events);
+        let events = contents.events.iter().map(|(_, event)| event);
+        self.auth.directory.restore(events);
         Ok((store, StreamSeq(from)))
     }
 
@@ -253,6 +272,17 @@ impl Follower {
         }
     }
 
+    /// Whether the log is as long as it was after all: a leader that was deposed a moment ago may have answered.
+    async fn comes_back(&self, read: u64) -> bool {
+        for _ in 0..LOOKS_AGAIN {
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            if self.bounds().await.last.0 >= read {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn bounds(&self) -> Bounds {
         loop {
             match self.log.bounds(Stream::Control).await {
@@ -263,6 +293,63 @@ impl Follower {
                 }
             }
         }
+    }
+}
+
+/// Why nothing can be restored.
+enum Unusable {
+    /// The store: it is only a copy.
+    Store(AuthStoreError),
+    /// The log is not what it was.
+    Log(WentBackwards),
+}
+
+impl From<AuthStoreError> for Unusable {
+    fn from(error: AuthStoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<WentBackwards> for Unusable {
+    fn from(backwards: WentBackwards) -> Self {
+        Self::Log(backwards)
+    }
+}
+
+/// CONTROL ends before what was read of it earlier: it comes from a backup, and revocations may be gone with what is missing.
+struct WentBackwards {
+    last: u64,
+    read: u64,
+    /// What took rights away in the part that is missing.
+    lost: Vec<String>,
+}
+
+impl WentBackwards {
+    fn new(contents: &Contents, last: u64, read: u64) -> Self {
+        let missing = contents.events.iter().filter(|(seq, _)| *seq > last);
+        let lost = missing
+            .filter(|(_, event)| event.takes_away())
+            .map(|(_, event)| format!("{} {}", event.name(), event.aggregate().1));
+        Self {
+            last,
+            read,
+            lost: lost.collect(),
+        }
+    }
+}
+
+/// Recognises nobody until an operator has looked: a key that was revoked would be good again.
+async fn refuse(backwards: &WentBackwards) {
+    loop {
+        tracing::error!(
+            last = backwards.last,
+            read = backwards.read,
+            lost = ?backwards.lost,
+            "CONTROL ends before what this gateway has read of it, as after a restore from a backup. Nobody is recognised here. Repeat what \
+             took rights away and is lost, then remove the gateway's auth folder (ops/README.md, 'Backup and restore')"
+        );
+        metrics::gauge!("waybill_access_log_went_backwards").set(1.0);
+        tokio::time::sleep(REMIND_EVERY).await;
     }
 }
 
@@ -359,6 +446,31 @@ mod tests {
         let following = follow(&log, dir.path()).await;
         assert!(knows(&following.auth, &key));
         assert!(!following.end().await.is_caught_up());
+    }
+
+    #[tokio::test]
+    async fn a_log_that_lost_what_was_read_of_it_lets_nobody_in() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let then = Arc::new(|| waybill_domain::time::Timestamp(4_000_000_000_000));
+        // Made at the same time: the same incarnation, as a restored one has.
+        let log = || MemoryLog::new(then.clone(), Duration::from_secs(6));
+        let (whole, restored) = (log(), log());
+        let (first, _) = (a_key(&whole).await, a_key(&whole).await);
+        follow(&whole, dir.path()).await.end().await;
+        a_key(&restored).await;
+
+        let auth = Arc::new(Auth::new(pepper(), Arc::clone(Catalogue::builtin())));
+        let follower = Follower {
+            auth: Arc::clone(&auth),
+            log: Arc::new(restored),
+            dir: dir.path().to_owned(),
+        };
+        let store = follower.open().await.expect("opens");
+        let bounds = follower.bounds().await;
+        let incarnation = bounds.incarnation.to_string();
+        let found = follower.restore(store, &bounds, &incarnation).await;
+        assert!(matches!(found, Err(Unusable::Log(lost)) if lost.read > lost.last));
+        assert!(!auth.is_caught_up() && !knows(&auth, &first));
     }
 
     #[tokio::test]

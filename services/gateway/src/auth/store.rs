@@ -38,8 +38,8 @@ pub enum AuthStoreError {
 /// Everything in the store.
 #[derive(Default)]
 pub(crate) struct Contents {
-    /// In the order of their sequences.
-    pub(crate) events: Vec<ControlEvent>,
+    /// With their sequences, in that order.
+    pub(crate) events: Vec<(u64, ControlEvent)>,
     pub(crate) at: Option<Checkpoint>,
 }
 
@@ -82,10 +82,7 @@ impl AuthStore {
             events.push(decode_row(&key, &value).ok_or(AuthStoreError::Row)?);
         }
         events.sort_by_key(|(seq, _)| *seq);
-        Ok(Contents {
-            events: events.into_iter().map(|(_, event)| event).collect(),
-            at,
-        })
+        Ok(Contents { events, at })
     }
 
     /// Writes what these records say. Each replaces what an earlier one of its type said of the same thing.

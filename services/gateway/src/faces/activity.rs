@@ -15,10 +15,13 @@ pub mod keys;
 pub(crate) mod list;
 pub mod proof;
 
+use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use waybill_domain::id::{Environment, TeamId};
 use waybill_projector::QueryError;
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -31,6 +34,19 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::audit_keys))
         .routes(routes!(list::list_activity))
         .routes(routes!(proof::prove_event))
+}
+
+/// The team whose signed activity a credential may see. It is one tree over everything of the team, so a test credential sees none of it:
+/// lists and tables show it what is of its own environment.
+fn signed_for<N>(caller: &Caller<N>) -> Result<TeamId, ApiError> {
+    match caller.team.environment() {
+        Environment::Live => Ok(caller.team.clone()),
+        Environment::Test => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "live_credential_required",
+            "The signed activity is of the whole team; use a live credential",
+        )),
+    }
 }
 
 /// Why nothing is proven.

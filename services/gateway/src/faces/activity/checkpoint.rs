@@ -9,6 +9,7 @@ use waybill_domain::id::TeamId;
 use waybill_projector::QueryError;
 use waybill_projector::query::{Position, SignNow};
 
+use super::signed_for;
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
 use crate::error::{ApiError, ErrorBody};
@@ -63,7 +64,8 @@ pub(crate) async fn get_checkpoint(
     State(state): State<AppState>,
     caller: Caller<ActivityRead>,
 ) -> Result<Response, ApiError> {
-    Ok(plain(fresh(&state, &caller.team).await?.note))
+    let team = signed_for(&caller)?;
+    Ok(plain(fresh(&state, &team).await?.note))
 }
 
 pub(super) fn plain(text: String) -> Response {

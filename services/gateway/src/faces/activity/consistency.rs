@@ -7,6 +7,7 @@ use waybill_domain::audit::Hash;
 use waybill_log::Stream;
 use waybill_projector::query::{Position, ProveConsistency};
 
+use super::signed_for;
 use super::{checkpoint, unproven};
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
@@ -68,17 +69,18 @@ pub(crate) async fn prove_consistency(
     caller: Caller<ActivityRead>,
     Query(params): Query<ConsistencyParams>,
 ) -> Result<axum::Json<ConsistencyProof>, ApiError> {
+    let team = signed_for(&caller)?;
     let (to, control, note) = match params.to {
         // Whatever the checkpoint covers was in the log before this.
         Some(to) => (to, state.log.bounds(Stream::Control).await?.last, None),
         None => {
-            let fresh = checkpoint::fresh(&state, &caller.team).await?;
+            let fresh = checkpoint::fresh(&state, &team).await?;
             let checkpoint = fresh.checkpoint;
             (checkpoint.size, checkpoint.last_seq, Some(fresh.note))
         }
     };
     let query = ProveConsistency {
-        team: Some(caller.team.base()),
+        team: Some(team.clone()),
         from: params.from,
         to,
     };

@@ -23,6 +23,7 @@ use waybill_log::{ReadError, Stream, StreamSeq};
 use super::checkpoint::{self, Fresh};
 use super::csv;
 use super::given::{FILTERS, FilterParameters, Given, TIMES};
+use super::signed_for;
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
 use crate::error::{ApiError, ErrorBody};
@@ -61,7 +62,7 @@ pub struct ExportParams {
     security(("api_key" = ["activity:read"])),
     params(ExportParams, FilterParameters),
     responses(
-        (status = 200, description = "The export", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "The export", content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = 400, description = "No such format", body = ErrorBody),
         (status = 401, description = "No or no valid credential", body = ErrorBody),
         (status = 403, description = "The credential lacks the scope", body = ErrorBody),
@@ -89,7 +90,7 @@ pub(crate) async fn export_activity(
         let message = "Too many exports are under way; try again later";
         ApiError::unavailable("too_many_exports", message).retry_after(BUSY_RETRY)
     })?;
-    let team = caller.team.base();
+    let team = signed_for(&caller)?;
     let fresh = checkpoint::fresh(&state, &team).await?;
     let name = format!("attachment; filename=\"{team}-activity.jsonl\"");
     let headers = [

@@ -9,6 +9,7 @@ use waybill_domain::audit::export::Line;
 use waybill_log::{Stream, StreamSeq};
 use waybill_projector::query::{Position, ProveInclusion};
 
+use super::signed_for;
 use super::{checkpoint, unproven};
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
@@ -75,6 +76,7 @@ pub(crate) async fn prove_event(
     Path(seq): Path<String>,
     Query(params): Query<ProofParams>,
 ) -> Result<axum::Json<InclusionProof>, ApiError> {
+    let team = signed_for(&caller)?;
     let seq = seq.parse().map(StreamSeq).map_err(|_| {
         ApiError::bad_field("seq", "seq must be the position of an event, such as 48120")
     })?;
@@ -85,13 +87,13 @@ pub(crate) async fn prove_event(
             (size, bounds.last, bounds.incarnation, None)
         }
         None => {
-            let fresh = checkpoint::fresh(&state, &caller.team).await?;
+            let fresh = checkpoint::fresh(&state, &team).await?;
             let said = fresh.checkpoint;
             (said.size, said.last_seq, said.stream, Some(fresh.note))
         }
     };
     let query = ProveInclusion {
-        team: Some(caller.team.base()),
+        team: Some(team.clone()),
         seq,
         size,
     };

@@ -49,10 +49,24 @@ pub struct ApiKeyObject {
     /// Networks that it may be used from. Empty: any.
     allowed_sources: Vec<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = UsageFields)]
     usage: Option<UsageObject>,
     /// The key itself: in the answer to its creation, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+}
+
+/// The same as it is described: where keys are listed; elsewhere these fields are not there.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only described")]
+struct UsageFields {
+    /// When it was last used.
+    last_used_at: Option<String>,
+    /// Address that it was last used from.
+    last_used_from: Option<String>,
+    /// Requests with it.
+    use_count: Option<u64>,
 }
 
 /// How a key was used; accurate to about a minute.
