@@ -169,6 +169,8 @@ pub struct Loaded<A> {
     pub state: A,
     /// Sequence of its last event; 0 when it has none.
     pub version: StreamSeq,
+    /// Whether the command changed it; false when it was so already.
+    pub changed: bool,
 }
 
 /// Writes CONTROL.
@@ -468,6 +470,7 @@ impl ControlWriter {
                         loaded.state.evolve(event);
                     }
                     loaded.version = last;
+                    loaded.changed = true;
                     return Ok(loaded);
                 }
                 // The server serves one batch at a time per subject: somebody was faster, look again.
@@ -517,6 +520,7 @@ impl ControlWriter {
             return Ok(Loaded {
                 state,
                 version: StreamSeq(0),
+                changed: false,
             });
         };
         let filters = [filter.to_owned()];
@@ -534,6 +538,7 @@ impl ControlWriter {
                 return Ok(Loaded {
                     state,
                     version: last.seq,
+                    changed: false,
                 });
             }
         }

@@ -185,14 +185,7 @@ fn lock_out(state: &AppState, context: &RequestContext, address: &EmailHash, unt
     state.tasks.clone().spawn(async move {
         match command(&state, &boundary, UserCommand::Lock { until }, &by).await {
             // Several attempts may come here before the first is known; only one of them was the one that locked.
-            Ok(after)
-                if after
-                    .state
-                    .account
-                    .as_ref()
-                    .and_then(|a| a.locked_until(now))
-                    == Some(until) =>
-            {
+            Ok(after) if after.changed => {
                 if let (true, Some(who)) = (tell, &after.state.who) {
                     let until = until.to_rfc3339();
                     state
