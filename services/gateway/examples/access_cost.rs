@@ -143,7 +143,7 @@ fn plans() -> Result<String> {
     let (head, pro) = text.split_once("[plans.pro]").context("a plan pro")?;
     Ok(format!(
         "{head}[plans.pro]{}",
-        pro.replacen("q = 600", "q = 4000000000", 1)
+        pro.replacen("q = 600", "q = 1000000000", 1)
     ))
 }
 
