@@ -1,0 +1,1 @@
+//! Envelope encryption of secrets: keys, seal, open, shred.
