@@ -417,6 +417,10 @@ ulid_id! {
     /// `grant_` + ULID: what an OAuth application was given once, with all tokens that come from it.
     GrantId, "grant_", "grant id", "^grant_[0-9a-hjkmnp-tv-z]{26}$"
 }
+ulid_id! {
+    /// `tok_` + ULID: a credential in the vault. What refers to it names this.
+    TokenId, "tok_", "vault token id", "^tok_[0-9a-hjkmnp-tv-z]{26}$"
+}
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
 text_id!(
     QueueName,
@@ -448,6 +452,7 @@ mod tests {
         }
         assert!(TeamId::parse("team_x").is_err());
         assert!(UserId::parse("user_x").is_err());
+        assert!(TokenId::parse("tok_x").is_err());
         assert!(KeyId::parse("key_abc.efgh").is_err());
         assert!(QueueName::parse("a.b").is_err());
         assert!(QueueName::parse(&"q".repeat(101)).is_err());
