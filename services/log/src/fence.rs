@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use waybill_domain::access::fence::{FenceRecord, LeaseRecord, MarkRecord};
+use waybill_domain::access::fence::{FenceRecord, LeaseKind};
 use waybill_domain::event::DecodeError;
 
+use crate::subject::FenceSubject;
 use crate::{Bounds, ReadError, Record, StreamSeq, Tail};
 
 /// A record may or may not be stored.
@@ -35,17 +36,44 @@ pub trait Fences: Send + Sync + 'static {
     async fn reconnect(&self);
 }
 
+/// Why a record of FENCE says nothing here.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NoFenceRecord {
+    /// It is of a version that is not known here.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+    /// It stands where its writer may write and does not say what may be said there: who may write for workers speaks for no gateway.
+    #[error("a record on {subject} belongs on {expected}")]
+    Misplaced {
+        /// Where it stands.
+        subject: String,
+        /// Where one that says this would stand.
+        expected: String,
+    },
+}
+
 /// Reads a record of FENCE.
 ///
 /// # Errors
-/// When it is of a version that is not known here.
-pub fn fence_record(record: &Record) -> Result<FenceRecord, DecodeError> {
-    FenceRecord::decode(&record.event, &record.payload)
+/// When it is of a version that is not known here, or stands on a subject of somebody else.
+pub fn fence_record(record: &Record) -> Result<FenceRecord, NoFenceRecord> {
+    let read = FenceRecord::decode(&record.event, &record.payload)?;
+    let expected = FenceSubject::of(&read).to_string();
+    if expected == record.subject {
+        Ok(read)
+    } else {
+        Err(NoFenceRecord::Misplaced {
+            subject: record.subject.clone(),
+            expected,
+        })
+    }
 }
 
 /// Who is said to have written a record.
 pub(crate) fn actor(record: &FenceRecord) -> String {
-    let (FenceRecord::Lease(LeaseRecord { gateway, .. })
-    | FenceRecord::Mark(MarkRecord { gateway, .. })) = record;
-    format!("system:gateway-{gateway}")
+    let (kind, id) = match record {
+        FenceRecord::Lease(lease) => (lease.kind, &lease.gateway),
+        FenceRecord::Mark(mark) => (LeaseKind::Gateway, &mark.gateway),
+    };
+    format!("system:{}-{id}", kind.as_str())
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use waybill_domain::access::fence::{FenceRecord, GatewayId};
+use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind};
 use waybill_domain::id::{KeyId, QueueName, TeamId};
 use waybill_domain::partition::Partition;
 
@@ -336,11 +336,13 @@ impl fmt::Display for ControlSubject<'_> {
     }
 }
 
-/// A subject of FENCE. `Display` writes it; nobody reads it, since the records say what they are.
+/// A subject of FENCE. `Display` writes it; a record that stands on another subject than its own says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FenceSubject<'a> {
     /// `fence.lease.<gateway>`
     Lease(&'a GatewayId),
+    /// `fence.worker.<worker>`: the lease of a worker, which may write nowhere else in FENCE.
+    Worker(&'a GatewayId),
     /// `fence.mark.<gateway>`
     Mark(&'a GatewayId),
 }
@@ -350,9 +352,18 @@ impl<'a> FenceSubject<'a> {
     #[must_use]
     pub fn of(record: &'a FenceRecord) -> Self {
         match record {
-            FenceRecord::Lease(lease) => Self::Lease(&lease.gateway),
+            FenceRecord::Lease(lease) => match lease.kind {
+                LeaseKind::Gateway => Self::Lease(&lease.gateway),
+                LeaseKind::Worker => Self::Worker(&lease.gateway),
+            },
             FenceRecord::Mark(mark) => Self::Mark(&mark.gateway),
         }
+    }
+
+    /// Whether a subject is one where workers write.
+    #[must_use]
+    pub fn is_of_workers(subject: &str) -> bool {
+        subject.starts_with("fence.worker.")
     }
 }
 
@@ -360,6 +371,7 @@ impl fmt::Display for FenceSubject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lease(gateway) => write!(f, "fence.lease.{gateway}"),
+            Self::Worker(worker) => write!(f, "fence.worker.{worker}"),
             Self::Mark(gateway) => write!(f, "fence.mark.{gateway}"),
         }
     }

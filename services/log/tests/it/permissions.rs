@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
-use waybill_log::fence::fence_record;
+use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind, LeaseRecord, MarkRecord};
+use waybill_log::fence::{NoFenceRecord, fence_record};
 use waybill_log::{
     Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream,
     StreamSeq, connect,
@@ -48,7 +48,8 @@ async fn may(log: &JetStreamLog, append: Append) -> bool {
     }
 }
 
-/// Only gateways take leases, raise marks, and say what they have applied: who could do it for them could undo a revocation.
+/// Only gateways raise marks, and only they take their leases and say what they have applied: who could do it for them could undo a
+/// revocation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_speaks_for_a_gateway() {
     let server = a_guarded_server().await;
@@ -66,6 +67,7 @@ async fn nobody_speaks_for_a_gateway() {
     let lease = || {
         FenceRecord::Lease(LeaseRecord {
             gateway: id.clone(),
+            kind: LeaseKind::Gateway,
             applied: StreamSeq(9),
             control: StreamSeq(1),
             released: true,
@@ -96,6 +98,98 @@ async fn nobody_speaks_for_a_gateway() {
     let mut tail = gateway.records(StreamSeq(1));
     let records = tail.next_batch(10).await.unwrap();
     assert_eq!(fence_record(&records[0]), Ok(mark()));
+}
+
+/// A worker holds a lease and acknowledges, each in a place of its own, where nothing that it says counts as a gateway's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_speaks_for_itself_only() {
+    let server = a_guarded_server().await;
+    connect(&config(&server, "admin")).await.unwrap();
+    let gateway = connect(&config(&server, "gateway")).await.unwrap();
+    let mut heard = gateway.client().subscribe("wb.fence.ack.>").await.unwrap();
+    gateway.client().flush().await.unwrap();
+    let id = GatewayId::new(1);
+    let within = Duration::from_millis(700);
+    let lease = |kind| {
+        FenceRecord::Lease(LeaseRecord {
+            gateway: id.clone(),
+            kind,
+            applied: StreamSeq(9),
+            control: StreamSeq(1),
+            released: false,
+        })
+    };
+    let own = lease(LeaseKind::Worker);
+    let worker = connect(&config(&server, "worker")).await.unwrap();
+    assert_eq!(worker.publish(own.clone(), within).await, Ok(StreamSeq(1)));
+    let acknowledgement = format!("wb.fence.ack.worker.{id}");
+    worker
+        .client()
+        .publish(acknowledgement.clone(), "9".into())
+        .await
+        .unwrap();
+    assert_eq!(
+        heard.next().await.unwrap().subject.as_str(),
+        acknowledgement
+    );
+    // What belongs to a gateway may be written where workers write: there it says nothing.
+    let mark = FenceRecord::Mark(MarkRecord {
+        gateway: id.clone(),
+        control: StreamSeq(u64::MAX),
+    });
+    for record in [lease(LeaseKind::Gateway), mark] {
+        let message = async_nats::HeaderMap::from_iter([(
+            async_nats::HeaderName::from_static("Wb-Event"),
+            async_nats::HeaderValue::from(record.name()),
+        )]);
+        let subject = format!("fence.worker.{id}");
+        worker
+            .client()
+            .publish_with_headers(subject, message, record.encode().into())
+            .await
+            .unwrap();
+    }
+    let mut tail = gateway.records(StreamSeq(1));
+    let mut records = Vec::new();
+    while records.len() < 3 {
+        records.extend(tail.next_batch(10).await.unwrap());
+    }
+    assert_eq!(fence_record(&records[0]), Ok(own));
+    for record in &records[1..] {
+        let read = fence_record(record);
+        assert!(
+            matches!(read, Err(NoFenceRecord::Misplaced { .. })),
+            "{read:?}"
+        );
+    }
+    let control = |subject: &str| an_append(vec![a_record(subject, "x")]).to(Stream::Control);
+    for (subject, allowed) in [
+        ("control._.worker.0000000000000001", true),
+        ("control._.use.tok_1", true),
+        ("control._.gateway.0000000000000001", false),
+        ("control.t.token.tok_1", false),
+    ] {
+        assert_eq!(may(&worker, control(subject)).await, allowed, "{subject}");
+    }
+}
+
+/// Nobody but a gateway answers those who ask whether a change holds everywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_gateways_are_asked_whether_a_change_holds() {
+    let server = a_guarded_server().await;
+    let admin = connect(&config(&server, "admin")).await.unwrap();
+    for user in ["worker", "projector"] {
+        let log = connect(&config(&server, user)).await.unwrap();
+        let mut questions = log
+            .client()
+            .queue_subscribe("wb.fence.settle", "gateways".to_owned())
+            .await
+            .unwrap();
+        log.client().flush().await.unwrap();
+        tokio::spawn(async move { questions.next().await });
+        let asked = admin.client().request("wb.fence.settle", "1".into()).await;
+        assert!(asked.is_err(), "{user}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

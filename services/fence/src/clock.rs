@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use waybill_domain::access::fence::Uptime;
+use waybill_domain::time::Timestamp;
 
 /// Reads `CLOCK_BOOTTIME`.
 #[must_use]
@@ -17,6 +18,13 @@ pub fn uptime() -> Uptime {
 pub fn wall_offset() -> Duration {
     let wall = duration(clock_gettime(ClockId::Realtime));
     wall.saturating_sub(uptime().0)
+}
+
+/// The wall clock, for what is shown to people.
+#[must_use]
+pub fn wall() -> Timestamp {
+    let millis = duration(clock_gettime(ClockId::Realtime)).as_millis();
+    Timestamp(i64::try_from(millis).unwrap_or(Timestamp::MAX.0))
 }
 
 /// As nanoseconds, for an atomic number; five hundred years fit.

@@ -1,11 +1,6 @@
-//! Why a gateway may not decide, or does not know whether everybody knows.
+//! Why nothing may be decided here now, or why it is not known whether everybody knows.
 
-use crate::error::ApiError;
-
-/// What clients are told by: they may ask again, here or elsewhere.
-const CODE: &str = "authorization_unavailable";
-
-/// This gateway may not decide requests now: it cannot know what has been revoked.
+/// Nothing may be decided here now: it cannot be known what has been revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("This gateway cannot check credentials at the moment; try again")]
 pub struct NoLease;
@@ -16,19 +11,10 @@ pub enum FenceError {
     /// The log did not confirm in time.
     #[error("The change is made, but not confirmed by every gateway yet; repeat the request")]
     Unconfirmed,
+    /// Only gateways raise marks.
+    #[error("A worker cannot make a change hold everywhere")]
+    NotAGateway,
     /// This gateway is stopping.
     #[error("This gateway is stopping; repeat the request")]
     Stopped,
-}
-
-impl From<NoLease> for ApiError {
-    fn from(error: NoLease) -> Self {
-        Self::unavailable(CODE, error.to_string())
-    }
-}
-
-impl From<FenceError> for ApiError {
-    fn from(error: FenceError) -> Self {
-        Self::unavailable(CODE, error.to_string())
-    }
 }

@@ -15,23 +15,23 @@ const MARK_SPACING: Duration = Duration::from_millis(100);
 
 /// Somebody wants to know when CONTROL up to `control` holds everywhere.
 #[derive(Debug)]
-pub struct Call {
-    pub(super) control: StreamSeq,
-    pub(super) answer: oneshot::Sender<()>,
+pub(crate) struct Call {
+    pub(crate) control: StreamSeq,
+    pub(crate) answer: oneshot::Sender<()>,
 }
 
 /// A mark to be stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Raised {
+pub(crate) struct Raised {
     /// What it demands.
-    pub(super) control: StreamSeq,
+    pub(crate) control: StreamSeq,
     /// When it was sent.
-    pub(super) at: Uptime,
+    pub(crate) at: Uptime,
 }
 
 /// Callers and marks.
 #[derive(Debug, Default)]
-pub(super) struct Barriers {
+pub(crate) struct Barriers {
     /// For the next mark.
     waiting: Vec<Call>,
     /// For the mark that is being stored.
@@ -48,12 +48,12 @@ struct Open {
 }
 
 impl Barriers {
-    pub(super) fn call(&mut self, call: Call) {
+    pub(crate) fn call(&mut self, call: Call) {
         self.waiting.push(call);
     }
 
     /// The mark that should be stored now, if any.
-    pub(super) fn raise(&mut self, now: Uptime) -> Option<Raised> {
+    pub(crate) fn raise(&mut self, now: Uptime) -> Option<Raised> {
         // Who went away, as when a connection closes, needs no mark.
         self.waiting.retain(|call| !call.answer.is_closed());
         let is_spaced = self.spaced_at().is_none_or(|at| now >= at);
@@ -73,7 +73,7 @@ impl Barriers {
     }
 
     /// The mark is stored. `now` was read after that.
-    pub(super) fn stored(
+    pub(crate) fn stored(
         &mut self,
         raised: Raised,
         mark: StreamSeq,
@@ -89,12 +89,12 @@ impl Barriers {
     }
 
     /// The mark may not be stored: its callers share the next one.
-    pub(super) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         self.waiting.extend(self.raising.take().unwrap_or_default());
     }
 
     /// Answers who has waited long enough. Gives how far CONTROL is now known to hold everywhere.
-    pub(super) fn settle(&mut self, holders: &Holders, now: Uptime) -> Option<StreamSeq> {
+    pub(crate) fn settle(&mut self, holders: &Holders, now: Uptime) -> Option<StreamSeq> {
         let mut everywhere = None;
         let mut still_open = Vec::new();
         for open in self.open.drain(..) {
@@ -119,7 +119,7 @@ impl Barriers {
     }
 
     /// When to look again although nothing happens.
-    pub(super) fn next_look(&self, holders: &Holders, now: Uptime) -> Option<Uptime> {
+    pub(crate) fn next_look(&self, holders: &Holders, now: Uptime) -> Option<Uptime> {
         let waits = self
             .open
             .iter()

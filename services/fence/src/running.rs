@@ -1,6 +1,6 @@
-//! The task that owns the state of the fence: what comes goes into the machines of the domain, and what they say is done.
+//! What the task of a fence does from its first look at FENCE on: what comes goes into the machines of the domain, and what they say
+//! is done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -8,17 +8,17 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use metrics::{counter, gauge};
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{
-    FenceRecord, FenceTiming, GatewayLease, Holders, Position, Uptime,
+    FenceRecord, GatewayLease, Holders, LeaseKind, Position, Uptime,
 };
 use waybill_log::{Bounds, StreamSeq};
 
-use super::barriers::{Barriers, Call};
-use super::reader::{Came, Reader};
-use super::sending::{self, Known, Renewed, Sender, Sent};
-use super::{Fence, FenceParts, clock};
+use crate::barriers::Barriers;
+use crate::clock;
+use crate::reader::{Came, Reader, What};
+use crate::sending::{self, Known, Renewed, Sender, Sent};
+use crate::task::FenceTask;
 
 /// How far the wall clock may move against the uptime before the uptime is not believed.
 const MAX_WALL_JUMP: Duration = Duration::from_secs(1);
@@ -35,16 +35,6 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(5);
 /// What giving the lease back may take at the end.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Runs the fence of one gateway.
-pub struct FenceTask {
-    fence: Arc<Fence>,
-    timing: FenceTiming,
-    sender: Sender,
-    control: watch::Receiver<StreamSeq>,
-    calls: mpsc::Receiver<Call>,
-    barriers: Barriers,
-}
-
 /// The log is not the one that it was, or has lost its end: nobody knows what was revoked there.
 #[derive(Debug, thiserror::Error)]
 #[error("{stream} went backwards: {what}")]
@@ -60,7 +50,7 @@ struct Streams {
 }
 
 /// From the first look at FENCE on.
-struct Running {
+pub(crate) struct Running {
     task: FenceTask,
     streams: Streams,
     position: Position,
@@ -84,65 +74,8 @@ struct Running {
     wall_offset: Duration,
 }
 
-impl FenceTask {
-    pub(super) fn new(fence: Arc<Fence>, parts: FenceParts, calls: mpsc::Receiver<Call>) -> Self {
-        Self {
-            sender: Sender {
-                gateway: fence.gateway.clone(),
-                fences: parts.fences,
-                log: parts.log,
-                nats: parts.nats,
-                within: parts.timing.renewal,
-            },
-            fence,
-            control: parts.control,
-            calls,
-            barriers: Barriers::default(),
-            timing: parts.timing,
-        }
-    }
-
-    /// Runs until stopped, and gives the lease back. However it ends, nothing is decided here afterwards.
-    pub async fn run(self, stop: CancellationToken) {
-        let fence = Arc::clone(&self.fence);
-        let _guard = Leased(&fence);
-        tokio::select! {
-            () = stop.cancelled() => {}
-            running = self.begin() => running.run(stop.clone()).await,
-        }
-    }
-
-    /// Looks how far FENCE is, until it says so.
-    async fn begin(self) -> Running {
-        loop {
-            let subscribed = self
-                .sender
-                .nats
-                .subscribe(sending::acknowledgements())
-                .await;
-            match (self.sender.look().await, subscribed) {
-                (Ok((fence, control)), Ok(acknowledgements)) => {
-                    return Running::new(self, &fence, &control, acknowledgements);
-                }
-                (Err(error), _) => tracing::warn!(%error, "the fence cannot begin"),
-                (_, Err(error)) => tracing::warn!(%error, "the fence cannot begin"),
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
-}
-
-/// Ends the lease when the task ends in any way.
-struct Leased<'a>(&'a Fence);
-
-impl Drop for Leased<'_> {
-    fn drop(&mut self) {
-        self.0.set_until(None);
-    }
-}
-
 impl Running {
-    fn new(
+    pub(crate) fn new(
         task: FenceTask,
         fence: &Bounds,
         control: &Bounds,
@@ -175,7 +108,7 @@ impl Running {
         }
     }
 
-    async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             gone = self.serve() => Err(gone),
@@ -193,8 +126,9 @@ impl Running {
         }
         if let Err(error) = ended {
             // An operator has to say what counts. Until then every credential may be a revoked one.
-            tracing::error!(%error, "this gateway serves no more");
-            gauge!("waybill_fence_log_went_backwards").set(1.0);
+            tracing::error!(%error, "nothing is decided here any more");
+            let kind = self.task.fence.holder.kind.as_str();
+            gauge!("waybill_fence_log_went_backwards", "kind" => kind).set(1.0);
             self.refuse(&stop).await;
         }
     }
@@ -252,8 +186,8 @@ impl Running {
         }
         self.task.fence.set_until(self.lease.until());
         let applied = self.position.applied();
-        let gateway = self.task.fence.gateway.clone();
-        self.holders.acknowledged(&gateway, applied, now);
+        let this = self.task.fence.holder.clone();
+        self.holders.acknowledged(&this, applied, now);
         if let Some(everywhere) = self.task.barriers.settle(&self.holders, now) {
             self.task.fence.set_everywhere(everywhere);
         }
@@ -315,7 +249,8 @@ impl Running {
                 ..
             } => {
                 tracing::warn!(reason, "the lease is not renewed");
-                counter!("waybill_fence_renewals_missed_total").increment(1);
+                let kind = self.task.fence.holder.kind.as_str();
+                counter!("waybill_fence_renewals_missed_total", "kind" => kind).increment(1);
                 self.renew_at = self.renew_at.min(now.plus(self.retry_pause()));
                 self.miss();
             }
@@ -324,7 +259,7 @@ impl Running {
                 self.start_at = now.plus(RETRY_PAUSE);
                 match result {
                     Ok(seq) => self.lease.started(at, seq),
-                    Err(reason) => tracing::warn!(reason, "the gateway's start is not in the log"),
+                    Err(reason) => tracing::warn!(reason, "the start is not in the log"),
                 }
             }
             Sent::Mark {
@@ -433,17 +368,22 @@ impl Running {
             return Ok(());
         };
         let now = clock::uptime();
-        for Came { seq, record } in came {
+        for Came { seq, what } in came {
+            let is_unknown = matches!(what, What::Unknown);
+            let record = match what {
+                What::Record(record) => Some(record),
+                What::Unknown | What::UnknownOfWorker => None,
+            };
             let demands = record.as_ref().map_or(StreamSeq(0), FenceRecord::demands);
             let read = self.position.read(seq, demands);
-            if read.is_err() || record.is_none() {
+            if read.is_err() || is_unknown {
                 if let Err(gap) = read {
-                    tracing::error!(%gap, "records of FENCE were missed: this gateway starts anew");
+                    tracing::error!(%gap, "records of FENCE were missed: this holder starts anew");
                 }
                 self.lease.missed_records(now);
             }
             match &record {
-                Some(FenceRecord::Mark(mark)) if mark.gateway != self.task.fence.gateway => {
+                Some(FenceRecord::Mark(mark)) if mark.gateway != self.task.fence.holder.id => {
                     self.last_mark = seq;
                 }
                 _ => {}
@@ -461,11 +401,8 @@ impl Running {
             return;
         };
         match sending::acknowledged(&message) {
-            Some((gateway, applied)) => {
-                self.holders
-                    .acknowledged(&gateway, applied, clock::uptime());
-            }
-            None => tracing::warn!(subject = %message.subject, "no acknowledgement of a gateway"),
+            Some((who, applied)) => self.holders.acknowledged(&who, applied, clock::uptime()),
+            None => tracing::warn!(subject = %message.subject, "no acknowledgement of a holder"),
         }
     }
 
@@ -495,19 +432,24 @@ impl Running {
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge; the counts are small")]
     fn measure(&self, now: Uptime) {
+        let kind = self.task.fence.holder.kind.as_str();
         let remaining = self
             .lease
             .until()
             .map_or(Duration::ZERO, |until| until.since(now));
-        gauge!("waybill_fence_lease_remaining_seconds").set(remaining.as_secs_f64());
-        let holders = self.holders.count(now);
-        gauge!("waybill_fence_holders").set(holders as f64);
-        let live = u32::try_from(holders).unwrap_or(u32::MAX).max(1);
+        gauge!("waybill_fence_lease_remaining_seconds", "kind" => kind)
+            .set(remaining.as_secs_f64());
+        for kind in [LeaseKind::Gateway, LeaseKind::Worker] {
+            let holders = self.holders.count(kind, now);
+            gauge!("waybill_fence_holders", "kind" => kind.as_str()).set(holders as f64);
+        }
+        let live = self.holders.count(LeaseKind::Gateway, now);
+        let live = u32::try_from(live).unwrap_or(u32::MAX).max(1);
         self.task
             .fence
             .live
             .store(live, std::sync::atomic::Ordering::Relaxed);
         let lag = self.position.last_read().0 - self.position.applied().0;
-        gauge!("waybill_fence_records_unapplied").set(lag as f64);
+        gauge!("waybill_fence_records_unapplied", "kind" => kind).set(lag as f64);
     }
 }

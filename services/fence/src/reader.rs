@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_log::fence::fence_record;
+use waybill_log::subject::FenceSubject;
 use waybill_log::{Fences, Record, StreamSeq};
 
 /// Records handed on at a time.
@@ -18,22 +19,31 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A record of FENCE that came.
 #[derive(Debug)]
-pub struct Came {
-    pub(super) seq: StreamSeq,
-    /// `None`: it cannot be read here, so what it asks for is unknown.
-    pub(super) record: Option<FenceRecord>,
+pub(crate) struct Came {
+    pub(crate) seq: StreamSeq,
+    pub(crate) what: What,
+}
+
+/// What a record says.
+#[derive(Debug)]
+pub(crate) enum What {
+    Record(FenceRecord),
+    /// Nothing that can be read here, so what it asks for is unknown.
+    Unknown,
+    /// The same, where only workers write: it asks for nothing, but somebody may hold a lease on it.
+    UnknownOfWorker,
 }
 
 /// FENCE from some place on. Dropping it ends the reading.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     came: mpsc::Receiver<Vec<Came>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Reader {
     /// Reads from `from` (inclusive).
-    pub(super) fn start(fences: &Arc<dyn Fences>, from: StreamSeq) -> Self {
+    pub(crate) fn start(fences: &Arc<dyn Fences>, from: StreamSeq) -> Self {
         let (sender, came) = mpsc::channel(READ_AHEAD);
         let task = tokio::spawn(read(Arc::clone(fences), from, sender));
         Self {
@@ -43,7 +53,7 @@ impl Reader {
     }
 
     /// Waits for records. `None`: the reading has died. Cancellation safe.
-    pub(super) async fn next(&mut self) -> Option<Vec<Came>> {
+    pub(crate) async fn next(&mut self) -> Option<Vec<Came>> {
         self.came.recv().await
     }
 }
@@ -69,10 +79,14 @@ async fn read(fences: Arc<dyn Fences>, from: StreamSeq, sender: mpsc::Sender<Vec
 fn came(record: &Record) -> Came {
     let read = fence_record(record);
     if let Err(error) = &read {
-        tracing::error!(%error, seq = %record.seq, "a record of FENCE is not readable here");
+        tracing::error!(%error, seq = %record.seq, "a record of FENCE says nothing here");
     }
     Came {
         seq: record.seq,
-        record: read.ok(),
+        what: match read {
+            Ok(read) => What::Record(read),
+            Err(_) if FenceSubject::is_of_workers(&record.subject) => What::UnknownOfWorker,
+            Err(_) => What::Unknown,
+        },
     }
 }

@@ -5,25 +5,28 @@ use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
-use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseRecord, MarkRecord, Uptime};
+use waybill_domain::access::fence::{
+    FenceRecord, GatewayId, HolderId, LeaseKind, LeaseRecord, MarkRecord, Uptime,
+};
 use waybill_domain::event::{ControlEvent, GatewayStarted};
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
     Append, Atomicity, Bounds, Expectation, Fences, Log, NewRecord, ReadError, Stream, StreamSeq,
 };
 
-use super::barriers::Raised;
-use super::clock;
-use crate::entropy;
+use crate::barriers::Raised;
+use crate::clock;
 
 /// Before the id of a gateway, in the subject of its acknowledgements.
 const ACKNOWLEDGEMENTS: &str = "wb.fence.ack";
+/// Before the id of a worker, which may acknowledge nowhere else.
+const OF_WORKERS: &str = "wb.fence.ack.worker";
 /// What handing an acknowledgement to the connection may take. The next renewal says it again.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What came of something that was sent.
 #[derive(Debug)]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     Renewal {
         at: Uptime,
         known: Known,
@@ -43,31 +46,31 @@ pub(super) enum Sent {
 
 /// How far the streams were at least when a renewal was sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    pub(super) fence: StreamSeq,
-    pub(super) control: StreamSeq,
+pub(crate) struct Known {
+    pub(crate) fence: StreamSeq,
+    pub(crate) control: StreamSeq,
 }
 
 /// A renewal that is stored, and a look at both streams from after it was sent.
 #[derive(Debug)]
-pub(super) struct Renewed {
-    pub(super) seq: StreamSeq,
-    pub(super) fence: Bounds,
-    pub(super) control: Bounds,
+pub(crate) struct Renewed {
+    pub(crate) seq: StreamSeq,
+    pub(crate) fence: Bounds,
+    pub(crate) control: Bounds,
 }
 
-/// Sends for one gateway.
+/// Sends for one gateway, or for one worker.
 #[derive(Clone)]
-pub(super) struct Sender {
-    pub(super) gateway: GatewayId,
-    pub(super) fences: Arc<dyn Fences>,
-    pub(super) log: Arc<dyn Log>,
-    pub(super) nats: Client,
-    pub(super) within: Duration,
+pub(crate) struct Sender {
+    pub(crate) holder: HolderId,
+    pub(crate) fences: Arc<dyn Fences>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) nats: Client,
+    pub(crate) within: Duration,
 }
 
 impl Sender {
-    pub(super) async fn renew(self, known: Known, applied: StreamSeq) -> Sent {
+    pub(crate) async fn renew(self, known: Known, applied: StreamSeq) -> Sent {
         let at = clock::uptime();
         let record = self.lease(applied, known.control, false);
         let stored = async {
@@ -89,14 +92,14 @@ impl Sender {
     }
 
     /// How far both streams are.
-    pub(super) async fn look(&self) -> Result<(Bounds, Bounds), ReadError> {
+    pub(crate) async fn look(&self) -> Result<(Bounds, Bounds), ReadError> {
         let (fence, control) =
             tokio::join!(self.fences.fence_bounds(), self.log.bounds(Stream::Control));
         Ok((fence?, control?))
     }
 
-    /// Says on CONTROL that this gateway begins: whoever has applied that event has applied all that was stored before it.
-    pub(super) async fn start(self) -> Sent {
+    /// Says on CONTROL that this holder begins: whoever has applied that event has applied all that was stored before it.
+    pub(crate) async fn start(self) -> Sent {
         let at = clock::uptime();
         let result = self.append_start().await;
         Sent::Start { at, result }
@@ -104,16 +107,17 @@ impl Sender {
 
     async fn append_start(&self) -> Result<StreamSeq, String> {
         let event = ControlEvent::GatewayStarted(GatewayStarted {
-            gateway: self.gateway.to_string(),
+            gateway: self.holder.id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            at: entropy::now(),
+            at: clock::wall(),
         });
-        let subject = ControlSubject::global("gateway", self.gateway.as_str())
+        let kind = self.holder.kind.as_str();
+        let subject = ControlSubject::global(kind, self.holder.id.as_str())
             .map_err(|error| error.to_string())?;
         let record = NewRecord {
             subject: subject.to_string(),
             event: event.name(),
-            actor: format!("system:gateway-{}", self.gateway),
+            actor: format!("system:{kind}-{}", self.holder.id),
             traceparent: None,
             origin: None,
             payload: event.encode().into(),
@@ -138,9 +142,9 @@ impl Sender {
             .ok_or_else(|| "no sequence".to_owned())
     }
 
-    pub(super) async fn mark(self, raised: Raised) -> Sent {
+    pub(crate) async fn mark(self, raised: Raised) -> Sent {
         let record = FenceRecord::Mark(MarkRecord {
-            gateway: self.gateway,
+            gateway: self.holder.id,
             control: raised.control,
         });
         let stored = self.fences.publish(record, self.within).await;
@@ -150,8 +154,12 @@ impl Sender {
         }
     }
 
-    pub(super) async fn acknowledge(self, applied: StreamSeq) -> Sent {
-        let subject = format!("{ACKNOWLEDGEMENTS}.{}", self.gateway);
+    pub(crate) async fn acknowledge(self, applied: StreamSeq) -> Sent {
+        let before = match self.holder.kind {
+            LeaseKind::Gateway => ACKNOWLEDGEMENTS,
+            LeaseKind::Worker => OF_WORKERS,
+        };
+        let subject = format!("{before}.{}", self.holder.id);
         let text = Bytes::from(applied.to_string());
         let published = self.nats.publish(subject, text);
         match tokio::time::timeout(ACKNOWLEDGE_WITHIN, published).await {
@@ -162,7 +170,7 @@ impl Sender {
         Sent::Acknowledgement
     }
 
-    pub(super) async fn reconnect(self) -> Sent {
+    pub(crate) async fn reconnect(self) -> Sent {
         // It only asks for it; a connection that takes no requests takes this one neither.
         let asked = tokio::time::timeout(self.within, self.fences.reconnect());
         if asked.await.is_err() {
@@ -171,8 +179,8 @@ impl Sender {
         Sent::Reconnection
     }
 
-    /// Tells everybody that this gateway decides nothing any more. It must be so already.
-    pub(super) async fn release(self, applied: StreamSeq, control: StreamSeq) {
+    /// Tells everybody that this holder decides nothing any more. It must be so already.
+    pub(crate) async fn release(self, applied: StreamSeq, control: StreamSeq) {
         let record = self.lease(applied, control, true);
         match self.fences.publish(record, self.within).await {
             Ok(_) => tracing::debug!("the lease is given back"),
@@ -182,7 +190,8 @@ impl Sender {
 
     fn lease(&self, applied: StreamSeq, control: StreamSeq, released: bool) -> FenceRecord {
         FenceRecord::Lease(LeaseRecord {
-            gateway: self.gateway.clone(),
+            gateway: self.holder.id.clone(),
+            kind: self.holder.kind,
             applied,
             control,
             released,
@@ -190,18 +199,20 @@ impl Sender {
     }
 }
 
-/// The subject on which all gateways acknowledge.
-pub(super) fn acknowledgements() -> String {
-    format!("{ACKNOWLEDGEMENTS}.*")
+/// The subjects on which all holders acknowledge.
+pub(crate) fn acknowledgements() -> String {
+    format!("{ACKNOWLEDGEMENTS}.>")
 }
 
 /// Reads an acknowledgement.
-pub(super) fn acknowledged(message: &async_nats::Message) -> Option<(GatewayId, StreamSeq)> {
-    let id = message
-        .subject
-        .strip_prefix(ACKNOWLEDGEMENTS)?
-        .strip_prefix('.')?;
-    let gateway = GatewayId::try_from(id.to_owned()).ok()?;
+pub(crate) fn acknowledged(message: &async_nats::Message) -> Option<(HolderId, StreamSeq)> {
+    let (before, id) = message.subject.rsplit_once('.')?;
+    let kind = match before {
+        ACKNOWLEDGEMENTS => LeaseKind::Gateway,
+        OF_WORKERS => LeaseKind::Worker,
+        _ => return None,
+    };
+    let id = GatewayId::try_from(id.to_owned()).ok()?;
     let applied = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
-    Some((gateway, StreamSeq(applied)))
+    Some((HolderId::new(kind, id), StreamSeq(applied)))
 }

@@ -8,10 +8,10 @@ use async_nats::client::{Request, RequestErrorKind};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use waybill_domain::access::fence::FenceTiming;
-use waybill_log::StreamSeq;
+use waybill_domain::access::fence::{FenceRecord, FenceTiming, GatewayId, MarkRecord};
+use waybill_log::{Fences, StreamSeq};
 
-use super::{Fence, FenceError};
+use crate::{Fence, FenceError};
 
 /// Where gateways are asked; one of them answers.
 const SUBJECT: &str = "wb.fence.settle";
@@ -26,7 +26,7 @@ const MARGIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Answers until stopped.
-pub(crate) async fn answer(fence: Arc<Fence>, nats: Client, stop: CancellationToken) {
+pub async fn answer(fence: Arc<Fence>, nats: Client, stop: CancellationToken) {
     let serve = async {
         loop {
             if let Err(error) = serve(&fence, &nats).await {
@@ -67,9 +67,14 @@ async fn serve(fence: &Arc<Fence>, nats: &Client) -> Result<(), async_nats::Subs
     Ok(())
 }
 
-/// Returns once what stands at `seq` of CONTROL holds on every gateway. Where none answers there may still be one that is cut off and
-/// serves on its last lease: that is waited out.
-pub async fn settle(nats: &Client, seq: StreamSeq, timing: FenceTiming) -> Result<(), FenceError> {
+/// Returns once what stands at `seq` of CONTROL holds everywhere. Where no gateway answers there may still be one that is cut off and
+/// serves on its last lease, and there may be workers: the mark is made here then, and every lease from before it is waited out.
+pub async fn settle(
+    fences: &dyn Fences,
+    nats: &Client,
+    seq: StreamSeq,
+    timing: FenceTiming,
+) -> Result<(), FenceError> {
     let longest = timing.horizon() + MARGIN;
     let request = Request::new()
         .payload(seq.to_string().into())
@@ -78,6 +83,14 @@ pub async fn settle(nats: &Client, seq: StreamSeq, timing: FenceTiming) -> Resul
         Ok(answer) if *answer.payload == *SETTLED => Ok(()),
         Ok(_) => Err(FenceError::Unconfirmed),
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+            let mark = FenceRecord::Mark(MarkRecord {
+                gateway: GatewayId::new(crate::random()),
+                control: seq,
+            });
+            fences
+                .publish(mark, MARGIN)
+                .await
+                .map_err(|_| FenceError::Unconfirmed)?;
             tokio::time::sleep(timing.horizon()).await;
             Ok(())
         }
