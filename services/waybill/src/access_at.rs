@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use waybill_domain::access::Aggregate;
-use waybill_domain::access::team::{App, Invitation, Key, Member, Team};
+use waybill_domain::access::team::{App, Invitation, Key, Member, Team, Token};
 use waybill_domain::event::{Boundary, ControlEvent};
 use waybill_domain::id::{InvitationId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
@@ -113,11 +113,15 @@ fn state(past: &Past) -> Value {
         "name": info.map(|info| &info.name),
         "plan": info.map(|info| &info.plan),
         "leakedKeys": info.map(|info| info.leaked_keys.as_str()),
+        "sealedHeaders": info.map(|info| &info.vault.sealed_headers),
+        "requireAllowedHosts": info.map(|info| info.vault.require_allowed_hosts),
         "createdAt": info.map(|info| info.created_at.to_rfc3339()),
+        "deletedAt": info.and_then(|info| info.deleted).map(Timestamp::to_rfc3339),
         "members": team.members.iter().map(member).collect::<Vec<_>>(),
         "invitations": team.invitations.iter().map(|open| invitation(open, *time)).collect::<Vec<_>>(),
         "keys": team.keys.values().map(|key| self::key(key, *time)).collect::<Vec<_>>(),
         "applications": team.apps.values().map(|app| application(app)).collect::<Vec<_>>(),
+        "tokens": team.tokens.values().map(|token| self::token(token)).collect::<Vec<_>>(),
     })
 }
 
@@ -167,6 +171,22 @@ fn application(app: &App) -> Value {
         "scopes": app.scopes.iter().map(waybill_domain::access::scope::Scope::as_str).collect::<Vec<_>>(),
         "isConfidential": app.is_confidential(),
         "removedAt": app.removed.map(Timestamp::to_rfc3339),
+    })
+}
+
+fn token(token: &Token) -> Value {
+    json!({
+        "id": token.id.to_string(),
+        "name": token.name,
+        "environment": token.environment,
+        "version": token.version,
+        "allowedHosts": token.allowed_hosts,
+        "createdAt": token.created_at.to_rfc3339(),
+        "createdBy": token.created_by,
+        "rotatedAt": token.rotated_at.map(Timestamp::to_rfc3339),
+        "expiresAt": token.expires_at.map(Timestamp::to_rfc3339),
+        "revokedAt": token.revoked.map(|(at, _)| at.to_rfc3339()),
+        "shreddedAt": token.shredded.map(Timestamp::to_rfc3339),
     })
 }
 

@@ -1,4 +1,4 @@
-//! A team with its members, invitations, keys and applications: the state that its commands are decided from, and that gateways ask.
+//! A team with its members, invitations, keys, applications and tokens of the vault: the state that its commands are decided from, and that gateways ask.
 
 pub mod app;
 mod command;
@@ -7,6 +7,7 @@ mod founding;
 mod key;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +16,15 @@ pub use app::App;
 pub use command::{InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use vault::{Token, VaultPolicy};
 
 use crate::access::Aggregate;
 use crate::access::email::EmailHash;
 use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
-use crate::event::{ControlEvent, LeakPolicy};
-use crate::id::{AppId, InvitationId, KeyId, TeamId, UserId};
+use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
+use crate::id::{AppId, InvitationId, KeyId, TeamId, TokenId, UserId};
 use crate::time::Timestamp;
 
 /// Longest name of a team or key, in characters.
@@ -43,6 +45,8 @@ pub struct Team {
     pub invitations: BTreeMap<InvitationId, Invitation>,
     /// All OAuth applications ever registered.
     pub apps: BTreeMap<AppId, Arc<App>>,
+    /// All tokens of the vault that there ever were.
+    pub tokens: BTreeMap<TokenId, Arc<Token>>,
 }
 
 /// What is told of a team itself.
@@ -56,8 +60,12 @@ pub struct TeamInfo {
     pub plan: String,
     /// What happens to leaked keys.
     pub leaked_keys: LeakPolicy,
+    /// How its credentials are guarded.
+    pub vault: VaultPolicy,
     /// Since when it exists.
     pub created_at: Timestamp,
+    /// Since when it is no more.
+    pub deleted: Option<Timestamp>,
 }
 
 /// A person in a team.
@@ -111,6 +119,32 @@ impl Team {
         self.members.get(user).map(|member| member.role)
     }
 
+    /// Whether it exists, and still does.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.info
+            .as_ref()
+            .is_some_and(|info| info.deleted.is_none())
+    }
+
+    /// Nobody belongs to it any more, and nothing of it counts.
+    fn end(&mut self, at: Timestamp) {
+        if let Some(info) = &mut self.info {
+            info.deleted.get_or_insert(at);
+        }
+        self.members.clear();
+        self.invitations.clear();
+        for key in self.keys.values_mut() {
+            let key = Arc::make_mut(key);
+            key.revoked
+                .get_or_insert((at, RevocationReason::TeamDeleted));
+        }
+        for app in self.apps.values_mut() {
+            Arc::make_mut(app).removed.get_or_insert(at);
+        }
+        self.end_tokens(at);
+    }
+
     fn change_key(&mut self, id: &KeyId, change: impl FnOnce(&mut Key)) {
         if let Some(key) = self.keys.get_mut(id) {
             change(Arc::make_mut(key));
@@ -141,7 +175,9 @@ impl Aggregate for Team {
                     name: e.name.clone(),
                     plan: e.plan.clone(),
                     leaked_keys: LeakPolicy::default(),
+                    vault: VaultPolicy::default(),
                     created_at: e.at,
+                    deleted: None,
                 });
             }
             ControlEvent::TeamRenamed(e) => {
@@ -159,6 +195,15 @@ impl Aggregate for Team {
                     info.leaked_keys = e.leaked_keys;
                 }
             }
+            ControlEvent::TeamVaultPolicyChanged(e) => {
+                if let Some(info) = &mut self.info {
+                    info.vault = VaultPolicy {
+                        sealed_headers: e.sealed_headers.clone(),
+                        require_allowed_hosts: e.require_allowed_hosts,
+                    };
+                }
+            }
+            ControlEvent::TeamDeleted(e) => self.end(e.at),
             ControlEvent::MemberJoined(e) => {
                 let (role, since) = (e.role, e.at);
                 self.members.insert(e.user.clone(), Member { role, since });
@@ -204,7 +249,10 @@ impl Aggregate for Team {
             ControlEvent::KeyRevoked(e) => self.change_key(&e.key, |key| {
                 key.revoked.get_or_insert((e.at, e.reason));
             }),
-            _ => self.evolve_app(event),
+            _ => {
+                self.evolve_app(event);
+                self.evolve_token(event);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod operation;
 mod session;
 mod team;
 mod user;
+mod vault;
 
 pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
 pub use grant::{
@@ -22,10 +23,17 @@ pub use member::{
 };
 pub use operation::{AccessRefused, GatewayStarted};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
-pub use team::{LeakPolicy, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed};
+pub use team::{
+    LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
+    TeamVaultPolicyChanged,
+};
 pub use user::{
     OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
     UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+};
+pub use vault::{
+    TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed,
+    VaultKekIntroduced,
 };
 
 use crate::access::email::EmailHash;
@@ -39,6 +47,8 @@ events! {
         TeamRenamed(TeamRenamed) = "team.renamed.v1",
         TeamPlanChanged(TeamPlanChanged) = "team.plan_changed.v1",
         TeamLeakPolicyChanged(TeamLeakPolicyChanged) = "team.leak_policy_changed.v1",
+        TeamVaultPolicyChanged(TeamVaultPolicyChanged) = "team.vault_policy_changed.v1",
+        TeamDeleted(TeamDeleted) = "team.deleted.v1",
         MemberJoined(MemberJoined) = "member.joined.v1",
         MemberRoleChanged(MemberRoleChanged) = "member.role_changed.v1",
         MemberRemoved(MemberRemoved) = "member.removed.v1",
@@ -69,6 +79,12 @@ events! {
         GrantRefreshed(GrantRefreshed) = "grant.refreshed.v1",
         GrantTokenRevoked(GrantTokenRevoked) = "grant.token_revoked.v1",
         GrantRevoked(GrantRevoked) = "grant.revoked.v1",
+        TokenCreated(TokenCreated) = "token.created.v1",
+        TokenRotated(TokenRotated) = "token.rotated.v1",
+        TokenRevoked(TokenRevoked) = "token.revoked.v1",
+        TokenShredded(TokenShredded) = "token.shredded.v1",
+        TokenUsed(TokenUsed) = "token.used.v1",
+        VaultKekIntroduced(VaultKekIntroduced) = "vault.kek_introduced.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
     }
@@ -108,6 +124,7 @@ impl Boundary {
 impl ControlEvent {
     /// Fields that hold something made from a secret: nobody is shown them, though nothing can be done with them alone.
     pub const WITHHELD: &[&str] = &[
+        "envelope",
         "mac",
         "password",
         "refresh_mac",
@@ -124,6 +141,8 @@ impl ControlEvent {
             Self::TeamRenamed(e) => Some(&e.team),
             Self::TeamPlanChanged(e) => Some(&e.team),
             Self::TeamLeakPolicyChanged(e) => Some(&e.team),
+            Self::TeamVaultPolicyChanged(e) => Some(&e.team),
+            Self::TeamDeleted(e) => Some(&e.team),
             Self::MemberJoined(e) => Some(&e.team),
             Self::MemberRoleChanged(e) => Some(&e.team),
             Self::MemberRemoved(e) => Some(&e.team),
@@ -143,8 +162,14 @@ impl ControlEvent {
             Self::GrantRefreshed(e) => Some(&e.team),
             Self::GrantTokenRevoked(e) => Some(&e.team),
             Self::GrantRevoked(e) => Some(&e.team),
+            Self::TokenCreated(e) => Some(&e.team),
+            Self::TokenRotated(e) => Some(&e.team),
+            Self::TokenRevoked(e) => Some(&e.team),
+            Self::TokenShredded(e) => Some(&e.team),
+            Self::TokenUsed(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
+            | Self::VaultKekIntroduced(_)
             | Self::UserSignedUp(_)
             | Self::UserConfirmed(_)
             | Self::UserPasswordChanged(_)
@@ -163,7 +188,10 @@ impl ControlEvent {
     #[must_use]
     pub fn boundary(&self) -> Option<Boundary> {
         match self {
-            Self::AccessRefused(_) | Self::GatewayStarted(_) => None,
+            Self::AccessRefused(_)
+            | Self::GatewayStarted(_)
+            | Self::TokenUsed(_)
+            | Self::VaultKekIntroduced(_) => None,
             Self::UserSignedUp(e) => Some(Boundary::User(e.email_hash.clone())),
             Self::UserConfirmed(e) => Some(Boundary::User(e.email_hash.clone())),
             Self::UserPasswordChanged(e) => Some(Boundary::User(e.email_hash.clone())),
@@ -192,6 +220,8 @@ impl ControlEvent {
             Self::TeamRenamed(e) => ("team", e.team.as_str()),
             Self::TeamPlanChanged(e) => ("team", e.team.as_str()),
             Self::TeamLeakPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::TeamVaultPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::TeamDeleted(e) => ("team", e.team.as_str()),
             Self::MemberJoined(e) => ("member", e.user.as_str()),
             Self::MemberRoleChanged(e) => ("member", e.user.as_str()),
             Self::MemberRemoved(e) => ("member", e.user.as_str()),
@@ -222,6 +252,13 @@ impl ControlEvent {
             Self::GrantRefreshed(e) => (Boundary::GRANT, e.grant.as_str()),
             Self::GrantTokenRevoked(e) => (Boundary::GRANT, e.grant.as_str()),
             Self::GrantRevoked(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::TokenCreated(e) => ("token", e.token.as_str()),
+            Self::TokenRotated(e) => ("token", e.token.as_str()),
+            Self::TokenRevoked(e) => ("token", e.token.as_str()),
+            Self::TokenShredded(e) => ("token", e.token.as_str()),
+            // Not said by the team's boundary, so not on the subject of the token's own events.
+            Self::TokenUsed(e) => ("use", e.token.as_str()),
+            Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
         }
@@ -232,6 +269,8 @@ impl ControlEvent {
     pub fn takes_away(&self) -> bool {
         match self {
             Self::TeamPlanChanged(_)
+            | Self::TeamVaultPolicyChanged(_)
+            | Self::TeamDeleted(_)
             | Self::MemberRoleChanged(_)
             | Self::MemberRemoved(_)
             | Self::InvitationWithdrawn(_)
@@ -243,6 +282,9 @@ impl ControlEvent {
             | Self::AppRemoved(_)
             | Self::GrantTokenRevoked(_)
             | Self::GrantRevoked(_)
+            | Self::TokenRotated(_)
+            | Self::TokenRevoked(_)
+            | Self::VaultKekIntroduced(_)
             | Self::KeyRevoked(_) => true,
             Self::TeamCreated(_)
             | Self::TeamRenamed(_)
@@ -265,6 +307,9 @@ impl ControlEvent {
             | Self::GrantGiven(_)
             | Self::GrantRedeemed(_)
             | Self::GrantRefreshed(_)
+            | Self::TokenCreated(_)
+            | Self::TokenShredded(_)
+            | Self::TokenUsed(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_) => false,
         }

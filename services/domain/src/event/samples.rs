@@ -2,6 +2,7 @@
 
 mod oauth;
 mod people;
+mod vault;
 
 use crate::access::email::Email;
 use crate::access::role::Role;
@@ -11,8 +12,8 @@ use crate::event::{
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
     MemberRoleChanged, RepeatableRequest, RevocationReason, TaskCancelled, TaskCreated, TaskDead,
-    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed,
+    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted,
+    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
 };
 use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
@@ -125,6 +126,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(key_events(&team, &key, &successor));
     events.extend(people::events());
     events.extend(oauth::events(&team));
+    events.extend(vault::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),
@@ -172,6 +174,16 @@ fn team_events(team: &TeamId) -> Vec<ControlEvent> {
             team: team.clone(),
             leaked_keys: LeakPolicy::Warn,
             at: AT,
+        }),
+        ControlEvent::TeamVaultPolicyChanged(TeamVaultPolicyChanged {
+            team: team.clone(),
+            sealed_headers: vec!["x-vendor-key".into()],
+            require_allowed_hosts: true,
+            at: AT,
+        }),
+        ControlEvent::TeamDeleted(TeamDeleted {
+            team: team.clone(),
+            at: LATER,
         }),
         ControlEvent::MemberJoined(MemberJoined {
             team: team.clone(),

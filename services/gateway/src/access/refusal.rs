@@ -3,6 +3,7 @@
 use http::StatusCode;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
+use waybill_domain::access::team::vault::TokenRefusal;
 
 use super::control::{CommandError, ControlError};
 use crate::auth::NotAppliedYet;
@@ -56,6 +57,7 @@ impl From<TeamRefusal> for ApiError {
                 text,
             ),
             TeamRefusal::App(refusal) => refusal.into(),
+            TeamRefusal::Token(refusal) => refusal.into(),
             TeamRefusal::NotEntitled => Self::forbidden(),
             TeamRefusal::AlreadyExists | TeamRefusal::KeyIdTaken | TeamRefusal::NotRotatable(_) => {
                 Self::conflict("conflict", text)
@@ -76,6 +78,19 @@ impl From<AppRefusal> for ApiError {
         match refusal {
             AppRefusal::NoSuchApp => Self::not_found(text),
             AppRefusal::TooMany | AppRefusal::NoSecret => Self::conflict("conflict", text),
+        }
+    }
+}
+
+impl From<TokenRefusal> for ApiError {
+    fn from(refusal: TokenRefusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            TokenRefusal::NoSuchToken => Self::not_found(text),
+            TokenRefusal::TooMany { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "plan_limit_exceeded", text)
+            }
+            TokenRefusal::VersionMoved => Self::conflict("conflict", text),
         }
     }
 }

@@ -66,6 +66,8 @@ struct Inner {
     /// Whose an application is.
     apps: HashMap<AppId, TeamId>,
     grants: Grants,
+    /// The key-encryption key that was introduced last.
+    kek: Option<Arc<str>>,
 }
 
 struct TeamEntry {
@@ -186,6 +188,18 @@ impl Directory {
         self.read(|inner| inner.teams.get(team).map(|entry| Arc::clone(&entry.plan)))
     }
 
+    /// The key-encryption key that the vault's data keys are to be sealed to; `None`: none was ever introduced.
+    #[must_use]
+    pub fn kek_in_force(&self) -> Option<Arc<str>> {
+        self.read(|inner| inner.kek.clone())
+    }
+
+    /// All teams, for what is done about every one of them now and then.
+    #[must_use]
+    pub fn teams(&self) -> Vec<TeamId> {
+        self.read(|inner| inner.teams.keys().cloned().collect())
+    }
+
     /// The role of a person in a team.
     #[must_use]
     pub fn role_of(&self, user: &UserId, team: &TeamId) -> Option<Role> {
@@ -250,7 +264,11 @@ impl Inner {
             Some(Boundary::User(address)) => self.people.apply_to_user(&address, event),
             Some(Boundary::Session(id)) => self.people.apply_to_session(&id, event),
             Some(Boundary::Grant(id)) => self.grants.apply(&id, event),
-            None => {}
+            None => {
+                if let ControlEvent::VaultKekIntroduced(e) = event {
+                    self.kek = Some(e.kek.as_str().into());
+                }
+            }
         }
     }
 
@@ -284,6 +302,11 @@ impl Inner {
             }
             ControlEvent::MemberRemoved(e) => {
                 if let Some(teams) = self.teams_of.get_mut(&e.user) {
+                    teams.retain(|team| team != id);
+                }
+            }
+            ControlEvent::TeamDeleted(_) => {
+                for teams in self.teams_of.values_mut() {
                     teams.retain(|team| team != id);
                 }
             }

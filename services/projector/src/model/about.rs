@@ -33,6 +33,7 @@ impl About {
             // The subject says the hash of the address, which tells nobody anything.
             (Some(user), _) if event.aggregate().0 == "user" => ("user", user.as_str()),
             (_, ControlEvent::AccessRefused(e)) => ("route", &*e.route),
+            (_, ControlEvent::TokenUsed(e)) => ("token", e.token.as_str()),
             _ => event.aggregate(),
         };
         let called = match event {
@@ -60,7 +61,7 @@ impl About {
             _ => None,
         };
         let environment = match kind {
-            "key" | "app" | "grant" => roster.environment(store, id)?,
+            "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
         // What a credential does is told in its own world, whatever it is about.

@@ -28,7 +28,7 @@ pub(super) struct Known {
     names: Vec<(Timestamp, String)>,
     /// A person's address.
     email: Option<String>,
-    /// The world that a key or an application is for.
+    /// The world that a key, an application or a token is for.
     environment: Option<Environment>,
     /// Those that a person belongs to.
     teams: Vec<TeamId>,
@@ -134,6 +134,10 @@ impl Roster {
             }
             ControlEvent::GrantGiven(e) => self.change(store, batch, e.grant.as_str(), |grant| {
                 grant.environment = Some(e.environment);
+            }),
+            ControlEvent::TokenCreated(e) => self.change(store, batch, e.token.as_str(), |token| {
+                token.call(at, &e.name);
+                token.environment = Some(e.environment);
             }),
             ControlEvent::InvitationSent(e) => {
                 let id = e.invitation.as_str();

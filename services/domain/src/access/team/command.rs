@@ -7,6 +7,7 @@ use crate::access::key::{ApiKey, KeyMac};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::access::team::vault::{TokenCommand, TokenRefusal};
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
 use crate::id::{InvitationId, KeyId, TeamId, UserId};
 use crate::time::Timestamp;
@@ -70,8 +71,19 @@ pub enum TeamCommand {
         /// What happens.
         leaked_keys: LeakPolicy,
     },
+    /// Decide how credentials are guarded; what is `None` stays as it is.
+    ChangeVaultPolicy {
+        /// Headers of tasks whose values are sealed, beside those that always are.
+        sealed_headers: Option<Vec<String>>,
+        /// New tokens must name the hosts that they may be sent to.
+        require_allowed_hosts: Option<bool>,
+    },
+    /// End the team, with everything that it has.
+    Delete,
     /// Something about one of its OAuth applications.
     App(AppCommand),
+    /// Something about one of its tokens in the vault.
+    Token(TokenCommand),
     /// Ask somebody to join.
     Invite(Box<InvitationDraft>),
     /// Take an invitation back.
@@ -229,6 +241,9 @@ pub enum TeamRefusal {
     /// Something about one of its OAuth applications.
     #[error(transparent)]
     App(#[from] AppRefusal),
+    /// Something about one of its tokens in the vault.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
     /// Too many are open.
     #[error("A team may have {0} open invitations")]
     TooManyInvitations(usize),

@@ -8,16 +8,17 @@ use std::time::Duration;
 use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
+use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
     InvitationDraft, Key, KeyDraft, KeyStatus, MAX_NAME_CHARS, MAX_OPEN_INVITATIONS, MAX_SOURCES,
-    Team, TeamCommand, TeamInfo, TeamRefusal, app,
+    Team, TeamCommand, TeamInfo, TeamRefusal, VaultPolicy, app, vault,
 };
 use crate::actor::Actor;
 use crate::event::{
     ControlEvent, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported,
     KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged,
-    RepeatableRequest, RevocationReason, TeamCreated, TeamLeakPolicyChanged, TeamPlanChanged,
-    TeamRenamed,
+    RepeatableRequest, RevocationReason, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
+    TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
 };
 use crate::id::{KeyId, TeamId, UserId};
 use crate::time::Timestamp;
@@ -47,6 +48,14 @@ pub(super) fn decide(
         return create(team, id, &name, plan, owner, now);
     }
     let info = team.info.as_ref().ok_or(TeamRefusal::NoSuchTeam)?;
+    // All that is left to do for a team that is no more.
+    let is_cleaning_up = matches!(
+        command,
+        TeamCommand::Token(TokenCommand::NoteShredded { .. })
+    );
+    if info.deleted.is_some() && !is_cleaning_up {
+        return Err(TeamRefusal::NoSuchTeam);
+    }
     let deciding = Deciding {
         team,
         info,
@@ -89,7 +98,7 @@ fn create(
 pub(super) struct Deciding<'a> {
     pub(super) team: &'a Team,
     pub(super) info: &'a TeamInfo,
-    plan: &'a Plan,
+    pub(super) plan: &'a Plan,
     pub(super) by: &'a Actor,
     pub(super) now: Timestamp,
 }
@@ -135,7 +144,38 @@ impl Deciding<'_> {
                     })
                 }))
             }
+            TeamCommand::ChangeVaultPolicy {
+                sealed_headers,
+                require_allowed_hosts,
+            } => {
+                self.needs_role(Role::Admin)?;
+                let sealed_headers = sealed_headers.as_deref().map(vault::valid_sealed_headers);
+                let now = &self.info.vault;
+                let wanted = VaultPolicy {
+                    sealed_headers: sealed_headers
+                        .transpose()?
+                        .unwrap_or_else(|| now.sealed_headers.clone()),
+                    require_allowed_hosts: require_allowed_hosts
+                        .unwrap_or(now.require_allowed_hosts),
+                };
+                Ok(unless(wanted == *now, || {
+                    ControlEvent::TeamVaultPolicyChanged(TeamVaultPolicyChanged {
+                        team: id,
+                        sealed_headers: wanted.sealed_headers,
+                        require_allowed_hosts: wanted.require_allowed_hosts,
+                        at,
+                    })
+                }))
+            }
+            TeamCommand::Delete => {
+                self.needs_role(Role::Owner)?;
+                Ok(vec![ControlEvent::TeamDeleted(TeamDeleted {
+                    team: id,
+                    at,
+                })])
+            }
             TeamCommand::App(command) => app::decide(self, command),
+            TeamCommand::Token(command) => vault::decide(self, command),
             TeamCommand::Invite(draft) => self.invite(*draft),
             TeamCommand::WithdrawInvitation { invitation } => {
                 self.needs_role(Role::Admin)?;
@@ -490,7 +530,7 @@ impl Deciding<'_> {
         }
     }
 
-    fn acting_key(&self, id: &KeyId) -> Result<&Key, TeamRefusal> {
+    pub(super) fn acting_key(&self, id: &KeyId) -> Result<&Key, TeamRefusal> {
         let key = self.team.keys.get(id).ok_or(TeamRefusal::NotEntitled)?;
         if key.status(self.now) == KeyStatus::Active {
             Ok(key)

@@ -98,6 +98,8 @@ pub enum RevocationReason {
     ByHolder,
     /// It was found in the open.
     Leaked,
+    /// Its team was deleted.
+    TeamDeleted,
 }
 
 /// An API key is no longer accepted.

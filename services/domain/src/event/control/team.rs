@@ -81,3 +81,27 @@ pub struct TeamLeakPolicyChanged {
     /// When.
     pub at: Timestamp,
 }
+
+/// A team has decided how its credentials are guarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamVaultPolicyChanged {
+    /// The team.
+    pub team: TeamId,
+    /// Headers of tasks whose values are sealed, beside those that always are; in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed_headers: Vec<String>,
+    /// New tokens of the vault must name the hosts that they may be sent to.
+    #[serde(default)]
+    pub require_allowed_hosts: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A team is no more: nobody belongs to it, its keys, applications and tokens count no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamDeleted {
+    /// The team.
+    pub team: TeamId,
+    /// When.
+    pub at: Timestamp,
+}

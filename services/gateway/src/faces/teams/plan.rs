@@ -4,6 +4,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_domain::access::plan::{Plan, Policy, PolicyScope};
+use waybill_domain::access::team::vault::MAX_TOKENS;
 use waybill_domain::access::team::{Team, TeamCommand};
 
 use crate::auth::Member;
@@ -29,6 +30,8 @@ pub struct PlanObject {
     keys: Share,
     /// Members, and open invitations, which count as such when somebody is invited.
     members: Share,
+    /// Tokens in the vault, of both environments.
+    tokens: Share,
     /// Invitations that can be accepted now.
     open_invitations: usize,
     /// Limits of requests: all apply together. Empty: none.
@@ -89,6 +92,10 @@ impl PlanObject {
             members: Share {
                 used: team.members.len(),
                 limit: plan.max_members,
+            },
+            tokens: Share {
+                used: team.counted_tokens(now),
+                limit: Some(plan.max_tokens.unwrap_or(MAX_TOKENS)),
             },
             open_invitations: open.count(),
             policies: plan
