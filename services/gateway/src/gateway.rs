@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use waybill_domain::access::fence::ImpossibleTiming;
+use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
 use waybill_log::{Counters, Fences, Log, Tallies};
 use waybill_projector::QueryClient;
@@ -112,6 +112,7 @@ impl Gateway {
             nats: parts.nats.clone(),
             control: auth.applied_changes(),
             timing: config.fence,
+            kind: LeaseKind::Gateway,
         });
         let tasks = TaskTracker::new();
         let limiter = Limiter::new(
@@ -164,7 +165,7 @@ impl Gateway {
             .spawn(Arc::clone(&state.limiter).run_sweeper(background.clone()));
         state.tasks.spawn(Arc::clone(&state.refusals).run(
             state.control.clone(),
-            state.fence.gateway().as_str().to_owned(),
+            state.fence.holder().as_str().to_owned(),
             state.config.refusals,
             background.clone(),
         ));

@@ -178,10 +178,10 @@ pub(crate) async fn control(
     Ok((log, control))
 }
 
-/// Waits until a change of access holds on every gateway.
+/// Waits until a change of access holds everywhere.
 pub(crate) async fn settled(log: &JetStreamLog, seq: StreamSeq) -> anyhow::Result<()> {
     let timing = GatewayConfig::default().fence;
-    Ok(fence::settle(&log.client(), seq, timing).await?)
+    Ok(fence::settle(log, &log.client(), seq, timing).await?)
 }
 
 /// The team named, or the one that was made first.

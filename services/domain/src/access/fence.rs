@@ -14,6 +14,9 @@
 //!   applied everything acknowledged before it, also what marks that FENCE has forgotten asked for.
 //! - [`holders`] is who may hold a lease now, as a revoker knows it. [`barrier`] is one wait for all of them.
 //!
+//! Workers hold leases too: before they send a credential of the vault they decide that nobody has taken it away. They are waited for
+//! like gateways, but raise no marks, and what their records say of CONTROL asks nothing of others.
+//!
 //! Nothing here reads a clock or sends anything. The simulation beside it drives these very machines through partitions, stalled
 //! readers, drifting clocks and crashes, and shows for each rule that without it a revoked credential is accepted.
 
@@ -31,5 +34,5 @@ pub use barrier::{Barrier, BarrierState};
 pub use holders::Holders;
 pub use lease::GatewayLease;
 pub use position::Position;
-pub use record::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
+pub use record::{FenceRecord, GatewayId, HolderId, LeaseKind, LeaseRecord, MarkRecord};
 pub use timing::{FenceTiming, ImpossibleTiming, Uptime};

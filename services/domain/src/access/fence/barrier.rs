@@ -68,7 +68,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::fence::record::{FenceRecord, GatewayId, LeaseRecord, MarkRecord};
+    use crate::access::fence::record::{
+        FenceRecord, GatewayId, HolderId, LeaseKind, LeaseRecord, MarkRecord,
+    };
 
     fn at(seconds: u64) -> Uptime {
         Uptime(Duration::from_secs(seconds))
@@ -77,6 +79,7 @@ mod tests {
     fn with_a_lease(of: u64, seq: u64, now: u64, holders: &mut Holders) {
         let record = FenceRecord::Lease(LeaseRecord {
             gateway: GatewayId::new(of),
+            kind: LeaseKind::Gateway,
             applied: StreamSeq(0),
             control: StreamSeq(0),
             released: false,
@@ -100,7 +103,8 @@ mod tests {
         with_a_lease(2, 2, 0, &mut holders);
         let barrier = Barrier::new(StreamSeq(3), at(1), &timing);
         for gateway in [1, 2] {
-            holders.acknowledged(&GatewayId::new(gateway), StreamSeq(3), at(1));
+            let gateway = HolderId::new(LeaseKind::Gateway, GatewayId::new(gateway));
+            holders.acknowledged(&gateway, StreamSeq(3), at(1));
         }
         assert!(matches!(
             barrier.state(&holders, at(1)),

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::record::{FenceRecord, GatewayId};
+use super::record::{FenceRecord, HolderId, LeaseKind};
 use super::timing::{FenceTiming, Uptime};
 use crate::seq::StreamSeq;
 
-/// Gateways known only by an acknowledgement, before their first record was read. A stranger's messages must not fill the memory.
+/// Holders known only by an acknowledgement, before their first record was read. A stranger's messages must not fill the memory.
 const MAX_HOLDERS: usize = 1_000;
 
 /// A fold of FENCE and of acknowledgements.
@@ -21,7 +21,7 @@ pub struct Holders {
     read: StreamSeq,
     /// Until then somebody may hold a lease whose record was never seen here.
     blind_until: Option<Uptime>,
-    known: BTreeMap<GatewayId, Holder>,
+    known: BTreeMap<HolderId, Holder>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ impl Holders {
         let Some(FenceRecord::Lease(lease)) = record else {
             return;
         };
-        let holder = self.known.entry(lease.gateway.clone()).or_insert(Holder {
+        let holder = self.known.entry(lease.holder()).or_insert(Holder {
             seen: now,
             applied: StreamSeq(0),
             released: false,
@@ -64,9 +64,9 @@ impl Holders {
         holder.released |= lease.released;
     }
 
-    /// A gateway says that it has come so far.
-    pub fn acknowledged(&mut self, gateway: &GatewayId, applied: StreamSeq, now: Uptime) {
-        if let Some(holder) = self.known.get_mut(gateway) {
+    /// Somebody says that it has come so far.
+    pub fn acknowledged(&mut self, who: &HolderId, applied: StreamSeq, now: Uptime) {
+        if let Some(holder) = self.known.get_mut(who) {
             holder.applied = holder.applied.max(applied);
         } else if self.known.len() < MAX_HOLDERS {
             // Its record is on the way; to count it already costs a wait, at worst.
@@ -75,7 +75,7 @@ impl Holders {
                 applied,
                 released: false,
             };
-            self.known.insert(gateway.clone(), holder);
+            self.known.insert(who.clone(), holder);
         }
     }
 
@@ -96,19 +96,22 @@ impl Holders {
         &self,
         mark: StreamSeq,
         now: Uptime,
-    ) -> impl Iterator<Item = (&GatewayId, Uptime)> {
-        self.known.iter().filter_map(move |(gateway, holder)| {
+    ) -> impl Iterator<Item = (&HolderId, Uptime)> {
+        self.known.iter().filter_map(move |(who, holder)| {
             let until = holder.seen.plus(self.horizon);
             let counts = !holder.released && holder.applied < mark && now <= until;
-            counts.then_some((gateway, until))
+            counts.then_some((who, until))
         })
     }
 
-    /// How many may hold a lease.
+    /// How many of a kind may hold a lease.
     #[must_use]
-    pub fn count(&self, now: Uptime) -> usize {
-        let counts = |holder: &&Holder| !holder.released && now <= holder.seen.plus(self.horizon);
-        self.known.values().filter(counts).count()
+    pub fn count(&self, kind: LeaseKind, now: Uptime) -> usize {
+        let holds = |holder: &Holder| !holder.released && now <= holder.seen.plus(self.horizon);
+        self.known
+            .iter()
+            .filter(|(who, holder)| who.kind == kind && holds(holder))
+            .count()
     }
 
     /// Forgets who can hold nothing any more.
@@ -122,15 +125,28 @@ impl Holders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::fence::record::LeaseRecord;
+    use crate::access::fence::record::{GatewayId, LeaseRecord};
 
     fn at(seconds: u64) -> Uptime {
         Uptime(Duration::from_secs(seconds))
     }
 
+    fn a_holder(kind: LeaseKind, id: u64) -> HolderId {
+        HolderId::new(kind, GatewayId::new(id))
+    }
+
+    fn gateway(id: u64) -> HolderId {
+        a_holder(LeaseKind::Gateway, id)
+    }
+
     fn lease(gateway: u64, applied: u64, released: bool) -> FenceRecord {
+        lease_of(LeaseKind::Gateway, gateway, applied, released)
+    }
+
+    fn lease_of(kind: LeaseKind, id: u64, applied: u64, released: bool) -> FenceRecord {
         FenceRecord::Lease(LeaseRecord {
-            gateway: GatewayId::new(gateway),
+            gateway: GatewayId::new(id),
+            kind,
             applied: StreamSeq(applied),
             control: StreamSeq(0),
             released,
@@ -153,7 +169,7 @@ mod tests {
         assert_eq!(count_behind(&holders, 5, 1), 1);
         holders.read(StreamSeq(3), Some(&lease(1, 5, false)), at(2));
         assert_eq!(count_behind(&holders, 5, 2), 0);
-        holders.acknowledged(&GatewayId::new(1), StreamSeq(9), at(2));
+        holders.acknowledged(&gateway(1), StreamSeq(9), at(2));
         assert_eq!(count_behind(&holders, 9, 2), 0);
     }
 
@@ -177,6 +193,31 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_is_waited_for_and_does_not_count_as_a_gateway() {
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
+        let worker = lease_of(LeaseKind::Worker, 2, 0, false);
+        holders.read(StreamSeq(2), Some(&worker), at(0));
+        assert_eq!(count_behind(&holders, 3, 1), 2);
+        assert_eq!(holders.count(LeaseKind::Gateway, at(1)), 1);
+        assert_eq!(holders.count(LeaseKind::Worker, at(1)), 1);
+        holders.acknowledged(&gateway(1), StreamSeq(3), at(1));
+        assert_eq!(count_behind(&holders, 3, 1), 1);
+        holders.acknowledged(&a_holder(LeaseKind::Worker, 2), StreamSeq(3), at(1));
+        assert_eq!(count_behind(&holders, 3, 1), 0);
+    }
+
+    #[test]
+    fn a_worker_by_the_id_of_a_gateway_says_nothing_in_its_name() {
+        let mut holders = holders();
+        holders.read(StreamSeq(1), Some(&lease(1, 0, false)), at(0));
+        let liar = lease_of(LeaseKind::Worker, 1, 99, true);
+        holders.read(StreamSeq(2), Some(&liar), at(0));
+        holders.acknowledged(&a_holder(LeaseKind::Worker, 1), StreamSeq(99), at(0));
+        assert_eq!(count_behind(&holders, 3, 1), 1);
+    }
+
+    #[test]
     fn where_records_are_missing_anybody_may_hold_a_lease() {
         let until = Some(at(5).plus(FenceTiming::default().horizon()));
         let mut holders = holders();
@@ -193,8 +234,8 @@ mod tests {
     fn strangers_take_bounded_memory() {
         let mut holders = holders();
         for stranger in 0..2 * MAX_HOLDERS as u64 {
-            holders.acknowledged(&GatewayId::new(stranger), StreamSeq(1), at(0));
+            holders.acknowledged(&gateway(stranger), StreamSeq(1), at(0));
         }
-        assert_eq!(holders.count(at(0)), MAX_HOLDERS);
+        assert_eq!(holders.count(LeaseKind::Gateway, at(0)), MAX_HOLDERS);
     }
 }

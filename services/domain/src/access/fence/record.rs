@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::events;
 use crate::seq::StreamSeq;
 
-/// One life of a gateway: another one at every start, so that what a former life held is never taken for this one's.
+/// One life of a gateway or of a worker: another one at every start, so that what a former life held is never taken for this one's.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -59,11 +59,58 @@ impl fmt::Display for GatewayId {
     }
 }
 
-/// A gateway takes or renews its lease, or gives it back for good.
+/// What is decided on a lease.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseKind {
+    /// Requests. Records without a kind are of gateways.
+    #[default]
+    Gateway,
+    /// Whether a credential of the vault is sent.
+    Worker,
+}
+
+impl LeaseKind {
+    /// As text, such as of a label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Whose a lease is. A worker that goes by the id of a gateway is somebody else all the same, so it can say nothing in that one's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HolderId {
+    /// What it decides.
+    pub kind: LeaseKind,
+    /// Which life.
+    pub id: GatewayId,
+}
+
+/// A gateway or a worker takes or renews its lease, or gives it back for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseRecord {
     /// Whose.
     pub gateway: GatewayId,
+    /// Which of both it is.
+    #[serde(default)]
+    pub kind: LeaseKind,
     /// How far it has come in FENCE: an acknowledgement of every mark up to there.
     pub applied: StreamSeq,
     /// How far it has applied CONTROL. Everybody else must have done so too before using a lease behind this record.
@@ -81,6 +128,22 @@ pub struct MarkRecord {
     pub control: StreamSeq,
 }
 
+impl HolderId {
+    /// Somebody of a kind.
+    #[must_use]
+    pub fn new(kind: LeaseKind, id: GatewayId) -> Self {
+        Self { kind, id }
+    }
+}
+
+impl LeaseRecord {
+    /// Whose it is.
+    #[must_use]
+    pub fn holder(&self) -> HolderId {
+        HolderId::new(self.kind, self.gateway.clone())
+    }
+}
+
 events! {
     /// A record of FENCE.
     FenceRecord {
@@ -91,10 +154,15 @@ events! {
 
 impl FenceRecord {
     /// How far CONTROL must be applied before a lease behind this record is used.
+    ///
+    /// A worker takes no rights away, so its lease asks for nothing: one that lies can keep no gateway from serving.
     #[must_use]
     pub fn demands(&self) -> StreamSeq {
         match self {
-            Self::Lease(lease) => lease.control,
+            Self::Lease(lease) => match lease.kind {
+                LeaseKind::Gateway => lease.control,
+                LeaseKind::Worker => StreamSeq(0),
+            },
             Self::Mark(mark) => mark.control,
         }
     }
@@ -110,6 +178,7 @@ mod tests {
         for record in [
             FenceRecord::Lease(LeaseRecord {
                 gateway: gateway.clone(),
+                kind: LeaseKind::Gateway,
                 applied: StreamSeq(3),
                 control: StreamSeq(4),
                 released: true,
@@ -123,6 +192,39 @@ mod tests {
             assert_eq!(read, Ok(record.clone()));
             assert_eq!(record.demands(), StreamSeq(4));
         }
+    }
+
+    #[test]
+    fn a_lease_without_a_kind_is_of_a_gateway() {
+        #[derive(Serialize)]
+        struct Before {
+            gateway: GatewayId,
+            applied: StreamSeq,
+            control: StreamSeq,
+            released: bool,
+        }
+        let before = Before {
+            gateway: GatewayId::new(7),
+            applied: StreamSeq(3),
+            control: StreamSeq(4),
+            released: false,
+        };
+        let stored = rmp_serde::to_vec_named(&before).expect("a plain struct");
+        let read = FenceRecord::decode("fence.lease.v1", &stored).expect("a lease");
+        assert_eq!(read.demands(), StreamSeq(4));
+        assert!(matches!(read, FenceRecord::Lease(lease) if lease.kind == LeaseKind::Gateway));
+    }
+
+    #[test]
+    fn the_lease_of_a_worker_asks_nothing_of_others() {
+        let lease = LeaseRecord {
+            gateway: GatewayId::new(7),
+            kind: LeaseKind::Worker,
+            applied: StreamSeq(3),
+            control: StreamSeq(u64::MAX),
+            released: false,
+        };
+        assert_eq!(FenceRecord::Lease(lease).demands(), StreamSeq(0));
     }
 
     #[test]

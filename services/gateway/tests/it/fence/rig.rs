@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use waybill_domain::access::fence::FenceTiming;
+use waybill_domain::access::fence::{FenceTiming, LeaseKind};
 use waybill_gateway::fence::{Fence, FenceParts};
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
@@ -53,6 +53,7 @@ impl Member {
             nats: log.client(),
             control: applied.clone(),
             timing: FenceTiming::lasting(LEASE),
+            kind: LeaseKind::Gateway,
         });
         let applying = follow(log.clone(), is_frozen, apply, stop.clone());
         let tasks = vec![tokio::spawn(applying), tokio::spawn(task.run(stop.clone()))];

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::random::Random;
 use super::{Broken, Circumstances};
 use crate::access::fence::{
-    Barrier, BarrierState, FenceRecord, FenceTiming, GatewayId, GatewayLease, Holders, LeaseRecord,
-    Position, Uptime,
+    Barrier, BarrierState, FenceRecord, FenceTiming, GatewayId, GatewayLease, HolderId, Holders,
+    LeaseKind, LeaseRecord, Position, Uptime,
 };
 use crate::seq::StreamSeq;
 
@@ -155,7 +155,7 @@ impl Gateway {
         self.holders.read(seq, Some(record), clock);
         match record {
             FenceRecord::Lease(lease) if self.is(Broken::RenewalAcknowledges) => {
-                self.holders.acknowledged(&lease.gateway, seq, clock);
+                self.holders.acknowledged(&lease.holder(), seq, clock);
             }
             FenceRecord::Lease(_) => {}
             FenceRecord::Mark(_) => self.last_mark = seq,
@@ -171,8 +171,8 @@ impl Gateway {
         } else {
             self.lease.settle(&self.position, clock);
         }
-        let (id, applied) = (self.id.clone(), self.position.applied());
-        self.holders.acknowledged(&id, applied, clock);
+        let (this, applied) = (self.holder(), self.position.applied());
+        self.holders.acknowledged(&this, applied, clock);
         self.holders.forget(clock);
     }
 
@@ -213,9 +213,14 @@ impl Gateway {
         (over, look)
     }
 
+    pub(super) fn holder(&self) -> HolderId {
+        HolderId::new(LeaseKind::Gateway, self.id.clone())
+    }
+
     pub(super) fn lease_record(&self, released: bool) -> FenceRecord {
         FenceRecord::Lease(LeaseRecord {
             gateway: self.id.clone(),
+            kind: LeaseKind::Gateway,
             applied: self.position.applied(),
             control: self.position.control(),
             released,

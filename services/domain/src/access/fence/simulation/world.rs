@@ -6,7 +6,7 @@ use super::gateway::Gateway;
 use super::random::Random;
 use super::server::Server;
 use super::{Broken, Circumstances};
-use crate::access::fence::{BarrierState, FenceRecord, GatewayId, MarkRecord, Uptime};
+use crate::access::fence::{BarrierState, FenceRecord, HolderId, MarkRecord, Uptime};
 use crate::seq::StreamSeq;
 
 const MILLI: u64 = 1_000;
@@ -58,7 +58,7 @@ enum Happens {
         control: StreamSeq,
     },
     Acknowledged {
-        by: GatewayId,
+        by: HolderId,
         applied: StreamSeq,
     },
     ReadFence,
@@ -373,7 +373,7 @@ impl World {
         let now = self.now;
         let it = &mut self.gateways[gateway];
         it.settle(now);
-        let acknowledges = it.acknowledges().map(|applied| (it.id.clone(), applied));
+        let acknowledges = it.acknowledges().map(|applied| (it.holder(), applied));
         let (over, look) = it.over(now);
         for (control, state) in over {
             match state {
