@@ -1,0 +1,354 @@
+//! The keys a process holds: gateways a seal ring, workers an open ring. Rotation makes new rings of old ones; nothing here does I/O.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::keys::{
+    Kek, KekId, KekPublic, KekSecret, KeyRole, Sender, SenderId, SenderPublic, SenderSecret,
+};
+use crate::random::NoRandomness;
+
+mod text;
+
+use text::{Key, Place};
+
+/// KEKs in one ring. A rotation needs two; more means that old ones were never retired.
+pub const MAX_KEKS: usize = 16;
+/// Senders that an open ring trusts. Each one costs an unwrap a second try, so there are two while one takes over from another.
+pub const MAX_SENDERS: usize = 4;
+
+const SEAL_RING: &str = "seal ring";
+const OPEN_RING: &str = "open ring";
+
+/// A ring that is read from a text.
+pub trait Ring: Sized + Send + Sync + 'static {
+    /// What it is called in errors and log lines.
+    const NAME: &'static str;
+
+    /// Reads words separated by white space; `#` begins a comment that ends with its line.
+    fn parse(text: &str) -> Result<Self, RingError>;
+}
+
+/// A first KEK and a first sender: what gateways need and what workers need.
+pub fn fresh_rings() -> Result<(SealRing, OpenRing), NoRandomness> {
+    let (kek, sender) = (KekSecret::generate()?, SenderSecret::generate()?);
+    let open = OpenRing {
+        senders: vec![sender.public().clone()],
+        keks: vec![Arc::new(kek)],
+    };
+    Ok((open.seal_ring(sender), open))
+}
+
+/// What a gateway holds: it seals under these KEKs and opens nothing.
+#[derive(Debug, Clone)]
+pub struct SealRing {
+    sender: Arc<SenderSecret>,
+    /// The newest first; never empty.
+    keks: Vec<KekPublic>,
+}
+
+impl Ring for SealRing {
+    const NAME: &'static str = SEAL_RING;
+
+    fn parse(text: &str) -> Result<Self, RingError> {
+        let (mut sender, mut keks) = (None, Vec::<KekPublic>::new());
+        for (place, key) in text::keys(text)? {
+            match key {
+                Key::SenderSecret(key) if sender.is_none() => sender = Some(Arc::new(key)),
+                Key::SenderSecret(_) => return Err(too_many::<Self>(Sender::SECRET, 1)),
+                Key::KekPublic(key) => {
+                    new_key(place, Kek::PUBLIC, keks.iter().map(KekPublic::id), key.id())?;
+                    keks.push(key);
+                }
+                Key::KekSecret(_) => return Err(misplaced::<Self>(place, Kek::SECRET)),
+                Key::SenderPublic(_) => return Err(misplaced::<Self>(place, Sender::PUBLIC)),
+            }
+        }
+        let sender = sender.ok_or(missing::<Self>(Sender::SECRET))?;
+        let ring = Self { sender, keks };
+        ring.checked()
+    }
+}
+
+impl SealRing {
+    /// Its text. It holds the sender's secret, so write it where only its owner can read.
+    pub fn render(&self) -> Zeroizing<String> {
+        let publics = self.keks.iter().map(|key| Zeroizing::new(key.to_word()));
+        text::render(std::iter::once(self.sender.to_word()).chain(publics))
+    }
+
+    /// Its KEKs, the newest first.
+    pub fn keks(&self) -> Vec<KekId> {
+        self.keks.iter().map(KekPublic::id).collect()
+    }
+
+    /// The public half of its sender, which workers have to trust.
+    pub fn sender(&self) -> &SenderPublic {
+        self.sender.public()
+    }
+
+    /// With one more KEK, as the newest.
+    pub fn with_kek(&self, kek: KekPublic) -> Result<Self, RingError> {
+        new_key(
+            Place::ADDED,
+            Kek::PUBLIC,
+            self.keks.iter().map(KekPublic::id),
+            kek.id(),
+        )?;
+        let mut ring = self.clone();
+        ring.keks.insert(0, kek);
+        ring.checked()
+    }
+
+    /// Without that KEK. The last one stays.
+    pub fn without_kek(&self, kek: KekId) -> Result<Self, RingError> {
+        let mut ring = self.clone();
+        take(
+            &mut ring.keks,
+            |key| key.id() == kek,
+            RingError::NoSuchKek(kek),
+        )?;
+        if ring.keks.is_empty() {
+            return Err(RingError::LastKek);
+        }
+        Ok(ring)
+    }
+
+    /// With another sender instead of its own. Workers must trust it before gateways use it.
+    pub fn with_sender(&self, sender: SenderSecret) -> Self {
+        Self {
+            sender: Arc::new(sender),
+            keks: self.keks.clone(),
+        }
+    }
+
+    pub(crate) fn sender_secret(&self) -> &SenderSecret {
+        &self.sender
+    }
+
+    /// The KEK of that name, or the newest.
+    pub(crate) fn kek(&self, kek: Option<KekId>) -> Option<&KekPublic> {
+        match kek {
+            Some(id) => self.keks.iter().find(|key| key.id() == id),
+            None => self.keks.first(),
+        }
+    }
+
+    fn checked(self) -> Result<Self, RingError> {
+        bounded::<Self>(self.keks.len(), MAX_KEKS, Kek::PUBLIC)?;
+        Ok(self)
+    }
+}
+
+/// What a worker holds: it opens what these senders sealed under these KEKs.
+#[derive(Debug, Clone)]
+pub struct OpenRing {
+    /// The newest first; never empty.
+    keks: Vec<Arc<KekSecret>>,
+    /// Those that are trusted; never empty.
+    senders: Vec<SenderPublic>,
+}
+
+impl Ring for OpenRing {
+    const NAME: &'static str = OPEN_RING;
+
+    fn parse(text: &str) -> Result<Self, RingError> {
+        let (mut keks, mut senders) = (Vec::<Arc<KekSecret>>::new(), Vec::<SenderPublic>::new());
+        for (place, key) in text::keys(text)? {
+            match key {
+                Key::KekSecret(key) => {
+                    new_key(
+                        place,
+                        Kek::SECRET,
+                        keks.iter().map(|key| key.id()),
+                        key.id(),
+                    )?;
+                    keks.push(Arc::new(key));
+                }
+                Key::SenderPublic(key) => {
+                    let known = senders.iter().map(SenderPublic::id);
+                    new_key(place, Sender::PUBLIC, known, key.id())?;
+                    senders.push(key);
+                }
+                Key::KekPublic(_) => return Err(misplaced::<Self>(place, Kek::PUBLIC)),
+                Key::SenderSecret(_) => return Err(misplaced::<Self>(place, Sender::SECRET)),
+            }
+        }
+        let ring = Self { keks, senders };
+        ring.checked()
+    }
+}
+
+impl OpenRing {
+    /// Its text. It opens everything: write it where only its owner can read.
+    pub fn render(&self) -> Zeroizing<String> {
+        let senders = self.senders.iter();
+        let senders = senders.map(|key| Zeroizing::new(key.to_word()));
+        text::render(self.keks.iter().map(|key| key.to_word()).chain(senders))
+    }
+
+    /// Its KEKs, the newest first.
+    pub fn keks(&self) -> Vec<KekId> {
+        self.keks.iter().map(|key| key.id()).collect()
+    }
+
+    /// The senders it trusts.
+    pub fn senders(&self) -> Vec<SenderId> {
+        self.senders.iter().map(SenderPublic::id).collect()
+    }
+
+    /// The seal ring of the same KEKs for a sender: public halves and that sender's secret, nothing that opens.
+    pub fn seal_ring(&self, sender: SenderSecret) -> SealRing {
+        SealRing {
+            sender: Arc::new(sender),
+            keks: self.keks.iter().map(|key| key.public().clone()).collect(),
+        }
+    }
+
+    /// With one more KEK, as the newest.
+    pub fn with_kek(&self, kek: KekSecret) -> Result<Self, RingError> {
+        new_key(
+            Place::ADDED,
+            Kek::SECRET,
+            self.keks.iter().map(|key| key.id()),
+            kek.id(),
+        )?;
+        let mut ring = self.clone();
+        ring.keks.insert(0, Arc::new(kek));
+        ring.checked()
+    }
+
+    /// Without that KEK. What is still wrapped to it can never be opened again. The last one stays.
+    pub fn without_kek(&self, kek: KekId) -> Result<Self, RingError> {
+        let mut ring = self.clone();
+        take(
+            &mut ring.keks,
+            |key| key.id() == kek,
+            RingError::NoSuchKek(kek),
+        )?;
+        if ring.keks.is_empty() {
+            return Err(RingError::LastKek);
+        }
+        Ok(ring)
+    }
+
+    /// Trusting one more sender, asked first.
+    pub fn with_sender(&self, sender: SenderPublic) -> Result<Self, RingError> {
+        let known = self.senders.iter().map(SenderPublic::id);
+        new_key(Place::ADDED, Sender::PUBLIC, known, sender.id())?;
+        let mut ring = self.clone();
+        ring.senders.insert(0, sender);
+        ring.checked()
+    }
+
+    /// No longer trusting that sender. What it sealed and nobody wrapped anew since is refused from here on. The last one stays.
+    pub fn without_sender(&self, sender: SenderId) -> Result<Self, RingError> {
+        let mut ring = self.clone();
+        let absent = RingError::NoSuchSender(sender);
+        take(&mut ring.senders, |key| key.id() == sender, absent)?;
+        if ring.senders.is_empty() {
+            return Err(RingError::LastSender);
+        }
+        Ok(ring)
+    }
+
+    pub(crate) fn kek(&self, kek: KekId) -> Option<&KekSecret> {
+        let key = self.keks.iter().find(|key| key.id() == kek);
+        key.map(Arc::as_ref)
+    }
+
+    pub(crate) fn trusted(&self) -> &[SenderPublic] {
+        &self.senders
+    }
+
+    fn checked(self) -> Result<Self, RingError> {
+        bounded::<Self>(self.keks.len(), MAX_KEKS, Kek::SECRET)?;
+        bounded::<Self>(self.senders.len(), MAX_SENDERS, Sender::PUBLIC)?;
+        Ok(self)
+    }
+}
+
+/// Why a ring is refused. Names places, kinds and ids, never the keys themselves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// A word that begins like no key.
+    #[error(
+        "{0} is no key: expected one of kek-secret1., kek-public1., sender-secret1., sender-public1., then 64 hex digits"
+    )]
+    NotAKey(Place),
+    /// A word that begins like a key and goes on otherwise.
+    #[error("{0} is no {1}: expected 64 lower-case hex digits behind the dot")]
+    BadDigits(Place, &'static str),
+    /// A public half that every secret agrees with.
+    #[error("{0} is no usable {1}: it is a point of small order")]
+    SmallOrder(Place, &'static str),
+    /// A key of the other ring.
+    #[error("{0} is a {1}, which does not belong into a {2}")]
+    Misplaced(Place, &'static str, &'static str),
+    /// Two keys with one id.
+    #[error("{0} is a {1} that the ring has already: {2}")]
+    Repeated(Place, &'static str, String),
+    /// None of a kind that it needs.
+    #[error("a {0} needs a {1}")]
+    Missing(&'static str, &'static str),
+    /// More of a kind than it may have.
+    #[error("a {0} has at most {2} {1}")]
+    TooMany(&'static str, &'static str, usize),
+    /// A ring without a KEK would lock everything.
+    #[error("the last KEK of a ring cannot be removed; add its successor first")]
+    LastKek,
+    /// A ring without a sender would refuse everything.
+    #[error("the last sender of a ring cannot be removed; add its successor first")]
+    LastSender,
+    /// To be removed, and not there.
+    #[error("the ring has no KEK {0}")]
+    NoSuchKek(KekId),
+    /// To be removed, and not there.
+    #[error("the ring has no sender {0}")]
+    NoSuchSender(SenderId),
+}
+
+fn new_key<I: Copy + PartialEq + ToString>(
+    place: Place,
+    kind: &'static str,
+    mut known: impl Iterator<Item = I>,
+    id: I,
+) -> Result<(), RingError> {
+    if known.any(|other| other == id) {
+        return Err(RingError::Repeated(place, kind, id.to_string()));
+    }
+    Ok(())
+}
+
+fn take<T>(keys: &mut Vec<T>, is: impl Fn(&T) -> bool, absent: RingError) -> Result<(), RingError> {
+    let before = keys.len();
+    keys.retain(|key| !is(key));
+    if keys.len() == before {
+        return Err(absent);
+    }
+    Ok(())
+}
+
+fn bounded<R: Ring>(count: usize, limit: usize, kind: &'static str) -> Result<(), RingError> {
+    match count {
+        0 => Err(missing::<R>(kind)),
+        count if count > limit => Err(too_many::<R>(kind, limit)),
+        _ => Ok(()),
+    }
+}
+
+fn missing<R: Ring>(kind: &'static str) -> RingError {
+    RingError::Missing(R::NAME, kind)
+}
+
+fn too_many<R: Ring>(kind: &'static str, limit: usize) -> RingError {
+    RingError::TooMany(R::NAME, kind, limit)
+}
+
+fn misplaced<R: Ring>(place: Place, kind: &'static str) -> RingError {
+    RingError::Misplaced(place, kind, R::NAME)
+}
+
+#[cfg(test)]
+mod tests;
