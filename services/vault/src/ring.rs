@@ -284,16 +284,16 @@ pub enum RingError {
     #[error("{0} is no usable {1}: it is a point of small order")]
     SmallOrder(Place, &'static str),
     /// A key of the other ring.
-    #[error("{0} is a {1}, which does not belong into a {2}")]
+    #[error("{0} is a {1}, which does not belong into the {2}")]
     Misplaced(Place, &'static str, &'static str),
     /// Two keys with one id.
     #[error("{0} is a {1} that the ring has already: {2}")]
     Repeated(Place, &'static str, String),
     /// None of a kind that it needs.
-    #[error("a {0} needs a {1}")]
+    #[error("the {0} needs a {1}")]
     Missing(&'static str, &'static str),
     /// More of a kind than it may have.
-    #[error("a {0} has at most {2} {1}")]
+    #[error("the {0} has at most {2} {1}")]
     TooMany(&'static str, &'static str, usize),
     /// A ring without a KEK would lock everything.
     #[error("the last KEK of a ring cannot be removed; add its successor first")]

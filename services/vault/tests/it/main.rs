@@ -1,0 +1,5 @@
+//! The vault as its users see it.
+
+mod parsers;
+mod records;
+mod silence;
