@@ -17,6 +17,7 @@ mod read;
 mod snapshots;
 mod tail;
 mod tallies;
+mod vault_keys;
 mod wire;
 
 use std::sync::Arc;
@@ -30,8 +31,9 @@ use waybill_domain::audit::TreeId;
 
 use crate::{
     Addition, Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName,
-    Counters, FenceAway, Fences, Lease, LeaseError, Leases, Log, ReadError, Record, Snapshots,
-    StoredCheckpoint, Stream, StreamSeq, Tail, Tallies, Tally, TallyAway, Wanted,
+    Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease, LeaseError, Leases,
+    ListedKey, Log, ReadError, Record, Snapshots, StoredCheckpoint, StoredKey, Stream, StreamSeq,
+    Tail, Tallies, Tally, TallyAway, VaultKeys, Wanted,
 };
 use api::Api;
 use append::{Appender, Settings};
@@ -46,6 +48,7 @@ use read::Reader;
 use snapshots::SnapshotStore;
 use tail::JetStreamTail;
 use tallies::TallyStore;
+use vault_keys::VaultKeyStore;
 
 /// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
 #[derive(Clone)]
@@ -62,6 +65,7 @@ struct Shared {
     counters: CounterStore,
     tallies: TallyStore,
     checkpoints: CheckpointStore,
+    vault_keys: VaultKeyStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
 }
@@ -107,6 +111,7 @@ impl JetStreamLog {
             counters: CounterStore::new(&parts.api, &config.streams),
             tallies: TallyStore::new(&parts.api),
             checkpoints: CheckpointStore::new(&parts.api, is_replicated, &parts.identity),
+            vault_keys: VaultKeyStore::new(&parts.api, is_replicated, &parts.identity),
             fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
             snapshots: SnapshotStore::new(&parts.api),
@@ -237,6 +242,42 @@ impl Checkpoints for JetStreamLog {
         limit: usize,
     ) -> Result<Vec<StoredCheckpoint>, ReadError> {
         self.shared.checkpoints.list(tree, from, limit).await
+    }
+}
+
+#[async_trait]
+impl VaultKeys for JetStreamLog {
+    async fn put(
+        &self,
+        name: &KeyName,
+        value: Bytes,
+        expected: StreamSeq,
+        ttl: Option<Duration>,
+    ) -> Result<StreamSeq, KeyStoreError> {
+        let keys = &self.shared.vault_keys;
+        keys.put(name, value, expected, ttl).await
+    }
+
+    async fn get(&self, name: &KeyName) -> Result<Option<StoredKey>, ReadError> {
+        self.shared.vault_keys.get(name).await
+    }
+
+    async fn erase(&self, name: &KeyName) -> Result<u64, KeyStoreError> {
+        let keys = &self.shared.vault_keys;
+        keys.erase_before(name, StreamSeq(u64::MAX)).await
+    }
+
+    async fn erase_before(&self, name: &KeyName, keep: StreamSeq) -> Result<u64, KeyStoreError> {
+        self.shared.vault_keys.erase_before(name, keep).await
+    }
+
+    async fn list(
+        &self,
+        of: &KeysOf,
+        after: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<ListedKey>, ReadError> {
+        self.shared.vault_keys.list(of, after, limit).await
     }
 }
 

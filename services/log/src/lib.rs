@@ -4,7 +4,7 @@
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
 //! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay),
 //! [`Counters`] (what rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which gateways serve, and what all of them must have applied);
-//! and what vouches for the history: [`Checkpoints`].
+//! what vouches for the history: [`Checkpoints`]; and what can be destroyed: [`VaultKeys`].
 
 pub mod checkpoints;
 pub mod counter;
@@ -14,6 +14,7 @@ pub mod memory;
 pub mod record;
 pub mod subject;
 pub mod tally;
+pub mod vault_keys;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
 pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, Wanted};
+pub use vault_keys::{KeyName, KeyStoreError, KeysOf, ListedKey, StoredKey, VaultKeys};
 
 /// What must hold on the server for an append to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,11 @@ mod core;
 mod counters;
 mod shared;
 mod tallies;
+mod vault_keys;
 
 pub use checkpoints::MemoryCheckpoints;
 pub use core::{Clock, MemoryCore};
 pub use counters::MemoryCounters;
 pub use shared::MemoryLog;
 pub use tallies::MemoryTallies;
+pub use vault_keys::MemoryVaultKeys;

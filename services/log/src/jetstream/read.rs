@@ -57,7 +57,7 @@ impl Reader {
         }
     }
 
-    async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
+    pub(super) async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
         let stream = self.leader().await?;
         match self.timed(stream.get_raw_message(seq.0)).await? {
             Ok(message) => self.raw(message).map(Some),
@@ -73,6 +73,23 @@ impl Reader {
         let stream = self.leader().await?;
         match self
             .timed(stream.get_last_raw_message_by_subject(filter))
+            .await?
+        {
+            Ok(message) => self.raw(message).map(Some),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// The first record from `from` (inclusive) whose subject matches `filter`, by the leader's word.
+    pub(super) async fn next(
+        &self,
+        filter: &str,
+        from: StreamSeq,
+    ) -> Result<Option<Record>, ReadError> {
+        let stream = self.leader().await?;
+        match self
+            .timed(stream.get_first_raw_message_by_subject(filter, from.0))
             .await?
         {
             Ok(message) => self.raw(message).map(Some),
@@ -170,23 +187,13 @@ impl Reader {
         records: &mut Vec<Record>,
     ) -> Result<(), ReadError> {
         while records.len() < limit && next <= to {
-            let stream = self.leader().await?;
-            let message = match self
-                .timed(stream.get_first_raw_message_by_subject(filter, next.0))
-                .await?
-            {
-                Ok(message) => message,
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                    return Ok(());
+            match self.next(filter, next).await? {
+                Some(record) if record.seq <= to => {
+                    next = record.seq.next();
+                    records.push(record);
                 }
-                Err(error) => return Err(unavailable(error)),
-            };
-            if message.sequence > to.0 {
-                return Ok(());
+                _ => return Ok(()),
             }
-            let record = self.raw(message)?;
-            next = record.seq.next();
-            records.push(record);
         }
         Ok(())
     }

@@ -15,3 +15,4 @@ mod server;
 mod snapshots;
 mod tallies;
 mod transport;
+mod vault_keys;

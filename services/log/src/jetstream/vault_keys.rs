@@ -1,0 +1,247 @@
+//! The stream VKEYS on JetStream: puts that expect what was there, gets by the leader, and erasure message by message.
+
+mod list;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::header::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::api::{Api, ApiError, Refusal, code};
+use super::read::Reader;
+use super::wire;
+use crate::vault_keys::{
+    ACTOR, EVENT, KeyName, KeyStoreError, KeysOf, ListedKey, MAX_VALUE, StoredKey, whole_seconds,
+};
+use crate::{AppendError, Expectation, NewRecord, ReadError, Record, StreamSeq};
+
+const STREAM: &str = "VKEYS";
+const TTL: &str = "Nats-TTL";
+/// Tries of one put. They have one message id, so a lost acknowledgement does not store it twice.
+const TRIES: usize = 3;
+
+/// The stream.
+#[derive(Clone)]
+pub(super) struct VaultKeyStore {
+    api: Api,
+    reader: Reader,
+    is_replicated: bool,
+    /// Of this process; with the count behind it no two puts have one message id.
+    identity: Arc<str>,
+    puts: Arc<AtomicU64>,
+}
+
+impl VaultKeyStore {
+    pub(super) fn new(api: &Api, is_replicated: bool, identity: &str) -> Self {
+        Self {
+            api: api.clone(),
+            reader: Reader::new(api.clone(), STREAM, is_replicated),
+            is_replicated,
+            identity: identity.into(),
+            puts: Arc::default(),
+        }
+    }
+
+    pub(super) async fn put(
+        &self,
+        name: &KeyName,
+        value: Bytes,
+        expected: StreamSeq,
+        ttl: Option<Duration>,
+    ) -> Result<StreamSeq, KeyStoreError> {
+        // What is handed to a lost connection might be stored when it is back, long after everybody has given up.
+        if !self.is_connected() {
+            return Err(KeyStoreError::Unavailable {
+                reason: "no connection".to_owned(),
+            });
+        }
+        let subject = name.to_string();
+        let headers = self.headers(&subject, &value, expected, ttl)?;
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let published = self
+                .api
+                .publish(&subject, headers.clone(), value.clone())
+                .await;
+            match published {
+                Ok(ack) => return seq(&ack),
+                // It may be our own try that moved it: one of these, or of a call before whose answer was lost.
+                Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => {
+                    return self.find(name, expected, &value).await;
+                }
+                Err(ApiError::Refused(refusal)) if !may_pass(&refusal) => {
+                    return Err(KeyStoreError::Rejected {
+                        reason: refusal.to_string(),
+                    });
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(KeyStoreError::Unknown { reason: last })
+    }
+
+    fn headers(
+        &self,
+        subject: &str,
+        value: &Bytes,
+        expected: StreamSeq,
+        ttl: Option<Duration>,
+    ) -> Result<HeaderMap, KeyStoreError> {
+        if value.len() > MAX_VALUE {
+            let reason = format!("a key may take {MAX_VALUE} bytes, not {}", value.len());
+            return Err(KeyStoreError::Rejected { reason });
+        }
+        let record = NewRecord {
+            subject: subject.to_owned(),
+            event: EVENT,
+            actor: ACTOR.to_owned(),
+            traceparent: None,
+            origin: None,
+            payload: value.clone(),
+        };
+        let max_payload = self.api.client().server_info().max_payload;
+        let mut headers = wire::outgoing(record, max_payload)
+            .map_err(|error| rejected(&error))?
+            .headers;
+        let count = self.puts.fetch_add(1, Ordering::Relaxed);
+        wire::set_msg_id(&mut headers, &format!("{}.{STREAM}.{count}", self.identity));
+        let expect = Expectation::LastOn {
+            filter: subject.to_owned(),
+            seq: expected,
+        };
+        wire::set_expectation(&mut headers, &expect);
+        if let Some(ttl) = ttl {
+            headers.insert(TTL, HeaderValue::from(whole_seconds(ttl)));
+        }
+        Ok(headers)
+    }
+
+    /// Whether what was to be put is what stands there.
+    async fn find(
+        &self,
+        name: &KeyName,
+        expected: StreamSeq,
+        value: &Bytes,
+    ) -> Result<StreamSeq, KeyStoreError> {
+        match self.get(name).await {
+            Ok(Some(stored)) if stored.seq > expected && stored.value == *value => Ok(stored.seq),
+            Ok(_) => Err(KeyStoreError::Conflict { expected }),
+            Err(error) => Err(unknown(&error)),
+        }
+    }
+
+    pub(super) async fn get(&self, name: &KeyName) -> Result<Option<StoredKey>, ReadError> {
+        Ok(self.reader.last(&name.to_string()).await?.map(Into::into))
+    }
+
+    /// Erases what is older than `keep`, oldest first: whoever is stopped in between leaves the newest, by which it is found again.
+    pub(super) async fn erase_before(
+        &self,
+        name: &KeyName,
+        keep: StreamSeq,
+    ) -> Result<u64, KeyStoreError> {
+        if !self.is_connected() {
+            return Err(KeyStoreError::Unavailable {
+                reason: "no connection".to_owned(),
+            });
+        }
+        let subject = name.to_string();
+        let (mut next, mut erased) = (StreamSeq(1), 0);
+        while next < keep {
+            let found = self.reader.next(&subject, next).await;
+            let seq = match found.map_err(|error| unknown(&error))? {
+                Some(record) if record.seq < keep => record.seq,
+                _ => break,
+            };
+            erased += u64::from(self.overwrite(seq).await?);
+            next = seq.next();
+        }
+        Ok(erased)
+    }
+
+    /// Overwrites one message on every copy of the stream, and removes it. `false`: somebody else has just done so.
+    async fn overwrite(&self, seq: StreamSeq) -> Result<bool, KeyStoreError> {
+        // Without `no_erase` the server writes random bytes over the message before it lets go of it.
+        let body = json!({ "seq": seq.0, "no_erase": false });
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let verb = format!("STREAM.MSG.DELETE.{STREAM}");
+            match self.api.call(&verb, &body).await {
+                Ok(answer) if answer["success"] == Value::Bool(true) => return Ok(true),
+                Ok(answer) => last = format!("no success: {answer}"),
+                Err(error) => last = error.to_string(),
+            }
+            // Erased by somebody else, or by a try before this one whose answer was lost.
+            let left = self.reader.read_at_leader(seq).await;
+            if left.map_err(|error| unknown(&error))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Err(KeyStoreError::Unknown { reason: last })
+    }
+
+    pub(super) async fn list(
+        &self,
+        of: &KeysOf,
+        after: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<ListedKey>, ReadError> {
+        let records = self.page(&of.filters(), after.next(), limit).await?;
+        // Of what is no name nobody here knows anything.
+        let listed = records.into_iter().filter_map(|record| {
+            Some(ListedKey {
+                name: KeyName::parse(&record.subject)?,
+                key: record.into(),
+            })
+        });
+        Ok(listed.collect())
+    }
+
+    fn is_connected(&self) -> bool {
+        self.api.client().connection_state() == async_nats::connection::State::Connected
+    }
+}
+
+impl From<Record> for StoredKey {
+    fn from(record: Record) -> Self {
+        Self {
+            seq: record.seq,
+            at: record.time,
+            value: record.payload,
+        }
+    }
+}
+
+fn may_pass(refusal: &Refusal) -> bool {
+    /// JetStream's own "try again".
+    const UNAVAILABLE: u64 = 503;
+    refusal.code == UNAVAILABLE
+        || matches!(
+            refusal.err_code,
+            code::EXPECTATION_IN_FLIGHT | code::DUPLICATE_IN_FLIGHT | code::TOO_MANY_REQUESTS
+        )
+}
+
+fn seq(ack: &Value) -> Result<StreamSeq, KeyStoreError> {
+    match ack["seq"].as_u64() {
+        Some(seq) if ack["stream"] == STREAM => Ok(StreamSeq(seq)),
+        _ => Err(KeyStoreError::Unknown {
+            reason: "the acknowledgement names no place in it".to_owned(),
+        }),
+    }
+}
+
+fn rejected(error: &AppendError) -> KeyStoreError {
+    KeyStoreError::Rejected {
+        reason: error.to_string(),
+    }
+}
+
+fn unknown(error: &ReadError) -> KeyStoreError {
+    KeyStoreError::Unknown {
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,146 @@
+//! Pages of VKEYS. Direct gets are off there, so a page comes from a consumer that lives no longer than that; and since a consumer may
+//! sit at a copy that lags, what is missing at its end is asked of the leader.
+
+use std::time::Duration;
+
+use async_nats::{StatusCode, Subscriber};
+use futures::StreamExt;
+use serde_json::json;
+
+use super::{STREAM, VaultKeyStore};
+use crate::jetstream::api::Api;
+use crate::jetstream::wire::{self, Delivery};
+use crate::vault_keys::MAX_LISTED;
+use crate::{ReadError, Record, StreamSeq};
+
+/// The server forgets a consumer whose maker has died after so long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+
+impl VaultKeyStore {
+    /// Up to `limit` messages from `from` that match one of the filters, in order.
+    pub(super) async fn page(
+        &self,
+        filters: &[String],
+        from: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let limit = limit.min(MAX_LISTED);
+        let mut records = Vec::new();
+        if limit == 0 {
+            return Ok(records);
+        }
+        let client = self.api.client();
+        let inbox = client.new_inbox();
+        let messages = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
+        let consumer = inbox.rsplit('.').next().unwrap_or("list").to_owned();
+        self.open(&consumer, filters, from).await?;
+        let verb = format!("CONSUMER.MSG.NEXT.{STREAM}.{consumer}");
+        let body = json!({ "batch": limit, "no_wait": true }).to_string();
+        let sent = client.publish_with_reply(Api::subject(&verb), inbox, body.into());
+        sent.await.map_err(unavailable)?;
+        let drained = self.drain(messages, from, limit, &mut records).await;
+        // Nobody waits for the answer: the consumer ends by itself too.
+        let delete = Api::subject(&format!("CONSUMER.DELETE.{STREAM}.{consumer}"));
+        if let Err(error) = client.publish(delete, "".into()).await {
+            tracing::debug!(%error, "a consumer was left to end by itself");
+        }
+        drained?;
+        if self.is_replicated {
+            self.finish_at_leader(filters, from, limit, &mut records)
+                .await?;
+        }
+        Ok(records)
+    }
+
+    async fn open(
+        &self,
+        consumer: &str,
+        filters: &[String],
+        from: StreamSeq,
+    ) -> Result<(), ReadError> {
+        let body = json!({
+            "stream_name": STREAM,
+            "action": "create",
+            "config": {
+                "name": consumer,
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": from.0.max(1),
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "filter_subjects": filters,
+                "mem_storage": true,
+                "num_replicas": 1,
+                "inactive_threshold": u64::try_from(FORGOTTEN_AFTER.as_nanos()).unwrap_or(u64::MAX),
+            },
+        });
+        let verb = format!("CONSUMER.CREATE.{STREAM}.{consumer}");
+        Ok(self.api.call(&verb, &body).await.map(drop)?)
+    }
+
+    /// Takes what one pull brings, until the server says that this is all.
+    async fn drain(
+        &self,
+        mut messages: Subscriber,
+        from: StreamSeq,
+        limit: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        let patience = self.api.timeout();
+        for delivered in 1..=limit as u64 {
+            let message = tokio::time::timeout(patience, messages.next()).await;
+            let message = message
+                .map_err(|_| unavailable(format!("no answer within {patience:?}")))?
+                .ok_or_else(|| unavailable("the subscription ended"))?;
+            match message.status {
+                None => {}
+                // Nothing there, or nothing more.
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(()),
+                Some(status) => return Err(unavailable(format!("consumer: status {status}"))),
+            }
+            let delivery = message.reply.as_deref().and_then(Delivery::parse);
+            let delivery = delivery
+                .filter(|it| it.consumer_seq == delivered)
+                .ok_or_else(|| unavailable("a hole in what was delivered"))?;
+            // A consumer made at a copy that lags begins earlier than asked for.
+            if delivery.stream_seq >= from {
+                records.push(wire::delivered(STREAM, delivery, message)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_at_leader(
+        &self,
+        filters: &[String],
+        from: StreamSeq,
+        limit: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        while records.len() < limit {
+            let next = records.last().map_or(from, |record| record.seq.next());
+            let mut nearest: Option<Record> = None;
+            for filter in filters {
+                let found = self.reader.next(filter, next).await?;
+                nearest = [nearest, found]
+                    .into_iter()
+                    .flatten()
+                    .min_by_key(|record| record.seq);
+            }
+            match nearest {
+                Some(record) => records.push(record),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as it is, it maps errors: `map_err(unavailable)`"
+)]
+fn unavailable(reason: impl ToString) -> ReadError {
+    ReadError::Unavailable {
+        reason: reason.to_string(),
+    }
+}

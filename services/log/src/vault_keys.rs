@@ -1,0 +1,361 @@
+//! The stream VKEYS: wrapped data keys, the one thing of the vault that can be destroyed. It holds no history: none of it is an event.
+//!
+//! A sealed value lies in the log for ever; without its key it is noise. So the keys lie here, each under a subject of its own, and
+//! taking one away for good is [`VaultKeys::erase`]: every message of the subject is overwritten where it lies, on every copy of the
+//! stream. Nothing is dropped silently (no limit per subject, no purge), since what the server drops it does not overwrite.
+//!
+//! What a key wraps and who can unwrap it is the business of `waybill-vault`; here are names, bytes and an order that nobody can fork.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::partition::Partition;
+use waybill_domain::time::Timestamp;
+
+use crate::{ReadError, StreamSeq};
+
+/// Before the subjects of VKEYS.
+const PREFIX: &str = "vkeys";
+const TOKEN: &str = "token";
+const TASK: &str = "task";
+/// `Wb-Event` of a stored key.
+pub(crate) const EVENT: &str = "vault.key.v1";
+/// Who writes there.
+pub(crate) const ACTOR: &str = "system:vault";
+/// The longest value that is stored. A wrapped key has 89 bytes.
+pub const MAX_VALUE: usize = 512;
+/// Messages in one page of a list.
+pub const MAX_LISTED: usize = 1000;
+
+/// What a data key belongs to. `Display` writes its subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyName {
+    /// One version of a vault token: `vkeys.token.<team>.<token>.<version>`
+    Token {
+        /// In its environment.
+        team: TeamId,
+        /// Which token.
+        token: TokenId,
+        /// From 1.
+        version: u32,
+    },
+    /// The sealed headers of one task: `vkeys.task.<partition>.<team>.<task>`
+    Task {
+        /// In its environment.
+        team: TeamId,
+        /// Which task; it names its partition.
+        task: TaskId,
+    },
+}
+
+impl KeyName {
+    /// The team, in its environment.
+    #[must_use]
+    pub fn team(&self) -> &TeamId {
+        match self {
+            Self::Token { team, .. } | Self::Task { team, .. } => team,
+        }
+    }
+
+    /// Reads what `Display` writes, and nothing else.
+    #[must_use]
+    pub fn parse(subject: &str) -> Option<Self> {
+        let mut tokens = subject.split('.');
+        let mut next = || tokens.next();
+        if next()? != PREFIX {
+            return None;
+        }
+        let name = match next()? {
+            TOKEN => Self::Token {
+                team: TeamId::parse(next()?).ok()?,
+                token: TokenId::parse(next()?).ok()?,
+                version: version(next()?)?,
+            },
+            TASK => {
+                let partition = next()?;
+                let team = TeamId::parse(next()?).ok()?;
+                let task = TaskId::parse(next()?).ok()?;
+                if task.partition().to_string() != partition {
+                    return None;
+                }
+                Self::Task { team, task }
+            }
+            _ => return None,
+        };
+        next().is_none().then_some(name)
+    }
+}
+
+/// From 1, without a sign or leading zeros: one version has one name.
+fn version(text: &str) -> Option<u32> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| canonical)
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token {
+                team,
+                token,
+                version,
+            } => write!(f, "{PREFIX}.{TOKEN}.{team}.{token}.{version}"),
+            Self::Task { team, task } => {
+                let partition = task.partition();
+                write!(f, "{PREFIX}.{TASK}.{partition}.{team}.{task}")
+            }
+        }
+    }
+}
+
+/// Which keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysOf {
+    /// Every key there is.
+    All,
+    /// Those of all tokens.
+    Tokens,
+    /// Those of a team in its environment, of tokens and of tasks.
+    Team(TeamId),
+    /// Those of the tokens of a team in its environment.
+    TokensOf(TeamId),
+    /// Every version of one token.
+    Token(TeamId, TokenId),
+    /// Those of the tasks of one partition.
+    Tasks(Partition),
+}
+
+impl KeysOf {
+    /// As filters of subjects, which do not overlap.
+    pub(crate) fn filters(&self) -> Vec<String> {
+        match self {
+            Self::All => vec![format!("{PREFIX}.>")],
+            Self::Tokens => vec![format!("{PREFIX}.{TOKEN}.>")],
+            Self::Team(team) => vec![
+                format!("{PREFIX}.{TOKEN}.{team}.>"),
+                format!("{PREFIX}.{TASK}.*.{team}.*"),
+            ],
+            Self::TokensOf(team) => vec![format!("{PREFIX}.{TOKEN}.{team}.>")],
+            Self::Token(team, token) => vec![format!("{PREFIX}.{TOKEN}.{team}.{token}.*")],
+            Self::Tasks(partition) => vec![format!("{PREFIX}.{TASK}.{partition}.>")],
+        }
+    }
+}
+
+/// A key as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// Position in VKEYS.
+    pub seq: StreamSeq,
+    /// When, by the server's clock.
+    pub at: Timestamp,
+    /// As it was put.
+    pub value: Bytes,
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredKey")
+            .field("seq", &self.seq)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One message of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// What it belongs to.
+    pub name: KeyName,
+    /// What is stored.
+    pub key: StoredKey,
+}
+
+/// Why a key was not stored or not erased.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyStoreError {
+    /// The last message of the name is another one. Nothing was stored.
+    #[error("the last message of this key is not {expected}")]
+    Conflict {
+        /// What was expected.
+        expected: StreamSeq,
+    },
+    /// The server refuses it for good. Nothing was stored.
+    #[error("the key was refused: {reason}")]
+    Rejected {
+        /// The server's words.
+        reason: String,
+    },
+    /// The server is away, and nothing was sent.
+    #[error("the keys are unavailable: {reason}")]
+    Unavailable {
+        /// For an operator.
+        reason: String,
+    },
+    /// No answer: it may have happened or not. Do it again in the same way.
+    #[error("it is not known whether the key was changed: {reason}")]
+    Unknown {
+        /// For an operator.
+        reason: String,
+    },
+}
+
+/// The stream VKEYS.
+#[async_trait]
+pub trait VaultKeys: Send + Sync + 'static {
+    /// Stores a value, if the last message of the name has exactly the position `expected` (0: there is none). The one before it stays
+    /// until [`VaultKeys::erase_before`]. The same value put again under the same expectation, because the answer was lost, is found.
+    ///
+    /// With a time to live (in whole seconds, rounded up) the server drops the message by itself then, without overwriting it.
+    async fn put(
+        &self,
+        name: &KeyName,
+        value: Bytes,
+        expected: StreamSeq,
+        ttl: Option<Duration>,
+    ) -> Result<StreamSeq, KeyStoreError>;
+
+    /// The newest value, by the word of the stream's leader.
+    async fn get(&self, name: &KeyName) -> Result<Option<StoredKey>, ReadError>;
+
+    /// Overwrites and removes every message of the name, and answers how many this call found. Harmless to repeat, also at once
+    /// by several. Once it is `Ok`, no message that was stored before the call is readable through the server.
+    async fn erase(&self, name: &KeyName) -> Result<u64, KeyStoreError>;
+
+    /// The same, but only what is older than `keep`.
+    async fn erase_before(&self, name: &KeyName, keep: StreamSeq) -> Result<u64, KeyStoreError>;
+
+    /// Up to `limit` messages (at most [`MAX_LISTED`]) behind `after`, in the order in which they were stored; go on behind the last
+    /// one. Fewer than `limit`: there are no more. A name whose older message is not erased yet comes twice. What was erased a moment
+    /// ago may still be shown; nothing that was stored before the call is missing.
+    async fn list(
+        &self,
+        of: &KeysOf,
+        after: StreamSeq,
+        limit: usize,
+    ) -> Result<Vec<ListedKey>, ReadError>;
+}
+
+/// A time to live as the server counts it: whole seconds, at least one.
+pub(crate) fn whole_seconds(ttl: Duration) -> u64 {
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    seconds.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::matches;
+    use waybill_domain::id::Environment;
+
+    fn names() -> [KeyName; 3] {
+        let team = TeamId::new(Timestamp(1), 2);
+        let partition = Partition::new(7).expect("in range");
+        [
+            KeyName::Token {
+                team: team.clone(),
+                token: TokenId::new(Timestamp(3), 4),
+                version: 1,
+            },
+            KeyName::Token {
+                team: team.in_environment(Environment::Test),
+                token: TokenId::new(Timestamp(3), 5),
+                version: u32::MAX,
+            },
+            KeyName::Task {
+                team,
+                task: TaskId::new(Timestamp(5), 6, partition),
+            },
+        ]
+    }
+
+    #[test]
+    fn a_name_survives_its_subject() {
+        for name in names() {
+            assert_eq!(KeyName::parse(&name.to_string()), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let [token, _, task] = names().map(|name| name.to_string());
+        for subject in [
+            String::new(),
+            "vkeys".to_owned(),
+            "vkeys.token".to_owned(),
+            format!("{token}.1"),
+            format!("{token}x"),
+            format!("x{token}"),
+            format!("{}0", token.trim_end_matches('1')),
+            format!("{}01", token.trim_end_matches('1')),
+            format!("{}+1", token.trim_end_matches('1')),
+            format!("{}4294967296", token.trim_end_matches('1')),
+            token.replace("team_", "TEAM_"),
+            token.replace(".token.", ".task."),
+            task.replace(".7.", ".8."),
+            task.replace(".7.", ".07."),
+            "vkeys.>".to_owned(),
+        ] {
+            assert_eq!(KeyName::parse(&subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_list_finds_its_own() {
+        let names = names();
+        let KeyName::Token { team, token, .. } = &names[0] else {
+            unreachable!("the first is a token");
+        };
+        let partition = |number| Partition::new(number).expect("in range");
+        for (of, wanted) in [
+            (KeysOf::All, [true, true, true]),
+            (KeysOf::Tokens, [true, true, false]),
+            (KeysOf::Team(team.clone()), [true, false, true]),
+            (KeysOf::TokensOf(team.clone()), [true, false, false]),
+            (
+                KeysOf::Token(team.clone(), token.clone()),
+                [true, false, false],
+            ),
+            (KeysOf::Tasks(partition(7)), [false, false, true]),
+            (KeysOf::Tasks(partition(8)), [false, false, false]),
+        ] {
+            let filters = of.filters();
+            let found = names.clone().map(|name| {
+                let subject = name.to_string();
+                filters.iter().filter(|f| matches(f, &subject)).count() == 1
+            });
+            assert_eq!(found, wanted, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_is_never_shortened() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (90_000, 90)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+
+    #[test]
+    fn printing_a_key_does_not_show_it() {
+        let key = StoredKey {
+            seq: StreamSeq(1),
+            at: Timestamp(2),
+            value: Bytes::from_static(b"hunter2"),
+        };
+        let name = names()[0].clone();
+        let shown = format!(
+            "{:?} {key:?}",
+            ListedKey {
+                name,
+                key: key.clone()
+            }
+        );
+        assert!(
+            !shown.contains("hunter") && !shown.contains("104, 117"),
+            "{shown}"
+        );
+    }
+}
