@@ -14,3 +14,4 @@ pub mod signature;
 pub mod task;
 pub mod time;
 pub mod trace;
+pub mod vault;

@@ -45,10 +45,14 @@ pub enum Action {
     },
     /// Nothing to do, but worth counting: an attempt failed and another one will follow.
     Retried,
-    /// Nothing to do, but worth counting: a task reached its end.
+    /// A task reached its end.
     Ended {
         /// Which.
         task: TaskId,
+        /// Whose it was.
+        team: TeamId,
+        /// It brought sealed headers along: nothing opens them again, and their key is to be erased.
+        sealed: bool,
         /// Where its `task.created` stands.
         created: StreamSeq,
         /// How it ended.

@@ -70,6 +70,8 @@ impl Dispatcher {
                     .map_or(task.created_at, |at| at.max(task.created_at));
                 actions.push(Action::Ended {
                     task: id,
+                    team: self.lanes.names(task.lane).0.clone(),
+                    sealed: task.sealed,
                     created: task.created,
                     status: ending(event),
                     took: event.at().since(due),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::Call;
-use crate::event::{AttemptFailed, Failure, TaskCreated, TaskStarted};
+use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskStarted};
 use crate::id::{QueueName, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::{Backoff, Priority, RetryOn};
@@ -60,6 +60,9 @@ pub(super) struct Open {
     pub(super) first_start: Option<Timestamp>,
     pub(super) last_failure: Option<Box<Failure>>,
     pub(super) phase: Phase,
+    /// It brought sealed headers along. Last, as it stands in no older snapshot.
+    #[serde(default)]
+    pub(super) sealed: bool,
     /// A decision about it waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
@@ -94,6 +97,7 @@ impl Open {
                 Some(until) => Phase::Waiting { until },
                 None => Phase::Ready { since: created.at },
             },
+            sealed: created.sealed.is_some(),
             busy: false,
         }
     }
@@ -143,7 +147,7 @@ impl Open {
     pub(super) fn failed(&mut self, event: &AttemptFailed) {
         if event.counted {
             self.failures = self.failures.saturating_add(1);
-        } else {
+        } else if event.failure.kind == FailureKind::WorkerLost {
             self.lost = self.lost.saturating_add(1);
             // The target is not to blame for the time that passed without a worker.
             self.first_start = None;
@@ -193,5 +197,69 @@ impl Lanes {
             .map(|(number, name)| (name.clone(), Lane(number)))
             .collect();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatcher::{Action, Dispatcher};
+    use crate::event::{TaskCancelled, TaskEvent, samples};
+    use crate::id::TaskId;
+    use std::collections::HashSet;
+
+    fn created(sealed: bool) -> Box<TaskCreated> {
+        let Some(TaskEvent::Created(mut created)) = samples::task_events().into_iter().next()
+        else {
+            panic!("the first sample is a creation");
+        };
+        if !sealed {
+            created.sealed = None;
+        }
+        created
+    }
+
+    /// What becomes of the task when it is cancelled, and whose it was.
+    fn end(created: Box<TaskCreated>, snapshot: bool) -> Vec<(TaskId, TeamId, bool)> {
+        let (id, at) = (created.id, created.at);
+        let mut dispatcher = Dispatcher::new();
+        dispatcher.apply(StreamSeq(1), None, &TaskEvent::Created(created));
+        if snapshot {
+            let bytes = dispatcher.snapshot().expect("nothing in flight");
+            dispatcher = Dispatcher::restore(&bytes).expect("of this version");
+        }
+        let mut actions = Vec::new();
+        dispatcher.activate(at, &HashSet::new(), Vec::new(), &mut actions);
+        let cancelled = TaskEvent::Cancelled(TaskCancelled { id, at });
+        dispatcher.evolve(StreamSeq(2), &cancelled, &mut actions);
+        let ended = actions.into_iter().filter_map(|action| match action {
+            Action::Ended {
+                task, team, sealed, ..
+            } => Some((task, team, sealed)),
+            _ => None,
+        });
+        ended.collect()
+    }
+
+    #[test]
+    fn the_end_of_a_task_tells_whether_a_key_is_to_be_erased() {
+        for snapshot in [false, true] {
+            for sealed in [false, true] {
+                let created = created(sealed);
+                let (id, team) = (created.id, created.team.clone());
+                assert_eq!(end(created, snapshot), [(id, team, sealed)], "{snapshot}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_in_an_older_snapshot_had_nothing_sealed() {
+        let lane = Lanes::default().of(&TeamId::new(Timestamp(1), 1), &QueueName::default());
+        let open = Open::new(StreamSeq(1), lane, None, &created(false));
+        let mut bytes = rmp_serde::to_vec(&open).expect("encoded");
+        // The last field is not there: an array16 with one element less.
+        assert_eq!((bytes[0], bytes.pop()), (0xdc, Some(0xc2)));
+        bytes[2] -= 1;
+        assert_eq!(rmp_serde::from_slice::<Open>(&bytes).ok(), Some(open));
     }
 }

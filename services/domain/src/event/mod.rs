@@ -22,7 +22,7 @@ pub use control::{
 };
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
-    PartitionOwned, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted,
+    PartitionOwned, SealedHeaders, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted,
     TaskSucceeded, join_repeated,
 };
 

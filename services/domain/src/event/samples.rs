@@ -11,14 +11,15 @@ use crate::event::{
     AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent,
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
-    MemberRoleChanged, RepeatableRequest, RevocationReason, TaskCancelled, TaskCreated, TaskDead,
-    TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted,
-    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
+    MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, TaskCancelled,
+    TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
 };
 use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::task::{Backoff, Method, Priority, RetryOn};
 use crate::time::Timestamp;
+use crate::vault::Resolve;
 
 const AT: Timestamp = Timestamp(1_763_712_000_123);
 const LATER: Timestamp = Timestamp(1_763_712_001_234);
@@ -59,6 +60,14 @@ pub fn task_events() -> Vec<TaskEvent> {
             on_complete_url: Some("https://example.com/done".into()),
             idempotency_key: Some("order-1".into()),
             fingerprint: Some("00ff".into()),
+            resolve: Resolve {
+                query: true,
+                body: true,
+            },
+            sealed: Some(SealedHeaders {
+                headers: vec![0],
+                envelope: "AQID".into(),
+            }),
             at: AT,
         })),
         TaskEvent::Started(TaskStarted {

@@ -8,6 +8,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::spec::{Method, Priority};
 use crate::time::Timestamp;
+use crate::vault::reference::{Reference, Resolve, references};
 
 events! {
     /// One step in the life of a task. Creation is appended by gateways, everything later only by the owner of the partition.
@@ -100,7 +101,7 @@ pub struct TaskCreated {
     pub url: String,
     /// How to call it.
     pub method: Method,
-    /// Headers as given, in order; a value that is a vault reference stays one.
+    /// Headers as given, in order; a value that is a vault reference stays one, and one that was sealed is masked (`Bearer ****`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     /// The body as given.
@@ -134,8 +135,38 @@ pub struct TaskCreated {
     /// SHA-256 of the request, in hex; there when there is an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// Where references to the vault are replaced beside the headers.
+    #[serde(default, skip_serializing_if = "Resolve::is_headers_only")]
+    pub resolve: Resolve,
+    /// The values of the masked headers. Absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedHeaders>,
     /// When it was accepted.
     pub at: Timestamp,
+}
+
+impl TaskCreated {
+    /// Where it refers to tokens of the vault.
+    pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
+        references(&self.headers, &self.url, self.body.as_deref(), self.resolve)
+    }
+}
+
+/// Credentials that a task brought along in its headers, sealed for this task alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SealedHeaders {
+    /// The places of the masked headers among all, from 0, ascending.
+    pub headers: Vec<u16>,
+    /// Their sealed values, in unpadded base64url. They open for nobody once the key of the task is erased.
+    pub envelope: String,
+}
+
+impl std::fmt::Debug for SealedHeaders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedHeaders")
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An attempt begins: appended before the call is made, so that no call goes unrecorded.
@@ -167,7 +198,7 @@ pub struct AttemptFailed {
     pub answer: Option<Answer>,
     /// When the next attempt is due.
     pub retry_at: Timestamp,
-    /// Whether it used up one of the task's retries; an attempt lost with its worker does not.
+    /// Whether it used up one of the task's retries; an attempt that was lost with its worker, or for want of the vault, does not.
     pub counted: bool,
 }
 
@@ -353,6 +384,12 @@ pub enum FailureKind {
     WorkerLost,
     /// The task cannot be turned into a request.
     InvalidRequest,
+    /// A credential of the vault may not be used for this: revoked, expired, unknown, or bound to other hosts. It was not sent there.
+    Vault,
+    /// A credential of the vault, or the task's own sealed headers, cannot be opened although nobody took them away. Nothing was sent.
+    VaultIntegrity,
+    /// The vault could not be asked. Nothing was sent.
+    VaultAway,
 }
 
 /// A worker took over a partition; its sequence is the fence of all that worker appends there.

@@ -361,6 +361,8 @@ mod tests {
             on_complete_url: None,
             idempotency_key: None,
             fingerprint: None,
+            resolve: crate::vault::Resolve::default(),
+            sealed: None,
             at: Timestamp(10),
         }));
         TaskRow::evolve(None, StreamSeq(1), &event).expect("a row")

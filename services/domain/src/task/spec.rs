@@ -8,10 +8,13 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::egress::check_header;
-use crate::event::TaskCreated;
+use crate::event::{SealedHeaders, TaskCreated};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::retry::{Backoff, MAX_CONDITIONS, RetryOn};
 use crate::time::Timestamp;
+use crate::vault::hosts::may_carry_secrets;
+use crate::vault::reference::{self, MAX_TOKENS, Place, Reference, Resolve};
+use crate::vault::{CredentialHeaders, RawHeaders, replace};
 
 /// Longest URL, in bytes.
 pub const MAX_URL_BYTES: usize = 8_192;
@@ -146,6 +149,7 @@ pub struct TaskRequest {
     pub queue: Option<String>,
     pub follow_redirects: Option<bool>,
     pub on_complete_url: Option<String>,
+    pub resolve: Option<Vec<String>>,
 }
 
 /// What the team's plan and the server's configuration allow.
@@ -208,6 +212,10 @@ pub struct TaskSpec {
     pub follow_redirects: bool,
     /// Called when the task has ended.
     pub on_complete_url: Option<String>,
+    /// Where references to the vault are replaced beside the headers.
+    pub resolve: Resolve,
+    /// Credentials that were taken out of the headers, sealed.
+    pub sealed: Option<SealedHeaders>,
 }
 
 impl TaskSpec {
@@ -238,6 +246,11 @@ impl TaskSpec {
                 ),
             ));
         }
+        let resolve = match &request.resolve {
+            None => Resolve::default(),
+            Some(places) => Resolve::parse(places)?,
+        };
+        check_references(&request.headers, &url, request.body.as_deref(), resolve)?;
         Ok(Self {
             queue: queue(request.queue.as_deref())?,
             url,
@@ -271,10 +284,33 @@ impl TaskSpec {
                 .as_deref()
                 .map(|url| required_url("onCompleteUrl", Some(url)))
                 .transpose()?,
+            resolve,
+            sealed: None,
         })
     }
 
-    /// SHA-256 of everything that was asked for, in hex: two requests that mean the same have the same.
+    /// Where it refers to tokens of the vault.
+    pub fn references(&self) -> impl Iterator<Item = Reference<'_>> {
+        reference::references(&self.headers, &self.url, self.body.as_deref(), self.resolve)
+    }
+
+    /// Takes credentials out of the headers, which show masks from then on. They are to be sealed, and the envelope to be given to
+    /// [`TaskSpec::set_sealed`] before the task is accepted.
+    pub fn take_raw_credentials(&mut self, names: &CredentialHeaders<'_>) -> Option<RawHeaders> {
+        debug_assert!(self.sealed.is_none(), "credentials are taken out once");
+        RawHeaders::take(&mut self.headers, names)
+    }
+
+    /// Puts the sealed credentials where the event will hold them.
+    pub fn set_sealed(&mut self, taken: &RawHeaders, envelope: String) {
+        self.sealed = Some(SealedHeaders {
+            headers: taken.places(),
+            envelope,
+        });
+    }
+
+    /// SHA-256 of everything that was asked for, in hex: two requests that mean the same have the same. Of a credential that was taken
+    /// out, it is the mask that counts: a hash of it in the log would let it be guessed for ever.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -309,6 +345,12 @@ impl TaskSpec {
         for condition in self.retry_on.iter().flat_map(RetryOn::as_slice) {
             field(condition);
         }
+        // Requests that do not use it have the fingerprints they had before it was there.
+        if !self.resolve.is_headers_only() {
+            for place in self.resolve.names() {
+                field(place);
+            }
+        }
         hex::encode(hash.finalize())
     }
 
@@ -341,6 +383,8 @@ impl TaskSpec {
             on_complete_url: self.on_complete_url,
             idempotency_key,
             fingerprint,
+            resolve: self.resolve,
+            sealed: self.sealed,
             at: now,
         }
     }
@@ -423,6 +467,44 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), Invalid> {
         if let Err(refused) = check_header(name, value) {
             return invalid(format!("headers: {} {refused}", shortened(name)));
         }
+    }
+    Ok(())
+}
+
+/// Checks all about references that can be said without knowing the tokens. That they exist is not said here.
+fn check_references(
+    headers: &[(String, String)],
+    url: &str,
+    body: Option<&str>,
+    resolve: Resolve,
+) -> Result<(), Invalid> {
+    let all = || reference::references(headers, url, body, resolve);
+    let mut any = false;
+    let mut in_body = false;
+    for reference in all() {
+        if reference.token.is_none() {
+            return Err(reference.unknown());
+        }
+        any = true;
+        in_body |= reference.place == Place::Body;
+    }
+    if !any {
+        return Ok(());
+    }
+    if reference::too_many(all()) {
+        return Err(Invalid::new(
+            "headers",
+            format!("A task may reference at most {MAX_TOKENS} different vault tokens"),
+        ));
+    }
+    if let (true, Some(body)) = (in_body, body) {
+        replace::check_body(headers, body)?;
+    }
+    if !Url::parse(url).is_ok_and(|url| may_carry_secrets(&url)) {
+        return Err(Invalid::new(
+            "targetUrl",
+            "targetUrl must be https, as the task references the vault: http would send its credentials in the clear",
+        ));
     }
     Ok(())
 }
@@ -525,7 +607,7 @@ fn retry_on(conditions: &[String]) -> Result<RetryOn, Invalid> {
 }
 
 /// Enough of a client's text to recognise it in an error.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     const MOST: usize = 40;
     if text.chars().count() <= MOST {
         return text.to_owned();
@@ -679,6 +761,119 @@ mod tests {
         );
     }
 
+    const TOKEN: &str = "tok_01kc0q2v9x3d8e5h7j9m1n3p5r";
+
+    fn with_header(name: &str, value: &str) -> impl FnOnce(&mut TaskRequest) {
+        let header = (name.to_owned(), value.to_owned());
+        move |r| r.headers = vec![header]
+    }
+
+    #[test]
+    fn references_are_found_where_the_task_names_them() {
+        let mut request = request();
+        request.target_url = Some(format!("https://example.com/?k={{{{{TOKEN}}}}}"));
+        request.headers = vec![("X-Key".into(), TOKEN.into())];
+        request.body = Some(format!("[\"{{{{{TOKEN}}}}}\"]"));
+        let count = |request: &TaskRequest| {
+            let spec = TaskSpec::check(request.clone(), &limits(), NOW).expect("fine");
+            spec.references().count()
+        };
+        assert_eq!(count(&request), 1);
+        request.resolve = Some(vec!["query".into(), "body".into()]);
+        assert_eq!(count(&request), 3);
+        request.resolve = Some(vec!["path".into()]);
+        let refused = TaskSpec::check(request, &limits(), NOW).expect_err("no such place");
+        assert_eq!(refused.field, "resolve");
+    }
+
+    #[test]
+    fn a_malformed_reference_is_an_unknown_token() {
+        assert_eq!(
+            refused(with_header("Authorization", "tok_ABC")).message,
+            "Header \"Authorization\" references unknown vault token \"tok_ABC\""
+        );
+        let refused = refused(|r| {
+            r.resolve = Some(vec!["body".into()]);
+            r.body = Some("{{tok_}}".into());
+        });
+        assert_eq!(
+            (refused.field, refused.message.as_str()),
+            ("body", "body references unknown vault token \"tok_\"")
+        );
+    }
+
+    #[test]
+    fn credentials_of_the_vault_go_nowhere_in_the_clear() {
+        let to = |url: &str, value: &str| {
+            let mut request = request();
+            with_header("X-Key", value)(&mut request);
+            request.target_url = Some(url.into());
+            TaskSpec::check(request, &limits(), NOW).map_err(|invalid| invalid.field)
+        };
+        assert_eq!(to("http://example.com/", TOKEN).err(), Some("targetUrl"));
+        assert!(to("http://example.com/", "literal").is_ok());
+        assert!(to("https://example.com/", TOKEN).is_ok());
+        assert!(to("http://localhost:3000/", TOKEN).is_ok());
+        assert!(to("http://127.0.0.1:3000/", TOKEN).is_ok());
+    }
+
+    #[test]
+    fn a_task_refers_to_so_many_tokens_at_most() {
+        let tokens = |count: u32| {
+            (0..count)
+                .map(|n| format!("{{{{tok_01kc0q2v9x3d8e5h7j9m1n{n:04}}}}}"))
+                .collect::<String>()
+        };
+        let check = |count| {
+            let mut request = request();
+            with_header("X-Key", &tokens(count))(&mut request);
+            TaskSpec::check(request, &limits(), NOW)
+        };
+        assert!(check(20).is_ok());
+        assert_eq!(
+            check(21).expect_err("too many").message,
+            "A task may reference at most 20 different vault tokens"
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_knows_no_credential_that_was_taken_out() {
+        let taken = |value: &str| {
+            let mut request = request();
+            with_header("Authorization", value)(&mut request);
+            let mut spec = TaskSpec::check(request, &limits(), NOW).expect("fine");
+            let raw = spec.take_raw_credentials(&CredentialHeaders::default());
+            let raw = raw.expect("one");
+            spec.set_sealed(&raw, "envelope".into());
+            assert_eq!(spec.headers[0].1, "Bearer ****");
+            let created = spec.clone().accept(
+                TaskId::new(NOW, 1, crate::partition::Partition::default()),
+                TeamId::new(NOW, 2),
+                None,
+                NOW,
+            );
+            let sealed = created.sealed.expect("sealed");
+            assert_eq!(
+                (sealed.headers, sealed.envelope),
+                (vec![0], "envelope".into())
+            );
+            spec.fingerprint()
+        };
+        assert_eq!(taken("Bearer one"), taken("Bearer two"));
+    }
+
+    #[test]
+    fn where_references_are_replaced_is_part_of_a_fingerprint_only_when_it_is_said() {
+        let fingerprint = |resolve: Option<&str>| {
+            let mut request = request();
+            request.resolve = resolve.map(|place| vec![place.to_owned()]);
+            let spec = TaskSpec::check(request, &limits(), NOW).expect("fine");
+            spec.fingerprint()
+        };
+        assert_eq!(fingerprint(None), fingerprint(Some("headers")));
+        assert_ne!(fingerprint(None), fingerprint(Some("body")));
+    }
+
     proptest! {
         #[test]
         fn no_request_makes_it_panic(url in ".{0,60}", number in any::<f64>(), whole in any::<i64>(), text in ".{0,30}") {
@@ -686,7 +881,7 @@ mod tests {
                 target_url: Some(url), method: Some(text.clone()), headers: vec![(text.clone(), text.clone())],
                 body: None, max_wait_seconds: Some(number), timeout_seconds: Some(number), delay_until: Some(text.clone()),
                 max_retries: Some(whole), retry_backoff: None, retry_on: Some(vec![text.clone()]), priority: Some(whole),
-                queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text),
+                queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
             }, &limits(), NOW);
         }
 

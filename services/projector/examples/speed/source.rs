@@ -51,6 +51,8 @@ impl Source {
                 on_complete_url: None,
                 idempotency_key: None,
                 fingerprint: None,
+                resolve: waybill_domain::vault::Resolve::default(),
+                sealed: None,
                 at,
             })),
             1 => TaskEvent::Started(TaskStarted {

@@ -76,6 +76,8 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         on_complete_url: None,
         idempotency_key: None,
         fingerprint: None,
+        resolve: waybill_domain::vault::Resolve::default(),
+        sealed: None,
         at: Timestamp(at),
     }
 }

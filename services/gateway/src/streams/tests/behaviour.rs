@@ -282,6 +282,8 @@ fn row_of(log: &MemoryLog, webhook: bool) -> TaskRow {
         on_complete_url: webhook.then(|| "https://example.org/done".into()),
         idempotency_key: None,
         fingerprint: None,
+        resolve: waybill_domain::vault::Resolve::default(),
+        sealed: None,
         at: Timestamp(1),
     }));
     let seq = append(log, &team, queue.as_str(), &created);

@@ -74,6 +74,8 @@ impl Gateway {
             on_complete_url: random.chance(300).then(|| format!("http://receiver{HOOK}")),
             idempotency_key: None,
             fingerprint: None,
+            resolve: waybill_domain::vault::Resolve::default(),
+            sealed: None,
             at: now,
         }
     }

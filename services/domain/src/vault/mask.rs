@@ -1,0 +1,290 @@
+//! Credentials that a task brings along in its headers: which those are, what is shown in their place, and how they are packed to be
+//! sealed.
+
+use zeroize::Zeroizing;
+
+use super::reference::refers;
+
+/// Headers whose values are credentials, whoever sends them.
+const ALWAYS: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+];
+/// What stands for a credential.
+const MASK: &str = "****";
+/// Words before a credential that are none themselves (IANA's registry of authentication schemes, and what large services use). Any
+/// other first word is masked too: it might be the first half of a passphrase.
+const SCHEMES: [&str; 16] = [
+    "apikey",
+    "api-key",
+    "basic",
+    "bearer",
+    "bot",
+    "digest",
+    "dpop",
+    "gnap",
+    "hawk",
+    "jwt",
+    "key",
+    "negotiate",
+    "oauth",
+    "ssws",
+    "token",
+    "vapid",
+];
+
+/// Version of the packed form.
+const FORMAT: u8 = 1;
+
+/// The headers of one team whose values are credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialHeaders<'a> {
+    more: &'a [String],
+}
+
+impl<'a> CredentialHeaders<'a> {
+    /// `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Api-Key` and those that the team names.
+    #[must_use]
+    pub fn and(more: &'a [String]) -> Self {
+        Self { more }
+    }
+
+    /// Whether this header is one.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        ALWAYS.into_iter().any(is) || self.more.iter().any(|other| is(other))
+    }
+}
+
+/// What is shown of a credential: its scheme at most (`Bearer ****`).
+#[must_use]
+pub fn mask(value: &str) -> String {
+    match split_scheme(value) {
+        Some((scheme, _)) => format!("{scheme} {MASK}"),
+        None => MASK.to_owned(),
+    }
+}
+
+/// `Bearer x` as its scheme and its credential.
+pub(super) fn split_scheme(value: &str) -> Option<(&str, &str)> {
+    let (scheme, credential) = value.split_once(' ')?;
+    let credential = credential.trim_start_matches(' ');
+    let known = SCHEMES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme));
+    (known && !credential.is_empty()).then_some((scheme, credential))
+}
+
+/// Credentials taken out of a task's headers, by the places they stood in. Wiped when dropped, and never shown.
+pub struct RawHeaders(Vec<(u16, Zeroizing<String>)>);
+
+/// What was unsealed is no list of headers, or not of this task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed headers of the task are malformed")]
+pub struct MalformedSealed;
+
+impl RawHeaders {
+    /// Takes credentials out of headers, and leaves masks in their places. A value that refers to the vault is none, and stays. `None`
+    /// when there is none.
+    #[must_use]
+    pub fn take(headers: &mut [(String, String)], names: &CredentialHeaders<'_>) -> Option<Self> {
+        let mut taken = Vec::new();
+        for (at, (name, value)) in headers.iter_mut().enumerate() {
+            if value.is_empty() || !names.contains(name) || refers(value) {
+                continue;
+            }
+            // A task has at most 100 headers.
+            let Ok(at) = u16::try_from(at) else { break };
+            let masked = mask(value);
+            taken.push((at, Zeroizing::new(std::mem::replace(value, masked))));
+        }
+        (!taken.is_empty()).then_some(Self(taken))
+    }
+
+    /// The places they stood in, ascending.
+    #[must_use]
+    pub fn places(&self) -> Vec<u16> {
+        self.0.iter().map(|(at, _)| *at).collect()
+    }
+
+    /// The credentials, with the places they stood in.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.0.iter().map(|(at, value)| (*at, value.as_str()))
+    }
+
+    /// The headers as they were given, beside each whether it was taken out: such a one is sent as it is, whatever it looks like.
+    pub fn restore<'a>(
+        &'a self,
+        masked: &'a [(String, String)],
+    ) -> Result<Vec<(&'a str, &'a str, bool)>, MalformedSealed> {
+        let mut headers: Vec<_> = masked
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str(), false))
+            .collect();
+        for (at, value) in self.iter() {
+            let header = headers.get_mut(usize::from(at)).ok_or(MalformedSealed)?;
+            (header.1, header.2) = (value, true);
+        }
+        Ok(headers)
+    }
+
+    /// As bytes to be sealed: a version, then for each its place (2 bytes), its length (4 bytes, both big-endian) and itself.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let length = self
+            .0
+            .iter()
+            .map(|(_, value)| 6 + value.len())
+            .sum::<usize>();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1 + length));
+        bytes.push(FORMAT);
+        for (at, value) in &self.0 {
+            bytes.extend_from_slice(&at.to_be_bytes());
+            let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        bytes
+    }
+
+    /// Reads what [`RawHeaders::encode`] writes, and nothing else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedSealed> {
+        let Some((&FORMAT, mut rest)) = bytes.split_first() else {
+            return Err(MalformedSealed);
+        };
+        let mut headers: Vec<(u16, Zeroizing<String>)> = Vec::new();
+        while !rest.is_empty() {
+            let (at, behind) = rest.split_first_chunk::<2>().ok_or(MalformedSealed)?;
+            let (length, behind) = behind.split_first_chunk::<4>().ok_or(MalformedSealed)?;
+            let at = u16::from_be_bytes(*at);
+            let length =
+                usize::try_from(u32::from_be_bytes(*length)).map_err(|_| MalformedSealed)?;
+            let (value, behind) = behind.split_at_checked(length).ok_or(MalformedSealed)?;
+            let value = std::str::from_utf8(value).map_err(|_| MalformedSealed)?;
+            if headers.last().is_some_and(|(last, _)| *last >= at) {
+                return Err(MalformedSealed);
+            }
+            headers.push((at, Zeroizing::new(value.to_owned())));
+            rest = behind;
+        }
+        if headers.is_empty() {
+            return Err(MalformedSealed);
+        }
+        Ok(Self(headers))
+    }
+}
+
+impl std::fmt::Debug for RawHeaders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RawHeaders").field(&self.places()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn of_a_credential_at_most_its_scheme_is_shown() {
+        for (value, masked) in [
+            ("Bearer abc", "Bearer ****"),
+            ("basic  dXNlcjpwdw==", "basic ****"),
+            ("Bearer", "****"),
+            ("Bearer ", "****"),
+            ("correct horse battery", "****"),
+            ("sid=1; theme=dark", "****"),
+            ("x", "****"),
+        ] {
+            assert_eq!(mask(value), masked, "{value}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_and_masked_in_place() {
+        let more = ["x-secret".to_owned()];
+        let names = CredentialHeaders::and(&more);
+        let given = headers(&[
+            ("X-One", "1"),
+            ("AUTHORIZATION", "Bearer abc"),
+            ("Cookie", ""),
+            ("x-api-key", "{{tok_x}}"),
+            ("X-Secret", "s"),
+            ("X-Api-Key", "tok_x"),
+            ("cookie", "a {{tok_x}} b"),
+        ]);
+        let mut masked = given.clone();
+        let raw = RawHeaders::take(&mut masked, &names).expect("some");
+        assert_eq!(raw.places(), [1, 4]);
+        assert_eq!(masked[1].1, "Bearer ****");
+        assert_eq!(masked[4].1, "****");
+        let restored = raw.restore(&masked).expect("of this task");
+        let values: Vec<_> = restored.iter().map(|&(_, value, _)| value).collect();
+        let expected: Vec<_> = given.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, expected);
+        let taken: Vec<_> = restored.iter().map(|&(_, _, taken)| taken).collect();
+        assert_eq!(taken, [false, true, false, false, true, false, false]);
+        assert!(RawHeaders::take(&mut headers(&[("X-One", "1")]), &names).is_none());
+    }
+
+    #[test]
+    fn they_never_show_themselves() {
+        let mut given = headers(&[("Authorization", "Bearer abc")]);
+        let raw = RawHeaders::take(&mut given, &CredentialHeaders::default()).expect("one");
+        assert_eq!(format!("{raw:?}"), "RawHeaders([0])");
+    }
+
+    #[test]
+    fn a_list_of_another_task_is_refused() {
+        let raw = RawHeaders(vec![(3, Zeroizing::new("x".to_owned()))]);
+        assert_eq!(
+            raw.restore(&headers(&[("a", "b")])).err(),
+            Some(MalformedSealed)
+        );
+    }
+
+    #[test]
+    fn only_the_exact_encoding_is_read() {
+        let raw = RawHeaders(vec![
+            (0, Zeroizing::new("ab".to_owned())),
+            (7, Zeroizing::new("ü".to_owned())),
+        ]);
+        let bytes = raw.encode();
+        let read = RawHeaders::decode(&bytes).expect("read");
+        assert_eq!(read.iter().collect::<Vec<_>>(), [(0, "ab"), (7, "ü")]);
+        for cut in 0..bytes.len() {
+            // Cut behind the first entry it is a shorter list: only the seal tells.
+            if cut != 9 {
+                assert!(RawHeaders::decode(&bytes[..cut]).is_err(), "{cut}");
+            }
+        }
+        let twice = [&bytes[..9], &bytes[1..9]].concat();
+        assert!(RawHeaders::decode(&twice).is_err());
+        assert!(RawHeaders::decode(&[2, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(RawHeaders::decode(&[1, 0, 0, 0, 0, 0, 1, 0xff]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked(values in prop::collection::vec("\\PC{1,20}", 1..8)) {
+            let raw = RawHeaders((0..).zip(values.iter().cloned().map(Zeroizing::new)).collect());
+            let read = RawHeaders::decode(&raw.encode()).expect("read");
+            prop_assert_eq!(read.iter().map(|(_, value)| value.to_owned()).collect::<Vec<_>>(), values);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = RawHeaders::decode(&bytes);
+        }
+    }
+}

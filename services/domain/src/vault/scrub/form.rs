@@ -1,0 +1,98 @@
+//! The forms that a secret is looked for in.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+/// One way to write bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As they are.
+    Exact,
+    /// Base 64 of the secret alone, padded or not.
+    Base64,
+    /// Base 64 of a text with so many bytes, of three each, before the secret: without the characters that it shares with them.
+    Within(usize),
+    /// Digits in lower case.
+    HexLower,
+    /// Digits in upper case.
+    HexUpper,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Exact,
+        Self::Base64,
+        Self::Within(0),
+        Self::Within(1),
+        Self::Within(2),
+        Self::HexLower,
+        Self::HexUpper,
+    ];
+}
+
+/// Writes the secret in each of the forms, one after the other, and has each looked at; base 64 in both alphabets where they differ.
+pub(super) fn forms(secret: &[u8], wanted: &[Form], mut look: impl FnMut(&[u8])) {
+    for form in wanted {
+        match *form {
+            Form::Exact => look(secret),
+            Form::Base64 => {
+                // Where there is no padding, the alignment without a byte before it says the same.
+                if !secret.len().is_multiple_of(3) {
+                    let text = Zeroizing::new(STANDARD.encode(secret));
+                    look_in_both_alphabets(&text, &mut look);
+                    look_in_both_alphabets(text.trim_end_matches('='), &mut look);
+                }
+            }
+            Form::Within(before) => {
+                let text = within(secret, before);
+                if !text.is_empty() {
+                    look_in_both_alphabets(&text, &mut look);
+                }
+            }
+            Form::HexLower => look(Zeroizing::new(hex::encode(secret)).as_bytes()),
+            Form::HexUpper => look(Zeroizing::new(hex::encode_upper(secret)).as_bytes()),
+        }
+    }
+}
+
+fn look_in_both_alphabets(text: &str, look: &mut impl FnMut(&[u8])) {
+    look(text.as_bytes());
+    if text.contains(['+', '/']) {
+        let other = text
+            .bytes()
+            .map(|b| match b {
+                b'+' => b'-',
+                b'/' => b'_',
+                other => other,
+            })
+            .collect();
+        let other: Zeroizing<Vec<u8>> = Zeroizing::new(other);
+        look(&other);
+    }
+}
+
+/// The characters of base 64 that depend on the secret alone when so many bytes stand before it and any behind it.
+fn within(secret: &[u8], before: usize) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(before + secret.len()));
+    bytes.extend(std::iter::repeat_n(0, before));
+    bytes.extend_from_slice(secret);
+    let text = Zeroizing::new(STANDARD_NO_PAD.encode(&*bytes));
+    // One byte before makes a character and two bits of the next, two make two and four bits.
+    let first = if before == 0 { 0 } else { before + 1 };
+    // A rest of one or two bytes leaves bits of the last character to what follows.
+    let last = text.len() - usize::from(!bytes.len().is_multiple_of(3));
+    Zeroizing::new(text.get(first..last).unwrap_or_default().to_owned())
+}
+
+/// The `user:password` of a `Basic` credential (RFC 7617).
+pub(super) fn basic_pair(credential: &str) -> Option<Zeroizing<String>> {
+    let text = credential.trim_end_matches('=');
+    let bytes = STANDARD_NO_PAD
+        .decode(text)
+        .or_else(|_| URL_SAFE_NO_PAD.decode(text));
+    let bytes = Zeroizing::new(bytes.ok()?);
+    let pair = std::str::from_utf8(&bytes).ok()?;
+    let reads = pair.len() >= 4 && pair.contains(':') && !pair.contains(char::is_control);
+    reads.then(|| Zeroizing::new(pair.to_owned()))
+}

@@ -1,0 +1,231 @@
+//! A text as somebody reads it who undoes its escapes, with the way back to where each byte came from.
+
+use std::borrow::Cow;
+
+use super::End;
+
+/// A text or what it means.
+pub(super) struct View<'t> {
+    bytes: Cow<'t, [u8]>,
+    /// Where each byte begins in the text, and behind them where the last one ends. `None`: it is the text.
+    sources: Option<Vec<u32>>,
+    end: End,
+}
+
+/// The text, and what it means where it has escapes: to a reader of URLs, of forms (when `spaces` are looked for), of JSON, of JSON in
+/// JSON and of URLs in JSON.
+pub(super) fn views(text: &[u8], end: End, spaces: bool) -> Vec<View<'_>> {
+    let raw = View {
+        bytes: Cow::Borrowed(text),
+        sources: None,
+        end,
+    };
+    let mut all = vec![raw];
+    let json = all[0].unescaped();
+    url_views(&all[0], spaces)
+        .into_iter()
+        .for_each(|view| all.push(view));
+    if let Some(json) = json {
+        all.extend(url_views(&json, spaces));
+        let nested = json.unescaped();
+        all.push(json);
+        all.extend(nested);
+    }
+    all
+}
+
+fn url_views<'t>(view: &View<'_>, spaces: bool) -> Vec<View<'t>> {
+    let escaped = memchr::memchr(b'%', &view.bytes).is_some();
+    let plus = spaces && memchr::memchr(b'+', &view.bytes).is_some();
+    let mut views = Vec::new();
+    if escaped {
+        views.push(view.decoded(|_| None));
+    }
+    if plus {
+        views.push(view.decoded(|byte| (byte == b'+').then_some(b' ')));
+    }
+    views
+}
+
+impl View<'_> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn end(&self) -> End {
+        self.end
+    }
+
+    /// Where in the text a range of this view came from.
+    pub(super) fn source(&self, start: usize, end: usize) -> (usize, usize) {
+        match &self.sources {
+            None => (start, end),
+            Some(sources) => (sources[start] as usize, sources[end] as usize),
+        }
+    }
+
+    fn at(&self, place: usize) -> u32 {
+        match &self.sources {
+            None => u32::try_from(place).unwrap_or(u32::MAX),
+            Some(sources) => sources[place],
+        }
+    }
+
+    /// Without percent-encoding, and with other bytes in the place of some.
+    fn decoded<'n>(&self, other: impl Fn(u8) -> Option<u8>) -> View<'n> {
+        let mut made = Made::of(self);
+        let mut rest = &*self.bytes;
+        while let Some((&byte, behind)) = rest.split_first() {
+            let place = self.bytes.len() - rest.len();
+            rest = match (byte, behind) {
+                (b'%', [high, low, behind @ ..])
+                    if let (Some(high), Some(low)) = (digit(*high), digit(*low)) =>
+                {
+                    made.push(&[high << 4 | low], self.at(place));
+                    behind
+                }
+                (b'%', [] | [_])
+                    if self.end == End::Cut && behind.iter().all(u8::is_ascii_hexdigit) =>
+                {
+                    break;
+                }
+                _ => {
+                    made.push(&[other(byte).unwrap_or(byte)], self.at(place));
+                    behind
+                }
+            };
+        }
+        made.done(self.at(self.bytes.len()))
+    }
+
+    /// Without the escapes of JSON strings; `None` when there are none.
+    fn unescaped<'n>(&self) -> Option<View<'n>> {
+        memchr::memchr(b'\\', &self.bytes)?;
+        let mut made = Made::of(self);
+        let mut rest = &*self.bytes;
+        while let Some((&byte, behind)) = rest.split_first() {
+            let source = self.at(self.bytes.len() - rest.len());
+            if byte != b'\\' {
+                made.push(&[byte], source);
+                rest = behind;
+                continue;
+            }
+            rest = match escape(behind) {
+                Escape::Character(character, behind) => {
+                    made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), source);
+                    behind
+                }
+                Escape::Unfinished if self.end == End::Cut => break,
+                Escape::Unfinished | Escape::None => {
+                    made.push(b"\\", source);
+                    behind
+                }
+            };
+        }
+        Some(made.done(self.at(self.bytes.len())))
+    }
+}
+
+/// A view on its way.
+struct Made {
+    bytes: Vec<u8>,
+    sources: Vec<u32>,
+    end: End,
+}
+
+impl Made {
+    fn of(view: &View<'_>) -> Self {
+        Self {
+            bytes: Vec::with_capacity(view.len()),
+            sources: Vec::with_capacity(view.len() + 1),
+            end: view.end,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], source: u32) {
+        self.bytes.extend_from_slice(bytes);
+        self.sources
+            .extend(std::iter::repeat_n(source, bytes.len()));
+    }
+
+    fn done<'n>(mut self, end: u32) -> View<'n> {
+        self.sources.push(end);
+        View {
+            bytes: Cow::Owned(self.bytes),
+            sources: Some(self.sources),
+            end: self.end,
+        }
+    }
+}
+
+/// What stands behind a backslash.
+enum Escape<'t> {
+    /// A character, and what follows.
+    Character(char, &'t [u8]),
+    /// The text ends within it.
+    Unfinished,
+    /// No escape.
+    None,
+}
+
+fn escape(behind: &[u8]) -> Escape<'_> {
+    let Some((&kind, rest)) = behind.split_first() else {
+        return Escape::Unfinished;
+    };
+    let character = match kind {
+        b'"' | b'\\' | b'/' => char::from(kind),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unicode(rest),
+        _ => return Escape::None,
+    };
+    Escape::Character(character, rest)
+}
+
+fn unicode(rest: &[u8]) -> Escape<'_> {
+    let (first, rest) = match unit(rest) {
+        Ok(unit) => unit,
+        Err(none) => return none,
+    };
+    if let Some(character) = char::from_u32(first) {
+        return Escape::Character(character, rest);
+    }
+    // The first half of a character beyond the first 65,536 (RFC 8259, 7).
+    let behind = match rest {
+        [b'\\', b'u', behind @ ..] => behind,
+        [] | [b'\\'] => return Escape::Unfinished,
+        _ => return Escape::None,
+    };
+    match unit(behind) {
+        Ok((second, rest)) => char::decode_utf16([first, second].map(|unit| unit as u16))
+            .next()
+            .and_then(Result::ok)
+            .map_or(Escape::None, |character| Escape::Character(character, rest)),
+        Err(none) => none,
+    }
+}
+
+/// Four hexadecimal digits.
+fn unit(text: &[u8]) -> Result<(u32, &[u8]), Escape<'_>> {
+    let mut value = 0;
+    for place in 0..4 {
+        let Some(&byte) = text.get(place) else {
+            return Err(Escape::Unfinished);
+        };
+        let digit = digit(byte).ok_or(Escape::None)?;
+        value = value << 4 | u32::from(digit);
+    }
+    Ok((value, &text[4..]))
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
