@@ -11,6 +11,7 @@ use super::api::Api;
 use super::config::{NatsConfig, ServerUrl};
 use super::provision::{ProvisionError, provision};
 use super::{JetStreamLog, Parts};
+use crate::subject::is_token;
 
 /// The first server line with atomic batches.
 const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
@@ -151,6 +152,10 @@ async fn options(
             ));
         }
     };
+    // Answers carry wrapped keys too. With inboxes of their own, users can be kept from hearing each other's (nats/permissions.conf).
+    if let Some(user) = config.user.as_deref().filter(|user| is_token(user)) {
+        options = options.custom_inbox_prefix(format!("_INBOX.{user}"));
+    }
     if let Some(file) = &config.credentials_file {
         options = options.credentials_file(file).await.map_err(|error| {
             ConnectError::Config(format!("credentials_file {}: {error}", file.display()))

@@ -16,3 +16,4 @@ mod snapshots;
 mod tallies;
 mod transport;
 mod vault_keys;
+mod vault_permissions;

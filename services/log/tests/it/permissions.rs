@@ -15,7 +15,7 @@ use crate::fixture::{EVENT, Shape, a_record, an_append, config_at, read_until};
 
 const USERS: [&str; 4] = ["admin", "gateway", "worker", "projector"];
 
-async fn a_guarded_server() -> NatsServer {
+pub(crate) async fn a_guarded_server() -> NatsServer {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats/permissions.conf");
     let mut extra = std::fs::read_to_string(file).unwrap();
     for user in USERS {
@@ -30,7 +30,7 @@ async fn a_guarded_server() -> NatsServer {
     NatsServer::start_with(options).await.unwrap()
 }
 
-fn config(server: &NatsServer, user: &str) -> NatsConfig {
+pub(crate) fn config(server: &NatsServer, user: &str) -> NatsConfig {
     NatsConfig {
         user: Some(user.to_owned()),
         password: Some(format!("{user}-secret").into()),
