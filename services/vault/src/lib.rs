@@ -25,6 +25,8 @@ mod keys;
 mod live;
 mod random;
 mod ring;
+#[cfg(feature = "rotation")]
+mod rotation;
 mod seal;
 mod secret;
 mod wrap;
@@ -41,6 +43,10 @@ pub use keys::{
 pub use live::{LiveRing, MAX_RING_BYTES, Reload, RingFileError, RingSource};
 pub use random::NoRandomness;
 pub use ring::{MAX_KEKS, MAX_SENDERS, OpenRing, Ring, RingError, SealRing, fresh_rings};
+#[cfg(feature = "rotation")]
+pub use rotation::{
+    Census, Place, Refused, Rewrapped, Rotation, RotationError, Unopened, census, rewrap_all,
+};
 pub use seal::{OpenError, RewrapError, SealError, open, rewrap, seal};
 pub use secret::{DATA_KEY_BYTES, DataKey, NotAuthentic, SecretBytes};
 pub use wrap::{UnwrapError, Unwrapper, WrapError, Wrapper};

@@ -1,5 +1,7 @@
 //! Seal, open and rewrap a record: the two layers together.
 
+use subtle::ConstantTimeEq;
+
 use crate::context::Context;
 use crate::envelope::{Envelope, MAX_PLAINTEXT_BYTES};
 use crate::keys::KekId;
@@ -38,7 +40,8 @@ pub async fn open(
     Ok(key.open(context, envelope)?)
 }
 
-/// The same data key, wrapped to another KEK. The envelope stays as it is and the data key never leaves memory.
+/// The same data key, wrapped to another KEK. The envelope stays as it is and the data key never leaves memory. What was made is opened
+/// once before it is handed out: who erases the old wrapped key then loses nothing, also when the two rings do not fit each other.
 pub async fn rewrap(
     unwrapper: &(impl Unwrapper + ?Sized),
     wrapper: &(impl Wrapper + ?Sized),
@@ -47,7 +50,17 @@ pub async fn rewrap(
     wrapped: &WrappedKey,
 ) -> Result<WrappedKey, RewrapError> {
     let key = unwrapper.unwrap_key(context, wrapped).await?;
-    Ok(wrapper.wrap_key(kek, context, &key).await?)
+    let made = wrapper.wrap_key(kek, context, &key).await?;
+    let again = unwrapper.unwrap_key(context, &made).await;
+    let again = again.map_err(|error| match error {
+        UnwrapError::Unavailable(_) => RewrapError::Unwrap(error),
+        _ => RewrapError::NotOpened(error),
+    })?;
+    if !bool::from(again.expose().ct_eq(key.expose())) {
+        let kek = UnwrapError::NotAuthentic(made.kek());
+        return Err(RewrapError::NotOpened(kek));
+    }
+    Ok(made)
 }
 
 /// A value could not be sealed; there is nothing to store.
@@ -84,4 +97,7 @@ pub enum RewrapError {
     /// The data key could not be wrapped.
     #[error(transparent)]
     Wrap(#[from] WrapError),
+    /// What was made cannot be opened: the rings do not fit each other.
+    #[error("a key that was wrapped anew cannot be opened again, so the old one is kept: {0}")]
+    NotOpened(UnwrapError),
 }

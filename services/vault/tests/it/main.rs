@@ -2,4 +2,5 @@
 
 mod parsers;
 mod records;
+mod rotation;
 mod silence;
