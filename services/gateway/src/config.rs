@@ -12,6 +12,7 @@ use waybill_domain::egress::Egress;
 use crate::faces::keys::KeyReporters;
 use crate::people::PeopleConfig;
 use crate::refusals::RefusalTimes;
+use crate::vault::janitor::JanitorTimes;
 
 /// Largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1_048_576;
@@ -49,6 +50,8 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// How far ahead `delayUntil` may be: half of the default retention of the log, which must still hold the task then.
     pub max_delay: Duration,
+    /// How long the log keeps tasks. Keys of credentials that came with a task are gone by then, whatever happened.
+    pub task_retention: Duration,
     /// Targets that may be called. Checked at creation for what needs no name resolution, and again by the worker at every call.
     pub egress: Egress,
     /// What API keys may begin with; new ones begin with the first.
@@ -69,6 +72,8 @@ pub struct GatewayConfig {
     pub usage_flush: Duration,
     /// Who may report keys that were found in the open.
     pub key_reporters: KeyReporters,
+    /// How often what was interrupted in the vault is looked for.
+    pub janitor: JanitorTimes,
     /// Pause between two looks at whether the log answers.
     pub probe_interval: Duration,
 }
@@ -94,6 +99,7 @@ impl Default for GatewayConfig {
             drain_notice: Duration::ZERO,
             max_connections: 10_000,
             max_delay: Duration::from_secs(15 * 86_400),
+            task_retention: Duration::from_secs(30 * 86_400),
             egress: Egress::strict(),
             key_brands: vec!["wb".to_owned()],
             plans: Arc::clone(Catalogue::builtin()),
@@ -104,6 +110,7 @@ impl Default for GatewayConfig {
             plan_self_service: false,
             usage_flush: Duration::from_secs(60),
             key_reporters: KeyReporters::default(),
+            janitor: JanitorTimes::default(),
             probe_interval: Duration::from_secs(1),
         }
     }

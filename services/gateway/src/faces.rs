@@ -6,3 +6,4 @@ pub mod oauth;
 pub mod people;
 pub mod tasks;
 pub mod teams;
+pub mod tokens;

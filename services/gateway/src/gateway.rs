@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
-use waybill_log::{Counters, Fences, Log, Tallies};
+use waybill_log::{Counters, Fences, Log, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
+use waybill_vault::Wrapper;
 
 use crate::access::{ControlWriter, Pepper};
 use crate::acknowledged::Acknowledged;
@@ -30,6 +31,7 @@ use crate::server::{self, Drained, Server};
 use crate::state::{AppState, Shared};
 use crate::streams::Hub;
 use crate::usage::{Flusher, Usage};
+use crate::vault::{Vault, janitor};
 
 /// What background work may take to end once it was told to.
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
@@ -46,6 +48,10 @@ pub struct GatewayParts {
     pub counters: Arc<dyn Counters>,
     /// The stream USAGE of the same log.
     pub tallies: Arc<dyn Tallies>,
+    /// The stream VKEYS of the same log.
+    pub vault_keys: Arc<dyn VaultKeys>,
+    /// What secrets are sealed with. `None`: there is no vault here.
+    pub sealer: Option<Arc<dyn Wrapper>>,
     /// For queries and commands.
     pub nats: async_nats::Client,
     /// Folder for read models, of this gateway alone.
@@ -137,6 +143,11 @@ impl Gateway {
             refusals: Arc::new(Refusals::default()),
             audit_keys: KnownKeys::default(),
             usage: Usage::new(parts.tallies),
+            vault: Arc::new(Vault::new(
+                parts.vault_keys,
+                parts.sealer,
+                Arc::clone(&auth),
+            )),
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,
@@ -176,6 +187,14 @@ impl Gateway {
             state.config.probe_interval,
             background.clone(),
         ));
+        if state.vault.is_configured() {
+            let janitor = janitor::run(state.clone(), background.clone());
+            state.tasks.spawn(janitor);
+        } else {
+            tracing::warn!(
+                "no keys to seal with: there is no vault, and credentials in headers of tasks are stored as they are"
+            );
+        }
         let server = Server {
             listener,
             router,

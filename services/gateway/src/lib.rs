@@ -28,6 +28,7 @@ mod server;
 pub mod state;
 pub mod streams;
 pub mod usage;
+pub mod vault;
 
 pub use access::{
     Bootstrap, BootstrapError, By, ChangedKey, CommandError, ControlError, ControlWriter, KeyWish,

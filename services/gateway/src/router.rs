@@ -30,6 +30,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(faces::keys::router())
         .merge(faces::people::router())
         .merge(faces::teams::router())
+        .merge(faces::tokens::router())
         .merge(streams::router())
 }
 

@@ -21,6 +21,7 @@ use crate::people::People;
 use crate::refusals::Refusals;
 use crate::streams::Hub;
 use crate::usage::Usage;
+use crate::vault::Vault;
 
 /// What all handlers share. Clones are the same.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Shared {
     pub refusals: Arc<Refusals>,
     /// How often, and when last.
     pub usage: Arc<Usage>,
+    /// What is sealed, and with what.
+    pub vault: Arc<Vault>,
     /// Who signs checkpoints of the activity log.
     pub audit_keys: KnownKeys,
     /// Changes who may do what.

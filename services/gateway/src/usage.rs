@@ -21,7 +21,7 @@ use crate::entropy;
 
 pub(crate) use flush::Flusher;
 use pending::Pending;
-pub use totals::{KeyUse, LastUse, TeamTotals, team_totals};
+pub use totals::{CredentialUse, KeyUse, LastUse, TeamTotals, team_totals};
 
 /// What is known of the use of credentials.
 pub struct Usage {

@@ -5,6 +5,7 @@ pub mod eventually;
 pub mod http;
 pub mod nats;
 pub mod proxy;
+pub mod search;
 
 pub use cluster::NatsCluster;
 pub use eventually::eventually;

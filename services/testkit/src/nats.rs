@@ -122,6 +122,24 @@ impl NatsServer {
         self.paused = false;
     }
 
+    /// Ends it as an operator would (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let give_up = Instant::now() + START_DEADLINE;
+        while let Some(child) = self.child.as_mut() {
+            if child.try_wait()?.is_some() {
+                self.child = None;
+            } else {
+                ensure!(Instant::now() < give_up, "the server does not stop");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts it again on the same port and folder, after [`Self::kill9`] or as a restart.
     ///
     /// # Errors

@@ -65,6 +65,8 @@ pub(crate) async fn gateway(
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
+        vault_keys: Arc::new(log.clone()),
+        sealer: None,
         nats: log.client(),
         stores,
         pepper,
@@ -134,12 +136,14 @@ pub(crate) fn worker(
         signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?),
         payloads: Payloads::new(config.worker.cache_mib << 20),
         clock: Arc::new(SystemClock),
+        vault: None,
     };
     let parts = WorkerParts {
         caller: Arc::new(caller),
         leases: log.clone(),
         snapshots: log.clone(),
         commands: Arc::new(NatsCommands(log.client())),
+        vault: None,
     };
     let worker = WorkerConfig {
         name: worker_name(config)?,

@@ -11,8 +11,9 @@ use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::plan::{Catalogue, Plan};
 use waybill_domain::access::role::Role;
 use waybill_domain::access::session::Session;
-use waybill_domain::access::team::{Key, KeyStatus, Team};
+use waybill_domain::access::team::{Key, KeyStatus, Team, TeamCommand, TeamRefusal};
 use waybill_domain::access::user::User;
+use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, OutsideAccount};
 use waybill_domain::id::{AppId, Environment, KeyId, SessionId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
@@ -198,6 +199,19 @@ impl Directory {
     #[must_use]
     pub fn teams(&self) -> Vec<TeamId> {
         self.read(|inner| inner.teams.keys().cloned().collect())
+    }
+
+    /// What a command to a team would be refused for, as far as this gateway knows: before anything is done for it. The log decides.
+    pub(crate) fn would_refuse(
+        &self,
+        team: &TeamId,
+        command: TeamCommand,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), TeamRefusal> {
+        self.with_team(team, |team| team.decide(command, by, &self.plans, now))
+            .unwrap_or(Err(TeamRefusal::NoSuchTeam))
+            .map(drop)
     }
 
     /// The role of a person in a team.

@@ -21,7 +21,15 @@ macro_rules! needs {
     )+};
 }
 
-needs!(TasksRead, TasksWrite, KeysRead, KeysWrite, ActivityRead);
+needs!(
+    TasksRead,
+    TasksWrite,
+    KeysRead,
+    KeysWrite,
+    TokensRead,
+    TokensWrite,
+    ActivityRead,
+);
 
 /// The least role in the team of the route, as a type.
 pub trait NeedRole: Send + Sync + 'static {

@@ -4,6 +4,8 @@
 //! asked for a second time: a client that was told 503 the first time must not be told too early that all is done.
 
 pub mod accept;
+pub mod delete;
+pub mod guarding;
 pub mod invitations;
 pub mod leaks;
 pub mod members;
@@ -26,7 +28,11 @@ use crate::state::AppState;
 pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(team::create_team, team::list_teams))
-        .routes(routes!(team::get_team, team::rename_team))
+        .routes(routes!(
+            team::get_team,
+            team::rename_team,
+            delete::delete_team
+        ))
         .routes(routes!(members::list_members))
         .routes(routes!(members::change_role, members::remove_member))
         .routes(routes!(invitations::invite, invitations::list_invitations))
@@ -37,6 +43,7 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(accept::accept_invitation))
         .routes(routes!(plan::get_plan, plan::change_plan))
         .routes(routes!(leaks::change_leak_policy))
+        .routes(routes!(guarding::change_vault_policy))
         .routes(routes!(usage::get_usage))
 }
 

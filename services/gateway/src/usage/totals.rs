@@ -19,6 +19,15 @@ pub struct LastUse {
     pub source: String,
 }
 
+/// How a credential was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// How many times.
+    pub count: u64,
+    /// The last one. `None`: there was none that is known.
+    pub last: Option<LastUse>,
+}
+
 /// How a key was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyUse {
@@ -48,26 +57,38 @@ impl Usage {
         team: &TeamId,
         keys: &[KeyId],
     ) -> Result<HashMap<KeyId, KeyUse>, ReadError> {
-        let names = keys.iter().filter_map(|key| {
-            let counted = Counted::Credential(key.to_string());
-            TallyName::new(team.clone(), counted)
-        });
+        let ids = keys.iter().map(ToString::to_string);
+        let uses = self.of_credentials(team, ids).await?.into_iter();
+        let of_key = |(id, used): (String, CredentialUse)| {
+            let key = KeyId::parse(&id).ok()?;
+            let used = KeyUse {
+                key: key.clone(),
+                count: used.count,
+                last: used.last,
+            };
+            Some((key, used))
+        };
+        Ok(uses.filter_map(of_key).collect())
+    }
+
+    /// How these credentials of a team, in its environment, were used, by id. Those that never were are left out.
+    pub(crate) async fn of_credentials(
+        &self,
+        team: &TeamId,
+        ids: impl Iterator<Item = String>,
+    ) -> Result<HashMap<String, CredentialUse>, ReadError> {
+        let names = ids.filter_map(|id| TallyName::new(team.clone(), Counted::Credential(id)));
         let tallies = self.tallies.tallies(Wanted::Named(names.collect())).await?;
         let uses = tallies.into_iter().filter_map(|tally| {
             let Counted::Credential(id) = tally.name.counted() else {
                 return None;
             };
-            let key = KeyId::parse(id).ok()?;
             let last = tally.seen.map(|seen| LastUse {
                 at: seen.at,
                 source: seen.source,
             });
-            let used = KeyUse {
-                key: key.clone(),
-                count: tally.count,
-                last,
-            };
-            Some((key, used))
+            let count = tally.count;
+            Some((id.clone(), CredentialUse { count, last }))
         });
         Ok(uses.collect())
     }

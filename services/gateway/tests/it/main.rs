@@ -20,4 +20,5 @@ mod scopes;
 mod streams;
 mod tasks;
 mod teams;
+mod vault;
 mod world;

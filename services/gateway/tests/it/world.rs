@@ -1,7 +1,7 @@
 //! A nats-server, a log, a projector and a gateway, with a team and its key.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,6 +18,7 @@ use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, Gate
 use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_projector::{Projector, ProjectorConfig};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
+use waybill_vault::{OpenRing, SealRing, Wrapper};
 
 use waybill_testkit::http::Http;
 
@@ -167,12 +168,20 @@ impl World {
     }
 }
 
+/// What all gateways of these tests seal with, and what opens it.
+pub(crate) static RINGS: LazyLock<(Arc<SealRing>, Arc<OpenRing>)> = LazyLock::new(|| {
+    let (seal, open) = waybill_vault::fresh_rings().expect("randomness");
+    (Arc::new(seal), Arc::new(open))
+});
+
 pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> GatewayParts {
     GatewayParts {
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
+        vault_keys: Arc::new(log.clone()),
+        sealer: Some(Arc::clone(&RINGS.0) as Arc<dyn Wrapper>),
         nats: log.client(),
         stores: folder.path().join(name),
         pepper: pepper(),

@@ -87,7 +87,7 @@ pub enum TokenCommand {
     Rotate {
         /// Which.
         token: TokenId,
-        /// The one after the version that the caller knew, under which the value is sealed.
+        /// Above the version that it has; the value is sealed under it.
         version: u32,
         /// The sealed value, in unpadded base64url.
         envelope: String,
@@ -122,7 +122,7 @@ pub enum TokenRefusal {
         /// Tokens that it allows.
         limit: u32,
     },
-    /// Another value came first: what was sealed does not fit any more.
+    /// Another value came first, under this number or a later one.
     #[error("The token was rotated at the same time; try again")]
     VersionMoved,
 }
@@ -266,7 +266,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: TokenCommand) -> Decision
             fits_header,
         } => {
             let found = active(deciding, &token)?;
-            if found.version.checked_add(1) != Some(version) {
+            if version <= found.version {
                 return Err(TokenRefusal::VersionMoved.into());
             }
             Ok(vec![ControlEvent::TokenRotated(TokenRotated {

@@ -42,7 +42,7 @@ pub struct TokenRotated {
     pub token: TokenId,
     /// Whose it is.
     pub team: TeamId,
-    /// Which value this is: 2, 3, 4...
+    /// Which value this is: more than before, usually by one.
     pub version: u32,
     /// The sealed value, in unpadded base64url.
     pub envelope: String,

@@ -31,6 +31,10 @@ pub struct TeamObject {
     members: usize,
     /// What happens to keys of the team that are found in the open: `revoke` or `warn`.
     leak_policy: &'static str,
+    /// Headers of tasks whose values are sealed, beside `Authorization`, `Cookie`, `Proxy-Authorization` and `X-Api-Key`.
+    sealed_headers: Vec<String>,
+    /// Whether new tokens of the vault must name the hosts that they may be sent to.
+    require_allowed_hosts: bool,
     #[schema(value_type = String)]
     created_at: Iso,
 }
@@ -47,6 +51,8 @@ impl TeamObject {
             role: role.as_str(),
             members: team.members.len(),
             leak_policy: info.leaked_keys.as_str(),
+            sealed_headers: info.vault.sealed_headers.clone(),
+            require_allowed_hosts: info.vault.require_allowed_hosts,
             created_at: Iso(info.created_at),
         })
     }

@@ -28,6 +28,7 @@ async fn a_plan_says_what_may_be_used_and_what_is() -> Result<()> {
             "maxWaitSeconds": 30,
             "keys": {"used": 1, "limit": 1},
             "members": {"used": 1, "limit": 2},
+            "tokens": {"used": 0, "limit": 20},
             "openInvitations": 0,
             "policies": [{"name": "team", "scope": "team", "quota": 60, "windowSeconds": 60}],
         })

@@ -17,6 +17,7 @@ fn least() -> BTreeMap<(&'static str, &'static str), Role> {
     BTreeMap::from([
         (("GET", "/teams/{teamId}"), Role::Viewer),
         (("PATCH", "/teams/{teamId}"), Role::Admin),
+        (("DELETE", "/teams/{teamId}"), Role::Owner),
         (("GET", "/teams/{teamId}/members"), Role::Viewer),
         (("PATCH", "/teams/{teamId}/members/{userId}"), Role::Admin),
         // Themselves, whatever they are; others, as admins.
@@ -34,6 +35,7 @@ fn least() -> BTreeMap<(&'static str, &'static str), Role> {
         (("GET", "/teams/{teamId}/plan"), Role::Viewer),
         (("PUT", "/teams/{teamId}/plan"), Role::Owner),
         (("PUT", "/teams/{teamId}/leak-policy"), Role::Admin),
+        (("PUT", "/teams/{teamId}/vault-policy"), Role::Admin),
         (("GET", "/teams/{teamId}/usage"), Role::Viewer),
         (("POST", "/teams/{teamId}/apps"), Role::Admin),
         (("GET", "/teams/{teamId}/apps"), Role::Admin),

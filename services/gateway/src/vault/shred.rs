@@ -1,0 +1,60 @@
+//! The end of a token: its keys are erased, and the log says so.
+
+use waybill_domain::access::team::vault::TokenCommand;
+use waybill_domain::access::team::{TeamCommand, TeamRefusal};
+use waybill_domain::actor::Actor;
+use waybill_domain::id::{Environment, TeamId, TokenId};
+use waybill_log::vault_keys::MAX_LISTED;
+use waybill_log::{KeyStoreError, KeysOf, ReadError, StreamSeq};
+
+use crate::access::{By, CommandError};
+use crate::state::AppState;
+
+/// Why a token is not shredded yet. It is revoked all the same, and the janitor goes on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShredError {
+    /// Which keys there are is not known.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A key is there still, or may be.
+    #[error(transparent)]
+    Erase(#[from] KeyStoreError),
+    /// The keys are gone, but the log does not say so.
+    #[error(transparent)]
+    Note(#[from] CommandError<TeamRefusal>),
+}
+
+/// Who acts where nobody asked.
+pub(super) fn janitor() -> By {
+    By::from(Actor::System("vault".into()))
+}
+
+/// Erases all keys of a token that is revoked everywhere, and notes it. May be repeated.
+pub(crate) async fn shred(
+    state: &AppState,
+    team: &TeamId,
+    environment: Environment,
+    token: &TokenId,
+) -> Result<(), ShredError> {
+    let of = KeysOf::Token(team.in_environment(environment), token.clone());
+    let mut after = StreamSeq(0);
+    loop {
+        let page = state.vault.keys.list(&of, after, MAX_LISTED).await?;
+        for listed in &page {
+            state.vault.erase(&listed.name).await?;
+            after = listed.key.seq;
+        }
+        if page.len() < MAX_LISTED {
+            break;
+        }
+    }
+    let note = TeamCommand::Token(TokenCommand::NoteShredded {
+        token: token.clone(),
+    });
+    state
+        .control
+        .run_team(&team.base(), note, &janitor())
+        .await?;
+    metrics::counter!("waybill_vault_shredded_total").increment(1);
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What tasks want of the vault: that the tokens they name are there for them, and that credentials they bring along are sealed.
+
+use url::Url;
+use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::task::TaskSpec;
+use waybill_domain::vault::{AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference};
+use waybill_log::KeyName;
+use waybill_vault::SecretBytes;
+
+use crate::entropy;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// A task whose references hold, and whose credentials are out of its headers.
+pub(crate) struct Checked {
+    /// What was asked for, with masks where credentials were.
+    pub(crate) spec: TaskSpec,
+    /// Those credentials, to be sealed under the id that the task gets.
+    pub(crate) raw: Option<RawHeaders>,
+}
+
+impl Checked {
+    /// Looks at a task as the team's state is now: a token that is revoked meanwhile is found out by whoever runs the task.
+    pub(crate) fn new(
+        state: &AppState,
+        team: &TeamId,
+        mut spec: TaskSpec,
+    ) -> Result<Self, ApiError> {
+        check_references(state, team, &spec)?;
+        let raw = if state.vault.is_configured() {
+            let more = state
+                .auth
+                .directory()
+                .with_team(&team.base(), |team| {
+                    let info = team.info.as_ref()?;
+                    Some(info.vault.sealed_headers.clone())
+                })
+                .flatten()
+                .unwrap_or_default();
+            spec.take_raw_credentials(&CredentialHeaders::and(&more))
+        } else {
+            None
+        };
+        Ok(Self { spec, raw })
+    }
+}
+
+/// Refuses a task that refers to a token which is not there for it, or not for where it goes. Unknown, revoked and expired tokens and
+/// those of others are all the same to a client.
+fn check_references(state: &AppState, team: &TeamId, spec: &TaskSpec) -> Result<(), ApiError> {
+    let named = named(spec);
+    if named.is_empty() {
+        return Ok(());
+    }
+    state.vault.check_configured()?;
+    let now = entropy::now();
+    let environment = team.environment();
+    let tokens = state.auth.directory().with_team(&team.base(), |team| {
+        let find = |(_, id): &(_, TokenId)| team.token(id, environment, now).cloned();
+        named.iter().map(find).collect::<Vec<_>>()
+    });
+    let tokens = tokens.unwrap_or_default();
+    let url = Url::parse(&spec.url).map_err(|error| ApiError::internal(&error))?;
+    for (at, (reference, _)) in named.iter().enumerate() {
+        let Some(token) = tokens.get(at).and_then(Option::as_ref) else {
+            return Err(reference.unknown().into());
+        };
+        let allowed = AllowedHosts::stored(&token.allowed_hosts);
+        if !allowed.allows(&url) {
+            return Err(reference.not_to(&allowed, &url).into());
+        }
+        if matches!(reference.place, Place::Header(_)) && !token.fits_header {
+            return Err(reference.not_in_a_header().into());
+        }
+    }
+    Ok(())
+}
+
+/// Each token that the task names, with the first reference to it, and the first one in a header: a body may name one a thousand times.
+fn named(spec: &TaskSpec) -> Vec<(Reference<'_>, TokenId)> {
+    let mut named: Vec<(Reference<'_>, TokenId)> = Vec::new();
+    for reference in spec.references() {
+        // A malformed one is refused with the rest of the request.
+        let Some(token) = reference.token.clone() else {
+            continue;
+        };
+        let in_header = |reference: &Reference<'_>| matches!(reference.place, Place::Header(_));
+        let told = |(other, id): &(Reference<'_>, TokenId)| {
+            *id == token && (in_header(other) || !in_header(&reference))
+        };
+        if !named.iter().any(told) {
+            named.push((reference, token));
+        }
+    }
+    named
+}
+
+/// Seals what was taken out of a task's headers. Gives the envelope, and the name of the key: it is there before the task is, and
+/// nothing needs it when the task does not come to be.
+pub(crate) async fn seal(
+    state: &AppState,
+    team: &TeamId,
+    task: TaskId,
+    raw: &RawHeaders,
+) -> Result<(String, KeyName), ApiError> {
+    let key = KeyName::Task {
+        team: team.clone(),
+        task,
+    };
+    let packed = SecretBytes::new(raw.encode().to_vec());
+    // The log forgets the task by then, whoever failed to erase the key of it.
+    let ttl = Some(state.config.task_retention);
+    let envelope = state.vault.keep(&key, &packed, ttl).await?;
+    Ok((envelope, key))
+}
+
+/// Erases the key of a task that was not stored, aside: nobody waits for it. What that leaves is swept up by the partition's owner.
+pub(crate) fn forget(state: &AppState, key: Option<KeyName>) {
+    let Some(key) = key else { return };
+    let vault = std::sync::Arc::clone(&state.vault);
+    state.tasks.spawn(async move { vault.forget(&key).await });
+}

@@ -1,0 +1,34 @@
+//! Looks for bytes in everything below a folder: what must not be on a disk is searched for there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files below `folder` that hold these bytes. One that goes away meanwhile holds nothing.
+pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
+    assert!(!needle.is_empty(), "everything holds nothing");
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let (path, kind) = {
+                let entry = entry?;
+                (entry.path(), entry.file_type()?)
+            };
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() && holds(&path, needle)? {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn holds(path: &Path, needle: &[u8]) -> io::Result<bool> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes.windows(needle.len()).any(|window| window == needle)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
