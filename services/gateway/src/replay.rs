@@ -362,7 +362,11 @@ fn fields(stream: Stream, record: &Record) -> Result<Value, String> {
     match stream {
         Stream::Tasks => {
             let event = TaskEvent::decode(name, payload).map_err(|e| e.to_string())?;
-            event.to_json().map_err(|e| e.to_string())
+            let mut fields = event.to_json().map_err(|e| e.to_string())?;
+            if let Some(sealed) = fields.get_mut("sealed").and_then(Value::as_object_mut) {
+                sealed.remove("envelope");
+            }
+            Ok(fields)
         }
         Stream::Control => {
             let event = ControlEvent::decode(name, payload).map_err(|e| e.to_string())?;

@@ -23,6 +23,7 @@ pub async fn read(log: &dyn Log, row: &TaskRow) -> Result<Detail, ReadError> {
     Ok(Detail::Read(Box::new(TaskDetail {
         headers: created.headers,
         body: created.body,
+        resolve: created.resolve,
         result,
     })))
 }

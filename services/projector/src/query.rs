@@ -12,6 +12,7 @@ use waybill_domain::event::Answer;
 use waybill_domain::id::{Environment, KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
+use waybill_domain::vault::Resolve;
 use waybill_log::{Stream, StreamSeq};
 
 /// Queue group of all replicas.
@@ -158,6 +159,9 @@ pub struct TaskDetail {
     pub headers: Vec<(String, String)>,
     /// The body as given.
     pub body: Option<String>,
+    /// Where references to the vault are replaced beside the headers.
+    #[serde(default)]
+    pub resolve: Resolve,
     /// The answer that ended the task, when one did.
     pub result: Option<Answer>,
 }

@@ -440,6 +440,7 @@ impl Config {
             },
             egress: self.egress(loopback)?,
             max_delay: retention.map_or(defaults.max_delay, |age| age / 2),
+            task_retention: retention.unwrap_or(defaults.task_retention),
             ..defaults
         })
     }

@@ -109,7 +109,7 @@ pub(crate) async fn seal(
     };
     let packed = SecretBytes::new(raw.encode().to_vec());
     // The log forgets the task by then, whoever failed to erase the key of it.
-    let ttl = Some(state.config.task_retention);
+    let ttl = Some(state.config.task_retention).filter(|kept| !kept.is_zero());
     let envelope = state.vault.keep(&key, &packed, ttl).await?;
     Ok((envelope, key))
 }

@@ -141,6 +141,7 @@ async fn a_client_reads_its_own_writes() {
         let detail = TaskDetail {
             headers: event(number).headers,
             body: event(number).body,
+            resolve: event(number).resolve,
             result: Some(answer(201)),
         };
         assert_eq!(task.detail, Detail::Read(Box::new(detail)));

@@ -10,12 +10,11 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use waybill_domain::event::TaskCreated;
 use waybill_domain::task::Limits;
 use waybill_domain::task::spec::check_idempotency_key;
-use waybill_log::{Append, Atomicity, Expectation, MAX_BATCH, NewRecord, Stream};
+use waybill_log::{Append, AppendError, Atomicity, Expectation, MAX_BATCH, Stream};
 
-use super::create::{Accepting, count_accepted, limits};
+use super::create::{Accepted, Accepting, count_accepted, limits};
 use super::idempotency;
 use super::object::Task;
 use super::request::CreateTask;
@@ -23,14 +22,16 @@ use crate::auth::Caller;
 use crate::auth::needs::TasksWrite;
 use crate::body::{self, Json};
 use crate::edge::RequestContext;
-use crate::entropy;
 use crate::error::{ApiError, ErrorBody};
 use crate::state::AppState;
+use crate::vault::tasks::{self, Checked};
 
 /// Tasks in one request: what the log takes in one atomic batch.
 pub const MAX_TASKS: usize = MAX_BATCH;
 /// Tasks with an idempotency key travel alone; so many of them at a time.
 const KEYED_AT_A_TIME: usize = 32;
+/// Tasks with credentials in their headers wait for the key of their seal to be stored; so many of them at a time.
+const SEALED_AT_A_TIME: usize = 32;
 
 /// Tasks to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -177,8 +178,8 @@ pub(crate) async fn create_tasks(
 /// The tasks of a request on their way to an outcome each.
 struct Batch {
     outcomes: Vec<Option<TaskOutcome>>,
-    together: Vec<(usize, TaskCreated, NewRecord)>,
-    alone: Vec<(usize, waybill_domain::task::TaskSpec, String)>,
+    together: Vec<(usize, Checked)>,
+    alone: Vec<(usize, Checked, String)>,
 }
 
 impl Batch {
@@ -213,24 +214,37 @@ impl Batch {
                 )
             })?;
         }
-        let spec = request.check(limits, &accepting.state.config.egress, entropy::now())?;
+        let checked = accepting.check(request, limits)?;
         match key {
-            Some(key) => self.alone.push((at, spec, key)),
-            None => {
-                let (created, record) = accepting.accept(spec, None)?;
-                self.together.push((at, created, record));
-            }
+            Some(key) => self.alone.push((at, checked, key)),
+            None => self.together.push((at, checked)),
         }
         Ok(())
     }
 
     /// Stores the tasks without a key in one append: all or none.
     async fn store_together(&mut self, accepting: &Accepting<'_>) {
-        let mut records = Vec::with_capacity(self.together.len());
-        let mut created = Vec::with_capacity(self.together.len());
-        for (at, event, record) in self.together.drain(..) {
-            created.push((at, event));
-            records.push(record);
+        use futures::StreamExt;
+        let together = std::mem::take(&mut self.together);
+        let accepted: Vec<_> = futures::stream::iter(together)
+            .map(async |(at, checked)| (at, accepting.accept(checked, None).await))
+            .buffered(SEALED_AT_A_TIME)
+            .collect()
+            .await;
+        let mut records = Vec::with_capacity(accepted.len());
+        let mut created = Vec::with_capacity(accepted.len());
+        for (at, accepted) in accepted {
+            match accepted {
+                Ok(Accepted {
+                    created: event,
+                    record,
+                    seal,
+                }) => {
+                    created.push((at, event, seal));
+                    records.push(record);
+                }
+                Err(error) => self.settle(at, TaskOutcome::refused(error)),
+            }
         }
         if records.is_empty() {
             return;
@@ -247,12 +261,20 @@ impl Batch {
                 accepting.acknowledged(&appended);
                 None
             }
-            Err(error) => Some(ApiError::from(error)),
+            Err(error) => Some((
+                matches!(error, AppendError::Unknown { .. }),
+                ApiError::from(error),
+            )),
         };
-        for (at, event) in created {
+        for (at, event, seal) in created {
             let outcome = match &error {
                 None => TaskOutcome::made(Task::created(event), false),
-                Some(error) => TaskOutcome::refused(error.clone().for_unknown(event.id)),
+                Some((maybe_stored, error)) => {
+                    if !maybe_stored {
+                        tasks::forget(accepting.state, seal);
+                    }
+                    TaskOutcome::refused(error.clone().for_unknown(event.id))
+                }
             };
             self.settle(at, outcome);
         }
@@ -263,8 +285,8 @@ impl Batch {
         use futures::StreamExt;
         let keyed = std::mem::take(&mut self.alone);
         let outcomes: Vec<_> = futures::stream::iter(keyed)
-            .map(async |(at, spec, key)| {
-                let outcome = match idempotency::create(accepting, spec, key).await {
+            .map(async |(at, checked, key)| {
+                let outcome = match idempotency::create(accepting, checked, key).await {
                     Ok(outcome) => {
                         let (task, replayed) = outcome.into_parts();
                         TaskOutcome::made(task, replayed)

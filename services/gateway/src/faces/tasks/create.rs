@@ -11,9 +11,11 @@ use waybill_domain::actor::Actor;
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Limits, TaskSpec};
+use waybill_domain::task::Limits;
 use waybill_log::subject::{CREATED, TaskSubject};
-use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream};
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, KeyName, NewRecord, Stream,
+};
 
 use super::idempotency::{self, Outcome};
 use super::object::{Task, TaskEnvelope};
@@ -25,6 +27,7 @@ use crate::edge::RequestContext;
 use crate::entropy;
 use crate::error::{ApiError, ErrorBody};
 use crate::state::AppState;
+use crate::vault::tasks::{self, Checked};
 
 /// Marks an answer that repeats an earlier one.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -35,7 +38,8 @@ const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
 
 /// Create a task.
 ///
-/// With an `Idempotency-Key`, the same request again answers with the first task and `Idempotency-Replayed: true`.
+/// With an `Idempotency-Key`, the same request again answers with the first task and `Idempotency-Replayed: true`. Credentials in its
+/// headers are not compared: of them nothing is kept that could be.
 #[utoipa::path(
     post,
     path = "/v1/tasks",
@@ -62,12 +66,11 @@ pub(crate) async fn create_task(
 ) -> Result<Response, ApiError> {
     let start = Instant::now();
     let key = idempotency::key(&headers)?;
-    let now = entropy::now();
-    let spec = request.check(&limits(&state, &caller), &state.config.egress, now)?;
     let accepting = Accepting::new(&state, &caller, &context);
+    let checked = accepting.check(request, &limits(&state, &caller))?;
     let outcome = match key {
-        None => Outcome::First(accepting.keyless(spec).await?),
-        Some(key) => idempotency::create(&accepting, spec, key).await?,
+        None => Outcome::First(accepting.keyless(checked).await?),
+        Some(key) => idempotency::create(&accepting, checked, key).await?,
     };
     if let Outcome::First(_) = outcome {
         count_accepted(1, start);
@@ -100,6 +103,14 @@ pub(crate) fn limits<N: Need>(state: &AppState, caller: &Caller<N>) -> Limits {
     }
 }
 
+/// A task on its way to the log.
+pub(crate) struct Accepted {
+    pub(crate) created: TaskCreated,
+    pub(crate) record: NewRecord,
+    /// The key that its credentials are sealed with, when it brought some.
+    pub(crate) seal: Option<KeyName>,
+}
+
 /// Turns checked requests of one caller into records on the log.
 pub(crate) struct Accepting<'a> {
     pub(crate) state: &'a AppState,
@@ -122,21 +133,39 @@ impl<'a> Accepting<'a> {
         }
     }
 
-    /// The event that accepts a task, and its record. Refused when the log could not take it.
-    pub(crate) fn accept(
+    /// Checks a request, all but what can only be said by storing it.
+    pub(crate) fn check(&self, request: CreateTask, limits: &Limits) -> Result<Checked, ApiError> {
+        if request.refers_to_vault() {
+            self.state.vault.check_configured()?;
+        }
+        let spec = request.check(limits, &self.state.config.egress, entropy::now())?;
+        Checked::new(self.state, self.team, spec)
+    }
+
+    /// The event that accepts a task, and its record; credentials of the task are sealed, and the key of the seal is stored. Refused
+    /// when the log could not take it.
+    pub(crate) async fn accept(
         &self,
-        spec: TaskSpec,
+        checked: Checked,
         key: Option<String>,
-    ) -> Result<(TaskCreated, NewRecord), ApiError> {
+    ) -> Result<Accepted, ApiError> {
         let now = entropy::now();
+        let Checked { mut spec, raw } = checked;
         let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
         let id = TaskId::new(now, entropy::random_u128(), partition);
+        let mut seal = None;
+        if let Some(raw) = &raw {
+            let (envelope, name) = tasks::seal(self.state, self.team, id, raw).await?;
+            spec.set_sealed(raw, envelope);
+            seal = Some(name);
+        }
         let event = TaskEvent::Created(Box::new(spec.accept(id, self.team.clone(), key, now)));
         let payload = Bytes::from(event.encode());
         if payload.len() > ALWAYS_TAKEN_BYTES {
             let largest = self.state.nats.server_info().max_payload;
             let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES);
             if payload.len() > room {
+                tasks::forget(self.state, seal);
                 return Err(ApiError::too_large(room));
             }
         }
@@ -153,7 +182,19 @@ impl<'a> Accepting<'a> {
             origin: Some(self.context.origin()),
             payload,
         };
-        Ok((*created, record))
+        Ok(Accepted {
+            created: *created,
+            record,
+            seal,
+        })
+    }
+
+    /// What an append that failed means to the client, and to the key of the task's seal: of a task that may be stored it is kept.
+    pub(crate) fn not_appended(&self, error: AppendError, seal: Option<KeyName>) -> ApiError {
+        if !matches!(error, AppendError::Unknown { .. }) {
+            tasks::forget(self.state, seal);
+        }
+        error.into()
     }
 
     /// Remembers what the client is about to be told, so that it reads its own writes.
@@ -164,8 +205,12 @@ impl<'a> Accepting<'a> {
     }
 
     /// Stores a task that nobody can ask for twice. The log's own retries are harmless; a client's second request is a second task.
-    pub(crate) async fn keyless(&self, spec: TaskSpec) -> Result<Task, ApiError> {
-        let (created, record) = self.accept(spec, None)?;
+    pub(crate) async fn keyless(&self, checked: Checked) -> Result<Task, ApiError> {
+        let Accepted {
+            created,
+            record,
+            seal,
+        } = self.accept(checked, None).await?;
         let appended = self.state.log.append(Append {
             stream: Stream::Tasks,
             records: vec![record],
@@ -178,7 +223,7 @@ impl<'a> Accepting<'a> {
                 self.acknowledged(&appended);
                 Ok(Task::created(created))
             }
-            Err(error) => Err(ApiError::from(error).for_unknown(created.id)),
+            Err(error) => Err(self.not_appended(error, seal).for_unknown(created.id)),
         }
     }
 }

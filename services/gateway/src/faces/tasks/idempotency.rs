@@ -13,10 +13,11 @@ use waybill_domain::task::spec::check_idempotency_key;
 use waybill_log::{Append, Atomicity, Expectation, MsgId, Stream, StreamSeq};
 use waybill_projector::query::IdempotentTask;
 
-use super::create::Accepting;
+use super::create::{Accepted, Accepting};
 use super::lookup;
 use super::object::{Attempts, Task};
 use crate::error::ApiError;
+use crate::vault::tasks::{self, Checked};
 
 const HEADER: &str = "idempotency-key";
 
@@ -60,15 +61,20 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// Makes the task, or finds the one that the key has made.
 pub(crate) async fn create(
     accepting: &Accepting<'_>,
-    spec: TaskSpec,
+    checked: Checked,
     key: String,
 ) -> Result<Outcome, ApiError> {
     let (state, team) = (accepting.state, accepting.team);
     if let Some(earlier) = state.queries.by_idempotency_key(team, &key).await? {
-        return replay(accepting, &spec, earlier).await;
+        return replay(accepting, &checked.spec, earlier).await;
     }
     let msg_id = msg_id(team, &key);
-    let (created, record) = accepting.accept(spec.clone(), Some(key))?;
+    let spec = checked.spec.clone();
+    let Accepted {
+        created,
+        record,
+        seal,
+    } = accepting.accept(checked, Some(key)).await?;
     let appended = state
         .log
         .append(Append {
@@ -78,8 +84,13 @@ pub(crate) async fn create(
             atomicity: Atomicity::Ordered,
             msg_id: Some(msg_id),
         })
-        .await
-        .map_err(|error| ApiError::from(error).for_unknown(created.id))?;
+        .await;
+    let appended = match appended {
+        Ok(appended) => appended,
+        Err(error) => {
+            return Err(accepting.not_appended(error, seal).for_unknown(created.id));
+        }
+    };
     accepting.acknowledged(&appended);
     let seq = appended.seqs.first().copied().unwrap_or_default();
     if !appended.duplicate {
@@ -90,6 +101,8 @@ pub(crate) async fn create(
         // The log's own retry met its first try, which had landed.
         return Ok(Outcome::First(Task::created(created)));
     }
+    // The credentials of this request are those of no task.
+    tasks::forget(state, seal);
     let earlier = IdempotentTask {
         id: stored.id,
         created_seq: seq,

@@ -8,7 +8,8 @@ use waybill_domain::id::Environment;
 use waybill_domain::task::row::{Attempt, TaskRow};
 use waybill_domain::task::{Backoff, Method, RetryOn, Status};
 use waybill_domain::time::Timestamp;
-use waybill_projector::query::{Detail, TaskView};
+use waybill_domain::vault::Resolve;
+use waybill_projector::query::{Detail, TaskDetail, TaskView};
 
 /// A task. Every field is always there, `null` where there is nothing to say.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -32,7 +33,7 @@ pub struct Task {
     /// How it is called.
     #[schema(value_type = String)]
     pub method: Method,
-    /// Headers as given.
+    /// Headers as given: references to the vault as references, credentials that were given directly as `****`.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub headers: HeaderMap,
     /// The body as given.
@@ -62,6 +63,9 @@ pub struct Task {
     pub follow_redirects: bool,
     /// POSTed when it has ended.
     pub on_complete_url: Option<String>,
+    /// Where references to the vault are replaced, when that is not in the headers alone.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["headers", "body"]))]
+    pub resolve: Option<Vec<&'static str>>,
     /// What the target said.
     pub result: Option<TaskResult>,
     /// Why it failed, or why the last attempt did.
@@ -154,6 +158,7 @@ impl Task {
             priority: e.priority.get(),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
+            resolve: places(e.resolve),
             result: None,
             error: None,
             created_at: Iso(e.at),
@@ -171,9 +176,14 @@ impl Task {
             row,
             detail,
         } = view;
-        let (headers, body, answer) = match detail {
-            Detail::Read(detail) => (detail.headers, detail.body, detail.result),
-            Detail::Omitted | Detail::Dropped => (Vec::new(), None, None),
+        let TaskDetail {
+            headers,
+            body,
+            resolve,
+            result: answer,
+        } = match detail {
+            Detail::Read(detail) => *detail,
+            Detail::Omitted | Detail::Dropped => TaskDetail::default(),
         };
         let result = match answer {
             Some(answer) => Some(TaskResult::read(answer)),
@@ -199,6 +209,7 @@ impl Task {
             priority: row.priority.get(),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
+            resolve: places(resolve),
             result,
             error: row.error,
             created_at: Iso(row.created_at),
@@ -211,6 +222,11 @@ impl Task {
             },
         }
     }
+}
+
+/// Said only where there is more than the headers.
+fn places(resolve: Resolve) -> Option<Vec<&'static str>> {
+    (!resolve.is_headers_only()).then(|| resolve.names())
 }
 
 /// Whether a task is shown with its attempts.

@@ -9,11 +9,9 @@ use waybill_domain::egress::Egress;
 use waybill_domain::task::spec::MAX_HEADERS;
 use waybill_domain::task::{Limits, TaskRequest, TaskSpec};
 use waybill_domain::time::Timestamp;
+use waybill_domain::vault::{Resolve, reference};
 
 use crate::error::ApiError;
-
-/// A header value that begins so refers to the vault.
-const VAULT_REFERENCE: &str = "tok_";
 
 /// A task to be made. Only `targetUrl` is required. Unknown fields are ignored, those that only Waybill sets are refused.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -31,7 +29,9 @@ pub struct CreateTask {
     /// GET, POST, PUT, DELETE, PATCH or HEAD.
     #[schema(default = "POST")]
     pub method: Option<String>,
-    /// Headers of the call.
+    /// Headers of the call. A value that begins with `tok_` is a token of the vault, and so is `{{tok_...}}` within a longer one
+    /// (`Bearer {{tok_...}}`): the token's value is sent in its place. Credentials given directly (`Authorization`, `Cookie`,
+    /// `Proxy-Authorization`, `X-Api-Key` and the names that the team adds) are sealed for this task, and shown as `Bearer ****`.
     #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     pub headers: Option<Headers>,
     /// Body of the call; not sent with GET and HEAD.
@@ -64,6 +64,10 @@ pub struct CreateTask {
     pub follow_redirects: Option<bool>,
     /// POSTed when the task has ended.
     pub on_complete_url: Option<String>,
+    /// Where `{{tok_...}}` stands for a token of the vault: `headers` (always), `query` (of `targetUrl`) and `body`. Values are
+    /// percent-encoded in a query, escaped in a JSON body, and form-encoded in a form.
+    #[schema(example = json!(["headers", "body"]))]
+    pub resolve: Option<Vec<String>>,
     /// In a batch: makes a repeated creation of this task the first one again.
     pub idempotency_key: Option<String>,
     #[schema(ignore)]
@@ -94,7 +98,19 @@ pub struct CreateTask {
 }
 
 impl CreateTask {
-    /// Checks every value.
+    /// Whether anything in it refers to the vault, as far as that can be said before it is checked.
+    pub fn refers_to_vault(&self) -> bool {
+        let headers = self.headers.as_ref().map_or(&[][..], |headers| &headers.0);
+        let url = self.target_url.as_deref().unwrap_or_default();
+        let resolve = self.resolve.as_deref().unwrap_or_default();
+        // A place that is none is refused with the rest.
+        let resolve = Resolve::parse(resolve).unwrap_or_default();
+        reference::references(headers, url, self.body.as_deref(), resolve)
+            .next()
+            .is_some()
+    }
+
+    /// Checks every value. Whether tokens that it names exist is not its business.
     pub fn check(
         self,
         limits: &Limits,
@@ -128,18 +144,10 @@ impl CreateTask {
                 return Err(ApiError::bad_field(field, message));
             }
         }
-        let headers = self.headers.unwrap_or_default().0;
-        let refers = |(_, value): &(String, String)| value.starts_with(VAULT_REFERENCE);
-        if headers.iter().any(refers) {
-            return Err(ApiError::unavailable(
-                "vault_unavailable",
-                "Token vault is not configured",
-            ));
-        }
         let request = TaskRequest {
             target_url: self.target_url,
             method: self.method,
-            headers,
+            headers: self.headers.unwrap_or_default().0,
             body: self.body,
             max_wait_seconds: self.max_wait_time,
             timeout_seconds: self.timeout,
@@ -151,6 +159,7 @@ impl CreateTask {
             queue: self.queue,
             follow_redirects: self.follow_redirects,
             on_complete_url: self.on_complete_url,
+            resolve: self.resolve,
         };
         let spec = TaskSpec::check(request, limits, now)?;
         may_call(egress, "targetUrl", &spec.url)?;
@@ -170,8 +179,16 @@ fn may_call(egress: &Egress, field: &'static str, url: &str) -> Result<(), ApiEr
 }
 
 /// An object of strings, in the order given. A name that is there twice counts with its last value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, String)>);
+
+/// Values may be credentials.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        f.debug_set().entries(names).finish()
+    }
+}
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -272,12 +289,28 @@ mod tests {
     fn what_is_not_offered_is_said() {
         let polling = refused(r#"{"targetUrl": "https://a.example", "pollConfig": {}}"#);
         assert_eq!((polling.0, polling.2.as_deref()), (400, Some("pollConfig")));
-        let vault =
-            refused(r#"{"targetUrl": "https://a.example", "headers": {"Authorization": "tok_1"}}"#);
-        assert_eq!(
-            (vault.0, vault.1.as_str()),
-            (503, "Token vault is not configured")
-        );
+        let path = refused(r#"{"targetUrl": "https://a.example", "resolve": ["path"]}"#);
+        assert_eq!((path.0, path.2.as_deref()), (400, Some("resolve")));
+    }
+
+    #[test]
+    fn references_are_seen_before_anything_is_checked() {
+        let refers = |json: &str| {
+            let task = parse::<CreateTask>(json.as_bytes()).expect("right types");
+            task.refers_to_vault()
+        };
+        assert!(refers(r#"{"headers": {"Authorization": "tok_1"}}"#));
+        assert!(refers(r#"{"headers": {"A": "Bearer {{tok_1}}"}}"#));
+        assert!(refers(
+            r#"{"targetUrl": "https://a.example/?{{tok_1}}", "resolve": ["query"]}"#
+        ));
+        assert!(refers(r#"{"body": "{{tok_1}}", "resolve": ["body"]}"#));
+        assert!(!refers(
+            r#"{"body": "{{tok_1}}", "headers": {"A": "Bearer tok_1"}}"#
+        ));
+        let task = parse::<CreateTask>(br#"{"headers": {"Authorization": "Bearer hunter2"}}"#);
+        let shown = format!("{:?}", task.expect("right types"));
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
