@@ -7,6 +7,7 @@
 //! what vouches for the history: [`Checkpoints`]; and what can be destroyed: [`VaultKeys`].
 
 pub mod checkpoints;
+pub mod control;
 pub mod counter;
 pub mod fence;
 pub mod jetstream;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use checkpoints::{Checkpoints, StoredCheckpoint};
+pub use control::control_event;
 pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};

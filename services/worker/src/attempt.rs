@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 use url::Url;
 use waybill_domain::event::{Failure, FailureKind, TaskCreated};
@@ -18,12 +18,14 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::trace::child_of;
 
 use crate::callout::{Request, task_headers};
+use crate::vault::Prepared;
 
 const TASK_ID: HeaderName = HeaderName::from_static("waybill-task-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("waybill-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Teams whose signing secret is kept at hand.
@@ -87,23 +89,32 @@ impl Signer {
     }
 }
 
-/// The request of one attempt.
+/// The request of one attempt. It is signed as it is sent, with whatever `prepared` has put into it.
 pub fn request(
     task: &TaskCreated,
+    prepared: Prepared<'_>,
     attempt: u32,
     limit: Duration,
     traceparent: Option<&str>,
     signer: &Signer,
     now: Timestamp,
 ) -> Result<Request, Failure> {
-    let url = Url::parse(&task.url)
+    let mut url = Url::parse(&task.url)
         .map_err(|error| invalid(format!("targetUrl is not a valid URL: {error}")))?;
+    if let Some(query) = &prepared.query {
+        url.set_query(Some(query));
+    }
     let mut headers =
-        task_headers(&task.headers).map_err(|refused| invalid(refused.to_string()))?;
-    let body = match &task.body {
-        Some(body) if task.method.has_body() => Bytes::copy_from_slice(body.as_bytes()),
-        _ => Bytes::new(),
+        task_headers(&prepared.headers).map_err(|refused| invalid(refused.to_string()))?;
+    let body = if task.method.has_body() {
+        prepared.body
+    } else {
+        Bytes::new()
     };
+    if prepared.carried.is_some() {
+        // What comes back must be legible, or nothing can be taken out of it.
+        headers.insert(ACCEPT_ENCODING, IDENTITY);
+    }
     if looks_like_json(&body) && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, JSON);
     }
@@ -131,6 +142,7 @@ pub fn request(
         first_byte: limit,
         total: limit,
         follow_redirects: task.follow_redirects,
+        carried: prepared.carried,
     })
 }
 

@@ -33,7 +33,9 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 use waybill_domain::egress::Egress;
 
-pub use headers::{RefusedHeader, task_headers};
+use crate::vault::Carried;
+
+pub use headers::{Given, HeaderText, RefusedHeader, task_headers};
 pub use outcome::{Answered, CallFailed, FailReason, Outcome, Phase};
 pub use resolve::{Resolve, ResolveError};
 
@@ -112,7 +114,7 @@ pub enum CalloutConfigError {
 }
 
 /// One call to make.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     pub method: Method,
     pub url: Url,
@@ -125,6 +127,19 @@ pub struct Request {
     /// For the whole call: all hops and the body of the answer.
     pub total: Duration,
     pub follow_redirects: bool,
+    /// What of it is secret.
+    pub carried: Option<Arc<Carried>>,
+}
+
+impl std::fmt::Debug for Request {
+    /// Neither URL nor body: either may hold a credential. Headers that do are marked, and show nothing.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("host", &self.url.host_str())
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The client. Cheap to clone; connections are closed when the last clone is gone.
@@ -219,6 +234,12 @@ impl Callouts {
         };
         loop {
             self.0.connector.egress().check_url(&hop.url)?;
+            // Judged again where the connection is made: what the URL was when the task was created counts for nothing here.
+            if let Some(carried) = &request.carried
+                && (carried.is_in_line() || hop.has_secret_headers())
+            {
+                carried.check(&hop.url)?;
+            }
             let answered_by = deadline.min(Instant::now() + request.first_byte);
             let answer = match timeout_at(answered_by, self.send(&hop)).await {
                 Ok(answer) => answer?,
@@ -232,6 +253,9 @@ impl Callouts {
                 _ => hop.after(answer.status(), answer.headers()),
             };
             if let Some(next) = next {
+                if let Some(carried) = &request.carried {
+                    carried.check_redirect(&hop.url, &next.url)?;
+                }
                 left -= 1;
                 hop = next;
                 continue;

@@ -19,6 +19,7 @@ use crate::attempt::{self, Signer};
 use crate::callout::{self, Callouts, Request};
 use crate::clock::Clock;
 use crate::payloads::Payloads;
+use crate::vault::{Prepared, Vault, VaultFailure, needs_vault};
 use crate::webhook;
 
 /// Pause between two tries to read an event back while the log is away.
@@ -50,6 +51,8 @@ pub struct Caller {
     pub payloads: Payloads,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What tasks refer to. `None`: those that do wait.
+    pub vault: Option<Arc<Vault>>,
 }
 
 /// A call that has ended.
@@ -216,10 +219,18 @@ impl Caller {
             Ok(task) => task,
             Err(failure) => return Outcome::Failed(failure),
         };
+        let prepared = match self.prepared(&task).await {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                tracing::debug!(%failure, "nothing is sent");
+                return Outcome::Failed(failure.into());
+            }
+        };
         let now = self.clock.now();
         let traceparent = call.traceparent.as_deref();
         match attempt::request(
             &task,
+            prepared,
             call.attempt,
             call.limit,
             traceparent,
@@ -228,6 +239,16 @@ impl Caller {
         ) {
             Ok(request) => self.call(request).await,
             Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn prepared<'t>(&self, task: &'t TaskCreated) -> Result<Prepared<'t>, VaultFailure> {
+        if !needs_vault(task) {
+            return Ok(Prepared::plain(task));
+        }
+        match &self.vault {
+            Some(vault) => vault.prepare(task).await,
+            None => Err(VaultFailure::NotConfigured),
         }
     }
 
@@ -258,7 +279,14 @@ impl Caller {
     }
 
     async fn call(&self, request: Request) -> Outcome {
-        match self.target.call(request).await {
+        let carried = request.carried.clone();
+        let outcome = self.target.call(request).await;
+        // Before anybody sees it, this log included.
+        let outcome = match carried {
+            Some(carried) => carried.scrub(outcome),
+            None => outcome,
+        };
+        match outcome {
             callout::Outcome::Answered(answered) => {
                 histogram!("waybill_callout_seconds", "outcome" => "answered")
                     .record(answered.duration);

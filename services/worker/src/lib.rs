@@ -3,6 +3,7 @@
 //! - [`worker`]: the role: how many partitions this worker should own, and the tasks that own them.
 //! - [`lease`]: keeps a lease alive. [`takeover`]: from a lease to an active dispatcher. [`partition`]: the loop of one partition.
 //! - [`calls`]: the calls being made. [`attempt`], [`webhook`]: what is sent. [`callout`]: the HTTP client.
+//! - [`vault`]: the credentials that tasks refer to, put in place at the last moment.
 //! - [`command`]: requests of clients. [`payloads`]: recent events, so that they need not be read back.
 //!
 //! Everything here is a shell around `waybill_domain::dispatcher`: what happens is decided there.
@@ -16,6 +17,7 @@ pub mod lease;
 pub mod partition;
 pub mod payloads;
 pub mod takeover;
+pub mod vault;
 pub mod webhook;
 pub mod worker;
 

@@ -30,6 +30,7 @@ use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
 use crate::takeover::{self, Between, TakeOverError, Taken};
+use crate::vault::{Page, Sweep};
 
 pub use snapshots::SnapshotPace;
 use snapshots::last_snapshot;
@@ -101,6 +102,10 @@ struct Serving<'a> {
     snapshot_position: StreamSeq,
     snapshot_at: Instant,
     snapshots: JoinSet<()>,
+    /// Looks for keys of tasks that have ended.
+    sweep: Option<Sweep>,
+    /// What it found, until enough is read to judge it.
+    swept: Option<Page>,
 }
 
 /// Serves a partition until it is given up or lost.
@@ -137,6 +142,12 @@ pub async fn serve(
         snapshot_position: dispatcher.snapshot_position(),
         snapshot_at: now,
         snapshots: JoinSet::new(),
+        sweep: parts
+            .caller
+            .vault
+            .as_ref()
+            .map(|vault| vault.sweep(parts.partition)),
+        swept: None,
         dispatcher,
     };
     serving.activate(between);
@@ -188,6 +199,7 @@ pub async fn serve(
                     Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
                 }
             }
+            page = next_page(&mut serving.sweep), if serving.swept.is_none() => serving.swept = Some(page),
             // Last of what comes from outside: all that have ended are taken in each turn anyway, and would leave no turn to others.
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
             Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare = slot.ok(),
@@ -210,6 +222,14 @@ pub async fn serve(
         Exit::Fenced | Exit::TooNew(_) => {}
     }
     exit
+}
+
+/// The next page of a sweep; pending for ever when there is none.
+async fn next_page(sweep: &mut Option<Sweep>) -> Page {
+    match sweep {
+        Some(sweep) => sweep.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Reads on. The loop keeps this future while other things happen: a reader that were asked anew each time would, in a busy
@@ -272,6 +292,21 @@ impl Serving<'_> {
         }
         self.append();
         self.snapshot_in_background();
+        self.erase_swept();
+    }
+
+    /// Of the keys that a sweep has found, those go whose tasks are not open any more: they have ended, or never came to be.
+    fn erase_swept(&mut self) {
+        let is_read = |page: &mut Page| page.known_at <= self.dispatcher.position();
+        let (Some(page), Some(vault)) = (self.swept.take_if(is_read), &self.parts.caller.vault)
+        else {
+            return;
+        };
+        for (task, name) in page.keys {
+            if !self.dispatcher.is_open(task) {
+                vault.erase_swept(name);
+            }
+        }
     }
 
     /// Hands free slots to the dispatcher.
@@ -328,11 +363,16 @@ impl Serving<'_> {
                 }
                 Action::Retried => counter!("waybill_tasks_retried_total").increment(1),
                 Action::Ended {
+                    task,
+                    team,
+                    sealed,
                     status,
                     took,
                     created,
-                    ..
                 } => {
+                    if sealed && let Some(vault) = &self.parts.caller.vault {
+                        vault.erase_later(team, task);
+                    }
                     self.parts.caller.payloads.forget(created);
                     histogram!("waybill_end_to_end_seconds").record(took);
                     match status {

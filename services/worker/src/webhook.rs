@@ -147,6 +147,7 @@ pub fn request(
         first_byte: LIMIT,
         total: LIMIT,
         follow_redirects: false,
+        carried: None,
     })
 }
 

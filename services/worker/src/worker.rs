@@ -22,6 +22,7 @@ use crate::command::CommandSource;
 use crate::lease::KeptLease;
 use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
 use crate::takeover::{TakeOverError, take_over};
+use crate::vault::VaultService;
 
 /// How often the shares are looked at. Also the longest a free partition waits for its next owner.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
@@ -55,6 +56,8 @@ pub struct WorkerParts {
     pub snapshots: Arc<dyn Snapshots>,
     /// Where requests of clients come from.
     pub commands: Arc<dyn CommandSource>,
+    /// What runs beside the caller's vault, when it has one.
+    pub vault: Option<VaultService>,
 }
 
 /// A running worker. Dropping it ends it on the spot, as a crash would: nothing is given back.
@@ -75,11 +78,12 @@ impl Worker {
     #[must_use]
     pub fn start_with(
         config: WorkerConfig,
-        parts: WorkerParts,
+        mut parts: WorkerParts,
         pace: SnapshotPace,
         stop: CancellationToken,
     ) -> Self {
         let owned = Arc::new(AtomicUsize::new(0));
+        let vault = parts.vault.take();
         let shell = Shell {
             slots: Arc::new(Semaphore::new(config.slots)),
             config,
@@ -89,7 +93,7 @@ impl Worker {
         };
         Self {
             owned,
-            task: tokio::spawn(shell.run(stop)),
+            task: tokio::spawn(with_vault(shell.run(stop), vault)),
         }
     }
 
@@ -110,6 +114,23 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Runs the vault beside the worker, and ends it after it: its last calls may still open something.
+async fn with_vault(worker: impl Future<Output = ()>, vault: Option<VaultService>) {
+    let stop = CancellationToken::new();
+    // Dropped with this future, as in a crash, it ends on the spot.
+    let mut beside = JoinSet::new();
+    if let Some(vault) = vault {
+        beside.spawn(vault.run(stop.clone()));
+    }
+    worker.await;
+    stop.cancel();
+    while let Some(ended) = beside.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the vault ended abnormally");
+        }
     }
 }
 

@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 
 /// Attempts of one task that may be lost with their workers. A task that loses more is likely what kills them.
 const MAX_LOST: u16 = 3;
+/// Attempts of one task that may fail for want of the vault: with the pauses between them, about a day.
+const MAX_WITHOUT_VAULT: u32 = 300;
+/// The longest pause before the vault is asked again.
+const LONGEST_VAULT_PAUSE: Duration = Duration::from_secs(300);
 /// Deliveries of a completion webhook.
 const MAX_DELIVERIES: u32 = 8;
 /// Pause before the second delivery; each further one is four times as long, up to [`retry::LONGEST`].
@@ -64,6 +68,16 @@ pub(super) fn after(
             return dead(failure, answer);
         }
         let retry_at = retry::due(Backoff::Linear, u32::from(task.lost) + 1, None, id, now);
+        return again(failure, answer, retry_at, false);
+    }
+    if failure.kind == FailureKind::VaultAway {
+        let uncounted = attempt.saturating_sub(u32::from(task.failures));
+        if uncounted > MAX_WITHOUT_VAULT {
+            return dead(failure, answer);
+        }
+        let pause = Backoff::Exponential.pause(uncounted.max(1));
+        let pause = Some(pause.min(LONGEST_VAULT_PAUSE));
+        let retry_at = retry::due(Backoff::Exponential, attempt, pause, id, now);
         return again(failure, answer, retry_at, false);
     }
     if verdict == Verdict::Hopeless {

@@ -56,7 +56,7 @@ pub(super) struct Open {
     pub(super) failures: u16,
     /// Attempts lost with their worker.
     pub(super) lost: u16,
-    /// Start of the first attempt since one was lost: the time limit over all attempts counts from here.
+    /// Start of the first attempt since one was lost or could not be made for want of the vault: the time limit over all attempts counts from here.
     pub(super) first_start: Option<Timestamp>,
     pub(super) last_failure: Option<Box<Failure>>,
     pub(super) phase: Phase,
@@ -147,9 +147,10 @@ impl Open {
     pub(super) fn failed(&mut self, event: &AttemptFailed) {
         if event.counted {
             self.failures = self.failures.saturating_add(1);
-        } else if event.failure.kind == FailureKind::WorkerLost {
-            self.lost = self.lost.saturating_add(1);
-            // The target is not to blame for the time that passed without a worker.
+        } else {
+            let is_lost = event.failure.kind == FailureKind::WorkerLost;
+            self.lost = self.lost.saturating_add(u16::from(is_lost));
+            // The target is not to blame for the time that passed without a worker, or without the vault.
             self.first_start = None;
         }
         self.last_failure = Some(Box::new(event.failure.clone()));

@@ -160,6 +160,11 @@ impl World {
             .map(TaskEvent::kind)
             .collect()
     }
+
+    fn events(&self, id: TaskId) -> Vec<TaskEvent> {
+        let of_task = self.log.iter().filter(|event| event.id() == id);
+        of_task.cloned().collect()
+    }
 }
 
 fn answered(status: u16) -> Outcome {
@@ -412,6 +417,51 @@ fn a_task_that_kills_its_workers_is_given_up() {
         world.pass(Duration::from_secs(10));
     }
     assert_eq!(world.kinds(id).last(), Some(&"dead"));
+}
+
+fn without_the_vault() -> Outcome {
+    Outcome::Failed(Failure {
+        kind: FailureKind::VaultAway,
+        message: "The vault could not be asked; nothing was sent".into(),
+    })
+}
+
+#[test]
+fn an_attempt_for_want_of_the_vault_uses_up_no_retry_and_is_repeated_more_and_more_seldom() {
+    let mut world = World::new();
+    let id = world.create(|r| r.max_retries = Some(0));
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        world.serve(1);
+        world.end_call(without_the_vault());
+        let Some(TaskEvent::AttemptFailed(failed)) = world.events(id).last().cloned() else {
+            panic!("it is tried again: {:?}", world.kinds(id));
+        };
+        assert!(!failed.counted);
+        let pause = failed.retry_at.since(failed.at);
+        // Without the tenth that may be added.
+        pauses.push((pause.as_secs_f64() / 1.1).ceil());
+        world.pass(pause);
+    }
+    assert_eq!(pauses, [1.0, 2.0, 4.0, 8.0, 16.0]);
+    world.serve(1);
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id).last(), Some(&"succeeded"));
+}
+
+#[test]
+fn a_task_does_not_wait_for_the_vault_for_ever() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    let mut attempts = 0;
+    while world.dispatcher.open() > 0 {
+        world.serve(1);
+        world.end_call(without_the_vault());
+        world.pass(Duration::from_secs(400));
+        attempts += 1;
+    }
+    assert_eq!(world.kinds(id).last(), Some(&"dead"));
+    assert_eq!(attempts, 301);
 }
 
 #[test]

@@ -212,15 +212,22 @@ pub enum Verdict {
 #[must_use]
 pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>) -> Verdict {
     let retries = match (retry_on, outcome) {
-        // An attempt that died with its worker says nothing about the target.
-        (_, Outcome::Failed(f)) if f.kind == FailureKind::WorkerLost => true,
+        // An attempt that died with its worker, or for want of the vault, says nothing about the target.
+        (_, Outcome::Failed(f))
+            if matches!(f.kind, FailureKind::WorkerLost | FailureKind::VaultAway) =>
+        {
+            true
+        }
         (Some(own), _) => own.holds(outcome),
         (None, Outcome::Answered(answer)) => {
             answer.status >= 500 || matches!(answer.status, 408 | 425 | 429)
         }
         (None, Outcome::Failed(failure)) => !matches!(
             failure.kind,
-            FailureKind::BlockedAddress | FailureKind::InvalidRequest
+            FailureKind::BlockedAddress
+                | FailureKind::InvalidRequest
+                | FailureKind::Vault
+                | FailureKind::VaultIntegrity
         ),
     };
     match outcome {
@@ -377,7 +384,12 @@ mod tests {
         ] {
             assert_eq!(judge(&failed(kind), None), Verdict::Retry, "{kind:?}");
         }
-        for kind in [FailureKind::BlockedAddress, FailureKind::InvalidRequest] {
+        for kind in [
+            FailureKind::BlockedAddress,
+            FailureKind::InvalidRequest,
+            FailureKind::Vault,
+            FailureKind::VaultIntegrity,
+        ] {
             assert_eq!(judge(&failed(kind), None), Verdict::Hopeless, "{kind:?}");
         }
     }

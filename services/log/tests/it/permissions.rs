@@ -138,10 +138,9 @@ async fn a_worker_speaks_for_itself_only() {
         control: StreamSeq(u64::MAX),
     });
     for record in [lease(LeaseKind::Gateway), mark] {
-        let message = async_nats::HeaderMap::from_iter([(
-            async_nats::HeaderName::from_static("Wb-Event"),
-            async_nats::HeaderValue::from(record.name()),
-        )]);
+        let mut message = async_nats::HeaderMap::new();
+        message.insert("Wb-Event", record.name());
+        message.insert("Wb-Actor", "system:worker");
         let subject = format!("fence.worker.{id}");
         worker
             .client()

@@ -11,6 +11,7 @@ use rustls::CertificateError;
 use waybill_domain::egress::{Blocked, TargetRefused};
 
 use super::outcome::{FailReason, Phase};
+use crate::vault::VaultFailure;
 
 /// A reason and its sentence, before the time it took is known.
 #[derive(Debug)]
@@ -54,6 +55,12 @@ impl From<TargetRefused> for Fault {
                 format!("The target's URL {other}"),
             ),
         }
+    }
+}
+
+impl From<VaultFailure> for Fault {
+    fn from(failure: VaultFailure) -> Self {
+        Self::new(FailReason::Vault, failure.to_string())
     }
 }
 

@@ -5,6 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use waybill_domain::egress::{HeaderRefused, check_header};
+use zeroize::Zeroizing;
 
 /// A header that no request can carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,16 +16,56 @@ pub struct RefusedHeader {
     pub reason: HeaderRefused,
 }
 
+/// A header of a task, as it is to be sent.
+#[derive(Clone)]
+pub struct Given<'t> {
+    pub name: &'t str,
+    pub value: HeaderText<'t>,
+}
+
+/// The value of a header.
+#[derive(Clone)]
+pub enum HeaderText<'t> {
+    /// As the task gives it.
+    Plain(&'t str),
+    /// With a credential in it. It goes to nobody but the target, and is overwritten afterwards.
+    Secret(Zeroizing<String>),
+}
+
+impl<'t> Given<'t> {
+    /// A header that is no secret.
+    #[must_use]
+    pub fn plain((name, value): &'t (String, String)) -> Self {
+        Self {
+            name,
+            value: HeaderText::Plain(value),
+        }
+    }
+
+    /// A header with a credential in it.
+    #[must_use]
+    pub fn secret(name: &'t str, value: Zeroizing<String>) -> Self {
+        Self {
+            name,
+            value: HeaderText::Secret(value),
+        }
+    }
+}
+
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("waybill/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
-/// The headers that a task gives. Reserved ones are left out: a task that has them was accepted before they were reserved, and is
+/// The headers that a task gives; those with a credential in them are marked as sensitive. Reserved ones are left out: a task that has them was accepted before they were reserved, and is
 /// better called without than not at all. A name that is no token or a value with control characters is refused, which matters for
 /// values that were not seen when the task was created, such as those of a vault.
-pub fn task_headers(given: &[(String, String)]) -> Result<HeaderMap, RefusedHeader> {
+pub fn task_headers(given: &[Given<'_>]) -> Result<HeaderMap, RefusedHeader> {
     let mut headers = HeaderMap::with_capacity(given.len() + 12);
-    for (name, value) in given {
+    for Given { name, value } in given {
+        let (value, is_secret) = match value {
+            HeaderText::Plain(value) => (*value, false),
+            HeaderText::Secret(value) => (value.as_str(), true),
+        };
         let refused = |reason| RefusedHeader {
             name: name.escape_default().to_string(),
             reason,
@@ -34,9 +75,9 @@ pub fn task_headers(given: &[(String, String)]) -> Result<HeaderMap, RefusedHead
             Err(HeaderRefused::Reserved) => continue,
             Err(reason) => return Err(refused(reason)),
         }
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| refused(HeaderRefused::Name))?;
-        let value =
-            HeaderValue::try_from(value.as_str()).map_err(|_| refused(HeaderRefused::Value))?;
+        let name = HeaderName::try_from(*name).map_err(|_| refused(HeaderRefused::Name))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| refused(HeaderRefused::Value))?;
+        value.set_sensitive(is_secret);
         headers.append(name, value);
     }
     Ok(headers)
@@ -62,9 +103,20 @@ pub(super) fn complete(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn given(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        pairs.iter().map(own).collect()
+    fn given<'t>(pairs: &[(&'t str, &'t str)]) -> Vec<Given<'t>> {
+        let plain = |(name, value): &(&'t str, &'t str)| Given {
+            name,
+            value: HeaderText::Plain(value),
+        };
+        pairs.iter().map(plain).collect()
+    }
+
+    #[test]
+    fn a_secret_is_marked_so_that_nothing_shows_it() {
+        let secret = Zeroizing::new("Bearer hidden".to_owned());
+        let headers = task_headers(&[Given::secret("X-Key", secret)]).expect("valid headers");
+        assert!(headers["x-key"].is_sensitive());
+        assert!(!format!("{headers:?}").contains("hidden"));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum FailReason {
     BlockedAddress,
     /// No request can be made of what was given. Nothing was sent.
     InvalidRequest,
+    /// It holds a credential that may not be sent there. It was not.
+    Vault,
 }
 
 /// What a call was waiting for when its time was up.
@@ -113,6 +115,7 @@ impl From<FailReason> for FailureKind {
             FailReason::Protocol => Self::Protocol,
             FailReason::BlockedAddress => Self::BlockedAddress,
             FailReason::InvalidRequest => Self::InvalidRequest,
+            FailReason::Vault => Self::Vault,
         }
     }
 }

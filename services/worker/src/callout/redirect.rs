@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 /// Redirects followed in one call; the answer after the last one stands.
 pub(super) const MAX_REDIRECTS: usize = 3;
 
 /// One request of a call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Hop {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -63,9 +63,18 @@ impl Hop {
         self.keep_headers(|name| !signs(name));
     }
 
-    /// Any header of a task may hold a credential for the host that it was made for, so another one gets only those that cannot.
+    /// Whether a header holds a credential of the vault or of the task.
+    pub(super) fn has_secret_headers(&self) -> bool {
+        self.headers.values().any(HeaderValue::is_sensitive)
+    }
+
+    /// Any header of a task may hold a credential for the host that it was made for, so another one gets only those that cannot, and
+    /// of these none that is known to hold one.
     fn drop_secrets(&mut self) {
-        self.keep_headers(|name| {
+        self.keep(|name, value| {
+            if value.is_sensitive() {
+                return false;
+            }
             let name_text = name.as_str();
             signs(name)
                 || name_text.starts_with("content-")
@@ -75,6 +84,10 @@ impl Hop {
     }
 
     fn keep_headers(&mut self, keep: impl Fn(&HeaderName) -> bool) {
+        self.keep(|name, _| keep(name));
+    }
+
+    fn keep(&mut self, keep: impl Fn(&HeaderName, &HeaderValue) -> bool) {
         let kept = self.headers.drain();
         let mut headers = HeaderMap::new();
         // `drain` names only the first of headers that repeat.
@@ -83,7 +96,7 @@ impl Hop {
             if name.is_some() {
                 current = name;
             }
-            if let Some(name) = current.as_ref().filter(|name| keep(name)) {
+            if let Some(name) = current.as_ref().filter(|name| keep(name, &value)) {
                 headers.append(name.clone(), value);
             }
         }
@@ -97,8 +110,6 @@ fn signs(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn hop(method: Method, url: &str) -> Hop {
@@ -168,6 +179,21 @@ mod tests {
                 "{elsewhere}"
             );
         }
+    }
+
+    #[test]
+    fn a_known_secret_goes_to_no_other_origin_whatever_its_header_is_called() {
+        let mut first = hop(Method::GET, "https://a.example/x");
+        for name in ["user-agent", "accept", "content-key", "idempotency-key"] {
+            let mut value = HeaderValue::from_static("secret");
+            value.set_sensitive(true);
+            first.headers.insert(HeaderName::from_static(name), value);
+        }
+        let same = after(&first, 307, "/y").expect("followed");
+        assert!(same.has_secret_headers());
+        let other = after(&first, 307, "https://b.example/").expect("followed");
+        assert!(!other.has_secret_headers());
+        assert!(!format!("{:?}", other.headers).contains("secret"));
     }
 
     #[test]

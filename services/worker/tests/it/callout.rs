@@ -66,6 +66,7 @@ fn post(url: &str) -> Request {
         first_byte: PATIENCE,
         total: PATIENCE,
         follow_redirects: false,
+        carried: None,
     }
 }
 

@@ -104,12 +104,14 @@ impl Rig {
             signer: Signer::new(master()),
             payloads: Payloads::new(1_000_000),
             clock: Arc::new(SystemClock),
+            vault: None,
         };
         let parts = WorkerParts {
             caller: Arc::new(caller),
             leases: Arc::new(log.clone()),
             snapshots: Arc::new(log.clone()),
             commands: Arc::new(NatsCommands(log.client())),
+            vault: None,
         };
         let config = WorkerConfig {
             name: name.into(),

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use waybill_domain::event::task::{BodyEncoding, FailureKind};
-use waybill_worker::callout::task_headers;
+use waybill_worker::callout::{Given, task_headers};
 
 use super::{a_sink, a_sink_at, answered, failed, post, to_loopback};
 
@@ -15,6 +15,7 @@ async fn a_request_arrives_as_given_and_its_answer_comes_back() {
         ("Content-Type".to_owned(), "text/plain".to_owned()),
         ("Content-Length".to_owned(), "1".to_owned()),
     ];
+    let given: Vec<_> = given.iter().map(Given::plain).collect();
     request.headers = task_headers(&given).expect("valid headers");
     request
         .headers

@@ -203,12 +203,14 @@ impl History {
             signer: Signer::new(MasterSecret::new(vec![7; 32]).expect("long enough")),
             payloads: Payloads::new(4_000),
             clock: Arc::clone(&process) as _,
+            vault: None,
         };
         let parts = WorkerParts {
             caller: Arc::new(caller),
             leases: Arc::clone(&network) as _,
             snapshots: network,
             commands: Arc::new(Desk(Arc::clone(&process))),
+            vault: None,
         };
         let config = WorkerConfig {
             name: process.name.clone(),

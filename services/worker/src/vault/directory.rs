@@ -1,0 +1,204 @@
+//! What this worker knows of the vault's tokens, and the opened keys that it holds for a moment.
+//!
+//! Both stand behind one lock: a key is kept only while the directory says that its version is the current one of a token that was not
+//! revoked, and is gone in the same moment in which the directory hears otherwise. A look-up that began before cannot put it back.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use waybill_domain::event::ControlEvent;
+use waybill_domain::id::{TeamId, TokenId};
+use waybill_domain::time::Timestamp;
+use waybill_domain::vault::AllowedHosts;
+use waybill_log::StreamSeq;
+
+use super::cache::KeyCache;
+use super::failure::VaultFailure;
+use super::open::Opened;
+
+/// Revoked tokens that are still told from those that never were. The oldest are forgotten first.
+const MAX_REVOKED: usize = 100_000;
+
+/// A token that may be used.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// In its environment.
+    pub(super) team: TeamId,
+    pub(super) version: u32,
+    /// Where on CONTROL the envelope of this version stands.
+    pub(super) sealed_at: StreamSeq,
+    pub(super) hosts: Arc<AllowedHosts>,
+    expires_at: Option<Timestamp>,
+    /// Somebody has said that it was used.
+    is_used: Arc<AtomicBool>,
+}
+
+impl Token {
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unused(&self) {
+        self.is_used.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_used(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tokens, and opened keys. The lock is held for a look-up or a batch of events, never across an await.
+#[derive(Debug, Default)]
+pub(super) struct Directory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    tokens: HashMap<TokenId, Arc<Token>>,
+    revoked: HashSet<TokenId>,
+    revoked_in_order: VecDeque<TokenId>,
+    keys: KeyCache,
+}
+
+impl Directory {
+    /// Takes in events of CONTROL, in their order.
+    pub(super) fn apply<'a>(&self, events: impl Iterator<Item = (StreamSeq, &'a ControlEvent)>) {
+        let mut state = self.lock();
+        for (seq, event) in events {
+            state.apply(seq, event);
+        }
+    }
+
+    /// The token, if a task of that team in its environment may use it now.
+    pub(super) fn usable(
+        &self,
+        token: &TokenId,
+        team: &TeamId,
+        now: Timestamp,
+    ) -> Result<Arc<Token>, VaultFailure> {
+        self.lock().usable(token, team, now).cloned()
+    }
+
+    /// The opened key of that very version, if it is held.
+    pub(super) fn key(&self, token: &TokenId, version: u32) -> Option<Arc<Opened>> {
+        self.lock().keys.get(token, version, Instant::now())
+    }
+
+    /// Holds an opened key for a moment, unless another version counts by now, or none.
+    pub(super) fn hold(&self, token: &TokenId, version: u32, opened: &Arc<Opened>) {
+        let mut state = self.lock();
+        if state
+            .tokens
+            .get(token)
+            .is_some_and(|known| known.version == version)
+        {
+            state
+                .keys
+                .put(token, version, Arc::clone(opened), Instant::now());
+        }
+    }
+
+    /// Drops keys that were held long enough.
+    pub(super) fn forget_old_keys(&self) {
+        let mut state = self.lock();
+        state.keys.expire(Instant::now());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge; the count is small")]
+        metrics::gauge!("waybill_vault_keys_held").set(state.keys.len() as f64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn usable(
+        &self,
+        token: &TokenId,
+        team: &TeamId,
+        now: Timestamp,
+    ) -> Result<&Arc<Token>, VaultFailure> {
+        let Some(known) = self.tokens.get(token) else {
+            return Err(if self.revoked.contains(token) {
+                VaultFailure::Revoked(token.clone())
+            } else {
+                VaultFailure::Unknown(token.to_string())
+            });
+        };
+        // Another team's, or of the other world: nobody is told that it exists.
+        if known.team != *team {
+            return Err(VaultFailure::Unknown(token.to_string()));
+        }
+        if known.expires_at.is_some_and(|at| at <= now) {
+            return Err(VaultFailure::Expired(token.clone()));
+        }
+        Ok(known)
+    }
+
+    fn apply(&mut self, seq: StreamSeq, event: &ControlEvent) {
+        match event {
+            ControlEvent::TokenCreated(e) => {
+                if self.revoked.contains(&e.token) || self.tokens.contains_key(&e.token) {
+                    return;
+                }
+                let token = Token {
+                    team: e.team.in_environment(e.environment),
+                    version: e.version,
+                    sealed_at: seq,
+                    hosts: Arc::new(AllowedHosts::stored(&e.allowed_hosts)),
+                    expires_at: e.expires_at,
+                    is_used: Arc::default(),
+                };
+                self.tokens.insert(e.token.clone(), Arc::new(token));
+            }
+            ControlEvent::TokenRotated(e) => {
+                let Some(known) = self.tokens.get_mut(&e.token) else {
+                    return;
+                };
+                if e.version > known.version && e.team.base() == known.team.base() {
+                    *known = Arc::new(Token {
+                        team: known.team.clone(),
+                        version: e.version,
+                        sealed_at: seq,
+                        hosts: Arc::clone(&known.hosts),
+                        expires_at: known.expires_at,
+                        is_used: Arc::clone(&known.is_used),
+                    });
+                    self.keys.forget(&e.token);
+                }
+            }
+            ControlEvent::TokenRevoked(e) => self.revoke(&e.token),
+            ControlEvent::TokenShredded(e) => self.revoke(&e.token),
+            ControlEvent::TokenUsed(e) => {
+                if let Some(known) = self.tokens.get(&e.token) {
+                    known.set_used();
+                }
+            }
+            ControlEvent::TeamDeleted(e) => {
+                let of_team = self
+                    .tokens
+                    .iter()
+                    .filter(|(_, token)| token.team.base() == e.team.base());
+                let gone: Vec<_> = of_team.map(|(id, _)| id.clone()).collect();
+                for token in gone {
+                    self.revoke(&token);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn revoke(&mut self, token: &TokenId) {
+        self.keys.forget(token);
+        self.tokens.remove(token);
+        if self.revoked.insert(token.clone()) {
+            self.revoked_in_order.push_back(token.clone());
+        }
+        if self.revoked_in_order.len() > MAX_REVOKED
+            && let Some(oldest) = self.revoked_in_order.pop_front()
+        {
+            self.revoked.remove(&oldest);
+        }
+    }
+}
