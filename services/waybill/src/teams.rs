@@ -13,7 +13,7 @@ use waybill_domain::id::{TeamId, UserId};
 use waybill_gateway::By;
 use waybill_gateway::access::ControlWriter;
 use waybill_log::jetstream::JetStreamLog;
-use waybill_log::{Log, MAX_BATCH, Stream, StreamSeq};
+use waybill_log::{Log, MAX_BATCH, Stream, StreamSeq, control_event};
 
 use crate::args::Teams;
 use crate::beside;
@@ -144,7 +144,7 @@ async fn for_each(
             .range(Stream::Control, &filters, from, last, MAX_BATCH)
             .await?;
         for record in &page {
-            if let Ok(event) = ControlEvent::decode(&record.event, &record.payload) {
+            if let Ok(event) = control_event(record) {
                 look(&event);
             }
             from = record.seq.next();

@@ -20,7 +20,7 @@ use waybill_domain::time::Timestamp;
 use waybill_log::subject::{ControlSubject, NotAToken};
 use waybill_log::{
     Append, AppendError, Atomicity, Expectation, Log, MAX_BATCH, NewRecord, ReadError, Stream,
-    StreamSeq,
+    StreamSeq, control_event,
 };
 
 use crate::access::pepper::Pepper;
@@ -531,7 +531,7 @@ impl ControlWriter {
                 .range(Stream::Control, &filters, from, last.seq, MAX_BATCH)
                 .await?;
             for record in &page {
-                state.evolve(&ControlEvent::decode(&record.event, &record.payload)?);
+                state.evolve(&control_event(record)?);
                 from = record.seq.next();
             }
             if page.len() < MAX_BATCH {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use waybill_domain::event::ControlEvent;
-use waybill_log::{Record, Stream};
+use waybill_log::{Record, Stream, control_event};
 use waybill_store::{
     Batch, Checkpoint, Engine, KeyRange, OpenError, OpenOptions, OpenReason, Store, StoreError,
     Tree,
@@ -142,7 +142,7 @@ fn decode_row(key: &[u8], value: &[u8]) -> Option<(u64, ControlEvent)> {
 
 /// Reads a record of CONTROL. What a newer version wrote is passed over: this version never grants anything by it.
 pub(crate) fn decode_event(record: &Record) -> Option<ControlEvent> {
-    match ControlEvent::decode(&record.event, &record.payload) {
+    match control_event(record) {
         Ok(event) => Some(event),
         Err(error) => {
             tracing::warn!(seq = %record.seq, %error, "an event of CONTROL was passed over");

@@ -8,7 +8,7 @@ use waybill_domain::event::{ControlEvent, DecodeError, PartitionOwned, TaskEvent
 use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
-use waybill_log::{Bounds, Record, Stream, StreamSeq};
+use waybill_log::{Bounds, Record, Stream, StreamSeq, control_event};
 use waybill_store::{Batch, Checkpoint, Store};
 
 use super::about::About;
@@ -208,7 +208,7 @@ impl Projection {
     }
 
     fn take_in_control(&mut self, batch: &mut Batch, record: &Record) -> Result<(), ModelError> {
-        let event = match ControlEvent::decode(&record.event, &record.payload) {
+        let event = match control_event(record) {
             Ok(event) => Some(event),
             Err(error) => {
                 self.quarantine(batch, Stream::Control, record, &error)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use waybill_domain::event::{ControlEvent, SealedHeaders};
 use waybill_domain::id::{TaskId, TeamId, TokenId};
 use waybill_domain::vault::RawHeaders;
-use waybill_log::{KeyName, Log, Stream, StreamSeq, VaultKeys};
+use waybill_log::{KeyName, Log, Stream, StreamSeq, VaultKeys, control_event};
 use waybill_vault::{
     Context, DataKey, Envelope, NotAuthentic, SecretBytes, UnwrapError, Unwrapper, WrappedKey,
 };
@@ -159,7 +159,7 @@ impl Opener {
                 }
             }
         };
-        let (of, text) = match ControlEvent::decode(&record.event, &record.payload) {
+        let (of, text) = match control_event(&record) {
             Ok(ControlEvent::TokenCreated(e)) => (e.token, e.envelope),
             Ok(ControlEvent::TokenRotated(e)) => (e.token, e.envelope),
             Ok(_) | Err(_) => return Err(NotOpened::Broken("its event is another one")),
