@@ -4,6 +4,12 @@
 //! taking one away for good is [`VaultKeys::erase`]: every message of the subject is overwritten where it lies, on every copy of the
 //! stream. Nothing is dropped silently (no limit per subject, no purge), since what the server drops it does not overwrite.
 //!
+//! On a single server an erased key is in no file when the erasure is answered. On three, each server's log of agreement (raft) keeps the
+//! bytes of a put until its next snapshot, two to three minutes later or when the server is stopped in order; so there a key is in no file
+//! once it is erased and older than that. A server that was away meanwhile overwrites when it is back, unless the others have forgotten
+//! the deletion by then (again some minutes): then the folder of VKEYS on it must go before it returns, and is made anew from the others.
+//! Backups are beyond any erasure: what is in them opens nothing once the key-encryption key is retired. `tests/it/erasure.rs` shows each.
+//!
 //! What a key wraps and who can unwrap it is the business of `waybill-vault`; here are names, bytes and an order that nobody can fork.
 
 use std::fmt;

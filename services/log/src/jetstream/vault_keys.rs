@@ -22,6 +22,8 @@ const STREAM: &str = "VKEYS";
 const TTL: &str = "Nats-TTL";
 /// Tries of one put. They have one message id, so a lost acknowledgement does not store it twice.
 const TRIES: usize = 3;
+/// A copy that is there has followed within so long.
+const COPIES_LAG: Duration = Duration::from_millis(200);
 
 /// The stream.
 #[derive(Clone)]
@@ -159,7 +161,42 @@ impl VaultKeyStore {
             erased += u64::from(self.overwrite(seq).await?);
             next = seq.next();
         }
+        if erased > 0 && self.is_replicated {
+            self.warn_of_absent_copies().await;
+        }
         Ok(erased)
+    }
+
+    /// A copy that is away overwrites when it is back, if the others still tell it of the deletion; after some minutes they only tell it
+    /// what is left, and it drops the message without overwriting it.
+    async fn warn_of_absent_copies(&self) {
+        let mut absent = self.absent_copies().await;
+        if !absent.is_empty() {
+            // One that only lags has what the others have by then.
+            tokio::time::sleep(COPIES_LAG).await;
+            absent = self.absent_copies().await;
+        }
+        if !absent.is_empty() {
+            let servers = absent.join(", ");
+            tracing::warn!(
+                servers,
+                "a key of the vault was erased while copies of VKEYS were away: ops/README.md says what to do before they return"
+            );
+        }
+    }
+
+    async fn absent_copies(&self) -> Vec<String> {
+        let verb = format!("STREAM.INFO.{STREAM}");
+        let Ok(info) = self.api.call(&verb, &Value::Null).await else {
+            return Vec::new();
+        };
+        let copies = info["cluster"]["replicas"].as_array();
+        let absent = copies
+            .into_iter()
+            .flatten()
+            .filter(|copy| copy["current"] != Value::Bool(true));
+        let name = |copy: &Value| copy["name"].as_str().map(ToOwned::to_owned);
+        absent.filter_map(name).collect()
     }
 
     /// Overwrites one message on every copy of the stream, and removes it. `false`: somebody else has just done so.

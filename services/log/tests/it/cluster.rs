@@ -25,7 +25,7 @@ fn config(cluster: &NatsCluster) -> NatsConfig {
     config
 }
 
-async fn a_replicated_log() -> (NatsCluster, JetStreamLog) {
+pub(crate) async fn a_replicated_log() -> (NatsCluster, JetStreamLog) {
     let cluster = NatsCluster::start().await.unwrap();
     // Streams of three copies may be refused for a moment while the cluster still forms.
     let mut log = None;
@@ -44,7 +44,7 @@ async fn a_replicated_log() -> (NatsCluster, JetStreamLog) {
 
 /// One cluster for all of it: starting one is what takes time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replicated_log_keeps_its_promises() {
+pub(crate) async fn a_replicated_log_keeps_its_promises() {
     let (mut cluster, log) = a_replicated_log().await;
     the_server_takes_only_one_fenced_append_at_a_time(&log).await;
     many_fenced_appends_of_one_owner_all_land(&log).await;

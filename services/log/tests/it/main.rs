@@ -6,6 +6,7 @@
 mod cluster;
 mod conformance;
 mod counters;
+mod erasure;
 mod faults;
 mod fixture;
 mod lost_answers;
