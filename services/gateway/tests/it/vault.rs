@@ -4,6 +4,8 @@ mod contract;
 mod end;
 mod janitor;
 mod rotation;
+mod tasks;
+mod told;
 
 use anyhow::{Context as _, Result, bail};
 use http::Method;
