@@ -108,9 +108,11 @@ async fn a_table_of_bad_tasks() -> Result<()> {
         (field("headers", json!("x")), 400, Some("headers")),
         (
             field("headers", json!({"Authorization": "tok_1"})),
-            503,
-            None,
+            400,
+            Some("headers"),
         ),
+        (field("resolve", json!(["path"])), 400, Some("resolve")),
+        (field("resolve", json!("body")), 400, Some("resolve")),
         (field("body", json!({"a": 1})), 400, Some("body")),
         (field("maxRetries", json!(11)), 400, Some("maxRetries")),
         (field("maxRetries", json!("3")), 400, Some("maxRetries")),

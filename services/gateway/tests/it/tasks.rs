@@ -26,7 +26,7 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "id": task["id"], "teamId": world.team, "environment": "live", "status": "delayed", "queue": "mail", "targetUrl": "http://127.0.0.1:9/hook?x=1",
         "method": "PUT", "headers": {"X-B": "2", "X-A": "1"}, "body": "{\"a\":1}", "maxWaitTime": 60, "timeout": 1.5,
         "delayUntil": "2040-12-31T00:00:00.000Z", "maxRetries": 5, "retryCount": 0, "retryBackoff": "linear", "retryOn": null,
-        "priority": 9, "followRedirects": false, "onCompleteUrl": "https://example.com/done", "result": null, "error": null,
+        "priority": 9, "followRedirects": false, "onCompleteUrl": "https://example.com/done", "resolve": null, "result": null, "error": null,
         "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null,
     });
     assert_eq!(task, expected);
