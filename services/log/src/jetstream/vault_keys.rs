@@ -152,13 +152,24 @@ impl VaultKeyStore {
         }
         let subject = name.to_string();
         let (mut next, mut erased) = (StreamSeq(1), 0);
+        let mut last_erased = None;
         while next < keep {
             let found = self.reader.next(&subject, next).await;
             let seq = match found.map_err(|error| unknown(&error))? {
                 Some(record) if record.seq < keep => record.seq,
-                _ => break,
+                Some(_) => break,
+                // A put that was accepted while the last message was still there may be applied after it was erased: the leader checks
+                // against what is applied. To erase what is gone once more is agreed on behind that put, so the next look sees it.
+                None => match last_erased.take().filter(|_| self.is_replicated) {
+                    Some(gone) => {
+                        self.overwrite(gone).await?;
+                        continue;
+                    }
+                    None => break,
+                },
             };
             erased += u64::from(self.overwrite(seq).await?);
+            last_erased = Some(seq);
             next = seq.next();
         }
         if erased > 0 && self.is_replicated {
