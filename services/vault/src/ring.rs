@@ -115,6 +115,14 @@ impl SealRing {
         Ok(ring)
     }
 
+    /// With the KEKs of that open ring and no others, for the same sender.
+    pub fn with_keks_of(&self, open: &OpenRing) -> Self {
+        Self {
+            sender: Arc::clone(&self.sender),
+            keks: open.keks.iter().map(|key| key.public().clone()).collect(),
+        }
+    }
+
     /// With another sender instead of its own. Workers must trust it before gateways use it.
     pub fn with_sender(&self, sender: SenderSecret) -> Self {
         Self {

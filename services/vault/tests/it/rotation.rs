@@ -18,6 +18,7 @@ use waybill_vault::{
     SecretBytes, SenderSecret, WrappedKey, census, fresh_rings, open, rewrap_all, seal,
 };
 
+mod cluster;
 mod killed;
 
 const NONE: StreamSeq = StreamSeq(0);
@@ -129,7 +130,7 @@ fn name(number: u16) -> KeyName {
 
 async fn a_log() -> (NatsServer, JetStreamLog) {
     let server = NatsServer::start().await.expect("a server");
-    let config = NatsConfig::at(&server.url());
+    let config = NatsConfig::at(server.url());
     let log = connect(&config).await.expect("connected");
     (server, log)
 }
@@ -232,7 +233,7 @@ async fn a_rotation_says_what_it_did() {
     let after = rings.with_successor();
     let mut told = Vec::new();
     let done = rewrap_all(&after.rotation(&keys), &mut |done| {
-        told.push(done.rewrapped)
+        told.push(done.rewrapped);
     })
     .await;
     let expected = Rewrapped {
