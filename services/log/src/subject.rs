@@ -322,6 +322,14 @@ impl<'a> ControlSubject<'a> {
         Ok(format!("control.*.{aggregate}.{id}"))
     }
 
+    /// Filter of all things of one kind that belong to no team: `control._.<aggregate>.*`.
+    pub fn global_of_kind(aggregate: &str) -> Result<String, NotAToken> {
+        if !is_token(aggregate) {
+            return Err(NotAToken(aggregate.to_owned()));
+        }
+        Ok(format!("control.{GLOBAL}.{aggregate}.*"))
+    }
+
     /// Filter of everything that belongs to no team.
     #[must_use]
     pub fn all_global() -> String {
@@ -473,6 +481,10 @@ mod tests {
             assert_eq!(ControlSubject::parse(&text), Some(subject), "{text}");
         }
         assert!(ControlSubject::global("user", "a.b").is_err());
+        let kind = ControlSubject::global_of_kind("user").expect("a token");
+        assert!(matches(&kind, "control._.user.0af3"));
+        assert!(!matches(&kind, "control.t.user.0af3"));
+        assert!(ControlSubject::global_of_kind("*").is_err());
         assert!(ControlSubject::of_team(&team, "", "x").is_err());
         assert_eq!(ControlSubject::parse("control.t.key"), None);
         assert_eq!(ControlSubject::parse("control.t.key.k.x"), None);

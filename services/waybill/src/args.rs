@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Rebuild(DataDir),
     /// Asks a running projector to make its read model anew beside the live one, and compares them byte for byte.
     Verify(DataDir),
+    /// The keys that credentials are sealed with.
+    #[command(subcommand)]
+    Vault(Vault),
     /// Proofs that the log is what it was: checkpoints and their verification.
     #[command(subcommand)]
     Audit(Audit),
@@ -56,6 +59,7 @@ impl Command {
             self,
             Self::Keys(_)
                 | Self::Teams(_)
+                | Self::Vault(_)
                 | Self::Replay(_)
                 | Self::Verify(_)
                 | Self::Rebuild(_)
@@ -165,6 +169,39 @@ pub(crate) enum Teams {
         /// The team.
         #[arg(long)]
         team: String,
+        #[command(flatten)]
+        at: DataDir,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vault {
+    /// Makes both rings with a first KEK, in the folder of secrets, and prints the KEK's id. Refuses to replace any. Processes read them
+    /// when they start.
+    Init {
+        /// Writes nothing; prints the rings as two variables instead: WAYBILL_VAULT_SEAL for gateways, WAYBILL_VAULT_OPEN for workers.
+        #[arg(long)]
+        print: bool,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// The KEKs, which is in force, and how many keys each has wrapped.
+    Status {
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Makes a new KEK, puts it in force and wraps all keys anew, while everything runs. Interrupted, it goes on when called again.
+    Rotate {
+        /// Only puts a new KEK into the rings (or prints them, if they are variables), to bring them to other machines first.
+        #[arg(long)]
+        prepare: bool,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Forgets a KEK. Refused while it is in force or a key needs it.
+    Retire {
+        /// Its id, such as `4f0c6b1d2a3e5f70`.
+        kek: String,
         #[command(flatten)]
         at: DataDir,
     },

@@ -18,6 +18,7 @@ mod teams;
 mod telemetry;
 mod trace_ids;
 mod up;
+mod vault;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Sink(sink) => sink::run(&sink).await,
             Command::Keys(keys) => keys::run(config, keys).await,
             Command::Teams(command) => teams::run(config, command).await,
+            Command::Vault(command) => vault::run(config, command).await,
             Command::Replay(replay) => beside::replay(config, replay).await,
             Command::Rebuild(at) => beside::rebuild(config, at).await,
             Command::Verify(at) => beside::verify(config, at).await,

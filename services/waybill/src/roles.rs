@@ -11,22 +11,28 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
 use waybill_domain::audit::{NotaryKey, TrustedKeys};
-use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayParts, Pepper};
+use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorError};
+use waybill_vault::Wrapper;
 use waybill_worker::attempt::Signer;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
+use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts, VaultService};
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
 use crate::config::{Config, environment};
 use crate::people;
 use crate::secrets::{self, Missing};
+use crate::vault::rings;
 
 /// The variable that holds a key to install as the first one.
 pub(crate) const BOOTSTRAP_KEY: &str = "WAYBILL_BOOTSTRAP_KEY";
+
+/// How often workers tell how often credentials of the vault were used.
+const USAGE_FLUSH: Duration = Duration::from_secs(60);
 
 /// What sets the embedded server apart from roles that run on their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +66,17 @@ pub(crate) async fn gateway(
     let pepper = Arc::new(pepper(config, setting)?);
     let stores = config.data.join("gateway");
     make_folder(&stores)?;
+    let seal_ring = rings::seal(&config.data)?;
+    if let Some(ring) = &seal_ring {
+        rings::follow(ring, stop.clone());
+    }
     let parts = GatewayParts {
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
-        sealer: None,
+        sealer: seal_ring.map(|ring| ring as Arc<dyn Wrapper>),
         nats: log.client(),
         stores,
         pepper,
@@ -129,6 +139,7 @@ pub(crate) fn worker(
         extra_ca_pem,
         ..CalloutConfig::default()
     })?;
+    let (vault, vault_service) = vault(config, log, &stop)?;
     let log = Arc::new(log.clone());
     let caller = Caller {
         log: log.clone(),
@@ -136,14 +147,14 @@ pub(crate) fn worker(
         signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?),
         payloads: Payloads::new(config.worker.cache_mib << 20),
         clock: Arc::new(SystemClock),
-        vault: None,
+        vault: Some(vault),
     };
     let parts = WorkerParts {
         caller: Arc::new(caller),
         leases: log.clone(),
         snapshots: log.clone(),
         commands: Arc::new(NatsCommands(log.client())),
-        vault: None,
+        vault: Some(vault_service),
     };
     let worker = WorkerConfig {
         name: worker_name(config)?,
@@ -154,6 +165,36 @@ pub(crate) fn worker(
     // A dashboard should see it before the first partition is taken.
     gauge!("waybill_partitions_owned").set(0.0);
     Ok(Worker::start(worker, parts, stop))
+}
+
+/// What puts credentials into requests, if their keys can be opened here; in any case what erases the keys of tasks that ended.
+fn vault(
+    config: &Config,
+    log: &JetStreamLog,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Arc<Vault>, VaultService)> {
+    let open_ring = rings::open(&config.data)?;
+    match &open_ring {
+        Some(ring) => rings::follow(ring, stop.clone()),
+        None => tracing::info!(
+            "no keys to open with: what needs the vault waits for a worker that has them"
+        ),
+    }
+    let opening = open_ring.map(|ring| OpeningParts {
+        unwrapper: ring,
+        fences: Arc::new(log.clone()),
+        nats: log.client(),
+        timing: GatewayConfig::default().fence,
+    });
+    Ok(Vault::new(VaultParts {
+        log: Arc::new(log.clone()),
+        keys: Arc::new(log.clone()),
+        tallies: Arc::new(log.clone()),
+        clock: Arc::new(SystemClock),
+        opening,
+        usage_flush: USAGE_FLUSH,
+        sweep: SweepPace::default(),
+    }))
 }
 
 /// A projector and, where the key is that signs checkpoints of the activity log, a notary beside it.

@@ -19,6 +19,7 @@ use crate::nats_server::NatsServer;
 use crate::roles::{self, Projecting, Setting};
 use crate::signals::stop_token;
 use crate::telemetry;
+use crate::vault::rings;
 
 /// How long the gateway may take to know who may do what before it is announced.
 const READY: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
         log = waybill_log::connect(&config.nats) => log?,
         () = stop.cancelled() => return Ok(None),
     };
+    rings::complete(&config.data)?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, Setting::Embedded, &log)?;
     let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
