@@ -114,3 +114,117 @@ impl Carried {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use std::time::Duration;
+    use waybill_domain::time::Timestamp;
+    use waybill_domain::vault::scrub::Label;
+
+    use super::*;
+    use crate::callout::{Answered, CallFailed, FailReason};
+
+    const SECRET: &str = "sk-live-0123456789";
+
+    fn token() -> TokenId {
+        TokenId::new(Timestamp(1), 1)
+    }
+
+    fn carried(hosts: &[&str], in_line: bool) -> Carried {
+        let hosts: Vec<_> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let hosts = Arc::new(AllowedHosts::stored(&hosts));
+        let mut scrubber = Scrubber::new();
+        scrubber.add(&Label::Token(token()), SECRET);
+        Carried::new(vec![(token(), hosts)], in_line, scrubber)
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a URL")
+    }
+
+    #[test]
+    fn a_value_goes_only_where_its_token_may_and_where_nobody_reads_along() {
+        let carried = carried(&["api.example.com", "*.example.org"], false);
+        for good in [
+            "https://api.example.com/x",
+            "https://API.example.com.:8443/",
+            "https://a.b.example.org/",
+        ] {
+            assert_eq!(carried.check(&url(good)), Ok(()), "{good}");
+        }
+        let elsewhere = "https://api.example.com@evil.example/";
+        assert!(matches!(
+            carried.check(&url(elsewhere)),
+            Err(VaultFailure::OtherHost { host, .. }) if host == "evil.example"
+        ));
+        let readable = carried.check(&url("http://api.example.com/"));
+        assert_eq!(readable, Err(VaultFailure::Readable(token())));
+    }
+
+    #[test]
+    fn what_a_target_writes_into_a_location_is_not_carried_on() {
+        let carried = carried(&[], false);
+        let from = url("https://a.example/");
+        let follows = |to: &str| carried.check_redirect(&from, &url(to)).is_ok();
+        assert!(follows("https://b.example/?a=b"));
+        assert!(!follows(&format!("https://b.example/?a={SECRET}")));
+        assert!(!follows(&format!("https://b.example/{SECRET}")));
+        assert!(follows(&format!("https://a.example/?a={SECRET}")));
+    }
+
+    #[test]
+    fn with_a_value_in_the_request_itself_another_origin_is_not_asked() {
+        let carried = carried(&[], true);
+        let from = url("https://a.example/");
+        for (to, follows) in [
+            ("https://a.example/x", true),
+            ("https://a.example:444/", false),
+            ("https://b.a.example/", false),
+        ] {
+            assert_eq!(
+                carried.check_redirect(&from, &url(to)).is_ok(),
+                follows,
+                "{to}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_stays_within_its_limits_when_placeholders_are_longer() {
+        let carried = carried(&[], false);
+        let spaced = format!("{SECRET} ");
+        let body = spaced.repeat(KEPT_BODY_BYTES / spaced.len());
+        let header = |n: usize| (format!("x-{n}"), spaced.repeat(100));
+        let answered = Answered {
+            status: StatusCode::OK,
+            headers: (0..8).map(header).collect(),
+            body_bytes: body.len() as u64,
+            body: body.into(),
+            truncated: false,
+            duration: Duration::ZERO,
+        };
+        let Outcome::Answered(scrubbed) = carried.scrub(Outcome::Answered(answered)) else {
+            panic!("it stays an answer");
+        };
+        assert!(scrubbed.body.len() <= KEPT_BODY_BYTES && scrubbed.truncated);
+        let bytes = scrubbed.headers.iter().map(|(n, v)| n.len() + v.len());
+        assert!(bytes.sum::<usize>() <= KEPT_HEADER_BYTES);
+        assert!(!format!("{scrubbed:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn a_sentence_about_a_failure_is_scrubbed_too() {
+        let failed = CallFailed {
+            reason: FailReason::Protocol,
+            message: format!("no answer: {SECRET}").into(),
+            duration: Duration::ZERO,
+        };
+        match carried(&[], false).scrub(Outcome::Failed(failed)) {
+            Outcome::Failed(failed) => {
+                assert_eq!(failed.message, format!("no answer: [vault:{}]", token()));
+            }
+            Outcome::Answered(_) => panic!("it stays a failure"),
+        }
+    }
+}

@@ -202,3 +202,154 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::event::{
+        TeamDeleted, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenUsed,
+    };
+    use waybill_domain::id::{Environment, TaskId};
+    use waybill_domain::partition::Partition;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn team() -> TeamId {
+        TeamId::new(Timestamp(1), 1)
+    }
+
+    fn token(number: u128) -> TokenId {
+        TokenId::new(Timestamp(1), number)
+    }
+
+    fn created(number: u128) -> ControlEvent {
+        ControlEvent::TokenCreated(TokenCreated {
+            token: token(number),
+            team: team(),
+            environment: Environment::Live,
+            name: "n".into(),
+            version: 1,
+            envelope: String::new(),
+            fits_header: true,
+            allowed_hosts: Vec::new(),
+            expires_at: Some(Timestamp(2_000)),
+            created_by: "user:u".into(),
+            at: NOW,
+        })
+    }
+
+    fn rotated(number: u128, version: u32) -> ControlEvent {
+        ControlEvent::TokenRotated(TokenRotated {
+            token: token(number),
+            team: team(),
+            version,
+            envelope: String::new(),
+            fits_header: true,
+            at: NOW,
+        })
+    }
+
+    fn revoked(number: u128) -> ControlEvent {
+        ControlEvent::TokenRevoked(TokenRevoked {
+            token: token(number),
+            team: team(),
+            reason: TokenEnd::Requested,
+            at: NOW,
+        })
+    }
+
+    fn after(events: &[ControlEvent]) -> Directory {
+        let directory = Directory::default();
+        apply(&directory, 1, events);
+        directory
+    }
+
+    fn apply(directory: &Directory, first: u64, events: &[ControlEvent]) {
+        let seqs = (first..).map(StreamSeq);
+        directory.apply(seqs.zip(events));
+    }
+
+    fn usable(directory: &Directory, number: u128) -> Result<(u32, StreamSeq), VaultFailure> {
+        let found = directory.usable(&token(number), &team(), NOW)?;
+        Ok((found.version, found.sealed_at))
+    }
+
+    #[test]
+    fn the_version_that_counts_is_the_last_one() {
+        let directory = after(&[created(1), rotated(1, 2), rotated(1, 2), rotated(1, 3)]);
+        assert_eq!(usable(&directory, 1), Ok((3, StreamSeq(4))));
+    }
+
+    #[test]
+    fn nobody_else_is_told_that_a_token_exists() {
+        let directory = after(&[created(1)]);
+        let unknown = Err(VaultFailure::Unknown(token(1).to_string()));
+        let foreign = TeamId::new(Timestamp(2), 2);
+        for other in [foreign, team().in_environment(Environment::Test)] {
+            let found = directory.usable(&token(1), &other, NOW);
+            assert_eq!(found.map(|found| found.version), unknown);
+        }
+    }
+
+    #[test]
+    fn at_its_time_a_token_is_over() {
+        let directory = after(&[created(1)]);
+        let found = directory.usable(&token(1), &team(), Timestamp(2_000));
+        assert_eq!(found.err(), Some(VaultFailure::Expired(token(1))));
+    }
+
+    #[test]
+    fn what_was_taken_away_does_not_come_back() {
+        let deleted = ControlEvent::TeamDeleted(TeamDeleted {
+            team: team(),
+            at: NOW,
+        });
+        for end in [revoked(1), deleted] {
+            let directory = after(&[created(1), end, rotated(1, 2), created(1)]);
+            let gone = Err(VaultFailure::Revoked(token(1)));
+            assert_eq!(usable(&directory, 1), gone);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_began_before_puts_no_key_back() {
+        let opened = Arc::new(Opened::for_tests(10));
+        for (event, version) in [(revoked(1), 1), (rotated(1, 2), 1)] {
+            let directory = after(&[created(1)]);
+            directory.hold(&token(1), 1, &opened);
+            assert!(directory.key(&token(1), 1).is_some());
+            apply(&directory, 2, &[event]);
+            assert!(directory.key(&token(1), version).is_none(), "it is dropped");
+            directory.hold(&token(1), version, &opened);
+            assert!(directory.key(&token(1), version).is_none(), "and stays so");
+        }
+    }
+
+    #[test]
+    fn a_use_stays_known_over_a_rotation() {
+        let used = ControlEvent::TokenUsed(TokenUsed {
+            token: token(1),
+            team: team(),
+            environment: Environment::Live,
+            version: 1,
+            task: TaskId::new(NOW, 1, Partition::new(0).expect("one")),
+            host: "x".into(),
+            at: NOW,
+        });
+        let directory = after(&[created(1), used, rotated(1, 2)]);
+        let found = directory.usable(&token(1), &team(), NOW).expect("usable");
+        assert!(found.is_used());
+    }
+
+    #[test]
+    fn revoked_tokens_take_bounded_memory() {
+        let directory = Directory::default();
+        let count = MAX_REVOKED as u128 + 10;
+        let events: Vec<_> = (0..count).map(revoked).collect();
+        apply(&directory, 1, &events);
+        let state = directory.lock();
+        assert_eq!(state.revoked.len(), MAX_REVOKED);
+        assert_eq!(state.revoked_in_order.len(), MAX_REVOKED);
+    }
+}

@@ -71,6 +71,8 @@ struct Value {
 }
 
 type Values = BTreeMap<TokenId, Value>;
+/// What must be read first.
+type Missing = Vec<(TokenId, Arc<Token>)>;
 /// What was read for one attempt; the directory may have dropped it again by the time it is used.
 type Fetched = HashMap<(TokenId, u32), Arc<Opened>>;
 
@@ -150,9 +152,9 @@ impl Vault {
         task: &TaskCreated,
         wanted: &BTreeSet<TokenId>,
         fetched: &Fetched,
-    ) -> Result<(Values, Vec<(TokenId, Arc<Token>)>), VaultFailure> {
+    ) -> Result<(Values, Missing), VaultFailure> {
         let now = self.clock.now();
-        let (mut values, mut missing) = (Values::new(), Vec::new());
+        let (mut values, mut missing) = (Values::new(), Missing::new());
         for id in wanted {
             let token = self.directory.usable(id, &task.team, now)?;
             let held = self
@@ -175,7 +177,7 @@ impl Vault {
         &self,
         opening: &Opening,
         task: &TaskCreated,
-        missing: Vec<(TokenId, Arc<Token>)>,
+        missing: Missing,
         fetched: &mut Fetched,
     ) -> Result<(), VaultFailure> {
         for (id, token) in missing {

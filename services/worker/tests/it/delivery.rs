@@ -12,7 +12,7 @@ use waybill_sink::Received;
 use crate::rig::{PARTITIONS, PATIENCE, Rig, master, team};
 
 /// As a receiver would check them, from nothing but its secret and what it got.
-fn assert_signed(received: &Received) {
+pub(crate) fn assert_signed(received: &Received) {
     let secret = derive_team_secret(&master(), &team());
     let header = |name: &str| received.header(name).unwrap_or_else(|| panic!("no {name}"));
     let time: i64 = header(WEBHOOK_TIMESTAMP).parse().expect("seconds");

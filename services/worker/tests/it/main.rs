@@ -7,3 +7,4 @@ mod delivery;
 mod ownership;
 mod rig;
 mod simulation;
+mod vault;

@@ -27,6 +27,7 @@ use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
+use waybill_worker::vault::{Vault, VaultService};
 use waybill_worker::{Clock, SystemClock, Worker, WorkerConfig, WorkerParts};
 
 /// Long enough for whatever is expected to happen on a busy machine.
@@ -90,9 +91,20 @@ impl Rig {
 
     /// A worker that reaches NATS at that address, such as a proxy's.
     pub(crate) async fn worker_at(&self, name: &str, url: &str) -> Hand {
+        self.worker_with(name, url, |_| None).await
+    }
+
+    /// The same, with the vault that is made over its connections.
+    pub(crate) async fn worker_with(
+        &self,
+        name: &str,
+        url: &str,
+        vault: impl FnOnce(&JetStreamLog) -> Option<(Arc<Vault>, VaultService)>,
+    ) -> Hand {
         let log = connect(&config(url, self.lease_ttl_s))
             .await
             .expect("the log is there");
+        let (vault, service) = vault(&log).unzip();
         let callouts = Callouts::new(CalloutConfig {
             egress: Egress::loopback(),
             ..CalloutConfig::default()
@@ -104,14 +116,14 @@ impl Rig {
             signer: Signer::new(master()),
             payloads: Payloads::new(1_000_000),
             clock: Arc::new(SystemClock),
-            vault: None,
+            vault,
         };
         let parts = WorkerParts {
             caller: Arc::new(caller),
             leases: Arc::new(log.clone()),
             snapshots: Arc::new(log.clone()),
             commands: Arc::new(NatsCommands(log.client())),
-            vault: None,
+            vault: service,
         };
         let config = WorkerConfig {
             name: name.into(),

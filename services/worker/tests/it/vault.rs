@@ -1,0 +1,7 @@
+//! Credentials of the vault through a whole worker: what targets receive, what stands in the log, and what a revocation stops.
+
+mod answers;
+mod resolving;
+mod revocation;
+mod rig;
+mod sealed;
