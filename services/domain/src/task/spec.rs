@@ -1,5 +1,6 @@
 //! What a client may ask for: a request is checked once, here, and is a [`TaskSpec`] from then on.
 
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -129,7 +130,7 @@ impl From<Priority> for u8 {
 }
 
 /// A request for a task as a client wrote it: types are right, values are not yet checked. What is `None` was not given.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[expect(
     missing_docs,
     reason = "the fields are those of the contract, and of `TaskSpec`"
@@ -150,6 +151,17 @@ pub struct TaskRequest {
     pub follow_redirects: Option<bool>,
     pub on_complete_url: Option<String>,
     pub resolve: Option<Vec<String>>,
+}
+
+/// Headers and body may hold credentials.
+impl fmt::Debug for TaskRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskRequest")
+            .field("target_url", &self.target_url)
+            .field("method", &self.method)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the team's plan and the server's configuration allow.
@@ -182,7 +194,7 @@ impl Invalid {
 }
 
 /// A task as it was asked for, checked, with every default filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TaskSpec {
     /// Where it queues.
     pub queue: QueueName,
@@ -216,6 +228,17 @@ pub struct TaskSpec {
     pub resolve: Resolve,
     /// Credentials that were taken out of the headers, sealed.
     pub sealed: Option<SealedHeaders>,
+}
+
+/// Headers and body may hold credentials.
+impl fmt::Debug for TaskSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSpec")
+            .field("url", &self.url)
+            .field("method", &self.method)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TaskSpec {

@@ -12,6 +12,8 @@ const ALWAYS: [&str; 4] = [
     "proxy-authorization",
     "x-api-key",
 ];
+/// Never one, whatever a team says: it decides how values are written into the body, also where only the mask is known.
+const NEVER: &str = "content-type";
 /// What stands for a credential.
 const MASK: &str = "****";
 /// Words before a credential that are none themselves (IANA's registry of authentication schemes, and what large services use). Any
@@ -55,7 +57,8 @@ impl<'a> CredentialHeaders<'a> {
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
-        ALWAYS.into_iter().any(is) || self.more.iter().any(|other| is(other))
+        let listed = ALWAYS.into_iter().any(is) || self.more.iter().any(|other| is(other));
+        listed && !is(NEVER)
     }
 }
 
@@ -235,6 +238,14 @@ mod tests {
         let taken: Vec<_> = restored.iter().map(|&(_, _, taken)| taken).collect();
         assert_eq!(taken, [false, true, false, false, true, false, false]);
         assert!(RawHeaders::take(&mut headers(&[("X-One", "1")]), &names).is_none());
+    }
+
+    #[test]
+    fn what_the_form_of_a_body_is_read_from_is_never_masked() {
+        let more = ["content-type".to_owned(), "x-own".to_owned()];
+        let names = CredentialHeaders::and(&more);
+        assert!(names.contains("X-Own") && names.contains("x-api-KEY"));
+        assert!(!names.contains("Content-Type") && !names.contains("X-Other"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::hosts::AllowedHosts;
+use super::replace::braces_of_body;
 use crate::id::TokenId;
 use crate::task::Invalid;
 use crate::task::spec::shortened;
@@ -197,10 +198,7 @@ pub fn references<'a>(
         .then_some(body)
         .flatten()
         .into_iter()
-        .flat_map(move |body| {
-            let form = super::replace::BodyForm::of(headers, body);
-            templates(body, form.braces())
-        })
+        .flat_map(move |body| templates(body, braces_of_body(headers)))
         .map(|found| Reference::new(Place::Body, found.text));
     of_headers.chain(of_query).chain(of_body)
 }

@@ -39,6 +39,8 @@ pub enum ReplaceError {
     },
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// How a body is read by whoever gets it, which decides how a value is written into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyForm {
@@ -56,18 +58,26 @@ impl BodyForm {
     pub fn of(headers: &[(String, String)], body: &str) -> Self {
         match content_type(headers) {
             Some(kind) if is_json(&kind) => Self::Json,
-            Some(kind) if kind == "application/x-www-form-urlencoded" => Self::Form,
+            Some(kind) if kind == FORM => Self::Form,
             Some(_) => Self::Raw,
             None if parses_as_json(body) => Self::Json,
             None => Self::Raw,
         }
     }
 
-    pub(super) fn braces(self) -> Braces {
+    fn braces(self) -> Braces {
         match self {
             Self::Form => Braces::MayBeEncoded,
             Self::Json | Self::Raw => Braces::Plain,
         }
+    }
+}
+
+/// How braces may be written in a body with these headers. Says it without looking at the body.
+pub(super) fn braces_of_body(headers: &[(String, String)]) -> Braces {
+    match content_type(headers) {
+        Some(kind) if kind == FORM => BodyForm::Form.braces(),
+        _ => BodyForm::Raw.braces(),
     }
 }
 

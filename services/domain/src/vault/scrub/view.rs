@@ -1,6 +1,7 @@
 //! A text as somebody reads it who undoes its escapes, with the way back to where each byte came from.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::End;
 
@@ -22,9 +23,8 @@ pub(super) fn views(text: &[u8], end: End, spaces: bool) -> Vec<View<'_>> {
     };
     let mut all = vec![raw];
     let json = all[0].unescaped();
-    url_views(&all[0], spaces)
-        .into_iter()
-        .for_each(|view| all.push(view));
+    let of_urls = url_views(&all[0], spaces);
+    all.extend(of_urls);
     if let Some(json) = json {
         all.extend(url_views(&json, spaces));
         let nested = json.unescaped();
@@ -39,10 +39,10 @@ fn url_views<'t>(view: &View<'_>, spaces: bool) -> Vec<View<'t>> {
     let plus = spaces && memchr::memchr(b'+', &view.bytes).is_some();
     let mut views = Vec::new();
     if escaped {
-        views.push(view.decoded(|_| None));
+        views.push(view.decoded(Kind::Url));
     }
     if plus {
-        views.push(view.decoded(|byte| (byte == b'+').then_some(b' ')));
+        views.push(view.decoded(Kind::Form));
     }
     views
 }
@@ -75,59 +75,77 @@ impl View<'_> {
         }
     }
 
-    /// Without percent-encoding, and with other bytes in the place of some.
-    fn decoded<'n>(&self, other: impl Fn(u8) -> Option<u8>) -> View<'n> {
+    /// Without percent-encoding; in a form, a plus is a space.
+    fn decoded<'n>(&self, kind: Kind) -> View<'n> {
+        let space = match kind {
+            Kind::Url => b'%',
+            Kind::Form => b'+',
+        };
+        let bytes = &*self.bytes;
         let mut made = Made::of(self);
-        let mut rest = &*self.bytes;
-        while let Some((&byte, behind)) = rest.split_first() {
-            let place = self.bytes.len() - rest.len();
-            rest = match (byte, behind) {
-                (b'%', [high, low, behind @ ..])
-                    if let (Some(high), Some(low)) = (digit(*high), digit(*low)) =>
-                {
-                    made.push(&[high << 4 | low], self.at(place));
-                    behind
+        let mut at = 0;
+        while let Some(run) = memchr::memchr2(b'%', space, &bytes[at..]) {
+            made.copy(self, at..at + run);
+            at += run;
+            match &bytes[at..] {
+                [b'+', ..] => {
+                    made.push(b" ", self.at(at));
+                    at += 1;
                 }
-                (b'%', [] | [_])
-                    if self.end == End::Cut && behind.iter().all(u8::is_ascii_hexdigit) =>
+                [_, high, low, ..] if let (Some(high), Some(low)) = (digit(*high), digit(*low)) => {
+                    made.push(&[high << 4 | low], self.at(at));
+                    at += 3;
+                }
+                [_, behind @ ..]
+                    if self.end == End::Cut
+                        && behind.len() < 2
+                        && behind.iter().all(u8::is_ascii_hexdigit) =>
                 {
-                    break;
+                    return made.done(self.at(bytes.len()));
                 }
                 _ => {
-                    made.push(&[other(byte).unwrap_or(byte)], self.at(place));
-                    behind
+                    made.push(b"%", self.at(at));
+                    at += 1;
                 }
-            };
+            }
         }
-        made.done(self.at(self.bytes.len()))
+        made.copy(self, at..bytes.len());
+        made.done(self.at(bytes.len()))
     }
 
     /// Without the escapes of JSON strings; `None` when there are none.
     fn unescaped<'n>(&self) -> Option<View<'n>> {
         memchr::memchr(b'\\', &self.bytes)?;
+        let bytes = &*self.bytes;
         let mut made = Made::of(self);
-        let mut rest = &*self.bytes;
-        while let Some((&byte, behind)) = rest.split_first() {
-            let source = self.at(self.bytes.len() - rest.len());
-            if byte != b'\\' {
-                made.push(&[byte], source);
-                rest = behind;
-                continue;
-            }
-            rest = match escape(behind) {
+        let mut at = 0;
+        while let Some(run) = memchr::memchr(b'\\', &bytes[at..]) {
+            made.copy(self, at..at + run);
+            at += run;
+            match escape(&bytes[at + 1..]) {
                 Escape::Character(character, behind) => {
-                    made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), source);
-                    behind
+                    made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), self.at(at));
+                    at = bytes.len() - behind.len();
                 }
-                Escape::Unfinished if self.end == End::Cut => break,
+                Escape::Unfinished if self.end == End::Cut => {
+                    return Some(made.done(self.at(bytes.len())));
+                }
                 Escape::Unfinished | Escape::None => {
-                    made.push(b"\\", source);
-                    behind
+                    made.push(b"\\", self.at(at));
+                    at += 1;
                 }
-            };
+            }
         }
-        Some(made.done(self.at(self.bytes.len())))
+        made.copy(self, at..bytes.len());
+        Some(made.done(self.at(bytes.len())))
     }
+}
+
+/// Whose escapes are undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Url,
+    Form,
 }
 
 /// A view on its way.
@@ -143,6 +161,15 @@ impl Made {
             bytes: Vec::with_capacity(view.len()),
             sources: Vec::with_capacity(view.len() + 1),
             end: view.end,
+        }
+    }
+
+    /// A run without escapes.
+    fn copy(&mut self, view: &View<'_>, run: Range<usize>) {
+        self.bytes.extend_from_slice(&view.bytes[run.clone()]);
+        match &view.sources {
+            None => self.sources.extend(run.map(|place| view.at(place))),
+            Some(sources) => self.sources.extend_from_slice(&sources[run]),
         }
     }
 
