@@ -1,4 +1,4 @@
-//! How many records a second one thread seals, opens and rewraps: `cargo run --release -p waybill-vault --example speed`.
+//! How many records a second one thread seals, opens and rewraps: `cargo run --release -p waybill-vault --no-default-features --example speed`.
 //!
 //! Ends by itself after a few seconds. Values have the size of a bearer token, and once the largest size that is allowed.
 
