@@ -294,7 +294,7 @@ pub(crate) fn by_task(records: &[Record]) -> BTreeMap<TaskId, Vec<TaskEvent>> {
     lives
 }
 
-fn config(url: &str, lease_ttl_s: u64) -> NatsConfig {
+pub(crate) fn config(url: &str, lease_ttl_s: u64) -> NatsConfig {
     let mut config = NatsConfig::at(url);
     config.streams.partitions = PARTITIONS;
     config.streams.lease_ttl_s = lease_ttl_s;

@@ -125,6 +125,33 @@ async fn a_worker_that_is_cut_off_is_outlasted_and_sends_nothing() {
     worker.hand.stop().await;
 }
 
+/// It has the key at hand, and tasks to make; only of the revocation it hears nothing.
+#[tokio::test]
+async fn without_a_lease_a_key_at_hand_is_not_used() {
+    let vault = VaultRig::new().await;
+    let proxy = Proxy::start(format!("127.0.0.1:{}", vault.rig.nats.port()))
+        .await
+        .expect("a proxy");
+    let worker = vault.worker_with_vault_at("deaf", &proxy.url()).await;
+    let token = vault.keep(VALUE).await;
+    let task = vault.using(&token, "/status/200").await;
+    vault.rig.until(task, "succeeded").await;
+    proxy.stall();
+    vault.revoke(&token).await;
+    let task = vault.using(&token, "/status/200").await;
+    let events = vault.rig.until(task, "attempt_failed").await;
+    let Some(TaskEvent::AttemptFailed(failed)) = events.last() else {
+        panic!("{events:?}");
+    };
+    let message = "This worker cannot check at the moment what was revoked; nothing was sent";
+    assert_final(&failed.failure, FailureKind::VaultAway, message);
+    proxy.heal();
+    let failure = vault.failure_of(task).await;
+    assert_eq!(failure.kind, FailureKind::Vault);
+    assert_eq!(vault.rig.sink.count(), 1);
+    worker.hand.stop().await;
+}
+
 #[tokio::test]
 async fn a_worker_that_dies_is_followed_by_one_that_sends() {
     let vault = VaultRig::new().await;

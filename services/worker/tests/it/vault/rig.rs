@@ -27,7 +27,7 @@ use waybill_vault::{
 use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts};
 use waybill_worker::{Clock, SystemClock};
 
-use crate::rig::{Hand, PATIENCE, Rig, team};
+use crate::rig::{Hand, LEASE_TTL, PATIENCE, Rig, config, team};
 
 /// As long as leases last in these tests.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
@@ -98,6 +98,23 @@ impl VaultRig {
     pub(super) async fn worker_at(&self, name: &str, url: &str) -> Opener {
         self.worker_with(name, url, Some(Arc::clone(&self.open_ring) as _))
             .await
+    }
+
+    /// A worker whose vault alone reaches NATS at that address: cut off there, it goes on with tasks.
+    pub(super) async fn worker_with_vault_at(&self, name: &str, url: &str) -> Opener {
+        let beside = waybill_log::connect(&config(url, LEASE_TTL.as_secs()))
+            .await
+            .expect("the log is there");
+        let (vault, service) = Vault::new(parts(&beside, Some(Arc::clone(&self.open_ring) as _)));
+        let made = Arc::clone(&vault);
+        let hand = self
+            .rig
+            .worker_with(name, &self.rig.nats.url(), |_| Some((made, service)))
+            .await;
+        eventually(PATIENCE, async || vault.is_serving())
+            .await
+            .expect("the worker gets its lease");
+        Opener { hand, vault }
     }
 
     pub(super) async fn worker_with(
