@@ -27,7 +27,7 @@ pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
 
 fn holds(path: &Path, needle: &[u8]) -> io::Result<bool> {
     match fs::read(path) {
-        Ok(bytes) => Ok(bytes.windows(needle.len()).any(|window| window == needle)),
+        Ok(bytes) => Ok(memchr::memmem::find(&bytes, needle).is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

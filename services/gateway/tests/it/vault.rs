@@ -1,5 +1,6 @@
 //! The vault over HTTP: what is kept, how it ends, and what is left of it then.
 
+mod blind;
 mod contract;
 mod end;
 mod janitor;

@@ -43,8 +43,11 @@ pub(crate) fn operator() -> By {
     Actor::Operator("test".into()).into()
 }
 
+/// What all gateways of these tests hash keys under.
+pub(crate) const PEPPER: [u8; 32] = [42; 32];
+
 pub(crate) fn pepper() -> Arc<Pepper> {
-    Arc::new(Pepper::new(1, vec![42; 32]).expect("long enough"))
+    Arc::new(Pepper::new(1, PEPPER.to_vec()).expect("long enough"))
 }
 
 /// As quick as a test wants it, and loopback targets allowed.

@@ -11,6 +11,7 @@ use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::TeamCommand;
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{Environment, TaskId};
+use waybill_domain::time::Timestamp;
 use waybill_domain::vault::RawHeaders;
 use waybill_gateway::{Gateway, KeyWish};
 use waybill_log::memory::MemoryVaultKeys;
@@ -456,7 +457,25 @@ async fn without_a_place_for_its_key_no_task_is_stored() -> Result<()> {
     );
     assert_eq!(stored(&world).await?.len(), 1);
     keys.set_away(false);
+    assert!(keys.all().is_empty());
+    // A key that may be stored is not relied on, and a batch waits for that once.
+    keys.lose_answers(true);
+    let many = json!({"tasks": vec![&task; 200]});
+    let answer = http.post("/v1/tasks/batch", &many).await?;
+    assert_eq!(
+        (answer.status.as_u16(), answer.code()),
+        (503, "vault_unavailable".into())
+    );
+    assert!((1..=32).contains(&keys.all().len()), "{}", keys.all().len());
+    keys.lose_answers(false);
+    assert_eq!(stored(&world).await?.len(), 1);
     assert_eq!(create_once(&http, "k", &task).await?.status, 201);
+    // The last net: no key outlives what the log keeps of tasks.
+    let kept = config().task_retention.as_millis() as i64;
+    keys.set_time(Timestamp(kept - 1));
+    assert!(!keys.all().is_empty());
+    keys.set_time(Timestamp(kept));
+    assert!(keys.all().is_empty());
     stop.cancel();
     gateway.wait().await?;
     world.stop().await
