@@ -42,6 +42,13 @@ pub(super) async fn introduced(log: &JetStreamLog) -> anyhow::Result<Option<Intr
     }))
 }
 
+/// Whether this KEK was ever introduced.
+pub(super) async fn was_introduced(log: &JetStreamLog, kek: KekId) -> anyhow::Result<bool> {
+    let kek = kek.to_string();
+    let subject = ControlSubject::global(KEK, &kek)?.to_string();
+    Ok(log.last(Stream::Control, &subject).await?.is_some())
+}
+
 /// Says that gateways seal to this KEK from now on, if nobody has said anything since `after`.
 pub(super) async fn introduce(
     log: &JetStreamLog,

@@ -8,12 +8,51 @@ use waybill_log::jetstream::JetStreamLog;
 use waybill_vault::{KekId, census};
 use waybill_worker::{Clock, SystemClock};
 
-use super::in_force::introduced;
+use super::in_force::{introduced, was_introduced};
 use super::rings::{Held, variables};
 use crate::beside::eprint_line;
 
 /// What a gateway began to seal before it knew of the successor is stored within this.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// What decides whether a KEK may go.
+struct Standing {
+    in_force: KekId,
+    /// How long it is in force; `None`: since the beginning.
+    for_now: Option<Duration>,
+    /// Whether the one that is to go ever was.
+    ever: bool,
+    /// How many stored keys it has wrapped.
+    needed: u64,
+}
+
+impl Standing {
+    fn check(&self, kek: KekId) -> anyhow::Result<()> {
+        let Self {
+            in_force, needed, ..
+        } = self;
+        ensure!(
+            kek != *in_force,
+            "{kek} is in force; `waybill vault rotate` makes its successor"
+        );
+        let left = self
+            .for_now
+            .filter(|_| self.ever)
+            .and_then(|age| SETTLED_AFTER.checked_sub(age))
+            .filter(|left| !left.is_zero());
+        if let Some(left) = left {
+            bail!(
+                "{in_force} is in force for less than a minute, and something may still be sealed to {kek}; try again in {} s",
+                left.as_secs() + 1
+            );
+        }
+        ensure!(
+            *needed == 0,
+            "{needed} keys need {kek}; `waybill vault rotate` wraps them anew"
+        );
+        Ok(())
+    }
+}
 
 pub(super) async fn retire(
     out: &mut impl Write,
@@ -26,30 +65,14 @@ pub(super) async fn retire(
         held.open.keks().contains(&kek),
     );
     ensure!(in_seal || in_open, "{kek} is in neither ring");
-    let introduced = introduced(log).await?;
-    let now = introduced.map_or(held.seal.keks()[0], |now| now.kek);
-    ensure!(
-        kek != now,
-        "{kek} is in force; `waybill vault rotate` makes its successor"
-    );
-    if let Some(now) = introduced {
-        let age = SystemClock.now().since(now.at);
-        if let Some(left) = SETTLED_AFTER
-            .checked_sub(age)
-            .filter(|left| !left.is_zero())
-        {
-            bail!(
-                "{} is in force for less than a minute, and something may still be sealed to {kek}; try again in {} s",
-                now.kek,
-                left.as_secs() + 1
-            );
-        }
-    }
-    let needed = census(log).await?.under(kek);
-    ensure!(
-        needed == 0,
-        "{needed} keys need {kek}; `waybill vault rotate` wraps them anew"
-    );
+    let now = introduced(log).await?;
+    let standing = Standing {
+        in_force: now.map_or(held.seal.keks()[0], |now| now.kek),
+        for_now: now.map(|now| SystemClock.now().since(now.at)),
+        ever: was_introduced(log, kek).await?,
+        needed: census(log).await?.under(kek),
+    };
+    standing.check(kek)?;
     // One that was retired in one ring, by a command that was killed, is retired in the other.
     let seal = match in_seal {
         true => held.seal.without_kek(kek)?,
@@ -70,4 +93,56 @@ pub(super) async fn retire(
         "destroy every copy of the rings that still has it: then backups of the keys it wrapped open nothing",
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kek(byte: u8) -> KekId {
+        KekId::from_bytes([byte; 8])
+    }
+
+    #[test]
+    fn a_kek_goes_when_nothing_can_need_it_any_more() {
+        let fine = || Standing {
+            in_force: kek(2),
+            for_now: Some(Duration::from_secs(60)),
+            ever: true,
+            needed: 0,
+        };
+        let young = Some(Duration::from_millis(59_001));
+        let says = |standing: Standing, text: &str| {
+            let refused = standing.check(kek(1)).expect_err("refused").to_string();
+            assert!(refused.contains(text), "{refused}");
+        };
+        fine().check(kek(1)).expect("nothing speaks against it");
+        says(
+            Standing {
+                in_force: kek(1),
+                ..fine()
+            },
+            "is in force",
+        );
+        says(
+            Standing {
+                needed: 3,
+                ..fine()
+            },
+            "3 keys need",
+        );
+        says(
+            Standing {
+                for_now: young,
+                ..fine()
+            },
+            "try again in 1 s",
+        );
+        let never = Standing {
+            for_now: young,
+            ever: false,
+            ..fine()
+        };
+        never.check(kek(1)).expect("nothing was ever sealed to it");
+    }
 }

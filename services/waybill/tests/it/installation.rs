@@ -156,7 +156,9 @@ impl Installation {
             .flatten()
         {
             let entry = entry.expect("the folder of secrets can be read");
-            secrets.push(fs::read_to_string(entry.path()).expect("a secret is text"));
+            let text = fs::read_to_string(entry.path()).expect("a secret is text");
+            // The rings of the vault hold several.
+            secrets.extend(text.split_whitespace().map(ToOwned::to_owned));
         }
         for output in &self.outputs {
             let text = output.text();

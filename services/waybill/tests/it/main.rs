@@ -17,3 +17,4 @@ mod schemas;
 mod stopping;
 mod teams;
 mod trying;
+mod vault;
