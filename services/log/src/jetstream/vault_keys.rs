@@ -191,7 +191,7 @@ impl VaultKeyStore {
             let servers = absent.join(", ");
             tracing::warn!(
                 servers,
-                "a key of the vault was erased while copies of VKEYS were away: ops/README.md says what to do before they return"
+                "a key of the vault was erased while copies of VKEYS were away: ops/VAULT.md says what to do before they return"
             );
         }
     }

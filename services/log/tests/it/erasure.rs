@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use crate::fixture::{SOON, a_jetstream_log};
 use crate::vault_keys::token;
 
 const NONE: StreamSeq = StreamSeq(0);
+/// The servers' logs forget by themselves within three minutes.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(240);
 
 /// As long as a wrapped key, and found nowhere by chance.
 fn a_key() -> Bytes {
@@ -254,7 +257,12 @@ async fn a_server_that_was_away_too_long_must_begin_anew() {
     log.put(&token(102, 1), marker.clone(), NONE, None)
         .await
         .unwrap();
-    make_their_logs_forget(&mut nodes[1..], &marker, log).await;
+    eventually(FORGOTTEN_AFTER, async || {
+        let found = everywhere(&nodes[1..], &marker);
+        found.len() == of_the_stream(found).len()
+    })
+    .await
+    .unwrap();
     nodes[0].restart().await.unwrap();
     eventually(SOON * 2, async || is_whole(log).await)
         .await

@@ -20,6 +20,7 @@ use waybill_vault::{
     Context as Place, KekId, OpenRing, Ring, SealRing, SecretBytes, Unwrapper, WrappedKey, seal,
 };
 
+use crate::apart;
 use crate::installation::Installation;
 use crate::process::{PATIENCE, Whom};
 
@@ -325,6 +326,83 @@ async fn a_rotation_that_was_killed_goes_on() -> Result<()> {
     assert_eq!(rings(&data)?.0.keks(), [new, old]);
     assert!(open_ring.keks().contains(&old));
     up.interrupt().await?.succeeded();
+    Ok(())
+}
+
+/// Gateways and workers on machines of their own hold one ring each; whoever rotates holds both.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_apart_hold_one_ring_each() -> Result<()> {
+    let nats = apart::nats().await?;
+    let (mut installation, key) = apart::shared(&nats).await?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let folder = |name: &str| installation.path().join(name);
+    let (of_gateway, of_worker, both) = (folder("g"), folder("w"), folder("both"));
+    let admin = both.to_str().context("a path")?.to_owned();
+
+    // Without rings everything else works.
+    installation.set("WAYBILL__DATA", "projector");
+    let projector = installation.start(&["projector"])?;
+    let (gateway, http) = apart::gateway(&mut installation, "g", &key).await?;
+    let body = json!({ "name": "early", "value": "too-early" });
+    let refused = http.post("/v1/tokens", &body).await?;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json()["error"], "Token vault is not configured");
+    http.create(&json!({ "targetUrl": sink.url("/plain") }))
+        .await?;
+    gateway.end(Signal::TERM, Whom::Process).await?.succeeded();
+
+    let made = ["vault", "init", "--data", &admin];
+    installation.run(&made).await?.succeeded();
+    let old = rings(&both)?.0.keks()[0];
+    hand_over(&both, &of_worker, "vault-open")?;
+    hand_over(&both, &of_gateway, "vault-seal")?;
+    installation.set("WAYBILL__DATA", "w");
+    let worker = installation.start(&["worker"])?;
+    let (gateway, http) = apart::gateway(&mut installation, "g", &key).await?;
+    let first = keep(&http, "first", "the-first-value").await?;
+    arrives(&http, &sink, &first, "the-first-value").await?;
+
+    let prepare = ["vault", "rotate", "--prepare", "--data", &admin];
+    let prepared = installation.run(&prepare).await?.succeeded();
+    let new: KekId = prepared.stdout.trim().parse()?;
+    hand_over(&both, &of_worker, "vault-open")?;
+    hand_over(&both, &of_gateway, "vault-seal")?;
+    let rotate = ["vault", "rotate", "--data", &admin];
+    let rotated = installation.run(&rotate).await?.succeeded();
+    assert!(rotated.stdout.starts_with(&new.to_string()), "{rotated:?}");
+    let status = ["vault", "status", "--data", &admin];
+    let status = installation.run(&status).await?.succeeded().stdout;
+    let lines: Vec<&str> = status.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("{new}  in force since")),
+        "{status}"
+    );
+    assert!(lines[0].ends_with(" 1 keys"), "{status}");
+    assert!(lines[1].starts_with(&old.to_string()), "{status}");
+    assert!(lines[1].ends_with(" 0 keys"), "{status}");
+    arrives(&http, &sink, &first, "the-first-value").await?;
+    let second = keep(&http, "second", "the-second-value").await?;
+    arrives(&http, &sink, &second, "the-second-value").await?;
+
+    // Half of the rings is no place to rotate from.
+    let half = of_gateway.to_str().context("a path")?.to_owned();
+    let here = installation
+        .run(&["vault", "rotate", "--data", &half])
+        .await?;
+    here.refused(&["vault-open", "needs both rings"]);
+    for process in [gateway, worker, projector] {
+        process.end(Signal::TERM, Whom::Process).await?.succeeded();
+    }
+    Ok(())
+}
+
+/// As an operator copies a file: whole, private, in one step.
+fn hand_over(from: &Path, to: &Path, name: &str) -> Result<()> {
+    let to = to.join("secrets");
+    fs::create_dir_all(&to)?;
+    let partial = to.join("partial");
+    fs::copy(from.join("secrets").join(name), &partial)?;
+    fs::rename(partial, to.join(name))?;
     Ok(())
 }
 
