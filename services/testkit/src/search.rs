@@ -4,9 +4,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem::Finder;
+
 /// The files below `folder` that hold these bytes. One that goes away meanwhile holds nothing.
 pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
-    assert!(!needle.is_empty(), "everything holds nothing");
+    files_with_any(folder, &[needle])
+}
+
+/// The files below `folder` that hold any of these; each file is read once.
+pub fn files_with_any(folder: &Path, needles: &[&[u8]]) -> io::Result<Vec<PathBuf>> {
+    assert!(
+        needles.iter().all(|needle| !needle.is_empty()),
+        "everything holds nothing"
+    );
+    let finders: Vec<Finder<'_>> = needles.iter().map(|needle| Finder::new(*needle)).collect();
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -17,7 +28,7 @@ pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
             };
             if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_file() && holds(&path, needle)? {
+            } else if kind.is_file() && holds(&path, &finders)? {
                 found.push(path);
             }
         }
@@ -25,9 +36,9 @@ pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn holds(path: &Path, needle: &[u8]) -> io::Result<bool> {
+fn holds(path: &Path, finders: &[Finder<'_>]) -> io::Result<bool> {
     match fs::read(path) {
-        Ok(bytes) => Ok(memchr::memmem::find(&bytes, needle).is_some()),
+        Ok(bytes) => Ok(finders.iter().any(|finder| finder.find(&bytes).is_some())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -14,6 +14,7 @@ mod process;
 mod read_model;
 mod revocation;
 mod schemas;
+mod secrecy;
 mod stopping;
 mod teams;
 mod trying;
