@@ -103,6 +103,49 @@ async fn a_gateway_that_is_cut_off_is_outlasted_and_serves_no_more() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_waited_for_like_a_gateway_and_raises_no_marks() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let worker = Member::start_worker(&nats).await?;
+    worker.serving().await?;
+    for _ in 0..20 {
+        let seq = one.append().await?;
+        one.fence.everywhere(seq).await?;
+        assert!(worker.applied() >= seq && worker.fence.is_serving());
+    }
+    let live = one.fence.live().load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(live, 1, "limits are shared by gateways");
+    let refused = worker.fence.everywhere(one.append().await?).await;
+    assert_eq!(refused, Err(FenceError::NotAGateway));
+    worker.freeze_control();
+    let seq = one.append().await?;
+    let start = Instant::now();
+    one.fence.everywhere(seq).await?;
+    assert!(worker.applied() < seq && !worker.fence.is_serving());
+    assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
+    one.stop().await?;
+    worker.stop().await
+}
+
+/// A worker that has gone mad costs a wait, and takes no gateway out of service.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_for_workers_takes_no_lease_from_a_gateway() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let starts = one.starts().await?;
+    for _ in 0..20 {
+        one.write_garbage().await?;
+        assert!(one.fence.is_serving());
+    }
+    let start = Instant::now();
+    one.fence.everywhere(one.append().await?).await?;
+    assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
+    assert!(one.fence.is_serving());
+    assert_eq!(one.starts().await?, starts, "it did not have to begin anew");
+    one.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_reading_hangs_is_outlasted_and_serves_no_more() -> Result<()> {
     let nats = NatsServer::start().await?;
     let [one, two] = members(&nats).await?;

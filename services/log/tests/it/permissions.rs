@@ -148,13 +148,20 @@ async fn a_worker_speaks_for_itself_only() {
             .await
             .unwrap();
     }
+    // Nor does what is no record at all leave a hole that readers would stumble over.
+    let subject = format!("fence.worker.{id}");
+    worker.client().publish(subject, "x".into()).await.unwrap();
     let mut tail = gateway.records(StreamSeq(1));
     let mut records = Vec::new();
-    while records.len() < 3 {
+    while records.len() < 4 {
         records.extend(tail.next_batch(10).await.unwrap());
     }
     assert_eq!(fence_record(&records[0]), Ok(own));
-    for record in &records[1..] {
+    assert!(matches!(
+        fence_record(&records[3]),
+        Err(NoFenceRecord::Unreadable(_))
+    ));
+    for record in &records[1..3] {
         let read = fence_record(record);
         assert!(
             matches!(read, Err(NoFenceRecord::Misplaced { .. })),

@@ -33,15 +33,19 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) async fn start(nats: &NatsServer) -> Result<Self> {
-        Self::begin(nats, false).await
+        Self::begin(nats, false, LeaseKind::Gateway).await
+    }
+
+    pub(super) async fn start_worker(nats: &NatsServer) -> Result<Self> {
+        Self::begin(nats, false, LeaseKind::Worker).await
     }
 
     /// It applies nothing of CONTROL until it is told to.
     pub(super) async fn start_frozen(nats: &NatsServer) -> Result<Self> {
-        Self::begin(nats, true).await
+        Self::begin(nats, true, LeaseKind::Gateway).await
     }
 
-    async fn begin(nats: &NatsServer, is_frozen: bool) -> Result<Self> {
+    async fn begin(nats: &NatsServer, is_frozen: bool, kind: LeaseKind) -> Result<Self> {
         let proxy = Proxy::start(format!("127.0.0.1:{}", nats.port())).await?;
         let log = waybill_log::connect(&NatsConfig::at(proxy.url())).await?;
         let (frozen, is_frozen) = watch::channel(is_frozen);
@@ -53,7 +57,7 @@ impl Member {
             nats: log.client(),
             control: applied.clone(),
             timing: FenceTiming::lasting(LEASE),
-            kind: LeaseKind::Gateway,
+            kind,
         });
         let applying = follow(log.clone(), is_frozen, apply, stop.clone());
         let tasks = vec![tokio::spawn(applying), tokio::spawn(task.run(stop.clone()))];
@@ -106,8 +110,27 @@ impl Member {
         appended.seqs.first().copied().context("a sequence")
     }
 
+    /// How often somebody has begun.
+    pub(super) async fn starts(&self) -> Result<usize> {
+        let filters = ["control._.gateway.*".to_owned()];
+        let all = StreamSeq(u64::MAX);
+        let records = self
+            .log
+            .range(Stream::Control, &filters, StreamSeq(1), all, 1_000)
+            .await?;
+        Ok(records.len())
+    }
+
     pub(super) async fn fence_last(&self) -> Result<StreamSeq> {
         Ok(self.log.fence_bounds().await?.last)
+    }
+
+    /// Something that is no record, where workers may write.
+    pub(super) async fn write_garbage(&self) -> Result<()> {
+        let context = async_nats::jetstream::new(self.log.client());
+        let stored = context.publish("fence.worker.garbage", "x".into()).await?;
+        stored.await?;
+        Ok(())
     }
 
     /// What an operator does who puts back a backup.
