@@ -21,7 +21,7 @@ use waybill_log::{
     StreamSeq, connect,
 };
 use waybill_sink::{Sink, SinkOptions};
-use waybill_testkit::{NatsServer, eventually};
+use waybill_testkit::{NatsOptions, NatsServer, eventually};
 use waybill_worker::attempt::Signer;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
@@ -42,6 +42,8 @@ pub(crate) struct Rig {
     pub(crate) log: JetStreamLog,
     pub(crate) sink: Sink,
     lease_ttl_s: u64,
+    /// Workers log in as `worker`, with no more rights than that user has.
+    is_guarded: bool,
 }
 
 /// A worker of a test, with its own connections.
@@ -69,10 +71,31 @@ impl Rig {
 
     pub(crate) async fn with_leases_of(ttl: Duration) -> Self {
         let nats = NatsServer::start().await.expect("nats-server starts");
-        let lease_ttl_s = ttl.as_secs();
-        let log = connect(&config(&nats.url(), lease_ttl_s))
+        let config = config(&nats.url(), ttl.as_secs());
+        Self::over(nats, config, false).await
+    }
+
+    /// Over a server with the users of `nats/permissions.conf`.
+    pub(crate) async fn guarded() -> Self {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats/permissions.conf");
+        let mut extra = std::fs::read_to_string(file).expect("the users");
+        for user in ["admin", "gateway", "worker", "projector"] {
+            let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
+            extra = extra.replace(&variable, &format!("\"{user}-secret\""));
+        }
+        let options = NatsOptions {
+            extra,
+            ..NatsOptions::default()
+        };
+        let nats = NatsServer::start_with(options)
             .await
-            .expect("the log is there");
+            .expect("nats-server starts");
+        let config = as_user(config(&nats.url(), LEASE_TTL.as_secs()), "admin");
+        Self::over(nats, config, true).await
+    }
+
+    async fn over(nats: NatsServer, config: NatsConfig, is_guarded: bool) -> Self {
+        let log = connect(&config).await.expect("the log is there");
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let sink = Sink::start(addr, SinkOptions::default())
             .await
@@ -81,7 +104,8 @@ impl Rig {
             nats,
             log,
             sink,
-            lease_ttl_s,
+            lease_ttl_s: config.streams.lease_ttl_s,
+            is_guarded,
         }
     }
 
@@ -101,9 +125,11 @@ impl Rig {
         url: &str,
         vault: impl FnOnce(&JetStreamLog) -> Option<(Arc<Vault>, VaultService)>,
     ) -> Hand {
-        let log = connect(&config(url, self.lease_ttl_s))
-            .await
-            .expect("the log is there");
+        let mut config = config(url, self.lease_ttl_s);
+        if self.is_guarded {
+            config = as_user(config, "worker");
+        }
+        let log = connect(&config).await.expect("the log is there");
         let (vault, service) = vault(&log).unzip();
         let callouts = Callouts::new(CalloutConfig {
             egress: Egress::loopback(),
@@ -300,6 +326,14 @@ pub(crate) fn config(url: &str, lease_ttl_s: u64) -> NatsConfig {
     config.streams.lease_ttl_s = lease_ttl_s;
     config.request_timeout_ms = 3_000;
     config
+}
+
+fn as_user(config: NatsConfig, user: &str) -> NatsConfig {
+    NatsConfig {
+        user: Some(user.to_owned()),
+        password: Some(format!("{user}-secret").into()),
+        ..config
+    }
 }
 
 pub(crate) fn partitions() -> PartitionCount {

@@ -54,7 +54,15 @@ impl Drop for VaultRig {
 
 impl VaultRig {
     pub(super) async fn new() -> Self {
-        let rig = Rig::new().await;
+        Self::over(Rig::new().await).await
+    }
+
+    /// Workers have no more rights than they need.
+    pub(super) async fn guarded() -> Self {
+        Self::over(Rig::guarded().await).await
+    }
+
+    async fn over(rig: Rig) -> Self {
         let (seal_ring, open_ring) = fresh_rings().expect("randomness");
         let stop = CancellationToken::new();
         let (apply, control) = watch::channel(StreamSeq(0));

@@ -29,7 +29,7 @@ async fn is_there(vault: &VaultRig, name: &KeyName) -> bool {
 
 #[tokio::test]
 async fn sealed_headers_arrive_as_they_were_given_and_their_key_goes_with_the_task() {
-    let vault = VaultRig::new().await;
+    let vault = VaultRig::guarded().await;
     let worker = vault.worker("only").await;
     let mut created = a_task(&vault, "/script/503,200");
     let name = vault.seal_headers(&mut created).await;
