@@ -202,6 +202,15 @@ fn describe() {
         "waybill_stream_subscribers",
         "Event streams open on this gateway"
     );
+    describe_histogram!(
+        "waybill_vault_resolve_seconds",
+        Unit::Seconds,
+        "Putting credentials of the vault into a request"
+    );
+    describe_counter!(
+        "waybill_vault_integrity_errors_total",
+        "What the vault holds and does not open although nobody took it away"
+    );
     describe_counter!(
         "waybill_http_requests_total",
         "Requests, by route and status"
