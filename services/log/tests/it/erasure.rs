@@ -245,8 +245,12 @@ async fn a_server_that_was_away_erases_when_it_is_back(
 async fn a_server_that_was_away_too_long_must_begin_anew() {
     let (mut cluster, log) = a_replicated_log().await;
     let (nodes, log) = (&mut cluster.nodes[..], &log);
-    let (name, key) = (token(101, 1), a_key());
-    log.put(&name, key.clone(), NONE, None).await.unwrap();
+    // It lies among others: what is at the beginning of a stream goes with its file.
+    let (name, key) = (token(20, 1), a_key());
+    for number in 1..40 {
+        let value = if number == 20 { key.clone() } else { a_key() };
+        log.put(&token(number, 1), value, NONE, None).await.unwrap();
+    }
     make_their_logs_forget(nodes, &key, log).await;
     nodes[0].kill9();
     eventually(SOON * 2, async || log.erase(&name).await.is_ok())
