@@ -50,7 +50,6 @@ pub(crate) async fn rotate_token(
 ) -> Result<axum::Json<TokenEnvelope>, ApiError> {
     state.vault.check_configured()?;
     let id = super::token_id(&token)?;
-    let value = request::value(request.value)?;
     let environment = caller.team.environment();
     let current = |team: &Team| {
         let token = team.token(&id, environment, entropy::now());
@@ -60,6 +59,7 @@ pub(crate) async fn rotate_token(
     let directory = state.auth.directory();
     let known = directory.with_team(&team, current).flatten();
     let first = known.ok_or_else(super::no_such_token)?;
+    let value = request::value(request.value)?;
     let key = |version| KeyName::Token {
         team: caller.team.clone(),
         token: id.clone(),

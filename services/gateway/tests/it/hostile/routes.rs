@@ -46,6 +46,7 @@ struct Ids {
     task: String,
     team: String,
     key: String,
+    token: String,
 }
 
 impl Ids {
@@ -53,13 +54,25 @@ impl Ids {
         path.replace("{id}", &self.task)
             .replace("{teamId}", &self.team)
             .replace("{keyId}", &self.key)
+            .replace("{tokenId}", &self.token)
             .replace("{seq}/proof", "{seq}/proof?size=1")
             .replace("{seq}", "1")
     }
 }
 
-/// A body that would do for any of the routes.
-fn body() -> Value {
+/// A token in the vault of the world's team.
+async fn token(world: &World) -> Result<String> {
+    let kept = json!({"name": "kept", "value": "only for us"});
+    let made = world.http.post("/v1/tokens", &kept).await?;
+    let id = made.json()["token"]["id"].clone();
+    Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
+/// A body that would do for the route.
+fn body(path: &str) -> Value {
+    if path.starts_with("/v1/tokens/") {
+        return json!({"value": "made by an attack"});
+    }
     let mut body = a_task();
     body["tasks"] = json!([a_task()]);
     body["name"] = json!("made by an attack");
@@ -106,6 +119,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
         task: world.http.create(&a_task()).await?,
         team: world.team.to_string(),
         key: victim,
+        token: token(&world).await?,
     };
     let before = stored(&world).await?;
     let mut refused = 0;
@@ -115,7 +129,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
             continue;
         };
         let answer = reader
-            .send(route.method.clone(), &path, &[], body().to_string())
+            .send(route.method.clone(), &path, &[], body(&path).to_string())
             .await?;
         assert_eq!(
             (answer.status.as_u16(), answer.code().as_str()),
@@ -160,6 +174,7 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         task: world.http.create(&secret).await?,
         team: world.team.to_string(),
         key: victim,
+        token: token(&world).await?,
     };
     let before = stored(&world).await?;
     let mut tried = 0;
@@ -169,11 +184,13 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         }
         let path = ids.fill(&route.path);
         let answer = stranger
-            .send(route.method.clone(), &path, &[], body().to_string())
+            .send(route.method.clone(), &path, &[], body(&path).to_string())
             .await?;
         // An event is found by its position among all teams' events: a position that is not ours is not there.
         let expected = if route.path.contains("{seq}") {
             (404, "The team's activity has no such event")
+        } else if route.path.contains("{tokenId}") {
+            (404, "Token not found or already revoked")
         } else {
             (403, "Access denied")
         };
