@@ -22,8 +22,8 @@ pub use control::{
 };
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
-    PartitionOwned, SealedHeaders, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted,
-    TaskSucceeded, join_repeated,
+    PartitionOwned, SealedHeaders, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired,
+    TaskStarted, TaskSucceeded, join_repeated,
 };
 
 /// Why a stored event could not be read.
