@@ -12,7 +12,7 @@ use std::sync::Arc;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use waybill_log::{KeyName, KeyStoreError, StreamSeq, VaultKeys};
-use waybill_vault::{Context, KekId, SealError, SecretBytes, WrapError, Wrapper, seal};
+use waybill_vault::{KekId, Place, SealError, SecretBytes, WrapError, Wrapper, seal};
 
 pub(crate) use shred::shred;
 
@@ -75,16 +75,8 @@ impl Vault {
         let wrapper = self.wrapper()?;
         let begin = Instant::now();
         let kek = self.kek_in_force()?;
-        let team = name.team().to_string();
-        let id = match name {
-            KeyName::Token { token, .. } => token.to_string(),
-            KeyName::Task { task, .. } => task.to_string(),
-        };
-        let context = match name {
-            KeyName::Token { version, .. } => Context::token(&team, &id, *version),
-            KeyName::Task { .. } => Context::task(&team, &id),
-        };
-        let (envelope, key) = seal(wrapper, kek, &context, value)
+        let place = Place::of(name);
+        let (envelope, key) = seal(wrapper, kek, &place.context(), value)
             .await
             .map_err(|error| not_sealed(&error))?;
         let key = key.to_bytes().to_vec().into();
