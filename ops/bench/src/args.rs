@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Queues the tasks are spread over. A queue lives in one partition.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=99))]
     pub(crate) queues: u8,
+    /// What the tasks carry as `Authorization`.
+    #[arg(long, value_enum, default_value_t = Credential::None)]
+    pub(crate) credential: Credential,
     /// Tasks on their way at once in `e2e`: accepted and not yet delivered.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) window: u32,
@@ -78,6 +81,17 @@ impl Arguments {
     pub(crate) fn due_in(&self) -> Duration {
         Duration::from_secs(self.due_in)
     }
+}
+
+/// How tasks come by a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Credential {
+    /// They carry none.
+    None,
+    /// In the task itself: sealed for it alone.
+    Raw,
+    /// By reference to a token of the vault.
+    Token,
 }
 
 /// One scenario, or all.

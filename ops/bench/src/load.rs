@@ -354,6 +354,7 @@ mod tests {
         let target = Target {
             address: gateway.addr,
             key: "k".into(),
+            credential: None,
         };
         let arguments = Arguments::parse_from(["waybill-bench", "idle"]);
         let template =

@@ -38,10 +38,16 @@ impl Template {
             Due::Now => String::new(),
             Due::At(time) => format!(r#""delayUntil":"{time}","#),
         };
+        let headers = target
+            .credential
+            .as_ref()
+            .map_or_else(String::new, |credential| {
+                format!(r#""headers":{{"Authorization":"{credential}"}},"#)
+            });
         let padding = "x".repeat((arguments.body as usize).saturating_sub(NUMBER_WIDTH));
         let number = "#".repeat(NUMBER_WIDTH);
         let json = format!(
-            r#"{{"targetUrl":"{sink}","queue":"bench-@@",{delay}"body":"{number}{padding}"}}"#
+            r#"{{"targetUrl":"{sink}","queue":"bench-@@",{delay}{headers}"body":"{number}{padding}"}}"#
         );
         let bytes = target.request("POST", "/v1/tasks", &json).into_bytes();
         let find = |mark: &str| {
@@ -95,6 +101,7 @@ mod tests {
         let target = Target {
             address: ([127, 0, 0, 1], 1).into(),
             key: "k".into(),
+            credential: Some("tok_1".into()),
         };
         let due = Due::At("2030-01-01T00:00:00.000Z".into());
         let mut template = Template::new(&arguments, &target, "http://s/", &due).expect("made");
@@ -113,6 +120,7 @@ mod tests {
             );
             assert_eq!(json["queue"], format!("bench-{:02}", number % 7));
             assert_eq!(json["delayUntil"], "2030-01-01T00:00:00.000Z");
+            assert_eq!(json["headers"]["Authorization"], "tok_1");
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
 use waybill_domain::id::Environment;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Credential};
 use crate::http1::Connection;
 use crate::metrics::Metrics;
 use crate::processes::{self, Usage};
@@ -34,6 +34,8 @@ const LAST_LINES: usize = 20;
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) key: String,
+    /// What tasks carry as `Authorization`.
+    pub(crate) credential: Option<String>,
 }
 
 impl Target {
@@ -67,12 +69,18 @@ impl System {
         if let (Some(address), Some(file)) = (arguments.target, &arguments.key_file) {
             let key = fs::read_to_string(file).with_context(|| file.display().to_string())?;
             let key = key.trim().to_owned();
-            return Ok(Self {
-                target: Target { address, key },
+            let mut system = Self {
+                target: Target {
+                    address,
+                    key,
+                    credential: None,
+                },
                 roots: arguments.pids.clone(),
                 metrics: arguments.metrics,
                 own: None,
-            });
+            };
+            system.take_credential(arguments.credential).await?;
+            return Ok(system);
         }
         let program = program(arguments)?;
         let mut builder = tempfile::Builder::new();
@@ -102,7 +110,11 @@ impl System {
             .with_context(|| format!("starting {}", program.display()))?;
         let pid = child.id().context("it runs")?;
         let mut system = Self {
-            target: Target { address, key },
+            target: Target {
+                address,
+                key,
+                credential: None,
+            },
             roots: vec![pid],
             metrics: Some(metrics),
             own: Some(Own { child, folder }),
@@ -112,7 +124,27 @@ impl System {
             system.stop().await?;
             bail!("{error:#}\n{log}");
         }
+        system.take_credential(arguments.credential).await?;
         Ok(system)
+    }
+
+    /// Has what the tasks are to carry kept where they refer to the vault.
+    async fn take_credential(&mut self, credential: Credential) -> Result<()> {
+        const VALUE: &str = "Bearer sk-bench-0123456789abcdefghijklmnopqrstuvwxyz";
+        self.target.credential = match credential {
+            Credential::None => None,
+            Credential::Raw => Some(VALUE.to_owned()),
+            Credential::Token => {
+                let json = serde_json::json!({"name": "bench", "value": VALUE}).to_string();
+                let request = self.target.request("POST", "/v1/tokens", &json);
+                let mut connection = Connection::open(self.target.address).await?;
+                let answer = connection.exchange(request.as_bytes()).await?;
+                let body: serde_json::Value = serde_json::from_slice(connection.body(answer))?;
+                let id = body["token"]["id"].as_str();
+                Some(id.with_context(|| format!("no token: {body}"))?.to_owned())
+            }
+        };
+        Ok(())
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
