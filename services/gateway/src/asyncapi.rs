@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 use waybill_domain::event::{ControlEvent, TaskEvent};
 
+use crate::faces::activity::entry::{ActivityEntry, EntryRefusal, EntryTarget};
 use crate::streams::{End, Gap, TaskEventView, short_type};
 
 /// The document.
@@ -17,6 +18,9 @@ pub fn asyncapi() -> Value {
     add_subscriber_schema::<TaskEventView>(&mut schemas, "SubscriberTaskEvent");
     add_subscriber_schema::<Gap>(&mut schemas, "Gap");
     add_subscriber_schema::<End>(&mut schemas, "End");
+    add_subscriber_schema::<ActivityEntry>(&mut schemas, "ActivityEntry");
+    add_subscriber_schema::<EntryTarget>(&mut schemas, "EntryTarget");
+    add_subscriber_schema::<EntryRefusal>(&mut schemas, "EntryRefusal");
     let subscriber_events: Vec<String> = TaskEvent::KINDS
         .iter()
         .map(|kind| format!("task.{kind}"))
@@ -29,6 +33,8 @@ pub fn asyncapi() -> Value {
     }
     messages.insert("sse.gap".into(), sse_message("gap", "Gap"));
     messages.insert("sse.end".into(), sse_message("end", "End"));
+    let activity = sse_message("the entry's `type`, such as `key.created`", "ActivityEntry");
+    messages.insert("sse.activity".into(), activity);
     let stored = TaskEvent::schemas()
         .into_iter()
         .chain(ControlEvent::schemas());
@@ -49,6 +55,12 @@ pub fn asyncapi() -> Value {
             &json!({ "taskId": { "description": "The task" } }),
             of_a_task,
         ),
+        "activity": sse_channel(
+            "/v1/activity/stream",
+            "Who does what in a team. Needs the scope `activity:read`.",
+            &json!({}),
+            ["sse.activity".to_owned(), "sse.gap".to_owned()],
+        ),
         "tasksLog": log_channel(
             "tasks.{partition}.{team}.{queue}.{event}",
             "Stream TASKS: what happens to tasks, in order within a partition.",
@@ -62,7 +74,7 @@ pub fn asyncapi() -> Value {
         ),
         "controlLog": log_channel(
             "control.{team}.{aggregate}.{id}",
-            "Stream CONTROL: what happens to teams and keys, in order within a team.",
+            "Stream CONTROL: what happens to teams, people and credentials, in order within a team.",
             &json!({
                 "team": { "description": "Id of the team; `_` for what belongs to none" },
                 "aggregate": { "description": "Kind of thing, such as `key`" },
@@ -93,20 +105,21 @@ pub fn asyncapi() -> Value {
         "operations": {
             "followTeam": receive("teamEvents", "Follow all tasks of a team"),
             "followTask": receive("taskEvents", "Follow one task"),
+            "followActivity": receive("activity", "Follow what people and credentials do"),
             "readTasksLog": receive("tasksLog", "Read what happens to tasks"),
-            "readControlLog": receive("controlLog", "Read what happens to teams and keys"),
+            "readControlLog": receive("controlLog", "Read what happens to teams, people and credentials"),
         },
         "components": {
             "messages": messages,
             "schemas": schemas,
             "securitySchemes": {
-                "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key with the scope `tasks:read`" },
+                "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key with the scope `tasks:read`; for activity, `activity:read`" },
             },
         },
     })
 }
 
-/// A schema of the HTTP face. None of them refers to another one.
+/// A schema of the HTTP face, under the name that others refer to it by.
 fn add_subscriber_schema<T: ToSchema + PartialSchema>(
     schemas: &mut Map<String, Value>,
     name: &str,
