@@ -20,7 +20,7 @@ use crate::clock::Clock;
 
 /// Names that wait to be erased; further ones are found by the sweep.
 const MAX_WAITING: usize = 10_000;
-/// Keys erased at a time. Erasing and storing wait for one another in the server: with sixteen, half as many tasks with credentials of
+/// Keys erased at a time. Erasing and storing wait for one another in the server: with sixteen, a third fewer tasks with credentials of
 /// their own get through.
 const MAX_AT_A_TIME: usize = 2;
 /// Keys in one page of a sweep.
