@@ -155,14 +155,15 @@ async fn walk(state: &AppState, times: &JanitorTimes) -> bool {
                 return false;
             }
         };
+        // A page may be short of what is no name of a key: only an empty one is the last.
+        if page.is_empty() {
+            break;
+        }
         for listed in &page {
             after = listed.key.seq;
             if is_useless(state, listed, times, entropy::now()) {
                 useless.insert(listed.name.clone());
             }
-        }
-        if page.len() < MAX_LISTED {
-            break;
         }
     }
     if useless.is_empty() {

@@ -40,12 +40,13 @@ pub(crate) async fn shred(
     let mut after = StreamSeq(0);
     loop {
         let page = state.vault.keys.list(&of, after, MAX_LISTED).await?;
+        // A page may be short of what is no name of a key: only an empty one is the last.
+        if page.is_empty() {
+            break;
+        }
         for listed in &page {
             state.vault.erase(&listed.name).await?;
             after = listed.key.seq;
-        }
-        if page.len() < MAX_LISTED {
-            break;
         }
     }
     let note = TeamCommand::Token(TokenCommand::NoteShredded {

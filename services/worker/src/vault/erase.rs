@@ -178,11 +178,11 @@ impl Sweeper {
         loop {
             let now = self.clock.now();
             let listed = self.keys.list(&of, after, PAGE).await?;
+            // A page may be short of what is no name of a key: only an empty one is the last.
             let Some(last) = listed.last() else {
                 return Ok(true);
             };
             after = last.key.seq;
-            let is_last = listed.len() < PAGE;
             let keys: Vec<_> = listed
                 .into_iter()
                 .filter(|listed| now.since(listed.key.at) >= self.pace.older_than)
@@ -198,9 +198,6 @@ impl Sweeper {
                 if pages.send(Page { known_at, keys }).await.is_err() {
                     return Ok(false);
                 }
-            }
-            if is_last {
-                return Ok(true);
             }
         }
     }
