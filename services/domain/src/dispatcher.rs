@@ -19,11 +19,12 @@ mod evolve;
 mod open;
 mod ready;
 mod snapshot;
+mod timers;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::actor::Actor;
@@ -34,9 +35,10 @@ use crate::event::{
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Times, Timestamp};
 use open::{Lanes, Open, Phase};
 use ready::Ready;
+use timers::Timers;
 
 pub use action::{Action, Call, CallKind, Cancel, Decision, Delivery, Running, Ticket};
 pub use snapshot::SnapshotError;
@@ -57,8 +59,10 @@ pub struct Dispatcher {
     /// Empty until the dispatcher is active: while it replays, nothing is due.
     ready: Ready,
     due_deliveries: VecDeque<TaskId>,
-    /// Times at which a task is to be looked at again. May hold times that no longer matter.
-    timers: BTreeSet<(Timestamp, TaskId)>,
+    /// Those of the tasks' [`alarms`](Open::alarms) that are still to come; empty like `ready` while it replays.
+    timers: Timers,
+    /// When it was last looked at.
+    now: Times,
     decided: VecDeque<Decision>,
     in_flight: Vec<Decision>,
     active: bool,
@@ -75,7 +79,11 @@ impl Dispatcher {
             certain: StreamSeq(0),
             ready: Ready::default(),
             due_deliveries: VecDeque::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
+            now: Times {
+                elapsed: Elapsed(0),
+                wall: Timestamp(0),
+            },
             decided: VecDeque::new(),
             in_flight: Vec::new(),
             active: false,
@@ -123,7 +131,7 @@ impl Dispatcher {
             }
         } else if !self.active {
             self.position = self.position.max(seq);
-            self.evolve(seq, event, &mut Vec::new());
+            self.evolve(seq, event, None, &mut Vec::new());
         }
     }
 
@@ -133,13 +141,14 @@ impl Dispatcher {
     /// process's own, so none may be passed when another owner came between).
     pub fn activate(
         &mut self,
-        now: Timestamp,
+        now: Times,
         alive: &HashSet<Running>,
         unstored: Vec<TaskEvent>,
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(!self.active, "a dispatcher is activated once");
         self.active = true;
+        self.now = now;
         self.certain = self.position;
         let mut unstored: HashMap<Running, TaskEvent> = unstored
             .into_iter()
@@ -152,9 +161,9 @@ impl Dispatcher {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
+            task.place(now);
             match &mut task.phase {
-                Phase::Waiting { .. } => self.arm(id),
-                Phase::Ready { .. } => self.enqueue(id),
+                Phase::Waiting { .. } | Phase::Ready { .. } => self.arm(id),
                 Phase::Running { attempt } => {
                     let number = *attempt;
                     let running = Running {
@@ -166,7 +175,7 @@ impl Dispatcher {
                         Some(TaskEvent::Started(started)) => {
                             actions.push(Action::Call(task.call(&started, Duration::ZERO)));
                         }
-                        Some(result) => self.decide(result, None),
+                        Some(result) => self.decide(result, None, now),
                         None if alive.contains(&running) => {}
                         None => {
                             self.attempt_ended(id, number, Outcome::Failed(attempt::lost()), now);
@@ -186,7 +195,7 @@ impl Dispatcher {
                     let result = unstored.remove(&running);
                     *claimed = result.is_some() || alive.contains(&running);
                     match result {
-                        Some(event) => self.decide(event, None),
+                        Some(event) => self.decide(event, None, now),
                         None => self.arm(id),
                     }
                 }
@@ -196,20 +205,17 @@ impl Dispatcher {
     }
 
     /// Looks at every task whose time has come.
-    pub fn tick(&mut self, now: Timestamp) {
-        while let Some(&(at, id)) = self.timers.first() {
-            if at > now {
-                break;
-            }
-            self.timers.pop_first();
+    pub fn tick(&mut self, now: Times) {
+        self.now = now;
+        while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
     }
 
-    /// When [`Dispatcher::tick`] has something to do next.
+    /// How long from now [`Dispatcher::tick`] has something to do next, unless the wall clock jumps.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        self.timers.first().map(|&(at, _)| at)
+    pub fn wake_in(&self, now: Times) -> Option<Duration> {
+        self.timers.next_in(now)
     }
 
     /// Calls that could be made now if there were slots.
@@ -220,7 +226,7 @@ impl Dispatcher {
 
     /// Uses up to `slots` free slots of the worker, and says how many. Each slot used becomes one [`Action::Call`] or
     /// [`Action::Deliver`], at once or when the start of the attempt is stored; the slot is free again when that call has ended.
-    pub fn fill(&mut self, slots: usize, now: Timestamp, actions: &mut Vec<Action>) -> usize {
+    pub fn fill(&mut self, slots: usize, now: Times, actions: &mut Vec<Action>) -> usize {
         let mut used = 0;
         while used < slots {
             if let Some(id) = self.due_deliveries.pop_front() {
@@ -235,7 +241,7 @@ impl Dispatcher {
     }
 
     /// Cancels a task, or says why not.
-    pub fn cancel(&mut self, request: Cancel, now: Timestamp, actions: &mut Vec<Action>) {
+    pub fn cancel(&mut self, request: Cancel, now: Times, actions: &mut Vec<Action>) {
         let Cancel {
             task: id,
             team,
@@ -259,8 +265,8 @@ impl Dispatcher {
                 phase: Phase::Waiting { .. } | Phase::Ready { .. },
                 ..
             }) => {
-                let event = TaskEvent::Cancelled(TaskCancelled { id, at: now });
-                self.decide(event, Some((actor, traceparent, ticket)));
+                let event = TaskEvent::Cancelled(TaskCancelled { id, at: now.wall });
+                self.decide(event, Some((actor, traceparent, ticket)), now);
                 return;
             }
         };
@@ -268,7 +274,7 @@ impl Dispatcher {
     }
 
     /// An attempt has ended. Ignored when it is not the one that is running.
-    pub fn attempt_ended(&mut self, id: TaskId, attempt: u32, outcome: Outcome, now: Timestamp) {
+    pub fn attempt_ended(&mut self, id: TaskId, attempt: u32, outcome: Outcome, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
@@ -276,11 +282,11 @@ impl Dispatcher {
             return;
         }
         let event = attempt::after(task, id, attempt, outcome, now);
-        self.decide(event, None);
+        self.decide(event, None, now);
     }
 
     /// A delivery of a completion webhook has ended: the receiver's status, or why there is none.
-    pub fn delivery_ended(&mut self, id: TaskId, number: u32, outcome: &Outcome, now: Timestamp) {
+    pub fn delivery_ended(&mut self, id: TaskId, number: u32, outcome: &Outcome, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
@@ -295,22 +301,22 @@ impl Dispatcher {
         if task.busy || deliveries + 1 != number {
             return;
         }
-        let event = match attempt::delivered(outcome, id, number, now) {
+        let event = match attempt::delivered(outcome, id, number, now.wall) {
             Ok(status) => TaskEvent::CallbackSent(CallbackSent {
                 id,
                 attempt: number,
-                at: now,
+                at: now.wall,
                 status,
             }),
             Err((failure, retry_at)) => TaskEvent::CallbackFailed(CallbackFailed {
                 id,
                 attempt: number,
-                at: now,
+                at: now.wall,
                 failure,
                 retry_at,
             }),
         };
-        self.decide(event, None);
+        self.decide(event, None, now);
     }
 
     /// Hands out up to `max` decisions to append, in order, unless an append is in flight or there is nothing to append.
@@ -347,7 +353,7 @@ impl Dispatcher {
                 task.busy = false;
             }
             self.certain = self.certain.max(seq);
-            self.evolve(seq, &decision.event, actions);
+            self.evolve(seq, &decision.event, Some(decision.decided), actions);
             if let Some(ticket) = decision.ticket {
                 actions.push(Action::Reply {
                     ticket,
@@ -386,7 +392,7 @@ impl Dispatcher {
             .collect()
     }
 
-    /// Remembers when a task is to be looked at again.
+    /// Sees to it that a task gets its turn: in the queue, or when its time has come.
     fn arm(&mut self, id: TaskId) {
         if !self.active {
             return;
@@ -394,46 +400,54 @@ impl Dispatcher {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        match task.phase {
-            Phase::Waiting { until } => {
-                self.timers.insert((until, id));
-                self.timers.extend(task.deadline().map(|at| (at, id)));
-            }
-            Phase::Ended { due, .. } => {
-                self.timers.insert((due, id));
-            }
-            Phase::Ready { .. } | Phase::Running { .. } => {}
+        if task.busy {
+            return;
+        }
+        for alarm in task.alarms() {
+            self.timers.insert(alarm, id);
+        }
+        if matches!(task.phase, Phase::Ready { .. }) {
+            self.ready.push(task.priority, task.created, id);
         }
     }
 
-    fn enqueue(&mut self, id: TaskId) {
+    /// Undoes [`Dispatcher::arm`].
+    fn disarm(&mut self, id: TaskId) {
+        if !self.active {
+            return;
+        }
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        self.ready.push(task.priority, task.created, id);
-        // A retry that waits for a slot still has its deadline.
-        self.timers.extend(task.deadline().map(|at| (at, id)));
+        for alarm in task.alarms() {
+            self.timers.remove(alarm, id);
+        }
+        self.ready.remove(task.priority, task.created);
     }
 
-    fn look_at(&mut self, id: TaskId, now: Timestamp) {
+    fn look_at(&mut self, id: TaskId, now: Times) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         if task.busy {
             return;
         }
-        let overdue = task.deadline().is_some_and(|deadline| deadline <= now);
+        let (overdue, has_waited) = (task.is_overdue(now), task.has_waited(now));
         match task.phase {
             Phase::Waiting { .. } | Phase::Ready { .. } if overdue => self.expire(id, now),
-            Phase::Waiting { until } if until <= now => {
-                task.phase = Phase::Ready { since: until };
-                self.enqueue(id);
+            Phase::Waiting { until, from, wake } if has_waited => {
+                task.phase = Phase::Ready {
+                    since: until,
+                    from: match from {
+                        Some(_) => wake,
+                        None => now.place(until),
+                    },
+                };
+                self.arm(id);
             }
             Phase::Ended {
-                due,
-                ref mut claimed,
-                ..
-            } if due <= now && !*claimed => {
+                ref mut claimed, ..
+            } if has_waited && !*claimed => {
                 *claimed = true;
                 self.due_deliveries.push_back(id);
             }
@@ -442,35 +456,35 @@ impl Dispatcher {
     }
 
     /// Decides the start of a task that has just left the ready queue; false when it expires instead.
-    fn start(&mut self, id: TaskId, now: Timestamp) -> bool {
+    fn start(&mut self, id: TaskId, now: Times) -> bool {
         let Some(task) = self.tasks.get(&id) else {
             return false;
         };
-        if task.deadline().is_some_and(|deadline| deadline <= now) {
+        if task.is_overdue(now) {
             self.expire(id, now);
             return false;
         }
         let event = TaskEvent::Started(TaskStarted {
             id,
             attempt: task.attempts + 1,
-            at: now,
-            lease_until: now.plus(task.limit(now)).plus(LEASE_SLACK),
+            at: now.wall,
+            lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
         });
-        self.decide(event, None);
+        self.decide(event, None, now);
         true
     }
 
-    fn expire(&mut self, id: TaskId, now: Timestamp) {
+    fn expire(&mut self, id: TaskId, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
         let event = TaskEvent::Expired(TaskExpired {
             id,
             attempt: None,
-            at: now,
+            at: now.wall,
             failure: attempt::too_late(task, task.last_failure.as_deref()),
         });
-        self.decide(event, None);
+        self.decide(event, None, now);
     }
 
     fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) -> bool {
@@ -495,13 +509,18 @@ impl Dispatcher {
     }
 
     /// Puts an event in line for the log: decided by the dispatcher itself, or asked for.
-    fn decide(&mut self, event: TaskEvent, asked: Option<(Actor, Option<String>, Ticket)>) {
+    fn decide(
+        &mut self,
+        event: TaskEvent,
+        asked: Option<(Actor, Option<String>, Ticket)>,
+        now: Times,
+    ) {
+        self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;
         };
         debug_assert!(!task.busy, "one decision about a task at a time");
         task.busy = true;
-        self.ready.remove(task.priority, task.created);
         let (team, queue) = self.lanes.names(task.lane).clone();
         let (actor, traceparent, ticket) = match asked {
             Some((actor, traceparent, ticket)) => (Some(actor), traceparent, Some(ticket)),
@@ -514,6 +533,7 @@ impl Dispatcher {
             actor,
             traceparent,
             ticket,
+            decided: now.elapsed,
         });
     }
 
@@ -527,6 +547,7 @@ impl Dispatcher {
                 "one decision about a task at a time"
             );
         }
+        let mut timers = 0;
         for (id, task) in &self.tasks {
             assert_eq!(
                 task.busy,
@@ -540,13 +561,23 @@ impl Dispatcher {
                 "in the queue is: ready and not busy ({id}, {:?})",
                 task.phase
             );
-            if let (true, false, Phase::Waiting { until }) = (self.active, task.busy, &task.phase) {
-                assert!(
-                    self.timers.contains(&(*until, *id)),
-                    "who waits is woken ({id})"
-                );
+            if self.active && !task.busy {
+                let mut alarms: Vec<_> = task.alarms().collect();
+                alarms.dedup();
+                timers += alarms.len();
+                for alarm in alarms {
+                    assert!(
+                        self.timers.contains(alarm, *id),
+                        "who waits is woken ({id}, {alarm:?})"
+                    );
+                }
             }
         }
+        assert_eq!(
+            self.timers.len(),
+            timers,
+            "no timer outlives its task's state"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Instants. The core never reads a clock: time comes in as an argument.
+//! Instants. The core never reads a clock: time comes in as an argument, and it comes in twice ([`Times`]).
 
 use std::time::Duration;
 
@@ -134,6 +134,58 @@ impl Timestamp {
     }
 }
 
+/// A reading of a process's monotonic clock: milliseconds since some instant of that process.
+///
+/// It can only be compared with readings of the same process, so it is never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Elapsed(pub i64);
+
+impl Elapsed {
+    /// This instant moved by a duration.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(by))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// The present, by both clocks of a process, read together.
+///
+/// The wall clock may jump: operators set it, NTP steps it, and another machine has another one. So lengths of time (pauses,
+/// limits, leases) are measured on `elapsed`, and `wall` is for dates that clients gave and for what events say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The monotonic clock.
+    pub elapsed: Elapsed,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
+impl Times {
+    /// When a length that began at `at` is over, where only the log knows of its beginning.
+    ///
+    /// What remains is `length - clamp(wall - at, 0, length)`: however wrong either wall clock is, it is never more than the
+    /// whole length, and never less than nothing.
+    #[must_use]
+    pub fn end_of(self, at: Timestamp, length: Duration) -> Elapsed {
+        let passed = self.wall.since(at);
+        self.elapsed.plus(length.saturating_sub(passed))
+    }
+
+    /// Where a date lies on the monotonic clock, if neither clock jumps in between. For figures, not for decisions.
+    #[must_use]
+    pub fn place(self, date: Timestamp) -> Elapsed {
+        let ahead = date.0.saturating_sub(self.wall.0);
+        Elapsed(self.elapsed.0.saturating_add(ahead))
+    }
+}
+
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.to_rfc3339())
@@ -215,6 +267,26 @@ mod tests {
             "2026-11-21T07:12:４8Z",
         ] {
             assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_remains_of_a_length_is_between_nothing_and_the_whole() {
+        let (began, length) = (Timestamp(1_000_000), Duration::from_secs(10));
+        for (wall, remains) in [
+            (1_000_000, 10_000),
+            (1_004_000, 6_000),
+            (1_010_000, 0),
+            (i64::MAX, 0),
+            (999_999, 10_000),
+            (-5_000_000, 10_000),
+            (i64::MIN, 10_000),
+        ] {
+            let now = Times {
+                elapsed: Elapsed(7),
+                wall: Timestamp(wall),
+            };
+            assert_eq!(now.end_of(began, length), Elapsed(7 + remains), "{wall}");
         }
     }
 

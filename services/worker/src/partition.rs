@@ -37,7 +37,7 @@ use snapshots::last_snapshot;
 
 /// New tasks taken in at once.
 const MAX_TAIL: usize = 500;
-/// The dispatcher's timers are by the wall clock: it is looked at least this often, should it jump.
+/// Tasks that wait for a date wait for the wall clock: it is looked at least this often, should it jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a partition that is being given up waits for the log to take its last results. The next owner finds what is missing.
 const LAST_APPENDS: Duration = Duration::from_secs(5);
@@ -268,7 +268,7 @@ impl Serving<'_> {
             unstored.retain(|event| !matches!(event, TaskEvent::Started(_)));
         }
         self.promised = promised;
-        let now = self.parts.caller.clock.now();
+        let now = self.parts.caller.clock.times();
         let mut actions = Vec::new();
         self.dispatcher
             .activate(now, &alive, unstored, &mut actions);
@@ -282,7 +282,7 @@ impl Serving<'_> {
         while let Some(ended) = self.calls.try_ended() {
             self.call_ended(ended);
         }
-        let now = self.parts.caller.clock.now();
+        let now = self.parts.caller.clock.times();
         self.dispatcher.tick(now);
         if start {
             self.fill();
@@ -326,7 +326,7 @@ impl Serving<'_> {
         free.truncate(wanted);
         if !free.is_empty() {
             let mut actions = Vec::new();
-            let now = self.parts.caller.clock.now();
+            let now = self.parts.caller.clock.times();
             let used = self.dispatcher.fill(free.len(), now, &mut actions);
             self.promised.extend(free.drain(..used));
             self.carry_out(actions);
@@ -394,7 +394,7 @@ impl Serving<'_> {
 
     fn call_ended(&mut self, ended: EndedCall) {
         let EndedCall { running, outcome } = ended;
-        let now = self.parts.caller.clock.now();
+        let now = self.parts.caller.clock.times();
         match running.kind {
             CallKind::Attempt => {
                 self.dispatcher
@@ -421,12 +421,8 @@ impl Serving<'_> {
     fn wake_at(&self, draining: Option<Instant>) -> Instant {
         let now = Instant::now();
         let mut wake = now + LONGEST_SLEEP;
-        if let Some(at) = self.dispatcher.wake_at() {
-            wake = wake.min(
-                now + at
-                    .since(self.parts.caller.clock.now())
-                    .max(Duration::from_millis(1)),
-            );
+        if let Some(pause) = self.dispatcher.wake_in(self.parts.caller.clock.times()) {
+            wake = wake.min(now + pause.max(Duration::from_millis(1)));
         }
         if self.dispatcher.has_decided() && self.appending.is_none() {
             wake = wake.min(self.append_at.max(now));

@@ -8,6 +8,7 @@ use crate::event::TaskEvent;
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::Status;
+use crate::time::Elapsed;
 
 /// One kind of call that the shell makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,4 +130,6 @@ pub struct Decision {
     /// Trace context of the cause.
     pub traceparent: Option<String>,
     pub(super) ticket: Option<Ticket>,
+    /// When, by the clock of this owner.
+    pub(super) decided: Elapsed,
 }

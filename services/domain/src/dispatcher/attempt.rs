@@ -9,7 +9,7 @@ use crate::event::{
 };
 use crate::id::TaskId;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
-use crate::time::Timestamp;
+use crate::time::{Times, Timestamp};
 
 /// Attempts of one task that may be lost with their workers. A task that loses more is likely what kills them.
 const MAX_LOST: u16 = 3;
@@ -28,8 +28,9 @@ pub(super) fn after(
     id: TaskId,
     attempt: u32,
     outcome: Outcome,
-    now: Timestamp,
+    times: Times,
 ) -> TaskEvent {
+    let now = times.wall;
     let verdict = retry::judge(&outcome, task.retry_on.as_deref());
     let (failure, answer) = match outcome {
         Outcome::Answered(answer) if verdict == Verdict::Completed => {
@@ -83,7 +84,7 @@ pub(super) fn after(
     if verdict == Verdict::Hopeless {
         return dead(failure, answer);
     }
-    if task.deadline().is_some_and(|deadline| deadline <= now) {
+    if task.is_overdue(times) {
         let failure = too_late(task, Some(&failure));
         return TaskEvent::Expired(TaskExpired {
             id,

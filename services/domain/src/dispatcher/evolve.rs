@@ -1,5 +1,7 @@
 //! What an event does to the state: the same in a replay and when an append has been acknowledged.
 
+use std::time::Duration;
+
 use super::Dispatcher;
 use super::action::Action;
 use super::open::{Open, Phase};
@@ -7,6 +9,7 @@ use crate::event::{TaskCreated, TaskEvent};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Status;
+use crate::time::Elapsed;
 
 impl Dispatcher {
     pub(super) fn create(
@@ -22,16 +25,36 @@ impl Dispatcher {
         self.tasks
             .insert(created.id, Open::new(seq, lane, traceparent, created));
         if self.active {
-            if created.not_before.is_some() {
-                self.arm(created.id);
-            } else {
-                self.enqueue(created.id);
+            if let Some(task) = self.tasks.get_mut(&created.id) {
+                task.place(self.now);
             }
+            self.arm(created.id);
         }
     }
 
-    /// What an event does to its task. Attempts are numbered, so an event that was applied before finds nothing to do.
-    pub(super) fn evolve(&mut self, seq: StreamSeq, event: &TaskEvent, actions: &mut Vec<Action>) {
+    /// What an event does to its task. Attempts are numbered, so an event that was applied before finds nothing to do. `at`: when
+    /// it was decided, by the clock of this owner; `None` in a replay.
+    pub(super) fn evolve(
+        &mut self,
+        seq: StreamSeq,
+        event: &TaskEvent,
+        at: Option<Elapsed>,
+        actions: &mut Vec<Action>,
+    ) {
+        let id = event.id();
+        self.disarm(id);
+        self.change(seq, event, at, actions);
+        // What was waited for is over, and what is waited for now may be another thing.
+        self.arm(id);
+    }
+
+    fn change(
+        &mut self,
+        seq: StreamSeq,
+        event: &TaskEvent,
+        at: Option<Elapsed>,
+        actions: &mut Vec<Action>,
+    ) {
         let id = event.id();
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -42,20 +65,19 @@ impl Dispatcher {
                 if e.attempt <= task.attempts || matches!(task.phase, Phase::Ended { .. }) {
                     return;
                 }
-                let waited = e.at.since(task.due());
-                self.ready.remove(task.priority, task.created);
-                task.attempts = e.attempt;
-                task.first_start.get_or_insert(e.at);
-                task.phase = Phase::Running { attempt: e.attempt };
+                let waited = match (&task.phase, at) {
+                    (Phase::Ready { from, .. }, Some(at)) => at.since(*from),
+                    _ => Duration::ZERO,
+                };
+                task.started(e, at);
                 actions.push(Action::Call(task.call(e, waited)));
             }
             TaskEvent::AttemptFailed(e) => {
                 if task.phase != (Phase::Running { attempt: e.attempt }) {
                     return;
                 }
-                task.failed(e);
+                task.failed(e, at);
                 actions.push(Action::Retried);
-                self.arm(id);
             }
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
@@ -64,7 +86,6 @@ impl Dispatcher {
                 if matches!(task.phase, Phase::Ended { .. }) {
                     return;
                 }
-                self.ready.remove(task.priority, task.created);
                 let due = task
                     .not_before
                     .map_or(task.created_at, |at| at.max(task.created_at));
@@ -82,6 +103,8 @@ impl Dispatcher {
                         deliveries: 0,
                         due: event.at(),
                         claimed: self.active,
+                        from: Some(event.at()),
+                        wake: at.unwrap_or_default(),
                     };
                     task.last_failure = None;
                     if self.active {
@@ -98,12 +121,15 @@ impl Dispatcher {
                         deliveries,
                         due,
                         claimed,
+                        from,
+                        wake,
                         ..
                     },
                     Some(retry_at),
                 ) if e.attempt > *deliveries => {
                     (*deliveries, *due, *claimed) = (e.attempt, retry_at, false);
-                    self.arm(id);
+                    *from = Some(e.at);
+                    *wake = at.unwrap_or_default().plus(retry_at.since(e.at));
                 }
                 (_, None) => self.close(id),
                 _ => {}

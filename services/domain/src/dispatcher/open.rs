@@ -8,19 +8,33 @@ use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::Call;
+use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskStarted};
 use crate::id::{QueueName, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::{Backoff, Priority, RetryOn};
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Times, Timestamp};
 
 /// Where a task stands. Each state holds what is only true in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Not to be started before: delayed, or between two attempts.
-    Waiting { until: Timestamp },
+    Waiting {
+        until: Timestamp,
+        /// Since when, of a pause between two attempts: a length. `None`: `until` is a date that a client gave.
+        #[serde(default)]
+        from: Option<Timestamp>,
+        /// When such a pause is over, by the clock of this owner.
+        #[serde(skip)]
+        wake: Elapsed,
+    },
     /// May be started, since then.
-    Ready { since: Timestamp },
+    Ready {
+        since: Timestamp,
+        /// The same by the clock of this owner.
+        #[serde(skip)]
+        from: Elapsed,
+    },
     /// An attempt is being made.
     Running { attempt: u32 },
     /// Ended, and the completion webhook is still to be delivered.
@@ -33,7 +47,26 @@ pub(super) enum Phase {
         due: Timestamp,
         /// It is being made, or waits for a slot.
         claimed: bool,
+        /// Since when the pause before it has run. `None` in older snapshots.
+        #[serde(default)]
+        from: Option<Timestamp>,
+        /// When the pause is over, by the clock of this owner.
+        #[serde(skip)]
+        wake: Elapsed,
     },
+}
+
+/// How much is left of the time limit over all attempts, by the clock of this owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Allowance {
+    /// All of it: no attempt has started that counts.
+    #[default]
+    Whole,
+    /// Until then.
+    Until(Elapsed),
+    /// It was over when this owner took over, as far as the wall clock tells. Clocks may be wrong, and nobody worked on the task
+    /// meanwhile: it has one more attempt.
+    OneMore,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +99,8 @@ pub(super) struct Open {
     /// A decision about it waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
+    #[serde(skip)]
+    pub(super) allowance: Allowance,
 }
 
 impl Open {
@@ -94,39 +129,120 @@ impl Open {
             first_start: None,
             last_failure: None,
             phase: match created.not_before {
-                Some(until) => Phase::Waiting { until },
-                None => Phase::Ready { since: created.at },
+                Some(until) => Phase::Waiting {
+                    until,
+                    from: None,
+                    wake: Elapsed::default(),
+                },
+                None => Phase::Ready {
+                    since: created.at,
+                    from: Elapsed::default(),
+                },
             },
             sealed: created.sealed.is_some(),
             busy: false,
+            allowance: Allowance::Whole,
         }
     }
 
-    /// Since when it could have been started.
-    pub(super) fn due(&self) -> Timestamp {
-        match self.phase {
-            Phase::Ready { since } | Phase::Waiting { until: since } => since,
-            Phase::Running { .. } | Phase::Ended { .. } => self.created_at,
+    /// Places what the log says on the clock of an owner that takes over.
+    pub(super) fn place(&mut self, now: Times) {
+        let max_wait = self.max_wait();
+        self.allowance = match self.first_start {
+            None => Allowance::Whole,
+            Some(start) => match now.end_of(start, max_wait) {
+                end if end <= now.elapsed => Allowance::OneMore,
+                end => Allowance::Until(end),
+            },
+        };
+        match &mut self.phase {
+            Phase::Waiting { until, from, wake } => {
+                if let Some(from) = *from {
+                    *wake = now.end_of(from, until.since(from));
+                }
+            }
+            Phase::Ready { since, from } => *from = now.place(*since),
+            Phase::Ended {
+                due, from, wake, ..
+            } => {
+                let from = from.unwrap_or(now.wall);
+                *wake = now.end_of(from, due.since(from));
+            }
+            Phase::Running { .. } => {}
         }
     }
 
-    /// When its time over all attempts has passed; `None` before the first one.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    /// When it is to be looked at.
+    pub(super) fn alarms(&self) -> impl Iterator<Item = Alarm> + use<> {
+        let wake = match self.phase {
+            Phase::Waiting {
+                until, from: None, ..
+            } => Some(Alarm::Date(until)),
+            Phase::Waiting { wake, .. }
+            | Phase::Ended {
+                claimed: false,
+                wake,
+                ..
+            } => Some(Alarm::Length(wake)),
+            Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
+        };
+        // A retry that waits for a slot still has its time limit; a running attempt has its own.
+        let end = match (&self.phase, self.allowance) {
+            (Phase::Waiting { .. } | Phase::Ready { .. }, Allowance::Until(end)) => {
+                Some(Alarm::Length(end))
+            }
+            _ => None,
+        };
+        wake.into_iter().chain(end)
+    }
+
+    /// May its next attempt start, as far as its delay or pause is concerned?
+    pub(super) fn has_waited(&self, now: Times) -> bool {
         match self.phase {
-            Phase::Ended { .. } => None,
-            _ => self
-                .first_start
-                .map(|start| start.plus(Duration::from_millis(self.max_wait_ms.into()))),
+            Phase::Waiting {
+                until, from: None, ..
+            } => until <= now.wall,
+            Phase::Waiting { wake, .. } | Phase::Ended { wake, .. } => wake <= now.elapsed,
+            Phase::Ready { .. } => true,
+            Phase::Running { .. } => false,
+        }
+    }
+
+    fn max_wait(&self) -> Duration {
+        Duration::from_millis(self.max_wait_ms.into())
+    }
+
+    /// Has its time over all attempts passed?
+    pub(super) fn is_overdue(&self, now: Times) -> bool {
+        match (&self.phase, self.allowance) {
+            (Phase::Ended { .. }, _) | (_, Allowance::Whole | Allowance::OneMore) => false,
+            (_, Allowance::Until(end)) => end <= now.elapsed,
         }
     }
 
     /// How long an attempt that starts now may take.
-    pub(super) fn limit(&self, now: Timestamp) -> Duration {
-        let left = self.deadline().map_or_else(
-            || Duration::from_millis(self.max_wait_ms.into()),
-            |deadline| deadline.since(now),
-        );
+    pub(super) fn limit(&self, now: Times) -> Duration {
+        let left = match self.allowance {
+            Allowance::Whole | Allowance::OneMore => self.max_wait(),
+            Allowance::Until(end) => end.since(now.elapsed),
+        };
         Duration::from_millis(self.timeout_ms.into()).min(left)
+    }
+
+    /// An attempt has started; `at`: when, by the clock of this owner, and `None` in a replay.
+    pub(super) fn started(&mut self, event: &TaskStarted, at: Option<Elapsed>) {
+        self.attempts = event.attempt;
+        self.first_start.get_or_insert(event.at);
+        self.phase = Phase::Running {
+            attempt: event.attempt,
+        };
+        let Some(at) = at else { return };
+        self.allowance = match self.allowance {
+            Allowance::Whole => Allowance::Until(at.plus(self.max_wait())),
+            // This is the one: no other follows it.
+            Allowance::OneMore => Allowance::Until(at),
+            Allowance::Until(end) => Allowance::Until(end),
+        };
     }
 
     /// The call of an attempt that has started.
@@ -144,7 +260,8 @@ impl Open {
         }
     }
 
-    pub(super) fn failed(&mut self, event: &AttemptFailed) {
+    /// An attempt has failed and another one follows; `at` as for [`Open::started`].
+    pub(super) fn failed(&mut self, event: &AttemptFailed, at: Option<Elapsed>) {
         if event.counted {
             self.failures = self.failures.saturating_add(1);
         } else {
@@ -152,10 +269,14 @@ impl Open {
             self.lost = self.lost.saturating_add(u16::from(is_lost));
             // The target is not to blame for the time that passed without a worker, or without the vault.
             self.first_start = None;
+            self.allowance = Allowance::Whole;
         }
         self.last_failure = Some(Box::new(event.failure.clone()));
+        let pause = event.retry_at.since(event.at);
         self.phase = Phase::Waiting {
             until: event.retry_at,
+            from: Some(event.at),
+            wake: at.map_or_else(Elapsed::default, |at| at.plus(pause)),
         };
     }
 }
@@ -230,9 +351,13 @@ mod tests {
             dispatcher = Dispatcher::restore(&bytes).expect("of this version");
         }
         let mut actions = Vec::new();
-        dispatcher.activate(at, &HashSet::new(), Vec::new(), &mut actions);
+        let now = Times {
+            elapsed: Elapsed(0),
+            wall: at,
+        };
+        dispatcher.activate(now, &HashSet::new(), Vec::new(), &mut actions);
         let cancelled = TaskEvent::Cancelled(TaskCancelled { id, at });
-        dispatcher.evolve(StreamSeq(2), &cancelled, &mut actions);
+        dispatcher.evolve(StreamSeq(2), &cancelled, Some(now.elapsed), &mut actions);
         let ended = actions.into_iter().filter_map(|action| match action {
             Action::Ended {
                 task, team, sealed, ..
@@ -262,5 +387,53 @@ mod tests {
         assert_eq!((bytes[0], bytes.pop()), (0xdc, Some(0xc2)));
         bytes[2] -= 1;
         assert_eq!(rmp_serde::from_slice::<Open>(&bytes).ok(), Some(open));
+    }
+
+    #[test]
+    fn phases_in_older_snapshots_are_read() {
+        #[derive(Serialize)]
+        enum Older {
+            Waiting {
+                until: Timestamp,
+            },
+            Ready {
+                since: Timestamp,
+            },
+            Ended {
+                seq: StreamSeq,
+                deliveries: u32,
+                due: Timestamp,
+                claimed: bool,
+            },
+        }
+        let (until, since, due) = (Timestamp(5), Timestamp(5), Timestamp(5));
+        let (wake, from) = (Elapsed(0), None);
+        let (seq, deliveries, claimed) = (StreamSeq(3), 2, true);
+        for (older, phase) in [
+            (
+                Older::Waiting { until },
+                Phase::Waiting { until, from, wake },
+            ),
+            (Older::Ready { since }, Phase::Ready { since, from: wake }),
+            (
+                Older::Ended {
+                    seq,
+                    deliveries,
+                    due,
+                    claimed,
+                },
+                Phase::Ended {
+                    seq,
+                    deliveries,
+                    due,
+                    claimed,
+                    from,
+                    wake,
+                },
+            ),
+        ] {
+            let bytes = rmp_serde::to_vec(&older).expect("encoded");
+            assert_eq!(rmp_serde::from_slice(&bytes).ok(), Some(phase));
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! The dispatcher against a log that is a `Vec`.
 
+mod lengths;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::open::Allowance;
 use super::*;
 use crate::event::{Answer, BodyEncoding, Failure, FailureKind, TaskDead, TaskSucceeded};
 use crate::id::TeamId;
@@ -14,7 +17,9 @@ const START: Timestamp = Timestamp(1_800_000_000_000);
 
 /// A dispatcher, the log it is over, and what it has asked its shell to do.
 struct World {
-    now: Timestamp,
+    now: Times,
+    /// By how much the wall clock is wrong.
+    skew: i64,
     log: Vec<TaskEvent>,
     dispatcher: Dispatcher,
     calls: Vec<Call>,
@@ -26,7 +31,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            now: START,
+            now: Times {
+                elapsed: Elapsed(77),
+                wall: START,
+            },
+            skew: 0,
             log: Vec::new(),
             dispatcher: Dispatcher::new(),
             calls: Vec::new(),
@@ -54,10 +63,11 @@ impl World {
             max_wait: Duration::from_secs(3_600),
             max_delay: Duration::from_secs(86_400),
         };
-        let spec = TaskSpec::check(request, &limits, self.now).expect("a valid request");
+        let spec = TaskSpec::check(request, &limits, self.now.wall).expect("a valid request");
         let partition = Partition::new(0).expect("a partition");
-        let id = TaskId::new(self.now, self.log.len() as u128, partition);
-        let event = TaskEvent::Created(Box::new(spec.accept(id, Self::team(), None, self.now)));
+        let id = TaskId::new(self.now.wall, self.log.len() as u128, partition);
+        let event =
+            TaskEvent::Created(Box::new(spec.accept(id, Self::team(), None, self.now.wall)));
         let seq = self.store(event.clone());
         self.dispatcher.apply(seq, None, &event);
         self.dispatcher.check();
@@ -105,8 +115,20 @@ impl World {
         self.append();
     }
 
+    /// Both clocks go on alike.
+    fn go_on(&mut self, by: Duration) {
+        self.now.elapsed = self.now.elapsed.plus(by);
+        self.now.wall = self.now.wall.plus(by);
+    }
+
+    /// The wall clock jumps.
+    fn jump(&mut self, millis: i64) {
+        self.now.wall.0 += millis;
+        self.skew += millis;
+    }
+
     fn pass(&mut self, by: Duration) {
-        self.now = self.now.plus(by);
+        self.go_on(by);
         self.dispatcher.tick(self.now);
         self.append();
     }
@@ -145,6 +167,8 @@ impl World {
         for (at, event) in self.log.iter().enumerate().skip(from) {
             next.apply(StreamSeq(at as u64 + 1), None, event);
         }
+        // Another process: its clock counts from another instant.
+        self.now.elapsed.0 = self.now.elapsed.0.wrapping_mul(31) % 1_000_003;
         next.activate(self.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         self.dispatcher = next;
         self.calls.clear();
@@ -266,11 +290,14 @@ fn no_more_calls_than_slots() {
 #[test]
 fn a_delayed_task_starts_when_its_time_has_come() {
     let mut world = World::new();
-    let at = world.now.plus(Duration::from_secs(60));
+    let at = world.now.wall.plus(Duration::from_secs(60));
     world.create(|r| r.delay_until = Some(at.to_rfc3339()));
     world.serve(1);
     assert_eq!(world.calls, []);
-    assert_eq!(world.dispatcher.wake_at(), Some(at));
+    assert_eq!(
+        world.dispatcher.wake_in(world.now),
+        Some(Duration::from_secs(60))
+    );
     world.pass(Duration::from_secs(60));
     world.serve(1);
     assert_eq!(world.calls.len(), 1);
@@ -301,7 +328,7 @@ fn a_first_attempt_that_never_answers_is_a_timeout() {
     let mut world = World::new();
     let id = world.create(|_| {});
     world.serve(1);
-    world.now = world.now.plus(Duration::from_secs(30));
+    world.go_on(Duration::from_secs(30));
     world.end_call(failed(FailureKind::Timeout));
     assert_eq!(world.kinds(id), ["created", "started", "expired"]);
 }
@@ -604,8 +631,8 @@ enum Step {
     },
     Cancel(usize),
     Pass(u64),
-    /// The owner's clock jumps back, as a new machine's may.
-    Back(u64),
+    /// The owner's wall clock jumps, as a new machine's may.
+    Jump(i64),
     Snapshot,
     Crash {
         stored: bool,
@@ -624,7 +651,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
         1 => any::<usize>().prop_map(Step::Cancel),
         4 => (0..30_000_u64).prop_map(Step::Pass),
-        1 => (0..5_000_u64).prop_map(Step::Back),
+        1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
+        1 => (-5_000..5_000_i64).prop_map(Step::Jump),
         1 => Just(Step::Snapshot),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(stored, snapshot)| Step::Crash { stored, snapshot }),
     ]
@@ -705,7 +733,9 @@ fn run(steps: Vec<Step>) -> World {
                 wait,
                 hook,
             } => {
-                let at = world.now.plus(Duration::from_secs(delay)).to_rfc3339();
+                // The client's clock is right.
+                let at = Timestamp(world.now.wall.0 - world.skew);
+                let at = at.plus(Duration::from_secs(delay)).to_rfc3339();
                 world.create(|r| {
                     r.priority = Some(priority);
                     r.delay_until = (delay > 10).then_some(at);
@@ -780,12 +810,10 @@ fn run(steps: Vec<Step>) -> World {
                 }
             }
             Step::Pass(millis) => {
-                world.now = world.now.plus(Duration::from_millis(millis));
+                world.go_on(Duration::from_millis(millis));
                 world.dispatcher.tick(world.now);
             }
-            Step::Back(millis) => {
-                world.now = Timestamp(world.now.0 - i64::try_from(millis).expect("small"));
-            }
+            Step::Jump(millis) => world.jump(millis),
             Step::Snapshot => snapshot = world.dispatcher.snapshot().or(snapshot),
             Step::Crash {
                 stored,
@@ -812,7 +840,8 @@ proptest! {
     #[test]
     fn every_history_is_orderly_and_every_task_comes_to_its_one_end(steps in proptest::collection::vec(step(), 0..120)) {
         let mut world = run(steps);
-        // From here on nothing fails: whatever is open must end.
+        // From here on nothing fails, and the clock is right: whatever is open must end.
+        world.jump(-world.skew);
         for _ in 0..400 {
             if world.dispatcher.open() == 0 {
                 break;
@@ -850,13 +879,21 @@ proptest! {
             let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
                 let mut task = task.clone();
                 task.busy = false;
-                if let Phase::Ended { claimed, .. } = &mut task.phase {
-                    *claimed = false;
+                task.allowance = Allowance::Whole;
+                match &mut task.phase {
+                    Phase::Ended { claimed, wake, .. } => (*claimed, *wake) = (false, Elapsed(0)),
+                    Phase::Waiting { wake, from, .. } => (*wake, *from) = (Elapsed(0), None),
+                    Phase::Ready { from, .. } => *from = Elapsed(0),
+                    Phase::Running { .. } => {}
                 }
-                if let Phase::Ready { since } = task.phase
+                if let Phase::Ready { since, .. } = task.phase
                     && (task.not_before.is_some() || task.attempts > 0)
                 {
-                    task.phase = Phase::Waiting { until: since };
+                    task.phase = Phase::Waiting {
+                        until: since,
+                        from: None,
+                        wake: Elapsed(0),
+                    };
                 }
                 (*id, task)
             }).collect();

@@ -61,7 +61,7 @@ impl Serving<'_> {
         let ticket = Ticket(self.next_ticket);
         self.tickets.insert(ticket, command.reply);
         let mut actions = Vec::new();
-        let now = self.parts.caller.clock.now();
+        let now = self.parts.caller.clock.times();
         self.dispatcher.cancel(
             Cancel {
                 task,

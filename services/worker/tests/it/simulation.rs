@@ -17,7 +17,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use history::{Circumstances, History, live};
+use history::{Circumstances, History, Misfortunes, live};
 use waybill_domain::task::Priority;
 use world::{Faults, Sabotage, World};
 
@@ -34,7 +34,7 @@ fn number(variable: &str) -> Option<u64> {
 fn uneventful() -> Circumstances {
     Circumstances {
         faults: |_| Faults::default(),
-        misfortunes: false,
+        misfortunes: Misfortunes::None,
         ..Circumstances::default()
     }
 }
@@ -110,7 +110,7 @@ fn no_attempt_is_lost_while_its_worker_lives() {
             leases: 0,
             ..Faults::drawn(random)
         },
-        misfortunes: false,
+        misfortunes: Misfortunes::None,
         // Several would pass partitions on, and give up calls that take longer than they wait.
         workers: 1,
         ..Circumstances::default()
@@ -121,6 +121,32 @@ fn no_attempt_is_lost_while_its_worker_lives() {
             tell_again(seed, circumstances, "an attempt is lost");
         }
     }
+}
+
+/// Nothing but wall clocks goes wrong.
+fn clocks_jump() -> Circumstances {
+    Circumstances {
+        faults: |random| Faults {
+            targets: Faults::drawn(random).targets.max(300),
+            ..Faults::default()
+        },
+        misfortunes: Misfortunes::Clocks,
+        // A second one would take over, and what a takeover knows of time is the wall clock's.
+        workers: 1,
+        ..Circumstances::default()
+    }
+}
+
+#[test]
+fn lengths_of_time_are_the_same_however_clocks_jump() {
+    for seed in seeds(RUNS / 5) {
+        must_keep_its_promises(seed, clocks_jump());
+    }
+}
+
+#[test]
+fn lengths_by_the_wall_clock_are_noticed() {
+    is_noticed_in(Sabotage::OneClock, clocks_jump());
 }
 
 #[test]
@@ -147,10 +173,14 @@ fn the_same_seed_writes_the_same_log() {
 
 /// Lives through histories without that guard until the ledger notices.
 fn is_noticed(sabotage: Sabotage) {
+    is_noticed_in(sabotage, Circumstances::default());
+}
+
+fn is_noticed_in(sabotage: Sabotage, circumstances: Circumstances) {
     for seed in 0..NOTICED_WITHIN {
         let circumstances = Circumstances {
             sabotage: Some(sabotage),
-            ..Circumstances::default()
+            ..circumstances
         };
         if !live(seed, circumstances).violations.is_empty() {
             return;

@@ -42,8 +42,7 @@ pub(crate) struct Told {
 #[derive(Clone, Copy)]
 pub(crate) struct Circumstances {
     pub(crate) faults: fn(&Random) -> Faults,
-    /// Processes die, stand still and have wrong clocks, and the log goes away.
-    pub(crate) misfortunes: bool,
+    pub(crate) misfortunes: Misfortunes,
     /// Leases vanish while their holders believe in them: two workers own a partition at once.
     pub(crate) leases_vanish: bool,
     /// Workers at the most.
@@ -55,11 +54,21 @@ pub(crate) struct Circumstances {
     pub(crate) noted: bool,
 }
 
+/// What happens to processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misfortunes {
+    None,
+    /// Wall clocks jump by hours, forth and back. Nothing else goes wrong, so that lengths of time can be held against the truth.
+    Clocks,
+    /// They die, stand still and have wrong clocks, and the log goes away.
+    All,
+}
+
 impl Default for Circumstances {
     fn default() -> Self {
         Self {
             faults: Faults::drawn,
-            misfortunes: true,
+            misfortunes: Misfortunes::All,
             leases_vanish: false,
             workers: 3,
             tasks: 12,
@@ -80,7 +89,7 @@ pub(crate) fn live(seed: u64, circumstances: Circumstances) -> Told {
     let before = PANICS.get();
     let mut told = runtime.block_on(async {
         let world = World::new(seed, circumstances);
-        Box::pin(History::new(&world).run(circumstances)).await;
+        Box::pin(History::new(&world, circumstances).run(circumstances)).await;
         let mut ledger = world.ledger();
         ledger.close(circumstances.leases_vanish);
         Told {
@@ -130,11 +139,15 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn new(world: &Arc<World>) -> Self {
+    pub(crate) fn new(world: &Arc<World>, circumstances: Circumstances) -> Self {
         let random = &world.random;
         let count = 1 + u16::try_from(random.below(3)).unwrap_or(0);
         let most = if random.chance(100) { 300 } else { 6 };
-        let slots = usize::try_from(1 + random.below(most)).unwrap_or(1);
+        let slots = match circumstances.misfortunes {
+            // To wait for a slot is not what lengths are about.
+            Misfortunes::Clocks => 400,
+            _ => usize::try_from(1 + random.below(most)).unwrap_or(1),
+        };
         Self::of(world, count, slots)
     }
 
@@ -169,8 +182,10 @@ impl History {
             if circumstances.leases_vanish && world.random.chance(300) {
                 world.lose_leases();
             }
-            if circumstances.misfortunes {
-                self.misfortune();
+            match circumstances.misfortunes {
+                Misfortunes::None => {}
+                Misfortunes::Clocks => self.clocks_jump(),
+                Misfortunes::All => self.misfortune(),
             }
         }
         world.note(|| "calm".into());
@@ -295,11 +310,7 @@ impl History {
                     process.pause(false);
                 });
             }
-            6 => {
-                let skew = i64::try_from(random.below(120_000)).unwrap_or(0) - 60_000;
-                world.note(|| format!("the clock of {} jumps by {skew} ms", process.name));
-                process.set_skew(skew);
-            }
+            6 => process.draw_skew(),
             7 => {
                 let pause = random.millis(50, 9_000);
                 let away = Arc::clone(&world);
@@ -313,6 +324,12 @@ impl History {
             _ => {}
         }
         self.workers[at] = Some(running);
+    }
+
+    fn clocks_jump(&self) {
+        for running in self.workers.iter().flatten() {
+            running.process.draw_skew();
+        }
     }
 
     /// All clocks are right, and every place has its worker.

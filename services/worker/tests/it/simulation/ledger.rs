@@ -1,6 +1,7 @@
 //! What happened, written down as it happens, and held against the promises: the checker of a simulated history.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
@@ -8,6 +9,7 @@ use waybill_domain::event::{PartitionOwned, TaskCreated, TaskEvent};
 use waybill_domain::id::TaskId;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::retry::Outcome;
+use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
 
@@ -20,6 +22,9 @@ struct Life {
     ended: bool,
     deliveries_failed: u32,
     delivered: bool,
+    /// By the server's clock: when its first attempt started, and when the pause after the last one is over.
+    first_start: Option<Timestamp>,
+    pause_over: Option<Timestamp>,
     /// By kind and number: the outcomes so far. A delivery may be made by more than one owner.
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
 }
@@ -42,6 +47,44 @@ impl From<CallKind> for CallOf {
 impl Life {
     fn is_open(&self) -> bool {
         !self.ended || (self.created.on_complete_url.is_some() && !self.delivered)
+    }
+}
+
+impl Life {
+    /// What is wrong with the time that passed before this event, if anything is.
+    fn length(&self, record: &Record, event: &TaskEvent) -> Option<&'static str> {
+        let is_early = |due: Timestamp| record.time.plus(STORED_LATER) < due;
+        let is_late = |due: Timestamp| record.time > due.plus(SLACK);
+        let limit = Duration::from_millis(self.created.max_wait_ms.into());
+        let end = self.first_start.map(|start| start.plus(limit));
+        match event {
+            TaskEvent::Started(_) if self.pause_over.is_some_and(is_early) => {
+                Some("no attempt before the pause is over")
+            }
+            TaskEvent::Started(_) if self.pause_over.is_some_and(is_late) => {
+                Some("the next attempt when the pause is over")
+            }
+            TaskEvent::Expired(_) if end.is_none_or(is_early) => {
+                Some("no task expires before its time is over")
+            }
+            _ if end.is_some_and(is_late) && !self.ended => {
+                Some("a task ends when its time is over")
+            }
+            _ => None,
+        }
+    }
+
+    fn keep_time(&mut self, record: &Record, event: &TaskEvent) {
+        match event {
+            TaskEvent::Started(_) => {
+                self.first_start.get_or_insert(record.time);
+                self.pause_over = None;
+            }
+            TaskEvent::AttemptFailed(e) => {
+                self.pause_over = Some(record.time.plus(e.retry_at.since(e.at)));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -72,12 +115,26 @@ pub(crate) struct Ledger {
     refused: Vec<TaskId>,
     order: Vec<TaskId>,
     digest: u64,
+    /// Nothing but wall clocks goes wrong: pauses and time limits take as long as they say.
+    exact_lengths: bool,
     /// Kinds of things that happened, so that a test can tell that they did.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
 }
 
+/// What decisions, messages and turns may add to a length of time while nothing goes wrong.
+const SLACK: Duration = Duration::from_secs(2);
+/// By how much the stored time of the event that begins a length may be later than the decision.
+const STORED_LATER: Duration = Duration::from_millis(50);
+
 impl Ledger {
+    pub(crate) fn new(exact_lengths: bool) -> Self {
+        Self {
+            exact_lengths,
+            ..Self::default()
+        }
+    }
+
     fn broken(&mut self, what: String) {
         self.violations.push(what);
     }
@@ -153,6 +210,8 @@ impl Ledger {
             ended: false,
             deliveries_failed: 0,
             delivered: false,
+            first_start: None,
+            pause_over: None,
             calls: BTreeMap::new(),
         };
         if self.lives.insert(id, life).is_some() {
@@ -238,8 +297,9 @@ impl Ledger {
         let wrong = if ends && life.ended {
             Some("exactly one terminal state")
         } else {
-            wrong
+            wrong.or_else(|| self.exact_lengths.then(|| life.length(record, event))?)
         };
+        life.keep_time(record, event);
         match event {
             TaskEvent::Started(e) => {
                 if life.started == 0 {

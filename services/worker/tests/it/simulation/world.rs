@@ -10,7 +10,7 @@ use futures::FutureExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use waybill_domain::partition::Partition;
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Elapsed, Timestamp};
 use waybill_log::memory::MemoryLog;
 use waybill_log::{
     Append, AppendError, Appended, Atomicity, Expectation, Lease, Log, Stream, StreamSeq,
@@ -18,7 +18,7 @@ use waybill_log::{
 use waybill_worker::clock::Clock;
 use waybill_worker::command::Command;
 
-use super::history::Circumstances;
+use super::history::{Circumstances, Misfortunes};
 use super::ledger::Ledger;
 use super::random::Random;
 
@@ -40,6 +40,8 @@ pub(crate) enum Sabotage {
     HolesInTails,
     /// Snapshots say that they know more than they do.
     EmptySnapshots,
+    /// Lengths of time are measured by the wall clock.
+    OneClock,
 }
 
 /// How often, of a thousand times, what goes wrong.
@@ -121,7 +123,9 @@ impl World {
             began,
             faults: Mutex::new(faults),
             away: AtomicBool::new(false),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(Ledger::new(
+                circumstances.misfortunes == Misfortunes::Clocks,
+            )),
             listeners: Mutex::default(),
             snapshots: Mutex::default(),
             leases: Mutex::default(),
@@ -265,10 +269,13 @@ pub(crate) struct Process {
     goes_on: Notify,
     dead: AtomicBool,
     skew_ms: AtomicI64,
+    /// What its monotonic clock said when the world began: each process counts from an instant of its own.
+    counted: i64,
 }
 
 impl Process {
     pub(crate) fn new(name: String, world: Arc<World>) -> Arc<Self> {
+        let counted = i64::try_from(world.random.below(100_000_000)).unwrap_or(0);
         Arc::new(Self {
             name,
             world,
@@ -276,6 +283,7 @@ impl Process {
             goes_on: Notify::new(),
             dead: AtomicBool::new(false),
             skew_ms: AtomicI64::new(0),
+            counted,
         })
     }
 
@@ -302,6 +310,21 @@ impl Process {
         self.dead.load(Ordering::Relaxed)
     }
 
+    /// Its wall clock jumps: by seconds or by hours, forth or back.
+    pub(crate) fn draw_skew(&self) {
+        let random = &self.world.random;
+        let most = if random.chance(500) {
+            60_000
+        } else {
+            3 * 3_600_000
+        };
+        let skew =
+            i64::try_from(random.below(2 * most)).unwrap_or(0) - i64::try_from(most).unwrap_or(0);
+        self.world
+            .note(|| format!("the clock of {} is now {skew} ms off", self.name));
+        self.set_skew(skew);
+    }
+
     pub(crate) fn set_skew(&self, millis: i64) {
         self.skew_ms.store(millis, Ordering::Relaxed);
     }
@@ -310,5 +333,12 @@ impl Process {
 impl Clock for Process {
     fn now(&self) -> Timestamp {
         Timestamp(self.world.now().0 + self.skew_ms.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> Elapsed {
+        if self.world.sabotage == Some(Sabotage::OneClock) {
+            return Elapsed(self.now().0);
+        }
+        Elapsed(self.counted).plus(self.world.began.elapsed())
     }
 }
