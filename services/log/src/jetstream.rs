@@ -6,6 +6,7 @@
 
 mod api;
 mod append;
+pub mod archive;
 mod checkpoints;
 mod config;
 mod connect;

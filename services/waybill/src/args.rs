@@ -46,6 +46,10 @@ pub(crate) enum Command {
     /// Proofs that the log is what it was: checkpoints and their verification.
     #[command(subcommand)]
     Audit(Audit),
+    /// Writes the log and the secrets of a running installation to one file, and tries a restore of it.
+    Backup(Backup),
+    /// Puts a backup back: into an empty data folder, or into the empty NATS at NATS_URL.
+    Restore(Restore),
     /// Prints the effective configuration, secrets hidden.
     Config,
     /// Writes the generated schemas, or checks that those in the tree are up to date.
@@ -63,6 +67,8 @@ impl Command {
                 | Self::Replay(_)
                 | Self::Verify(_)
                 | Self::Rebuild(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
                 | Self::Config
         )
     }
@@ -253,6 +259,34 @@ pub(crate) struct Replay {
     /// Only events of this type, such as `task.dead` or `key.created`; may be given several times.
     #[arg(long = "type")]
     pub types: Vec<String>,
+    #[command(flatten)]
+    pub at: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file to write, readable by its owner alone.
+    pub file: PathBuf,
+    /// Also takes the ring that opens the vault: then this file alone opens every credential that was stored.
+    #[arg(long)]
+    pub with_vault_open_ring: bool,
+    /// Replaces a file of that name.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Does not try a restore of the file (it takes as long again, and as much disk as the log).
+    #[arg(long)]
+    pub no_verify: bool,
+    #[command(flatten)]
+    pub at: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// What `waybill backup` wrote.
+    pub file: PathBuf,
+    /// The vault's open ring, which a backup leaves out.
+    #[arg(long, value_name = "FILE")]
+    pub vault_open_ring: Option<PathBuf>,
     #[command(flatten)]
     pub at: DataDir,
 }

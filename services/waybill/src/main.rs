@@ -4,6 +4,7 @@ mod access_at;
 mod apart;
 mod args;
 mod audit;
+mod backup;
 mod beside;
 mod config;
 mod keys;
@@ -94,6 +95,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Replay(replay) => beside::replay(config, replay).await,
             Command::Rebuild(at) => beside::rebuild(config, at).await,
             Command::Verify(at) => beside::verify(config, at).await,
+            Command::Backup(wanted) => backup::backup(config, wanted).await,
+            Command::Restore(wanted) => backup::restore(config, wanted).await,
             Command::Config => beside::show(&config),
             Command::Schemas(schemas) => schemas::run(&schemas),
         };

@@ -78,6 +78,16 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
         .map_err(|error| unreachable(config, &error))
 }
 
+/// Connects for requests to JetStream's API alone: no stream is looked at, none is made.
+pub(super) async fn open_api(config: &NatsConfig) -> Result<Api, ConnectError> {
+    check_timeout(config)?;
+    let deadline = Instant::now() + config.connect_timeout();
+    let (client, _) = open(config, &config.name, deadline).await?;
+    let api = Api::new(client, config.request_timeout());
+    wait_for_jetstream(config, &api, deadline).await?;
+    Ok(api)
+}
+
 fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
     let timeout = config.request_timeout_ms;
     if REQUEST_TIMEOUT_MS.contains(&timeout) {

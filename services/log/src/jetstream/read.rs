@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use waybill_domain::time::Timestamp;
 
 use super::api::Api;
+use super::archive::BORN_KEY;
 use super::wire;
 use crate::{Bounds, ReadError, Record, StreamSeq};
 
@@ -30,6 +31,15 @@ pub(super) struct Reader {
     context: jetstream::Context,
     stream: &'static str,
     is_replicated: bool,
+}
+
+/// When the stream was made: of one that was restored, when the stream of the backup was, since the server dates a restored stream anew.
+/// So a restored log is the same log at an earlier place, and whoever knows more than it notices.
+pub(super) fn born(info: &Value) -> Option<Timestamp> {
+    let recorded = info["config"]["metadata"][BORN_KEY].as_str();
+    recorded
+        .or_else(|| info["created"].as_str())
+        .and_then(Timestamp::parse_rfc3339)
 }
 
 impl Reader {
@@ -103,8 +113,7 @@ impl Reader {
         let info = self.api.call(&verb, &Value::Null).await?;
         let state = |field: &str| info["state"][field].as_u64().unwrap_or(0);
         let last = StreamSeq(state("last_seq"));
-        let created = info["created"].as_str().and_then(Timestamp::parse_rfc3339);
-        let Some(created) = created else {
+        let Some(created) = born(&info) else {
             return Err(unavailable("the stream's info has no creation time"));
         };
         Ok(Bounds {

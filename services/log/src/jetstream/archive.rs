@@ -1,0 +1,269 @@
+//! Streams as archives: what a backup takes out of a running server, and what a restore puts into one that has no such stream.
+//!
+//! The server makes the archive itself (`$JS.API.STREAM.SNAPSHOT`): consistent as of one moment of the stream, taken while it is written to, and opened
+//! again by no other means than its own (`$JS.API.STREAM.RESTORE`), which checks every message and keeps sequences and times. The creation time of the
+//! stream, which is part of what checkpoints and copies know a log by, is recorded in its metadata.
+//! Between two streams there is no common moment, so their order matters: see [`BACKED_UP`].
+
+use std::io;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use waybill_domain::time::Timestamp;
+
+use super::api::Api;
+use super::config::NatsConfig;
+use super::connect::{ConnectError, open_api};
+use super::read::born;
+
+/// The streams that hold history, in the order in which a backup takes them: what refers to something is taken before what it refers to.
+/// A signed checkpoint vouches for events of CONTROL, a task belongs to a team of CONTROL, and what CONTROL and TASKS say of the vault needs keys of VKEYS.
+/// What is taken later may know more than what was taken before it, which every reader of the log bears; never less.
+pub const BACKED_UP: [&str; 5] = ["AUDITCP", "TASKS", "CONTROL", "USAGE", "VKEYS"];
+
+/// Where a restored stream records when the first one of its history was made.
+pub(super) const BORN_KEY: &str = "waybill.born";
+/// Bytes of a chunk, as the server sends it and as it is sent back. Well below the largest message that the server takes.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// How long the server may take for the next chunk: it reads and checks its own files meanwhile.
+const CHUNK_WAIT: Duration = Duration::from_secs(60);
+
+/// Why a stream was not archived or not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The server refuses, or does not answer.
+    #[error("{what} of stream {stream}: {reason}")]
+    Server {
+        /// `archive`, `restore` or `state`.
+        what: &'static str,
+        /// Name of the stream.
+        stream: String,
+        /// In the server's words.
+        reason: String,
+    },
+    /// The chunk could not be kept.
+    #[error("the archive of stream {stream} cannot be written")]
+    Write {
+        /// Name of the stream.
+        stream: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a server says of a stream beside its messages: all that a restore needs besides the bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArchivedStream {
+    /// Its name.
+    pub name: String,
+    /// Its configuration, as JetStream has it.
+    pub config: Map<String, Value>,
+    /// Its state: first and last sequence, count of messages.
+    pub state: Map<String, Value>,
+    /// When the first stream of this history was made, RFC 3339.
+    pub born: String,
+}
+
+/// The streams of a server, as things to be archived. Makes and checks none of them.
+#[derive(Debug, Clone)]
+pub struct StreamArchives {
+    api: Api,
+}
+
+impl StreamArchives {
+    /// Connects without looking at the streams.
+    ///
+    /// # Errors
+    /// When no fit server is there within `connect_timeout_ms`.
+    pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
+        let api = open_api(config).await?;
+        Ok(Self { api })
+    }
+
+    /// Configuration and state of a stream now; `None` when there is none of that name.
+    pub async fn look(&self, stream: &str) -> Result<Option<ArchivedStream>, ArchiveError> {
+        match self
+            .api
+            .call(&format!("STREAM.INFO.{stream}"), &Value::Null)
+            .await
+        {
+            Ok(info) => Ok(Some(described(stream, &info, &info))),
+            Err(error) if error.is(super::api::code::STREAM_NOT_FOUND) => Ok(None),
+            Err(error) => Err(server("state", stream, &error)),
+        }
+    }
+
+    /// Passes the stream on, chunk by chunk, as it is at one moment from now.
+    pub async fn save(
+        &self,
+        stream: &str,
+        mut keep: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<ArchivedStream, ArchiveError> {
+        let info = self
+            .api
+            .call(&format!("STREAM.INFO.{stream}"), &Value::Null)
+            .await
+            .map_err(|error| server("archive", stream, &error))?;
+        let client = self.api.client();
+        let inbox = client.new_inbox();
+        let mut chunks = client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| server("archive", stream, &error))?;
+        // Readers are made anew at every start; `jsck`: the server checks its blocks before it vouches for them.
+        let request = json!({
+            "deliver_subject": inbox,
+            "no_consumers": true,
+            "chunk_size": CHUNK_BYTES,
+            "jsck": true,
+        });
+        let answer = self
+            .api
+            .call(&format!("STREAM.SNAPSHOT.{stream}"), &request)
+            .await
+            .map_err(|error| server("archive", stream, &error))?;
+        while let Some(chunk) = self.next(stream, &mut chunks).await? {
+            keep(&chunk).map_err(|source| ArchiveError::Write {
+                stream: stream.to_owned(),
+                source,
+            })?;
+        }
+        Ok(described(stream, &answer, &info))
+    }
+
+    /// The next chunk, acknowledged so that the server sends on; `None` behind the last.
+    async fn next(
+        &self,
+        stream: &str,
+        chunks: &mut Subscriber,
+    ) -> Result<Option<Bytes>, ArchiveError> {
+        let late = || server("archive", stream, &"the server stopped sending");
+        let message = match tokio::time::timeout(CHUNK_WAIT, chunks.next()).await {
+            Ok(Some(message)) => message,
+            Ok(None) | Err(_) => return Err(late()),
+        };
+        if message.payload.is_empty() {
+            // The end carries an error in its status line when the server could not read its own files.
+            return match message.status {
+                Some(status) if status.as_u16() >= 300 => {
+                    let reason = message.description.map(|text| text.to_string());
+                    let reason = reason.unwrap_or_else(|| status.to_string());
+                    Err(server("archive", stream, &reason))
+                }
+                _ => Ok(None),
+            };
+        }
+        if let Some(reply) = message.reply {
+            self.api
+                .client()
+                .publish(reply, Bytes::new())
+                .await
+                .map_err(|error| server("archive", stream, &error))?;
+        }
+        Ok(Some(message.payload))
+    }
+
+    /// Begins to put a stream back. There must be none of its name.
+    pub async fn restore(
+        &self,
+        archived: &ArchivedStream,
+        replicas: u16,
+    ) -> Result<Restoring, ArchiveError> {
+        let stream = archived.name.clone();
+        let mut config = archived.config.clone();
+        config.insert("num_replicas".into(), replicas.into());
+        let metadata = config.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert(BORN_KEY.into(), archived.born.clone().into());
+        }
+        let request = json!({ "config": config, "state": archived.state });
+        let answer = self
+            .api
+            .call(&format!("STREAM.RESTORE.{stream}"), &request)
+            .await
+            .map_err(|error| server("restore", &stream, &error))?;
+        let Some(subject) = answer["deliver_subject"].as_str().map(ToOwned::to_owned) else {
+            return Err(server("restore", &stream, &"no subject to send to"));
+        };
+        Ok(Restoring {
+            api: self.api.clone(),
+            stream,
+            subject,
+        })
+    }
+}
+
+/// A stream that is being put back. Given up in the middle, it leaves no stream behind.
+#[derive(Debug)]
+pub struct Restoring {
+    api: Api,
+    stream: String,
+    subject: String,
+}
+
+impl Restoring {
+    /// Sends the next bytes, in pieces that the server takes.
+    pub async fn write(&self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        for piece in bytes.chunks(CHUNK_BYTES) {
+            let piece = Bytes::copy_from_slice(piece);
+            let answer = self.exchange(piece, self.api.timeout()).await?;
+            // An empty answer asks for more; anything else is an error in words.
+            if !answer.is_empty() {
+                let error: Value = serde_json::from_slice(&answer).unwrap_or_default();
+                let reason = error["error"]["description"].as_str();
+                let reason = reason.map_or_else(
+                    || String::from_utf8_lossy(&answer).into_owned(),
+                    ToOwned::to_owned,
+                );
+                return Err(server("restore", &self.stream, &reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that all bytes have been sent, and waits until the server has opened the stream.
+    pub async fn finish(self) -> Result<ArchivedStream, ArchiveError> {
+        let answer = self.exchange(Bytes::new(), CHUNK_WAIT * 10).await?;
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        match answer["error"]["description"].as_str() {
+            Some(reason) => Err(server("restore", &self.stream, &reason)),
+            None => Ok(described(&self.stream, &answer, &answer)),
+        }
+    }
+
+    async fn exchange(&self, payload: Bytes, wait: Duration) -> Result<Bytes, ArchiveError> {
+        let request = async_nats::client::Request::new()
+            .payload(payload)
+            .timeout(Some(wait));
+        let answer = self
+            .api
+            .client()
+            .send_request(self.subject.clone(), request)
+            .await
+            .map_err(|error| server("restore", &self.stream, &error))?;
+        Ok(answer.payload)
+    }
+}
+
+/// `info` says when the stream was made, which the answer to a request for an archive does not.
+fn described(name: &str, answer: &Value, info: &Value) -> ArchivedStream {
+    let object = |field: &str| answer[field].as_object().cloned().unwrap_or_default();
+    ArchivedStream {
+        name: name.to_owned(),
+        config: object("config"),
+        state: object("state"),
+        born: born(info).map_or_else(String::new, Timestamp::to_rfc3339),
+    }
+}
+
+fn server(what: &'static str, stream: &str, reason: &dyn ToString) -> ArchiveError {
+    ArchiveError::Server {
+        what,
+        stream: stream.to_owned(),
+        reason: reason.to_string(),
+    }
+}
