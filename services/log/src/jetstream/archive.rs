@@ -141,16 +141,15 @@ impl StreamArchives {
         stream: &str,
         chunks: &mut Subscriber,
     ) -> Result<Option<Bytes>, ArchiveError> {
-        let late = || server("archive", stream, &"the server stopped sending");
-        let message = match tokio::time::timeout(CHUNK_WAIT, chunks.next()).await {
-            Ok(Some(message)) => message,
-            Ok(None) | Err(_) => return Err(late()),
+        let waited = tokio::time::timeout(CHUNK_WAIT, chunks.next()).await;
+        let Ok(Some(message)) = waited else {
+            return Err(server("archive", stream, &"the server stopped sending"));
         };
         if message.payload.is_empty() {
             // The end carries an error in its status line when the server could not read its own files.
             return match message.status {
                 Some(status) if status.as_u16() >= 300 => {
-                    let reason = message.description.map(|text| text.to_string());
+                    let reason = message.description.clone();
                     let reason = reason.unwrap_or_else(|| status.to_string());
                     Err(server("archive", stream, &reason))
                 }
