@@ -77,6 +77,11 @@ need_python_venv() {
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || die "python3 on PATH still has no venv: is it another one than Debian's?"
 }
 
+# need_openssl: the certificates of NATS are made by it (ops/new-ca), and tests make some.
+need_openssl() {
+    command -v openssl >/dev/null 2>&1 || install_packages "no openssl (it makes the certificates of NATS)" openssl
+}
+
 # need_rust_components: what `cargo fmt` and `cargo clippy` are; a minimal toolchain comes without.
 need_rust_components() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return

@@ -12,6 +12,7 @@ mod fixture;
 mod lost_answers;
 mod permissions;
 mod provisioning;
+mod rogue_server;
 mod server;
 mod snapshots;
 mod tallies;

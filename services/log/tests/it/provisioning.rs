@@ -115,14 +115,33 @@ async fn credentials_open_the_door_and_wrong_ones_do_not() {
 
 #[test]
 fn the_shipped_server_configurations_are_valid() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nats");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path().join("tls");
+    let made = std::process::Command::new(root.join("ops/new-ca"))
+        .arg(&tls)
+        .arg("node")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let fitted = |file: &str| {
+        let text = std::fs::read_to_string(root.join("nats").join(file)).unwrap();
+        let text = text.replace("/tls/", &format!("{}/", tls.display()));
+        std::fs::write(folder.path().join(file), text).unwrap();
+    };
+    fitted("permissions.conf");
     for file in ["single.conf", "cluster.conf"] {
-        let checked = std::process::Command::new(waybill_testkit::nats::binary().unwrap())
+        fitted(file);
+        let mut check = std::process::Command::new(waybill_testkit::nats::binary().unwrap());
+        for user in ["ADMIN", "GATEWAY", "WORKER", "PROJECTOR", "ROUTE"] {
+            check.env(format!("NATS_{user}_PASSWORD"), "hunter2");
+        }
+        let checked = check
             .env("NATS_NAME", "nats-1")
-            .env("WAYBILL_NATS_PASSWORD", "hunter2")
+            .env("NATS_ROUTES", "[\"nats://route:hunter2@nats-2:6222\"]")
             .arg("-t")
             .arg("-c")
-            .arg(folder.join(file))
+            .arg(folder.path().join(file))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&checked.stderr);

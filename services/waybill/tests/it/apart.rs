@@ -143,6 +143,9 @@ fn fitted(text: &str, folder: &Path, port: u16) -> String {
     let lines = lines.map(|line| match line.trim_start() {
         line if line.starts_with("listen:") => format!("listen: \"127.0.0.1:{port}\""),
         line if line.starts_with("store_dir:") => format!("store_dir: {folder:?}"),
+        line if line.starts_with("tls {") => {
+            line.replace("/tls/", &format!("{}/", folder.join("tls").display()))
+        }
         _ => line.to_owned(),
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -159,19 +162,41 @@ async fn the_shipped_server_configuration_lets_in_who_knows_the_password() -> Re
     let port = free_port()?;
     let file = folder.path().join("nats.conf");
     fs::write(&file, fitted(&shipped("single.conf")?, folder.path(), port))?;
+    fs::write(
+        folder.path().join("permissions.conf"),
+        shipped("permissions.conf")?,
+    )?;
+    let mut authority =
+        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ops/new-ca"));
+    authority.arg(folder.path().join("tls")).arg("node");
+    Process::spawn(authority)?.ended().await?.succeeded();
     let mut server = Command::new(binary()?);
-    // As the compose file gives it.
-    server
-        .arg("--config")
-        .arg(&file)
-        .env("WAYBILL_NATS_PASSWORD", PASSWORD);
+    server.arg("--config").arg(&file);
+    // As the compose file gives them.
+    for user in ["ADMIN", "GATEWAY", "WORKER", "PROJECTOR"] {
+        server.env(
+            format!("NATS_{user}_PASSWORD"),
+            format!("\"{PASSWORD}-{}\"", user.to_lowercase()),
+        );
+    }
     let server = Process::spawn(server)?;
 
     let (mut installation, key) = Installation::with_key()?;
     installation.set("NATS_URL", &format!("nats://127.0.0.1:{port}"));
-    installation.set("WAYBILL__NATS__USER", "waybill");
-    installation.set("WAYBILL__NATS__PASSWORD", PASSWORD);
-    installation.keep_secret(PASSWORD);
+    installation.set("WAYBILL__NATS__USER", "admin");
+    installation.set("WAYBILL__NATS__PASSWORD", &format!("{PASSWORD}-admin"));
+    installation.keep_secret(&format!("{PASSWORD}-admin"));
+    installation.set("WAYBILL__NATS__TLS__REQUIRED", "true");
+    installation.set("WAYBILL__NATS__CONNECT_TIMEOUT_MS", "500");
+    // A server whose authority is not known is not trusted with a password.
+    let stranger = installation.run(&["projector"]).await?;
+    stranger.refused(&["no NATS server at"]);
+    let ca = folder.path().join("tls/ca.pem");
+    installation.set(
+        "WAYBILL__NATS__TLS__CA_FILE",
+        ca.to_str().context("a path")?,
+    );
+    installation.set("WAYBILL__NATS__CONNECT_TIMEOUT_MS", "10000");
     let up = installation.up().await?;
     let http = up.http(&key);
     let target = format!("{}/healthz", up.url);
