@@ -14,4 +14,5 @@ pub mod signature;
 pub mod task;
 pub mod time;
 pub mod trace;
+pub mod trust;
 pub mod vault;

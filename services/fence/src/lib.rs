@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use waybill_domain::access::fence::{FenceTiming, GatewayId, HolderId, LeaseKind, Uptime};
+use waybill_domain::trust::Trust;
 use waybill_log::{Fences, Log, StreamSeq};
 
 use barriers::Call;
@@ -69,6 +70,8 @@ pub struct Fence {
     live: Arc<AtomicU32>,
     calls: mpsc::Sender<Call>,
     longest: Duration,
+    /// What messages are signed with, and whose count.
+    trust: Arc<Trust>,
 }
 
 impl Fence {
@@ -84,6 +87,7 @@ impl Fence {
             live: Arc::new(AtomicU32::new(1)),
             calls,
             longest: parts.timing.horizon() + WAIT_FOR_MARK,
+            trust: parts.fences.trust(),
         });
         let task = FenceTask::new(Arc::clone(&fence), parts, called);
         (fence, task)

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::client::{Request, RequestErrorKind};
+use async_nats::header::HeaderMap;
+use async_nats::{Client, Subject};
+use bytes::Bytes;
 use futures::StreamExt;
+use metrics::counter;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceRecord, FenceTiming, GatewayId, MarkRecord};
+use waybill_domain::trust::{Message, Trust};
 use waybill_log::{Fences, StreamSeq};
 
+use crate::sending::{signature, signed};
 use crate::{Fence, FenceError};
 
 /// Where gateways are asked; one of them answers.
@@ -48,23 +53,44 @@ async fn serve(fence: &Arc<Fence>, nats: &Client) -> Result<(), async_nats::Subs
         while answering.len() >= MAX_AT_A_TIME {
             answering.join_next().await;
         }
-        let seq = std::str::from_utf8(&question.payload).ok();
-        let seq = seq.and_then(|text| text.parse().ok()).map(StreamSeq);
-        let (Some(seq), Some(to)) = (seq, question.reply) else {
+        let Some((seq, to)) = asked(&fence.trust, &question) else {
+            counter!("waybill_fence_messages_refused_total").increment(1);
             continue;
         };
         let (fence, nats) = (Arc::clone(fence), nats.clone());
         answering.spawn(async move {
-            let answer = match fence.everywhere(seq).await {
+            let answer: Bytes = match fence.everywhere(seq).await {
                 Ok(()) => SETTLED.into(),
                 Err(error) => error.to_string().into(),
             };
+            let headers = answer_headers(&fence.trust, seq, &to, &answer);
             // Whoever asked may be gone; asking again is safe.
-            let _ = nats.publish(to, answer).await;
+            let _ = nats.publish_with_headers(to, headers, answer).await;
         });
         while answering.try_join_next().is_some() {}
     }
     Ok(())
+}
+
+/// What is asked for and where the answer goes. The question is signed together with that place: so nobody can ask it in another's name,
+/// and the answer, which repeats it under the signature of a gateway, answers no other question.
+fn asked(trust: &Trust, question: &async_nats::Message) -> Option<(StreamSeq, Subject)> {
+    let text = std::str::from_utf8(&question.payload).ok()?;
+    let (seq, to) = (text.parse().ok()?, question.reply.clone()?);
+    let parts = [to.as_bytes(), &*question.payload];
+    match trust.check_message(Message::Settle, &parts, signature(question), false) {
+        Ok(()) => Some((StreamSeq(seq), to)),
+        Err(void) => {
+            tracing::warn!(%void, "a question to the barrier is not answered");
+            None
+        }
+    }
+}
+
+fn answer_headers(trust: &Trust, seq: StreamSeq, to: &str, answer: &[u8]) -> HeaderMap {
+    let seq = seq.to_string();
+    let parts = [to.as_bytes(), seq.as_bytes(), answer];
+    signed(trust, Message::Settled, &parts)
 }
 
 /// Returns once what stands at `seq` of CONTROL holds everywhere. Where no gateway answers there may still be one that is cut off and
@@ -76,11 +102,21 @@ pub async fn settle(
     timing: FenceTiming,
 ) -> Result<(), FenceError> {
     let longest = timing.horizon() + MARGIN;
+    let trust = fences.trust();
+    let (text, inbox) = (seq.to_string(), nats.new_inbox());
+    let question = [inbox.as_bytes(), text.as_bytes()];
     let request = Request::new()
-        .payload(seq.to_string().into())
+        .headers(signed(&trust, Message::Settle, &question))
+        .payload(text.clone().into())
+        .inbox(inbox.clone())
         .timeout(Some(longest));
     match nats.send_request(SUBJECT, request).await {
-        Ok(answer) if *answer.payload == *SETTLED => Ok(()),
+        Ok(answer) if *answer.payload == *SETTLED => {
+            let parts = [inbox.as_bytes(), text.as_bytes(), &*answer.payload];
+            trust
+                .check_message(Message::Settled, &parts, signature(&answer), false)
+                .map_err(|_| FenceError::Unconfirmed)
+        }
         Ok(_) => Err(FenceError::Unconfirmed),
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {
             let mark = FenceRecord::Mark(MarkRecord {

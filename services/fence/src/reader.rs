@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::access::fence::FenceRecord;
-use waybill_log::fence::fence_record;
+use waybill_log::fence::{NoFenceRecord, fence_record};
 use waybill_log::subject::FenceSubject;
 use waybill_log::{Fences, Record, StreamSeq};
 
@@ -32,6 +32,8 @@ pub(crate) enum What {
     Unknown,
     /// The same, where only workers write: it asks for nothing, but somebody may hold a lease on it.
     UnknownOfWorker,
+    /// Not signed by whoever may say it: it asks for nothing, and nobody holds a lease on it.
+    Void,
 }
 
 /// FENCE from some place on. Dropping it ends the reading.
@@ -80,11 +82,13 @@ fn came(record: &Record) -> Came {
     let read = fence_record(record);
     if let Err(error) = &read {
         tracing::error!(%error, seq = %record.seq, "a record of FENCE says nothing here");
+        metrics::counter!("waybill_fence_records_refused_total").increment(1);
     }
     Came {
         seq: record.seq,
         what: match read {
             Ok(read) => What::Record(read),
+            Err(NoFenceRecord::Void(_)) => What::Void,
             Err(_) if FenceSubject::is_of_workers(&record.subject) => What::UnknownOfWorker,
             Err(_) => What::Unknown,
         },

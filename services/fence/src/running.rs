@@ -369,10 +369,10 @@ impl Running {
         };
         let now = clock::uptime();
         for Came { seq, what } in came {
-            let is_unknown = matches!(what, What::Unknown);
+            let (is_unknown, is_void) = (matches!(what, What::Unknown), matches!(what, What::Void));
             let record = match what {
                 What::Record(record) => Some(record),
-                What::Unknown | What::UnknownOfWorker => None,
+                What::Unknown | What::UnknownOfWorker | What::Void => None,
             };
             let demands = record.as_ref().map_or(StreamSeq(0), FenceRecord::demands);
             let read = self.position.read(seq, demands);
@@ -388,7 +388,11 @@ impl Running {
                 }
                 _ => {}
             }
-            self.holders.read(seq, record.as_ref(), now);
+            if is_void {
+                self.holders.passed(seq, now);
+            } else {
+                self.holders.read(seq, record.as_ref(), now);
+            }
         }
         self.known = self.known.max(self.position.last_read());
         Ok(())
@@ -400,9 +404,13 @@ impl Running {
             tokio::time::sleep(TICK).await;
             return;
         };
-        match sending::acknowledged(&message) {
-            Some((who, applied)) => self.holders.acknowledged(&who, applied, clock::uptime()),
-            None => tracing::warn!(subject = %message.subject, "no acknowledgement of a holder"),
+        match sending::acknowledged(&message, &self.task.fence.trust) {
+            Ok((who, applied)) => self.holders.acknowledged(&who, applied, clock::uptime()),
+            Err(reason) => {
+                let subject = &message.subject;
+                tracing::warn!(%subject, reason, "a message is no acknowledgement of a holder");
+                counter!("waybill_fence_messages_refused_total").increment(1);
+            }
         }
     }
 

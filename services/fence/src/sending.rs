@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use waybill_domain::access::fence::{
     FenceRecord, GatewayId, HolderId, LeaseKind, LeaseRecord, MarkRecord, Uptime,
 };
 use waybill_domain::event::{ControlEvent, GatewayStarted};
+use waybill_domain::trust::{Message, SIGNATURE, Trust};
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
     Append, Atomicity, Bounds, Expectation, Fences, Log, NewRecord, ReadError, Stream, StreamSeq,
@@ -161,7 +163,13 @@ impl Sender {
         };
         let subject = format!("{before}.{}", self.holder.id);
         let text = Bytes::from(applied.to_string());
-        let published = self.nats.publish(subject, text);
+        let trust = self.fences.trust();
+        let headers = signed(
+            &trust,
+            Message::Acknowledgement,
+            &[subject.as_bytes(), &text],
+        );
+        let published = self.nats.publish_with_headers(subject, headers, text);
         match tokio::time::timeout(ACKNOWLEDGE_WITHIN, published).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an acknowledgement was not sent"),
@@ -204,15 +212,47 @@ pub(crate) fn acknowledgements() -> String {
     format!("{ACKNOWLEDGEMENTS}.>")
 }
 
-/// Reads an acknowledgement.
-pub(crate) fn acknowledged(message: &async_nats::Message) -> Option<(HolderId, StreamSeq)> {
-    let (before, id) = message.subject.rsplit_once('.')?;
-    let kind = match before {
-        ACKNOWLEDGEMENTS => LeaseKind::Gateway,
-        OF_WORKERS => LeaseKind::Worker,
-        _ => return None,
+/// The headers of a message of the barrier: its signature, where this process has a key.
+pub(crate) fn signed(trust: &Trust, kind: Message, parts: &[&[u8]]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(signature) = trust.sign_message(kind, parts) {
+        headers.insert(SIGNATURE, &*signature);
+    }
+    headers
+}
+
+/// The signature of a message of the barrier.
+pub(crate) fn signature(message: &async_nats::Message) -> Option<&str> {
+    let headers = message.headers.as_ref()?;
+    headers.get(SIGNATURE).map(HeaderValue::as_str)
+}
+
+/// Reads an acknowledgement, or says why it is none.
+pub(crate) fn acknowledged(
+    message: &async_nats::Message,
+    trust: &Trust,
+) -> Result<(HolderId, StreamSeq), String> {
+    let read = || {
+        let (before, id) = message.subject.rsplit_once('.')?;
+        let kind = match before {
+            ACKNOWLEDGEMENTS => LeaseKind::Gateway,
+            OF_WORKERS => LeaseKind::Worker,
+            _ => return None,
+        };
+        let id = GatewayId::try_from(id.to_owned()).ok()?;
+        let applied = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
+        Some((HolderId::new(kind, id), StreamSeq(applied)))
     };
-    let id = GatewayId::try_from(id.to_owned()).ok()?;
-    let applied = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
-    Some((HolderId::new(kind, id), StreamSeq(applied)))
+    let (who, applied) = read().ok_or("it is not written as one")?;
+    let parts = [message.subject.as_bytes(), &message.payload];
+    let of_worker = who.kind == LeaseKind::Worker;
+    trust
+        .check_message(
+            Message::Acknowledgement,
+            &parts,
+            signature(message),
+            of_worker,
+        )
+        .map_err(|void| void.to_string())?;
+    Ok((who, applied))
 }

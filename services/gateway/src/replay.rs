@@ -369,6 +369,9 @@ fn fields(stream: Stream, record: &Record) -> Result<Value, String> {
             Ok(fields)
         }
         Stream::Control => {
+            if let Some(void) = record.void() {
+                return Err(void.to_string());
+            }
             let event = ControlEvent::decode(name, payload).map_err(|e| e.to_string())?;
             let mut fields = event.to_json().map_err(|e| e.to_string())?;
             if let Some(fields) = fields.as_object_mut() {

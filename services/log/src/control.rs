@@ -16,6 +16,12 @@ const USE: &str = "use";
 /// When it is of a kind that is not known here, or is not what may be said at its place: whoever may write for workers decides nothing
 /// about rights.
 pub fn control_event(record: &Record) -> Result<ControlEvent, DecodeError> {
+    if let Some(void) = record.void() {
+        return Err(DecodeError::Malformed {
+            name: record.event.clone(),
+            reason: void.to_string(),
+        });
+    }
     let event = ControlEvent::decode(&record.event, &record.payload)?;
     let subject = ControlSubject::parse(&record.subject);
     let of_worker = subject.filter(|subject| subject.scope == ControlScope::Global);

@@ -3,11 +3,13 @@
 //! Its rules are in `waybill_domain::access::fence`. It forgets after an hour, and nothing in it is read back but through its tail:
 //! only that gives every record, in the one order that all of them stand in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use waybill_domain::access::fence::{FenceRecord, LeaseKind};
 use waybill_domain::event::DecodeError;
+use waybill_domain::trust::{Trust, Void};
 
 use crate::subject::FenceSubject;
 use crate::{Bounds, ReadError, Record, StreamSeq, Tail};
@@ -32,6 +34,11 @@ pub trait Fences: Send + Sync + 'static {
     /// First and last place, from the stream's leader. It may be one that was deposed a moment ago: what it says is then too low.
     async fn fence_bounds(&self) -> Result<Bounds, ReadError>;
 
+    /// What messages of the barrier are signed with, and whose signatures count.
+    fn trust(&self) -> Arc<Trust> {
+        Arc::default()
+    }
+
     /// Gives up the connections and makes new ones, to another server if there is one: the one now may be hanging.
     async fn reconnect(&self);
 }
@@ -42,6 +49,9 @@ pub enum NoFenceRecord {
     /// It is of a version that is not known here.
     #[error(transparent)]
     Unreadable(#[from] DecodeError),
+    /// It is not signed by whoever may say it: it says nothing, and nobody holds a lease on it.
+    #[error(transparent)]
+    Void(#[from] Void),
     /// It stands where its writer may write and does not say what may be said there: who may write for workers speaks for no gateway.
     #[error("a record on {subject} belongs on {expected}")]
     Misplaced {
@@ -57,6 +67,9 @@ pub enum NoFenceRecord {
 /// # Errors
 /// When it is of a version that is not known here, or stands on a subject of somebody else.
 pub fn fence_record(record: &Record) -> Result<FenceRecord, NoFenceRecord> {
+    if let Some(void) = record.void() {
+        return Err(void.clone().into());
+    }
     let read = FenceRecord::decode(&record.event, &record.payload)?;
     let expected = FenceSubject::of(&read).to_string();
     if expected == record.subject {

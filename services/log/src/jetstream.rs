@@ -18,6 +18,7 @@ mod read;
 mod snapshots;
 mod tail;
 mod tallies;
+mod trust;
 mod vault_keys;
 mod wire;
 
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::audit::TreeId;
+use waybill_domain::trust::{Seen, Trust};
 
 use crate::{
     Addition, Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName,
@@ -39,7 +41,7 @@ use crate::{
 use api::Api;
 use append::{Appender, Settings};
 use checkpoints::CheckpointStore;
-pub use config::{NatsConfig, Secret, ServerUrl, StreamsConfig, TlsConfig};
+pub use config::{NatsConfig, Secret, ServerUrl, SignaturesConfig, StreamsConfig, TlsConfig};
 pub use connect::{ConnectError, connect};
 use counters::CounterStore;
 use fence::FenceStore;
@@ -49,6 +51,8 @@ use read::Reader;
 use snapshots::SnapshotStore;
 use tail::JetStreamTail;
 use tallies::TallyStore;
+use trust::Verifier;
+use trust::tail::{ControlVerifier, VerifiedTail};
 use vault_keys::VaultKeyStore;
 
 /// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
@@ -58,6 +62,8 @@ pub struct JetStreamLog {
 }
 
 struct Shared {
+    /// Of CONTROL.
+    verifier: Verifier,
     api: Api,
     connected: watch::Receiver<u64>,
     control: Logged,
@@ -86,6 +92,7 @@ struct Parts {
     /// Last sequences of CONTROL and TASKS.
     last: [StreamSeq; 2],
     identity: String,
+    trust: Arc<Trust>,
 }
 
 impl JetStreamLog {
@@ -103,11 +110,14 @@ impl JetStreamLog {
                 last,
                 identity: format!("{}.{}", parts.identity, stream.name()),
             };
-            let appender = Appender::start(settings, config.request_timeout()).await?;
+            let trust = (stream == Stream::Control).then(|| Arc::clone(&parts.trust));
+            let appender = Appender::start(settings, config.request_timeout(), trust).await?;
             Ok::<Logged, async_nats::SubscribeError>(Logged { appender, reader })
         };
+        let control = logged(Stream::Control, control).await?;
         let shared = Shared {
-            control: logged(Stream::Control, control).await?,
+            verifier: Verifier::new(Arc::clone(&parts.trust), control.reader.clone()),
+            control,
             tasks: logged(Stream::Tasks, tasks).await?,
             counters: CounterStore::new(&parts.api, &config.streams),
             tallies: TallyStore::new(&parts.api),
@@ -130,10 +140,31 @@ impl JetStreamLog {
         self.shared.api.client().clone()
     }
 
+    /// Whose signatures count, and from which position of CONTROL on they are required.
+    #[must_use]
+    pub fn trust(&self) -> &Arc<Trust> {
+        self.shared.fence.trust()
+    }
+
     /// Is the connection up now?
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.api.client().connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// A record that was read alone, with what is to be thought of it.
+    async fn judged(
+        &self,
+        stream: Stream,
+        record: Option<Record>,
+    ) -> Result<Option<Record>, ReadError> {
+        let (Stream::Control, Some(mut record)) = (stream, record.clone()) else {
+            return Ok(record);
+        };
+        let mut seen = Seen::since(record.seq, &[]);
+        let records = std::slice::from_mut(&mut record);
+        self.shared.verifier.judge(records, &mut seen).await?;
+        Ok(Some(record))
     }
 
     fn logged(&self, stream: Stream) -> &Logged {
@@ -154,13 +185,20 @@ impl Log for JetStreamLog {
         let (api, connected) = (self.shared.api.clone(), self.shared.connected.clone());
         let reader = self.logged(stream).reader.clone();
         let name = stream.name();
-        Box::new(JetStreamTail::new(
-            api, reader, connected, name, filters, from,
-        ))
+        let seen = Seen::since(StreamSeq(from.0.max(1)), &filters);
+        let tail = JetStreamTail::new(api, reader, connected, name, filters, from);
+        match stream {
+            Stream::Tasks => Box::new(tail),
+            Stream::Control => {
+                let verifier = ControlVerifier::new(self.shared.verifier.clone(), seen);
+                Box::new(VerifiedTail::new(tail, verifier))
+            }
+        }
     }
 
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
-        self.logged(stream).reader.read(seq).await
+        let read = self.logged(stream).reader.read(seq).await?;
+        self.judged(stream, read).await
     }
 
     async fn range(
@@ -172,11 +210,17 @@ impl Log for JetStreamLog {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
         let reader = &self.logged(stream).reader;
-        reader.range(filters, from, to, limit).await
+        let mut records = reader.range(filters, from, to, limit).await?;
+        if stream == Stream::Control {
+            let mut seen = Seen::since(from, filters);
+            self.shared.verifier.judge(&mut records, &mut seen).await?;
+        }
+        Ok(records)
     }
 
     async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError> {
-        self.logged(stream).reader.last(filter).await
+        let last = self.logged(stream).reader.last(filter).await?;
+        self.judged(stream, last).await
     }
 
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
@@ -204,6 +248,10 @@ impl Tallies for JetStreamLog {
 
 #[async_trait]
 impl Fences for JetStreamLog {
+    fn trust(&self) -> Arc<Trust> {
+        Arc::clone(self.shared.fence.trust())
+    }
+
     async fn publish(&self, record: FenceRecord, within: Duration) -> Result<StreamSeq, FenceAway> {
         self.shared.fence.publish(record, within).await
     }

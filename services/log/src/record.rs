@@ -8,6 +8,7 @@ use waybill_domain::actor::Origin;
 use waybill_domain::audit::Stored;
 pub use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
+use waybill_domain::trust::Void;
 
 /// The two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,7 +70,7 @@ pub struct Record {
     pub origin: Option<Origin>,
     /// `Nats-Msg-Id`, when there is one.
     pub msg_id: Option<String>,
-    /// What is stored of it to the last bit; only of CONTROL.
+    /// What is stored of it to the last bit; only of CONTROL and FENCE.
     pub exact: Option<Arc<Exact>>,
     /// MessagePack with named fields.
     pub payload: Bytes,
@@ -82,9 +83,17 @@ pub struct Exact {
     pub time_ns: i64,
     /// The headers that belong to the leaf, sorted by name.
     pub headers: Vec<(String, String)>,
+    /// Why it does not count, as its signature was judged when it was read.
+    pub void: Option<Void>,
 }
 
 impl Record {
+    /// Why it does not count, although it is stored: it is not signed by whoever may say it, or not for its place.
+    #[must_use]
+    pub fn void(&self) -> Option<&Void> {
+        self.exact.as_ref()?.void.as_ref()
+    }
+
     /// The record as its leaf in the audit tree is made of it.
     #[must_use]
     pub fn stored(&self) -> Stored {

@@ -92,9 +92,12 @@ async fn read(log: &dyn Log, id: &TeamId, until: Until) -> anyhow::Result<Past> 
                 Until::Time(_) => {}
                 Until::Seq(_) => past.time = record.time,
             }
-            let event = ControlEvent::decode(&record.event, &record.payload)
-                .with_context(|| format!("event {} of CONTROL", record.seq))?;
-            past.team.evolve(&event);
+            // What is not signed by whoever may say it has changed nothing.
+            if record.void().is_none() {
+                let event = ControlEvent::decode(&record.event, &record.payload)
+                    .with_context(|| format!("event {} of CONTROL", record.seq))?;
+                past.team.evolve(&event);
+            }
             past.seq = record.seq;
             from = record.seq.next();
         }

@@ -5,18 +5,21 @@ use std::io::Write;
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
+use waybill_domain::trust::Speaker;
 use waybill_log::jetstream::JetStreamLog;
 
 use crate::config::{Config, environment};
 use crate::roles::{self, Setting};
+use crate::secrets::Missing;
 use crate::signals::stop_token;
+use crate::signatures;
 use crate::telemetry;
 
 /// A gateway, until it is asked to stop.
 pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&config, "gateway")?;
     let stop = stop_token()?;
-    let Some(log) = connect(&mut config, &stop).await? else {
+    let Some(log) = connect(&mut config, Some(Speaker::Control), &stop).await? else {
         return Ok(());
     };
     let bootstrap = roles::bootstrap(&config, Setting::Apart, &log).await?;
@@ -38,7 +41,7 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
 pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&config, "worker")?;
     let stop = stop_token()?;
-    let Some(log) = connect(&mut config, &stop).await? else {
+    let Some(log) = connect(&mut config, Some(Speaker::Worker), &stop).await? else {
         return Ok(());
     };
     roles::worker(&config, Setting::Apart, &log, stop)?
@@ -51,7 +54,7 @@ pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
 pub(crate) async fn projector(mut config: Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&config, "projector")?;
     let stop = stop_token()?;
-    let Some(log) = connect(&mut config, &stop).await? else {
+    let Some(log) = connect(&mut config, None, &stop).await? else {
         return Ok(());
     };
     let mut projector = roles::projector(&config, Setting::Apart, &log)?;
@@ -68,12 +71,18 @@ pub(crate) async fn projector(mut config: Config) -> anyhow::Result<()> {
 /// The log; `None` when it was asked to stop before there was one.
 async fn connect(
     config: &mut Config,
+    speaker: Option<Speaker>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<JetStreamLog>> {
     fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
     config.data = config.data.canonicalize()?;
-    tokio::select! {
-        log = waybill_log::connect(&config.nats) => Ok(Some(log?)),
-        () = stop.cancelled() => Ok(None),
+    if let Some(speaker) = speaker {
+        signatures::prepare(config, speaker, Missing::Refuse)?;
     }
+    let log = tokio::select! {
+        log = waybill_log::connect(&config.nats) => log?,
+        () = stop.cancelled() => return Ok(None),
+    };
+    signatures::check(&log, speaker)?;
+    Ok(Some(log))
 }

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// The keys that credentials are sealed with.
     #[command(subcommand)]
     Vault(Vault),
+    /// Who may say what in the log: the keys that events of access are signed with.
+    #[command(subcommand)]
+    Signatures(Signatures),
     /// Proofs that the log is what it was: checkpoints and their verification.
     #[command(subcommand)]
     Audit(Audit),
@@ -64,6 +67,7 @@ impl Command {
             Self::Keys(_)
                 | Self::Teams(_)
                 | Self::Vault(_)
+                | Self::Signatures(_)
                 | Self::Replay(_)
                 | Self::Verify(_)
                 | Self::Rebuild(_)
@@ -175,6 +179,21 @@ pub(crate) enum Teams {
         /// The team.
         #[arg(long)]
         team: String,
+        #[command(flatten)]
+        at: DataDir,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Signatures {
+    /// Requires signatures from now on, and prints the setting that says from which position. First every gateway must have its key, since
+    /// what one without a key writes afterwards does not count. A second time changes nothing.
+    Require {
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// From which position on signatures are required, and whose count.
+    Show {
         #[command(flatten)]
         at: DataDir,
     },

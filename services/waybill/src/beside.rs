@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use waybill_domain::id::TeamId;
+use waybill_domain::trust::Speaker;
 use waybill_gateway::replay::{self, Bound, ReplayOptions, parse_stream};
 use waybill_gateway::{ControlWriter, GatewayConfig, fence};
 use waybill_log::jetstream::JetStreamLog;
@@ -18,6 +19,8 @@ use crate::args::{DataDir, Replay};
 use crate::config::{Config, environment};
 use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
+use crate::secrets::Missing;
+use crate::signatures;
 use crate::telemetry;
 use crate::up;
 
@@ -29,6 +32,7 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
     if !named() {
         config.nats = Connection::of(&config.data)?.over(&config.nats);
     }
+    signatures::prepare(config, Speaker::Control, Missing::Refuse)?;
     Ok(waybill_log::connect(&config.nats).await?)
 }
 
@@ -51,6 +55,7 @@ pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<(
     if let Some(up) = &stopped {
         config.nats = up.server.connection.over(&config.nats);
     }
+    signatures::prepare(&mut config, Speaker::Control, Missing::Refuse)?;
     let rebuilt = rebuild_over(&config).await;
     if let Some(up) = stopped {
         up.server.stop().await;

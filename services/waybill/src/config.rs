@@ -26,7 +26,7 @@ use crate::people::{AuthSection, MailSection, OidcSection};
 /// Read when no other file is named.
 const DEFAULT_FILE: &str = "waybill.toml";
 /// Variables that hold a list, and their settings. The last one wins.
-const LISTS: [(&str, &str); 6] = [
+const LISTS: [(&str, &str); 7] = [
     ("WAYBILL__GATEWAY__KEY_BRANDS", "gateway.key_brands"),
     (
         "WAYBILL__GATEWAY__TRUSTED_PROXIES",
@@ -35,6 +35,7 @@ const LISTS: [(&str, &str); 6] = [
     ("WAYBILL__GATEWAY__CORS_ORIGINS", "gateway.cors_origins"),
     ("WAYBILL__WORKER__ALLOW_TARGETS", "worker.allow_targets"),
     ("WAYBILL__NATS__SERVERS", "nats.servers"),
+    ("WAYBILL__NATS__SIGNATURES__KEYS", "nats.signatures.keys"),
     ("NATS_URL", "nats.servers"),
 ];
 /// What switches a listener off.

@@ -14,6 +14,7 @@ mod roles;
 mod schemas;
 mod secrets;
 mod signals;
+mod signatures;
 mod sink;
 mod teams;
 mod telemetry;
@@ -92,6 +93,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Keys(keys) => keys::run(config, keys).await,
             Command::Teams(command) => teams::run(config, command).await,
             Command::Vault(command) => vault::run(config, command).await,
+            Command::Signatures(command) => signatures::run(config, command).await,
             Command::Replay(replay) => beside::replay(config, replay).await,
             Command::Rebuild(at) => beside::rebuild(config, at).await,
             Command::Verify(at) => beside::verify(config, at).await,

@@ -70,7 +70,13 @@ pub(crate) fn notary(
     Ok(Some(key))
 }
 
-fn secret(data: &Path, name: &str, variable: &str, missing: Missing) -> anyhow::Result<Vec<u8>> {
+/// A secret by its file below `secrets`, or by its variable.
+pub(crate) fn secret(
+    data: &Path,
+    name: &str,
+    variable: &str,
+    missing: Missing,
+) -> anyhow::Result<Vec<u8>> {
     if let Some(text) = environment(variable) {
         return parse(&text).with_context(|| {
             format!("{variable} must be at least {SECRET_BYTES} random bytes in hex")

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use waybill_domain::trust::Speaker;
 use waybill_gateway::{Bootstrap, Gateway};
 use waybill_log::jetstream::ConnectError;
 use waybill_worker::Worker;
@@ -17,7 +18,9 @@ use waybill_worker::Worker;
 use crate::config::{Config, environment};
 use crate::nats_server::NatsServer;
 use crate::roles::{self, Projecting, Setting};
+use crate::secrets::Missing;
 use crate::signals::stop_token;
+use crate::signatures;
 use crate::telemetry;
 use crate::vault::rings;
 
@@ -42,9 +45,12 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     };
     if let Some(server) = &server {
         config.nats = server.connection.over(&config.nats);
+        signatures::prepare_embedded(&mut config)?;
         // Nobody else works on this server: after a kill the next start takes the leases of the last one at once, by its name,
         // instead of waiting until they have run out.
         config.worker.name.get_or_insert_with(|| "up".into());
+    } else {
+        signatures::prepare(&mut config, Speaker::Control, Missing::Refuse)?;
     }
     let served = match start(&config, &stop).await {
         Ok(Some(roles)) => roles.run(stop).await,
@@ -76,6 +82,10 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
         log = waybill_log::connect(&config.nats) => log?,
         () = stop.cancelled() => return Ok(None),
     };
+    signatures::check(&log, Some(Speaker::Control))?;
+    if config.nats.signatures.introduce {
+        signatures::pin(config, &log)?;
+    }
     rings::complete(&config.data)?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, Setting::Embedded, &log)?;

@@ -79,6 +79,11 @@ impl NotaryKey {
         }
     }
 
+    /// A signature over any bytes that say themselves what they are, so that they are no text of a note.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        self.key.sign(bytes).to_bytes()
+    }
+
     /// A note with that text, which must end with a line break and hold no empty line.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
@@ -118,6 +123,12 @@ impl PublicKey {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is the signature of this key over these bytes.
+    pub(crate) fn verifies(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        self.key.verify_strict(bytes, &signature).is_ok()
     }
 
     /// Reads what `Display` writes.

@@ -21,7 +21,7 @@ pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
 };
-pub use operation::{AccessRefused, GatewayStarted};
+pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
@@ -87,6 +87,7 @@ events! {
         VaultKekIntroduced(VaultKekIntroduced) = "vault.kek_introduced.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
+        SignaturesRequired(SignaturesRequired) = "signatures.required.v1",
     }
 }
 
@@ -133,6 +134,10 @@ impl ControlEvent {
         "token_mac",
     ];
 
+    /// Types that are appended without an expectation. A copy of one changes nothing, so it may stand anywhere: no other event counts
+    /// without naming the boundary that it was decided in.
+    pub const REPEATABLE: &[&str] = &["token.used.v1", "access.refused.v1", "gateway.started.v1"];
+
     /// The team whose activity it is part of, wherever it is stored.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
@@ -169,6 +174,7 @@ impl ControlEvent {
             Self::TokenUsed(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
+            | Self::SignaturesRequired(_)
             | Self::VaultKekIntroduced(_)
             | Self::UserSignedUp(_)
             | Self::UserConfirmed(_)
@@ -190,6 +196,7 @@ impl ControlEvent {
         match self {
             Self::AccessRefused(_)
             | Self::GatewayStarted(_)
+            | Self::SignaturesRequired(_)
             | Self::TokenUsed(_)
             | Self::VaultKekIntroduced(_) => None,
             Self::UserSignedUp(e) => Some(Boundary::User(e.email_hash.clone())),
@@ -261,6 +268,7 @@ impl ControlEvent {
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
+            Self::SignaturesRequired(e) => ("signatures", &e.key),
         }
     }
 
@@ -311,7 +319,8 @@ impl ControlEvent {
             | Self::TokenShredded(_)
             | Self::TokenUsed(_)
             | Self::AccessRefused(_)
-            | Self::GatewayStarted(_) => false,
+            | Self::GatewayStarted(_)
+            | Self::SignaturesRequired(_) => false,
         }
     }
 }

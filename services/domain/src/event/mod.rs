@@ -14,9 +14,9 @@ pub use control::{
     GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
     KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
     MemberRoleChanged, OutsideAccount, PasswordChange, RepeatableRequest, RevocationReason,
-    SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, TeamCreated, TeamDeleted,
-    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged, TokenCreated,
-    TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed, UserConfirmed,
+    SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired, TeamCreated,
+    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
+    TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed, UserConfirmed,
     UserIdentityLinked, UserLocked, UserPasswordChanged, UserPasswordRehashed, UserRenamed,
     UserResetRequested, UserSignedUp, VaultKekIntroduced,
 };

@@ -11,9 +11,10 @@ use crate::event::{
     AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent,
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
-    MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, TaskCancelled,
-    TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
-    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
+    MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, SignaturesRequired,
+    TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded,
+    TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
+    TeamVaultPolicyChanged,
 };
 use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
@@ -150,6 +151,10 @@ pub fn control_events() -> Vec<ControlEvent> {
         ControlEvent::GatewayStarted(GatewayStarted {
             gateway: "gw-1a2b".into(),
             version: "0.1.0".into(),
+            at: AT,
+        }),
+        ControlEvent::SignaturesRequired(SignaturesRequired {
+            key: "1a2b3c4d".into(),
             at: AT,
         }),
     ]);

@@ -2,6 +2,7 @@
 
 mod http;
 mod rig;
+mod signed;
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod drain;
 mod edge;
 mod fence;
+mod forged;
 mod hostile;
 mod idempotency;
 mod keys;

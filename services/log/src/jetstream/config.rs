@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
+use waybill_domain::trust::Signer;
 
 /// Printed in place of a secret.
 const HIDDEN: &str = "***";
@@ -103,6 +104,8 @@ pub struct NatsConfig {
     pub request_timeout_ms: u64,
     /// What the streams should be like.
     pub streams: StreamsConfig,
+    /// Who may say what on CONTROL and in the revocation barrier.
+    pub signatures: SignaturesConfig,
 }
 
 impl Default for NatsConfig {
@@ -118,6 +121,7 @@ impl Default for NatsConfig {
             connect_timeout_ms: 10_000,
             request_timeout_ms: 5_000,
             streams: StreamsConfig::default(),
+            signatures: SignaturesConfig::default(),
         }
     }
 }
@@ -155,6 +159,24 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// Key of this client, as PEM, with `cert_file`.
     pub key_file: Option<PathBuf>,
+}
+
+/// Whose signatures count on CONTROL and in the revocation barrier. The same for every role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignaturesConfig {
+    /// Public keys, each `<key>`, or `<key> <position>` for one that was replaced and counts up to that position of CONTROL. The public
+    /// part of this process's own key need not be named. Without any key, signatures are neither made nor checked.
+    pub keys: Vec<String>,
+    /// From this position of CONTROL on, records without a valid signature do not count: 1 for a log that was signed from its beginning, or
+    /// the position that `waybill signatures require` printed. Unset: the log's own event of that kind is taken, if there is one.
+    pub required_from: Option<u64>,
+    /// The private key of this process.
+    #[serde(skip)]
+    pub signer: Option<Signer>,
+    /// Requires signatures from now on, unless the log requires them already. Needs a private key of gateways.
+    #[serde(skip)]
+    pub introduce: bool,
 }
 
 /// What of the streams is chosen by whoever runs them. The rest is in `nats/streams.toml`.

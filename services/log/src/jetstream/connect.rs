@@ -1,6 +1,7 @@
 //! Opens the connections and makes sure that what is behind them is fit to be the log.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event};
@@ -10,7 +11,10 @@ use tokio::sync::watch;
 use super::api::Api;
 use super::config::{NatsConfig, ServerUrl};
 use super::provision::{ProvisionError, provision};
+use super::read::Reader;
+use super::trust::establish::establish;
 use super::{JetStreamLog, Parts};
+use crate::Stream;
 use crate::subject::is_token;
 
 /// The first server line with atomic batches.
@@ -64,6 +68,9 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
     let api = Api::new(client, config.request_timeout());
     wait_for_jetstream(config, &api, deadline).await?;
     let states = provision(&api, &config.streams).await?;
+    let is_replicated = config.streams.replicas > 1;
+    let control = Reader::new(api.clone(), Stream::Control.name(), is_replicated);
+    let trust = establish(&config.signatures, &api, &control).await?;
     let identity = getrandom::u64().map_err(|error| ConnectError::Config(error.to_string()))?;
     let parts = Parts {
         api,
@@ -72,6 +79,7 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
         append_connected: appender.1,
         last: states.map(|state| crate::StreamSeq(state.last_seq)),
         identity: format!("{identity:016x}"),
+        trust: Arc::new(trust),
     };
     JetStreamLog::new(config, parts)
         .await

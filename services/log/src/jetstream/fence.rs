@@ -1,20 +1,25 @@
 //! The stream FENCE on JetStream: acknowledged publishes on the connection of the appends, and the tail that the logs have too.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
 use tokio::sync::watch;
 use waybill_domain::access::fence::FenceRecord;
+use waybill_domain::trust::{Message, SIGNATURE, Trust};
 
 use super::Parts;
 use super::api::Api;
 use super::read::Reader;
 use super::tail::JetStreamTail;
-use super::wire;
+use super::trust::fence::{COUNT, FenceVerifier, fence_parts};
+use super::trust::tail::VerifiedTail;
+use super::wire::{self, Outgoing};
 use crate::fence::actor;
 use crate::subject::FenceSubject;
-use crate::{Bounds, FenceAway, NewRecord, ReadError, StreamSeq, Tail};
+use crate::{AppendError, Bounds, FenceAway, NewRecord, ReadError, StreamSeq, Tail};
 
 const STREAM: &str = "FENCE";
 
@@ -25,11 +30,16 @@ pub(super) struct FenceStore {
     /// Of the appends: what is read in bulk is not waited for there.
     publisher: Client,
     reader: Reader,
+    trust: Arc<Trust>,
+    /// Records of this process: a copy of one has a number that was seen before.
+    published: AtomicU64,
 }
 
 impl FenceStore {
     pub(super) fn new(parts: &Parts) -> Self {
         Self {
+            trust: Arc::clone(&parts.trust),
+            published: AtomicU64::new(0),
             api: parts.api.clone(),
             connected: parts.connected.clone(),
             publisher: parts.append_client.clone(),
@@ -52,7 +62,8 @@ impl FenceStore {
             payload: record.encode().into(),
         };
         let max_payload = self.publisher.server_info().max_payload;
-        let message = wire::outgoing(new, max_payload).map_err(|error| away(&error))?;
+        let mut message = wire::outgoing(new, max_payload).map_err(|error| away(&error))?;
+        self.sign(&mut message).map_err(|error| away(&error))?;
         let ack = Api::new(self.publisher.clone(), within.min(self.api.timeout()))
             .publish(&message.subject, message.headers, message.payload)
             .await
@@ -63,15 +74,34 @@ impl FenceStore {
         }
     }
 
+    fn sign(&self, message: &mut Outgoing) -> Result<(), AppendError> {
+        let number = self.published.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = (COUNT.to_owned(), number.to_string());
+        wire::add(&mut message.headers, vec![count])?;
+        let headers = wire::headers_of_leaf(&message.headers);
+        let signed = fence_parts(&message.subject, &headers, &message.payload);
+        let Some(signature) = self.trust.sign_message(Message::Fence, &signed) else {
+            return Ok(());
+        };
+        let signature = (SIGNATURE.to_owned(), signature);
+        wire::add(&mut message.headers, vec![signature])
+    }
+
+    pub(super) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
     pub(super) fn records(&self, from: StreamSeq) -> Box<dyn Tail> {
-        Box::new(JetStreamTail::new(
+        let tail = JetStreamTail::new(
             self.api.clone(),
             self.reader.clone(),
             self.connected.clone(),
             STREAM,
             Vec::new(),
             from,
-        ))
+        );
+        let verifier = FenceVerifier::new(Arc::clone(&self.trust));
+        Box::new(VerifiedTail::new(tail, verifier))
     }
 
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {

@@ -31,8 +31,8 @@ pub(super) const SUBJECT: &str = "Nats-Subject";
 const SEQUENCE: &str = "Nats-Sequence";
 const TIME: &str = "Nats-Time-Stamp";
 
-/// Room for the headers that the appender adds: id, batch and expectation.
-const ADDED_HEADERS: usize = 512;
+/// Room for the headers that the appender adds: id, batch, expectation and signature.
+const ADDED_HEADERS: usize = 1024;
 
 /// A record ready to be sent, but for the headers that the appender adds.
 #[derive(Debug, Clone)]
@@ -127,6 +127,17 @@ pub(super) fn set_expectation(headers: &mut HeaderMap, expect: &Expectation) {
     }
 }
 
+/// Adds headers whose values are our own.
+pub(super) fn add(
+    headers: &mut HeaderMap,
+    added: Vec<(String, String)>,
+) -> Result<(), AppendError> {
+    for (name, text) in added {
+        headers.insert(&*name, header(&name, &text)?);
+    }
+    Ok(())
+}
+
 /// Makes the message one of an atomic batch. `sequence` begins at 1; the last one commits.
 pub(super) fn set_batch(headers: &mut HeaderMap, id: &str, sequence: usize, is_last: bool) {
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -219,8 +230,8 @@ pub(super) fn record(
 ) -> Result<Record, ReadError> {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
     let needed = |name: &str| {
-        // Of FENCE every place counts: a reader that misses one gives up what it decides on, and workers may write there.
-        if stream == FENCE {
+        // Of these every place counts, whoever wrote there: a reader must be able to pass a record that says nothing.
+        if stream == FENCE || stream == Stream::Control.name() {
             return Ok(text(name).unwrap_or_default());
         }
         text(name).ok_or_else(|| ReadError::Malformed {
@@ -229,9 +240,14 @@ pub(super) fn record(
             reason: format!("it has no {name}"),
         })
     };
-    let exact = (stream == Stream::Control.name()).then(|| {
+    let is_signed = stream == Stream::Control.name() || stream == FENCE;
+    let exact = is_signed.then(|| {
         let headers = headers_of_leaf(headers);
-        Arc::new(Exact { time_ns, headers })
+        Arc::new(Exact {
+            time_ns,
+            headers,
+            void: None,
+        })
     });
     Ok(Record {
         seq,
@@ -252,7 +268,7 @@ pub(super) fn record(
 }
 
 /// All values of all headers that belong to the leaf, sorted by name.
-fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = headers
         .iter()
         .filter(|(name, _)| Stored::is_of_leaf(name.as_ref()))

@@ -17,5 +17,6 @@ mod server;
 mod snapshots;
 mod tallies;
 mod transport;
+mod trust;
 mod vault_keys;
 mod vault_permissions;

@@ -8,17 +8,20 @@ use std::process::ExitCode;
 use anyhow::Context;
 use waybill_domain::audit::verify::{ExportCheck, LogCheck, Report};
 use waybill_domain::audit::{TreeId, TrustedKeys};
+use waybill_domain::trust::Void;
 use waybill_log::{Checkpoints, Log, MAX_BATCH, Stream, StreamSeq};
 use waybill_worker::{Clock, SystemClock};
 
 use super::{Failed, kept, keys, report};
 use crate::args::VerifyLog;
-use crate::beside;
+use crate::beside::{self, eprint_line};
 use crate::config::Config;
 
 /// Checkpoints read at a time. One may carry half a MiB of leaves.
 const CHECKPOINTS_AT_A_TIME: usize = 50;
 const NANOS_PER_MILLI: i64 = 1_000_000;
+/// Records that do not count, of which each is told; the others are counted.
+const MAX_VOIDS_TOLD: u64 = 20;
 
 pub(super) async fn run(config: &mut Config, options: &VerifyLog) -> Result<ExitCode, Failed> {
     if let Some(data) = &options.at.data {
@@ -98,6 +101,7 @@ async fn log(
         }
     }
     let last = log.bounds(Stream::Control).await?.last;
+    let mut voids = 0;
     let mut from = StreamSeq(1);
     while from <= last {
         let page = log
@@ -105,12 +109,28 @@ async fn log(
             .await?;
         for record in &page {
             check.event(&record.stored());
+            if let Some(void) = record.void() {
+                tell_void(record.seq, void, voids);
+                voids += 1;
+            }
             from = record.seq.next();
         }
         if page.len() < MAX_BATCH {
             break;
         }
     }
+    if voids > 0 {
+        eprint_line(&format!(
+            "{voids} records of CONTROL do not count: somebody who may not say it had them stored"
+        ));
+    }
     let now_ns = SystemClock.now().0.saturating_mul(NANOS_PER_MILLI);
     Ok(check.finish(now_ns))
+}
+
+/// Names a record that is part of the log as it is, but that no reader believes.
+fn tell_void(seq: StreamSeq, void: &Void, told: u64) {
+    if told < MAX_VOIDS_TOLD {
+        eprint_line(&format!("position {seq} of CONTROL does not count: {void}"));
+    }
 }

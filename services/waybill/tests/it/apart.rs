@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 use waybill_domain::time::Timestamp;
+use waybill_domain::trust::{Signer, Speaker};
 use waybill_sink::{Sink, SinkOptions};
 use waybill_testkit::nats::{NatsOptions, NatsServer, binary, free_port};
 
@@ -231,9 +232,24 @@ async fn roles_work_with_a_nats_user_each() -> Result<()> {
     })
     .await?;
     let (mut installation, key) = shared(&nats).await?;
+    // As ops/new-env gives them: each signs with a key of its own, and all know both public ones.
+    let public = |speaker, seed: u8| -> Result<String> {
+        Ok(Signer::new(speaker, &[seed; 32])?.public().to_string())
+    };
+    let (of_gateways, of_workers) = (public(Speaker::Control, 1)?, public(Speaker::Worker, 2)?);
+    let known = format!("{of_gateways},{of_workers}");
+    installation.set("WAYBILL__NATS__SIGNATURES__KEYS", &known);
+    installation.set("WAYBILL__NATS__SIGNATURES__REQUIRED_FROM", "1");
     let log_in = |installation: &mut Installation, user: &str| {
         installation.set("WAYBILL__NATS__USER", user);
         installation.set("WAYBILL__NATS__PASSWORD", &format!("{PASSWORD}-{user}"));
+        installation.unset("WAYBILL_CONTROL_KEY");
+        installation.unset("WAYBILL_WORKER_KEY");
+        match user {
+            "admin" | "gateway" => installation.set("WAYBILL_CONTROL_KEY", &"01".repeat(32)),
+            "worker" => installation.set("WAYBILL_WORKER_KEY", &"02".repeat(32)),
+            _ => {}
+        }
     };
     // Makes the streams.
     log_in(&mut installation, "admin");
@@ -245,6 +261,12 @@ async fn roles_work_with_a_nats_user_each() -> Result<()> {
     let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
     log_in(&mut installation, "projector");
     let projector = role(&mut installation, "projector", "projector")?;
+    log_in(&mut installation, "worker");
+    installation.unset("WAYBILL_WORKER_KEY");
+    installation
+        .run(&["worker"])
+        .await?
+        .refused(&["WAYBILL_WORKER_KEY must be set"]);
     log_in(&mut installation, "worker");
     let worker = role(&mut installation, "worker", "worker")?;
     log_in(&mut installation, "gateway");

@@ -15,6 +15,7 @@ mod read_model;
 mod revocation;
 mod schemas;
 mod secrecy;
+mod signatures;
 mod stopping;
 mod teams;
 mod trying;

@@ -64,6 +64,14 @@ impl Holders {
         holder.released |= lease.released;
     }
 
+    /// A record came that nobody who may hold a lease has written: it says nothing, but it takes a place.
+    pub fn passed(&mut self, seq: StreamSeq, now: Uptime) {
+        if seq > self.read.next() {
+            self.blind_until = Some(now.plus(self.horizon));
+        }
+        self.read = self.read.max(seq);
+    }
+
     /// Somebody says that it has come so far.
     pub fn acknowledged(&mut self, who: &HolderId, applied: StreamSeq, now: Uptime) {
         if let Some(holder) = self.known.get_mut(who) {

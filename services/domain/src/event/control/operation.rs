@@ -39,3 +39,12 @@ pub struct GatewayStarted {
     /// When.
     pub at: Timestamp,
 }
+
+/// From its own position on, events of CONTROL count only with a signature. Readers are configured with that position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignaturesRequired {
+    /// Id of the key that signed it, in hex.
+    pub key: String,
+    /// When.
+    pub at: Timestamp,
+}

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
+use waybill_domain::trust::{Signer, Speaker};
 use waybill_gateway::fence::{Fence, FenceParts};
+use waybill_log::jetstream::SignaturesConfig;
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
     Append, Atomicity, Expectation, Fences, JetStreamLog, Log, NatsConfig, NewRecord, Stream,
@@ -20,6 +22,15 @@ use crate::world::SOON;
 
 /// As long as leases last in these tests.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
+
+/// What gateways of these tests sign with, from the first record on.
+pub(super) fn signatures() -> Result<SignaturesConfig> {
+    Ok(SignaturesConfig {
+        required_from: Some(1),
+        signer: Some(Signer::new(Speaker::Control, &[7; 32])?),
+        ..SignaturesConfig::default()
+    })
+}
 
 pub(super) struct Member {
     pub(super) fence: Arc<Fence>,
@@ -45,9 +56,28 @@ impl Member {
         Self::begin(nats, true, LeaseKind::Gateway).await
     }
 
+    /// Signs what it says and believes nothing else.
+    pub(super) async fn start_signed(nats: &NatsServer) -> Result<Self> {
+        let (gateway, signatures) = (LeaseKind::Gateway, signatures()?);
+        Self::begin_with(nats, false, gateway, signatures).await
+    }
+
     async fn begin(nats: &NatsServer, is_frozen: bool, kind: LeaseKind) -> Result<Self> {
+        Self::begin_with(nats, is_frozen, kind, SignaturesConfig::default()).await
+    }
+
+    async fn begin_with(
+        nats: &NatsServer,
+        is_frozen: bool,
+        kind: LeaseKind,
+        signatures: SignaturesConfig,
+    ) -> Result<Self> {
         let proxy = Proxy::start(format!("127.0.0.1:{}", nats.port())).await?;
-        let log = waybill_log::connect(&NatsConfig::at(proxy.url())).await?;
+        let config = NatsConfig {
+            signatures,
+            ..NatsConfig::at(proxy.url())
+        };
+        let log = waybill_log::connect(&config).await?;
         let (frozen, is_frozen) = watch::channel(is_frozen);
         let (apply, applied) = watch::channel(StreamSeq(0));
         let stop = CancellationToken::new();
@@ -70,6 +100,10 @@ impl Member {
             stop,
             tasks,
         })
+    }
+
+    pub(super) fn log(&self) -> &JetStreamLog {
+        &self.log
     }
 
     pub(super) async fn serving(&self) -> Result<()> {

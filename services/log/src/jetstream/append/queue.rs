@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
+use waybill_domain::trust::Trust;
+use waybill_domain::trust::event::{self, Expected};
 
 use super::super::wire::{self, Outgoing};
 use super::appender::{self, Settings};
@@ -112,6 +114,8 @@ pub(in crate::jetstream) struct Appender {
     room: Arc<Semaphore>,
     timeout: Duration,
     client: async_nats::Client,
+    /// Of CONTROL: what its records are signed with.
+    trust: Option<Arc<Trust>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -119,6 +123,7 @@ impl Appender {
     pub(in crate::jetstream) async fn start(
         settings: Settings,
         timeout: Duration,
+        trust: Option<Arc<Trust>>,
     ) -> Result<Self, async_nats::SubscribeError> {
         let room = QUEUE_BYTES / GRAIN;
         // Each request holds at least one grain of room, so this never fills before the room does.
@@ -132,6 +137,7 @@ impl Appender {
             room: Arc::new(Semaphore::new(room)),
             timeout,
             client,
+            trust,
             _task: AbortOnDropHandle::new(task),
         })
     }
@@ -164,11 +170,14 @@ impl Appender {
             wire::check_msg_id(id)?;
         }
         let max_payload = self.client.max_payload();
-        let records = append
+        let mut records = append
             .records
             .into_iter()
             .map(|record| wire::outgoing(record, max_payload))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(trust) = &self.trust {
+            sign(trust, &mut records, &append.expect)?;
+        }
         let deadline = tokio::time::Instant::now() + self.timeout;
         let room = self.room_for(&records, deadline).await?;
         let (answer, answered) = oneshot::channel();
@@ -217,6 +226,44 @@ impl Appender {
             Err(_) => Err(unavailable("the queue of appends is full")),
         }
     }
+}
+
+/// Signs each record for the place where the server is asked to store it.
+fn sign(trust: &Trust, records: &mut [Outgoing], expect: &Expectation) -> Result<(), AppendError> {
+    let Some(signer) = &trust.signer else {
+        let counts =
+            |record: &Outgoing| event::is_of_workers(&record.subject) && !trust.keys.has_worker();
+        if trust.is_in_force() && !records.iter().all(counts) {
+            let reason =
+                "signatures are required on CONTROL, and this process has no key to sign with";
+            return Err(AppendError::Rejected {
+                reason: reason.to_owned(),
+            });
+        }
+        return Ok(());
+    };
+    let expected = match expect {
+        Expectation::None => None,
+        Expectation::LastOn { filter, seq } => Some(Expected {
+            boundary: filter,
+            after: *seq,
+        }),
+    };
+    for (index, record) in records.iter_mut().enumerate() {
+        let headers = wire::headers_of_leaf(&record.headers);
+        let (subject, payload) = (&record.subject, &record.payload);
+        let added = event::sign(
+            signer,
+            trust.stream,
+            subject,
+            &headers,
+            payload,
+            expected,
+            index,
+        );
+        wire::add(&mut record.headers, added)?;
+    }
+    Ok(())
 }
 
 fn check_expectation(expect: &Expectation) -> Result<(), AppendError> {

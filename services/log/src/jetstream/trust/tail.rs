@@ -1,0 +1,62 @@
+//! A tail whose records are judged before they are handed on.
+
+use async_trait::async_trait;
+use waybill_domain::trust::Seen;
+
+use super::super::tail::JetStreamTail;
+use super::Verifier;
+use crate::{ReadError, Record, Tail};
+
+/// Judges what a tail reads, in its order.
+#[async_trait]
+pub(in crate::jetstream) trait Judge: Send {
+    async fn judge(&mut self, records: &mut [Record]) -> Result<(), ReadError>;
+}
+
+/// Judges CONTROL.
+pub(in crate::jetstream) struct ControlVerifier {
+    verifier: Verifier,
+    seen: Seen,
+}
+
+impl ControlVerifier {
+    pub(in crate::jetstream) fn new(verifier: Verifier, seen: Seen) -> Self {
+        Self { verifier, seen }
+    }
+}
+
+#[async_trait]
+impl Judge for ControlVerifier {
+    async fn judge(&mut self, records: &mut [Record]) -> Result<(), ReadError> {
+        self.verifier.judge(records, &mut self.seen).await
+    }
+}
+
+/// A tail and its judge.
+pub(in crate::jetstream) struct VerifiedTail<J> {
+    tail: JetStreamTail,
+    judge: J,
+    /// Read and not judged yet: a call that is dropped meanwhile loses none of them.
+    read: Vec<Record>,
+}
+
+impl<J: Judge> VerifiedTail<J> {
+    pub(in crate::jetstream) fn new(tail: JetStreamTail, judge: J) -> Self {
+        Self {
+            tail,
+            judge,
+            read: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl<J: Judge> Tail for VerifiedTail<J> {
+    async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {
+        if self.read.is_empty() {
+            self.read = self.tail.next_batch(max).await?;
+        }
+        self.judge.judge(&mut self.read).await?;
+        Ok(std::mem::take(&mut self.read))
+    }
+}
