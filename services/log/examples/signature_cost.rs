@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p waybill-log --example signature_cost [EVENTS]`; a nats-server of its own, on this machine.
 
+#![expect(clippy::print_stdout, reason = "what it measured is its result")]
+
 use std::time::{Duration, Instant};
 
 use waybill_domain::audit::Stored;
