@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod counters;
 mod fence;
+pub mod inspect;
 mod leases;
 mod provision;
 mod read;

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Puts a backup back: into an empty data folder, or into the empty NATS at NATS_URL.
     Restore(Restore),
+    /// Looks for what is wrong or about to be: configuration, clock, NATS, streams, disk, secrets, versions; each line with its remedy.
+    Doctor(DataDir),
     /// Prints the effective configuration, secrets hidden.
     Config,
     /// Writes the generated schemas, or checks that those in the tree are up to date.
@@ -72,6 +74,7 @@ impl Command {
                 | Self::Verify(_)
                 | Self::Rebuild(_)
                 | Self::Backup(_)
+                | Self::Doctor(_)
                 | Self::Restore(_)
                 | Self::Config
         )

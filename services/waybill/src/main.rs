@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod beside;
 mod config;
+mod doctor;
 mod keys;
 mod nats_server;
 mod people;
@@ -77,6 +78,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let done = match arguments.command {
             Command::Audit(command) => return audit::run(config, command).await,
+            Command::Doctor(at) => return doctor::run(config, at).await,
             Command::Up(up) => {
                 if let Some(data) = up.data {
                     config.data = data;

@@ -298,6 +298,15 @@ async fn program() -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Version of the server that [`NatsServer::start`] would run, such as `2.15.1`.
+pub(crate) async fn program_version() -> anyhow::Result<String> {
+    let program = program().await?;
+    let output = Command::new(&program).arg("--version").output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.trim().rsplit_once('v').map(|(_, version)| version);
+    Ok(version.unwrap_or("unknown").to_owned())
+}
+
 /// Of `nats-server: v2.15.1`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.trim().rsplit_once('v')?.1.split('.');

@@ -88,7 +88,7 @@ pub(super) struct Provisioned {
 }
 
 /// A stream's configuration, field by field.
-type Fields = Map<String, Value>;
+pub(super) type Fields = Map<String, Value>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +97,7 @@ struct File {
 }
 
 /// The configuration that each stream must have, by name.
-fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, ProvisionError> {
+pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, ProvisionError> {
     if PartitionCount::new(config.partitions).is_none() {
         return Err(impossible(format!(
             "streams.partitions must be between 1 and {}, not {}",
@@ -251,7 +251,7 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
 }
 
 /// Which expected fields the stream does not have.
-fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Difference> {
+pub(super) fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |field: &str, expected: &Value, found: Option<&Value>| {
         differences.push(Difference {

@@ -6,6 +6,7 @@ mod backup;
 mod beside;
 mod configuration;
 mod crashes;
+mod doctor;
 mod first_start;
 mod installation;
 mod observed;
