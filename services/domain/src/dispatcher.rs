@@ -17,6 +17,7 @@ mod action;
 mod attempt;
 mod evolve;
 mod open;
+mod owed;
 mod ready;
 mod snapshot;
 mod timers;
@@ -66,6 +67,8 @@ pub struct Dispatcher {
     decided: VecDeque<Decision>,
     in_flight: Vec<Decision>,
     active: bool,
+    /// Bytes of the creations of `tasks`.
+    owed_bytes: u64,
 }
 
 impl Dispatcher {
@@ -87,6 +90,7 @@ impl Dispatcher {
             decided: VecDeque::new(),
             in_flight: Vec::new(),
             active: false,
+            owed_bytes: 0,
         }
     }
 
@@ -540,6 +544,8 @@ impl Dispatcher {
     /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
     #[cfg(any(test, feature = "check"))]
     pub fn check(&self) {
+        let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
+        assert_eq!(self.owed().bytes, owed, "what is owed is: the creations of all that is open");
         let mut decided = HashSet::new();
         for decision in self.in_flight.iter().chain(&self.decided) {
             assert!(

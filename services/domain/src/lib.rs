@@ -9,6 +9,7 @@ pub mod egress;
 pub mod event;
 pub mod id;
 pub mod partition;
+pub mod room;
 pub mod seq;
 pub mod signature;
 pub mod task;

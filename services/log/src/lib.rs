@@ -13,6 +13,7 @@ pub mod fence;
 pub mod jetstream;
 pub mod memory;
 pub mod record;
+pub mod room;
 pub mod subject;
 pub mod tally;
 pub mod vault_keys;
@@ -28,6 +29,7 @@ pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
+pub use room::{LogFull, RoomWatch};
 pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, Wanted};
 pub use vault_keys::{KeyName, KeyStoreError, KeysOf, ListedKey, StoredKey, VaultKeys};
 
@@ -116,7 +118,13 @@ pub enum AppendError {
         /// The sequence that was expected.
         expected: StreamSeq,
     },
-    /// The server refuses it for good: too large, no permission, stream full. Nothing was stored.
+    /// The stream, or what the server may store in all, is full. Nothing was stored; once something is removed it works again.
+    #[error("the log is full: {reason}")]
+    Full {
+        /// The server's words.
+        reason: String,
+    },
+    /// The server refuses it for good: too large, no permission. Nothing was stored.
     #[error("the log refused the append: {reason}")]
     Rejected {
         /// The server's words.
@@ -157,7 +165,7 @@ pub enum ReadError {
     },
 }
 
-/// First and last sequence of a stream, and which incarnation of it this is.
+/// First and last sequence of a stream, which incarnation of it this is, and how full it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Lowest sequence still stored; `last + 1` when the stream is empty.
@@ -166,6 +174,10 @@ pub struct Bounds {
     pub last: StreamSeq,
     /// Creation time of the stream in nanoseconds since the epoch: another value means another log, so checkpoints are void.
     pub incarnation: i64,
+    /// Bytes stored.
+    pub bytes: u64,
+    /// Bytes that may be stored; `None`: as many as the server takes.
+    pub max_bytes: Option<u64>,
 }
 
 /// The event log.

@@ -134,7 +134,7 @@ fn begin(role: &str) {
         }
     }
     for stream in [Stream::Control, Stream::Tasks] {
-        for kind in ["conflict", "rejected", "unavailable", "unknown"] {
+        for kind in ["conflict", "full", "rejected", "unavailable", "unknown"] {
             counter!("waybill_log_append_errors_total", "stream" => stream.name(), "kind" => kind)
                 .absolute(0);
         }

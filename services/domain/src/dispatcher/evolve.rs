@@ -22,8 +22,7 @@ impl Dispatcher {
             return;
         }
         let lane = self.lanes.of(&created.team, &created.queue);
-        self.tasks
-            .insert(created.id, Open::new(seq, lane, traceparent, created));
+        self.remember(created.id, Open::new(seq, lane, traceparent, created));
         if self.active {
             if let Some(task) = self.tasks.get_mut(&created.id) {
                 task.place(self.now);
@@ -111,7 +110,7 @@ impl Dispatcher {
                         self.due_deliveries.push_back(id);
                     }
                 } else {
-                    self.tasks.remove(&id);
+                    self.forget(id);
                 }
             }
             TaskEvent::CallbackSent(_) => self.close(id),
@@ -143,7 +142,7 @@ impl Dispatcher {
             .get(&id)
             .is_some_and(|task| matches!(task.phase, Phase::Ended { .. }))
         {
-            self.tasks.remove(&id);
+            self.forget(id);
         }
     }
 }

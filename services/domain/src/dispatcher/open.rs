@@ -96,6 +96,9 @@ pub(super) struct Open {
     /// It brought sealed headers along. Last, as it stands in no older snapshot.
     #[serde(default)]
     pub(super) sealed: bool,
+    /// What its creation takes in the log. Unknown, and counted as nothing, in older snapshots.
+    #[serde(default)]
+    pub(super) bytes: u32,
     /// A decision about it waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
@@ -140,6 +143,7 @@ impl Open {
                 },
             },
             sealed: created.sealed.is_some(),
+            bytes: created.stored_bytes(),
             busy: false,
             allowance: Allowance::Whole,
         }
@@ -381,11 +385,15 @@ mod tests {
     #[test]
     fn a_task_in_an_older_snapshot_had_nothing_sealed() {
         let lane = Lanes::default().of(&TeamId::new(Timestamp(1), 1), &QueueName::default());
-        let open = Open::new(StreamSeq(1), lane, None, &created(false));
+        let mut open = Open::new(StreamSeq(1), lane, None, &created(false));
+        open.bytes = 0;
         let mut bytes = rmp_serde::to_vec(&open).expect("encoded");
-        // The last field is not there: an array16 with one element less.
-        assert_eq!((bytes[0], bytes.pop()), (0xdc, Some(0xc2)));
-        bytes[2] -= 1;
+        // The last fields are not there: an array16 with as many elements less.
+        assert_eq!(
+            (bytes[0], bytes.pop(), bytes.pop()),
+            (0xdc, Some(0), Some(0xc2))
+        );
+        bytes[2] -= 2;
         assert_eq!(rmp_serde::from_slice::<Open>(&bytes).ok(), Some(open));
     }
 

@@ -26,6 +26,10 @@ pub(super) mod code {
     pub(in crate::jetstream) const DUPLICATE_IN_FLIGHT: u64 = 10158;
     pub(in crate::jetstream) const TOO_MANY_REQUESTS: u64 = 10167;
     pub(in crate::jetstream) const BATCH_INCOMPLETE: u64 = 10176;
+    /// What the server may store in all is used up.
+    pub(in crate::jetstream) const INSUFFICIENT_RESOURCES: u64 = 10023;
+    pub(in crate::jetstream) const ACCOUNT_RESOURCES_EXCEEDED: u64 = 10002;
+    pub(in crate::jetstream) const STORAGE_RESOURCES_EXCEEDED: u64 = 10047;
     /// The store could not take it, as when the stream is full.
     pub(in crate::jetstream) const STORE_FAILED: u64 = 10077;
     /// A message of the batch has an id that is stored already.

@@ -126,6 +126,8 @@ impl MemoryCore {
             first: StreamSeq(messages.first),
             last: StreamSeq(messages.last()),
             incarnation: messages.incarnation,
+            bytes: messages.records.iter().map(|record| record.payload.len() as u64).sum(),
+            max_bytes: None,
         }
     }
 

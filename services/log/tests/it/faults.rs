@@ -265,11 +265,15 @@ async fn a_full_stream_refuses_and_a_message_too_large_harms_no_other() {
         }
     }
     assert!(
-        matches!(refused, Some(AppendError::Rejected { .. })),
+        matches!(refused, Some(AppendError::Full { .. })),
         "{refused:?}"
     );
-    let first = log.bounds(Stream::Tasks).await.unwrap().first;
-    assert_eq!(first, StreamSeq(1), "nothing was dropped to make room");
+    let bounds = log.bounds(Stream::Tasks).await.unwrap();
+    assert_eq!(bounds.first, StreamSeq(1), "nothing was dropped to make room");
+    assert_eq!(bounds.max_bytes, Some(200_000));
+    assert!((180_000..=200_000).contains(&bounds.bytes), "{bounds:?}");
+    let control = log.bounds(Stream::Control).await.unwrap();
+    assert_eq!((control.bytes, control.max_bytes), (0, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,6 +108,8 @@ fn apply(name: &str, tasks: u64, batch: usize, apart: u64) -> Result<(), Box<dyn
         first: StreamSeq(1),
         last: StreamSeq(0),
         incarnation: 1,
+        bytes: 0,
+        max_bytes: None,
     };
     let mut projection = Projection::resume(store.clone(), Incarnations::new(&bounds, &bounds))?;
     let mut source = Source::default();

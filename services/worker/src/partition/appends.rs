@@ -62,17 +62,26 @@ impl Serving<'_> {
                 Some(Exit::Fenced)
             }
             Err(AppendError::Unknown { reason }) => Some(Exit::Uncertain(reason)),
-            Err(error @ (AppendError::Unavailable { .. } | AppendError::Rejected { .. })) => {
+            Err(
+                error @ (AppendError::Unavailable { .. }
+                | AppendError::Full { .. }
+                | AppendError::Rejected { .. }),
+            ) => {
                 self.dispatcher.not_appended();
                 let pause = APPEND_PAUSE
                     .saturating_mul(1 << self.append_failures.min(8))
                     .min(LONGEST_APPEND_PAUSE);
                 self.append_failures += 1;
                 self.append_at = Instant::now() + pause;
-                if matches!(error, AppendError::Rejected { .. }) {
-                    tracing::error!(%partition, %error, "the log takes no results");
-                } else {
-                    tracing::warn!(%partition, %error, "the log is away");
+                match error {
+                    AppendError::Rejected { .. } => {
+                        tracing::error!(%partition, %error, "the log takes no results");
+                    }
+                    AppendError::Full { .. } => tracing::error!(
+                        %partition, %error,
+                        "no room is left for results; they are stored as soon as something is removed (ops/README.md, \"the log is full\")"
+                    ),
+                    _ => tracing::warn!(%partition, %error, "the log is away"),
                 }
                 None
             }

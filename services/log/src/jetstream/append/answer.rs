@@ -20,6 +20,8 @@ pub(super) enum Answer {
     Conflict,
     /// Nothing was stored now, but it will work later.
     Busy(String),
+    /// Nothing was stored for want of room.
+    Full(String),
     /// Nothing was stored, nor will be.
     Refused(String),
 }
@@ -51,6 +53,8 @@ pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
 fn sort(refusal: &Refusal) -> Answer {
     /// JetStream's own "try again".
     const UNAVAILABLE: u64 = 503;
+    /// What the store says when a stream that drops nothing has as many bytes as it may have. It has no code of its own.
+    const STREAM_FULL: &str = "maximum bytes exceeded";
     match refusal.err_code {
         code::WRONG_LAST_SEQUENCE => Answer::Conflict,
         code::BATCH_HAS_DUPLICATE => Answer::StoredBefore,
@@ -60,6 +64,12 @@ fn sort(refusal: &Refusal) -> Answer {
         | code::BATCH_INCOMPLETE
         | code::TOO_MANY_BATCHES
         | code::TOO_MANY_BATCHES_BYTES => Answer::Busy(refusal.to_string()),
+        code::INSUFFICIENT_RESOURCES
+        | code::ACCOUNT_RESOURCES_EXCEEDED
+        | code::STORAGE_RESOURCES_EXCEEDED => Answer::Full(refusal.to_string()),
+        code::STORE_FAILED if refusal.description.contains(STREAM_FULL) => {
+            Answer::Full(refusal.to_string())
+        }
         code::STORE_FAILED => Answer::Refused(refusal.to_string()),
         _ if refusal.code == UNAVAILABLE => Answer::Busy(refusal.to_string()),
         _ => Answer::Refused(refusal.to_string()),
@@ -99,6 +109,11 @@ mod tests {
         assert!(matches!(said(away), Some(Answer::Busy(_))));
         let large = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#;
         assert!(matches!(said(large), Some(Answer::Refused(_))));
+        let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#;
+        assert!(matches!(said(full), Some(Answer::Full(_))));
+        let resources =
+            r#"{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}"#;
+        assert!(matches!(said(resources), Some(Answer::Full(_))));
         assert_eq!(said(""), None);
     }
 }

@@ -53,7 +53,12 @@ impl Sender {
                 self.look_for(number, Why::Conflict);
             }
             Answer::Conflict if is_latest => self.on_conflict(number).await,
-            Answer::Refused(reason) if is_latest => self.on_refused(number, reason),
+            Answer::Full(reason) if is_latest => {
+                self.on_refused(number, AppendError::Full { reason });
+            }
+            Answer::Refused(reason) if is_latest => {
+                self.on_refused(number, AppendError::Rejected { reason });
+            }
             _ => {}
         }
     }
@@ -77,14 +82,14 @@ impl Sender {
         }
     }
 
-    fn on_refused(&mut self, number: u64, reason: String) {
+    fn on_refused(&mut self, number: u64, refused: AppendError) {
         let Some(unit) = self.take(number) else {
             return;
         };
         if unit.is_ambiguous {
-            unit.failed(&unknown(&reason));
+            unit.failed(&unknown(&refused.to_string()));
         } else if unit.requests.len() == 1 {
-            unit.failed(&AppendError::Rejected { reason });
+            unit.failed(&refused);
         } else {
             // Each alone, so that only the guilty one fails.
             for mut request in unit.requests.into_iter().rev() {

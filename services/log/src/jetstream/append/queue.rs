@@ -280,6 +280,7 @@ fn check_expectation(expect: &Expectation) -> Result<(), AppendError> {
 fn kind(error: &AppendError) -> &'static str {
     match error {
         AppendError::Conflict { .. } => "conflict",
+        AppendError::Full { .. } => "full",
         AppendError::Rejected { .. } => "rejected",
         AppendError::Unavailable { .. } => "unavailable",
         AppendError::Unknown { .. } => "unknown",

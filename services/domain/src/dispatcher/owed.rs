@@ -1,0 +1,30 @@
+//! What the open tasks of a partition may still need of the log, counted as they come and go.
+
+use super::Dispatcher;
+use super::open::Open;
+use crate::id::TaskId;
+use crate::room::Owed;
+
+impl Dispatcher {
+    /// What they may still need: to be restated, and to end.
+    #[must_use]
+    pub fn owed(&self) -> Owed {
+        Owed {
+            tasks: self.tasks.len() as u64,
+            bytes: self.owed_bytes,
+        }
+    }
+
+    pub(super) fn remember(&mut self, id: TaskId, task: Open) {
+        self.owed_bytes += u64::from(task.bytes);
+        if let Some(before) = self.tasks.insert(id, task) {
+            self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.remove(&id) {
+            self.owed_bytes = self.owed_bytes.saturating_sub(task.bytes.into());
+        }
+    }
+}

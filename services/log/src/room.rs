@@ -1,0 +1,320 @@
+//! Whether the log still takes creations: every gateway watches how full TASKS is and what owners still need of it.
+//!
+//! What a gateway has accepted since it last looked counts at once. Creations of other gateways and figures of owners arrive about a
+//! second late; the margin of [`Room`] is for them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use metrics::gauge;
+use tokio_util::sync::CancellationToken;
+use waybill_domain::partition::{Partition, PartitionCount};
+use waybill_domain::room::{OWED_SUBJECT, Owed, OwedByPartition, Room};
+
+use crate::{Bounds, Log, Stream};
+
+/// What one look at the log may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Pause before the figures of owners are subscribed to again.
+const RESUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
+/// How long partitions of which no owner has said anything count as if they owed nothing: owners are only starting then. After it,
+/// all that is stored of them counts as open.
+const OWNERS_START: Duration = Duration::from_secs(30);
+
+/// Why creations are refused now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFull {
+    /// TASKS has reached its high-water mark.
+    HighWater(Room),
+    /// The disk below the log has too little room left, whoever uses it.
+    Disk {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that stay free for ends, revocations and read models.
+        kept: u64,
+    },
+}
+
+impl fmt::Display for LogFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::HighWater(room) => write!(
+                f,
+                "The log is full: {} of {} are used and {} are kept for open tasks, so creations stop at {}",
+                Size(room.used),
+                Size(room.limit),
+                Size(room.owed),
+                Size(room.high_water()),
+            ),
+            Self::Disk { free, kept } => write!(
+                f,
+                "The log is full: its disk has {} free, and creations stop below {}",
+                Size(free),
+                Size(kept),
+            ),
+        }
+    }
+}
+
+/// Bytes for people.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        for (unit, bytes) in UNITS {
+            if self.0 >= bytes {
+                // Tenths, without a detour over floating point.
+                let tenths = self.0 / (bytes / 10);
+                return write!(f, "{}.{} {unit}", tenths / 10, tenths % 10);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// What is known about the room in TASKS. Its lock is held for a few instructions only, never across a wait.
+#[derive(Debug)]
+pub struct RoomWatch {
+    partitions: PartitionCount,
+    since: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: u64,
+    /// `None` before the first look, and for a log without a limit.
+    limit: Option<u64>,
+    owed: HashMap<Partition, Owed>,
+    /// Accepted here since the last look.
+    created: Owed,
+    disk: Option<LogFull>,
+    was_full: bool,
+}
+
+impl RoomWatch {
+    /// Knows nothing yet, and refuses nothing.
+    #[must_use]
+    pub fn new(partitions: PartitionCount) -> Arc<Self> {
+        Arc::new(Self {
+            partitions,
+            since: Instant::now(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whether a creation of that many bytes has room; if it has, it counts from now on.
+    pub fn admit(&self, bytes: u64) -> Result<(), LogFull> {
+        let mut state = self.lock();
+        let created = state.created.and(Owed { tasks: 1, bytes });
+        self.check_with(&state, created)?;
+        state.created = created;
+        Ok(())
+    }
+
+    /// Whether creations have room at all.
+    pub fn check(&self) -> Result<(), LogFull> {
+        let state = self.lock();
+        self.check_with(&state, state.created)
+    }
+
+    /// The room in TASKS; `None` while it is unknown, and for a log without a limit.
+    #[must_use]
+    pub fn room(&self) -> Option<Room> {
+        let state = self.lock();
+        self.room_of(&state)
+    }
+
+    /// What a look at TASKS has found.
+    pub fn looked(&self, bounds: &Bounds) {
+        let mut state = self.lock();
+        state.used = bounds.bytes;
+        state.limit = bounds.max_bytes;
+        state.created = Owed::default();
+        let refused = self.check_with(&state, Owed::default()).err();
+        if refused.is_some() != state.was_full {
+            state.was_full = refused.is_some();
+            match refused {
+                Some(full) => tracing::error!("{full}; owners, revocations and reads go on"),
+                None => tracing::info!("the log has room again: creations are accepted"),
+            }
+        }
+        let room = self.room_of(&state);
+        drop(state);
+        gauge!("waybill_log_full").set(if refused.is_some() { 1.0 } else { 0.0 });
+        gauge!("waybill_log_high_water_bytes").set(float(room.map_or(0, |room| room.high_water())));
+        gauge!("waybill_log_owed_bytes").set(float(room.map_or(0, |room| room.owed)));
+    }
+
+    /// What an owner says of its partition.
+    pub fn owed(&self, partition: Partition, owed: Owed) {
+        if partition.get() < self.partitions.get() {
+            self.lock().owed.insert(partition, owed);
+        }
+    }
+
+    /// What whoever watches the disk says; `None`: it has room.
+    pub fn disk(&self, full: Option<LogFull>) {
+        self.lock().disk = full;
+    }
+
+    fn check_with(&self, state: &State, created: Owed) -> Result<(), LogFull> {
+        if let Some(full) = state.disk {
+            return Err(full);
+        }
+        match self.room_of(state) {
+            Some(room) if room.with_created(created).is_full() => Err(LogFull::HighWater(room)),
+            _ => Ok(()),
+        }
+    }
+
+    fn room_of(&self, state: &State) -> Option<Room> {
+        let said = state.owed.values().fold(Owed::default(), |sum, owed| sum.and(*owed));
+        let count = u64::from(self.partitions.get());
+        let silent = count.saturating_sub(state.owed.len() as u64);
+        let unsaid = if self.since.elapsed() < OWNERS_START {
+            0
+        } else {
+            state.used / count * silent
+        };
+        state.limit.map(|limit| Room {
+            used: state.used,
+            limit,
+            owed: said.room().saturating_add(unsaid),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at TASKS every so often and hears what owners say, until stopped.
+    pub async fn follow(
+        self: Arc<Self>,
+        log: Arc<dyn Log>,
+        nats: async_nats::Client,
+        every: Duration,
+        stop: CancellationToken,
+    ) {
+        let look = async {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                match tokio::time::timeout(LOOK_DEADLINE, log.bounds(Stream::Tasks)).await {
+                    Ok(Ok(bounds)) => self.looked(&bounds),
+                    // Health says that the log is away; what was seen last goes on to count.
+                    Ok(Err(error)) => tracing::debug!(%error, "the room in TASKS is unknown"),
+                    Err(_) => tracing::debug!("the log does not say in time how full it is"),
+                }
+            }
+        };
+        let hear = async {
+            loop {
+                if let Err(error) = self.hear(&nats).await {
+                    tracing::warn!(%error, "what open tasks need of the log is unknown");
+                }
+                tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = look => {}
+            () = hear => {}
+        }
+    }
+
+    async fn hear(&self, nats: &async_nats::Client) -> Result<(), async_nats::SubscribeError> {
+        let mut said = nats.subscribe(OWED_SUBJECT).await?;
+        while let Some(message) = said.next().await {
+            match serde_json::from_slice::<OwedByPartition>(&message.payload) {
+                Ok(figures) => {
+                    for (partition, owed) in figures.partitions {
+                        self.owed(partition, owed);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "figures of an owner cannot be read"),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge of bytes")]
+fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StreamSeq;
+
+    const MIB: u64 = 1 << 20;
+
+    fn looked(watch: &RoomWatch, bytes: u64, max_bytes: Option<u64>) {
+        watch.looked(&Bounds {
+            first: StreamSeq(1),
+            last: StreamSeq(1),
+            incarnation: 1,
+            bytes,
+            max_bytes,
+        });
+    }
+
+    fn watch() -> Arc<RoomWatch> {
+        RoomWatch::new(PartitionCount::new(2).expect("two partitions"))
+    }
+
+    #[test]
+    fn creations_count_before_the_next_look_and_room_that_is_given_back_is_used() {
+        let watch = watch();
+        assert_eq!(watch.admit(u64::MAX / 4), Ok(()), "nothing is known yet");
+        looked(&watch, 0, Some(100 * MIB));
+        let admitted = (0..1_000).take_while(|_| watch.admit(MIB).is_ok()).count();
+        // Each takes its own bytes once, and once more to be restated, below 90 of 100 MiB.
+        assert_eq!(admitted, 44);
+        looked(&watch, 95 * MIB, Some(100 * MIB));
+        let full = watch.check().expect_err("over the high-water mark");
+        assert_eq!(
+            full.to_string(),
+            "The log is full: 95.0 MiB of 100.0 MiB are used and 0 bytes are kept for open tasks, so creations stop at 90.0 MiB"
+        );
+        looked(&watch, 40 * MIB, Some(100 * MIB));
+        assert_eq!(watch.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_open_lowers_the_mark_and_a_full_disk_refuses_whatever_the_log_says() {
+        let watch = watch();
+        looked(&watch, 60 * MIB, Some(100 * MIB));
+        assert_eq!(watch.check(), Ok(()));
+        let owed = |bytes| Owed { tasks: 0, bytes };
+        let [first, second] = [0, 1].map(|number| Partition::new(number).expect("a partition"));
+        watch.owed(first, owed(20 * MIB));
+        watch.owed(second, owed(20 * MIB));
+        assert!(watch.check().is_err());
+        watch.owed(second, owed(0));
+        assert_eq!(watch.check(), Ok(()));
+        let disk = LogFull::Disk {
+            free: 3,
+            kept: 5 * MIB,
+        };
+        watch.disk(Some(disk));
+        assert_eq!(watch.check(), Err(disk));
+        watch.disk(None);
+        assert_eq!(watch.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_log_without_a_limit_refuses_nothing() {
+        let watch = watch();
+        looked(&watch, u64::MAX / 2, None);
+        assert_eq!(watch.check(), Ok(()));
+        assert_eq!(watch.room(), None);
+    }
+}
