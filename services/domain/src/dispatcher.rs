@@ -367,6 +367,11 @@ impl Dispatcher {
         }
     }
 
+    /// The log has stored something under the fence of this owner there: up to it nobody else has appended.
+    pub fn let_through(&mut self, seq: StreamSeq) {
+        self.certain = self.certain.max(seq);
+    }
+
     /// The log has certainly stored nothing of what was in flight: it is decided still, and will be handed out again.
     pub fn not_appended(&mut self) {
         for decision in std::mem::take(&mut self.in_flight).into_iter().rev() {

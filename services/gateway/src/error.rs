@@ -11,11 +11,15 @@ use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::KeyId;
 use waybill_domain::task::Invalid;
-use waybill_log::{AppendError, ReadError};
+use waybill_log::{AppendError, LogFull, ReadError};
 use waybill_projector::QueryError;
 
 /// Seconds after which a client may try again when something we need is away.
 const RETRY_AFTER_SECONDS: &str = "1";
+/// Refused because the log is full.
+const LOG_FULL: &str = "log_full";
+/// Seconds after which a log that was full may have room again: ended history goes in rounds of about that length.
+const LOG_FULL_RETRY_AFTER_SECONDS: &str = "10";
 
 /// The body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -295,6 +299,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        } else if self.body.code == LOG_FULL {
+            let seconds = HeaderValue::from_static(LOG_FULL_RETRY_AFTER_SECONDS);
+            headers.insert(RETRY_AFTER, seconds);
         } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -343,6 +350,13 @@ impl From<AppendError> for ApiError {
                      Repeat it with the same Idempotency-Key",
                 )
             }
+            AppendError::Full { reason } => {
+                tracing::error!(reason, "the log takes no more: a limit of bytes is reached");
+                Self::unavailable(
+                    LOG_FULL,
+                    "The log is full; nothing was stored. Try again later",
+                )
+            }
             AppendError::Rejected { reason } => {
                 tracing::error!(reason, "the log refuses appends");
                 Self::unavailable(
@@ -354,6 +368,15 @@ impl From<AppendError> for ApiError {
                 Self::unavailable("conflict", "Others were changing the same thing; try again")
             }
         }
+    }
+}
+
+impl From<LogFull> for ApiError {
+    fn from(full: LogFull) -> Self {
+        Self::unavailable(
+            LOG_FULL,
+            format!("{full}. Nothing was accepted; try again later"),
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
-use waybill_log::{Counters, Fences, Log, Tallies, VaultKeys};
+use waybill_log::{Counters, Fences, Log, RoomWatch, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
 
@@ -138,6 +138,7 @@ impl Gateway {
                 .with_brand(config.brand())
                 .with_plans(Arc::clone(&config.plans)),
             health: Arc::new(Health::default()),
+            room: RoomWatch::new(parts.partitions),
             tasks,
             limiter,
             refusals: Arc::new(Refusals::default()),
@@ -184,6 +185,12 @@ impl Gateway {
         state.tasks.spawn(flusher.run(background.clone()));
         state.tasks.spawn(Arc::clone(&state.health).probe(
             Arc::clone(&state.log),
+            state.config.probe_interval,
+            background.clone(),
+        ));
+        state.tasks.spawn(Arc::clone(&state.room).follow(
+            Arc::clone(&state.log),
+            state.nats.clone(),
             state.config.probe_interval,
             background.clone(),
         ));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::partition::PartitionCount;
-use waybill_log::{Log, StreamSeq};
+use waybill_log::{Log, RoomWatch, StreamSeq};
 use waybill_projector::QueryClient;
 
 use crate::access::ControlWriter;
@@ -59,6 +59,8 @@ pub struct Shared {
     pub control: ControlWriter,
     /// How many partitions there are.
     pub partitions: PartitionCount,
+    /// Whether the log still takes creations.
+    pub room: Arc<RoomWatch>,
     /// Live events.
     pub hub: Arc<Hub>,
     /// Whether requests should come here.

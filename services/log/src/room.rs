@@ -67,9 +67,8 @@ impl fmt::Display for Size {
         const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
         for (unit, bytes) in UNITS {
             if self.0 >= bytes {
-                // Tenths, without a detour over floating point.
-                let tenths = self.0 / (bytes / 10);
-                return write!(f, "{}.{} {unit}", tenths / 10, tenths % 10);
+                let tenths = self.0 % bytes * 10 / bytes;
+                return write!(f, "{}.{tenths} {unit}", self.0 / bytes);
             }
         }
         write!(f, "{} bytes", self.0)
@@ -166,8 +165,9 @@ impl RoomWatch {
         if let Some(full) = state.disk {
             return Err(full);
         }
-        match self.room_of(state) {
-            Some(room) if room.with_created(created).is_full() => Err(LogFull::HighWater(room)),
+        let room = self.room_of(state).map(|room| room.with_created(created));
+        match room {
+            Some(room) if room.is_full() => Err(LogFull::HighWater(room)),
             _ => Ok(()),
         }
     }

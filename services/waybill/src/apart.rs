@@ -11,6 +11,7 @@ use waybill_log::jetstream::JetStreamLog;
 use crate::config::{Config, environment};
 use crate::roles::{self, Setting};
 use crate::secrets::Missing;
+use crate::room;
 use crate::signals::stop_token;
 use crate::signatures;
 use crate::telemetry;
@@ -23,6 +24,8 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
         return Ok(());
     };
     let bootstrap = roles::bootstrap(&config, Setting::Apart, &log).await?;
+    room::limits_are_missing(&config);
+    tokio::spawn(room::export_sizes(log.clone(), stop.clone()));
     let gateway = roles::gateway(&config, Setting::Apart, &log, stop).await?;
     let given = environment(roles::BOOTSTRAP_KEY).is_some();
     if let (Some(key), false) = (&bootstrap.key, given) {
@@ -39,14 +42,14 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
 
 /// A worker, until it is asked to stop.
 pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start(&config, "worker")?;
+    let telemetry = telemetry::start(&config, "worker")?;
     let stop = stop_token()?;
     let Some(log) = connect(&mut config, Some(Speaker::Worker), &stop).await? else {
         return Ok(());
     };
-    roles::worker(&config, Setting::Apart, &log, stop)?
-        .stopped()
-        .await;
+    let worker = roles::worker(&config, Setting::Apart, &log, stop)?;
+    telemetry.operations.worker(worker.board());
+    worker.stopped().await;
     Ok(())
 }
 

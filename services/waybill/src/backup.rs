@@ -14,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use waybill_log::jetstream::archive::{BACKED_UP, StreamArchives};
 use waybill_worker::{Clock, SystemClock};
 
+use crate::disk::Store;
 use crate::args::{Backup, DataDir};
 use crate::config::{Config, environment};
 use crate::nats_server::{Connection, NatsServer};
@@ -144,7 +145,7 @@ async fn prove(file: &Path) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new()
         .prefix(".waybill-restore-")
         .tempdir_in(beside.unwrap_or(Path::new(".")))?;
-    let server = NatsServer::start(folder.path()).await?;
+    let (server, _) = NatsServer::start(folder.path(), Store::unbounded()).await?;
     let tried = restore::into_server(file, &server).await;
     server.stop().await;
     tried

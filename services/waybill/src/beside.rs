@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -17,6 +16,7 @@ use waybill_projector::QueryClient;
 use crate::access_at::{self, Until};
 use crate::args::{DataDir, Replay};
 use crate::config::{Config, environment};
+use crate::disk::Store;
 use crate::nats_server::{Connection, NatsServer};
 use crate::roles::{self, Setting};
 use crate::secrets::Missing;
@@ -50,7 +50,7 @@ pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<(
     let stopped = if named() {
         None
     } else {
-        Some(StoppedUp::start(&config.data).await?)
+        Some(StoppedUp::start(&config).await?)
     };
     if let Some(up) = &stopped {
         config.nats = up.server.connection.over(&config.nats);
@@ -70,7 +70,8 @@ struct StoppedUp {
 }
 
 impl StoppedUp {
-    async fn start(data: &Path) -> anyhow::Result<Self> {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let data = &config.data;
         // Nothing may be made in a folder that was only mistyped.
         ensure!(
             data.join("nats").is_dir(),
@@ -80,8 +81,10 @@ impl StoppedUp {
         let data = data.canonicalize()?;
         let lock = up::lock(&data)
             .context("stop it before rebuilding (`waybill verify` works while it runs)")?;
+        let store = Store::at(&data, config.up.max_file_store())?;
+        let (server, _) = NatsServer::start(&data, store).await?;
         Ok(Self {
-            server: NatsServer::start(&data).await?,
+            server,
             _lock: lock,
         })
     }

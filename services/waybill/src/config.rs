@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub projector: ProjectorSection,
     /// The signed activity log.
     pub audit: AuditSection,
+    /// The private nats-server of `waybill up`.
+    pub up: UpSection,
 }
 
 impl Default for Config {
@@ -86,7 +88,23 @@ impl Default for Config {
             worker: WorkerSection::default(),
             projector: ProjectorSection::default(),
             audit: AuditSection::default(),
+            up: UpSection::default(),
         }
+    }
+}
+
+/// The private nats-server of `waybill up`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpSection {
+    /// MiB that all streams together may take of the disk. Unset: computed at the first start from what is free, and kept.
+    pub max_file_store_mib: Option<u64>,
+}
+
+impl UpSection {
+    /// In bytes.
+    pub(crate) fn max_file_store(&self) -> Option<u64> {
+        self.max_file_store_mib.map(|mib| mib.saturating_mul(1 << 20))
     }
 }
 

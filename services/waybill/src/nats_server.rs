@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,11 +15,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use waybill_log::jetstream::NatsConfig;
 
+use crate::disk::Store;
 use crate::secrets::write_private;
 
 /// Least version that has what the log needs: atomic batches with a fence for each message.
@@ -30,6 +33,13 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// A server that ran this long was well.
 const WELL_AFTER: Duration = Duration::from_secs(30);
+
+/// Who asks the server how it is, where, and how long that may take.
+const HEALTH_USER: &str = "health";
+const HEALTH_SUBJECT: &str = "$SYS.REQ.SERVER.PING.HEALTHZ";
+const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+/// What the server says of a state that only a restart ends.
+const FINAL_ERRORS: [&str; 3] = ["write error", "not enabled", "disabled"];
 
 /// How to reach the server; kept in the data folder so that commands beside `waybill up` find it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,13 +97,81 @@ pub(crate) struct NatsServer {
     watch: JoinHandle<()>,
 }
 
+/// Asks the server of a `waybill up` how it is, and restarts it while everything else goes on.
+#[derive(Debug, Clone)]
+pub(crate) struct Restarter {
+    connection: Connection,
+    health: Health,
+    folder: PathBuf,
+    port: u16,
+    restarts: mpsc::Sender<()>,
+}
+
+/// Who may ask the server how it is, and nothing of what it stores: a user of its system account. The password is in no file that
+/// commands beside `waybill up` read.
+#[derive(Clone)]
+struct Health {
+    password: String,
+    client: Arc<OnceCell<async_nats::Client>>,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").finish_non_exhaustive()
+    }
+}
+
+/// What the server says about itself.
+#[derive(Deserialize)]
+struct HealthAnswer {
+    data: HealthData,
+}
+
+#[derive(Deserialize)]
+struct HealthData {
+    #[serde(default)]
+    error: String,
+}
+
+impl Restarter {
+    /// Why the server stores nothing any more although it runs; `None`: it works, or does not answer. A write that fails, as on a full
+    /// disk, stops its stream for good (appends to it are not even answered), and may shut JetStream down as a whole.
+    pub(crate) async fn broken(&self) -> Option<String> {
+        let connect = || {
+            async_nats::ConnectOptions::new()
+                .user_and_password(HEALTH_USER.to_owned(), self.health.password.clone())
+                .name("waybill up: health")
+                .connect(&self.connection.url)
+        };
+        let asked = async {
+            let client = self.health.client.get_or_try_init(connect).await.ok()?;
+            client.request(HEALTH_SUBJECT, "".into()).await.ok()
+        };
+        let answer = timeout(HEALTH_DEADLINE, asked).await.ok()??;
+        let answer: HealthAnswer = serde_json::from_slice(&answer.payload).ok()?;
+        let error = answer.data.error;
+        let is_final = FINAL_ERRORS.iter().any(|text| error.contains(text));
+        is_final.then_some(error)
+    }
+
+    /// Restarts it with a store of that size. Nothing that it has acknowledged is lost: it is on disk.
+    pub(crate) async fn restart(&self, store: Store) -> anyhow::Result<()> {
+        let password = &self.health.password;
+        let text = text(&self.folder, self.port, &self.connection, password, store)?;
+        write_private(&self.folder.join("nats.conf"), text.as_bytes())?;
+        // Who watches it ends with this process only.
+        let _ = self.restarts.send(()).await;
+        Ok(())
+    }
+}
+
 fn folder(data: &Path) -> PathBuf {
     data.join("nats")
 }
 
 impl NatsServer {
     /// Starts a server on a data folder. It may take a moment until it answers.
-    pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(data: &Path, store: Store) -> anyhow::Result<(Self, Restarter)> {
         let program = program().await?;
         let folder = folder(data);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -107,50 +185,35 @@ impl NatsServer {
             process: std::process::id(),
         };
         let configuration = folder.join("nats.conf");
-        write_private(&configuration, text(&folder, port, &connection)?.as_bytes())?;
+        let health = Health {
+            password: random_text()?,
+            client: Arc::default(),
+        };
+        let text = text(&folder, port, &connection, &health.password, store)?;
+        write_private(&configuration, text.as_bytes())?;
         write_private(
             &folder.join("connection.json"),
             &serde_json::to_vec(&connection)?,
         )?;
-        let mut child = spawn(&program, &configuration)?;
+        let child = spawn(&program, &configuration)?;
         let stop = CancellationToken::new();
-        let watch = tokio::spawn({
-            let stop = stop.clone();
-            async move {
-                let mut pause = RESTART_PAUSE;
-                loop {
-                    let started = Instant::now();
-                    tokio::select! {
-                        () = stop.cancelled() => {
-                            end(&mut child).await;
-                            return;
-                        }
-                        ended = child.wait() => {
-                            tracing::error!(?ended, "nats-server ended by itself; starting it again (its log: data/nats/nats.log)");
-                        }
-                    }
-                    pause = if started.elapsed() > WELL_AFTER {
-                        RESTART_PAUSE
-                    } else {
-                        (pause * 2).min(LONGEST_RESTART_PAUSE)
-                    };
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = sleep(pause) => {}
-                    }
-                    match spawn(&program, &configuration) {
-                        Ok(next) => child = next,
-                        Err(error) => tracing::error!(%error, "nats-server does not start"),
-                    }
-                }
-            }
-        });
-        Ok(Self {
+        // A second restart that is asked for while one is being made waits for it.
+        let (restarts, restart) = mpsc::channel(1);
+        let watch = tokio::spawn(watch(child, program, configuration, restart, stop.clone()));
+        let server = Self {
             connection,
             data: data.to_owned(),
             stop,
             watch,
-        })
+        };
+        let restarter = Restarter {
+            connection: server.connection.clone(),
+            health,
+            folder,
+            port,
+            restarts,
+        };
+        Ok((server, restarter))
     }
 
     /// What it says about itself.
@@ -170,8 +233,51 @@ impl NatsServer {
     }
 }
 
+/// Starts the server again whenever it ends, and when it is asked to, until it is to stop.
+async fn watch(
+    mut child: Child,
+    program: PathBuf,
+    configuration: PathBuf,
+    mut restart: mpsc::Receiver<()>,
+    stop: CancellationToken,
+) {
+    let mut pause = RESTART_PAUSE;
+    loop {
+        let started = Instant::now();
+        tokio::select! {
+            () = stop.cancelled() => {
+                end(&mut child).await;
+                return;
+            }
+            Some(()) = restart.recv() => end(&mut child).await,
+            ended = child.wait() => {
+                tracing::error!(?ended, "nats-server ended by itself; starting it again (its log: data/nats/nats.log)");
+            }
+        }
+        pause = if started.elapsed() > WELL_AFTER {
+            RESTART_PAUSE
+        } else {
+            (pause * 2).min(LONGEST_RESTART_PAUSE)
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        match spawn(&program, &configuration) {
+            Ok(next) => child = next,
+            Err(error) => tracing::error!(%error, "nats-server does not start"),
+        }
+    }
+}
+
 /// The server's configuration.
-fn text(folder: &Path, port: u16, connection: &Connection) -> anyhow::Result<String> {
+fn text(
+    folder: &Path,
+    port: u16,
+    connection: &Connection,
+    health_password: &str,
+    store: Store,
+) -> anyhow::Result<String> {
     let mut text = String::from("# Written by `waybill up` at each start.\n");
     writeln!(text, "server_name: waybill")?;
     writeln!(text, "listen: \"127.0.0.1:{port}\"")?;
@@ -184,12 +290,18 @@ fn text(folder: &Path, port: u16, connection: &Connection) -> anyhow::Result<Str
     // Durable before acknowledged: every write is on disk first.
     writeln!(
         text,
-        "jetstream {{ store_dir: {folder:?}, sync_interval: always }}"
+        "jetstream {{ store_dir: {folder:?}, sync_interval: always, max_file_store: {} }}",
+        store.max_file_store
     )?;
     writeln!(
         text,
-        "authorization {{ user: {:?}, password: {:?} }}",
+        "authorization {{ users: [ {{ user: {:?}, password: {:?} }} ] }}",
         connection.user, connection.password
+    )?;
+    // The streams stay in the account that everybody is in who is in none; who asks for the health of the server sees none of them.
+    writeln!(
+        text,
+        "accounts {{ $SYS: {{ users: [ {{ user: {HEALTH_USER:?}, password: {health_password:?} }} ] }} }}"
     )?;
     Ok(text)
 }

@@ -25,6 +25,7 @@ use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
 use crate::config::{Config, environment};
 use crate::people;
+use crate::room;
 use crate::secrets::{self, Missing};
 use crate::vault::rings;
 
@@ -140,6 +141,7 @@ pub(crate) fn worker(
         ..CalloutConfig::default()
     })?;
     let (vault, vault_service) = vault(config, log, &stop)?;
+    let nats = log.client();
     let log = Arc::new(log.clone());
     let caller = Caller {
         log: log.clone(),
@@ -164,7 +166,9 @@ pub(crate) fn worker(
     };
     // A dashboard should see it before the first partition is taken.
     gauge!("waybill_partitions_owned").set(0.0);
-    Ok(Worker::start(worker, parts, stop))
+    let worker = Worker::start(worker, parts, stop.clone());
+    tokio::spawn(room::tell_owed(worker.board(), nats, stop));
+    Ok(worker)
 }
 
 /// What puts credentials into requests, if their keys can be opened here; in any case what erases the keys of tasks that ended.

@@ -17,6 +17,7 @@ use waybill_domain::task::status::Status;
 use waybill_log::Stream;
 
 use crate::config::{Config, LogConfig, LogFormat};
+use crate::operations::{self, Operations};
 use crate::trace_ids::{KnownIds, KnownTracer};
 
 /// Bounds of all latency histograms, in seconds: from what an idle system takes to the longest callout.
@@ -32,6 +33,8 @@ const RECORDS: &[f64] = &[
 /// Flushes what is still to be exported, when dropped.
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
+    /// What `/readyz` of the port for metrics is about.
+    pub operations: Operations,
 }
 
 impl Drop for Telemetry {
@@ -80,23 +83,20 @@ fn start_logs(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> 
         .with(lines)
         .with(spans)
         .try_init()?;
-    Ok(Telemetry { traces })
+    Ok(Telemetry {
+        traces,
+        operations: Operations::default(),
+    })
 }
 
 /// Starts logs, traces and metrics, for roles. Must be called inside a runtime.
 pub(crate) fn start(config: &Config, role: &'static str) -> anyhow::Result<Telemetry> {
     let telemetry = start_logs(config, role)?;
     if let Some(address) = config.metrics_address()? {
-        PrometheusBuilder::new()
-            .with_http_listener(address)
+        let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
-            .set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS)?
-            .install()
-            .with_context(|| {
-                format!(
-                    "metrics_listen: cannot listen on {address} (`off` switches the metrics off)"
-                )
-            })?;
+            .set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS)?;
+        operations::listen(address, builder, telemetry.operations.clone())?;
         describe();
         begin(role);
     }
@@ -197,6 +197,35 @@ fn describe() {
     describe_gauge!(
         "waybill_partitions_owned",
         "Partitions served by this worker"
+    );
+    describe_gauge!(
+        "waybill_log_full",
+        "1 while creations are refused for want of room"
+    );
+    describe_gauge!(
+        "waybill_log_high_water_bytes",
+        Unit::Bytes,
+        "Bytes of TASKS above which creations are refused"
+    );
+    describe_gauge!(
+        "waybill_log_owed_bytes",
+        Unit::Bytes,
+        "Bytes of TASKS that open tasks may still need"
+    );
+    describe_gauge!(
+        "waybill_stream_bytes",
+        Unit::Bytes,
+        "Bytes in each stream of the log"
+    );
+    describe_gauge!(
+        "waybill_stream_max_bytes",
+        Unit::Bytes,
+        "Bytes that each stream of the log may take; 0: no limit"
+    );
+    describe_gauge!(
+        "waybill_disk_free_bytes",
+        Unit::Bytes,
+        "Free on the disk of `waybill up`"
     );
     describe_gauge!(
         "waybill_stream_subscribers",

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,9 +17,13 @@ use waybill_log::jetstream::ConnectError;
 use waybill_worker::Worker;
 
 use crate::config::{Config, environment};
-use crate::nats_server::NatsServer;
+use crate::disk::Store;
+use crate::nats_server::{NatsServer, Restarter};
+use crate::operations::Operations;
 use crate::roles::{self, Projecting, Setting};
 use crate::secrets::Missing;
+    }
+use crate::room::{self, OwnRoom};
 use crate::signals::stop_token;
 use crate::signatures;
 use crate::telemetry;
@@ -36,12 +41,14 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
     config.data = config.data.canonicalize()?;
     let _lock = lock(&config.data)?;
-    let _telemetry = telemetry::start(&config, "up")?;
+    let telemetry = telemetry::start(&config, "up")?;
     let own_server = environment("NATS_URL").is_none();
-    let server = if own_server {
-        Some(NatsServer::start(&config.data).await?)
+    let (server, own) = if own_server {
+        let store = store(&config)?;
+        let (server, restarter) = NatsServer::start(&config.data, store).await?;
+        (Some(server), Some((store, restarter)))
     } else {
-        None
+        (None, None)
     };
     if let Some(server) = &server {
         config.nats = server.connection.over(&config.nats);
@@ -52,7 +59,7 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     } else {
         signatures::prepare(&mut config, Speaker::Control, Missing::Refuse)?;
     }
-    let served = match start(&config, &stop).await {
+    let served = match start(&config, own, &telemetry.operations, &stop).await {
         Ok(Some(roles)) => roles.run(stop).await,
         Ok(None) => Ok(()),
         Err(error) => match &server {
@@ -69,6 +76,20 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     served
 }
 
+/// How large the store of the private server is.
+fn store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::at(&config.data, config.up.max_file_store())?;
+    if let Some(tasks) = config.nats.streams.tasks_max_bytes
+        && tasks > store.max_file_store
+    {
+        bail!(
+            "nats.streams.tasks_max_bytes must be at most {} here, not {tasks}: that is what all streams together may take of the disk (up.max_file_store_mib)",
+            store.max_file_store
+        );
+    }
+    Ok(store)
+}
+
 /// The roles of this process.
 struct Roles {
     gateway: Gateway,
@@ -77,7 +98,12 @@ struct Roles {
 }
 
 /// Starts the roles; `None` when it was asked to stop before they ran.
-async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Roles>> {
+async fn start(
+    config: &Config,
+    own: Option<(Store, Restarter)>,
+    operations: &Operations,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Roles>> {
     let log = tokio::select! {
         log = waybill_log::connect(&config.nats) => log?,
         () = stop.cancelled() => return Ok(None),
@@ -86,11 +112,30 @@ async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Opti
     if config.nats.signatures.introduce {
         signatures::pin(config, &log)?;
     }
+    if let Some((store, _)) = &own {
+        room::give_shares(&log, *store, config).await;
+    }
     rings::complete(&config.data)?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, Setting::Embedded, &log)?;
     let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
+    operations.worker(worker.board());
     let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
+    match own {
+        Some((store, server)) => {
+            let room = OwnRoom {
+                config: config.clone(),
+                store,
+                log: log.clone(),
+                server,
+                watch: Arc::clone(&gateway.state().room),
+            };
+            tokio::spawn(room.run(stop.clone()));
+        }
+        None => {
+            tokio::spawn(room::export_sizes(log.clone(), stop.clone()));
+        }
+    }
     tokio::select! {
         () = ready(&gateway) => {}
         () = stop.cancelled() => {}

@@ -9,6 +9,7 @@
 //! Everything here is a shell around `waybill_domain::dispatcher`: what happens is decided there.
 
 pub mod attempt;
+pub mod board;
 pub mod callout;
 pub mod calls;
 pub mod clock;

@@ -26,6 +26,7 @@ use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
 use waybill_log::{AppendError, Appended, ReadError, Record, Snapshots, StreamSeq, Tail};
 
+use crate::board::Place;
 use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
@@ -46,6 +47,8 @@ const LAST_APPENDS: Duration = Duration::from_secs(5);
 pub struct PartitionParts {
     /// Which partition.
     pub partition: Partition,
+    /// Name of the worker, in its fences.
+    pub worker: String,
     /// Makes calls.
     pub caller: Arc<Caller>,
     /// Where snapshots go.
@@ -58,6 +61,8 @@ pub struct PartitionParts {
     pub drain: Duration,
     /// When snapshots are written.
     pub pace: SnapshotPace,
+    /// Where it says what it does.
+    pub place: Place,
     /// Cancelled when the partition is to be given up.
     pub stop: CancellationToken,
 }
@@ -96,6 +101,8 @@ struct Serving<'a> {
     behind: Vec<(StreamSeq, Command)>,
     next_ticket: u64,
     appending: Option<Appending>,
+    /// What is being appended is the fence, once more.
+    renewing: bool,
     append_failures: u32,
     append_at: Instant,
     slot_wait: Option<SlotWait>,
@@ -136,6 +143,7 @@ pub async fn serve(
         behind: Vec::new(),
         next_ticket: 0,
         appending: None,
+        renewing: false,
         append_failures: 0,
         append_at: now,
         slot_wait: None,
@@ -292,6 +300,7 @@ impl Serving<'_> {
         }
         self.append();
         self.snapshot_in_background();
+        self.parts.place.serving(self.dispatcher.owed());
         self.erase_swept();
     }
 

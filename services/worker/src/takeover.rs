@@ -9,6 +9,7 @@ use waybill_domain::actor::Actor;
 use waybill_domain::dispatcher::Dispatcher;
 use waybill_domain::event::{DecodeError, PartitionOwned, TaskEvent};
 use waybill_domain::partition::Partition;
+use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskFilter, TaskSubject};
 use waybill_log::{
     Append, AppendError, Atomicity, Expectation, Log, NewRecord, ReadError, Record, Snapshots,
@@ -198,11 +199,23 @@ async fn fence(
         .last(Stream::Tasks, &subject)
         .await?
         .map_or(StreamSeq(0), |record| record.seq);
+    let append = owned(worker, partition, clock.now(), last);
+    match log.append(append).await {
+        Ok(appended) => Ok(appended.seqs.first().copied().unwrap_or_default()),
+        Err(AppendError::Conflict { .. }) => Err(TakeOverError::Raced),
+        // Should it have been stored, it is our own, and the next try stands behind it.
+        Err(error) => Err(TakeOverError::Append(error)),
+    }
+}
+
+/// A fence, if the last one is still that.
+pub(crate) fn owned(worker: &str, partition: Partition, at: Timestamp, last: StreamSeq) -> Append {
+    let subject = TaskSubject::owner(partition).to_string();
     let owned = PartitionOwned {
         worker: worker.into(),
-        at: clock.now(),
+        at,
     };
-    let append = Append {
+    Append {
         stream: Stream::Tasks,
         records: vec![NewRecord {
             subject: subject.clone(),
@@ -218,12 +231,6 @@ async fn fence(
         },
         atomicity: Atomicity::Atomic,
         msg_id: None,
-    };
-    match log.append(append).await {
-        Ok(appended) => Ok(appended.seqs.first().copied().unwrap_or_default()),
-        Err(AppendError::Conflict { .. }) => Err(TakeOverError::Raced),
-        // Should it have been stored, it is our own, and the next try stands behind it.
-        Err(error) => Err(TakeOverError::Append(error)),
     }
 }
 

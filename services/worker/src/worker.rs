@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_log::{LeaseError, Leases, Snapshots, StreamSeq};
 
+use crate::board::{Board, Place};
 use crate::calls::{Caller, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
@@ -64,6 +65,7 @@ pub struct WorkerParts {
 #[derive(Debug)]
 pub struct Worker {
     owned: Arc<AtomicUsize>,
+    board: Arc<Board>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -83,6 +85,7 @@ impl Worker {
         stop: CancellationToken,
     ) -> Self {
         let owned = Arc::new(AtomicUsize::new(0));
+        let board = Arc::new(Board::default());
         let vault = parts.vault.take();
         let shell = Shell {
             slots: Arc::new(Semaphore::new(config.slots)),
@@ -90,9 +93,11 @@ impl Worker {
             parts: Arc::new(parts),
             pace,
             owned: Arc::clone(&owned),
+            board: Arc::clone(&board),
         };
         Self {
             owned,
+            board,
             task: tokio::spawn(with_vault(shell.run(stop), vault)),
         }
     }
@@ -101,6 +106,12 @@ impl Worker {
     #[must_use]
     pub fn owned(&self) -> usize {
         self.owned.load(Ordering::Relaxed)
+    }
+
+    /// What it does with which partition.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Waits until it has stopped.
@@ -140,6 +151,7 @@ struct Shell {
     pace: SnapshotPace,
     slots: Arc<Semaphore>,
     owned: Arc<AtomicUsize>,
+    board: Arc<Board>,
 }
 
 /// The partitions of this worker, each with what tells it to stop.
@@ -174,8 +186,11 @@ impl Shell {
                     }
                 }
                 _ = ticks.tick() => {
-                    if let Err(error) = self.balance(&mut tasks, &mut member).await {
-                        tracing::warn!(%error, "cannot look at the shares of the workers yet");
+                    match self.balance(&mut tasks, &mut member).await {
+                        Ok(()) => self.board.balanced(),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot look at the shares of the workers yet");
+                        }
                     }
                 }
             }
@@ -270,6 +285,7 @@ impl Shell {
         let count = usize::from(self.config.partitions.get());
         let parts = PartitionParts {
             partition,
+            worker: self.config.name.clone(),
             caller: Arc::clone(&self.parts.caller),
             snapshots: Arc::clone(&self.parts.snapshots),
             slots: Arc::clone(&self.slots),
@@ -280,6 +296,7 @@ impl Shell {
             },
             drain: self.config.drain,
             pace: self.pace,
+            place: Place::new(Arc::clone(&self.board), partition),
             stop: stop.clone(),
         };
         let owner = Owner {
@@ -329,6 +346,7 @@ impl Owner {
                     () = sleep(TAKE_OVER_PAUSE) => continue,
                 }
             }
+            self.parts.place.taking_over();
             let attempt = tokio::select! {
                 biased;
                 () = lease.lost() => return,
@@ -373,6 +391,7 @@ impl Owner {
         }
         if let Some(error) = too_new {
             tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
+            self.parts.place.left(error.to_string());
             // Another worker, that can, has the time to take it.
             tokio::select! {
                 biased;

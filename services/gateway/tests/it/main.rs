@@ -14,6 +14,7 @@ mod keys;
 mod limited;
 mod limits;
 mod log_away;
+mod log_full;
 mod oauth;
 mod owner;
 mod people;

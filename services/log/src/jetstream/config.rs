@@ -189,7 +189,8 @@ pub struct StreamsConfig {
     pub partitions: u16,
     /// How long TASKS keeps events; `None`: as `nats/streams.toml` has it (30 days).
     pub tasks_max_age_s: Option<u64>,
-    /// How many bytes TASKS may take; `None`: no limit. When it is full, appends are refused.
+    /// How many bytes TASKS may take; `None`: its share of the disk with `waybill up`, else what the stream has. Creations are refused
+    /// before it is reached (`log_full`), so that owners have room to drain it.
     pub tasks_max_bytes: Option<u64>,
     /// How long a lease lives without renewal, in whole seconds as the server counts them.
     pub lease_ttl_s: u64,

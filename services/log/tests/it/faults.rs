@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use waybill_log::{AppendError, JetStreamLog, Log, Record, Stream, StreamSeq, Tail, connect};
+use waybill_log::{
+    AppendError, Expectation, JetStreamLog, Log, Record, Stream, StreamSeq, Tail, connect,
+};
 use waybill_testkit::{NatsServer, Proxy, eventually};
 
 use crate::fixture::{
@@ -267,6 +269,17 @@ async fn a_full_stream_refuses_and_a_message_too_large_harms_no_other() {
     assert!(
         matches!(refused, Some(AppendError::Full { .. })),
         "{refused:?}"
+    );
+    // Owners have no more room than anybody else, which is why creations must stop before (`waybill_log::room`).
+    let mut of_owner = an_append(vec![a_record(EVENT, &payload)]);
+    of_owner.expect = Expectation::LastOn {
+        filter: "tasks.0.owner".to_owned(),
+        seq: StreamSeq(0),
+    };
+    let of_owner = log.append(of_owner).await;
+    assert!(
+        matches!(of_owner, Err(AppendError::Full { .. })),
+        "{of_owner:?}"
     );
     let bounds = log.bounds(Stream::Tasks).await.unwrap();
     assert_eq!(bounds.first, StreamSeq(1), "nothing was dropped to make room");

@@ -74,6 +74,43 @@ async fn age_and_bytes_change_when_the_configuration_asks_for_it() {
 }
 
 #[tokio::test]
+async fn a_limit_that_nobody_configured_is_left_alone_and_only_ever_raised() {
+    let (server, log) = a_jetstream_log().await;
+    log.raise("CONTROL", 1 << 20).await.unwrap();
+    log.raise("CONTROL", 1 << 10).await.unwrap();
+    // As `waybill keys` does beside a `waybill up` that has given shares to the streams.
+    let beside = connect(&config_at(&server.url())).await.unwrap();
+    let sizes = beside.sizes().await.unwrap();
+    let limit = |name| {
+        let found = sizes.iter().find(|size| size.stream == name);
+        found.map(|size| size.max_bytes)
+    };
+    assert_eq!(limit("CONTROL"), Some(Some(1 << 20)));
+    assert_eq!(limit("TASKS"), Some(None));
+    // But one that is configured is compared.
+    let mut config = config_at(&server.url());
+    config.streams.tasks_max_bytes = Some(1 << 30);
+    assert_eq!(differences(&config).await[0][1], "max_bytes");
+}
+
+#[tokio::test]
+async fn a_fence_of_an_earlier_build_refuses_when_full_from_now_on() {
+    let (server, log) = a_jetstream_log().await;
+    let context = async_nats::jetstream::new(log.client());
+    let stream = context.get_stream("FENCE").await.unwrap();
+    let mut earlier = stream.cached_info().config.clone();
+    earlier.discard = async_nats::jetstream::stream::DiscardPolicy::Old;
+    context.update_stream(earlier).await.unwrap();
+    connect(&config_at(&server.url())).await.unwrap();
+    let now = context.get_stream("FENCE").await.unwrap();
+    let discard = now.cached_info().config.discard;
+    assert_eq!(
+        discard,
+        async_nats::jetstream::stream::DiscardPolicy::New
+    );
+}
+
+#[tokio::test]
 async fn without_a_server_the_error_names_it_without_secrets() {
     let mut config = config_at("nats://wally:hunter2@127.0.0.1:1");
     config.connect_timeout_ms = 100;

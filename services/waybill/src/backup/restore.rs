@@ -9,6 +9,7 @@ use waybill_log::jetstream::archive::{ArchivedStream, Restoring, StreamArchives}
 
 use super::file::{self, Item, Manifest, extent};
 use super::{OPEN_RING, SECRETS, is_cluster, refuse_existing};
+use crate::disk::Store;
 use crate::args::Restore;
 use crate::beside::eprint_line;
 use crate::config::Config;
@@ -82,7 +83,7 @@ async fn put_back(
     wanted: &Restore,
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
-    let server = NatsServer::start(data).await?;
+    let (server, _) = NatsServer::start(data, Store::unbounded()).await?;
     let restored = into_server(path, &server).await;
     server.stop().await;
     restored?;

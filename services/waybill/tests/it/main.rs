@@ -14,6 +14,7 @@ mod pages;
 mod process;
 mod read_model;
 mod revocation;
+mod room;
 mod schemas;
 mod secrecy;
 mod signatures;

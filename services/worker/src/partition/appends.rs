@@ -13,6 +13,7 @@ use waybill_log::subject::TaskSubject;
 use waybill_log::{Append, AppendError, Appended, Atomicity, Expectation, NewRecord, Stream};
 
 use super::{Exit, Serving};
+use crate::takeover;
 
 /// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
 const MAX_APPEND: usize = 250;
@@ -27,6 +28,7 @@ impl Serving<'_> {
         }
         let partition = self.parts.partition;
         let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
+            self.renew_fence();
             return;
         };
         let records = decisions
@@ -47,9 +49,37 @@ impl Serving<'_> {
         self.appending = Some(async move { log.append(append).await }.boxed());
     }
 
+    /// Appends the fence once more when creations have been taken in for so long, and nothing was appended, that a snapshot is due:
+    /// only what the server lets through proves that nobody else has appended what the snapshot would hide.
+    fn renew_fence(&mut self) {
+        let is_due = self.snapshot_is_due(self.dispatcher.position());
+        if !is_due || self.dispatcher.snapshot_position() >= self.dispatcher.position() {
+            return;
+        }
+        let caller = &self.parts.caller;
+        let append = takeover::owned(
+            &self.parts.worker,
+            self.parts.partition,
+            caller.clock.now(),
+            self.fence,
+        );
+        let log = Arc::clone(&caller.log);
+        self.renewing = true;
+        self.appending = Some(async move { log.append(append).await }.boxed());
+    }
+
     pub(super) fn appended(&mut self, result: Result<Appended, AppendError>) -> Option<Exit> {
         let partition = self.parts.partition;
+        let renewing = std::mem::take(&mut self.renewing);
         match result {
+            Ok(appended) if renewing => {
+                self.append_failures = 0;
+                if let Some(&fence) = appended.seqs.first() {
+                    self.fence = fence;
+                    self.dispatcher.let_through(fence);
+                }
+                None
+            }
             Ok(appended) => {
                 self.append_failures = 0;
                 let mut actions = Vec::new();

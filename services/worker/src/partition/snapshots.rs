@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use waybill_domain::dispatcher::Dispatcher;
+use waybill_log::StreamSeq;
 
 use super::{PartitionParts, Serving};
 use crate::takeover;
@@ -28,13 +29,14 @@ impl Default for SnapshotPace {
 }
 
 impl Serving<'_> {
+    /// Whether one that goes up to `position` is worth being written now.
+    pub(super) fn snapshot_is_due(&self, position: StreamSeq) -> bool {
+        let behind = position.0.saturating_sub(self.snapshot_position.0);
+        behind >= self.parts.pace.records && self.snapshot_at.elapsed() >= self.parts.pace.pause
+    }
+
     pub(super) fn snapshot_in_background(&mut self) {
-        let behind = self
-            .dispatcher
-            .snapshot_position()
-            .0
-            .saturating_sub(self.snapshot_position.0);
-        if behind < self.parts.pace.records || self.snapshot_at.elapsed() < self.parts.pace.pause {
+        if !self.snapshot_is_due(self.dispatcher.snapshot_position()) {
             return;
         }
         let Some(state) = self.dispatcher.snapshot() else {

@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use waybill_domain::actor::Actor;
 use waybill_domain::command::OwnerReply;
+use waybill_domain::dispatcher::Dispatcher;
 use waybill_domain::event::{FailureKind, TaskCancelled, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::partition::Partition;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{
-    Append, AppendError, Atomicity, Expectation, Leases, Log, NewRecord, Stream, StreamSeq,
+    Append, AppendError, Atomicity, Expectation, Leases, Log, NewRecord, Snapshots, Stream,
+    StreamSeq,
 };
 use waybill_testkit::{Proxy, eventually};
+use waybill_worker::partition::SnapshotPace;
+use waybill_worker::takeover::snapshot_name;
 use waybill_worker::{Clock, SystemClock};
 
 use crate::rig::{LEASE_TTL, PARTITIONS, PATIENCE, Rig, partitions, queue_in_each_partition, team};
@@ -55,6 +59,60 @@ async fn a_worker_that_comes_back_by_its_name_need_not_wait_for_its_own_leases()
     let task = rig.create("/status/200", |_| {}).await;
     rig.until(task, "succeeded").await;
     again.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_takes_only_creations_writes_snapshots_too() {
+    const DELAYED: usize = 60;
+    let mut rig = Rig::new().await;
+    rig.pace = SnapshotPace {
+        records: 20,
+        pause: Duration::ZERO,
+    };
+    let worker = rig.worker("first").await;
+    rig.until_shares(&[&worker], &[ALL]).await;
+    let later = SystemClock.now().plus(Duration::from_secs(3_000));
+    let tasks: Vec<_> = (0..DELAYED)
+        .map(|_| {
+            rig.a_task("/", |request| {
+                request.delay_until = Some(later.to_rfc3339());
+            })
+        })
+        .collect();
+    let partition = tasks[0].id.partition();
+    let first_fence = rig.fence(partition).await;
+    rig.append(tasks).await;
+    // Only half of them: the last ones may lie within the pace.
+    eventually(PATIENCE, async || {
+        let stored = rig.log.get(&snapshot_name(partition)).await;
+        let Ok(Some(bytes)) = stored else {
+            return false;
+        };
+        Dispatcher::restore(&bytes[8..]).is_ok_and(|state| state.open() >= DELAYED / 2)
+    })
+    .await
+    .expect("a snapshot with tasks that were only created");
+    let fence = rig.fence(partition).await;
+    assert!(fence > first_fence, "the fence was renewed");
+    let readiness = worker.worker.board().readiness();
+    assert!(readiness.is_ready(), "{readiness:?}");
+    let owed = worker.worker.board().owed();
+    let tasks: u64 = owed.partitions.iter().map(|(_, owed)| owed.tasks).sum();
+    assert_eq!(tasks, DELAYED as u64);
+    // The renewed fence is the one that counts from then on.
+    let quick = rig.create("/status/200", |_| {}).await;
+    rig.until(quick, "succeeded").await;
+    worker.dies();
+    let second = rig.worker("first").await;
+    rig.until_shares(&[&second], &[ALL]).await;
+    eventually(PATIENCE, async || {
+        let owed = second.worker.board().owed();
+        let tasks: u64 = owed.partitions.iter().map(|(_, owed)| owed.tasks).sum();
+        tasks == DELAYED as u64
+    })
+    .await
+    .expect("nothing is missing behind the snapshot");
+    second.stop().await;
 }
 
 #[tokio::test]

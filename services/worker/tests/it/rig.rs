@@ -28,6 +28,7 @@ use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::vault::{Vault, VaultService};
+use waybill_worker::partition::SnapshotPace;
 use waybill_worker::{Clock, SystemClock, Worker, WorkerConfig, WorkerParts};
 
 /// Long enough for whatever is expected to happen on a busy machine.
@@ -44,6 +45,8 @@ pub(crate) struct Rig {
     lease_ttl_s: u64,
     /// Workers log in as `worker`, with no more rights than that user has.
     is_guarded: bool,
+    /// When workers started from now on write snapshots.
+    pub(crate) pace: SnapshotPace,
 }
 
 /// A worker of a test, with its own connections.
@@ -106,6 +109,7 @@ impl Rig {
             sink,
             lease_ttl_s: config.streams.lease_ttl_s,
             is_guarded,
+            pace: SnapshotPace::default(),
         }
     }
 
@@ -159,7 +163,7 @@ impl Rig {
         };
         let stop = CancellationToken::new();
         Hand {
-            worker: Worker::start(config, parts, stop.clone()),
+            worker: Worker::start_with(config, parts, self.pace, stop.clone()),
             stop,
         }
     }

@@ -56,7 +56,7 @@ const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
         (status = 403, description = "The key lacks the scope", body = ErrorBody),
         (status = 413, description = "The request is too large", body = ErrorBody),
         (status = 422, description = "The Idempotency-Key belongs to another request", body = ErrorBody),
-        (status = 503, description = "Not accepted, or (`outcome_unknown`) not confirmed; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Not accepted (`log_full`: for want of room), or (`outcome_unknown`) not confirmed; see Retry-After", body = ErrorBody),
     )
 )]
 pub(crate) async fn create_task(
@@ -148,7 +148,7 @@ impl<'a> Accepting<'a> {
     }
 
     /// The event that accepts a task, and its record; credentials of the task are sealed, and the key of the seal is stored. Refused
-    /// when the log could not take it.
+    /// when the log could not take it, or is full.
     pub(crate) async fn accept(
         &self,
         checked: Checked,
@@ -158,6 +158,8 @@ impl<'a> Accepting<'a> {
         let Checked { mut spec, raw } = checked;
         let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
         let id = TaskId::new(now, entropy::random_u128(), partition);
+        // Before a key is stored for nothing.
+        self.state.room.check()?;
         let mut seal = None;
         if let Some(raw) = &raw {
             let (envelope, name) = self.seal(id, raw).await?;
@@ -173,6 +175,10 @@ impl<'a> Accepting<'a> {
                 tasks::forget(self.state, seal);
                 return Err(ApiError::too_large(room));
             }
+        }
+        if let Err(full) = self.state.room.admit(payload.len() as u64) {
+            tasks::forget(self.state, seal);
+            return Err(full.into());
         }
         let name = event.name();
         let TaskEvent::Created(created) = event else {

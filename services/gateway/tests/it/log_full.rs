@@ -1,0 +1,177 @@
+//! A log of tasks that is full: creations are refused first, everything else goes on, and room that is given back is used.
+
+use anyhow::{Context, Result};
+use http::StatusCode;
+use serde_json::{Value, json};
+use waybill_domain::actor::Actor;
+use waybill_domain::event::PartitionOwned;
+use waybill_domain::partition::Partition;
+use waybill_domain::room::{OWED_SUBJECT, Owed, OwedByPartition};
+use waybill_domain::time::Timestamp;
+use waybill_log::subject::TaskSubject;
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq,
+};
+use waybill_testkit::eventually;
+
+use crate::world::{SOON, World, a_task};
+
+/// Bytes that TASKS may have here.
+const LIMIT: u64 = 400_000;
+/// More creations than fit.
+const TOO_MANY: usize = 2_000;
+
+/// Creates tasks until the gateway refuses one; answers with how many it took and with the refusal.
+async fn fill(world: &World) -> Result<(usize, waybill_testkit::http::Answer)> {
+    for made in 0..TOO_MANY {
+        let answer = world.http.post("/v1/tasks", &a_task()).await?;
+        if answer.status != StatusCode::CREATED {
+            return Ok((made, answer));
+        }
+    }
+    anyhow::bail!("{TOO_MANY} tasks fit")
+}
+
+async fn serving(world: &World) -> Result<Value> {
+    Ok(world.http.get("/readyz?verbose").await?.json())
+}
+
+/// What an owner appends: its fence.
+async fn owner_appends(world: &World) -> Result<Appended, AppendError> {
+    let subject = TaskSubject::owner(Partition::default()).to_string();
+    let owned = PartitionOwned {
+        worker: "w".into(),
+        at: Timestamp(0),
+    };
+    let append = Append {
+        stream: Stream::Tasks,
+        records: vec![NewRecord {
+            subject: subject.clone(),
+            event: PartitionOwned::NAME,
+            actor: Actor::worker().to_string(),
+            traceparent: None,
+            origin: None,
+            payload: owned.encode().into(),
+        }],
+        expect: Expectation::LastOn {
+            filter: subject,
+            seq: StreamSeq(0),
+        },
+        atomicity: Atomicity::Atomic,
+        msg_id: None,
+    };
+    world.log.append(append).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
+    let world = World::start().await?;
+    let made = world
+        .http
+        .post(
+            &format!("/teams/{}/apikeys", world.team),
+            &json!({"name": "short-lived"}),
+        )
+        .await?
+        .json();
+    let short_lived = made["apiKey"]["key"].as_str().context("a key")?.to_owned();
+    let id = made["apiKey"]["id"].as_str().context("an id")?.to_owned();
+    world.log.raise("TASKS", LIMIT).await?;
+    eventually(SOON, async || world.gateway.state().room.room().is_some()).await?;
+    assert_eq!(serving(&world).await?["status"], "ready");
+    // Between two looks a creation counts twice, once to be restated. With no owner that says so it fits all the same: fill it on.
+    let mut filled = None;
+    let mut accepted = 0;
+    eventually(SOON, async || {
+        let Ok((made, refused)) = fill(&world).await else {
+            return false;
+        };
+        accepted += made;
+        filled = Some(refused);
+        made == 0
+            && world.gateway.state().room.room().is_some_and(|room| room.is_full())
+    })
+    .await?;
+    let refused = filled.context("a refusal")?;
+    assert!(accepted > 50, "{accepted}");
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.code(), "log_full");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    let said = refused.error();
+    assert!(
+        said.contains("of 390.6 KiB are used") && said.contains("creations stop at"),
+        "{said}"
+    );
+    let batch = json!({"tasks": [a_task(), a_task()]});
+    let batch = world.http.post("/v1/tasks/batch", &batch).await?;
+    assert_eq!(
+        (batch.status, batch.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "log_full"),
+        "{}",
+        batch.text()
+    );
+
+    // Readiness: requests should come here, since most of them are served, and it says which are not.
+    let ready = world.http.get("/readyz").await?;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert_eq!(ready.json()["status"], "degraded", "{}", ready.text());
+    let apart = serving(&world).await?;
+    assert_eq!(apart["status"], "degraded", "{apart}");
+    assert_eq!(apart["creations"]["ready"], false, "{apart}");
+    assert_eq!(apart["reads"]["ready"], true, "{apart}");
+    assert_eq!(apart["revocations"]["ready"], true, "{apart}");
+    assert_eq!(apart["log"]["limitBytes"], LIMIT, "{apart}");
+
+    // Reads, revocations and owners go on.
+    let listed = world.http.get("/v1/tasks?limit=5").await?;
+    assert_eq!(listed.status, StatusCode::OK, "{}", listed.text());
+    let revoked = world
+        .http
+        .post(&format!("/apikeys/{id}/revoke"), &json!({}))
+        .await?;
+    assert_eq!(revoked.status, StatusCode::OK, "{}", revoked.text());
+    let with_it = world.http.with_key(&short_lived).get("/v1/tasks").await?;
+    assert_eq!(with_it.status, StatusCode::UNAUTHORIZED);
+    owner_appends(&world).await?;
+
+    // What is given back is used, without a restart of anything.
+    let context = async_nats::jetstream::new(world.log.client());
+    context.get_stream("TASKS").await?.purge().await?;
+    eventually(SOON, async || {
+        let again = world.http.post("/v1/tasks", &a_task()).await;
+        again.is_ok_and(|answer| answer.status == StatusCode::CREATED)
+    })
+    .await?;
+    assert_eq!(serving(&world).await?["status"], "ready");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_owners_say_of_open_tasks_lowers_the_mark() -> Result<()> {
+    let world = World::start().await?;
+    world.log.raise("TASKS", LIMIT).await?;
+    let says = async |bytes| {
+        let figures = OwedByPartition {
+            partitions: vec![(Partition::default(), Owed { tasks: 1, bytes })],
+        };
+        let payload = serde_json::to_vec(&figures)?;
+        world
+            .log
+            .client()
+            .publish(OWED_SUBJECT, payload.into())
+            .await?;
+        anyhow::Ok(())
+    };
+    let status = async || {
+        let answer = world.http.post("/v1/tasks", &a_task()).await;
+        answer.map(|answer| answer.status)
+    };
+    says(LIMIT).await?;
+    eventually(SOON, async || {
+        status().await.ok() == Some(StatusCode::SERVICE_UNAVAILABLE)
+    })
+    .await?;
+    says(0).await?;
+    eventually(SOON, async || status().await.ok() == Some(StatusCode::CREATED)).await?;
+    world.stop().await
+}
