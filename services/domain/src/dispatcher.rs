@@ -550,7 +550,11 @@ impl Dispatcher {
     #[cfg(any(test, feature = "check"))]
     pub fn check(&self) {
         let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
-        assert_eq!(self.owed().bytes, owed, "what is owed is: the creations of all that is open");
+        assert_eq!(
+            self.owed().bytes,
+            owed,
+            "what is owed is: the creations of all that is open"
+        );
         let mut decided = HashSet::new();
         for decision in self.in_flight.iter().chain(&self.decided) {
             assert!(

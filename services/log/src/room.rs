@@ -173,7 +173,10 @@ impl RoomWatch {
     }
 
     fn room_of(&self, state: &State) -> Option<Room> {
-        let said = state.owed.values().fold(Owed::default(), |sum, owed| sum.and(*owed));
+        let said = state
+            .owed
+            .values()
+            .fold(Owed::default(), |sum, owed| sum.and(*owed));
         let count = u64::from(self.partitions.get());
         let silent = count.saturating_sub(state.owed.len() as u64);
         let unsaid = if self.since.elapsed() < OWNERS_START {

@@ -14,9 +14,9 @@ use anyhow::{Context, bail, ensure};
 use waybill_log::jetstream::archive::{BACKED_UP, StreamArchives};
 use waybill_worker::{Clock, SystemClock};
 
-use crate::disk::Store;
 use crate::args::{Backup, DataDir};
 use crate::config::{Config, environment};
+use crate::disk::Store;
 use crate::nats_server::{Connection, NatsServer};
 use crate::telemetry;
 use file::{Manifest, Writer};

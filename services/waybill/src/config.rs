@@ -104,7 +104,8 @@ pub(crate) struct UpSection {
 impl UpSection {
     /// In bytes.
     pub(crate) fn max_file_store(&self) -> Option<u64> {
-        self.max_file_store_mib.map(|mib| mib.saturating_mul(1 << 20))
+        self.max_file_store_mib
+            .map(|mib| mib.saturating_mul(1 << 20))
     }
 }
 

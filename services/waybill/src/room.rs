@@ -28,7 +28,11 @@ const BROKEN_FOR: Duration = Duration::from_secs(2);
 const RESTARTS_APART: Duration = Duration::from_secs(15);
 
 /// Says every so often what the worker's partitions still need of the log, until stopped.
-pub(crate) async fn tell_owed(board: Arc<Board>, nats: async_nats::Client, stop: CancellationToken) {
+pub(crate) async fn tell_owed(
+    board: Arc<Board>,
+    nats: async_nats::Client,
+    stop: CancellationToken,
+) {
     let mut ticks = interval(OWED_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -96,7 +100,10 @@ pub(crate) async fn give_shares(log: &JetStreamLog, store: Store, config: &Confi
     let configured = config.nats.streams.tasks_max_bytes.is_some();
     for (stream, share) in store.shares(&sizes, configured) {
         let is_too_much = sizes.iter().any(|size| {
-            size.stream == stream && size.max_bytes.is_some_and(|limit| limit > store.max_file_store)
+            size.stream == stream
+                && size
+                    .max_bytes
+                    .is_some_and(|limit| limit > store.max_file_store)
         });
         // As after a restore from a larger disk: the store would be full before the stream refuses anything.
         let given = if is_too_much && stream == Stream::Tasks.name() {

@@ -87,7 +87,11 @@ impl Dispatcher {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
         Ok(Self {
-            owed_bytes: stored.tasks.iter().map(|(_, task)| u64::from(task.bytes)).sum(),
+            owed_bytes: stored
+                .tasks
+                .iter()
+                .map(|(_, task)| u64::from(task.bytes))
+                .sum(),
             tasks: stored.tasks.into_iter().collect(),
             lanes: stored.lanes.indexed(),
             position: stored.position,

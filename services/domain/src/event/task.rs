@@ -152,9 +152,21 @@ impl TaskCreated {
         /// Numbers, dates and ids, and the names of the fields.
         const FIXED: usize = 384;
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
-        let sealed = self.sealed.as_ref().map_or(0, |sealed| sealed.envelope.len());
-        let texts = [&self.body, &self.on_complete_url, &self.idempotency_key, &self.fingerprint];
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 6)
+            .sum();
+        let sealed = self
+            .sealed
+            .as_ref()
+            .map_or(0, |sealed| sealed.envelope.len());
+        let texts = [
+            &self.body,
+            &self.on_complete_url,
+            &self.idempotency_key,
+            &self.fingerprint,
+        ];
         let texts: usize = texts.into_iter().map(optional).sum();
         u32::try_from(FIXED + self.url.len() + headers + sealed + texts).unwrap_or(u32::MAX)
     }

@@ -89,7 +89,12 @@ async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
         accepted += made;
         filled = Some(refused);
         made == 0
-            && world.gateway.state().room.room().is_some_and(|room| room.is_full())
+            && world
+                .gateway
+                .state()
+                .room
+                .room()
+                .is_some_and(|room| room.is_full())
     })
     .await?;
     let refused = filled.context("a refusal")?;
@@ -172,6 +177,9 @@ async fn what_owners_say_of_open_tasks_lowers_the_mark() -> Result<()> {
     })
     .await?;
     says(0).await?;
-    eventually(SOON, async || status().await.ok() == Some(StatusCode::CREATED)).await?;
+    eventually(SOON, async || {
+        status().await.ok() == Some(StatusCode::CREATED)
+    })
+    .await?;
     world.stop().await
 }

@@ -189,8 +189,7 @@ pub(super) async fn provision(
                 let mut differing = compare(&name, &fields, &found);
                 differing.retain(|difference| is_compared(difference, config));
                 let asked = |difference: &Difference| {
-                    difference.is_migrated()
-                        || config.apply_changes && difference.is_changeable()
+                    difference.is_migrated() || config.apply_changes && difference.is_changeable()
                 };
                 if !differing.is_empty() && differing.iter().all(asked) {
                     change(api, &name, &fields, found, &differing).await?;

@@ -125,7 +125,9 @@ impl Reader {
             incarnation: created.0.saturating_mul(1_000_000),
             bytes: state("bytes"),
             // Unlimited is -1, which is no `u64`.
-            max_bytes: info["config"]["max_bytes"].as_u64().filter(|&bytes| bytes > 0),
+            max_bytes: info["config"]["max_bytes"]
+                .as_u64()
+                .filter(|&bytes| bytes > 0),
         })
     }
 

@@ -64,7 +64,11 @@ impl JetStreamLog {
         config["max_bytes"] = json!(max_bytes);
         let verb = format!("STREAM.UPDATE.{stream}");
         self.shared.api.call(&verb, &config).await?;
-        tracing::info!(stream, max_bytes, "the stream has another share of the disk");
+        tracing::info!(
+            stream,
+            max_bytes,
+            "the stream has another share of the disk"
+        );
         Ok(())
     }
 }

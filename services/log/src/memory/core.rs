@@ -126,7 +126,11 @@ impl MemoryCore {
             first: StreamSeq(messages.first),
             last: StreamSeq(messages.last()),
             incarnation: messages.incarnation,
-            bytes: messages.records.iter().map(|record| record.payload.len() as u64).sum(),
+            bytes: messages
+                .records
+                .iter()
+                .map(|record| record.payload.len() as u64)
+                .sum(),
             max_bytes: None,
         }
     }

@@ -282,7 +282,11 @@ async fn a_full_stream_refuses_and_a_message_too_large_harms_no_other() {
         "{of_owner:?}"
     );
     let bounds = log.bounds(Stream::Tasks).await.unwrap();
-    assert_eq!(bounds.first, StreamSeq(1), "nothing was dropped to make room");
+    assert_eq!(
+        bounds.first,
+        StreamSeq(1),
+        "nothing was dropped to make room"
+    );
     assert_eq!(bounds.max_bytes, Some(200_000));
     assert!((180_000..=200_000).contains(&bounds.bytes), "{bounds:?}");
     let control = log.bounds(Stream::Control).await.unwrap();

@@ -104,10 +104,7 @@ async fn a_fence_of_an_earlier_build_refuses_when_full_from_now_on() {
     connect(&config_at(&server.url())).await.unwrap();
     let now = context.get_stream("FENCE").await.unwrap();
     let discard = now.cached_info().config.discard;
-    assert_eq!(
-        discard,
-        async_nats::jetstream::stream::DiscardPolicy::New
-    );
+    assert_eq!(discard, async_nats::jetstream::stream::DiscardPolicy::New);
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use waybill_log::jetstream::archive::{ArchivedStream, Restoring, StreamArchives}
 
 use super::file::{self, Item, Manifest, extent};
 use super::{OPEN_RING, SECRETS, is_cluster, refuse_existing};
-use crate::disk::Store;
 use crate::args::Restore;
 use crate::beside::eprint_line;
 use crate::config::Config;
+use crate::disk::Store;
 use crate::nats_server::NatsServer;
 use crate::secrets::write_private;
 use crate::{telemetry, up};

@@ -58,7 +58,8 @@ async fn a_full_log_refuses_drains_and_accepts_again() -> Result<()> {
     let http = up.http(&key);
     let revocable = short_lived(&http).await?;
     installation.keep_secret(&revocable.0);
-    let task = json!({"targetUrl": sink.url("/"), "delayUntil": due(DUE_IN)?, "body": "x".repeat(500)});
+    let task =
+        json!({"targetUrl": sink.url("/"), "delayUntil": due(DUE_IN)?, "body": "x".repeat(500)});
     let mut accepted = Vec::new();
     let refused = loop {
         let answer = http.post("/v1/tasks", &task).await?;
@@ -81,14 +82,13 @@ async fn a_full_log_refuses_drains_and_accepts_again() -> Result<()> {
     }
     // What is drained needs nothing any more.
     eventually(PATIENCE, async || {
-        let again = http.post("/v1/tasks", &json!({"targetUrl": sink.url("/")})).await;
+        let again = http
+            .post("/v1/tasks", &json!({"targetUrl": sink.url("/")}))
+            .await;
         again.is_ok_and(|answer| answer.status == StatusCode::CREATED)
     })
     .await?;
-    up.process
-        .end(Signal::INT, Whom::Group)
-        .await?
-        .succeeded();
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
     installation.nothing_leaked();
     Ok(())
 }
@@ -128,7 +128,9 @@ async fn a_disk_that_is_really_full_loses_nothing_and_needs_no_restart() -> Resu
     disk.fill_but(16 << 20)?;
     eventually(PATIENCE, async || {
         let answer = http.post("/v1/tasks", &task).await;
-        answer.is_ok_and(|answer| answer.code() == "log_full" && answer.text().contains("its disk has"))
+        answer.is_ok_and(|answer| {
+            answer.code() == "log_full" && answer.text().contains("its disk has")
+        })
     })
     .await?;
     let serving: Value = http.get("/readyz?verbose").await?.json();
@@ -140,7 +142,11 @@ async fn a_disk_that_is_really_full_loses_nothing_and_needs_no_restart() -> Resu
     // To the last byte: writes fail, and JetStream shuts itself down.
     disk.fill_but(0)?;
     eventually(PATIENCE, async || {
-        disk.fill_but(0).is_ok() && http.get("/readyz").await.is_ok_and(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE)
+        disk.fill_but(0).is_ok()
+            && http
+                .get("/readyz")
+                .await
+                .is_ok_and(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE)
     })
     .await
     .context("the full disk is noticed")?;
@@ -163,10 +169,7 @@ async fn a_disk_that_is_really_full_loses_nothing_and_needs_no_restart() -> Resu
         http.completed(id).await?;
     }
     assert!(!runs(server), "only the nats-server was restarted");
-    up.process
-        .end(Signal::INT, Whom::Group)
-        .await?
-        .succeeded();
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
     installation.nothing_leaked();
     Ok(())
 }
@@ -186,11 +189,15 @@ impl SmallDisk {
             Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                println!("SKIPPED: no small disk can be mounted here, so nothing was tested: {why}");
+                println!(
+                    "SKIPPED: no small disk can be mounted here, so nothing was tested: {why}"
+                );
                 None
             }
             Err(error) => {
-                println!("SKIPPED: no small disk can be mounted here, so nothing was tested: {error}");
+                println!(
+                    "SKIPPED: no small disk can be mounted here, so nothing was tested: {error}"
+                );
                 None
             }
         }

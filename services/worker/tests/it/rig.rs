@@ -26,9 +26,9 @@ use waybill_worker::attempt::Signer;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
+use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::vault::{Vault, VaultService};
-use waybill_worker::partition::SnapshotPace;
 use waybill_worker::{Clock, SystemClock, Worker, WorkerConfig, WorkerParts};
 
 /// Long enough for whatever is expected to happen on a busy machine.

@@ -109,7 +109,8 @@ mod tests {
         assert!(matches!(said(away), Some(Answer::Busy(_))));
         let large = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#;
         assert!(matches!(said(large), Some(Answer::Refused(_))));
-        let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#;
+        let full =
+            r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#;
         assert!(matches!(said(full), Some(Answer::Full(_))));
         let resources =
             r#"{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}"#;
