@@ -10,8 +10,8 @@ use waybill_log::jetstream::JetStreamLog;
 
 use crate::config::{Config, environment};
 use crate::roles::{self, Setting};
-use crate::secrets::Missing;
 use crate::room;
+use crate::secrets::Missing;
 use crate::signals::stop_token;
 use crate::signatures;
 use crate::telemetry;

@@ -21,9 +21,8 @@ use crate::disk::Store;
 use crate::nats_server::{NatsServer, Restarter};
 use crate::operations::Operations;
 use crate::roles::{self, Projecting, Setting};
-use crate::secrets::Missing;
-    }
 use crate::room::{self, OwnRoom};
+use crate::secrets::Missing;
 use crate::signals::stop_token;
 use crate::signatures;
 use crate::telemetry;
