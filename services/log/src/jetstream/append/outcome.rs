@@ -54,10 +54,10 @@ impl Sender {
             }
             Answer::Conflict if is_latest => self.on_conflict(number).await,
             Answer::Full(reason) if is_latest => {
-                self.on_refused(number, AppendError::Full { reason });
+                self.on_refused(number, &AppendError::Full { reason });
             }
             Answer::Refused(reason) if is_latest => {
-                self.on_refused(number, AppendError::Rejected { reason });
+                self.on_refused(number, &AppendError::Rejected { reason });
             }
             _ => {}
         }
@@ -82,14 +82,14 @@ impl Sender {
         }
     }
 
-    fn on_refused(&mut self, number: u64, refused: AppendError) {
+    fn on_refused(&mut self, number: u64, refused: &AppendError) {
         let Some(unit) = self.take(number) else {
             return;
         };
         if unit.is_ambiguous {
             unit.failed(&unknown(&refused.to_string()));
         } else if unit.requests.len() == 1 {
-            unit.failed(&refused);
+            unit.failed(refused);
         } else {
             // Each alone, so that only the guilty one fails.
             for mut request in unit.requests.into_iter().rev() {
