@@ -44,14 +44,14 @@ impl JetStreamLog {
         if has_enough || used > max_bytes {
             return Ok(());
         }
-        self.limit(stream, max_bytes, info).await
+        self.limit(stream, max_bytes, &info).await
     }
 
     /// Lets TASKS take less. It loses nothing by that, since it refuses what is new when it is full.
     pub async fn lower_tasks(&self, max_bytes: u64) -> Result<(), ReadError> {
         let stream = Stream::Tasks.name();
         let info = self.info(stream).await?;
-        self.limit(stream, max_bytes, info).await
+        self.limit(stream, max_bytes, &info).await
     }
 
     async fn info(&self, stream: &str) -> Result<Value, ReadError> {
@@ -59,7 +59,7 @@ impl JetStreamLog {
         Ok(self.shared.api.call(&verb, &Value::Null).await?)
     }
 
-    async fn limit(&self, stream: &str, max_bytes: u64, info: Value) -> Result<(), ReadError> {
+    async fn limit(&self, stream: &str, max_bytes: u64, info: &Value) -> Result<(), ReadError> {
         let mut config = info["config"].clone();
         config["max_bytes"] = json!(max_bytes);
         let verb = format!("STREAM.UPDATE.{stream}");

@@ -164,7 +164,7 @@ async fn a_disk_that_is_really_full_loses_nothing_and_needs_no_restart() -> Resu
     })
     .await
     .context("room that is given back is used")?;
-    println!("served again {:?} after the disk had room", start.elapsed());
+    eprintln!("served again {:?} after the disk had room", start.elapsed());
     for id in &accepted {
         http.completed(id).await?;
     }
@@ -189,13 +189,13 @@ impl SmallDisk {
             Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                println!(
+                eprintln!(
                     "SKIPPED: no small disk can be mounted here, so nothing was tested: {why}"
                 );
                 None
             }
             Err(error) => {
-                println!(
+                eprintln!(
                     "SKIPPED: no small disk can be mounted here, so nothing was tested: {error}"
                 );
                 None
