@@ -33,7 +33,7 @@ use crate::command::OwnerReply;
 use crate::event::{
     CallbackFailed, CallbackSent, TaskCancelled, TaskEvent, TaskExpired, TaskStarted,
 };
-use crate::id::TaskId;
+use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
@@ -98,6 +98,13 @@ impl Dispatcher {
     #[must_use]
     pub fn position(&self) -> StreamSeq {
         self.position
+    }
+
+    /// Team and queue of a task that is open here.
+    #[must_use]
+    pub fn place_of(&self, id: TaskId) -> Option<&(TeamId, QueueName)> {
+        let task = self.tasks.get(&id)?;
+        Some(self.lanes.names(task.lane))
     }
 
     /// Says that everything up to `position` has been applied, also what the shell did not have to pass in.

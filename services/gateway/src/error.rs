@@ -245,6 +245,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 
+    /// 503: a record that may have taken rights away is not understood by this gateway.
+    #[must_use]
+    pub fn not_understood() -> Self {
+        Self::unavailable(
+            "access_not_understood",
+            "A change of access was written by a newer version or is damaged, and may have taken this access away; \
+             it is closed until this gateway understands the change",
+        )
+    }
+
     /// 500. The reason goes to the log, not to the client.
     #[must_use]
     pub fn internal(reason: &dyn std::fmt::Display) -> Self {
@@ -330,7 +340,6 @@ impl From<ReadError> for ApiError {
                 tracing::warn!(reason, "the log does not answer");
                 log_away()
             }
-            ReadError::Malformed { .. } => Self::internal(&error),
         }
     }
 }

@@ -1,52 +1,85 @@
-//! Events of CONTROL as they are read: workers may write there too, but only what is theirs to say.
+//! Events of CONTROL as they are read: by themselves, each compared with the subject that it stands on.
+//!
+//! Workers may write to CONTROL too, but only on subjects of their own. Since an event counts nowhere but on its own subject, a worker
+//! cannot decide anything about rights.
 
-use waybill_domain::event::{ControlEvent, DecodeError};
+use waybill_domain::event::ControlEvent;
 
-use crate::Record;
-use crate::subject::{ControlScope, ControlSubject};
+use crate::quarantine::{Poison, Reason, Unreadable};
+use crate::subject::{ControlScope, ControlSubject, of_control};
+use crate::{Log, MAX_BATCH, ReadError, Record, Stream, StreamSeq};
 
 /// Where a worker says that it begins: `control._.worker.<worker>`.
 const WORKER: &str = "worker";
-/// Where a worker says that a token was used for the first time: `control._.use.<token>`.
-const USE: &str = "use";
 
-/// Reads an event of CONTROL.
+/// Reads a record of CONTROL, and compares the subject with what it says.
 ///
 /// # Errors
-/// When it is of a kind that is not known here, or is not what may be said at its place: whoever may write for workers decides nothing
-/// about rights.
-pub fn control_event(record: &Record) -> Result<ControlEvent, DecodeError> {
+/// When it does not count here.
+pub fn control_event(record: &Record) -> Result<ControlEvent, Unreadable> {
     if let Some(void) = record.void() {
-        return Err(DecodeError::Malformed {
-            name: record.event.clone(),
-            reason: void.to_string(),
-        });
+        return Err(Poison::new(Reason::NotSigned, void.to_string()).into());
     }
-    let event = ControlEvent::decode(&record.event, &record.payload)?;
-    let subject = ControlSubject::parse(&record.subject);
-    let of_worker = subject.filter(|subject| subject.scope == ControlScope::Global);
-    let is_allowed = match of_worker.map(|subject| subject.aggregate) {
-        Some(WORKER) => matches!(event, ControlEvent::GatewayStarted(_)),
-        Some(USE) => matches!(event, ControlEvent::TokenUsed(_)),
-        Some(_) | None => true,
+    let event =
+        ControlEvent::decode(&record.event, &record.payload).map_err(Unreadable::undecoded)?;
+    let own = of_control(&event)
+        .map_err(|error| Poison::new(Reason::Malformed, format!("{}: {error}", event.name())))?;
+    if record.subject == own || is_start_of_worker(&record.subject, &event) {
+        return Ok(event);
+    }
+    Err(Poison::misplaced(record, &own).into())
+}
+
+/// A worker announces itself by the same event as a gateway, where only workers write.
+fn is_start_of_worker(subject: &str, event: &ControlEvent) -> bool {
+    let (ControlEvent::GatewayStarted(started), Some(subject)) =
+        (event, ControlSubject::parse(subject))
+    else {
+        return false;
     };
-    if is_allowed {
-        Ok(event)
-    } else {
-        Err(DecodeError::Malformed {
-            name: record.event.clone(),
-            reason: format!("it may not be said on {}", record.subject),
-        })
+    subject.scope == ControlScope::Global
+        && subject.aggregate == WORKER
+        && subject.id == started.gateway
+}
+
+/// The last event that a filter of CONTROL matches and that counts. A record behind it that does not count hides nothing.
+///
+/// # Errors
+/// When the log does not answer.
+pub async fn last_control_event(
+    log: &dyn Log,
+    filter: &str,
+) -> Result<Option<(Record, ControlEvent)>, ReadError> {
+    let Some(last) = log.last(Stream::Control, filter).await? else {
+        return Ok(None);
+    };
+    let end = last.seq;
+    if let Ok(event) = control_event(&last) {
+        return Ok(Some((last, event)));
+    }
+    let filters = [filter.to_owned()];
+    let (mut from, mut found) = (StreamSeq(1), None);
+    loop {
+        let page = log
+            .range(Stream::Control, &filters, from, end, MAX_BATCH)
+            .await?;
+        let is_last = page.len() < MAX_BATCH;
+        from = page.last().map_or(from, |record| record.seq.next());
+        let good = |record| control_event(&record).ok().map(|event| (record, event));
+        found = page.into_iter().filter_map(good).last().or(found);
+        if is_last {
+            return Ok(found);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use waybill_domain::event::{GatewayStarted, samples};
+    use waybill_domain::event::samples;
     use waybill_domain::time::Timestamp;
 
     use super::*;
-    use crate::StreamSeq;
+    use crate::quarantine::Closes;
 
     fn record(subject: &str, event: &ControlEvent) -> Record {
         Record {
@@ -63,29 +96,83 @@ mod tests {
         }
     }
 
+    fn own(event: &ControlEvent) -> Record {
+        record(&of_control(event).expect("tokens"), event)
+    }
+
     #[test]
-    fn where_workers_write_nothing_but_theirs_is_read() {
-        let started = ControlEvent::GatewayStarted(GatewayStarted {
-            gateway: "0000000000000001".to_owned(),
-            version: "1".to_owned(),
-            at: Timestamp(1),
-        });
-        for (subject, allowed) in [
-            ("control._.worker.0000000000000001", true),
-            ("control._.gateway.0000000000000001", true),
-            ("control._.use.tok_1", false),
-        ] {
-            let read = control_event(&record(subject, &started));
-            assert_eq!(read.is_ok(), allowed, "{subject}");
+    fn an_event_counts_on_its_own_subject_and_nowhere_else() {
+        let events = samples::control_events();
+        for event in &events {
+            assert_eq!(
+                control_event(&own(event)).as_ref(),
+                Ok(event),
+                "{}",
+                event.name()
+            );
+            for other in &events {
+                let at = of_control(other).expect("tokens");
+                if at != of_control(event).expect("tokens") {
+                    let read = control_event(&record(&at, event)).map_err(|e| e.reason());
+                    assert_eq!(read, Err(Reason::Misplaced), "{} on {at}", event.name());
+                }
+            }
         }
+    }
+
+    #[test]
+    fn workers_say_that_they_begin_and_nothing_else() {
         for event in samples::control_events() {
+            let place = match &event {
+                ControlEvent::GatewayStarted(e) => format!("control._.worker.{}", e.gateway),
+                _ => format!("control._.worker.{}", event.aggregate().1),
+            };
             let is_start = matches!(event, ControlEvent::GatewayStarted(_));
-            let read = control_event(&record("control._.worker.1", &event));
+            let read = control_event(&record(&place, &event));
             assert_eq!(read.is_ok(), is_start, "{}", event.name());
-            let is_use = matches!(event, ControlEvent::TokenUsed(_));
-            let read = control_event(&record("control._.use.tok_1", &event));
-            assert_eq!(read.is_ok(), is_use, "{}", event.name());
-            assert!(control_event(&record("control.team_1.key.k", &event)).is_ok());
+        }
+    }
+
+    /// What a record with that name and an unreadable payload closes, where an event stands.
+    fn closed_by(event: &ControlEvent, name: &str) -> Option<Closes> {
+        let mut broken = own(event);
+        broken.event = name.to_owned();
+        broken.payload = vec![0xc1].into();
+        let why = control_event(&broken).expect_err("unreadable");
+        Closes::of(&broken, &why)
+    }
+
+    #[test]
+    fn only_what_may_take_rights_away_closes_what_it_names() {
+        for event in samples::control_events() {
+            let name = event.name();
+            let closes = closed_by(&event, name);
+            let is_of_vault = matches!(event, ControlEvent::VaultKekIntroduced(_));
+            assert_eq!(
+                closes.is_some(),
+                event.takes_away() && !is_of_vault,
+                "{name}"
+            );
+            if let (Some(Closes::Team(team)), Some(of)) = (&closes, event.team()) {
+                assert_eq!(*team, of.base(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_event_closes_what_it_names_and_nothing_elsewhere() {
+        for event in samples::control_events() {
+            let (thing, _) = event.name().split_once('.').expect("a dot");
+            let newer = format!("{thing}.changed_somehow.v7");
+            let is_in_place = event.aggregate().0 == thing;
+            let is_boundary = event.boundary().is_some();
+            assert_eq!(
+                closed_by(&event, &newer).is_some(),
+                is_in_place && is_boundary,
+                "{newer}"
+            );
+            assert_eq!(closed_by(&event, "nothing.changed.v7"), None);
+            assert_eq!(closed_by(&event, "key"), None, "no name of an event");
         }
     }
 }

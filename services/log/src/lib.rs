@@ -12,10 +12,12 @@ pub mod counter;
 pub mod fence;
 pub mod jetstream;
 pub mod memory;
+pub mod quarantine;
 pub mod record;
 pub mod room;
 pub mod subject;
 pub mod tally;
+pub mod tasks;
 pub mod vault_keys;
 
 use std::time::Duration;
@@ -24,13 +26,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use checkpoints::{Checkpoints, StoredCheckpoint};
-pub use control::control_event;
+pub use control::{control_event, last_control_event};
 pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
+pub use quarantine::{Closes, Poison, Reason, Skipped, Unreadable, set_aside};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
 pub use room::{LogFull, RoomWatch};
 pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, Wanted};
+pub use tasks::{TaskRecord, stands_in, task_record};
 pub use vault_keys::{KeyName, KeyStoreError, KeysOf, ListedKey, StoredKey, VaultKeys};
 
 /// What must hold on the server for an append to be stored.
@@ -151,16 +155,6 @@ pub enum ReadError {
     #[error("the log is unavailable: {reason}")]
     Unavailable {
         /// What is wrong, for an operator.
-        reason: String,
-    },
-    /// A message is there but cannot be read as a record (headers missing): not written by Waybill.
-    #[error("message {seq} of {stream} is malformed: {reason}")]
-    Malformed {
-        /// Name of the stream.
-        stream: &'static str,
-        /// Which message.
-        seq: StreamSeq,
-        /// What is wrong with it.
         reason: String,
     },
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind};
+use waybill_domain::event::{Boundary, ControlEvent};
 use waybill_domain::id::{KeyId, QueueName, TeamId};
 use waybill_domain::partition::Partition;
 
@@ -342,6 +343,16 @@ impl fmt::Display for ControlSubject<'_> {
         let scope = self.scope.token();
         write!(f, "control.{scope}.{}.{}", self.aggregate, self.id)
     }
+}
+
+/// The one subject that an event of CONTROL is appended to by gateways and by `waybill`, and counts on.
+pub fn of_control(event: &ControlEvent) -> Result<String, NotAToken> {
+    let (aggregate, id) = event.aggregate();
+    let subject = match &event.boundary() {
+        Some(Boundary::Team(team)) => ControlSubject::of_team(team, aggregate, id)?.to_string(),
+        _ => ControlSubject::global(aggregate, id)?.to_string(),
+    };
+    Ok(subject)
 }
 
 /// A subject of FENCE. `Display` writes it; a record that stands on another subject than its own says nothing.

@@ -15,8 +15,8 @@ use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, FollowActivity,
-    GetCounters, GetTask, IdempotentTask, Inclusion, ListActivity, ListTasks, ProveConsistency,
-    ProveInclusion, Refused, TaskPage, TaskView, Verdict, Verify,
+    GetCounters, GetTask, IdempotentTask, Inclusion, ListActivity, ListSkipped, ListTasks,
+    ProveConsistency, ProveInclusion, Refused, SkippedPage, TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -175,6 +175,10 @@ impl Answerer {
         query: ProveConsistency,
     ) -> Result<Consistency, Refused> {
         self.reading(move |reader| reader.consistency(&query)).await
+    }
+
+    pub(crate) async fn skipped(&self, query: ListSkipped) -> Result<SkippedPage, Refused> {
+        self.reading(move |reader| reader.skipped(&query)).await
     }
 
     pub(crate) async fn verify(&self, _: Verify) -> Result<Verdict, Refused> {

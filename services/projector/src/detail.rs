@@ -2,7 +2,7 @@
 
 use waybill_domain::event::TaskEvent;
 use waybill_domain::task::TaskRow;
-use waybill_log::{Log, ReadError, Stream, StreamSeq};
+use waybill_log::{Log, ReadError, Stream, StreamSeq, TaskRecord, task_record};
 
 use crate::query::{Detail, TaskDetail};
 
@@ -32,10 +32,9 @@ async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadE
     let Some(record) = log.read(Stream::Tasks, seq).await? else {
         return Ok(None);
     };
-    let event = TaskEvent::decode(&record.event, &record.payload);
-    event.map(Some).map_err(|error| ReadError::Malformed {
-        stream: Stream::Tasks.name(),
-        seq,
-        reason: error.to_string(),
+    // What does not count is like what is gone: the row says that it is damaged.
+    Ok(match task_record(&record) {
+        Ok(TaskRecord::Event(event)) => Some(event),
+        Ok(TaskRecord::Owned(..)) | Err(_) => None,
     })
 }

@@ -55,9 +55,7 @@ impl From<ModelError> for Ended {
             ModelError::Row { .. } => Self::Useless(error.to_string()),
             ModelError::Store(StoreError::Poisoned { why }) => Self::Broken(why),
             // The same would happen again.
-            ModelError::Store(_) | ModelError::Malformed { .. } => {
-                Self::Fatal(ProjectorError::Model(Arc::new(error)))
-            }
+            ModelError::Store(_) => Self::Fatal(ProjectorError::Model(Arc::new(error))),
         }
     }
 }

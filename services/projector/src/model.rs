@@ -13,6 +13,7 @@ mod keys;
 mod list;
 mod page;
 mod projection;
+mod quarantine;
 mod reader;
 mod roster;
 mod sweep;
@@ -23,7 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use waybill_domain::event::{ControlEvent, TaskEvent};
-use waybill_log::{Stream, StreamSeq};
+
 use waybill_store::{Engine, OpenError, OpenOptions, Opened, StoreError, Tree, View};
 
 pub use page::InvalidQuery;
@@ -55,7 +56,7 @@ pub(crate) const ROSTER: Tree = Tree::new("roster");
 pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
 /// Audit tree and sequence in CONTROL to the index of the leaf.
 pub(crate) const AUDIT_LEAVES: Tree = Tree::new("audit_leaves");
-/// Stream and sequence of events that this version does not know.
+/// Stream and sequence of records that do not count here.
 pub(crate) const QUARANTINE: Tree = Tree::new("quarantine");
 /// How far retention has been followed.
 pub(crate) const META: Tree = Tree::new("meta");
@@ -79,7 +80,7 @@ pub(crate) const TREES: &[Tree] = &[
 ];
 
 /// Version of the rows and of what is projected into them. Raise it with every change of either.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// The version of the store also follows the events that are known: one that was put into quarantine is projected by the first
 /// version that knows it, since that one rebuilds.
@@ -123,16 +124,6 @@ pub enum ModelError {
     Row {
         /// Where.
         tree: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An event of a known type cannot be read. It cannot be skipped, as every model after it would be wrong: an operator has to look.
-    #[error("event {seq} of {} cannot be applied: {reason}", .stream.name())]
-    Malformed {
-        /// Which log.
-        stream: Stream,
-        /// Which event.
-        seq: StreamSeq,
         /// What is wrong.
         reason: String,
     },

@@ -20,7 +20,7 @@ pub struct Status {
     pub caught_up_at: Option<Instant>,
     /// First sequence of TASKS that it still holds.
     pub floor: StreamSeq,
-    /// Events in quarantine: written by a newer version.
+    /// Records of both logs that do not count here.
     pub quarantined: u64,
     /// Why it has stopped for good.
     pub fault: Option<String>,

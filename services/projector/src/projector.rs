@@ -69,7 +69,7 @@ pub enum ProjectorError {
         /// How far it was read.
         checkpoint: StreamSeq,
     },
-    /// An event cannot be applied.
+    /// The store refuses what is to be written.
     #[error(transparent)]
     Model(Arc<ModelError>),
     /// The store cannot be opened.

@@ -13,7 +13,7 @@ use waybill_domain::id::{Environment, KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::Resolve;
-use waybill_log::{Stream, StreamSeq};
+use waybill_log::{Skipped, Stream, StreamSeq};
 
 /// Queue group of all replicas.
 pub const QUEUE_GROUP: &str = "projector";
@@ -501,6 +501,29 @@ pub struct ActivityNews {
     pub reached: Position,
     /// The first sequence of TASKS that is still kept.
     pub first_task: StreamSeq,
+}
+
+/// Records of both logs that do not count: damaged, misplaced, or a newer version's. For operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSkipped {
+    /// Only what stands after it, CONTROL before TASKS.
+    pub after: Option<(Stream, StreamSeq)>,
+    /// 1 to [`MAX_LIMIT`].
+    pub limit: u16,
+}
+
+impl Query for ListSkipped {
+    const SUBJECT: &'static str = "wb.query.skipped";
+    type Answer = SkippedPage;
+}
+
+/// Some of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedPage {
+    /// CONTROL before TASKS, each in its order.
+    pub skipped: Vec<Skipped>,
+    /// There are more behind the last one.
+    pub has_more: bool,
 }
 
 /// That an event of CONTROL is a leaf of an audit tree, and which one.

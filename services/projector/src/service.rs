@@ -19,9 +19,9 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListTasks,
-    Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply, Request,
-    Verify,
+    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListSkipped,
+    ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply,
+    Request, Verify,
 };
 
 /// A client that does not listen for a reply any more is not worth waiting for.
@@ -166,6 +166,7 @@ async fn subscribe(server: &Server) -> Requests {
         FollowActivity::SUBJECT,
         ProveInclusion::SUBJECT,
         ProveConsistency::SUBJECT,
+        ListSkipped::SUBJECT,
         Verify::SUBJECT,
     ];
     let knows_keys = !server.audit_keys.all().is_empty();
@@ -244,6 +245,7 @@ impl Server {
                 let answer = async |_: AuditKeys, _| Ok(self.audit_keys.to_string());
                 self.run(payload, answer).await
             }
+            ListSkipped::SUBJECT => self.run(payload, async |q, _| a.skipped(q).await).await,
             Verify::SUBJECT => self.run(payload, async |q, _| a.verify(q).await).await,
             _ => self.refuse(Refused::Invalid {
                 field: "subject".into(),

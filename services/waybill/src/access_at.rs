@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use waybill_domain::access::Aggregate;
 use waybill_domain::access::team::{App, Invitation, Key, Member, Team, Token};
-use waybill_domain::event::{Boundary, ControlEvent};
+use waybill_domain::event::Boundary;
 use waybill_domain::id::{InvitationId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
-use waybill_log::{Log, MAX_BATCH, Stream, StreamSeq};
+use waybill_log::{Closes, Log, MAX_BATCH, Stream, StreamSeq, control_event};
 
 /// How far to read.
 #[derive(Debug, Clone, Copy)]
@@ -92,11 +92,13 @@ async fn read(log: &dyn Log, id: &TeamId, until: Until) -> anyhow::Result<Past> 
                 Until::Time(_) => {}
                 Until::Seq(_) => past.time = record.time,
             }
-            // What is not signed by whoever may say it has changed nothing.
-            if record.void().is_none() {
-                let event = ControlEvent::decode(&record.event, &record.payload)
-                    .with_context(|| format!("event {} of CONTROL", record.seq))?;
-                past.team.evolve(&event);
+            match control_event(record) {
+                Ok(event) => past.team.evolve(&event),
+                // What it may have taken away cannot be left out of an answer about who could do what.
+                Err(why) if Closes::of(record, &why).is_some() => {
+                    return Err(why).with_context(|| format!("event {} of CONTROL", record.seq));
+                }
+                Err(_) => {}
             }
             past.seq = record.seq;
             from = record.seq.next();

@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Who may say what in the log: the keys that events of access are signed with.
     #[command(subcommand)]
     Signatures(Signatures),
+    /// What operators ask about the log itself.
+    #[command(subcommand)]
+    Log(Log),
     /// Proofs that the log is what it was: checkpoints and their verification.
     #[command(subcommand)]
     Audit(Audit),
@@ -71,6 +74,7 @@ impl Command {
                 | Self::Vault(_)
                 | Self::Signatures(_)
                 | Self::Replay(_)
+                | Self::Log(_)
                 | Self::Verify(_)
                 | Self::Rebuild(_)
                 | Self::Backup(_)
@@ -309,6 +313,21 @@ pub(crate) struct Restore {
     /// The vault's open ring, which a backup leaves out.
     #[arg(long, value_name = "FILE")]
     pub vault_open_ring: Option<PathBuf>,
+    #[command(flatten)]
+    pub at: DataDir,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// Lists the records that no reader counts: damaged ones, those that stand where they do not belong, and those of a newer version.
+    Skipped(SkippedRecords),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SkippedRecords {
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub at: DataDir,
 }

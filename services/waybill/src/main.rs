@@ -10,6 +10,7 @@ mod config;
 mod disk;
 mod doctor;
 mod keys;
+mod log_admin;
 mod nats_server;
 mod operations;
 mod people;
@@ -99,6 +100,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Teams(command) => teams::run(config, command).await,
             Command::Vault(command) => vault::run(config, command).await,
             Command::Signatures(command) => signatures::run(config, command).await,
+            Command::Log(command) => log_admin::run(config, command).await,
             Command::Replay(replay) => beside::replay(config, replay).await,
             Command::Rebuild(at) => beside::rebuild(config, at).await,
             Command::Verify(at) => beside::verify(config, at).await,

@@ -23,4 +23,4 @@ pub mod webhook;
 pub mod worker;
 
 pub use clock::{Clock, SystemClock};
-pub use worker::{Worker, WorkerConfig, WorkerParts};
+pub use worker::{LeftToNewer, Worker, WorkerConfig, WorkerParts};

@@ -7,13 +7,13 @@
 use bytes::Bytes;
 use waybill_domain::actor::Actor;
 use waybill_domain::dispatcher::Dispatcher;
-use waybill_domain::event::{DecodeError, PartitionOwned, TaskEvent};
+use waybill_domain::event::{PartitionOwned, TaskEvent};
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskFilter, TaskSubject};
 use waybill_log::{
     Append, AppendError, Atomicity, Expectation, Log, NewRecord, ReadError, Record, Snapshots,
-    Stream, StreamSeq, Tail,
+    Stream, StreamSeq, Tail, TaskRecord, Unreadable, set_aside, stands_in, task_record,
 };
 
 use crate::clock::Clock;
@@ -66,7 +66,7 @@ pub enum TakeOverError {
         /// Where.
         seq: StreamSeq,
         /// What.
-        source: DecodeError,
+        source: Unreadable,
     },
 }
 
@@ -104,16 +104,7 @@ pub async fn take_over(
     let filter = TaskFilter::partition(partition).to_string();
     let mut tail = log.tail(Stream::Tasks, vec![filter], dispatcher.position().next());
     'replay: loop {
-        let records = match tail.next_batch(REPLAY_BATCH).await {
-            Ok(records) => records,
-            // Somebody else wrote it. It is no event of ours, and must not keep the partition from everybody.
-            Err(error @ ReadError::Malformed { .. }) => {
-                tracing::error!(%partition, %error, "a foreign message is skipped");
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for record in records {
+        for record in tail.next_batch(REPLAY_BATCH).await? {
             let seq = record.seq;
             if seq <= fence {
                 apply(&mut dispatcher, payloads, record)?;
@@ -135,32 +126,42 @@ pub async fn take_over(
     })
 }
 
-/// Passes a record of the partition on to its dispatcher.
+/// Passes a record of the partition on to its dispatcher; one that does not count is set aside.
 pub fn apply(
     dispatcher: &mut Dispatcher,
     payloads: &Payloads,
     record: Record,
 ) -> Result<(), TakeOverError> {
-    if record.event == PartitionOwned::NAME {
-        return Ok(());
-    }
-    match TaskEvent::decode(&record.event, &record.payload) {
-        Ok(event) => {
+    let counts = task_record(&record).and_then(|read| match read {
+        TaskRecord::Event(event) => match dispatcher.place_of(event.id()) {
+            Some((team, queue)) => {
+                stands_in(&record, team.as_str(), queue.as_str())?;
+                Ok(Some(event))
+            }
+            None => Ok(Some(event)),
+        },
+        TaskRecord::Owned(..) => Ok(None),
+    });
+    match counts {
+        Ok(Some(event)) => {
             dispatcher.apply(record.seq, record.traceparent.as_deref(), &event);
             if matches!(event, TaskEvent::Created(_)) && dispatcher.is_open(event.id()) {
                 payloads.put(record.seq, record.payload);
             }
-            Ok(())
         }
-        Err(source @ DecodeError::Unknown { .. }) => Err(TakeOverError::TooNew {
-            seq: record.seq,
-            source,
-        }),
-        Err(error @ DecodeError::Malformed { .. }) => {
-            tracing::error!(seq = %record.seq, subject = record.subject, %error, "a record is skipped");
-            Ok(())
+        Ok(None) => {}
+        // To go on without it could break what it means, so the partition is left to a worker that knows it.
+        Err(source @ Unreadable::Newer { .. }) => {
+            return Err(TakeOverError::TooNew {
+                seq: record.seq,
+                source,
+            });
         }
+        Err(poison) => set_aside("owner", Stream::Tasks, &record, &poison),
     }
+    // Whoever waits for what stands here has nothing more to wait for.
+    dispatcher.replayed_to(record.seq);
+    Ok(())
 }
 
 /// Looks at the fences between two of our own. There may be more of ours: those whose answers got lost.

@@ -4,9 +4,9 @@
 //! number of workers, rounded up. Who has too many gives some back, who has too few takes free ones. A worker that dies stops
 //! renewing, and its partitions are free when their leases run out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -66,6 +66,7 @@ pub struct WorkerParts {
 pub struct Worker {
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
+    left: LeftToNewer,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -94,10 +95,13 @@ impl Worker {
             pace,
             owned: Arc::clone(&owned),
             board: Arc::clone(&board),
+            left: LeftToNewer::default(),
         };
+        let left = shell.left.clone();
         Self {
             owned,
             board,
+            left,
             task: tokio::spawn(with_vault(shell.run(stop), vault)),
         }
     }
@@ -112,6 +116,12 @@ impl Worker {
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// Partitions that this version cannot own, since a newer one wrote to them: they wait for a worker of that version.
+    #[must_use]
+    pub fn left_to_newer(&self) -> LeftToNewer {
+        self.left.clone()
     }
 
     /// Waits until it has stopped.
@@ -152,6 +162,7 @@ struct Shell {
     slots: Arc<Semaphore>,
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
+    left: LeftToNewer,
 }
 
 /// The partitions of this worker, each with what tells it to stop.
@@ -303,6 +314,7 @@ impl Shell {
             name: self.config.name.clone(),
             worker: Arc::clone(&self.parts),
             owned: Arc::clone(&self.owned),
+            left: self.left.clone(),
             parts,
         };
         let handle = tasks.set.spawn(owner.run(lease));
@@ -321,6 +333,7 @@ struct Owner {
     name: String,
     worker: Arc<WorkerParts>,
     owned: Arc<AtomicUsize>,
+    left: LeftToNewer,
     parts: PartitionParts,
 }
 
@@ -366,6 +379,7 @@ impl Owner {
                     continue;
                 }
             };
+            self.left.remove(partition);
             tracing::info!(%partition, fence = %taken.fence, open = taken.dispatcher.open(), "partition taken over");
             let serving = Served::begin(&self.owned);
             let exit = serve(&self.parts, taken, &mut calls, &mut commands, &mut lease).await;
@@ -386,11 +400,14 @@ impl Owner {
                 }
             }
         }
+        if too_new.is_some() {
+            self.left.insert(partition);
+        }
         if let Err(error) = lease.release().await {
             tracing::debug!(%partition, %error, "the lease will run out by itself");
         }
         if let Some(error) = too_new {
-            tracing::error!(%partition, %error, "this version cannot own the partition; upgrade this worker");
+            tracing::error!(%partition, %error, "a newer version wrote to the partition and this one cannot own it; its tasks wait for a worker of that version: upgrade this worker");
             self.parts.place.left(error.to_string());
             // Another worker, that can, has the time to take it.
             tokio::select! {
@@ -428,6 +445,39 @@ impl Owner {
                 })
             })?;
         Ok((taken, commands))
+    }
+}
+
+/// Partitions that were given back because a newer version wrote to them. Clones share it.
+///
+/// A partition leaves it when this worker owns it after all; one that another worker serves stays, as this worker still could not.
+#[derive(Debug, Clone, Default)]
+pub struct LeftToNewer(Arc<Mutex<BTreeSet<Partition>>>);
+
+impl LeftToNewer {
+    /// All of them, ascending.
+    #[must_use]
+    pub fn all(&self) -> Vec<Partition> {
+        self.lock().iter().copied().collect()
+    }
+
+    fn insert(&self, partition: Partition) {
+        self.change(|left| left.insert(partition));
+    }
+
+    fn remove(&self, partition: Partition) {
+        self.change(|left| left.remove(&partition));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>) -> bool) {
+        let mut left = self.lock();
+        change(&mut left);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most 1,024")]
+        gauge!("waybill_partitions_left_to_newer").set(left.len() as f64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

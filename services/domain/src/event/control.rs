@@ -272,6 +272,32 @@ impl ControlEvent {
         }
     }
 
+    /// The same by the stored name alone, for a record whose payload cannot be read.
+    #[must_use]
+    pub fn may_take_away(name: &str) -> bool {
+        matches!(
+            name,
+            "team.plan_changed.v1"
+                | "team.vault_policy_changed.v1"
+                | "team.deleted.v1"
+                | "member.role_changed.v1"
+                | "member.removed.v1"
+                | "invitation.withdrawn.v1"
+                | "key.rotated.v1"
+                | "user.password_changed.v1"
+                | "session.ended.v1"
+                | "app.changed.v1"
+                | "app.secret_rotated.v1"
+                | "app.removed.v1"
+                | "grant.token_revoked.v1"
+                | "grant.revoked.v1"
+                | "token.rotated.v1"
+                | "token.revoked.v1"
+                | "vault.kek_introduced.v1"
+                | "key.revoked.v1"
+        )
+    }
+
     /// Whether it takes rights away or may: then it counts only once every gateway has applied it.
     #[must_use]
     pub fn takes_away(&self) -> bool {

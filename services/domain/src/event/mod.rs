@@ -5,6 +5,7 @@
 //! and the old one stays readable. The golden encodings in `schemas/` hold every version ever shipped.
 
 pub mod control;
+mod remains;
 pub mod samples;
 pub mod task;
 
@@ -20,6 +21,7 @@ pub use control::{
     UserIdentityLinked, UserLocked, UserPasswordChanged, UserPasswordRehashed, UserRenamed,
     UserResetRequested, UserSignedUp, VaultKekIntroduced,
 };
+pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
     PartitionOwned, SealedHeaders, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired,

@@ -301,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn what_may_take_rights_away_is_told_by_its_name_too() {
+        for event in control_events() {
+            let by_name = ControlEvent::may_take_away(event.name());
+            assert_eq!(by_name, event.takes_away(), "{}", event.name());
+        }
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded() {
         for event in task_events() {
             assert_eq!(TaskEvent::decode(event.name(), &event.encode()), Ok(event));

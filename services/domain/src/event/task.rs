@@ -58,6 +58,12 @@ impl TaskEvent {
         }
     }
 
+    /// Whether that is the stored name of a creation.
+    #[must_use]
+    pub fn is_creation(name: &str) -> bool {
+        name == "task.created.v1"
+    }
+
     /// All short names.
     pub const KINDS: &'static [&'static str] = &[
         "created",

@@ -10,6 +10,6 @@ pub mod spec;
 pub mod status;
 
 pub use retry::{Backoff, RetryOn};
-pub use row::TaskRow;
+pub use row::{Damage, TaskRow};
 pub use spec::{Invalid, Limits, Method, Priority, TaskRequest, TaskSpec};
 pub use status::Status;

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Answer, Failure, TaskCreated, TaskEvent};
+use crate::event::{Answer, Failure, Remains, TaskCreated, TaskEvent};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::{Backoff, RetryOn};
@@ -83,6 +83,20 @@ pub struct TaskRow {
     pub answer: Option<AnswerSummary>,
     /// The completion webhook, once it was tried.
     pub callback: Option<Callback>,
+    /// The latest event of this task in the log that does not count, because it is damaged or stands where it does not belong.
+    #[serde(default)]
+    pub damage: Option<Damage>,
+}
+
+/// An event that does not count. What it said is not known, so the rest of the row is what the log says without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Where in TASKS it stands.
+    pub seq: StreamSeq,
+    /// The value of `Wb-Event`.
+    pub event: String,
+    /// Why it does not count, as a word: `malformed` or `misplaced`.
+    pub reason: String,
 }
 
 /// One call of the target.
@@ -161,6 +175,41 @@ impl TaskRow {
         }
     }
 
+    /// Notes that an event of this task does not count.
+    pub fn damaged(&mut self, damage: Damage) {
+        if damage.seq > self.seq {
+            self.seq = damage.seq;
+            self.damage = Some(damage);
+        }
+    }
+
+    /// A task of which the creation cannot be read, so that nobody can ever call it: it has failed.
+    #[must_use]
+    pub fn of_damaged_creation(
+        id: TaskId,
+        team: TeamId,
+        queue: QueueName,
+        remains: Remains,
+        at: Timestamp,
+        damage: Damage,
+    ) -> Self {
+        let error = format!(
+            "The record of this task's creation, {} of the log, is damaged: it was never called and cannot be",
+            damage.seq
+        );
+        let mut row = Self {
+            status: Status::Failed,
+            url: remains.url.unwrap_or_default(),
+            method: remains.method.unwrap_or_default(),
+            priority: remains.priority.unwrap_or_default(),
+            completed_at: Some(at),
+            error: Some(error),
+            ..Self::bare(id, team, queue, damage.seq, at)
+        };
+        row.damage = Some(damage);
+        row
+    }
+
     /// Where it stands at a given time: `delayed` becomes `pending` by the clock alone, without an event.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> Status {
@@ -172,9 +221,6 @@ impl TaskRow {
 
     fn created(seq: StreamSeq, e: &TaskCreated) -> Self {
         Self {
-            id: e.id,
-            team: e.team.clone(),
-            queue: e.queue.clone(),
             status: if e.not_before.is_some() {
                 Status::Delayed
             } else {
@@ -192,12 +238,35 @@ impl TaskRow {
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url.clone(),
             idempotency_key: e.idempotency_key.clone(),
+            ..Self::bare(e.id, e.team.clone(), e.queue.clone(), seq, e.at)
+        }
+    }
+
+    /// A task of which no more is known than where it belongs and when it was made.
+    fn bare(id: TaskId, team: TeamId, queue: QueueName, seq: StreamSeq, at: Timestamp) -> Self {
+        Self {
+            id,
+            team,
+            queue,
+            status: Status::Pending,
+            url: String::new(),
+            method: Method::default(),
+            priority: Priority::default(),
+            timeout_ms: 0,
+            max_wait_ms: 0,
+            not_before: None,
+            max_retries: 0,
+            backoff: Backoff::default(),
+            retry_on: None,
+            follow_redirects: false,
+            on_complete_url: None,
+            idempotency_key: None,
             created_seq: seq,
             created_again: None,
             ended_seq: None,
             seq,
-            created_at: e.at,
-            updated_at: e.at,
+            created_at: at,
+            updated_at: at,
             started_at: None,
             completed_at: None,
             retry_at: None,
@@ -206,6 +275,7 @@ impl TaskRow {
             error: None,
             answer: None,
             callback: None,
+            damage: None,
         }
     }
 

@@ -13,14 +13,14 @@ use waybill_domain::access::team::{
 };
 use waybill_domain::actor::{Actor, Origin};
 use waybill_domain::event::{
-    Boundary, ControlEvent, DecodeError, KeyCreated, RepeatableRequest, RevocationReason,
+    Boundary, ControlEvent, KeyCreated, RepeatableRequest, RevocationReason,
 };
 use waybill_domain::id::{Environment, InvitationId, KeyId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
-use waybill_log::subject::{ControlSubject, NotAToken};
+use waybill_log::subject::{ControlSubject, NotAToken, of_control};
 use waybill_log::{
-    Append, AppendError, Atomicity, Expectation, Log, MAX_BATCH, NewRecord, ReadError, Stream,
-    StreamSeq, control_event,
+    Append, AppendError, Atomicity, Closes, Expectation, Log, MAX_BATCH, NewRecord, ReadError,
+    Stream, StreamSeq, Unreadable, control_event, last_control_event, set_aside,
 };
 
 use crate::access::pepper::Pepper;
@@ -66,7 +66,7 @@ pub enum CommandError<R: std::error::Error> {
     Append(#[from] AppendError),
     /// The history holds an event that this version cannot read: deciding without it would be guessing.
     #[error("the history is not readable here: {0}")]
-    History(#[from] DecodeError),
+    History(#[from] Unreadable),
     /// An id that cannot stand in a subject: none of ours is one.
     #[error(transparent)]
     Subject(#[from] NotAToken),
@@ -105,8 +105,8 @@ impl From<ReadError> for ControlError {
     }
 }
 
-impl From<DecodeError> for ControlError {
-    fn from(error: DecodeError) -> Self {
+impl From<Unreadable> for ControlError {
+    fn from(error: Unreadable) -> Self {
         Self::Command(error.into())
     }
 }
@@ -261,10 +261,8 @@ impl ControlWriter {
         id: &InvitationId,
     ) -> Result<Option<ControlEvent>, CommandError<TeamRefusal>> {
         let filter = ControlSubject::of_any_team("invitation", id.as_str())?;
-        let Some(record) = self.log.last(Stream::Control, &filter).await? else {
-            return Ok(None);
-        };
-        Ok(Some(ControlEvent::decode(&record.event, &record.payload)?))
+        let last = last_control_event(&*self.log, &filter).await?;
+        Ok(last.map(|(_, event)| event))
     }
 
     /// Makes a live key that may do what `scopes` say.
@@ -400,11 +398,8 @@ impl ControlWriter {
 
     async fn team_of(&self, key: &KeyId) -> Result<Option<TeamId>, ControlError> {
         let filter = ControlSubject::key_of_any_team(key);
-        let Some(record) = self.log.last(Stream::Control, &filter).await? else {
-            return Ok(None);
-        };
-        let event = ControlEvent::decode(&record.event, &record.payload)?;
-        Ok(event.team().cloned())
+        let last = last_control_event(&*self.log, &filter).await?;
+        Ok(last.and_then(|(_, event)| event.team().cloned()))
     }
 
     /// A draft of a key, when no other team has one with its public part.
@@ -531,11 +526,14 @@ impl ControlWriter {
                 .range(Stream::Control, &filters, from, last.seq, MAX_BATCH)
                 .await?;
             for record in &page {
-                from = record.seq.next();
-                // What nobody has signed who may say it decides nothing. Its position counts all the same, as the server counts it.
-                if record.void().is_none() {
-                    state.evolve(&control_event(record)?);
+                match control_event(record) {
+                    Ok(event) => state.evolve(&event),
+                    // A decision without it could give what it took away.
+                    Err(why) if Closes::of(record, &why).is_some() => return Err(why.into()),
+                    // Its position counts all the same, as the server counts it.
+                    Err(why) => set_aside("commands", Stream::Control, record, &why),
                 }
+                from = record.seq.next();
             }
             if page.len() < MAX_BATCH {
                 return Ok(Loaded {
@@ -556,7 +554,7 @@ pub enum LoadError {
     Read(#[from] ReadError),
     /// It holds an event that this version cannot read.
     #[error(transparent)]
-    History(#[from] DecodeError),
+    History(#[from] Unreadable),
 }
 
 impl<R: std::error::Error> From<LoadError> for CommandError<R> {
@@ -588,14 +586,8 @@ fn new_key(key: ApiKey, after: &Loaded<Team>) -> Result<NewKey, ControlError> {
 }
 
 fn record(event: &ControlEvent, by: &By) -> Result<NewRecord, NotAToken> {
-    let (aggregate, id) = event.aggregate();
-    let boundary = event.boundary();
-    let subject = match &boundary {
-        Some(Boundary::Team(team)) => ControlSubject::of_team(team, aggregate, id)?,
-        _ => ControlSubject::global(aggregate, id)?,
-    };
     Ok(NewRecord {
-        subject: subject.to_string(),
+        subject: of_control(event)?,
         event: event.name(),
         actor: by.actor.to_string(),
         traceparent: None,

@@ -26,7 +26,8 @@ impl<R: std::error::Error + Into<Self>> From<CommandError<R>> for ApiError {
             CommandError::Contended => Self::unavailable("conflict", error.to_string()),
             CommandError::Read(error) => error.into(),
             CommandError::Append(error) => error.into(),
-            CommandError::History(_) | CommandError::Subject(_) => Self::internal(&error),
+            CommandError::History(_) => Self::not_understood(),
+            CommandError::Subject(_) => Self::internal(&error),
         }
     }
 }

@@ -14,6 +14,7 @@ use waybill_domain::access::plan::Plan;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::actor::Actor;
+use waybill_domain::event::Boundary;
 use waybill_domain::id::{Environment, KeyId, SessionId, TeamId, UserId};
 
 use super::app;
@@ -89,6 +90,9 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
                 (person.in_team(role), team, plan, role.scopes())
             }
         };
+        if state.auth.is_closed(&principal, &team) {
+            return Err(ApiError::not_understood());
+        }
         state.usage.used(&principal, &team, context(parts)?.source);
         if !plan.api_access {
             return Err(ApiError::feature_not_allowed(&plan.name));
@@ -158,6 +162,13 @@ impl<R: NeedRole> FromRequestParts<AppState> for Member<R> {
         let person = SignedIn::from_request_parts(parts, state).await?;
         let team = persons_team(parts, state, &person).await?;
         let (role, plan) = standing(state, &person, &team)?;
+        if state
+            .auth
+            .directory()
+            .is_closed(&Boundary::Team(team.base()))
+        {
+            return Err(ApiError::not_understood());
+        }
         if role < R::ROLE {
             return Err(ApiError::missing_role(R::ROLE));
         }
@@ -235,6 +246,9 @@ async fn recognise(
     if credential::is_jwt(presented) {
         let person = person::recognise(state, presented, context).await;
         let person = person.ok_or_else(ApiError::session_refused)?;
+        if state.auth.is_person_closed(&person.user, &person.session) {
+            return Err(ApiError::not_understood());
+        }
         context
             .attribution
             .to_credential(Actor::User(person.user.clone()));

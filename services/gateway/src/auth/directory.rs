@@ -2,7 +2,7 @@
 
 mod apps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use waybill_domain::access::Aggregate;
@@ -17,6 +17,7 @@ use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, OutsideAccount};
 use waybill_domain::id::{AppId, Environment, KeyId, SessionId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
+use waybill_log::Closes;
 
 pub use apps::{AppRecognition, AppStanding};
 
@@ -69,6 +70,8 @@ struct Inner {
     grants: Grants,
     /// The key-encryption key that was introduced last.
     kek: Option<Arc<str>>,
+    /// What is closed until a record that may have taken it away is understood.
+    closed: HashSet<Closes>,
 }
 
 struct TeamEntry {
@@ -101,6 +104,28 @@ impl Directory {
         }
         restored.grants.sweep(entropy::now());
         *self.inner.write().unwrap_or_else(PoisonError::into_inner) = restored;
+    }
+
+    /// From now on what this names is closed.
+    pub(crate) fn close(&self, closes: Closes) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.closed.insert(closes);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge; the count is small")]
+        metrics::gauge!("waybill_access_closed").set(inner.closed.len() as f64);
+    }
+
+    /// Whether something that may have taken rights away within that boundary is not understood here.
+    #[must_use]
+    pub fn is_closed(&self, boundary: &Boundary) -> bool {
+        self.read(|inner| {
+            // Nearly always there is none, and nothing is made to look it up by.
+            !inner.closed.is_empty()
+                && inner.closed.contains(&match boundary {
+                    Boundary::Team(team) => Closes::Team(team.clone()),
+                    // Of these the filter is the one subject that all of its events stand on.
+                    other => Closes::Subject(other.filter()),
+                })
+        })
     }
 
     /// Whose key this is, when it is one and is accepted. One MAC is made whatever comes, so that time tells nothing.

@@ -10,12 +10,13 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::plan::Catalogue;
-use waybill_domain::id::{KeyId, TeamId};
+use waybill_domain::event::Boundary;
+use waybill_domain::id::{KeyId, SessionId, TeamId, UserId};
 use waybill_log::{Bounds, Log, Stream, StreamSeq};
 
 use super::directory::{Directory, Recognition};
 use super::principal::Principal;
-use super::store::{AuthStore, AuthStoreError, Contents, decode_event};
+use super::store::{self, AuthStore, AuthStoreError, Contents, Read};
 use crate::access::Pepper;
 use crate::entropy;
 
@@ -75,6 +76,7 @@ impl Auth {
     #[must_use]
     pub fn stands(&self, principal: &Principal, team: &TeamId) -> bool {
         match principal {
+            _ if self.is_closed(principal, team) => false,
             Principal::Key(key) => self.is_active(&key.created.key),
             Principal::User { user, session, .. } => {
                 self.directory.role_of(user, &team.base()).is_some()
@@ -87,6 +89,33 @@ impl Auth {
                 self.directory.app_stands(grant, *scopes, entropy::now())
             }
         }
+    }
+
+    /// Whether something that may have taken this access away is not understood here.
+    #[must_use]
+    pub fn is_closed(&self, principal: &Principal, team: &TeamId) -> bool {
+        let team = Boundary::Team(team.base());
+        self.directory.is_closed(&team)
+            || match principal {
+                Principal::Key(_) => false,
+                Principal::User { user, session, .. } => self.is_person_closed(user, session),
+                Principal::App { grant, .. } => {
+                    self.directory.is_closed(&Boundary::Grant(grant.clone()))
+                }
+            }
+    }
+
+    /// The same of a person on a device, in whatever team.
+    #[must_use]
+    pub fn is_person_closed(&self, user: &UserId, session: &SessionId) -> bool {
+        let account = self.directory.user(user);
+        let address = account
+            .as_ref()
+            .and_then(|user| user.confirmed())
+            .map(|(who, _)| Boundary::User(who.email_hash.clone()));
+        let session = Boundary::Session(session.clone());
+        self.directory.is_closed(&session)
+            || address.is_some_and(|address| self.directory.is_closed(&address))
     }
 
     /// Teams and keys.
@@ -206,8 +235,12 @@ impl Follower {
                     continue;
                 }
             };
-            for event in records.iter().filter_map(decode_event) {
-                self.auth.directory.apply(&event);
+            for record in &records {
+                match store::read(record) {
+                    Read::Event(event) => self.auth.directory.apply(&event),
+                    Read::Closes(closes) => self.auth.directory.close(closes),
+                    Read::Nothing => {}
+                }
             }
             if let Some(record) = records.last() {
                 self.auth.advance(record.seq);
@@ -256,6 +289,9 @@ impl Follower {
         let from = contents.at.as_ref().map_or(0, |at| at.seq);
         let events = contents.events.iter().map(|(_, event)| event);
         self.auth.directory.restore(events);
+        for closes in contents.closes {
+            self.auth.directory.close(closes);
+        }
         Ok((store, StreamSeq(from)))
     }
 
@@ -383,10 +419,13 @@ async fn at(instant: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::ControlWriter;
+    use crate::access::{CommandError, ControlWriter};
     use waybill_domain::access::scope::Scope;
+    use waybill_domain::access::team::TeamCommand;
     use waybill_domain::actor::Actor;
+    use waybill_domain::event::{ControlEvent, TeamDeleted};
     use waybill_log::memory::MemoryLog;
+    use waybill_log::{Append, Atomicity, Expectation, NewRecord};
 
     struct Following {
         auth: Arc<Auth>,
@@ -471,6 +510,117 @@ mod tests {
         let found = follower.restore(store, &bounds, &incarnation).await;
         assert!(matches!(found, Err(Unusable::Log(lost)) if lost.read > lost.last));
         assert!(!auth.is_caught_up() && !knows(&auth, &first));
+    }
+
+    async fn plant(log: &MemoryLog, subject: String, event: &'static str, payload: &[u8]) {
+        let record = NewRecord {
+            subject,
+            event,
+            actor: "system:stranger".into(),
+            traceparent: None,
+            origin: None,
+            payload: payload.to_vec().into(),
+        };
+        let append = Append {
+            stream: Stream::Control,
+            records: vec![record],
+            expect: Expectation::None,
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        };
+        log.append(append).await.expect("stored");
+    }
+
+    fn team_of(auth: &Auth, key: &str) -> Option<TeamId> {
+        match auth.recognise(key, &["wb".to_owned()]) {
+            Recognition::Known(known) => Some(known.team),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn poison_closes_nothing_and_stops_nobody() {
+        let (log, dir) = (MemoryLog::default(), tempfile::tempdir().expect("a folder"));
+        let key = a_key(&log).await;
+        let following = follow(&log, dir.path()).await;
+        let team = team_of(&following.auth, &key).expect("known");
+        let deleted = ControlEvent::TeamDeleted(TeamDeleted {
+            team: team.clone(),
+            at: entropy::now(),
+        });
+        let strangers = TeamId::new(entropy::now(), 7);
+        let own = format!("control.{team}.team.{team}");
+        plant(&log, own.clone(), "", &deleted.encode()).await;
+        plant(&log, own.clone(), "hello", &deleted.encode()).await;
+        // Of this kind nothing is taken away, so nothing is closed.
+        plant(&log, own.clone(), "team.renamed.v1", b"nonsense").await;
+        // A newer build's, but not where it says that it belongs.
+        plant(&log, own, "key.frozen.v1", b"x").await;
+        let elsewhere = format!("control.{strangers}.team.{strangers}");
+        plant(&log, elsewhere, deleted.name(), &deleted.encode()).await;
+        let another = a_key(&log).await;
+        let last = log.bounds(Stream::Control).await.expect("a log").last;
+        following.auth.wait_for(last).await.expect("read");
+        for key in [&key, &another] {
+            let team = team_of(&following.auth, key).expect("known");
+            assert!(!following.auth.directory().is_closed(&Boundary::Team(team)));
+        }
+        // Commands to the team pass it over too.
+        let writer = ControlWriter::new(Arc::new(log.clone()), pepper());
+        let by = Actor::Operator("test".into()).into();
+        let renamed = writer.run_team(&team, rename(), &by).await;
+        assert!(renamed.is_ok(), "{renamed:?}");
+        following.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_may_take_rights_away_and_is_not_understood_closes_its_team_until_it_is() {
+        let (log, dir) = (MemoryLog::default(), tempfile::tempdir().expect("a folder"));
+        let (key, other) = (a_key(&log).await, a_key(&log).await);
+        let mut following = follow(&log, dir.path()).await;
+        let (team, others) = (
+            team_of(&following.auth, &key).expect("known"),
+            team_of(&following.auth, &other).expect("known"),
+        );
+        let id = key_id(&following.auth, &key);
+        let subject = format!("control.{team}.key.{id}");
+        plant(&log, subject, "key.revoked.v1", b"nonsense").await;
+        // Also over a restart, from the store alone.
+        for _ in 0..2 {
+            let last = log.bounds(Stream::Control).await.expect("a log").last;
+            following.auth.wait_for(last).await.expect("read");
+            let closed = |team: &TeamId| {
+                let boundary = Boundary::Team(team.clone());
+                following.auth.directory().is_closed(&boundary)
+            };
+            assert!(closed(&team), "that team is closed");
+            assert!(!closed(&others), "and no other");
+            following.end().await;
+            following = follow(&log, dir.path()).await;
+        }
+        // Nothing is decided for the team without knowing what it says.
+        let writer = ControlWriter::new(Arc::new(log.clone()), pepper());
+        let by = Actor::Operator("test".into()).into();
+        let refused = writer.run_team(&team, rename(), &by).await.err();
+        assert!(
+            matches!(refused, Some(CommandError::History(_))),
+            "{refused:?}"
+        );
+        assert!(writer.run_team(&others, rename(), &by).await.is_ok());
+        following.end().await;
+    }
+
+    fn rename() -> TeamCommand {
+        TeamCommand::Rename {
+            name: "theirs".into(),
+        }
+    }
+
+    fn key_id(auth: &Auth, key: &str) -> KeyId {
+        match auth.recognise(key, &["wb".to_owned()]) {
+            Recognition::Known(known) => known.key.created.key.clone(),
+            _ => panic!("the key is known"),
+        }
     }
 
     #[tokio::test]

@@ -6,15 +6,19 @@
 use std::path::Path;
 
 use waybill_domain::event::ControlEvent;
-use waybill_log::{Record, Stream, control_event};
+use waybill_domain::time::Timestamp;
+use waybill_log::{Closes, Record, Stream, StreamSeq, Unreadable, control_event, set_aside};
 use waybill_store::{
     Batch, Checkpoint, Engine, KeyRange, OpenError, OpenOptions, OpenReason, Store, StoreError,
     Tree,
 };
 
 const EVENTS: Tree = Tree::new("events");
+/// Sequence to name, subject and payload of what may take rights away and was not understood: judged anew at each start, so that
+/// the first version that understands it applies it.
+const CLOSING: Tree = Tree::new("closing");
 /// Raised when the rows change: another number on disk is wiped.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Events in one batch: a row each and the checkpoint stay well below what sled takes at once.
 const EVENTS_PER_BATCH: usize = 100;
 /// Between subject and type in the key of a row; neither has one.
@@ -40,6 +44,8 @@ pub enum AuthStoreError {
 pub(crate) struct Contents {
     /// With their sequences, in that order.
     pub(crate) events: Vec<(u64, ControlEvent)>,
+    /// What is closed by what is not understood.
+    pub(crate) closes: Vec<Closes>,
     pub(crate) at: Option<Checkpoint>,
 }
 
@@ -51,7 +57,7 @@ pub(crate) struct AuthStore {
 impl AuthStore {
     /// Opens or makes it. Blocks.
     pub(crate) fn open(dir: &Path) -> Result<Self, AuthStoreError> {
-        let opened = OpenOptions::new(Engine::Sled, SCHEMA, &[EVENTS]).open(dir)?;
+        let opened = OpenOptions::new(Engine::Sled, SCHEMA, &[EVENTS, CLOSING]).open(dir)?;
         match &opened.reason {
             OpenReason::Wiped(why) => {
                 tracing::warn!(
@@ -81,8 +87,18 @@ impl AuthStore {
             let (key, value) = row?;
             events.push(decode_row(&key, &value).ok_or(AuthStoreError::Row)?);
         }
+        let mut closes = Vec::new();
+        for row in view.range(CLOSING, &KeyRange::all())? {
+            let (key, value) = row?;
+            let record = decode_record(&key, &value).ok_or(AuthStoreError::Row)?;
+            match read(&record) {
+                Read::Event(event) => events.push((record.seq.0, *event)),
+                Read::Closes(closed) => closes.push(closed),
+                Read::Nothing => {}
+            }
+        }
         events.sort_by_key(|(seq, _)| *seq);
-        Ok(Contents { events, at })
+        Ok(Contents { events, closes, at })
     }
 
     /// Writes what these records say. Each replaces what an earlier one of its type said of the same thing.
@@ -115,12 +131,20 @@ impl AuthStore {
 }
 
 fn put(batch: &mut Batch, record: &Record) {
-    match decode_event(record) {
-        Some(event) if is_kept(&event) => {
+    match judge(record) {
+        Ok(event) if is_kept(&event) => {
             let value = [&record.seq.0.to_be_bytes()[..], &record.payload].concat();
             batch.put(EVENTS, row_key(&record.subject, &record.event), value);
         }
-        Some(_) | None => {}
+        Err((_, Some(_))) => {
+            let value = [
+                &row_key(&record.subject, &record.event)[..],
+                &[SEPARATOR],
+                &record.payload,
+            ];
+            batch.put(CLOSING, record.seq.0.to_be_bytes(), value.concat());
+        }
+        Ok(_) | Err((_, None)) => {}
     }
 }
 
@@ -140,13 +164,49 @@ fn decode_row(key: &[u8], value: &[u8]) -> Option<(u64, ControlEvent)> {
     Some((u64::from_be_bytes(*seq), event))
 }
 
-/// Reads a record of CONTROL. What a newer version wrote is passed over: this version never grants anything by it.
-pub(crate) fn decode_event(record: &Record) -> Option<ControlEvent> {
-    match control_event(record) {
-        Ok(event) => Some(event),
-        Err(error) => {
-            tracing::warn!(seq = %record.seq, %error, "an event of CONTROL was passed over");
-            None
+/// What [`CLOSING`] holds of a record, which is what it is judged by.
+fn decode_record(key: &[u8], value: &[u8]) -> Option<Record> {
+    let mut parts = value.splitn(3, |byte| *byte == SEPARATOR);
+    let mut text = || String::from_utf8(parts.next()?.to_vec()).ok();
+    let (subject, event) = (text()?, text()?);
+    Some(Record {
+        seq: StreamSeq(u64::from_be_bytes(key.try_into().ok()?)),
+        time: Timestamp(0),
+        subject,
+        event,
+        actor: String::new(),
+        traceparent: None,
+        origin: None,
+        msg_id: None,
+        exact: None,
+        payload: parts.next()?.to_vec().into(),
+    })
+}
+
+/// What a record of CONTROL means for access.
+pub(crate) enum Read {
+    /// It counts.
+    Event(Box<ControlEvent>),
+    /// It may take rights away, but is not understood: this is closed until it is.
+    Closes(Closes),
+    /// It does not count: nothing is granted by it, and nothing is taken away.
+    Nothing,
+}
+
+/// Reads a record of CONTROL.
+pub(crate) fn read(record: &Record) -> Read {
+    match judge(record) {
+        Ok(event) => Read::Event(Box::new(event)),
+        Err((why, closes)) => {
+            set_aside("access", Stream::Control, record, &why);
+            closes.map_or(Read::Nothing, Read::Closes)
         }
     }
+}
+
+fn judge(record: &Record) -> Result<ControlEvent, (Unreadable, Option<Closes>)> {
+    control_event(record).map_err(|why| {
+        let closes = Closes::of(record, &why);
+        (why, closes)
+    })
 }

@@ -16,7 +16,7 @@ use waybill_domain::partition::PartitionCount;
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
 use waybill_log::subject::TaskSubject;
-use waybill_log::{Log, ReadError, Record, Stream, Tail};
+use waybill_log::{Log, ReadError, Record, Stream, Tail, set_aside};
 
 use super::filter::EventFilter;
 use super::roster::{Inbox, Place, Roster};
@@ -281,11 +281,10 @@ impl Hub {
     }
 }
 
-/// Decodes a record for subscribers. What cannot be read is left out, and said to the operator: a subscriber can do nothing about it.
+/// Decodes a record for subscribers. One that does not count is left out: a subscriber can do nothing about it.
 pub(super) fn read(record: &Record) -> Option<Step> {
-    Step::read(record).unwrap_or_else(|error| {
-        metrics::counter!("waybill_stream_unreadable_total").increment(1);
-        tracing::warn!(seq = record.seq.0, event = %record.event, %error, "an event cannot be shown to subscribers");
+    Step::read(record).unwrap_or_else(|why| {
+        set_aside("hub", Stream::Tasks, record, &why);
         None
     })
 }

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
-use waybill_domain::event::{Answer, DecodeError, Failure, FailureKind, TaskEvent};
+use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
-use waybill_log::{Record, Stream};
+use waybill_log::{Poison, Reason, Record, Stream, TaskRecord, Unreadable, task_record};
 
 use super::frame;
 
@@ -236,34 +236,29 @@ pub struct Step {
     frame: OnceLock<Bytes>,
 }
 
-/// A record of TASKS that cannot be shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
-    /// The subject is not one of a task's events.
-    #[error("the subject {0:?} is not one of a task's events")]
-    Subject(String),
-    /// The payload does not decode: a newer Waybill may have written it.
-    #[error(transparent)]
-    Payload(#[from] DecodeError),
-}
-
 impl Step {
     /// Decodes a record; `None` when it is no task's event but an owner's announcement.
     pub fn read(record: &Record) -> Result<Option<Self>, Unreadable> {
-        let foreign = || Unreadable::Subject(record.subject.clone());
-        let queue = match TaskSubject::parse(&record.subject).ok_or_else(foreign)? {
-            TaskSubject::Owner { .. } => return Ok(None),
-            TaskSubject::Event { queue, .. } => queue,
+        let event = match task_record(record)? {
+            TaskRecord::Event(event) => event,
+            TaskRecord::Owned(..) => return Ok(None),
         };
-        let event = TaskEvent::decode(&record.event, &record.payload)?;
+        let queue = match TaskSubject::parse(&record.subject) {
+            Some(TaskSubject::Event { queue, .. }) => QueueName::parse(queue).ok(),
+            _ => None,
+        };
+        let queue = queue.ok_or_else(|| {
+            let detail = format!("{} names no queue", record.subject);
+            Poison::new(Reason::Misplaced, detail)
+        })?;
         Ok(Some(Self {
             seq: record.seq,
             task: event.id(),
-            queue: QueueName::parse(queue).map_err(|_| foreign())?,
             kind: event.kind(),
             status: status_after(&event),
             milestone: Milestone::of(&event),
-            view: TaskEventView::new(record, queue, &event),
+            view: TaskEventView::new(record, queue.as_str(), &event),
+            queue,
             frame: OnceLock::new(),
         }))
     }

@@ -70,7 +70,7 @@ impl Reader {
     pub(super) async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
         let stream = self.leader().await?;
         match self.timed(stream.get_raw_message(seq.0)).await? {
-            Ok(message) => self.raw(message).map(Some),
+            Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -85,7 +85,7 @@ impl Reader {
             .timed(stream.get_last_raw_message_by_subject(filter))
             .await?
         {
-            Ok(message) => self.raw(message).map(Some),
+            Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -102,7 +102,7 @@ impl Reader {
             .timed(stream.get_first_raw_message_by_subject(filter, from.0))
             .await?
         {
-            Ok(message) => self.raw(message).map(Some),
+            Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -268,7 +268,7 @@ impl Reader {
             .map_err(|_| unavailable(format!("no answer within {limit:?}")))
     }
 
-    fn raw(&self, message: StreamMessage) -> Result<Record, ReadError> {
+    fn raw(&self, message: StreamMessage) -> Record {
         let time_ns = i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
         wire::record(
             self.stream,

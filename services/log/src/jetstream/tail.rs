@@ -46,8 +46,6 @@ pub(super) struct JetStreamTail {
     incarnation: i64,
     source: Option<Source>,
     ready: VecDeque<Record>,
-    /// Shown once, after what came before it.
-    error: Option<ReadError>,
     failures: u32,
 }
 
@@ -90,7 +88,6 @@ impl JetStreamTail {
             incarnation: 0,
             source: None,
             ready: VecDeque::new(),
-            error: None,
             failures: 0,
         }
     }
@@ -216,14 +213,8 @@ impl JetStreamTail {
         }
         self.next = delivery.stream_seq.next();
         self.seen = Some((delivery.stream_seq, self.incarnation));
-        match wire::delivered(self.stream, delivery, message) {
-            Ok(record) => self.ready.push_back(record),
-            Err(error) => {
-                self.error = Some(error);
-                // Whatever follows is read by the next consumer, after the error was shown.
-                return Heard::Doubtful("a malformed message");
-            }
-        }
+        self.ready
+            .push_back(wire::delivered(self.stream, delivery, message));
         Heard::Fine
     }
 
@@ -305,9 +296,6 @@ impl Tail for JetStreamTail {
             if !self.ready.is_empty() {
                 let count = self.ready.len().min(max.max(1));
                 return Ok(self.ready.drain(..count).collect());
-            }
-            if let Some(error) = self.error.take() {
-                return Err(error);
             }
             if self.source.is_none() {
                 if self.failures > 0 {

@@ -14,7 +14,8 @@ use crate::record::Exact;
 use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
 
 const EVENT: &str = "Wb-Event";
-const FENCE: &str = "FENCE";
+/// Of several events in one message: a version that this build does not read.
+const FRAME: &str = "Wb-Frame";
 const ACTOR: &str = "Wb-Actor";
 const TRACEPARENT: &str = "traceparent";
 const REQUEST: &str = "Wb-Request";
@@ -181,7 +182,7 @@ pub(super) fn delivered(
     stream: &'static str,
     delivery: Delivery,
     message: async_nats::Message,
-) -> Result<Record, ReadError> {
+) -> Record {
     let headers = message.headers.unwrap_or_default();
     record(
         stream,
@@ -209,14 +210,14 @@ pub(super) fn direct(
             reason: "the answer to a direct get lacks its headers".to_owned(),
         });
     };
-    record(
+    Ok(record(
         stream,
         StreamSeq(seq),
         time_ns,
         subject,
         &headers,
         message.payload,
-    )
+    ))
 }
 
 /// Reads a record from its parts.
@@ -227,19 +228,8 @@ pub(super) fn record(
     subject: &str,
     headers: &HeaderMap,
     payload: Bytes,
-) -> Result<Record, ReadError> {
+) -> Record {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-    let needed = |name: &str| {
-        // Of these every place counts, whoever wrote there: a reader must be able to pass a record that says nothing.
-        if stream == FENCE || stream == Stream::Control.name() {
-            return Ok(text(name).unwrap_or_default());
-        }
-        text(name).ok_or_else(|| ReadError::Malformed {
-            stream,
-            seq,
-            reason: format!("it has no {name}"),
-        })
-    };
     let is_signed = stream == Stream::Control.name() || stream == FENCE;
     let exact = is_signed.then(|| {
         let headers = headers_of_leaf(headers);
@@ -249,12 +239,16 @@ pub(super) fn record(
             void: None,
         })
     });
-    Ok(Record {
+    Record {
         seq,
         time: millis(time_ns),
         subject: subject.to_owned(),
-        event: needed(EVENT)?,
-        actor: needed(ACTOR)?,
+        // Anybody whom NATS lets publish can store a message without them. It is a record all the same, since every place in a stream
+        // counts, and one that no reader of events takes for an event.
+        event: text(EVENT)
+            .or_else(|| text(FRAME).map(|version| format!("frame.batch.v{version}")))
+            .unwrap_or_default(),
+        actor: text(ACTOR).unwrap_or_default(),
         traceparent: text(TRACEPARENT),
         origin: text(REQUEST).map(|request_id| Origin {
             request_id: request_id.into(),
@@ -264,7 +258,7 @@ pub(super) fn record(
         msg_id: text(MSG_ID),
         exact,
         payload,
-    })
+    }
 }
 
 /// All values of all headers that belong to the leaf, sorted by name.

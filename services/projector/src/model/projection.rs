@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, DecodeError, PartitionOwned, TaskEvent};
+use waybill_domain::event::{ControlEvent, TaskEvent};
 use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
-use waybill_log::{Bounds, Record, Stream, StreamSeq, control_event};
+use waybill_log::{
+    Bounds, Reason, Record, Stream, StreamSeq, TaskRecord, Unreadable, control_event, stands_in,
+    task_record,
+};
 use waybill_store::{Batch, Checkpoint, Store};
 
 use super::about::About;
@@ -18,8 +21,8 @@ use super::counts::CountsCache;
 use super::keys::{self, Place, TeamKey};
 use super::roster::Roster;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, QUARANTINE, TASKS,
-    about, decode, encode, sweep,
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, TASKS, about, decode,
+    encode, quarantine, sweep,
 };
 use crate::query::Position;
 
@@ -78,10 +81,10 @@ pub struct Projection {
 }
 
 /// A task that the batch changes.
-struct Touched {
+pub(super) struct Touched {
     /// Its status in the store, when it is there.
     before: Option<Status>,
-    row: TaskRow,
+    pub(super) row: TaskRow,
 }
 
 impl Projection {
@@ -90,7 +93,7 @@ impl Projection {
         let checkpoints = store.checkpoints()?;
         let (floor, quarantined) = {
             let view = store.view()?;
-            (sweep::floor(&view)?, sweep::quarantined(&view)?)
+            (sweep::floor(&view)?, quarantine::count(&view)?)
         };
         let seq = |stream: Stream| {
             let at = checkpoints.get(stream.name());
@@ -124,7 +127,7 @@ impl Projection {
         self.floor
     }
 
-    /// Events that this version does not know.
+    /// Records of both logs that do not count here: damaged, misplaced, or a newer version's.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.quarantined
@@ -210,8 +213,12 @@ impl Projection {
     fn take_in_control(&mut self, batch: &mut Batch, record: &Record) -> Result<(), ModelError> {
         let event = match control_event(record) {
             Ok(event) => Some(event),
-            Err(error) => {
-                self.quarantine(batch, Stream::Control, record, &error)?;
+            Err(why) => {
+                self.set_aside(batch, Stream::Control, record, &why);
+                // What a newer version wrote did happen. Anything else would tell a team what did not.
+                if why.reason() != Reason::Newer {
+                    return Ok(());
+                }
                 None
             }
         };
@@ -266,22 +273,33 @@ impl Projection {
         let mut batch = Batch::new();
         let mut touched: HashMap<TaskId, Touched> = HashMap::new();
         for record in records {
+            let counts = match task_record(record) {
+                Ok(TaskRecord::Owned(..)) => Ok(None),
+                Ok(TaskRecord::Event(event)) => self
+                    .take_in(&mut batch, &mut touched, record, &event)?
+                    .map(|()| Some(event.id())),
+                Err(why) => Err(why),
+            };
+            let task = match counts {
+                Ok(task) => task,
+                Err(why) => {
+                    self.set_aside(&mut batch, Stream::Tasks, record, &why);
+                    self.damage(&mut batch, &mut touched, record, &why)?;
+                    // What a newer version wrote did happen. Anything else would tell a team what did not.
+                    if why.reason() != Reason::Newer {
+                        continue;
+                    }
+                    None
+                }
+            };
             let mut entry = ActivityEntry::of(record);
+            entry.task = task;
             let mut team = keys::no_team();
             if let Some(TaskSubject::Event { team: t, queue, .. }) =
                 TaskSubject::parse(&record.subject)
             {
                 team = keys::team_token(t);
                 entry.queue = Some(queue.to_owned());
-            }
-            if record.event != PartitionOwned::NAME {
-                match TaskEvent::decode(&record.event, &record.payload) {
-                    Ok(event) => {
-                        entry.task = Some(event.id());
-                        self.take_in(&mut batch, &mut touched, record.seq, &event)?;
-                    }
-                    Err(error) => self.quarantine(&mut batch, Stream::Tasks, record, &error)?,
-                }
             }
             entry.put(&mut batch, &team, Stream::Tasks, record.seq);
         }
@@ -293,47 +311,69 @@ impl Projection {
     }
 
     /// One event of a task. The row is written once for all events of the batch, so steps that a task passes quickly cost nothing.
+    /// The inner error: the event stands where those of another team or queue do.
     fn take_in(
         &mut self,
         batch: &mut Batch,
         touched: &mut HashMap<TaskId, Touched>,
-        seq: StreamSeq,
+        record: &Record,
         event: &TaskEvent,
-    ) -> Result<(), ModelError> {
-        let vacant = match touched.entry(event.id()) {
-            Entry::Occupied(mut known) => {
-                let task = known.get_mut();
-                task.row.evolve_in_place(seq, event);
-                return Ok(());
-            }
+    ) -> Result<Result<(), Unreadable>, ModelError> {
+        if let Some(task) = self.touched(touched, event.id())? {
+            let row = &mut task.row;
+            let place = stands_in(record, row.team.as_str(), row.queue.as_str());
+            return Ok(place
+                .map(|()| row.evolve_in_place(record.seq, event))
+                .map_err(Unreadable::from));
+        }
+        // No row and no creation: retention has taken the task, and this is the rest of it.
+        if let (Some(row), TaskEvent::Created(created)) =
+            (TaskRow::evolve(None, record.seq, event), event)
+        {
+            self.list(batch, touched, row, created.fingerprint.as_ref());
+        }
+        Ok(Ok(()))
+    }
+
+    /// The row of a task, as it is after what the batch holds so far; `None` when there is none.
+    pub(super) fn touched<'t>(
+        &mut self,
+        touched: &'t mut HashMap<TaskId, Touched>,
+        id: TaskId,
+    ) -> Result<Option<&'t mut Touched>, ModelError> {
+        let vacant = match touched.entry(id) {
+            Entry::Occupied(known) => return Ok(Some(known.into_mut())),
             Entry::Vacant(vacant) => vacant,
         };
-        let stored = match self.open_rows.remove(&event.id()) {
+        let stored = match self.open_rows.remove(&id) {
             Some(row) => Some(row),
-            None => stored_row(&self.store, event.id())?,
+            None => stored_row(&self.store, id)?,
         };
-        let before = stored.as_ref().map(|row| row.status);
-        // No row and no creation: retention has taken the task, and this is the rest of it.
-        let Some(row) = TaskRow::evolve(stored, seq, event) else {
-            return Ok(());
-        };
-        if let (None, TaskEvent::Created(created)) = (before, event) {
-            let place = Place::of(&row);
-            batch
-                .put(BY_ID, keys::id(row.id), keys::task(seq))
-                .put(BY_TEAM, keys::by_team(&row.team, place), [])
-                .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
-            if let Some(key) = &row.idempotency_key {
-                let made = (row.id, &created.fingerprint);
-                batch.put(
-                    IDEMPOTENCY,
-                    keys::idempotency_at(&row.team, key, seq),
-                    encode(&made),
-                );
-            }
+        Ok(stored.map(|row| {
+            let before = Some(row.status);
+            vacant.insert(Touched { before, row })
+        }))
+    }
+
+    /// Puts a task that was not there before into what is ordered by more than its status.
+    pub(super) fn list(
+        &mut self,
+        batch: &mut Batch,
+        touched: &mut HashMap<TaskId, Touched>,
+        row: TaskRow,
+        fingerprint: Option<&String>,
+    ) {
+        let (place, seq) = (Place::of(&row), row.created_seq);
+        batch
+            .put(BY_ID, keys::id(row.id), keys::task(seq))
+            .put(BY_TEAM, keys::by_team(&row.team, place), [])
+            .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
+        if let Some(key) = &row.idempotency_key {
+            let made = (row.id, fingerprint);
+            let key = keys::idempotency_at(&row.team, key, seq);
+            batch.put(IDEMPOTENCY, key, encode(&made));
         }
-        vacant.insert(Touched { before, row });
-        Ok(())
+        touched.insert(row.id, Touched { before: None, row });
     }
 
     fn write_task(&mut self, batch: &mut Batch, task: Touched) -> Result<(), ModelError> {
@@ -365,30 +405,6 @@ impl Projection {
             self.open_rows.insert(row.id, row);
         }
         Ok(())
-    }
-
-    /// An event of an unknown type is kept aside and counted; one of a known type that cannot be read ends the projection.
-    fn quarantine(
-        &mut self,
-        batch: &mut Batch,
-        stream: Stream,
-        record: &Record,
-        error: &DecodeError,
-    ) -> Result<(), ModelError> {
-        match error {
-            DecodeError::Malformed { reason, .. } => Err(ModelError::Malformed {
-                stream,
-                seq: record.seq,
-                reason: reason.clone(),
-            }),
-            DecodeError::Unknown { .. } => {
-                tracing::error!(stream = stream.name(), seq = %record.seq, event = %record.event, "{error}");
-                self.quarantined += 1;
-                let key = keys::quarantine_at(stream, record.seq);
-                batch.put(QUARANTINE, key, encode(&record.event));
-                Ok(())
-            }
-        }
     }
 }
 

@@ -7,11 +7,13 @@ use waybill_log::{Stream, StreamSeq};
 use waybill_store::{KeyRange, Store, StoreError, View};
 
 use super::page::InvalidQuery;
-use super::{BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list};
+use super::{
+    BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list, quarantine,
+};
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, FollowActivity,
-    IdempotentTask, Inclusion, ListActivity, ListTasks, MAX_QUEUES, MAX_SCAN, Position,
-    ProveConsistency, ProveInclusion, QueueCounts, Total,
+    IdempotentTask, Inclusion, ListActivity, ListSkipped, ListTasks, MAX_QUEUES, MAX_SCAN,
+    Position, ProveConsistency, ProveInclusion, QueueCounts, SkippedPage, Total,
 };
 
 /// Why there is no answer.
@@ -53,6 +55,11 @@ impl Reader {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }
+    }
+
+    /// What does not count of both logs.
+    pub fn skipped(&self, query: &ListSkipped) -> Result<SkippedPage, ReaderError> {
+        quarantine::list(&self.store.view()?, query)
     }
 
     /// The store it reads.

@@ -11,7 +11,7 @@ use super::keys::{self, Place};
 use super::projection::remove_status;
 use super::{
     ACTIVITY, BY_ID, BY_QUEUE, BY_TEAM, IDEMPOTENCY, META, ModelError, Projection, QUARANTINE,
-    TASKS, decode,
+    TASKS, decode, quarantine,
 };
 
 const FLOOR: &[u8] = b"floor";
@@ -32,16 +32,6 @@ pub(crate) fn floor(view: &View<'_>) -> Result<StreamSeq, ModelError> {
 /// Has a sweep begun and not ended?
 pub(crate) fn is_sweeping(view: &View<'_>) -> Result<bool, ModelError> {
     Ok(view.get(META, SWEEPING)?.is_some())
-}
-
-/// How many events are in quarantine.
-pub(super) fn quarantined(view: &View<'_>) -> Result<u64, ModelError> {
-    let mut count = 0;
-    for row in view.range(QUARANTINE, &KeyRange::all())? {
-        row?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 impl Projection {
@@ -72,7 +62,7 @@ impl Projection {
             .delete(META, SWEEPING);
         self.store.apply(end)?;
         self.floor = first;
-        self.quarantined = quarantined(&self.store.view()?)?;
+        self.quarantined = quarantine::count(&self.store.view()?)?;
         Ok(swept)
     }
 
@@ -125,8 +115,7 @@ impl Projection {
             self.remove_range(&mut batch, ACTIVITY, &old)?;
             team = Some(next);
         }
-        let old = KeyRange::prefix(&keys::quarantine(Stream::Tasks))
-            .before(&keys::quarantine_at(Stream::Tasks, first));
+        let old = quarantine::of_tasks_before(first);
         self.remove_range(&mut batch, QUARANTINE, &old)?;
         Ok(self.store.apply(batch)?)
     }

@@ -5,4 +5,5 @@ mod history;
 mod lists;
 mod models;
 mod notary;
+mod poison;
 mod running;

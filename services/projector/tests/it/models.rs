@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use waybill_domain::event::{TaskCancelled, TaskEvent};
-use waybill_domain::time::Timestamp;
+use waybill_domain::event::TaskEvent;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_projector::model::{self, Incarnations, ModelError, Projection, Reader};
 use waybill_projector::query::ByIdempotencyKey;
@@ -193,36 +192,6 @@ pub(crate) fn scribble(dir: &Path) {
             std::fs::write(&path, [0xff; 64]).expect("written");
         }
     }
-}
-
-#[tokio::test]
-async fn a_known_event_that_cannot_be_read_stops_the_projection() {
-    let folder = TempDir::new().expect("a folder");
-    let history = History::new(9);
-    let log = history.log();
-    let cancelled = TaskEvent::Cancelled(TaskCancelled {
-        id: history::task_id(1),
-        at: Timestamp(1),
-    });
-    let mut record = task_record(&history::team(0), &history::queue(0), &cancelled);
-    record.payload = "nonsense".into();
-    log.append(append(Stream::Tasks, vec![record]))
-        .await
-        .expect("stored");
-    let mut projection = open(&log, &folder.path().join("model")).await;
-    let records = log
-        .range(Stream::Tasks, &[], StreamSeq(1), StreamSeq(1), 1)
-        .await
-        .expect("read");
-    let error = projection.apply(Stream::Tasks, &records);
-    assert!(matches!(
-        error,
-        Err(ModelError::Malformed {
-            seq: StreamSeq(1),
-            ..
-        })
-    ));
-    assert_eq!(projection.applied().tasks, StreamSeq(0));
 }
 
 #[tokio::test]

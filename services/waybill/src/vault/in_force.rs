@@ -1,14 +1,16 @@
 //! Which KEK gateways seal to: what the log says last, or the first of their ring before it says anything.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{ControlEvent, VaultKekIntroduced};
 use waybill_domain::time::Timestamp;
-use waybill_log::control::control_event;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_log::subject::ControlSubject;
-use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq};
+use waybill_log::{
+    Append, AppendError, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq,
+    last_control_event,
+};
 use waybill_vault::KekId;
 use waybill_worker::{Clock, SystemClock};
 
@@ -27,11 +29,9 @@ pub(super) struct Introduced {
 /// The last KEK that was introduced.
 pub(super) async fn introduced(log: &JetStreamLog) -> anyhow::Result<Option<Introduced>> {
     let filter = ControlSubject::global_of_kind(KEK)?;
-    let Some(record) = log.last(Stream::Control, &filter).await? else {
+    let Some((record, event)) = last_control_event(log, &filter).await? else {
         return Ok(None);
     };
-    let event = control_event(&record)
-        .with_context(|| format!("event {} of CONTROL cannot be read", record.seq))?;
     let ControlEvent::VaultKekIntroduced(event) = event else {
         bail!("event {} of CONTROL introduces no KEK", record.seq);
     };

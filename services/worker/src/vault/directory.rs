@@ -58,6 +58,8 @@ struct State {
     tokens: HashMap<TokenId, Arc<Token>>,
     revoked: HashSet<TokenId>,
     revoked_in_order: VecDeque<TokenId>,
+    /// Teams of which something that may have taken a token away cannot be understood by this version.
+    closed: HashSet<TeamId>,
     keys: KeyCache,
 }
 
@@ -68,6 +70,21 @@ impl Directory {
         for (seq, event) in events {
             state.apply(seq, event);
         }
+    }
+
+    /// No token of that team may be used any more: what stands in the log about them is not understood here. A start of a version that
+    /// understands it begins anew.
+    pub(super) fn close(&self, team: TeamId) {
+        let mut state = self.lock();
+        let of_team = state
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.team.base() == team);
+        let ids: Vec<_> = of_team.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            state.keys.forget(&id);
+        }
+        state.closed.insert(team);
     }
 
     /// The token, if a task of that team in its environment may use it now.
@@ -126,6 +143,9 @@ impl State {
                 VaultFailure::Unknown(token.to_string())
             });
         };
+        if self.closed.contains(&team.base()) {
+            return Err(VaultFailure::NotUnderstood(token.clone()));
+        }
         // Another team's, or of the other world: nobody is told that it exists.
         if known.team != *team {
             return Err(VaultFailure::Unknown(token.to_string()));
@@ -290,6 +310,22 @@ mod tests {
             let found = directory.usable(&token(1), &other, NOW);
             assert_eq!(found.map(|found| found.version), unknown);
         }
+    }
+
+    #[test]
+    fn what_is_not_understood_of_a_team_closes_its_tokens_and_no_others() {
+        let directory = after(&[created(1)]);
+        let opened = Arc::new(Opened::for_tests(10));
+        directory.hold(&token(1), 1, &opened);
+        directory.close(TeamId::new(Timestamp(2), 2));
+        assert!(directory.key(&token(1), 1).is_some());
+        assert!(usable(&directory, 1).is_ok());
+        directory.close(team());
+        assert!(directory.key(&token(1), 1).is_none(), "its key is dropped");
+        let closed = Err(VaultFailure::NotUnderstood(token(1)));
+        assert_eq!(usable(&directory, 1), closed);
+        apply(&directory, 2, &[rotated(1, 2)]);
+        assert_eq!(usable(&directory, 1), closed, "it stays closed");
     }
 
     #[test]

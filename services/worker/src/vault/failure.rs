@@ -51,6 +51,11 @@ pub enum VaultFailure {
     /// This worker cannot know what was revoked.
     #[error("This worker cannot check at the moment what was revoked; nothing was sent")]
     NoLease,
+    /// A record that may have taken it away cannot be understood by this version.
+    #[error(
+        "A change of the team's vault was made by a newer version or is damaged, so that token {0} may have been revoked; nothing was sent"
+    )]
+    NotUnderstood(TokenId),
     /// The keys cannot be read or unwrapped now.
     #[error("The keys of the vault cannot be reached at the moment; nothing was sent")]
     KeysAway,
@@ -69,7 +74,9 @@ impl VaultFailure {
             | Self::Readable(_)
             | Self::Redirected => FailureKind::Vault,
             Self::BrokenToken(_) | Self::BrokenHeaders => FailureKind::VaultIntegrity,
-            Self::NotConfigured | Self::NoLease | Self::KeysAway => FailureKind::VaultAway,
+            Self::NotConfigured | Self::NoLease | Self::NotUnderstood(_) | Self::KeysAway => {
+                FailureKind::VaultAway
+            }
         }
     }
 }

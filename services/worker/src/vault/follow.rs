@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use waybill_domain::event::ControlEvent;
-use waybill_log::{Log, Record, Stream, StreamSeq, control_event};
+use waybill_log::{Closes, Log, Record, Stream, StreamSeq, control_event, set_aside};
 
 use super::directory::Directory;
 
@@ -30,7 +30,8 @@ pub(super) async fn follow(
                 continue;
             }
         };
-        let events: Vec<_> = records.iter().filter_map(event).collect();
+        let read = |record| event(record, &directory);
+        let events: Vec<_> = records.iter().filter_map(read).collect();
         directory.apply(events.iter().map(|(seq, event)| (*seq, event)));
         if let Some(last) = records.last() {
             applied.send_replace(last.seq);
@@ -38,17 +39,19 @@ pub(super) async fn follow(
     }
 }
 
-fn event(record: &Record) -> Option<(StreamSeq, ControlEvent)> {
-    // Of all that is decided on CONTROL this is what tokens depend on.
-    let is_relevant =
-        record.event.starts_with("token.") || record.event.starts_with("team.deleted");
+/// Of all that is decided on CONTROL, what tokens depend on.
+fn event(record: &Record, directory: &Directory) -> Option<(StreamSeq, ControlEvent)> {
+    let is_relevant = record.event.starts_with("token.") || record.event.starts_with("team.");
     if !is_relevant {
         return None;
     }
     match control_event(record) {
         Ok(event) => Some((record.seq, event)),
-        Err(error) => {
-            tracing::error!(seq = %record.seq, %error, "an event of a vault token was passed over");
+        Err(why) => {
+            set_aside("vault", Stream::Control, record, &why);
+            if let Some(Closes::Team(team)) = Closes::of(record, &why) {
+                directory.close(team);
+            }
             None
         }
     }

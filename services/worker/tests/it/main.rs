@@ -5,6 +5,7 @@
 mod callout;
 mod delivery;
 mod ownership;
+mod poison;
 mod rig;
 mod simulation;
 mod vault;

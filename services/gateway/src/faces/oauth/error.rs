@@ -169,9 +169,8 @@ impl From<CommandError<GrantRefusal>> for OAuthError {
             }
             CommandError::Read(error) => Self::Other(error.into()),
             CommandError::Append(error) => Self::Other(error.into()),
-            CommandError::History(_) | CommandError::Subject(_) => {
-                Self::Other(ApiError::internal(&error))
-            }
+            CommandError::History(_) => Self::Other(ApiError::not_understood()),
+            CommandError::Subject(_) => Self::Other(ApiError::internal(&error)),
         }
     }
 }

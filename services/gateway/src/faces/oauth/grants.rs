@@ -126,7 +126,8 @@ pub(crate) async fn withdraw_grant(
         CommandError::Contended => ApiError::unavailable("conflict", error.to_string()),
         CommandError::Read(error) => error.into(),
         CommandError::Append(error) => error.into(),
-        CommandError::History(_) | CommandError::Subject(_) => ApiError::internal(&error),
+        CommandError::History(_) => ApiError::not_understood(),
+        CommandError::Subject(_) => ApiError::internal(&error),
     })?;
     state.settle_everywhere(after.version).await?;
     Ok(StatusCode::NO_CONTENT)

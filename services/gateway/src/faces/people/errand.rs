@@ -99,7 +99,8 @@ impl From<CommandError<UserRefusal>> for ApiError {
             CommandError::Contended => Self::unavailable("conflict", error.to_string()),
             CommandError::Read(error) => error.into(),
             CommandError::Append(error) => error.into(),
-            CommandError::History(_) | CommandError::Subject(_) => Self::internal(&error),
+            CommandError::History(_) => Self::not_understood(),
+            CommandError::Subject(_) => Self::internal(&error),
         }
     }
 }

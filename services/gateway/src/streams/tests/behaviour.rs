@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Duration, Instant};
 use waybill_domain::event::{CallbackSent, TaskCreated, TaskEvent};
 use waybill_domain::id::QueueName;
-use waybill_domain::partition::{Partition, PartitionCount};
+use waybill_domain::partition::Partition;
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::{Backoff, Method, Priority, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
-use waybill_log::{Log, Stream};
+use waybill_log::subject::TaskSubject;
+use waybill_log::{Log, NewRecord, Stream};
 
-use super::stage::{Gateway, Reader, Stuck, append, event, partition, task, team};
+use super::stage::{
+    Gateway, Reader, Stuck, append, append_record, event, partition, partitions, task, team,
+};
 use crate::streams::filter::EventFilter;
 use crate::streams::subscription::{Remainder, Subscription};
 
@@ -256,12 +259,48 @@ async fn a_watch_reports_every_change_after_its_position() {
     assert!(gateway.hub.watch(&team(0), task(1)).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn poison_is_left_out_and_what_comes_after_it_is_told() {
+    let (log, gateway) = quiet();
+    let mut subscription = gateway.subscribe(&EventFilter::team(team(0)), StreamSeq(0));
+    let mut reader = Reader::default();
+    assert!(reader.read_to_rest(&mut subscription).await);
+    let plant = |event: &'static str, partition: u16, payload: &[u8]| {
+        let (team, queue) = (team(0), QueueName::default());
+        let partition = Partition::new(partition).expect("in range");
+        let record = NewRecord {
+            subject: TaskSubject::event(partition, &team, &queue, "started").to_string(),
+            event,
+            actor: String::new(),
+            traceparent: None,
+            origin: None,
+            payload: payload.to_vec().into(),
+        };
+        append_record(&log, record);
+    };
+    append(&log, &team(0), "default", &event(0, task(1)));
+    let started = event(0, task(1));
+    let (name, here) = (started.name(), partition().get());
+    plant("", here, &started.encode());
+    plant("hello", here, b"x");
+    plant(name, here, b"nonsense");
+    plant(name, here ^ 1, &started.encode());
+    plant("task.paused.v1", here, b"x");
+    append(&log, &team(0), "default", &event(0, task(2)));
+    assert!(reader.read_to_rest(&mut subscription).await);
+    assert_eq!(reader.seen, [1, 7], "live");
+    let mut again = Reader::default();
+    let mut history = gateway.subscribe(&EventFilter::team(team(0)), StreamSeq(0));
+    assert!(again.read_to_rest(&mut history).await);
+    assert_eq!(again.seen, [1, 7], "and from the log");
+}
+
 /// Appends the creation of task 1 and makes the row that a projector would have.
 fn row_of(log: &MemoryLog, webhook: bool) -> TaskRow {
     let team = team(0);
     let queue = (0..)
         .map(|n| QueueName::parse(&format!("q{n}")).expect("a name"))
-        .find(|queue| Partition::of(&team, queue, PartitionCount::default()) == partition())
+        .find(|queue| Partition::of(&team, queue, partitions()) == partition())
         .expect("some queue is in that partition");
     let created = TaskEvent::Created(Box::new(TaskCreated {
         id: task(1),

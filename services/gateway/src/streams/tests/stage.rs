@@ -32,8 +32,13 @@ pub(super) fn team(number: u8) -> TeamId {
     TeamId::new(Timestamp(1), u128::from(number))
 }
 
+/// One: so every task stands in the partition of its queue, whatever its queue is.
+pub(super) fn partitions() -> PartitionCount {
+    PartitionCount::new(1).expect("in range")
+}
+
 pub(super) fn partition() -> Partition {
-    Partition::new(3).expect("in range")
+    Partition::new(0).expect("in range")
 }
 
 pub(super) fn task(number: u8) -> TaskId {
@@ -64,18 +69,24 @@ pub(super) fn event(kind: u8, id: TaskId) -> TaskEvent {
 
 pub(super) fn append(log: &MemoryLog, team: &TeamId, queue: &str, event: &TaskEvent) -> StreamSeq {
     let queue = QueueName::parse(queue).expect("a name");
-    // The partition that the queue really has: history of a queue is read by it.
-    let partition = Partition::of(team, &queue, PartitionCount::default());
-    let append = Append {
-        stream: Stream::Tasks,
-        records: vec![NewRecord {
+    let partition = Partition::of(team, &queue, partitions());
+    append_record(
+        log,
+        NewRecord {
             subject: TaskSubject::event(partition, team, &queue, event.kind()).to_string(),
             event: event.name(),
             actor: "system:worker".into(),
             traceparent: None,
             origin: None,
             payload: Bytes::from(event.encode()),
-        }],
+        },
+    )
+}
+
+pub(super) fn append_record(log: &MemoryLog, record: NewRecord) -> StreamSeq {
+    let append = Append {
+        stream: Stream::Tasks,
+        records: vec![record],
         expect: Expectation::None,
         atomicity: Atomicity::Ordered,
         msg_id: None,
@@ -185,7 +196,7 @@ pub(super) struct Gateway {
 impl Gateway {
     pub(super) fn start(log: &Arc<dyn Log>, queue: usize) -> Self {
         let stopping = CancellationToken::new();
-        let partitions = PartitionCount::default();
+        let partitions = partitions();
         Self {
             hub: Hub::with_limits(Arc::clone(log), partitions, stopping.clone(), limits(queue)),
             stopping,
