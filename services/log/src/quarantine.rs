@@ -45,7 +45,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Misplaced => "misplaced",
             Self::Inapplicable => "inapplicable",
-            Self::NotSigned => "not_signed",
+            Self::NotSigned => "void",
             Self::Newer => "newer",
         }
     }
@@ -142,6 +142,24 @@ fn is_event_name(name: &str) -> bool {
         .strip_prefix('v')
         .and_then(|v| v.parse::<u16>().ok());
     word(thing) && word(happened) && version.is_some_and(|version| version > 0)
+}
+
+/// Makes the counter known before there is anything to count, so that dashboards and alerts find it.
+pub fn describe() {
+    metrics::describe_counter!(
+        "waybill_log_skipped_total",
+        "Records that were read and do not count, by reader, stream and reason"
+    );
+    for (stream, reason) in [
+        (Stream::Control, Reason::NotSigned),
+        (Stream::Tasks, Reason::Malformed),
+    ] {
+        metrics::counter!(
+            "waybill_log_skipped_total",
+            "reader" => "projector", "stream" => stream.name(), "reason" => reason.as_str()
+        )
+        .increment(0);
+    }
 }
 
 /// Counts and logs a record that is set aside. `reader` is who read it, such as `owner`.

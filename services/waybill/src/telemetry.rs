@@ -143,6 +143,7 @@ fn begin(role: &str) {
 
 /// What each metric means; Prometheus shows it.
 fn describe() {
+    waybill_log::quarantine::describe();
     describe_counter!(
         "waybill_accepted_total",
         "Tasks accepted: durable in the log"

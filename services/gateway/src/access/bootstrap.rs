@@ -68,6 +68,11 @@ impl ControlWriter {
         };
         match self.run_team(&team, create, by).await {
             Ok(_) | Err(CommandError::Refused(TeamRefusal::AlreadyExists)) => {}
+            // The team is closed until somebody upgrades. That is no reason to serve no other team.
+            Err(CommandError::History(why)) => {
+                tracing::error!(%team, %why, "the first team is closed: a change of its access is not understood; no key is made");
+                return Ok(Bootstrap { team, key: None });
+            }
             Err(error) => return Err(ControlError::from(error).into()),
         }
         let key = match given {

@@ -14,6 +14,7 @@ use crate::record::Exact;
 use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
 
 const EVENT: &str = "Wb-Event";
+const FENCE: &str = "FENCE";
 /// Of several events in one message: a version that this build does not read.
 const FRAME: &str = "Wb-Frame";
 const ACTOR: &str = "Wb-Actor";
