@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::SystemTime;
 
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Elapsed, Times, Timestamp};
 
 /// Bytes asked of the operating system at once: an accepted request uses about forty, and a call costs more than they do.
 const POOL_BYTES: usize = 2048;
@@ -53,6 +53,14 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(Timestamp::MAX.0))
+}
+
+/// The time now, by both clocks.
+pub(crate) fn times() -> Times {
+    Times {
+        elapsed: Elapsed::default().plus(waybill_fence::clock::uptime().0),
+        wall: now(),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use waybill_domain::access::limit::{Ask, Bucket, Check, HandBack, Meter, PartitionKey, Window};
 use waybill_domain::access::plan::Policy;
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Times, Timestamp};
 
 /// One thing that a request is charged to.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct Claim<'a> {
 /// The circumstances of a decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances {
-    pub(super) now: Timestamp,
+    pub(super) now: Times,
     /// Gateways that serve now.
     pub(super) live: u32,
     /// The counter does not answer.
@@ -117,7 +117,7 @@ impl Buckets {
         let mut shard = self.lock(index);
         let (mut asks, mut refused) = (false, false);
         for claim in claims.clone() {
-            let Some((_, slot)) = shard.slot(&claim, at.now, self.capacity) else {
+            let Some((_, slot)) = shard.slot(&claim, at.now.wall, self.capacity) else {
                 return Attempt::Full;
             };
             match slot.bucket.check(claim.policy, at.now, at.live, at.away) {
@@ -131,7 +131,7 @@ impl Buckets {
         }
         let mut meters = Vec::with_capacity(claims.size_hint().0);
         for claim in claims {
-            let Some((partition, slot)) = shard.slot(&claim, at.now, self.capacity) else {
+            let Some((partition, slot)) = shard.slot(&claim, at.now.wall, self.capacity) else {
                 return Attempt::Full;
             };
             let check = slot.bucket.check(claim.policy, at.now, at.live, at.away);
@@ -141,12 +141,12 @@ impl Buckets {
             let violated = check == Check::Refused;
             let left = slot
                 .bucket
-                .remaining(claim.policy, at.now, at.live, at.away);
+                .remaining(claim.policy, at.now.wall, at.live, at.away);
             meters.push(Meter {
                 policy: Arc::clone(claim.policy),
                 partition,
                 remaining: if violated { 0 } else { left },
-                window: Window::at(at.now, claim.policy),
+                window: Window::at(at.now.wall, claim.policy),
                 violated,
             });
         }
@@ -164,7 +164,7 @@ impl Buckets {
         departure: &Departure,
         previous: Option<i64>,
         total: Option<i64>,
-        now: Timestamp,
+        now: Times,
     ) -> Option<HandBack> {
         let Departure { policy, ask, .. } = departure;
         let mut shard = self.lock(departure.shard);
@@ -185,7 +185,7 @@ impl Buckets {
     }
 
     /// Forgets what is over and gives what has lapsed. Locks one shard after the other.
-    pub(super) fn sweep(&self, now: Timestamp) -> Vec<Return> {
+    pub(super) fn sweep(&self, now: Times) -> Vec<Return> {
         let mut returns = Vec::new();
         for index in 0..self.shards.len() {
             let mut shard = self.lock(index);
@@ -335,7 +335,7 @@ impl Shard {
 
 impl Entry {
     /// Forgets what is idle, and takes what has lapsed.
-    fn sweep(&mut self, holder: &str, now: Timestamp, returns: &mut Vec<Return>) {
+    fn sweep(&mut self, holder: &str, now: Times, returns: &mut Vec<Return>) {
         self.slots.retain_mut(|slot| {
             if slot.is_flying() {
                 return true;
@@ -347,7 +347,7 @@ impl Entry {
                     back,
                 });
             }
-            !slot.bucket.is_idle(&slot.policy, now)
+            !slot.bucket.is_idle(&slot.policy, now.wall)
         });
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn fly(limiter: Arc<Limiter>, buckets: Arc<Buckets>, departure:
             limiter.counter_is_away(error);
         }
     }
-    let back = buckets.land(&departure, previous, total.ok(), limiter.now());
+    let back = buckets.land(&departure, previous, total.ok(), limiter.times());
     let Departure {
         holder,
         policy,

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::limit::{Limited, Network, Standing};
 use waybill_domain::access::plan::{Catalogue, Guard, Plan, Policy, PolicyScope};
 use waybill_domain::id::TeamId;
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Times, Timestamp};
 use waybill_log::{CounterAway, CounterName, Counters};
 
 use super::buckets::{Attempt, Buckets, Circumstances, Claim, Grain};
@@ -44,7 +44,7 @@ pub struct Guarded<'a> {
     pub team: Option<&'a TeamId>,
 }
 
-type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+type Clock = Box<dyn Fn() -> Times + Send + Sync>;
 
 /// Limits the requests to one gateway, together with those of all others.
 pub struct Limiter {
@@ -68,7 +68,7 @@ impl Limiter {
         live: Arc<AtomicU32>,
         flights: TaskTracker,
     ) -> Arc<Self> {
-        Self::with_clock(catalogue, counters, live, flights, Box::new(entropy::now))
+        Self::with_clock(catalogue, counters, live, flights, Box::new(entropy::times))
     }
 
     /// The same with a clock of one's own.
@@ -175,8 +175,8 @@ impl Limiter {
 
     /// Forgets windows that are over, hands back credits that nobody has used for a while, and tries a counter that was away.
     pub async fn sweep(&self) {
-        let now = self.now();
-        self.sources.sweep(now);
+        let now = self.times();
+        self.sources.sweep(now.wall);
         let mut lapsed = self.ordinary.sweep(now);
         lapsed.extend(self.guarded.sweep(now));
         if self.is_counter_away()
@@ -199,6 +199,11 @@ impl Limiter {
     /// This gateway's wall clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
+        self.times().wall
+    }
+
+    /// Both of its clocks.
+    pub(super) fn times(&self) -> Times {
         (self.clock)()
     }
 
@@ -235,7 +240,7 @@ impl Limiter {
         let mut give_up = None;
         loop {
             let at = Circumstances {
-                now: self.now(),
+                now: self.times(),
                 live: self.live.load(Ordering::Relaxed).max(1),
                 away: self.is_counter_away(),
                 grain,

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::limit::Standing;
 use waybill_domain::access::plan::{Catalogue, Guard, Plan};
 use waybill_domain::id::TeamId;
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Elapsed, Times, Timestamp};
 use waybill_log::memory::MemoryCounters;
 
 use super::*;
@@ -33,7 +33,13 @@ impl Stage {
             Arc::new(counters.clone()),
             Arc::new(AtomicU32::new(1)),
             TaskTracker::new(),
-            Box::new(move || Timestamp(hand.load(Ordering::Relaxed))),
+            Box::new(move || {
+                let now = hand.load(Ordering::Relaxed);
+                Times {
+                    elapsed: Elapsed(now),
+                    wall: Timestamp(now),
+                }
+            }),
         );
         let team = TeamId::new(Timestamp(START), 1);
         Self {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::plan::{Catalogue, Guard, Plan};
 use waybill_domain::id::TeamId;
-use waybill_domain::time::Timestamp;
+use waybill_domain::time::{Elapsed, Times, Timestamp};
 use waybill_gateway::limits::{Guarded, LimitRefusal, LimitSlot, Limiter};
 use waybill_log::NatsConfig;
 use waybill_testkit::{NatsServer, eventually};
@@ -64,7 +64,13 @@ impl Fleet {
             Arc::new(log),
             Arc::clone(&self.live),
             TaskTracker::new(),
-            Box::new(move || Timestamp(now().0 + fast_ms)),
+            Box::new(move || {
+                let wall = Timestamp(now().0 + fast_ms);
+                Times {
+                    elapsed: Elapsed(wall.0),
+                    wall,
+                }
+            }),
         ))
     }
 

@@ -1,8 +1,11 @@
 //! What one gateway holds of one policy for one holder: credits of the current window.
+//!
+//! Windows are by the wall clock, since all gateways share them. How long credits have lain here, and how long a refusal holds, are
+//! lengths and run on the monotonic clock: a clock that is set back refuses nobody for longer.
 
 use super::Window;
 use crate::access::plan::Policy;
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Times, Timestamp};
 
 /// May a request be admitted?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +78,7 @@ pub struct Bucket {
 
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
-    until: Timestamp,
+    until: Elapsed,
     /// With a larger quota it does not count.
     quota: u64,
 }
@@ -83,7 +86,7 @@ struct Refusal {
 /// The credits granted last.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lease {
-    at: Timestamp,
+    at: Elapsed,
     credits: u64,
 }
 
@@ -91,12 +94,12 @@ impl Bucket {
     /// May a request be admitted now? `live`: gateways that serve; `away`: the counter does not answer.
     ///
     /// Without the counter a gateway admits its share `floor(q / live)`, less what it has admitted in this window already.
-    pub fn check(&mut self, policy: &Policy, now: Timestamp, live: u32, away: bool) -> Check {
-        self.roll(policy, now);
+    pub fn check(&mut self, policy: &Policy, now: Times, live: u32, away: bool) -> Check {
+        self.roll(policy, now.wall);
         if self.credits > 0 {
             return Check::Ready;
         }
-        let holds = |refused: &Refusal| now < refused.until && policy.q() <= refused.quota;
+        let holds = |refused: &Refusal| now.elapsed < refused.until && policy.q() <= refused.quota;
         if self.refused.as_ref().is_some_and(holds) {
             return Check::Refused;
         }
@@ -120,10 +123,10 @@ impl Bucket {
     ///
     /// As much as half a lease will need, but no more than an Nth of half of what is left: so the last credits go out one by one.
     #[must_use]
-    pub fn ask(&mut self, policy: &Policy, now: Timestamp, live: u32, waiting: u64) -> Ask {
-        let window = self.roll(policy, now);
-        self.learn_rate(now);
-        let left = self.allowance(policy, now).saturating_sub(self.total);
+    pub fn ask(&mut self, policy: &Policy, now: Times, live: u32, waiting: u64) -> Ask {
+        let window = self.roll(policy, now.wall);
+        self.learn_rate(now.elapsed);
+        let left = self.allowance(policy, now.wall).saturating_sub(self.total);
         let most = (left / (2 * u64::from(live.max(1)))).max(1);
         let needed = self.rate * policy.lease().as_secs_f64() / 2.0;
         #[expect(
@@ -153,9 +156,9 @@ impl Bucket {
         policy: &Policy,
         ask: &Ask,
         total: i64,
-        now: Timestamp,
+        now: Times,
     ) -> Option<HandBack> {
-        let window = self.roll(policy, now);
+        let window = self.roll(policy, now.wall);
         if window.id() != ask.window {
             // Too late: a credit is good in its own window only.
             return None;
@@ -169,11 +172,11 @@ impl Bucket {
             self.owed += held;
             (0, before_ours)
         } else {
-            let left = self.allowance(policy, now).saturating_sub(before_ours);
+            let left = self.allowance(policy, now.wall).saturating_sub(before_ours);
             let granted = left.min(ask.wanted);
             if granted == 0 {
                 self.refused = Some(Refusal {
-                    until: self.asks_again(policy, window, before_ours, now),
+                    until: now.place(self.asks_again(policy, window, before_ours, now.wall)),
                     quota: policy.q(),
                 });
             }
@@ -183,7 +186,7 @@ impl Bucket {
         self.total = total;
         if granted > 0 {
             self.lease = Lease {
-                at: now,
+                at: now.elapsed,
                 credits: granted,
             };
         }
@@ -195,10 +198,10 @@ impl Bucket {
     }
 
     /// Gives back what has lain unused for a lease, so that another gateway may use it.
-    pub fn lapse(&mut self, policy: &Policy, now: Timestamp) -> Option<HandBack> {
-        let window = Window::at(now, policy);
+    pub fn lapse(&mut self, policy: &Policy, now: Times) -> Option<HandBack> {
+        let window = Window::at(now.wall, policy);
         let is_over = self.window != Some(window.id());
-        if is_over || self.credits == 0 || now < self.lease.at.plus(policy.lease()) {
+        if is_over || self.credits == 0 || now.elapsed < self.lease.at.plus(policy.lease()) {
             return None;
         }
         let credits = std::mem::take(&mut self.credits);
@@ -295,7 +298,7 @@ impl Bucket {
         }
     }
 
-    fn learn_rate(&mut self, now: Timestamp) {
+    fn learn_rate(&mut self, now: Elapsed) {
         let lease = std::mem::take(&mut self.lease);
         if lease.credits > 0 {
             let elapsed = now.since(lease.at).as_secs_f64().max(0.001);

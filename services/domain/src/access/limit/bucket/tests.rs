@@ -19,12 +19,15 @@ fn a_policy(q: u32, w: u32, smooth: bool) -> Policy {
     }
 }
 
-fn at(ms: i64) -> Timestamp {
-    Timestamp(START.0 + ms)
+fn at(ms: i64) -> Times {
+    Times {
+        elapsed: Elapsed(ms),
+        wall: Timestamp(START.0 + ms),
+    }
 }
 
 /// One gateway with a counter that always answers: `true` when the request is admitted.
-fn take(bucket: &mut Bucket, counter: &mut i64, policy: &Policy, now: Timestamp) -> bool {
+fn take(bucket: &mut Bucket, counter: &mut i64, policy: &Policy, now: Times) -> bool {
     loop {
         match bucket.check(policy, now, 1, false) {
             Check::Ready => {
@@ -52,7 +55,7 @@ fn with_one_gateway_the_remaining_falls_by_one_each_and_the_whole_quota_is_admit
             let now = at(n * apart_ms);
             assert!(take(&mut bucket, &mut counter, &policy, now), "{n} of {q}");
             let left = u64::try_from(i64::from(q) - n - 1).expect("not negative");
-            assert_eq!(bucket.remaining(&policy, now, 1, false), left);
+            assert_eq!(bucket.remaining(&policy, now.wall, 1, false), left);
         }
         assert!(!take(&mut bucket, &mut counter, &policy, at(59_999)));
         assert!(take(&mut bucket, &mut 0, &policy, at(60_000)));
@@ -83,7 +86,26 @@ fn what_lies_unused_for_a_lease_goes_back() {
     let back = bucket.lapse(&policy, at(5_000)).expect("it lapses");
     assert_eq!((back.credits, back.add()), (19, -19));
     assert_eq!(bucket.credits(), 0);
-    assert_eq!(bucket.remaining(&policy, at(5_000), 1, false), 59);
+    assert_eq!(bucket.remaining(&policy, at(5_000).wall, 1, false), 59);
+}
+
+#[test]
+fn a_clock_that_is_set_back_within_a_window_neither_holds_credits_nor_refuses_for_longer() {
+    let policy = a_policy(2, 86_400, false);
+    let back_by = |ms: i64, back: i64| Times {
+        elapsed: Elapsed(ms),
+        wall: Timestamp(START.0 + ms - back),
+    };
+    let hour = 3_600_000;
+    let mut bucket = Bucket::default();
+    let ask = bucket.ask(&policy, at(0), 1, 1);
+    assert_eq!(bucket.granted(&policy, &ask, 1, at(0)), None);
+    assert!(bucket.lapse(&policy, back_by(5_000, hour)).is_some());
+    let ask = bucket.ask(&policy, at(5_000), 1, 1);
+    bucket.granted(&policy, &ask, 3, at(5_000));
+    assert_eq!(bucket.check(&policy, at(5_001), 1, false), Check::Refused);
+    let later = back_by(5_000 + 5_000, hour);
+    assert_eq!(bucket.check(&policy, later, 1, false), Check::Ask);
 }
 
 #[test]
@@ -105,15 +127,15 @@ fn without_the_counter_a_gateway_admits_its_share_and_tells_the_counter_later() 
         admitted += 1;
     }
     assert_eq!(admitted, 20);
-    assert_eq!(bucket.remaining(&policy, at(0), 3, true), 0);
-    assert!(!bucket.is_forgettable(&policy, at(0)));
+    assert_eq!(bucket.remaining(&policy, at(0).wall, 3, true), 0);
+    assert!(!bucket.is_forgettable(&policy, at(0).wall));
     // The counter is back, and others have taken 30.
     let ask = bucket.ask(&policy, at(1_000), 3, 1);
     assert_eq!((ask.owed, ask.add()), (20, 21));
     bucket.granted(&policy, &ask, 51, at(1_000));
     assert_eq!(bucket.credits(), 1);
-    assert_eq!(bucket.remaining(&policy, at(1_000), 3, false), 10);
-    assert!(bucket.is_forgettable(&policy, at(1_000)));
+    assert_eq!(bucket.remaining(&policy, at(1_000).wall, 3, false), 10);
+    assert!(bucket.is_forgettable(&policy, at(1_000).wall));
 }
 
 #[test]
@@ -168,8 +190,8 @@ fn another_quota_holds_for_the_next_grants() {
     while take(&mut bucket, &mut counter, &free, at(0)) {}
     assert_eq!(counter, 60);
     assert!(take(&mut bucket, &mut counter, &pro, at(1)));
-    assert_eq!(bucket.remaining(&pro, at(1), 1, false), 539);
-    assert_eq!(bucket.remaining(&free, at(1), 1, false), 0);
+    assert_eq!(bucket.remaining(&pro, at(1).wall, 1, false), 539);
+    assert_eq!(bucket.remaining(&free, at(1).wall, 1, false), 0);
     for _ in 0..100 {
         assert!(take(&mut bucket, &mut counter, &pro, at(1)));
     }
@@ -262,7 +284,7 @@ struct World {
     gateways: [Gateway; GATEWAYS],
     counters: std::collections::BTreeMap<u64, i64>,
     admitted: std::collections::BTreeMap<u64, u64>,
-    now: Timestamp,
+    now: Times,
 }
 
 impl World {
@@ -272,7 +294,7 @@ impl World {
             gateways: Default::default(),
             counters: std::collections::BTreeMap::new(),
             admitted: std::collections::BTreeMap::new(),
-            now: START,
+            now: at(0),
         }
     }
 
@@ -292,7 +314,10 @@ impl World {
             }
             Step::Crash(g) => self.gateways[g].bucket = Bucket::default(),
             Step::Wait(ms) => {
-                self.now = Timestamp(self.now.0 + ms);
+                self.now = Times {
+                    elapsed: Elapsed(self.now.elapsed.0 + ms),
+                    wall: Timestamp(self.now.wall.0 + ms),
+                };
                 for gateway in &mut self.gateways {
                     let back = gateway.bucket.lapse(&self.policy, self.now);
                     gateway.wire.extend(back.map(OnWire::Back));
@@ -306,7 +331,7 @@ impl World {
         match bucket.check(&self.policy, self.now, Self::live(), false) {
             Check::Ready => {
                 bucket.spend();
-                let window = Window::at(self.now, &self.policy).id();
+                let window = Window::at(self.now.wall, &self.policy).id();
                 *self.admitted.entry(window).or_default() += 1;
             }
             Check::Refused => (),
@@ -442,7 +467,7 @@ proptest! {
         for g in after {
             let bucket = &mut world.gateways[g].bucket;
             let granted = bucket.credits() > 0;
-            if bucket.check(&world.policy, START, World::live(), true) == Check::Ready {
+            if bucket.check(&world.policy, at(0), World::live(), true) == Check::Ready {
                 bucket.spend();
                 extra += u64::from(!granted);
             }
