@@ -1,5 +1,7 @@
 //! Instants. The core never reads a clock: time comes in as an argument, and it comes in twice ([`Times`]).
 
+mod iso8601;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -70,6 +72,21 @@ impl Timestamp {
         let at = httpdate::parse_http_date(text).ok()?;
         let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
         Some(Self(0).plus(since))
+    }
+
+    /// Parses what people and their libraries write for an instant (ISO 8601): `2026-11-21T10:00Z`, `+0200`, `,5`, `T24:00` too.
+    #[must_use]
+    pub fn parse_iso8601(text: &str) -> Option<Self> {
+        iso8601::parse(text)
+    }
+
+    /// The same in a query string, where a `+` that was not escaped arrives as a space.
+    #[must_use]
+    pub fn parse_in_query(text: &str) -> Option<Self> {
+        Self::parse_iso8601(text).or_else(|| {
+            let (date, offset) = text.rsplit_once(' ')?;
+            Self::parse_iso8601(&format!("{date}+{offset}"))
+        })
     }
 
     /// Parses RFC 3339: date, `T` or a space, time, optional fraction, `Z` or an offset. Finer than a millisecond is cut off.
@@ -288,6 +305,20 @@ mod tests {
             };
             assert_eq!(now.end_of(began, length), Elapsed(7 + remains), "{wall}");
         }
+    }
+
+    #[test]
+    fn a_plus_that_arrives_as_a_space_is_an_offset() {
+        let at = Timestamp::parse_rfc3339("2026-11-21T10:00:00Z");
+        for text in [
+            "2026-11-21T12:00:00 02:00",
+            "2026-11-21 12:00 0200",
+            "2026-11-21T10:00Z",
+            "2026-11-21 10:00 Z",
+        ] {
+            assert_eq!(Timestamp::parse_in_query(text), at, "{text}");
+        }
+        assert_eq!(Timestamp::parse_in_query("2026-11-21 10:00"), None);
     }
 
     proptest! {

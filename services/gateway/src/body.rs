@@ -17,6 +17,8 @@ use crate::state::AppState;
 const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 /// Characters of the name of an unknown member that are shown to whoever sent it.
 const MAX_NAME_CHARS: usize = 60;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -110,6 +112,8 @@ async fn discard(body: Body) {
 
 /// Parses a JSON object. Only a body that is wrong is parsed again, to learn where.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Editors and libraries of one large vendor put a byte order mark before every text (RFC 8259, section 8.1: it may be ignored).
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     // A struct would also be read from an array, by position: nobody means that.
     if !bytes.trim_ascii_start().starts_with(b"{")
         && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
@@ -195,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_the_json() {
+        let wanted: Wanted = parse(b"\xef\xbb\xbf{\"name\": \"x\"}").expect("read");
+        assert_eq!(wanted.name, "x");
+        let (message, _) = refused(b"\xef\xbb\xbf[1]");
+        assert_eq!(message, "The request body must be a JSON object");
+    }
+
+    #[test]
     fn a_wrong_type_names_its_field() {
         let (message, field) = refused(br#"{"name": "x", "numbers": [1, "two"]}"#);
         assert_eq!(
@@ -221,6 +233,6 @@ mod tests {
         assert_eq!(field, None);
         assert!(refused(b"").0.contains("empty"));
         assert!(refused(b"{\"name\": \"x\"} x").0.contains("syntax error"));
-        assert!(refused(b"\xef\xbb\xbf{}").0.contains("syntax error"));
+        assert!(refused(b"\xff\xfe{}").0.contains("syntax error"));
     }
 }

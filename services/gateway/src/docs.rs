@@ -183,3 +183,31 @@ pub(crate) fn router(api: OpenApi) -> Router<AppState> {
         },
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Generators of clients drop an operation, or fail, over a second parameter of the same name and place.
+    #[test]
+    fn no_operation_has_a_parameter_twice() {
+        let api = serde_json::to_value(openapi()).expect("plain data");
+        let mut operations = 0;
+        for (path, item) in api["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                operations += 1;
+                let mut seen = HashSet::new();
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let (name, place) = (&parameter["name"], &parameter["in"]);
+                    assert!(
+                        seen.insert((name.to_string(), place.to_string())),
+                        "{method} {path}: {name} in {place}"
+                    );
+                }
+            }
+        }
+        assert!(operations > 50, "{operations}");
+    }
+}

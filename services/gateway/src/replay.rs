@@ -84,7 +84,7 @@ impl Bound {
         let bound = if digits {
             text.parse().ok().map(|seq| Self::Seq(StreamSeq(seq)))
         } else {
-            Timestamp::parse_rfc3339(text).map(Self::Time)
+            Timestamp::parse_iso8601(text).map(Self::Time)
         };
         bound.ok_or_else(|| BadOption::Bound {
             option,

@@ -26,7 +26,7 @@ pub(crate) enum Until {
 impl Until {
     /// A time (ISO 8601) or a sequence.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let time = Timestamp::parse_rfc3339(text).map(Self::Time);
+        let time = Timestamp::parse_iso8601(text).map(Self::Time);
         let seq = text.parse().ok().map(|seq| Self::Seq(StreamSeq(seq)));
         time.or(seq).with_context(|| {
             format!(

@@ -148,7 +148,7 @@ fn expiry(text: &str) -> anyhow::Result<Timestamp> {
         let seconds = days.checked_mul(SECONDS_PER_DAY)?;
         Some(SystemClock.now().plus(Duration::from_secs(seconds)))
     };
-    Timestamp::parse_rfc3339(text)
+    Timestamp::parse_iso8601(text)
         .or_else(|| after(days?))
         .with_context(|| {
             format!("--expires: must be a time such as 2027-01-31T12:00:00Z or days such as 90d, not {text:?}")

@@ -587,7 +587,7 @@ fn not_before(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Invalid> {
     let Some(text) = text else { return Ok(None) };
-    let Some(at) = Timestamp::parse_rfc3339(text) else {
+    let Some(at) = Timestamp::parse_iso8601(text) else {
         return Err(Invalid::new(
             "delayUntil",
             format!(

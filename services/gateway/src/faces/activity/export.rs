@@ -22,7 +22,7 @@ use waybill_log::{ReadError, Stream, StreamSeq};
 
 use super::checkpoint::{self, Fresh};
 use super::csv;
-use super::given::{FILTERS, FilterParameters, Given, TIMES};
+use super::given::{FILTERS, FilterParameters, Given, TIMES, TimeParameters};
 use super::signed_for;
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
@@ -60,7 +60,7 @@ pub struct ExportParams {
     path = "/v1/activity/export",
     tag = "activity",
     security(("api_key" = ["activity:read"])),
-    params(ExportParams, FilterParameters),
+    params(ExportParams, FilterParameters, TimeParameters),
     responses(
         (status = 200, description = "The export", content((String = "application/x-ndjson"), (String = "text/csv"))),
         (status = 400, description = "No such format", body = ErrorBody),

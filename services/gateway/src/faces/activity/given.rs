@@ -33,6 +33,14 @@ pub(crate) struct FilterParameters {
     /// Only what was done (`ok`) or what was not allowed (`refused`).
     #[param(example = "refused")]
     outcome: Option<String>,
+}
+
+/// In which time activity is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `Given` reads")]
+pub(crate) struct TimeParameters {
     /// At or after (ISO 8601).
     after: Option<String>,
     /// Before (ISO 8601).
@@ -116,7 +124,7 @@ impl Given {
         let Some(text) = self.text(field) else {
             return Ok(None);
         };
-        let read = Timestamp::parse_rfc3339(text);
+        let read = Timestamp::parse_in_query(text);
         let wrong = || {
             let message = format!(
                 "{field} must be a time such as 2026-11-21T07:12:48.120Z, not {:?}",

@@ -8,7 +8,7 @@ use waybill_log::{ReadError, Stream};
 use waybill_projector::query::{MAX_LIMIT, Position};
 
 use super::entry::ActivityEntry;
-use super::given::{FILTERS, FilterParameters, Given, TIMES};
+use super::given::{FILTERS, FilterParameters, Given, TIMES, TimeParameters};
 use crate::auth::Caller;
 use crate::auth::needs::ActivityRead;
 use crate::error::{ApiError, ErrorBody};
@@ -39,6 +39,7 @@ pub(crate) struct ActivityList {
     tag = "activity",
     params(
         FilterParameters,
+        TimeParameters,
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 100, description = "1 to 100; 50 when it is not given"),
         ("cursor" = Option<String>, Query, description = "`next` of an earlier page: goes on right there, whatever was added meanwhile"),
     ),

@@ -63,7 +63,7 @@ impl CreateKey {
 }
 
 fn expiry(text: &str) -> Result<Timestamp, ApiError> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| {
+    Timestamp::parse_iso8601(text).ok_or_else(|| {
         let text = shown(text);
         ApiError::bad_field(
             "expiresAt",

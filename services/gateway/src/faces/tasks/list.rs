@@ -179,16 +179,12 @@ fn instant(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>,
     let Some(text) = given(text) else {
         return Ok(None);
     };
-    // In a query string a `+` that was not escaped arrives as a space.
-    Timestamp::parse_rfc3339(&text.replace(' ', "+"))
-        .or_else(|| Timestamp::parse_rfc3339(text))
-        .map(Some)
-        .ok_or_else(|| {
-            ApiError::bad_field(
-                field,
-                format!(
-                    "{field} must be an ISO 8601 time with a zone, such as 2030-01-31T12:00:00.000Z"
-                ),
-            )
-        })
+    Timestamp::parse_in_query(text).map(Some).ok_or_else(|| {
+        ApiError::bad_field(
+            field,
+            format!(
+                "{field} must be an ISO 8601 time with a zone, such as 2030-01-31T12:00:00.000Z"
+            ),
+        )
+    })
 }

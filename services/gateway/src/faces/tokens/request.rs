@@ -74,7 +74,7 @@ pub(super) fn allowed_hosts(given: Option<Vec<String>>) -> Result<Vec<String>, A
 
 pub(super) fn expires_at(given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let read = |text: &str| {
-        Timestamp::parse_rfc3339(text).ok_or_else(|| {
+        Timestamp::parse_iso8601(text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
             let message =
                 format!("expiresAt must be a time such as 2030-01-31T12:00:00Z, not {shown:?}");
