@@ -15,7 +15,10 @@
 
 mod action;
 mod attempt;
+#[cfg(any(test, feature = "check"))]
+mod check;
 mod evolve;
+mod lanes;
 mod open;
 mod owed;
 mod ready;
@@ -37,7 +40,8 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
-use open::{Lanes, Open, Phase};
+use lanes::Lanes;
+use open::{Open, Phase};
 use ready::Ready;
 use timers::Timers;
 
@@ -46,6 +50,9 @@ pub use snapshot::SnapshotError;
 
 /// How long after the end of an attempt's time limit its worker is given to say how it ended.
 const LEASE_SLACK: Duration = Duration::from_secs(5);
+
+/// What the answers in one append may weigh. The server bounds what it buffers of a batch, and so does the appender.
+const APPEND_BYTES: usize = 4 * 1024 * 1024;
 
 /// The state of one partition. See the module.
 #[derive(Debug)]
@@ -330,12 +337,22 @@ impl Dispatcher {
         self.decide(event, None, now);
     }
 
-    /// Hands out up to `max` decisions to append, in order, unless an append is in flight or there is nothing to append.
+    /// Hands out up to `max` decisions to append, of not much more than [`APPEND_BYTES`], in order, unless an append is in flight or there is nothing to append.
     pub fn begin_append(&mut self, max: usize) -> Option<&[Decision]> {
         if !self.in_flight.is_empty() || self.decided.is_empty() {
             return None;
         }
-        let count = self.decided.len().min(max);
+        let mut bytes = 0;
+        let count = self
+            .decided
+            .iter()
+            .take(max)
+            .take_while(|decision| {
+                let fits = bytes < APPEND_BYTES;
+                bytes += attempt::weight(&decision.event);
+                fits
+            })
+            .count();
         self.in_flight.extend(self.decided.drain(..count));
         Some(&self.in_flight)
     }
@@ -551,55 +568,6 @@ impl Dispatcher {
             ticket,
             decided: now.elapsed,
         });
-    }
-
-    /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
-    #[cfg(any(test, feature = "check"))]
-    pub fn check(&self) {
-        let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
-        assert_eq!(
-            self.owed().bytes,
-            owed,
-            "what is owed is: the creations of all that is open"
-        );
-        let mut decided = HashSet::new();
-        for decision in self.in_flight.iter().chain(&self.decided) {
-            assert!(
-                decided.insert(decision.event.id()),
-                "one decision about a task at a time"
-            );
-        }
-        let mut timers = 0;
-        for (id, task) in &self.tasks {
-            assert_eq!(
-                task.busy,
-                decided.contains(id),
-                "busy is: a decision waits ({id})"
-            );
-            let queued = self.ready.contains(task.priority, task.created);
-            let should = self.active && !task.busy && matches!(task.phase, Phase::Ready { .. });
-            assert_eq!(
-                queued, should,
-                "in the queue is: ready and not busy ({id}, {:?})",
-                task.phase
-            );
-            if self.active && !task.busy {
-                let mut alarms: Vec<_> = task.alarms().collect();
-                alarms.dedup();
-                timers += alarms.len();
-                for alarm in alarms {
-                    assert!(
-                        self.timers.contains(alarm, *id),
-                        "who waits is woken ({id}, {alarm:?})"
-                    );
-                }
-            }
-        }
-        assert_eq!(
-            self.timers.len(),
-            timers,
-            "no timer outlives its task's state"
-        );
     }
 }
 

@@ -122,6 +122,23 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
     })
 }
 
+/// About how many bytes the event takes in the log: what answers bring is all that varies.
+pub(super) fn weight(event: &TaskEvent) -> usize {
+    /// Everything else, generously.
+    const REST: usize = 1_024;
+    let answer = match event {
+        TaskEvent::Succeeded(e) => Some(&e.answer),
+        TaskEvent::AttemptFailed(e) => e.answer.as_ref(),
+        TaskEvent::Dead(e) => e.answer.as_ref(),
+        _ => None,
+    };
+    REST + answer.map_or(0, |answer| {
+        let headers = answer.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.len());
+        answer.body.len() + headers.sum::<usize>()
+    })
+}
+
 /// The failure of an attempt whose worker is gone.
 pub(super) fn lost() -> Failure {
     Failure {

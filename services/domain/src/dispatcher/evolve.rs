@@ -21,7 +21,7 @@ impl Dispatcher {
         if self.tasks.contains_key(&created.id) {
             return;
         }
-        let lane = self.lanes.of(&created.team, &created.queue);
+        let lane = self.lanes.enter(&created.team, &created.queue);
         self.remember(created.id, Open::new(seq, lane, traceparent, created));
         if self.active {
             if let Some(task) = self.tasks.get_mut(&created.id) {

@@ -1,16 +1,15 @@
 //! A task that has not ended, as the dispatcher remembers it: everything that decides when it runs, nothing of what it carries.
 //! Its body and headers stay in the log.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::Call;
+use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskStarted};
-use crate::id::{QueueName, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::{Backoff, Priority, RetryOn};
 use crate::time::{Elapsed, Times, Timestamp};
@@ -285,53 +284,13 @@ impl Open {
     }
 }
 
-/// A queue of a team, as a small number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Lane(u32);
-
-/// The queues of this partition: tasks hold a number instead of two names.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Lanes {
-    names: Vec<(TeamId, QueueName)>,
-    #[serde(skip)]
-    numbers: HashMap<(TeamId, QueueName), Lane>,
-}
-
-impl Lanes {
-    pub(super) fn of(&mut self, team: &TeamId, queue: &QueueName) -> Lane {
-        if let Some(&lane) = self.numbers.get(&(team.clone(), queue.clone())) {
-            return lane;
-        }
-        let lane = Lane(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
-        self.names.push((team.clone(), queue.clone()));
-        self.numbers.insert((team.clone(), queue.clone()), lane);
-        lane
-    }
-
-    pub(super) fn names(&self, lane: Lane) -> &(TeamId, QueueName) {
-        &self.names[lane.0 as usize]
-    }
-
-    pub(super) fn holds(&self, lane: Lane) -> bool {
-        (lane.0 as usize) < self.names.len()
-    }
-
-    /// The same after it was read from a snapshot.
-    pub(super) fn indexed(mut self) -> Self {
-        self.numbers = (0..)
-            .zip(&self.names)
-            .map(|(number, name)| (name.clone(), Lane(number)))
-            .collect();
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatcher::lanes::Lanes;
     use crate::dispatcher::{Action, Dispatcher};
     use crate::event::{TaskCancelled, TaskEvent, samples};
-    use crate::id::TaskId;
+    use crate::id::{QueueName, TaskId, TeamId};
     use std::collections::HashSet;
 
     fn created(sealed: bool) -> Box<TaskCreated> {
@@ -384,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_task_in_an_older_snapshot_had_nothing_sealed() {
-        let lane = Lanes::default().of(&TeamId::new(Timestamp(1), 1), &QueueName::default());
+        let lane = Lanes::default().enter(&TeamId::new(Timestamp(1), 1), &QueueName::default());
         let mut open = Open::new(StreamSeq(1), lane, None, &created(false));
         open.bytes = 0;
         let mut bytes = rmp_serde::to_vec(&open).expect("encoded");

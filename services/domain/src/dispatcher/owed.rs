@@ -1,4 +1,4 @@
-//! What the open tasks of a partition may still need of the log, counted as they come and go.
+//! What the open tasks of a partition may still need of the log, counted as they come and go; their lanes go with them.
 
 use super::Dispatcher;
 use super::open::Open;
@@ -19,12 +19,14 @@ impl Dispatcher {
         self.owed_bytes += u64::from(task.bytes);
         if let Some(before) = self.tasks.insert(id, task) {
             self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
+            self.lanes.leave(before.lane);
         }
     }
 
     pub(super) fn forget(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.remove(&id) {
             self.owed_bytes = self.owed_bytes.saturating_sub(task.bytes.into());
+            self.lanes.leave(task.lane);
         }
     }
 }

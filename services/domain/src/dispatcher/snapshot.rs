@@ -1,9 +1,12 @@
 //! A dispatcher as bytes: a shortcut for replay, thrown away whenever it cannot be read.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
-use super::open::{Lanes, Open};
+use super::lanes::Lanes;
+use super::open::Open;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
@@ -86,14 +89,11 @@ impl Dispatcher {
         {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
+        let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
         Ok(Self {
-            owed_bytes: stored
-                .tasks
-                .iter()
-                .map(|(_, task)| u64::from(task.bytes))
-                .sum(),
-            tasks: stored.tasks.into_iter().collect(),
-            lanes: stored.lanes.indexed(),
+            owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
+            lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
+            tasks,
             position: stored.position,
             ..Self::new()
         })

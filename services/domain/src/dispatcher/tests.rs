@@ -265,6 +265,40 @@ fn failures_retry_after_growing_pauses_until_none_is_left() {
 }
 
 #[test]
+fn one_append_holds_no_more_than_the_log_takes_at_once() {
+    let mut world = World::new();
+    for _ in 0..200 {
+        world.create(|_| {});
+    }
+    world.serve(200);
+    for call in std::mem::take(&mut world.calls) {
+        let answer = Outcome::Answered(Answer {
+            status: 200,
+            headers: vec![],
+            body: "x".repeat(64 * 1024),
+            encoding: BodyEncoding::Text,
+            body_bytes: 64 * 1024,
+            duration_ms: 1,
+        });
+        let now = world.now;
+        world
+            .dispatcher
+            .attempt_ended(call.task, call.attempt, answer, now);
+    }
+    let mut appends = Vec::new();
+    while let Some(decisions) = world.dispatcher.begin_append(usize::MAX) {
+        let events: Vec<_> = decisions.iter().map(|d| d.event.clone()).collect();
+        let bytes: usize = events.iter().map(|event| event.encode().len()).sum();
+        assert!(bytes < APPEND_BYTES + 128 * 1024, "{bytes}");
+        appends.push(events.len());
+        let seqs: Vec<_> = events.into_iter().map(|event| world.store(event)).collect();
+        world.dispatcher.appended(&seqs, &mut Vec::new());
+    }
+    assert_eq!(appends.iter().sum::<usize>(), 200);
+    assert_eq!(appends.len(), 4, "{appends:?}");
+}
+
+#[test]
 fn higher_priority_first_and_first_come_first_served_within_one() {
     let mut world = World::new();
     let low = world.create(|r| r.priority = Some(1));

@@ -1,0 +1,58 @@
+//! Do the parts of a dispatcher's state agree? For tests and simulations.
+
+use std::collections::HashSet;
+
+use super::Dispatcher;
+use super::open::Phase;
+
+impl Dispatcher {
+    /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
+    pub fn check(&self) {
+        let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
+        assert_eq!(
+            self.owed().bytes,
+            owed,
+            "what is owed is: the creations of all that is open"
+        );
+        let mut decided = HashSet::new();
+        for decision in self.in_flight.iter().chain(&self.decided) {
+            assert!(
+                decided.insert(decision.event.id()),
+                "one decision about a task at a time"
+            );
+        }
+        let mut timers = 0;
+        let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
+        assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
+        for (id, task) in &self.tasks {
+            assert_eq!(
+                task.busy,
+                decided.contains(id),
+                "busy is: a decision waits ({id})"
+            );
+            let queued = self.ready.contains(task.priority, task.created);
+            let should = self.active && !task.busy && matches!(task.phase, Phase::Ready { .. });
+            assert_eq!(
+                queued, should,
+                "in the queue is: ready and not busy ({id}, {:?})",
+                task.phase
+            );
+            if self.active && !task.busy {
+                let mut alarms: Vec<_> = task.alarms().collect();
+                alarms.dedup();
+                timers += alarms.len();
+                for alarm in alarms {
+                    assert!(
+                        self.timers.contains(alarm, *id),
+                        "who waits is woken ({id}, {alarm:?})"
+                    );
+                }
+            }
+        }
+        assert_eq!(
+            self.timers.len(),
+            timers,
+            "no timer outlives its task's state"
+        );
+    }
+}
