@@ -149,6 +149,12 @@ impl JetStreamLog {
         self.shared.fence.trust()
     }
 
+    /// Removes what interrupted snapshots left in the object store, as far as it was seen there `older_than` ago. Says how many there
+    /// were. Whoever writes snapshots does this by itself now and then.
+    pub async fn sweep_snapshots(&self, older_than: Duration) -> Result<usize, ReadError> {
+        self.shared.snapshots.sweep(older_than).await
+    }
+
     /// Is the connection up now?
     #[must_use]
     pub fn is_connected(&self) -> bool {

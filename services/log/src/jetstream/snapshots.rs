@@ -1,9 +1,16 @@
 //! Snapshots in the object store `snapshots`.
+//!
+//! An object is its parts, then a message that names them; the parts of the one before go last. A process that dies in between, or a
+//! server that goes away, leaves parts that nothing names. Nobody finds them by reading, so every process looks for them now and then.
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
+use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
-use std::time::Duration;
+use futures::TryStreamExt;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::api::Api;
@@ -19,9 +26,33 @@ const SILENCE: Duration = Duration::from_secs(5);
 const PART: usize = 128 * 1024;
 
 /// The snapshots.
+/// How often a process looks for parts that nothing names, if it writes snapshots at all.
+const SWEEP_PAUSE: Duration = Duration::from_secs(300);
+/// Parts that nothing has named for so long belong to no object that is still being stored: that takes [`DEADLINE`] at the most.
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(600);
+/// Subjects of parts and of the messages that name them.
+const PARTS: &str = "$O.snapshots.C.";
+const NAMES: &str = "$O.snapshots.M.";
+
 #[derive(Clone)]
 pub(super) struct SnapshotStore {
     context: jetstream::Context,
+    /// Locked for a moment only, never across an await.
+    left_over: Arc<Mutex<LeftOver>>,
+}
+
+/// Parts that nothing named when they were looked at.
+#[derive(Default)]
+struct LeftOver {
+    swept: Option<Instant>,
+    /// By subject: when they were first seen so.
+    seen: HashMap<String, Instant>,
+}
+
+/// What is read of the message that names an object's parts.
+#[derive(serde::Deserialize)]
+struct Named {
+    nuid: String,
 }
 
 impl SnapshotStore {
@@ -29,7 +60,81 @@ impl SnapshotStore {
         let context = jetstream::ContextBuilder::new()
             .timeout(api.timeout())
             .build(api.client().clone());
-        Self { context }
+        Self {
+            context,
+            left_over: Arc::default(),
+        }
+    }
+
+    /// Removes the parts that nothing names now, and named nothing `older_than` ago either. Says how many objects they were of.
+    pub(super) async fn sweep(&self, older_than: Duration) -> Result<usize, ReadError> {
+        let stream = self
+            .context
+            .get_stream(format!("OBJ_{BUCKET}"))
+            .await
+            .map_err(unavailable)?;
+        // The parts first: what is named by the time the names are read is no left-over.
+        let parts = subjects(&stream, PARTS).await?;
+        let mut named = HashSet::new();
+        for name in subjects(&stream, NAMES).await? {
+            let message = stream
+                .get_last_raw_message_by_subject(&name)
+                .await
+                .map_err(unavailable)?;
+            // Who cannot read all names removes nothing.
+            let found: Named = serde_json::from_slice(&message.payload).map_err(unavailable)?;
+            named.insert(format!("{PARTS}{}", found.nuid));
+        }
+        let mut removed = 0;
+        for subject in self.left_over(&parts, &named, older_than) {
+            stream.purge().filter(&subject).await.map_err(unavailable)?;
+            removed += 1;
+        }
+        if removed > 0 {
+            tracing::info!(
+                removed,
+                "parts of snapshots that were never completed are removed"
+            );
+        }
+        Ok(removed)
+    }
+
+    /// Keeps in mind what nothing names, and gives what has been so for long enough.
+    fn left_over(
+        &self,
+        parts: &[String],
+        named: &HashSet<String>,
+        older_than: Duration,
+    ) -> Vec<String> {
+        let now = Instant::now();
+        let mut left_over = self.lock();
+        left_over.swept = Some(now);
+        let before = std::mem::take(&mut left_over.seen);
+        let mut old = Vec::new();
+        for part in parts.iter().filter(|part| !named.contains(*part)) {
+            let since = before.get(part).copied();
+            if since.is_some_and(|since| now.duration_since(since) >= older_than) {
+                old.push(part.clone());
+            }
+            left_over.seen.insert(part.clone(), since.unwrap_or(now));
+        }
+        old
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LeftOver> {
+        self.left_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn sweep_now_and_then(&self) {
+        let is_due = self
+            .lock()
+            .swept
+            .is_none_or(|swept| swept.elapsed() >= SWEEP_PAUSE);
+        if is_due && let Err(error) = timed(self.sweep(LEFT_OVER_AFTER)).await {
+            tracing::debug!(%error, "left-over parts of snapshots are looked for later");
+        }
     }
 
     async fn store(&self) -> Result<ObjectStore, ReadError> {
@@ -46,7 +151,9 @@ impl SnapshotStore {
             store.put(name, &mut value).await.map_err(unavailable)?;
             Ok(())
         };
-        timed(put).await
+        timed(put).await?;
+        self.sweep_now_and_then().await;
+        Ok(())
     }
 
     pub(super) async fn get(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
@@ -64,6 +171,19 @@ impl SnapshotStore {
         };
         timed(get).await
     }
+}
+
+/// The subjects of the store that begin so and have messages.
+async fn subjects(stream: &Stream, prefix: &str) -> Result<Vec<String>, ReadError> {
+    let found = stream
+        .info_with_subjects(format!("{prefix}>"))
+        .await
+        .map_err(unavailable)?;
+    found
+        .map_ok(|(subject, _)| subject)
+        .try_collect()
+        .await
+        .map_err(unavailable)
 }
 
 /// Its parts may be missing or not match its digest: a snapshot is only a shortcut.

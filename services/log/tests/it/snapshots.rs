@@ -28,3 +28,34 @@ async fn a_snapshot_whose_parts_are_gone_reads_as_none_and_soon() {
     log.put("partition-1", value.clone()).await.unwrap();
     assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_snapshots_that_were_never_completed_are_removed() {
+    let (_server, log) = a_jetstream_log().await;
+    let value = Bytes::from(vec![7; 700_000]);
+    log.put("partition-1", value.clone()).await.unwrap();
+    let context = async_nats::jetstream::new(log.client());
+    // As a process leaves them that dies before the message that names them.
+    for _ in 0..3 {
+        let stored = context.publish("$O.snapshots.C.abandoned", value.slice(..1_000));
+        stored.await.unwrap().await.unwrap();
+    }
+    let messages = async || {
+        let mut stream = context.get_stream("OBJ_snapshots").await.unwrap();
+        stream.info().await.unwrap().state.messages
+    };
+    let before = messages().await;
+    // They may be of an object that is being stored right now.
+    assert_eq!(
+        log.sweep_snapshots(Duration::from_secs(60)).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        log.sweep_snapshots(Duration::from_secs(60)).await.unwrap(),
+        0
+    );
+    assert_eq!(messages().await, before);
+    assert_eq!(log.sweep_snapshots(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(messages().await, before - 3);
+    assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
+}
