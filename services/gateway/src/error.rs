@@ -355,8 +355,8 @@ impl From<AppendError> for ApiError {
                 tracing::warn!(reason, "the outcome of an append is unknown");
                 Self::unavailable(
                     "outcome_unknown",
-                    "The log did not confirm in time; the request may or may not have been accepted. \
-                     Repeat it with the same Idempotency-Key",
+                    "The log did not confirm in time; the request may or may not have taken effect. \
+                     Look before you repeat it",
                 )
             }
             AppendError::Full { reason } => {

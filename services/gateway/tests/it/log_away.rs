@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::json;
 use waybill_testkit::eventually;
 
 use crate::world::{SOON, World, a_task};
@@ -35,6 +36,40 @@ async fn refused_in_time(world: &World) -> Result<()> {
     .await?;
     assert_eq!(world.http.get("/healthz").await?.status, 200);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_outcome_is_unknown_tells_the_id_of_each_task() -> Result<()> {
+    let mut world = World::start().await?;
+    world.nats.pause()?;
+    let tasks = json!({"tasks": vec![a_task(); 20]});
+    let unknown = world.http.post("/v1/tasks/batch", &tasks).await?;
+    // What was never sent is not stored; what was sent and not answered may be.
+    let results = unknown.json()["results"].clone();
+    let results = results.as_array().expect("results, whatever happened");
+    assert_eq!(results.len(), 20);
+    let ids: Vec<_> = results
+        .iter()
+        .filter(|result| result["code"] == "outcome_unknown")
+        .map(|result| result["taskId"].as_str().expect("an id").to_owned())
+        .collect();
+    match unknown.status.as_u16() {
+        207 => assert_eq!(ids.len(), 20),
+        503 => assert!(ids.is_empty() && unknown.header("retry-after") == Some("1")),
+        other => panic!("{other}: {}", unknown.error()),
+    }
+    world.nats.resume()?;
+    world.ready().await?;
+    // Each of them can be looked for: either it is there, or it is not.
+    for id in &ids {
+        let read = world.http.get(&format!("/v1/tasks/{id}")).await?;
+        assert!(
+            matches!(read.status.as_u16(), 200 | 404),
+            "{}",
+            read.error()
+        );
+    }
+    world.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

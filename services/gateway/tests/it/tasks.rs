@@ -179,6 +179,53 @@ async fn a_batch_tells_of_each_task() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_a_batch_is_one_for_each_of_its_tasks() -> Result<()> {
+    let world = World::start().await?;
+    let post = async |key: &str, tasks: &Value| {
+        let headers = [("idempotency-key", key)];
+        let body = json!({"tasks": tasks}).to_string();
+        world
+            .http
+            .send(Method::POST, "/v1/tasks/batch", &headers, body)
+            .await
+    };
+    let own = json!({"targetUrl": "http://127.0.0.1:9/", "idempotencyKey": "own", "delayUntil": "2040-12-31T00:00Z"});
+    let tasks = json!([a_task(), a_task(), own]);
+    let first = post("night-1", &tasks).await?;
+    assert_eq!(first.status, 200, "{}", first.error());
+    let ids = |answer: &Value| -> Vec<Value> {
+        let results = answer["results"].as_array().expect("results");
+        results
+            .iter()
+            .map(|result| result["task"]["id"].clone())
+            .collect()
+    };
+    let again = post("night-1", &tasks).await?;
+    assert_eq!(ids(&again.json()), ids(&first.json()));
+    assert_eq!(again.json()["results"][1]["replayed"], true);
+    let other = post("night-2", &tasks).await?;
+    let (first, other) = (ids(&first.json()), ids(&other.json()));
+    assert!(other[0] != first[0] && other[1] != first[1]);
+    assert_eq!(
+        other[2], first[2],
+        "its own key goes before that of the batch"
+    );
+    let longer = post(
+        "night-1",
+        &json!([a_task(), {"targetUrl": "http://127.0.0.1:9/x"}, own, a_task()]),
+    )
+    .await?;
+    let statuses: Vec<_> = longer.json()["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|result| result["status"].as_u64())
+        .collect();
+    assert_eq!(statuses, [201, 422, 201, 201].map(Some));
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_asks_the_owner() -> Result<()> {
     let world = World::start().await?;
     let path = |task: &Value| format!("/v1/tasks/{}", task["id"].as_str().expect("an id"));

@@ -15,7 +15,7 @@ use waybill_domain::task::spec::check_idempotency_key;
 use waybill_log::{Append, AppendError, Atomicity, Expectation, MAX_BATCH, Stream};
 
 use super::create::{Accepted, Accepting, count_accepted, limits};
-use super::idempotency;
+use super::idempotency::{self, Repeat};
 use super::object::Task;
 use super::request::CreateTask;
 use crate::auth::Caller;
@@ -108,13 +108,17 @@ impl TaskOutcome {
 
 /// Create many tasks.
 ///
-/// 200 when all were made, 207 when some were not: `results` tells of each, in order. Tasks without an `idempotencyKey` are stored
-/// together, all or none.
+/// 200 when all were made, 207 when some were not, 503 when certainly none was for want of the log: `results` tells of each, in order.
+/// Tasks without an idempotency key are stored together, all or none.
+///
+/// An `Idempotency-Key` counts for each task by its place: the same request again makes no second task of any of them, whatever
+/// became of the first one. A task's own `idempotencyKey` goes before it. Of a task whose outcome is unknown the result holds `taskId`.
 #[utoipa::path(
     post,
     path = "/v1/tasks/batch",
     tag = "tasks",
     security(("api_key" = ["tasks:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; counts for each task by its place")),
     request_body = CreateTasks,
     responses(
         (status = 200, description = "All were made", body = BatchOutcome),
@@ -123,7 +127,7 @@ impl TaskOutcome {
         (status = 401, description = "No or no valid API key", body = ErrorBody),
         (status = 403, description = "The key lacks the scope", body = ErrorBody),
         (status = 413, description = "The request is too large", body = ErrorBody),
-        (status = 503, description = "None was made, or it is not known; see Retry-After", body = ErrorBody),
+        (status = 503, description = "Certainly none was made; see Retry-After", body = BatchUnavailable),
     )
 )]
 pub(crate) async fn create_tasks(
@@ -134,12 +138,7 @@ pub(crate) async fn create_tasks(
     Json(request): Json<CreateTasks>,
 ) -> Result<Response, ApiError> {
     let start = Instant::now();
-    if idempotency::key(&headers)?.is_some() {
-        return Err(ApiError::bad_field(
-            "Idempotency-Key",
-            "Idempotency-Key is for single tasks; give each task of a batch its own idempotencyKey",
-        ));
-    }
+    let key = idempotency::key(&headers)?;
     let count = request.tasks.len();
     if !(1..=MAX_TASKS).contains(&count) {
         return Err(ApiError::bad_field(
@@ -148,7 +147,8 @@ pub(crate) async fn create_tasks(
         ));
     }
     let accepting = Accepting::new(&state, &caller, &context);
-    let mut batch = Batch::sort(&accepting, &limits(&state, &caller), request.tasks);
+    let limits = limits(&state, &caller);
+    let mut batch = Batch::sort(&accepting, &limits, key.as_deref(), request.tasks);
     batch.store_together(&accepting).await;
     batch.store_alone(&accepting).await;
     let results = batch.results();
@@ -160,12 +160,8 @@ pub(crate) async fn create_tasks(
         count_accepted(made as u64, start);
     }
     let all = results.iter().all(|outcome| outcome.task.is_some());
-    // When nothing could be stored for want of a log, the client is to come back with the whole request.
-    if let Some(first) = results.first()
-        && let (Some(code), Some(text)) = (first.code, &first.error)
-        && results.iter().all(|outcome| outcome.status == 503)
-    {
-        return Err(ApiError::unavailable(code, text.clone()));
+    if let Some(error) = all_unavailable(&results) {
+        return Ok(BatchUnavailable::answer(error, results));
     }
     let status = if all {
         StatusCode::OK
@@ -173,6 +169,49 @@ pub(crate) async fn create_tasks(
         StatusCode::MULTI_STATUS
     };
     Ok((status, axum::Json(BatchOutcome { results })).into_response())
+}
+
+/// None was made: the request may be repeated as it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchUnavailable {
+    #[serde(flatten)]
+    error: ErrorBody,
+    results: Vec<TaskOutcome>,
+}
+
+impl BatchUnavailable {
+    fn answer(error: ApiError, results: Vec<TaskOutcome>) -> Response {
+        let body = Self {
+            error: (*error.body).clone(),
+            results,
+        };
+        let mut response = axum::Json(body).into_response();
+        // Status and Retry-After as of every error of this kind.
+        let (parts, _) = error.into_response().into_parts();
+        *response.status_mut() = parts.status;
+        response.extensions_mut().extend(parts.extensions);
+        for (name, value) in &parts.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response
+    }
+}
+
+/// The error of the whole request when nothing could be stored for want of something we need. Not when the outcome of any task is
+/// unknown: whoever repeats such a request as a whole makes tasks twice, and 503 invites to that.
+fn all_unavailable(results: &[TaskOutcome]) -> Option<ApiError> {
+    let first = results.first()?;
+    let certainly_not = |outcome: &TaskOutcome| outcome.status == 503 && outcome.task_id.is_none();
+    let (code, text) = (first.code?, first.error.clone()?);
+    results
+        .iter()
+        .all(certainly_not)
+        .then(|| ApiError::unavailable(code, text))
+}
+
+/// The key of one task of a batch that has a key: no client can send a key with this separator in it.
+fn key_at(batch: &str, at: usize) -> String {
+    format!("{batch}\u{1f}{at}")
 }
 
 /// The tasks of a request on their way to an outcome each.
@@ -184,14 +223,20 @@ struct Batch {
 
 impl Batch {
     /// Checks each task.
-    fn sort(accepting: &Accepting<'_>, limits: &Limits, tasks: Vec<Box<RawValue>>) -> Self {
+    fn sort(
+        accepting: &Accepting<'_>,
+        limits: &Limits,
+        key: Option<&str>,
+        tasks: Vec<Box<RawValue>>,
+    ) -> Self {
         let mut batch = Self {
             outcomes: Vec::with_capacity(tasks.len()),
             together: Vec::new(),
             alone: Vec::new(),
         };
         for (at, task) in tasks.into_iter().enumerate() {
-            let outcome = batch.sort_one(accepting, limits, at, &task).err();
+            let key = key.map(|key| key_at(key, at));
+            let outcome = batch.sort_one(accepting, limits, at, key, &task).err();
             batch.outcomes.push(outcome.map(TaskOutcome::refused));
         }
         batch
@@ -202,11 +247,12 @@ impl Batch {
         accepting: &Accepting<'_>,
         limits: &Limits,
         at: usize,
+        by_place: Option<String>,
         task: &RawValue,
     ) -> Result<(), ApiError> {
         let mut request: CreateTask = body::parse(task.get().as_bytes())?;
-        let key = request.idempotency_key.take();
-        if let Some(key) = &key {
+        let own = request.idempotency_key.take();
+        if let Some(key) = &own {
             check_idempotency_key(key).map_err(|_| {
                 ApiError::bad_field(
                     "idempotencyKey",
@@ -215,7 +261,7 @@ impl Batch {
             })?;
         }
         let checked = accepting.check(request, limits)?;
-        match key {
+        match own.or(by_place) {
             Some(key) => self.alone.push((at, checked, key)),
             None => self.together.push((at, checked)),
         }
@@ -273,7 +319,7 @@ impl Batch {
                     if !maybe_stored {
                         tasks::forget(accepting.state, seal);
                     }
-                    TaskOutcome::refused(error.clone().for_unknown(event.id))
+                    TaskOutcome::refused(error.clone().for_unknown(event.id, Repeat::AfterLooking))
                 }
             };
             self.settle(at, outcome);

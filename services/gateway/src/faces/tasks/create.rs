@@ -19,7 +19,7 @@ use waybill_log::{
     Append, AppendError, Appended, Atomicity, Expectation, KeyName, NewRecord, Stream,
 };
 
-use super::idempotency::{self, Outcome};
+use super::idempotency::{self, Outcome, Repeat};
 use super::object::{Task, TaskEnvelope};
 use super::request::CreateTask;
 use crate::auth::Caller;
@@ -251,7 +251,9 @@ impl<'a> Accepting<'a> {
                 self.acknowledged(&appended);
                 Ok(Task::created(created))
             }
-            Err(error) => Err(self.not_appended(error, seal).for_unknown(created.id)),
+            Err(error) => Err(self
+                .not_appended(error, seal)
+                .for_unknown(created.id, Repeat::AfterLooking)),
         }
     }
 }

@@ -88,7 +88,9 @@ pub(crate) async fn create(
     let appended = match appended {
         Ok(appended) => appended,
         Err(error) => {
-            return Err(accepting.not_appended(error, seal).for_unknown(created.id));
+            return Err(accepting
+                .not_appended(error, seal)
+                .for_unknown(created.id, Repeat::ByKey));
         }
     };
     accepting.acknowledged(&appended);
@@ -170,13 +172,32 @@ fn msg_id(team: &TeamId, key: &str) -> MsgId {
     MsgId(format!("idem-{}", hex::encode(digest)))
 }
 
+/// What makes a repeated creation safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It has a key: the same key again makes no second task.
+    ByKey,
+    /// Nothing but to look whether the task is there.
+    AfterLooking,
+}
+
 impl ApiError {
-    /// Names the task when it may have been stored.
-    pub(crate) fn for_unknown(self, id: TaskId) -> Self {
-        if self.body.code == "outcome_unknown" {
-            self.for_task(id.to_string())
-        } else {
-            self
+    /// Names the task when it may have been stored, and says what its client can do.
+    pub(crate) fn for_unknown(mut self, id: TaskId, repeat: Repeat) -> Self {
+        if self.body.code != "outcome_unknown" {
+            return self;
         }
+        self.body.error = match repeat {
+            Repeat::ByKey => {
+                "The log did not confirm in time; the task may or may not have been accepted. Repeat the request with the same \
+                 idempotency key: it makes no second task"
+            }
+            Repeat::AfterLooking => {
+                "The log did not confirm in time; the task may or may not have been accepted. Look for its taskId before you \
+                 repeat the request; with an idempotency key it can be repeated without looking"
+            }
+        }
+        .into();
+        self.for_task(id.to_string())
     }
 }
