@@ -82,6 +82,16 @@ need_openssl() {
     command -v openssl >/dev/null 2>&1 || install_packages "no openssl (it makes the certificates of NATS)" openssl
 }
 
+# need_faketime: what a test puts between the binary and its clock, to let it jump. Only Debian's place for it is looked at.
+need_faketime() {
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null && return
+    if [[ ! -e /etc/debian_version ]]; then
+        say "NOTE: no libfaketime on this system: the tests in which the clock of the binary jumps are skipped"
+        return
+    fi
+    install_packages "no libfaketime (tests let the clock of the binary jump)" libfaketime
+}
+
 # need_rust_components: what `cargo fmt` and `cargo clippy` are; a minimal toolchain comes without.
 need_rust_components() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return

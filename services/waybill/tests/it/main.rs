@@ -4,6 +4,7 @@ mod apart;
 mod audit;
 mod backup;
 mod beside;
+mod clocks;
 mod configuration;
 mod crashes;
 mod doctor;
