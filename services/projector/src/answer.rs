@@ -77,28 +77,32 @@ impl Answerer {
         let Some(row) = row.filter(|row| query.team.is_none_or(|team| row.team == team)) else {
             return Ok(None);
         };
-        let detail = if query.detail {
+        let (detail, body_bytes) = if query.detail {
             self.detail(&row, room.saturating_sub(ROW_ROOM)).await?
         } else {
-            Detail::Omitted
+            (Detail::Omitted, None)
         };
         Ok(Some(TaskView {
             status: row.status_at(now()),
             row,
             detail,
+            body_bytes,
         }))
     }
 
-    /// The large parts of a task, if they fit.
-    async fn detail(&self, row: &TaskRow, room: usize) -> Result<Detail, Refused> {
+    /// The large parts of a task, if they fit, and if not the bytes of its body.
+    async fn detail(&self, row: &TaskRow, room: usize) -> Result<(Detail, Option<u64>), Refused> {
         let detail = detail::read(&*self.log, row)
             .await
             .map_err(|e| unreadable(&e))?;
-        Ok(if size(&detail) <= room {
-            detail
-        } else {
-            Detail::Omitted
-        })
+        if size(&detail) <= room {
+            return Ok((detail, None));
+        }
+        let body_bytes = match &detail {
+            Detail::Read(read) => read.body.as_ref().map(|body| body.len() as u64),
+            Detail::Omitted | Detail::Dropped => None,
+        };
+        Ok((Detail::Omitted, body_bytes))
     }
 
     pub(crate) async fn list(&self, query: ListTasks, room: usize) -> Result<TaskPage, Refused> {
@@ -109,10 +113,10 @@ impl Answerer {
         let mut room = LIST_DETAIL_BYTES.min(room / 2);
         let mut tasks = Vec::with_capacity(page.rows.len());
         for (status, row) in page.rows {
-            let detail = if with_detail && room > 0 {
+            let (detail, body_bytes) = if with_detail && room > 0 {
                 self.detail(&row, room).await?
             } else {
-                Detail::Omitted
+                (Detail::Omitted, None)
             };
             // The first one that does not fit ends it: the ones after it would have to be read to be left out.
             room = match &detail {
@@ -123,6 +127,7 @@ impl Answerer {
                 status,
                 row,
                 detail,
+                body_bytes,
             });
         }
         Ok(TaskPage {

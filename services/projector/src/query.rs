@@ -138,6 +138,9 @@ pub struct TaskView {
     pub row: TaskRow,
     /// What is large.
     pub detail: Detail,
+    /// Bytes of its body, where that was read although it had no room.
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
 }
 
 /// The part of a task that is only in the log.
@@ -203,6 +206,47 @@ pub struct TaskFilter {
     pub target: Option<Target>,
     /// Part of the id, URL or queue, letters of either case. Looks at up to [`MAX_SCAN`] tasks for each page.
     pub q: Option<String>,
+    /// Whose completion webhook stands so. Looks at as many.
+    #[serde(default)]
+    pub webhook: Option<WebhookState>,
+}
+
+/// Where the completion webhook of a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookState {
+    /// Still to be delivered.
+    Pending,
+    /// Delivered.
+    Delivered,
+    /// Tried as often as it is, and never delivered.
+    GivenUp,
+}
+
+impl WebhookState {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::GivenUp];
+
+    /// As in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::GivenUp => "given_up",
+        }
+    }
+
+    /// Of that task, when it has one.
+    #[must_use]
+    pub fn of(row: &TaskRow) -> Option<Self> {
+        row.on_complete_url.as_ref()?;
+        Some(match &row.callback {
+            Some(callback) if callback.delivered.is_some() => Self::Delivered,
+            Some(callback) if callback.retry_at.is_none() => Self::GivenUp,
+            Some(_) | None => Self::Pending,
+        })
+    }
 }
 
 /// What a task calls.

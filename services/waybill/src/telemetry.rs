@@ -129,6 +129,7 @@ fn begin(role: &str) {
         counter!("waybill_tasks_started_total").absolute(0);
         counter!("waybill_tasks_retried_total").absolute(0);
         counter!("waybill_tasks_succeeded_total").absolute(0);
+        counter!("waybill_webhooks_given_up_total").absolute(0);
         for status in [Status::Failed, Status::Timeout, Status::Cancelled] {
             counter!("waybill_tasks_failed_total", "status" => status.as_str()).absolute(0);
         }
@@ -157,6 +158,10 @@ fn describe() {
     describe_counter!(
         "waybill_tasks_retried_total",
         "Attempts that failed and will be repeated"
+    );
+    describe_counter!(
+        "waybill_webhooks_given_up_total",
+        "Completion webhooks that were tried as often as they are and never delivered"
     );
     describe_histogram!(
         "waybill_accept_seconds",

@@ -371,6 +371,10 @@ impl Serving<'_> {
                     }
                 }
                 Action::Retried => counter!("waybill_tasks_retried_total").increment(1),
+                Action::WebhookGivenUp { task } => {
+                    counter!("waybill_webhooks_given_up_total").increment(1);
+                    tracing::warn!(%task, "the completion webhook was given up; its receiver will not be called again");
+                }
                 Action::Ended {
                     task,
                     team,

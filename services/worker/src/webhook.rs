@@ -46,16 +46,25 @@ struct AnswerJson {
     body_encoding: Option<&'static str>,
     body_bytes: u64,
     duration: u32,
+    /// `["body"]` when only its beginning is here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    truncated: Vec<&'static str>,
 }
 
 impl From<Answer> for AnswerJson {
     fn from(answer: Answer) -> Self {
+        let truncated = if answer.is_whole() {
+            Vec::new()
+        } else {
+            vec!["body"]
+        };
         Self {
             status_code: answer.status,
             headers: join_repeated(answer.headers)
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect(),
+            truncated,
             body: answer.body,
             body_encoding: answer.encoding.name(),
             body_bytes: answer.body_bytes,

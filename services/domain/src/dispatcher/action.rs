@@ -46,6 +46,11 @@ pub enum Action {
     },
     /// Nothing to do, but worth counting: an attempt failed and another one will follow.
     Retried,
+    /// Nothing to do, but worth counting and telling: the completion webhook will not be tried again.
+    WebhookGivenUp {
+        /// Of which task.
+        task: TaskId,
+    },
     /// A task reached its end.
     Ended {
         /// Which.

@@ -17,10 +17,9 @@ const MAX_LOST: u16 = 3;
 const MAX_WITHOUT_VAULT: u32 = 300;
 /// The longest pause before the vault is asked again.
 const LONGEST_VAULT_PAUSE: Duration = Duration::from_secs(300);
-/// Deliveries of a completion webhook.
-const MAX_DELIVERIES: u32 = 8;
-/// Pause before the second delivery; each further one is four times as long, up to [`retry::LONGEST`].
-const DELIVERY_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses before the second and each further delivery of a completion webhook, in seconds: 8 tries over more than a day, so that a
+/// receiver may be down for a night. The schedule that Standard Webhooks recommends.
+const DELIVERY_PAUSES: [u64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 
 /// The event that an attempt's outcome leads to.
 pub(super) fn after(
@@ -183,9 +182,10 @@ pub(super) fn delivered(
     );
     // A receiver that says 410 Gone wants no further deliveries (Standard Webhooks, "Webhook delivery").
     let unwanted = matches!(outcome, Outcome::Answered(answer) if answer.status == 410);
-    let retry_at = (number < MAX_DELIVERIES && !hopeless && !unwanted).then(|| {
-        let pause = DELIVERY_PAUSE.saturating_mul(4_u32.saturating_pow(number - 1));
-        retry::due(Backoff::Exponential, number, Some(pause), id, now)
-    });
+    let pause = usize::try_from(number)
+        .ok()
+        .and_then(|number| DELIVERY_PAUSES.get(number.checked_sub(1)?))
+        .filter(|_| !hopeless && !unwanted);
+    let retry_at = pause.map(|pause| retry::after(Duration::from_secs(*pause), number, id, now));
     Err((failure, retry_at))
 }

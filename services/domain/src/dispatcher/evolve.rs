@@ -130,7 +130,10 @@ impl Dispatcher {
                     *from = Some(e.at);
                     *wake = at.unwrap_or_default().plus(retry_at.since(e.at));
                 }
-                (_, None) => self.close(id),
+                (Phase::Ended { .. }, None) => {
+                    actions.push(Action::WebhookGivenUp { task: id });
+                    self.close(id);
+                }
                 _ => {}
             },
         }

@@ -24,6 +24,7 @@ struct World {
     dispatcher: Dispatcher,
     calls: Vec<Call>,
     deliveries: Vec<Delivery>,
+    given_up: u32,
     replies: BTreeMap<Ticket, OwnerReply>,
     tickets: u64,
 }
@@ -40,6 +41,7 @@ impl World {
             dispatcher: Dispatcher::new(),
             calls: Vec::new(),
             deliveries: Vec::new(),
+            given_up: 0,
             replies: BTreeMap::new(),
             tickets: 0,
         };
@@ -90,6 +92,7 @@ impl World {
                         "one answer to a request"
                     );
                 }
+                Action::WebhookGivenUp { .. } => self.given_up += 1,
                 Action::Ended { .. } | Action::Retried => {}
             }
         }
@@ -418,6 +421,8 @@ fn completion_webhooks_are_delivered_with_retries_and_given_up_in_the_end() {
     world.serve(1);
     world.end_call(answered(200));
     let mut deliveries = 0;
+    let ended = world.now.wall;
+    let mut last = ended;
     while world.dispatcher.open() == 1 {
         world.serve(1);
         let delivery = world.deliveries.pop().expect("a delivery");
@@ -426,12 +431,21 @@ fn completion_webhooks_are_delivered_with_retries_and_given_up_in_the_end() {
             (delivery.number, delivery.ended),
             (deliveries, StreamSeq(3))
         );
+        last = world.now.wall;
         world
             .dispatcher
             .delivery_ended(id, delivery.number, &answered(500), world.now);
         world.append();
-        world.pass(Duration::from_secs(4_000));
+        if let Some(pause) = world.dispatcher.wake_in(world.now) {
+            world.pass(pause);
+        }
     }
+    let hours = last.since(ended).as_secs() / 3_600;
+    assert!(
+        (27..31).contains(&hours),
+        "a receiver may be down for a night: {hours} h"
+    );
+    assert_eq!(world.given_up, 1);
     assert_eq!(deliveries, 8);
     assert_eq!(world.kinds(id).last(), Some(&"callback_failed"));
 }

@@ -333,6 +333,22 @@ pub struct Answer {
     pub duration_ms: u32,
 }
 
+impl Answer {
+    /// Is all of the body here, as far as its length is known?
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let kept = match self.encoding {
+            BodyEncoding::Text => self.body.len(),
+            // Four letters for three bytes, less the padding.
+            BodyEncoding::Base64 => {
+                let padding = self.body.bytes().rev().take_while(|byte| *byte == b'=');
+                (self.body.len() / 4 * 3).saturating_sub(padding.count())
+            }
+        };
+        kept as u64 >= self.body_bytes
+    }
+}
+
 /// How the bytes of a body stand in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

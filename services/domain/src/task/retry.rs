@@ -80,9 +80,15 @@ pub fn due(
         || backoff.pause(retry),
         |wanted| wanted.clamp(BASE, LONGEST),
     );
+    after(pause, retry, id, now)
+}
+
+/// When a pause is over that begins now, with up to a tenth added as for [`due`].
+#[must_use]
+pub fn after(pause: Duration, number: u32, id: TaskId, now: Timestamp) -> Timestamp {
     let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    let jitter = draw(id, retry) % (millis / 10 + 1);
-    now.plus(pause + Duration::from_millis(jitter))
+    let jitter = draw(id, number) % (millis / 10 + 1);
+    now.plus(pause.saturating_add(Duration::from_millis(jitter)))
 }
 
 fn draw(id: TaskId, attempt: u32) -> u64 {

@@ -27,7 +27,8 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "method": "PUT", "headers": {"X-B": "2", "X-A": "1"}, "body": "{\"a\":1}", "maxWaitTime": 60, "timeout": 1.5,
         "delayUntil": "2040-12-31T00:00:00.000Z", "maxRetries": 5, "retryCount": 0, "retryBackoff": "linear", "retryOn": null,
         "priority": 9, "followRedirects": false, "onCompleteUrl": "https://example.com/done", "resolve": null, "result": null, "error": null,
-        "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null,
+        "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null, "bodyBytes": 7,
+        "webhook": {"status": "pending", "attempts": 0, "statusCode": null, "error": null, "nextAttemptAt": null},
     });
     assert_eq!(task, expected);
     let id = task["id"].as_str().expect("an id");
@@ -175,6 +176,58 @@ async fn a_batch_tells_of_each_task() -> Result<()> {
             (400, json!("tasks"))
         );
     }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_says_what_it_leaves_out_and_lets_its_reader_choose() -> Result<()> {
+    let world = World::start().await?;
+    let large = json!({"targetUrl": "http://127.0.0.1:9/", "body": "x".repeat(400_000), "delayUntil": "2040-12-31T00:00+0200"});
+    for _ in 0..6 {
+        world.http.create(&large).await?;
+    }
+    let list = world.http.get("/v1/tasks").await?.json();
+    let tasks = list["tasks"].as_array().expect("tasks");
+    assert_eq!(tasks.len(), 6);
+    let mut cut = 0;
+    for task in tasks {
+        if task["body"].is_null() {
+            cut += 1;
+            assert_eq!(task["truncated"], json!(["headers", "body"]), "{task}");
+        } else {
+            assert_eq!(task.get("truncated"), None);
+            assert_eq!(task["bodyBytes"], 400_000);
+        }
+    }
+    assert!(cut > 0, "six of them have no room");
+    // The first one that had no room was read.
+    let first = tasks.iter().find(|task| task["body"].is_null());
+    assert_eq!(first.expect("cut")["bodyBytes"], 400_000);
+
+    let chosen = world.http.get("/v1/tasks?fields=status,targetUrl").await?;
+    assert_eq!(chosen.status, 200, "{}", chosen.error());
+    for task in chosen.json()["tasks"].as_array().expect("tasks") {
+        let names: Vec<_> = task.as_object().expect("a task").keys().collect();
+        assert_eq!(names, ["id", "status", "targetUrl"]);
+    }
+    let unknown = world.http.get("/v1/tasks?fields=status,colour").await?;
+    assert_eq!(
+        (unknown.status.as_u16(), &unknown.json()["field"]),
+        (400, &json!("fields"))
+    );
+    // Every field that a list has can be chosen.
+    let all: Vec<_> = tasks[0]
+        .as_object()
+        .expect("a task")
+        .keys()
+        .cloned()
+        .collect();
+    let path = format!("/v1/tasks?fields={}", all.join(","));
+    let again = world.http.get(&path).await?;
+    assert_eq!(again.status, 200, "{}", again.error());
+    let given_up = world.http.get("/v1/tasks?webhook=given_up").await?;
+    assert_eq!(given_up.json()["tasks"], json!([]));
+    assert_eq!(world.http.get("/v1/tasks?webhook=lost").await?.status, 400);
     world.stop().await
 }
 

@@ -12,7 +12,7 @@ use super::keys::{self, Place, millis};
 use super::page::{self, InvalidQuery};
 use super::reader::{QueueRow, ReaderError, RowPage};
 use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, TASKS, decode, row_error};
-use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total};
+use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total, WebhookState};
 
 /// Whether a delay has passed is not stored: it is asked of each task that was delayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,10 @@ impl Plan {
         };
         Ok(Self {
             walks,
-            needs_row: both || filter.target.is_some() || filter.q.is_some(),
+            needs_row: both
+                || filter.target.is_some()
+                || filter.q.is_some()
+                || filter.webhook.is_some(),
         })
     }
 
@@ -347,6 +350,9 @@ fn matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
             .target
             .as_ref()
             .is_none_or(|target| target.matches(&row.url))
+        && filter
+            .webhook
+            .is_none_or(|state| WebhookState::of(row) == Some(state))
         && filter.q.as_ref().is_none_or(|q| {
             let q = q.to_ascii_lowercase();
             let id = row.id.to_string();

@@ -11,7 +11,7 @@ use waybill_domain::time::Timestamp;
 use waybill_log::{Record, Stream, StreamSeq};
 use waybill_projector::model::{Reader, ReaderError};
 use waybill_projector::query::{
-    ActivityFilter, ListActivity, ListTasks, MAX_OFFSET, Page, Target, TaskFilter,
+    ActivityFilter, ListActivity, ListTasks, MAX_OFFSET, Page, Target, TaskFilter, WebhookState,
 };
 
 use crate::history::{History, queue, team};
@@ -83,6 +83,7 @@ fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
                 .pick(&["EXAMPLE/1", "mailing", "task_0", "nowhere"])
                 .to_string()
         }),
+        webhook: random.one_in(5).then(|| *random.pick(&WebhookState::ALL)),
     }
 }
 
@@ -102,6 +103,20 @@ fn wanted<'a>(world: &'a World, query: &ListTasks) -> Vec<&'a TaskRow> {
         .filter(|row| filter.created_before.is_none_or(|at| row.created_at < at))
         .filter(|row| filter.target.as_ref().is_none_or(|t| t.matches(&row.url)))
         .filter(|row| filter.q.as_ref().is_none_or(|q| has(row, q)))
+        .filter(|row| {
+            let tried = row.callback.as_ref();
+            match filter.webhook {
+                None => true,
+                Some(_) if row.on_complete_url.is_none() => false,
+                Some(WebhookState::Pending) => {
+                    tried.is_none_or(|c| c.delivered.is_none() && c.retry_at.is_some())
+                }
+                Some(WebhookState::Delivered) => tried.is_some_and(|c| c.delivered.is_some()),
+                Some(WebhookState::GivenUp) => {
+                    tried.is_some_and(|c| c.delivered.is_none() && c.retry_at.is_none())
+                }
+            }
+        })
         .collect()
 }
 

@@ -1,12 +1,14 @@
 //! `GET /v1/tasks`: newest first, filtered, by page or by cursor.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::id::QueueName;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
-use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter};
+use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
 
 use super::object::{Attempts, Task};
 use crate::auth::Caller;
@@ -42,13 +44,23 @@ pub struct ListParams {
     target: Option<String>,
     /// Part of the id, URL or queue.
     q: Option<String>,
+    /// Whose completion webhook stands so: `pending`, `delivered` or `given_up`.
+    webhook: Option<String>,
+    /// Only these fields of each task, with commas between; `id` is always there. Without `headers`, `body`, `bodyBytes`, `resolve` and
+    /// `result` a page is read much faster.
+    fields: Option<String>,
 }
+
+/// Fields of a task that stand in the log, and not in the read model.
+const FROM_THE_LOG: [&str; 5] = ["headers", "body", "bodyBytes", "resolve", "result"];
 
 /// A page of tasks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskList {
-    /// Newest first. In a large page `headers`, `body` and the answer's can be missing from the last ones; read those alone.
-    tasks: Vec<Task>,
+    /// Newest first. In a large page `headers`, `body` and the answer's can be missing from the last ones: `truncated` says so; read
+    /// those alone, or choose `fields`.
+    #[schema(value_type = Vec<Task>)]
+    tasks: Vec<Listed>,
     /// Where the page stands.
     pagination: Pagination,
 }
@@ -91,11 +103,15 @@ pub(crate) async fn list_tasks(
 ) -> Result<axum::Json<TaskList>, ApiError> {
     let page = params.page()?;
     let (limit, offset) = (page.limit, page.offset);
+    let fields = given(params.fields.as_deref())
+        .map(Fields::parse)
+        .transpose()?;
+    let detail = fields.as_ref().is_none_or(Fields::are_from_the_log);
     let list = ListTasks {
         team: caller.team.clone(),
         filter: params.filter()?,
         page,
-        detail: true,
+        detail,
     };
     let min_seq = state.acknowledged.to(&caller.team);
     let found = state.queries.list(list, min_seq).await?.value;
@@ -103,6 +119,7 @@ pub(crate) async fn list_tasks(
         .tasks
         .into_iter()
         .map(|view| Task::read(view, Attempts::Hidden))
+        .map(|task| Listed::new(task, fields.as_ref()))
         .collect();
     Ok(axum::Json(TaskList {
         tasks,
@@ -115,6 +132,113 @@ pub(crate) async fn list_tasks(
             next_cursor: found.next,
         },
     }))
+}
+
+/// A task in a list: all of it, or what was chosen.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Whole(Box<Task>),
+    Chosen(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Listed {
+    fn new(task: Task, fields: Option<&Fields>) -> Self {
+        let Some(fields) = fields else {
+            return Self::Whole(Box::new(task));
+        };
+        match serde_json::to_value(&task) {
+            Ok(serde_json::Value::Object(mut all)) => {
+                all.retain(|name, _| name == "id" || fields.0.contains(name));
+                // What was not asked for is not missing.
+                let missing = all
+                    .get_mut("truncated")
+                    .and_then(|list| list.as_array_mut());
+                let is_whole = missing.is_some_and(|missing| {
+                    missing.retain(|name| name.as_str().is_some_and(|name| fields.has(name)));
+                    missing.is_empty()
+                });
+                if is_whole {
+                    all.remove("truncated");
+                }
+                Self::Chosen(all)
+            }
+            // Plain data is always an object; whatever else it were, more is better than nothing.
+            _ => Self::Whole(Box::new(task)),
+        }
+    }
+}
+
+/// Names of fields that were chosen.
+#[derive(Debug)]
+struct Fields(BTreeSet<String>);
+
+impl Fields {
+    /// All there are in a list.
+    const KNOWN: [&str; 30] = [
+        "id",
+        "teamId",
+        "environment",
+        "status",
+        "queue",
+        "targetUrl",
+        "method",
+        "headers",
+        "body",
+        "bodyBytes",
+        "maxWaitTime",
+        "timeout",
+        "delayUntil",
+        "maxRetries",
+        "retryCount",
+        "retryBackoff",
+        "retryOn",
+        "priority",
+        "followRedirects",
+        "onCompleteUrl",
+        "webhook",
+        "resolve",
+        "result",
+        "error",
+        "createdAt",
+        "updatedAt",
+        "startedAt",
+        "completedAt",
+        "truncated",
+        "attempts",
+    ];
+
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let mut chosen = BTreeSet::from(["truncated".to_owned()]);
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            if !Self::KNOWN.contains(&name) {
+                let shown: String = name.chars().take(40).collect();
+                return Err(ApiError::bad_field(
+                    "fields",
+                    format!(
+                        "fields: a task has no field {shown:?}; it has {}",
+                        Self::KNOWN.join(", ")
+                    ),
+                ));
+            }
+            chosen.insert(name.to_owned());
+        }
+        Ok(Self(chosen))
+    }
+
+    fn are_from_the_log(&self) -> bool {
+        FROM_THE_LOG.iter().any(|name| self.0.contains(*name))
+    }
+
+    /// `result.body` is part of `result`.
+    fn has(&self, name: &str) -> bool {
+        let field = name.split_once('.').map_or(name, |(field, _)| field);
+        self.0.contains(field)
+    }
 }
 
 impl ListParams {
@@ -156,6 +280,7 @@ impl ListParams {
             created_before: instant("createdBefore", self.created_before.as_deref())?,
             target: given(self.target.as_deref()).map(Target::parse),
             q: given(self.q.as_deref()).map(str::to_owned),
+            webhook: given(self.webhook.as_deref()).map(webhook).transpose()?,
         })
     }
 }
@@ -172,6 +297,16 @@ fn status(text: &str) -> Result<Status, ApiError> {
             "status",
             format!("status must be one of {}", known.join(", ")),
         )
+    })
+}
+
+fn webhook(text: &str) -> Result<WebhookState, ApiError> {
+    let found = WebhookState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == text);
+    found.ok_or_else(|| {
+        let known = WebhookState::ALL.map(WebhookState::as_str).join(", ");
+        ApiError::bad_field("webhook", format!("webhook must be one of {known}"))
     })
 }
 

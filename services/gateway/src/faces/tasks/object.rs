@@ -9,7 +9,7 @@ use waybill_domain::task::row::{Attempt, TaskRow};
 use waybill_domain::task::{Backoff, Method, RetryOn, Status};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::Resolve;
-use waybill_projector::query::{Detail, TaskDetail, TaskView};
+use waybill_projector::query::{Detail, TaskDetail, TaskView, WebhookState};
 
 /// A task. Every field is always there, `null` where there is nothing to say.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -85,6 +85,46 @@ pub struct Task {
     /// The latest attempts, oldest first. In lists and new tasks it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<TaskAttempt>>,
+    /// Where the completion webhook stands: `pending`, `delivered` or `given_up`. Not there when the task has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<TaskWebhook>,
+    /// Bytes of `body`, also where it had no room. `null`: there is none, or it was not looked at.
+    pub body_bytes: Option<u64>,
+    /// Fields that are not what they would be, for want of room: left out, or only their beginning. Read the task alone for what a list
+    /// leaves out. Not there when nothing is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub truncated: Vec<&'static str>,
+}
+
+/// Where the completion webhook of a task stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskWebhook {
+    /// `pending`, `delivered` or `given_up`.
+    pub status: &'static str,
+    /// Deliveries tried so far.
+    pub attempts: u32,
+    /// HTTP status of the receiver, once it was delivered.
+    pub status_code: Option<u16>,
+    /// Why the last delivery failed.
+    pub error: Option<String>,
+    /// When the next one is due.
+    #[schema(value_type = Option<String>)]
+    pub next_attempt_at: Option<Iso>,
+}
+
+impl TaskWebhook {
+    fn of(row: &TaskRow) -> Option<Self> {
+        let status = WebhookState::of(row)?.as_str();
+        let callback = row.callback.as_ref();
+        Some(Self {
+            status,
+            attempts: callback.map_or(0, |callback| callback.attempts),
+            status_code: callback.and_then(|callback| callback.delivered),
+            error: callback.and_then(|callback| callback.error.clone()),
+            next_attempt_at: callback.and_then(|callback| callback.retry_at).map(Iso),
+        })
+    }
 }
 
 /// The answer that ended a task.
@@ -105,6 +145,9 @@ pub struct TaskResult {
     pub body_bytes: u64,
     /// From sending to the end of the answer, in milliseconds.
     pub duration: u32,
+    /// Only the beginning of the body is here.
+    #[serde(skip)]
+    pub is_cut: bool,
 }
 
 /// One attempt.
@@ -134,6 +177,14 @@ pub struct TaskEnvelope {
 impl Task {
     /// A task that was accepted just now.
     pub fn created(e: TaskCreated) -> Self {
+        let body_bytes = e.body.as_ref().map(|body| body.len() as u64);
+        let webhook = e.on_complete_url.as_ref().map(|_| TaskWebhook {
+            status: WebhookState::Pending.as_str(),
+            attempts: 0,
+            status_code: None,
+            error: None,
+            next_attempt_at: None,
+        });
         let status = match e.not_before {
             Some(due) if due > e.at => Status::Delayed,
             Some(_) | None => Status::Pending,
@@ -166,6 +217,9 @@ impl Task {
             started_at: None,
             completed_at: None,
             attempts: None,
+            webhook,
+            body_bytes,
+            truncated: Vec::new(),
         }
     }
 
@@ -175,7 +229,9 @@ impl Task {
             status,
             row,
             detail,
+            body_bytes,
         } = view;
+        let mut truncated = truncated(&row, &detail, attempts);
         let TaskDetail {
             headers,
             body,
@@ -189,7 +245,13 @@ impl Task {
             Some(answer) => Some(TaskResult::read(answer)),
             None => TaskResult::summary(&row),
         };
+        if let Some(result) = &result {
+            truncated.extend(result.truncated());
+        }
         Self {
+            webhook: TaskWebhook::of(&row),
+            body_bytes: body.as_ref().map(|body| body.len() as u64).or(body_bytes),
+            truncated,
             id: row.id.to_string(),
             team_id: row.team.base_str().to_owned(),
             environment: row.team.environment(),
@@ -224,6 +286,20 @@ impl Task {
     }
 }
 
+/// What of the task itself is missing.
+fn truncated(row: &TaskRow, detail: &Detail, attempts: Attempts) -> Vec<&'static str> {
+    let mut missing = match detail {
+        Detail::Read(_) => Vec::new(),
+        Detail::Omitted | Detail::Dropped => vec!["headers", "body"],
+    };
+    // The first ones go when there are too many.
+    let first = row.attempts.first().map_or(1, |attempt| attempt.number);
+    if attempts == Attempts::Shown && first > 1 {
+        missing.push("attempts");
+    }
+    missing
+}
+
 /// Said only where there is more than the headers.
 fn places(resolve: Resolve) -> Option<Vec<&'static str>> {
     (!resolve.is_headers_only()).then(|| resolve.names())
@@ -239,9 +315,18 @@ pub enum Attempts {
 }
 
 impl TaskResult {
+    /// What of it is missing, by its name in the task.
+    fn truncated(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let body = self.body.is_none() && self.body_bytes > 0;
+        let headers = self.headers.is_none().then_some("result.headers");
+        let body = (body || self.is_cut).then_some("result.body");
+        headers.into_iter().chain(body)
+    }
+
     fn read(answer: Answer) -> Self {
         Self {
             status_code: answer.status,
+            is_cut: !answer.is_whole(),
             headers: Some(HeaderMap(join_repeated(answer.headers))),
             body: Some(answer.body),
             body_encoding: answer.encoding.name(),
@@ -260,6 +345,7 @@ impl TaskResult {
             body_encoding: None,
             body_bytes: answer.body_bytes,
             duration: answer.duration_ms,
+            is_cut: false,
         })
     }
 }
