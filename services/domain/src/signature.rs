@@ -4,7 +4,10 @@
 //! Standard Webhooks 1.0 (<https://www.standardwebhooks.com>) sign id, time and body; their key is what the text encodes. A team's
 //! secret is derived from the deployment's, so it is stored nowhere.
 
+mod verify;
+
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,6 +16,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::id::TeamId;
+use crate::time::Timestamp;
+
+pub use verify::{Finding, Part, Received, Scheme, Verdict, verify};
 
 /// `t=<epoch seconds>,v1=<hex>`.
 pub const ASYNCQUEUE_SIGNATURE: &str = "x-asyncqueue-signature";
@@ -38,6 +44,9 @@ pub struct MasterSecret(Zeroizing<Vec<u8>>);
 #[error("the master secret must have at least {MIN_MASTER_BYTES} bytes, not {0}")]
 pub struct MasterTooShort(pub usize);
 
+/// How long a rotated secret may sign beside its successor at most.
+pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
+
 /// As long as the hash: less would weaken it.
 pub const MIN_MASTER_BYTES: usize = 32;
 
@@ -58,12 +67,41 @@ impl fmt::Debug for MasterSecret {
     }
 }
 
-/// The secret that signs for that team.
+/// Which of a team's secrets sign. They are numbered: the first one is 0, and each rotation goes on to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signing {
+    /// The one that signs.
+    pub current: u32,
+    /// Until then the one before it signs too, so that receivers can change over.
+    pub former_until: Option<Timestamp>,
+}
+
+impl Signing {
+    /// The one before, while it signs too.
+    #[must_use]
+    pub fn former(self, now: Timestamp) -> Option<u32> {
+        self.former_until
+            .filter(|until| now < *until)
+            .and_then(|_| self.current.checked_sub(1))
+    }
+
+    /// All that sign now, the current one first.
+    pub fn numbers(self, now: Timestamp) -> impl Iterator<Item = u32> {
+        std::iter::once(self.current).chain(self.former(now))
+    }
+}
+
+/// A secret of that team in its environment, by its number.
 #[must_use]
-pub fn derive_team_secret(master: &MasterSecret, team: &TeamId) -> WebhookSecret {
+pub fn derive_team_secret(master: &MasterSecret, team: &TeamId, number: u32) -> WebhookSecret {
     let mut mac = keyed(&master.0);
     mac.update(CONTEXT);
     mac.update(team.to_string().as_bytes());
+    // The first one is what it was before secrets were numbered. No id of a team holds a zero byte.
+    if number > 0 {
+        mac.update(b"\0");
+        mac.update(&number.to_be_bytes());
+    }
     let key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
     WebhookSecret::of_key(&key)
 }
@@ -112,21 +150,26 @@ impl WebhookSecret {
     /// The value of [`ASYNCQUEUE_SIGNATURE`] at that time, in seconds since 1970.
     #[must_use]
     pub fn asyncqueue(&self, time: i64, body: &[u8]) -> String {
-        let mut out = format!("t={time},v1=");
+        asyncqueue_header(std::slice::from_ref(self), time, body)
+    }
+
+    /// What follows `v1=` in it.
+    fn asyncqueue_mac(&self, time: &str, body: &[u8]) -> String {
         let mut mac = self.by_text.clone();
-        // What is signed is written as the header is, so the digits come from there.
-        let digits = out.as_bytes().get(2..out.len() - 4).unwrap_or_default();
-        mac.update(digits);
+        mac.update(time.as_bytes());
         mac.update(b".");
         mac.update(body);
-        out.push_str(&hex::encode(mac.finalize().into_bytes()));
-        out
+        hex::encode(mac.finalize().into_bytes())
     }
 
     /// The value of [`WEBHOOK_SIGNATURE`] for that message id and time, in seconds since 1970. Ids must not contain a dot, which
     /// separates what is signed.
     #[must_use]
     pub fn standard(&self, id: &str, time: i64, body: &[u8]) -> String {
+        self.standard_mac(id, &time.to_string(), body)
+    }
+
+    fn standard_mac(&self, id: &str, time: &str, body: &[u8]) -> String {
         debug_assert!(
             !id.contains('.'),
             "a dot in an id makes signatures ambiguous"
@@ -134,13 +177,35 @@ impl WebhookSecret {
         let mut mac = self.by_key.clone();
         mac.update(id.as_bytes());
         mac.update(b".");
-        mac.update(time.to_string().as_bytes());
+        mac.update(time.as_bytes());
         mac.update(b".");
         mac.update(body);
         let mut out = String::from("v1,");
         BASE64.encode_string(mac.finalize().into_bytes(), &mut out);
         out
     }
+}
+
+/// The value of [`ASYNCQUEUE_SIGNATURE`]: one `v1` for each secret.
+#[must_use]
+pub fn asyncqueue_header(secrets: &[WebhookSecret], time: i64, body: &[u8]) -> String {
+    let time = time.to_string();
+    let mut out = format!("t={time}");
+    for secret in secrets {
+        out.push_str(",v1=");
+        out.push_str(&secret.asyncqueue_mac(&time, body));
+    }
+    out
+}
+
+/// The value of [`WEBHOOK_SIGNATURE`]: the signatures of all secrets, with spaces between them as Standard Webhooks has it.
+#[must_use]
+pub fn standard_header(secrets: &[WebhookSecret], id: &str, time: i64, body: &[u8]) -> String {
+    let signatures: Vec<_> = secrets
+        .iter()
+        .map(|secret| secret.standard(id, time, body))
+        .collect();
+    signatures.join(" ")
 }
 
 impl fmt::Debug for WebhookSecret {
@@ -157,7 +222,6 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     /// The vector of the Standard Webhooks libraries.
     #[test]
@@ -209,19 +273,89 @@ mod tests {
         let master = MasterSecret::new(vec![7; 32]).expect("long enough");
         let one = TeamId::new(Timestamp(1), 1);
         let two = TeamId::new(Timestamp(1), 2);
-        let secret = derive_team_secret(&master, &one);
-        assert_eq!(secret.expose(), derive_team_secret(&master, &one).expose());
-        assert_ne!(secret.expose(), derive_team_secret(&master, &two).expose());
+        let secret = derive_team_secret(&master, &one, 0);
+        assert_eq!(
+            secret.expose(),
+            derive_team_secret(&master, &one, 0).expose()
+        );
+        assert_ne!(
+            secret.expose(),
+            derive_team_secret(&master, &two, 0).expose()
+        );
         let again = WebhookSecret::parse(secret.expose()).expect("what is shown can be read");
         assert_eq!(again.standard("m", 1, b"x"), secret.standard("m", 1, b"x"));
         let other = MasterSecret::new(vec![8; 32]).expect("long enough");
-        assert_ne!(secret.expose(), derive_team_secret(&other, &one).expose());
+        assert_ne!(
+            secret.expose(),
+            derive_team_secret(&other, &one, 0).expose()
+        );
+    }
+
+    /// Receivers hold secrets: what is derived must not change with a build.
+    #[test]
+    fn secrets_stay_what_they_are() {
+        let master = MasterSecret::new(vec![7; 32]).expect("long enough");
+        let team = TeamId::new(Timestamp(1), 1);
+        let mut mac = keyed(&[7; 32]);
+        mac.update(b"waybill webhook secret v1\0");
+        mac.update(team.as_str().as_bytes());
+        let first = WebhookSecret::of_key(&mac.finalize().into_bytes());
+        assert_eq!(
+            derive_team_secret(&master, &team, 0).expose(),
+            first.expose()
+        );
+        let numbers = [0, 1, 2, u32::MAX];
+        let all: std::collections::BTreeSet<_> = numbers
+            .iter()
+            .map(|number| {
+                derive_team_secret(&master, &team, *number)
+                    .expose()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(all.len(), numbers.len());
+    }
+
+    #[test]
+    fn while_secrets_overlap_both_sign() {
+        let signing = Signing {
+            current: 3,
+            former_until: Some(Timestamp(100)),
+        };
+        assert_eq!(signing.numbers(Timestamp(99)).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(signing.numbers(Timestamp(100)).collect::<Vec<_>>(), [3]);
+        assert_eq!(
+            Signing::default().numbers(Timestamp(0)).collect::<Vec<_>>(),
+            [0]
+        );
+        let master = MasterSecret::new(vec![7; 32]).expect("long enough");
+        let team = TeamId::new(Timestamp(1), 1);
+        let [new, old] = [3, 2].map(|number| derive_team_secret(&master, &team, number));
+        let both = [new.clone(), old.clone()];
+        let standard = standard_header(&both, "m", 5, b"x");
+        assert_eq!(
+            standard,
+            format!(
+                "{} {}",
+                new.standard("m", 5, b"x"),
+                old.standard("m", 5, b"x")
+            )
+        );
+        let asyncqueue = asyncqueue_header(&both, 5, b"x");
+        assert_eq!(
+            asyncqueue,
+            format!(
+                "{},{}",
+                new.asyncqueue(5, b"x"),
+                old.asyncqueue(5, b"x").trim_start_matches("t=5,")
+            )
+        );
     }
 
     #[test]
     fn debug_hides_secrets() {
         let master = MasterSecret::new(vec![7; 32]).expect("long enough");
-        let secret = derive_team_secret(&master, &TeamId::new(Timestamp(1), 1));
+        let secret = derive_team_secret(&master, &TeamId::new(Timestamp(1), 1), 0);
         assert_eq!(
             format!("{master:?} {secret:?}"),
             "MasterSecret(hidden) WebhookSecret(hidden)"

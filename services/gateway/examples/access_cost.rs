@@ -158,6 +158,7 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         nats: log.client(),
         stores,
         pepper,
+        signing: None,
         partitions: PartitionCount::default(),
     }
 }

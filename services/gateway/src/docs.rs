@@ -54,6 +54,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "oauth", description = "Applications of teams, and what people let them do"),
+        (name = "signing", description = "How receivers know that a call comes from Waybill"),
         (name = "events", description = "What happens, as it happens and afterwards"),
         (name = "activity", description = "What happened in a team, and proof of it"),
         (name = "health", description = "For load balancers"),

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod keys;
 pub mod oauth;
 pub mod people;
+pub mod signing;
 pub mod tasks;
 pub mod teams;
 pub mod tokens;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
+use waybill_domain::signature::MasterSecret;
 use waybill_log::{Counters, Fences, Log, RoomWatch, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
@@ -25,6 +26,7 @@ use crate::fence::{self, Fence, FenceParts};
 use crate::health::Health;
 use crate::limits::Limiter;
 use crate::people::{People, PeopleRefused};
+use crate::queues::QueueNames;
 use crate::refusals::Refusals;
 use crate::router;
 use crate::server::{self, Drained, Server};
@@ -58,6 +60,8 @@ pub struct GatewayParts {
     pub stores: PathBuf,
     /// Under which API keys are hashed.
     pub pepper: Arc<Pepper>,
+    /// From which the signing secrets of teams are derived. `None`: they cannot be shown here.
+    pub signing: Option<MasterSecret>,
     /// How many partitions the log has.
     pub partitions: PartitionCount,
 }
@@ -143,12 +147,14 @@ impl Gateway {
             limiter,
             refusals: Arc::new(Refusals::default()),
             audit_keys: KnownKeys::default(),
+            queues: QueueNames::default(),
             usage: Usage::new(parts.tallies),
             vault: Arc::new(Vault::new(
                 parts.vault_keys,
                 parts.sealer,
                 Arc::clone(&auth),
             )),
+            signing: parts.signing,
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,

@@ -21,6 +21,7 @@ pub mod health;
 pub mod limits;
 pub mod people;
 pub mod query;
+pub mod queues;
 pub mod refusals;
 pub mod replay;
 mod router;

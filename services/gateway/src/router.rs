@@ -29,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(faces::tasks::router())
         .merge(faces::keys::router())
         .merge(faces::people::router())
+        .merge(faces::signing::router())
         .merge(faces::teams::router())
         .merge(faces::tokens::router())
         .merge(streams::router())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::partition::PartitionCount;
+use waybill_domain::signature::MasterSecret;
 use waybill_log::{Log, RoomWatch, StreamSeq};
 use waybill_projector::QueryClient;
 
@@ -18,6 +19,7 @@ use crate::fence::{Fence, FenceError};
 use crate::health::Health;
 use crate::limits::Limiter;
 use crate::people::People;
+use crate::queues::QueueNames;
 use crate::refusals::Refusals;
 use crate::streams::Hub;
 use crate::usage::Usage;
@@ -49,12 +51,16 @@ pub struct Shared {
     pub people: Arc<People>,
     /// Who was told no.
     pub refusals: Arc<Refusals>,
+    /// How many queues teams name.
+    pub queues: QueueNames,
     /// How often, and when last.
     pub usage: Arc<Usage>,
     /// What is sealed, and with what.
     pub vault: Arc<Vault>,
     /// Who signs checkpoints of the activity log.
     pub audit_keys: KnownKeys,
+    /// From which the signing secrets of teams are derived. `None`: this gateway was not given it.
+    pub signing: Option<MasterSecret>,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// API keys and teams.
     #[command(subcommand)]
     Keys(Keys),
+    /// Prints the secret that signs what is called for a team; rotates it on request.
+    SigningSecret(SigningSecret),
     /// Teams, their plans and their people.
     #[command(subcommand)]
     Teams(Teams),
@@ -70,6 +72,7 @@ impl Command {
         matches!(
             self,
             Self::Keys(_)
+                | Self::SigningSecret(_)
                 | Self::Teams(_)
                 | Self::Vault(_)
                 | Self::Signatures(_)
@@ -111,6 +114,29 @@ pub(crate) struct DataDir {
     /// Folder of the data of a running `waybill up`. Default: `data`, as in the configuration.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SigningSecret {
+    /// The team. Default: the first one.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// `live` or `test`: each has its own.
+    #[arg(long, default_value = "live")]
+    pub environment: String,
+    /// Sign with a new secret from now on, and print that.
+    #[arg(long)]
+    pub rotate: bool,
+    /// Seconds for which the former secret signs too; at most 604800, which is 7 days.
+    #[arg(
+        long,
+        default_value_t = 86_400,
+        value_name = "SECONDS",
+        requires = "rotate"
+    )]
+    pub overlap: u64,
+    #[command(flatten)]
+    pub at: DataDir,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ mod schemas;
 mod secrets;
 mod signals;
 mod signatures;
+mod signing;
 mod sink;
 mod teams;
 mod telemetry;
@@ -97,6 +98,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Projector => apart::projector(config).await,
             Command::Sink(sink) => sink::run(&sink).await,
             Command::Keys(keys) => keys::run(config, keys).await,
+            Command::SigningSecret(wanted) => signing::run(config, wanted).await,
             Command::Teams(command) => teams::run(config, command).await,
             Command::Vault(command) => vault::run(config, command).await,
             Command::Signatures(command) => signatures::run(config, command).await,

@@ -81,6 +81,7 @@ pub(crate) async fn gateway(
         nats: log.client(),
         stores,
         pepper,
+        signing: secrets::webhook_master_of_gateway(&config.data, setting.missing())?,
         partitions: config.partitions(),
     };
     let mut gateway = config.gateway(setting.loopback())?;
@@ -146,7 +147,7 @@ pub(crate) fn worker(
     let caller = Caller {
         log: log.clone(),
         target: Arc::new(callouts),
-        signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?),
+        signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?).following(),
         payloads: Payloads::new(config.worker.cache_mib << 20),
         clock: Arc::new(SystemClock),
         vault: Some(vault),

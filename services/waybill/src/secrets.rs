@@ -20,6 +20,8 @@ const SECRET_BYTES: usize = 32;
 /// Which pepper this is; a second one comes with rotation.
 const PEPPER_VERSION: u32 = 1;
 
+/// The variable that holds the master secret of webhook signatures.
+const WEBHOOK_MASTER: &str = "WAYBILL_WEBHOOK_MASTER";
 /// The variable that holds the seed of the key that signs checkpoints.
 const NOTARY_KEY: &str = "WAYBILL_NOTARY_KEY";
 
@@ -51,8 +53,21 @@ pub(crate) fn session(data: &Path, missing: Missing) -> anyhow::Result<Option<Se
 
 /// The master secret of webhook signatures.
 pub(crate) fn webhook_master(data: &Path, missing: Missing) -> anyhow::Result<MasterSecret> {
-    let bytes = secret(data, "webhook-master", "WAYBILL_WEBHOOK_MASTER", missing)?;
+    let bytes = secret(data, "webhook-master", WEBHOOK_MASTER, missing)?;
     Ok(MasterSecret::new(bytes)?)
+}
+
+/// The same for a gateway, which shows teams their secrets. One that runs apart may do without.
+pub(crate) fn webhook_master_of_gateway(
+    data: &Path,
+    missing: Missing,
+) -> anyhow::Result<Option<MasterSecret>> {
+    let is_given =
+        environment(WEBHOOK_MASTER).is_some() || data.join("secrets/webhook-master").exists();
+    if missing == Missing::Refuse && !is_given {
+        return Ok(None);
+    }
+    webhook_master(data, missing).map(Some)
 }
 
 /// The key that signs checkpoints of the activity log, under that name. `None`: this process is no notary, which no role needs to be.

@@ -12,12 +12,14 @@ use waybill_domain::event::{Failure, FailureKind, TaskCreated};
 use waybill_domain::id::TeamId;
 use waybill_domain::signature::{
     ASYNCQUEUE_SIGNATURE, MasterSecret, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
-    WebhookSecret, derive_team_secret,
+    WebhookSecret, asyncqueue_header, derive_team_secret, standard_header,
 };
 use waybill_domain::time::Timestamp;
 use waybill_domain::trace::child_of;
+use waybill_log::Log;
 
 use crate::callout::{Request, task_headers};
+use crate::rotations::Rotations;
 use crate::vault::Prepared;
 
 const TASK_ID: HeaderName = HeaderName::from_static("waybill-task-id");
@@ -34,8 +36,9 @@ const MAX_SECRETS: usize = 10_000;
 /// Signs in the name of teams. Their secrets are derived from the server's master secret, never stored.
 pub struct Signer {
     master: MasterSecret,
-    /// Never held across an await.
-    secrets: Mutex<HashMap<TeamId, WebhookSecret>>,
+    rotations: Rotations,
+    /// By team and number. Never held across an await.
+    secrets: Mutex<HashMap<(TeamId, u32), WebhookSecret>>,
 }
 
 impl std::fmt::Debug for Signer {
@@ -50,8 +53,45 @@ impl Signer {
     pub fn new(master: MasterSecret) -> Self {
         Self {
             master,
+            rotations: Rotations::none(),
             secrets: Mutex::default(),
         }
+    }
+
+    /// The same for a deployment in which secrets are rotated: signs only once a worker follows CONTROL.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self {
+            rotations: Rotations::to_be_followed(),
+            ..self
+        }
+    }
+
+    /// Follows the rotations of secrets for ever, where there can be any.
+    pub(crate) async fn follow(&self, log: &dyn Log) {
+        self.rotations.follow(log).await;
+    }
+
+    /// Waits until it is known which secrets sign.
+    pub async fn ready(&self) {
+        self.rotations.known().await;
+    }
+
+    /// The secrets that sign for a team now.
+    fn secrets(&self, team: &TeamId, now: Timestamp) -> Vec<WebhookSecret> {
+        let mut known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = self.rotations.of(team).numbers(now);
+        numbers
+            .map(|number| {
+                if known.len() >= MAX_SECRETS && !known.contains_key(&(team.clone(), number)) {
+                    known.clear();
+                }
+                known
+                    .entry((team.clone(), number))
+                    .or_insert_with(|| derive_team_secret(&self.master, team, number))
+                    .clone()
+            })
+            .collect()
     }
 
     /// Adds the signature headers of the contract and of Standard Webhooks.
@@ -64,24 +104,18 @@ impl Signer {
         now: Timestamp,
     ) {
         let time = now.as_secs();
-        let (ours, standard) = {
-            let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-            if secrets.len() >= MAX_SECRETS && !secrets.contains_key(team) {
-                secrets.clear();
-            }
-            let secret = secrets
-                .entry(team.clone())
-                .or_insert_with(|| derive_team_secret(&self.master, team));
-            (
-                secret.asyncqueue(time, body),
-                secret.standard(message_id, time, body),
-            )
-        };
+        let secrets = self.secrets(team, now);
         let values = [
-            (ASYNCQUEUE_SIGNATURE, ours),
+            (
+                ASYNCQUEUE_SIGNATURE,
+                asyncqueue_header(&secrets, time, body),
+            ),
             (WEBHOOK_ID, message_id.to_owned()),
             (WEBHOOK_TIMESTAMP, time.to_string()),
-            (WEBHOOK_SIGNATURE, standard),
+            (
+                WEBHOOK_SIGNATURE,
+                standard_header(&secrets, message_id, time, body),
+            ),
         ];
         for (name, value) in values {
             set(headers, HeaderName::from_static(name), &value);

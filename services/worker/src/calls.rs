@@ -226,6 +226,7 @@ impl Caller {
                 return Outcome::Failed(failure.into());
             }
         };
+        self.signer.ready().await;
         let now = self.clock.now();
         let traceparent = call.traceparent.as_deref();
         match attempt::request(
@@ -262,6 +263,7 @@ impl Caller {
             Ok(events) => events,
             Err(failure) => return Outcome::Failed(failure),
         };
+        self.signer.ready().await;
         let now = self.clock.now();
         let traceparent = delivery.traceparent.as_deref();
         match webhook::request(

@@ -2,7 +2,7 @@
 //!
 //! - [`worker`]: the role: how many partitions this worker should own, and the tasks that own them.
 //! - [`lease`]: keeps a lease alive. [`takeover`]: from a lease to an active dispatcher. [`partition`]: the loop of one partition.
-//! - [`calls`]: the calls being made. [`attempt`], [`webhook`]: what is sent. [`callout`]: the HTTP client.
+//! - [`calls`]: the calls being made. [`attempt`], [`webhook`]: what is sent. `rotations`: which secrets sign it. [`callout`]: the HTTP client.
 //! - [`vault`]: the credentials that tasks refer to, put in place at the last moment.
 //! - [`command`]: requests of clients. [`payloads`]: recent events, so that they need not be read back.
 //!
@@ -17,6 +17,7 @@ pub mod command;
 pub mod lease;
 pub mod partition;
 pub mod payloads;
+mod rotations;
 pub mod takeover;
 pub mod vault;
 pub mod webhook;

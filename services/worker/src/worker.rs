@@ -88,6 +88,7 @@ impl Worker {
         let owned = Arc::new(AtomicUsize::new(0));
         let board = Arc::new(Board::default());
         let vault = parts.vault.take();
+        let caller = Arc::clone(&parts.caller);
         let shell = Shell {
             slots: Arc::new(Semaphore::new(config.slots)),
             config,
@@ -102,7 +103,7 @@ impl Worker {
             owned,
             board,
             left,
-            task: tokio::spawn(with_vault(shell.run(stop), vault)),
+            task: tokio::spawn(with_others(shell.run(stop), vault, caller)),
         }
     }
 
@@ -138,19 +139,28 @@ impl Drop for Worker {
     }
 }
 
-/// Runs the vault beside the worker, and ends it after it: its last calls may still open something.
-async fn with_vault(worker: impl Future<Output = ()>, vault: Option<VaultService>) {
+/// Runs beside the worker what its calls need, and ends it after it: its last calls may still open and sign something.
+async fn with_others(
+    worker: impl Future<Output = ()>,
+    vault: Option<VaultService>,
+    caller: Arc<Caller>,
+) {
     let stop = CancellationToken::new();
     // Dropped with this future, as in a crash, it ends on the spot.
     let mut beside = JoinSet::new();
     if let Some(vault) = vault {
         beside.spawn(vault.run(stop.clone()));
     }
+    let following = stop.clone();
+    beside.spawn(async move {
+        let follow = caller.signer.follow(&*caller.log);
+        following.run_until_cancelled(follow).await;
+    });
     worker.await;
     stop.cancel();
     while let Some(ended) = beside.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "the vault ended abnormally");
+            tracing::error!(%error, "what runs beside a worker ended abnormally");
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct Plan {
     pub max_members: Option<u32>,
     /// Most tokens of the team in the vault; `None`: as many as there may be at all.
     pub max_tokens: Option<u32>,
+    /// Most queues that the team names within a day, on one gateway; `None`: any number.
+    pub max_queues: Option<u32>,
     /// A key must expire within this; `None`: it need not.
     pub max_key_lifetime: Option<Duration>,
     /// May its credentials call the API at all? Keys stay when a team loses this.

@@ -22,6 +22,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Who holds these can let others in, or speak for Waybill to the team's receivers.
+    const OF_ADMINS: [Scope; 2] = [Scope::KeysWrite, Scope::SigningSecretWrite];
+
     /// All there are, lowest first.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
 
@@ -49,7 +52,7 @@ impl Role {
             Self::Viewer => ScopeSet::read_only(),
             Self::Member => ScopeSet::all()
                 .iter()
-                .filter(|scope| *scope != Scope::KeysWrite)
+                .filter(|scope| !Self::OF_ADMINS.contains(scope))
                 .collect(),
             Self::Admin | Self::Owner => ScopeSet::all(),
         }
@@ -71,6 +74,8 @@ mod tests {
         for role in Role::ALL {
             let may = role.scopes().contains(Scope::KeysWrite);
             assert_eq!(may, role >= Role::Admin, "{role}");
+            let sees = role.scopes().contains(Scope::SigningSecretWrite);
+            assert_eq!(sees, role >= Role::Admin, "{role}");
             assert_eq!(Role::parse(role.as_str()), Some(role));
         }
     }

@@ -55,6 +55,7 @@ scopes! {
     AgentsWrite = "agents:write",
     WebhooksRead = "webhooks:read",
     WebhooksWrite = "webhooks:write",
+    SigningSecretWrite = "signing-secret:write",
 }
 
 impl std::fmt::Display for Scope {

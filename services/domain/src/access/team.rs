@@ -24,7 +24,8 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
-use crate::id::{AppId, InvitationId, KeyId, TeamId, TokenId, UserId};
+use crate::id::{AppId, Environment, InvitationId, KeyId, TeamId, TokenId, UserId};
+use crate::signature::Signing;
 use crate::time::Timestamp;
 
 /// Longest name of a team or key, in characters.
@@ -47,6 +48,8 @@ pub struct Team {
     pub apps: BTreeMap<AppId, Arc<App>>,
     /// All tokens of the vault that there ever were.
     pub tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Which secrets sign, where they were ever rotated.
+    pub signing: BTreeMap<Environment, Signing>,
 }
 
 /// What is told of a team itself.
@@ -103,6 +106,12 @@ impl Team {
         let counts =
             |key: &&Arc<Key>| key.rotated.is_none() && key.status(now) == KeyStatus::Active;
         self.keys.values().filter(counts).count()
+    }
+
+    /// Which secrets sign what is called for it.
+    #[must_use]
+    pub fn signing_of(&self, environment: Environment) -> Signing {
+        self.signing.get(&environment).copied().unwrap_or_default()
     }
 
     /// Keys, oldest first.
@@ -202,6 +211,13 @@ impl Aggregate for Team {
                         require_allowed_hosts: e.require_allowed_hosts,
                     };
                 }
+            }
+            ControlEvent::TeamSigningSecretRotated(e) => {
+                let signing = Signing {
+                    current: e.number,
+                    former_until: Some(e.former_until),
+                };
+                self.signing.insert(e.environment, signing);
             }
             ControlEvent::TeamDeleted(e) => self.end(e.at),
             ControlEvent::MemberJoined(e) => {

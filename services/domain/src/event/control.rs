@@ -25,7 +25,7 @@ pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamVaultPolicyChanged,
+    TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
 pub use user::{
     OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
@@ -48,6 +48,7 @@ events! {
         TeamPlanChanged(TeamPlanChanged) = "team.plan_changed.v1",
         TeamLeakPolicyChanged(TeamLeakPolicyChanged) = "team.leak_policy_changed.v1",
         TeamVaultPolicyChanged(TeamVaultPolicyChanged) = "team.vault_policy_changed.v1",
+        TeamSigningSecretRotated(TeamSigningSecretRotated) = "team.signing_secret_rotated.v1",
         TeamDeleted(TeamDeleted) = "team.deleted.v1",
         MemberJoined(MemberJoined) = "member.joined.v1",
         MemberRoleChanged(MemberRoleChanged) = "member.role_changed.v1",
@@ -147,6 +148,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => Some(&e.team),
             Self::TeamLeakPolicyChanged(e) => Some(&e.team),
             Self::TeamVaultPolicyChanged(e) => Some(&e.team),
+            Self::TeamSigningSecretRotated(e) => Some(&e.team),
             Self::TeamDeleted(e) => Some(&e.team),
             Self::MemberJoined(e) => Some(&e.team),
             Self::MemberRoleChanged(e) => Some(&e.team),
@@ -228,6 +230,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => ("team", e.team.as_str()),
             Self::TeamLeakPolicyChanged(e) => ("team", e.team.as_str()),
             Self::TeamVaultPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::TeamSigningSecretRotated(e) => ("team", e.team.as_str()),
             Self::TeamDeleted(e) => ("team", e.team.as_str()),
             Self::MemberJoined(e) => ("member", e.user.as_str()),
             Self::MemberRoleChanged(e) => ("member", e.user.as_str()),
@@ -323,6 +326,7 @@ impl ControlEvent {
             Self::TeamCreated(_)
             | Self::TeamRenamed(_)
             | Self::TeamLeakPolicyChanged(_)
+            | Self::TeamSigningSecretRotated(_)
             | Self::MemberJoined(_)
             | Self::InvitationSent(_)
             | Self::InvitationAccepted(_)

@@ -16,10 +16,10 @@ pub use control::{
     KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
     MemberRoleChanged, OutsideAccount, PasswordChange, RepeatableRequest, RevocationReason,
     SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired, TeamCreated,
-    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
-    TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed, UserConfirmed,
-    UserIdentityLinked, UserLocked, UserPasswordChanged, UserPasswordRehashed, UserRenamed,
-    UserResetRequested, UserSignedUp, VaultKekIntroduced,
+    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
+    TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded,
+    TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked, UserPasswordChanged,
+    UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp, VaultKekIntroduced,
 };
 pub use remains::Remains;
 pub use task::{

@@ -14,9 +14,9 @@ use crate::event::{
     MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, SignaturesRequired,
     TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded,
     TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamVaultPolicyChanged,
+    TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
-use crate::id::{InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
+use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::task::{Backoff, Method, Priority, RetryOn};
 use crate::time::Timestamp;
@@ -193,6 +193,13 @@ fn team_events(team: &TeamId) -> Vec<ControlEvent> {
             team: team.clone(),
             sealed_headers: vec!["x-vendor-key".into()],
             require_allowed_hosts: true,
+            at: AT,
+        }),
+        ControlEvent::TeamSigningSecretRotated(TeamSigningSecretRotated {
+            team: team.clone(),
+            environment: Environment::Live,
+            number: 1,
+            former_until: LATER,
             at: AT,
         }),
         ControlEvent::TeamDeleted(TeamDeleted {

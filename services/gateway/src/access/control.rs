@@ -352,6 +352,22 @@ impl ControlWriter {
         Ok((new_key(successor, &after)?, old))
     }
 
+    /// Has what is called for a team signed with its next secret; the one before signs too for `overlap` longer.
+    pub async fn rotate_signing_secret(
+        &self,
+        team: &TeamId,
+        environment: Environment,
+        overlap: Duration,
+        by: &By,
+    ) -> Result<(), ControlError> {
+        let command = TeamCommand::RotateSigningSecret {
+            environment,
+            overlap,
+        };
+        self.run_team(team, command, by).await?;
+        Ok(())
+    }
+
     /// Has a key accepted no more. A second time changes nothing and answers the same.
     pub async fn revoke_key(
         &self,

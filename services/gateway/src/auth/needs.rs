@@ -29,6 +29,7 @@ needs!(
     TokensRead,
     TokensWrite,
     ActivityRead,
+    SigningSecretWrite,
 );
 
 /// The least role in the team of the route, as a type.

@@ -19,6 +19,7 @@ mod oauth;
 mod owner;
 mod people;
 mod scopes;
+mod signing;
 mod streams;
 mod tasks;
 mod teams;

@@ -14,6 +14,7 @@ use waybill_domain::audit::TrustedKeys;
 use waybill_domain::egress::Egress;
 use waybill_domain::id::TeamId;
 use waybill_domain::partition::PartitionCount;
+use waybill_domain::signature::MasterSecret;
 use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
 use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_projector::{Projector, ProjectorConfig};
@@ -188,6 +189,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         nats: log.client(),
         stores: folder.path().join(name),
         pepper: pepper(),
+        signing: MasterSecret::new(vec![7; 32]).ok(),
         partitions: PartitionCount::default(),
     }
 }

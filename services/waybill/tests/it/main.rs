@@ -19,6 +19,7 @@ mod room;
 mod schemas;
 mod secrecy;
 mod signatures;
+mod signing;
 mod stopping;
 mod teams;
 mod trying;

@@ -13,7 +13,7 @@ use crate::rig::{PARTITIONS, PATIENCE, Rig, master, team};
 
 /// As a receiver would check them, from nothing but its secret and what it got.
 pub(crate) fn assert_signed(received: &Received) {
-    let secret = derive_team_secret(&master(), &team());
+    let secret = derive_team_secret(&master(), &team(), 0);
     let header = |name: &str| received.header(name).unwrap_or_else(|| panic!("no {name}"));
     let time: i64 = header(WEBHOOK_TIMESTAMP).parse().expect("seconds");
     let id = header(WEBHOOK_ID);

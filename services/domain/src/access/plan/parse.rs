@@ -22,7 +22,7 @@ const QUOTA: RangeInclusive<u32> = 1..=1_000_000_000;
 const WINDOW_S: RangeInclusive<u32> = 1..=3_600;
 /// Seconds that a task may wait.
 const MAX_WAIT_S: RangeInclusive<u32> = 1..=3_600;
-/// Keys, members or tokens of a team.
+/// Keys, members, tokens or queues of a team.
 const COUNT: RangeInclusive<u32> = 1..=1_000_000;
 /// Seconds that a key may live: an hour to ten years.
 const LIFETIME_S: RangeInclusive<u32> = 3_600..=315_360_000;
@@ -50,6 +50,7 @@ struct RawPlan {
     max_keys: Option<u32>,
     max_members: Option<u32>,
     max_tokens: Option<u32>,
+    max_queues: Option<u32>,
     max_key_lifetime_s: Option<u32>,
     api_access: Option<bool>,
     policies: Vec<Value>,
@@ -154,6 +155,7 @@ fn plan(name: &str, value: Value) -> Result<Plan, CatalogueError> {
         max_keys: optional("max_keys", raw.max_keys, &COUNT)?,
         max_members: optional("max_members", raw.max_members, &COUNT)?,
         max_tokens: optional("max_tokens", raw.max_tokens, &COUNT)?,
+        max_queues: optional("max_queues", raw.max_queues, &COUNT)?,
         max_key_lifetime: lifetime.map(seconds),
         api_access: raw.api_access.unwrap_or(true),
         policies: policies(

@@ -9,7 +9,7 @@ use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
 use crate::access::team::vault::{TokenCommand, TokenRefusal};
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
-use crate::id::{InvitationId, KeyId, TeamId, UserId};
+use crate::id::{Environment, InvitationId, KeyId, TeamId, UserId};
 use crate::time::Timestamp;
 
 /// A key just made from fresh entropy, and its MAC.
@@ -70,6 +70,13 @@ pub enum TeamCommand {
     ChangeLeakPolicy {
         /// What happens.
         leaked_keys: LeakPolicy,
+    },
+    /// Sign with another secret from now on.
+    RotateSigningSecret {
+        /// In which environment.
+        environment: Environment,
+        /// How long the secret before it signs too.
+        overlap: Duration,
     },
     /// Decide how credentials are guarded; what is `None` stays as it is.
     ChangeVaultPolicy {

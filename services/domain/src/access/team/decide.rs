@@ -18,7 +18,7 @@ use crate::event::{
     ControlEvent, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported,
     KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged,
     RepeatableRequest, RevocationReason, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed, TeamVaultPolicyChanged,
+    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
 use crate::id::{KeyId, TeamId, UserId};
 use crate::time::Timestamp;
@@ -143,6 +143,25 @@ impl Deciding<'_> {
                         at,
                     })
                 }))
+            }
+            TeamCommand::RotateSigningSecret {
+                environment,
+                overlap,
+            } => {
+                // Of keys and applications the scope was asked for.
+                if matches!(self.by, Actor::User(_)) {
+                    self.needs_role(Role::Admin)?;
+                }
+                let now = self.team.signing_of(environment);
+                Ok(vec![ControlEvent::TeamSigningSecretRotated(
+                    TeamSigningSecretRotated {
+                        team: id,
+                        environment,
+                        number: now.current.saturating_add(1),
+                        former_until: at.plus(overlap),
+                        at,
+                    },
+                )])
             }
             TeamCommand::ChangeVaultPolicy {
                 sealed_headers,

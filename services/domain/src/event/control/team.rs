@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::TeamId;
+use crate::id::{Environment, TeamId};
 use crate::time::Timestamp;
 
 /// A team exists.
@@ -93,6 +93,21 @@ pub struct TeamVaultPolicyChanged {
     /// New tokens of the vault must name the hosts that they may be sent to.
     #[serde(default)]
     pub require_allowed_hosts: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is called for a team is signed with another secret from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamSigningSecretRotated {
+    /// The team.
+    pub team: TeamId,
+    /// In which of its environments.
+    pub environment: Environment,
+    /// The number of the secret that signs. The secret itself is derived, and stored nowhere.
+    pub number: u32,
+    /// Until then the one before it signs too.
+    pub former_until: Timestamp,
     /// When.
     pub at: Timestamp,
 }

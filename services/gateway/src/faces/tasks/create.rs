@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use waybill_domain::access::plan::Plan;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{TaskId, TeamId};
@@ -117,6 +118,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Accepting<'a> {
     pub(crate) state: &'a AppState,
     pub(crate) team: &'a TeamId,
+    plan: &'a Plan,
     actor: Actor,
     context: &'a RequestContext,
     /// Why nothing could be sealed, once that was found out: a batch waits for it once, not a thousand times.
@@ -132,6 +134,7 @@ impl<'a> Accepting<'a> {
         Self {
             state,
             team: &caller.team,
+            plan: &caller.plan,
             actor: caller.actor(),
             context,
             vault_away: Mutex::new(None),
@@ -144,6 +147,10 @@ impl<'a> Accepting<'a> {
             self.state.vault.check_configured()?;
         }
         let spec = request.check(limits, &self.state.config.egress, entropy::now())?;
+        let now = entropy::times().elapsed;
+        self.state
+            .queues
+            .admit(self.team, &spec.queue, self.plan, now)?;
         Checked::new(self.state, self.team, spec)
     }
 

@@ -27,6 +27,9 @@ pub struct PlanObject {
     /// A key must expire within this; absent: it need not.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_key_lifetime_seconds: Option<u64>,
+    /// Queues that tasks may be posted to within a day; absent: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_queues: Option<u32>,
     keys: Share,
     /// Members, and open invitations, which count as such when somebody is invited.
     members: Share,
@@ -85,6 +88,7 @@ impl PlanObject {
             api_access: plan.api_access,
             max_wait_seconds: plan.max_wait.as_secs(),
             max_key_lifetime_seconds: plan.max_key_lifetime.map(|lifetime| lifetime.as_secs()),
+            max_queues: plan.max_queues,
             keys: Share {
                 used: team.counted_keys(now),
                 limit: plan.max_keys,

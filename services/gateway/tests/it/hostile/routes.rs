@@ -41,6 +41,9 @@ fn routes() -> Vec<Route> {
     routes
 }
 
+/// What is asked by POST, since a question with a body does not fit into a URL. It changes nothing.
+const ONLY_ASKS: [&str; 1] = ["/v1/signatures/verify"];
+
 /// A team's own things, to put into paths.
 struct Ids {
     task: String,
@@ -150,7 +153,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
     for route in routes() {
         let reads = route.scope.is_some_and(|scope| scope.ends_with(":read"));
         assert!(
-            !reads || route.method == Method::GET,
+            !reads || route.method == Method::GET || ONLY_ASKS.contains(&route.path.as_str()),
             "{} {} reads by a method that changes",
             route.method,
             route.path
