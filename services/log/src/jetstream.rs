@@ -200,7 +200,7 @@ impl Log for JetStreamLog {
             Stream::Tasks => Box::new(tail),
             Stream::Control => {
                 let verifier = ControlVerifier::new(self.shared.verifier.clone(), seen);
-                Box::new(VerifiedTail::new(tail, verifier))
+                Box::new(VerifiedTail::new(name, tail, verifier))
             }
         }
     }

@@ -134,6 +134,12 @@ fn begin(role: &str) {
             counter!("waybill_tasks_failed_total", "status" => status.as_str()).absolute(0);
         }
     }
+    if matches!(role, "up" | "gateway" | "worker") {
+        counter!("waybill_fence_messages_refused_total").absolute(0);
+    }
+    for stream in ["CONTROL", "FENCE"] {
+        counter!("waybill_log_void_records_total", "stream" => stream).absolute(0);
+    }
     for stream in [Stream::Control, Stream::Tasks] {
         for kind in ["conflict", "full", "rejected", "unavailable", "unknown"] {
             counter!("waybill_log_append_errors_total", "stream" => stream.name(), "kind" => kind)
@@ -145,6 +151,14 @@ fn begin(role: &str) {
 /// What each metric means; Prometheus shows it.
 fn describe() {
     waybill_log::quarantine::describe();
+    describe_counter!(
+        "waybill_log_void_records_total",
+        "Records read that are not signed by whoever may say them, so that they do not count"
+    );
+    describe_counter!(
+        "waybill_fence_messages_refused_total",
+        "Acknowledgements and questions to the barrier that are not signed by whoever may say them"
+    );
     describe_counter!(
         "waybill_accepted_total",
         "Tasks accepted: durable in the log"

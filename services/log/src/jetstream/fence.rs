@@ -101,7 +101,7 @@ impl FenceStore {
             from,
         );
         let verifier = FenceVerifier::new(Arc::clone(&self.trust));
-        Box::new(VerifiedTail::new(tail, verifier))
+        Box::new(VerifiedTail::new(STREAM, tail, verifier))
     }
 
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {

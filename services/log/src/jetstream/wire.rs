@@ -33,8 +33,8 @@ pub(super) const SUBJECT: &str = "Nats-Subject";
 const SEQUENCE: &str = "Nats-Sequence";
 const TIME: &str = "Nats-Time-Stamp";
 
-/// Room for the headers that the appender adds: id, batch, expectation and signature.
-const ADDED_HEADERS: usize = 1024;
+/// Room for the headers that the appender adds: id, batch and expectation. Signatures are only on CONTROL, whose events are small.
+const ADDED_HEADERS: usize = 512;
 
 /// A record ready to be sent, but for the headers that the appender adds.
 #[derive(Debug, Clone)]

@@ -36,15 +36,17 @@ impl Judge for ControlVerifier {
 pub(in crate::jetstream) struct VerifiedTail<J> {
     tail: JetStreamTail,
     judge: J,
+    stream: &'static str,
     /// Read and not judged yet: a call that is dropped meanwhile loses none of them.
     read: Vec<Record>,
 }
 
 impl<J: Judge> VerifiedTail<J> {
-    pub(in crate::jetstream) fn new(tail: JetStreamTail, judge: J) -> Self {
+    pub(in crate::jetstream) fn new(stream: &'static str, tail: JetStreamTail, judge: J) -> Self {
         Self {
             tail,
             judge,
+            stream,
             read: Vec::new(),
         }
     }
@@ -57,6 +59,11 @@ impl<J: Judge> Tail for VerifiedTail<J> {
             self.read = self.tail.next_batch(max).await?;
         }
         self.judge.judge(&mut self.read).await?;
+        // Counted here, where each record comes by once: commands read the same history again and again.
+        let void = self.read.iter().filter(|record| record.void().is_some());
+        let void = u64::try_from(void.count()).unwrap_or(u64::MAX);
+        metrics::counter!("waybill_log_void_records_total", "stream" => self.stream)
+            .increment(void);
         Ok(std::mem::take(&mut self.read))
     }
 }
