@@ -133,6 +133,9 @@ pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, 
                 })?;
             }
         }
+        // Limits of bytes that the configuration does not name are whoever's who set them, such as the shares of `waybill up`. A new
+        // stream has none.
+        fields.remove("max_bytes");
         fields.insert("num_replicas".to_owned(), json!(config.replicas));
         if name == Stream::Tasks.name() {
             if let Some(age) = config.tasks_max_age_s {
@@ -186,8 +189,7 @@ pub(super) async fn provision(
             Found::There(info) => {
                 let found = info.get("config").and_then(Value::as_object);
                 let found = found.cloned().unwrap_or_default();
-                let mut differing = compare(&name, &fields, &found);
-                differing.retain(|difference| is_compared(difference, config));
+                let differing = compare(&name, &fields, &found);
                 let asked = |difference: &Difference| {
                     difference.is_migrated() || config.apply_changes && difference.is_changeable()
                 };
@@ -211,12 +213,6 @@ pub(super) async fn provision(
     } else {
         Err(ProvisionError::Differs(differences))
     }
-}
-
-/// Limits of bytes that the configuration does not name are whoever's who set them, such as the shares of `waybill up`.
-fn is_compared(difference: &Difference, config: &StreamsConfig) -> bool {
-    difference.field != "max_bytes"
-        || difference.stream == Stream::Tasks.name() && config.tasks_max_bytes.is_some()
 }
 
 /// The names of all streams.
