@@ -24,6 +24,12 @@ const RESUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
 /// all that is stored of them counts as open.
 const OWNERS_START: Duration = Duration::from_secs(30);
 
+/// A creation of ordinary size: without room for it the log counts as full.
+const ORDINARY: Owed = Owed {
+    tasks: 1,
+    bytes: 4_096,
+};
+
 /// Why creations are refused now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFull {
@@ -118,7 +124,7 @@ impl RoomWatch {
     /// Whether creations have room at all.
     pub fn check(&self) -> Result<(), LogFull> {
         let state = self.lock();
-        self.check_with(&state, state.created)
+        self.check_with(&state, state.created.and(ORDINARY))
     }
 
     /// The room in TASKS; `None` while it is unknown, and for a log without a limit.
@@ -134,7 +140,7 @@ impl RoomWatch {
         state.used = bounds.bytes;
         state.limit = bounds.max_bytes;
         state.created = Owed::default();
-        let refused = self.check_with(&state, Owed::default()).err();
+        let refused = self.check_with(&state, ORDINARY).err();
         if refused.is_some() != state.was_full {
             state.was_full = refused.is_some();
             match refused {
@@ -285,7 +291,7 @@ mod tests {
         let full = watch.check().expect_err("over the high-water mark");
         assert_eq!(
             full.to_string(),
-            "The log is full: 95.0 MiB of 100.0 MiB are used and 0 bytes are kept for open tasks, so creations stop at 90.0 MiB"
+            "The log is full: 95.0 MiB of 100.0 MiB are used and 5.5 KiB are kept for open tasks, so creations stop at 89.9 MiB"
         );
         looked(&watch, 40 * MIB, Some(100 * MIB));
         assert_eq!(watch.check(), Ok(()));

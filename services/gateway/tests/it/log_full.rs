@@ -88,13 +88,7 @@ async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
         };
         accepted += made;
         filled = Some(refused);
-        made == 0
-            && world
-                .gateway
-                .state()
-                .room
-                .room()
-                .is_some_and(|room| room.is_full())
+        made == 0 && world.gateway.state().room.check().is_err()
     })
     .await?;
     let refused = filled.context("a refusal")?;
