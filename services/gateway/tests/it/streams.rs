@@ -265,8 +265,9 @@ async fn tell(
     Ok(ids)
 }
 
+/// A task of the team that a world begins with, in its default queue.
 fn some_task(number: u128) -> TaskId {
-    let team = TeamId::new(Timestamp(1), 1);
+    let team = TeamId::new(Timestamp(0), 0);
     let partition = Partition::of(&team, &QueueName::default(), PartitionCount::default());
     TaskId::new(Timestamp(1), number, partition)
 }
