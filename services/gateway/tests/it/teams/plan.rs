@@ -26,6 +26,7 @@ async fn a_plan_says_what_may_be_used_and_what_is() -> Result<()> {
             "name": "free",
             "apiAccess": true,
             "maxWaitSeconds": 30,
+            "maxQueues": 20,
             "keys": {"used": 1, "limit": 1},
             "members": {"used": 1, "limit": 2},
             "tokens": {"used": 0, "limit": 20},
