@@ -268,7 +268,12 @@ async fn tell(
 /// A task of the team that a world begins with, in its default queue.
 fn some_task(number: u128) -> TaskId {
     let team = TeamId::new(Timestamp(0), 0);
-    let partition = Partition::of(&team, &QueueName::default(), PartitionCount::default());
+    task_in(&team, &QueueName::default(), number)
+}
+
+/// A task in the partition of that queue: elsewhere its events would not count.
+fn task_in(team: &TeamId, queue: &QueueName, number: u128) -> TaskId {
+    let partition = Partition::of(team, queue, PartitionCount::default());
     TaskId::new(Timestamp(1), number, partition)
 }
 
@@ -362,6 +367,7 @@ async fn filters_narrow_history_and_live_events_alike() -> Result<()> {
     let mut wanted = Vec::new();
     let round = async |wanted: &mut Vec<u64>| -> Result<()> {
         for number in 0..3 {
+            let mailed = task_in(&world.team, &mail, number);
             world
                 .tell(
                     &other,
@@ -369,10 +375,7 @@ async fn filters_narrow_history_and_live_events_alike() -> Result<()> {
                 )
                 .await?;
             let ids = world
-                .tell(
-                    &mail,
-                    &[started(some_task(number)), succeeded(some_task(number))],
-                )
+                .tell(&mail, &[started(mailed), succeeded(mailed)])
                 .await?;
             wanted.push(ids[1]);
         }
@@ -395,11 +398,12 @@ async fn nothing_of_another_team_is_seen() -> Result<()> {
     let world = World::start().await?;
     let (stranger, http) = world.stranger().await?;
     let queue = QueueName::default();
-    tell(&world.log, &stranger, &queue, &[started(some_task(1))]).await?;
+    let theirs_own = task_in(&stranger, &queue, 1);
+    tell(&world.log, &stranger, &queue, &[started(theirs_own)]).await?;
     let mut stream = world.subscribe("/v1/events?after=0").await?;
     let ours = world.tell(&queue, &[started(some_task(2))]).await?;
     assert_eq!(stream.ids(1).await?, ours);
-    tell(&world.log, &stranger, &queue, &[started(some_task(1))]).await?;
+    tell(&world.log, &stranger, &queue, &[started(theirs_own)]).await?;
     let ours = world.tell(&queue, &[started(some_task(2))]).await?;
     assert_eq!(stream.ids(1).await?, ours);
     let id = world.make_task(&a_task()).await?;
