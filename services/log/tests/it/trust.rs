@@ -17,8 +17,8 @@ use waybill_testkit::NatsServer;
 use crate::fixture::{Shape, all, an_append, config_at, read_until};
 use crate::permissions::{a_guarded_server, config};
 
-const TEAM: &str = "control.team_1.>";
-const KEY: &str = "control.team_1.key.key_1";
+const TEAM: &str = "control.team_01kajptr3v0000000000000007.>";
+const KEY: &str = "control.team_01kajptr3v0000000000000007.key.key_4fG7aB2x";
 const WITHIN: Duration = Duration::from_secs(2);
 
 fn signer(speaker: Speaker, seed: u8) -> Signer {
@@ -146,7 +146,7 @@ async fn what_a_gateway_signs_counts_for_every_reader() {
     let server = NatsServer::start().await.unwrap();
     let gateway = at(&server, as_gateway()).await;
     gateway.append(decided(&[KEY], 0)).await.unwrap();
-    let both = [KEY, "control.team_1.key.key_2"];
+    let both = [KEY, "control.team_01kajptr3v0000000000000007.key.key_2"];
     gateway.append(decided(&both, 1)).await.unwrap();
     gateway.append(decided(&[KEY], 3)).await.unwrap();
     let reader = at(&server, required(None)).await;
@@ -211,12 +211,17 @@ async fn what_nobody_signed_who_may_say_it_does_not_count() {
 async fn a_genuine_event_counts_at_its_own_place_only() {
     let server = NatsServer::start().await.unwrap();
     let gateway = at(&server, as_gateway()).await;
-    let both = [KEY, "control.team_1.key.key_2"];
+    let both = [KEY, "control.team_01kajptr3v0000000000000007.key.key_2"];
     gateway.append(decided(&both, 0)).await.unwrap();
     let stored = all(&gateway, Stream::Control).await;
     copy(&gateway, &stored[0], KEY).await;
-    copy(&gateway, &stored[1], "control.team_1.key.key_2").await;
-    copy(&gateway, &stored[0], "control.team_2.key.key_1").await;
+    copy(
+        &gateway,
+        &stored[1],
+        "control.team_01kajptr3v0000000000000007.key.key_2",
+    )
+    .await;
+    copy(&gateway, &stored[0], "control.team_2.key.key_4fG7aB2x").await;
     until_there_are(&gateway, 5).await;
     gateway.append(decided(&[KEY], 4)).await.unwrap();
     let reader = at(&server, required(None)).await;
@@ -362,8 +367,8 @@ async fn no_role_gains_anything_by_answers_that_land_in_control() {
         // Stored where the role may write, with the headers that it wants: a membership of its own making, a record without a type,
         // and a genuine event.
         let (stream, place) = match user {
-            "worker" => ("TASKS", "tasks.1.team_1.q.started"),
-            _ => ("AUDITCP", "auditcp.team_1"),
+            "worker" => ("TASKS", "tasks.1.team_01kajptr3v0000000000000007.q.started"),
+            _ => ("AUDITCP", "auditcp.team_01kajptr3v0000000000000007"),
         };
         let mut headers = HeaderMap::new();
         headers.insert("Wb-Event", "member.joined.v1");
@@ -374,7 +379,7 @@ async fn no_role_gains_anything_by_answers_that_land_in_control() {
             .await
             .unwrap()
             .unwrap();
-        let membership = "control.team_1.member.usr_1";
+        let membership = "control.team_01kajptr3v0000000000000007.member.usr_1";
         for (headers, payload, to) in [
             (headers, "made up".into(), membership),
             (HeaderMap::new(), "".into(), membership),
@@ -433,7 +438,7 @@ async fn pull_into_control(attacker: &JetStreamLog) -> u64 {
         .request("$JS.API.CONSUMER.CREATE.AUDITCP.x", body.to_string().into())
         .await
         .unwrap();
-    let to = "control.team_1.member.usr_1".to_owned();
+    let to = "control.team_01kajptr3v0000000000000007.member.usr_1".to_owned();
     let next = "$JS.API.CONSUMER.MSG.NEXT.AUDITCP.x".to_owned();
     client
         .publish_with_reply(next, to, "{\"batch\":2,\"no_wait\":true}".into())
