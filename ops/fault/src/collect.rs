@@ -86,6 +86,10 @@ impl Reading {
                 }
                 let event = TaskEvent::decode(&record.event, &record.payload)
                     .with_context(|| format!("TASKS {}", record.seq))?;
+                // Stated again by its owner: nothing happened, and no stream shows it.
+                if matches!(event, TaskEvent::Restated(_)) {
+                    continue;
+                }
                 self.note(Entry {
                     seq: record.seq.0,
                     stored_ms: record.time.0,

@@ -22,6 +22,7 @@ mod lanes;
 mod open;
 mod owed;
 mod ready;
+mod retention;
 mod snapshot;
 mod timers;
 
@@ -46,6 +47,7 @@ use ready::Ready;
 use timers::Timers;
 
 pub use action::{Action, Call, CallKind, Cancel, Decision, Delivery, Running, Ticket};
+pub use retention::Restatable;
 pub use snapshot::SnapshotError;
 
 /// How long after the end of an attempt's time limit its worker is given to say how it ended.
@@ -149,7 +151,10 @@ impl Dispatcher {
             }
         } else if !self.active {
             self.position = self.position.max(seq);
-            self.evolve(seq, event, None, &mut Vec::new());
+            match event {
+                TaskEvent::Restated(restated) => self.restated(seq, traceparent, restated),
+                _ => self.evolve(seq, event, None, &mut Vec::new()),
+            }
         }
     }
 
@@ -377,10 +382,14 @@ impl Dispatcher {
             "each decision has its sequence"
         );
         for (decision, &seq) in std::mem::take(&mut self.in_flight).into_iter().zip(seqs) {
+            self.certain = self.certain.max(seq);
+            if let TaskEvent::Restated(restated) = &decision.event {
+                self.restated(seq, decision.traceparent.as_deref(), restated);
+                continue;
+            }
             if let Some(task) = self.tasks.get_mut(&decision.event.id()) {
                 task.busy = false;
             }
-            self.certain = self.certain.max(seq);
             self.evolve(seq, &decision.event, Some(decision.decided), actions);
             if let Some(ticket) = decision.ticket {
                 actions.push(Action::Reply {
@@ -532,7 +541,7 @@ impl Dispatcher {
         };
         actions.push(Action::Deliver(Delivery {
             task: id,
-            created: task.created,
+            created: task.stored,
             ended: *seq,
             number: *deliveries + 1,
             retries: task.attempts.saturating_sub(1),

@@ -48,10 +48,8 @@ pub struct GatewayConfig {
     pub drain_notice: Duration,
     /// Connections open at a time; further ones wait in the listener's queue.
     pub max_connections: usize,
-    /// How far ahead `delayUntil` may be: half of the default retention of the log, which must still hold the task then.
+    /// How far ahead `delayUntil` may be. The log holds an open task however long that is.
     pub max_delay: Duration,
-    /// How long the log keeps tasks. Keys of credentials that came with a task are gone by then, whatever happened.
-    pub task_retention: Duration,
     /// Targets that may be called. Checked at creation for what needs no name resolution, and again by the worker at every call.
     pub egress: Egress,
     /// What API keys may begin with; new ones begin with the first.
@@ -98,8 +96,7 @@ impl Default for GatewayConfig {
             drain_timeout: Duration::from_secs(20),
             drain_notice: Duration::ZERO,
             max_connections: 10_000,
-            max_delay: Duration::from_secs(15 * 86_400),
-            task_retention: Duration::from_secs(30 * 86_400),
+            max_delay: Duration::from_secs(366 * 86_400),
             egress: Egress::strict(),
             key_brands: vec!["wb".to_owned()],
             plans: Arc::clone(Catalogue::builtin()),

@@ -340,6 +340,11 @@ impl From<ReadError> for ApiError {
                 tracing::warn!(reason, "the log does not answer");
                 log_away()
             }
+            // Retention overtook the request: asked again, it reads what is left.
+            ReadError::Gap { .. } => {
+                tracing::warn!(%error, "a request reads what the log no longer holds");
+                log_away()
+            }
         }
     }
 }

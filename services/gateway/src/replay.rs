@@ -15,11 +15,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use waybill_domain::event::{ControlEvent, TaskEvent};
+use waybill_domain::event::{ControlEvent, TaskEvent, TaskRestated};
 use waybill_domain::id::TeamId;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{ControlSubject, TaskFilter};
-use waybill_log::{Log, ReadError, Record, Stream, StreamSeq};
+use waybill_log::{Log, ReadError, Record, Stream, StreamSeq, first_at};
 
 use crate::streams::{short_type, stream_name};
 
@@ -126,7 +126,10 @@ impl ReplayOptions {
                 return Err(BadOption::WhichStream { option });
             }
         }
-        let known = || TaskEvent::NAMES.iter().chain(ControlEvent::NAMES);
+        let known = || {
+            let names = TaskEvent::NAMES.iter().chain(ControlEvent::NAMES);
+            names.filter(|name| **name != TaskRestated::NAME)
+        };
         if let Some(given) = types
             .iter()
             .find(|given| !known().any(|name| is_of_type(name, given)))
@@ -154,6 +157,8 @@ impl ReplayOptions {
         };
         in_time(self.from, true)
             && in_time(self.to, false)
+            // Nothing happened to a task that was stated again.
+            && record.event != TaskRestated::NAME
             && (self.types.is_empty() || self.types.iter().any(|t| is_of_type(&record.event, t)))
     }
 }
@@ -248,7 +253,7 @@ impl Cursor {
             Some(Bound::Time(time)) => {
                 let skew = i64::try_from(CLOCK_SKEW.as_millis()).unwrap_or(i64::MAX);
                 let time = Timestamp(time.0.saturating_sub(skew));
-                first_at(log, stream, bounds.first, bounds.last, time).await?
+                first_at(log.as_ref(), stream, bounds, time).await?
             }
             None => bounds.first,
         };
@@ -281,9 +286,17 @@ impl Cursor {
                 self.ended = true;
                 break;
             }
-            let page = log
+            let read = log
                 .range(self.stream, &self.filters, self.next, self.to, PAGE)
-                .await?;
+                .await;
+            let page = match read {
+                Err(ReadError::Gap { first, .. }) => {
+                    tracing::warn!(from = %self.next, %first, "retention has dropped events while they were read");
+                    self.next = first;
+                    continue;
+                }
+                read => read?,
+            };
             self.ended = page.len() < PAGE;
             if let Some(last) = page.last() {
                 self.next = last.seq.next();
@@ -295,27 +308,6 @@ impl Cursor {
         }
         Ok(self.page.front().map(|record| record.time))
     }
-}
-
-/// The first position stored at a time or later, by halving. Positions grow with time.
-async fn first_at(
-    log: &Arc<dyn Log>,
-    stream: Stream,
-    first: StreamSeq,
-    last: StreamSeq,
-    time: Timestamp,
-) -> Result<StreamSeq, ReadError> {
-    let (mut low, mut high) = (first.0, last.0.saturating_add(1));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        // The message in the middle may be gone; the next one that is there will do.
-        let found = log.range(stream, &[], StreamSeq(middle), last, 1).await?;
-        match found.first() {
-            Some(record) if record.time < time => low = record.seq.0 + 1,
-            Some(_) | None => high = middle,
-        }
-    }
-    Ok(StreamSeq(low))
 }
 
 #[derive(Serialize)]

@@ -235,6 +235,10 @@ impl Log for JetStreamLog {
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
         self.logged(stream).reader.bounds().await
     }
+
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        self.shared.tasks.reader.purge(first).await
+    }
 }
 
 #[async_trait]

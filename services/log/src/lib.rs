@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use waybill_domain::time::Timestamp;
 
 pub use checkpoints::{Checkpoints, StoredCheckpoint};
 pub use control::{control_event, last_control_event};
@@ -157,6 +158,17 @@ pub enum ReadError {
         /// What is wrong, for an operator.
         reason: String,
     },
+    /// Retention has dropped messages that this read would have returned, or may have: whoever holds state from before `first` discards
+    /// it and begins there. The read itself may go on from `first`.
+    #[error("{stream} begins at {first} now: what stood from {from} on was dropped by retention")]
+    Gap {
+        /// Name of the stream.
+        stream: &'static str,
+        /// The first position that was to be read.
+        from: StreamSeq,
+        /// The first position that is left.
+        first: StreamSeq,
+    },
 }
 
 /// First and last sequence of a stream, which incarnation of it this is, and how full it is.
@@ -182,13 +194,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// Reads in order from `from` (inclusive), only subjects that match one of `filters` (empty: all), and goes on for ever.
     /// Reconnects by itself without gap or repeat. Returns at once; problems show in [`Tail::next_batch`].
+    /// From [`StreamSeq::default`] on (0): from whatever is the first message left.
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail>;
 
     /// One message by sequence; `None` when it was dropped by retention or never was.
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError>;
 
     /// Up to `limit` records from `from` to `to` (both inclusive) that match one of `filters` (empty: all), in order.
-    /// Fewer than `limit` means there are no more in the range.
+    /// Fewer than `limit` means there are no more in the range. [`ReadError::Gap`] when TASKS no longer holds all of the range; from
+    /// position 0 on, the range begins with the first message left, whichever that is.
     async fn range(
         &self,
         stream: Stream,
@@ -203,6 +217,29 @@ pub trait Log: Send + Sync + 'static {
 
     /// First and last sequence now, from the stream's leader.
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError>;
+
+    /// Drops everything of TASKS that stands before `first`, and says how many messages that were. CONTROL is kept for ever, so no
+    /// method can drop anything of it.
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError>;
+}
+
+/// The first position of a stream, between `bounds.first` and behind its end, that was stored at `time` or later: positions grow with time.
+pub async fn first_at(
+    log: &dyn Log,
+    stream: Stream,
+    bounds: Bounds,
+    time: Timestamp,
+) -> Result<StreamSeq, ReadError> {
+    let (mut low, mut high) = (bounds.first.0, bounds.last.0.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match log.read(stream, StreamSeq(middle)).await? {
+            Some(record) if record.time >= time => high = middle,
+            // What is gone went by retention, and is older than what is left.
+            Some(_) | None => low = middle + 1,
+        }
+    }
+    Ok(StreamSeq(low))
 }
 
 /// An endless ordered reader of a stream. Dropping it ends it.
@@ -210,6 +247,10 @@ pub trait Log: Send + Sync + 'static {
 pub trait Tail: Send {
     /// Waits for at least one record and returns up to `max` that are there, in order. An error is passing: call again.
     /// Cancellation safe: a dropped call loses no record.
+    ///
+    /// A [`ReadError::Gap`] says once that retention has overtaken the reader; it goes on behind the gap. A tail with filters says so
+    /// only when it begins and when it reconnects: in between the server passes over what was dropped as over what no filter matches.
+    /// Whoever relies on a filtered tail holds the low-water mark below its place, or compares the stream's first position afterwards.
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
 }
 

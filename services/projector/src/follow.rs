@@ -157,6 +157,10 @@ impl Follower<'_> {
                 let gathered = self.gather(stream, records).await;
                 self.apply(gathered).await
             }
+            // What was read before it is as far behind as if it had never been read: the model begins anew at what is left.
+            Err(ReadError::Gap { first, .. }) if stream == Stream::Tasks => {
+                self.follow_retention(StreamSeq(0), first).await
+            }
             Err(error) => {
                 tracing::warn!(%error, stream = stream.name(), "reading the log failed; it is tried again");
                 tokio::time::sleep(PAUSE).await;
@@ -225,7 +229,7 @@ impl Follower<'_> {
 
     /// Compares what was read with the ends of the streams, and follows retention.
     async fn looked(&mut self, look: Look) -> Result<(), Ended> {
-        let Some(mut projection) = self.projection.take() else {
+        let Some(projection) = self.projection.take() else {
             return Err(Ended::Broken("applying events crashed".into()));
         };
         // A reader may have met what the writer has not.
@@ -264,12 +268,36 @@ impl Follower<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("waybill_projector_quarantined_events")
             .set(projection.quarantined() as f64);
-        let first = look.tasks.first;
         // An empty stream has its first sequence behind its end: all of it is gone.
         let gone = StreamSeq(look.control.first.0.saturating_sub(1));
         if gone > projection.applied().control {
             tracing::error!(first = %look.control.first, "CONTROL, which is kept for ever, has lost its beginning");
         }
+        self.projection = Some(projection);
+        self.follow_retention(gone, look.tasks.first).await?;
+        if self.regressions == 0 {
+            self.latest = Some(Goal {
+                at: look.at,
+                last: Position {
+                    control: look.control.last,
+                    tasks: look.tasks.last,
+                },
+            });
+            self.goal = self.goal.or(self.latest);
+        }
+        let Some(projection) = self.projection.take() else {
+            return Err(Ended::Broken("sweeping crashed".into()));
+        };
+        self.tell(&projection);
+        self.projection = Some(projection);
+        Ok(())
+    }
+
+    /// Takes out of the model what the streams no longer hold: of CONTROL up to `gone`, of TASKS everything before `first`.
+    async fn follow_retention(&mut self, gone: StreamSeq, first: StreamSeq) -> Result<(), Ended> {
+        let Some(mut projection) = self.projection.take() else {
+            return Err(Ended::Broken("applying events crashed".into()));
+        };
         let work = move || {
             projection.skip_to(Stream::Control, gone)?;
             let swept = projection.sweep(first)?;
@@ -283,17 +311,6 @@ impl Follower<'_> {
             metrics::counter!("waybill_projector_swept_tasks_total").increment(swept);
             self.dirty = true;
         }
-        if self.regressions == 0 {
-            self.latest = Some(Goal {
-                at: look.at,
-                last: Position {
-                    control: look.control.last,
-                    tasks: look.tasks.last,
-                },
-            });
-            self.goal = self.goal.or(self.latest);
-        }
-        self.tell(&projection);
         self.projection = Some(projection);
         Ok(())
     }

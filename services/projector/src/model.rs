@@ -32,8 +32,10 @@ pub use projection::{BATCH_EVENTS, Incarnations, Projection};
 pub use reader::{Reader, ReaderError, RowPage};
 pub(crate) use sweep::{floor, is_sweeping};
 
-/// Rows of tasks, by the sequence of their creation: what retention drops stands at one end.
+/// Rows of tasks, by the sequence of their creation: what retention drops stands at one end, unless it was restated.
 pub(crate) const TASKS: Tree = Tree::new("tasks");
+/// Where a task was restated last, to the sequence of its creation: it stays until retention has dropped the restatement.
+pub(crate) const RESTATED: Tree = Tree::new("restated");
 /// Id of a task to the sequence of its creation.
 pub(crate) const BY_ID: Tree = Tree::new("by_id");
 /// Team and creation.
@@ -64,6 +66,7 @@ pub(crate) const META: Tree = Tree::new("meta");
 /// All of them.
 pub(crate) const TREES: &[Tree] = &[
     TASKS,
+    RESTATED,
     BY_ID,
     BY_TEAM,
     BY_QUEUE,

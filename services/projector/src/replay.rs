@@ -80,6 +80,10 @@ pub(crate) async fn replay(
                         projection.skip_to(stream, to)?;
                     }
                 }
+                // What was made of what stood before it is what retention takes.
+                Ok(Err(ReadError::Gap { first, .. })) if stream == Stream::Tasks => {
+                    projection.sweep(first.min(to.next()))?;
+                }
                 Ok(Err(error)) => {
                     failures += 1;
                     if failures == MAX_FAILURES {
@@ -90,6 +94,9 @@ pub(crate) async fn replay(
                 Err(_) => {
                     let first = patient_bounds(log, stream).await?.first;
                     if first > projection.applied().of(stream).next() {
+                        if stream == Stream::Tasks {
+                            projection.sweep(first.min(to.next()))?;
+                        }
                         projection.skip_to(stream, to.min(StreamSeq(first.0 - 1)))?;
                     }
                 }

@@ -45,7 +45,8 @@ pub struct Rotation<'a> {
     pub wrapper: &'a dyn Wrapper,
     /// The new KEK.
     pub to: KekId,
-    /// How long the key of a task's headers may lie from now on before the store drops it by itself: the retention of tasks.
+    /// How long the key of a task's headers may lie from now on before the store drops it by itself; `None`: for
+    /// as long as its task is open.
     pub task_ttl: Option<Duration>,
 }
 

@@ -20,6 +20,7 @@ use waybill_gateway::faces::keys::KeyReporters;
 use waybill_gateway::refusals::RefusalTimes;
 use waybill_log::jetstream::NatsConfig;
 use waybill_projector::ProjectorConfig;
+use waybill_worker::RetentionConfig;
 
 use crate::people::{AuthSection, MailSection, OidcSection};
 
@@ -439,9 +440,20 @@ impl Config {
         PartitionCount::new(self.nats.streams.partitions).unwrap_or_default()
     }
 
+    /// How long ended tasks are kept. Any age is safe: what is open stays.
+    #[must_use]
+    pub(crate) fn retention(&self) -> RetentionConfig {
+        let streams = &self.nats.streams;
+        let defaults = RetentionConfig::default();
+        let or = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
+        RetentionConfig {
+            age: or(streams.tasks_max_age_s, defaults.age),
+            min_history: or(streams.tasks_min_history_s, defaults.min_history),
+        }
+    }
+
     /// The gateway's own configuration.
     pub(crate) fn gateway(&self, loopback: bool) -> Result<GatewayConfig, ConfigError> {
-        let retention = self.nats.streams.tasks_max_age_s.map(Duration::from_secs);
         let defaults = GatewayConfig::default();
         Ok(GatewayConfig {
             listen: self.gateway.listen,
@@ -459,8 +471,6 @@ impl Config {
                 per_minute: self.gateway.refusals_per_minute,
             },
             egress: self.egress(loopback)?,
-            max_delay: retention.map_or(defaults.max_delay, |age| age / 2),
-            task_retention: retention.unwrap_or(defaults.task_retention),
             ..defaults
         })
     }

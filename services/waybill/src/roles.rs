@@ -158,12 +158,14 @@ pub(crate) fn worker(
         snapshots: log.clone(),
         commands: Arc::new(NatsCommands(log.client())),
         vault: Some(vault_service),
+        pressure: None,
     };
     let worker = WorkerConfig {
         name: worker_name(config)?,
         partitions: config.partitions(),
         slots: config.worker.slots,
         drain: Duration::from_secs(config.worker.drain_seconds),
+        retention: config.retention(),
     };
     // A dashboard should see it before the first partition is taken.
     gauge!("waybill_partitions_owned").set(0.0);

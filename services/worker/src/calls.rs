@@ -257,6 +257,7 @@ impl Caller {
         let events = async {
             let task = self.created(delivery.created).await?;
             let ended = self.event(delivery.ended).await?;
+            let ended = TaskEvent::from(ended.into_end().ok_or_else(gone)?);
             Ok::<_, Failure>((task, ended))
         };
         let (task, ended) = match events.await {
@@ -307,10 +308,7 @@ impl Caller {
     }
 
     async fn created(&self, seq: StreamSeq) -> Result<TaskCreated, Failure> {
-        match self.event(seq).await? {
-            TaskEvent::Created(created) => Ok(*created),
-            _ => Err(gone()),
-        }
+        self.event(seq).await?.into_request().ok_or_else(gone)
     }
 
     /// An event by its sequence. Waits while the log is away: whatever comes of the call could not be recorded anyway.

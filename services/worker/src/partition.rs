@@ -3,10 +3,12 @@
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, this dispatcher's memory is worth
 //! nothing any more: the loop ends, and the partition is taken over again or left to whoever has it.
 //!
-//! `appends`: what is stored. `requests`: what clients ask. `snapshots`: shortcuts for the next replay.
+//! `appends`: what is stored. `requests`: what clients ask. `snapshots`: shortcuts for the next replay. `retention`: how the log may
+//! drop what is old.
 
 mod appends;
 mod requests;
+mod retention;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use metrics::{counter, histogram};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +32,13 @@ use crate::board::Place;
 use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
+use crate::retention::Horizon;
 use crate::takeover::{self, Between, TakeOverError, Taken};
 use crate::vault::{Page, Sweep};
 
 pub use snapshots::SnapshotPace;
+
+use retention::LowWater;
 use snapshots::last_snapshot;
 
 /// New tasks taken in at once.
@@ -47,8 +52,10 @@ const LAST_APPENDS: Duration = Duration::from_secs(5);
 pub struct PartitionParts {
     /// Which partition.
     pub partition: Partition,
-    /// Name of the worker, in its fences.
+    /// Name of the worker, as its fences say.
     pub worker: String,
+    /// How far the log could be dropped by its age.
+    pub horizon: watch::Receiver<Horizon>,
     /// Makes calls.
     pub caller: Arc<Caller>,
     /// Where snapshots go.
@@ -113,6 +120,7 @@ struct Serving<'a> {
     sweep: Option<Sweep>,
     /// What it found, until enough is read to judge it.
     swept: Option<Page>,
+    low: LowWater,
 }
 
 /// Serves a partition until it is given up or lost.
@@ -129,6 +137,7 @@ pub async fn serve(
         between,
         tail,
         incarnation,
+        mark,
     } = taken;
     let now = Instant::now();
     let mut serving = Serving {
@@ -156,10 +165,12 @@ pub async fn serve(
             .as_ref()
             .map(|vault| vault.sweep(parts.partition)),
         swept: None,
+        low: LowWater::new(parts.horizon.clone(), mark),
         dispatcher,
     };
     serving.activate(between);
     let mut reading = Some(read(tail));
+    let mut horizon = serving.low.horizon();
     let mut draining: Option<Instant> = None;
     let exit = loop {
         if let Some(until) = draining {
@@ -204,9 +215,16 @@ pub async fn serve(
                         }
                         serving.caught_up(lease);
                     }
+                    // A reader of a quiet partition that reconnects far behind: all that was dropped is done with.
+                    Err(ReadError::Gap { first, .. }) if serving.low.allows(first) => {}
+                    Err(error @ ReadError::Gap { .. }) => {
+                        break Exit::Uncertain(format!("another owner has moved the low-water mark: {error}"));
+                    }
                     Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
                 }
             }
+            Some(found) = poll_option(&mut serving.low.reading) => serving.found(found),
+            () = LowWater::moved(&mut horizon) => {}
             page = next_page(&mut serving.sweep), if serving.swept.is_none() => serving.swept = Some(page),
             // Last of what comes from outside: all that have ended are taken in each turn anyway, and would leave no turn to others.
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
@@ -218,6 +236,7 @@ pub async fn serve(
         dispatcher,
         calls,
         promised,
+        fence,
         ..
     } = serving;
     match exit {
@@ -297,6 +316,9 @@ impl Serving<'_> {
         } else {
             self.spare = None;
             self.slot_wait = None;
+        }
+        if start {
+            self.make_room();
         }
         self.append();
         self.snapshot_in_background();
@@ -439,6 +461,10 @@ impl Serving<'_> {
         }
         if self.dispatcher.has_decided() && self.appending.is_none() {
             wake = wake.min(self.append_at.max(now));
+        }
+        if let (None, Some(at)) = (draining, self.low.wake_at()) {
+            // Not at once: what it waits for, such as a lease or an append, wakes the loop by itself.
+            wake = wake.min(at.max(now + Duration::from_millis(20)));
         }
         draining.map_or(wake, |until| {
             wake.min(until.max(now + Duration::from_millis(10)))

@@ -37,6 +37,8 @@ pub struct Taken {
     pub tail: Box<dyn Tail>,
     /// Which incarnation of the log the state is of.
     pub incarnation: i64,
+    /// The partition's low-water mark, as a former owner stored it.
+    pub mark: Option<StreamSeq>,
 }
 
 /// Who owned a partition between two times of this worker.
@@ -94,15 +96,23 @@ pub async fn take_over(
     partition: Partition,
     since: Option<StreamSeq>,
 ) -> Result<Taken, TakeOverError> {
-    let fence = fence(log, clock, worker, partition).await?;
+    let (fence, mark) = fence(log, clock, worker, partition).await?;
     let between = match since {
         Some(since) => between(log, worker, partition, since, fence).await?,
         None => Between::Another,
     };
     let bounds = log.bounds(Stream::Tasks).await?;
+    // Nothing before the mark is needed, and nothing behind it is dropped while this fence holds.
+    let begin = mark.unwrap_or_default().max(bounds.first);
     let mut dispatcher = restored(snapshots, partition, bounds.incarnation, bounds.last).await;
+    if dispatcher.position().next() < begin {
+        // Tasks of that state may have ended since, in what the log no longer holds.
+        dispatcher = Dispatcher::new();
+        dispatcher.replayed_to(StreamSeq(begin.0.saturating_sub(1)));
+    }
+    let from = dispatcher.position().next();
     let filter = TaskFilter::partition(partition).to_string();
-    let mut tail = log.tail(Stream::Tasks, vec![filter], dispatcher.position().next());
+    let mut tail = log.tail(Stream::Tasks, vec![filter], from);
     'replay: loop {
         for record in tail.next_batch(REPLAY_BATCH).await? {
             let seq = record.seq;
@@ -114,6 +124,18 @@ pub async fn take_over(
             }
         }
     }
+    // A tail with a filter passes over what was dropped under it. A purge that began before this fence was there, by a mark that this
+    // owner does not know, may have taken ends of tasks whose creations were read.
+    let first = log.bounds(Stream::Tasks).await?.first;
+    if first > from {
+        let stream = Stream::Tasks.name();
+        return Err(ReadError::Gap {
+            stream,
+            from,
+            first,
+        }
+        .into());
+    }
     dispatcher.replayed_to(fence);
     let created = TaskFilter::created(partition).to_string();
     let tail = log.tail(Stream::Tasks, vec![created], fence.next());
@@ -123,6 +145,7 @@ pub async fn take_over(
         between,
         tail,
         incarnation: bounds.incarnation,
+        mark,
     })
 }
 
@@ -175,7 +198,12 @@ async fn between(
     let owners = [TaskSubject::owner(partition).to_string()];
     let fences = log
         .range(Stream::Tasks, &owners, since, fence, MAX_BETWEEN)
-        .await?;
+        .await;
+    let fences = match fences {
+        // A fence is not dropped before the next one is there, so there was one; whose it was, nobody knows any more.
+        Err(ReadError::Gap { .. }) => return Ok(Between::Another),
+        fences => fences?,
+    };
     let ours = |record: &Record| {
         PartitionOwned::decode(&record.payload).is_ok_and(|owned| owned.worker == worker)
     };
@@ -189,32 +217,41 @@ async fn between(
     })
 }
 
+/// A new fence, and the mark that goes on with it.
 async fn fence(
     log: &dyn Log,
     clock: &dyn Clock,
     worker: &str,
     partition: Partition,
-) -> Result<StreamSeq, TakeOverError> {
+) -> Result<(StreamSeq, Option<StreamSeq>), TakeOverError> {
     let subject = TaskSubject::owner(partition).to_string();
-    let last = log
-        .last(Stream::Tasks, &subject)
-        .await?
-        .map_or(StreamSeq(0), |record| record.seq);
-    let append = owned(worker, partition, clock.now(), last);
+    let last = log.last(Stream::Tasks, &subject).await?;
+    let mark = last
+        .as_ref()
+        .and_then(|record| PartitionOwned::decode(&record.payload).ok()?.mark);
+    let last = last.map_or(StreamSeq(0), |record| record.seq);
+    let append = owned(partition, worker, clock.now(), mark, last);
     match log.append(append).await {
-        Ok(appended) => Ok(appended.seqs.first().copied().unwrap_or_default()),
+        Ok(appended) => Ok((appended.seqs.first().copied().unwrap_or_default(), mark)),
         Err(AppendError::Conflict { .. }) => Err(TakeOverError::Raced),
         // Should it have been stored, it is our own, and the next try stands behind it.
         Err(error) => Err(TakeOverError::Append(error)),
     }
 }
 
-/// A fence, if the last one is still that.
-pub(crate) fn owned(worker: &str, partition: Partition, at: Timestamp, last: StreamSeq) -> Append {
+/// The append of a fence with its mark, which expects that `last` is the fence before it.
+pub(crate) fn owned(
+    partition: Partition,
+    worker: &str,
+    at: Timestamp,
+    mark: Option<StreamSeq>,
+    last: StreamSeq,
+) -> Append {
     let subject = TaskSubject::owner(partition).to_string();
     let owned = PartitionOwned {
         worker: worker.into(),
         at,
+        mark,
     };
     Append {
         stream: Stream::Tasks,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::calls::{Caller, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
 use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
+use crate::retention::{Horizon, Janitor, Pressure, RetentionConfig};
 use crate::takeover::{TakeOverError, take_over};
 use crate::vault::VaultService;
 
@@ -45,6 +46,8 @@ pub struct WorkerConfig {
     pub slots: usize,
     /// How long running calls may go on when the worker stops.
     pub drain: Duration,
+    /// How long ended tasks are kept.
+    pub retention: RetentionConfig,
 }
 
 /// What a worker works with.
@@ -59,6 +62,8 @@ pub struct WorkerParts {
     pub commands: Arc<dyn CommandSource>,
     /// What runs beside the caller's vault, when it has one.
     pub vault: Option<VaultService>,
+    /// Whether ended history has to give way before its time; `None`: never.
+    pub pressure: Option<watch::Receiver<Pressure>>,
 }
 
 /// A running worker. Dropping it ends it on the spot, as a crash would: nothing is given back.
@@ -89,7 +94,23 @@ impl Worker {
         let board = Arc::new(Board::default());
         let vault = parts.vault.take();
         let caller = Arc::clone(&parts.caller);
+        let (horizon, horizons) = watch::channel(Horizon::default());
+        let janitor = Janitor {
+            log: Arc::clone(&parts.caller.log),
+            leases: Arc::clone(&parts.leases),
+            clock: Arc::clone(&parts.caller.clock),
+            config: config.retention,
+            worker: config.name.clone(),
+            partitions: config.partitions,
+            pressure: parts
+                .pressure
+                .take()
+                .unwrap_or_else(|| watch::channel(Pressure::None).1),
+            horizon,
+            former: StreamSeq::default(),
+        };
         let shell = Shell {
+            horizon: horizons,
             slots: Arc::new(Semaphore::new(config.slots)),
             config,
             parts: Arc::new(parts),
@@ -103,7 +124,7 @@ impl Worker {
             owned,
             board,
             left,
-            task: tokio::spawn(with_others(shell.run(stop), vault, caller)),
+            task: tokio::spawn(with_others(shell.run(stop), janitor, vault, caller)),
         }
     }
 
@@ -139,15 +160,17 @@ impl Drop for Worker {
     }
 }
 
-/// Runs beside the worker what its calls need, and ends it after it: its last calls may still open and sign something.
+/// Runs beside the worker retention and what its calls need, and ends it after it: its last calls may still open and sign something.
 async fn with_others(
     worker: impl Future<Output = ()>,
+    janitor: Janitor,
     vault: Option<VaultService>,
     caller: Arc<Caller>,
 ) {
     let stop = CancellationToken::new();
-    // Dropped with this future, as in a crash, it ends on the spot.
+    // Dropped with this future, as in a crash, they end on the spot.
     let mut beside = JoinSet::new();
+    beside.spawn(janitor.run(stop.clone()));
     if let Some(vault) = vault {
         beside.spawn(vault.run(stop.clone()));
     }
@@ -173,6 +196,7 @@ struct Shell {
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
     left: LeftToNewer,
+    horizon: watch::Receiver<Horizon>,
 }
 
 /// The partitions of this worker, each with what tells it to stop.
@@ -307,6 +331,7 @@ impl Shell {
         let parts = PartitionParts {
             partition,
             worker: self.config.name.clone(),
+            horizon: self.horizon.clone(),
             caller: Arc::clone(&self.parts.caller),
             snapshots: Arc::clone(&self.parts.snapshots),
             slots: Arc::clone(&self.slots),

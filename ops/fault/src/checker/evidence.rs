@@ -35,15 +35,32 @@ pub(crate) struct Entry {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Step {
-    Created { key: Option<String>, webhook: bool },
+    Created {
+        key: Option<String>,
+        webhook: bool,
+    },
     Started(u32),
-    AttemptFailed { attempt: u32, lost: bool },
-    Succeeded { attempt: u32, status: u16 },
-    Dead { attempt: u32 },
-    Expired { attempt: Option<u32> },
+    AttemptFailed {
+        attempt: u32,
+        lost: bool,
+    },
+    Succeeded {
+        attempt: u32,
+        status: u16,
+    },
+    Dead {
+        attempt: u32,
+    },
+    Expired {
+        attempt: Option<u32>,
+    },
     Cancelled,
     CallbackSent,
-    CallbackFailed { given_up: bool },
+    CallbackFailed {
+        given_up: bool,
+    },
+    /// Stated again by its owner: nothing happened.
+    Restated,
 }
 
 impl Step {
@@ -69,6 +86,7 @@ impl Step {
             TaskEvent::CallbackFailed(e) => Self::CallbackFailed {
                 given_up: e.retry_at.is_none(),
             },
+            TaskEvent::Restated(_) => Self::Restated,
         }
     }
 
@@ -83,6 +101,7 @@ impl Step {
             | Self::Started(_)
             | Self::AttemptFailed { .. }
             | Self::CallbackSent
+            | Self::Restated
             | Self::CallbackFailed { .. } => None,
         }
     }
@@ -107,6 +126,7 @@ impl Step {
             Self::Cancelled => "task.cancelled",
             Self::CallbackSent => "task.callback_sent",
             Self::CallbackFailed { .. } => "task.callback_failed",
+            Self::Restated => "task.restated",
         }
     }
 }

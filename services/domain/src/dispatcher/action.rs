@@ -59,7 +59,7 @@ pub enum Action {
         team: TeamId,
         /// It brought sealed headers along: nothing opens them again, and their key is to be erased.
         sealed: bool,
-        /// Where its `task.created` stands.
+        /// Where its request stands: its creation, or the latest restatement.
         created: StreamSeq,
         /// How it ended.
         status: Status,
@@ -73,7 +73,7 @@ pub enum Action {
 pub struct Call {
     /// Which task.
     pub task: TaskId,
-    /// Where its `task.created` stands.
+    /// Where its request stands: its creation, or the latest restatement.
     pub created: StreamSeq,
     /// Which attempt.
     pub attempt: u32,
@@ -90,7 +90,7 @@ pub struct Call {
 pub struct Delivery {
     /// Of which task.
     pub task: TaskId,
-    /// Where its `task.created` stands.
+    /// Where its request stands: its creation, or the latest restatement.
     pub created: StreamSeq,
     /// Where the event that ended it stands.
     pub ended: StreamSeq,

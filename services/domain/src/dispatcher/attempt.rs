@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::action::{CallKind, Running};
 use super::open::Open;
-use crate::event::{
-    AttemptFailed, Failure, FailureKind, TaskDead, TaskEvent, TaskExpired, TaskSucceeded,
-};
+use crate::event::{AttemptFailed, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskSucceeded};
 use crate::id::TaskId;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
 use crate::time::{Times, Timestamp};
@@ -112,7 +110,7 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
         TaskEvent::Expired(e) => (e.attempt?, CallKind::Attempt),
         TaskEvent::CallbackSent(e) => (e.attempt, CallKind::Delivery),
         TaskEvent::CallbackFailed(e) => (e.attempt, CallKind::Delivery),
-        TaskEvent::Created(_) | TaskEvent::Cancelled(_) => return None,
+        TaskEvent::Created(_) | TaskEvent::Cancelled(_) | TaskEvent::Restated(_) => return None,
     };
     Some(Running {
         task: event.id(),
@@ -125,13 +123,26 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
 pub(super) fn weight(event: &TaskEvent) -> usize {
     /// Everything else, generously.
     const REST: usize = 1_024;
-    let answer = match event {
-        TaskEvent::Succeeded(e) => Some(&e.answer),
-        TaskEvent::AttemptFailed(e) => e.answer.as_ref(),
-        TaskEvent::Dead(e) => e.answer.as_ref(),
-        _ => None,
+    /// What is remembered of a task's past, at the most.
+    const HISTORY: usize = 16 * 1_024;
+    let (answer, more) = match event {
+        TaskEvent::Succeeded(e) => (Some(&e.answer), 0),
+        TaskEvent::AttemptFailed(e) => (e.answer.as_ref(), 0),
+        TaskEvent::Dead(e) => (e.answer.as_ref(), 0),
+        TaskEvent::Restated(e) => {
+            let answer = match &e.standing {
+                Standing::Ended { end, .. } => match end {
+                    TaskEnd::Succeeded(end) => Some(&end.answer),
+                    TaskEnd::Dead(end) => end.answer.as_ref(),
+                    TaskEnd::Expired(_) | TaskEnd::Cancelled(_) => None,
+                },
+                _ => None,
+            };
+            (answer, HISTORY + e.created.stored_bytes() as usize)
+        }
+        _ => (None, 0),
     };
-    REST + answer.map_or(0, |answer| {
+    REST + more + answer.map_or(0, |answer| {
         let headers = answer.headers.iter();
         let headers = headers.map(|(name, value)| name.len() + value.len());
         answer.body.len() + headers.sum::<usize>()

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::Dispatcher;
 use super::open::Phase;
+use super::{Decision, Dispatcher};
+use crate::event::TaskEvent;
 
 impl Dispatcher {
     /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
@@ -15,7 +16,9 @@ impl Dispatcher {
             "what is owed is: the creations of all that is open"
         );
         let mut decided = HashSet::new();
-        for decision in self.in_flight.iter().chain(&self.decided) {
+        // A restatement changes nothing of its task, so it may stand beside a decision.
+        let changes = |decision: &&Decision| !matches!(decision.event, TaskEvent::Restated(_));
+        for decision in self.in_flight.iter().chain(&self.decided).filter(changes) {
             assert!(
                 decided.insert(decision.event.id()),
                 "one decision about a task at a time"

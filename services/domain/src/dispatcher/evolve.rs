@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Dispatcher;
 use super::action::Action;
 use super::open::{Open, Phase};
-use crate::event::{TaskCreated, TaskEvent};
+use crate::event::{TaskCreated, TaskEvent, TaskRestated};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Status;
@@ -29,6 +29,43 @@ impl Dispatcher {
             }
             self.arm(created.id);
         }
+    }
+
+    /// A restatement moves where the request of a task is read. Whoever does not know the task has it from here: a replay that begins
+    /// behind its creation.
+    pub(super) fn restated(
+        &mut self,
+        seq: StreamSeq,
+        traceparent: Option<&str>,
+        event: &TaskRestated,
+    ) {
+        let id = event.created.id;
+        let Some(task) = self.tasks.get_mut(&id) else {
+            if !self.active {
+                let lane = self.lanes.enter(&event.created.team, &event.created.queue);
+                let open = Open::restated(seq, lane, traceparent, event);
+                self.remember(id, open);
+            }
+            return;
+        };
+        task.restating = false;
+        if seq <= task.stored {
+            return;
+        }
+        let calling = match &mut task.phase {
+            Phase::Running { .. } => true,
+            Phase::Ended {
+                seq: end, claimed, ..
+            } => {
+                *end = seq;
+                *claimed
+            }
+            Phase::Waiting { .. } | Phase::Ready { .. } => false,
+        };
+        if calling {
+            task.read_from.get_or_insert(task.stored);
+        }
+        task.stored = seq;
     }
 
     /// What an event does to its task. Attempts are numbered, so an event that was applied before finds nothing to do. `at`: when
@@ -59,7 +96,7 @@ impl Dispatcher {
             return;
         };
         match event {
-            TaskEvent::Created(_) => {}
+            TaskEvent::Created(_) | TaskEvent::Restated(_) => {}
             TaskEvent::Started(e) => {
                 if e.attempt <= task.attempts || matches!(task.phase, Phase::Ended { .. }) {
                     return;
@@ -68,6 +105,7 @@ impl Dispatcher {
                     (Phase::Ready { from, .. }, Some(at)) => at.since(*from),
                     _ => Duration::ZERO,
                 };
+                task.history.get_or_insert_default().take_in(event);
                 task.started(e, at);
                 actions.push(Action::Call(task.call(e, waited)));
             }
@@ -75,6 +113,8 @@ impl Dispatcher {
                 if task.phase != (Phase::Running { attempt: e.attempt }) {
                     return;
                 }
+                task.history.get_or_insert_default().take_in(event);
+                task.read_from = None;
                 task.failed(e, at);
                 actions.push(Action::Retried);
             }
@@ -92,11 +132,13 @@ impl Dispatcher {
                     task: id,
                     team: self.lanes.names(task.lane).0.clone(),
                     sealed: task.sealed,
-                    created: task.created,
+                    created: task.stored,
                     status: ending(event),
                     took: event.at().since(due),
                 });
                 if task.has_callback {
+                    task.history.get_or_insert_default().take_in(event);
+                    task.read_from = None;
                     task.phase = Phase::Ended {
                         seq,
                         deliveries: 0,
@@ -129,6 +171,8 @@ impl Dispatcher {
                     (*deliveries, *due, *claimed) = (e.attempt, retry_at, false);
                     *from = Some(e.at);
                     *wake = at.unwrap_or_default().plus(retry_at.since(e.at));
+                    task.history.get_or_insert_default().take_in(event);
+                    task.read_from = None;
                 }
                 (Phase::Ended { .. }, None) => {
                     actions.push(Action::WebhookGivenUp { task: id });

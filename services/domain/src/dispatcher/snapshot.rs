@@ -11,7 +11,7 @@ use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
 /// Another version is not read: the log has everything.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a snapshot was not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::open::Allowance;
 use super::*;
-use crate::event::{Answer, BodyEncoding, Failure, FailureKind, TaskDead, TaskSucceeded};
+use crate::event::{
+    Answer, BodyEncoding, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskSucceeded,
+};
 use crate::id::TeamId;
 use crate::partition::Partition;
 use crate::task::{Limits, TaskRequest, TaskSpec};
@@ -21,6 +23,8 @@ struct World {
     /// By how much the wall clock is wrong.
     skew: i64,
     log: Vec<TaskEvent>,
+    /// So many of the first events are gone.
+    gone: u64,
     dispatcher: Dispatcher,
     calls: Vec<Call>,
     deliveries: Vec<Delivery>,
@@ -38,6 +42,7 @@ impl World {
             },
             skew: 0,
             log: Vec::new(),
+            gone: 0,
             dispatcher: Dispatcher::new(),
             calls: Vec::new(),
             deliveries: Vec::new(),
@@ -166,7 +171,11 @@ impl World {
         let mut next = snapshot.map_or_else(Dispatcher::new, |bytes| {
             Dispatcher::restore(&bytes).expect("readable")
         });
-        let from = usize::try_from(next.position().0).expect("small");
+        if next.position().0 < self.gone {
+            next = Dispatcher::new();
+        }
+        let from = next.position().0.max(self.gone);
+        let from = usize::try_from(from).expect("small");
         for (at, event) in self.log.iter().enumerate().skip(from) {
             next.apply(StreamSeq(at as u64 + 1), None, event);
         }
@@ -178,6 +187,36 @@ impl World {
         self.deliveries.clear();
         self.dispatcher.check();
         self.append();
+    }
+
+    /// An event that the log still holds.
+    fn read(&self, seq: StreamSeq) -> TaskEvent {
+        assert!(seq.0 > self.gone, "{seq} is needed and was dropped");
+        self.log[usize::try_from(seq.0 - 1).expect("small")].clone()
+    }
+
+    /// Decides to state open tasks again, the oldest first.
+    fn restate(&mut self, max: usize) {
+        let horizon = StreamSeq(self.log.len() as u64 + 1);
+        for of in self.dispatcher.restatable(horizon, max) {
+            let created = self.read(of.stored).into_request().expect("a request");
+            let end = of
+                .ended
+                .map(|seq| self.read(seq).into_end().expect("an end"));
+            assert!(self.dispatcher.restate(of, created, end, self.now));
+        }
+        self.dispatcher.check();
+    }
+
+    /// Drops all that nobody needs.
+    fn purge(&mut self) {
+        let needed = self.dispatcher.oldest_needed();
+        self.gone = needed.map_or(self.log.len() as u64, |seq| seq.0 - 1);
+        let calls = self.calls.iter().map(|call| call.created);
+        let deliveries = self.deliveries.iter().flat_map(|d| [d.created, d.ended]);
+        for seq in calls.chain(deliveries) {
+            assert!(seq.0 > self.gone, "{seq} is still read by a call");
+        }
     }
 
     fn kinds(&self, id: TaskId) -> Vec<&'static str> {
@@ -682,6 +721,8 @@ enum Step {
     /// The owner's wall clock jumps, as a new machine's may.
     Jump(i64),
     Snapshot,
+    Restate(usize),
+    Purge,
     Crash {
         stored: bool,
         snapshot: bool,
@@ -702,6 +743,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
         1 => (-5_000..5_000_i64).prop_map(Step::Jump),
         1 => Just(Step::Snapshot),
+        2 => (1..5_usize).prop_map(Step::Restate),
+        2 => Just(Step::Purge),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(stored, snapshot)| Step::Crash { stored, snapshot }),
     ]
 }
@@ -730,7 +773,7 @@ fn assert_orderly(log: &[TaskEvent]) {
     for event in log {
         let life = lives.entry(event.id()).or_default();
         match event {
-            TaskEvent::Created(_) => {}
+            TaskEvent::Created(_) | TaskEvent::Restated(_) => {}
             TaskEvent::Started(e) => {
                 assert!(!life.running && life.ends == 0, "{event:?}");
                 assert_eq!(e.attempt, life.attempts + 1, "{event:?}");
@@ -862,6 +905,8 @@ fn run(steps: Vec<Step>) -> World {
                 world.dispatcher.tick(world.now);
             }
             Step::Jump(millis) => world.jump(millis),
+            Step::Restate(max) => world.restate(max),
+            Step::Purge => world.purge(),
             Step::Snapshot => snapshot = world.dispatcher.snapshot().or(snapshot),
             Step::Crash {
                 stored,
@@ -880,6 +925,86 @@ fn run(steps: Vec<Step>) -> World {
         world.dispatcher.check();
     }
     world
+}
+
+#[test]
+fn a_restated_task_ends_as_it_would_have_however_much_of_it_is_gone() {
+    let mut world = World::new();
+    let id = world.create(|r| {
+        r.max_retries = Some(3);
+        r.on_complete_url = Some("http://hook/".into());
+    });
+    world.serve(1);
+    world.end_call(answered(500));
+    let created = world.log[0].clone();
+    for _ in 0..3 {
+        world.restate(1);
+        world.append();
+        world.purge();
+        world.crash(None);
+    }
+    assert_eq!(world.gone + 1, world.log.len() as u64, "all else is gone");
+    let TaskEvent::Restated(restated) = world.read(StreamSeq(world.gone + 1)) else {
+        panic!("the task was stated again");
+    };
+    assert_eq!(TaskEvent::Created(Box::new(restated.created)), created);
+    assert_eq!((restated.position, restated.attempts), (StreamSeq(1), 1));
+    assert_eq!(restated.history.attempts.len(), 1);
+    world.pass(Duration::from_secs(20));
+    world.serve(1);
+    assert_eq!(world.calls[0].attempt, 2, "attempts go on");
+    world.end_call(answered(200));
+    // Ended, and its webhook waits: the result is stated with it, the body is not.
+    world.restate(1);
+    world.append();
+    let TaskEvent::Restated(restated) = world.read(StreamSeq(world.log.len() as u64)) else {
+        panic!("the task was stated again");
+    };
+    assert_eq!(restated.created.body, None);
+    assert!(matches!(
+        restated.standing,
+        Standing::Ended {
+            end: TaskEnd::Succeeded(_),
+            ..
+        }
+    ));
+    world.purge();
+    world.crash(None);
+    world.serve(1);
+    let delivery = world.deliveries.remove(0);
+    assert!(world.read(delivery.ended).into_end().is_some());
+    world
+        .dispatcher
+        .delivery_ended(id, delivery.number, &answered(200), world.now);
+    world.append();
+    assert_eq!(world.dispatcher.open(), 0);
+    assert_orderly(&world.log);
+}
+
+#[test]
+fn a_purge_beyond_the_mark_loses_a_task() {
+    let mut world = World::new();
+    world.create(|_| {});
+    world.gone = 1;
+    world.crash(None);
+    assert_eq!(
+        world.dispatcher.open(),
+        0,
+        "or the tests above prove nothing"
+    );
+}
+
+#[test]
+fn a_call_that_began_before_a_restatement_still_finds_its_request() {
+    let mut world = World::new();
+    world.create(|_| {});
+    world.serve(1);
+    world.restate(1);
+    world.append();
+    assert_eq!(world.dispatcher.oldest_needed(), Some(StreamSeq(1)));
+    world.purge();
+    world.end_call(answered(500));
+    assert_eq!(world.dispatcher.oldest_needed(), Some(StreamSeq(3)));
 }
 
 proptest! {
@@ -918,7 +1043,8 @@ proptest! {
         let mut world = run(steps);
         world.append();
         let mut replayed = Dispatcher::new();
-        for (seq, event) in (1..).map(StreamSeq).zip(&world.log) {
+        let left = (1..).map(StreamSeq).zip(&world.log);
+        for (seq, event) in left.filter(|(seq, _)| seq.0 > world.gone) {
             replayed.apply(seq, None, event);
             // What was applied before changes nothing.
             replayed.apply(seq, None, event);
@@ -926,7 +1052,7 @@ proptest! {
         let without_derived = |dispatcher: &Dispatcher| {
             let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
                 let mut task = task.clone();
-                task.busy = false;
+                (task.busy, task.restating, task.read_from) = (false, false, None);
                 task.allowance = Allowance::Whole;
                 match &mut task.phase {
                     Phase::Ended { claimed, wake, .. } => (*claimed, *wake) = (false, Elapsed(0)),

@@ -24,8 +24,8 @@ pub use control::{
 pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
-    PartitionOwned, SealedHeaders, TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired,
-    TaskStarted, TaskSucceeded, join_repeated,
+    PartitionOwned, SealedHeaders, Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd,
+    TaskEvent, TaskExpired, TaskRestated, TaskStarted, TaskSucceeded, join_repeated,
 };
 
 /// Why a stored event could not be read.

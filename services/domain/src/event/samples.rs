@@ -12,12 +12,14 @@ use crate::event::{
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
     MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, SignaturesRequired,
-    TaskCancelled, TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded,
-    TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamSigningSecretRotated, TeamVaultPolicyChanged,
+    Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskRestated,
+    TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged,
+    TeamRenamed, TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
 use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
+use crate::seq::StreamSeq;
+use crate::task::history::{AnswerSummary, Attempt, Callback, History};
 use crate::task::{Backoff, Method, Priority, RetryOn};
 use crate::time::Timestamp;
 use crate::vault::Resolve;
@@ -42,35 +44,7 @@ pub fn task_events() -> Vec<TaskEvent> {
         duration_ms: 7,
     };
     vec![
-        TaskEvent::Created(Box::new(TaskCreated {
-            id,
-            team: TeamId::new(AT, 7),
-            queue: QueueName::default(),
-            url: "https://example.com/hook?x=1".into(),
-            method: Method::Put,
-            headers: vec![("X-One".into(), "1".into())],
-            body: Some("{\"hello\":\"wörld\"}".into()),
-            timeout_ms: 30_000,
-            max_wait_ms: 60_000,
-            not_before: Some(LATER),
-            max_retries: 3,
-            backoff: Backoff::Linear,
-            retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
-            priority: Priority::default(),
-            follow_redirects: true,
-            on_complete_url: Some("https://example.com/done".into()),
-            idempotency_key: Some("order-1".into()),
-            fingerprint: Some("00ff".into()),
-            resolve: Resolve {
-                query: true,
-                body: true,
-            },
-            sealed: Some(SealedHeaders {
-                headers: vec![0],
-                envelope: "AQID".into(),
-            }),
-            at: AT,
-        })),
+        TaskEvent::Created(Box::new(created(id))),
         TaskEvent::Started(TaskStarted {
             id,
             attempt: 1,
@@ -119,7 +93,85 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: failure(),
             retry_at: Some(LATER),
         }),
+        TaskEvent::Restated(Box::new(restated(created(id), failure(), answer()))),
     ]
+}
+
+fn created(id: TaskId) -> TaskCreated {
+    TaskCreated {
+        id,
+        team: TeamId::new(AT, 7),
+        queue: QueueName::default(),
+        url: "https://example.com/hook?x=1".into(),
+        method: Method::Put,
+        headers: vec![("X-One".into(), "1".into())],
+        body: Some("{\"hello\":\"wörld\"}".into()),
+        timeout_ms: 30_000,
+        max_wait_ms: 60_000,
+        not_before: Some(LATER),
+        max_retries: 3,
+        backoff: Backoff::Linear,
+        retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
+        priority: Priority::default(),
+        follow_redirects: true,
+        on_complete_url: Some("https://example.com/done".into()),
+        idempotency_key: Some("order-1".into()),
+        fingerprint: Some("00ff".into()),
+        resolve: Resolve {
+            query: true,
+            body: true,
+        },
+        sealed: Some(SealedHeaders {
+            headers: vec![0],
+            envelope: "AQID".into(),
+        }),
+        at: AT,
+    }
+}
+
+fn restated(created: TaskCreated, failure: Failure, answer: Answer) -> TaskRestated {
+    let id = created.id;
+    TaskRestated {
+        created,
+        position: StreamSeq(5),
+        at: LATER,
+        standing: Standing::Ended {
+            deliveries: 1,
+            due: LATER,
+            from: Some(AT),
+            end: TaskEnd::Succeeded(TaskSucceeded {
+                id,
+                attempt: 2,
+                at: AT,
+                answer: answer.clone(),
+            }),
+        },
+        attempts: 2,
+        failures: 1,
+        lost: 0,
+        first_start: Some(AT),
+        last_failure: Some(failure.clone()),
+        history: History {
+            started_at: Some(AT),
+            updated_at: Some(LATER),
+            attempts: vec![Attempt {
+                number: 1,
+                started_at: AT,
+                duration_ms: Some(7),
+                status: Some(503),
+                error: Some(failure.message.clone()),
+            }],
+            error: Some(failure.message.clone()),
+            answer: Some(AnswerSummary::from(&answer)),
+            callback: Some(Callback {
+                attempts: 1,
+                at: AT,
+                delivered: None,
+                error: Some(failure.message),
+                retry_at: Some(LATER),
+            }),
+        },
+    }
 }
 
 /// Every event of CONTROL, once.

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{DecodeError, events};
 use crate::id::{QueueName, TaskId, TeamId};
+use crate::seq::StreamSeq;
+use crate::task::history::History;
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::spec::{Method, Priority};
 use crate::time::Timestamp;
@@ -22,6 +24,7 @@ events! {
         Expired(TaskExpired) = "task.expired.v1",
         CallbackSent(CallbackSent) = "task.callback_sent.v1",
         CallbackFailed(CallbackFailed) = "task.callback_failed.v1",
+        Restated(Box<TaskRestated>) = "task.restated.v1",
     }
 }
 
@@ -39,6 +42,7 @@ impl TaskEvent {
             Self::Expired(e) => e.id,
             Self::CallbackSent(e) => e.id,
             Self::CallbackFailed(e) => e.id,
+            Self::Restated(e) => e.created.id,
         }
     }
 
@@ -55,6 +59,7 @@ impl TaskEvent {
             Self::Expired(_) => "expired",
             Self::CallbackSent(_) => "callback_sent",
             Self::CallbackFailed(_) => "callback_failed",
+            Self::Restated(_) => "restated",
         }
     }
 
@@ -64,7 +69,7 @@ impl TaskEvent {
         name == "task.created.v1"
     }
 
-    /// All short names.
+    /// The short names of what happens to tasks, as subscribers see it. A restatement is not among them: nothing happened.
     pub const KINDS: &'static [&'static str] = &[
         "created",
         "started",
@@ -90,6 +95,33 @@ impl TaskEvent {
             Self::Expired(e) => e.at,
             Self::CallbackSent(e) => e.at,
             Self::CallbackFailed(e) => e.at,
+            Self::Restated(e) => e.at,
+        }
+    }
+
+    /// The request of the task, when this event carries it: a creation and a restatement do.
+    #[must_use]
+    pub fn into_request(self) -> Option<TaskCreated> {
+        match self {
+            Self::Created(created) => Some(*created),
+            Self::Restated(restated) => Some(restated.created),
+            _ => None,
+        }
+    }
+
+    /// How the task ended, when this event says so: an end does, and the restatement of a task that has ended.
+    #[must_use]
+    pub fn into_end(self) -> Option<TaskEnd> {
+        match self {
+            Self::Succeeded(end) => Some(TaskEnd::Succeeded(end)),
+            Self::Dead(end) => Some(TaskEnd::Dead(end)),
+            Self::Expired(end) => Some(TaskEnd::Expired(end)),
+            Self::Cancelled(end) => Some(TaskEnd::Cancelled(end)),
+            Self::Restated(restated) => match restated.standing {
+                Standing::Ended { end, .. } => Some(end),
+                _ => None,
+            },
+            _ => None,
         }
     }
 }
@@ -314,6 +346,115 @@ pub struct CallbackFailed {
     pub retry_at: Option<Timestamp>,
 }
 
+/// An open task, stated again by its partition's owner, so that the log may drop everything of it that stands before.
+///
+/// Nothing happened to the task: whoever knows it learns only where its request stands now, and whoever reads the log from behind its
+/// creation on makes of it what the others know. It keeps its place in lists and in the order of service, and appears in no stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRestated {
+    /// The request as it was accepted. Of a task that has ended, headers and body are left out: only its webhook is still to be sent.
+    pub created: TaskCreated,
+    /// Where in TASKS it was created: its place in lists and among tasks of the same priority.
+    pub position: StreamSeq,
+    /// When it was stated again.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Attempts started.
+    pub attempts: u32,
+    /// Attempts failed that used up a retry.
+    pub failures: u16,
+    /// Attempts lost with their worker.
+    pub lost: u16,
+    /// Since when the time limit over all attempts counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_start: Option<Timestamp>,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// What clients are shown of its past.
+    pub history: History,
+}
+
+impl TaskRestated {
+    /// The value of the header `Wb-Event`.
+    pub const NAME: &'static str = "task.restated.v1";
+}
+
+/// Where a task stands that is stated again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Not to be started before: delayed, or between two attempts.
+    Waiting {
+        /// Then.
+        until: Timestamp,
+        /// Since when, of a pause between two attempts. Absent: `until` is a date that a client gave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Timestamp>,
+    },
+    /// May be started.
+    Ready {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// An attempt is being made.
+    Running {
+        /// Its number.
+        attempt: u32,
+    },
+    /// Ended, and the completion webhook is still to be delivered.
+    Ended {
+        /// Deliveries that failed.
+        deliveries: u32,
+        /// When the next one is due.
+        due: Timestamp,
+        /// Since when the pause before it has run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Timestamp>,
+        /// How it ended, with its result.
+        end: TaskEnd,
+    },
+}
+
+/// The event that ended a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskEnd {
+    /// The target answered.
+    Succeeded(TaskSucceeded),
+    /// No attempt was left, or the failure was final.
+    Dead(TaskDead),
+    /// Its time limit had passed.
+    Expired(TaskExpired),
+    /// It was cancelled.
+    Cancelled(TaskCancelled),
+}
+
+impl From<TaskEnd> for TaskEvent {
+    fn from(end: TaskEnd) -> Self {
+        match end {
+            TaskEnd::Succeeded(end) => Self::Succeeded(end),
+            TaskEnd::Dead(end) => Self::Dead(end),
+            TaskEnd::Expired(end) => Self::Expired(end),
+            TaskEnd::Cancelled(end) => Self::Cancelled(end),
+        }
+    }
+}
+
+impl TaskEnd {
+    /// When the task ended.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Succeeded(end) => end.at,
+            Self::Dead(end) => end.at,
+            Self::Expired(end) => end.at,
+            Self::Cancelled(end) => end.at,
+        }
+    }
+}
+
 /// What a target answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
@@ -439,13 +580,19 @@ pub enum FailureKind {
     VaultAway,
 }
 
-/// A worker took over a partition; its sequence is the fence of all that worker appends there.
+/// A worker took over a partition, or still owns it; its sequence is the fence of all that worker appends there from then on.
+///
+/// An owner states its fence again when it moves the partition's low-water mark: mark and fence are one record, so a stale owner,
+/// whose fence is not the last one, cannot move the mark either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionOwned {
     /// Which worker.
     pub worker: String,
     /// When.
     pub at: Timestamp,
+    /// The partition's low-water mark: nothing of it that stands before is needed any more. Absent: everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<StreamSeq>,
 }
 
 impl PartitionOwned {

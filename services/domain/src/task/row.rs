@@ -6,18 +6,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Answer, Failure, Remains, TaskCreated, TaskEvent};
+use crate::event::{
+    Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskRestated,
+};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
+use crate::task::history;
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::spec::{Method, Priority};
 use crate::task::status::Status;
 use crate::time::Timestamp;
 
-/// Attempts a row remembers, the latest ones. A task can have 11 that count and 3 lost with their workers.
-pub const MAX_ATTEMPTS: usize = 16;
-/// Longest error sentence in a row, in bytes.
-pub const MAX_ERROR_BYTES: usize = 512;
+pub use crate::task::history::{AnswerSummary, Attempt, Callback, MAX_ATTEMPTS, MAX_ERROR_BYTES};
 
 /// A task as lists and single reads show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +54,14 @@ pub struct TaskRow {
     pub on_complete_url: Option<String>,
     /// The client's idempotency key.
     pub idempotency_key: Option<String>,
-    /// Where in TASKS the creation is: headers and body.
+    /// Where in TASKS it was created: its place in lists.
     pub created_seq: StreamSeq,
+    /// Where in TASKS its headers and body are: its creation, or the latest restatement.
+    pub stored_seq: StreamSeq,
     /// Where in TASKS it was created once more, which never should be and changes nothing. A read model has to know of it, as
     /// retention takes the first creation before the second.
     pub created_again: Option<StreamSeq>,
-    /// Where in TASKS the end is: the answer.
+    /// Where in TASKS the answer is: its end, or the latest restatement after it.
     pub ended_seq: Option<StreamSeq>,
     /// The last event taken in.
     pub seq: StreamSeq,
@@ -99,57 +101,6 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// One call of the target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// 1, 2, 3...
-    pub number: u32,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How long it took, once it has ended, in milliseconds.
-    pub duration_ms: Option<u32>,
-    /// HTTP status, when the target answered.
-    pub status: Option<u16>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// An answer without headers and body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnswerSummary {
-    /// HTTP status.
-    pub status: u16,
-    /// Length of the whole body in bytes, as far as it was counted.
-    pub body_bytes: u64,
-    /// From sending to the end of the answer, in milliseconds.
-    pub duration_ms: u32,
-}
-
-/// Where the completion webhook stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Callback {
-    /// Deliveries tried so far.
-    pub attempts: u32,
-    /// When the last one was.
-    pub at: Timestamp,
-    /// HTTP status of the receiver, once it was delivered.
-    pub delivered: Option<u16>,
-    /// Why the last delivery failed.
-    pub error: Option<String>,
-    /// When the next delivery is due; none: delivered or given up.
-    pub retry_at: Option<Timestamp>,
-}
-
-impl From<&Answer> for AnswerSummary {
-    fn from(answer: &Answer) -> Self {
-        Self {
-            status: answer.status,
-            body_bytes: answer.body_bytes,
-            duration_ms: answer.duration_ms,
-        }
-    }
-}
-
 impl TaskRow {
     /// The row after one more event of its task. `None`: no row and no creation to make one of, since retention has dropped it.
     ///
@@ -160,6 +111,7 @@ impl TaskRow {
         let Some(mut row) = row else {
             return match event {
                 TaskEvent::Created(created) => Some(Self::created(seq, created)),
+                TaskEvent::Restated(restated) => Some(Self::restated(seq, restated)),
                 _ => None,
             };
         };
@@ -262,6 +214,7 @@ impl TaskRow {
             on_complete_url: None,
             idempotency_key: None,
             created_seq: seq,
+            stored_seq: seq,
             created_again: None,
             ended_seq: None,
             seq,
@@ -279,30 +232,52 @@ impl TaskRow {
         }
     }
 
+    /// The row that a restatement alone leads to: what stands before it may be gone.
+    fn restated(seq: StreamSeq, e: &TaskRestated) -> Self {
+        let mut row = Self::created(e.position, &e.created);
+        row.stored_seq = seq;
+        row.seq = seq;
+        row.started_at = e.history.started_at;
+        row.updated_at = e.history.updated_at.unwrap_or(e.created.at);
+        row.retry_count = e.failures;
+        row.attempts.clone_from(&e.history.attempts);
+        row.error.clone_from(&e.history.error);
+        row.answer = e.history.answer;
+        row.callback.clone_from(&e.history.callback);
+        match &e.standing {
+            // Whether a delay has passed is not stored: a row says `delayed` until the first attempt.
+            Standing::Waiting { .. } | Standing::Ready { .. } if e.attempts == 0 => {}
+            Standing::Waiting { until: due, .. } | Standing::Ready { since: due } => {
+                row.status = Status::Pending;
+                row.retry_at = Some(*due);
+            }
+            Standing::Running { .. } => row.status = Status::Processing,
+            Standing::Ended { end, .. } => {
+                let how = match end {
+                    TaskEnd::Succeeded(_) => Status::Completed,
+                    TaskEnd::Dead(_) => Status::Failed,
+                    TaskEnd::Expired(_) => Status::Timeout,
+                    TaskEnd::Cancelled(_) => Status::Cancelled,
+                };
+                row.end(how, seq, end.at());
+            }
+        }
+        row
+    }
+
     fn take_in(&mut self, seq: StreamSeq, event: &TaskEvent) {
         match event {
             TaskEvent::Created(_) => {
                 self.created_again = Some(seq);
                 return;
             }
-            TaskEvent::CallbackSent(e) => {
-                self.callback = Some(Callback {
-                    attempts: e.attempt,
-                    at: e.at,
-                    delivered: Some(e.status),
-                    error: None,
-                    retry_at: None,
-                });
+            // Taken as it is, so that a row made anew behind it equals this one.
+            TaskEvent::Restated(e) => {
+                *self = Self::restated(seq, e);
                 return;
             }
-            TaskEvent::CallbackFailed(e) => {
-                self.callback = Some(Callback {
-                    attempts: e.attempt,
-                    at: e.at,
-                    delivered: None,
-                    error: Some(sentence(&e.failure)),
-                    retry_at: e.retry_at,
-                });
+            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
+                self.callback = Callback::of(event);
                 return;
             }
             _ if self.status.is_terminal() => return,
@@ -310,16 +285,7 @@ impl TaskRow {
                 self.status = Status::Processing;
                 self.started_at.get_or_insert(e.at);
                 self.retry_at = None;
-                if self.attempts.len() == MAX_ATTEMPTS {
-                    self.attempts.remove(0);
-                }
-                self.attempts.push(Attempt {
-                    number: e.attempt,
-                    started_at: e.at,
-                    duration_ms: None,
-                    status: None,
-                    error: None,
-                });
+                history::start_attempt(&mut self.attempts, e);
             }
             TaskEvent::AttemptFailed(e) => {
                 self.status = Status::Pending;
@@ -329,7 +295,7 @@ impl TaskRow {
             }
             TaskEvent::Succeeded(e) => {
                 self.end(Status::Completed, seq, e.at);
-                self.attempt_ended(e.attempt, e.at, Some(&e.answer), None);
+                history::end_attempt(&mut self.attempts, e.attempt, e.at, Some(&e.answer), None);
                 self.answer = Some((&e.answer).into());
                 self.error = None;
             }
@@ -341,7 +307,7 @@ impl TaskRow {
                 self.end(Status::Timeout, seq, e.at);
                 match e.attempt {
                     Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
-                    None => self.error = Some(sentence(&e.failure)),
+                    None => self.error = Some(history::sentence(&e.failure)),
                 }
             }
             TaskEvent::Cancelled(e) => self.end(Status::Cancelled, seq, e.at),
@@ -363,39 +329,11 @@ impl TaskRow {
         failure: &Failure,
         answer: Option<&Answer>,
     ) {
-        let error = sentence(failure);
-        self.attempt_ended(number, at, answer, Some(error.clone()));
+        let error = history::sentence(failure);
+        history::end_attempt(&mut self.attempts, number, at, answer, Some(error.clone()));
         self.answer = answer.map(AnswerSummary::from);
         self.error = Some(error);
     }
-
-    fn attempt_ended(
-        &mut self,
-        number: u32,
-        at: Timestamp,
-        answer: Option<&Answer>,
-        error: Option<String>,
-    ) {
-        if let Some(attempt) = self.attempts.iter_mut().rfind(|a| a.number == number) {
-            let elapsed = at.since(attempt.started_at).as_millis();
-            let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
-            attempt.duration_ms = Some(answer.map_or(elapsed, |answer| answer.duration_ms));
-            attempt.status = answer.map(|answer| answer.status);
-            attempt.error = error;
-        }
-    }
-}
-
-fn sentence(failure: &Failure) -> String {
-    let text = &failure.message;
-    if text.len() <= MAX_ERROR_BYTES {
-        return text.clone();
-    }
-    let room = MAX_ERROR_BYTES - '…'.len_utf8();
-    let end = (0..=room)
-        .rfind(|&at| text.is_char_boundary(at))
-        .unwrap_or(0);
-    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]

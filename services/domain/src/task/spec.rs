@@ -169,7 +169,7 @@ impl fmt::Debug for TaskRequest {
 pub struct Limits {
     /// Largest `maxWaitTime`.
     pub max_wait: Duration,
-    /// How far ahead `delayUntil` may be: well within the retention of the log, which must still hold the task then.
+    /// How far ahead `delayUntil` may be.
     pub max_delay: Duration,
 }
 

@@ -312,6 +312,8 @@ impl Running {
                     // A tail with a backlog is always ready; listeners on the same thread must get their turn.
                     tokio::task::yield_now().await;
                 }
+                // Listeners go back to the log, where they find out what is missing and say so.
+                Ok(Err(ReadError::Gap { .. })) => hub.fan_out().roster.clear(),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the event streams cannot read the log; trying again");
                     tokio::select! {

@@ -441,21 +441,31 @@ async fn read_page(
         None => hub.log.bounds(Stream::Tasks).await?.last,
     };
     let from = cursor.next();
-    let records = if from <= to {
+    let found = if from <= to {
         hub.log
             .range(Stream::Tasks, &subjects, from, to, PAGE)
-            .await?
+            .await
     } else {
-        Vec::new()
+        Ok(Vec::new())
     };
-    // Asked after reading: if nothing before the page is missing now, nothing was missing while it was read.
-    let first = hub.log.bounds(Stream::Tasks).await?.first;
+    let records = match found {
+        Ok(records) => records,
+        // Said first; what is left is read from there.
+        Err(ReadError::Gap { first, .. }) => {
+            return Ok(Page {
+                steps: Vec::new(),
+                reached: StreamSeq(first.0.saturating_sub(1)).max(cursor),
+                complete: first > to,
+                gap: Some(first),
+            });
+        }
+        Err(error) => return Err(error),
+    };
     let complete = records.len() < PAGE;
     let reached = match records.last() {
         Some(last) if !complete => last.seq,
         _ => to.max(cursor),
     };
-    let first_read = records.first().map_or(first, |record| record.seq);
     let steps = records
         .iter()
         .filter_map(read)
@@ -466,6 +476,6 @@ async fn read_page(
         steps,
         reached,
         complete,
-        gap: (first > from).then_some(first.min(first_read)),
+        gap: None,
     })
 }

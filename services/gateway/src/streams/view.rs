@@ -93,6 +93,7 @@ impl TaskEventView {
         };
         match event {
             TaskEvent::Created(e) => view.delay_until = e.not_before.map(Timestamp::to_rfc3339),
+            TaskEvent::Restated(_) => {}
             TaskEvent::Started(e) => view.attempt = Some(e.attempt),
             TaskEvent::AttemptFailed(e) => {
                 view.attempt = Some(e.attempt);
@@ -150,7 +151,9 @@ fn status_after(event: &TaskEvent) -> Option<Status> {
         TaskEvent::Dead(_) => Status::Failed,
         TaskEvent::Cancelled(_) => Status::Cancelled,
         TaskEvent::Expired(_) => Status::Timeout,
-        TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => return None,
+        TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) | TaskEvent::Restated(_) => {
+            return None;
+        }
     })
 }
 
@@ -212,7 +215,7 @@ impl Milestone {
             | TaskEvent::Expired(_) => Self::Terminal,
             TaskEvent::CallbackSent(_) => Self::WebhookDone,
             TaskEvent::CallbackFailed(e) if e.retry_at.is_none() => Self::WebhookDone,
-            TaskEvent::CallbackFailed(_) => Self::Underway,
+            TaskEvent::CallbackFailed(_) | TaskEvent::Restated(_) => Self::Underway,
         }
     }
 }
@@ -237,12 +240,15 @@ pub struct Step {
 }
 
 impl Step {
-    /// Decodes a record; `None` when it is no task's event but an owner's announcement.
+    /// Decodes a record; `None` when nothing happened to a task: an owner's announcement, or a task stated again.
     pub fn read(record: &Record) -> Result<Option<Self>, Unreadable> {
         let event = match task_record(record)? {
             TaskRecord::Event(event) => event,
             TaskRecord::Owned(..) => return Ok(None),
         };
+        if matches!(event, TaskEvent::Restated(_)) {
+            return Ok(None);
+        }
         let queue = match TaskSubject::parse(&record.subject) {
             Some(TaskSubject::Event { queue, .. }) => QueueName::parse(queue).ok(),
             _ => None,

@@ -108,9 +108,9 @@ pub(crate) async fn seal(
         task,
     };
     let packed = SecretBytes::new(raw.encode().to_vec());
-    // The log forgets the task by then, whoever failed to erase the key of it.
-    let ttl = Some(state.config.task_retention).filter(|kept| !kept.is_zero());
-    let envelope = state.vault.keep(&key, &packed, ttl).await?;
+    // No time to live: an open task may wait for longer than any that could be chosen here. The owner of its partition erases the key when
+    // the task has ended, and sweeps up keys whose tasks are not open.
+    let envelope = state.vault.keep(&key, &packed, None).await?;
     Ok((envelope, key))
 }
 

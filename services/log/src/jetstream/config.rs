@@ -187,8 +187,10 @@ pub struct StreamsConfig {
     pub replicas: u16,
     /// Unit of order and ownership of TASKS. Fixed when the streams are made.
     pub partitions: u16,
-    /// How long TASKS keeps events; `None`: as `nats/streams.toml` has it (30 days).
+    /// How long TASKS keeps events that nobody needs any more; `None`: 30 days. Workers drop what is older.
     pub tasks_max_age_s: Option<u64>,
+    /// From which age on they may be dropped earlier, when the log is nearly full; `None`: a day.
+    pub tasks_min_history_s: Option<u64>,
     /// How many bytes TASKS may take; `None`: its share of the disk with `waybill up`, else what the stream has. Creations are refused
     /// before it is reached (`log_full`), so that owners have room to drain it.
     pub tasks_max_bytes: Option<u64>,
@@ -204,6 +206,7 @@ impl Default for StreamsConfig {
             replicas: 1,
             partitions: 16,
             tasks_max_age_s: None,
+            tasks_min_history_s: None,
             tasks_max_bytes: None,
             lease_ttl_s: 6,
             apply_changes: false,

@@ -1,7 +1,6 @@
 //! Makes the streams, checks them, and changes what may be changed: `nats/streams.toml` is the one place that says how they are.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -21,7 +20,7 @@ const CHANGEABLE: [&str; 4] = ["max_age", "max_bytes", "num_replicas", "duplicat
 const DURATIONS: [&str; 3] = ["max_age", "duplicate_window", "subject_delete_marker_ttl"];
 
 /// Fields that this build itself changes on streams of an earlier one, since it relies on them.
-const MIGRATED: [(&str, &str); 1] = [("FENCE", "discard")];
+const MIGRATED: [(&str, &str); 2] = [("FENCE", "discard"), ("TASKS", "max_age")];
 
 /// A field of a stream that is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,12 +137,6 @@ pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, 
         fields.remove("max_bytes");
         fields.insert("num_replicas".to_owned(), json!(config.replicas));
         if name == Stream::Tasks.name() {
-            if let Some(age) = config.tasks_max_age_s {
-                let age = Duration::from_secs(age).as_nanos();
-                let age = u64::try_from(age)
-                    .map_err(|_| impossible("streams.tasks_max_age_s is too large".to_owned()))?;
-                fields.insert("max_age".to_owned(), json!(age));
-            }
             if let Some(bytes) = config.tasks_max_bytes {
                 fields.insert("max_bytes".to_owned(), json!(bytes));
             }
@@ -345,7 +338,7 @@ mod tests {
             .find(|(name, _)| name == "TASKS")
             .expect("TASKS")
             .1;
-        assert_eq!(tasks["max_age"], json!(30_u64 * 86_400 * 1_000_000_000));
+        assert_eq!(tasks["max_age"], json!(0), "the server drops no open task");
         assert_eq!(tasks["metadata"][PARTITIONS_KEY], "16");
         assert!(streams.iter().any(|(name, _)| name == "CONTROL"));
     }

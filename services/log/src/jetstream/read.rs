@@ -17,7 +17,7 @@ use waybill_domain::time::Timestamp;
 use super::api::Api;
 use super::archive::BORN_KEY;
 use super::wire;
-use crate::{Bounds, ReadError, Record, StreamSeq};
+use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
 
 /// Records in one direct get. More are read in several.
 const PAGE: usize = 1000;
@@ -154,7 +154,25 @@ impl Reader {
             records.dedup_by_key(|record| record.seq);
             records.truncate(limit);
         }
+        // Asked after reading: if nothing before the range is missing now, nothing was missing while it was read.
+        if from.0 > 0 && self.stream == Stream::Tasks.name() {
+            let first = self.bounds().await?.first;
+            if from < first && from <= to {
+                return Err(ReadError::Gap {
+                    stream: self.stream,
+                    from,
+                    first,
+                });
+            }
+        }
         Ok(records)
+    }
+
+    /// Drops everything before `first`.
+    pub(super) async fn purge(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        let verb = format!("STREAM.PURGE.{}", self.stream);
+        let answer = self.api.call(&verb, &json!({ "seq": first.0 })).await?;
+        Ok(answer["purged"].as_u64().unwrap_or(0))
     }
 
     async fn range_of(

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::api::Api;
 use super::read::Reader;
 use super::wire::{self, Delivery};
-use crate::{ReadError, Record, StreamSeq, Tail};
+use crate::{ReadError, Record, Stream, StreamSeq, Tail};
 
 /// Records asked for at once. Asked again when half of them have come, so that the server never waits for us.
 const PULL: usize = 1000;
@@ -41,6 +41,10 @@ pub(super) struct JetStreamTail {
     /// Counts connections made: an answer to a pull is lost with its connection.
     connected: watch::Receiver<u64>,
     next: StreamSeq,
+    /// Only of TASKS a reader must know what retention has dropped: other streams forget what nobody needs, or nothing.
+    reports_gaps: bool,
+    /// A hole in the sequences that no purge has made, as the leader says.
+    hole: Option<StreamSeq>,
     /// Highest sequence delivered, and in which incarnation of the stream.
     seen: Option<(StreamSeq, i64)>,
     incarnation: i64,
@@ -83,7 +87,9 @@ impl JetStreamTail {
             stream,
             filters,
             connected,
-            next: StreamSeq(from.0.max(1)),
+            next: from,
+            reports_gaps: stream == Stream::Tasks.name(),
+            hole: None,
             seen: None,
             incarnation: 0,
             source: None,
@@ -96,7 +102,17 @@ impl JetStreamTail {
     async fn open(&mut self) -> Result<Source, ReadError> {
         // Before the consumer is made, so that a reconnection meanwhile is noticed.
         self.connected.mark_unchanged();
-        self.check_identity().await?;
+        let first = self.check_identity().await?;
+        if self.next < first {
+            let from = std::mem::replace(&mut self.next, first);
+            if from.0 > 0 && self.reports_gaps {
+                return Err(ReadError::Gap {
+                    stream: self.stream,
+                    from,
+                    first,
+                });
+            }
+        }
         let client = self.api.client();
         let inbox = client.new_inbox();
         let messages =
@@ -136,8 +152,8 @@ impl JetStreamTail {
     }
 
     /// A stream that was made anew, or that has lost its end, would be read as one that has nothing new: its sequences are all
-    /// below the next one wanted. That is an error until somebody decides what to do.
-    async fn check_identity(&mut self) -> Result<(), ReadError> {
+    /// below the next one wanted. That is an error until somebody decides what to do. Gives the first sequence that is left.
+    async fn check_identity(&mut self) -> Result<StreamSeq, ReadError> {
         let bounds = self.reader.bounds().await?;
         if let Some((seen, incarnation)) = self.seen {
             let reason = if bounds.incarnation != incarnation {
@@ -145,13 +161,13 @@ impl JetStreamTail {
             } else if bounds.last < seen {
                 format!("it ends at {}, before {seen}, which was read", bounds.last)
             } else {
-                return Ok(());
+                return Ok(bounds.first);
             };
             let reason = format!("{}: {reason}", self.stream);
             return Err(ReadError::Unavailable { reason });
         }
         self.incarnation = bounds.incarnation;
-        Ok(())
+        Ok(bounds.first)
     }
 
     /// Waits for one message and takes what else is there.
@@ -210,6 +226,12 @@ impl JetStreamTail {
         // A consumer made at a copy of the stream that lags begins earlier than asked for.
         if delivery.stream_seq < self.next {
             return Heard::Fine;
+        }
+        // Without filters each sequence follows the one before, so what is missing went by retention: the next consumer finds out.
+        let is_hole = self.filters.is_empty() && delivery.stream_seq > self.next;
+        if is_hole && self.reports_gaps && self.hole != Some(self.next) {
+            self.hole = Some(self.next);
+            return Heard::Doubtful("a hole in the stream");
         }
         self.next = delivery.stream_seq.next();
         self.seen = Some((delivery.stream_seq, self.incarnation));

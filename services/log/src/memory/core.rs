@@ -10,7 +10,7 @@ use waybill_domain::time::Timestamp;
 use crate::subject::matches;
 use crate::{
     Append, AppendError, Appended, Bounds, Expectation, Lease, LeaseError, MsgId, NewRecord,
-    Record, Stream, StreamSeq,
+    ReadError, Record, Stream, StreamSeq,
 };
 
 /// Tells the time. A simulation supplies its own.
@@ -138,6 +138,27 @@ impl MemoryCore {
     /// What retention does: the oldest `count` records go.
     pub fn drop_first(&mut self, stream: Stream, count: usize) {
         self.stream_mut(stream).drop_first(count);
+    }
+
+    /// Drops everything before `first`, and says how much that was.
+    pub fn purge(&mut self, stream: Stream, first: StreamSeq) -> u64 {
+        let messages = self.stream_mut(stream);
+        let wanted = first.0.saturating_sub(messages.first);
+        let count = wanted.min(messages.records.len() as u64);
+        messages.drop_first(usize::try_from(count).unwrap_or(usize::MAX));
+        count
+    }
+
+    /// The gap that a read of TASKS from `from` on meets. A read from 0 on takes what is left.
+    #[must_use]
+    pub fn gap(&self, stream: Stream, from: StreamSeq) -> Option<ReadError> {
+        let first = StreamSeq(self.stream(stream).first);
+        let is_gap = stream == Stream::Tasks && from.0 > 0 && from < first;
+        is_gap.then_some(ReadError::Gap {
+            stream: stream.name(),
+            from,
+            first,
+        })
     }
 
     /// How long a lease lives without renewal.

@@ -96,6 +96,9 @@ impl Log for MemoryLog {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
         let core = self.core();
+        if let Some(gap) = core.gap(stream, from).filter(|_| from <= to) {
+            return Err(gap);
+        }
         Ok(core
             .range(stream, filters, from, to)
             .take(limit)
@@ -109,6 +112,10 @@ impl Log for MemoryLog {
 
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
         Ok(self.core().bounds(stream))
+    }
+
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        Ok(self.core().purge(Stream::Tasks, first))
     }
 }
 
@@ -129,6 +136,11 @@ impl Tail for MemoryTail {
             appended.as_mut().enable();
             let (batch, last) = {
                 let core = self.shared.core();
+                let first = core.bounds(self.stream).first;
+                if let Some(gap) = core.gap(self.stream, self.next) {
+                    self.next = first;
+                    return Err(gap);
+                }
                 let batch: Vec<Record> = core
                     .range(self.stream, &self.filters, self.next, StreamSeq(u64::MAX))
                     .take(max.max(1))

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use waybill_log::{Append, AppendError, LeaseError, Stream, StreamSeq};
+use waybill_domain::time::Timestamp;
+use waybill_log::{Append, AppendError, LeaseError, ReadError, Stream, StreamSeq, first_at};
 use waybill_testkit::eventually;
 
 use crate::fixture::{
@@ -51,6 +52,9 @@ conformance!(
     ranges_end_where_they_should,
     the_last_record_of_a_filter,
     an_empty_stream_has_bounds,
+    a_read_below_the_first_message_is_a_gap,
+    a_tail_that_a_purge_overtakes_says_so,
+    positions_are_found_by_time,
     the_streams_are_apart,
     a_lease_has_one_holder,
     a_lease_runs_out_and_cannot_be_renewed,
@@ -487,5 +491,87 @@ async fn snapshots_are_replaced(log: impl Full) {
     ] {
         log.put("partition-1", value.clone()).await.unwrap();
         assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
+    }
+}
+
+async fn a_read_below_the_first_message_is_a_gap(log: impl Full) {
+    for number in 0..6 {
+        append_one(&log, EVENT, &format!("{number}")).await;
+    }
+    assert_eq!(log.purge_tasks(StreamSeq(4)).await, Ok(3));
+    assert_eq!(log.purge_tasks(StreamSeq(2)).await, Ok(0), "never back");
+    let gap = ReadError::Gap {
+        stream: "TASKS",
+        from: StreamSeq(2),
+        first: StreamSeq(4),
+    };
+    let all = |from| {
+        let log = &log;
+        async move {
+            let read = log.range(Stream::Tasks, &[], StreamSeq(from), StreamSeq(9), 9);
+            read.await.map(|records| payloads(&records))
+        }
+    };
+    assert_eq!(all(2).await, Err(gap.clone()));
+    let left = ["3", "4", "5"].map(str::to_owned);
+    assert_eq!(all(4).await.unwrap(), left);
+    assert_eq!(all(0).await.unwrap(), left, "whatever is left");
+    assert_eq!(log.read(Stream::Tasks, StreamSeq(2)).await, Ok(None));
+    // A tail says it once, also to a filter that nothing dropped has matched, and goes on behind it.
+    for filters in [vec![], vec!["tasks.*.>".to_owned()]] {
+        let mut tail = log.tail(Stream::Tasks, filters, StreamSeq(2));
+        assert_eq!(tail.next_batch(9).await, Err(gap.clone()));
+        assert_eq!(payloads(&read_until(tail.as_mut(), 3).await), left);
+    }
+    let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(0));
+    assert_eq!(payloads(&read_until(tail.as_mut(), 3).await), left);
+}
+
+async fn a_tail_that_a_purge_overtakes_says_so(log: impl Full) {
+    append_one(&log, EVENT, "first").await;
+    let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
+    assert_eq!(payloads(&read_until(tail.as_mut(), 1).await), ["first"]);
+    // More than is asked for at once, so that it cannot all be on its way to the reader.
+    let many = vec![a_record(EVENT, "many"); 900];
+    for _ in 0..6 {
+        log.append(an_append(many.clone())).await.unwrap();
+    }
+    let last = append_one(&log, EVENT, "last").await;
+    log.purge_tasks(last).await.unwrap();
+    let mut gaps = 0;
+    loop {
+        match tail.next_batch(100).await {
+            Ok(records) if records.iter().any(|record| record.seq == last) => break,
+            Ok(_) => {}
+            Err(ReadError::Gap { first, .. }) => {
+                assert_eq!(first, last);
+                gaps += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(gaps, 1);
+}
+
+async fn positions_are_found_by_time(log: impl Full) {
+    for number in 0..5 {
+        append_one(&log, EVENT, &format!("{number}")).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    log.purge_tasks(StreamSeq(2)).await.unwrap();
+    let bounds = log.bounds(Stream::Tasks).await.unwrap();
+    let third = log
+        .read(Stream::Tasks, StreamSeq(3))
+        .await
+        .unwrap()
+        .unwrap();
+    for (time, position) in [
+        (third.time, 3),
+        (Timestamp(third.time.0 + 1), 4),
+        (Timestamp(0), 2),
+        (Timestamp(i64::MAX), 6),
+    ] {
+        let found = first_at(&log, Stream::Tasks, bounds, time).await;
+        assert_eq!(found, Ok(StreamSeq(position)), "{time:?}");
     }
 }

@@ -54,18 +54,33 @@ async fn a_stream_changed_behind_our_back_is_an_error_that_says_what_differs() {
 }
 
 #[tokio::test]
-async fn age_and_bytes_change_when_the_configuration_asks_for_it() {
+async fn a_store_with_an_age_loses_it_at_the_start_and_nothing_else() {
+    let (server, log) = a_jetstream_log().await;
+    append_one(&log, EVENT, "kept").await;
+    let context = async_nats::jetstream::new(log.client());
+    let stream = context.get_stream("TASKS").await.unwrap();
+    let mut former = stream.cached_info().config.clone();
+    former.max_age = std::time::Duration::from_secs(30 * 86_400);
+    context.update_stream(&former).await.unwrap();
+    // No operator has to allow it: open tasks would go by it.
+    let migrated = connect(&config_at(&server.url())).await.unwrap();
+    let stream = context.get_stream("TASKS").await.unwrap();
+    assert!(stream.cached_info().config.max_age.is_zero());
+    assert_eq!(append_one(&migrated, EVENT, "new").await.0, 2);
+}
+
+#[tokio::test]
+async fn bytes_change_when_the_configuration_asks_for_it() {
     let (server, log) = a_jetstream_log().await;
     append_one(&log, EVENT, "kept").await;
     let mut config = config_at(&server.url());
-    config.streams.tasks_max_age_s = Some(3600);
     config.streams.tasks_max_bytes = Some(1 << 30);
     let found: Vec<String> = differences(&config)
         .await
         .into_iter()
         .map(|[_, field, ..]| field)
         .collect();
-    assert_eq!(found, ["max_age", "max_bytes"]);
+    assert_eq!(found, ["max_bytes"]);
     config.streams.apply_changes = true;
     let changed = connect(&config).await.unwrap();
     assert_eq!(append_one(&changed, EVENT, "new").await.0, 2);

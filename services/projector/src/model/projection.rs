@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, TaskEvent};
+use waybill_domain::event::{ControlEvent, TaskEvent, TaskRestated};
 use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
@@ -21,8 +21,8 @@ use super::counts::CountsCache;
 use super::keys::{self, Place, TeamKey};
 use super::roster::Roster;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, TASKS, about, decode,
-    encode, quarantine, sweep,
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, RESTATED, TASKS, about,
+    decode, encode, quarantine, sweep,
 };
 use crate::query::Position;
 
@@ -295,13 +295,17 @@ impl Projection {
             let mut entry = ActivityEntry::of(record);
             entry.task = task;
             let mut team = keys::no_team();
+            // A task that was restated did nothing, and nobody did anything to it.
+            let is_activity = record.event != TaskRestated::NAME;
             if let Some(TaskSubject::Event { team: t, queue, .. }) =
                 TaskSubject::parse(&record.subject)
             {
                 team = keys::team_token(t);
                 entry.queue = Some(queue.to_owned());
             }
-            entry.put(&mut batch, &team, Stream::Tasks, record.seq);
+            if is_activity {
+                entry.put(&mut batch, &team, Stream::Tasks, record.seq);
+            }
         }
         for (_, task) in touched {
             self.write_task(&mut batch, task)?;
@@ -319,6 +323,10 @@ impl Projection {
         record: &Record,
         event: &TaskEvent,
     ) -> Result<Result<(), Unreadable>, ModelError> {
+        if let TaskEvent::Restated(restated) = event {
+            self.restate(batch, touched, record.seq, restated)?;
+            return Ok(Ok(()));
+        }
         if let Some(task) = self.touched(touched, event.id())? {
             let row = &mut task.row;
             let place = stands_in(record, row.team.as_str(), row.queue.as_str());
@@ -363,17 +371,62 @@ impl Projection {
         row: TaskRow,
         fingerprint: Option<&String>,
     ) {
-        let (place, seq) = (Place::of(&row), row.created_seq);
-        batch
-            .put(BY_ID, keys::id(row.id), keys::task(seq))
-            .put(BY_TEAM, keys::by_team(&row.team, place), [])
-            .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
-        if let Some(key) = &row.idempotency_key {
-            let made = (row.id, fingerprint);
-            let key = keys::idempotency_at(&row.team, key, seq);
-            batch.put(IDEMPOTENCY, key, encode(&made));
-        }
+        put_place(batch, &row, fingerprint);
         touched.insert(row.id, Touched { before: None, row });
+    }
+
+    /// A task stated again. Its row becomes what the restatement says, whether there was one or not; whoever begins to read behind its
+    /// creation has the same row in the same place.
+    fn restate(
+        &mut self,
+        batch: &mut Batch,
+        touched: &mut HashMap<TaskId, Touched>,
+        seq: StreamSeq,
+        restated: &TaskRestated,
+    ) -> Result<(), ModelError> {
+        let id = restated.created.id;
+        let known = match touched.remove(&id) {
+            Some(known) => Some(known),
+            None => {
+                let row = match self.open_rows.remove(&id) {
+                    Some(row) => Some(row),
+                    None => stored_row(&self.store, id)?,
+                };
+                row.map(|row| Touched {
+                    before: Some(row.status),
+                    row,
+                })
+            }
+        };
+        let event = TaskEvent::Restated(Box::new(restated.clone()));
+        let fingerprint = restated.created.fingerprint.as_ref();
+        let touch = match known {
+            Some(mut known) if known.row.created_seq == restated.position => {
+                if known.row.stored_seq != known.row.created_seq {
+                    batch.delete(RESTATED, keys::task(known.row.stored_seq));
+                }
+                known.row.evolve_in_place(seq, &event);
+                known
+            }
+            known => {
+                // It was created twice, which never should be, and retention took the first creation: this one counts.
+                if let Some(Touched { before, row }) = known {
+                    remove_task(batch, &row, before);
+                    if before.is_some() {
+                        let (team, queue) = (&row.team, &row.queue);
+                        self.counts.change(&self.store, team, queue, before, None)?;
+                    }
+                }
+                let Some(row) = TaskRow::evolve(None, seq, &event) else {
+                    return Ok(());
+                };
+                put_place(batch, &row, fingerprint);
+                Touched { before: None, row }
+            }
+        };
+        batch.put(RESTATED, keys::task(seq), keys::task(restated.position));
+        touched.insert(id, touch);
+        Ok(())
     }
 
     fn write_task(&mut self, batch: &mut Batch, task: Touched) -> Result<(), ModelError> {
@@ -413,8 +466,42 @@ fn delayed_until(row: &TaskRow, status: Status) -> Option<waybill_domain::time::
     row.not_before.filter(|_| status == Status::Delayed)
 }
 
+/// Gives a task its place in the lists, and its idempotency key a first creation.
+fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
+    let place = Place::of(row);
+    batch
+        .put(BY_ID, keys::id(row.id), keys::task(row.created_seq))
+        .put(BY_TEAM, keys::by_team(&row.team, place), [])
+        .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
+    if let Some(key) = &row.idempotency_key {
+        let made = (row.id, fingerprint);
+        let key = keys::idempotency_at(&row.team, key, row.created_seq);
+        batch.put(IDEMPOTENCY, key, encode(&made));
+    }
+}
+
+/// Takes everything of a task out of the model but what it counts for. `stored`: its status in the store, when it is there.
+pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Status>) {
+    let place = Place::of(row);
+    batch
+        .delete(TASKS, keys::task(row.created_seq))
+        .delete(BY_ID, keys::id(row.id))
+        .delete(BY_TEAM, keys::by_team(&row.team, place))
+        .delete(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place));
+    if row.stored_seq != row.created_seq {
+        batch.delete(RESTATED, keys::task(row.stored_seq));
+    }
+    if let Some(status) = stored {
+        remove_status(batch, row, status);
+    }
+    if let Some(key) = &row.idempotency_key {
+        let key = keys::idempotency_at(&row.team, key, row.created_seq);
+        batch.delete(IDEMPOTENCY, key);
+    }
+}
+
 /// Takes a task out of what is ordered by status.
-pub(super) fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
+fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
     batch.delete(
         BY_STATUS,
         keys::by_status(&row.team, status, Place::of(row)),

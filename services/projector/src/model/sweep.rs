@@ -1,4 +1,4 @@
-//! Following retention: what the stream has dropped leaves the read model.
+//! Following retention: what the stream has dropped leaves the read model, unless it was restated behind that.
 //!
 //! A sweep takes many batches. The first one says how far the sweep goes, the last one makes that the floor; in between the model is that
 //! of no floor, and is not to be compared with another one. A crash between them is harmless: the next sweep goes on.
@@ -7,11 +7,11 @@ use waybill_domain::task::TaskRow;
 use waybill_log::{Stream, StreamSeq};
 use waybill_store::{Batch, KeyRange, StoreError, View};
 
-use super::keys::{self, Place};
-use super::projection::remove_status;
+use super::keys;
+use super::projection::remove_task;
 use super::{
-    ACTIVITY, BY_ID, BY_QUEUE, BY_TEAM, IDEMPOTENCY, META, ModelError, Projection, QUARANTINE,
-    TASKS, decode, quarantine,
+    ACTIVITY, META, ModelError, Projection, QUARANTINE, RESTATED, TASKS, decode, quarantine,
+    row_error,
 };
 
 const FLOOR: &[u8] = b"floor";
@@ -47,15 +47,7 @@ impl Projection {
         let mut begin = Batch::new();
         begin.put(META, SWEEPING, keys::task(first));
         self.store.apply(begin)?;
-        let mut swept = 0;
-        loop {
-            let gone = self.tasks_before(first)?;
-            if gone.is_empty() {
-                break;
-            }
-            swept += gone.len() as u64;
-            self.remove(gone, first)?;
-        }
+        let swept = self.sweep_created(first)? + self.sweep_restated(first)?;
         self.sweep_entries(first)?;
         let mut end = Batch::new();
         end.put(META, FLOOR, keys::task(first))
@@ -66,16 +58,58 @@ impl Projection {
         Ok(swept)
     }
 
-    fn tasks_before(&self, first: StreamSeq) -> Result<Vec<TaskRow>, ModelError> {
-        let view = self.store.view()?;
+    /// Tasks created between the former floor and the next one, but for those that were restated behind it.
+    fn sweep_created(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
+        let mut swept = 0;
+        // What is left before the floor was restated: it is looked at by the place of its restatement.
+        let mut range = KeyRange::all()
+            .from(&keys::task(self.floor))
+            .before(&keys::task(first));
+        loop {
+            let rows = self.rows(&range)?;
+            let Some(last) = rows.last() else {
+                return Ok(swept);
+            };
+            range = range.after(&keys::task(last.created_seq));
+            let gone = rows.into_iter().filter(|row| row.stored_seq < first);
+            swept += self.remove(gone.collect(), first)?;
+        }
+    }
+
+    /// Tasks whose latest restatement is gone: they have ended since.
+    fn sweep_restated(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
+        let mut swept = 0;
         let range = KeyRange::all().before(&keys::task(first));
-        view.range(TASKS, &range)?
+        loop {
+            let gone = {
+                let view = self.store.view()?;
+                let restated = view.range(RESTATED, &range)?.take(TASKS_AT_ONCE);
+                let mut gone: Vec<TaskRow> = Vec::new();
+                for entry in restated {
+                    let (_, created) = entry?;
+                    let row = view.get(TASKS, &created)?;
+                    let row = row.ok_or_else(|| row_error(RESTATED, "a task without a row"))?;
+                    gone.push(decode(TASKS, &row)?);
+                }
+                gone
+            };
+            if gone.is_empty() {
+                return Ok(swept);
+            }
+            swept += self.remove(gone, first)?;
+        }
+    }
+
+    fn rows(&self, range: &KeyRange) -> Result<Vec<TaskRow>, ModelError> {
+        let view = self.store.view()?;
+        view.range(TASKS, range)?
             .take(TASKS_AT_ONCE)
             .map(|row| decode(TASKS, &row?.1))
             .collect()
     }
 
-    fn remove(&mut self, gone: Vec<TaskRow>, first: StreamSeq) -> Result<(), ModelError> {
+    fn remove(&mut self, gone: Vec<TaskRow>, first: StreamSeq) -> Result<u64, ModelError> {
+        let count = gone.len() as u64;
         let mut batch = Batch::new();
         for row in gone {
             if row.created_again.is_some_and(|again| again >= first) {
@@ -84,25 +118,16 @@ impl Projection {
                     "{} was created twice, and retention took the first one",
                     row.id
                 );
-                return Err(super::row_error(TASKS, reason));
+                return Err(row_error(TASKS, reason));
             }
-            let place = Place::of(&row);
-            batch
-                .delete(TASKS, keys::task(row.created_seq))
-                .delete(BY_ID, keys::id(row.id))
-                .delete(BY_TEAM, keys::by_team(&row.team, place))
-                .delete(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place));
-            remove_status(&mut batch, &row, row.status);
-            if let Some(key) = &row.idempotency_key {
-                let key = keys::idempotency_at(&row.team, key, row.created_seq);
-                batch.delete(IDEMPOTENCY, key);
-            }
+            remove_task(&mut batch, &row, Some(row.status));
             self.counts
                 .change(&self.store, &row.team, &row.queue, Some(row.status), None)?;
             self.open_rows.remove(&row.id);
         }
         self.counts.write(&mut batch);
-        Ok(self.store.apply(batch)?)
+        self.store.apply(batch)?;
+        Ok(count)
     }
 
     /// Entries are ordered by team first: each team's old ones stand together.

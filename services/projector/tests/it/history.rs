@@ -6,8 +6,9 @@ use bytes::Bytes;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent, Failure,
-    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, RevocationReason, TaskCancelled,
-    TaskCreated, TaskDead, TaskEvent, TaskExpired, TaskStarted, TaskSucceeded, TeamCreated,
+    FailureKind, KeyCreated, KeyRevoked, PartitionOwned, RevocationReason, Standing, TaskCancelled,
+    TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskRestated, TaskStarted,
+    TaskSucceeded, TeamCreated,
 };
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
@@ -15,7 +16,7 @@ use waybill_domain::task::{Backoff, Method, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::{ControlSubject, TaskSubject};
-use waybill_log::{Append, Atomicity, Expectation, Log, NewRecord, Stream};
+use waybill_log::{Append, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq};
 
 /// Small, fast, and the same everywhere (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
@@ -149,6 +150,8 @@ pub(crate) fn append(stream: Stream, records: Vec<NewRecord>) -> Append {
 }
 
 struct Open {
+    created: TaskCreated,
+    position: StreamSeq,
     id: TaskId,
     team: TeamId,
     queue: QueueName,
@@ -190,12 +193,55 @@ impl History {
         Timestamp(self.now)
     }
 
-    fn put(&mut self, stream: Stream, record: NewRecord) {
+    fn put(&mut self, stream: Stream, record: NewRecord) -> StreamSeq {
         let appended = self.log.core().append(append(stream, vec![record.clone()]));
-        appended.expect("stored");
+        let appended = appended.expect("stored");
         if stream == Stream::Tasks {
             self.last = Some(record);
         }
+        appended.seqs[0]
+    }
+
+    /// States an open task again, as its owner does.
+    fn restate(&mut self) {
+        let index = usize::try_from(self.random.below(self.open.len() as u64)).expect("an index");
+        let (at, task) = (self.now(), &self.open[index]);
+        let standing = if task.ended {
+            Standing::Ended {
+                deliveries: 0,
+                due: at,
+                from: None,
+                end: TaskEnd::Succeeded(TaskSucceeded {
+                    id: task.id,
+                    attempt: task.attempt,
+                    at,
+                    answer: answer(200),
+                }),
+            }
+        } else if task.running {
+            Standing::Running {
+                attempt: task.attempt,
+            }
+        } else {
+            Standing::Ready { since: at }
+        };
+        let event = TaskEvent::Restated(Box::new(TaskRestated {
+            created: task.created.clone(),
+            position: task.position,
+            at,
+            standing,
+            attempts: task.attempt,
+            failures: 0,
+            lost: 0,
+            first_start: None,
+            last_failure: None,
+            history: waybill_domain::task::History {
+                updated_at: Some(at),
+                ..Default::default()
+            },
+        }));
+        let record = task_record(&task.team, &task.queue, &event);
+        self.put(Stream::Tasks, record);
     }
 
     /// One step.
@@ -211,10 +257,12 @@ impl History {
                 }
             }
             35 => self.foreign(),
+            37..=38 if !self.open.is_empty() => self.restate(),
             36 => {
                 let owned = PartitionOwned {
                     worker: "w1".into(),
                     at: self.now(),
+                    mark: None,
                 };
                 let record = NewRecord {
                     subject: TaskSubject::owner(Partition::new(3).expect("in range")).to_string(),
@@ -248,16 +296,18 @@ impl History {
             event.idempotency_key = Some(format!("k{}", self.random.below(5)));
             event.fingerprint = Some(format!("{:064x}", self.made));
         }
+        let stored = TaskEvent::Created(Box::new(event.clone()));
+        let position = self.put(Stream::Tasks, task_record(&team, &queue, &stored));
         self.open.push(Open {
             id: event.id,
-            team: team.clone(),
-            queue: queue.clone(),
+            created: event,
+            position,
+            team,
+            queue,
             attempt: 0,
             running: false,
             ended: false,
         });
-        let record = task_record(&team, &queue, &TaskEvent::Created(Box::new(event)));
-        self.put(Stream::Tasks, record);
     }
 
     fn advance(&mut self) {

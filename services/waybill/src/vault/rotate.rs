@@ -27,7 +27,7 @@ pub(super) async fn rotate(
     let mut now = in_force(log, &held).await?;
     let waiting = waiting(&held, now.kek)?;
     if waiting.is_none() && !prepare {
-        let done = rewrap(config, log, &held, now.kek).await?;
+        let done = rewrap(log, &held, now.kek).await?;
         if done.rewrapped + done.finished > 0 {
             eprint_line("an earlier rotation was not complete; run this again for a new KEK");
             return report(out, now.kek, &done);
@@ -55,7 +55,7 @@ pub(super) async fn rotate(
     let seq = introduce(log, kek, Some(now)).await?;
     now = Introduced { kek, seq, ..now };
     settled(log, now.seq).await?;
-    let done = rewrap(config, log, &held, kek).await?;
+    let done = rewrap(log, &held, kek).await?;
     report(out, kek, &done)
 }
 
@@ -113,18 +113,13 @@ fn print_next(out: &mut impl Write, held: &Held) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn rewrap(
-    config: &Config,
-    log: &JetStreamLog,
-    held: &Held,
-    to: KekId,
-) -> anyhow::Result<Rewrapped> {
+async fn rewrap(log: &JetStreamLog, held: &Held, to: KekId) -> anyhow::Result<Rewrapped> {
     let rotation = Rotation {
         keys: log,
         unwrapper: &*held.open,
         wrapper: &*held.seal,
         to,
-        task_ttl: Some(config.gateway(false)?.task_retention),
+        task_ttl: None,
     };
     let mut told = 0;
     let mut progress = |done: &Rewrapped| {

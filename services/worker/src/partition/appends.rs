@@ -26,6 +26,9 @@ impl Serving<'_> {
         if self.appending.is_some() || Instant::now() < self.append_at {
             return;
         }
+        if self.append_mark() {
+            return;
+        }
         let partition = self.parts.partition;
         let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
             self.renew_fence();
@@ -58,9 +61,10 @@ impl Serving<'_> {
         }
         let caller = &self.parts.caller;
         let append = takeover::owned(
-            &self.parts.worker,
             self.parts.partition,
+            &self.parts.worker,
             caller.clock.now(),
+            self.low.stored(),
             self.fence,
         );
         let log = Arc::clone(&caller.log);
@@ -69,6 +73,10 @@ impl Serving<'_> {
     }
 
     pub(super) fn appended(&mut self, result: Result<Appended, AppendError>) -> Option<Exit> {
+        let result = match self.marked(result) {
+            Ok(exit) => return exit,
+            Err(result) => result,
+        };
         let partition = self.parts.partition;
         let renewing = std::mem::take(&mut self.renewing);
         match result {

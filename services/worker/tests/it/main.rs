@@ -6,6 +6,7 @@ mod callout;
 mod delivery;
 mod ownership;
 mod poison;
+mod retention;
 mod rig;
 mod simulation;
 mod vault;

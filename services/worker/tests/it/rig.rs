@@ -29,7 +29,7 @@ use waybill_worker::command::NatsCommands;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::vault::{Vault, VaultService};
-use waybill_worker::{Clock, SystemClock, Worker, WorkerConfig, WorkerParts};
+use waybill_worker::{Clock, RetentionConfig, SystemClock, Worker, WorkerConfig, WorkerParts};
 
 /// Long enough for whatever is expected to happen on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +43,8 @@ pub(crate) struct Rig {
     pub(crate) log: JetStreamLog,
     pub(crate) sink: Sink,
     lease_ttl_s: u64,
+    /// Of the workers that start from now on.
+    pub(crate) retention: RetentionConfig,
     /// Workers log in as `worker`, with no more rights than that user has.
     is_guarded: bool,
     /// When workers started from now on write snapshots.
@@ -108,6 +110,7 @@ impl Rig {
             log,
             sink,
             lease_ttl_s: config.streams.lease_ttl_s,
+            retention: RetentionConfig::default(),
             is_guarded,
             pace: SnapshotPace::default(),
         }
@@ -154,12 +157,14 @@ impl Rig {
             snapshots: Arc::new(log.clone()),
             commands: Arc::new(NatsCommands(log.client())),
             vault: service,
+            pressure: None,
         };
         let config = WorkerConfig {
             name: name.into(),
             partitions: partitions(),
             slots: 256,
             drain: Duration::from_secs(5),
+            retention: self.retention,
         };
         let stop = CancellationToken::new();
         Hand {
@@ -242,7 +247,7 @@ impl Rig {
             .range(
                 Stream::Tasks,
                 &[],
-                StreamSeq(1),
+                StreamSeq(0),
                 StreamSeq(u64::MAX),
                 1_000_000,
             )

@@ -16,9 +16,11 @@ mod target;
 mod world;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use history::{Circumstances, History, Misfortunes, live};
 use waybill_domain::task::Priority;
+use waybill_worker::RetentionConfig;
 use world::{Faults, Sabotage, World};
 
 /// Histories that a test run lives through, unless told otherwise.
@@ -79,6 +81,42 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
         }
     }
     eprintln!("{seen:?}");
+}
+
+/// Everything that nobody needs any more is gone at once.
+fn no_history() -> Circumstances {
+    Circumstances {
+        retention: RetentionConfig {
+            age: Duration::from_millis(300),
+            min_history: Duration::ZERO,
+        },
+        ..Circumstances::default()
+    }
+}
+
+#[test]
+fn retention_drops_nothing_of_an_open_task_however_short_it_is() {
+    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in seeds(RUNS / 3) {
+        for (what, times) in must_keep_its_promises(seed, no_history()) {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    eprintln!("{seen:?}");
+    if number("WAYBILL_SIM_SEED").is_none() {
+        assert!(seen.contains_key("restated") && seen.contains_key("mark moved"));
+    }
+}
+
+#[test]
+fn no_two_owners_move_a_mark_whatever_leases_say() {
+    let circumstances = Circumstances {
+        leases_vanish: true,
+        ..no_history()
+    };
+    for seed in seeds(RUNS / 5) {
+        must_keep_its_promises(seed, circumstances);
+    }
 }
 
 #[test]
@@ -212,6 +250,20 @@ fn a_reader_with_holes_is_noticed() {
 #[test]
 fn a_snapshot_that_claims_too_much_is_noticed() {
     is_noticed(Sabotage::EmptySnapshots);
+}
+
+#[test]
+fn a_purge_beyond_the_low_water_mark_is_noticed() {
+    for seed in 0..NOTICED_WITHIN {
+        let circumstances = Circumstances {
+            sabotage: Some(Sabotage::GreedyPurges),
+            ..no_history()
+        };
+        if !live(seed, circumstances).violations.is_empty() {
+            return;
+        }
+    }
+    panic!("nobody noticed that open tasks are purged in {NOTICED_WITHIN} histories");
 }
 
 #[test]

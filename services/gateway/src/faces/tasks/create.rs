@@ -38,6 +38,8 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 const ALWAYS_TAKEN_BYTES: usize = 64 * 1024;
 /// What the subject and the headers of a message take beside its payload, generously.
 const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
+/// Room that a creation leaves for what its restatement says beside it: how the task stands, and its latest attempts.
+const RESTATEMENT_BYTES: usize = 64 * 1024;
 
 /// Create a task.
 ///
@@ -177,7 +179,7 @@ impl<'a> Accepting<'a> {
         let payload = Bytes::from(event.encode());
         if payload.len() > ALWAYS_TAKEN_BYTES {
             let largest = self.state.nats.server_info().max_payload;
-            let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES);
+            let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES + RESTATEMENT_BYTES);
             if payload.len() > room {
                 tasks::forget(self.state, seal);
                 return Err(ApiError::too_large(room));

@@ -98,7 +98,18 @@ pub(crate) async fn create(
     if !appended.duplicate {
         return Ok(Outcome::First(Task::created(created)));
     }
-    let stored = read_back(accepting, seq).await?;
+    let stored = match read_back(accepting, seq).await {
+        Ok(stored) => stored,
+        // Retention took the first message within the server's window. Should its task be open still, the index knows it.
+        Err(gone) => {
+            tasks::forget(state, seal);
+            let key = created.idempotency_key.as_deref().unwrap_or_default();
+            return match state.queries.by_idempotency_key(team, key).await? {
+                Some(earlier) => replay(accepting, &spec, earlier).await,
+                None => Err(gone),
+            };
+        }
+    };
     if stored.id == created.id {
         // The log's own retry met its first try, which had landed.
         return Ok(Outcome::First(Task::created(created)));
@@ -134,8 +145,12 @@ async fn replay(
     .await;
     let task = match now {
         Ok(found) => Task::read(found.value, Attempts::Hidden),
-        // Better the task as it was made than no answer.
-        Err(_) => Task::created(read_back(accepting, earlier.created_seq).await?),
+        // Better the task as it was made than no answer. Of an old task only the projectors know where it stands now.
+        Err(error) => match read_back(accepting, earlier.created_seq).await {
+            Ok(created) => Task::created(created),
+            Err(expired) if error.status == http::StatusCode::NOT_FOUND => return Err(expired),
+            Err(_) => return Err(error),
+        },
     };
     Ok(Outcome::Replayed(task))
 }

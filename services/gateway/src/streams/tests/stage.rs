@@ -159,6 +159,10 @@ impl Log for Flaky {
         tokio::task::yield_now().await;
         self.log.bounds(stream).await
     }
+
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        self.log.purge_tasks(first).await
+    }
 }
 
 pub(super) struct FlakyTail {
@@ -326,5 +330,9 @@ impl Log for Stuck {
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
         self.released.notified().await;
         self.log.bounds(stream).await
+    }
+
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        self.log.purge_tasks(first).await
     }
 }

@@ -17,7 +17,7 @@ use waybill_worker::attempt::Signer;
 use waybill_worker::calls::Caller;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
-use waybill_worker::{Worker, WorkerConfig, WorkerParts, takeover};
+use waybill_worker::{RetentionConfig, Worker, WorkerConfig, WorkerParts, takeover};
 
 use super::clients::{Desk, Gateway};
 use super::network::Network;
@@ -50,6 +50,8 @@ pub(crate) struct Circumstances {
     /// Tasks at the most.
     pub(crate) tasks: u64,
     pub(crate) sabotage: Option<Sabotage>,
+    /// How long the log is kept.
+    pub(crate) retention: RetentionConfig,
     /// Write down every step.
     pub(crate) noted: bool,
 }
@@ -73,6 +75,7 @@ impl Default for Circumstances {
             workers: 3,
             tasks: 12,
             sabotage: None,
+            retention: RetentionConfig::default(),
             noted: false,
         }
     }
@@ -132,6 +135,7 @@ pub(crate) struct History {
     pub(crate) gateway: Gateway,
     partitions: PartitionCount,
     slots: usize,
+    retention: RetentionConfig,
     workers: Vec<Option<Running>>,
     started: u32,
     /// Workers on their way out, and misfortunes that pass.
@@ -162,6 +166,7 @@ impl History {
             },
             partitions,
             slots,
+            retention: RetentionConfig::default(),
             workers: Vec::new(),
             started: 0,
             passing: JoinSet::new(),
@@ -170,6 +175,7 @@ impl History {
 
     async fn run(mut self, circumstances: Circumstances) {
         let world = Arc::clone(&self.world);
+        self.retention = circumstances.retention;
         let count = 1 + world.random.below(circumstances.workers);
         for _ in 0..count {
             let running = self.start();
@@ -226,12 +232,14 @@ impl History {
             snapshots: network,
             commands: Arc::new(Desk(Arc::clone(&process))),
             vault: None,
+            pressure: None,
         };
         let config = WorkerConfig {
             name: process.name.clone(),
             partitions: self.partitions,
             slots: self.slots,
             drain: Duration::from_secs(3),
+            retention: self.retention,
         };
         let pace = SnapshotPace {
             records: 10,
@@ -390,7 +398,7 @@ impl History {
                 .range(
                     Stream::Tasks,
                     &filter,
-                    StreamSeq(1),
+                    StreamSeq(0),
                     StreamSeq(u64::MAX),
                     usize::MAX,
                 )

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
-use waybill_domain::event::{PartitionOwned, TaskCreated, TaskEvent};
+use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
 use waybill_domain::id::TaskId;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::retry::Outcome;
@@ -110,6 +110,8 @@ pub(super) struct Asked {
 pub(crate) struct Ledger {
     lives: BTreeMap<TaskId, Life>,
     owners: BTreeMap<Partition, (StreamSeq, String)>,
+    /// Low-water marks as stored.
+    marks: BTreeMap<Partition, StreamSeq>,
     asked: Vec<Asked>,
     accepted: Vec<TaskId>,
     refused: Vec<TaskId>,
@@ -170,6 +172,19 @@ impl Ledger {
         };
         let partition = subject.partition();
         if record.event == PartitionOwned::NAME {
+            let mark = PartitionOwned::decode(&record.payload).map(|owned| owned.mark);
+            let former = self.marks.get(&partition).copied().unwrap_or_default();
+            match mark {
+                Ok(mark) if mark.unwrap_or_default() >= former => {
+                    if mark.unwrap_or_default() > former {
+                        self.count("mark moved");
+                    }
+                    self.marks.insert(partition, mark.unwrap_or_default());
+                }
+                mark => self.broken(format!(
+                    "the mark of {partition} moves from {former} to {mark:?}"
+                )),
+            }
             self.count("owned");
             self.owners.insert(partition, (record.seq, by.to_owned()));
             return;
@@ -291,6 +306,19 @@ impl Ledger {
                     && number == life.deliveries_failed + 1
                     && (!wanted || went_well);
                 (!right).then_some("deliveries follow the end, count 1, 2, 3 and are made")
+            }
+            TaskEvent::Restated(e) => {
+                let running = match e.standing {
+                    Standing::Running { attempt } => Some(attempt),
+                    _ => None,
+                };
+                let ended = matches!(e.standing, Standing::Ended { .. });
+                let right = e.attempts == life.started
+                    && running == life.running
+                    && ended == life.ended
+                    && !life.delivered
+                    && (ended || e.created == life.created);
+                (!right).then_some("a restatement says how the task stands")
             }
             _ => None,
         };

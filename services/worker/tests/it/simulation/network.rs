@@ -184,6 +184,23 @@ impl Log for Network {
         self.back().await;
         bounds
     }
+
+    async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
+        self.reading().await?;
+        let greed = match self.world().sabotage {
+            Some(Sabotage::GreedyPurges) => self.world().random.below(8),
+            _ => 0,
+        };
+        let purged = self
+            .world()
+            .log
+            .purge_tasks(StreamSeq(first.0 + greed))
+            .await;
+        self.world()
+            .note(|| format!("{} purges up to {first}: {purged:?}", self.0.name));
+        self.back().await;
+        purged
+    }
 }
 
 /// A reader that comes late, stumbles, and gets through in the end.

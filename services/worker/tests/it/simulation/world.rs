@@ -40,6 +40,8 @@ pub(crate) enum Sabotage {
     HolesInTails,
     /// Snapshots say that they know more than they do.
     EmptySnapshots,
+    /// Purges take more than they are told to.
+    GreedyPurges,
     /// Lengths of time are measured by the wall clock.
     OneClock,
 }
