@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::action::{CallKind, Running};
 use super::open::Open;
-use crate::event::{AttemptFailed, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskSucceeded};
+use crate::event::{
+    AttemptFailed, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskEvent, TaskExpired,
+    TaskSucceeded,
+};
 use crate::id::TaskId;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
 use crate::time::{Times, Timestamp};
@@ -142,11 +145,12 @@ pub(super) fn weight(event: &TaskEvent) -> usize {
         }
         _ => (None, 0),
     };
-    REST + more + answer.map_or(0, |answer| {
-        let headers = answer.headers.iter();
-        let headers = headers.map(|(name, value)| name.len() + value.len());
-        answer.body.len() + headers.sum::<usize>()
-    })
+    REST + more
+        + answer.map_or(0, |answer| {
+            let headers = answer.headers.iter();
+            let headers = headers.map(|(name, value)| name.len() + value.len());
+            answer.body.len() + headers.sum::<usize>()
+        })
 }
 
 /// The failure of an attempt whose worker is gone.

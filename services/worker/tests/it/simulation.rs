@@ -97,7 +97,7 @@ fn no_history() -> Circumstances {
 #[test]
 fn retention_drops_nothing_of_an_open_task_however_short_it_is() {
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for seed in seeds(RUNS / 3) {
+    for seed in seeds(RUNS / 15) {
         for (what, times) in must_keep_its_promises(seed, no_history()) {
             *seen.entry(what).or_default() += times;
         }
@@ -114,7 +114,7 @@ fn no_two_owners_move_a_mark_whatever_leases_say() {
         leases_vanish: true,
         ..no_history()
     };
-    for seed in seeds(RUNS / 5) {
+    for seed in seeds(RUNS / 30) {
         must_keep_its_promises(seed, circumstances);
     }
 }
