@@ -303,10 +303,9 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatcher::lanes::Lanes;
     use crate::dispatcher::{Action, Dispatcher};
     use crate::event::{TaskCancelled, TaskEvent, samples};
-    use crate::id::{QueueName, TaskId, TeamId};
+    use crate::id::{TaskId, TeamId};
     use std::collections::HashSet;
 
     fn created(sealed: bool) -> Box<TaskCreated> {

@@ -42,6 +42,7 @@ async fn owner_appends(world: &World) -> Result<Appended, AppendError> {
     let owned = PartitionOwned {
         worker: "w".into(),
         at: Timestamp(0),
+        mark: None,
     };
     let append = Append {
         stream: Stream::Tasks,
