@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Requests per second of the open loops (`accept-open`, `e2e-open`).
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Tasks of `idle`, `drain` and `memory`. Default: 1000 for `idle`, 100000 for the others.
+    /// Tasks of `idle`, `hanging`, `drain` and `memory`. Default: 1000 for the first two, 100000 for the others.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
     /// Bytes of a task's body.
@@ -109,6 +109,8 @@ pub(crate) enum Choice {
     E2eOpen,
     /// One task at a time on an otherwise idle system.
     Idle,
+    /// The same while 900 tasks wait for a target that hangs.
+    Hanging,
     /// A backlog that becomes due all at once.
     Drain,
     /// What queued tasks take in memory.
@@ -126,6 +128,7 @@ pub(crate) enum Kind {
     E2e,
     E2eOpen,
     Idle,
+    Hanging,
     Drain,
     Memory,
 }
@@ -140,6 +143,7 @@ impl Choice {
             Self::E2e => vec![Kind::E2e],
             Self::E2eOpen => vec![Kind::E2eOpen],
             Self::Idle => vec![Kind::Idle],
+            Self::Hanging => vec![Kind::Hanging],
             Self::Drain => vec![Kind::Drain],
             Self::Memory => vec![Kind::Memory],
             Self::All => vec![
@@ -149,6 +153,7 @@ impl Choice {
                 Kind::E2e,
                 Kind::E2eOpen,
                 Kind::Idle,
+                Kind::Hanging,
                 Kind::Drain,
                 Kind::Memory,
             ],
@@ -166,6 +171,7 @@ impl Kind {
             Self::E2e => "e2e: as many tasks as go through",
             Self::E2eOpen => "e2e-open: fixed rate through to completion",
             Self::Idle => "idle: one task at a time",
+            Self::Hanging => "hanging: one task at a time while another target hangs",
             Self::Drain => "drain: a backlog due at once",
             Self::Memory => "memory: queued tasks",
         }

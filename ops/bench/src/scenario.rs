@@ -3,6 +3,7 @@
 mod accept;
 mod drain;
 mod e2e;
+mod hanging;
 mod idle;
 mod memory;
 mod stage;
@@ -20,6 +21,7 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
         Kind::Accept | Kind::AcceptLive | Kind::AcceptOpen => accept::run(&mut stage, kind).await,
         Kind::E2e | Kind::E2eOpen => e2e::run(&mut stage, kind).await,
         Kind::Idle => idle::run(&mut stage).await,
+        Kind::Hanging => hanging::run(&mut stage).await,
         Kind::Drain => drain::run(&mut stage).await,
         Kind::Memory => memory::run(&mut stage).await,
     };

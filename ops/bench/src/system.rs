@@ -99,6 +99,8 @@ impl System {
             .arg("--listen")
             .arg(address.to_string())
             .env("WAYBILL_BOOTSTRAP_KEY", &key)
+            // Nothing is measured any more when it stops.
+            .env("WAYBILL__WORKER__DRAIN_SECONDS", "2")
             .env("WAYBILL__METRICS_LISTEN", metrics.to_string())
             .env_remove("NATS_URL")
             .current_dir(folder.path())

@@ -23,6 +23,7 @@ mod open;
 mod owed;
 mod ready;
 mod retention;
+mod serve;
 mod snapshot;
 mod timers;
 
@@ -35,7 +36,7 @@ use std::time::Duration;
 use crate::actor::Actor;
 use crate::command::OwnerReply;
 use crate::event::{
-    CallbackFailed, CallbackSent, TaskCancelled, TaskEvent, TaskExpired, TaskStarted,
+    CallbackFailed, CallbackSent, FailureKind, TaskCancelled, TaskEvent, TaskExpired, TaskReleased,
 };
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
@@ -46,7 +47,10 @@ use open::{Open, Phase};
 use ready::Ready;
 use timers::Timers;
 
-pub use action::{Action, Call, CallKind, Cancel, Decision, Delivery, Running, Ticket};
+pub use action::{
+    Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, Running, Ticket,
+    Uncounted, Wanted,
+};
 pub use retention::Restatable;
 pub use snapshot::SnapshotError;
 
@@ -55,6 +59,9 @@ const LEASE_SLACK: Duration = Duration::from_secs(5);
 
 /// What the answers in one append may weigh. The server bounds what it buffers of a batch, and so does the appender.
 const APPEND_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pause after a delivery that the worker could not make.
+const PUT_OFF: Duration = Duration::from_secs(10);
 
 /// The state of one partition. See the module.
 #[derive(Debug)]
@@ -68,7 +75,9 @@ pub struct Dispatcher {
     certain: StreamSeq,
     /// Empty until the dispatcher is active: while it replays, nothing is due.
     ready: Ready,
-    due_deliveries: VecDeque<TaskId>,
+    /// Deliveries that are due, in the order in which they became so.
+    due_deliveries: Ready,
+    deliveries_due: u64,
     /// Those of the tasks' [`alarms`](Open::alarms) that are still to come; empty like `ready` while it replays.
     timers: Timers,
     /// When it was last looked at.
@@ -90,7 +99,8 @@ impl Dispatcher {
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
-            due_deliveries: VecDeque::new(),
+            due_deliveries: Ready::default(),
+            deliveries_due: 0,
             timers: Timers::default(),
             now: Times {
                 elapsed: Elapsed(0),
@@ -247,22 +257,6 @@ impl Dispatcher {
         self.ready.len() + self.due_deliveries.len()
     }
 
-    /// Uses up to `slots` free slots of the worker, and says how many. Each slot used becomes one [`Action::Call`] or
-    /// [`Action::Deliver`], at once or when the start of the attempt is stored; the slot is free again when that call has ended.
-    pub fn fill(&mut self, slots: usize, now: Times, actions: &mut Vec<Action>) -> usize {
-        let mut used = 0;
-        while used < slots {
-            if let Some(id) = self.due_deliveries.pop_front() {
-                used += usize::from(self.deliver(id, actions));
-            } else if let Some(id) = self.ready.pop() {
-                used += usize::from(self.start(id, now));
-            } else {
-                break;
-            }
-        }
-        used
-    }
-
     /// Cancels a task, or says why not.
     pub fn cancel(&mut self, request: Cancel, now: Times, actions: &mut Vec<Action>) {
         let Cancel {
@@ -308,6 +302,22 @@ impl Dispatcher {
         self.decide(event, None, now);
     }
 
+    /// The shell has cut an attempt short because it was told to stop. Ignored when it is not the one that is running.
+    pub fn attempt_released(&mut self, id: TaskId, attempt: u32, now: Times) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        if task.busy || task.phase != (Phase::Running { attempt }) {
+            return;
+        }
+        let event = TaskEvent::Released(TaskReleased {
+            id,
+            attempt,
+            at: now.wall,
+        });
+        self.decide(event, None, now);
+    }
+
     /// A delivery of a completion webhook has ended: the receiver's status, or why there is none.
     pub fn delivery_ended(&mut self, id: TaskId, number: u32, outcome: &Outcome, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
@@ -322,6 +332,10 @@ impl Dispatcher {
             return;
         };
         if task.busy || deliveries + 1 != number {
+            return;
+        }
+        if matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::WorkerFault) {
+            self.put_off(id, now);
             return;
         }
         let event = match attempt::delivered(outcome, id, number, now.wall) {
@@ -340,6 +354,24 @@ impl Dispatcher {
             }),
         };
         self.decide(event, None, now);
+    }
+
+    /// A delivery that the worker could not make is none: nothing is stored, and it is due again soon.
+    fn put_off(&mut self, id: TaskId, now: Times) {
+        self.disarm(id);
+        if let Some(task) = self.tasks.get_mut(&id)
+            && let Phase::Ended {
+                due,
+                claimed,
+                from,
+                wake,
+                ..
+            } = &mut task.phase
+        {
+            (*due, *from) = (now.wall.plus(PUT_OFF), Some(now.wall));
+            (*wake, *claimed) = (now.elapsed.plus(PUT_OFF), false);
+        }
+        self.arm(id);
     }
 
     /// Hands out up to `max` decisions to append, of not much more than [`APPEND_BYTES`], in order, unless an append is in flight or there is nothing to append.
@@ -449,7 +481,8 @@ impl Dispatcher {
             self.timers.insert(alarm, id);
         }
         if matches!(task.phase, Phase::Ready { .. }) {
-            self.ready.push(task.priority, task.created, id);
+            self.ready
+                .push(task.compartment(), task.priority, task.created, id);
         }
     }
 
@@ -464,7 +497,8 @@ impl Dispatcher {
         for alarm in task.alarms() {
             self.timers.remove(alarm, id);
         }
-        self.ready.remove(task.priority, task.created);
+        self.ready
+            .remove(task.compartment(), task.priority, task.created);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {
@@ -491,29 +525,10 @@ impl Dispatcher {
                 ref mut claimed, ..
             } if has_waited && !*claimed => {
                 *claimed = true;
-                self.due_deliveries.push_back(id);
+                self.deliver_when_admitted(id);
             }
             _ => {}
         }
-    }
-
-    /// Decides the start of a task that has just left the ready queue; false when it expires instead.
-    fn start(&mut self, id: TaskId, now: Times) -> bool {
-        let Some(task) = self.tasks.get(&id) else {
-            return false;
-        };
-        if task.is_overdue(now) {
-            self.expire(id, now);
-            return false;
-        }
-        let event = TaskEvent::Started(TaskStarted {
-            id,
-            attempt: task.attempts + 1,
-            at: now.wall,
-            lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
-        });
-        self.decide(event, None, now);
-        true
     }
 
     fn expire(&mut self, id: TaskId, now: Times) {
@@ -527,27 +542,6 @@ impl Dispatcher {
             failure: attempt::too_late(task, task.last_failure.as_deref()),
         });
         self.decide(event, None, now);
-    }
-
-    fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) -> bool {
-        let Some(task) = self.tasks.get(&id) else {
-            return false;
-        };
-        let Phase::Ended {
-            seq, deliveries, ..
-        } = &task.phase
-        else {
-            return false;
-        };
-        actions.push(Action::Deliver(Delivery {
-            task: id,
-            created: task.stored,
-            ended: *seq,
-            number: *deliveries + 1,
-            retries: task.attempts.saturating_sub(1),
-            traceparent: task.traceparent.as_deref().map(Into::into),
-        }));
-        true
     }
 
     /// Puts an event in line for the log: decided by the dispatcher itself, or asked for.

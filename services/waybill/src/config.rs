@@ -22,6 +22,7 @@ use waybill_log::jetstream::NatsConfig;
 use waybill_projector::ProjectorConfig;
 use waybill_worker::RetentionConfig;
 
+use crate::descriptors;
 use crate::people::{AuthSection, MailSection, OidcSection};
 
 /// Read when no other file is named.
@@ -216,9 +217,14 @@ pub(crate) struct KeyReporterSection {
 pub(crate) struct WorkerSection {
     /// Name of the worker, unique among all. Unset: the host's name and a random part.
     pub name: Option<String>,
-    /// Calls made at once.
+    /// Calls made at once, as far as the limit of file descriptors allows.
     pub slots: usize,
-    /// Seconds that calls in flight may go on when the worker stops; then they end as lost, and are made again.
+    /// Calls made at once to one host. Unset: half of `slots`.
+    pub slots_per_host: Option<usize>,
+    /// Calls made at once for one team. Unset: seven eighths of what is not set apart for webhooks and for hosts that answer.
+    pub slots_per_team: Option<usize>,
+    /// Seconds that calls in flight may go on when the worker stops or leaves a partition to another one; then they are cut short,
+    /// and made again without using up a retry.
     pub drain_seconds: u64,
     /// Targets inside your own network that may be called all the same: addresses, networks (`10.1.0.0/16`) or host names.
     /// The gateway reads this too, to refuse at creation what could not be called.
@@ -234,7 +240,9 @@ impl Default for WorkerSection {
         Self {
             name: None,
             slots: 512,
-            drain_seconds: 3,
+            slots_per_host: None,
+            slots_per_team: None,
+            drain_seconds: 900,
             allow_targets: Vec::new(),
             extra_ca_file: None,
             cache_mib: 32,
@@ -351,6 +359,14 @@ impl Config {
                 format!("must be between 1 and 100000, not {}", self.worker.slots),
             );
         }
+        for (setting, cap) in [
+            ("worker.slots_per_host", self.worker.slots_per_host),
+            ("worker.slots_per_team", self.worker.slots_per_team),
+        ] {
+            if let Some(cap) = cap.filter(|cap| !(1..=100_000).contains(cap)) {
+                return wrong(setting, format!("must be between 1 and 100000, not {cap}"));
+            }
+        }
         if let Some(name) = &self.worker.name
             && !(1..=100).contains(&name.len())
         {
@@ -460,7 +476,7 @@ impl Config {
             cors_origins: self.gateway.cors_origins.clone(),
             drain_timeout: Duration::from_secs(self.gateway.drain_seconds),
             drain_notice: Duration::from_secs(self.gateway.drain_notice_seconds),
-            max_connections: self.gateway.max_connections,
+            max_connections: descriptors::connections(self.gateway.max_connections),
             key_brands: self.key_brands()?,
             trusted_proxies: self.trusted_proxies()?,
             plans: self.plans()?,
@@ -579,6 +595,10 @@ mod tests {
                 .contains("worker.slots: must be between 1 and 100000, not 0")
         );
         assert!(message("[worker]\nslot = 1").contains("slot"));
+        assert!(
+            message("[worker]\nslots_per_host = 0")
+                .contains("worker.slots_per_host: must be between 1 and 100000, not 0")
+        );
         assert!(
             message("metrics_listen = 'x'").contains("metrics_listen: must be ADDR:PORT or off")
         );

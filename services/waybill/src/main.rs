@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod beside;
 mod config;
+mod descriptors;
 mod disk;
 mod doctor;
 mod keys;
@@ -77,6 +78,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return schemas::run(schemas).map(|()| ExitCode::SUCCESS);
     }
     let mut config = Config::load(arguments.config.as_deref())?;
+    descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

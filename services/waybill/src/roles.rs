@@ -16,6 +16,7 @@ use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorError};
 use waybill_vault::Wrapper;
 use waybill_worker::attempt::Signer;
+use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
@@ -24,6 +25,7 @@ use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts, VaultSer
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
 use crate::config::{Config, environment};
+use crate::descriptors;
 use crate::people;
 use crate::room;
 use crate::secrets::{self, Missing};
@@ -136,9 +138,11 @@ pub(crate) fn worker(
         }
         None => Vec::new(),
     };
+    let slots = descriptors::slots(config.worker.slots);
     let callouts = Callouts::new(CalloutConfig {
         egress: config.egress(setting.loopback())?,
         extra_ca_pem,
+        max_idle_per_host: slots,
         ..CalloutConfig::default()
     })?;
     let (vault, vault_service) = vault(config, log, &stop)?;
@@ -163,7 +167,11 @@ pub(crate) fn worker(
     let worker = WorkerConfig {
         name: worker_name(config)?,
         partitions: config.partitions(),
-        slots: config.worker.slots,
+        slots,
+        caps: Caps {
+            per_host: config.worker.slots_per_host,
+            per_team: config.worker.slots_per_team,
+        },
         drain: Duration::from_secs(config.worker.drain_seconds),
         retention: config.retention(),
     };

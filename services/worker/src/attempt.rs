@@ -149,7 +149,7 @@ pub fn request(
         // What comes back must be legible, or nothing can be taken out of it.
         headers.insert(ACCEPT_ENCODING, IDENTITY);
     }
-    if looks_like_json(&body) && !headers.contains_key(CONTENT_TYPE) {
+    if !headers.contains_key(CONTENT_TYPE) && is_json(&body) {
         headers.insert(CONTENT_TYPE, JSON);
     }
     let id = task.id.to_string();
@@ -187,13 +187,38 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn looks_like_json(body: &[u8]) -> bool {
+/// Whether a body is a JSON object or array, to its last byte: a log line that begins with `[ERROR]` is none.
+fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 fn invalid(message: String) -> Failure {
     Failure {
         kind: FailureKind::InvalidRequest,
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_json_is_called_json() {
+        for json in ["{}", " [1, 2]\n", r#"{"a": {"b": null}}"#] {
+            assert!(is_json(json.as_bytes()), "{json}");
+        }
+        for other in [
+            "[ERROR] x",
+            "{{mustache}}",
+            "[1, 2] and more",
+            "",
+            "1",
+            "{",
+            "text",
+        ] {
+            assert!(!is_json(other.as_bytes()), "{other}");
+        }
     }
 }

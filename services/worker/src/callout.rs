@@ -2,7 +2,8 @@
 //!
 //! A call is one or, with redirects, up to four hops. Each hop's URL is judged, then the connector resolves and judges addresses, and
 //! whatever comes back is bounded in time and size. Nothing here retries what a target may have seen: that decision, and its cost, is
-//! the dispatcher's. Only a request that surely was not processed goes again at once.
+//! the dispatcher's. Only a request goes again at once that surely was not processed, or that met a connection which the target was
+//! closing.
 //!
 //! - [`outcome`]: how a call ended.
 //! - `connect`, [`resolve`], `tls`, `stream`: from a URL to a connection.
@@ -29,6 +30,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioTimer;
+use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 use waybill_domain::egress::Egress;
@@ -36,12 +38,12 @@ use waybill_domain::egress::Egress;
 use crate::vault::Carried;
 
 pub use headers::{Given, HeaderText, RefusedHeader, task_headers};
-pub use outcome::{Answered, CallFailed, FailReason, Outcome, Phase};
+pub use outcome::{Answered, CallFailed, FailReason, Outcome, OwnFault, Phase};
 pub use resolve::{Resolve, ResolveError};
 
 use answer::{beginning, kept_headers};
 use connect::Connector;
-use failure::{Fault, of_exchange, of_request, surely_not_processed};
+use failure::{Fault, met_a_closing_connection, of_exchange, of_request, surely_not_processed};
 use redirect::{Hop, MAX_REDIRECTS};
 use tasks::Tasks;
 
@@ -149,6 +151,8 @@ pub struct Callouts(Arc<Inner>);
 struct Inner {
     // Dropped before the tasks, so that idle connections close by themselves.
     client: Client<Connector, Full<Bytes>>,
+    /// Makes a new connection for each request: for those that met a connection which its target was closing.
+    unpooled: Client<Connector, Full<Bytes>>,
     connector: Connector,
     _tasks: Tasks,
 }
@@ -169,21 +173,28 @@ impl Callouts {
             config.connect_timeout,
         );
         let tasks = Tasks::default();
-        let client = Client::builder(tasks.spawner())
+        let mut builder = Client::builder(tasks.spawner());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle_per_host)
             .http1_max_buf_size(MAX_HEAD_BYTES as usize)
             .http1_max_headers(MAX_HEADERS)
+            // As leniently as curl, Python and Node read: an answer that they accept is one.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
             .http2_max_header_list_size(MAX_HEAD_BYTES)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_ANSWER)
-            .build(connector.clone());
+            .http2_keep_alive_timeout(PING_ANSWER);
+        let client = builder.build(connector.clone());
+        let unpooled = builder.pool_max_idle_per_host(0).build(connector.clone());
         Ok(Self(Arc::new(Inner {
             client,
+            unpooled,
             connector,
             _tasks: tasks,
         })))
@@ -226,6 +237,7 @@ impl Callouts {
             hop.body = Bytes::new();
         }
         headers::complete(&mut hop.headers);
+        hop.say_that_it_is_empty();
 
         let mut left = if request.follow_redirects {
             MAX_REDIRECTS
@@ -278,8 +290,9 @@ impl Callouts {
             )
         })?;
         let mut resent = 0;
+        let mut client = &self.0.client;
         loop {
-            match self.send_once(hop, uri.clone()).await {
+            match send_once(client, hop, uri.clone()).await {
                 Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(Fault::new(
                         FailReason::Protocol,
@@ -288,6 +301,12 @@ impl Callouts {
                 }
                 Ok(answer) => return Ok(answer),
                 Err(error) if resent < MAX_RESENT && surely_not_processed(&error) => resent += 1,
+                // Once, and on a connection of its own: the pool may hold more that the target is closing.
+                Err(error) if resent < MAX_RESENT && met_a_closing_connection(&error) => {
+                    counter!("waybill_callouts_resent_total").increment(1);
+                    client = &self.0.unpooled;
+                    resent = MAX_RESENT;
+                }
                 Err(error) => {
                     tracing::debug!(?error, "callout failed");
                     return Err(of_request(&error));
@@ -295,12 +314,16 @@ impl Callouts {
             }
         }
     }
+}
 
-    async fn send_once(&self, hop: &Hop, uri: Uri) -> Result<Response<Incoming>, legacy::Error> {
-        let mut request = http::Request::new(Full::new(hop.body.clone()));
-        *request.method_mut() = hop.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = hop.headers.clone();
-        self.0.client.request(request).await
-    }
+async fn send_once(
+    client: &Client<Connector, Full<Bytes>>,
+    hop: &Hop,
+    uri: Uri,
+) -> Result<Response<Incoming>, legacy::Error> {
+    let mut request = http::Request::new(Full::new(hop.body.clone()));
+    *request.method_mut() = hop.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = hop.headers.clone();
+    client.request(request).await
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics::histogram;
-use tokio::sync::OwnedSemaphorePermit;
+use metrics::{counter, histogram};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEvent};
@@ -16,7 +16,8 @@ use waybill_domain::trace::child_of;
 use waybill_log::{Log, Stream, StreamSeq};
 
 use crate::attempt::{self, Signer};
-use crate::callout::{self, Callouts, Request};
+use crate::bulkhead::Slot;
+use crate::callout::{self, Callouts, FailReason, Request};
 use crate::clock::Clock;
 use crate::payloads::Payloads;
 use crate::vault::{Prepared, Vault, VaultFailure, needs_vault};
@@ -60,8 +61,8 @@ pub struct Caller {
 pub struct EndedCall {
     /// Which.
     pub running: Running,
-    /// How.
-    pub outcome: Outcome,
+    /// How; `None`: it was cut short in order, by [`Calls::release`].
+    pub outcome: Option<Outcome>,
 }
 
 /// All calls of a partition.
@@ -70,6 +71,11 @@ pub struct Calls {
     set: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
     kept: Kept,
+    /// What is cut short was cut in order.
+    released: bool,
+    /// Until when calls may go on, while the partition is being given up. It outlives a dispatcher, or each new one would begin to
+    /// count anew.
+    drain_until: Option<Instant>,
 }
 
 /// What one dispatcher leaves to the next in this process.
@@ -80,7 +86,7 @@ pub struct Kept {
     /// Starts and ends of calls that nobody knows to be stored.
     pub unstored: Vec<TaskEvent>,
     /// The slots promised to those that were to start.
-    pub promised: Vec<OwnedSemaphorePermit>,
+    pub promised: HashMap<Running, Slot>,
 }
 
 impl Calls {
@@ -125,7 +131,7 @@ impl Calls {
     }
 
     /// Begins an attempt. Its slot is free again when it has ended.
-    pub fn attempt(&mut self, caller: Arc<Caller>, call: Call, slot: Option<OwnedSemaphorePermit>) {
+    pub fn attempt(&mut self, caller: Arc<Caller>, call: Call, slot: Option<Slot>) {
         let running = Running {
             task: call.task,
             number: call.attempt,
@@ -145,12 +151,7 @@ impl Calls {
     }
 
     /// Begins a delivery of a completion webhook.
-    pub fn deliver(
-        &mut self,
-        caller: Arc<Caller>,
-        delivery: Delivery,
-        slot: Option<OwnedSemaphorePermit>,
-    ) {
+    pub fn deliver(&mut self, caller: Arc<Caller>, delivery: Delivery, slot: Option<Slot>) {
         let running = Running {
             task: delivery.task,
             number: delivery.number,
@@ -173,12 +174,14 @@ impl Calls {
     fn make(
         &mut self,
         running: Running,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot>,
         call: impl Future<Output = Outcome> + Send + 'static,
     ) {
         let handle = self.set.spawn(async move {
             let outcome = call.await;
-            drop(slot);
+            if let Some(slot) = slot {
+                slot.ended(&outcome);
+            }
             outcome
         });
         self.running.insert(handle.id(), running);
@@ -201,13 +204,35 @@ impl Calls {
         self.set.abort_all();
     }
 
+    /// The partition is being given up: until when calls may go on.
+    pub fn drain(&mut self, limit: Duration) -> Instant {
+        *self
+            .drain_until
+            .get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    /// The partition is not given up after all.
+    pub fn stay(&mut self) {
+        self.drain_until = None;
+    }
+
+    /// Cuts all calls short because the worker was told to stop. What has not ended by itself meanwhile ends without an outcome.
+    pub fn release(&mut self) {
+        self.released = true;
+        self.set.abort_all();
+    }
+
     fn take(&mut self, joined: Result<(Id, Outcome), tokio::task::JoinError>) -> Option<EndedCall> {
-        let (id, outcome) = joined.unwrap_or_else(|error| {
-            if error.is_panic() {
-                tracing::error!("a call panicked");
+        let (id, outcome) = match joined {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) if error.is_cancelled() && self.released => (error.id(), None),
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!("a call panicked");
+                }
+                (error.id(), Some(Outcome::Failed(lost())))
             }
-            (error.id(), Outcome::Failed(lost()))
-        });
+        };
         let running = self.running.remove(&id)?;
         Some(EndedCall { running, outcome })
     }
@@ -299,6 +324,9 @@ impl Caller {
             callout::Outcome::Failed(failed) => {
                 histogram!("waybill_callout_seconds", "outcome" => "failed")
                     .record(failed.duration);
+                if let FailReason::Own(fault) = failed.reason {
+                    counter!("waybill_worker_faults_total", "fault" => fault.name()).increment(1);
+                }
                 let duration = failed.duration;
                 let failure = failed.into_event();
                 tracing::debug!(kind = ?failure.kind, ?duration, "the call failed");
@@ -351,7 +379,7 @@ fn lost() -> Failure {
     Failure {
         kind: FailureKind::WorkerLost,
         message:
-            "The worker stopped during the attempt; the target may or may not have been called"
+            "The worker broke off during the attempt; the target may or may not have been called"
                 .into(),
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod attempt;
 pub mod board;
+pub mod bulkhead;
 pub mod callout;
 pub mod calls;
 pub mod clock;

@@ -11,8 +11,9 @@ mod requests;
 mod retention;
 mod snapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -22,13 +23,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::command::OwnerReply;
-use waybill_domain::dispatcher::{Action, CallKind, Dispatcher, Ticket};
+use waybill_domain::dispatcher::{Action, Admission, CallKind, Dispatcher, Running, Ticket};
 use waybill_domain::event::TaskEvent;
+use waybill_domain::id::TaskId;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
 use waybill_log::{AppendError, Appended, ReadError, Record, Snapshots, StreamSeq, Tail};
 
 use crate::board::Place;
+use crate::bulkhead::{Bulkhead, Refusal, Slot, Spare};
 use crate::calls::{Caller, Calls, EndedCall, Kept};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
@@ -61,17 +64,28 @@ pub struct PartitionParts {
     /// Where snapshots go.
     pub snapshots: Arc<dyn Snapshots>,
     /// Slots for calls, of the whole worker.
-    pub slots: Arc<Semaphore>,
-    /// Slots that one partition may hold at most, so that one slow target does not stop all others.
-    pub max_slots: usize,
-    /// How long running calls may go on when the partition is given up.
+    pub bulkhead: Arc<Bulkhead>,
+    /// How long running calls may go on when the partition is given up; then they are released.
     pub drain: Duration,
     /// When snapshots are written.
     pub pace: SnapshotPace,
     /// Where it says what it does.
     pub place: Place,
-    /// Cancelled when the partition is to be given up.
+    /// Cancelled when the worker stops, and the partition is to be given up for good.
     pub stop: CancellationToken,
+    /// True while another worker is to have the partition. That may turn out otherwise before the calls have run out, and then the
+    /// partition is served on.
+    pub leave: watch::Receiver<bool>,
+    /// Calls being made, as the worker sees them when it chooses which partition to leave.
+    pub running: Arc<AtomicUsize>,
+}
+
+impl PartitionParts {
+    /// Is the partition to be given up?
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.stop.is_cancelled() || *self.leave.borrow()
+    }
 }
 
 /// Why a partition's loop ended.
@@ -98,9 +112,9 @@ struct Serving<'a> {
     incarnation: i64,
     calls: &'a mut Calls,
     /// Slots of attempts whose start is being stored.
-    promised: Vec<OwnedSemaphorePermit>,
-    /// A slot that came while we waited for one.
-    spare: Option<OwnedSemaphorePermit>,
+    promised: HashMap<Running, Slot>,
+    /// Slots that came while we waited for them.
+    spare: Spare,
     tickets: BTreeMap<Ticket, oneshot::Sender<OwnerReply>>,
     /// Requests about tasks we do not know, and how far the log went when they came.
     looked_up: JoinSet<(Command, Result<StreamSeq, ReadError>)>,
@@ -113,6 +127,9 @@ struct Serving<'a> {
     append_failures: u32,
     append_at: Instant,
     slot_wait: Option<SlotWait>,
+    reserve_wait: Option<SlotWait>,
+    /// A call was refused; this ends when something was given back that it may have waited for.
+    freed: Option<BoxFuture<'static, ()>>,
     snapshot_position: StreamSeq,
     snapshot_at: Instant,
     snapshots: JoinSet<()>,
@@ -145,8 +162,8 @@ pub async fn serve(
         fence,
         incarnation,
         calls,
-        promised: Vec::new(),
-        spare: None,
+        promised: HashMap::new(),
+        spare: Spare::default(),
         tickets: BTreeMap::new(),
         looked_up: JoinSet::new(),
         behind: Vec::new(),
@@ -156,6 +173,8 @@ pub async fn serve(
         append_failures: 0,
         append_at: now,
         slot_wait: None,
+        reserve_wait: None,
+        freed: None,
         snapshot_position: dispatcher.snapshot_position(),
         snapshot_at: now,
         snapshots: JoinSet::new(),
@@ -172,14 +191,24 @@ pub async fn serve(
     let mut reading = Some(read(tail));
     let mut horizon = serving.low.horizon();
     let mut draining: Option<Instant> = None;
+    let mut leave = parts.leave.clone();
     let exit = loop {
+        draining = match (draining, parts.is_leaving()) {
+            (None, true) => Some(serving.begins_to_drain()),
+            (draining, true) => draining,
+            // Once calls were cut, the partition goes.
+            (Some(until), false) if Instant::now() >= until => Some(until),
+            (_, false) => {
+                serving.calls.stay();
+                None
+            }
+        };
         if let Some(until) = draining {
             if serving.is_idle() {
                 break Exit::Stopped;
             }
             if Instant::now() >= until {
-                // What is still being called ends as lost, and is called again by the next owner.
-                serving.calls.abort();
+                serving.release();
             }
             if Instant::now() >= until + LAST_APPENDS {
                 break Exit::Stopped;
@@ -189,9 +218,9 @@ pub async fn serve(
         let wake = serving.wake_at(draining);
         tokio::select! {
             biased;
-            () = parts.stop.cancelled(), if draining.is_none() => {
-                draining = Some(Instant::now() + parts.drain);
-            }
+            // What follows is decided above.
+            () = parts.stop.cancelled(), if draining.is_none() => {}
+            Ok(()) = leave.changed() => {}
             () = lease.lost() => break Exit::Fenced,
             Some(result) = poll_option(&mut serving.appending) => {
                 if let Some(exit) = serving.appended(result) {
@@ -228,10 +257,14 @@ pub async fn serve(
             page = next_page(&mut serving.sweep), if serving.swept.is_none() => serving.swept = Some(page),
             // Last of what comes from outside: all that have ended are taken in each turn anyway, and would leave no turn to others.
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
-            Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare = slot.ok(),
+            Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare.general = slot.ok(),
+            Some(slot) = poll_option(&mut serving.reserve_wait) => serving.spare.reserve = slot.ok(),
+            // What follows is decided above.
+            Some(()) = poll_option(&mut serving.freed) => {}
             () = sleep_until(wake) => {}
         }
     };
+    parts.running.store(0, Ordering::Relaxed);
     let Serving {
         dispatcher,
         calls,
@@ -281,6 +314,15 @@ async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Outpu
     }
 }
 
+/// Takes a place in line, keeps it, or leaves it.
+fn wait_for(wait: &mut Option<SlotWait>, wanted: bool, slots: impl FnOnce() -> Arc<Semaphore>) {
+    if !wanted {
+        *wait = None;
+    } else if wait.is_none() {
+        *wait = Some(slots().acquire_owned().boxed());
+    }
+}
+
 impl Serving<'_> {
     /// Goes on where a former dispatcher of this process stopped.
     fn activate(&mut self, between: Between) {
@@ -314,12 +356,13 @@ impl Serving<'_> {
         if start {
             self.fill();
         } else {
-            self.spare = None;
-            self.slot_wait = None;
+            self.stop_waiting();
         }
         if start {
             self.make_room();
         }
+        let running = self.calls.len() + self.promised.len();
+        self.parts.running.store(running, Ordering::Relaxed);
         self.append();
         self.snapshot_in_background();
         self.parts.place.serving(self.dispatcher.owed());
@@ -342,33 +385,40 @@ impl Serving<'_> {
 
     /// Hands free slots to the dispatcher.
     fn fill(&mut self) {
-        let room = self
-            .parts
-            .max_slots
-            .saturating_sub(self.calls.len() + self.promised.len());
-        let wanted = self.dispatcher.wanted_slots().min(room);
-        let mut free: Vec<_> = self.spare.take().into_iter().collect();
-        while free.len() < wanted {
-            match Arc::clone(&self.parts.slots).try_acquire_owned() {
-                Ok(slot) => free.push(slot),
-                Err(_) => break,
+        // Before anything is asked for: what is given back from here on is told.
+        let given_back = self.parts.bulkhead.given_back();
+        let parts = self.parts;
+        let bulkhead = &parts.bulkhead;
+        let (promised, spare) = (&mut self.promised, &mut self.spare);
+        let (mut wants_general, mut wants_reserve) = (false, false);
+        let mut is_refused = false;
+        let mut actions = Vec::new();
+        let now = self.parts.caller.clock.times();
+        let mut admit = |wanted| match bulkhead.admit(&wanted, spare) {
+            Ok(slot) => {
+                promised.insert(wanted.running, slot);
+                Admission::Yes
             }
-        }
-        free.truncate(wanted);
-        if !free.is_empty() {
-            let mut actions = Vec::new();
-            let now = self.parts.caller.clock.times();
-            let used = self.dispatcher.fill(free.len(), now, &mut actions);
-            self.promised.extend(free.drain(..used));
-            self.carry_out(actions);
-        }
-        let starved = self.dispatcher.wanted_slots() > 0
-            && self.calls.len() + self.promised.len() < self.parts.max_slots;
-        if !starved {
-            self.slot_wait = None;
-        } else if self.slot_wait.is_none() {
-            self.slot_wait = Some(Arc::clone(&self.parts.slots).acquire_owned().boxed());
-        }
+            Err(refusal) => {
+                wants_general |= matches!(refusal, Refusal::NoGeneralSlot | Refusal::NoSlot);
+                wants_reserve |= refusal == Refusal::NoSlot;
+                is_refused = true;
+                refusal.into()
+            }
+        };
+        self.dispatcher.fill_where(&mut admit, now, &mut actions);
+        // What was not used is for others.
+        self.spare = Spare::default();
+        self.carry_out(actions);
+        self.freed = is_refused.then(|| bulkhead.freed(given_back));
+        wait_for(&mut self.slot_wait, wants_general, || bulkhead.general());
+        wait_for(&mut self.reserve_wait, wants_reserve, || bulkhead.reserve());
+    }
+
+    fn stop_waiting(&mut self) {
+        self.spare = Spare::default();
+        (self.slot_wait, self.reserve_wait) = (None, None);
+        self.freed = None;
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) {
@@ -377,12 +427,12 @@ impl Serving<'_> {
                 Action::Call(call) => {
                     counter!("waybill_tasks_started_total").increment(1);
                     histogram!("waybill_queue_wait_seconds").record(call.waited);
-                    let slot = self.slot();
+                    let slot = self.slot(call.task, call.attempt, CallKind::Attempt);
                     self.calls
                         .attempt(Arc::clone(&self.parts.caller), call, slot);
                 }
                 Action::Deliver(delivery) => {
-                    let slot = self.slot();
+                    let slot = self.slot(delivery.task, delivery.number, CallKind::Delivery);
                     self.calls
                         .deliver(Arc::clone(&self.parts.caller), delivery, slot);
                 }
@@ -396,6 +446,9 @@ impl Serving<'_> {
                 Action::WebhookGivenUp { task } => {
                     counter!("waybill_webhooks_given_up_total").increment(1);
                     tracing::warn!(%task, "the completion webhook was given up; its receiver will not be called again");
+                }
+                Action::Uncounted(why) => {
+                    counter!("waybill_attempts_uncounted_total", "why" => why.name()).increment(1);
                 }
                 Action::Ended {
                     task,
@@ -420,9 +473,10 @@ impl Serving<'_> {
         }
     }
 
-    /// A slot promised to a call that begins now.
-    fn slot(&mut self) -> Option<OwnedSemaphorePermit> {
-        let slot = self.promised.pop();
+    /// The slot promised to a call that begins now.
+    fn slot(&mut self, task: TaskId, number: u32, kind: CallKind) -> Option<Slot> {
+        let running = Running { task, number, kind };
+        let slot = self.promised.remove(&running);
         debug_assert!(slot.is_some(), "every call has been promised a slot");
         slot
     }
@@ -431,15 +485,47 @@ impl Serving<'_> {
         let EndedCall { running, outcome } = ended;
         let now = self.parts.caller.clock.times();
         match running.kind {
-            CallKind::Attempt => {
-                self.dispatcher
-                    .attempt_ended(running.task, running.number, outcome, now);
-            }
+            CallKind::Attempt => match outcome {
+                Some(outcome) => {
+                    self.dispatcher
+                        .attempt_ended(running.task, running.number, outcome, now);
+                }
+                None => self
+                    .dispatcher
+                    .attempt_released(running.task, running.number, now),
+            },
+            // The log says nothing of a delivery before it has ended: the next owner finds it due.
             CallKind::Delivery => {
-                self.dispatcher
-                    .delivery_ended(running.task, running.number, &outcome, now);
+                if let Some(outcome) = outcome {
+                    self.dispatcher
+                        .delivery_ended(running.task, running.number, &outcome, now);
+                }
             }
         }
+    }
+
+    /// Says how long its calls may go on; the answer is until when.
+    fn begins_to_drain(&mut self) -> Instant {
+        let (calls, limit) = (self.calls.len(), self.parts.drain);
+        if calls > 0 {
+            tracing::info!(
+                partition = %self.parts.partition, calls, ?limit,
+                "leaving a partition: nothing new is started, and the calls in flight may go on until the limit"
+            );
+        }
+        self.calls.drain(limit)
+    }
+
+    /// Cuts what is still being called. The next owner calls it again, and nobody counts it as a failure.
+    fn release(&mut self) {
+        let calls = self.calls.len();
+        if calls > 0 {
+            tracing::warn!(
+                partition = %self.parts.partition, calls,
+                "the limit of draining is reached: calls in flight are cut short, and are made again without using up a retry"
+            );
+        }
+        self.calls.release();
     }
 
     fn take_in(&mut self, records: Vec<Record>) -> Result<(), TakeOverError> {
@@ -458,6 +544,14 @@ impl Serving<'_> {
         let mut wake = now + LONGEST_SLEEP;
         if let Some(pause) = self.dispatcher.wake_in(self.parts.caller.clock.times()) {
             wake = wake.min(now + pause.max(Duration::from_millis(1)));
+        }
+        if let Some(resume) = self
+            .parts
+            .bulkhead
+            .resume_at()
+            .filter(|_| self.freed.is_some())
+        {
+            wake = wake.min(resume);
         }
         if self.dispatcher.has_decided() && self.appending.is_none() {
             wake = wake.min(self.append_at.max(now));

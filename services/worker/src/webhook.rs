@@ -1,5 +1,6 @@
 //! The completion webhook: what `onCompleteUrl` receives when a task has ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
-use waybill_domain::event::{Answer, Failure, FailureKind, TaskCreated, TaskEvent, join_repeated};
+use waybill_domain::event::{
+    Answer, Failure, FailureKind, HeaderValues, TaskCreated, TaskEvent, group_repeated,
+};
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
 use waybill_domain::trace::child_of;
@@ -40,7 +43,7 @@ struct Ended {
 #[serde(rename_all = "camelCase")]
 struct AnswerJson {
     status_code: u16,
-    headers: serde_json::Map<String, serde_json::Value>,
+    headers: BTreeMap<String, HeaderValues>,
     body: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
@@ -60,10 +63,7 @@ impl From<Answer> for AnswerJson {
         };
         Self {
             status_code: answer.status,
-            headers: join_repeated(answer.headers)
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
+            headers: group_repeated(answer.headers).into_iter().collect(),
             truncated,
             body: answer.body,
             body_encoding: answer.encoding.name(),
@@ -99,7 +99,10 @@ pub fn request(
     let url = url.ok_or_else(|| invalid("onCompleteUrl is not a valid URL"))?;
     let completed_at = ended.at().to_rfc3339();
     let (event, status, result, error) = match ended {
-        TaskEvent::Succeeded(e) => ("task.completed", Status::Completed, Some(e.answer), None),
+        TaskEvent::Succeeded(e) => {
+            let error = e.answer.unfollowed_redirect();
+            ("task.completed", Status::Completed, Some(e.answer), error)
+        }
         TaskEvent::Dead(e) => (
             "task.failed",
             Status::Failed,
@@ -183,7 +186,7 @@ mod tests {
             json,
             serde_json::json!({
                 "statusCode": 200,
-                "headers": {"set-cookie": "a=1, b=2"},
+                "headers": {"set-cookie": ["a=1", "b=2"]},
                 "body": "/w==",
                 "bodyEncoding": "base64",
                 "bodyBytes": 1,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_log::{LeaseError, Leases, Snapshots, StreamSeq};
 
 use crate::board::{Board, Place};
+use crate::bulkhead::{Bulkhead, Caps};
 use crate::calls::{Caller, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
@@ -44,7 +45,9 @@ pub struct WorkerConfig {
     pub partitions: PartitionCount,
     /// Calls made at once.
     pub slots: usize,
-    /// How long running calls may go on when the worker stops.
+    /// How many of them one host and one team may have.
+    pub caps: Caps,
+    /// How long running calls may go on when the worker stops or leaves a partition to another one.
     pub drain: Duration,
     /// How long ended tasks are kept.
     pub retention: RetentionConfig,
@@ -72,6 +75,7 @@ pub struct Worker {
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
     left: LeftToNewer,
+    leaving: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -92,6 +96,7 @@ impl Worker {
     ) -> Self {
         let owned = Arc::new(AtomicUsize::new(0));
         let board = Arc::new(Board::default());
+        let leaving = Arc::new(AtomicUsize::new(0));
         let vault = parts.vault.take();
         let caller = Arc::clone(&parts.caller);
         let (horizon, horizons) = watch::channel(Horizon::default());
@@ -111,19 +116,21 @@ impl Worker {
         };
         let shell = Shell {
             horizon: horizons,
-            slots: Arc::new(Semaphore::new(config.slots)),
+            bulkhead: Bulkhead::new(config.slots, config.caps),
             config,
             parts: Arc::new(parts),
             pace,
             owned: Arc::clone(&owned),
             board: Arc::clone(&board),
             left: LeftToNewer::default(),
+            leaving: Arc::clone(&leaving),
         };
         let left = shell.left.clone();
         Self {
             owned,
             board,
             left,
+            leaving,
             task: tokio::spawn(with_others(shell.run(stop), janitor, vault, caller)),
         }
     }
@@ -144,6 +151,12 @@ impl Worker {
     #[must_use]
     pub fn left_to_newer(&self) -> LeftToNewer {
         self.left.clone()
+    }
+
+    /// Partitions of these that are being left to another worker: nothing new is started in them.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Waits until it has stopped.
@@ -192,11 +205,12 @@ struct Shell {
     config: WorkerConfig,
     parts: Arc<WorkerParts>,
     pace: SnapshotPace,
-    slots: Arc<Semaphore>,
+    bulkhead: Arc<Bulkhead>,
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
     left: LeftToNewer,
     horizon: watch::Receiver<Horizon>,
+    leaving: Arc<AtomicUsize>,
 }
 
 /// The partitions of this worker, each with what tells it to stop.
@@ -205,7 +219,48 @@ struct Tasks {
     set: JoinSet<()>,
     by_task: HashMap<Id, Partition>,
     /// In order, so that a simulation can be repeated.
-    stops: BTreeMap<Partition, CancellationToken>,
+    held: BTreeMap<Partition, Held>,
+}
+
+/// A partition of this worker.
+struct Held {
+    stop: CancellationToken,
+    leave: watch::Sender<bool>,
+    running: Arc<AtomicUsize>,
+}
+
+impl Held {
+    fn is_leaving(&self) -> bool {
+        *self.leave.borrow()
+    }
+}
+
+impl Tasks {
+    /// Leaves as many partitions as are too many, those with the fewest calls first: others wait least for them.
+    fn leave(&self, too_many: usize) {
+        let mut staying: Vec<_> = self
+            .held
+            .values()
+            .filter(|held| !held.is_leaving())
+            .collect();
+        staying.sort_by_key(|held| held.running.load(Ordering::Relaxed));
+        for held in staying.into_iter().take(too_many) {
+            held.leave.send_replace(true);
+        }
+    }
+
+    /// Takes back what was being left and is not taken yet, up to so many, and says how many that are.
+    fn stay(&self, wanted: usize) -> usize {
+        let mut staying = 0;
+        for held in self.held.values().filter(|held| held.is_leaving()) {
+            if staying == wanted {
+                break;
+            }
+            held.leave.send_replace(false);
+            staying += 1;
+        }
+        staying
+    }
 }
 
 impl Shell {
@@ -227,7 +282,7 @@ impl Shell {
                         }
                     };
                     if let Some(partition) = tasks.by_task.remove(&id) {
-                        tasks.stops.remove(&partition);
+                        tasks.held.remove(&partition);
                     }
                 }
                 _ = ticks.tick() => {
@@ -240,8 +295,8 @@ impl Shell {
                 }
             }
         }
-        for stop in tasks.stops.values() {
-            stop.cancel();
+        for held in tasks.held.values() {
+            held.stop.cancel();
         }
         // Before the partitions have drained: counted among the workers, this one would keep the others from taking what it gives back.
         if let Some(member) = member
@@ -279,18 +334,14 @@ impl Shell {
             .collect();
         let share = usize::from(self.config.partitions.get()).div_ceil(members);
         let mine = tasks
-            .stops
+            .held
             .values()
-            .filter(|stop| !stop.is_cancelled())
+            .filter(|held| !held.is_leaving())
             .count();
-        for stop in tasks
-            .stops
-            .values()
-            .filter(|stop| !stop.is_cancelled())
-            .take(mine.saturating_sub(share))
-        {
-            stop.cancel();
-        }
+        tasks.leave(mine.saturating_sub(share));
+        let mine = mine + tasks.stay(share.saturating_sub(mine));
+        self.leaving
+            .store(tasks.held.len().saturating_sub(mine), Ordering::Relaxed);
         // Each worker begins elsewhere, so that several that start together do not ask for the same ones.
         let count = usize::from(self.config.partitions.get());
         let first = self.config.name.bytes().fold(0_usize, |sum, byte| {
@@ -304,7 +355,7 @@ impl Shell {
             .skip(first % count)
             .take(count)
             .filter(|partition| {
-                !tasks.stops.contains_key(partition)
+                !tasks.held.contains_key(partition)
                     && !taken.contains(lease_name(*partition).as_str())
             })
             .take(share.saturating_sub(mine))
@@ -327,23 +378,21 @@ impl Shell {
 
     fn own(&self, tasks: &mut Tasks, partition: Partition, lease: KeptLease) {
         let stop = CancellationToken::new();
-        let count = usize::from(self.config.partitions.get());
+        let (leave, leaving) = watch::channel(false);
+        let running = Arc::new(AtomicUsize::new(0));
         let parts = PartitionParts {
             partition,
             worker: self.config.name.clone(),
             horizon: self.horizon.clone(),
             caller: Arc::clone(&self.parts.caller),
             snapshots: Arc::clone(&self.parts.snapshots),
-            slots: Arc::clone(&self.slots),
-            max_slots: if count == 1 {
-                self.config.slots
-            } else {
-                (self.config.slots * 3 / 4).max(1)
-            },
+            bulkhead: Arc::clone(&self.bulkhead),
             drain: self.config.drain,
             pace: self.pace,
             place: Place::new(Arc::clone(&self.board), partition),
             stop: stop.clone(),
+            leave: leaving,
+            running: Arc::clone(&running),
         };
         let owner = Owner {
             name: self.config.name.clone(),
@@ -354,7 +403,12 @@ impl Shell {
         };
         let handle = tasks.set.spawn(owner.run(lease));
         tasks.by_task.insert(handle.id(), partition);
-        tasks.stops.insert(partition, stop);
+        let held = Held {
+            stop,
+            leave,
+            running,
+        };
+        tasks.held.insert(partition, held);
     }
 }
 
@@ -379,11 +433,14 @@ impl Owner {
         let mut last_chance = None;
         let mut too_new = None;
         loop {
-            if self.parts.stop.is_cancelled() {
+            if self.parts.is_leaving() {
+                let may_end = !calls.is_empty() && Instant::now() < calls.drain(self.parts.drain);
                 // Results that may not be stored are worth one more try.
-                let until = *last_chance.get_or_insert_with(|| Instant::now() + LAST_TRIES);
-                if !calls.owes() || Instant::now() >= until {
-                    break;
+                if !may_end {
+                    let until = *last_chance.get_or_insert_with(|| Instant::now() + LAST_TRIES);
+                    if !calls.owes() || Instant::now() >= until {
+                        break;
+                    }
                 }
             }
             // Without the lease it would only disturb whoever has it.

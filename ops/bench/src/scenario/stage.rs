@@ -23,7 +23,7 @@ const MAX_TASKS: u64 = 4_000_000;
 /// Tasks sent first, to see that everything works and is warm.
 const PRIMING: u64 = 200;
 /// Nothing has arrived or completed for so long: it will not.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at what is completed.
 const POLL: Duration = Duration::from_millis(50);
 /// Writes with fsync whose time is taken, and how large they are.

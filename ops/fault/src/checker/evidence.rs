@@ -54,6 +54,7 @@ pub(crate) enum Step {
     Expired {
         attempt: Option<u32>,
     },
+    Released(u32),
     Cancelled,
     CallbackSent,
     CallbackFailed {
@@ -75,6 +76,7 @@ impl Step {
                 attempt: e.attempt,
                 lost: e.failure.kind == FailureKind::WorkerLost,
             },
+            TaskEvent::Released(e) => Self::Released(e.attempt),
             TaskEvent::Succeeded(e) => Self::Succeeded {
                 attempt: e.attempt,
                 status: e.answer.status,
@@ -100,6 +102,7 @@ impl Step {
             Self::Created { .. }
             | Self::Started(_)
             | Self::AttemptFailed { .. }
+            | Self::Released(_)
             | Self::CallbackSent
             | Self::Restated
             | Self::CallbackFailed { .. } => None,
@@ -120,6 +123,7 @@ impl Step {
             Self::Created { .. } => "task.created",
             Self::Started(_) => "task.started",
             Self::AttemptFailed { .. } => "task.attempt_failed",
+            Self::Released(_) => "task.released",
             Self::Succeeded { .. } => "task.succeeded",
             Self::Dead { .. } => "task.dead",
             Self::Expired { .. } => "task.expired",

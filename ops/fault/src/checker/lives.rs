@@ -159,13 +159,16 @@ impl<'a> Life<'a> {
         Some(started.stored_ms)
     }
 
-    /// Whether the worker of an attempt was given up.
+    /// Whether the worker of an attempt was given up, or cut it short.
     pub(crate) fn was_lost(&self, attempt: u32) -> bool {
         let lost = Step::AttemptFailed {
             attempt,
             lost: true,
         };
-        self.steps.iter().any(|entry| entry.step == lost)
+        let released = Step::Released(attempt);
+        self.steps
+            .iter()
+            .any(|entry| entry.step == lost || entry.step == released)
     }
 }
 
@@ -181,7 +184,9 @@ impl Phase {
             (Self::Waiting(made), Step::Started(attempt)) if *attempt == made + 1 => {
                 Ok(Self::Running(*attempt))
             }
-            (Self::Running(n), Step::AttemptFailed { attempt, .. }) if *attempt == n => {
+            (Self::Running(n), Step::AttemptFailed { attempt, .. } | Step::Released(attempt))
+                if *attempt == n =>
+            {
                 Ok(Self::Waiting(n))
             }
             (Self::Running(n), Step::Succeeded { attempt, .. } | Step::Dead { attempt })

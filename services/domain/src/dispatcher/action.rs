@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::command::OwnerReply;
-use crate::event::TaskEvent;
+use crate::event::{FailureKind, TaskEvent};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::Status;
 use crate::time::Elapsed;
+use sha2::{Digest, Sha256};
 
 /// One kind of call that the shell makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +29,77 @@ pub struct Running {
     pub number: u32,
     /// To the target or to the webhook.
     pub kind: CallKind,
+}
+
+/// Whose slots a call takes: those of a team, and those of the host that is called. As numbers, so that nothing has to be remembered
+/// of hosts that are not called any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Compartment {
+    /// Stands for the team.
+    pub team: u64,
+    /// Stands for the host and the port that are called.
+    pub host: u64,
+}
+
+impl Compartment {
+    /// The number of a team.
+    #[must_use]
+    pub fn team(team: &TeamId) -> u64 {
+        number("team", team.as_str())
+    }
+
+    /// The number of a URL's host and port. The URL is valid; another spelling of a host is another number, which only gives it a
+    /// share of its own within that of its team.
+    #[must_use]
+    pub fn host(url: &str) -> u64 {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+        let authority = &rest[..end];
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        let host = host.to_ascii_lowercase();
+        let default = if scheme.eq_ignore_ascii_case("https") {
+            ":443"
+        } else {
+            ":80"
+        };
+        number("host", host.strip_suffix(default).unwrap_or(&host))
+    }
+}
+
+/// A number that nobody can make to be another's: hosts are chosen by clients.
+fn number(kind: &str, name: &str) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(kind)
+        .chain_update([0])
+        .chain_update(name)
+        .finalize();
+    let mut head = [0; 8];
+    head.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(head)
+}
+
+/// A call that could begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub running: Running,
+    /// Whose slot it takes.
+    pub compartment: Compartment,
+}
+
+/// Whether a call may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It has a slot.
+    Yes,
+    /// Not to this host for this team; others may.
+    HostFull,
+    /// Not for this team; others may.
+    TeamFull,
+    /// Nothing more of this kind.
+    Full,
 }
 
 /// What the shell is to do.
@@ -51,6 +123,8 @@ pub enum Action {
         /// Of which task.
         task: TaskId,
     },
+    /// Nothing to do, but worth counting: an attempt ended that used up no retry.
+    Uncounted(Uncounted),
     /// A task reached its end.
     Ended {
         /// Which.
@@ -66,6 +140,29 @@ pub enum Action {
         /// From the time it was due until now.
         took: Duration,
     },
+}
+
+/// Why an attempt used up no retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncounted {
+    /// It was cut short in order.
+    Released,
+    /// It failed in a way that is not the target's.
+    Failed(FailureKind),
+}
+
+impl Uncounted {
+    /// The label of the metric.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Failed(FailureKind::WorkerLost) => "worker_lost",
+            Self::Failed(FailureKind::WorkerFault) => "worker_fault",
+            Self::Failed(FailureKind::VaultAway) => "vault_away",
+            Self::Failed(_) => "other",
+        }
+    }
 }
 
 /// An attempt to make.

@@ -12,8 +12,14 @@ use crate::id::TaskId;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
 use crate::time::{Times, Timestamp};
 
-/// Attempts of one task that may be lost with their workers. A task that loses more is likely what kills them.
-const MAX_LOST: u16 = 3;
+/// Attempts in a row that may be lost with their workers before each further one uses up a retry: with the pauses between them, about
+/// an hour. Crashes and cut connections come to an end within that time; a task whose attempts are still lost is likely what kills
+/// its workers, and must not do so for ever.
+const MAX_LOST: u32 = 65;
+/// Attempts in a row that the worker may be unable to make before each further one uses up a retry: about a day.
+const MAX_FAULTS: u32 = 1_450;
+/// The longest pause after an attempt that was lost or could not be made.
+const LONGEST_UNCOUNTED_PAUSE: Duration = Duration::from_secs(60);
 /// Attempts of one task that may fail for want of the vault: with the pauses between them, about a day.
 const MAX_WITHOUT_VAULT: u32 = 300;
 /// The longest pause before the vault is asked again.
@@ -64,12 +70,17 @@ pub(super) fn after(
             counted,
         })
     };
-    if failure.kind == FailureKind::WorkerLost {
-        if task.lost >= MAX_LOST {
-            return dead(failure, answer);
+    let mut failure = failure;
+    if let Some(most) = uncounted(failure.kind) {
+        if task.uncounted < most {
+            let pause = Backoff::Exponential.pause(task.uncounted + 1);
+            let pause = Some(pause.min(LONGEST_UNCOUNTED_PAUSE));
+            let retry_at = retry::due(Backoff::Exponential, attempt, pause, id, now);
+            return again(failure, answer, retry_at, false);
         }
-        let retry_at = retry::due(Backoff::Linear, u32::from(task.lost) + 1, None, id, now);
-        return again(failure, answer, retry_at, false);
+        failure
+            .message
+            .push_str(". It is so many attempts in a row that this one uses up a retry");
     }
     if failure.kind == FailureKind::VaultAway {
         let uncounted = attempt.saturating_sub(u32::from(task.failures));
@@ -103,11 +114,21 @@ pub(super) fn after(
     again(failure, answer, retry_at, true)
 }
 
+/// How many failures of this kind in a row use up no retry; `None`: they always do, or have a rule of their own.
+fn uncounted(kind: FailureKind) -> Option<u32> {
+    match kind {
+        FailureKind::WorkerLost => Some(MAX_LOST),
+        FailureKind::WorkerFault => Some(MAX_FAULTS),
+        _ => None,
+    }
+}
+
 /// The call that this event is about.
 pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
     let (number, kind) = match event {
         TaskEvent::Started(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::AttemptFailed(e) => (e.attempt, CallKind::Attempt),
+        TaskEvent::Released(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Succeeded(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Dead(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Expired(e) => (e.attempt?, CallKind::Attempt),

@@ -9,6 +9,8 @@ use crate::event::TaskEvent;
 impl Dispatcher {
     /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
     pub fn check(&self) {
+        self.ready.check();
+        self.due_deliveries.check();
         let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
         assert_eq!(
             self.owed().bytes,
@@ -33,7 +35,9 @@ impl Dispatcher {
                 decided.contains(id),
                 "busy is: a decision waits ({id})"
             );
-            let queued = self.ready.contains(task.priority, task.created);
+            let queued = self
+                .ready
+                .contains(task.compartment(), task.priority, task.created);
             let should = self.active && !task.busy && matches!(task.phase, Phase::Ready { .. });
             assert_eq!(
                 queued, should,

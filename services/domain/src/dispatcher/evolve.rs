@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Dispatcher;
-use super::action::Action;
+use super::action::{Action, Uncounted};
 use super::open::{Open, Phase};
 use crate::event::{TaskCreated, TaskEvent, TaskRestated};
 use crate::id::TaskId;
@@ -117,6 +117,16 @@ impl Dispatcher {
                 task.read_from = None;
                 task.failed(e, at);
                 actions.push(Action::Retried);
+                if !e.counted {
+                    actions.push(Action::Uncounted(Uncounted::Failed(e.failure.kind)));
+                }
+            }
+            TaskEvent::Released(e) => {
+                if task.phase != (Phase::Running { attempt: e.attempt }) {
+                    return;
+                }
+                task.released(e, at);
+                actions.push(Action::Uncounted(Uncounted::Released));
             }
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
@@ -149,7 +159,7 @@ impl Dispatcher {
                     };
                     task.last_failure = None;
                     if self.active {
-                        self.due_deliveries.push_back(id);
+                        self.deliver_when_admitted(id);
                     }
                 } else {
                     self.forget(id);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
-use super::action::Call;
+use super::action::{Call, Compartment};
 use super::lanes::Lane;
 use super::timers::Alarm;
-use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskStarted};
+use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
 use crate::task::{Backoff, History, Priority, RetryOn};
 use crate::time::{Elapsed, Times, Timestamp};
@@ -88,7 +88,8 @@ pub(super) struct Open {
     pub(super) failures: u16,
     /// Attempts lost with their worker.
     pub(super) lost: u16,
-    /// Start of the first attempt since one was lost or could not be made for want of the vault: the time limit over all attempts counts from here.
+    /// Start of the first attempt since one was lost, released, or could not be made: the time limit over all attempts counts from
+    /// here.
     pub(super) first_start: Option<Timestamp>,
     pub(super) last_failure: Option<Box<Failure>>,
     pub(super) phase: Phase,
@@ -110,6 +111,16 @@ pub(super) struct Open {
     /// Where the call being made now reads the request, when it was restated meanwhile.
     #[serde(skip)]
     pub(super) read_from: Option<StreamSeq>,
+    /// Attempts in a row that failed without using up a retry. Older snapshots end before it.
+    #[serde(default)]
+    pub(super) uncounted: u32,
+    /// Whose slots its attempts take, and the host of its completion webhook. In older snapshots 0: all tasks of them share one.
+    #[serde(default)]
+    pub(super) team: u64,
+    #[serde(default)]
+    pub(super) target: u64,
+    #[serde(default)]
+    pub(super) receiver: u64,
     /// A decision about it waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
@@ -159,6 +170,13 @@ impl Open {
             history: None,
             restating: false,
             read_from: None,
+            uncounted: 0,
+            team: Compartment::team(&created.team),
+            target: Compartment::host(&created.url),
+            receiver: created
+                .on_complete_url
+                .as_deref()
+                .map_or(0, Compartment::host),
             busy: false,
             allowance: Allowance::Whole,
         }
@@ -231,6 +249,30 @@ impl Open {
         Duration::from_millis(self.max_wait_ms.into())
     }
 
+    /// The number of the delivery that comes next, once it has ended.
+    pub(super) fn next_delivery(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Ended { deliveries, .. } => Some(deliveries + 1),
+            _ => None,
+        }
+    }
+
+    /// Whose slots its attempts take.
+    pub(super) fn compartment(&self) -> Compartment {
+        Compartment {
+            team: self.team,
+            host: self.target,
+        }
+    }
+
+    /// Whose slots the deliveries of its completion webhook take.
+    pub(super) fn webhook_compartment(&self) -> Compartment {
+        Compartment {
+            team: self.team,
+            host: self.receiver,
+        }
+    }
+
     /// Has its time over all attempts passed?
     pub(super) fn is_overdue(&self, now: Times) -> bool {
         match (&self.phase, self.allowance) {
@@ -281,11 +323,16 @@ impl Open {
 
     /// An attempt has failed and another one follows; `at` as for [`Open::started`].
     pub(super) fn failed(&mut self, event: &AttemptFailed, at: Option<Elapsed>) {
+        let is_lost = event.failure.kind == FailureKind::WorkerLost;
+        self.lost = self.lost.saturating_add(u16::from(is_lost));
         if event.counted {
             self.failures = self.failures.saturating_add(1);
+            // What goes on being lost goes on counting, or most losses would be free again.
+            if !is_lost {
+                self.uncounted = 0;
+            }
         } else {
-            let is_lost = event.failure.kind == FailureKind::WorkerLost;
-            self.lost = self.lost.saturating_add(u16::from(is_lost));
+            self.uncounted = self.uncounted.saturating_add(1);
             // The target is not to blame for the time that passed without a worker, or without the vault.
             self.first_start = None;
             self.allowance = Allowance::Whole;
@@ -296,6 +343,17 @@ impl Open {
             until: event.retry_at,
             from: Some(event.at),
             wake: at.map_or_else(Elapsed::default, |at| at.plus(pause)),
+        };
+    }
+
+    /// Its attempt was cut short in order. What the worker's end took of its time is not the target's.
+    pub(super) fn released(&mut self, event: &TaskReleased, at: Option<Elapsed>) {
+        self.first_start = None;
+        self.allowance = Allowance::Whole;
+        self.uncounted = 0;
+        self.phase = Phase::Ready {
+            since: event.at,
+            from: at.unwrap_or_default(),
         };
     }
 }

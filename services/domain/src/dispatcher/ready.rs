@@ -1,39 +1,320 @@
 //! The order of service: which of the ready tasks runs next.
 //!
 //! Higher priority first, and first come first served within a priority; a task that comes back for a retry has its old place.
+//! Tasks of one team for one host lie together, so that those which may not be served now, because their team or their host has its
+//! share of the slots, are passed over at once however many they are.
 //! Everything that will ever hold a ready task back or let another one pass belongs here.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use super::action::{Admission, Compartment};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Priority;
 
+/// Compartments that are asked for in one turn and may not be served. So many are passed over, and what stands behind them waits for
+/// another turn: a turn is short however many teams and hosts there are.
+const MAX_PASSED_OVER: usize = 1_024;
+
+/// A task's place: the smallest is served first.
+type Place = (Reverse<Priority>, StreamSeq);
+
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    queue: BTreeMap<(Reverse<Priority>, StreamSeq), TaskId>,
+    queue: BTreeMap<(Compartment, Place), TaskId>,
+    /// The first task of each compartment, by team: team, place, host.
+    hosts: BTreeSet<(u64, Place, u64)>,
+    /// The first task of each team.
+    teams: BTreeSet<(Place, u64)>,
+}
+
+/// A task that is served next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pick {
+    compartment: Compartment,
+    place: Place,
+    pub(super) id: TaskId,
 }
 
 impl Ready {
-    pub(super) fn push(&mut self, priority: Priority, created: StreamSeq, id: TaskId) {
-        self.queue.insert((Reverse(priority), created), id);
+    pub(super) fn push(
+        &mut self,
+        compartment: Compartment,
+        priority: Priority,
+        seq: StreamSeq,
+        id: TaskId,
+    ) {
+        let place = (Reverse(priority), seq);
+        let head = self.head(compartment);
+        self.queue.insert((compartment, place), id);
+        if head.is_none_or(|head| place < head) {
+            self.move_head(compartment, head, Some(place));
+        }
     }
 
-    pub(super) fn remove(&mut self, priority: Priority, created: StreamSeq) {
-        self.queue.remove(&(Reverse(priority), created));
-    }
-
-    pub(super) fn pop(&mut self) -> Option<TaskId> {
-        self.queue.pop_first().map(|(_, id)| id)
+    pub(super) fn remove(&mut self, compartment: Compartment, priority: Priority, seq: StreamSeq) {
+        self.take(compartment, (Reverse(priority), seq));
     }
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
+    /// Takes out what may be served now, in the order of service. `admit` is asked about one task after the other and says which.
+    pub(super) fn serve(
+        &mut self,
+        mut admit: impl FnMut(TaskId, Compartment) -> Admission,
+    ) -> Vec<TaskId> {
+        let picks = self.pick(&mut admit);
+        for pick in &picks {
+            self.take(pick.compartment, pick.place);
+        }
+        picks.into_iter().map(|pick| pick.id).collect()
+    }
+
+    fn pick(&self, admit: &mut impl FnMut(TaskId, Compartment) -> Admission) -> Vec<Pick> {
+        let mut picks = Vec::new();
+        let mut passed_over = 0;
+        // Two sorted sources: the teams not begun yet, and the next task of each team that was begun.
+        let mut teams = self.teams.iter().peekable();
+        let mut begun: BinaryHeap<Reverse<(Place, u64, u64)>> = BinaryHeap::new();
+        while passed_over < MAX_PASSED_OVER {
+            let next_team = teams.peek().map(|(place, _)| *place);
+            let next_begun = begun.peek().map(|Reverse((place, ..))| *place);
+            let from_begun = match (next_team, next_begun) {
+                (None, None) => break,
+                (Some(team), Some(begun)) => begun < team,
+                (team, _) => team.is_none(),
+            };
+            if !from_begun {
+                if let Some((_, team)) = teams.next() {
+                    begun.extend(self.first_host(*team).map(Reverse));
+                }
+                continue;
+            }
+            let Some(Reverse((place, team, host))) = begun.pop() else {
+                break;
+            };
+            let compartment = Compartment { team, host };
+            let Some(&id) = self.queue.get(&(compartment, place)) else {
+                continue;
+            };
+            match admit(id, compartment) {
+                Admission::Yes => {
+                    picks.push(Pick {
+                        compartment,
+                        place,
+                        id,
+                    });
+                    // The compartment goes on with its next task; the team's other hosts are in the heap already or come with their
+                    // first one.
+                    begun.extend(self.after(compartment, place).map(Reverse));
+                    if self.head(compartment) == Some(place) {
+                        begun.extend(self.host_after(team, place, host).map(Reverse));
+                    }
+                }
+                Admission::HostFull => {
+                    passed_over += 1;
+                    if self.head(compartment) == Some(place) {
+                        begun.extend(self.host_after(team, place, host).map(Reverse));
+                    }
+                }
+                Admission::TeamFull => {
+                    passed_over += 1;
+                    begun.retain(|Reverse((_, of, _))| *of != team);
+                }
+                Admission::Full => break,
+            }
+        }
+        picks
+    }
+
+    /// The first host of a team.
+    fn first_host(&self, team: u64) -> Option<(Place, u64, u64)> {
+        let first = (Reverse(Priority::MAX), StreamSeq(0));
+        let &(of, place, host) = self.hosts.range((team, first, 0)..).next()?;
+        (of == team).then_some((place, team, host))
+    }
+
+    /// The host of the team whose first task comes after that one.
+    fn host_after(&self, team: u64, place: Place, host: u64) -> Option<(Place, u64, u64)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let range = (Excluded((team, place, host)), Unbounded);
+        let &(of, place, host) = self.hosts.range(range).next()?;
+        (of == team).then_some((place, team, host))
+    }
+
+    /// The next task of the compartment.
+    fn after(&self, compartment: Compartment, place: Place) -> Option<(Place, u64, u64)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let range = (Excluded((compartment, place)), Unbounded);
+        let (&(of, place), _) = self.queue.range(range).next()?;
+        (of == compartment).then_some((place, compartment.team, compartment.host))
+    }
+
+    fn head(&self, compartment: Compartment) -> Option<Place> {
+        let first = (Reverse(Priority::MAX), StreamSeq(0));
+        let (&(of, place), _) = self.queue.range((compartment, first)..).next()?;
+        (of == compartment).then_some(place)
+    }
+
+    fn take(&mut self, compartment: Compartment, place: Place) {
+        let head = self.head(compartment);
+        if self.queue.remove(&(compartment, place)).is_some() && head == Some(place) {
+            let next = self.head(compartment);
+            self.move_head(compartment, head, next);
+        }
+    }
+
+    fn move_head(&mut self, compartment: Compartment, from: Option<Place>, to: Option<Place>) {
+        let Compartment { team, host } = compartment;
+        let team_from = self.first_host(team).map(|(place, ..)| place);
+        if let Some(from) = from {
+            self.hosts.remove(&(team, from, host));
+        }
+        if let Some(to) = to {
+            self.hosts.insert((team, to, host));
+        }
+        let team_to = self.first_host(team).map(|(place, ..)| place);
+        if team_from != team_to {
+            if let Some(from) = team_from {
+                self.teams.remove(&(from, team));
+            }
+            if let Some(to) = team_to {
+                self.teams.insert((to, team));
+            }
+        }
+    }
+
     #[cfg(any(test, feature = "check"))]
-    pub(super) fn contains(&self, priority: Priority, created: StreamSeq) -> bool {
-        self.queue.contains_key(&(Reverse(priority), created))
+    pub(super) fn contains(
+        &self,
+        compartment: Compartment,
+        priority: Priority,
+        seq: StreamSeq,
+    ) -> bool {
+        self.queue
+            .contains_key(&(compartment, (Reverse(priority), seq)))
+    }
+
+    /// Panics when the heads are not those of the queue.
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn check(&self) {
+        let mut firsts: BTreeMap<Compartment, Place> = BTreeMap::new();
+        for (compartment, place) in self.queue.keys() {
+            firsts.entry(*compartment).or_insert(*place);
+        }
+        let hosts: BTreeSet<_> = firsts
+            .iter()
+            .map(|(compartment, place)| (compartment.team, *place, compartment.host))
+            .collect();
+        assert_eq!(self.hosts, hosts, "each compartment has its head");
+        let mut teams: BTreeMap<u64, Place> = BTreeMap::new();
+        for (team, place, _) in &hosts {
+            teams.entry(*team).or_insert(*place);
+        }
+        let teams: BTreeSet<_> = teams
+            .into_iter()
+            .map(|(team, place)| (place, team))
+            .collect();
+        assert_eq!(self.teams, teams, "each team has its head");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::partition::Partition;
+    use crate::time::Timestamp;
+
+    fn id(number: u64) -> TaskId {
+        let partition = Partition::new(0).expect("a partition");
+        TaskId::new(Timestamp(1), u128::from(number), partition)
+    }
+
+    /// What a plain walk over all tasks in the order of service would serve.
+    fn model(
+        tasks: &[(Compartment, Priority)],
+        blocked: impl Fn(Compartment) -> Admission,
+    ) -> Vec<TaskId> {
+        let mut ordered: Vec<_> = (0..).zip(tasks).collect();
+        ordered.sort_by_key(|(seq, (_, priority))| (Reverse(*priority), *seq));
+        ordered
+            .into_iter()
+            .filter(|(_, (compartment, _))| blocked(*compartment) == Admission::Yes)
+            .map(|(seq, _)| id(seq))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn those_who_may_not_be_served_are_passed_over_and_all_others_keep_their_order(
+            tasks in prop::collection::vec((0_u64..4, 0_u64..4, 1_u8..=10), 0..60),
+            removed in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+            full_team in 0_u64..5,
+            full_hosts in prop::collection::btree_set(0_u64..5, 0..4),
+        ) {
+            let blocked = |compartment: Compartment| {
+                if compartment.team == full_team {
+                    Admission::TeamFull
+                } else if full_hosts.contains(&compartment.host) {
+                    Admission::HostFull
+                } else {
+                    Admission::Yes
+                }
+            };
+            let tasks: Vec<_> = tasks
+                .into_iter()
+                .map(|(team, host, priority)| {
+                    let priority = Priority::new(priority).expect("1 to 10");
+                    (Compartment { team, host }, priority)
+                })
+                .collect();
+            let mut ready = Ready::default();
+            for (seq, (compartment, priority)) in (0..).zip(&tasks) {
+                ready.push(*compartment, *priority, StreamSeq(seq), id(seq));
+                ready.check();
+            }
+            let mut gone = Vec::new();
+            if !tasks.is_empty() {
+                for index in removed {
+                    let at = index.index(tasks.len());
+                    let (compartment, priority) = tasks[at];
+                    ready.remove(compartment, priority, StreamSeq(at as u64));
+                    ready.check();
+                    gone.push(id(at as u64));
+                }
+            }
+            let mut expected = model(&tasks, blocked);
+            expected.retain(|id| !gone.contains(id));
+            let served = ready.serve(|_, compartment| blocked(compartment));
+            ready.check();
+            prop_assert_eq!(served, expected);
+            let rest = ready.serve(|_, _| Admission::Yes);
+            prop_assert!(rest.iter().all(|id| !gone.contains(id)));
+            prop_assert_eq!(ready.len(), 0);
+        }
+    }
+
+    #[test]
+    fn no_more_than_is_admitted_is_served() {
+        let mut ready = Ready::default();
+        let compartment = Compartment { team: 1, host: 1 };
+        for seq in 0..10 {
+            ready.push(compartment, Priority::default(), StreamSeq(seq), id(seq));
+        }
+        let mut left = 3;
+        let served = ready.serve(|_, _| {
+            if left == 0 {
+                return Admission::Full;
+            }
+            left -= 1;
+            Admission::Yes
+        });
+        assert_eq!(served, [id(0), id(1), id(2)]);
+        assert_eq!(ready.len(), 7);
     }
 }

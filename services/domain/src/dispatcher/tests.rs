@@ -98,7 +98,7 @@ impl World {
                     );
                 }
                 Action::WebhookGivenUp { .. } => self.given_up += 1,
-                Action::Ended { .. } | Action::Retried => {}
+                Action::Ended { .. } | Action::Retried | Action::Uncounted(_) => {}
             }
         }
         self.dispatcher.check();
@@ -522,15 +522,141 @@ fn an_attempt_lost_with_its_worker_is_repeated_without_using_up_a_retry() {
 }
 
 #[test]
-fn a_task_that_kills_its_workers_is_given_up() {
+fn losses_within_an_hour_do_not_end_a_task_however_many_they_are() {
     let mut world = World::new();
-    let id = world.create(|_| {});
-    for _ in 0..4 {
+    let id = world.create(|r| r.max_retries = Some(0));
+    for _ in 0..20 {
         world.serve(1);
         world.crash(None);
-        world.pass(Duration::from_secs(10));
+        world.pass(Duration::from_secs(70));
     }
-    assert_eq!(world.kinds(id).last(), Some(&"dead"));
+    assert!(world.events(id).iter().all(|event| match event {
+        TaskEvent::AttemptFailed(failed) => !failed.counted,
+        _ => true,
+    }));
+    world.serve(1);
+    world.end_call(answered(200));
+    assert_eq!(world.kinds(id).last(), Some(&"succeeded"));
+}
+
+#[test]
+fn a_task_that_kills_its_workers_for_more_than_an_hour_uses_up_its_retries_and_ends() {
+    let mut world = World::new();
+    let id = world.create(|r| {
+        r.max_retries = Some(2);
+        r.max_wait_seconds = Some(3_600.0);
+    });
+    let mut counted = Vec::new();
+    while world.dispatcher.is_open(id) {
+        world.serve(1);
+        world.crash(None);
+        if let Some(TaskEvent::AttemptFailed(failed)) = world.events(id).last() {
+            counted.push(failed.counted);
+        }
+        assert!(counted.len() < 200, "it comes to an end: {counted:?}");
+        world.pass(Duration::from_secs(70));
+    }
+    let free = counted.iter().take_while(|counted| !**counted).count();
+    assert_eq!(free, 65, "about an hour of losses is free: {counted:?}");
+    assert_eq!(counted[free..], [true, true], "then each uses up a retry");
+    let Some(TaskEvent::Dead(dead)) = world.events(id).last().cloned() else {
+        panic!("dead");
+    };
+    assert!(dead.failure.message.contains("in a row"), "{dead:?}");
+}
+
+#[test]
+fn a_released_attempt_is_repeated_at_once_and_uses_up_no_retry() {
+    let mut world = World::new();
+    let id = world.create(|r| r.max_retries = Some(0));
+    for attempt in 1..=10 {
+        world.serve(1);
+        let call = world.calls.remove(0);
+        assert_eq!(call.attempt, attempt);
+        world
+            .dispatcher
+            .attempt_released(call.task, call.attempt, world.now);
+        world.append();
+        assert_eq!(world.kinds(id).last(), Some(&"released"));
+    }
+    world.serve(1);
+    world.end_call(answered(500));
+    let events = world.events(id);
+    assert!(
+        matches!(events.last(), Some(TaskEvent::Dead(dead)) if dead.failure.kind == FailureKind::HttpStatus),
+        "what the target answers counts as ever: {events:?}"
+    );
+}
+
+#[test]
+fn a_release_that_may_not_be_stored_is_no_loss_to_the_next_dispatcher_of_the_process() {
+    let mut world = World::new();
+    let id = world.create(|_| {});
+    world.serve(1);
+    let call = world.calls.remove(0);
+    world
+        .dispatcher
+        .attempt_released(call.task, call.attempt, world.now);
+    let unstored = std::mem::take(&mut world.dispatcher).into_unstored();
+    for (seq, event) in (1..).zip(world.log.clone()) {
+        world.dispatcher.apply(StreamSeq(seq), None, &event);
+    }
+    let mut actions = Vec::new();
+    world
+        .dispatcher
+        .activate(world.now, &HashSet::new(), unstored, &mut actions);
+    world.carry_out(actions);
+    world.append();
+    assert_eq!(world.kinds(id), ["created", "started", "released"]);
+}
+
+#[test]
+fn a_delivery_that_the_worker_cannot_make_is_put_off_and_counts_for_nothing() {
+    let mut world = World::new();
+    let id = world.create(|r| r.on_complete_url = Some("http://hook/".into()));
+    world.serve(1);
+    world.end_call(answered(200));
+    for _ in 0..20 {
+        world.serve(1);
+        let delivery = world.deliveries.remove(0);
+        assert_eq!(delivery.number, 1);
+        world.dispatcher.delivery_ended(
+            delivery.task,
+            delivery.number,
+            &failed(FailureKind::WorkerFault),
+            world.now,
+        );
+        world.append();
+        world.serve(1);
+        assert!(world.deliveries.is_empty(), "not at once");
+        world.pass(Duration::from_secs(11));
+    }
+    assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
+}
+
+#[test]
+fn a_worker_that_cannot_make_calls_uses_up_no_retry_of_a_task() {
+    let mut world = World::new();
+    let id = world.create(|r| r.max_retries = Some(0));
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        world.serve(1);
+        world.end_call(Outcome::Failed(Failure {
+            kind: FailureKind::WorkerFault,
+            message: "The worker is out of descriptors; nothing was sent".into(),
+        }));
+        let Some(TaskEvent::AttemptFailed(failed)) = world.events(id).last().cloned() else {
+            panic!("it is tried again: {:?}", world.kinds(id));
+        };
+        assert!(!failed.counted);
+        pauses.push(failed.retry_at.since(failed.at).as_secs());
+        world.pass(Duration::from_secs(70));
+    }
+    assert!(pauses.is_sorted(), "more and more seldom: {pauses:?}");
+    assert!(
+        (60..=66).contains(&pauses[7]),
+        "within a minute: {pauses:?}"
+    );
 }
 
 fn without_the_vault() -> Outcome {
@@ -786,6 +912,13 @@ fn assert_orderly(log: &[TaskEvent]) {
                 );
                 life.running = false;
             }
+            TaskEvent::Released(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
+                life.running = false;
+            }
             TaskEvent::Succeeded(TaskSucceeded { attempt, .. })
             | TaskEvent::Dead(TaskDead { attempt, .. }) => {
                 assert!(
@@ -855,6 +988,12 @@ fn run(steps: Vec<Step>) -> World {
             } => {
                 if !world.calls.is_empty() {
                     let call = world.calls.remove(which % world.calls.len());
+                    if number % 16 == 15 {
+                        world
+                            .dispatcher
+                            .attempt_released(call.task, call.attempt, world.now);
+                    }
+                    // After a release: a report that came too late.
                     world.dispatcher.attempt_ended(
                         call.task,
                         call.attempt,

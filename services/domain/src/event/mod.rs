@@ -24,8 +24,9 @@ pub use control::{
 pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, Failure, FailureKind,
-    PartitionOwned, SealedHeaders, Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd,
-    TaskEvent, TaskExpired, TaskRestated, TaskStarted, TaskSucceeded, join_repeated,
+    HeaderValues, PartitionOwned, SealedHeaders, Standing, TaskCancelled, TaskCreated, TaskDead,
+    TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated, TaskStarted, TaskSucceeded,
+    group_repeated,
 };
 
 /// Why a stored event could not be read.

@@ -12,9 +12,9 @@ use crate::event::{
     Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
     MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, SignaturesRequired,
-    Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskRestated,
-    TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged,
-    TeamRenamed, TeamSigningSecretRotated, TeamVaultPolicyChanged,
+    Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased,
+    TaskRestated, TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
+    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
 use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
@@ -59,6 +59,11 @@ pub fn task_events() -> Vec<TaskEvent> {
             answer: Some(answer()),
             retry_at: LATER,
             counted: true,
+        }),
+        TaskEvent::Released(TaskReleased {
+            id,
+            attempt: 1,
+            at: AT,
         }),
         TaskEvent::Succeeded(TaskSucceeded {
             id,
@@ -149,6 +154,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: Answer) -> TaskResta
         attempts: 2,
         failures: 1,
         lost: 0,
+        uncounted: 0,
         first_start: Some(AT),
         last_failure: Some(failure.clone()),
         history: History {

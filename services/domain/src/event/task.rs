@@ -18,6 +18,7 @@ events! {
         Created(Box<TaskCreated>) = "task.created.v1",
         Started(TaskStarted) = "task.started.v1",
         AttemptFailed(AttemptFailed) = "task.attempt_failed.v1",
+        Released(TaskReleased) = "task.released.v1",
         Succeeded(TaskSucceeded) = "task.succeeded.v1",
         Dead(TaskDead) = "task.dead.v1",
         Cancelled(TaskCancelled) = "task.cancelled.v1",
@@ -36,6 +37,7 @@ impl TaskEvent {
             Self::Created(e) => e.id,
             Self::Started(e) => e.id,
             Self::AttemptFailed(e) => e.id,
+            Self::Released(e) => e.id,
             Self::Succeeded(e) => e.id,
             Self::Dead(e) => e.id,
             Self::Cancelled(e) => e.id,
@@ -53,6 +55,7 @@ impl TaskEvent {
             Self::Created(_) => "created",
             Self::Started(_) => "started",
             Self::AttemptFailed(_) => "attempt_failed",
+            Self::Released(_) => "released",
             Self::Succeeded(_) => "succeeded",
             Self::Dead(_) => "dead",
             Self::Cancelled(_) => "cancelled",
@@ -74,6 +77,7 @@ impl TaskEvent {
         "created",
         "started",
         "attempt_failed",
+        "released",
         "succeeded",
         "dead",
         "cancelled",
@@ -89,6 +93,7 @@ impl TaskEvent {
             Self::Created(e) => e.at,
             Self::Started(e) => e.at,
             Self::AttemptFailed(e) => e.at,
+            Self::Released(e) => e.at,
             Self::Succeeded(e) => e.at,
             Self::Dead(e) => e.at,
             Self::Cancelled(e) => e.at,
@@ -261,8 +266,26 @@ pub struct AttemptFailed {
     pub answer: Option<Answer>,
     /// When the next attempt is due.
     pub retry_at: Timestamp,
-    /// Whether it used up one of the task's retries; an attempt that was lost with its worker, or for want of the vault, does not.
+    /// Whether it used up one of the task's retries. An attempt that was lost with its worker, that the worker could not make or
+    /// that had to do without the vault does not, unless that goes on for too long.
     pub counted: bool,
+}
+
+/// A worker that was told to stop cut an attempt short, in order: the task is ready again at once, and no retry is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskReleased {
+    /// The task.
+    pub id: TaskId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl TaskReleased {
+    /// What people read about an attempt that was released.
+    pub const SENTENCE: &'static str = "The worker was stopped during the attempt, which is repeated and uses up no retry; \
+         the target may or may not have been called";
 }
 
 /// The target answered, and that ends the task.
@@ -366,6 +389,9 @@ pub struct TaskRestated {
     pub failures: u16,
     /// Attempts lost with their worker.
     pub lost: u16,
+    /// Attempts in a row that failed without using up a retry.
+    #[serde(default, skip_serializing_if = "no_attempts")]
+    pub uncounted: u32,
     /// Since when the time limit over all attempts counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_start: Option<Timestamp>,
@@ -374,6 +400,10 @@ pub struct TaskRestated {
     pub last_failure: Option<Failure>,
     /// What clients are shown of its past.
     pub history: History,
+}
+
+fn no_attempts(count: &u32) -> bool {
+    *count == 0
 }
 
 impl TaskRestated {
@@ -454,6 +484,8 @@ impl TaskEnd {
         }
     }
 }
+/// Characters of a redirect's target that an error sentence shows.
+const MAX_SHOWN_LOCATION: usize = 200;
 
 /// What a target answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -488,6 +520,25 @@ impl Answer {
         };
         kept as u64 >= self.body_bytes
     }
+
+    /// A sentence about a redirect that was not followed, so that nobody takes it for success: the target itself has seen no more than
+    /// the request for another place.
+    #[must_use]
+    pub fn unfollowed_redirect(&self) -> Option<String> {
+        if !matches!(self.status, 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let location = self
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("location"))
+            .map_or("nowhere: it has no Location", |(_, value)| value.as_str());
+        let location: String = location.chars().take(MAX_SHOWN_LOCATION).collect();
+        Some(format!(
+            "HTTP {} redirects to {location}, which was not followed",
+            self.status
+        ))
+    }
 }
 
 /// How the bytes of a body stand in a text.
@@ -520,20 +571,37 @@ impl BodyEncoding {
     }
 }
 
-/// Headers that came more than once, joined as RFC 9110, 5.3 allows: a JSON object has each name once.
+/// The values of a header, as JSON: a text, or a list of texts where the header came more than once. They are not joined: two
+/// `Set-Cookie` in one text cannot be told apart again (RFC 9110, 5.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum HeaderValues {
+    /// It came once.
+    One(String),
+    /// It came more than once, in this order.
+    Many(Vec<String>),
+}
+
+impl HeaderValues {
+    fn push(&mut self, value: String) {
+        match self {
+            Self::One(first) => *self = Self::Many(vec![std::mem::take(first), value]),
+            Self::Many(values) => values.push(value),
+        }
+    }
+}
+
+/// Each name once, with all its values: a JSON object has each name once.
 #[must_use]
-pub fn join_repeated(headers: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut once: Vec<(String, String)> = Vec::with_capacity(headers.len());
+pub fn group_repeated(headers: Vec<(String, String)>) -> Vec<(String, HeaderValues)> {
+    let mut once: Vec<(String, HeaderValues)> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         match once
             .iter_mut()
             .find(|entry| entry.0.eq_ignore_ascii_case(&name))
         {
-            Some(entry) => {
-                entry.1.push_str(", ");
-                entry.1.push_str(&value);
-            }
-            None => once.push((name, value)),
+            Some(entry) => entry.1.push(value),
+            None => once.push((name, HeaderValues::One(value))),
         }
     }
     once
@@ -570,6 +638,9 @@ pub enum FailureKind {
     BlockedAddress,
     /// The worker went away during the attempt: the target may or may not have been called.
     WorkerLost,
+    /// The worker could not make the call: it was out of descriptors, ports or memory, or its name servers did not answer. Nothing
+    /// was sent.
+    WorkerFault,
     /// The task cannot be turned into a request.
     InvalidRequest,
     /// A credential of the vault may not be used for this: revoked, expired, unknown, or bound to other hosts. It was not sent there.

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Answer, Failure, TaskEvent, TaskStarted};
+use crate::event::{Answer, Failure, TaskEvent, TaskReleased, TaskStarted};
 use crate::time::Timestamp;
 
 /// Attempts that are remembered, the latest ones. A task can have 11 that count and 3 lost with their workers.
@@ -53,10 +53,16 @@ impl History {
             TaskEvent::AttemptFailed(e) => {
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
+            TaskEvent::Released(e) => {
+                let sentence = Some(TaskReleased::SENTENCE.to_owned());
+                end_attempt(&mut self.attempts, e.attempt, e.at, None, sentence.clone());
+                self.answer = None;
+                self.error = sentence;
+            }
             TaskEvent::Succeeded(e) => {
                 end_attempt(&mut self.attempts, e.attempt, e.at, Some(&e.answer), None);
                 self.answer = Some((&e.answer).into());
-                self.error = None;
+                self.error = e.answer.unfollowed_redirect();
             }
             TaskEvent::Dead(e) => {
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());

@@ -220,7 +220,10 @@ pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>) -> Verdict {
     let retries = match (retry_on, outcome) {
         // An attempt that died with its worker, or for want of the vault, says nothing about the target.
         (_, Outcome::Failed(f))
-            if matches!(f.kind, FailureKind::WorkerLost | FailureKind::VaultAway) =>
+            if matches!(
+                f.kind,
+                FailureKind::WorkerLost | FailureKind::WorkerFault | FailureKind::VaultAway
+            ) =>
         {
             true
         }
@@ -261,12 +264,10 @@ pub fn http_failure(status: u16) -> Failure {
     }
 }
 
-/// How long the target wants us to stay away: `Retry-After` of a 429 or 503, in seconds or as a date (RFC 9110, 10.2.3).
+/// How long the target wants us to stay away: `Retry-After` of an answer that is retried, whatever its status, in seconds or as a date
+/// (RFC 9110, 10.2.3).
 #[must_use]
 pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    if !matches!(answer.status, 429 | 503) {
-        return None;
-    }
     let value = answer
         .headers
         .iter()
@@ -446,7 +447,9 @@ mod tests {
             wait(503, "Wed, 21 Oct 2015 07:28:00 GMT"),
             Some(Duration::from_secs(60))
         );
-        assert_eq!(wait(500, "7"), None);
+        for retried in [408, 425, 500, 502, 504, 529] {
+            assert_eq!(wait(retried, "7"), Some(Duration::from_secs(7)));
+        }
         assert_eq!(wait(429, "soon"), None);
         assert_eq!(
             wait(429, "99999999999999999999999"),

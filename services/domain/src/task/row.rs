@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskRestated,
+    Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskReleased, TaskRestated,
 };
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
@@ -79,7 +79,7 @@ pub struct TaskRow {
     pub retry_count: u16,
     /// The latest [`MAX_ATTEMPTS`] attempts, in order.
     pub attempts: Vec<Attempt>,
-    /// Why the last attempt failed, unless it succeeded.
+    /// Why the last attempt failed, or that its answer was a redirect which was not followed.
     pub error: Option<String>,
     /// The last answer of the target, without headers and body.
     pub answer: Option<AnswerSummary>,
@@ -293,11 +293,18 @@ impl TaskRow {
                 self.retry_count += u16::from(e.counted);
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
+            TaskEvent::Released(e) => {
+                self.status = Status::Pending;
+                let sentence = Some(TaskReleased::SENTENCE.to_owned());
+                history::end_attempt(&mut self.attempts, e.attempt, e.at, None, sentence.clone());
+                self.answer = None;
+                self.error = sentence;
+            }
             TaskEvent::Succeeded(e) => {
                 self.end(Status::Completed, seq, e.at);
                 history::end_attempt(&mut self.attempts, e.attempt, e.at, Some(&e.answer), None);
                 self.answer = Some((&e.answer).into());
-                self.error = None;
+                self.error = e.answer.unfollowed_redirect();
             }
             TaskEvent::Dead(e) => {
                 self.end(Status::Failed, seq, e.at);
@@ -339,6 +346,30 @@ impl TaskRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_that_was_not_followed_says_where_it_led() {
+        let answer = |status, location: Option<&str>| Answer {
+            status,
+            headers: location
+                .map(|location| ("Location".to_owned(), location.to_owned()))
+                .into_iter()
+                .collect(),
+            body: String::new(),
+            encoding: crate::event::BodyEncoding::Text,
+            body_bytes: 0,
+            duration_ms: 1,
+        };
+        let said = answer(302, Some("https://b.example/login")).unfollowed_redirect();
+        assert_eq!(
+            said.as_deref(),
+            Some("HTTP 302 redirects to https://b.example/login, which was not followed")
+        );
+        assert_eq!(answer(304, Some("/x")).unfollowed_redirect(), None);
+        assert_eq!(answer(200, Some("/x")).unfollowed_redirect(), None);
+        let long = answer(301, Some(&"x".repeat(5_000))).unfollowed_redirect();
+        assert!(long.is_some_and(|said| said.len() < MAX_ERROR_BYTES));
+    }
     use crate::event::{
         AttemptFailed, BodyEncoding, CallbackSent, FailureKind, TaskCancelled, TaskStarted,
         TaskSucceeded,

@@ -96,6 +96,8 @@ pub struct Priority(u8);
 impl Priority {
     /// What a task gets that names none.
     pub const DEFAULT: Self = Self(5);
+    /// What is served first.
+    pub const MAX: Self = Self(10);
 
     /// `None` when it is not between 1 and 10.
     #[must_use]

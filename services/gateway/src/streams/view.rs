@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
-use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent};
+use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent, TaskReleased};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
@@ -100,6 +100,10 @@ impl TaskEventView {
                 view.retry_at = Some(e.retry_at.to_rfc3339());
                 view.failed(&e.failure, e.answer.as_ref());
             }
+            TaskEvent::Released(e) => {
+                view.attempt = Some(e.attempt);
+                view.error = Some(TaskReleased::SENTENCE.to_owned());
+            }
             TaskEvent::Succeeded(e) => {
                 view.attempt = Some(e.attempt);
                 view.answered(&e.answer);
@@ -145,7 +149,9 @@ impl TaskEventView {
 fn status_after(event: &TaskEvent) -> Option<Status> {
     Some(match event {
         TaskEvent::Created(e) if e.not_before.is_some_and(|due| due > e.at) => Status::Delayed,
-        TaskEvent::Created(_) | TaskEvent::AttemptFailed(_) => Status::Pending,
+        TaskEvent::Created(_) | TaskEvent::AttemptFailed(_) | TaskEvent::Released(_) => {
+            Status::Pending
+        }
         TaskEvent::Started(_) => Status::Processing,
         TaskEvent::Succeeded(_) => Status::Completed,
         TaskEvent::Dead(_) => Status::Failed,
@@ -160,7 +166,7 @@ fn status_after(event: &TaskEvent) -> Option<Status> {
 /// The short names of the events that can leave a task in a status.
 pub(super) fn kinds_leading_to(status: Status) -> &'static [&'static str] {
     match status {
-        Status::Pending => &["created", "attempt_failed"],
+        Status::Pending => &["created", "attempt_failed", "released"],
         Status::Delayed => &["created"],
         Status::Processing => &["started"],
         Status::Completed => &["succeeded"],
@@ -208,7 +214,9 @@ impl Milestone {
             TaskEvent::Created(e) => Self::Begins {
                 webhook: e.on_complete_url.is_some(),
             },
-            TaskEvent::Started(_) | TaskEvent::AttemptFailed(_) => Self::Underway,
+            TaskEvent::Started(_) | TaskEvent::AttemptFailed(_) | TaskEvent::Released(_) => {
+                Self::Underway
+            }
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
             | TaskEvent::Cancelled(_)

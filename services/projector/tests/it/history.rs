@@ -233,6 +233,7 @@ impl History {
             attempts: task.attempt,
             failures: 0,
             lost: 0,
+            uncounted: 0,
             first_start: None,
             last_failure: None,
             history: waybill_domain::task::History {

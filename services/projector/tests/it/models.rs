@@ -305,6 +305,7 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
         attempts: 0,
         failures: 0,
         lost: 0,
+        uncounted: 0,
         first_start: None,
         last_failure: None,
         history: waybill_domain::task::History::default(),

@@ -17,6 +17,7 @@ use crate::process::{PATIENCE, Whom};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
     let (mut installation, key) = Installation::with_key()?;
+    installation.set("WAYBILL__WORKER__DRAIN_SECONDS", "3");
     let options = SinkOptions {
         // Only a second attempt is answered.
         script: Some(Arc::new(|received| {
@@ -95,7 +96,8 @@ async fn what_is_in_flight_at_sigterm_is_finished_or_repeated() -> Result<()> {
         let attempts = task["attempts"].as_array().context("attempts")?;
         assert_eq!(attempts.len(), 2, "recorded and repeated: {task}");
         let said = attempts[0]["error"].as_str().unwrap_or_default();
-        assert!(said.contains("worker stopped"), "{task}");
+        assert!(said.contains("worker was stopped"), "{task}");
+        assert_eq!(task["retryCount"], 0, "no retry is used up: {task}");
     }
     http.completed(&drained).await?;
     up.interrupt().await?.succeeded();

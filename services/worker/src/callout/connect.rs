@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use waybill_domain::egress::Egress;
 
 use super::failure::ConnectFailure;
+use super::outcome::OwnFault;
 use super::resolve::{Resolve, ResolveError};
 use super::stream::Stream;
 
@@ -100,12 +101,12 @@ impl Parts {
             .unwrap_or(if encrypted { 443 } else { 80 });
 
         let addresses = self.allowed_addresses(host, port).await?;
-        let tcp = dial(&addresses).await.map_err(ConnectFailure::Connect)?;
+        let tcp = dial(&addresses).await.map_err(ConnectFailure::from)?;
         let peer = tcp.peer_addr().map_err(ConnectFailure::Connect)?;
         self.judge(host, peer.ip())?;
         tcp.set_nodelay(true).map_err(ConnectFailure::Connect)?;
         if !encrypted {
-            return Ok(Stream::Plain(tcp));
+            return Ok(Stream::plain(tcp));
         }
 
         let name = host.strip_suffix('.').unwrap_or(host);
@@ -117,7 +118,7 @@ impl Parts {
             .connect(name, tcp)
             .await
             .map_err(ConnectFailure::Tls)?;
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(Stream::tls(tls))
     }
 
     /// What may be dialled for that host. One address that may not refuses the whole name: a name that mixes public and private
@@ -134,6 +135,10 @@ impl Parts {
         let found = self.resolver.resolve(host).await.map_err(|e| match e {
             ResolveError::NoSuchName => ConnectFailure::NoSuchName,
             ResolveError::Failed(why) => ConnectFailure::Resolver(why),
+            ResolveError::Down(why) => {
+                tracing::debug!(why, "no name server answers");
+                ConnectFailure::Own(OwnFault::Resolver)
+            }
         })?;
         if found.is_empty() {
             return Err(ConnectFailure::NoSuchName);
@@ -178,25 +183,36 @@ async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         return Err(io::ErrorKind::AddrNotAvailable.into());
     };
     if waiting.as_slice().is_empty() {
-        return TcpStream::connect(first).await;
+        return dial_one(*first).await;
     }
     let mut dialling = FuturesUnordered::new();
-    dialling.push(TcpStream::connect(first));
+    dialling.push(dial_one(*first));
     loop {
         let head_start = tokio::time::sleep(NEXT_ADDRESS_AFTER);
         tokio::select! {
             biased;
             Some(connected) = dialling.next() => match (connected, waiting.next()) {
                 (Ok(tcp), _) => return Ok(tcp),
-                (Err(_), Some(next)) => dialling.push(TcpStream::connect(next)),
+                (Err(_), Some(next)) => dialling.push(dial_one(*next)),
                 (Err(e), None) if dialling.is_empty() => return Err(e),
                 (Err(_), None) => {}
             },
             () = head_start, if !waiting.as_slice().is_empty() => {
-                dialling.extend(waiting.next().map(TcpStream::connect));
+                dialling.extend(waiting.next().copied().map(dial_one));
             }
         }
     }
+}
+
+/// A machine without IPv6 says of such an address what it says of IPv4 when it is out of ports. Only the latter is its own fault.
+async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await.map_err(|error| {
+        if address.is_ipv6() && error.kind() == io::ErrorKind::AddrNotAvailable {
+            io::ErrorKind::NetworkUnreachable.into()
+        } else {
+            error
+        }
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,17 @@ use std::time::Duration;
 
 use h2::Reason;
 use hyper_util::client::legacy;
-use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use waybill_domain::egress::{Blocked, TargetRefused};
+use waybill_domain::time::Timestamp;
 
-use super::outcome::{FailReason, Phase};
+use super::outcome::{FailReason, OwnFault, Phase};
+use super::stream::Use;
 use crate::vault::VaultFailure;
+
+/// Names of a certificate that a sentence shows.
+const MAX_SHOWN_NAMES: usize = 5;
 
 /// A reason and its sentence, before the time it took is known.
 #[derive(Debug)]
@@ -75,12 +81,23 @@ pub(super) enum ConnectFailure {
     Resolver(String),
     #[error("no connection: {0}")]
     Connect(io::Error),
+    #[error("this machine lacks what a connection takes: {0:?}")]
+    Own(OwnFault),
     #[error("no TLS session: {0}")]
     Tls(io::Error),
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
     #[error("not a host: no TLS server name can be made of it")]
     NotAHost,
+}
+
+impl From<io::Error> for ConnectFailure {
+    fn from(error: io::Error) -> Self {
+        match OwnFault::of(&error) {
+            Some(fault) => Self::Own(fault),
+            None => Self::Connect(error),
+        }
+    }
 }
 
 impl ConnectFailure {
@@ -102,6 +119,7 @@ impl From<&ConnectFailure> for Fault {
                 FailReason::Dns,
                 "The target's name could not be resolved: no answer from the name servers",
             ),
+            ConnectFailure::Own(fault) => Self::new(FailReason::Own(*fault), fault.sentence()),
             ConnectFailure::Connect(e) => Self::new(
                 FailReason::Connect,
                 match e.kind() {
@@ -128,28 +146,69 @@ fn tls_sentence(error: &io::Error) -> Cow<'static, str> {
         .get_ref()
         .and_then(|e| e.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::UnknownIssuer => {
-                "The target's certificate is not trusted: unknown issuer"
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "The target's certificate has expired"
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "The target's certificate is not valid yet"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "The target's certificate is for another name"
-            }
-            CertificateError::Revoked => "The target's certificate is revoked",
-            _ => "The target's certificate is not valid",
-        }
-        .into(),
+        Some(rustls::Error::InvalidCertificate(why)) => certificate_sentence(why),
         Some(rustls::Error::InvalidMessage(_)) => {
             "No TLS session with the target: what it sent is not TLS".into()
         }
+        Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
+        | Some(rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        )) => "No TLS session with the target: it speaks neither TLS 1.2 nor TLS 1.3".into(),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("No TLS session with the target: it broke off with the alert {alert:?}").into()
+        }
+        Some(rustls::Error::PeerIncompatible(why)) => {
+            format!("No TLS session with the target: it offers nothing in common ({why:?})").into()
+        }
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "No TLS session with the target: it closed the connection during the handshake".into()
+        }
         _ => "No TLS session with the target".into(),
     }
+}
+
+fn certificate_sentence(why: &CertificateError) -> Cow<'static, str> {
+    match why {
+        CertificateError::UnknownIssuer => "The target's certificate is not trusted: unknown issuer. \
+             The target must send its intermediate certificates too; an authority of your own belongs into worker.extra_ca_file"
+            .into(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let at = date_of(*not_after);
+            format!("The target's certificate has expired on {at}: renew it").into()
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            let at = date_of(*not_before);
+            format!("The target's certificate is not valid before {at}").into()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            // Names come from the certificate as `DnsName("a.example")`.
+            let names: Vec<&str> = presented
+                .iter()
+                .take(MAX_SHOWN_NAMES)
+                .map(|name| name.split('"').nth(1).unwrap_or(name))
+                .collect();
+            let names = names.join(", ");
+            format!("The target's certificate is for another name: it names {names}").into()
+        }
+        CertificateError::Expired => "The target's certificate has expired".into(),
+        CertificateError::NotValidYet => "The target's certificate is not valid yet".into(),
+        CertificateError::NotValidForName => "The target's certificate is for another name".into(),
+        CertificateError::Revoked => "The target's certificate is revoked".into(),
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "The target's certificate is one of an authority: put this very certificate into worker.extra_ca_file, or give the \
+             target one without CA:TRUE"
+                .into()
+        }
+        other => format!("The target's certificate is not valid: {other}").into(),
+    }
+}
+
+fn date_of(time: UnixTime) -> String {
+    let millis = i64::try_from(time.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1000);
+    Timestamp(millis).to_rfc3339()
 }
 
 /// An error of the HTTP client while a request was under way.
@@ -176,7 +235,7 @@ pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Fault {
             );
         }
         if e.is_parse() {
-            return Fault::new(FailReason::Protocol, "What the target answered is not HTTP");
+            return Fault::new(FailReason::Protocol, not_http(&e.to_string()));
         }
         if e.is_incomplete_message() || e.is_canceled() || e.is_closed() {
             return closed();
@@ -208,16 +267,47 @@ pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Fault {
     closed()
 }
 
+/// Which part of an answer is no HTTP. hyper tells only in words.
+fn not_http(error: &str) -> Cow<'static, str> {
+    let part = [
+        ("version", "its first line names no version of HTTP"),
+        ("status", "its first line has no status from 100 to 999"),
+        ("content-length", "its Content-Length is no number"),
+        ("transfer-encoding", "its Transfer-Encoding is unknown"),
+        ("chunk", "the length of a chunk of its body is no number"),
+        ("header", "a line of its head is no header"),
+    ]
+    .into_iter()
+    .find(|(word, _)| error.contains(word));
+    match part {
+        Some((_, part)) => format!("What the target answered is not HTTP: {part}").into(),
+        None => "What the target answered is not HTTP".into(),
+    }
+}
+
 /// The target has surely not begun with the request, so that it may be sent again at once (RFC 9113, 8.7): it refused the stream, or
 /// announced that it goes away and took no stream as late as this one.
 ///
-/// HTTP/1.1 says nothing of that kind. There the client itself repeats what it had not begun to write on a pooled connection.
+/// HTTP/1.1 says nothing of that kind. There the client itself repeats what it had not begun to write on a pooled connection, and
+/// [`met_a_closing_connection`] tells of what it had.
 pub(super) fn surely_not_processed(error: &legacy::Error) -> bool {
     find::<h2::Error>(error).is_some_and(|e| {
         e.is_remote()
             && (e.reason() == Some(Reason::REFUSED_STREAM)
                 || e.is_go_away() && e.reason() == Some(Reason::NO_ERROR))
     })
+}
+
+/// The request went out on a connection that had been used before, and that ended before one byte of an answer.
+pub(super) fn met_a_closing_connection(error: &legacy::Error) -> bool {
+    let mut extras = http::Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extras);
+    }
+    extras
+        .get::<Use>()
+        .is_some_and(Use::is_reused_without_answer)
+        && of_request(error).reason == FailReason::ClosedEarly
 }
 
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {

@@ -1,12 +1,14 @@
 //! How a call ended, and its form in the log.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::StatusCode;
+use rustix::io::Errno;
 use waybill_domain::event::task::{Answer, BodyEncoding, Failure, FailureKind};
 
 /// How a call ended. Whether that is a success is for the dispatcher to decide.
@@ -50,6 +52,8 @@ pub enum FailReason {
     Dns,
     /// No connection.
     Connect,
+    /// The worker itself could not make the call.
+    Own(OwnFault),
     /// No trusted TLS session.
     Tls,
     /// A time limit was reached.
@@ -64,6 +68,56 @@ pub enum FailReason {
     InvalidRequest,
     /// It holds a credential that may not be sent there. It was not.
     Vault,
+}
+
+/// What a worker lacks when it cannot make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnFault {
+    /// `EMFILE`, `ENFILE`.
+    Descriptors,
+    /// `EADDRNOTAVAIL` for an IPv4 address: all local ports are taken.
+    Ports,
+    /// `ENOBUFS`, `ENOMEM`.
+    Memory,
+    /// No name server answers, whatever it is asked.
+    Resolver,
+}
+
+impl OwnFault {
+    /// What an error of the operating system says about this machine; `None`: nothing.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        match Errno::from_io_error(error)? {
+            Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
+            Errno::ADDRNOTAVAIL => Some(Self::Ports),
+            Errno::NOBUFS | Errno::NOMEM => Some(Self::Memory),
+            _ => None,
+        }
+    }
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Descriptors => "descriptors",
+            Self::Ports => "ports",
+            Self::Memory => "memory",
+            Self::Resolver => "resolver",
+        }
+    }
+
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Self::Descriptors => {
+                "Waybill could not make the call: the worker is out of file descriptors"
+            }
+            Self::Ports => "Waybill could not make the call: the worker is out of local ports",
+            Self::Memory => {
+                "Waybill could not make the call: the worker is out of memory for connections"
+            }
+            Self::Resolver => "Waybill could not make the call: no name server answers the worker",
+        }
+    }
 }
 
 /// What a call was waiting for when its time was up.
@@ -109,6 +163,7 @@ impl From<FailReason> for FailureKind {
         match reason {
             FailReason::Dns => Self::Dns,
             FailReason::Connect => Self::Connect,
+            FailReason::Own(_) => Self::WorkerFault,
             FailReason::Tls => Self::Tls,
             FailReason::Timeout(_) => Self::Timeout,
             FailReason::ClosedEarly => Self::Closed,

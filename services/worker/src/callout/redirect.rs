@@ -1,7 +1,9 @@
 //! What follows from a redirect: the next request, by RFC 9110 (15.4), and what it must not take along.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, LOCATION,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
@@ -19,10 +21,15 @@ pub(super) struct Hop {
 
 impl Hop {
     /// The request that this answer asks for; none when it is no redirect, leads to no http target, or from https back to http.
+    ///
+    /// Browsers make a GET of a POST that meets a 301 or 302. A task is no form: what it carries would get lost, and its end would
+    /// claim that it had arrived. Only 303 asks for a GET, of a result that the target has made of the request.
     pub(super) fn after(&self, status: StatusCode, answer: &HeaderMap) -> Option<Self> {
         let keeps_method = match status {
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
+            StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT => true,
             StatusCode::SEE_OTHER => self.method == Method::GET || self.method == Method::HEAD,
             _ => return None,
         };
@@ -42,10 +49,21 @@ impl Hop {
         if !keeps_method {
             next.become_get();
         }
+        next.say_that_it_is_empty();
         if next.url.origin() != self.url.origin() {
             next.drop_secrets();
         }
         Some(next)
+    }
+
+    /// A POST, PUT or PATCH without a body says so: many servers answer 411 otherwise (RFC 9110, 8.6).
+    pub(super) fn say_that_it_is_empty(&mut self) {
+        self.headers.remove(CONTENT_LENGTH);
+        let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
+        if has_body && self.body.is_empty() {
+            self.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
     }
 
     /// Nothing that describes or signs a body goes with a request that has none.
@@ -141,8 +159,8 @@ mod tests {
     #[test]
     fn the_method_and_the_body_stay_or_go_as_rfc_9110_says() {
         let cases = [
-            (301, Method::POST, Method::GET),
-            (302, Method::POST, Method::GET),
+            (301, Method::POST, Method::POST),
+            (302, Method::POST, Method::POST),
             (303, Method::POST, Method::GET),
             (303, Method::PUT, Method::GET),
             (303, Method::HEAD, Method::HEAD),

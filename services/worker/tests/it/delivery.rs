@@ -7,7 +7,7 @@ use waybill_domain::event::{FailureKind, TaskEvent};
 use waybill_domain::signature::{
     ASYNCQUEUE_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, derive_team_secret,
 };
-use waybill_sink::Received;
+use waybill_sink::{Received, Sink, SinkOptions};
 
 use crate::rig::{PARTITIONS, PATIENCE, Rig, master, team};
 
@@ -25,6 +25,34 @@ pub(crate) fn assert_signed(received: &Received) {
         header(WEBHOOK_SIGNATURE),
         secret.standard(id, time, &received.body)
     );
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_stops_neither_others_nor_webhooks() {
+    let mut rig = Rig::new().await;
+    rig.slots = 16;
+    let other = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default())
+        .await
+        .expect("the sink starts");
+    let worker = rig.worker("only").await;
+    let hanging: Vec<_> = (0..100).map(|_| rig.a_task("/hang", |_| {})).collect();
+    rig.append(hanging).await;
+    // It has what it may have, and ninety more wait for it.
+    rig.sink.wait_for(8, PATIENCE).await.expect("eight calls");
+    for number in 0..20 {
+        let task = rig
+            .create("/", |task| {
+                task.target_url = Some(other.url("/status/200"));
+                task.on_complete_url = Some(other.url("/done"));
+                // Behind all those that hang.
+                task.priority = Some(1);
+            })
+            .await;
+        rig.until(task, "callback_sent").await;
+        assert_eq!(other.count(), 2 * (number + 1));
+    }
+    assert_eq!(rig.sink.count(), 8, "the calls that hang still hang");
+    worker.dies();
 }
 
 #[tokio::test]

@@ -263,6 +263,63 @@ async fn what_a_draining_worker_gives_back_is_taken_before_it_has_stopped() {
 }
 
 #[tokio::test]
+async fn what_is_cut_at_the_limit_of_draining_is_released_and_uses_up_no_retry() {
+    let mut rig = Rig::new().await;
+    rig.drain = Duration::from_millis(300);
+    let task = rig
+        .create("/delay/30s", |task| task.max_retries = Some(0))
+        .await;
+    for attempt in 1..=4_u32 {
+        let worker = rig.worker(&format!("worker-{attempt}")).await;
+        rig.until(task, "started").await;
+        worker.stop().await;
+        let events = rig.until(task, "released").await;
+        assert!(
+            matches!(events.last(), Some(TaskEvent::Released(e)) if e.attempt == attempt),
+            "{events:?}"
+        );
+    }
+    assert_eq!(rig.kinds(task).await.len(), 9, "no loss, no failure");
+}
+
+#[tokio::test]
+async fn a_worker_that_joins_and_leaves_again_causes_no_call_to_be_made_twice() {
+    let mut rig = Rig::new().await;
+    rig.drain = Duration::from_secs(60);
+    let first = rig.worker("first").await;
+    rig.until_shares(&[&first], &[ALL]).await;
+    let mut slow = Vec::new();
+    for queue in queue_in_each_partition() {
+        let task = rig
+            .create("/delay/15s/status/200", |task| task.queue = Some(queue))
+            .await;
+        slow.push(task);
+    }
+    for task in &slow {
+        rig.until(*task, "started").await;
+    }
+    let second = rig.worker("second").await;
+    eventually(PATIENCE, async || first.worker.leaving() == ALL / 2)
+        .await
+        .expect("the second worker is to have half of the partitions");
+    second.stop().await;
+    // Nobody is to have them any more: the first one serves them on, beside the calls in flight.
+    for queue in queue_in_each_partition() {
+        let quick = rig
+            .create("/status/200", |task| task.queue = Some(queue))
+            .await;
+        rig.until(quick, "succeeded").await;
+    }
+    for task in slow {
+        assert_eq!(rig.kinds(task).await, ["created", "started"]);
+        rig.until(task, "succeeded").await;
+        assert_eq!(rig.kinds(task).await, ["created", "started", "succeeded"]);
+    }
+    assert_eq!(rig.sink.count(), 2 * ALL as u64, "each call was made once");
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn a_call_survives_a_crash_of_the_server() {
     let mut rig = Rig::new().await;
     let worker = rig.worker("only").await;

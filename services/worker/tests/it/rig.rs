@@ -23,6 +23,7 @@ use waybill_log::{
 use waybill_sink::{Sink, SinkOptions};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 use waybill_worker::attempt::Signer;
+use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::Caller;
 use waybill_worker::command::NatsCommands;
@@ -45,6 +46,10 @@ pub(crate) struct Rig {
     lease_ttl_s: u64,
     /// Of the workers that start from now on.
     pub(crate) retention: RetentionConfig,
+    /// How long workers that stop let calls go on.
+    pub(crate) drain: Duration,
+    /// Calls that a worker makes at once.
+    pub(crate) slots: usize,
     /// Workers log in as `worker`, with no more rights than that user has.
     is_guarded: bool,
     /// When workers started from now on write snapshots.
@@ -111,6 +116,8 @@ impl Rig {
             sink,
             lease_ttl_s: config.streams.lease_ttl_s,
             retention: RetentionConfig::default(),
+            drain: Duration::from_secs(5),
+            slots: 256,
             is_guarded,
             pace: SnapshotPace::default(),
         }
@@ -162,9 +169,10 @@ impl Rig {
         let config = WorkerConfig {
             name: name.into(),
             partitions: partitions(),
-            slots: 256,
-            drain: Duration::from_secs(5),
             retention: self.retention,
+            slots: self.slots,
+            caps: Caps::default(),
+            drain: self.drain,
         };
         let stop = CancellationToken::new();
         Hand {

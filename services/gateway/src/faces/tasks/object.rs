@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
-use waybill_domain::event::{Answer, TaskCreated, join_repeated};
+use waybill_domain::event::{Answer, HeaderValues, TaskCreated, group_repeated};
 use waybill_domain::id::Environment;
 use waybill_domain::task::row::{Attempt, TaskRow};
 use waybill_domain::task::{Backoff, Method, RetryOn, Status};
@@ -127,15 +127,39 @@ impl TaskWebhook {
     }
 }
 
+/// The value of a header, or its values where it came more than once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum HeaderValue {
+    /// It came once.
+    One(String),
+    /// It came more than once, in this order.
+    Many(Vec<String>),
+}
+
+/// The headers of an answer, each name once.
+fn by_name(headers: Vec<(String, String)>) -> HeaderMap<HeaderValue> {
+    let value = |values| match values {
+        HeaderValues::One(value) => HeaderValue::One(value),
+        HeaderValues::Many(values) => HeaderValue::Many(values),
+    };
+    let grouped = group_repeated(headers).into_iter();
+    HeaderMap(
+        grouped
+            .map(|(name, values)| (name, value(values)))
+            .collect(),
+    )
+}
+
 /// The answer that ended a task.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskResult {
     /// HTTP status.
     pub status_code: u16,
-    /// Headers as received; those there more than once are joined by commas. `null` in a list where they had no room.
-    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
-    pub headers: Option<HeaderMap>,
+    /// Headers as received: a text, or a list of texts where one came more than once. `null` in a list where they had no room.
+    #[schema(value_type = Option<std::collections::HashMap<String, HeaderValue>>)]
+    pub headers: Option<HeaderMap<HeaderValue>>,
     /// The first 64 KiB of the body. `null` in a list where it had no room.
     pub body: Option<String>,
     /// `base64` when the body is no text.
@@ -327,7 +351,7 @@ impl TaskResult {
         Self {
             status_code: answer.status,
             is_cut: !answer.is_whole(),
-            headers: Some(HeaderMap(join_repeated(answer.headers))),
+            headers: Some(by_name(answer.headers)),
             body: Some(answer.body),
             body_encoding: answer.encoding.name(),
             body_bytes: answer.body_bytes,
@@ -364,9 +388,9 @@ impl From<Attempt> for TaskAttempt {
 
 /// Pairs, written as an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderMap(pub Vec<(String, String)>);
+pub struct HeaderMap<V = String>(pub Vec<(String, V)>);
 
-impl Serialize for HeaderMap {
+impl<V: Serialize> Serialize for HeaderMap<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in &self.0 {
@@ -411,10 +435,10 @@ mod tests {
     }
 
     #[test]
-    fn repeated_headers_are_joined() {
+    fn headers_that_came_more_than_once_are_lists() {
         let pairs = [("Set-Cookie", "a"), ("x", "1"), ("set-cookie", "b")];
         let headers = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-        let text = serde_json::to_string(&HeaderMap(join_repeated(headers))).expect("an object");
-        assert_eq!(text, r#"{"Set-Cookie":"a, b","x":"1"}"#);
+        let text = serde_json::to_string(&by_name(headers)).expect("an object");
+        assert_eq!(text, r#"{"Set-Cookie":["a","b"],"x":"1"}"#);
     }
 }

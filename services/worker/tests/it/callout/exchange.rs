@@ -60,6 +60,26 @@ async fn get_and_head_send_no_body() {
 }
 
 #[tokio::test]
+async fn a_request_that_has_no_body_but_could_says_so() {
+    let sink = a_sink().await;
+    let callouts = to_loopback();
+    for (method, expected) in [
+        (Method::POST, Some("0")),
+        (Method::PUT, Some("0")),
+        (Method::PATCH, Some("0")),
+        (Method::DELETE, None),
+        (Method::GET, None),
+    ] {
+        let mut request = post(&sink.url("/"));
+        request.method = method.clone();
+        request.body = bytes::Bytes::new();
+        answered(callouts.call(request).await);
+        let received = sink.received().pop().expect("received");
+        assert_eq!(received.header("content-length"), expected, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn every_status_is_an_answer() {
     let sink = a_sink().await;
     let callouts = to_loopback();

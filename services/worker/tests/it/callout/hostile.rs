@@ -50,6 +50,50 @@ async fn a_large_answer_is_counted_to_its_end_and_its_connection_kept() {
 }
 
 #[tokio::test]
+async fn an_answer_that_other_clients_read_is_read() {
+    for answer in [
+        // A header that goes on in the next line (RFC 9112, 5.2).
+        &b"HTTP/1.1 200 OK\r\nX-Folded: a\r\n  b\r\nContent-Length: 2\r\n\r\nok"[..],
+        b"HTTP/1.1 200 OK\r\nX-Spaced : a\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+    ] {
+        let target = RawTarget::saying(answer).await;
+        let answer = answered(to_loopback().call(post(&target.url())).await);
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (StatusCode::OK, &b"ok"[..])
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_says_where() {
+    for (answer, part) in [
+        (
+            &b"SSH-2.0-OpenSSH_9.9\r\n"[..],
+            "its first line names no version of HTTP",
+        ),
+        (
+            b"HTTP/1.1 abc Odd\r\n\r\n",
+            "its first line has no status from 100 to 999",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            "its Content-Length is no number",
+        ),
+    ] {
+        let target = RawTarget::saying(answer).await;
+        let failure = failed(to_loopback().call(post(&target.url())).await);
+        assert_eq!(failure.reason, FailReason::Protocol);
+        assert_eq!(
+            failure.message,
+            format!("What the target answered is not HTTP: {part}")
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_target_that_never_answers_costs_its_time_limit() {
     let sink = a_sink().await;
     let mut request = post(&sink.url("/hang"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use waybill_worker::callout::FailReason;
@@ -47,7 +48,7 @@ async fn a_connection_closed_while_idle_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_request_that_a_pooled_connection_lost_is_reported_and_not_sent_again() {
+async fn a_request_that_met_a_closing_connection_is_sent_once_more_on_a_fresh_one() {
     let requests = Arc::new(AtomicUsize::new(0));
     let counter = requests.clone();
     let target = RawTarget::start(move |mut stream, _| {
@@ -56,9 +57,58 @@ async fn a_request_that_a_pooled_connection_lost_is_reported_and_not_sent_again(
             read_head(&mut stream).await;
             counter.fetch_add(1, Ordering::SeqCst);
             let _ = stream.write_all(OK).await;
-            // The second request is taken, perhaps acted on, and never answered.
+            // The second request meets the end of the connection.
             if read_head(&mut stream).await {
                 counter.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let callouts = to_loopback();
+    answered(callouts.call(post(&target.url())).await);
+    answered(callouts.call(post(&target.url())).await);
+    assert_eq!(requests.load(Ordering::SeqCst), 3);
+    assert_eq!(target.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_request_is_not_sent_a_third_time() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = requests.clone();
+    let target = RawTarget::start(move |mut stream, number| {
+        let counter = counter.clone();
+        async move {
+            while read_head(&mut stream).await {
+                // Only the very first request is answered.
+                if counter.fetch_add(1, Ordering::SeqCst) > 0 || number > 0 {
+                    return;
+                }
+                let _ = stream.write_all(OK).await;
+            }
+        }
+    })
+    .await;
+    let callouts = to_loopback();
+    answered(callouts.call(post(&target.url())).await);
+    let failure = failed(callouts.call(post(&target.url())).await);
+    assert_eq!(failure.reason, FailReason::ClosedEarly);
+    assert_eq!(requests.load(Ordering::SeqCst), 3);
+    assert_eq!(target.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_broken_answer_on_a_used_connection_is_reported_and_not_sent_again() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = requests.clone();
+    let target = RawTarget::start(move |mut stream, _| {
+        let counter = counter.clone();
+        async move {
+            read_head(&mut stream).await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(OK).await;
+            if read_head(&mut stream).await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(b"HTTP/1.1 20").await;
             }
         }
     })
@@ -68,7 +118,35 @@ async fn a_request_that_a_pooled_connection_lost_is_reported_and_not_sent_again(
     let failure = failed(callouts.call(post(&target.url())).await);
     assert_eq!(failure.reason, FailReason::ClosedEarly);
     assert_eq!(requests.load(Ordering::SeqCst), 2);
-    assert_eq!(target.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_target_that_closes_idle_connections_after_milliseconds_fails_no_call() {
+    const IDLE: Duration = Duration::from_millis(5);
+    let target = RawTarget::start(move |mut stream, _| async move {
+        let mut asked = read_head(&mut stream).await;
+        while asked {
+            let _ = stream.write_all(OK).await;
+            let next = tokio::time::timeout(IDLE, read_head(&mut stream)).await;
+            asked = next.unwrap_or(false);
+        }
+    })
+    .await;
+    let callouts = to_loopback();
+    let mut calls = tokio::task::JoinSet::new();
+    for lane in 0..8_u64 {
+        let (callouts, url) = (callouts.clone(), target.url());
+        calls.spawn(async move {
+            for _ in 0..60 {
+                answered(callouts.call(post(&url)).await);
+                // Each lane comes back at about the time at which its connection is closed.
+                tokio::time::sleep(IDLE - Duration::from_micros(200 * lane)).await;
+            }
+        });
+    }
+    while let Some(lane) = calls.join_next().await {
+        lane.expect("no call of the lane fails");
+    }
 }
 
 #[tokio::test]

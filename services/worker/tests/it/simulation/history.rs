@@ -14,6 +14,7 @@ use waybill_domain::signature::MasterSecret;
 use waybill_log::subject::TaskFilter;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_worker::attempt::Signer;
+use waybill_worker::bulkhead::Caps;
 use waybill_worker::calls::Caller;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
@@ -238,6 +239,7 @@ impl History {
             name: process.name.clone(),
             partitions: self.partitions,
             slots: self.slots,
+            caps: Caps::default(),
             drain: Duration::from_secs(3),
             retention: self.retention,
         };

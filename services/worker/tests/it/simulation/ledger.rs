@@ -264,6 +264,9 @@ impl Ledger {
             TaskEvent::AttemptFailed(e) if life.running != Some(e.attempt) => {
                 Some("only the running attempt fails")
             }
+            TaskEvent::Released(e) if life.running != Some(e.attempt) => {
+                Some("only the running attempt is released")
+            }
             TaskEvent::AttemptFailed(e) if e.counted => {
                 let failed = match answer(e.attempt) {
                     Some(Outcome::Answered(answer)) => answer.status >= 400,
@@ -339,6 +342,7 @@ impl Ledger {
                 life.running = None;
                 life.counted_failures += u16::from(e.counted);
             }
+            TaskEvent::Released(_) => life.running = None,
             TaskEvent::CallbackSent(_) => life.delivered = true,
             TaskEvent::CallbackFailed(e) => {
                 life.deliveries_failed = e.attempt;

@@ -1,0 +1,121 @@
+//! What begins when there are slots: attempts of ready tasks, and deliveries of completion webhooks.
+
+use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
+use super::open::{Open, Phase};
+use super::{Dispatcher, LEASE_SLACK};
+use crate::event::{TaskEvent, TaskStarted};
+use crate::id::TaskId;
+use crate::seq::StreamSeq;
+use crate::task::Priority;
+use crate::time::Times;
+
+impl Dispatcher {
+    /// Uses up to `slots` free slots of the worker, and says how many. Each slot used becomes one [`Action::Call`] or
+    /// [`Action::Deliver`], at once or when the start of the attempt is stored; the slot is free again when that call has ended.
+    pub fn fill(&mut self, slots: usize, now: Times, actions: &mut Vec<Action>) -> usize {
+        let mut left = slots;
+        let mut admit = |_: Wanted| {
+            if left == 0 {
+                return Admission::Full;
+            }
+            left -= 1;
+            Admission::Yes
+        };
+        self.fill_where(&mut admit, now, actions);
+        slots - left
+    }
+
+    /// The same with slots that are not alike: `admit` finds one for a call, or says for whom there is none.
+    pub fn fill_where(
+        &mut self,
+        admit: &mut dyn FnMut(Wanted) -> Admission,
+        now: Times,
+        actions: &mut Vec<Action>,
+    ) {
+        let tasks = &self.tasks;
+        let due = self.due_deliveries.serve(|id, compartment| {
+            let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
+                return Admission::Yes;
+            };
+            let running = Running {
+                task: id,
+                number,
+                kind: CallKind::Delivery,
+            };
+            admit(Wanted {
+                running,
+                compartment,
+            })
+        });
+        for id in due {
+            self.deliver(id, actions);
+        }
+        let tasks = &self.tasks;
+        let ready = self.ready.serve(|id, compartment| match tasks.get(&id) {
+            // It expires instead of starting, and takes no slot.
+            Some(task) if task.is_overdue(now) => Admission::Yes,
+            Some(task) => admit(Wanted {
+                running: Running {
+                    task: id,
+                    number: task.attempts + 1,
+                    kind: CallKind::Attempt,
+                },
+                compartment,
+            }),
+            None => Admission::Yes,
+        });
+        for id in ready {
+            self.start(id, now);
+        }
+    }
+
+    /// Decides the start of a task that has just left the ready queue; false when it expires instead.
+    fn start(&mut self, id: TaskId, now: Times) -> bool {
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
+        if task.is_overdue(now) {
+            self.expire(id, now);
+            return false;
+        }
+        let event = TaskEvent::Started(TaskStarted {
+            id,
+            attempt: task.attempts + 1,
+            at: now.wall,
+            lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
+        });
+        self.decide(event, None, now);
+        true
+    }
+
+    /// Puts a delivery in line, behind those that became due before it.
+    pub(super) fn deliver_when_admitted(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        self.deliveries_due += 1;
+        let place = StreamSeq(self.deliveries_due);
+        self.due_deliveries
+            .push(task.webhook_compartment(), Priority::DEFAULT, place, id);
+    }
+
+    fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let Phase::Ended {
+            seq, deliveries, ..
+        } = &task.phase
+        else {
+            return;
+        };
+        actions.push(Action::Deliver(Delivery {
+            task: id,
+            created: task.stored,
+            ended: *seq,
+            number: *deliveries + 1,
+            retries: task.failures.into(),
+            traceparent: task.traceparent.as_deref().map(Into::into),
+        }));
+    }
+}
