@@ -12,16 +12,25 @@ pub(crate) struct Arguments {
     pub(crate) length: Length,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Length {
-    /// Every fault once, about a minute.
+    /// Every fault once on one server, then those of the log itself on three; less than three minutes.
     Ci {
+        /// Only with so many servers: 1 or 3. Default: first one, then three.
+        #[arg(long, value_parser = servers)]
+        servers: Option<u16>,
         /// Chooses keys, targets and moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
     /// Faults in random order for so long.
     Long {
+        /// nats-servers: 1, or 3 with a copy of everything each.
+        #[arg(long, default_value = "1", value_parser = servers)]
+        servers: u16,
+        /// Only these faults, by the beginnings of their names.
+        #[arg(long)]
+        only: Vec<String>,
         /// How long faults are injected.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=180))]
         minutes: u64,
@@ -33,12 +42,12 @@ pub(crate) enum Length {
 
 impl Length {
     /// What everything random comes from.
-    pub(crate) fn seed(self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         match self {
-            Self::Ci { seed }
+            Self::Ci { seed, .. }
             | Self::Long {
                 seed: Some(seed), ..
-            } => seed,
+            } => *seed,
             Self::Long { seed: None, .. } => {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 now.unwrap_or_default().as_secs()
@@ -46,11 +55,41 @@ impl Length {
         }
     }
 
+    /// With how many servers, one run after the other.
+    pub(crate) fn servers(&self) -> Vec<u16> {
+        match self {
+            Self::Ci { servers: None, .. } => vec![1, 3],
+            Self::Ci {
+                servers: Some(servers),
+                ..
+            }
+            | Self::Long { servers, .. } => vec![*servers],
+        }
+    }
+
+    /// Whether a fault of this name is wanted.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        match self {
+            Self::Ci { .. } => true,
+            Self::Long { only, .. } => {
+                only.is_empty() || only.iter().any(|begin| name.starts_with(begin.as_str()))
+            }
+        }
+    }
+
     /// For how long faults are drawn; `None`: each once.
-    pub(crate) fn duration(self) -> Option<Duration> {
+    pub(crate) fn duration(&self) -> Option<Duration> {
         match self {
             Self::Ci { .. } => None,
             Self::Long { minutes, .. } => Some(Duration::from_secs(60 * minutes)),
         }
+    }
+}
+
+fn servers(text: &str) -> Result<u16, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        other => Err(format!("1 or 3, not {other}")),
     }
 }

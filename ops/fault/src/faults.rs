@@ -1,34 +1,14 @@
-//! The faults: how each is injected, how it is seen to bite, how it is healed, and how recovery is seen.
-//!
-//! Nothing here waits for a time in the hope that something has happened by then: a fault lasts until its effect is seen, and
-//! a fault without an effect is a failed check, since it has tested nothing.
+//! The faults: what each is called, and which are drawn where. How each is injected is in [`crate::inject`].
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use http::Method;
-use serde_json::json;
-use tokio::time::sleep;
-use waybill_domain::event::PartitionOwned;
-use waybill_domain::partition::PartitionCount;
-use waybill_log::subject::TaskSubject;
-use waybill_log::{JetStreamLog, Log, Stream};
-
-use crate::client::Client;
-use crate::fleet::{Fleet, Linked, worker_name};
+use crate::fleet::{WORKERS, worker_name};
 use crate::seeded::Seeded;
-use crate::workload::{Counters, QUEUES, Target};
 
-/// A fault must show its effect within this time.
-const BITE_DEADLINE: Duration = Duration::from_secs(30);
-/// After it is healed, new tasks must go through within this time.
-const RECOVERY_DEADLINE: Duration = Duration::from_secs(45);
-/// Between two looks.
-const POLL: Duration = Duration::from_millis(100);
+/// How far a clock jumps.
+const JUMP_SECONDS: i64 = 3_600;
+/// The worker whose clock jumps, and whose descriptors run out.
+const PICKED: usize = 1;
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,29 +21,103 @@ pub(crate) enum Fault {
     CutProjector,
     CutWorker(usize),
     FreezeWorker(usize),
+    /// Every role in turn is asked to end and started again.
+    RestartRoles,
+    /// The wall clock of a worker is set by so many seconds, and back.
+    JumpClock(usize, i64),
+    /// More calls than a worker makes at once never end by themselves.
+    HangTarget,
+    /// A worker may open hardly any descriptor more than it has.
+    FewDescriptors(usize),
+    // On three servers:
+    /// The node that leads TASKS is killed.
+    KillLeader,
+    /// The same node is restarted in order, leadership first.
+    RestartLeader,
+    /// A node that follows is frozen.
+    FreezeFollower,
+    /// The leader of TASKS and one of its followers do not reach each other; the third reaches both.
+    PartLeader,
+    /// The disk of one node is full.
+    FillDisk,
+}
+
+/// What the machine lacks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lacking {
+    pub(crate) clocks: bool,
+    pub(crate) small_disk: bool,
 }
 
 impl Fault {
-    /// Each once.
-    pub(crate) const ALL: [Self; 8] = [
+    /// Each once, on one server.
+    const ON_ONE: [Self; 12] = [
         Self::KillGateway,
         Self::KillWorker(0),
         Self::KillNats,
         Self::CutWorker(1),
         Self::KillProjector,
+        Self::RestartRoles,
+        Self::JumpClock(PICKED, -JUMP_SECONDS),
         Self::FreezeWorker(0),
         Self::CutGateway,
         Self::CutProjector,
+        Self::HangTarget,
+        Self::FewDescriptors(PICKED),
     ];
 
-    /// Any of them, with any of the workers.
-    pub(crate) fn draw(random: &mut Seeded) -> Self {
-        let number = usize::from(random.percent(50));
-        match random.pick(&Self::ALL).copied().unwrap_or(Self::KillNats) {
+    /// Each once, on three servers.
+    const ON_THREE: [Self; 5] = [
+        Self::RestartLeader,
+        Self::KillLeader,
+        Self::PartLeader,
+        Self::FreezeFollower,
+        Self::FillDisk,
+    ];
+
+    /// Each that is possible here, once: those of the servers alone where there are three, since the rest has been seen with one.
+    pub(crate) fn each(servers: u16, lacking: Lacking) -> Vec<Self> {
+        let all: &[Self] = if servers == 1 {
+            &Self::ON_ONE
+        } else {
+            &Self::ON_THREE
+        };
+        let mut each = all.to_vec();
+        each.retain(|fault| fault.is_possible(servers, lacking));
+        each
+    }
+
+    /// Everything that is possible with so many servers.
+    pub(crate) fn any(servers: u16, lacking: Lacking) -> Vec<Self> {
+        let mut any = [&Self::ON_ONE[..], &Self::ON_THREE[..]].concat();
+        any.retain(|fault| fault.is_possible(servers, lacking));
+        any
+    }
+
+    /// One of them, with any of the workers, and a clock that jumps either way.
+    pub(crate) fn draw(among: &[Self], random: &mut Seeded) -> Option<Self> {
+        let number = usize::from(random.percent(50)).min(WORKERS - 1);
+        let ahead = random.percent(50);
+        Some(match *random.pick(among)? {
             Self::KillWorker(_) => Self::KillWorker(number),
             Self::CutWorker(_) => Self::CutWorker(number),
             Self::FreezeWorker(_) => Self::FreezeWorker(number),
+            Self::FewDescriptors(_) => Self::FewDescriptors(number),
+            Self::JumpClock(..) if ahead => Self::JumpClock(number, JUMP_SECONDS),
+            Self::JumpClock(..) => Self::JumpClock(number, -JUMP_SECONDS),
             other => other,
+        })
+    }
+
+    fn is_possible(self, servers: u16, lacking: Lacking) -> bool {
+        match self {
+            Self::KillNats => servers == 1,
+            Self::JumpClock(..) => !lacking.clocks,
+            Self::FillDisk => servers > 1 && !lacking.small_disk,
+            Self::KillLeader | Self::RestartLeader | Self::FreezeFollower | Self::PartLeader => {
+                servers > 1
+            }
+            _ => true,
         }
     }
 
@@ -78,10 +132,22 @@ impl Fault {
             Self::CutProjector => "recovers when the projector is cut off from NATS",
             Self::CutWorker(_) => "another worker takes over when one is cut off from NATS",
             Self::FreezeWorker(_) => "another worker takes over when one is frozen past its lease",
+            Self::RestartRoles => "every role ends in order when it is asked to, and comes back",
+            Self::JumpClock(..) => "work goes on while the clock of a worker is an hour off",
+            Self::HangTarget => "other tasks go on while calls to one target hang",
+            Self::FewDescriptors(_) => "recovers when a worker runs out of descriptors",
+            Self::KillLeader => "no creation is refused when the leader of the log is killed",
+            Self::RestartLeader => {
+                "no request fails when the leader of the log is restarted in order"
+            }
+            Self::FreezeFollower => "no creation is refused when a node of the log is frozen",
+            Self::PartLeader => "no creation is refused when two nodes of the log lose each other",
+            Self::FillDisk => "no creation is refused when the disk of one node is full",
         }
     }
 
-    fn worker(self) -> Option<usize> {
+    /// The worker whose partitions are taken over.
+    pub(crate) fn loses_worker(self) -> Option<usize> {
         match self {
             Self::KillWorker(number) | Self::CutWorker(number) | Self::FreezeWorker(number) => {
                 Some(number)
@@ -102,232 +168,23 @@ impl fmt::Display for Fault {
             Self::CutProjector => f.write_str("cut projector from NATS"),
             Self::CutWorker(number) => write!(f, "cut {} from NATS", worker_name(*number)),
             Self::FreezeWorker(number) => write!(f, "freeze {}", worker_name(*number)),
-        }
-    }
-}
-
-/// What a fault did.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Survived {
-    /// From the injection to its first effect.
-    pub(crate) bit: Duration,
-    /// From the healing to new tasks that go through.
-    pub(crate) recovered: Duration,
-}
-
-/// Injects faults, with eyes on their effects.
-pub(crate) struct Injector<'a> {
-    pub(crate) fleet: &'a mut Fleet,
-    pub(crate) log: &'a JetStreamLog,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) probe: &'a Probe,
-}
-
-impl Injector<'_> {
-    /// Injects a fault, waits for its effect, heals it and waits until all works again.
-    pub(crate) async fn inject(&mut self, fault: Fault) -> Result<Survived> {
-        let owned = match fault.worker() {
-            Some(number) => self.owned_by(number).await?,
-            None => BTreeSet::new(),
-        };
-        let begin = Instant::now();
-        let failed = self.failed();
-        self.break_it(fault)?;
-        let bitten = match fault {
-            Fault::KillGateway
-            | Fault::KillProjector
-            | Fault::KillNats
-            | Fault::CutGateway
-            | Fault::CutProjector => self.until_more_than(failed).await,
-            Fault::KillWorker(number) | Fault::CutWorker(number) | Fault::FreezeWorker(number) => {
-                self.until_taken_over(number, &owned).await
+            Self::RestartRoles => f.write_str("restart every role in order"),
+            Self::JumpClock(number, seconds) => {
+                write!(
+                    f,
+                    "set the clock of {} by {seconds:+} s",
+                    worker_name(*number)
+                )
             }
-        };
-        let bit = begin.elapsed();
-        // Healed in any case, so that what follows tests itself and not this.
-        self.heal(fault).await?;
-        bitten.with_context(|| format!("{fault}: no effect was seen"))?;
-        let recovered = self
-            .probe
-            .until_through(RECOVERY_DEADLINE)
-            .await
-            .with_context(|| format!("{fault}: no recovery"))?;
-        Ok(Survived { bit, recovered })
-    }
-
-    fn break_it(&mut self, fault: Fault) -> Result<()> {
-        match fault {
-            Fault::KillGateway => self.fleet.gateway.role.kill9(),
-            Fault::KillProjector => self.fleet.projector.role.kill9(),
-            Fault::KillWorker(number) => self.worker(number)?.role.kill9(),
-            Fault::KillNats => self.fleet.nats.kill9(),
-            Fault::CutGateway => self.fleet.gateway.link.cut(),
-            Fault::CutProjector => self.fleet.projector.link.cut(),
-            Fault::CutWorker(number) => self.worker(number)?.link.cut(),
-            Fault::FreezeWorker(number) => self.worker(number)?.role.freeze()?,
-        }
-        Ok(())
-    }
-
-    async fn heal(&mut self, fault: Fault) -> Result<()> {
-        match fault {
-            Fault::KillGateway => self.fleet.gateway.role.launch()?,
-            Fault::KillProjector => self.fleet.projector.role.launch()?,
-            Fault::KillWorker(number) => self.worker(number)?.role.launch()?,
-            Fault::KillNats => self.fleet.nats.restart().await?,
-            Fault::CutGateway => self.fleet.gateway.link.heal(),
-            Fault::CutProjector => self.fleet.projector.link.heal(),
-            Fault::CutWorker(number) => self.worker(number)?.link.heal(),
-            Fault::FreezeWorker(number) => self.worker(number)?.role.thaw()?,
-        }
-        Ok(())
-    }
-
-    fn worker(&mut self, number: usize) -> Result<&mut Linked> {
-        self.fleet
-            .workers
-            .get_mut(number)
-            .context("there is such a worker")
-    }
-
-    /// Requests of clients that failed so far.
-    fn failed(&self) -> u64 {
-        self.counters.failed.load(Ordering::Relaxed)
-    }
-
-    async fn until_more_than(&self, failed: u64) -> Result<()> {
-        let give_up = Instant::now() + BITE_DEADLINE;
-        while self.failed() <= failed {
-            if Instant::now() > give_up {
-                bail!("no client saw a failure within {BITE_DEADLINE:?}");
+            Self::HangTarget => f.write_str("hang a target"),
+            Self::FewDescriptors(number) => {
+                write!(f, "leave {} few descriptors", worker_name(*number))
             }
-            sleep(POLL).await;
-        }
-        Ok(())
-    }
-
-    /// The partitions that a worker owns by the log; waits until it has some.
-    async fn owned_by(&self, number: usize) -> Result<BTreeSet<u16>> {
-        let give_up = Instant::now() + BITE_DEADLINE;
-        loop {
-            let owned: BTreeSet<u16> = self
-                .owners()
-                .await?
-                .into_iter()
-                .filter(|(_, worker)| *worker == worker_name(number))
-                .map(|(p, _)| p)
-                .collect();
-            if !owned.is_empty() {
-                return Ok(owned);
-            }
-            if Instant::now() > give_up {
-                bail!(
-                    "{} has owned nothing for {BITE_DEADLINE:?}",
-                    worker_name(number)
-                );
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    async fn until_taken_over(&self, from: usize, owned: &BTreeSet<u16>) -> Result<()> {
-        let give_up = Instant::now() + BITE_DEADLINE;
-        loop {
-            let left: Vec<u16> = self
-                .owners()
-                .await?
-                .into_iter()
-                .filter(|(partition, worker)| {
-                    owned.contains(partition) && *worker == worker_name(from)
-                })
-                .map(|(partition, _)| partition)
-                .collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() > give_up {
-                bail!(
-                    "nobody has taken over partitions {left:?} from {} within {BITE_DEADLINE:?}",
-                    worker_name(from)
-                );
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// The last owner of each partition, by the log.
-    async fn owners(&self) -> Result<Vec<(u16, String)>> {
-        let mut owners = Vec::new();
-        for partition in PartitionCount::default().all() {
-            let subject = TaskSubject::owner(partition).to_string();
-            if let Some(record) = self.log.last(Stream::Tasks, &subject).await? {
-                let owned: PartitionOwned = rmp_serde::from_slice(&record.payload)?;
-                owners.push((partition.get(), owned.worker));
-            }
-        }
-        Ok(owners)
-    }
-}
-
-/// Sends tasks of its own through every queue, to see whether all works.
-pub(crate) struct Probe {
-    pub(crate) client: Client,
-    pub(crate) url: String,
-}
-
-impl Probe {
-    pub(crate) fn new(client: &Client, target: &Target) -> Self {
-        Self {
-            client: client.clone(),
-            url: target.url("/"),
-        }
-    }
-
-    /// Waits until a new task of each queue is completed; how long that took.
-    pub(crate) async fn until_through(&self, deadline: Duration) -> Result<Duration> {
-        let begin = Instant::now();
-        let mut open = Vec::new();
-        for queue in 0..QUEUES {
-            let task = json!({ "targetUrl": self.url, "queue": format!("fault-{queue}") });
-            open.push(
-                self.until(begin, deadline, "created", async || {
-                    let reply = self
-                        .client
-                        .send(Method::POST, "/v1/tasks", None, Some(&task))
-                        .await?;
-                    Ok((reply.status() == Some(201))
-                        .then(|| reply.task("id"))
-                        .flatten())
-                })
-                .await?,
-            );
-        }
-        for id in open {
-            let path = format!("/v1/tasks/{id}");
-            self.until(begin, deadline, "completed", async || {
-                let reply = self.client.send(Method::GET, &path, None, None).await?;
-                Ok(reply.task("status").filter(|status| status == "completed"))
-            })
-            .await?;
-        }
-        Ok(begin.elapsed())
-    }
-
-    async fn until(
-        &self,
-        begin: Instant,
-        deadline: Duration,
-        what: &str,
-        look: impl AsyncFn() -> Result<Option<String>>,
-    ) -> Result<String> {
-        loop {
-            if let Some(found) = look().await? {
-                return Ok(found);
-            }
-            if begin.elapsed() > deadline {
-                bail!("a new task is not {what} within {deadline:?}");
-            }
-            sleep(POLL).await;
+            Self::KillLeader => f.write_str("kill -9 the leader of TASKS"),
+            Self::RestartLeader => f.write_str("restart the leader of TASKS in order"),
+            Self::FreezeFollower => f.write_str("freeze a follower of TASKS"),
+            Self::PartLeader => f.write_str("part the leader of TASKS from a follower"),
+            Self::FillDisk => f.write_str("fill the disk of a node"),
         }
     }
 }

@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use waybill_domain::access::key::ApiKey;
 use waybill_domain::id::Environment;
-use waybill_log::{JetStreamLog, NatsConfig};
+use waybill_log::JetStreamLog;
+use waybill_testkit::Proxy;
 use waybill_testkit::nats::free_port;
-use waybill_testkit::{NatsServer, Proxy};
 
 use crate::checker::Output;
+use crate::clock::WallClock;
 use crate::role::Role;
+use crate::servers::Servers;
 
 /// Workers, so that one can take over from the other.
 pub(crate) const WORKERS: usize = 2;
-/// Short, so that a run with several take-overs stays short.
+/// Short, so that a run with several take-overs stays short. With three servers leases outlast elections, as in production.
 const LEASE_TTL_SECONDS: u64 = 3;
 
 /// What must not be printed.
@@ -28,7 +30,7 @@ struct Secrets {
 
 /// A deployment with its roles apart.
 pub(crate) struct Fleet {
-    pub(crate) nats: NatsServer,
+    pub(crate) servers: Servers,
     pub(crate) gateway: Linked,
     pub(crate) projector: Linked,
     pub(crate) workers: Vec<Linked>,
@@ -38,28 +40,47 @@ pub(crate) struct Fleet {
     secrets: Secrets,
 }
 
-/// A role and its link to NATS.
+/// A role and its links to the servers of the log.
 pub(crate) struct Linked {
     pub(crate) role: Role,
-    pub(crate) link: Proxy,
+    /// Its wall clock, where it can be set.
+    pub(crate) clock: Option<WallClock>,
+    links: Vec<Proxy>,
+}
+
+impl Linked {
+    /// Cuts it off from every server.
+    pub(crate) fn cut(&self) {
+        self.links.iter().for_each(Proxy::cut);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.links.iter().for_each(Proxy::heal);
+    }
 }
 
 impl Fleet {
-    /// Starts everything on a folder.
-    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+    /// Starts everything on a folder, with so many servers.
+    pub(crate) async fn start(servers: u16, folder: &Path) -> Result<Self> {
         let program = program()?;
         let secrets = Secrets::fresh()?;
-        let nats = NatsServer::start().await?;
+        let servers = Servers::start(servers, folder).await?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let start = async |name: &str, role| -> Result<Linked> {
-            let link = Proxy::start(format!("127.0.0.1:{}", nats.port())).await?;
-            let mut environment = secrets.environment(&link.url());
+            let mut links = Vec::new();
+            for port in servers.ports() {
+                links.push(Proxy::start(format!("127.0.0.1:{port}")).await?);
+            }
+            let urls: Vec<String> = links.iter().map(Proxy::url).collect();
+            let mut environment = secrets.environment(&urls.join(","), &servers);
+            let clock = WallClock::new(folder, name)?;
+            environment.extend(clock.iter().flat_map(WallClock::environment));
             environment.extend([
                 ("WAYBILL__GATEWAY__LISTEN".into(), address.clone()),
                 ("WAYBILL__WORKER__NAME".into(), name.to_owned()),
             ]);
             let role = Role::start(name, &program, role, folder, environment)?;
-            Ok(Linked { role, link })
+            Ok(Linked { role, clock, links })
         };
         let gateway = start("gateway", "gateway").await?;
         let projector = start("projector", "projector").await?;
@@ -75,7 +96,7 @@ impl Fleet {
             folder: folder.to_owned(),
             program,
             secrets,
-            nats,
+            servers,
         })
     }
 
@@ -86,8 +107,8 @@ impl Fleet {
 
     /// The log, past all proxies.
     pub(crate) async fn log(&self) -> Result<JetStreamLog> {
-        let mut config = NatsConfig::at(self.nats.url());
-        config.streams.lease_ttl_s = LEASE_TTL_SECONDS;
+        let mut config = self.servers.config();
+        config.streams.lease_ttl_s = lease_ttl_seconds(&self.servers);
         Ok(waybill_log::connect(&config).await?)
     }
 
@@ -95,7 +116,10 @@ impl Fleet {
     pub(crate) async fn verify(&self) -> Result<(), String> {
         let command = tokio::process::Command::new(&self.program)
             .arg("verify")
-            .envs(self.secrets.environment(&self.nats.url()))
+            .envs(
+                self.secrets
+                    .environment(&self.servers.urls(), &self.servers),
+            )
             .env("WAYBILL__DATA", self.folder.join("verify"))
             .current_dir(&self.folder)
             .kill_on_drop(true)
@@ -165,6 +189,15 @@ impl Fleet {
     }
 }
 
+/// 0: what goes with the number of copies.
+fn lease_ttl_seconds(servers: &Servers) -> u64 {
+    if servers.copies() == 1 {
+        LEASE_TTL_SECONDS
+    } else {
+        0
+    }
+}
+
 /// Name of a worker, as in its announcements in the log.
 pub(crate) fn worker_name(number: usize) -> String {
     format!("worker-{number}")
@@ -181,7 +214,7 @@ impl Secrets {
         })
     }
 
-    fn environment(&self, nats: &str) -> Vec<(String, String)> {
+    fn environment(&self, nats: &str, servers: &Servers) -> Vec<(String, String)> {
         let pairs = [
             ("NATS_URL", nats),
             ("WAYBILL_BOOTSTRAP_KEY", &self.key),
@@ -190,7 +223,11 @@ impl Secrets {
             ("WAYBILL__WORKER__ALLOW_TARGETS", "127.0.0.0/8"),
             (
                 "WAYBILL__NATS__STREAMS__LEASE_TTL_S",
-                &LEASE_TTL_SECONDS.to_string(),
+                &lease_ttl_seconds(servers).to_string(),
+            ),
+            (
+                "WAYBILL__NATS__STREAMS__REPLICAS",
+                &servers.copies().to_string(),
             ),
             // More is printed than in production, so that a secret has more places to show.
             (

@@ -1,18 +1,22 @@
 //! `waybill-fault`: does Waybill keep its promises while its processes are killed, frozen and cut off?
 //!
-//! A run starts real processes (nats-server, gateway, projector, two workers), loads them, injects faults one after the other, heals
+//! A run starts real processes (nats-server or three of them, gateway, projector, two workers), loads them, injects faults one after the other, heals
 //! everything, waits until every task has ended, and lets the [`checker`] compare what clients were told, what the target
 //! received and what subscribers read with what the log holds.
 
 mod args;
 mod checker;
 mod client;
+mod clock;
 mod collect;
 mod faults;
 mod fleet;
+mod inject;
+mod probe;
 mod role;
 mod run;
 mod seeded;
+mod servers;
 mod stream;
 mod workload;
 

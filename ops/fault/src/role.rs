@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// A role that can be started again and again. Dropping it kills the process.
 pub(crate) struct Role {
@@ -71,6 +71,45 @@ impl Role {
         }
     }
 
+    /// Asks it to end in order (SIGTERM), as for a restart that somebody planned.
+    pub(crate) fn ask_to_end(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Whether it has ended since [`Self::ask_to_end`]. Anything but success is an error.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        let Some(child) = self.child.as_mut() else {
+            return Ok(true);
+        };
+        let Some(status) = child.try_wait()? else {
+            return Ok(false);
+        };
+        self.child = None;
+        ensure!(status.success(), "{}: {status} after SIGTERM", self.name);
+        Ok(true)
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> Result<u64> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()?.as_raw_nonzero()))?;
+        Ok(open.count() as u64)
+    }
+
+    /// How many descriptors it may have open, from now on; what was there before.
+    pub(crate) fn limit_descriptors(&self, to: u64) -> Result<u64> {
+        let pid = Some(self.pid()?);
+        let before = prlimit(
+            pid,
+            Resource::Nofile,
+            Rlimit {
+                current: Some(to),
+                // The hard limit stays, since only root could raise it again.
+                maximum: getrlimit(Resource::Nofile).maximum,
+            },
+        )?;
+        Ok(before.current.unwrap_or(u64::MAX))
+    }
+
     /// Freezes it (SIGSTOP).
     pub(crate) fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
@@ -82,14 +121,15 @@ impl Role {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self
-            .child
+        kill_process(self.pid()?, signal).with_context(|| self.name.clone())
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        self.child
             .as_ref()
-            .and_then(|child| i32::try_from(child.id()).ok());
-        let pid = pid
+            .and_then(|child| i32::try_from(child.id()).ok())
             .and_then(Pid::from_raw)
-            .with_context(|| format!("{} does not run", self.name))?;
-        kill_process(pid, signal).with_context(|| self.name.clone())
+            .with_context(|| format!("{} does not run", self.name))
     }
 
     /// How it ended, when it did so by itself.

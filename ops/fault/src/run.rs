@@ -14,8 +14,10 @@ use crate::args::Arguments;
 use crate::checker::{self, Check, Evidence};
 use crate::client::Client;
 use crate::collect::{self, Reading};
-use crate::faults::{Fault, Injector, Probe};
+use crate::faults::{Fault, Lacking};
 use crate::fleet::Fleet;
+use crate::inject::Injector;
+use crate::probe::Probe;
 use crate::say;
 use crate::seeded::Seeded;
 use crate::stream::Subscriber;
@@ -37,27 +39,41 @@ const HANG_UP: Duration = Duration::from_millis(2_500);
 /// Runs, prints the verdicts, and says whether all are good.
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
     let seed = arguments.length.seed();
-    let folder = tempfile::Builder::new()
-        .prefix("waybill-fault-")
-        .tempdir()?;
-    say(&format!("waybill-fault: seed {seed}"))?;
-    let outcome = attempt(arguments, seed, folder.path()).await;
-    let good = matches!(outcome, Ok(true));
-    if !good {
+    let (mut passed, mut failed) = (0, 0);
+    for servers in arguments.length.servers() {
+        let folder = tempfile::Builder::new()
+            .prefix("waybill-fault-")
+            .tempdir()?;
         say(&format!(
-            "waybill-fault: seed {seed}; everything is kept in {}",
-            folder.keep().display()
+            "waybill-fault: seed {seed}, nats-servers: {servers}"
         ))?;
+        let outcome = attempt(arguments, servers, seed, folder.path()).await;
+        if !matches!(outcome, Ok((_, 0))) {
+            say(&format!(
+                "waybill-fault: seed {seed}, nats-servers: {servers}; everything is kept in {}",
+                folder.keep().display()
+            ))?;
+        }
+        let (more_passed, more_failed) = outcome?;
+        passed += more_passed;
+        failed += more_failed;
     }
-    outcome
+    say(&format!("{passed} passed, {failed} failed"))?;
+    Ok(failed == 0)
 }
 
-async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool> {
+/// One run: how many checks passed and how many failed.
+async fn attempt(
+    arguments: &Arguments,
+    servers: u16,
+    seed: u64,
+    folder: &Path,
+) -> Result<(usize, usize)> {
     let begin = Instant::now();
     let target = Target::start().await?;
-    let mut fleet = Fleet::start(folder).await?;
+    let mut fleet = Fleet::start(servers, folder).await?;
     let client = Client::new(&fleet.address, fleet.key());
-    let probe = Probe::new(&client, &target);
+    let probe = Probe::new(&client, &target).await?;
     let up = probe
         .until_through(START_DEADLINE)
         .await
@@ -68,7 +84,8 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     let subscribers = Subscribers::start(&client);
     let workload = Workload::start(CLIENTS, &client, &target, seed);
     let mut checks = Vec::new();
-    let mut schedule = Schedule::new(arguments, seed);
+    let mut planned = Vec::new();
+    let mut schedule = Schedule::new(arguments, servers, &fleet, seed);
     while let Some(fault) = schedule.next() {
         until_accepted(&workload, BETWEEN_FAULTS).await?;
         checks.extend(
@@ -86,9 +103,11 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         let survived = injector.inject(fault).await;
         if let Ok(survived) = &survived {
             let (bit, recovered) = (survived.bit.as_secs_f64(), survived.recovered.as_secs_f64());
+            let slowest = survived.slowest.as_secs_f64();
             say(&format!(
-                "{fault}: bit after {bit:.1} s, recovered {recovered:.1} s after healing"
+                "{fault}: bit after {bit:.1} s, recovered {recovered:.1} s after healing, slowest creation {slowest:.1} s"
             ))?;
+            planned.extend(survived.planned);
         }
         checks.push(Check::of(
             fault.check_name(),
@@ -117,6 +136,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         read: collect::sample(&client, &reading, seed).await?,
         streamed,
         outputs: fleet.outputs(),
+        planned,
         log: reading.entries,
     };
     checks.push(Check::of(
@@ -133,7 +153,12 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     verdict(&checks, &evidence, folder, begin)
 }
 
-fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant) -> Result<bool> {
+fn verdict(
+    checks: &[Check],
+    evidence: &Evidence,
+    folder: &Path,
+    begin: Instant,
+) -> Result<(usize, usize)> {
     for check in checks {
         say(&check.to_string())?;
     }
@@ -154,8 +179,7 @@ fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant)
         evidence.calls.len(),
         begin.elapsed().as_secs_f64()
     ))?;
-    say(&format!("{passed} passed, {failed} failed"))?;
-    Ok(failed == 0)
+    Ok((passed, failed))
 }
 
 /// Waits until so many more tasks are accepted: the calm between two faults.
@@ -176,24 +200,32 @@ async fn until_accepted(workload: &Workload, more: u64) -> Result<()> {
 
 /// Which faults, in which order.
 struct Schedule {
-    each_once: std::vec::IntoIter<Fault>,
+    faults: Vec<Fault>,
+    next: usize,
+    /// `None`: each of them once.
     until: Option<Instant>,
     random: Seeded,
 }
 
 impl Schedule {
-    fn new(arguments: &Arguments, seed: u64) -> Self {
+    fn new(arguments: &Arguments, servers: u16, fleet: &Fleet, seed: u64) -> Self {
+        let lacking = Lacking {
+            clocks: fleet.workers.iter().any(|worker| worker.clock.is_none()),
+            small_disk: !fleet.servers.has_small_disk(),
+        };
         let until = arguments
             .length
             .duration()
             .map(|duration| Instant::now() + duration);
-        let each_once = if until.is_some() {
-            Vec::new()
+        let mut faults = if until.is_some() {
+            Fault::any(servers, lacking)
         } else {
-            Fault::ALL.to_vec()
+            Fault::each(servers, lacking)
         };
+        faults.retain(|fault| arguments.length.wants(&fault.to_string()));
         Self {
-            each_once: each_once.into_iter(),
+            faults,
+            next: 0,
             until,
             random: Seeded::new(seed, u64::MAX),
         }
@@ -201,8 +233,12 @@ impl Schedule {
 
     fn next(&mut self) -> Option<Fault> {
         match self.until {
-            None => self.each_once.next(),
-            Some(until) => (Instant::now() < until).then(|| Fault::draw(&mut self.random)),
+            None => {
+                self.next += 1;
+                self.faults.get(self.next - 1).copied()
+            }
+            Some(until) if Instant::now() < until => Fault::draw(&self.faults, &mut self.random),
+            Some(_) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use http::Method;
@@ -36,9 +36,32 @@ pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     /// Requests that were answered with 503 or not at all.
     pub(crate) failed: AtomicU64,
+    /// Creations that were answered with 503.
+    pub(crate) refused: AtomicU64,
+    /// The longest that a creation took which was accepted, since somebody last looked.
+    slowest_us: AtomicU64,
 }
 
 impl Counters {
+    /// The longest that an accepted creation took since the last call.
+    pub(crate) fn take_slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest_us.swap(0, Ordering::Relaxed))
+    }
+
+    fn count_creation(&self, reply: &Reply, took: Duration) {
+        self.count(reply);
+        match reply.status() {
+            Some(201) => {
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                self.slowest_us.fetch_max(micros, Ordering::Relaxed);
+            }
+            Some(503) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
     fn count(&self, reply: &Reply) {
         if matches!(
             reply,
@@ -220,11 +243,12 @@ impl Worker {
     }
 
     async fn post(&self, task: &Value, key: Option<&str>) -> Result<Reply> {
+        let begin = Instant::now();
         let reply = self
             .client
             .send(Method::POST, "/v1/tasks", key, Some(task))
             .await?;
-        self.counters.count(&reply);
+        self.counters.count_creation(&reply, begin.elapsed());
         Ok(reply)
     }
 

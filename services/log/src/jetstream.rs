@@ -100,7 +100,7 @@ struct Parts {
 
 impl JetStreamLog {
     async fn new(config: &NatsConfig, parts: Parts) -> Result<Self, async_nats::SubscribeError> {
-        let is_replicated = config.streams.replicas > 1;
+        let is_replicated = config.streams.is_replicated();
         let [control, tasks] = parts.last;
         let logged = async |stream: Stream, last: StreamSeq| {
             let reader = Reader::new(parts.api.clone(), stream.name(), is_replicated);
@@ -127,7 +127,7 @@ impl JetStreamLog {
             checkpoints: CheckpointStore::new(&parts.api, is_replicated, &parts.identity),
             vault_keys: VaultKeyStore::new(&parts.api, is_replicated, &parts.identity),
             fence: FenceStore::new(&parts),
-            leases: LeaseStore::new(&parts.api, config.streams.lease_ttl_s),
+            leases: LeaseStore::new(&parts.api, config.streams.lease_ttl()),
             snapshots: SnapshotStore::new(&parts.api),
             api: parts.api,
             connected: parts.connected,

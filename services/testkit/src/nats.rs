@@ -15,6 +15,8 @@ use tempfile::TempDir;
 const BINARY_VARIABLE: &str = "WAYBILL_NATS_SERVER";
 /// A server that is not up after this long is broken; on two busy cores a start takes well under a second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// A lame duck closes its connections over half a minute at the most.
+const LAME_DUCK_DEADLINE: Duration = Duration::from_secs(60);
 /// Stopping a process is a matter of microseconds, of milliseconds on a busy machine.
 const PAUSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks at whether the server is up.
@@ -52,6 +54,8 @@ pub struct NatsOptions {
 pub struct NatsServer {
     folder: TempDir,
     options: NatsOptions,
+    /// Somewhere else than in `folder`.
+    store: Option<PathBuf>,
     port: u16,
     child: Option<Child>,
     paused: bool,
@@ -71,10 +75,19 @@ impl NatsServer {
     /// # Errors
     /// When there is no binary, or it does not come up.
     pub async fn start_with(options: NatsOptions) -> Result<Self> {
+        Self::start_in(options, None).await
+    }
+
+    /// The same with JetStream's files in a folder of the caller's, such as a small tmpfs.
+    ///
+    /// # Errors
+    /// When there is no binary, or it does not come up.
+    pub async fn start_in(options: NatsOptions, store: Option<PathBuf>) -> Result<Self> {
         let mut server = Self {
             folder: tempfile::Builder::new().prefix("waybill-nats-").tempdir()?,
             port: options.port.unwrap_or(0),
             options,
+            store,
             child: None,
             paused: false,
         };
@@ -103,7 +116,9 @@ impl NatsServer {
     /// Where JetStream keeps its files.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join("jetstream")
+        self.store
+            .clone()
+            .unwrap_or_else(|| self.folder.path().join("jetstream"))
     }
 
     /// What the server has logged so far.
@@ -128,7 +143,21 @@ impl NatsServer {
     /// When it does not run.
     pub async fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
-        let give_up = Instant::now() + START_DEADLINE;
+        self.until_ended(START_DEADLINE).await
+    }
+
+    /// Ends it in lame duck mode, as `nats-server --signal ldm` does: it gives leaderships away, then closes its connections one
+    /// after the other, then ends. Waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub async fn lame_duck(&mut self) -> Result<()> {
+        self.signal(Signal::USR2)?;
+        self.until_ended(LAME_DUCK_DEADLINE).await
+    }
+
+    async fn until_ended(&mut self, within: Duration) -> Result<()> {
+        let give_up = Instant::now() + within;
         while let Some(child) = self.child.as_mut() {
             if child.try_wait()?.is_some() {
                 self.child = None;

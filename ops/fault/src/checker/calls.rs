@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Check;
-use super::evidence::{Call, Evidence, Step};
+use super::evidence::{Call, Entry, Evidence, Step};
 use super::lives::Lives;
 
 pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
@@ -18,7 +18,10 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
         .map(|call| call.task.as_str())
         .collect();
     let mut highest: HashMap<&str, u32> = HashMap::new();
-    vec![
+    let seen: HashSet<(&str, u32)> = attempts()
+        .map(|call| (call.task.as_str(), call.attempt))
+        .collect();
+    let mut checks = vec![
         Check::over(
             "no call is made before its start is in the log",
             attempts(),
@@ -70,7 +73,40 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
                     .then(|| format!("{id}: recorded as delivered, but not received"))
             },
         ),
-    ]
+        Check::over(
+            "an attempt that failed was seen by the target, or its worker was lost",
+            failures(evidence),
+            |(entry, attempt, lost)| {
+                let seen = lost || seen.contains(&(entry.task.as_str(), attempt));
+                (!seen).then(|| format!("{}: attempt {attempt} at {}", entry.task, entry.seq))
+            },
+        ),
+    ];
+    // Without a restart that was planned there is nothing to check.
+    if !evidence.planned.is_empty() {
+        checks.push(Check::over(
+            "a restart that was planned loses no attempt",
+            &evidence.planned,
+            |window| {
+                let lost: Vec<String> = failures(evidence)
+                    .filter(|(entry, _, lost)| {
+                        *lost && (window.after..window.until).contains(&(entry.seq - 1))
+                    })
+                    .map(|(entry, attempt, _)| format!("{} attempt {attempt}", entry.task))
+                    .collect();
+                (!lost.is_empty()).then(|| format!("{window:?}: {}", lost.join(", ")))
+            },
+        ));
+    }
+    checks
+}
+
+/// Attempts that failed: the event, which, and whether its worker was lost.
+fn failures(evidence: &Evidence) -> impl Iterator<Item = (&Entry, u32, bool)> {
+    evidence.log.iter().filter_map(|entry| match entry.step {
+        Step::AttemptFailed { attempt, lost } => Some((entry, attempt, lost)),
+        _ => None,
+    })
 }
 
 fn early(call: &Call, lives: &Lives<'_>) -> Option<String> {

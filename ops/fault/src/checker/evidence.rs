@@ -20,6 +20,15 @@ pub(crate) struct Evidence {
     pub(crate) streamed: Vec<Streamed>,
     /// What the processes printed.
     pub(crate) outputs: Vec<Output>,
+    /// When roles were restarted in order.
+    pub(crate) planned: Vec<Window>,
+}
+
+/// A part of TASKS: behind one position, up to and with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Window {
+    pub(crate) after: u64,
+    pub(crate) until: u64,
 }
 
 /// One event.

@@ -13,7 +13,7 @@ mod told;
 
 use std::fmt;
 
-pub(crate) use evidence::{Call, Entry, Evidence, Listed, Output, Step, Streamed, Told};
+pub(crate) use evidence::{Call, Entry, Evidence, Listed, Output, Step, Streamed, Told, Window};
 
 /// Violations of one check that are shown.
 const SHOWN: usize = 10;

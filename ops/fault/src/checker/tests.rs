@@ -379,6 +379,39 @@ fn a_success_that_the_target_knows_nothing_of_is_reported() {
 }
 
 #[test]
+fn an_own_fault_that_costs_an_attempt_is_reported() {
+    control(
+        |e| {
+            e.calls.remove(0);
+        },
+        &["an attempt that failed was seen by the target, or its worker was lost"],
+    );
+}
+
+#[test]
+fn a_planned_restart_that_loses_an_attempt_is_reported() {
+    let lost = Step::AttemptFailed {
+        attempt: 1,
+        lost: true,
+    };
+    for (window, expected) in [
+        ((3, 5), &["a restart that was planned loses no attempt"][..]),
+        ((4, 8), &[]),
+    ] {
+        control(
+            |e| {
+                e.log[3].step = lost.clone();
+                e.planned.push(Window {
+                    after: window.0,
+                    until: window.1,
+                });
+            },
+            expected,
+        );
+    }
+}
+
+#[test]
 fn an_attempt_that_arrives_late_is_reported_unless_its_worker_was_lost() {
     let late = call(7, "a", 1, 500);
     control(

@@ -6,6 +6,8 @@ use async_nats::Client;
 use async_nats::client::Request;
 use async_nats::header::HeaderMap;
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,8 +16,14 @@ use crate::ReadError;
 /// Before the subject of every request.
 const PREFIX: &str = "$JS.API";
 
+/// Pause before a request to the leader of a replicated stream is repeated. What a new leader is not asked again costs this much
+/// beyond its election.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The codes of JetStream that the log tells apart.
 pub(super) mod code {
+    /// The stream, or JetStream as a whole, has no leader just now.
+    pub(in crate::jetstream) const NOT_AVAILABLE: u64 = 10008;
     pub(in crate::jetstream) const STREAM_NAME_IN_USE: u64 = 10058;
     pub(in crate::jetstream) const STREAM_NOT_FOUND: u64 = 10059;
     /// The expectation does not hold.
@@ -80,11 +88,25 @@ impl From<ApiError> for ReadError {
 pub(super) struct Api {
     client: Client,
     timeout: Duration,
+    /// Streams have leaders, which may change.
+    is_replicated: bool,
 }
 
 impl Api {
     pub(super) fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout }
+        Self {
+            client,
+            timeout,
+            is_replicated: false,
+        }
+    }
+
+    /// The same for streams of so many copies.
+    pub(super) fn with_copies(self, is_replicated: bool) -> Self {
+        Self {
+            is_replicated,
+            ..self
+        }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -100,7 +122,7 @@ impl Api {
         format!("{PREFIX}.{verb}")
     }
 
-    /// Sends a request such as `STREAM.INFO.TASKS` and waits for its answer.
+    /// Sends a request such as `STREAM.CREATE.TASKS` and waits for its answer.
     pub(super) async fn call(&self, verb: &str, body: &Value) -> Result<Value, ApiError> {
         let payload = if body.is_null() {
             Bytes::new()
@@ -109,6 +131,24 @@ impl Api {
         };
         let message = self.exchange(&Self::subject(verb), payload).await?;
         answer(verb, &message)
+    }
+
+    /// The same for requests that may be repeated: on a replicated stream they are, until one is answered.
+    pub(super) async fn ask(&self, verb: &str, body: &Value) -> Result<Value, ApiError> {
+        if !self.is_replicated {
+            return self.call(verb, body).await;
+        }
+        let asked = first_answer(
+            || self.call(verb, body),
+            |answer| matches!(answer, Err(error) if error.is(code::NOT_AVAILABLE)),
+        );
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::Away(format!(
+                "{verb}: no answer within {:?}",
+                self.timeout
+            ))),
+        }
     }
 
     /// Publishes one message to a stream and waits for its acknowledgement.
@@ -143,6 +183,30 @@ impl Api {
                 "{subject}: no answer within {:?}",
                 self.timeout
             ))),
+        }
+    }
+}
+
+/// Asks, and asks again while no answer comes: the servers forget what is asked of a stream that has no leader, so a request that was
+/// sent before an election would wait in vain until its time is up. Whichever request is answered first decides; an answer that is
+/// `not_yet` one is asked for again after the same pause. The caller limits the time, and by it the number of requests.
+pub(super) async fn first_answer<F: Future>(
+    ask: impl Fn() -> F,
+    not_yet: impl Fn(&F::Output) -> bool,
+) -> F::Output {
+    let mut asked = FuturesUnordered::new();
+    loop {
+        asked.push(ask());
+        let again = tokio::time::sleep(ASK_AGAIN);
+        tokio::pin!(again);
+        loop {
+            // Both are cancellation safe: an answer that is ready stays in its future.
+            tokio::select! {
+                Some(answer) = asked.next() => if !not_yet(&answer) {
+                    return answer;
+                },
+                () = &mut again => break,
+            }
         }
     }
 }

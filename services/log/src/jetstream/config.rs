@@ -100,7 +100,8 @@ pub struct NatsConfig {
     pub tls: TlsConfig,
     /// How long a start waits for the server to be there.
     pub connect_timeout_ms: u64,
-    /// How long an append or a read may take before its caller is told that the log does not answer; 100 to 60,000.
+    /// How long an append or a read may take before its caller is told that the log does not answer; 100 to 60,000. 0: 5,000 with one
+    /// copy of every stream, and 10,000 with more, which outlasts the election of a leader.
     pub request_timeout_ms: u64,
     /// What the streams should be like.
     pub streams: StreamsConfig,
@@ -119,7 +120,7 @@ impl Default for NatsConfig {
             credentials_file: None,
             tls: TlsConfig::default(),
             connect_timeout_ms: 10_000,
-            request_timeout_ms: 5_000,
+            request_timeout_ms: 0,
             streams: StreamsConfig::default(),
             signatures: SignaturesConfig::default(),
         }
@@ -141,7 +142,11 @@ impl NatsConfig {
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
+        match self.request_timeout_ms {
+            0 if self.streams.is_replicated() => Duration::from_secs(10),
+            0 => Duration::from_secs(5),
+            millis => Duration::from_millis(millis),
+        }
     }
 }
 
@@ -194,7 +199,8 @@ pub struct StreamsConfig {
     /// How many bytes TASKS may take; `None`: its share of the disk with `waybill up`, else what the stream has. Creations are refused
     /// before it is reached (`log_full`), so that owners have room to drain it.
     pub tasks_max_bytes: Option<u64>,
-    /// How long a lease lives without renewal, in whole seconds as the server counts them.
+    /// How long a lease lives without renewal, in whole seconds as the server counts them. 0: 6 with one copy of every stream, and 12
+    /// with more, which outlasts the election of a leader.
     pub lease_ttl_s: u64,
     /// Change age, bytes and replicas of existing streams to what is given here. Otherwise a difference is an error at start.
     pub apply_changes: bool,
@@ -208,15 +214,45 @@ impl Default for StreamsConfig {
             tasks_max_age_s: None,
             tasks_min_history_s: None,
             tasks_max_bytes: None,
-            lease_ttl_s: 6,
+            lease_ttl_s: 0,
             apply_changes: false,
         }
+    }
+}
+
+impl StreamsConfig {
+    pub(super) fn is_replicated(&self) -> bool {
+        self.replicas > 1
+    }
+
+    /// How long a lease lives without renewal.
+    #[must_use]
+    pub fn lease_ttl(&self) -> Duration {
+        Duration::from_secs(match self.lease_ttl_s {
+            0 if self.is_replicated() => 12,
+            0 => 6,
+            seconds => seconds,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn with_copies_appends_and_leases_outlast_an_election() {
+        let mut config = NatsConfig::default();
+        let times = |config: &NatsConfig| {
+            let (append, lease) = (config.request_timeout(), config.streams.lease_ttl());
+            (append.as_secs(), lease.as_secs())
+        };
+        assert_eq!(times(&config), (5, 6));
+        config.streams.replicas = 3;
+        assert_eq!(times(&config), (10, 12));
+        (config.request_timeout_ms, config.streams.lease_ttl_s) = (2_000, 3);
+        assert_eq!(times(&config), (2, 3));
+    }
 
     #[test]
     fn printing_the_configuration_hides_its_secrets() {

@@ -65,7 +65,8 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
     let (client, connected) = open(config, &config.name, deadline).await?;
     // Acknowledgements of appends do not wait behind what readers fetch.
     let appender = open(config, &format!("{}-append", config.name), deadline).await?;
-    let api = Api::new(client, config.request_timeout());
+    let api =
+        Api::new(client, config.request_timeout()).with_copies(config.streams.is_replicated());
     wait_for_jetstream(config, &api, deadline).await?;
     let states = provision(&api, &config.streams).await?;
     let is_replicated = config.streams.replicas > 1;
@@ -98,7 +99,8 @@ pub(super) async fn open_api(config: &NatsConfig) -> Result<Api, ConnectError> {
 
 fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
     let timeout = config.request_timeout_ms;
-    if REQUEST_TIMEOUT_MS.contains(&timeout) {
+    // 0: as the number of copies needs it.
+    if timeout == 0 || REQUEST_TIMEOUT_MS.contains(&timeout) {
         return Ok(());
     }
     let (least, most) = (REQUEST_TIMEOUT_MS.start(), REQUEST_TIMEOUT_MS.end());

@@ -17,7 +17,9 @@ const BUCKET: &str = "owners";
 /// How long the marker of a lease that was given back stays.
 const MARKER_TTL: &str = "60s";
 /// Tries of one step. A step repeats with the same message id, so a lost acknowledgement does not lose the lease.
-const TRIES: usize = 3;
+const TRIES: u32 = 3;
+/// A server that has no leader for the leases forgets what it is told, so a try that waits longer only loses time.
+const LONGEST_TRY: Duration = Duration::from_secs(1);
 
 /// The leases.
 #[derive(Clone)]
@@ -28,12 +30,11 @@ pub(super) struct LeaseStore {
 }
 
 impl LeaseStore {
-    pub(super) fn new(api: &Api, ttl_s: u64) -> Self {
+    pub(super) fn new(api: &Api, ttl: Duration) -> Self {
         // Several tries must fit into a lease's life, or its holder would learn too late that it cannot be renewed.
-        let ttl = Duration::from_secs(ttl_s.max(1));
         let api = Api::new(
             api.client().clone(),
-            api.timeout().min(ttl / (TRIES as u32 + 1)),
+            api.timeout().min(ttl / (TRIES + 1)).min(LONGEST_TRY),
         );
         let context = jetstream::ContextBuilder::new()
             .timeout(api.timeout())

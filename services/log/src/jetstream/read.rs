@@ -14,7 +14,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use waybill_domain::time::Timestamp;
 
-use super::api::Api;
+use super::api::{Api, first_answer};
 use super::archive::BORN_KEY;
 use super::wire;
 use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
@@ -69,7 +69,8 @@ impl Reader {
 
     pub(super) async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
         let stream = self.leader().await?;
-        match self.timed(stream.get_raw_message(seq.0)).await? {
+        let asked = self.of_leader(|| stream.get_raw_message(seq.0));
+        match asked.await? {
             Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
@@ -81,10 +82,8 @@ impl Reader {
             return Err(unavailable(format!("{filter:?} is no filter of subjects")));
         }
         let stream = self.leader().await?;
-        match self
-            .timed(stream.get_last_raw_message_by_subject(filter))
-            .await?
-        {
+        let asked = self.of_leader(|| stream.get_last_raw_message_by_subject(filter));
+        match asked.await? {
             Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
@@ -98,10 +97,8 @@ impl Reader {
         from: StreamSeq,
     ) -> Result<Option<Record>, ReadError> {
         let stream = self.leader().await?;
-        match self
-            .timed(stream.get_first_raw_message_by_subject(filter, from.0))
-            .await?
-        {
+        let first = || stream.get_first_raw_message_by_subject(filter, from.0);
+        match self.of_leader(first).await? {
             Ok(message) => Ok(Some(self.raw(message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
@@ -110,7 +107,7 @@ impl Reader {
 
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
         let verb = format!("STREAM.INFO.{}", self.stream);
-        let info = self.api.call(&verb, &Value::Null).await?;
+        let info = self.api.ask(&verb, &Value::Null).await?;
         let state = |field: &str| info["state"][field].as_u64().unwrap_or(0);
         let last = StreamSeq(state("last_seq"));
         let Some(created) = born(&info) else {
@@ -275,6 +272,15 @@ impl Reader {
             .get_stream_no_info(self.stream)
             .await
             .map_err(unavailable)
+    }
+
+    /// What the leader says, asked again while there is none.
+    async fn of_leader<F: Future>(&self, ask: impl Fn() -> F) -> Result<F::Output, ReadError> {
+        if self.is_replicated {
+            self.timed(first_answer(ask, |_| false)).await
+        } else {
+            self.timed(ask()).await
+        }
     }
 
     /// Within the time limit of one answer.

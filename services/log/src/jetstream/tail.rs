@@ -140,7 +140,8 @@ impl JetStreamTail {
             },
         });
         self.api
-            .call(&format!("CONSUMER.CREATE.{stream}.{consumer}"), &body)
+            // The same consumer, however often.
+            .ask(&format!("CONSUMER.CREATE.{stream}.{consumer}"), &body)
             .await?;
         Ok(Source {
             consumer,

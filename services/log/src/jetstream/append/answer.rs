@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Busy(String),
     /// Nothing was stored for want of room.
     Full(String),
+    /// Nobody takes appends: the stream has no leader, or its server is not ready.
+    Leaderless,
     /// Nothing was stored, nor will be.
     Refused(String),
 }
@@ -38,7 +40,7 @@ struct Ack {
 /// Reads an answer. `None` for what is no answer, such as the empty one to the first message of a batch.
 pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
     if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-        return Some(Answer::Busy("no stream listens on the subject".to_owned()));
+        return Some(Answer::Leaderless);
     }
     let ack: Ack = serde_json::from_slice(&message.payload).ok()?;
     Some(match ack.error {
@@ -70,6 +72,7 @@ fn sort(refusal: &Refusal) -> Answer {
         code::STORE_FAILED if refusal.description.contains(STREAM_FULL) => {
             Answer::Full(refusal.to_string())
         }
+        code::NOT_AVAILABLE => Answer::Leaderless,
         code::STORE_FAILED => Answer::Refused(refusal.to_string()),
         _ if refusal.code == UNAVAILABLE => Answer::Busy(refusal.to_string()),
         _ => Answer::Refused(refusal.to_string()),
@@ -106,7 +109,7 @@ mod tests {
         assert_eq!(said(wrong), Some(Answer::Conflict));
         let away =
             r#"{"error":{"code":503,"err_code":10008,"description":"temporarily unavailable"}}"#;
-        assert!(matches!(said(away), Some(Answer::Busy(_))));
+        assert_eq!(said(away), Some(Answer::Leaderless));
         let large = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#;
         assert!(matches!(said(large), Some(Answer::Refused(_))));
         let full =

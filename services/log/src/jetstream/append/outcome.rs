@@ -33,11 +33,27 @@ impl Sender {
         let (Some(unit), Some(answer)) = (self.units.get(&number), answer::read(message)) else {
             return;
         };
-        if let State::InFlight { since } = unit.state {
-            self.heard.answer_to(since, Instant::now());
-        }
         // "Stored" is final, whichever try it answers. Anything else about an earlier try says nothing about the latest.
         let is_latest = tried == unit.tries;
+        if let State::InFlight { since } = unit.state {
+            self.heard.answer_to(since, Instant::now());
+            let is_new = matches!(
+                answer,
+                Answer::Stored {
+                    duplicate: false,
+                    ..
+                }
+            );
+            if is_latest && is_new {
+                self.heard.stored(since);
+            }
+        }
+        let is_ambiguous = unit.is_ambiguous;
+        if answer == Answer::Leaderless {
+            self.is_leaderless = true;
+        } else if std::mem::take(&mut self.is_leaderless) {
+            self.wake();
+        }
         match answer {
             Answer::Stored { last, duplicate } => {
                 self.last = self.last.max(last);
@@ -47,9 +63,10 @@ impl Sender {
             }
             Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
             Answer::Busy(reason) if is_latest => self.rest(number, &reason),
+            Answer::Leaderless if is_latest => self.rest(number, "nobody takes appends"),
             // On a stream of one copy the server looks at the fence before the id: an append that has landed and moved its
             // own fence, or whose fence has moved since, is refused when it is sent again.
-            Answer::Conflict if is_latest && unit.is_ambiguous => {
+            Answer::Conflict if is_latest && is_ambiguous => {
                 self.look_for(number, Why::Conflict);
             }
             Answer::Conflict if is_latest => self.on_conflict(number).await,

@@ -83,6 +83,10 @@ impl Unit {
         self.requests.iter().map(Planned::len).sum()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.requests.iter().map(Request::bytes).sum()
+    }
+
     /// Does anybody still wait for its answer?
     pub(super) fn is_awaited(&self) -> bool {
         self.requests.iter().any(Request::is_awaited)

@@ -1,0 +1,174 @@
+//! The log's servers of a run: one nats-server, or three with a copy of everything each.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use waybill_log::NatsConfig;
+use waybill_testkit::{NatsCluster, NatsServer};
+
+/// Enough for all that a run of minutes stores, and little enough to be filled at once. It lies in memory.
+const SMALL_DISK_MIB: usize = 256;
+/// Which node has a disk of its own that can be filled.
+pub(crate) const ON_SMALL_DISK: usize = 0;
+/// What is filled into it at once.
+const CHUNK: usize = 1024 * 1024;
+
+/// The servers. Dropping them ends them.
+pub(crate) struct Servers {
+    kind: Kind,
+    /// After the servers, which must have ended when it is unmounted.
+    small_disk: Option<SmallDisk>,
+}
+
+enum Kind {
+    One(Box<NatsServer>),
+    Three(Box<NatsCluster>),
+}
+
+impl Servers {
+    /// Starts one or three.
+    pub(crate) async fn start(count: u16, folder: &Path) -> Result<Self> {
+        if count == 1 {
+            return Ok(Self {
+                kind: Kind::One(Box::new(NatsServer::start().await?)),
+                small_disk: None,
+            });
+        }
+        let small_disk = SmallDisk::mount(folder)?;
+        let mut stores = vec![None; ON_SMALL_DISK + 1];
+        stores[ON_SMALL_DISK] = small_disk.as_ref().map(|disk| disk.folder.join("store"));
+        let cluster = NatsCluster::start_with(&stores).await?;
+        Ok(Self {
+            kind: Kind::Three(Box::new(cluster)),
+            small_disk,
+        })
+    }
+
+    /// Copies of every stream.
+    pub(crate) fn copies(&self) -> u16 {
+        match &self.kind {
+            Kind::One(_) => 1,
+            Kind::Three(_) => 3,
+        }
+    }
+
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        match &self.kind {
+            Kind::One(server) => vec![server.port()],
+            Kind::Three(cluster) => cluster.nodes.iter().map(NatsServer::port).collect(),
+        }
+    }
+
+    /// As one text, past all links.
+    pub(crate) fn urls(&self) -> String {
+        let urls: Vec<String> = self
+            .ports()
+            .into_iter()
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .collect();
+        urls.join(",")
+    }
+
+    pub(crate) fn node(&mut self, index: usize) -> Result<&mut NatsServer> {
+        match &mut self.kind {
+            Kind::One(server) => Ok(server),
+            Kind::Three(cluster) => cluster.nodes.get_mut(index).context("there is such a node"),
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Result<&NatsCluster> {
+        match &self.kind {
+            Kind::One(_) => anyhow::bail!("this needs three servers"),
+            Kind::Three(cluster) => Ok(cluster),
+        }
+    }
+
+    /// How whoever runs the harness reaches them, past all links.
+    pub(crate) fn config(&self) -> NatsConfig {
+        let mut config = NatsConfig {
+            servers: self.urls().split(',').map(Into::into).collect(),
+            connect_timeout_ms: 40_000,
+            ..NatsConfig::default()
+        };
+        config.streams.replicas = self.copies();
+        config
+    }
+
+    /// The disk that can be filled, where this may mount one.
+    pub(crate) fn small_disk(&self) -> Result<&SmallDisk> {
+        self.small_disk
+            .as_ref()
+            .context("only root can mount a small disk")
+    }
+
+    /// Whether a full disk can be had here.
+    pub(crate) fn has_small_disk(&self) -> bool {
+        self.small_disk.is_some()
+    }
+}
+
+/// A file system of a fixed size.
+pub(crate) struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one, where this process may.
+    fn mount(folder: &Path) -> Result<Option<Self>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let folder = folder.join("small-disk");
+        fs::create_dir_all(&folder)?;
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={SMALL_DISK_MIB}m"),
+                "tmpfs",
+            ])
+            .arg(&folder)
+            .output()?;
+        // In a container even root may not.
+        Ok(mounted.status.success().then_some(Self { folder }))
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.join("ballast")
+    }
+
+    /// Leaves not a byte.
+    pub(crate) fn fill(&self) -> Result<()> {
+        let mut ballast = File::create(self.ballast())?;
+        let chunk = vec![1; CHUNK];
+        for size in [CHUNK, 4096, 1] {
+            // More than there is room for, so it ends with the disk full.
+            for _ in 0..=SMALL_DISK_MIB {
+                if ballast.write_all(&chunk[..size]).is_err() {
+                    break;
+                }
+            }
+        }
+        ensure!(ballast.write(&chunk).is_err(), "the small disk is not full");
+        Ok(())
+    }
+
+    /// Gives the room back.
+    pub(crate) fn empty(&self) -> Result<()> {
+        Ok(fs::remove_file(self.ballast())?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a server that is being killed may hold a file for a moment more.
+        let unmounted = Command::new("umount").arg("-l").arg(&self.folder).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("waybill-fault: {} is still mounted", self.folder.display());
+        }
+    }
+}
