@@ -51,7 +51,7 @@ pub(crate) struct Lacking {
 
 impl Fault {
     /// Each once, on one server.
-    const ON_ONE: [Self; 12] = [
+    const ON_ONE: [Self; 10] = [
         Self::KillGateway,
         Self::KillWorker(0),
         Self::KillNats,
@@ -62,9 +62,10 @@ impl Fault {
         Self::FreezeWorker(0),
         Self::CutGateway,
         Self::CutProjector,
-        Self::HangTarget,
-        Self::FewDescriptors(PICKED),
     ];
+
+    /// Those that take longer than a short run may.
+    const ONLY_IN_LONG: [Self; 2] = [Self::HangTarget, Self::FewDescriptors(PICKED)];
 
     /// Each once, on three servers.
     const ON_THREE: [Self; 5] = [
@@ -89,7 +90,12 @@ impl Fault {
 
     /// Everything that is possible with so many servers.
     pub(crate) fn any(servers: u16, lacking: Lacking) -> Vec<Self> {
-        let mut any = [&Self::ON_ONE[..], &Self::ON_THREE[..]].concat();
+        let mut any = [
+            &Self::ON_ONE[..],
+            &Self::ONLY_IN_LONG[..],
+            &Self::ON_THREE[..],
+        ]
+        .concat();
         any.retain(|fault| fault.is_possible(servers, lacking));
         any
     }

@@ -73,7 +73,10 @@ impl Fleet {
             }
             let urls: Vec<String> = links.iter().map(Proxy::url).collect();
             let mut environment = secrets.environment(&urls.join(","), &servers);
-            let clock = WallClock::new(folder, name)?;
+            let clock = match role {
+                "worker" => WallClock::new(folder, name)?,
+                _ => None,
+            };
             environment.extend(clock.iter().flat_map(WallClock::environment));
             environment.extend([
                 ("WAYBILL__GATEWAY__LISTEN".into(), address.clone()),

@@ -36,8 +36,8 @@ const FEW: u64 = 2;
 const ENOUGH: u64 = 1_024;
 /// A clock is wrong when it is off by more.
 const WRONG_BY_MS: i64 = 30 * 60 * 1000;
-/// Calls that hang, more than a worker makes at once.
-const HANGING: usize = 900;
+/// Calls that hang, more than both workers make at once.
+const HANGING: usize = 1_200;
 /// Streams whose copies must be complete again before the next fault.
 const STREAMS: [&str; 4] = ["TASKS", "CONTROL", "FENCE", "KV_owners"];
 
@@ -74,8 +74,16 @@ struct Before {
     leader: usize,
     /// The end of TASKS.
     last: StreamSeq,
-    /// How much the node with the small disk had logged, and how much the worker with few descriptors had.
+    /// How much was printed where the effect will be seen.
     logged: usize,
+}
+
+/// What somebody printed.
+#[derive(Debug, Clone, Copy)]
+enum Output {
+    Worker(usize),
+    /// The node whose disk can be filled.
+    SmallDisk,
 }
 
 impl Injector<'_> {
@@ -121,8 +129,8 @@ impl Injector<'_> {
             Err(_) => 0,
         };
         let logged = match fault {
-            Fault::FillDisk => self.fleet.servers.node(ON_SMALL_DISK)?.log().len(),
-            Fault::FewDescriptors(number) => self.worker(number)?.role.output().len(),
+            Fault::FillDisk => self.said(Output::SmallDisk)?.len(),
+            Fault::FewDescriptors(number) => self.said(Output::Worker(number))?.len(),
             _ => 0,
         };
         Ok(Before {
@@ -183,8 +191,8 @@ impl Injector<'_> {
                 self.probe.until_through(RECOVERY_DEADLINE).await.map(drop)
             }
             Fault::FewDescriptors(number) => {
-                let log = async |this: &mut Self| Ok(this.worker(number)?.role.output());
-                self.until_said(before.logged, &["os error 24", "Too many open files"], log)
+                let words = ["os error 24", "Too many open files"];
+                self.until_said(Output::Worker(number), before.logged, &words)
                     .await
             }
             Fault::KillLeader | Fault::RestartLeader => self.until_another_leads(before).await,
@@ -326,15 +334,10 @@ impl Injector<'_> {
         .await
     }
 
-    async fn until_said(
-        &mut self,
-        after: usize,
-        words: &[&str],
-        text: impl AsyncFn(&mut Self) -> Result<String>,
-    ) -> Result<()> {
+    async fn until_said(&mut self, output: Output, after: usize, words: &[&str]) -> Result<()> {
         let give_up = Instant::now() + BITE_DEADLINE;
         loop {
-            let said = text(self).await?;
+            let said = self.said(output)?;
             let new = said.get(after..).unwrap_or_default();
             if words.iter().any(|word| new.contains(word)) {
                 return Ok(());
@@ -345,6 +348,13 @@ impl Injector<'_> {
             );
             sleep(POLL).await;
         }
+    }
+
+    fn said(&mut self, output: Output) -> Result<String> {
+        Ok(match output {
+            Output::Worker(number) => self.worker(number)?.role.output(),
+            Output::SmallDisk => self.fleet.servers.node(ON_SMALL_DISK)?.log(),
+        })
     }
 
     /// Waits for an attempt whose recorded time is not that of the log.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use waybill_log::NatsConfig;
 use waybill_testkit::{NatsCluster, NatsServer};
 
@@ -74,7 +74,7 @@ impl Servers {
 
     pub(crate) fn node(&mut self, index: usize) -> Result<&mut NatsServer> {
         match &mut self.kind {
-            Kind::One(server) => Ok(server),
+            Kind::One(server) => Ok(server.as_mut()),
             Kind::Three(cluster) => cluster.nodes.get_mut(index).context("there is such a node"),
         }
     }
@@ -82,7 +82,7 @@ impl Servers {
     pub(crate) fn cluster(&self) -> Result<&NatsCluster> {
         match &self.kind {
             Kind::One(_) => anyhow::bail!("this needs three servers"),
-            Kind::Three(cluster) => Ok(cluster),
+            Kind::Three(cluster) => Ok(cluster.as_ref()),
         }
     }
 
@@ -153,7 +153,6 @@ impl SmallDisk {
                 }
             }
         }
-        ensure!(ballast.write(&chunk).is_err(), "the small disk is not full");
         Ok(())
     }
 

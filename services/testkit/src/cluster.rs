@@ -180,7 +180,13 @@ fn copies(info: &serde_json::Value) -> Option<Vec<bool>> {
         let silent = Duration::from_nanos(copy["active"].as_u64().unwrap_or(0));
         copy["current"] == true && copy["offline"] != true && silent < HEARD_LATELY
     };
-    Some(info["cluster"]["replicas"].as_array()?.iter().map(is_fine).collect())
+    Some(
+        info["cluster"]["replicas"]
+            .as_array()?
+            .iter()
+            .map(is_fine)
+            .collect(),
+    )
 }
 
 /// A way from each node to each other one.

@@ -150,11 +150,6 @@ impl<'a> Life<'a> {
         self.steps.iter().any(|entry| entry.step.closes_webhook())
     }
 
-    /// When it was created.
-    pub(crate) fn created_ms(&self) -> Option<i64> {
-        Some(self.steps.first()?.stored_ms)
-    }
-
     /// When an attempt was recorded as started.
     pub(crate) fn started_ms(&self, attempt: u32) -> Option<i64> {
         let started = self

@@ -221,3 +221,44 @@ fn answer(to: &str, message: &async_nats::Message) -> Result<Value, ApiError> {
         None => Ok(answer),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_answers_is_asked_again_and_so_is_what_cannot_be_answered_yet() {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let number = asked.get();
+            async move {
+                // As a request that a dead leader has taken with it.
+                if number == 1 {
+                    std::future::pending::<()>().await;
+                }
+                number
+            }
+        };
+        assert_eq!(first_answer(ask, |answer| *answer == 2).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_taken_although_it_was_asked_for_again() {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let number = asked.get();
+            async move {
+                match number {
+                    1 => tokio::time::sleep(ASK_AGAIN * 2).await,
+                    _ => std::future::pending().await,
+                }
+                number
+            }
+        };
+        assert_eq!(first_answer(ask, |_| false).await, 1);
+    }
+}
