@@ -177,7 +177,12 @@ impl Fleet {
                 .map(Into::into)
                 .collect(),
         };
-        let mut outputs = vec![look("nats-server", &self.nats.log())];
+        let mut outputs: Vec<Output> = self
+            .servers
+            .logs()
+            .iter()
+            .map(|log| look("nats-server", log))
+            .collect();
         let roles = [&self.gateway, &self.projector]
             .into_iter()
             .chain(&self.workers);

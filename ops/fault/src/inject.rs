@@ -198,9 +198,9 @@ impl Injector<'_> {
             Fault::KillLeader | Fault::RestartLeader => self.until_another_leads(before).await,
             Fault::FreezeFollower | Fault::PartLeader => self.until_a_copy_lags(before).await,
             Fault::FillDisk => {
-                let log = async |this: &mut Self| Ok(this.fleet.servers.node(ON_SMALL_DISK)?.log());
                 let words = ["no space left", "out of resources", "out of space"];
-                self.until_said(before.logged, &words, log).await?;
+                self.until_said(Output::SmallDisk, before.logged, &words)
+                    .await?;
                 self.probe.until_through(RECOVERY_DEADLINE).await.map(drop)
             }
         }

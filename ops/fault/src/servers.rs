@@ -79,6 +79,14 @@ impl Servers {
         }
     }
 
+    /// What they have printed.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::One(server) => vec![server.log()],
+            Kind::Three(cluster) => cluster.nodes.iter().map(NatsServer::log).collect(),
+        }
+    }
+
     pub(crate) fn cluster(&self) -> Result<&NatsCluster> {
         match &self.kind {
             Kind::One(_) => anyhow::bail!("this needs three servers"),

@@ -241,7 +241,7 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
         reason: error.to_string(),
     };
     let info = format!("STREAM.INFO.{name}");
-    match api.call(&info, &Value::Null).await {
+    match api.ask(&info, &Value::Null).await {
         Ok(info) => return Ok(Found::There(info)),
         Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
         Err(error) => return Err(failed("read", error)),
@@ -254,7 +254,7 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
         }
         // Another process was faster, with another configuration.
         Err(error) if error.is(code::STREAM_NAME_IN_USE) => {
-            match api.call(&info, &Value::Null).await {
+            match api.ask(&info, &Value::Null).await {
                 Ok(info) => Ok(Found::There(info)),
                 Err(error) => Err(failed("read", error)),
             }

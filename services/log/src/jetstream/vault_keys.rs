@@ -198,7 +198,7 @@ impl VaultKeyStore {
 
     async fn absent_copies(&self) -> Vec<String> {
         let verb = format!("STREAM.INFO.{STREAM}");
-        let Ok(info) = self.api.call(&verb, &Value::Null).await else {
+        let Ok(info) = self.api.ask(&verb, &Value::Null).await else {
             return Vec::new();
         };
         let copies = info["cluster"]["replicas"].as_array();
