@@ -4,12 +4,12 @@
 //! message names its place in the consumer's own count; a hole in that count, silence, or a new connection ends the consumer.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{StatusCode, Subscriber};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::api::Api;
@@ -27,6 +27,8 @@ const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Two heartbeats missed: the consumer is gone.
 const SILENCE: Duration = Duration::from_millis(2_500);
+/// After so long a consumer is asked for under another name; then after twice as long, and so on.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The server forgets a consumer that nobody pulls from for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Rest before the next try to make a consumer: shortest and longest.
@@ -122,7 +124,41 @@ impl JetStreamTail {
                 .map_err(|error| ReadError::Unavailable {
                     reason: error.to_string(),
                 })?;
-        let consumer = inbox.rsplit('.').next().unwrap_or("tail").to_owned();
+        let consumer = self.make_consumer(&inbox).await?;
+        Ok(Source {
+            consumer,
+            inbox,
+            messages,
+            delivered: 0,
+            outstanding: 0,
+        })
+    }
+
+    /// Makes a consumer, under another name whenever it takes long: a cluster may have given it to a node that has just gone, and would
+    /// answer only when that is back.
+    async fn make_consumer(&self, inbox: &str) -> Result<String, ReadError> {
+        let base = inbox.rsplit('.').next().unwrap_or("tail");
+        let give_up = Instant::now() + self.api.timeout();
+        let mut patience = PATIENCE;
+        for number in 0_u32.. {
+            let consumer = format!("{base}-{number}");
+            let (verb, body) = self.creation(&consumer);
+            match tokio::time::timeout(patience, self.api.call(&verb, &body)).await {
+                Ok(created) => return Ok(created.map(|_| consumer)?),
+                Err(_) if Instant::now() >= give_up => break,
+                Err(_) => patience *= 2,
+            }
+        }
+        Err(ReadError::Unavailable {
+            reason: format!(
+                "{}: no consumer within {:?}",
+                self.stream,
+                self.api.timeout()
+            ),
+        })
+    }
+
+    fn creation(&self, consumer: &str) -> (String, Value) {
         let stream = self.stream;
         let body = json!({
             "stream_name": stream,
@@ -139,17 +175,7 @@ impl JetStreamTail {
                 "inactive_threshold": nanoseconds(FORGOTTEN_AFTER),
             },
         });
-        self.api
-            // The same consumer, however often.
-            .ask(&format!("CONSUMER.CREATE.{stream}.{consumer}"), &body)
-            .await?;
-        Ok(Source {
-            consumer,
-            inbox,
-            messages,
-            delivered: 0,
-            outstanding: 0,
-        })
+        (format!("CONSUMER.CREATE.{stream}.{consumer}"), body)
     }
 
     /// A stream that was made anew, or that has lost its end, would be read as one that has nothing new: its sequences are all
