@@ -330,7 +330,7 @@ mod tests {
         let refused = |change: fn(&mut NewRecord)| {
             let mut record = a_record();
             change(&mut record);
-            outgoing(record, 1024).is_err()
+            outgoing(record, 4 * 1024).is_err()
         };
         assert!(!refused(|_| ()));
         assert!(refused(|r| r.subject = "tasks.*".to_owned()));
@@ -338,7 +338,7 @@ mod tests {
         assert!(refused(|r| r.subject = "tasks. x".to_owned()));
         assert!(refused(|r| r.actor = "a\r\nNats-Rollup: all".to_owned()));
         assert!(refused(|r| r.traceparent = Some("a\0b".to_owned())));
-        assert!(refused(|r| r.payload = Bytes::from(vec![0; 1024])));
+        assert!(refused(|r| r.payload = Bytes::from(vec![0; 4 * 1024])));
     }
 
     #[test]
