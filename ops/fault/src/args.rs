@@ -14,11 +14,11 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Length {
-    /// Every fault once on one server, then those of the log itself on three; less than three minutes.
+    /// Every fault once on one server, about a minute; or those of the log itself on three.
     Ci {
-        /// Only with so many servers: 1 or 3. Default: first one, then three.
-        #[arg(long, value_parser = servers)]
-        servers: Option<u16>,
+        /// nats-servers: 1, or 3 with a copy of everything each.
+        #[arg(long, default_value = "1", value_parser = servers)]
+        servers: u16,
         /// Chooses keys, targets and moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -55,15 +55,10 @@ impl Length {
         }
     }
 
-    /// With how many servers, one run after the other.
-    pub(crate) fn servers(&self) -> Vec<u16> {
+    /// With how many servers.
+    pub(crate) fn servers(&self) -> u16 {
         match self {
-            Self::Ci { servers: None, .. } => vec![1, 3],
-            Self::Ci {
-                servers: Some(servers),
-                ..
-            }
-            | Self::Long { servers, .. } => vec![*servers],
+            Self::Ci { servers, .. } | Self::Long { servers, .. } => *servers,
         }
     }
 

@@ -39,37 +39,26 @@ const HANG_UP: Duration = Duration::from_millis(2_500);
 /// Runs, prints the verdicts, and says whether all are good.
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
     let seed = arguments.length.seed();
-    let (mut passed, mut failed) = (0, 0);
-    for servers in arguments.length.servers() {
-        let folder = tempfile::Builder::new()
-            .prefix("waybill-fault-")
-            .tempdir()?;
+    let servers = arguments.length.servers();
+    let folder = tempfile::Builder::new()
+        .prefix("waybill-fault-")
+        .tempdir()?;
+    say(&format!(
+        "waybill-fault: seed {seed}, nats-servers: {servers}"
+    ))?;
+    let outcome = attempt(arguments, seed, folder.path()).await;
+    if !matches!(outcome, Ok(true)) {
         say(&format!(
-            "waybill-fault: seed {seed}, nats-servers: {servers}"
+            "waybill-fault: seed {seed}, nats-servers: {servers}; everything is kept in {}",
+            folder.keep().display()
         ))?;
-        let outcome = attempt(arguments, servers, seed, folder.path()).await;
-        if !matches!(outcome, Ok((_, 0))) {
-            say(&format!(
-                "waybill-fault: seed {seed}, nats-servers: {servers}; everything is kept in {}",
-                folder.keep().display()
-            ))?;
-        }
-        let (more_passed, more_failed) = outcome?;
-        passed += more_passed;
-        failed += more_failed;
     }
-    say(&format!("{passed} passed, {failed} failed"))?;
-    Ok(failed == 0)
+    outcome
 }
 
-/// One run: how many checks passed and how many failed.
-async fn attempt(
-    arguments: &Arguments,
-    servers: u16,
-    seed: u64,
-    folder: &Path,
-) -> Result<(usize, usize)> {
+async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool> {
     let begin = Instant::now();
+    let servers = arguments.length.servers();
     let target = Target::start().await?;
     let mut fleet = Fleet::start(servers, folder).await?;
     let client = Client::new(&fleet.address, fleet.key());
@@ -101,6 +90,9 @@ async fn attempt(
             probe: &probe,
         };
         let survived = injector.inject(fault).await;
+        if let Err(error) = &survived {
+            say(&format!("{fault}: {error:#}"))?;
+        }
         if let Ok(survived) = &survived {
             let (bit, recovered) = (survived.bit.as_secs_f64(), survived.recovered.as_secs_f64());
             let slowest = survived.slowest.as_secs_f64();
@@ -179,7 +171,8 @@ fn verdict(
         evidence.calls.len(),
         begin.elapsed().as_secs_f64()
     ))?;
-    Ok((passed, failed))
+    say(&format!("{passed} passed, {failed} failed"))?;
+    Ok(failed == 0)
 }
 
 /// Waits until so many more tasks are accepted: the calm between two faults.

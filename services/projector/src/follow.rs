@@ -23,6 +23,8 @@ const MAX_GATHERED: usize = 4 * BATCH_EVENTS;
 /// Looks at a stream that is shorter than what was read of it, one after the other, before that is believed: a leader that has just been
 /// elected may still be applying what it holds.
 const REGRESSIONS: u32 = 5;
+/// And for so long: seen right after an election, for more than a second.
+const REGRESSED_FOR: Duration = Duration::from_secs(5);
 /// After an error of a tail, which is passing.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -88,6 +90,8 @@ struct Follower<'a> {
     /// reach any.
     goal: Option<Goal>,
     regressions: u32,
+    /// Since when each look has found the end of a stream behind what was read.
+    regressed_since: Option<Instant>,
     applied_at: Instant,
     dirty: bool,
 }
@@ -110,6 +114,7 @@ pub(crate) async fn follow(
         latest: None,
         goal: None,
         regressions: 0,
+        regressed_since: None,
         applied_at: Instant::now(),
         dirty: false,
     };
@@ -256,8 +261,12 @@ impl Follower<'_> {
             Some(_) => self.regressions + 1,
             None => 0,
         };
+        self.regressed_since = regressed.map(|_| self.regressed_since.unwrap_or_else(Instant::now));
         if let Some((stream, last, checkpoint)) = regressed
             && self.regressions >= REGRESSIONS
+            && self
+                .regressed_since
+                .is_some_and(|since| since.elapsed() >= REGRESSED_FOR)
         {
             return Err(Ended::Fatal(ProjectorError::LogRegressed {
                 stream,
