@@ -138,11 +138,10 @@ impl Sender {
 
     /// While nothing or little is in flight, sends what has gathered.
     async fn send_gathered(&mut self) {
-        while !self.waiting.is_empty()
-            && !(self.is_leaderless && self.has_resting())
-            && self.groups.len() < MAX_GROUPS
-            && self.is_connected()
-        {
+        if self.is_leaderless && self.has_resting() {
+            return;
+        }
+        while !self.waiting.is_empty() && self.groups.len() < MAX_GROUPS && self.is_connected() {
             let gathered = self.gather();
             if gathered.is_empty() {
                 return;
