@@ -104,6 +104,7 @@ fn sound() -> Evidence {
             secrets: Vec::new(),
             panics: Vec::new(),
         }],
+        planned: Vec::new(),
         log,
     }
 }
@@ -396,7 +397,7 @@ fn a_planned_restart_that_loses_an_attempt_is_reported() {
     };
     for (window, expected) in [
         ((3, 5), &["a restart that was planned loses no attempt"][..]),
-        ((4, 8), &[]),
+        ((4, 8), &[][..]),
     ] {
         control(
             |e| {
