@@ -41,7 +41,7 @@ pub(crate) async fn run(mut config: Config, command: Vault) -> anyhow::Result<()
         Vault::Rotate { prepare, at } => {
             let held = rings::Held::open(&config.data)?;
             let log = beside::connect(&mut config, at).await?;
-            rotate::rotate(out, &config, &log, held, *prepare).await
+            rotate::rotate(out, &log, held, *prepare).await
         }
         Vault::Retire { kek, at } => {
             let kek = kek.parse()?;

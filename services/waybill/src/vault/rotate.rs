@@ -12,14 +12,12 @@ use waybill_vault::{KekId, KekSecret, Rewrapped, Rotation, rewrap_all};
 use super::in_force::{Introduced, introduce, introduced};
 use super::rings::{Held, variables};
 use crate::beside::{eprint_line, settled};
-use crate::config::Config;
 
 /// Between two words about progress, in keys.
 const PROGRESS: u64 = 10_000;
 
 pub(super) async fn rotate(
     out: &mut impl Write,
-    config: &Config,
     log: &JetStreamLog,
     mut held: Held,
     prepare: bool,
