@@ -17,3 +17,9 @@ pub use hosts::AllowedHosts;
 pub use mask::{CredentialHeaders, RawHeaders};
 pub use reference::{Place, Reference, Resolve};
 pub use scrub::{Label, Scrubber};
+
+/// Whether a header asks for a part of an answer: with it, an echo of a credential could be had in pieces that nobody would find.
+#[must_use]
+pub fn selects_a_part(header: &str) -> bool {
+    header.eq_ignore_ascii_case("range") || header.eq_ignore_ascii_case("if-range")
+}

@@ -1,7 +1,8 @@
 //! Takes credentials out of what comes back from a target: a target that echoes its request must not carry a secret into an event.
 //!
-//! Each credential is looked for as it is, in base 64 (both alphabets, at each of the three alignments) and in hex; and all of these
-//! also behind percent-encoding, form encoding and the escapes of JSON. Of these three there are endless spellings (which characters are
+//! Each credential is looked for as it is, in whatever case, in base 64 (both alphabets, at each of the three alignments) and in hex; and
+//! all of these also behind percent-encoding, form encoding, the escapes of JSON and the entities of HTML. Of these there are endless
+//! spellings (which characters are
 //! escaped, in which case), so it is not the credential that is encoded but the text that is decoded: [`view`] remembers where each
 //! byte came from. Every occurrence is replaced by `[vault:tok_...]`.
 //!
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::mask::split_scheme;
 use crate::id::TokenId;
-use form::{Form, forms};
+use form::{Case, Form, forms};
 use view::{View, views};
 
 /// Shorter secrets are only looked for as they are: their other forms are in every text.
@@ -140,11 +141,7 @@ impl Scrubber {
     /// Bytes without the credentials. They may be more than before.
     #[must_use]
     pub fn bytes<'t>(&self, bytes: &'t [u8], end: End) -> Cow<'t, [u8]> {
-        let found = self.search(&[Text {
-            bytes,
-            end,
-            folded: false,
-        }]);
+        let found = self.search(&[Text { bytes, end }]);
         match found.into_iter().next() {
             Some(spans) if !spans.is_empty() => Cow::Owned(self.replace(bytes, spans)),
             _ => Cow::Borrowed(bytes),
@@ -161,19 +158,13 @@ impl Scrubber {
             texts.push(Text {
                 bytes: name.as_bytes(),
                 end: End::Whole,
-                folded: true,
             });
             texts.push(Text {
                 bytes: value.as_bytes(),
                 end: End::Whole,
-                folded: false,
             });
         }
-        texts.push(Text {
-            bytes: body,
-            end,
-            folded: false,
-        });
+        texts.push(Text { bytes: body, end });
         let mut found = self.search(&texts).into_iter();
         let mut next = || found.next().unwrap_or_default();
         for (name, value) in headers {
@@ -211,20 +202,29 @@ impl Scrubber {
         for (piece, secret) in self.pieces.iter().enumerate() {
             let few = secret.bytes.len() < MIN_ENCODED_BYTES;
             let wanted = if few { &[Form::Exact][..] } else { &Form::ALL };
-            forms(&secret.bytes, wanted, |form| {
+            forms(&secret.bytes, wanted, |form, case| {
                 if form.len() > longest && !any_cut {
                     return;
                 }
+                // Short ones would be found in every text.
+                let folded = !few && case == Case::Any;
+                let lower = Zeroizing::new(if folded {
+                    form.to_ascii_lowercase()
+                } else {
+                    Vec::new()
+                });
+                let form = if folded { &lower[..] } else { form };
                 let finder = Finder::new(form);
                 for (at, view) in &all {
+                    let bytes = if folded { view.folded() } else { view.bytes() };
                     if view.len() >= form.len() {
-                        for start in finder.find_iter(view.bytes()) {
+                        for start in finder.find_iter(bytes) {
                             let (start, end) = view.source(start, start + form.len());
                             found[*at].push(Span { start, end, piece });
                         }
                     }
                     if view.end() == End::Cut
-                        && let Some(length) = cut_off(form, view.bytes())
+                        && let Some(length) = cut_off(form, bytes)
                     {
                         let (start, _) = view.source(view.len() - length, view.len());
                         let end = texts[*at].bytes.len();
@@ -232,27 +232,8 @@ impl Scrubber {
                     }
                 }
             });
-            if !few {
-                self.search_names(piece, texts, &mut found);
-            }
         }
         found
-    }
-
-    /// Names of headers come in lower case, whatever the target wrote.
-    fn search_names(&self, piece: usize, texts: &[Text<'_>], found: &mut [Vec<Span>]) {
-        let secret = &self.pieces[piece].bytes;
-        let mut folded: Option<Zeroizing<Vec<u8>>> = None;
-        for (text, found) in texts.iter().zip(found) {
-            if !text.folded || text.bytes.len() < secret.len() {
-                continue;
-            }
-            let folded = folded.get_or_insert_with(|| Zeroizing::new(secret.to_ascii_lowercase()));
-            for start in memchr::memmem::find_iter(text.bytes, folded.as_slice()) {
-                let end = start + folded.len();
-                found.push(Span { start, end, piece });
-            }
-        }
     }
 
     fn replace(&self, bytes: &[u8], mut spans: Vec<Span>) -> Vec<u8> {
@@ -288,8 +269,6 @@ impl fmt::Debug for Scrubber {
 struct Text<'t> {
     bytes: &'t [u8],
     end: End,
-    /// The name of a header.
-    folded: bool,
 }
 
 /// A place in a text where a piece stands.

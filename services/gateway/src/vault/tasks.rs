@@ -3,7 +3,9 @@
 use url::Url;
 use waybill_domain::id::{TaskId, TeamId, TokenId};
 use waybill_domain::task::TaskSpec;
-use waybill_domain::vault::{AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference};
+use waybill_domain::vault::{
+    AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, selects_a_part,
+};
 use waybill_log::KeyName;
 use waybill_vault::SecretBytes;
 
@@ -41,6 +43,16 @@ impl Checked {
         } else {
             None
         };
+        let has_credential = raw.is_some() || spec.references().next().is_some();
+        let part = spec.headers.iter().find(|(name, _)| selects_a_part(name));
+        if let (true, Some((name, _))) = (has_credential, part) {
+            return Err(ApiError::bad_field(
+                "headers",
+                format!(
+                    "headers: {name} cannot be sent along with a credential, which a target could echo in parts"
+                ),
+            ));
+        }
         Ok(Self { spec, raw })
     }
 }

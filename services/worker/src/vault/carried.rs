@@ -93,6 +93,10 @@ impl Carried {
                 } else {
                     End::Whole
                 };
+                if is_compressed(&answered.headers, &answered.body) {
+                    // Nobody can look for secrets in it without unpacking it, which could take any amount of memory.
+                    answered.body = Bytes::from_static(COMPRESSED);
+                }
                 let mut body = answered.body.to_vec();
                 self.scrubber.answer(&mut answered.headers, &mut body, end);
                 // What stands in a secret's place may be longer than it was.
@@ -113,6 +117,26 @@ impl Carried {
             }
         }
     }
+}
+
+/// What is kept of a compressed body that came back to a call with a credential. Calls ask for no compression.
+const COMPRESSED: &[u8] = b"[vault:compressed]";
+
+/// Whether a body is said to be compressed, or begins like gzip, zlib or zstd.
+fn is_compressed(headers: &[(String, String)], body: &[u8]) -> bool {
+    let said = headers.iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case("content-encoding")
+            && !value.trim().is_empty()
+            && !value.trim().eq_ignore_ascii_case("identity")
+    });
+    let begins = [
+        &[0x1f, 0x8b][..],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        &[0x78, 0x01],
+        &[0x78, 0x9c],
+        &[0x78, 0xda],
+    ];
+    said || begins.iter().any(|magic| body.starts_with(magic))
 }
 
 #[cfg(test)]
@@ -225,6 +249,21 @@ mod tests {
                 assert_eq!(failed.message, format!("no answer: [vault:{}]", token()));
             }
             Outcome::Answered(_) => panic!("it stays a failure"),
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_not_kept_since_nobody_looks_into_it() {
+        let headers = |value: &str| vec![("Content-Encoding".to_owned(), value.to_owned())];
+        for (value, body, compressed) in [
+            ("gzip", &b"x"[..], true),
+            ("br", b"x", true),
+            ("identity", b"plain", false),
+            ("", b"\x1f\x8b\x08", true),
+            ("", b"\x28\xb5\x2f\xfd", true),
+            ("", b"{}", false),
+        ] {
+            assert_eq!(is_compressed(&headers(value), body), compressed, "{value}");
         }
     }
 }

@@ -13,6 +13,7 @@ use waybill_domain::event::TaskCreated;
 use waybill_domain::id::TokenId;
 use waybill_domain::vault::replace::{self, BodyForm};
 use waybill_domain::vault::scrub::Label;
+use waybill_domain::vault::selects_a_part;
 use waybill_domain::vault::{AllowedHosts, RawHeaders, Scrubber};
 use waybill_log::KeyName;
 use waybill_vault::SecretBytes;
@@ -260,6 +261,10 @@ fn filled<'t>(
         VaultFailure::BrokenHeaders
     })?;
     for (at, (name, given)) in task.headers.iter().enumerate() {
+        if selects_a_part(name) {
+            // In parts an echo of the credential would not be found. New tasks with both are refused.
+            continue;
+        }
         let restored = raw
             .as_ref()
             .and_then(|raw| raw.get(at))

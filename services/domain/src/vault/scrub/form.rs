@@ -13,29 +13,35 @@ pub(super) enum Form {
     Base64,
     /// Base 64 of a text with so many bytes, of three each, before the secret: without the characters that it shares with them.
     Within(usize),
-    /// Digits in lower case.
-    HexLower,
-    /// Digits in upper case.
-    HexUpper,
+    /// Digits in whatever case.
+    Hex,
+}
+
+/// Whether letters of a form mean the same in the other case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    /// They do, or targets and proxies change them: names of headers come back in lower case, some echoes in upper case.
+    Any,
+    /// They stand for other bytes.
+    Exact,
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Exact,
         Self::Base64,
         Self::Within(0),
         Self::Within(1),
         Self::Within(2),
-        Self::HexLower,
-        Self::HexUpper,
+        Self::Hex,
     ];
 }
 
 /// Writes the secret in each of the forms, one after the other, and has each looked at; base 64 in both alphabets where they differ.
-pub(super) fn forms(secret: &[u8], wanted: &[Form], mut look: impl FnMut(&[u8])) {
+pub(super) fn forms(secret: &[u8], wanted: &[Form], mut look: impl FnMut(&[u8], Case)) {
     for form in wanted {
         match *form {
-            Form::Exact => look(secret),
+            Form::Exact => look(secret, Case::Any),
             Form::Base64 => {
                 // Where there is no padding, the alignment without a byte before it says the same.
                 if !secret.len().is_multiple_of(3) {
@@ -50,14 +56,13 @@ pub(super) fn forms(secret: &[u8], wanted: &[Form], mut look: impl FnMut(&[u8]))
                     look_in_both_alphabets(&text, &mut look);
                 }
             }
-            Form::HexLower => look(Zeroizing::new(hex::encode(secret)).as_bytes()),
-            Form::HexUpper => look(Zeroizing::new(hex::encode_upper(secret)).as_bytes()),
+            Form::Hex => look(Zeroizing::new(hex::encode(secret)).as_bytes(), Case::Any),
         }
     }
 }
 
-fn look_in_both_alphabets(text: &str, look: &mut impl FnMut(&[u8])) {
-    look(text.as_bytes());
+fn look_in_both_alphabets(text: &str, look: &mut impl FnMut(&[u8], Case)) {
+    look(text.as_bytes(), Case::Exact);
     if text.contains(['+', '/']) {
         let other = text
             .bytes()
@@ -68,7 +73,7 @@ fn look_in_both_alphabets(text: &str, look: &mut impl FnMut(&[u8])) {
             })
             .collect();
         let other: Zeroizing<Vec<u8>> = Zeroizing::new(other);
-        look(&other);
+        look(&other, Case::Exact);
     }
 }
 

@@ -55,6 +55,11 @@ fn json_escaping_everything(secret: &str) -> String {
         .collect()
 }
 
+/// Character references, in one of their spellings.
+fn entities(secret: &str, spell: impl Fn(u32) -> String) -> String {
+    secret.chars().map(|c| spell(u32::from(c))).collect()
+}
+
 /// The secret in every form that is promised, by other encoders than the scrubber's.
 fn every_form(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
@@ -74,6 +79,14 @@ fn every_form(secret: &str) -> Vec<String> {
         json(secret).replace('/', "\\/"),
         json_escaping_everything(secret),
         json(&json(secret)),
+        secret.to_ascii_uppercase(),
+        secret.to_ascii_lowercase(),
+        json(&secret.to_ascii_uppercase()),
+        entities(secret, |c| format!("&#{c};")),
+        entities(secret, |c| format!("&#x{c:x};")),
+        entities(secret, |c| format!("&#X{c:06X};")),
+        json(&entities(secret, |c| format!("&#{c};"))),
+        secret.replace('&', "&amp;").replace('"', "&quot;"),
     ];
     for upper in [true, false] {
         forms.push(percent(secret, unreserved, upper));
@@ -215,7 +228,8 @@ fn a_secret_cut_by_the_end_of_a_body_is_taken_out() {
             assert!(
                 rest == MARK
                     || form.starts_with("\\u") && kept < 30
-                    || form.starts_with("%") && kept < 12,
+                    || form.starts_with("%") && kept < 12
+                    || form.starts_with("&#") && kept < 44,
                 "{form} cut at {kept}: {clean}"
             );
         }

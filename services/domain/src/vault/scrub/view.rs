@@ -1,6 +1,7 @@
 //! A text as somebody reads it who undoes its escapes, with the way back to where each byte came from.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::End;
@@ -10,22 +11,30 @@ pub(super) struct View<'t> {
     bytes: Cow<'t, [u8]>,
     /// Where each byte begins in the text, and behind them where the last one ends. `None`: it is the text.
     sources: Option<Vec<u32>>,
+    /// The bytes in lower case, once somebody asked.
+    folded: OnceCell<Vec<u8>>,
     end: End,
 }
 
 /// The text, and what it means where it has escapes: to a reader of URLs, of forms (when `spaces` are looked for), of JSON, of JSON in
-/// JSON and of URLs in JSON.
+/// JSON and of URLs in JSON; and to a reader of HTML, of URLs in it, and of HTML in JSON.
 pub(super) fn views(text: &[u8], end: End, spaces: bool) -> Vec<View<'_>> {
     let raw = View {
         bytes: Cow::Borrowed(text),
         sources: None,
+        folded: OnceCell::new(),
         end,
     };
     let mut all = vec![raw];
     let json = all[0].unescaped();
     let of_urls = url_views(&all[0], spaces);
     all.extend(of_urls);
+    if let Some(html) = all[0].without_entities() {
+        all.extend(url_views(&html, spaces));
+        all.push(html);
+    }
     if let Some(json) = json {
+        all.extend(json.without_entities());
         all.extend(url_views(&json, spaces));
         let nested = json.unescaped();
         all.push(json);
@@ -50,6 +59,11 @@ fn url_views<'t>(view: &View<'_>, spaces: bool) -> Vec<View<'t>> {
 impl View<'_> {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// In lower case, byte by byte: every place is the same.
+    pub(super) fn folded(&self) -> &[u8] {
+        self.folded.get_or_init(|| self.bytes.to_ascii_lowercase())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -141,6 +155,86 @@ impl View<'_> {
     }
 }
 
+impl View<'_> {
+    /// Without the character references of HTML and XML; `None` when there are none.
+    fn without_entities<'n>(&self) -> Option<View<'n>> {
+        memchr::memchr(b'&', &self.bytes)?;
+        let bytes = &*self.bytes;
+        let mut made = Made::of(self);
+        let mut at = 0;
+        while let Some(run) = memchr::memchr(b'&', &bytes[at..]) {
+            made.copy(self, at..at + run);
+            at += run;
+            match entity(&bytes[at + 1..]) {
+                Escape::Character(character, behind) => {
+                    made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), self.at(at));
+                    at = bytes.len() - behind.len();
+                }
+                Escape::Unfinished if self.end == End::Cut => {
+                    return Some(made.done(self.at(bytes.len())));
+                }
+                Escape::Unfinished | Escape::None => {
+                    made.push(b"&", self.at(at));
+                    at += 1;
+                }
+            }
+        }
+        made.copy(self, at..bytes.len());
+        Some(made.done(self.at(bytes.len())))
+    }
+}
+
+/// Digits of a character reference that are read: more than any character needs, since zeros may lead.
+const MAX_REFERENCE_DIGITS: usize = 12;
+
+/// What stands behind an ampersand: a number, or one of the five names that XML knows. A semicolon may be missing behind a number.
+fn entity(behind: &[u8]) -> Escape<'_> {
+    let numeric = match behind {
+        [] => return Escape::Unfinished,
+        [b'#'] | [b'#', b'x' | b'X'] => return Escape::Unfinished,
+        [b'#', b'x' | b'X', rest @ ..] => Some((rest, 16)),
+        [b'#', rest @ ..] => Some((rest, 10)),
+        _ => None,
+    };
+    let Some((rest, radix)) = numeric else {
+        return named(behind);
+    };
+    let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
+    let digits = rest
+        .iter()
+        .take(MAX_REFERENCE_DIGITS)
+        .take_while(is_digit)
+        .count();
+    if digits == rest.len() {
+        return Escape::Unfinished;
+    }
+    let text = std::str::from_utf8(&rest[..digits]).unwrap_or_default();
+    let number = u32::from_str_radix(text, radix).ok();
+    let Some(character) = number.and_then(char::from_u32) else {
+        return Escape::None;
+    };
+    let rest = &rest[digits..];
+    Escape::Character(character, rest.strip_prefix(b";").unwrap_or(rest))
+}
+
+fn named(behind: &[u8]) -> Escape<'_> {
+    for (name, character) in [
+        (&b"amp;"[..], '&'),
+        (b"lt;", '<'),
+        (b"gt;", '>'),
+        (b"quot;", '"'),
+        (b"apos;", '\''),
+    ] {
+        if let Some(rest) = behind.strip_prefix(name) {
+            return Escape::Character(character, rest);
+        }
+        if name.starts_with(behind) {
+            return Escape::Unfinished;
+        }
+    }
+    Escape::None
+}
+
 /// Whose escapes are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -184,6 +278,7 @@ impl Made {
         View {
             bytes: Cow::Owned(self.bytes),
             sources: Some(self.sources),
+            folded: OnceCell::new(),
             end: self.end,
         }
     }
