@@ -13,9 +13,10 @@ pub mod address;
 pub mod header;
 pub mod target;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use url::Url;
 
 pub use address::{BlockReason, Blocked};
 pub use header::{HeaderRefused, check_header};
@@ -28,7 +29,28 @@ pub struct Egress {
     /// Lower case, without a trailing dot. What they resolve to is not judged.
     allowed_hosts: Vec<String>,
     denied_nets: Vec<IpNet>,
+    denied_hosts: Vec<String>,
+    own: OwnPorts,
 }
+
+/// Ports on which this process and what belongs to it listen. A task must not reach them, whatever else of this machine is open to it:
+/// what listens there trusts its own machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnPorts {
+    /// The API's. Its health page says nothing and may be called, for a first task; nothing else there may.
+    pub api: Option<u16>,
+    /// Metrics, NATS and whatever else: never.
+    pub inside: Vec<u16>,
+}
+
+impl OwnPorts {
+    fn hold(&self, port: u16) -> bool {
+        self.api == Some(port) || self.inside.contains(&port)
+    }
+}
+
+/// The one page of the API that a task may call on this machine.
+const OWN_PAGE: &str = "/healthz";
 
 /// An entry of an allow- or deny-list that is neither a network, an address nor a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,27 +100,99 @@ impl Egress {
         Ok(self)
     }
 
-    /// Refuses these networks even where an allow-list opens them: the deployment's own nodes, for example.
+    /// Refuses these networks, addresses and hosts even where an allow-list opens them: the deployment's own nodes, for example. A host
+    /// is refused by its name; whoever can give another name to its address is stopped by the address alone.
     pub fn and_denying<S: AsRef<str>>(
         mut self,
-        networks: impl IntoIterator<Item = S>,
+        entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, BadEgressEntry> {
-        for entry in networks {
+        for entry in entries {
             let entry = entry.as_ref().trim();
-            let net = net(entry).ok_or_else(|| BadEgressEntry(entry.to_owned()))?;
-            self.denied_nets.push(net);
+            match net(entry) {
+                Some(net) => self.denied_nets.push(net),
+                None => self.denied_hosts.push(host_name(entry)?),
+            }
         }
         Ok(self)
     }
 
-    /// Whether that address may be connected to.
-    pub fn check(&self, address: IpAddr) -> Result<(), Blocked> {
-        let address = address.to_canonical();
+    /// Keeps tasks away from these ports of this machine.
+    #[must_use]
+    pub fn and_own_ports(mut self, own: OwnPorts) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// Whether a host may be called at an address and port that it resolved to. A trusted name may lead anywhere but to what is denied
+    /// and to our own ports.
+    pub fn check_peer(&self, host: &str, peer: SocketAddr) -> Result<(), Blocked> {
+        let address = peer.ip().to_canonical();
+        let here = address.is_loopback() || address.is_unspecified();
+        if here && self.own.hold(peer.port()) && !self.is_own_page_of(host, peer.port()) {
+            return Err(Blocked {
+                reason: BlockReason::Denied,
+            });
+        }
+        if self.allows_host(host) {
+            self.check_denied(address)
+        } else {
+            self.check(address)
+        }
+    }
+
+    /// Whether a connection leads back to one of our own ports: then both ends have one address.
+    pub fn check_connection(
+        &self,
+        host: &str,
+        own: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<(), Blocked> {
+        let is_here = own.ip().to_canonical() == peer.ip().to_canonical();
+        if is_here && self.own.hold(peer.port()) && !self.is_own_page_of(host, peer.port()) {
+            return Err(Blocked {
+                reason: BlockReason::Denied,
+            });
+        }
+        self.check_peer(host, peer)
+    }
+
+    /// Whether the URL was looked at when it named the API's port: names of others that lead here were not.
+    fn is_own_page_of(&self, host: &str, port: u16) -> bool {
+        self.own.api == Some(port) && is_this_machine(host)
+    }
+
+    /// Of this machine, a task may call the health page of the API and no other page of ours.
+    fn check_own_page(&self, url: &Url) -> Result<(), Blocked> {
+        let port = url.port_or_known_default().unwrap_or(0);
+        let here = url.host_str().is_some_and(is_this_machine);
+        let is_page = self.own.api == Some(port) && url.path() == OWN_PAGE && url.query().is_none();
+        if here && self.own.hold(port) && !is_page {
+            return Err(Blocked {
+                reason: BlockReason::Denied,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_denied(&self, address: IpAddr) -> Result<(), Blocked> {
         if self.denied_nets.iter().any(|net| net.contains(&address)) {
             return Err(Blocked {
                 reason: BlockReason::Denied,
             });
         }
+        Ok(())
+    }
+
+    fn denies_host(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let mut denied = self.denied_hosts.iter();
+        denied.any(|denied| denied.eq_ignore_ascii_case(host))
+    }
+
+    /// Whether that address may be connected to.
+    pub fn check(&self, address: IpAddr) -> Result<(), Blocked> {
+        let address = address.to_canonical();
+        self.check_denied(address)?;
         let Err(blocked) = address::judge(address) else {
             return Ok(());
         };
@@ -135,6 +229,22 @@ impl Egress {
     /// Nothing is opened beyond the strict rules, by address.
     fn opens_no_network(&self) -> bool {
         self.allowed_nets.is_empty()
+    }
+}
+
+/// Whether a host of a URL is this machine without any doubt: a loopback address or `localhost`.
+fn is_this_machine(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    match literal.parse::<IpAddr>() {
+        Ok(address) => {
+            let address = address.to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -214,5 +324,71 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_task_reaches_no_port_of_ours_but_the_health_page() {
+        let egress = Egress::loopback()
+            .and_allowing(["localhost", "10.0.0.0/8"])
+            .expect("entries")
+            .and_own_ports(OwnPorts {
+                api: Some(8080),
+                inside: vec![9464, 4222],
+            });
+        for (url, refused) in [
+            ("http://127.0.0.1:9000/", false),
+            ("http://127.0.0.1:8080/healthz", false),
+            ("http://localhost:8080/healthz", false),
+            ("http://127.0.0.1:8080/healthz?x", true),
+            ("http://127.0.0.1:8080/v1/tasks", true),
+            ("http://localhost.:9464/metrics", true),
+            ("http://[::1]:9464/", true),
+            ("http://[::ffff:127.0.0.1]:9464/", true),
+            ("http://127.8.8.8:4222/", true),
+            ("http://0.0.0.0:9464/", true),
+        ] {
+            assert_eq!(egress.parse_target(url).is_err(), refused, "{url}");
+        }
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        // A name that somebody lets lead here is refused also at the API's port: its path was not judged as one of ours.
+        for (host, peer, refused) in [
+            ("rebound.example", "127.0.0.1:9464", true),
+            ("rebound.example", "127.0.0.1:8080", true),
+            ("localhost", "127.0.0.1:9464", true),
+            ("localhost", "127.0.0.1:8080", false),
+            ("localhost", "127.0.0.1:9000", false),
+        ] {
+            assert_eq!(
+                egress.check_peer(host, at(peer)).is_err(),
+                refused,
+                "{host} {peer}"
+            );
+        }
+        // The machine's own address in an open network is found out by the connection itself.
+        let (own, peer) = (at("10.0.0.5:50000"), at("10.0.0.5:9464"));
+        assert!(egress.check_connection("10.0.0.5", own, peer).is_err());
+        let elsewhere = at("10.0.0.6:9464");
+        assert!(egress.check_connection("10.0.0.6", own, elsewhere).is_ok());
+    }
+
+    #[test]
+    fn what_is_denied_stays_so_whatever_is_allowed() {
+        let egress = Egress::allowing(["10.0.0.0/8", "trusted.example", "db.example"])
+            .and_then(|egress| egress.and_denying(["10.9.0.0/16", "db.example"]))
+            .expect("entries");
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert!(
+            egress
+                .check_peer("trusted.example", at("10.1.0.1:80"))
+                .is_ok()
+        );
+        assert!(
+            egress
+                .check_peer("trusted.example", at("10.9.0.1:80"))
+                .is_err()
+        );
+        assert!(egress.check_peer("10.9.0.1", at("10.9.0.1:80")).is_err());
+        assert!(egress.parse_target("https://db.example/").is_err());
+        assert!(egress.parse_target("https://DB.example./").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::{Blocked, Egress};
+use super::{BlockReason, Blocked, Egress};
 
 /// Ports below 1024 that may be called: below are the services that do harm when a request reaches them (SSH, SMTP, DNS).
 const WEB_PORTS: [u16; 2] = [80, 443];
@@ -74,6 +74,7 @@ impl Egress {
             Some(Host::Domain(name)) => self.check_name(name)?,
             None => return Err(TargetRefused::Malformed),
         };
+        self.check_own_page(url)?;
         let port = url.port_or_known_default().unwrap_or(0);
         if trusted || port >= FIRST_OPEN_PORT || WEB_PORTS.contains(&port) {
             Ok(())
@@ -85,6 +86,12 @@ impl Egress {
     /// Judges a name, and says whether the operator trusts it. Where networks are opened, local names may lead there: then the
     /// addresses decide.
     fn check_name(&self, name: &str) -> Result<bool, TargetRefused> {
+        if self.denies_host(name) {
+            return Err(Blocked {
+                reason: BlockReason::Denied,
+            }
+            .into());
+        }
         if self.allows_host(name) {
             return Ok(true);
         }
@@ -107,7 +114,6 @@ impl Egress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::BlockReason;
 
     fn refused(text: &str) -> Option<TargetRefused> {
         Egress::strict().parse_target(text).err()

@@ -102,8 +102,11 @@ impl Parts {
 
         let addresses = self.allowed_addresses(host, port).await?;
         let tcp = dial(&addresses).await.map_err(ConnectFailure::from)?;
+        let own = tcp.local_addr().map_err(ConnectFailure::Connect)?;
         let peer = tcp.peer_addr().map_err(ConnectFailure::Connect)?;
-        self.judge(host, peer.ip())?;
+        self.egress
+            .check_connection(host, own, peer)
+            .map_err(ConnectFailure::Blocked)?;
         tcp.set_nodelay(true).map_err(ConnectFailure::Connect)?;
         if !encrypted {
             return Ok(Stream::plain(tcp));
@@ -129,8 +132,9 @@ impl Parts {
         port: u16,
     ) -> Result<Vec<SocketAddr>, ConnectFailure> {
         if let Ok(address) = host.parse::<IpAddr>() {
+            let address = SocketAddr::new(address, port);
             self.judge(host, address)?;
-            return Ok(vec![SocketAddr::new(address, port)]);
+            return Ok(vec![address]);
         }
         let found = self.resolver.resolve(host).await.map_err(|e| match e {
             ResolveError::NoSuchName => ConnectFailure::NoSuchName,
@@ -144,16 +148,14 @@ impl Parts {
             return Err(ConnectFailure::NoSuchName);
         }
         for address in &found {
-            self.judge(host, *address)?;
+            self.judge(host, SocketAddr::new(*address, port))?;
         }
         Ok(in_dialling_order(&found, port))
     }
 
-    fn judge(&self, host: &str, address: IpAddr) -> Result<(), ConnectFailure> {
-        if self.egress.allows_host(host) {
-            return Ok(());
-        }
-        self.egress.check(address).map_err(ConnectFailure::Blocked)
+    fn judge(&self, host: &str, peer: SocketAddr) -> Result<(), ConnectFailure> {
+        let judged = self.egress.check_peer(host, peer);
+        judged.map_err(ConnectFailure::Blocked)
     }
 }
 

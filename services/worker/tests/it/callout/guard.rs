@@ -1,6 +1,6 @@
 //! What may not be called is not called: literals, names, names that change, and redirects.
 
-use waybill_domain::egress::Egress;
+use waybill_domain::egress::{Egress, OwnPorts};
 use waybill_worker::callout::{CalloutConfig, Callouts, FailReason};
 
 use super::{a_sink, a_sink_at, answered, callouts, failed, post, resolving_to, to_loopback, with};
@@ -53,6 +53,26 @@ async fn the_guard_off_those_literals_do_reach_the_target() {
         );
     }
     assert_eq!(sink.count(), 4);
+}
+
+/// Whatever of this machine is open to tasks, what Waybill itself listens on is not: it trusts its own machine.
+#[tokio::test]
+async fn our_own_ports_are_refused_under_every_name() {
+    let sink = a_sink().await;
+    let port = sink.addr.port();
+    let egress = Egress::loopback()
+        .and_allowing(["trusted.example"])
+        .expect("a host")
+        .and_own_ports(OwnPorts {
+            api: None,
+            inside: vec![port],
+        });
+    let calls = resolving(egress, &[&["127.0.0.1"]]);
+    for host in ["127.0.0.1", "0x7f.1", "rebound.example", "trusted.example"] {
+        let failure = failed(calls.call(post(&format!("http://{host}:{port}/"))).await);
+        assert_eq!(failure.reason, FailReason::BlockedAddress, "{host}");
+    }
+    assert_eq!(sink.count(), 0);
 }
 
 #[tokio::test]
