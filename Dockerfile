@@ -28,6 +28,8 @@ COPY --from=nats /src/.tools/nats-server /usr/local/bin/nats-server
 COPY --from=build /usr/local/bin/waybill /usr/local/bin/waybill
 COPY --chmod=755 ops/http-get /usr/local/bin/http-get
 ENV WAYBILL_NATS_SERVER=/usr/local/bin/nats-server
+# Tenants must not call what else runs in the container.
+ENV WAYBILL__WORKER__LOOPBACK_TARGETS=false
 USER waybill
 # Relative paths of the configuration are in the volume.
 WORKDIR /data

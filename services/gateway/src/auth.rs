@@ -4,7 +4,7 @@
 //! - [`store`] is the copy on disk (sled), which makes a start fast. It is disposable.
 //! - [`directory`] is the hot copy, complete, asked on every request.
 //! - [`credential`] finds the credential in a request, [`principal`] is who it stands for, [`person`] somebody who is signed in;
-//!   [`caller`] is the extractor that every route begins with, [`needs`] names what a route requires.
+//!   [`caller`] is the extractor that every route begins with, [`needs`] names what a route requires, [`named`] which team is meant.
 
 pub(crate) mod app;
 pub mod caller;
@@ -13,6 +13,7 @@ pub mod directory;
 pub mod follow;
 mod grants;
 pub mod holder;
+mod named;
 pub mod needs;
 mod people;
 pub mod person;

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::config::{GatewayConfig, MAX_STRANGERS_BODY_BYTES};
+use crate::edge::RequestContext;
+use crate::edge::room::{Held, NoRoom};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -30,8 +33,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let limits = &state.config;
-        let bytes = read(request, limits.max_body_bytes, limits.body_read_timeout).await?;
+        let bytes = read_json(request, &state.config).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -44,8 +46,7 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let limits = &state.config;
-        let bytes = read(request, limits.max_body_bytes, limits.body_read_timeout).await?;
+        let bytes = read_json(request, &state.config).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -53,7 +54,19 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes.
+/// Reads a whole body, of a size that depends on whether somebody was recognised: extractors of callers come before bodies.
+async fn read_json(request: Request, config: &GatewayConfig) -> Result<Bytes, ApiError> {
+    let context = request.extensions().get::<RequestContext>();
+    let is_recognised = context.is_some_and(|context| context.attribution.found().is_some());
+    let limit = if is_recognised {
+        config.max_body_bytes
+    } else {
+        config.max_body_bytes.min(MAX_STRANGERS_BODY_BYTES)
+    };
+    read(request, limit, config.body_read_timeout).await
+}
+
+/// Reads a whole body of at most `limit` bytes, while there is room for it.
 pub(crate) async fn read(
     request: Request,
     limit: usize,
@@ -65,13 +78,17 @@ pub(crate) async fn read(
         discard(body).await;
         return Err(ApiError::too_large(limit).closing());
     }
-    let mut body = Limited::new(body, limit);
-    match tokio::time::timeout(timeout, (&mut body).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    let held = parts.extensions.get::<RequestContext>();
+    let collected = collect(Limited::new(body, limit), held.map(|context| &context.body));
+    match tokio::time::timeout(timeout, collected).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Unreceived::NoRoom(error))) => {
+            Err(ApiError::unavailable("busy", error.to_string()).closing())
+        }
+        Ok(Err(Unreceived::Broken(error))) if error.is::<LengthLimitError>() => {
             Err(ApiError::too_large(limit).closing())
         }
-        Ok(Err(_)) => Err(ApiError::bad_request(
+        Ok(Err(Unreceived::Broken(_))) => Err(ApiError::bad_request(
             "incomplete_body",
             "The request body ended early or is not framed correctly",
         )
@@ -83,6 +100,28 @@ pub(crate) async fn read(
         )
         .closing()),
     }
+}
+
+/// Why a body was not received.
+enum Unreceived {
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+    NoRoom(NoRoom),
+}
+
+/// Puts a body together; each part takes its room before it is kept.
+async fn collect(mut body: Limited<Body>, held: Option<&Held>) -> Result<Bytes, Unreceived> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Unreceived::Broken)?.into_data() else {
+            // Trailers say nothing here.
+            continue;
+        };
+        if let Some(held) = held {
+            held.grow(data.len()).map_err(Unreceived::NoRoom)?;
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

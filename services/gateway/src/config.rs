@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use waybill_domain::access::fence::FenceTiming;
+use waybill_domain::access::key::FOREIGN_BRAND;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::egress::Egress;
 
@@ -16,6 +17,8 @@ use crate::vault::janitor::JanitorTimes;
 
 /// Largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1_048_576;
+/// Largest body of a request whose author was not recognised, in bytes: a log-in, a form, never a payload.
+pub const MAX_STRANGERS_BODY_BYTES: usize = 16 * 1024;
 /// Header block of a request, in bytes: room for a cookie jar and a trace, not for a payload.
 pub const MAX_HEADER_BLOCK_BYTES: usize = 32 * 1024;
 /// Headers of a request.
@@ -46,13 +49,18 @@ pub struct GatewayConfig {
     pub drain_timeout: Duration,
     /// How long `/readyz` says no before connections are refused, so that a load balancer can turn away first.
     pub drain_notice: Duration,
-    /// Connections open at a time; further ones wait in the listener's queue.
+    /// Connections open at a time; further ones wait in the listener's queue, but for a few on which only probes are answered.
     pub max_connections: usize,
+    /// How many of them one network (IPv4 /32, IPv6 /64) may hold; trusted proxies any number. `None`: half of them.
+    pub max_connections_per_network: Option<usize>,
+    /// Bytes of request bodies that this process holds at a time; one network has at most a quarter of them.
+    pub max_body_bytes_in_flight: usize,
     /// How far ahead `delayUntil` may be. The log holds an open task however long that is.
     pub max_delay: Duration,
     /// Targets that may be called. Checked at creation for what needs no name resolution, and again by the worker at every call.
     pub egress: Egress,
-    /// What API keys may begin with; new ones begin with the first.
+    /// What API keys may begin with; whoever makes one may choose, else it begins with the first. Keys that begin with `sk` are accepted
+    /// too, and none is made.
     pub key_brands: Vec<String>,
     /// Plans and limits.
     pub plans: Arc<Catalogue>,
@@ -60,6 +68,8 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the leases last on which gateways decide requests. The same on every gateway of one log.
     pub fence: FenceTiming,
+    /// A loopback listener is its own public address to OAuth clients, where none is configured.
+    pub is_local: bool,
     /// Passwords, sessions, mail and outside issuers.
     pub people: PeopleConfig,
     /// How often refused attempts are told to the activity log.
@@ -77,10 +87,23 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// How many connections one network may hold.
+    #[must_use]
+    pub fn connections_of_one_network(&self) -> usize {
+        let share = self.max_connections_per_network;
+        share.unwrap_or(self.max_connections.div_ceil(2))
+    }
+
+    /// What new keys may begin with.
+    pub fn minted_brands(&self) -> impl Iterator<Item = &str> {
+        let brands = self.key_brands.iter().map(String::as_str);
+        brands.filter(|brand| *brand != FOREIGN_BRAND)
+    }
+
     /// What new credentials begin with.
     #[must_use]
     pub fn brand(&self) -> &str {
-        self.key_brands.first().map_or("wb", String::as_str)
+        self.minted_brands().next().unwrap_or("wb")
     }
 }
 
@@ -96,12 +119,15 @@ impl Default for GatewayConfig {
             drain_timeout: Duration::from_secs(20),
             drain_notice: Duration::ZERO,
             max_connections: 10_000,
+            max_connections_per_network: None,
+            max_body_bytes_in_flight: 256 * 1_048_576,
             max_delay: Duration::from_secs(366 * 86_400),
             egress: Egress::strict(),
-            key_brands: vec!["wb".to_owned()],
+            key_brands: ["wb", "sp", "qu", "aitk"].map(str::to_owned).to_vec(),
             plans: Arc::clone(Catalogue::builtin()),
             trusted_proxies: Vec::new(),
             fence: FenceTiming::default(),
+            is_local: false,
             people: PeopleConfig::default(),
             refusals: RefusalTimes::default(),
             plan_self_service: false,

@@ -4,8 +4,12 @@
 //! metrics. A panic becomes a 500 that says
 //! nothing, and an answer that does not come in time a 503.
 
+mod refused;
+pub mod room;
 pub mod source;
 pub mod trace;
+
+pub(crate) use refused::{Crowded, Unread};
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,6 +38,7 @@ use crate::entropy;
 use crate::error::{ApiError, Code, explain_bare};
 use crate::limits::{LimitSlot, Limiter, write_headers};
 use crate::refusals::{self, Attribution, Refusals};
+use room::{BodyRoom, Held};
 use trace::TraceParent;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -56,10 +61,25 @@ pub struct RequestContext {
     pub limits: LimitSlot,
     /// Whose it is.
     pub attribution: Attribution,
+    /// Room that its body takes.
+    pub body: Held,
     agent: Option<Arc<str>>,
 }
 
 impl RequestContext {
+    /// Of something that was no request.
+    fn of_nobody(source: IpAddr) -> Self {
+        Self {
+            request_id: hex::encode(entropy::random::<8>()).into(),
+            traceparent: TraceParent::root().as_str().into(),
+            source,
+            limits: LimitSlot::default(),
+            attribution: Attribution::default(),
+            body: Held::new(&BodyRoom::new(0), source),
+            agent: None,
+        }
+    }
+
     /// As events name the request that caused them.
     #[must_use]
     pub fn origin(&self) -> Origin {
@@ -77,16 +97,23 @@ pub struct EdgeLayer {
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
     refusals: Arc<Refusals>,
+    room: Arc<BodyRoom>,
 }
 
 impl EdgeLayer {
-    /// Believes what these proxies say of a client's address.
+    /// Believes what these proxies say of a client's address, and takes in bodies while there is `room`.
     #[must_use]
-    pub fn new(trusted_proxies: &[IpNet], limiter: Arc<Limiter>, refusals: Arc<Refusals>) -> Self {
+    pub fn new(
+        trusted_proxies: &[IpNet],
+        limiter: Arc<Limiter>,
+        refusals: Arc<Refusals>,
+        room: Arc<BodyRoom>,
+    ) -> Self {
         Self {
             proxies: trusted_proxies.into(),
             limiter,
             refusals,
+            room,
         }
     }
 }
@@ -100,6 +127,7 @@ impl<S> Layer<S> for EdgeLayer {
             proxies: Arc::clone(&self.proxies),
             limiter: Arc::clone(&self.limiter),
             refusals: Arc::clone(&self.refusals),
+            room: Arc::clone(&self.room),
         }
     }
 }
@@ -111,6 +139,7 @@ pub struct Edge<S> {
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
     refusals: Arc<Refusals>,
+    room: Arc<BodyRoom>,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -128,7 +157,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let start = Instant::now();
-        let (parent, trace, context) = identify(&request, &self.proxies);
+        let (parent, trace, context) = identify(&request, &self.proxies, &self.room);
         let route = request.extensions().get::<MatchedPath>().cloned();
         let span = tracing::info_span!(
             "request",
@@ -147,7 +176,13 @@ where
         let refusals = Arc::clone(&self.refusals);
         let method = request.method().clone();
         let answer = async move {
-            let answering = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
+            let answering = AssertUnwindSafe(async {
+                match refused::refusal(&request) {
+                    Some(refusal) => Ok(refusal.into_response()),
+                    None => inner.call(request).await,
+                }
+            })
+            .catch_unwind();
             let mut response = match tokio::time::timeout(RESPONSE_TIMEOUT, answering).await {
                 Ok(Ok(Ok(response))) => explain_bare(response),
                 Ok(Ok(Err(never))) => match never {},
@@ -177,6 +212,7 @@ where
 fn identify(
     request: &Request,
     proxies: &[IpNet],
+    room: &Arc<BodyRoom>,
 ) -> (Option<TraceParent>, TraceParent, RequestContext) {
     let headers = request.headers();
     let parent = headers
@@ -190,12 +226,14 @@ fn identify(
         .and_then(|value| value.to_str().ok())
         .filter(|id| is_sane(id))
         .map_or_else(|| hex::encode(entropy::random::<8>()).into(), Arc::from);
+    let source = source::of(request, proxies);
     let context = RequestContext {
         request_id,
         traceparent: trace.as_str().into(),
-        source: source::of(request, proxies),
+        source,
         limits: LimitSlot::default(),
         attribution: Attribution::default(),
+        body: Held::new(room, source),
         agent: source::agent(headers),
     };
     (parent, trace, context)
@@ -293,7 +331,7 @@ mod tests {
             let mut request = Request::default();
             let value = HeaderValue::from_str(id).expect("a header");
             request.headers_mut().insert(REQUEST_ID, value);
-            let (_, _, context) = identify(&request, &[]);
+            let (_, _, context) = identify(&request, &[], &BodyRoom::new(0));
             assert_eq!(&*context.request_id == id, kept, "{id}");
         }
         assert!(!is_sane(&"x".repeat(MAX_REQUEST_ID_BYTES + 1)));

@@ -26,6 +26,8 @@ const LOG_FULL_RETRY_AFTER_SECONDS: &str = "10";
 pub struct ErrorBody {
     /// A sentence for people.
     pub error: Cow<'static, str>,
+    /// The same sentence, for clients that look for it here.
+    pub message: Cow<'static, str>,
     /// A stable word for programs.
     pub code: &'static str,
     /// The field of the request that is wrong.
@@ -66,10 +68,12 @@ impl ApiError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
+        let message = message.into();
         Self {
             status,
             body: Box::new(ErrorBody {
-                error: message.into(),
+                error: message.clone(),
+                message,
                 code,
                 field: None,
                 task_id: None,

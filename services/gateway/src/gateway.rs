@@ -21,6 +21,7 @@ use crate::auth::Auth;
 use crate::auth::follow::Follower;
 use crate::auth::store::AuthStoreError;
 use crate::config::GatewayConfig;
+use crate::edge::Unread;
 use crate::faces::activity::keys::KnownKeys;
 use crate::fence::{self, Fence, FenceParts};
 use crate::health::Health;
@@ -105,6 +106,12 @@ impl Gateway {
         parts: GatewayParts,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
+        let listen_error = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = server::bind(&config).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
         let auth = Arc::new(Auth::new(
             Arc::clone(&parts.pepper),
             Arc::clone(&config.plans),
@@ -132,6 +139,7 @@ impl Gateway {
             tasks.clone(),
         );
         let background = CancellationToken::new();
+        warn_of_hidden_clients(&config);
         let people = People::new(&config, Arc::clone(&parts.pepper), &tasks, &background)?;
         let stopping = CancellationToken::new();
         let state = AppState::new(Shared {
@@ -155,6 +163,7 @@ impl Gateway {
                 Arc::clone(&auth),
             )),
             signing: parts.signing,
+            issuer: issuer(&config, address),
             log: parts.log,
             nats: parts.nats,
             partitions: parts.partitions,
@@ -165,12 +174,6 @@ impl Gateway {
             config,
         });
         let router = router::build(state.clone())?;
-        let listen_error = |source| StartError::Listen {
-            address: state.config.listen,
-            source,
-        };
-        let listener = server::bind(&state.config).await.map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
         state.tasks.spawn(follower.run(store, background.clone()));
         state.tasks.spawn(fence_task.run(background.clone()));
         state.tasks.spawn(fence::outside::answer(
@@ -211,6 +214,7 @@ impl Gateway {
         let server = Server {
             listener,
             router,
+            unread: Unread::new(Arc::clone(&state.limiter)),
             config: state.config.clone(),
         };
         let running = tokio::spawn(run(state.clone(), server, background, shutdown));
@@ -237,6 +241,26 @@ impl Gateway {
     /// Waits until it has drained. An error is a panic of the accept loop.
     pub async fn wait(self) -> Result<Drained, JoinError> {
         self.running.await
+    }
+}
+
+/// Who issues OAuth tokens here: the public address, or for one machine the listener's.
+fn issuer(config: &GatewayConfig, address: SocketAddr) -> Option<Arc<str>> {
+    if let Some(url) = &config.people.public_url {
+        return Some(url.as_str().trim_end_matches('/').into());
+    }
+    let is_own = config.is_local && address.ip().is_loopback();
+    is_own.then(|| format!("http://{address}").into())
+}
+
+/// An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless its word on addresses is believed, all clients are
+/// one: what is limited by source address, such as failed attempts to sign in, is then limited for everybody at once.
+fn warn_of_hidden_clients(config: &GatewayConfig) {
+    let public = config.people.public_url.as_ref();
+    if public.is_some_and(|url| url.scheme() == "https") && config.trusted_proxies.is_empty() {
+        tracing::warn!(
+            "public_url is https, so clients come through a proxy, but gateway.trusted_proxies is empty: all clients count as one address; name the proxy's network there"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rate limits of requests: what [`waybill_domain::access::limit`] decides, with a clock, a lock and a counter around it.
 //!
-//! Two limiters stand on a request's way. Before anybody is known, [`Limiter::admit_source`] looks at the source network: it counts
-//! failed attempts to authenticate, in this process alone, so that guessing is slow and costs us little. Once team and credential are
-//! known, [`Limiter::take`] charges the policies of the team's plan, exactly and over all gateways: credits come in chunks from one
+//! Two limiters stand on a request's way. Who is not recognised meets [`Limiter::charge_failure`]: it counts failed attempts to
+//! authenticate by source network, in this process alone, so that guessing is slow and costs us little; good credentials from the same
+//! network never meet it. Once team and credential are known, [`Limiter::take`] charges the policies of the team's plan, exactly and over all gateways: credits come in chunks from one
 //! counter in the log ([`waybill_log::Counters`]) and are spent here without asking anybody. [`Limiter::guard`] does the same for what is
 //! worth guessing or flooding (log-in, tokens, making keys), one credit at a time, and is closed while the counter is away.
 //!

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::config::GatewayConfig;
 use crate::edge::EdgeLayer;
+use crate::edge::room::BodyRoom;
 use crate::gateway::StartError;
 use crate::state::AppState;
 use crate::{docs, error, faces, health, streams};
@@ -42,6 +43,7 @@ pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
         &state.config.trusted_proxies,
         Arc::clone(&state.limiter),
         Arc::clone(&state.refusals),
+        BodyRoom::new(state.config.max_body_bytes_in_flight),
     );
     let (router, api) = routes().split_for_parts();
     let router = router

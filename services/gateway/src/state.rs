@@ -61,6 +61,8 @@ pub struct Shared {
     pub audit_keys: KnownKeys,
     /// From which the signing secrets of teams are derived. `None`: this gateway was not given it.
     pub signing: Option<MasterSecret>,
+    /// Who issues OAuth tokens: the public address. `None`: there is no OAuth.
+    pub issuer: Option<Arc<str>>,
     /// Changes who may do what.
     pub control: ControlWriter,
     /// How many partitions there are.

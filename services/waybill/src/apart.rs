@@ -47,7 +47,8 @@ pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
     let Some(log) = connect(&mut config, Some(Speaker::Worker), &stop).await? else {
         return Ok(());
     };
-    let worker = roles::worker(&config, Setting::Apart, &log, stop)?;
+    let api = config.gateway.listen;
+    let worker = roles::worker(&config, Setting::Apart, api, &log, stop)?;
     telemetry.operations.worker(worker.board());
     worker.stopped().await;
     Ok(())

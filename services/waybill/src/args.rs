@@ -277,6 +277,9 @@ pub(crate) struct NewKey {
     /// The same by name, such as `read_only` or `task_poster`.
     #[arg(long)]
     pub preset: Option<String>,
+    /// What it begins with: one of `gateway.key_brands`. Default: the first one.
+    #[arg(long)]
+    pub brand: Option<String>,
     /// `live`, or `test` for the team's test environment.
     #[arg(long, default_value = "live")]
     pub environment: String,

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use waybill_domain::access::key::is_brand;
+use url::Url;
+use waybill_domain::access::key::{FOREIGN_BRAND, is_brand};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::audit::TrustedKeys;
 use waybill_domain::audit::tree::{MAX_DEPLOYMENT, is_deployment};
-use waybill_domain::egress::Egress;
+use waybill_domain::egress::{BadEgressEntry, Egress, OwnPorts};
 use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
 use waybill_gateway::GatewayConfig;
 use waybill_gateway::faces::keys::KeyReporters;
@@ -28,7 +29,7 @@ use crate::people::{AuthSection, MailSection, OidcSection};
 /// Read when no other file is named.
 const DEFAULT_FILE: &str = "waybill.toml";
 /// Variables that hold a list, and their settings. The last one wins.
-const LISTS: [(&str, &str); 7] = [
+const LISTS: [(&str, &str); 8] = [
     ("WAYBILL__GATEWAY__KEY_BRANDS", "gateway.key_brands"),
     (
         "WAYBILL__GATEWAY__TRUSTED_PROXIES",
@@ -36,6 +37,7 @@ const LISTS: [(&str, &str); 7] = [
     ),
     ("WAYBILL__GATEWAY__CORS_ORIGINS", "gateway.cors_origins"),
     ("WAYBILL__WORKER__ALLOW_TARGETS", "worker.allow_targets"),
+    ("WAYBILL__WORKER__DENY_TARGETS", "worker.deny_targets"),
     ("WAYBILL__NATS__SERVERS", "nats.servers"),
     ("WAYBILL__NATS__SIGNATURES__KEYS", "nats.signatures.keys"),
     ("NATS_URL", "nats.servers"),
@@ -163,7 +165,9 @@ pub(crate) struct GatewaySection {
     pub drain_notice_seconds: u64,
     /// Connections open at a time.
     pub max_connections: usize,
-    /// What API keys may begin with; new ones begin with the first.
+    /// How many of them one network (IPv4 /32, IPv6 /64) may hold; trusted proxies any number. Unset: half of them.
+    pub max_connections_per_network: Option<usize>,
+    /// What API keys may begin with; whoever makes one may choose, else it begins with the first. `sk` is accepted too, and never made.
     pub key_brands: Vec<String>,
     /// Proxies (addresses or networks) whose word on a client's address, `X-Forwarded-For`, is believed.
     pub trusted_proxies: Vec<String>,
@@ -188,6 +192,7 @@ impl Default for GatewaySection {
             drain_seconds: gateway.drain_timeout.as_secs(),
             drain_notice_seconds: gateway.drain_notice.as_secs(),
             max_connections: gateway.max_connections,
+            max_connections_per_network: gateway.max_connections_per_network,
             key_brands: gateway.key_brands,
             trusted_proxies: Vec::new(),
             plans_file: None,
@@ -229,6 +234,11 @@ pub(crate) struct WorkerSection {
     /// Targets inside your own network that may be called all the same: addresses, networks (`10.1.0.0/16`) or host names.
     /// The gateway reads this too, to refuse at creation what could not be called.
     pub allow_targets: Vec<String>,
+    /// Targets that may not be called, whatever else allows them: addresses, networks or host names, such as your own nodes.
+    pub deny_targets: Vec<String>,
+    /// Whether tasks may call this machine (`127.0.0.0/8`, `::1`, `localhost`). Unset: only under `waybill up`, for trying things, and
+    /// there only while the API itself listens on loopback. The ports of Waybill itself are refused in any case.
+    pub loopback_targets: Option<bool>,
     /// Certificate authorities trusted beside the system's, as PEM.
     pub extra_ca_file: Option<PathBuf>,
     /// Memory for recent tasks, so that they need not be read back from the log.
@@ -244,6 +254,8 @@ impl Default for WorkerSection {
             slots_per_team: None,
             drain_seconds: 900,
             allow_targets: Vec::new(),
+            deny_targets: Vec::new(),
+            loopback_targets: None,
             extra_ca_file: None,
             cache_mib: 32,
         }
@@ -416,7 +428,7 @@ impl Config {
         self.auth.check()?;
         self.mail.check()?;
         self.metrics_address()?;
-        self.egress(false)?;
+        self.egress(false, self.gateway.listen)?;
         Ok(())
     }
 
@@ -434,19 +446,51 @@ impl Config {
         }
     }
 
-    /// Which targets may be called. `waybill up` allows this machine itself: it is for trying things.
-    pub(crate) fn egress(&self, loopback: bool) -> Result<Egress, ConfigError> {
+    /// Which targets may be called, once the API listens on `api`.
+    pub(crate) fn egress(&self, embedded: bool, api: SocketAddr) -> Result<Egress, ConfigError> {
         let mut allowed = self.worker.allow_targets.clone();
-        if loopback {
-            allowed.extend([
-                "127.0.0.0/8".to_owned(),
-                "::1/128".to_owned(),
-                "localhost".to_owned(),
-            ]);
+        if self.calls_loopback(embedded) {
+            allowed.extend(["127.0.0.0/8", "::1/128", "localhost"].map(str::to_owned));
         }
-        Egress::allowing(&allowed).map_err(|error| ConfigError::Value {
-            setting: "worker.allow_targets",
-            reason: error.to_string(),
+        let wrong = |setting| {
+            move |error: BadEgressEntry| ConfigError::Value {
+                setting,
+                reason: error.to_string(),
+            }
+        };
+        let egress = Egress::allowing(&allowed).map_err(wrong("worker.allow_targets"))?;
+        let egress = egress.and_denying(&self.worker.deny_targets);
+        let egress = egress.map_err(wrong("worker.deny_targets"))?;
+        Ok(egress.and_own_ports(self.own_ports(api)?))
+    }
+
+    /// Whether tasks may call this machine.
+    pub(crate) fn calls_loopback(&self, embedded: bool) -> bool {
+        let to_try_things = embedded && self.gateway.listen.ip().is_loopback();
+        self.worker.loopback_targets.unwrap_or(to_try_things)
+    }
+
+    /// Where this process and what belongs to it listen on this machine.
+    fn own_ports(&self, api: SocketAddr) -> Result<OwnPorts, ConfigError> {
+        let is_here = |url: &&Url| {
+            let host = url.host_str().unwrap_or_default();
+            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        let servers: Vec<Url> = self
+            .nats
+            .servers
+            .iter()
+            // As it is shown, without its password: only the host counts here.
+            .filter_map(|server| Url::parse(&server.to_string()).ok())
+            .collect();
+        let nats = servers.iter().filter(is_here);
+        let mut inside: Vec<u16> = nats.map(|url| url.port().unwrap_or(4222)).collect();
+        inside.extend(self.metrics_address()?.map(|address| address.port()));
+        inside.retain(|port| *port != 0);
+        Ok(OwnPorts {
+            api: Some(api.port()).filter(|port| *port != 0),
+            inside,
         })
     }
 
@@ -469,14 +513,16 @@ impl Config {
     }
 
     /// The gateway's own configuration.
-    pub(crate) fn gateway(&self, loopback: bool) -> Result<GatewayConfig, ConfigError> {
+    pub(crate) fn gateway(&self, embedded: bool) -> Result<GatewayConfig, ConfigError> {
         let defaults = GatewayConfig::default();
         Ok(GatewayConfig {
             listen: self.gateway.listen,
+            is_local: embedded,
             cors_origins: self.gateway.cors_origins.clone(),
             drain_timeout: Duration::from_secs(self.gateway.drain_seconds),
             drain_notice: Duration::from_secs(self.gateway.drain_notice_seconds),
             max_connections: descriptors::connections(self.gateway.max_connections),
+            max_connections_per_network: self.gateway.max_connections_per_network,
             key_brands: self.key_brands()?,
             trusted_proxies: self.trusted_proxies()?,
             plans: self.plans()?,
@@ -486,18 +532,21 @@ impl Config {
                 pause: Duration::from_secs(self.gateway.refusals_seconds),
                 per_minute: self.gateway.refusals_per_minute,
             },
-            egress: self.egress(loopback)?,
+            egress: self.egress(embedded, self.gateway.listen)?,
             ..defaults
         })
     }
 
     fn key_brands(&self) -> Result<Vec<String>, ConfigError> {
         let brands = &self.gateway.key_brands;
+        let makes_some = brands.iter().any(|brand| brand != FOREIGN_BRAND);
         match brands.iter().find(|brand| !is_brand(brand)) {
-            None if !brands.is_empty() => Ok(brands.clone()),
+            None if makes_some => Ok(brands.clone()),
             _ => Err(ConfigError::Value {
                 setting: "gateway.key_brands",
-                reason: "must hold at least one brand of 2 to 8 lower-case letters".into(),
+                reason: format!(
+                    "must hold brands of 2 to 8 lower-case letters, at least one besides {FOREIGN_BRAND}, which is never made"
+                ),
             }),
         }
     }

@@ -27,7 +27,7 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
     let by = By::from(Actor::Operator("cli".into()));
     match command {
         Keys::Create { team, wanted, at } => {
-            let wish = wish(wanted)?;
+            let wish = wish(&config, wanted)?;
             let (log, control) = control(&mut config, &at).await?;
             let team = team_or_first(&log, team).await?;
             let made = control.make_key(&team, wish, &by).await?;
@@ -102,7 +102,16 @@ fn key_id(text: &str) -> anyhow::Result<KeyId> {
     KeyId::parse(text).map_err(|_| anyhow!("{text:?} is no key id such as key_4fG7aB2x"))
 }
 
-fn wish(wanted: NewKey) -> anyhow::Result<KeyWish> {
+fn wish(config: &Config, wanted: NewKey) -> anyhow::Result<KeyWish> {
+    let gateway = config.gateway(false)?;
+    if let Some(brand) = &wanted.brand {
+        let brands: Vec<_> = gateway.minted_brands().collect();
+        ensure!(
+            brands.contains(&brand.as_str()),
+            "--brand: must be one of {}, not {brand:?}",
+            brands.join(", ")
+        );
+    }
     let environment = Environment::parse(&wanted.environment).with_context(|| {
         let text = &wanted.environment;
         format!("--environment: must be live or test, not {text:?}")
@@ -110,6 +119,7 @@ fn wish(wanted: NewKey) -> anyhow::Result<KeyWish> {
     let expires_at = wanted.expires.as_deref().map(expiry).transpose()?;
     Ok(KeyWish {
         scopes: scopes(&wanted)?,
+        brand: wanted.brand,
         environment,
         expires_at,
         sources: wanted.allow_source,
@@ -212,6 +222,7 @@ mod tests {
             name: "ci".into(),
             scopes: Vec::new(),
             preset: None,
+            brand: None,
             environment: "live".into(),
             expires: None,
             allow_source: Vec::new(),
@@ -220,6 +231,13 @@ mod tests {
 
     #[test]
     fn options_are_read_and_wrong_ones_named() {
+        let config = Config::default();
+        let wish = |wanted| wish(&config, wanted);
+        let branded = NewKey {
+            brand: Some("aitk".into()),
+            ..wanted()
+        };
+        assert_eq!(wish(branded).expect("fine").brand.as_deref(), Some("aitk"));
         let all = wish(wanted()).expect("fine");
         assert_eq!((all.scopes, all.expires_at), (ScopeSet::all(), None));
         let reads = NewKey {
@@ -253,6 +271,13 @@ mod tests {
                     ..wanted()
                 },
                 "--environment",
+            ),
+            (
+                NewKey {
+                    brand: Some("sk".into()),
+                    ..wanted()
+                },
+                "--brand",
             ),
             (
                 NewKey {

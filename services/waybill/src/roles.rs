@@ -1,7 +1,7 @@
 //! The three roles, from a configuration to something that runs and can be stopped.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) enum Setting {
 }
 
 impl Setting {
-    fn loopback(self) -> bool {
+    fn is_embedded(self) -> bool {
         self == Self::Embedded
     }
 
@@ -86,7 +86,7 @@ pub(crate) async fn gateway(
         signing: secrets::webhook_master_of_gateway(&config.data, setting.missing())?,
         partitions: config.partitions(),
     };
-    let mut gateway = config.gateway(setting.loopback())?;
+    let mut gateway = config.gateway(setting.is_embedded())?;
     gateway.people = people::config(config, setting)?;
     Ok(Gateway::start(gateway, parts, stop).await?)
 }
@@ -114,7 +114,7 @@ pub(crate) fn control(
     log: &JetStreamLog,
     pepper: Arc<Pepper>,
 ) -> anyhow::Result<ControlWriter> {
-    let gateway = config.gateway(Setting::Apart.loopback())?;
+    let gateway = config.gateway(Setting::Apart.is_embedded())?;
     Ok(ControlWriter::new(Arc::new(log.clone()), pepper)
         .with_brand(gateway.brand())
         .with_plans(gateway.plans))
@@ -125,10 +125,11 @@ pub(crate) fn pepper(config: &Config, setting: Setting) -> anyhow::Result<Pepper
     secrets::pepper(&config.data, setting.missing())
 }
 
-/// Starts a worker.
+/// Starts a worker. `api`: where the API of this machine listens, if it does.
 pub(crate) fn worker(
     config: &Config,
     setting: Setting,
+    api: SocketAddr,
     log: &JetStreamLog,
     stop: CancellationToken,
 ) -> anyhow::Result<Worker> {
@@ -140,7 +141,7 @@ pub(crate) fn worker(
     };
     let slots = descriptors::slots(config.worker.slots);
     let callouts = Callouts::new(CalloutConfig {
-        egress: config.egress(setting.loopback())?,
+        egress: config.egress(setting.is_embedded(), api)?,
         extra_ca_pem,
         max_idle_per_host: slots,
         ..CalloutConfig::default()

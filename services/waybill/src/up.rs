@@ -117,9 +117,11 @@ async fn start(
     rings::complete(&config.data)?;
     let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
     let projector = roles::projector(config, Setting::Embedded, &log)?;
-    let worker = roles::worker(config, Setting::Embedded, &log, stop.clone())?;
-    operations.worker(worker.board());
+    // The gateway first: which port it has got is one that tasks must not reach.
     let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
+    let api = gateway.addr();
+    let worker = roles::worker(config, Setting::Embedded, api, &log, stop.clone())?;
+    operations.worker(worker.board());
     match own {
         Some((store, server)) => {
             let room = OwnRoom {
@@ -257,17 +259,21 @@ fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyh
             "$WAYBILL_KEY".to_owned()
         }
     };
+    let callouts = if config.calls_loopback(true) {
+        "to this machine (loopback) are allowed, to other private addresses refused"
+    } else {
+        "to this machine and other private addresses are refused"
+    };
+    writeln!(out, "  callouts  {callouts}")?;
+    let (which, target) = if config.calls_loopback(true) {
+        ("Waybill's own health page", format!("{url}/healthz"))
+    } else {
+        ("a page outside", "https://example.com/".to_owned())
+    };
+    writeln!(out, "\nA first task, which calls {which}:\n")?;
     writeln!(
         out,
-        "  callouts  to this machine (loopback) are allowed, to other private addresses refused"
-    )?;
-    writeln!(
-        out,
-        "\nA first task, which calls Waybill's own health page:\n"
-    )?;
-    writeln!(
-        out,
-        "curl -sS {url}/v1/tasks -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\\n  -d '{{\"targetUrl\": \"{url}/healthz\", \"method\": \"GET\"}}'\n"
+        "curl -sS {url}/v1/tasks -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\\n  -d '{{\"targetUrl\": \"{target}\", \"method\": \"GET\"}}'\n"
     )?;
     out.flush()?;
     Ok(())

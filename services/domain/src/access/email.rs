@@ -51,6 +51,19 @@ impl Email {
         &self.0
     }
 
+    /// The address without what stands after a `+`: most servers put all of those into one mailbox. Letters are counted by it; who
+    /// somebody is never depends on it.
+    #[must_use]
+    pub fn mailbox(&self) -> Self {
+        let Some((local, domain)) = self.0.rsplit_once('@') else {
+            return self.clone();
+        };
+        match local.split_once('+') {
+            Some((plain, _)) if !plain.is_empty() => Self(format!("{plain}@{domain}")),
+            _ => self.clone(),
+        }
+    }
+
     /// Its hash under a secret key, so that nobody can try addresses against a log or a subject.
     #[must_use]
     pub fn hash(&self, key: &[u8]) -> EmailHash {
@@ -86,6 +99,19 @@ impl EmailHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tagged_addresses_share_a_mailbox() {
+        for (address, mailbox) in [
+            ("ann@example.com", "ann@example.com"),
+            ("ann+a@example.com", "ann@example.com"),
+            ("ann+a+b@example.com", "ann@example.com"),
+            ("+a@example.com", "+a@example.com"),
+        ] {
+            let email = Email::parse(address).expect("an address");
+            assert_eq!(email.mailbox().as_str(), mailbox);
+        }
+    }
 
     #[test]
     fn case_and_space_around_make_no_other_person() {

@@ -119,6 +119,15 @@ impl ApiKey {
     }
 }
 
+/// A brand that other systems use as well: keys of it are accepted everywhere, and none is made.
+pub const FOREIGN_BRAND: &str = "sk";
+
+/// Whether keys of that brand are accepted where these are configured.
+#[must_use]
+pub fn is_accepted_brand(brand: &str, configured: &[String]) -> bool {
+    brand == FOREIGN_BRAND || configured.iter().any(|known| known == brand)
+}
+
 /// Whether keys may begin with this: 2 to 8 lower-case letters.
 #[must_use]
 pub fn is_brand(text: &str) -> bool {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 pub use parse::CatalogueError;
 
+use crate::access::scope::Api;
+
 /// The plan of a team that names none, in the built-in catalogue.
 pub const DEFAULT_PLAN: &str = "free";
 /// The plan of the bootstrap team: trying and measuring are not throttled.
@@ -30,8 +32,24 @@ pub enum PolicyScope {
     Key,
     /// One source network: an IPv4 address or an IPv6 /64.
     Ip,
-    /// One account that somebody tries to use: a mail address, an OAuth client.
+    /// One account that somebody tries to use, from wherever: a mail address, an OAuth client.
     Account,
+    /// One account that somebody tries to use, from one source network.
+    AccountNetwork,
+}
+
+impl PolicyScope {
+    /// As catalogues name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Team => "team",
+            Self::Key => "key",
+            Self::Ip => "ip",
+            Self::Account => "account",
+            Self::AccountNetwork => "account-network",
+        }
+    }
 }
 
 /// `q` requests in every window of `w` seconds. Windows are aligned: they begin at multiples of `w` since the epoch.
@@ -88,11 +106,19 @@ pub struct Plan {
     pub max_key_lifetime: Option<Duration>,
     /// May its credentials call the API at all? Keys stay when a team loses this.
     pub api_access: bool,
+    /// Which APIs they may call, if any.
+    pub api_faces: Vec<Api>,
     /// Limits of requests, of scope team or key; empty: unlimited.
     pub policies: Vec<Arc<Policy>>,
 }
 
 impl Plan {
+    /// Whether its credentials may call that API.
+    #[must_use]
+    pub fn has(&self, api: Api) -> bool {
+        self.api_access && self.api_faces.contains(&api)
+    }
+
     /// Nothing is counted.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
@@ -152,6 +178,7 @@ pub struct Catalogue {
     plans: BTreeMap<Arc<str>, Arc<Plan>>,
     default: Arc<Plan>,
     failures: Arc<Policy>,
+    person: Arc<Policy>,
     guards: BTreeMap<Guard, Vec<Arc<Policy>>>,
 }
 
@@ -199,6 +226,12 @@ impl Catalogue {
     #[must_use]
     pub fn failures(&self) -> &Arc<Policy> {
         &self.failures
+    }
+
+    /// Requests of one person that are about no team, or about a team that is not theirs.
+    #[must_use]
+    pub fn person(&self) -> &Arc<Policy> {
+        &self.person
     }
 
     /// The policies of something worth guarding.
@@ -255,7 +288,9 @@ mod tests {
         assert_eq!((free.max_keys, free.max_members), (Some(1), Some(2)));
         assert_eq!(free.max_wait, Duration::from_secs(30));
         assert_eq!(quotas("free"), [(60, 60)]);
+        assert!(free.has(Api::Tasks) && !free.has(Api::Waitlists));
         let pro = catalogue.plan("pro");
+        assert!(Api::ALL.into_iter().all(|api| pro.has(api)));
         assert_eq!((pro.max_keys, pro.max_members), (None, None));
         assert_eq!(pro.max_wait, Duration::from_secs(120));
         assert_eq!(quotas("pro"), [(600, 60)]);

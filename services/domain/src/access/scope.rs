@@ -56,6 +56,11 @@ scopes! {
     WebhooksRead = "webhooks:read",
     WebhooksWrite = "webhooks:write",
     SigningSecretWrite = "signing-secret:write",
+    PostingsRead = "postings:read",
+    PostingsWrite = "postings:write",
+    LedgerRead = "ledger:read",
+    WaitlistsRead = "waitlists:read",
+    WaitlistsWrite = "waitlists:write",
 }
 
 impl std::fmt::Display for Scope {
@@ -64,11 +69,84 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// One of the APIs that a plan may include.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Api {
+    /// The native one: HTTP calls as tasks.
+    Tasks,
+    /// Queues and pulling workers.
+    Jobs,
+    /// Postings, bids and deliveries.
+    Market,
+    /// Waitlists and their subscribers.
+    Waitlists,
+}
+
+impl Api {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Tasks, Self::Jobs, Self::Market, Self::Waitlists];
+
+    /// As catalogues of plans name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Jobs => "jobs",
+            Self::Market => "market",
+            Self::Waitlists => "waitlists",
+        }
+    }
+
+    /// Reads what [`Api::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|api| api.as_str() == text)
+    }
+}
+
+impl Scope {
+    /// The API that it belongs to; `None`: to all of them, as keys and the vault do.
+    #[must_use]
+    pub fn api(self) -> Option<Api> {
+        match self {
+            Self::TasksRead | Self::TasksWrite => Some(Api::Tasks),
+            Self::SubscribersRead
+            | Self::SubscribersWrite
+            | Self::WaitlistsRead
+            | Self::WaitlistsWrite => Some(Api::Waitlists),
+            Self::PostingsRead
+            | Self::PostingsWrite
+            | Self::BidsRead
+            | Self::BidsWrite
+            | Self::DeliveriesRead
+            | Self::DeliveriesWrite
+            | Self::AgentsRead
+            | Self::AgentsWrite
+            | Self::LedgerRead => Some(Api::Market),
+            // Pulling workers are served by the native API, too.
+            Self::JobsRead
+            | Self::JobsWrite
+            | Self::QueuesRead
+            | Self::QueuesWrite
+            | Self::DlqRead
+            | Self::DlqWrite
+            | Self::TokensRead
+            | Self::TokensWrite
+            | Self::KeysRead
+            | Self::KeysWrite
+            | Self::ActivityRead
+            | Self::WebhooksRead
+            | Self::WebhooksWrite
+            | Self::SigningSecretWrite => None,
+        }
+    }
+}
+
 /// A set of scopes, small enough to be copied and asked on every request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScopeSet(u32);
+pub struct ScopeSet(u64);
 
-const _: () = assert!(Scope::ALL.len() <= u32::BITS as usize);
+const _: () = assert!(Scope::ALL.len() <= u64::BITS as usize);
 
 impl ScopeSet {
     /// All scopes there are.
@@ -93,7 +171,7 @@ impl ScopeSet {
     /// Whether a scope is in it.
     #[must_use]
     pub fn contains(self, scope: Scope) -> bool {
-        self.0 & (1 << scope as u32) != 0
+        self.0 & (1 << scope as u64) != 0
     }
 
     /// Whether everything in it is also in the other one.
@@ -134,7 +212,7 @@ impl FromIterator<Scope> for ScopeSet {
         Self(
             scopes
                 .into_iter()
-                .fold(0, |set, scope| set | 1 << scope as u32),
+                .fold(0, |set, scope| set | 1 << scope as u64),
         )
     }
 }
@@ -150,31 +228,30 @@ pub struct Preset {
     reads_only: bool,
 }
 
+// Neither poster nor agent holds `tasks:*`: with `tasks:write` a key could have secrets of the vault sent to any host.
 const POSTER: &[Scope] = &[
-    Scope::TasksRead,
-    Scope::TasksWrite,
+    Scope::PostingsRead,
+    Scope::PostingsWrite,
     Scope::BidsRead,
     Scope::BidsWrite,
     Scope::DeliveriesRead,
     Scope::DeliveriesWrite,
     Scope::WebhooksRead,
     Scope::WebhooksWrite,
+    Scope::LedgerRead,
 ];
+// An agent's key that leaked must neither select a bid nor approve a delivery.
 const MANAGER: &[Scope] = &[
-    Scope::TasksRead,
     Scope::AgentsRead,
     Scope::AgentsWrite,
     Scope::BidsRead,
-    Scope::BidsWrite,
-    Scope::DeliveriesRead,
-    Scope::DeliveriesWrite,
-    Scope::WebhooksRead,
-    Scope::WebhooksWrite,
+    Scope::LedgerRead,
 ];
+const SUBSCRIBERS: &[Scope] = &[Scope::SubscribersRead, Scope::SubscribersWrite];
 
 impl Preset {
     /// All there are.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::new("full_access", "Full access", Scope::ALL, false),
         Self::new("read_only", "Read-only", Scope::ALL, true),
         Self::new("task_poster", "Task Poster", POSTER, false),
@@ -189,6 +266,18 @@ impl Preset {
             "agent_manager_read_only",
             "Agent Manager, read-only",
             MANAGER,
+            true,
+        ),
+        Self::new(
+            "subscribers_full_access",
+            "Subscribers, full access",
+            SUBSCRIBERS,
+            false,
+        ),
+        Self::new(
+            "subscribers_read_only",
+            "Subscribers, read-only",
+            SUBSCRIBERS,
             true,
         ),
     ];
@@ -211,6 +300,15 @@ impl Preset {
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.name == name)
+    }
+
+    /// What a set of scopes is called to people: the title of the preset that allows just that, else `Custom`.
+    #[must_use]
+    pub fn access(scopes: ScopeSet) -> &'static str {
+        let same = Self::ALL
+            .into_iter()
+            .find(|preset| preset.scopes() == scopes);
+        same.map_or("Custom", |preset| preset.title)
     }
 
     /// What it allows.
@@ -240,6 +338,50 @@ mod tests {
             );
             assert_eq!(Preset::find(preset.name), Some(preset));
         }
+    }
+
+    #[test]
+    fn presets_of_the_market_hold_what_its_contract_says() {
+        let of = |name: &str| -> Vec<&str> {
+            let preset = Preset::find(name).expect("there is one");
+            let mut names: Vec<_> = preset.scopes().iter().map(Scope::as_str).collect();
+            names.sort_unstable();
+            names
+        };
+        let poster = [
+            "bids:read",
+            "bids:write",
+            "deliveries:read",
+            "deliveries:write",
+            "ledger:read",
+            "postings:read",
+            "postings:write",
+            "webhooks:read",
+            "webhooks:write",
+        ];
+        assert_eq!(of("task_poster"), poster);
+        let reads = poster.iter().filter(|name| name.ends_with(":read"));
+        assert_eq!(
+            of("task_poster_read_only"),
+            reads.copied().collect::<Vec<_>>()
+        );
+        let manager = ["agents:read", "agents:write", "bids:read", "ledger:read"];
+        assert_eq!(of("agent_manager"), manager);
+        assert_eq!(
+            of("agent_manager_read_only"),
+            ["agents:read", "bids:read", "ledger:read"]
+        );
+    }
+
+    #[test]
+    fn a_set_is_called_by_the_preset_that_allows_just_that() {
+        for preset in Preset::ALL {
+            assert_eq!(Preset::access(preset.scopes()), preset.title);
+        }
+        assert_eq!(
+            Preset::access([Scope::TasksRead].into_iter().collect()),
+            "Custom"
+        );
     }
 
     #[test]

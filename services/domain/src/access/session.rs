@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::access::Aggregate;
 use crate::access::proof::Proof;
 use crate::actor::Actor;
@@ -20,14 +22,29 @@ pub struct Session {
     pub used_at: Timestamp,
     /// Set once it was ended.
     pub ended: Option<SessionEnd>,
-    refresh: Option<Stored>,
+    refresh: Option<Successor>,
 }
 
 /// What is stored of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stored {
-    mac: String,
-    pepper_version: u32,
+pub struct Successor {
+    /// HMAC-SHA-256, in hex.
+    pub mac: String,
+    /// Which pepper made it.
+    pub pepper_version: u32,
+}
+
+impl Successor {
+    fn is(&self, proof: &Proof) -> bool {
+        proof.is_of(&self.mac, self.pepper_version)
+    }
+}
+
+/// A refresh token that was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Used {
+    stored: Successor,
+    at: Timestamp,
 }
 
 /// What may be wanted of a session.
@@ -39,10 +56,12 @@ pub enum SessionCommand {
     Refresh {
         /// The token presented.
         proof: Proof,
-        /// HMAC of the next one, in hex.
-        refresh_mac: String,
-        /// Which pepper made it.
-        pepper_version: u32,
+        /// What follows on it, under each pepper that is known: derived from it, so that it is the same whoever derives it. The
+        /// first one is stored.
+        successors: Vec<Successor>,
+        /// For so long after its use the same token gets the same successor: two tabs of a browser refresh at once, and an answer
+        /// gets lost. Later, somebody has a copy.
+        grace: Duration,
         /// Void from then on unless it is refreshed again.
         idle_until: Timestamp,
     },
@@ -79,6 +98,12 @@ impl Session {
         lasts.then_some(started)
     }
 
+    /// Whether that is the refresh token that it waits for, as far as is known here.
+    #[must_use]
+    pub fn expects(&self, proof: &Proof) -> bool {
+        self.refresh.as_ref().is_some_and(|stored| stored.is(proof))
+    }
+
     /// Whether it is over for good, so that nothing of it need be remembered: not even that it ended.
     #[must_use]
     pub fn is_history(&self, now: Timestamp) -> bool {
@@ -95,7 +120,7 @@ impl Session {
             ControlEvent::SessionStarted(e) if self.started.is_none() => {
                 self.idle_until = e.idle_until;
                 self.used_at = e.at;
-                self.refresh = Some(Stored {
+                self.refresh = Some(Successor {
                     mac: e.refresh_mac.clone(),
                     pepper_version: e.pepper_version,
                 });
@@ -104,7 +129,7 @@ impl Session {
             ControlEvent::SessionRefreshed(e) => {
                 self.idle_until = e.idle_until;
                 self.used_at = e.at;
-                self.refresh = Some(Stored {
+                self.refresh = Some(Successor {
                     mac: e.refresh_mac.clone(),
                     pepper_version: e.pepper_version,
                 });
@@ -121,7 +146,17 @@ impl Session {
 pub struct SessionFamily {
     /// The session.
     pub session: Session,
-    used: Vec<Stored>,
+    used: Vec<Used>,
+}
+
+impl SessionFamily {
+    /// What followed on that token when it was used.
+    #[must_use]
+    pub fn successor_of(&self, proof: &Proof) -> Option<&Successor> {
+        let used = self.used.iter().position(|used| used.stored.is(proof))?;
+        let next = self.used.get(used + 1).map(|used| &used.stored);
+        next.or(self.session.refresh.as_ref())
+    }
 }
 
 impl Aggregate for SessionFamily {
@@ -160,27 +195,32 @@ impl Aggregate for SessionFamily {
         match command {
             SessionCommand::Refresh {
                 proof,
-                refresh_mac,
-                pepper_version,
+                successors,
+                grace,
                 idle_until,
             } => {
                 session.live(now).ok_or(SessionRefusal::Over)?;
-                let is_of = |stored: &Stored| proof.is_of(&stored.mac, stored.pepper_version);
-                if session.refresh.as_ref().is_some_and(is_of) {
+                if session.expects(&proof) {
+                    let next = successors.into_iter().next();
+                    let next = next.ok_or(SessionRefusal::TokenRefused)?;
                     return Ok(vec![ControlEvent::SessionRefreshed(SessionRefreshed {
                         session: id,
                         user,
-                        refresh_mac,
-                        pepper_version,
+                        refresh_mac: next.mac,
+                        pepper_version: next.pepper_version,
                         idle_until: idle_until.min(started.expires_at),
                         at: now,
                     })]);
                 }
-                // One that was used before: either its thief uses it now or did so then, and nobody can tell which.
-                if self.used.iter().any(is_of) {
-                    return Ok(end(SessionEnd::Reused));
+                let used = self.used.iter().find(|used| used.stored.is(&proof));
+                let used = used.ok_or(SessionRefusal::TokenRefused)?;
+                let answered = self.successor_of(&proof);
+                let again = answered.is_some_and(|answered| successors.contains(answered));
+                if again && now.since(used.at) < grace {
+                    return Ok(Vec::new());
                 }
-                Err(SessionRefusal::TokenRefused)
+                // One that was used before: either its thief uses it now or did so then, and nobody can tell which.
+                Ok(end(SessionEnd::Reused))
             }
             SessionCommand::End { reason } => Ok(match session.ended {
                 Some(_) => Vec::new(),
@@ -194,7 +234,8 @@ impl Aggregate for SessionFamily {
         let before = self.session.refresh.clone();
         self.session.evolve(event);
         if before != self.session.refresh {
-            self.used.extend(before);
+            let at = self.session.used_at;
+            self.used.extend(before.map(|stored| Used { stored, at }));
         }
     }
 }

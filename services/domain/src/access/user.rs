@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::access::Aggregate;
 use crate::access::email::{Email, EmailHash};
+use crate::access::name::is_plain;
 use crate::access::proof::Proof;
 use crate::actor::Actor;
 use crate::event::{
-    ControlEvent, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
-    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    ControlEvent, MailedEarlier, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked,
+    UserLocked, UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested,
+    UserSignedUp,
 };
 use crate::id::UserId;
 use crate::time::Timestamp;
@@ -24,6 +26,9 @@ pub const MAX_ACCOUNTS: usize = 10;
 pub const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long the token for a new password is good.
 pub const RESET_LIFETIME: Duration = Duration::from_secs(3600);
+/// Letters with a token for one purpose of which each is good; beyond, the oldest one is not. More than can be asked for within the hour
+/// that a token for a new password lasts.
+const MAX_LETTERS: usize = 24;
 /// Notices of one person being locked out are at least so far apart: whoever guesses must not flood the mailbox too.
 pub const NOTICE_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -36,6 +41,42 @@ pub struct Mailed {
 }
 
 impl Mailed {
+    /// All that are good from an event: the one that it tells of and those before.
+    fn all(
+        mac: &str,
+        pepper_version: u32,
+        expires_at: Timestamp,
+        earlier: &[MailedEarlier],
+    ) -> Vec<Self> {
+        let earlier = earlier.iter().map(|earlier| Self {
+            mac: earlier.mac.clone(),
+            pepper_version: earlier.pepper_version,
+            expires_at: earlier.expires_at,
+        });
+        let latest = Self {
+            mac: mac.to_owned(),
+            pepper_version,
+            expires_at,
+        };
+        earlier.chain([latest]).collect()
+    }
+
+    /// As the event of the next letter names them.
+    fn earlier(open: &[Self], now: Timestamp) -> Vec<MailedEarlier> {
+        let good: Vec<&Self> = open
+            .iter()
+            .filter(|mailed| now < mailed.expires_at)
+            .collect();
+        let skipped = good.len().saturating_sub(MAX_LETTERS - 1);
+        let kept = good.into_iter().skip(skipped);
+        kept.map(|mailed| MailedEarlier {
+            mac: mailed.mac.clone(),
+            pepper_version: mailed.pepper_version,
+            expires_at: mailed.expires_at,
+        })
+        .collect()
+    }
+
     fn accepts(&self, proof: &Proof, now: Timestamp) -> bool {
         proof.is_of(&self.mac, self.pepper_version) && now < self.expires_at
     }
@@ -65,7 +106,7 @@ pub struct Account {
     pub outside: Vec<OutsideAccount>,
     /// Since when.
     pub since: Timestamp,
-    reset: Option<Mailed>,
+    resets: Vec<Mailed>,
     locked: Option<UserLocked>,
 }
 
@@ -76,7 +117,7 @@ pub struct User {
     pub who: Option<Identified>,
     /// Set once the address is confirmed.
     pub account: Option<Account>,
-    sign_up: Option<Mailed>,
+    sign_ups: Vec<Mailed>,
 }
 
 /// A token to be mailed.
@@ -153,7 +194,7 @@ pub enum UserCommand {
         /// The other hash of it.
         password: String,
     },
-    /// Look at no password for a while.
+    /// Note that too many wrong passwords were tried, so that whoever tried them has to wait.
     Lock {
         /// Until when.
         until: Timestamp,
@@ -181,7 +222,9 @@ pub enum UserRefusal {
     #[error("the password is not the one that was checked")]
     PasswordMoved,
     /// The name is empty, too long, or not one line.
-    #[error("name must be 1 to {MAX_NAME_CHARS} characters, without control characters")]
+    #[error(
+        "name must be 1 to {MAX_NAME_CHARS} characters, without control or invisible characters"
+    )]
     InvalidName,
     /// More accounts outside than anybody has.
     #[error("a person can have at most {MAX_ACCOUNTS} accounts with outside issuers")]
@@ -192,18 +235,15 @@ impl User {
     /// Whether that token confirms the address: asked before anything costly is done for who presents it.
     #[must_use]
     pub fn confirms(&self, proof: &Proof, now: Timestamp) -> bool {
-        let open = self.sign_up.as_ref().filter(|_| self.account.is_none());
-        open.is_some_and(|mailed| mailed.accepts(proof, now))
+        let accepts = |mailed: &Mailed| mailed.accepts(proof, now);
+        self.account.is_none() && self.sign_ups.iter().any(accepts)
     }
 
     /// Whether that token sets another password.
     #[must_use]
     pub fn resets(&self, proof: &Proof, now: Timestamp) -> bool {
-        let open = self
-            .account
-            .as_ref()
-            .and_then(|account| account.reset.as_ref());
-        open.is_some_and(|mailed| mailed.accepts(proof, now))
+        let account = self.account.as_ref();
+        account.is_some_and(|account| account.resets(proof, now))
     }
 
     /// Who it is, once the address is confirmed.
@@ -229,6 +269,10 @@ impl Account {
             .is_none_or(|lock| now >= lock.at.plus(NOTICE_PAUSE))
     }
 
+    fn resets(&self, proof: &Proof, now: Timestamp) -> bool {
+        self.resets.iter().any(|mailed| mailed.accepts(proof, now))
+    }
+
     fn next_generation(&self, now: Timestamp) -> u64 {
         generation(now).max(self.generation + 1)
     }
@@ -242,7 +286,7 @@ fn generation(now: Timestamp) -> u64 {
 fn valid_name(name: &str) -> Result<String, UserRefusal> {
     let name = name.trim();
     let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
-    if fits && !name.chars().any(char::is_control) {
+    if fits && is_plain(name) {
         Ok(name.to_owned())
     } else {
         Err(UserRefusal::InvalidName)
@@ -286,11 +330,7 @@ impl Aggregate for User {
                 });
                 // A sign-up after the confirmation is never decided; should one be read again, it opens nothing.
                 if self.account.is_none() {
-                    self.sign_up = Some(Mailed {
-                        mac: e.mac.clone(),
-                        pepper_version: e.pepper_version,
-                        expires_at: e.expires_at,
-                    });
+                    self.sign_ups = Mailed::all(&e.mac, e.pepper_version, e.expires_at, &e.earlier);
                 }
             }
             ControlEvent::UserConfirmed(e) => self.evolve_confirmed(e),
@@ -316,13 +356,13 @@ impl User {
             mac: token.mac,
             pepper_version: token.pepper_version,
             expires_at: now.plus(CONFIRMATION_LIFETIME),
+            earlier: Mailed::earlier(&self.sign_ups, now),
             at: now,
         })])
     }
 
     fn confirm(&self, proof: &Proof, password: String, name: &str, now: Timestamp) -> Decision {
-        let open = self.sign_up.as_ref().filter(|_| self.account.is_none());
-        let accepted = open.is_some_and(|mailed| mailed.accepts(proof, now));
+        let accepted = self.confirms(proof, now);
         let who = self
             .who
             .as_ref()
@@ -375,14 +415,14 @@ impl User {
             email: e.email.clone(),
             email_hash: e.email_hash.clone(),
         });
-        self.sign_up = None;
+        self.sign_ups = Vec::new();
         self.account.get_or_insert_with(|| Account {
             name: e.name.clone(),
             password: e.password.clone(),
             generation: e.generation,
             outside: Vec::new(),
             since: e.at,
-            reset: None,
+            resets: Vec::new(),
             locked: None,
         });
     }
@@ -426,8 +466,7 @@ fn change(who: &Identified, account: &Account, command: UserCommand, now: Timest
             changed(PasswordChange::Changed, password)
         }
         UserCommand::ResetPassword { proof, password } => {
-            let open = account.reset.as_ref();
-            if !open.is_some_and(|mailed| mailed.accepts(&proof, now)) {
+            if !account.resets(&proof, now) {
                 return Err(UserRefusal::TokenRefused);
             }
             changed(PasswordChange::Reset, password)
@@ -451,6 +490,7 @@ fn change(who: &Identified, account: &Account, command: UserCommand, now: Timest
                 mac: token.mac,
                 pepper_version: token.pepper_version,
                 expires_at: now.plus(RESET_LIFETIME),
+                earlier: Mailed::earlier(&account.resets, now),
                 at: now,
             })
         }
@@ -492,15 +532,11 @@ impl Account {
                 self.password = Some(e.password.clone());
                 self.generation = self.generation.max(e.generation);
                 // Whoever asked for it has it now, or need not have it any more.
-                self.reset = None;
+                self.resets = Vec::new();
             }
             ControlEvent::UserPasswordRehashed(e) => self.password = Some(e.password.clone()),
             ControlEvent::UserResetRequested(e) => {
-                self.reset = Some(Mailed {
-                    mac: e.mac.clone(),
-                    pepper_version: e.pepper_version,
-                    expires_at: e.expires_at,
-                });
+                self.resets = Mailed::all(&e.mac, e.pepper_version, e.expires_at, &e.earlier);
             }
             ControlEvent::UserLocked(e) => self.locked = Some(e.clone()),
             ControlEvent::UserIdentityLinked(e) => self.outside.clone_from(&e.accounts),

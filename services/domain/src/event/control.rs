@@ -28,7 +28,7 @@ pub use team::{
     TeamSigningSecretRotated, TeamVaultPolicyChanged,
 };
 pub use user::{
-    OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
+    MailedEarlier, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
     UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
 };
 pub use vault::{

@@ -13,7 +13,7 @@ pub use control::{
     AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, ControlEvent,
     GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
     GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
-    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
+    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier, MemberJoined, MemberRemoved,
     MemberRoleChanged, OutsideAccount, PasswordChange, RepeatableRequest, RevocationReason,
     SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired, TeamCreated,
     TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,

@@ -118,6 +118,8 @@ pub struct KeyWish {
     pub name: String,
     /// What it may do.
     pub scopes: ScopeSet,
+    /// What it begins with. `None`: what keys of this installation usually begin with.
+    pub brand: Option<String>,
     /// Where it lives.
     pub environment: Environment,
     /// From when on it is accepted no more.
@@ -134,6 +136,7 @@ impl KeyWish {
         Self {
             name: name.into(),
             scopes: scopes.iter().copied().collect(),
+            brand: None,
             environment: Environment::Live,
             expires_at: None,
             sources: Vec::new(),
@@ -284,7 +287,8 @@ impl ControlWriter {
         by: &By,
     ) -> Result<NewKey, ControlError> {
         for _ in 0..MAX_KEYS_TRIED {
-            let key = fresh_key(&self.brand, wish.environment)?;
+            let brand = wish.brand.as_deref().unwrap_or(&self.brand);
+            let key = fresh_key(brand, wish.environment)?;
             match self.install_key(team, key, wish.clone(), by).await {
                 Err(error) if error.is_id_taken() => {}
                 made => return made,

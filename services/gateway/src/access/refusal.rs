@@ -60,9 +60,10 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::App(refusal) => refusal.into(),
             TeamRefusal::Token(refusal) => refusal.into(),
             TeamRefusal::NotEntitled => Self::forbidden(),
-            TeamRefusal::AlreadyExists | TeamRefusal::KeyIdTaken | TeamRefusal::NotRotatable(_) => {
-                Self::conflict("conflict", text)
-            }
+            TeamRefusal::AlreadyExists
+            | TeamRefusal::KeyIdTaken
+            | TeamRefusal::NotRotatable(_)
+            | TeamRefusal::PredecessorAccepted => Self::conflict("conflict", text),
             TeamRefusal::AlreadyMember => Self::conflict("already_member", text),
             TeamRefusal::LastOwner => Self::conflict("last_owner", text),
             TeamRefusal::TooManyInvitations(_) => Self::conflict("too_many_invitations", text),

@@ -1,5 +1,6 @@
 //! An OAuth application, recognised by an access token.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -32,8 +33,12 @@ impl AppStanding {
     }
 }
 
-/// Whose access token this is, when it is good.
-pub(crate) async fn recognise(state: &AppState, presented: &str) -> Result<AppStanding, ApiError> {
+/// Whose access token this is, when it is good. `stranger`: where it comes from, when nobody has yet proved who they are.
+pub(crate) async fn recognise(
+    state: &AppState,
+    presented: &str,
+    stranger: Option<IpAddr>,
+) -> Result<AppStanding, ApiError> {
     let parsed = Token::parse(presented).filter(|token| {
         let brands = &state.config.key_brands;
         token.kind() == TokenKind::Access && brands.iter().any(|brand| brand == token.brand())
@@ -50,7 +55,11 @@ pub(crate) async fn recognise(state: &AppState, presented: &str) -> Result<AppSt
         return Err(ApiError::token_refused());
     };
     let mut found = look(&token);
-    if matches!(found, AppRecognition::Refused) && catch_up(state, &token).await.is_some() {
+    // After too many failures from there the log is asked for nothing; what is known here goes on working.
+    if matches!(found, AppRecognition::Refused)
+        && stranger.is_none_or(|source| state.limiter.is_source_open(source))
+        && catch_up(state, &token).await.is_some()
+    {
         // The lease may have lapsed meanwhile.
         state.fence.may_decide()?;
         found = look(&token);

@@ -1,25 +1,25 @@
 //! The caller of a route, as an extractor: recognised by a credential, and entitled to what the route needs.
 //!
 //! This is the only place that decides whether a request may pass. In order: the lease under which this gateway may decide at all, the
-//! credential, the team, the plan, the environment, the scope or role, the limits of the plan. Before all of it comes the limit of
-//! failed attempts from one source network.
+//! credential, the team, the limits of its plan, what the plan includes, the environment, the scope or role. A request is charged as
+//! soon as it is known whose it is, so that refusals cost as much as answers. The limit of failed attempts from one source network is
+//! met only by those who were not recognised: a good credential works whatever its neighbours do.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams};
-use http::StatusCode;
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use waybill_domain::access::plan::Plan;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::actor::Actor;
-use waybill_domain::event::Boundary;
-use waybill_domain::id::{Environment, KeyId, SessionId, TeamId, UserId};
+use waybill_domain::id::{Environment, SessionId, TeamId, UserId};
 
 use super::app;
 use super::credential;
 use super::directory::Recognition;
+use super::named;
 use super::needs::{Need, NeedRole};
 use super::person::{self, SignedIn};
 use super::principal::Principal;
@@ -27,11 +27,6 @@ use crate::access::By;
 use crate::edge::RequestContext;
 use crate::error::ApiError;
 use crate::state::AppState;
-
-/// Names the team that a person means, where the path does not.
-const TEAM_HEADER: &str = "x-team-id";
-/// Names the environment that a person means; `live` when it is not there.
-const ENVIRONMENT_HEADER: &str = "x-environment";
 
 /// Who calls, entitled to `N`.
 #[derive(Debug)]
@@ -48,7 +43,7 @@ pub struct Caller<N> {
     need: PhantomData<N>,
 }
 
-impl<N> Caller<N> {
+impl<N: Need> Caller<N> {
     /// As events name who caused them.
     #[must_use]
     pub fn actor(&self) -> Actor {
@@ -69,6 +64,17 @@ impl<N> Caller<N> {
     pub fn context(&self) -> &RequestContext {
         &self.context
     }
+
+    /// Refuses what a plan without the API does not include: work, and credentials for it. What people need to look after a team that
+    /// lost it, such as its list of keys, stays open to them; keys and applications do not come here at all.
+    pub fn needs_api(&self) -> Result<(), ApiError> {
+        let includes = N::SCOPE.api().is_none_or(|api| self.plan.has(api));
+        if self.plan.api_access && includes {
+            Ok(())
+        } else {
+            Err(ApiError::feature_not_allowed(&self.plan.name))
+        }
+    }
 }
 
 impl<N: Need> FromRequestParts<AppState> for Caller<N> {
@@ -76,40 +82,49 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let authenticated = authenticate(parts, state).await?;
+        let context = context(parts)?.clone();
         let (principal, team, plan, scopes) = match authenticated {
             Authenticated::Key {
                 principal,
                 team,
                 plan,
                 scopes,
-            } => (principal, team, plan, scopes),
+            } => {
+                if state.auth.is_closed(&principal, &team) {
+                    return Err(ApiError::not_understood());
+                }
+                state.usage.used(&principal, &team, context.source);
+                let slot = &context.limits;
+                let charged = state.limiter.take(slot, &team, principal.id(), &plan);
+                charged.await?;
+                let includes = N::SCOPE.api().is_none_or(|api| plan.has(api));
+                if !(plan.api_access && includes) {
+                    return Err(ApiError::feature_not_allowed(&plan.name));
+                }
+                // A path that names a team names the credential's own.
+                match named::in_path(parts, state, None).await? {
+                    Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
+                    _ => {}
+                }
+                (principal, team, plan, scopes)
+            }
             Authenticated::Person(person) => {
-                let team = persons_team(parts, state, &person).await?;
-                let (role, plan) = standing(state, &person, &team)?;
-                let team = team.in_environment(environment(parts)?);
-                (person.in_team(role), team, plan, role.scopes())
+                let environment = named::environment(parts);
+                let counted_in = environment.as_ref().copied().unwrap_or(Environment::Live);
+                let own = named::own_team(parts, state, &person, counted_in).await?;
+                let team = own.team.in_environment(environment?);
+                let (role, plan) = (own.role, own.plan);
+                let principal = person.in_team(role);
+                if state.auth.is_closed(&principal, &team) {
+                    return Err(ApiError::not_understood());
+                }
+                state.usage.used(&principal, &team, context.source);
+                (principal, team, plan, role.scopes())
             }
         };
-        if state.auth.is_closed(&principal, &team) {
-            return Err(ApiError::not_understood());
-        }
-        state.usage.used(&principal, &team, context(parts)?.source);
-        if !plan.api_access {
-            return Err(ApiError::feature_not_allowed(&plan.name));
-        }
         if !scopes.contains(N::SCOPE) {
             return Err(ApiError::missing_scope(N::SCOPE));
         }
-        // A path that names a team names the credential's own; a person's was found by it.
-        match path_team(parts, state).await? {
-            Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
-            _ => {}
-        }
-        let context = context(parts)?.clone();
-        let charged = state
-            .limiter
-            .take(&context.limits, &team, principal.id(), &plan);
-        charged.await?;
         Ok(Self {
             team,
             plan,
@@ -159,25 +174,22 @@ impl<R: NeedRole> FromRequestParts<AppState> for Member<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let person = SignedIn::from_request_parts(parts, state).await?;
-        let team = persons_team(parts, state, &person).await?;
-        let (role, plan) = standing(state, &person, &team)?;
-        if state
-            .auth
-            .directory()
-            .is_closed(&Boundary::Team(team.base()))
-        {
-            return Err(ApiError::not_understood());
-        }
-        if role < R::ROLE {
+        let person = match authenticate(parts, state).await? {
+            Authenticated::Person(person) => person,
+            other @ Authenticated::Key { .. } => {
+                return Err(other
+                    .refused(parts, state, ApiError::person_required())
+                    .await);
+            }
+        };
+        let own = named::own_team(parts, state, &person, Environment::Live).await?;
+        if own.role < R::ROLE {
             return Err(ApiError::missing_role(R::ROLE));
         }
-        let (slot, user) = (&person.context.limits, person.user.as_str());
-        state.limiter.take(slot, &team, user, &plan).await?;
         Ok(Self {
-            team,
-            plan,
-            role,
+            team: own.team,
+            plan: own.plan,
+            role: own.role,
             context: person.context,
             user: person.user,
             session: person.session,
@@ -191,8 +203,13 @@ impl FromRequestParts<AppState> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         match authenticate(parts, state).await? {
-            Authenticated::Person(person) => Ok(person),
-            Authenticated::Key { .. } => Err(ApiError::person_required()),
+            Authenticated::Person(person) => {
+                person.charge(state).await?;
+                Ok(person)
+            }
+            other @ Authenticated::Key { .. } => Err(other
+                .refused(parts, state, ApiError::person_required())
+                .await),
         }
     }
 }
@@ -210,20 +227,50 @@ pub(super) enum Authenticated {
     Person(SignedIn),
 }
 
-/// Recognises the credential, unless too many that came from there were none.
+impl Authenticated {
+    /// `error`, once it has been charged to whom the credential belongs: refusals are not free.
+    pub(super) async fn refused(
+        &self,
+        parts: &Parts,
+        state: &AppState,
+        error: ApiError,
+    ) -> ApiError {
+        let charged = match self {
+            Self::Person(person) => person.charge(state).await,
+            Self::Key {
+                principal,
+                team,
+                plan,
+                ..
+            } => match context(parts) {
+                Ok(context) => {
+                    let slot = &context.limits;
+                    let taken = state.limiter.take(slot, team, principal.id(), plan);
+                    taken.await.map_err(ApiError::from)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        charged.err().unwrap_or(error)
+    }
+}
+
+/// Recognises the credential. Who is not recognised is counted against the source network, and is told to wait after too many; that
+/// comes after recognition, because behind one address there are also others, whose credentials are good.
 pub(super) async fn authenticate(
     parts: &Parts,
     state: &AppState,
 ) -> Result<Authenticated, ApiError> {
     let context = context(parts)?;
-    state
-        .limiter
-        .admit_source(&context.limits, context.source)?;
     let authenticated = recognise(parts, state, context).await;
-    if let Err(error) = &authenticated
-        && error.status == StatusCode::UNAUTHORIZED
+    // A key that may not be used from there counts as well: its team must not pay for whoever has stolen it.
+    if authenticated
+        .as_ref()
+        .is_err_and(|error| error.status.is_client_error())
     {
-        state.limiter.source_failed(context.source);
+        state
+            .limiter
+            .charge_failure(&context.limits, context.source)?;
     }
     authenticated
 }
@@ -255,7 +302,7 @@ async fn recognise(
         return Ok(Authenticated::Person(person));
     }
     if credential::is_access_token(presented) {
-        let standing = app::recognise(state, presented).await?;
+        let standing = app::recognise(state, presented, Some(context.source)).await?;
         let principal = standing.principal();
         context.attribution.to_team(&standing.team);
         context.attribution.to_credential(principal.actor());
@@ -290,94 +337,6 @@ async fn recognise(
             "This key cannot be checked at the moment; try again later",
         )),
     }
-}
-
-/// The role and the plan of a person's team; 403 when it is not theirs.
-fn standing(
-    state: &AppState,
-    person: &SignedIn,
-    team: &TeamId,
-) -> Result<(Role, Arc<Plan>), ApiError> {
-    let directory = state.auth.directory();
-    let plan = directory.plan_of(team);
-    if plan.is_some() {
-        // Also when they do not belong to it: the team may want to know.
-        person.context.attribution.to_team(team);
-    }
-    let role = directory.role_of(&person.user, team);
-    role.zip(plan).ok_or_else(ApiError::forbidden)
-}
-
-/// The team that a person means: the path's, else the header's, else the only one.
-async fn persons_team(
-    parts: &mut Parts,
-    state: &AppState,
-    person: &SignedIn,
-) -> Result<TeamId, ApiError> {
-    if let Some(named) = path_team(parts, state).await? {
-        return named.map_err(|_| ApiError::forbidden());
-    }
-    if let Some(value) = parts.headers.get(TEAM_HEADER) {
-        let team = value
-            .to_str()
-            .ok()
-            .and_then(|text| TeamId::parse(text).ok());
-        return team
-            .filter(|team| team.environment() == Environment::Live)
-            .ok_or_else(|| ApiError::bad_field(TEAM_HEADER, "X-Team-Id must be the id of a team"));
-    }
-    match state.auth.directory().teams_of(&person.user).as_slice() {
-        [only] => Ok(only.clone()),
-        [] => Err(ApiError::forbidden()),
-        _ => Err(ApiError::bad_field(
-            TEAM_HEADER,
-            "You belong to several teams: name one in the header X-Team-Id",
-        )),
-    }
-}
-
-/// A team in a path that is none.
-#[derive(Debug, PartialEq)]
-struct NoTeam;
-
-/// The team that the path names, itself or by one of its keys. `None`: it names none.
-async fn path_team(
-    parts: &mut Parts,
-    state: &AppState,
-) -> Result<Option<Result<TeamId, NoTeam>>, ApiError> {
-    let parameters = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_| ApiError::bad_request("invalid_path", "The path is not valid"))?;
-    for (name, value) in &parameters {
-        match name {
-            "teamId" => {
-                let team = TeamId::parse(value).ok();
-                let base = team.filter(|team| team.environment() == Environment::Live);
-                return Ok(Some(base.ok_or(NoTeam)));
-            }
-            "keyId" => {
-                let key = KeyId::parse(value).map_err(|_| ApiError::no_such_key())?;
-                let team = match state.auth.directory().key(&key) {
-                    Some(known) => known.created.team.clone(),
-                    // Made a moment ago through another gateway, perhaps.
-                    None => state.control.find_key(&key).await?,
-                };
-                return Ok(Some(Ok(team)));
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
-fn environment(parts: &Parts) -> Result<Environment, ApiError> {
-    let Some(value) = parts.headers.get(ENVIRONMENT_HEADER) else {
-        return Ok(Environment::Live);
-    };
-    let environment = value.to_str().ok().and_then(Environment::parse);
-    environment.ok_or_else(|| {
-        ApiError::bad_field(ENVIRONMENT_HEADER, "X-Environment must be live or test")
-    })
 }
 
 pub(super) fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use waybill_domain::access::Aggregate;
 use waybill_domain::access::email::EmailHash;
-use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac};
+use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES, KeyMac, is_accepted_brand};
 use waybill_domain::access::plan::{Catalogue, Plan};
 use waybill_domain::access::role::Role;
 use waybill_domain::access::session::Session;
@@ -137,8 +137,7 @@ impl Directory {
         brands: &[String],
         now: Timestamp,
     ) -> Recognition {
-        let parsed =
-            ApiKey::parse(presented).filter(|key| brands.iter().any(|brand| brand == key.brand()));
+        let parsed = ApiKey::parse(presented).filter(|key| is_accepted_brand(key.brand(), brands));
         let Some(parsed) = parsed else {
             StandIn::compare(None);
             return Recognition::Refused;

@@ -43,28 +43,28 @@ impl FromRequestParts<AppState> for Holder {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let authenticated = authenticate(parts, state).await?;
         let Authenticated::Key {
-            principal,
+            principal: principal @ Principal::Key(key),
             team,
             plan,
             ..
-        } = authenticate(parts, state).await?
+        } = &authenticated
         else {
-            return Err(ApiError::api_key_required());
-        };
-        let Principal::Key(key) = &principal else {
-            return Err(ApiError::api_key_required());
+            return Err(authenticated
+                .refused(parts, state, ApiError::api_key_required())
+                .await);
         };
         let context = context(parts)?.clone();
-        state.usage.used(&principal, &team, context.source);
+        state.usage.used(principal, team, context.source);
         state
             .limiter
-            .take(&context.limits, &team, principal.id(), &plan)
+            .take(&context.limits, team, principal.id(), plan)
             .await?;
         Ok(Self {
             key: Arc::clone(key),
-            team,
-            plan,
+            team: team.clone(),
+            plan: Arc::clone(plan),
             context,
         })
     }

@@ -12,6 +12,7 @@ use super::principal::Principal;
 use crate::access::By;
 use crate::edge::RequestContext;
 use crate::entropy;
+use crate::error::ApiError;
 use crate::state::AppState;
 
 /// A person who is signed in.
@@ -33,6 +34,12 @@ impl SignedIn {
             actor: Actor::User(self.user.clone()),
             origin: Some(self.context.origin()),
         }
+    }
+
+    /// Charges a request that is about no team, or about none of theirs, to the person.
+    pub(super) async fn charge(&self, state: &AppState) -> Result<(), ApiError> {
+        let slot = &self.context.limits;
+        Ok(state.limiter.take_person(slot, &self.user).await?)
     }
 
     /// The same person as a member of a team.

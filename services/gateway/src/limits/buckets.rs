@@ -157,6 +157,22 @@ impl Buckets {
         }
     }
 
+    /// Takes back what a request was charged to all claims.
+    pub(super) fn forgive<'a>(
+        &self,
+        group: &str,
+        claims: impl Iterator<Item = Claim<'a>>,
+        now: Timestamp,
+    ) {
+        let mut shard = self.lock(self.index(group));
+        for claim in claims {
+            // Whoever was forgotten meanwhile is not charged for anything.
+            if let Some(slot) = shard.find(claim.holder, claim.policy) {
+                slot.bucket.unspend(claim.policy, now);
+            }
+        }
+    }
+
     /// Takes in the counter's answer: the total of the window before, for a smooth policy, and the new one. `None`: there was none.
     /// Gives what must go back to the counter.
     pub(super) fn land(

@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::limit::{Limited, Network, Standing};
-use waybill_domain::access::plan::{Catalogue, Guard, Plan, Policy, PolicyScope};
-use waybill_domain::id::TeamId;
+use waybill_domain::access::plan::{Catalogue, Guard, Plan, PolicyScope};
+use waybill_domain::id::{TeamId, UserId};
 use waybill_domain::time::{Times, Timestamp};
 use waybill_log::{CounterAway, CounterName, Counters};
 
@@ -36,8 +36,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Who is behind something that is worth guessing or flooding.
 #[derive(Debug, Clone, Copy)]
 pub struct Guarded<'a> {
-    /// Where the request comes from.
-    pub source: IpAddr,
+    /// Where the request comes from. `None`: who calls has proved who it is, and what neighbours do counts for nothing.
+    pub source: Option<IpAddr>,
     /// What it tries to use, as a token of a subject: the hash of an address, a client's id. Never the address itself.
     pub account: Option<&'a str>,
     /// The team that it is for.
@@ -113,10 +113,26 @@ impl Limiter {
             policy,
             holder: match policy.scope {
                 PolicyScope::Key => credential,
-                PolicyScope::Team | PolicyScope::Ip | PolicyScope::Account => team,
+                PolicyScope::Team
+                | PolicyScope::Ip
+                | PolicyScope::Account
+                | PolicyScope::AccountNetwork => team,
             },
         });
         let outcome = self.charge(&self.ordinary, team, claims, Grain::Lease);
+        self.conclude(slot, outcome.await)
+    }
+
+    /// Charges a request of a person that is about no team.
+    pub async fn take_person(
+        self: &Arc<Self>,
+        slot: &LimitSlot,
+        user: &UserId,
+    ) -> Result<(), LimitRefusal> {
+        let holder = user.as_str();
+        let policy = self.catalogue.person();
+        let claims = std::iter::once(Claim { policy, holder });
+        let outcome = self.charge(&self.ordinary, holder, claims, Grain::Lease);
         self.conclude(slot, outcome.await)
     }
 
@@ -127,21 +143,32 @@ impl Limiter {
         guard: Guard,
         who: &Guarded<'_>,
     ) -> Result<(), LimitRefusal> {
-        let network = Network::of(who.source).to_string();
-        let holder = |policy: &Policy| match policy.scope {
-            PolicyScope::Ip => Some(&*network),
-            PolicyScope::Account | PolicyScope::Key => who.account,
-            PolicyScope::Team => who.team.map(TeamId::as_str),
-        };
-        let claims = self.catalogue.guard(guard).iter().filter_map(|policy| {
-            let holder = holder(policy)?;
-            Some(Claim { holder, policy })
-        });
+        let holders = Holders::of(who);
+        let claims = self.claims(guard, &holders);
         let outcome = self.charge(&self.guarded, "", claims, Grain::Single);
         self.conclude(slot, outcome.await)
     }
 
-    /// May requests come from there? Not after too many failed attempts to authenticate.
+    /// Takes back what [`Self::guard`] charged for a try that was no guess, so that only failures count.
+    pub fn forgive(&self, guard: Guard, who: &Guarded<'_>) {
+        let holders = Holders::of(who);
+        let claims = self.claims(guard, &holders);
+        self.guarded.forgive("", claims, self.now());
+    }
+
+    fn claims<'a>(
+        &'a self,
+        guard: Guard,
+        holders: &'a Holders<'a>,
+    ) -> impl Iterator<Item = Claim<'a>> + Clone {
+        let policies = self.catalogue.guard(guard).iter();
+        policies.filter_map(|policy| {
+            let holder = holders.of_scope(policy.scope)?;
+            Some(Claim { holder, policy })
+        })
+    }
+
+    /// May strangers call from there? Not after too many failed attempts to authenticate. Asked only of who was not recognised.
     pub fn admit_source(&self, slot: &LimitSlot, source: IpAddr) -> Result<(), LimitRefusal> {
         let meter = self.sources.meter(Network::of(source), self.now());
         if !meter.violated {
@@ -151,6 +178,20 @@ impl Limiter {
         let meters = vec![meter];
         slot.note(Standing::Metered(meters.clone()));
         Err(self.limited(Limited { meters }))
+    }
+
+    /// An attempt to authenticate from there has failed: refused as such, or with 429 after too many.
+    pub fn charge_failure(&self, slot: &LimitSlot, source: IpAddr) -> Result<(), LimitRefusal> {
+        self.admit_source(slot, source)?;
+        self.source_failed(source);
+        Ok(())
+    }
+
+    /// Whether there were few enough failures from there that strangers are looked at.
+    #[must_use]
+    pub fn is_source_open(&self, source: IpAddr) -> bool {
+        let meter = self.sources.meter(Network::of(source), self.now());
+        !meter.violated
     }
 
     /// An attempt to authenticate from there has failed.
@@ -295,6 +336,36 @@ impl Limiter {
         LimitRefusal::Limited {
             retry_after_s: limited.retry_after_s(self.now()),
             limited,
+        }
+    }
+}
+
+/// Who is charged by policies of each scope.
+struct Holders<'a> {
+    network: Option<String>,
+    account: Option<&'a str>,
+    account_there: Option<String>,
+    team: Option<&'a str>,
+}
+
+impl<'a> Holders<'a> {
+    fn of(who: &Guarded<'a>) -> Self {
+        let network = who.source.map(|source| Network::of(source).to_string());
+        let account_there = who.account.zip(network.as_deref());
+        Self {
+            account_there: account_there.map(|(account, network)| format!("{account}-{network}")),
+            account: who.account,
+            team: who.team.map(TeamId::as_str),
+            network,
+        }
+    }
+
+    fn of_scope(&self, scope: PolicyScope) -> Option<&str> {
+        match scope {
+            PolicyScope::Ip => self.network.as_deref(),
+            PolicyScope::Account | PolicyScope::Key => self.account,
+            PolicyScope::AccountNetwork => self.account_there.as_deref(),
+            PolicyScope::Team => self.team,
         }
     }
 }

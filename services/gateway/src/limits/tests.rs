@@ -68,7 +68,7 @@ impl Stage {
 
     async fn guard(&self, guard: Guard, source: &str) -> Result<(), LimitRefusal> {
         let who = Guarded {
-            source: source.parse().expect("an address"),
+            source: Some(source.parse().expect("an address")),
             account: Some("0af3"),
             team: Some(&self.team),
         };
@@ -214,14 +214,41 @@ async fn without_the_counter_there_is_a_share_and_nothing_that_is_guarded() {
 }
 
 #[tokio::test]
-async fn a_guard_counts_by_network_and_by_account() {
+async fn a_guard_counts_by_account_from_one_network_and_from_anywhere() {
     let stage = Stage::new(builtin());
-    for n in 0..10 {
-        let source = format!("192.0.2.{n}");
-        stage.guard(Guard::LogIn, &source).await.expect("admitted");
+    for network in 0..10 {
+        let source = format!("192.0.2.{network}");
+        for _ in 0..10 {
+            stage.guard(Guard::LogIn, &source).await.expect("admitted");
+        }
+        let refused = stage.guard(Guard::LogIn, &source).await;
+        let violated = violated(refused.expect_err("over"));
+        assert!(
+            violated.contains(&"log-in-account".to_owned()),
+            "{violated:?}"
+        );
     }
     let refused = stage.guard(Guard::LogIn, "198.51.100.1").await;
-    assert_eq!(violated(refused.expect_err("over")), ["log-in-account"]);
+    assert_eq!(violated(refused.expect_err("over")), ["log-in-anywhere"]);
+}
+
+#[tokio::test]
+async fn what_is_forgiven_counts_for_nothing() {
+    let stage = Stage::new(builtin());
+    let source = "192.0.2.1";
+    for _ in 0..50 {
+        stage.guard(Guard::LogIn, source).await.expect("admitted");
+        let who = Guarded {
+            source: Some(source.parse().expect("an address")),
+            account: Some("0af3"),
+            team: Some(&stage.team),
+        };
+        stage.limiter.forgive(Guard::LogIn, &who);
+    }
+    for _ in 0..10 {
+        stage.guard(Guard::LogIn, source).await.expect("admitted");
+    }
+    assert!(stage.guard(Guard::LogIn, source).await.is_err());
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ pub const ACCESS_LIFETIME: Duration = Duration::from_secs(600);
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// How long a session lasts that is not used.
 pub const SESSION_IDLE: Duration = Duration::from_secs(14 * 86_400);
+/// How long a refresh token that was used gets the same answer again.
+pub const REFRESH_GRACE: Duration = Duration::from_secs(10);
 
 /// What a gateway needs for people.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct PeopleConfig {
     pub session_lifetime: Duration,
     /// How long a session lasts that is not used.
     pub session_idle: Duration,
+    /// For so long a refresh token that was used gets the same answer again: two tabs refresh at once, and answers get lost.
+    pub refresh_grace: Duration,
     /// How letters leave.
     pub mailer: Arc<dyn Mailer>,
     /// How often they are tried.
@@ -55,6 +59,7 @@ impl Default for PeopleConfig {
             access_lifetime: ACCESS_LIFETIME,
             session_lifetime: SESSION_LIFETIME,
             session_idle: SESSION_IDLE,
+            refresh_grace: REFRESH_GRACE,
             mailer: Arc::new(NoMailer),
             outbox: OutboxTimes::default(),
             oidc: Vec::new(),

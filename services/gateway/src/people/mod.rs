@@ -4,6 +4,7 @@
 //! keeps anything that another gateway would have to know: secrets come from the configuration, and what happened is in the log.
 
 pub mod config;
+mod devices;
 pub mod jwt;
 pub mod mail;
 pub mod oidc;

@@ -40,16 +40,18 @@ impl SessionSecret {
     }
 }
 
-/// HKDF-SHA-256 with `purpose`, a zero byte and `context` as its info.
-pub(crate) fn derive(secret: &[u8], purpose: &str, context: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    #[expect(
-        clippy::expect_used,
-        reason = "HKDF-SHA-256 gives up to 8160 bytes, and this is 32"
-    )]
+/// HKDF-SHA-256 with `purpose`, a zero byte and `context` as its info: at most 8160 bytes.
+pub(crate) fn derive<const BYTES: usize>(
+    secret: &[u8],
+    purpose: &str,
+    context: &[u8],
+) -> Zeroizing<[u8; BYTES]> {
+    const { assert!(BYTES <= 8160, "255 blocks of 32 bytes") };
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    #[expect(clippy::expect_used, reason = "the length is checked above")]
     Hkdf::<Sha256>::new(None, secret)
         .expand_multi_info(&[purpose.as_bytes(), b"\0", context], &mut bytes[..])
-        .expect("32 bytes are not too many");
+        .expect("not too many bytes");
     bytes
 }
 

@@ -9,15 +9,18 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 use waybill_domain::access::email::{Email, EmailHash};
 use waybill_domain::access::proof::Proof;
-use waybill_domain::access::secret::KeyMac;
+use waybill_domain::access::secret::{ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::token::{Token, TokenKind};
+use waybill_domain::access::user::User;
 use zeroize::Zeroizing;
 
 use super::SessionSecret;
+use super::devices::Devices;
 use super::jwt::{AccessTokens, TokenKeys, TokenPolicy};
 use super::mail::{Letter, Links, Occasion, Outbox};
 use super::oidc::{Oidc, OidcRefused};
 use super::passwords::{PasswordError, Passwords};
+use super::session_secret::derive;
 use crate::access::Pepper;
 use crate::config::GatewayConfig;
 use crate::entropy;
@@ -57,12 +60,15 @@ pub struct People {
     pub session_lifetime: Duration,
     /// How long a session lasts that is not used.
     pub session_idle: Duration,
+    /// For so long a refresh token that was used gets the same answer again.
+    pub refresh_grace: Duration,
     /// Whether cookies are for `https` only.
     pub secure_cookies: bool,
     /// Origins whose pages may use cookies. Empty: the one that a request is addressed to.
     pub origins: Vec<String>,
     /// Where browsers go after an outside log-in.
     pub app_url: Option<Url>,
+    devices: Devices,
     errands: Arc<Semaphore>,
     pepper: Arc<Pepper>,
     email_key: Zeroizing<[u8; 32]>,
@@ -87,6 +93,7 @@ impl People {
             Some(secret) => secret.clone(),
             None => SessionSecret::from_key(&pepper.derive("sessions")),
         };
+        let devices = Devices::new(&secret);
         let public = config.public_url.as_ref();
         let oidc = match (public, config.oidc.is_empty()) {
             (None, false) => return Err(PeopleRefused::NoPublicUrl),
@@ -122,12 +129,14 @@ impl People {
             },
             session_lifetime: config.session_lifetime,
             session_idle: config.session_idle,
+            refresh_grace: config.refresh_grace,
             secure_cookies: match public {
                 Some(url) => url.scheme() == "https",
                 None => !gateway.listen.ip().is_loopback(),
             },
             origins: own.into_iter().chain(listed).collect(),
             app_url: config.app_url.clone(),
+            devices,
             errands: Arc::new(Semaphore::new(MOST_ERRANDS)),
             email_key: pepper.derive("email"),
             brand: gateway.brand().to_owned(),
@@ -139,6 +148,30 @@ impl People {
     #[must_use]
     pub fn address(&self, email: &Email) -> EmailHash {
         email.hash(&self.email_key[..])
+    }
+
+    /// What letters to an address are counted by.
+    #[must_use]
+    pub fn mailbox(&self, email: &Email) -> EmailHash {
+        self.address(&email.mailbox())
+    }
+
+    /// A token for a device on which that person has just signed in.
+    #[must_use]
+    pub fn introduce_device(&self, user: &User) -> Option<String> {
+        let (who, account) = user.confirmed()?;
+        Some(self.devices.introduce(&who.email_hash, account.generation))
+    }
+
+    /// What a device is counted by, when that person has signed in on it.
+    #[must_use]
+    pub fn known_device(
+        &self,
+        address: &EmailHash,
+        generation: u64,
+        token: Option<&str>,
+    ) -> Option<String> {
+        self.devices.recognise(address, generation, token?)
     }
 
     /// A fresh token for the thing with that ULID, what is stored of it, and the pepper that made that. `None` only if randomness fails.
@@ -155,6 +188,23 @@ impl People {
         let token = Token::parse(text).filter(|token| token.kind() == kind)?;
         let proof = Proof::new(&token, self.pepper.each());
         Some((token, proof))
+    }
+
+    /// What follows on a token of which each is good once, under each pepper that is known, the current one first: derived from the
+    /// token itself, so that every gateway answers a repeated use alike, and only to whoever has the token. `None` only if what was
+    /// derived is unusable, which is practically impossible.
+    #[must_use]
+    pub fn successors(&self, kind: TokenKind, used: &Token) -> Option<Vec<(Token, KeyMac, u32)>> {
+        let mut successors = Vec::new();
+        for (version, pepper) in self.pepper.each() {
+            let purpose = format!("waybill successor v1 {}", kind.as_str());
+            let entropy = derive::<ENTROPY_BYTES>(pepper, &purpose, used.reveal().as_bytes());
+            let token = Token::generate(used.brand(), kind, used.ulid(), &entropy)?;
+            let mac = token.mac(pepper);
+            successors.push((token, mac, version));
+        }
+        successors.sort_by_key(|(_, _, version)| *version != self.pepper.version());
+        Some(successors)
     }
 
     /// Writes to somebody, if there is room in the outbox; a notice that finds none is given up.

@@ -6,10 +6,11 @@ use serde_json::json;
 use waybill_gateway::GatewayConfig;
 use waybill_log::{Log, Stream, StreamSeq};
 
-use crate::world::{World, a_task, config};
+use crate::world::{SOON, World, a_task, config};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,25 +186,112 @@ async fn http2_is_spoken_too() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_too_many_waits_for_a_place() -> Result<()> {
+async fn with_every_place_taken_probes_are_answered_and_others_told_to_wait() -> Result<()> {
     let world = World::start_with(GatewayConfig {
         max_connections: 2,
+        max_connections_per_network: Some(100),
         ..config()
     })
     .await?;
     let address = world.gateway.addr();
     // One place is held by the client that waited for readiness, the other one here.
     let holder = TcpStream::connect(address).await?;
-    let mut waiting = TcpStream::connect(address).await?;
-    waiting
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/v1/tasks", 503)] {
+        let answer = Http::at(address).get(path).await?;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+    }
+    drop(holder);
+    eventually(SOON, async || {
+        let answer = Http::at(address).get("/v1/tasks").await;
+        answer.is_ok_and(|answer| answer.status == 401)
+    })
+    .await?;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_hold_every_place() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        max_connections: 100,
+        max_connections_per_network: Some(2),
+        ..config()
+    })
+    .await?;
+    let address = world.gateway.addr();
+    // The client that waited for readiness holds one.
+    let mut second = TcpStream::connect(address).await?;
+    second.write_all(b"GET /healthz HTTP/1.1\r\n").await?;
+    let mut third = TcpStream::connect(address).await?;
+    let mut nothing = Vec::new();
+    let closed = tokio::time::timeout(SOON, third.read_to_end(&mut nothing)).await;
+    assert!(closed.is_ok() && nothing.is_empty(), "it is closed");
+    // From another address there is room.
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 2], 0).into())?;
+    let mut other = socket.connect(address).await?;
+    other
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         .await?;
     let mut answer = [0; 12];
-    let early = tokio::time::timeout(Duration::from_millis(300), waiting.read_exact(&mut answer));
-    assert!(early.await.is_err(), "no place is free");
-    drop(holder);
-    waiting.read_exact(&mut answer).await?;
+    other.read_exact(&mut answer).await?;
     assert_eq!(&answer, b"HTTP/1.1 200");
-    drop(waiting);
+    drop((second, other));
+    world.stop().await
+}
+
+/// A peer that answers pings and asks for nothing would otherwise hold its place for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_is_closed() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        header_read_timeout: Duration::from_millis(800),
+        ..config()
+    })
+    .await?;
+    let stream = TcpStream::connect(world.gateway.addr()).await?;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, axum::body::Body>(executor, io).await?;
+    let connection = tokio::spawn(connection);
+    let uri = format!("http://{}/healthz", world.gateway.addr());
+    let request = http::Request::get(uri).body(axum::body::Body::empty())?;
+    assert_eq!(sender.send_request(request).await?.status(), 200);
+    tokio::time::timeout(SOON, connection).await???;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_send_small_bodies_and_all_bodies_have_bounded_room() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        max_body_bytes_in_flight: 400_000,
+        ..config()
+    })
+    .await?;
+    let nobody = Http::at(world.gateway.addr());
+    let body_of = |bytes: usize| {
+        let mut body =
+            br#"{"targetUrl":"http://127.0.0.1:9/","delayUntil":"2040-12-31T00:00:00Z"}"#.to_vec();
+        body.resize(bytes, b' ');
+        body
+    };
+    let too_large = nobody
+        .send(Method::POST, "/v1/auth/login", &[], body_of(20_000))
+        .await?;
+    assert_eq!(too_large.status, 413, "{}", too_large.text());
+    let send = async |bytes| {
+        let sent = world
+            .http
+            .send(Method::POST, "/v1/tasks", &[], body_of(bytes));
+        sent.await
+    };
+    assert_eq!(send(90_000).await?.status, 201);
+    let refused = send(110_000).await?;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code().as_str()),
+        (503, "busy")
+    );
+    assert!(refused.header("retry-after").is_some());
+    // What was taken came back.
+    assert_eq!(send(90_000).await?.status, 201);
     world.stop().await
 }

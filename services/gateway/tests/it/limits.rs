@@ -238,7 +238,7 @@ async fn l10_without_the_counter_gateways_admit_their_shares_and_guard_everythin
             *admitted += 1;
         }
         let who = Guarded {
-            source: [127, 0, 0, 1].into(),
+            source: Some([127, 0, 0, 1].into()),
             account: Some("0af3"),
             team: Some(&fleet.team),
         };
@@ -254,7 +254,7 @@ async fn l10_without_the_counter_gateways_admit_their_shares_and_guard_everythin
         eventually(SOON, async || {
             gateway.sweep().await;
             let who = Guarded {
-                source: [127, 0, 0, 1].into(),
+                source: Some([127, 0, 0, 1].into()),
                 account: None,
                 team: None,
             };

@@ -56,6 +56,7 @@ pub(crate) fn config() -> GatewayConfig {
     GatewayConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         egress: Egress::loopback(),
+        is_local: true,
         probe_interval: Duration::from_millis(100),
         // What tests do wrong comes from one address.
         plans: plans_with_failures(1_000_000),

@@ -8,6 +8,7 @@ use crate::id::{Environment, GrantId, TeamId, UserId};
 
 const NOW: Timestamp = Timestamp(1_000);
 const PEPPER: &[u8] = b"pepper";
+const GRACE: Duration = Duration::from_secs(10);
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const REDIRECT: &str = "https://app.example.com/cb";
 
@@ -93,7 +94,8 @@ fn refresh(with: u8, next: u8) -> GrantCommand {
         app: app(1),
         refresh: proof(TokenKind::GrantRefresh, with),
         scopes: None,
-        tokens: tokens(next),
+        tokens: vec![tokens(next)],
+        grace: GRACE,
     }
 }
 
@@ -214,7 +216,8 @@ fn a_refresh_narrows_one_token_and_never_widens() {
         app: app(1),
         refresh: proof(TokenKind::GrantRefresh, with),
         scopes: Some(scopes.iter().copied().collect()),
-        tokens: tokens(next),
+        tokens: vec![tokens(next)],
+        grace: GRACE,
     };
     let wider = with(1, 2, &[Scope::TasksRead, Scope::KeysRead]);
     assert_eq!(
@@ -236,7 +239,8 @@ fn another_client_cannot_refresh() {
         app: app(2),
         refresh: proof(TokenKind::GrantRefresh, 1),
         scopes: None,
-        tokens: tokens(2),
+        tokens: vec![tokens(2)],
+        grace: GRACE,
     };
     assert_eq!(run(&mut family, theirs, NOW), Err(GrantRefusal::NotYours));
     assert!(is_good(&family, 1, NOW));
@@ -365,4 +369,19 @@ proptest! {
         }
         prop_assert_eq!(restored, family.grant);
     }
+}
+
+#[test]
+fn a_refresh_token_that_comes_twice_in_a_moment_gets_the_same_tokens() {
+    let mut family = redeemed();
+    assert_eq!(run(&mut family, refresh(1, 2), NOW), Ok(1));
+    assert_eq!(run(&mut family, refresh(1, 2), in_(9)), Ok(0));
+    assert!(family.grant.holds(&tokens(2)));
+    assert!(is_good(&family, 2, in_(9)));
+    // Another answer than the one that was given is no repetition, whenever it comes.
+    let mut stolen = family.clone();
+    assert_eq!(run(&mut stolen, refresh(1, 7), in_(9)), Ok(1));
+    assert_eq!(stolen.grant.revoked, Some(GrantEnd::RefreshReused));
+    assert_eq!(run(&mut family, refresh(1, 2), in_(10)), Ok(1));
+    assert_eq!(family.grant.revoked, Some(GrantEnd::RefreshReused));
 }

@@ -119,6 +119,20 @@ impl Bucket {
         self.spent += 1;
     }
 
+    /// Takes back the charge of one request of this window: its credit lies here again.
+    pub fn unspend(&mut self, policy: &Policy, now: Timestamp) {
+        self.roll(policy, now);
+        if self.spent == 0 {
+            // It was charged in a window that is over.
+            return;
+        }
+        self.spent -= 1;
+        match self.owed.checked_sub(1) {
+            Some(owed) => self.owed = owed,
+            None => self.credits += 1,
+        }
+    }
+
     /// What to ask of the counter, right after [`Check::Ask`]. `waiting`: requests that would be served by the answer.
     ///
     /// As much as half a lease will need, but no more than an Nth of half of what is left: so the last credits go out one by one.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{Catalogue, Guard, Plan, Policy, PolicyScope};
+use crate::access::scope::Api;
 
 /// Longest name of a plan or policy, in characters.
 const MAX_NAME_CHARS: usize = 32;
@@ -20,6 +21,9 @@ const MAX_POLICIES: usize = 8;
 const QUOTA: RangeInclusive<u32> = 1..=1_000_000_000;
 /// Seconds of a window. Counters are kept for two hours, and a window needs the one before it.
 const WINDOW_S: RangeInclusive<u32> = 1..=3_600;
+/// Requests of a person about no team, where a catalogue says nothing of them: what a busy page needs.
+const PERSON_QUOTA: NonZeroU32 = NonZeroU32::new(300).unwrap();
+const PERSON_WINDOW_S: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Seconds that a task may wait.
 const MAX_WAIT_S: RangeInclusive<u32> = 1..=3_600;
 /// Keys, members, tokens or queues of a team.
@@ -53,6 +57,7 @@ struct RawPlan {
     max_queues: Option<u32>,
     max_key_lifetime_s: Option<u32>,
     api_access: Option<bool>,
+    api_faces: Option<Vec<String>>,
     policies: Vec<Value>,
 }
 
@@ -67,12 +72,13 @@ struct RawPolicy {
 }
 
 #[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum RawScope {
     Team,
     Key,
     Ip,
     Account,
+    AccountNetwork,
 }
 
 impl From<RawScope> for PolicyScope {
@@ -82,6 +88,7 @@ impl From<RawScope> for PolicyScope {
             RawScope::Key => Self::Key,
             RawScope::Ip => Self::Ip,
             RawScope::Account => Self::Account,
+            RawScope::AccountNetwork => Self::AccountNetwork,
         }
     }
 }
@@ -109,6 +116,17 @@ pub(super) fn catalogue(toml: &str) -> Result<Catalogue, CatalogueError> {
     let at = "edge.failures";
     let failures = wanted(&mut edge, "failures").map_err(|_| wrong(at, "is missing"))?;
     let failures = policy(at, failures, &[PolicyScope::Ip])?;
+    let person = match edge.remove("person") {
+        Some(value) => policy("edge.person", value, &[PolicyScope::Account])?,
+        // Catalogues from before it was counted do not name it.
+        None => Policy {
+            name: "person".into(),
+            scope: PolicyScope::Account,
+            quota: PERSON_QUOTA,
+            window_s: PERSON_WINDOW_S,
+            smooth: false,
+        },
+    };
     let guards = wanted(&mut edge, "guards").map_err(|_| wrong("edge.guards", "is missing"))?;
     let guards = self::guards(read("edge.guards", guards)?)?;
     nothing_else("edge.", &edge)?;
@@ -116,6 +134,7 @@ pub(super) fn catalogue(toml: &str) -> Result<Catalogue, CatalogueError> {
         plans,
         default,
         failures: Arc::new(failures),
+        person: Arc::new(person),
         guards,
     })
 }
@@ -127,7 +146,12 @@ fn guards(mut table: Table) -> Result<BTreeMap<Guard, Vec<Arc<Policy>>>, Catalog
         let Some(value) = table.remove(guard.as_str()) else {
             return Err(wrong(&at, "is missing"));
         };
-        let scopes = [PolicyScope::Ip, PolicyScope::Account, PolicyScope::Team];
+        let scopes = [
+            PolicyScope::Ip,
+            PolicyScope::Account,
+            PolicyScope::AccountNetwork,
+            PolicyScope::Team,
+        ];
         let policies = policies(&at, read(&at, value)?, &scopes)?;
         if policies.is_empty() {
             return Err(wrong(&at, "must have at least one policy"));
@@ -158,12 +182,27 @@ fn plan(name: &str, value: Value) -> Result<Plan, CatalogueError> {
         max_queues: optional("max_queues", raw.max_queues, &COUNT)?,
         max_key_lifetime: lifetime.map(seconds),
         api_access: raw.api_access.unwrap_or(true),
+        api_faces: api_faces(&field("api_faces"), raw.api_faces.as_deref())?,
         policies: policies(
             &field("policies"),
             raw.policies,
             &[PolicyScope::Team, PolicyScope::Key],
         )?,
     })
+}
+
+/// Without a word, all of them: catalogues from before there were several name none.
+fn api_faces(at: &str, names: Option<&[String]>) -> Result<Vec<Api>, CatalogueError> {
+    let Some(names) = names else {
+        return Ok(Api::ALL.to_vec());
+    };
+    let read = |name: &String| {
+        Api::parse(name).ok_or_else(|| {
+            let all = Api::ALL.map(Api::as_str).join(", ");
+            wrong(at, format!("must hold names of {all}, not {name:?}"))
+        })
+    };
+    names.iter().map(read).collect()
 }
 
 fn policies(
@@ -202,14 +241,8 @@ fn policy(at: &str, value: Value, scopes: &[PolicyScope]) -> Result<Policy, Cata
         (Some(scope), _) if scopes.contains(&scope) => scope,
         (None, [only]) => *only,
         (given, _) => {
-            let names: Vec<String> = scopes
-                .iter()
-                .map(|scope| format!("{scope:?}").to_lowercase())
-                .collect();
-            let given = given.map_or_else(
-                || "missing".to_owned(),
-                |scope| format!("{scope:?}").to_lowercase(),
-            );
+            let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            let given = given.map_or("missing", PolicyScope::as_str);
             let reason = format!("must be one of {}, not {given}", names.join(", "));
             return Err(wrong(&format!("{at}.scope"), reason));
         }
@@ -350,9 +383,9 @@ mod tests {
                 "plans.Pro: a name must be 1 to 32 of a-z, 0-9 and -, not \"Pro\"",
             ),
             (
-                "sign-up = [{ name = \"sign-up\", scope = \"ip\", q = 10, w = 600 }]",
-                "sign-up = []",
-                "edge.guards.sign-up: must have at least one policy",
+                "leak-report = [{ name = \"leak-report\", scope = \"ip\", q = 60, w = 60 }]",
+                "leak-report = []",
+                "edge.guards.leak-report: must have at least one policy",
             ),
             (
                 "name = \"reset-account\"",

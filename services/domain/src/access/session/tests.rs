@@ -7,6 +7,7 @@ use crate::id::{SessionId, UserId};
 
 const NOW: Timestamp = Timestamp(1_000);
 const PEPPER: &[u8] = b"pepper";
+const GRACE: Duration = Duration::from_secs(10);
 
 fn token(number: u8) -> Token {
     let owner = SessionId::new(NOW, 2);
@@ -46,8 +47,11 @@ fn start() -> SessionCommand {
 fn refresh(with: u8, next: u8, now: Timestamp) -> SessionCommand {
     SessionCommand::Refresh {
         proof: Proof::new(&token(with), [(1, PEPPER)].into_iter()),
-        refresh_mac: mac(next),
-        pepper_version: 1,
+        successors: vec![Successor {
+            mac: mac(next),
+            pepper_version: 1,
+        }],
+        grace: GRACE,
         idle_until: now.plus(Duration::from_secs(14 * 86_400)),
     }
 }
@@ -94,6 +98,26 @@ fn any_used_token_ends_the_whole_family() {
             Err(SessionRefusal::Over)
         );
     }
+}
+
+#[test]
+fn two_uses_within_a_moment_get_the_same_successor_and_later_ones_end_the_family() {
+    let soon = NOW.plus(GRACE - Duration::from_millis(1));
+    let late = NOW.plus(GRACE);
+    let used = |n| Proof::new(&token(n), [(1, PEPPER)].into_iter());
+    let mut family = started();
+    // Two tabs, and one of them goes on before the other has asked.
+    for n in 0..2 {
+        assert_eq!(run(&mut family, refresh(n, n + 1, NOW), NOW), Ok(1));
+    }
+    for n in 0..2 {
+        assert_eq!(run(&mut family, refresh(n, n + 1, soon), soon), Ok(0));
+        let successor = family.successor_of(&used(n)).map(|next| next.mac.clone());
+        assert_eq!(successor, Some(mac(n + 1)));
+    }
+    assert!(family.session.live(soon).is_some());
+    assert_eq!(run(&mut family, refresh(1, 2, late), late), Ok(1));
+    assert_eq!(family.session.ended, Some(SessionEnd::Reused));
 }
 
 #[test]

@@ -181,6 +181,11 @@ pub enum TeamRefusal {
     /// A key that is accepted no more has no successor.
     #[error("Only an active API key can be rotated; this one is {0}")]
     NotRotatable(&'static str),
+    /// The key that it succeeded is still accepted.
+    #[error(
+        "This API key was made by a rotation, and the one before it is still accepted; revoke that one or wait until its time is over"
+    )]
+    PredecessorAccepted,
     /// The plan has no room for another key.
     #[error("The plan {plan} allows {limit} active API key(s); revoke one or change the plan")]
     KeyLimit {

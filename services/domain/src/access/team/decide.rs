@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::access::name::is_plain;
 use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
@@ -248,14 +249,15 @@ impl Deciding<'_> {
                 sources,
                 request,
             } => {
-                self.may_hand_out(scopes, expires_at, &draft)?;
+                // What a bound key makes is bound as well, also when nothing is said of it.
+                let sources = self.bound_sources(sources)?;
+                self.may_hand_out(scopes, expires_at, &sources, &draft)?;
                 self.first_time(request.as_ref())?;
                 self.room_for_key()?;
                 if scopes.is_empty() {
                     return Err(TeamRefusal::invalid("scopes", "scopes must not be empty"));
                 }
                 self.valid_expiry(expires_at)?;
-                valid_sources(&sources)?;
                 let name = valid_name(&name)?;
                 let created = KeyCreated {
                     name,
@@ -409,7 +411,8 @@ impl Deciding<'_> {
     fn rotate(&self, id: KeyId, draft: &KeyDraft, overlap: Duration) -> Decision {
         self.needs_keys_write()?;
         let key = self.key_in_reach(&id)?;
-        self.may_hand_out(key.scopes, key.created.expires_at, draft)?;
+        let sources = &key.created.sources;
+        self.may_hand_out(key.scopes, key.created.expires_at, sources, draft)?;
         self.needs_api_access()?;
         if overlap > MAX_OVERLAP {
             let message = format!(
@@ -423,6 +426,12 @@ impl Deciding<'_> {
             KeyStatus::Active if key.rotated.is_none() => {}
             KeyStatus::Active => return Err(TeamRefusal::NotRotatable("rotated already")),
             status => return Err(TeamRefusal::NotRotatable(status.as_str())),
+        }
+        // Otherwise a chain of rotations would keep more keys alive than the plan has room for.
+        let before = key.created.rotated_from.as_ref();
+        let before = before.and_then(|before| self.team.keys.get(before));
+        if before.is_some_and(|before| before.status(self.now) == KeyStatus::Active) {
+            return Err(TeamRefusal::PredecessorAccepted);
         }
         if draft.key.prefix() != key.created.prefix {
             return Err(TeamRefusal::NotEntitled);
@@ -472,11 +481,21 @@ impl Deciding<'_> {
         })
     }
 
-    /// A credential can never make one that may do more, lives longer or is of another environment than itself.
+    /// The networks that a new key is bound to: those that are named, else those of the key that makes it.
+    fn bound_sources(&self, named: Vec<String>) -> Result<Vec<String>, TeamRefusal> {
+        valid_sources(&named)?;
+        match self.by {
+            Actor::Key(id) if named.is_empty() => Ok(self.acting_key(id)?.created.sources.clone()),
+            _ => Ok(named),
+        }
+    }
+
+    /// A credential can never make one that may do more, lives longer, comes from elsewhere or is of another environment than itself.
     fn may_hand_out(
         &self,
         scopes: ScopeSet,
         expires_at: Option<Timestamp>,
+        sources: &[String],
         draft: &KeyDraft,
     ) -> Result<(), TeamRefusal> {
         self.needs_keys_write()?;
@@ -495,6 +514,15 @@ impl Deciding<'_> {
             return Err(TeamRefusal::BeyondCaller {
                 field: "expiresAt",
                 message,
+            });
+        }
+        if !own.covers(sources) {
+            return Err(TeamRefusal::BeyondCaller {
+                field: "allowedSources",
+                message: format!(
+                    "allowedSources must lie within those of the calling key, {}",
+                    own.created.sources.join(", ")
+                ),
             });
         }
         if own.environment() != draft.key.environment() {
@@ -655,10 +683,6 @@ fn valid_sources(sources: &[String]) -> Result<(), TeamRefusal> {
 pub(crate) fn valid_name(name: &str) -> Result<String, TeamRefusal> {
     let name = name.trim();
     let invalid = |message: String| Err(TeamRefusal::invalid("name", message));
-    let disguising = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-    };
     if name.is_empty() {
         return invalid("name is required".into());
     }
@@ -668,8 +692,9 @@ pub(crate) fn valid_name(name: &str) -> Result<String, TeamRefusal> {
             name.chars().count()
         ));
     }
-    if name.contains(disguising) {
-        return invalid("name must not contain control or direction-changing characters".into());
+    if !is_plain(name) {
+        let text = "name must not contain control, invisible or direction-changing characters";
+        return invalid(text.into());
     }
     Ok(name.into())
 }

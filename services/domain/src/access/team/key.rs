@@ -96,6 +96,19 @@ impl Key {
         })
     }
 
+    /// Whether a key that is bound to these networks (none: to no network) could not be used from where this one cannot.
+    #[must_use]
+    pub fn covers(&self, sources: &[String]) -> bool {
+        let Some(own) = &self.sources else {
+            return false;
+        };
+        let within = |text: &String| {
+            let child = text.parse::<IpNet>();
+            child.is_ok_and(|child| own.iter().any(|network| network.contains(&child)))
+        };
+        own.is_empty() || (!sources.is_empty() && sources.iter().all(within))
+    }
+
     /// The environment that it lives in.
     #[must_use]
     pub fn environment(&self) -> Environment {

@@ -90,7 +90,7 @@ fn account(user: &User) -> &Account {
 }
 
 #[test]
-fn only_the_token_that_was_mailed_last_confirms_and_only_once() {
+fn only_a_token_that_was_mailed_confirms_and_only_once() {
     let mut user = User::default();
     assert_eq!(
         run(&mut user, confirm(1, "x"), NOW),
@@ -99,7 +99,7 @@ fn only_the_token_that_was_mailed_last_confirms_and_only_once() {
     run(&mut user, sign_up(1), NOW).expect("asked");
     run(&mut user, sign_up(2), NOW).expect("asked again");
     assert_eq!(
-        run(&mut user, confirm(1, "x"), NOW),
+        run(&mut user, confirm(4, "x"), NOW),
         Err(UserRefusal::TokenRefused)
     );
     let late = NOW.plus(CONFIRMATION_LIFETIME);
@@ -168,6 +168,41 @@ fn a_new_password_makes_another_generation() {
         Err(UserRefusal::TokenRefused)
     );
     assert_eq!(account(&user).password.as_deref(), Some("hash 3"));
+}
+
+#[test]
+fn a_letter_that_is_under_way_stays_good_when_somebody_asks_again() {
+    let mut user = ann();
+    let asked = |number| UserCommand::RequestReset {
+        token: draft(number),
+    };
+    for number in 5..8 {
+        run(&mut user, asked(number), NOW).expect("asked");
+    }
+    for number in 5..8 {
+        assert!(user.resets(&proof(number), NOW));
+    }
+    // What was asked for an hour before is over, and events do not name it any more.
+    let later = NOW.plus(RESET_LIFETIME);
+    let events = user
+        .decide(asked(9), &Actor::System("test".into()), &(), later)
+        .expect("decided");
+    let [ControlEvent::UserResetRequested(event)] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert!(event.earlier.is_empty());
+    // However often it is asked for, events stay small.
+    for number in 10..60 {
+        run(&mut user, asked(number), NOW).expect("asked");
+    }
+    assert_eq!(account(&user).resets.len(), MAX_LETTERS);
+    assert!(user.resets(&proof(59), NOW) && !user.resets(&proof(5), NOW));
+
+    let mut newcomer = User::default();
+    for number in [1, 2] {
+        run(&mut newcomer, sign_up(number), NOW).expect("asked");
+    }
+    assert!(newcomer.confirms(&proof(1), NOW) && newcomer.confirms(&proof(2), NOW));
 }
 
 #[test]

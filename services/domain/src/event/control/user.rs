@@ -7,6 +7,17 @@ use crate::access::email::EmailHash;
 use crate::id::UserId;
 use crate::time::Timestamp;
 
+/// A token that was mailed before and is still good: whoever asks again must not void the letter that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MailedEarlier {
+    /// HMAC-SHA-256 of the token, in hex.
+    pub mac: String,
+    /// Which pepper made `mac`.
+    pub pepper_version: u32,
+    /// Until when the token is good.
+    pub expires_at: Timestamp,
+}
+
 /// Somebody wants an account for an address, which nobody has confirmed yet. A later one of the same address replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserSignedUp {
@@ -22,6 +33,9 @@ pub struct UserSignedUp {
     pub pepper_version: u32,
     /// Until when the token is good.
     pub expires_at: Timestamp,
+    /// Tokens of earlier letters that are good as well, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<MailedEarlier>,
     /// When.
     pub at: Timestamp,
 }
@@ -99,6 +113,9 @@ pub struct UserResetRequested {
     pub pepper_version: u32,
     /// Until when the token is good.
     pub expires_at: Timestamp,
+    /// Tokens of earlier letters that are good as well, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<MailedEarlier>,
     /// When.
     pub at: Timestamp,
 }

@@ -3,9 +3,9 @@
 use super::{AT, LATER};
 use crate::access::email::Email;
 use crate::event::{
-    ControlEvent, OutsideAccount, PasswordChange, SessionEnd, SessionEnded, SessionRefreshed,
-    SessionStarted, UserConfirmed, UserIdentityLinked, UserLocked, UserPasswordChanged,
-    UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    ControlEvent, MailedEarlier, OutsideAccount, PasswordChange, SessionEnd, SessionEnded,
+    SessionRefreshed, SessionStarted, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
 };
 use crate::id::{SessionId, UserId};
 
@@ -24,6 +24,7 @@ pub(super) fn events() -> Vec<ControlEvent> {
             mac: "ab".repeat(32),
             pepper_version: 1,
             expires_at: LATER,
+            earlier: vec![earlier()],
             at: AT,
         }),
         ControlEvent::UserConfirmed(UserConfirmed {
@@ -55,6 +56,7 @@ pub(super) fn events() -> Vec<ControlEvent> {
             mac: "ab".repeat(32),
             pepper_version: 1,
             expires_at: LATER,
+            earlier: vec![earlier()],
             at: AT,
         }),
         ControlEvent::UserLocked(UserLocked {
@@ -106,4 +108,12 @@ pub(super) fn events() -> Vec<ControlEvent> {
             at: LATER,
         }),
     ]
+}
+
+fn earlier() -> MailedEarlier {
+    MailedEarlier {
+        mac: "5b".repeat(32),
+        pepper_version: 1,
+        expires_at: LATER,
+    }
 }

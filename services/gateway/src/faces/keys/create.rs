@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use waybill_domain::access::plan::Guard;
+use waybill_domain::access::scope::Api;
 
 use super::object::{ApiKeyEnvelope, shown_once};
 use super::request::{CreateKey, repeatable};
@@ -87,13 +88,19 @@ async fn create(
     headers: &HeaderMap,
     request: CreateKey,
 ) -> Result<Response, ApiError> {
+    caller.needs_api()?;
     let idempotency_key = idempotency::key(headers)?;
-    let mut wish = request.wish(caller.scopes, &caller.team)?;
+    // Other keys of a team whose plan lacks an API may hold its scopes: they are refused where it is called.
+    if request.names(Api::Waitlists) && !caller.plan.has(Api::Waitlists) {
+        return Err(ApiError::feature_not_allowed(&caller.plan.name));
+    }
+    let brands = state.config.minted_brands();
+    let mut wish = request.wish(caller.scopes, &caller.team, brands)?;
     wish.request = idempotency_key.map(|key| repeatable(&key, &caller.team, &wish));
     let context = caller.context();
     let team = caller.team.base();
     let who = Guarded {
-        source: context.source,
+        source: Some(context.source),
         account: None,
         team: Some(&team),
     };

@@ -5,6 +5,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+use waybill_domain::access::scope::Preset;
 use waybill_domain::access::team::Key;
 
 use crate::access::NewKey;
@@ -25,6 +26,10 @@ pub struct ApiKeyObject {
     prefix: String,
     /// Its last four characters.
     last4: String,
+    /// What it begins with, for people: with the first four characters that are its own, such as `wb_live_4fG7…`.
+    display_prefix: String,
+    /// What its scopes amount to, for people: the title of a preset, else `Custom`.
+    access: &'static str,
     /// `live` or `test`.
     environment: &'static str,
     scopes: Vec<&'static str>,
@@ -92,6 +97,8 @@ impl ApiKeyObject {
             name: created.name.clone(),
             prefix: created.prefix.clone(),
             last4: created.last4.clone(),
+            display_prefix: display_prefix(key),
+            access: Preset::access(key.scopes),
             environment: key.environment().as_str(),
             scopes: created.scopes.iter().map(|scope| scope.as_str()).collect(),
             status: key.status(entropy::now()).as_str(),
@@ -133,6 +140,14 @@ impl ApiKeyEnvelope {
             api_key: ApiKeyObject::new(key),
         }
     }
+}
+
+/// Brand, environment and the first four characters of the public part: nothing of the secret.
+fn display_prefix(key: &Key) -> String {
+    let id = key.created.key.as_str();
+    let public = id.rsplit('_').next().unwrap_or_default();
+    let shown: String = public.chars().take(4).collect();
+    format!("{}{shown}…", key.created.prefix)
 }
 
 /// Shows a key that was just made, once it is accepted here.

@@ -23,6 +23,7 @@ use super::notice;
 use crate::access::By;
 use crate::auth::Recognition;
 use crate::body;
+use crate::config::MAX_STRANGERS_BODY_BYTES;
 use crate::edge::RequestContext;
 use crate::error::{ApiError, ErrorBody};
 use crate::limits::Guarded;
@@ -108,20 +109,31 @@ pub(crate) async fn report_keys(
             "Nobody may report keys to this server",
         ));
     }
-    admit(&state, &context).await?;
+    decidable(&state).await?;
     let headers = request.headers().clone();
-    let raw = body::read(request, MAX_BYTES, state.config.body_read_timeout).await?;
+    // Only what a known partner may have signed is read at such a length.
+    let names_partner =
+        header(&headers, IDENTIFIER).is_some_and(|identifier| reporters.knows(identifier));
+    let limit = if names_partner {
+        MAX_BYTES
+    } else {
+        MAX_STRANGERS_BODY_BYTES
+    };
+    let raw = body::read(request, limit, state.config.body_read_timeout).await?;
     let signer = header(&headers, IDENTIFIER)
         .zip(header(&headers, SIGNATURE))
         .and_then(|(identifier, signature)| reporters.signer(identifier, signature, &raw));
     let Some(reporter) = signer else {
-        state.limiter.source_failed(context.source);
+        state
+            .limiter
+            .charge_failure(&context.limits, context.source)?;
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "bad_signature",
             "The report is not signed by a key that is trusted here",
         ));
     };
+    admit(&state, &context).await?;
     let found = parse(&raw)?;
     let (verdicts, ours) = sort_out(&state, &found).await?;
     let by = By {
@@ -139,15 +151,18 @@ pub(crate) async fn report_keys(
     Ok(axum::Json(verdicts))
 }
 
+/// Counts a report that was signed, before it costs anything.
 async fn admit(state: &AppState, context: &RequestContext) -> Result<(), ApiError> {
-    let (slot, source) = (&context.limits, context.source);
-    state.limiter.admit_source(slot, source)?;
     let who = Guarded {
-        source,
+        source: Some(context.source),
         account: None,
         team: None,
     };
-    state.limiter.guard(slot, Guard::LeakReport, &who).await?;
+    let slot = &context.limits;
+    Ok(state.limiter.guard(slot, Guard::LeakReport, &who).await?)
+}
+
+async fn decidable(state: &AppState) -> Result<(), ApiError> {
     if !state.auth.is_caught_up() {
         return Err(ApiError::unavailable(
             "not_ready",

@@ -67,6 +67,11 @@ impl KeyReporters {
         self.0.is_empty()
     }
 
+    /// Whether a key of that identifier is trusted.
+    pub(crate) fn knows(&self, identifier: &str) -> bool {
+        self.0.contains_key(identifier)
+    }
+
     /// Who signed the body. `None`: nobody that is trusted, or somebody signed another body.
     pub(crate) fn signer(
         &self,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
-use waybill_domain::access::scope::{Preset, Scope, ScopeSet};
+use waybill_domain::access::scope::{Api, Preset, Scope, ScopeSet};
 use waybill_domain::event::RepeatableRequest;
 use waybill_domain::id::{Environment, TeamId};
 use waybill_domain::time::Timestamp;
@@ -23,20 +23,40 @@ pub struct CreateKey {
     name: Option<String>,
     /// What it may do, such as `tasks:read`. Default: all that the caller may do. Never more than that.
     scopes: Option<Vec<String>>,
-    /// The same by name, instead of `scopes`: `full_access`, `read_only`, `task_poster`, `task_poster_read_only`, `agent_manager` or
-    /// `agent_manager_read_only`.
+    /// The same by name, instead of `scopes`: `full_access`, `read_only`, `task_poster`, `task_poster_read_only`, `agent_manager`,
+    /// `agent_manager_read_only`, `subscribers_full_access` or `subscribers_read_only`.
     preset: Option<String>,
+    /// What it begins with: one of the brands that are configured here. It is only looks: every brand works everywhere. Default: the
+    /// first one.
+    brand: Option<String>,
     /// `live` or `test`. People choose; a key makes keys of its own environment only.
     environment: Option<String>,
     /// From when on it is accepted no more (ISO 8601). Default: never.
     expires_at: Option<String>,
-    /// Networks that it may be used from, such as `192.0.2.0/24`; at most 50. Default: any.
+    /// Networks that it may be used from, such as `192.0.2.0/24`; at most 50. Default: any, or those of the key that makes it, within
+    /// which they must lie.
     allowed_sources: Option<Vec<String>>,
 }
 
 impl CreateKey {
-    /// Reads it. `own` is what the caller may do, `team` is in the environment that the caller is in.
-    pub(crate) fn wish(self, own: ScopeSet, team: &TeamId) -> Result<KeyWish, ApiError> {
+    /// Whether it asks by name for something of an API.
+    pub(crate) fn names(&self, api: Api) -> bool {
+        let named = self.scopes.iter().flatten();
+        let mut named = named.filter_map(|name| Scope::parse(name));
+        let preset = self.preset.as_deref().and_then(Preset::find);
+        // Those that span all APIs name none of them.
+        let only =
+            preset.is_some_and(|preset| preset.scopes().iter().all(|s| s.api() == Some(api)));
+        only || named.any(|scope| scope.api() == Some(api))
+    }
+
+    /// Reads it. `own` is what the caller may do, `team` is in the environment that the caller is in, `brands` are those of new keys.
+    pub(crate) fn wish<'a>(
+        self,
+        own: ScopeSet,
+        team: &TeamId,
+        brands: impl Iterator<Item = &'a str>,
+    ) -> Result<KeyWish, ApiError> {
         let name = self
             .name
             .ok_or_else(|| ApiError::bad_field("name", "name is required"))?;
@@ -51,8 +71,10 @@ impl CreateKey {
             })?,
         };
         let expires_at = self.expires_at.as_deref().map(expiry).transpose()?;
+        let brand = self.brand.map(|text| brand(text, brands)).transpose()?;
         Ok(KeyWish {
             name,
+            brand,
             scopes: scopes(self.scopes.as_deref(), self.preset.as_deref(), own)?,
             environment,
             expires_at,
@@ -60,6 +82,18 @@ impl CreateKey {
             request: None,
         })
     }
+}
+
+fn brand<'a>(text: String, brands: impl Iterator<Item = &'a str>) -> Result<String, ApiError> {
+    let brands: Vec<_> = brands.collect();
+    if brands.contains(&text.as_str()) {
+        return Ok(text);
+    }
+    let (text, brands) = (shown(&text), brands.join(", "));
+    Err(ApiError::bad_field(
+        "brand",
+        format!("brand must be one of {brands}, not {text:?}"),
+    ))
 }
 
 fn expiry(text: &str) -> Result<Timestamp, ApiError> {
@@ -112,13 +146,16 @@ fn shown(text: &str) -> String {
 
 /// How a creation with an idempotency key is known again, in the environment that the caller is in.
 pub(crate) fn repeatable(key: &str, team: &TeamId, wish: &KeyWish) -> RepeatableRequest {
-    let asked = serde_json::json!([
-        wish.name,
-        wish.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
-        wish.environment.as_str(),
-        wish.expires_at.map(|at| at.0),
-        wish.sources,
-    ]);
+    let mut asked = vec![
+        serde_json::json!(wish.name),
+        serde_json::json!(wish.scopes.iter().map(Scope::as_str).collect::<Vec<_>>()),
+        serde_json::json!(wish.environment.as_str()),
+        serde_json::json!(wish.expires_at.map(|at| at.0)),
+        serde_json::json!(wish.sources),
+    ];
+    // Only when it was said: requests from before there was a choice are known again.
+    asked.extend(wish.brand.as_deref().map(serde_json::Value::from));
+    let asked = serde_json::Value::from(asked);
     RepeatableRequest {
         idempotency_key: digest(&[team.as_str(), key]),
         fingerprint: digest(&[&asked.to_string()]),
@@ -142,7 +179,8 @@ mod tests {
         let request: CreateKey = serde_json::from_value(body).expect("the shape");
         let own = [Scope::TasksRead, Scope::KeysWrite].into_iter().collect();
         let team = TeamId::new(Timestamp(1), 1).in_environment(Environment::Test);
-        request.wish(own, &team).map_err(|error| {
+        let brands = ["wb", "qu"].into_iter();
+        request.wish(own, &team, brands).map_err(|error| {
             let field = error.body.field.as_ref().map(ToString::to_string);
             (field, error.body.error.to_string())
         })
@@ -173,6 +211,7 @@ mod tests {
                 "scopes",
             ),
             (serde_json::json!({"name": "n", "preset": "god"}), "preset"),
+            (serde_json::json!({"name": "n", "brand": "sk"}), "brand"),
             (
                 serde_json::json!({"name": "n", "preset": "read_only", "scopes": []}),
                 "preset",
@@ -203,6 +242,10 @@ mod tests {
             },
             KeyWish {
                 sources: vec!["192.0.2.0/24".into()],
+                ..first.clone()
+            },
+            KeyWish {
+                brand: Some("qu".into()),
                 ..first.clone()
             },
         ] {

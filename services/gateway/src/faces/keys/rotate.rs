@@ -54,6 +54,7 @@ pub(crate) async fn rotate_key(
     Path(key): Path<String>,
     OptionalJson(request): OptionalJson<RotateKey>,
 ) -> Result<Response, ApiError> {
+    caller.needs_api()?;
     let key = KeyId::parse(&key).map_err(|_| ApiError::no_such_key())?;
     let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
     let (made, _) = state

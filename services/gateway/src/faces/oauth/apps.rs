@@ -15,6 +15,7 @@ use waybill_domain::access::team::{Team, TeamCommand};
 use waybill_domain::access::token::{Token, TokenKind};
 use waybill_domain::id::{AppId, Environment};
 
+use super::metadata::Issuer;
 use crate::access::Loaded;
 use crate::auth::Member;
 use crate::auth::needs::Admin;
@@ -130,11 +131,13 @@ pub struct AppList {
         (status = 403, description = "Not a team of the caller's, the role does not reach, or the plan has no API access", body = ErrorBody),
         (status = 409, description = "The team has as many as it may have", body = ErrorBody),
         (status = 503, description = "The log does not answer; see Retry-After", body = ErrorBody),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn create_app(
     State(state): State<AppState>,
     member: Member<Admin>,
+    _issuer: Issuer,
     Json(request): Json<CreateApp>,
 ) -> Result<Response, ApiError> {
     let required =

@@ -11,7 +11,7 @@ use waybill_domain::event::{Boundary, GrantGiven};
 use waybill_domain::id::{GrantId, TeamId};
 
 use super::error::OAuthError;
-use super::metadata::issuer;
+use super::metadata::Issuer;
 use super::page::{self, Choice};
 use super::parameters::{Form, Parameters};
 use super::request::{AuthorizationRequest, RequestRefused};
@@ -19,7 +19,7 @@ use super::{browser, decidable};
 use crate::auth::SignedIn;
 use crate::edge::RequestContext;
 use crate::entropy;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::faces::people::cookie::check_origin;
 use crate::state::AppState;
 
@@ -62,13 +62,14 @@ pub(crate) struct Decision {
     ),
     responses(
         (status = 200, description = "A page that asks for a decision, or to sign in", content_type = "text/html", body = String),
-        (status = 303, description = "Back to the application, with an error"),
-        (status = 400, description = "A page: the application or its redirect URI is wrong", content_type = "text/html", body = String),
+        (status = 400, description = "A page: something about the request is wrong; it leads back to the application, with the error, if its redirect URI is right", content_type = "text/html", body = String),
         (status = 403, description = "A page: the person belongs to no team", content_type = "text/html", body = String),
         (status = 503, description = "A page: cannot be done now; see Retry-After", content_type = "text/html", body = String),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn ask(
+    issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
@@ -83,7 +84,7 @@ pub(crate) async fn ask(
     };
     let request = match AuthorizationRequest::read(&parameters, state.auth.directory()) {
         Ok(request) => request,
-        Err(refused) => return refuse(&state, &headers, refused),
+        Err(refused) => return refuse(&issuer, refused),
     };
     let Some(person) = browser::signed_in(&state, &headers, &context).await else {
         return page::sign_in(StatusCode::OK, &request, None);
@@ -112,9 +113,11 @@ pub(crate) async fn ask(
         (status = 401, description = "A page: nobody is signed in any more", content_type = "text/html", body = String),
         (status = 403, description = "A page: no page of this service has sent that for this person", content_type = "text/html", body = String),
         (status = 503, description = "A page: cannot be done now; see Retry-After", content_type = "text/html", body = String),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn decide(
+    issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
@@ -132,7 +135,7 @@ pub(crate) async fn decide(
     }
     let request = match AuthorizationRequest::read(form.parameters(), state.auth.directory()) {
         Ok(request) => request,
-        Err(refused) => return refuse(&state, &headers, refused),
+        Err(refused) => return refuse(&issuer, refused),
     };
     let Some(person) = browser::signed_in(&state, &headers, &context).await else {
         let text = "You are not signed in any more.";
@@ -143,7 +146,7 @@ pub(crate) async fn decide(
         let text = "This page is out of date, or was not made for you. Go back to the application and begin again.";
         return page::refusal(StatusCode::FORBIDDEN, text);
     }
-    let back = |parameters: &[(&str, &str)]| send_back(&state, &headers, &request, parameters);
+    let back = |parameters: &[(&str, &str)]| send_back(&issuer, &request, parameters);
     match form.get("decision") {
         Some("allow") => {}
         Some("deny") => return back(&[("error", "access_denied")]),
@@ -242,19 +245,17 @@ async fn give(
 
 /// Back to the application, which is told who answers (RFC 9207), so that it takes no other server's answer for ours.
 fn send_back(
-    state: &AppState,
-    headers: &HeaderMap,
+    issuer: &Issuer,
     request: &AuthorizationRequest,
     parameters: &[(&str, &str)],
 ) -> Response {
-    let issuer = issuer(state, headers);
     let mut parameters = parameters.to_vec();
     parameters.extend(request.state.as_deref().map(|state| ("state", state)));
-    parameters.push(("iss", &issuer));
+    parameters.push(("iss", &issuer.0));
     page::redirect(&request.redirect.with(&parameters))
 }
 
-fn refuse(state: &AppState, headers: &HeaderMap, refused: RequestRefused) -> Response {
+fn refuse(issuer: &Issuer, refused: RequestRefused) -> Response {
     match refused {
         RequestRefused::Here(text) => page::refusal(StatusCode::BAD_REQUEST, text),
         RequestRefused::There {
@@ -263,11 +264,11 @@ fn refuse(state: &AppState, headers: &HeaderMap, refused: RequestRefused) -> Res
             error,
             description,
         } => {
-            let issuer = issuer(state, headers);
             let mut parameters = vec![("error", error), ("error_description", description)];
             parameters.extend(sent.as_deref().map(|state| ("state", state)));
-            parameters.push(("iss", &issuer));
-            page::redirect(&redirect.with(&parameters))
+            parameters.push(("iss", &issuer.0));
+            // Nobody has acted yet, and anybody can register an application: a redirect would be an open one (RFC 9700, 4.11.2).
+            page::wrong_request(description, &redirect.with(&parameters))
         }
     }
 }

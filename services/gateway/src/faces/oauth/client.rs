@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use waybill_domain::access::limit::Network;
 use waybill_domain::access::plan::Guard;
 use waybill_domain::access::proof::Proof;
 use waybill_domain::access::secret::ENTROPY_BYTES;
@@ -30,35 +31,48 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Tells who calls. Attempts are counted over all gateways, per source and per client.
+    /// Tells who calls. Requests are counted over all gateways, per client; those that prove nothing also per source.
     pub(super) async fn of(
         state: &AppState,
         context: RequestContext,
         headers: &HeaderMap,
         form: &Form,
     ) -> Result<Self, OAuthError> {
-        state
-            .limiter
-            .admit_source(&context.limits, context.source)?;
         let presented = Presented::find(headers, form)?;
-        let guarded = Guarded {
-            source: context.source,
-            account: presented.id.as_ref().map(AppId::as_str),
-            team: None,
+        decidable(state).await?;
+        let app = match presented.prove(state) {
+            Ok(app) => app,
+            Err(error) => {
+                if error.is_failed_authentication() {
+                    state
+                        .limiter
+                        .charge_failure(&context.limits, context.source)?;
+                }
+                return Err(error);
+            }
+        };
+        // Who has proved to be that client is limited as that client, wherever it calls from. A public client is only named, by
+        // anybody: it is counted for each network, so that no stranger uses up what others have.
+        let id = app.created.app.as_str();
+        let here = format!("{id}-{}", Network::of(context.source));
+        let guarded = if app.is_confidential() {
+            Guarded {
+                source: None,
+                account: Some(id),
+                team: None,
+            }
+        } else {
+            Guarded {
+                source: Some(context.source),
+                account: Some(&here),
+                team: None,
+            }
         };
         state
             .limiter
             .guard(&context.limits, Guard::Token, &guarded)
             .await?;
-        decidable(state).await?;
-        let app = presented.prove(state);
-        if app
-            .as_ref()
-            .is_err_and(OAuthError::is_failed_authentication)
-        {
-            state.limiter.source_failed(context.source);
-        }
-        Ok(Self { app: app?, context })
+        Ok(Self { app, context })
     }
 
     /// Its id.

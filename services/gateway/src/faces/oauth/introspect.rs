@@ -13,7 +13,7 @@ use waybill_domain::time::Timestamp;
 
 use super::client::Client;
 use super::error::{OAuthError, OAuthErrorBody, uncached};
-use super::metadata::issuer;
+use super::metadata::Issuer;
 use super::parameters::Form;
 use super::write_scopes;
 use crate::auth;
@@ -80,9 +80,11 @@ pub(crate) struct Details {
         (status = 401, description = "`invalid_client`: who calls did not prove to be that client", body = OAuthErrorBody),
         (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
         (status = 503, description = "Cannot be answered now; see Retry-After", body = ErrorBody),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn introspect(
+    issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
@@ -105,7 +107,7 @@ pub(crate) async fn introspect(
         token_type: found.token_type,
         exp: found.until.as_secs(),
         iat: found.since.as_secs(),
-        iss: issuer(&state, &headers),
+        iss: issuer.0.to_string(),
     });
     let mut response = axum::Json(Introspection {
         active: details.is_some(),
@@ -145,7 +147,7 @@ async fn find(state: &AppState, app: &AppId, text: &str) -> Result<Option<Found>
         });
         return Ok(found);
     }
-    match auth::app::recognise(state, text).await {
+    match auth::app::recognise(state, text, None).await {
         Ok(standing) if standing.app.created.app == *app => Ok(Some(Found {
             scopes: standing.scopes,
             user: standing.user,

@@ -1,14 +1,17 @@
 //! Where everything is and what it can do (RFC 8414).
 
-use axum::extract::State;
-use http::HeaderMap;
-use http::header::HOST;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::access::pkce;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::app::registrable;
 
+use crate::error::{ApiError, ErrorBody};
 use crate::state::AppState;
 
 const CLIENT_AUTHENTICATION: &[&str] = &["client_secret_basic", "client_secret_post", "none"];
@@ -38,13 +41,12 @@ pub(crate) struct Metadata {
     get,
     path = "/.well-known/oauth-authorization-server",
     tag = "oauth",
-    responses((status = 200, description = "The description", body = Metadata))
+    responses(
+        (status = 200, description = "The description", body = Metadata),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
+    )
 )]
-pub(crate) async fn metadata(
-    State(state): State<AppState>,
-    headers: HeaderMap,
-) -> axum::Json<Metadata> {
-    let issuer = issuer(&state, &headers);
+pub(crate) async fn metadata(Issuer(issuer): Issuer) -> axum::Json<Metadata> {
     let at = |path: &str| format!("{issuer}{path}");
     axum::Json(Metadata {
         authorization_endpoint: at("/oauth/authorize"),
@@ -61,20 +63,25 @@ pub(crate) async fn metadata(
         // A client without a secret is told nothing.
         introspection_endpoint_auth_methods_supported: &CLIENT_AUTHENTICATION[..2],
         authorization_response_iss_parameter_supported: true,
-        issuer,
+        issuer: issuer.to_string(),
     })
 }
 
-/// Who issues tokens here: the public address; where none is configured, what the client calls us.
-pub(super) fn issuer(state: &AppState, headers: &HeaderMap) -> String {
-    if let Some(url) = &state.config.people.public_url {
-        return url.as_str().trim_end_matches('/').to_owned();
+/// Who issues tokens here: the public address that is configured. Never what a client calls us: a forged `Host` would then decide what
+/// other clients are told to send their secrets to.
+#[derive(Debug, Clone)]
+pub(crate) struct Issuer(pub(super) Arc<str>);
+
+impl FromRequestParts<AppState> for Issuer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        state.issuer.clone().map(Self).ok_or_else(|| {
+            ApiError::new(
+                StatusCode::NOT_FOUND,
+                "oauth_not_configured",
+                "There is no OAuth on this server until its operator sets auth.public_url",
+            )
+        })
     }
-    let plain = |host: &&str| {
-        host.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'))
-    };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.filter(plain).unwrap_or("localhost");
-    format!("http://{host}")
 }

@@ -41,6 +41,17 @@ pub(super) fn refusal(status: StatusCode, text: &str) -> Response {
     page(status, "Request refused", &body, "'none'")
 }
 
+/// The application asks for something that it cannot have. The browser goes back to it only when its person says so.
+pub(super) fn wrong_request(text: &str, back: &str) -> Response {
+    let body = format!(
+        "<h1>This request cannot be granted</h1><p>The application that sent you here made a mistake: {}.</p>\
+         <p class=\"small\">Nothing was given to it.</p><p><a rel=\"noreferrer\" href=\"{}\">Go back to the application</a></p>",
+        escape(text),
+        escape(back)
+    );
+    page(StatusCode::BAD_REQUEST, "Request refused", &body, "'none'")
+}
+
 /// An error of ours, on a page.
 pub(super) fn failure(error: &ApiError) -> Response {
     let body = format!(

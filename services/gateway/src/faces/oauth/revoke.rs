@@ -12,6 +12,7 @@ use waybill_domain::id::GrantId;
 use super::client::Client;
 use super::error::{OAuthError, OAuthErrorBody, uncached};
 use super::introspect::PresentedToken;
+use super::metadata::Issuer;
 use super::parameters::Form;
 use crate::access::CommandError;
 use crate::edge::RequestContext;
@@ -33,9 +34,11 @@ use crate::state::AppState;
         (status = 401, description = "`invalid_client`: who calls did not prove to be that client", body = OAuthErrorBody),
         (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
         (status = 503, description = "Not on all gateways yet; see Retry-After", body = ErrorBody),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn revoke(
+    _issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,

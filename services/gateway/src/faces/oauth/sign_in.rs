@@ -9,14 +9,16 @@ use utoipa::ToSchema;
 use super::authorize::unreadable;
 use super::decidable;
 use super::error::OAuthError;
+use super::metadata::Issuer;
 use super::page;
 use super::parameters::Form;
 use super::request::{AuthorizationRequest, RequestRefused};
 use crate::edge::RequestContext;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::faces::people::answer::DEVICE_LIFETIME;
 use crate::faces::people::cookie::{Jar, check_origin};
 use crate::faces::people::fields::{candidate, email};
-use crate::faces::people::log_in::prove;
+use crate::faces::people::log_in::{Before, prove};
 use crate::people::{self, SignedInNow};
 use crate::state::AppState;
 
@@ -48,9 +50,11 @@ pub(crate) struct SignInForm {
         (status = 403, description = "A page: no page of this service has sent that", content_type = "text/html", body = String),
         (status = 429, description = "The sign-in page again: too many attempts", content_type = "text/html", body = String),
         (status = 503, description = "A page: cannot be done now", content_type = "text/html", body = String),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn sign_in(
+    _issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
@@ -73,13 +77,15 @@ pub(crate) async fn sign_in(
             return page::refusal(StatusCode::BAD_REQUEST, description);
         }
     };
-    match begin(&state, &context, &form).await {
-        Ok(session) => {
+    let device = Jar::Device.find(&state.people, &headers);
+    match begin(&state, &context, &form, device).await {
+        Ok((session, device)) => {
             // Where it goes is put together here: nothing that was sent decides it.
             let mut response = page::redirect(&format!("/oauth/authorize?{}", request.query()));
             let lifetime = state.config.people.access_lifetime;
             let headers = response.headers_mut();
             Jar::Consent.set(&state.people, headers, Some(&session.access), lifetime);
+            Jar::Device.set(&state.people, headers, device.as_deref(), DEVICE_LIFETIME);
             response
         }
         Err(error) if error.status.is_client_error() => page::sign_in_again(&request, &error),
@@ -92,9 +98,11 @@ async fn begin(
     state: &AppState,
     context: &RequestContext,
     form: &Form,
-) -> Result<SignedInNow, ApiError> {
+    device: Option<&str>,
+) -> Result<(SignedInNow, Option<String>), ApiError> {
     let address = email(form.get("email").map(str::to_owned))?;
     let password = candidate("password", form.get("password").map(str::to_owned))?;
-    let user = prove(state, context, &address, password).await?;
-    people::sign_in(state, &user, METHOD, context).await
+    let user = prove(state, context, &address, password, Before::Device(device)).await?;
+    let session = people::sign_in(state, &user, METHOD, context).await?;
+    Ok((session, state.people.introduce_device(&user)))
 }

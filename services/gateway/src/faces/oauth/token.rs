@@ -16,6 +16,7 @@ use waybill_domain::time::Timestamp;
 
 use super::client::Client;
 use super::error::{OAuthError, OAuthErrorBody, uncached};
+use super::metadata::Issuer;
 use super::parameters::Form;
 use super::{read_scopes, write_scopes};
 use crate::access::Loaded;
@@ -65,7 +66,8 @@ pub(crate) struct TokenAnswer {
 
 /// Exchange a code, a refresh token or the client's own credentials for an access token.
 ///
-/// A code is good once and for 60 seconds, a refresh token once. Whichever comes a second time ends the grant with every token of it.
+/// A code is good once and for 60 seconds, a refresh token once. Whichever comes a second time ends the grant with every token of it;
+/// but a refresh token that was the last one used, within 10 seconds, gets the same tokens again.
 #[utoipa::path(
     post,
     path = "/oauth/token",
@@ -78,9 +80,11 @@ pub(crate) struct TokenAnswer {
         (status = 401, description = "`invalid_client`: who calls did not prove to be that client", body = OAuthErrorBody),
         (status = 429, description = "Too many requests; see Retry-After", body = ErrorBody),
         (status = 503, description = "Cannot be done now; see Retry-After", body = ErrorBody),
+        (status = 404, description = "No public address is configured, so there is no OAuth here", body = ErrorBody),
     )
 )]
 pub(crate) async fn token(
+    _issuer: Issuer,
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
@@ -115,7 +119,7 @@ async fn redeem(state: &AppState, client: &Client, form: &Form) -> Result<TokenA
         redirect_uri: form.get("redirect_uri").map(str::to_owned),
         tokens: fresh.macs.clone(),
     };
-    exchange(state, client, &grant, command, fresh).await
+    exchange(state, client, &grant, command, vec![fresh]).await
 }
 
 async fn refresh(
@@ -126,15 +130,16 @@ async fn refresh(
     let presented = state
         .people
         .presented(TokenKind::GrantRefresh, form.need("refresh_token")?)
-        .and_then(|(token, proof)| Some((GrantId::from_ulid(token.ulid()).ok()?, proof)));
-    let (grant, refresh) = presented.ok_or_else(OAuthError::invalid_grant)?;
+        .and_then(|(token, proof)| Some((GrantId::from_ulid(token.ulid()).ok()?, token, proof)));
+    let (grant, used, refresh) = presented.ok_or_else(OAuthError::invalid_grant)?;
     let scopes = wanted(form)?;
-    let fresh = Fresh::make(state, &grant)?;
+    let fresh = Fresh::derive(state, &used)?;
     let command = GrantCommand::Refresh {
         app: client.id().clone(),
         refresh,
         scopes,
-        tokens: fresh.macs.clone(),
+        tokens: fresh.iter().map(|fresh| fresh.macs.clone()).collect(),
+        grace: state.people.refresh_grace,
     };
     exchange(state, client, &grant, command, fresh).await
 }
@@ -145,7 +150,7 @@ async fn exchange(
     client: &Client,
     grant: &GrantId,
     command: GrantCommand,
-    fresh: Fresh,
+    fresh: Vec<Fresh>,
 ) -> Result<TokenAnswer, OAuthError> {
     let boundary = Boundary::Grant(grant.clone());
     let after: Loaded<GrantFamily> = state
@@ -167,6 +172,10 @@ async fn exchange(
         .standing_app(&after.state.grant, entropy::now())
         // The person left the team, or it is another application than it was.
         .filter(|standing| !standing.scopes.is_empty())
+        .ok_or_else(OAuthError::invalid_grant)?;
+    let fresh = fresh
+        .into_iter()
+        .find(|fresh| after.state.grant.holds(&fresh.macs))
         .ok_or_else(OAuthError::invalid_grant)?;
     Ok(fresh.answer(standing.expires_at, standing.scopes, WithRefresh::Yes))
 }
@@ -263,6 +272,29 @@ impl Fresh {
                 pepper_version,
             },
         })
+    }
+
+    /// What follows on a refresh token, under each pepper that is known; the current one first.
+    fn derive(state: &AppState, used: &Token) -> Result<Vec<Self>, OAuthError> {
+        let derive = |kind| {
+            let derived = state.people.successors(kind, used);
+            derived.ok_or_else(|| ApiError::internal(&"no token could be made"))
+        };
+        let pairs = derive(TokenKind::Access)?
+            .into_iter()
+            .zip(derive(TokenKind::GrantRefresh)?);
+        let fresh = pairs.map(
+            |((access, token_mac, pepper_version), (refresh, refresh_mac, _))| Self {
+                access,
+                refresh,
+                macs: FreshTokens {
+                    token_mac: token_mac.to_hex(),
+                    refresh_mac: refresh_mac.to_hex(),
+                    pepper_version,
+                },
+            },
+        );
+        Ok(fresh.collect())
     }
 
     fn answer(self, until: Timestamp, scopes: ScopeSet, with: WithRefresh) -> TokenAnswer {

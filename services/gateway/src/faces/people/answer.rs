@@ -1,5 +1,7 @@
 //! What people get.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
@@ -12,6 +14,9 @@ use super::cookie::Jar;
 use crate::faces::tasks::object::Iso;
 use crate::people::SignedInNow;
 use crate::state::AppState;
+
+/// How long a browser remembers that somebody has signed in there.
+pub(crate) const DEVICE_LIFETIME: Duration = Duration::from_secs(180 * 86_400);
 
 /// Where a refresh token goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub struct TokensAnswer {
     refresh_token: Option<String>,
     /// The session.
     session_id: String,
+    /// Comes with a log-in. Sent along with the next one from this device, it keeps others who try passwords from standing in the
+    /// way; it opens nothing. Not here when it is in a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
 }
 
 /// Hands out the tokens.
@@ -57,6 +66,17 @@ pub(super) fn tokens(
     now: &SignedInNow,
     keeping: Keeping,
 ) -> Response {
+    tokens_on(state, status, now, keeping, None)
+}
+
+/// The same after a password, on a device that is known from now on.
+pub(super) fn tokens_on(
+    state: &AppState,
+    status: StatusCode,
+    now: &SignedInNow,
+    keeping: Keeping,
+    device: Option<&str>,
+) -> Response {
     let people = &state.people;
     let refresh = now.refresh.reveal();
     let body = TokensAnswer {
@@ -65,6 +85,9 @@ pub(super) fn tokens(
         expires_in: people.tokens.lifetime().as_secs(),
         refresh_token: (keeping == Keeping::Body).then(|| refresh.to_owned()),
         session_id: now.session.to_string(),
+        device_token: device
+            .filter(|_| keeping == Keeping::Body)
+            .map(str::to_owned),
     };
     let mut response = (status, axum::Json(body)).into_response();
     if keeping == Keeping::Cookie {
@@ -74,6 +97,9 @@ pub(super) fn tokens(
             Some(refresh),
             people.session_idle,
         );
+        if device.is_some() {
+            Jar::Device.set(people, response.headers_mut(), device, DEVICE_LIFETIME);
+        }
     }
     response
 }

@@ -21,6 +21,8 @@ pub(crate) enum Jar {
     Attempt,
     /// Somebody who decides whether an application is let in.
     Consent,
+    /// A device on which somebody has signed in: it opens nothing.
+    Device,
 }
 
 impl Jar {
@@ -33,6 +35,8 @@ impl Jar {
             (Self::Attempt, false) => "waybill-attempt",
             (Self::Consent, true) => "__Secure-waybill-consent",
             (Self::Consent, false) => "waybill-consent",
+            (Self::Device, true) => "__Secure-waybill-device",
+            (Self::Device, false) => "waybill-device",
         }
     }
 
@@ -41,6 +45,8 @@ impl Jar {
             Self::Refresh => "/v1/auth",
             Self::Attempt => "/v1/auth/oidc",
             Self::Consent => "/oauth",
+            // Passwords are tried at both.
+            Self::Device => "/",
         }
     }
 

@@ -1,5 +1,6 @@
 //! Signing in with a password.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,10 +13,11 @@ use waybill_domain::access::email::{Email, EmailHash};
 use waybill_domain::access::plan::{Guard, PolicyScope};
 use waybill_domain::access::user::{User, UserCommand};
 use waybill_domain::event::Boundary;
+use waybill_domain::id::SessionId;
 use waybill_domain::time::Timestamp;
 
 use super::answer::{self, Keeping, TokensAnswer};
-use super::cookie;
+use super::cookie::{self, Jar};
 use super::errand::{by_stranger, command, freshen};
 use super::fields::{candidate, email};
 use crate::body::Json;
@@ -40,6 +42,9 @@ pub struct LogIn {
     password: Option<String>,
     /// Whether the refresh token goes into a cookie, for browsers.
     cookie: Option<bool>,
+    /// From the last log-in on this device, for clients without cookies.
+    #[serde(rename = "deviceToken")]
+    device_token: Option<String>,
 }
 
 /// Sign in. A wrong password and an unknown address are answered alike, and take as long.
@@ -69,9 +74,28 @@ pub(crate) async fn log_in(
     }
     let email = email(request.email)?;
     let password = candidate("password", request.password)?;
-    let user = prove(&state, &context, &email, password).await?;
+    let cookie = Jar::Device.find(&state.people, &headers);
+    let device = request.device_token.as_deref().or(cookie);
+    let user = prove(&state, &context, &email, password, Before::Device(device)).await?;
     let now = sign_in(&state, &user, "password", &context).await?;
-    Ok(answer::tokens(&state, StatusCode::OK, &now, keeping))
+    let device = state.people.introduce_device(&user);
+    let status = StatusCode::OK;
+    Ok(answer::tokens_on(
+        &state,
+        status,
+        &now,
+        keeping,
+        device.as_deref(),
+    ))
+}
+
+/// Where somebody who tries a password was signed in before, if they were.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// On the device with that token.
+    Device(Option<&'a str>),
+    /// They are signed in now.
+    Session(&'a SessionId),
 }
 
 /// Who has that address and that password.
@@ -80,40 +104,80 @@ pub(crate) async fn prove(
     context: &RequestContext,
     email: &Email,
     password: Candidate,
+    before: Before<'_>,
 ) -> Result<Arc<User>, ApiError> {
     let address = state.people.address(email);
-    admit(state, context, &address).await?;
+    let tried = Tried::new(state, context, &address, before);
+    admit(state, context, &address, &tried).await?;
     decidable(state).await?;
     freshen(state, email).await?;
     let user = state.auth.directory().user_at(&address);
     let account = user.as_ref().and_then(|user| user.account.as_ref());
-    let now = entropy::now();
-    if let Some(until) = account.and_then(|account| account.locked_until(now)) {
-        return Err(locked(until, now));
-    }
     let stored = account.and_then(|account| account.password.clone());
     let (verdict, password) = state
         .people
         .passwords
         .check(password, stored.clone())
         .await?;
-    match (verdict, user, stored) {
-        (Verdict::Right, Some(user), Some(_)) => Ok(user),
+    let user = match (verdict, user, stored) {
+        (Verdict::Right, Some(user), Some(_)) => user,
         (Verdict::RightButOutdated, Some(user), Some(known)) => {
             let password = state.people.passwords.rehash(password).await?;
             let rehash = UserCommand::Rehash { known, password };
-            command(
-                state,
-                &Boundary::User(address),
-                rehash,
-                &by_stranger(context),
-            )
-            .await?;
-            Ok(user)
+            let boundary = Boundary::User(address);
+            command(state, &boundary, rehash, &by_stranger(context)).await?;
+            user
         }
         _ => {
             state.limiter.source_failed(context.source);
-            Err(wrong())
+            return Err(wrong());
+        }
+    };
+    // Only failures count: people behind one address may sign in as often as they like.
+    state.limiter.forgive(Guard::LogIn, &tried.guarded());
+    Ok(user)
+}
+
+/// What a try of a password is counted by.
+struct Tried {
+    source: Option<IpAddr>,
+    account: String,
+}
+
+impl Tried {
+    /// A known device is counted by itself. Everything else is counted by account and network and, more widely, by account. All of it
+    /// begins anew with another password: whoever has reset theirs is not kept waiting by earlier tries of others.
+    fn new(
+        state: &AppState,
+        context: &RequestContext,
+        address: &EmailHash,
+        before: Before<'_>,
+    ) -> Self {
+        let user = state.auth.directory().user_at(address);
+        let account = user.as_ref().and_then(|user| user.account.as_ref());
+        let generation = account.map_or(0, |account| account.generation);
+        let account = format!("{}-{generation}", address.as_str());
+        let known = match before {
+            Before::Device(token) => state.people.known_device(address, generation, token),
+            Before::Session(session) => Some(session.to_string()),
+        };
+        match known {
+            Some(known) => Self {
+                source: None,
+                account: format!("{account}-{known}"),
+            },
+            None => Self {
+                source: Some(context.source),
+                account,
+            },
+        }
+    }
+
+    fn guarded(&self) -> Guarded<'_> {
+        Guarded {
+            source: self.source,
+            account: Some(&self.account),
+            team: None,
         }
     }
 }
@@ -130,20 +194,17 @@ pub(super) async fn decidable(state: &AppState) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Counts the attempt, on all gateways together. One too many for an account locks it; nobody is admitted whom nobody can count.
+/// Counts the attempt, on all gateways together. The limit alone decides, and it knows no accounts: so it answers alike at every moment
+/// for those that exist and those that do not. One too many is also told to the owner. Nobody is admitted whom nobody can count.
 async fn admit(
     state: &AppState,
     context: &RequestContext,
     address: &EmailHash,
+    tried: &Tried,
 ) -> Result<(), ApiError> {
-    let guarded = Guarded {
-        source: context.source,
-        account: Some(address.as_str()),
-        team: None,
-    };
     let refusal = match state
         .limiter
-        .guard(&context.limits, Guard::LogIn, &guarded)
+        .guard(&context.limits, Guard::LogIn, &tried.guarded())
         .await
     {
         Ok(()) => return Ok(()),
@@ -155,7 +216,7 @@ async fn admit(
     } = &refusal
         && limited
             .violated()
-            .any(|meter| meter.policy.scope == PolicyScope::Account)
+            .any(|meter| meter.policy.scope != PolicyScope::Ip)
     {
         let until = entropy::now().plus(std::time::Duration::from_secs(*retry_after_s));
         lock_out(state, context, address, until);
@@ -163,7 +224,7 @@ async fn admit(
     Err(refusal.into())
 }
 
-/// Writes down that an account is locked and tells its owner; later, so that the answer to unknown addresses takes as long.
+/// Writes down that passwords of an account were tried too often and tells its owner; later, so that the answer to unknown addresses takes as long.
 fn lock_out(state: &AppState, context: &RequestContext, address: &EmailHash, until: Timestamp) {
     let Some(user) = state.auth.directory().user_at(address) else {
         return;
@@ -196,20 +257,11 @@ fn lock_out(state: &AppState, context: &RequestContext, address: &EmailHash, unt
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "a lock was not written down; the limit holds all the same");
+                tracing::warn!(%error, "that passwords were tried too often was not written down; the limit holds all the same");
             }
         }
         drop(leave);
     });
-}
-
-fn locked(until: Timestamp, now: Timestamp) -> ApiError {
-    ApiError::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "rate_limit_exceeded",
-        "Too many attempts to sign in; try again later",
-    )
-    .retry_after(until.since(now).as_secs().max(1))
 }
 
 fn wrong() -> ApiError {

@@ -10,6 +10,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 use waybill_domain::access::email::Email;
+use waybill_domain::access::name::is_plain;
 use waybill_domain::access::plan::Guard;
 use waybill_domain::access::user::{User, UserCommand};
 use waybill_domain::event::{Boundary, OutsideAccount};
@@ -153,7 +154,8 @@ async fn person(
         },
         account,
         name: name
-            .filter(|name| !name.is_empty())
+            // An issuer's people may be called anything; who is called what cannot be shown keeps the address's name.
+            .filter(|name| is_plain(name))
             .unwrap_or_else(|| local.to_owned()),
     };
     let known = command(state, &Boundary::User(address), come, &by_stranger(context)).await?;
@@ -163,7 +165,7 @@ async fn person(
 
 async fn guard(state: &AppState, context: &RequestContext) -> Result<(), ApiError> {
     let guarded = Guarded {
-        source: context.source,
+        source: Some(context.source),
         account: None,
         team: None,
     };

@@ -17,7 +17,7 @@ use super::answer::{self, Keeping, TokensAnswer};
 use super::cookie;
 use super::errand::{Errand, by_stranger, command, freshen};
 use super::fields::{candidate, email, new_password, required};
-use super::log_in::prove;
+use super::log_in::{Before, prove};
 use super::sign_up::{Accepted, accepted, mailed, wrong_token};
 use crate::access::{By, Loaded};
 use crate::auth::SignedIn;
@@ -85,7 +85,14 @@ pub(crate) async fn change_password(
     let wanted = new_password("newPassword", wanted, &who.email)?;
     let email = Email::parse(&who.email).map_err(|error| ApiError::internal(&error))?;
     // The old one is asked for because a session may be in the wrong hands, so it is guarded like a log-in.
-    let proven = prove(&state, &person.context, &email, current).await?;
+    let proven = prove(
+        &state,
+        &person.context,
+        &email,
+        current,
+        Before::Session(&person.session),
+    )
+    .await?;
     let known = proven
         .account
         .as_ref()
@@ -101,7 +108,15 @@ pub(crate) async fn change_password(
     let changed = command(&state, &boundary, change, &by).await?;
     changed_everywhere(&state, &changed).await?;
     let now = sign_in(&state, &changed.state, "password", &person.context).await?;
-    Ok(answer::tokens(&state, StatusCode::OK, &now, keeping))
+    let device = state.people.introduce_device(&changed.state);
+    let status = StatusCode::OK;
+    Ok(answer::tokens_on(
+        &state,
+        status,
+        &now,
+        keeping,
+        device.as_deref(),
+    ))
 }
 
 /// Somebody who forgot a password.
@@ -133,9 +148,10 @@ pub(crate) async fn forgot_password(
 ) -> Result<(StatusCode, axum::Json<Accepted>), ApiError> {
     let email = email(request.email)?;
     let address = state.people.address(&email);
+    let mailbox = state.people.mailbox(&email);
     let guarded = Guarded {
-        source: context.source,
-        account: Some(address.as_str()),
+        source: Some(context.source),
+        account: Some(mailbox.as_str()),
         team: None,
     };
     state

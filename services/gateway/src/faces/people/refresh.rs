@@ -1,4 +1,4 @@
-//! The next pair of tokens for a refresh token, which is good once.
+//! The next pair of tokens for a refresh token, which is good once; for a moment it gets the same successor again.
 
 use axum::Extension;
 use axum::extract::State;
@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_domain::access::session::{SessionCommand, SessionFamily};
+use waybill_domain::access::session::{SessionCommand, SessionFamily, Successor};
 use waybill_domain::access::token::TokenKind;
 use waybill_domain::event::{Boundary, SessionEnd};
 use waybill_domain::id::SessionId;
@@ -32,7 +32,8 @@ pub struct Refresh {
     refresh_token: Option<String>,
 }
 
-/// Refresh a session. A token that was used before ends the session: somebody has a copy.
+/// Refresh a session. A token that was used within the last 10 seconds gets the same answer again, for two tabs that refresh at once;
+/// one that was used before that ends the session: somebody has a copy.
 #[utoipa::path(
     post,
     path = "/v1/auth/refresh",
@@ -64,15 +65,14 @@ pub(crate) async fn refresh(
             )
         }
     };
-    state
-        .limiter
-        .admit_source(&context.limits, context.source)?;
     let refreshed = exchange(&state, &context, text).await;
     if refreshed
         .as_ref()
         .is_err_and(|error| error.status == StatusCode::UNAUTHORIZED)
     {
-        state.limiter.source_failed(context.source);
+        state
+            .limiter
+            .charge_failure(&context.limits, context.source)?;
     }
     Ok(answer::tokens(&state, StatusCode::OK, &refreshed?, keeping))
 }
@@ -88,14 +88,25 @@ async fn exchange(
         .presented(TokenKind::SessionRefresh, text)
         .ok_or_else(refused)?;
     let session = SessionId::from_ulid(token.ulid()).map_err(|_| refused())?;
-    let (next, mac, pepper_version) = people
-        .token(TokenKind::SessionRefresh, session.ulid())
+    let known = state.auth.directory().session(&session);
+    if !known.is_some_and(|session| session.expects(&proof)) {
+        // The log may know more, but it is not asked for strangers of whom too many were wrong.
+        state
+            .limiter
+            .admit_source(&context.limits, context.source)?;
+    }
+    let derived = people
+        .successors(TokenKind::SessionRefresh, &token)
         .ok_or_else(|| ApiError::internal(&"no token could be made"))?;
+    let successors = derived.iter().map(|(_, mac, pepper_version)| Successor {
+        mac: mac.to_hex(),
+        pepper_version: *pepper_version,
+    });
     decidable(state).await?;
     let command = SessionCommand::Refresh {
-        proof,
-        refresh_mac: mac.to_hex(),
-        pepper_version,
+        proof: proof.clone(),
+        successors: successors.collect(),
+        grace: people.refresh_grace,
         idle_until: entropy::now().plus(people.session_idle),
     };
     let boundary = Boundary::Session(session.clone());
@@ -123,6 +134,13 @@ async fn exchange(
         generation: account.generation,
     };
     let access = access_token(state, &bearer)?;
+    let stored = after.state.successor_of(&proof);
+    let next = derived.into_iter().find(|(_, mac, pepper_version)| {
+        stored.is_some_and(|stored| {
+            stored.mac == mac.to_hex() && stored.pepper_version == *pepper_version
+        })
+    });
+    let (next, ..) = next.ok_or_else(refused)?;
     Ok(SignedInNow {
         session,
         access,

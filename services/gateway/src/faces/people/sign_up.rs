@@ -76,9 +76,10 @@ pub(crate) async fn sign_up(
 ) -> Result<(StatusCode, axum::Json<Accepted>), ApiError> {
     let email = email(request.email)?;
     let address = state.people.address(&email);
+    let mailbox = state.people.mailbox(&email);
     let guarded = Guarded {
-        source: context.source,
-        account: Some(address.as_str()),
+        source: Some(context.source),
+        account: Some(mailbox.as_str()),
         team: None,
     };
     state
@@ -210,7 +211,15 @@ pub(crate) async fn confirm(
     let confirmed = command(&state, &boundary, wanted, &by_stranger(&context)).await?;
     state.settle(confirmed.version).await?;
     let now = sign_in(&state, &confirmed.state, "password", &context).await?;
-    Ok(answer::tokens(&state, StatusCode::CREATED, &now, keeping))
+    let device = state.people.introduce_device(&confirmed.state);
+    let status = StatusCode::CREATED;
+    Ok(answer::tokens_on(
+        &state,
+        status,
+        &now,
+        keeping,
+        device.as_deref(),
+    ))
 }
 
 /// Whoever a mailed token names, and what it can be compared by.
@@ -220,16 +229,22 @@ pub(super) async fn mailed(
     kind: TokenKind,
     text: &str,
 ) -> Result<(Arc<User>, Proof), ApiError> {
-    state
-        .limiter
-        .admit_source(&context.limits, context.source)?;
     let (token, proof) = state
         .people
         .presented(kind, text)
         .ok_or_else(|| wrong_token(state, context))?;
     let id = UserId::from_ulid(token.ulid()).map_err(|_| wrong_token(state, context))?;
     let directory = state.auth.directory();
-    if let Some(user) = directory.user(&id) {
+    let known = directory.user(&id);
+    let now = entropy::now();
+    let is_known = |user: &Arc<User>| user.confirms(&proof, now) || user.resets(&proof, now);
+    if !known.as_ref().is_some_and(is_known) {
+        // The log may know more, but it is not asked for strangers of whom too many were wrong.
+        state
+            .limiter
+            .admit_source(&context.limits, context.source)?;
+    }
+    if let Some(user) = known {
         // It may have been asked for again through another gateway; the command is decided from the log.
         let who = user
             .who
@@ -250,8 +265,13 @@ pub(super) async fn mailed(
     Ok((user, proof))
 }
 
-/// 400 for a token that is not good; the source is charged, as with any wrong credential.
+/// 400 for a token that is not good; the source is charged, as with any wrong credential, and told to wait after too many.
 pub(super) fn wrong_token(state: &AppState, context: &RequestContext) -> ApiError {
-    state.limiter.source_failed(context.source);
-    CommandError::Refused(UserRefusal::TokenRefused).into()
+    match state
+        .limiter
+        .charge_failure(&context.limits, context.source)
+    {
+        Ok(()) => CommandError::Refused(UserRefusal::TokenRefused).into(),
+        Err(refusal) => refusal.into(),
+    }
 }

@@ -61,6 +61,9 @@ pub struct TaskOutcome {
     /// Why it was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'static, str>>,
+    /// The same, for clients that look for it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Cow<'static, str>>,
     /// The same for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -79,6 +82,7 @@ impl TaskOutcome {
             task: Some(task),
             replayed: replayed.then_some(true),
             error: None,
+            message: None,
             code: None,
             field: None,
             task_id: None,
@@ -88,6 +92,7 @@ impl TaskOutcome {
     fn refused(error: ApiError) -> Self {
         let ErrorBody {
             error: text,
+            message,
             code,
             field,
             task_id,
@@ -99,6 +104,7 @@ impl TaskOutcome {
             task: None,
             replayed: None,
             error: Some(text),
+            message: Some(message),
             code: Some(code),
             field,
             task_id,
@@ -137,6 +143,7 @@ pub(crate) async fn create_tasks(
     headers: HeaderMap,
     Json(request): Json<CreateTasks>,
 ) -> Result<Response, ApiError> {
+    caller.needs_api()?;
     let start = Instant::now();
     let key = idempotency::key(&headers)?;
     let count = request.tasks.len();

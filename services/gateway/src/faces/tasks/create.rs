@@ -69,6 +69,7 @@ pub(crate) async fn create_task(
     headers: HeaderMap,
     Json(request): Json<CreateTask>,
 ) -> Result<Response, ApiError> {
+    caller.needs_api()?;
     let start = Instant::now();
     let key = idempotency::key(&headers)?;
     let accepting = Accepting::new(&state, &caller, &context);

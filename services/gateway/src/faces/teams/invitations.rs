@@ -118,9 +118,10 @@ pub(crate) async fn invite(
         Email::parse(&email).map_err(|error| ApiError::bad_field("email", error.to_string()))?;
     let role = super::role(request.role.as_deref())?;
     let address = state.people.address(&email);
+    let mailbox = state.people.mailbox(&email);
     let guarded = Guarded {
-        source: member.context().source,
-        account: Some(address.as_str()),
+        source: Some(member.context().source),
+        account: Some(mailbox.as_str()),
         team: Some(&member.team),
     };
     let slot = &member.context().limits;

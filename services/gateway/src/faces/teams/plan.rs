@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_domain::access::plan::{Plan, Policy, PolicyScope};
+use waybill_domain::access::plan::{Plan, Policy};
 use waybill_domain::access::team::vault::MAX_TOKENS;
 use waybill_domain::access::team::{Team, TeamCommand};
 
@@ -22,6 +22,8 @@ pub struct PlanObject {
     name: String,
     /// Whether credentials of the team may call the API at all.
     api_access: bool,
+    /// Which APIs its keys and applications may call: `tasks`, `jobs`, `market`, `waitlists`.
+    api_faces: Vec<&'static str>,
     /// Longest `maxWaitTime` of a task.
     max_wait_seconds: u64,
     /// A key must expire within this; absent: it need not.
@@ -67,12 +69,7 @@ impl PolicyObject {
     fn new(policy: &Policy) -> Self {
         Self {
             name: policy.name.to_string(),
-            scope: match policy.scope {
-                PolicyScope::Team => "team",
-                PolicyScope::Key => "key",
-                PolicyScope::Ip => "ip",
-                PolicyScope::Account => "account",
-            },
+            scope: policy.scope.as_str(),
             quota: policy.q(),
             window_seconds: policy.window().as_secs(),
         }
@@ -86,6 +83,7 @@ impl PlanObject {
         Self {
             name: plan.name.to_string(),
             api_access: plan.api_access,
+            api_faces: plan.api_faces.iter().map(|api| api.as_str()).collect(),
             max_wait_seconds: plan.max_wait.as_secs(),
             max_key_lifetime_seconds: plan.max_key_lifetime.map(|lifetime| lifetime.as_secs()),
             max_queues: plan.max_queues,

@@ -43,6 +43,7 @@ pub(crate) async fn create_token(
     caller: Caller<TokensWrite>,
     Json(request): Json<CreateToken>,
 ) -> Result<Response, ApiError> {
+    caller.needs_api()?;
     state.vault.check_configured()?;
     let name = request::name(request.name)?;
     let value = request::value(request.value)?;

@@ -48,6 +48,7 @@ pub(crate) async fn rotate_token(
     Path(token): Path<String>,
     Json(request): Json<RotateToken>,
 ) -> Result<axum::Json<TokenEnvelope>, ApiError> {
+    caller.needs_api()?;
     state.vault.check_configured()?;
     let id = super::token_id(&token)?;
     let environment = caller.team.environment();

@@ -29,7 +29,7 @@ pub enum Occasion {
         /// When, for people.
         at: String,
     },
-    /// Too many wrong passwords: nobody gets in for a while.
+    /// Too many wrong passwords: whoever tried them has to wait.
     LockedOut {
         /// Until when, for people.
         until: String,
@@ -128,9 +128,10 @@ fn write(occasion: &Occasion, links: &Links) -> (String, String) {
         Occasion::LockedOut { until } => (
             "Sign-in to your account is paused".into(),
             format!(
-                "There were too many attempts to sign in to your Waybill account with a wrong password. Nobody can sign in with a \
-                 password until {until}. Those who are signed in stay so. If it was not you, your password was not guessed; a \
-                 longer one does not hurt.\n"
+                "There were too many attempts to sign in to your Waybill account with a wrong password. Whoever made them has to wait \
+                 until {until}. Devices on which you have signed in before are not kept waiting, and those who are signed in stay \
+                 so; if you have to wait too, set another password by mail, and you can sign in at once. If it was not you, your \
+                 password was not guessed; a longer one does not hurt.\n"
             ),
         ),
         Occasion::SessionReused { at } => (

@@ -152,3 +152,83 @@ async fn headers_that_only_some_can_read_are_refused() -> Result<()> {
     assert_eq!(world.http.get("/readyz").await?.status, 200);
     world.stop().await
 }
+
+/// What the HTTP layer refuses by itself is answered like everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_gets_a_whole_answer() -> Result<()> {
+    let world = wire::world().await?;
+    let many = "a: b\r\n".repeat(200);
+    let long = "x".repeat(64 * 1024);
+    for (status, code, head) in [
+        (
+            400,
+            "bad_request",
+            "GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(),
+        ),
+        (
+            400,
+            "bad_request",
+            "GET /heal thz HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        ),
+        (
+            400,
+            "bad_request",
+            "GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n".to_owned(),
+        ),
+        (
+            431,
+            "headers_too_large",
+            format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
+        ),
+        (
+            431,
+            "headers_too_large",
+            format!("GET / HTTP/1.1\r\nHost: x\r\na: {long}\r\n\r\n"),
+        ),
+    ] {
+        // Also after an answer on the same connection.
+        for before in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let exchange = wire::send(&world, format!("{before}{head}")).await?;
+            let last = exchange
+                .text()
+                .rsplit("HTTP/1.1 ")
+                .next()
+                .unwrap_or_default();
+            let (fields, body) = last.split_once("\r\n\r\n").unwrap_or_default();
+            assert!(last.starts_with(&status.to_string()), "{last}");
+            for field in [
+                "x-ratelimit-limit",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset",
+                "x-request-id",
+                "connection: close",
+            ] {
+                assert!(fields.contains(field), "{field} in {fields}");
+            }
+            let body: serde_json::Value = serde_json::from_str(body)?;
+            assert_eq!(body["code"], code, "{body}");
+        }
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_names_one_host() -> Result<()> {
+    let world = wire::world().await?;
+    for (head, status) in [
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        ("GET /healthz HTTP/1.0\r\n\r\n", 200),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nhost: y\r\n\r\n", 400),
+    ] {
+        let exchange = wire::send(&world, head).await?;
+        let line = exchange.text().lines().next().unwrap_or_default();
+        let answered = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse::<u16>().ok());
+        assert_eq!(answered, Some(status), "{head}: {line}");
+    }
+    world.stop().await
+}

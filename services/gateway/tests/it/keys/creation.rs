@@ -9,7 +9,7 @@ use waybill_testkit::http::Http;
 
 use super::{keys_of, listed, make, stored};
 use crate::teams::people::Person;
-use crate::world::{World, config, operator};
+use crate::world::{World, a_task, config, operator};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_as_asked_for_and_shown_once() -> Result<()> {
@@ -287,12 +287,14 @@ async fn presets_and_people_choose() -> Result<()> {
     assert_eq!(
         made.object["scopes"],
         json!([
-            "tasks:read",
             "bids:read",
             "deliveries:read",
-            "webhooks:read"
+            "webhooks:read",
+            "postings:read",
+            "ledger:read"
         ])
     );
+    assert_eq!(made.object["access"], "Task Poster, read-only");
     assert!(made.secret().starts_with("wb_test_"));
     assert_eq!(
         made.object["createdBy"],
@@ -310,5 +312,96 @@ async fn presets_and_people_choose() -> Result<()> {
         "{}",
         answer.text()
     );
+    world.stop().await
+}
+
+/// A poster's key must not have secrets of the vault sent anywhere, and an agent's must neither select nor approve.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_market_call_nothing_else() -> Result<()> {
+    let world = World::start().await?;
+    for preset in ["task_poster", "agent_manager"] {
+        let body = json!({"name": "k", "preset": preset, "brand": "aitk"});
+        let made = make(&world.http, &world.team, &body).await?;
+        assert!(made.secret().starts_with("aitk_live_"), "{}", made.secret());
+        let shown = made.object["displayPrefix"].as_str().unwrap_or_default();
+        let beginning = shown.strip_suffix('…').unwrap_or_default();
+        assert!(made.secret().starts_with(beginning) && beginning.len() == "aitk_live_".len() + 4);
+        let answer = made.http.post("/v1/tasks", &a_task()).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (403, "insufficient_scope"),
+            "{preset}"
+        );
+        // The sentence stands where each kind of client looks for it.
+        assert_eq!(answer.json()["message"], answer.json()["error"]);
+    }
+    for (brand, text) in [
+        ("sk", "brand must be one of wb, sp, qu, aitk"),
+        ("zz", "not"),
+    ] {
+        let body = json!({"name": "k", "brand": brand});
+        let refused = world.http.post(&keys_of(&world.team), &body).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].as_str()),
+            (400, Some("brand"))
+        );
+        assert!(refused.error().contains(text), "{}", refused.error());
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_without_an_api_makes_no_keys_for_it() -> Result<()> {
+    let world = World::start().await?;
+    let owner = Person::signed_in(&world, "owner").await?;
+    let team = owner.team(&world, "Ours", "free").await?;
+    for wanted in [
+        json!({"name": "k", "preset": "subscribers_read_only"}),
+        json!({"name": "k", "scopes": ["waitlists:write"]}),
+    ] {
+        let refused = owner.http.post(&keys_of(&team), &wanted).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code().as_str()),
+            (403, "feature_not_allowed"),
+            "{wanted}"
+        );
+    }
+    // A key with all scopes goes on working on what the plan has.
+    let made = make(&owner.http, &team, &json!({"name": "k"})).await?;
+    assert_eq!(made.object["access"], "Full access");
+    assert_eq!(made.http.get("/v1/tasks").await?.status, 200);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_key_makes_only_keys_within_its_networks() -> Result<()> {
+    let world = World::start().await?;
+    let body = json!({"name": "parent", "allowedSources": ["127.0.0.0/8"]});
+    let parent = make(&world.http, &world.team, &body).await?;
+    let path = keys_of(&world.team);
+    for wider in [
+        json!(["0.0.0.0/0"]),
+        json!(["127.0.0.1/32", "192.0.2.0/24"]),
+        json!(["::/0"]),
+    ] {
+        let body = json!({"name": "child", "allowedSources": wider});
+        let refused = parent.http.post(&path, &body).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["field"].as_str()),
+            (403, Some("allowedSources")),
+            "{}",
+            refused.text()
+        );
+    }
+    let silent = make(&parent.http, &world.team, &json!({"name": "child"})).await?;
+    assert_eq!(silent.object["allowedSources"], json!(["127.0.0.0/8"]));
+    let body = json!({"name": "child", "allowedSources": ["127.0.0.1/32"]});
+    let narrower = make(&parent.http, &world.team, &body).await?;
+    assert_eq!(narrower.object["allowedSources"], json!(["127.0.0.1/32"]));
+    // Nor does it get hold of a freer key by rotating that one.
+    let free = make(&world.http, &world.team, &json!({"name": "free"})).await?;
+    let rotate = format!("/apikeys/{}/rotate", free.id());
+    let refused = parent.http.send(Method::POST, &rotate, &[], "").await?;
+    assert_eq!(refused.status, 403, "{}", refused.text());
     world.stop().await
 }

@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::plan::Catalogue;
+use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_gateway::{CommandError, ControlError, ControlWriter, GatewayConfig, KeyWish};
@@ -41,7 +42,10 @@ async fn a_plan_without_the_api_stops_keys_and_a_better_one_lets_them_go_on() ->
         .create_key(&team, "s", &[Scope::BidsRead], &operator())
         .await?;
     let state = world.gateway.state();
-    state.auth.wait_for(spare.seq).await?;
+    let doomed = writer
+        .create_key(&team, "d", &[Scope::BidsRead], &operator())
+        .await?;
+    state.auth.wait_for(doomed.seq).await?;
     let key = world.http.with_key(made.key.reveal());
     let change = async |plan: &str| -> Result<()> {
         let command = waybill_domain::access::team::TeamCommand::ChangePlan { plan: plan.into() };
@@ -65,6 +69,25 @@ async fn a_plan_without_the_api_stops_keys_and_a_better_one_lets_them_go_on() ->
             (403, "feature_not_allowed"),
             "{path}"
         );
+    }
+    // Its people look after it all the same: they see the keys, end them, and read what happened; they make nothing.
+    let owner = Person::signed_in(&world, "owner").await?;
+    owner.joined(&world, &team, Role::Owner).await?;
+    let (of_team, json_body) = (keys_of(&team), "{\"name\":\"n\"}");
+    let revoke = format!("/apikeys/{}/revoke", doomed.key.id());
+    for (status, method, path) in [
+        (200, Method::GET, of_team.clone()),
+        (200, Method::GET, "/v1/activity".to_owned()),
+        (200, Method::GET, "/v1/tasks".to_owned()),
+        (200, Method::POST, revoke),
+        (403, Method::POST, of_team),
+        (403, Method::POST, "/v1/tasks".to_owned()),
+    ] {
+        let answer = owner.http.send(method, &path, &[], json_body).await?;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text());
+        if status == 403 {
+            assert_eq!(answer.code(), "feature_not_allowed", "{path}");
+        }
     }
     // Whoever holds a key may end it all the same.
     let spare = world.http.with_key(spare.key.reveal());

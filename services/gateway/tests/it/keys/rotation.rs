@@ -120,3 +120,50 @@ async fn the_old_key_ends_with_its_grace_or_at_once_on_every_gateway() -> Result
     second.wait().await?;
     world.stop().await
 }
+
+/// Otherwise a chain of rotations would keep more keys alive than the plan has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_is_not_rotated_while_the_key_before_it_is_accepted() -> Result<()> {
+    let world = World::start().await?;
+    let first = make(&world.http, &world.team, &json!({"name": "k"})).await?;
+    let rotate = |id: &str| format!("/apikeys/{id}/rotate");
+    let answer = world
+        .http
+        .send(Method::POST, &rotate(first.id()), &[], "")
+        .await?;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let second = answer.json()["apiKey"]["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let refused = world
+        .http
+        .send(Method::POST, &rotate(&second), &[], "")
+        .await?;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    let revoke = format!("/apikeys/{}/revoke", first.id());
+    assert_eq!(
+        world
+            .http
+            .send(Method::POST, &revoke, &[], "")
+            .await?
+            .status,
+        200
+    );
+    let answer = world
+        .http
+        .send(Method::POST, &rotate(&second), &[], "")
+        .await?;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    // Without an overlap there is nothing to wait for.
+    let third = answer.json()["apiKey"]["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let body = json!({"overlapSeconds": 0});
+    for id in [third] {
+        let blocked = world.http.post(&rotate(&id), &body).await?;
+        assert_eq!(blocked.status, 409, "{}", blocked.text());
+    }
+    world.stop().await
+}

@@ -15,7 +15,7 @@ use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 
 use super::stage::{
-    REDIRECT, Stage, but, encoded, page_token, post, redemption, request, text, told,
+    REDIRECT, Stage, but, encoded, page_token, post, redemption, request, text, told, told_by_link,
 };
 use crate::teams::people::Person;
 use crate::world::{SOON, World, config};
@@ -134,7 +134,8 @@ async fn j5_a_browser_is_sent_nowhere_but_to_what_was_registered_to_the_letter()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_else_is_wrong_is_told_to_the_application_with_state_and_issuer() -> Result<()> {
+async fn what_else_is_wrong_is_shown_and_told_to_the_application_only_when_its_person_says_so()
+-> Result<()> {
     let stage = Stage::start().await?;
     let client = stage.client().await?;
     let good = request(&client);
@@ -160,20 +161,17 @@ async fn what_else_is_wrong_is_told_to_the_application_with_state_and_issuer() -
         ),
     ] {
         let answer = stage.ask(&stage.owner, &but(&good, &others)).await?;
-        assert_eq!(answer.status, 303, "{others:?}: {}", answer.text());
-        let location = answer.header("location").expect("somewhere");
-        assert!(location.starts_with(&format!("{REDIRECT}?")), "{location}");
-        assert_eq!(told(&answer, "error")?, error, "{others:?}");
-        assert_eq!(told(&answer, "state")?, "st&te");
-        assert_eq!(told(&answer, "iss")?, stage.origin());
+        assert_eq!(told_by_link(&answer, "error")?, error, "{others:?}");
+        assert_eq!(told_by_link(&answer, "state")?, "st&te");
+        assert_eq!(told_by_link(&answer, "iss")?, stage.origin());
     }
     let answer = stage
         .ask(&stage.owner, &but(&good, &[("state", &long)]))
         .await?;
     assert_eq!(
         (
-            told(&answer, "error")?.as_str(),
-            told(&answer, "state")?.as_str()
+            told_by_link(&answer, "error")?.as_str(),
+            told_by_link(&answer, "state")?.as_str()
         ),
         ("invalid_request", "")
     );
@@ -181,7 +179,7 @@ async fn what_else_is_wrong_is_told_to_the_application_with_state_and_issuer() -
     twice.push(("scope", "tasks:read"));
     twice.push(("scope", "tasks:write"));
     assert_eq!(
-        told(&stage.ask(&stage.owner, &twice).await?, "error")?,
+        told_by_link(&stage.ask(&stage.owner, &twice).await?, "error")?,
         "invalid_request"
     );
     stage.stop().await
@@ -440,5 +438,37 @@ async fn whoever_is_not_signed_in_signs_in_on_the_way() -> Result<()> {
     let code = told(&answer, "code")?;
     let tokens = post(&stage.http, "/oauth/token", &redemption(&client, &code)).await?;
     assert_eq!(stage.opens(&text(&tokens, "access_token")?).await?, 200);
+    stage.stop().await
+}
+
+/// Where the server has no public address, its name would come from whoever asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_public_address_there_is_no_oauth() -> Result<()> {
+    let world = World::start_with(waybill_gateway::GatewayConfig {
+        is_local: false,
+        ..config()
+    })
+    .await?;
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/oauth/authorize?client_id=x",
+    ] {
+        let answer = world.http.get(path).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (404, "oauth_not_configured"),
+            "{path}"
+        );
+    }
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuer_is_not_what_a_client_calls_the_server() -> Result<()> {
+    let stage = Stage::start().await?;
+    let forged = [("host", "evil.example")];
+    let path = "/.well-known/oauth-authorization-server";
+    let answer = stage.http.send(Method::GET, path, &forged, "").await?;
+    assert_eq!(answer.json()["issuer"], stage.origin());
     stage.stop().await
 }

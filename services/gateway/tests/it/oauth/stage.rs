@@ -62,6 +62,20 @@ pub(super) fn told(answer: &Answer, name: &str) -> Result<String> {
         .unwrap_or_default())
 }
 
+/// What the link of a page would tell the application: nobody is sent anywhere by the answer itself.
+pub(super) fn told_by_link(answer: &Answer, name: &str) -> Result<String> {
+    anyhow::ensure!(answer.status == 400 && answer.header("location").is_none());
+    let page = answer.text();
+    let (_, rest) = page.split_once("href=\"").with_context(|| page.clone())?;
+    let (link, _) = rest.split_once('"').context("the end of the link")?;
+    let url = Url::parse(&link.replace("&amp;", "&").replace("&#39;", "'"))?;
+    anyhow::ensure!(url.as_str().starts_with(&format!("{REDIRECT}?")), "{url}");
+    let found = url.query_pairs().find(|(own, _)| own == name);
+    Ok(found
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default())
+}
+
 pub(super) fn text(answer: &Answer, field: &str) -> Result<String> {
     let value = answer.json()[field].as_str().map(str::to_owned);
     value.with_context(|| format!("{} {}", answer.status, answer.text()))

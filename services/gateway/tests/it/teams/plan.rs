@@ -25,6 +25,7 @@ async fn a_plan_says_what_may_be_used_and_what_is() -> Result<()> {
         json!({
             "name": "free",
             "apiAccess": true,
+            "apiFaces": ["tasks", "jobs", "market"],
             "maxWaitSeconds": 30,
             "maxQueues": 20,
             "keys": {"used": 1, "limit": 1},

@@ -1,0 +1,70 @@
+//! Names that people give to things: what may stand in one, so that two that look alike are alike.
+
+/// Whether a text has something to see and nothing that hides in it: no control character, no line end, nothing that turns the direction
+/// of text, nothing that takes no room or looks like one (Unicode's `Default_Ignorable_Code_Point`, and blanks that are letters).
+///
+/// Joiners and variation selectors are part of how some scripts and emoji are written, so they may follow what is not ASCII.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let mut before = None;
+    let mut sees_something = false;
+    for c in text.chars() {
+        let joins = matches!(
+            c,
+            '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' | '\u{e0020}'..='\u{e007f}'
+        );
+        let may_join = before.is_some_and(|before: char| !before.is_ascii());
+        if (joins && !may_join) || (!joins && (c.is_control() || is_invisible(c))) {
+            return false;
+        }
+        sees_something |= !joins && !c.is_whitespace();
+        before = Some(c);
+    }
+    sees_something
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_seen_as_they_are() {
+        for plain in [
+            "Ops",
+            "Zoë",
+            "李雷",
+            "می\u{200c}خواهم",
+            "👩\u{200d}💻 team",
+            "❤\u{fe0f}",
+            "a b",
+        ] {
+            assert!(is_plain(plain), "{plain:?}");
+        }
+        for hidden in [
+            "",
+            " ",
+            "\u{200b}",
+            "Ops\u{200b}",
+            "O\u{ad}ps",
+            "Ops\u{200d}",
+            "Ops\u{2060}",
+            "\u{3164}",
+            "\u{2800}",
+            "Ops\u{feff}",
+            "Ops\u{202e}spO",
+            "Ops\u{2028}",
+            "a\nb",
+            "a\u{e0061}",
+        ] {
+            assert!(!is_plain(hidden), "{hidden:?}");
+        }
+    }
+}
