@@ -2,6 +2,8 @@
 //!
 //! It fills TASKS, measures single appends while nothing else happens, and again while the log is purged as workers do it.
 
+#![expect(clippy::print_stdout, reason = "what it measured is its result")]
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context;

@@ -98,7 +98,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: failure(),
             retry_at: Some(LATER),
         }),
-        TaskEvent::Restated(Box::new(restated(created(id), failure(), answer()))),
+        TaskEvent::Restated(Box::new(restated(created(id), failure(), &answer()))),
     ]
 }
 
@@ -134,7 +134,7 @@ fn created(id: TaskId) -> TaskCreated {
     }
 }
 
-fn restated(created: TaskCreated, failure: Failure, answer: Answer) -> TaskRestated {
+fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRestated {
     let id = created.id;
     TaskRestated {
         created,
@@ -168,7 +168,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: Answer) -> TaskResta
                 error: Some(failure.message.clone()),
             }],
             error: Some(failure.message.clone()),
-            answer: Some(AnswerSummary::from(&answer)),
+            answer: Some(AnswerSummary::from(answer)),
             callback: Some(Callback {
                 attempts: 1,
                 at: AT,

@@ -70,7 +70,7 @@ impl LowWater {
     /// The horizon has moved. Pending for ever once nobody looks any more.
     pub(super) async fn moved(horizon: &mut watch::Receiver<Horizon>) {
         if horizon.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -179,7 +179,7 @@ async fn a_retention_shorter_than_the_work_loses_no_task_while_owners_change() {
 async fn a_partition_without_an_owner_keeps_its_mark_and_holds_the_log() {
     let mut rig = Rig::new().await;
     rig.create("/status/200", |task| {
-        later(task, Duration::from_secs(3_000))
+        later(task, Duration::from_secs(3_000));
     })
     .await;
     let created = rig.last().await;
