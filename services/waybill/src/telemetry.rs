@@ -130,6 +130,19 @@ fn begin(role: &str) {
         counter!("waybill_tasks_retried_total").absolute(0);
         counter!("waybill_tasks_succeeded_total").absolute(0);
         counter!("waybill_webhooks_given_up_total").absolute(0);
+        for why in [
+            "released",
+            "worker_lost",
+            "worker_fault",
+            "vault_away",
+            "other",
+        ] {
+            counter!("waybill_attempts_uncounted_total", "why" => why).absolute(0);
+        }
+        for fault in ["descriptors", "ports", "memory", "resolver"] {
+            counter!("waybill_worker_faults_total", "fault" => fault).absolute(0);
+        }
+        counter!("waybill_retention_purged_messages_total").absolute(0);
         for status in [Status::Failed, Status::Timeout, Status::Cancelled] {
             counter!("waybill_tasks_failed_total", "status" => status.as_str()).absolute(0);
         }

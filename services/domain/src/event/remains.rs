@@ -55,6 +55,8 @@ impl<'de> Visitor<'de> for Reading<'_> {
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
                 "id" => self.0.id = Some(map.next_value()?),
+                // A task that is stated again stands in its restatement as it was created.
+                "created" => map.next_value_seed(Reading(self.0))?,
                 "url" => self.0.url = Some(map.next_value()?),
                 "method" => self.0.method = Some(map.next_value()?),
                 "priority" => self.0.priority = Some(map.next_value()?),

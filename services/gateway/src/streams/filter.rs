@@ -255,7 +255,8 @@ mod tests {
             subjects("", "", "pending"),
             [
                 format!("tasks.*.{team}.*.created"),
-                format!("tasks.*.{team}.*.attempt_failed")
+                format!("tasks.*.{team}.*.attempt_failed"),
+                format!("tasks.*.{team}.*.released")
             ]
         );
         let queue = QueueName::parse("mail").expect("a name");

@@ -311,7 +311,6 @@ async fn a_worker_that_joins_and_leaves_again_causes_no_call_to_be_made_twice() 
         rig.until(quick, "succeeded").await;
     }
     for task in slow {
-        assert_eq!(rig.kinds(task).await, ["created", "started"]);
         rig.until(task, "succeeded").await;
         assert_eq!(rig.kinds(task).await, ["created", "started", "succeeded"]);
     }
