@@ -101,6 +101,10 @@ impl<N: Need> FromRequestParts<AppState> for Caller<N> {
                 if !(plan.api_access && includes) {
                     return Err(ApiError::feature_not_allowed(&plan.name));
                 }
+                // Before the path is looked at: whoever may not do this anyway learns nothing of which keys there are, and costs no look-up.
+                if !scopes.contains(N::SCOPE) {
+                    return Err(ApiError::missing_scope(N::SCOPE));
+                }
                 // A path that names a team names the credential's own.
                 match named::in_path(parts, state, None).await? {
                     Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),

@@ -340,7 +340,7 @@ async fn l7_an_attack_with_invalid_keys_moves_only_the_limit_of_its_source() -> 
 async fn refusals_cost_what_answers_cost() -> Result<()> {
     let stage = Stage::start().await?;
     let client = stage.client(&[Scope::TasksRead]).await?;
-    let foreign = stage.client(&[Scope::KeysRead]).await?;
+    let foreign = stage.client(&[Scope::KeysRead, Scope::KeysWrite]).await?;
     let odd = "/v1/tasks/task_01ARZ3NDEKTSV4RRFFQ69G5FAV";
     let of_nobody = "/apikeys/key_00000000/revoke".to_owned();
     let another_team = format!("/teams/{}/apikeys", stage.world.team);
