@@ -15,7 +15,8 @@ use waybill_log::jetstream::archive::{BACKED_UP, StreamArchives};
 use waybill_worker::{Clock, SystemClock};
 
 use crate::args::{Backup, DataDir};
-use crate::config::{Config, environment};
+use crate::beside;
+use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::{Connection, NatsServer};
 use crate::telemetry;
@@ -58,15 +59,10 @@ async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result<StreamArch
     if let Some(data) = &at.data {
         config.data.clone_from(data);
     }
-    if !is_cluster() {
+    if !beside::named() {
         config.nats = Connection::of(&config.data)?.over(&config.nats);
     }
     Ok(StreamArchives::connect(&config.nats).await?)
-}
-
-/// Whether NATS is somebody else's: then no data folder of `waybill up` holds the log and the secrets.
-fn is_cluster() -> bool {
-    environment("NATS_URL").is_some()
 }
 
 /// Writes the whole file, and tries a restore of it.
@@ -91,7 +87,7 @@ async fn take(
         let archived = from.save(name, |chunk| parts.write(chunk)).await?;
         streams.push(parts.finish(archived)?);
     }
-    let (secrets, left_out) = match is_cluster() {
+    let (secrets, left_out) = match beside::named() {
         true => (Vec::new(), Vec::new()),
         false => secrets(&mut writer, &config.data, wanted.with_vault_open_ring)?,
     };

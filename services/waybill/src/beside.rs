@@ -36,8 +36,8 @@ pub(crate) async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result
     Ok(waybill_log::connect(&config.nats).await?)
 }
 
-/// Whether the environment says where NATS is.
-fn named() -> bool {
+/// Whether the environment says where NATS is: then no data folder of `waybill up` holds the log and the secrets.
+pub(crate) fn named() -> bool {
     environment("NATS_URL").is_some()
 }
 

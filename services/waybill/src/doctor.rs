@@ -16,7 +16,8 @@ use waybill_log::jetstream::inspect::{InspectedStream, Inspection, StreamState, 
 use waybill_worker::{Clock, SystemClock};
 
 use crate::args::DataDir;
-use crate::config::{Config, environment};
+use crate::beside;
+use crate::config::Config;
 use crate::nats_server::{Connection, program_version};
 
 /// Two machines whose clocks differ by more tell different stories about the same event, and access tokens of one are not yet valid on the other.
@@ -91,7 +92,7 @@ pub(crate) async fn run(mut config: Config, at: DataDir) -> anyhow::Result<ExitC
     if let Some(data) = at.data {
         config.data = data;
     }
-    let is_up = environment("NATS_URL").is_none();
+    let is_up = !beside::named();
     let mut lines = vec![Line::good(
         "waybill",
         format!("version {}", env!("CARGO_PKG_VERSION")),

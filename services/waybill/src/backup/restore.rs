@@ -8,9 +8,9 @@ use anyhow::{Context, bail, ensure};
 use waybill_log::jetstream::archive::{ArchivedStream, Restoring, StreamArchives};
 
 use super::file::{self, Item, Manifest, extent};
-use super::{OPEN_RING, SECRETS, is_cluster, refuse_existing};
+use super::{OPEN_RING, SECRETS, refuse_existing};
 use crate::args::Restore;
-use crate::beside::eprint_line;
+use crate::beside::{self, eprint_line};
 use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::NatsServer;
@@ -26,7 +26,7 @@ pub(crate) async fn restore(mut config: Config, wanted: Restore) -> anyhow::Resu
     if let Some(data) = &wanted.at.data {
         config.data.clone_from(data);
     }
-    let manifest = match is_cluster() {
+    let manifest = match beside::named() {
         true => into_cluster(&config, &wanted.file).await?,
         false => into_folder(&config, &wanted).await?,
     };

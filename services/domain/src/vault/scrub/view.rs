@@ -129,43 +129,24 @@ impl View<'_> {
 
     /// Without the escapes of JSON strings; `None` when there are none.
     fn unescaped<'n>(&self) -> Option<View<'n>> {
-        memchr::memchr(b'\\', &self.bytes)?;
-        let bytes = &*self.bytes;
-        let mut made = Made::of(self);
-        let mut at = 0;
-        while let Some(run) = memchr::memchr(b'\\', &bytes[at..]) {
-            made.copy(self, at..at + run);
-            at += run;
-            match escape(&bytes[at + 1..]) {
-                Escape::Character(character, behind) => {
-                    made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), self.at(at));
-                    at = bytes.len() - behind.len();
-                }
-                Escape::Unfinished if self.end == End::Cut => {
-                    return Some(made.done(self.at(bytes.len())));
-                }
-                Escape::Unfinished | Escape::None => {
-                    made.push(b"\\", self.at(at));
-                    at += 1;
-                }
-            }
-        }
-        made.copy(self, at..bytes.len());
-        Some(made.done(self.at(bytes.len())))
+        self.resolved(b'\\', escape)
     }
-}
 
-impl View<'_> {
     /// Without the character references of HTML and XML; `None` when there are none.
     fn without_entities<'n>(&self) -> Option<View<'n>> {
-        memchr::memchr(b'&', &self.bytes)?;
+        self.resolved(b'&', entity)
+    }
+
+    /// With each character in place of what `read` reads behind a `mark`; `None` when there is no mark. What is no escape stays as it is.
+    fn resolved<'n>(&self, mark: u8, read: fn(&[u8]) -> Escape<'_>) -> Option<View<'n>> {
+        memchr::memchr(mark, &self.bytes)?;
         let bytes = &*self.bytes;
         let mut made = Made::of(self);
         let mut at = 0;
-        while let Some(run) = memchr::memchr(b'&', &bytes[at..]) {
+        while let Some(run) = memchr::memchr(mark, &bytes[at..]) {
             made.copy(self, at..at + run);
             at += run;
-            match entity(&bytes[at + 1..]) {
+            match read(&bytes[at + 1..]) {
                 Escape::Character(character, behind) => {
                     made.push(character.encode_utf8(&mut [0; 4]).as_bytes(), self.at(at));
                     at = bytes.len() - behind.len();
@@ -174,7 +155,7 @@ impl View<'_> {
                     return Some(made.done(self.at(bytes.len())));
                 }
                 Escape::Unfinished | Escape::None => {
-                    made.push(b"&", self.at(at));
+                    made.push(&[mark], self.at(at));
                     at += 1;
                 }
             }
