@@ -1,15 +1,17 @@
-"""What ops/conformance checks beside schemathesis' own checks, and how it keeps its tasks from calling anybody. Loaded by schemathesis."""
+"""Checks that ops/conformance adds to those of schemathesis, and the hook that keeps its tasks from calling real hosts. Loaded by schemathesis."""
 
 import os
 from urllib.parse import urlsplit
 
 import schemathesis
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 CREDENTIAL = os.environ["WAYBILL_CREDENTIAL"]
 READS = {"GET", "HEAD", "OPTIONS"}
-# Questions whose words do not fit into a query: they change nothing, and a key that may only read may ask them.
-QUESTIONS = {"/v1/signatures/verify"}
-# Nothing listens there. Tasks that are made call it and fail at once; without this they would call whatever host a request made up.
+# POSTs that only read, because their input does not fit into a query string: a read-only key may call them.
+# A stream token is one of them: nothing is stored, and it gives access to no more than the key that requests it.
+QUESTIONS = {"/v1/signatures/verify", "/v1/tasks/{id}/stream-token", "/v1/events/stream-token"}
+# Nothing listens there. Created tasks call it and fail at once; otherwise they would call whatever host a generated request contains.
 NOWHERE = "http://127.0.0.1:9/"
 CALLED = ("targetUrl", "callbackUrl", "onCompleteUrl")
 
@@ -37,7 +39,7 @@ def before_call(context, case, kwargs):
 
 
 def documented(case):
-    """Whether this is an operation for keys or people, called by the method that is described. OAuth clients authenticate in a form of their own."""
+    """Whether this is an operation for keys or people, called with the method described. OAuth clients authenticate differently, in the form."""
     security = case.operation.definition.raw.get("security") or []
     ours = any(name in requirement for requirement in security for name in ("api_key", "session"))
     return case.method.upper() == case.operation.method.upper() and ours
@@ -51,6 +53,19 @@ def a_credential_opens_no_more_than_it_should(ctx, response, case):
         assert response.status_code == 401, f"without a key: {response.status_code} instead of 401"
     elif CREDENTIAL == "read-only" and case.method.upper() not in READS and case.operation.path not in QUESTIONS:
         assert response.status_code in (401, 403), f"a key that may only read: {response.status_code} instead of 403"
+
+
+def holds_null(value):
+    if isinstance(value, dict):
+        return any(member is None or holds_null(member) for member in value.values())
+    return isinstance(value, list) and any(holds_null(item) for item in value)
+
+
+@schemathesis.check
+def wrong_data_is_refused(ctx, response, case):
+    """The check of that name without `null`: the description does not offer it for what is left out, and the server takes it all the same."""
+    if not holds_null(case.body):
+        negative_data_rejection(ctx, response, case)
 
 
 @schemathesis.check

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// Loads a Waybill and reports rates, latencies, CPU and memory.
+/// Puts load on a Waybill and reports rates, latencies, CPU and memory.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "waybill-bench", max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// What is measured.
+    /// The scenario to run.
     #[arg(value_enum)]
     pub(crate) scenario: Choice,
-    /// Seconds of load that are measured, in the scenarios that run for a time.
+    /// Seconds of load that are measured, in scenarios that run for a set time.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Seconds of load before that, which are not.
+    /// Seconds of load before that, which are not measured.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
     warm_up: u64,
     /// Connections of the generator.
@@ -31,48 +31,58 @@ pub(crate) struct Arguments {
     /// Bytes of a task's body.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     pub(crate) body: u32,
-    /// Queues the tasks are spread over. A queue lives in one partition.
+    /// Number of queues that the tasks are spread over. A queue is in one partition.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=99))]
     pub(crate) queues: u8,
-    /// What the tasks carry as `Authorization`.
+    /// The `Authorization` of the tasks.
     #[arg(long, value_enum, default_value_t = Credential::None)]
     pub(crate) credential: Credential,
-    /// Tasks on their way at once in `e2e`: accepted and not yet delivered.
+    /// Most tasks in flight in `e2e`: accepted and not yet delivered.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) window: u32,
     /// Seconds after which the backlog of `drain` is due: longer than accepting it takes.
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u64).range(1..=600))]
     due_in: u64,
-    /// The program. Default: `waybill` beside this one, or what WAYBILL_BIN names.
+    /// The program to measure. Default: the one that WAYBILL_BIN names, or `waybill` next to this
+    /// one.
     #[arg(long, env = "WAYBILL_BIN", value_name = "FILE")]
     pub(crate) program: Option<PathBuf>,
-    /// Where the data folders are made, and removed. Default: the temporary folder of the machine.
+    /// Folder in which data folders are created and removed again. Default: the system's temporary
+    /// folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Loads a running Waybill at this address instead of starting one. It must be allowed to call this machine.
+    /// Measures a running Waybill at this address instead of starting one. It must be allowed to
+    /// call this machine.
     #[arg(long, value_name = "ADDR:PORT", requires = "key_file")]
     pub(crate) target: Option<SocketAddr>,
     /// A file with an API key for `--target`.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Processes of `--target` to account for; their children count too. May be given several times.
+    /// Ids of the processes of `--target` whose use is measured, with their children. May be given
+    /// several times.
     #[arg(long = "pid", value_name = "PID")]
     pub(crate) pids: Vec<u32>,
     /// Metrics endpoint of `--target`.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Where the figures are written as JSON too.
+    /// Times that `peers` measures each product, in turn. Odd, so that a median is a run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=21))]
+    pub(crate) rounds: u8,
+    /// Folder in which `peers` finds the programs of the other products.
+    #[arg(long, value_name = "DIR", default_value = ".tools/peers")]
+    pub(crate) peers: PathBuf,
+    /// File to which the figures are also written, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }
 
 impl Arguments {
-    /// How long is measured.
+    /// How long to measure.
     pub(crate) fn measured(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    /// How long the load runs before that.
+    /// How long the load runs before the measurement.
     pub(crate) fn warm_up(&self) -> Duration {
         Duration::from_secs(self.warm_up)
     }
@@ -83,12 +93,12 @@ impl Arguments {
     }
 }
 
-/// How tasks come by a credential.
+/// Whether and how tasks have a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Credential {
-    /// They carry none.
+    /// None.
     None,
-    /// In the task itself: sealed for it alone.
+    /// In the task itself, sealed for that task alone.
     Raw,
     /// By reference to a token of the vault.
     Token,
@@ -103,20 +113,22 @@ pub(crate) enum Choice {
     AcceptLive,
     /// Creations at a fixed rate, due in an hour; latency counted from when each should have been sent.
     AcceptOpen,
-    /// As many tasks as go through to completion, with a bounded number on their way.
+    /// As many tasks as possible through to completion, with a bounded number in flight.
     E2e,
     /// Tasks at a fixed rate through to completion; latency counted from when each should have been sent.
     E2eOpen,
     /// One task at a time on an otherwise idle system.
     Idle,
-    /// The same while 900 tasks wait for a target that hangs.
+    /// The same while 900 calls to another target hang.
     Hanging,
     /// A backlog that becomes due all at once.
     Drain,
-    /// What queued tasks take in memory.
+    /// Memory that queued tasks take.
     Memory,
     /// All of them, one after the other.
     All,
+    /// The same load on Waybill, on BullMQ and on Restate, in turn. `ops/bench/peers/run` installs those two first.
+    Peers,
 }
 
 /// A scenario.
@@ -134,7 +146,7 @@ pub(crate) enum Kind {
 }
 
 impl Choice {
-    /// The scenarios it stands for.
+    /// The scenarios to run: one, or all of them.
     pub(crate) fn each(self) -> Vec<Kind> {
         match self {
             Self::Accept => vec![Kind::Accept],
@@ -146,6 +158,7 @@ impl Choice {
             Self::Hanging => vec![Kind::Hanging],
             Self::Drain => vec![Kind::Drain],
             Self::Memory => vec![Kind::Memory],
+            Self::Peers => vec![],
             Self::All => vec![
                 Kind::Accept,
                 Kind::AcceptLive,
@@ -162,7 +175,7 @@ impl Choice {
 }
 
 impl Kind {
-    /// As in the report.
+    /// The name on the command line and in the report.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Accept => "accept: closed loop, tasks due in an hour",

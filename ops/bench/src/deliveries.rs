@@ -1,4 +1,5 @@
-//! What was sent and what has arrived at the sink, by number: the end-to-end latency and the proof that nothing is missing.
+//! Matches the tasks sent with those that arrived at the sink, by number: for end-to-end latency,
+//! and to prove that none is missing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,11 @@ use waybill_sink::{OnReceive, Received, Recording, Sink, SinkOptions};
 use crate::latency::Latencies;
 use crate::request::number_in;
 
-/// Not yet.
+/// The time of something that has not happened yet.
 const NEVER: u64 = 0;
 
-/// The times of each task, in nanoseconds since the start, by its number.
+/// When each task was sent and when it arrived, in nanoseconds since the start, indexed by its
+/// number.
 pub(crate) struct Deliveries {
     start: Instant,
     sent: Vec<AtomicU64>,
@@ -24,12 +26,13 @@ pub(crate) struct Deliveries {
     repeats: AtomicU64,
     last: AtomicU64,
     changed: Notify,
-    /// Gets a permit for each task that arrives, for a load that waits for them.
+    /// Gets a permit for each task that arrives, for the load with a bounded number of tasks in
+    /// flight.
     pub(crate) room: Arc<Semaphore>,
 }
 
 impl Deliveries {
-    /// A sink that answers 200 to everything, and its record of up to `capacity` tasks.
+    /// Starts a sink that answers 200 to everything, and records up to `capacity` tasks.
     pub(crate) async fn sink(capacity: u64) -> Result<(Sink, Arc<Self>)> {
         let empty = || (0..capacity).map(|_| AtomicU64::new(NEVER)).collect();
         let deliveries = Arc::new(Self {
@@ -53,7 +56,7 @@ impl Deliveries {
         Ok((sink, deliveries))
     }
 
-    /// How many tasks there is room for.
+    /// Largest number of tasks.
     pub(crate) fn capacity(&self) -> u64 {
         self.sent.len() as u64
     }
@@ -63,7 +66,7 @@ impl Deliveries {
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
     }
 
-    /// A task is about to be sent, or should have been at that time.
+    /// Records when a task is sent, or should have been sent.
     pub(crate) fn sent(&self, number: u64, at: Instant) {
         if let Some(sent) = slot(&self.sent, number) {
             sent.store(self.since_start(at), Ordering::Relaxed);
@@ -87,22 +90,22 @@ impl Deliveries {
         self.changed.notify_waiters();
     }
 
-    /// Tasks that have arrived at least once.
+    /// Number of tasks that have arrived at least once.
     pub(crate) fn distinct(&self) -> u64 {
         self.distinct.load(Ordering::Acquire)
     }
 
-    /// Arrivals of a task that had arrived before.
+    /// Number of arrivals of a task that had arrived before.
     pub(crate) fn repeats(&self) -> u64 {
         self.repeats.load(Ordering::Relaxed)
     }
 
-    /// When the last one arrived that had not arrived before.
+    /// Time of the last first arrival of a task.
     pub(crate) fn last_arrival(&self) -> Instant {
         self.start + Duration::from_nanos(self.last.load(Ordering::Relaxed))
     }
 
-    /// Waits until so many have arrived. Progress extends the wait: it fails when nothing has come for `patience`.
+    /// Waits until `distinct` tasks have arrived. Fails when none has arrived for `patience`.
     pub(crate) async fn wait_for(&self, distinct: u64, patience: Duration) -> Result<()> {
         loop {
             let changed = self.changed.notified();
@@ -119,14 +122,14 @@ impl Deliveries {
         }
     }
 
-    /// Arrivals in a stretch of time.
+    /// Number of tasks that arrived in a period.
     pub(crate) fn arrivals_between(&self, from: Instant, to: Instant) -> u64 {
         let stretch = self.since_start(from)..self.since_start(to);
         let inside = |at: &&AtomicU64| stretch.contains(&at.load(Ordering::Relaxed));
         self.arrived.iter().filter(inside).count() as u64
     }
 
-    /// From sending to arrival, of the tasks sent in a stretch of time.
+    /// Latency from sending to arrival of the tasks sent in a period.
     pub(crate) fn latencies(&self, from: Instant, to: Instant) -> Result<Latencies> {
         let stretch = self.since_start(from)..self.since_start(to);
         let mut latencies = Latencies::new()?;

@@ -1,7 +1,8 @@
-//! A keep-alive HTTP/1.1 connection that sends requests made beforehand and reads answers of known length.
+//! A keep-alive HTTP/1.1 connection that sends prepared requests and reads answers of known length.
 //!
-//! A general client costs more processor time than the gateway's own share of an accept; on two cores shared by everything that would be
-//! measured too. What the gateway answers is always `Content-Length` framed; anything else is an error here.
+//! A general-purpose client needs more CPU time per task than the gateway does; on two cores shared
+//! by everything that would distort the figures. The gateway's answers always have a
+//! `Content-Length`; anything else is an error here.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// An answer that takes longer is a failure of what is measured.
+/// An answer that takes longer counts as a failure of the system.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-/// Bytes of an answer's head, and of its body.
+/// Limits of an answer, in bytes: its head, and its body.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
@@ -23,7 +24,7 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What came back. The body is in the connection until the next request.
+/// The answer, without its body, which stays in the connection until the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -42,7 +43,7 @@ impl Connection {
         })
     }
 
-    /// Sends a whole request and reads the whole answer.
+    /// Sends a complete request and reads the complete answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
         timeout(ANSWER_DEADLINE, self.exchange_in_time(request))
             .await
@@ -92,13 +93,13 @@ impl Connection {
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
-    /// With the empty line.
+    /// Length of the head, including the empty line.
     length: usize,
     content_length: usize,
 }
 
 impl Head {
-    /// `None` while it is not complete.
+    /// Parses the head of an answer. `None` while it is incomplete.
     fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
             return Ok(None);

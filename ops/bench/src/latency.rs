@@ -1,4 +1,4 @@
-//! Latencies: collected without loss, summed up as percentiles.
+//! Collects all latencies of a run, and reduces them to percentiles.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Above it is cut: nothing here waits longer.
+/// Latencies above this are clamped; nothing here waits longer.
 const LONGEST_US: u64 = 600_000_000;
 
 /// A distribution, in milliseconds.

@@ -1,8 +1,10 @@
-//! The load: connections that create tasks, in a closed loop, with a bounded number on their way, or at a fixed rate.
+//! The load: connections that create tasks in a closed loop, with a bounded number in flight, or at
+//! a fixed rate.
 //!
-//! A closed loop sends when the answer to the one before is there: it finds the highest rate, and its latencies are those at that rate. At a
-//! fixed rate each request has a time at which it should be sent, and its latency counts from then: when the
-//! system stalls, the requests that had to wait for it count with their wait (no coordinated omission).
+//! A closed loop sends the next request when the previous answer has arrived: it finds the highest
+//! rate, and the latencies at that rate. At a fixed rate each request has a time at which it should
+//! be sent, and its latency counts from then: when the system stalls, the wait of the requests that
+//! it delays is included (no coordinated omission).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,70 +22,71 @@ use crate::latency::Latencies;
 use crate::request::Template;
 use crate::system::Target;
 
-/// Failures of one connection in a row after which the system counts as gone.
+/// Consecutive failures of a connection after which the system counts as gone.
 const MAX_BROKEN_IN_A_ROW: u32 = 20;
-/// Pause before a broken connection is opened again.
+/// Pause before a broken connection is reopened.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
-/// The pacer looks at the clock at least so often; requests that fall due meanwhile are sent together.
+/// Longest interval at which the pacer checks the clock; requests that fall due in between are sent
+/// together.
 const PACE: Duration = Duration::from_micros(200);
 
-/// What decides when the next request is sent.
+/// When the next request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Each connection sends when its last answer is there.
+    /// Each connection sends when its last answer has arrived.
     Closed,
-    /// The same, while no more than so many tasks are accepted and not yet delivered.
+    /// The same, but with at most this many tasks accepted and not yet delivered.
     Window(u32),
-    /// So many a second, whatever the answers do.
+    /// This many a second, regardless of the answers.
     Rate(u32),
 }
 
-/// How much is sent.
+/// When the load ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// So long is measured after the warm-up.
+    /// After the warm-up and this measured time.
     Elapsed {
         warm_up: Duration,
         measured: Duration,
     },
-    /// So many tasks; all are measured.
+    /// After this many tasks, all of which are measured.
     Count(u64),
 }
 
-/// A load to be run.
+/// Parameters of a load.
 pub(crate) struct Load {
     pub(crate) target: Target,
     pub(crate) template: Template,
     pub(crate) connections: u16,
     pub(crate) pace: Pace,
     pub(crate) until: Until,
-    /// Number of the first task; those before are taken.
+    /// Number of the first task; lower ones are already used.
     pub(crate) first: u64,
     pub(crate) deliveries: Arc<Deliveries>,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// Tasks accepted, the warm-up included.
+    /// Tasks accepted, including the warm-up.
     pub(crate) accepted: u64,
-    /// Answers within the measured stretch that accept a task.
+    /// Tasks accepted within the measured period.
     pub(crate) accepted_measured: u64,
     /// Latency of the measured accepts.
     pub(crate) latencies: Latencies,
     pub(crate) failures: Failures,
     pub(crate) begin: Instant,
-    /// The stretch that is measured.
+    /// The measured period.
     pub(crate) from: Instant,
     pub(crate) to: Instant,
 }
 
-/// Requests that did not make a task, so far as anybody knows.
+/// Requests that created no task, as far as is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Failures {
     /// By HTTP status.
     pub(crate) refused: BTreeMap<u16, u64>,
-    /// Without an answer.
+    /// Requests without an answer.
     pub(crate) broken: u64,
 }
 
@@ -94,7 +97,7 @@ impl Failures {
 }
 
 impl Loaded {
-    /// Seconds of the measured stretch.
+    /// Length of the measured period in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         (self.to - self.from).as_secs_f64()
     }
@@ -192,7 +195,7 @@ impl Loaded {
 }
 
 impl Shared {
-    /// The next task to send, when it is time; `None` at the end.
+    /// Waits until the next task is to be sent, and returns its number. `None` at the end.
     async fn next(&self) -> Option<Ticket> {
         match self.pace {
             Pace::Closed => {}
@@ -214,7 +217,7 @@ impl Shared {
         Some(Ticket { number, intended })
     }
 
-    /// Takes a permit for good; `None` when the end comes first.
+    /// Consumes a permit. `None` if the end comes first.
     async fn permit(&self, permits: &Semaphore) -> Option<()> {
         let acquired = match self.stop_at {
             Some(stop) => tokio::time::timeout_at(stop.into(), permits.acquire())
@@ -227,12 +230,12 @@ impl Shared {
     }
 }
 
-/// How long after the begin the request of that index is due.
+/// When request `index` is due, counted from the start of the load.
 fn interval(rate: u32, index: u64) -> Duration {
     Duration::from_secs_f64(index as f64 / f64::from(rate))
 }
 
-/// What one connection has seen.
+/// The results of one connection.
 #[derive(Default)]
 struct Tally {
     accepted: u64,
@@ -249,7 +252,7 @@ async fn connection(shared: Arc<Shared>, mut template: Template) -> Result<Tally
         let answer = open.exchange(template.patch(number)).await;
         let now = Instant::now();
         match answer {
-            Ok(answer) if answer.status == 201 => {
+            Ok(answer) if matches!(answer.status, 201 | 202) => {
                 tally.accepted += 1;
                 let in_time = shared.stop_at.is_none_or(|stop| now < stop);
                 if intended >= shared.from && in_time {
@@ -272,14 +275,15 @@ async fn connection(shared: Arc<Shared>, mut template: Template) -> Result<Tally
             }
         }
         if let Pace::Window(_) = shared.pace {
-            // It will not arrive, so far as we know; the place is free again.
+            // As far as we know the task will not arrive, so return its permit.
             shared.deliveries.room.add_permits(1);
         }
     }
     Ok(tally)
 }
 
-/// A thread that says when requests are due. The runtime's timer has a resolution of a millisecond, which would show in the latencies.
+/// A thread that signals when requests are due. The runtime's timer has a resolution of a
+/// millisecond, which would distort the latencies.
 struct Pacer {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -297,10 +301,10 @@ impl Pacer {
             .spawn(move || {
                 let mut given = 0_u64;
                 while !stopping.load(Ordering::Relaxed) {
-                    // Non-negative and far below the range of u64.
+                    // Not negative, and far below the largest u64.
                     let due = (shared.begin.elapsed().as_secs_f64() * f64::from(rate)) as u64 + 1;
                     if due > given {
-                        // The difference is what fell due since the last look.
+                        // Requests that fell due since the last check.
                         shared.due.add_permits((due - given) as usize);
                         given = due;
                     }
@@ -320,7 +324,7 @@ impl Drop for Pacer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It only fails if the thread panicked, and then its last words are printed already.
+            // Joining fails only if the thread panicked, and then its message has been printed.
             let _ = thread.join();
         }
     }
@@ -330,11 +334,12 @@ impl Drop for Pacer {
 mod tests {
     use super::*;
     use crate::args::Arguments;
+    use crate::peer::Product;
     use crate::request::Due;
     use clap::Parser;
     use waybill_sink::{Plan, Script, Sink, SinkOptions};
 
-    /// Something that answers like a gateway.
+    /// A server that answers like a gateway.
     async fn gateway(script: Script) -> Sink {
         let options = SinkOptions {
             script: Some(script),
@@ -352,6 +357,7 @@ mod tests {
     async fn load(gateway: &Sink, connections: u16, pace: Pace, until: Until) -> Load {
         let (_, deliveries) = Deliveries::sink(100_000).await.expect("a sink");
         let target = Target {
+            product: Product::Waybill,
             address: gateway.addr,
             key: "k".into(),
             credential: None,
@@ -410,7 +416,8 @@ mod tests {
         assert_eq!(loaded.latencies.sum_up().count, 0);
     }
 
-    /// One connection, an answer that takes 50 ms, 100 requests a second offered: half of them are late, and later and later.
+    /// With one connection, answers that take 50 ms and 100 requests a second, requests are later
+    /// and later.
     #[tokio::test]
     async fn at_a_fixed_rate_a_slow_system_shows_in_the_latencies() {
         let script: Script = Arc::new(|_| Some(Plan::of("/delay/50ms/status/201", None)));
@@ -446,7 +453,7 @@ mod tests {
         );
     }
 
-    /// Nothing is delivered here, so the window fills up and stays full.
+    /// Nothing is delivered here, so the number in flight reaches its limit and stays there.
     #[tokio::test]
     async fn a_window_bounds_what_is_on_its_way() {
         let gateway = gateway(accepting()).await;

@@ -1,8 +1,9 @@
-//! `waybill-bench`: how much Waybill takes, how fast, and what that costs.
+//! `waybill-bench`: measures Waybill's throughput and latency, and what they cost.
 //!
-//! Each scenario starts a system of its own (`waybill up` on an empty folder, with fsync before every acknowledgement as shipped),
-//! loads it over real connections, counts what arrives at a sink in this process, and reads what the processes have used from
-//! `/proc`. Everything is bounded in count and time. `README.md` beside this crate holds the figures and how they were made.
+//! Each scenario starts its own system (`waybill up` on an empty folder, with fsync before every
+//! acknowledgement as in production), puts load on it over real connections, counts what arrives at
+//! a sink in this process, and reads the CPU and memory use from `/proc`. Everything is bounded in
+//! count and time. This crate's `README.md` has the figures and how they were measured.
 
 mod args;
 mod deliveries;
@@ -10,6 +11,7 @@ mod http1;
 mod latency;
 mod load;
 mod metrics;
+mod peer;
 mod processes;
 mod report;
 mod request;
@@ -21,11 +23,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use args::Arguments;
+use args::{Arguments, Choice};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // One thread: the generator must not take both cores from what it measures, and it needs far less than one.
+    // One thread: the generator needs far less than one core, and must not take both from the
+    // system that it measures.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -42,6 +45,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.scenario == Choice::Peers {
+        return scenario::peers::run(arguments).await;
+    }
     let mut reports = Vec::new();
     for kind in arguments.scenario.each() {
         eprintln!("waybill-bench: {}", kind.title());

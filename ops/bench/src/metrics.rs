@@ -1,4 +1,4 @@
-//! The system's own metrics, before and after: what the averages inside were.
+//! Compares the system's own metrics before and after a run, for averages inside it.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ impl Metrics {
         Ok(Self(text))
     }
 
-    /// Sum of a metric over its labels, so far as they contain `label`.
+    /// Sum of a metric over all series whose labels contain `label`.
     fn sum(&self, name: &str, label: &str) -> f64 {
         let value = |line: &str| {
             let rest = line.strip_prefix(name)?;
@@ -40,7 +40,7 @@ impl Metrics {
         self.0.lines().filter_map(value).sum()
     }
 
-    /// Average of what a histogram recorded since `before`; `None` when nothing was.
+    /// Average of the values that a histogram recorded since `before`. `None` if there were none.
     pub(crate) fn mean_since(&self, before: &Self, name: &str, label: &str) -> Option<f64> {
         let grown = |part: &str| {
             let name = format!("{name}_{part}");

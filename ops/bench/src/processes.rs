@@ -1,11 +1,11 @@
-//! What processes use, as the kernel counts it: processor time, resident memory, its peak.
+//! Resource use of processes, as counted by the kernel: CPU time, resident memory and its peak.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// One process at one time.
+/// The counters of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Usage {
     pub(crate) pid: u32,
@@ -16,19 +16,19 @@ pub(crate) struct Usage {
     pub(crate) peak_rss_mib: f64,
 }
 
-/// What one process used over a stretch of time.
+/// What one process used over a period.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Spent {
     pub(crate) name: String,
     pub(crate) cpu_seconds: f64,
-    /// At the end.
+    /// Resident memory at the end.
     pub(crate) rss_mib: f64,
-    /// Since it was before.
+    /// Growth of the resident memory.
     pub(crate) rss_growth_mib: f64,
     pub(crate) peak_rss_mib: f64,
 }
 
-/// Processes and all their descendants now.
+/// The current counters of processes and all their descendants.
 pub(crate) fn family(roots: &[u32]) -> Result<Vec<Usage>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -39,7 +39,7 @@ pub(crate) fn family(roots: &[u32]) -> Result<Vec<Usage>> {
         else {
             continue;
         };
-        // A process may end between the listing and the look.
+        // A process may have ended since it was listed.
         if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
             && let Some(stat) = Stat::parse(&stat)
         {
@@ -62,13 +62,13 @@ pub(crate) fn family(roots: &[u32]) -> Result<Vec<Usage>> {
     members.iter().map(|&pid| usage(pid)).collect()
 }
 
-/// One process now.
+/// The current counters of one process.
 pub(crate) fn usage(pid: u32) -> Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
     let stat = Stat::parse(&stat).with_context(|| format!("/proc/{pid}/stat cannot be read"))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    // The kernel's frequency of these counters is far below 2^32.
+    // The kernel's clock tick rate is far below 2^32.
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     Ok(Usage {
         pid,
@@ -79,7 +79,7 @@ pub(crate) fn usage(pid: u32) -> Result<Usage> {
     })
 }
 
-/// What each process used between two looks. One that was not there before counts whole.
+/// What each process used between two moments. A process that is new counts as a whole.
 pub(crate) fn spent(before: &[Usage], after: &[Usage]) -> Vec<Spent> {
     let spent = |now: &Usage| {
         let was = before.iter().find(|usage| usage.pid == now.pid);
@@ -101,7 +101,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// `pid (name) state ppid ...`, proc(5). A name may hold spaces and parentheses.
+    /// `pid (name) state ppid ...`, see proc(5). A name may contain spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let (head, tail) = text.rsplit_once(')')?;
         let (_, name) = head.split_once('(')?;

@@ -1,4 +1,4 @@
-//! What was measured, as Markdown for people and as JSON for programs.
+//! The results, as Markdown for people and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -31,13 +31,13 @@ pub(crate) struct Distribution {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,
-    /// Tasks that the processor time is divided by.
+    /// Number of tasks by which the CPU time is divided.
     pub(crate) tasks: u64,
     pub(crate) figures: Vec<Figure>,
     pub(crate) latencies: Vec<Distribution>,
-    /// What the system used.
+    /// Resources used by the system.
     pub(crate) processes: Vec<Spent>,
-    /// What the generator and the sink used.
+    /// Resources used by the generator and the sink.
     pub(crate) bench: Vec<Spent>,
 }
 
@@ -68,15 +68,20 @@ impl Report {
         });
     }
 
+    /// CPU seconds of all processes of the system for 1,000 tasks.
+    pub(crate) fn cpu_per_thousand(&self) -> f64 {
+        self.per_thousand(self.processes.iter().map(|spent| spent.cpu_seconds).sum())
+    }
+
     fn per_thousand(&self, seconds: f64) -> f64 {
-        // Counts of tasks are far below 2^52.
+        // Counts of tasks are far below 2^52, so the conversion is exact.
         seconds * 1000.0 / self.tasks.max(1) as f64
     }
 
     /// Tables for people.
     pub(crate) fn markdown(&self) -> String {
         let mut out = format!("\n### {}\n\n", self.scenario);
-        // Writing to a String has no way to fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(out, "| figure | value |\n|---|---|");
         for Figure { name, value, unit } in &self.figures {
             let _ = writeln!(out, "| {name} | {} {unit} |", number(*value));
@@ -137,7 +142,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// To standard output.
+/// Prints the tables to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -145,7 +150,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// All reports into one file, with what they were asked for.
+/// Writes all reports to one file, with the parameters of the run.
 pub(crate) fn write_json(path: &Path, arguments: &Arguments, reports: &[Report]) -> Result<()> {
     let asked = serde_json::json!({
         "measuredSeconds": arguments.measured().as_secs(),

@@ -1,4 +1,5 @@
-//! The request that creates a task, made once and patched for each task: number and queue have a fixed width, so nothing else changes.
+//! The request that creates a task, built once and patched for each task: number and queue have a
+//! fixed width, so nothing else changes.
 
 use anyhow::{Context, Result};
 
@@ -18,7 +19,7 @@ pub(crate) enum Due {
     At(String),
 }
 
-/// A request for any task.
+/// A template of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
@@ -46,10 +47,12 @@ impl Template {
             });
         let padding = "x".repeat((arguments.body as usize).saturating_sub(NUMBER_WIDTH));
         let number = "#".repeat(NUMBER_WIDTH);
+        // The other products have no queues to spread over, and ignore the name.
         let json = format!(
             r#"{{"targetUrl":"{sink}","queue":"bench-@@",{delay}{headers}"body":"{number}{padding}"}}"#
         );
-        let bytes = target.request("POST", "/v1/tasks", &json).into_bytes();
+        let path = target.product.path();
+        let bytes = target.request("POST", path, &json).into_bytes();
         let find = |mark: &str| {
             bytes
                 .windows(mark.len())
@@ -65,7 +68,7 @@ impl Template {
         })
     }
 
-    /// The request of one task.
+    /// The request for one task.
     pub(crate) fn patch(&mut self, number: u64) -> &[u8] {
         write_digits(&mut self.bytes[self.number_at..][..NUMBER_WIDTH], number);
         let queue = number % self.queues;
@@ -76,13 +79,13 @@ impl Template {
 
 fn write_digits(place: &mut [u8], mut number: u64) {
     for digit in place.iter_mut().rev() {
-        // A remainder of ten fits a byte.
+        // A remainder modulo ten fits into a byte.
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }
 }
 
-/// The number in the body of a task; `None` for a body that is not ours.
+/// The number in the body of a task. `None` if the body is not ours.
 pub(crate) fn number_in(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(body.get(..NUMBER_WIDTH)?)
         .ok()?
@@ -93,12 +96,14 @@ pub(crate) fn number_in(body: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::Product;
     use clap::Parser;
 
     #[test]
     fn a_request_holds_its_number_and_queue() {
         let arguments = Arguments::parse_from(["waybill-bench", "idle", "--queues", "7"]);
         let target = Target {
+            product: Product::Waybill,
             address: ([127, 0, 0, 1], 1).into(),
             key: "k".into(),
             credential: Some("tok_1".into()),

@@ -1,4 +1,5 @@
-//! The scenarios. Each has a system of its own, so that none measures what another one left behind.
+//! The scenarios. Each has its own system, so that none is affected by what another one left
+//! behind.
 
 mod accept;
 mod drain;
@@ -6,17 +7,19 @@ mod e2e;
 mod hanging;
 mod idle;
 mod memory;
+pub(crate) mod peers;
 mod stage;
 
 use anyhow::Result;
 
 use crate::args::{Arguments, Kind};
 use crate::report::Report;
+use crate::system::System;
 use stage::Stage;
 
 /// Runs one scenario on a fresh system.
 pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
-    let mut stage = Stage::set(kind, arguments).await?;
+    let mut stage = Stage::set(kind.title(), System::start(arguments).await?, arguments).await?;
     let report = match kind {
         Kind::Accept | Kind::AcceptLive | Kind::AcceptOpen => accept::run(&mut stage, kind).await,
         Kind::E2e | Kind::E2eOpen => e2e::run(&mut stage, kind).await,

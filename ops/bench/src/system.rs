@@ -1,8 +1,8 @@
-//! What is measured: a `waybill up` of one's own on an empty folder, or one that runs already.
+//! What is measured: a `waybill up` of one's own on an empty folder, one that runs already, or another product.
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -18,28 +18,30 @@ use waybill_domain::id::Environment;
 use crate::args::{Arguments, Credential};
 use crate::http1::Connection;
 use crate::metrics::Metrics;
+use crate::peer::{self, Product, free_address};
 use crate::processes::{self, Usage};
 
-/// A start includes the nats-server's and takes about a second.
+/// Time limit of a start, which includes that of nats-server and takes about a second.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// A stop drains.
+/// Time limit of a stop, which drains.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// Between two looks at whether it is ready.
+/// Pause between two checks whether the system is ready.
 const POLL: Duration = Duration::from_millis(20);
-/// Lines of its log that are shown when it does not start.
+/// How many lines of its log are shown if it does not start.
 const LAST_LINES: usize = 20;
 
 /// Where requests go, and with which key.
 #[derive(Clone)]
 pub(crate) struct Target {
+    pub(crate) product: Product,
     pub(crate) address: SocketAddr,
     pub(crate) key: String,
-    /// What tasks carry as `Authorization`.
+    /// The `Authorization` of the tasks.
     pub(crate) credential: Option<String>,
 }
 
 impl Target {
-    /// A whole request.
+    /// The bytes of a complete request.
     pub(crate) fn request(&self, method: &str, path: &str, json: &str) -> String {
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
@@ -50,7 +52,7 @@ impl Target {
     }
 }
 
-/// A running Waybill.
+/// A running system: a Waybill, or a product that is measured beside it.
 pub(crate) struct System {
     pub(crate) target: Target,
     roots: Vec<u32>,
@@ -58,19 +60,22 @@ pub(crate) struct System {
     own: Option<Own>,
 }
 
+/// What was started here.
 struct Own {
-    child: Child,
+    /// In the order in which they were started; stopped in the opposite one.
+    children: Vec<Child>,
     folder: TempDir,
 }
 
 impl System {
-    /// Starts one, or finds the one named.
+    /// Starts a system, or connects to the one named by `--target`.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self> {
         if let (Some(address), Some(file)) = (arguments.target, &arguments.key_file) {
             let key = fs::read_to_string(file).with_context(|| file.display().to_string())?;
             let key = key.trim().to_owned();
             let mut system = Self {
                 target: Target {
+                    product: Product::Waybill,
                     address,
                     key,
                     credential: None,
@@ -83,12 +88,7 @@ impl System {
             return Ok(system);
         }
         let program = program(arguments)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("waybill-bench-");
-        let folder = match &arguments.data {
-            Some(dir) => builder.tempdir_in(dir)?,
-            None => builder.tempdir()?,
-        };
+        let folder = data_folder(arguments)?;
         let (address, metrics) = (free_address()?, free_address()?);
         let key = fresh_key()?;
         let log = File::create(folder.path().join("log"))?;
@@ -99,7 +99,7 @@ impl System {
             .arg("--listen")
             .arg(address.to_string())
             .env("WAYBILL_BOOTSTRAP_KEY", &key)
-            // Nothing is measured any more when it stops.
+            // Draining is not part of the measurement.
             .env("WAYBILL__WORKER__DRAIN_SECONDS", "2")
             .env("WAYBILL__METRICS_LISTEN", metrics.to_string())
             .env_remove("NATS_URL")
@@ -113,13 +113,17 @@ impl System {
         let pid = child.id().context("it runs")?;
         let mut system = Self {
             target: Target {
+                product: Product::Waybill,
                 address,
                 key,
                 credential: None,
             },
             roots: vec![pid],
             metrics: Some(metrics),
-            own: Some(Own { child, folder }),
+            own: Some(Own {
+                children: vec![child],
+                folder,
+            }),
         };
         if let Err(error) = system.wait_until_ready().await {
             let log = system.log();
@@ -130,7 +134,28 @@ impl System {
         Ok(system)
     }
 
-    /// Has what the tasks are to carry kept where they refer to the vault.
+    /// Starts another product.
+    pub(crate) async fn start_peer(product: Product, arguments: &Arguments) -> Result<Self> {
+        let folder = data_folder(arguments)?;
+        let started = peer::start(product, &arguments.peers, folder.path()).await?;
+        let roots = started.children.iter().filter_map(Child::id).collect();
+        Ok(Self {
+            target: Target {
+                product,
+                address: started.address,
+                key: String::new(),
+                credential: None,
+            },
+            roots,
+            metrics: None,
+            own: Some(Own {
+                children: started.children,
+                folder,
+            }),
+        })
+    }
+
+    /// Stores the credential in the vault, if the tasks are to refer to it.
     async fn take_credential(&mut self, credential: Credential) -> Result<()> {
         const VALUE: &str = "Bearer sk-bench-0123456789abcdefghijklmnopqrstuvwxyz";
         self.target.credential = match credential {
@@ -152,10 +177,10 @@ impl System {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let give_up = Instant::now() + START_DEADLINE;
         loop {
-            if let Some(own) = &mut self.own
-                && let Some(status) = own.child.try_wait()?
-            {
-                bail!("waybill ended: {status}");
+            for child in self.own.iter_mut().flat_map(|own| &mut own.children) {
+                if let Some(status) = child.try_wait()? {
+                    bail!("waybill ended: {status}");
+                }
             }
             if let Ok(mut connection) = Connection::open(self.target.address).await {
                 let request = self.target.request("GET", "/readyz", "");
@@ -182,12 +207,12 @@ impl System {
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
-    /// What its processes use now.
+    /// The current counters of its processes.
     pub(crate) fn usage(&self) -> Result<Vec<Usage>> {
         processes::family(&self.roots)
     }
 
-    /// Its metrics now; none when there is no endpoint.
+    /// Its current metrics; empty if there is no endpoint.
     pub(crate) async fn metrics(&self) -> Result<Option<Metrics>> {
         match self.metrics {
             Some(address) => Metrics::read(address).await.map(Some),
@@ -195,12 +220,12 @@ impl System {
         }
     }
 
-    /// Where its data is.
+    /// Its data folder.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.own.as_ref().map(|own| own.folder.path())
     }
 
-    /// Tasks of a status, as the API counts them.
+    /// Number of tasks with a status, according to the API.
     pub(crate) async fn count(&self, status: &str) -> Result<u64> {
         let mut connection = Connection::open(self.target.address).await?;
         let request = self
@@ -218,25 +243,30 @@ impl System {
             .context("a list has a total")
     }
 
-    /// Stops what was started here, and removes its data.
+    /// Stops the processes started here, and removes their data.
     pub(crate) async fn stop(mut self) -> Result<()> {
         let Some(mut own) = self.own.take() else {
             return Ok(());
         };
         let family = processes::family(&self.roots).unwrap_or_default();
-        if let Some(pid) = own.child.id().and_then(pid) {
-            // It fails only when the process has ended by itself.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if timeout(STOP_DEADLINE, own.child.wait()).await.is_err() {
-            eprintln!("waybill-bench: waybill does not stop within {STOP_DEADLINE:?}; killing it");
-            for member in family {
-                if let Some(pid) = pid(member.pid) {
-                    // Those that have ended are no problem.
-                    let _ = kill_process(pid, Signal::KILL);
-                }
+        for child in own.children.iter_mut().rev() {
+            if let Some(pid) = child.id().and_then(pid) {
+                // This fails only if the process has already ended.
+                let _ = kill_process(pid, Signal::TERM);
             }
-            own.child.wait().await?;
+            if timeout(STOP_DEADLINE, child.wait()).await.is_err() {
+                eprintln!(
+                    "waybill-bench: a process of {} does not stop within {STOP_DEADLINE:?}; killing all of them",
+                    self.target.product
+                );
+                for member in &family {
+                    if let Some(pid) = pid(member.pid) {
+                        // Those that have already ended do not matter.
+                        let _ = kill_process(pid, Signal::KILL);
+                    }
+                }
+                child.wait().await?;
+            }
         }
         Ok(())
     }
@@ -259,9 +289,13 @@ fn program(arguments: &Arguments) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// One that was free a moment ago.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+fn data_folder(arguments: &Arguments) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("waybill-bench-");
+    Ok(match &arguments.data {
+        Some(dir) => builder.tempdir_in(dir)?,
+        None => builder.tempdir()?,
+    })
 }
 
 fn fresh_key() -> Result<String> {

@@ -14,34 +14,35 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Length {
-    /// Every fault once on one server, about a minute; or those of the log itself on three.
+    /// Each fault once: on one server all of them, in about a minute; on three servers those of the
+    /// log itself.
     Ci {
         /// nats-servers: 1, or 3 with a copy of everything each.
         #[arg(long, default_value = "1", value_parser = servers)]
         servers: u16,
-        /// Chooses keys, targets and moments.
+        /// Seed of all random choices.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Faults in random order for so long.
+    /// Faults in random order for a given time.
     Long {
         /// nats-servers: 1, or 3 with a copy of everything each.
         #[arg(long, default_value = "1", value_parser = servers)]
         servers: u16,
-        /// Only these faults, by the beginnings of their names.
+        /// Inject only faults whose name begins with one of these.
         #[arg(long)]
         only: Vec<String>,
-        /// How long faults are injected.
+        /// How many minutes to inject faults.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=180))]
         minutes: u64,
-        /// Chooses everything random. Default: from the clock; it is printed.
+        /// Seed of all random choices. By default taken from the clock, and printed.
         #[arg(long)]
         seed: Option<u64>,
     },
 }
 
 impl Length {
-    /// What everything random comes from.
+    /// The seed of all random choices.
     pub(crate) fn seed(&self) -> u64 {
         match self {
             Self::Ci { seed, .. }
@@ -55,14 +56,14 @@ impl Length {
         }
     }
 
-    /// With how many servers.
+    /// Number of nats-servers.
     pub(crate) fn servers(&self) -> u16 {
         match self {
             Self::Ci { servers, .. } | Self::Long { servers, .. } => *servers,
         }
     }
 
-    /// Whether a fault of this name is wanted.
+    /// Whether `--only` admits a fault of this name.
     pub(crate) fn wants(&self, name: &str) -> bool {
         match self {
             Self::Ci { .. } => true,
@@ -72,7 +73,7 @@ impl Length {
         }
     }
 
-    /// For how long faults are drawn; `None`: each once.
+    /// How long to draw faults at random. `None` to inject each once.
     pub(crate) fn duration(&self) -> Option<Duration> {
         match self {
             Self::Ci { .. } => None,

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::checker::Told;
 
-/// The gateway promises an answer within seconds, whatever is away behind it.
+/// The gateway promises an answer within seconds, whichever of its dependencies is down.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A client with its connections. Cheap to clone.
@@ -26,7 +26,7 @@ pub(crate) struct Client {
     key: String,
 }
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Answer {
@@ -34,9 +34,9 @@ pub(crate) enum Reply {
         body: Value,
         retry_after: bool,
     },
-    /// The gateway is gone, or went away: whether the request was done is unknown.
+    /// The connection could not be opened, or broke: whether the request took effect is unknown.
     Broken,
-    /// The connection stands, but nothing comes.
+    /// The connection is open, but there is no answer within the time limit.
     Hung(Duration),
 }
 
@@ -98,7 +98,7 @@ impl Client {
         })
     }
 
-    /// Opens a stream of events; `None` when the gateway is not there, or cannot just now.
+    /// Opens a stream of events. The inner error is a refusal, or that there was no answer.
     pub(crate) async fn open_stream(
         &self,
         path: &str,
@@ -124,7 +124,7 @@ impl Client {
 }
 
 impl Reply {
-    /// Text of a field of the task in the answer.
+    /// The string in a field of the answer's `task`.
     pub(crate) fn task(&self, field: &str) -> Option<String> {
         match self {
             Self::Answer { body, .. } => Some(body["task"][field].as_str()?.to_owned()),
@@ -139,7 +139,18 @@ impl Reply {
         }
     }
 
-    /// What it tells beside the answers that were hoped for. A broken connection tells nothing.
+    /// Number of tasks of a batch that were accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        let results = match self {
+            Self::Answer { body, .. } => body["results"].as_array(),
+            Self::Broken | Self::Hung(_) => None,
+        };
+        let created = |result: &&Value| result["status"] == 201;
+        results.map_or(0, |results| results.iter().filter(created).count())
+    }
+
+    /// What the checks should know about an answer that was not the expected one. A broken
+    /// connection proves nothing.
     pub(crate) fn trouble(&self, what: &'static str) -> Option<Told> {
         match self {
             Self::Answer {

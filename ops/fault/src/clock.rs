@@ -1,11 +1,12 @@
-//! A wall clock of a process that can be set while it runs: Debian's libfaketime before the binary. The monotonic clock stays true.
+//! Sets the wall clock of a single running process, by preloading Debian's libfaketime. The
+//! monotonic clock is not affected.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Result;
 
-/// Where Debian has it, below a folder for each architecture.
+/// Debian's path of the library, below a folder for each architecture.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
 /// The clock of one process.
@@ -15,7 +16,7 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that tells the true time; `None` where there is no libfaketime.
+    /// A clock that shows the true time. `None` if libfaketime is not installed.
     pub(crate) fn new(folder: &Path, name: &str) -> Result<Option<Self>> {
         let Some(library) = library() else {
             return Ok(None);
@@ -28,12 +29,12 @@ impl WallClock {
         Ok(Some(clock))
     }
 
-    /// What a process needs in its environment to go by it.
+    /// The environment of a process that uses this clock.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         [
             ("LD_PRELOAD", self.library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.offset.display().to_string()),
-            // Seconds until a change is seen.
+            // Seconds until the library notices a change.
             ("FAKETIME_CACHE_DURATION", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
             ("DONT_FAKE_MONOTONIC", "1".to_owned()),
@@ -42,9 +43,9 @@ impl WallClock {
         .to_vec()
     }
 
-    /// Sets it so many seconds ahead of the truth, or behind it.
+    /// Sets the clock this many seconds ahead of the true time, or behind it.
     pub(crate) fn set(&self, seconds: i64) -> Result<()> {
-        // Moved into place whole, so that no half of it is read.
+        // Renamed into place, so that the library never reads an incomplete file.
         let new = self.offset.with_extension("new");
         fs::write(&new, format!("{seconds:+}s\n"))?;
         Ok(fs::rename(new, &self.offset)?)

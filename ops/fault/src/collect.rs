@@ -1,4 +1,4 @@
-//! Gathers what a run leaves behind, once everything is healed.
+//! Collects the evidence of a run, once all faults are healed.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::client::{Client, Reply};
 use crate::fleet::Fleet;
 use crate::seeded::Seeded;
 
-/// Records read at once.
+/// Records read at a time.
 const PAGE: usize = 1_000;
-/// Between two looks.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(250);
-/// Nothing new for so long, and not all has ended: it will not.
+/// If there is no new event for this long, tasks that are still open will not end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// For the read model to be where the log is.
+/// Time for the read model to catch up with the log.
 const CATCH_UP: Duration = Duration::from_secs(30);
-/// Tasks read one by one.
+/// How many tasks are read one by one.
 const SAMPLE: usize = 300;
 
-/// The log so far, read on and on.
+/// The part of the log that has been read so far.
 #[derive(Default)]
 pub(crate) struct Reading {
     pub(crate) entries: Vec<Entry>,
@@ -37,16 +37,18 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Reads on until every task has ended and every completion webhook is done with.
+    /// Reads on until every task has ended and every completion webhook is delivered or given up.
+    /// Planted records are ignored.
     pub(crate) async fn until_all_ended(
         &mut self,
         log: &JetStreamLog,
         fleet: &Fleet,
+        planted: &[u64],
     ) -> Result<()> {
         let mut progress = Instant::now();
         loop {
             let before = self.next;
-            self.read_on(log, fleet).await?;
+            self.read_on(log, fleet, planted).await?;
             if self.open.is_empty() && self.webhooks.is_empty() {
                 return Ok(());
             }
@@ -54,7 +56,7 @@ impl Reading {
                 progress = Instant::now();
             }
             if progress.elapsed() > PATIENCE {
-                // The checks say which.
+                // The checks will report which ones.
                 eprintln!(
                     "waybill-fault: {} tasks and {} webhooks are still open after {PATIENCE:?} without an event",
                     self.open.len(),
@@ -66,8 +68,8 @@ impl Reading {
         }
     }
 
-    /// Reads what is new.
-    async fn read_on(&mut self, log: &JetStreamLog, fleet: &Fleet) -> Result<()> {
+    /// Reads the records that are new since the last call.
+    async fn read_on(&mut self, log: &JetStreamLog, fleet: &Fleet, planted: &[u64]) -> Result<()> {
         let last = log.bounds(Stream::Tasks).await?.last;
         loop {
             let from = StreamSeq(self.next.max(1));
@@ -81,12 +83,12 @@ impl Reading {
                 if fleet.holds_key(&record.payload) {
                     self.leaks.push(record.seq.0);
                 }
-                if record.event == PartitionOwned::NAME {
+                if record.event == PartitionOwned::NAME || planted.contains(&record.seq.0) {
                     continue;
                 }
                 let event = TaskEvent::decode(&record.event, &record.payload)
                     .with_context(|| format!("TASKS {}", record.seq))?;
-                // Stated again by its owner: nothing happened, and no stream shows it.
+                // A restatement changes nothing about the task, and streams do not show it.
                 if matches!(event, TaskEvent::Restated(_)) {
                     continue;
                 }
@@ -136,7 +138,8 @@ impl Reading {
     }
 }
 
-/// All tasks as the API lists them, once as many as expected are there and ended, or when they will not be.
+/// All tasks as the API lists them, once as many as expected are listed as ended, or when time has
+/// run out.
 pub(crate) async fn list(client: &Client, reading: &Reading) -> Result<Vec<Listed>> {
     let expected = reading.tasks().len();
     let give_up = Instant::now() + CATCH_UP;
@@ -192,7 +195,7 @@ fn listed_of(task: &Value) -> Option<Listed> {
     })
 }
 
-/// Everything is healed: a read must succeed, at once or very soon.
+/// Reads from the API. All faults are healed, so this must succeed at once or very soon.
 async fn get(client: &Client, path: &str, give_up: Instant) -> Result<Value> {
     loop {
         match client.send(Method::GET, path, None, None).await? {

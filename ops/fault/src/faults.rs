@@ -23,11 +23,17 @@ pub(crate) enum Fault {
     FreezeWorker(usize),
     /// Every role in turn is asked to end and started again.
     RestartRoles,
-    /// The wall clock of a worker is set by so many seconds, and back.
+    /// The wall clock of a worker is moved by this many seconds, and back.
     JumpClock(usize, i64),
-    /// More calls than a worker makes at once never end by themselves.
+    /// The same for the gateway.
+    JumpGatewayClock(i64),
+    /// Records are stored that every reader must ignore.
+    PlantPoison,
+    /// The limit of the log is lowered to little more than it holds.
+    FillLog,
+    /// More calls than a worker can make at once hang until they time out.
     HangTarget,
-    /// A worker may open hardly any descriptor more than it has.
+    /// The descriptor limit of a worker is lowered to little more than it has open.
     FewDescriptors(usize),
     // On three servers:
     /// The node that leads TASKS is killed.
@@ -36,13 +42,14 @@ pub(crate) enum Fault {
     RestartLeader,
     /// A node that follows is frozen.
     FreezeFollower,
-    /// The leader of TASKS and one of its followers do not reach each other; the third reaches both.
+    /// The leader of TASKS and one of its followers cannot reach each other; the third node reaches
+    /// both.
     PartLeader,
     /// The disk of one node is full.
     FillDisk,
 }
 
-/// What the machine lacks.
+/// Prerequisites of faults that this machine lacks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lacking {
     pub(crate) clocks: bool,
@@ -51,21 +58,28 @@ pub(crate) struct Lacking {
 
 impl Fault {
     /// Each once, on one server.
-    const ON_ONE: [Self; 10] = [
+    const ON_ONE: [Self; 11] = [
         Self::KillGateway,
         Self::KillWorker(0),
         Self::KillNats,
         Self::CutWorker(1),
         Self::KillProjector,
         Self::RestartRoles,
-        Self::JumpClock(PICKED, -JUMP_SECONDS),
+        Self::PlantPoison,
+        Self::FillLog,
         Self::FreezeWorker(0),
         Self::CutGateway,
         Self::CutProjector,
     ];
 
-    /// Those that take longer than a short run may.
-    const ONLY_IN_LONG: [Self; 2] = [Self::HangTarget, Self::FewDescriptors(PICKED)];
+    /// Those that take longer than a short run may, and those that do not bite each time: now and then libfaketime does not see that its file
+    /// has changed.
+    const ONLY_IN_LONG: [Self; 4] = [
+        Self::HangTarget,
+        Self::FewDescriptors(PICKED),
+        Self::JumpClock(PICKED, -JUMP_SECONDS),
+        Self::JumpGatewayClock(JUMP_SECONDS),
+    ];
 
     /// Each once, on three servers.
     const ON_THREE: [Self; 5] = [
@@ -100,7 +114,7 @@ impl Fault {
         any
     }
 
-    /// One of them, with any of the workers, and a clock that jumps either way.
+    /// Draws one of the faults, for a random worker, and a random direction if a clock jumps.
     pub(crate) fn draw(among: &[Self], random: &mut Seeded) -> Option<Self> {
         let number = usize::from(random.percent(50)).min(WORKERS - 1);
         let ahead = random.percent(50);
@@ -109,6 +123,8 @@ impl Fault {
             Self::CutWorker(_) => Self::CutWorker(number),
             Self::FreezeWorker(_) => Self::FreezeWorker(number),
             Self::FewDescriptors(_) => Self::FewDescriptors(number),
+            Self::JumpGatewayClock(_) if ahead => Self::JumpGatewayClock(JUMP_SECONDS),
+            Self::JumpGatewayClock(_) => Self::JumpGatewayClock(-JUMP_SECONDS),
             Self::JumpClock(..) if ahead => Self::JumpClock(number, JUMP_SECONDS),
             Self::JumpClock(..) => Self::JumpClock(number, -JUMP_SECONDS),
             other => other,
@@ -118,7 +134,7 @@ impl Fault {
     fn is_possible(self, servers: u16, lacking: Lacking) -> bool {
         match self {
             Self::KillNats => servers == 1,
-            Self::JumpClock(..) => !lacking.clocks,
+            Self::JumpClock(..) | Self::JumpGatewayClock(_) => !lacking.clocks,
             Self::FillDisk => servers > 1 && !lacking.small_disk,
             Self::KillLeader | Self::RestartLeader | Self::FreezeFollower | Self::PartLeader => {
                 servers > 1
@@ -127,7 +143,7 @@ impl Fault {
         }
     }
 
-    /// The check that it bit and was recovered from.
+    /// The name of the check that the fault had an effect, and that Waybill recovered.
     pub(crate) fn check_name(self) -> &'static str {
         match self {
             Self::KillGateway => "recovers when the gateway is killed",
@@ -140,6 +156,11 @@ impl Fault {
             Self::FreezeWorker(_) => "another worker takes over when one is frozen past its lease",
             Self::RestartRoles => "every role ends in order when it is asked to, and comes back",
             Self::JumpClock(..) => "work goes on while the clock of a worker is an hour off",
+            Self::JumpGatewayClock(_) => {
+                "work goes on while the clock of the gateway is an hour off"
+            }
+            Self::PlantPoison => "what nobody may count is listed, and stops nobody",
+            Self::FillLog => "a full log refuses creations, drains, and accepts again",
             Self::HangTarget => "other tasks go on while calls to one target hang",
             Self::FewDescriptors(_) => "recovers when a worker runs out of descriptors",
             Self::KillLeader => "no creation is refused when the leader of the log is killed",
@@ -182,6 +203,11 @@ impl fmt::Display for Fault {
                     worker_name(*number)
                 )
             }
+            Self::JumpGatewayClock(seconds) => {
+                write!(f, "set the clock of the gateway by {seconds:+} s")
+            }
+            Self::PlantPoison => f.write_str("plant poison"),
+            Self::FillLog => f.write_str("fill the log"),
             Self::HangTarget => f.write_str("hang a target"),
             Self::FewDescriptors(number) => {
                 write!(f, "leave {} few descriptors", worker_name(*number))

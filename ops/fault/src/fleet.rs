@@ -1,4 +1,4 @@
-//! All processes of a run, with a network between each role and NATS that can be cut.
+//! All processes of a run, with a link between each role and NATS that can be cut.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use waybill_domain::access::key::ApiKey;
 use waybill_domain::id::Environment;
-use waybill_log::JetStreamLog;
+use waybill_log::{JetStreamLog, NatsConfig};
 use waybill_testkit::Proxy;
 use waybill_testkit::nats::free_port;
 
@@ -16,19 +16,20 @@ use crate::clock::WallClock;
 use crate::role::Role;
 use crate::servers::Servers;
 
-/// Workers, so that one can take over from the other.
+/// Number of workers: two, so that one can take over from the other.
 pub(crate) const WORKERS: usize = 2;
-/// Short, so that a run with several take-overs stays short. With three servers leases outlast elections, as in production.
+/// Lease of a partition with one server: short, because a run has several take-overs. With three
+/// servers leases must outlast elections, as in production.
 const LEASE_TTL_SECONDS: u64 = 3;
 
-/// What must not be printed.
+/// Secrets that no process may print.
 struct Secrets {
     key: String,
     pepper: String,
     webhook_master: String,
 }
 
-/// A deployment with its roles apart.
+/// A deployment with a process for each role.
 pub(crate) struct Fleet {
     pub(crate) servers: Servers,
     pub(crate) gateway: Linked,
@@ -43,7 +44,7 @@ pub(crate) struct Fleet {
 /// A role and its links to the servers of the log.
 pub(crate) struct Linked {
     pub(crate) role: Role,
-    /// Its wall clock, where it can be set.
+    /// The role's wall clock, if it can be set.
     pub(crate) clock: Option<WallClock>,
     links: Vec<Proxy>,
 }
@@ -57,14 +58,29 @@ impl Linked {
     pub(crate) fn heal(&self) {
         self.links.iter().for_each(Proxy::heal);
     }
+
+    /// Sets the role's wall clock this many seconds ahead of the true time, or behind it.
+    pub(crate) fn set_clock(&self, seconds: i64) -> Result<()> {
+        let clock = self.clock.as_ref().context("its clock can be set")?;
+        clock.set(seconds)
+    }
+}
+
+/// How the harness itself reaches the log.
+fn log_config(servers: &Servers) -> NatsConfig {
+    let mut config = servers.config();
+    config.streams.lease_ttl_s = lease_ttl_seconds(servers);
+    config
 }
 
 impl Fleet {
-    /// Starts everything on a folder, with so many servers.
+    /// Starts everything in `folder`, with one nats-server or three.
     pub(crate) async fn start(servers: u16, folder: &Path) -> Result<Self> {
         let program = program()?;
         let secrets = Secrets::fresh()?;
         let servers = Servers::start(servers, folder).await?;
+        // No role runs yet, so the log can be switched: whatever happens meets frames.
+        waybill_log::connect_alone(&log_config(&servers)).await?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let start = async |name: &str, role| -> Result<Linked> {
             let mut links = Vec::new();
@@ -74,7 +90,7 @@ impl Fleet {
             let urls: Vec<String> = links.iter().map(Proxy::url).collect();
             let mut environment = secrets.environment(&urls.join(","), &servers);
             let clock = match role {
-                "worker" => WallClock::new(folder, name)?,
+                "worker" | "gateway" => WallClock::new(folder, name)?,
                 _ => None,
             };
             environment.extend(clock.iter().flat_map(WallClock::environment));
@@ -108,25 +124,29 @@ impl Fleet {
         &self.secrets.key
     }
 
-    /// The log, past all proxies.
+    /// Connects to the log directly, not through the links.
     pub(crate) async fn log(&self) -> Result<JetStreamLog> {
-        let mut config = self.servers.config();
-        config.streams.lease_ttl_s = lease_ttl_seconds(&self.servers);
-        Ok(waybill_log::connect(&config).await?)
+        Ok(waybill_log::connect(&log_config(&self.servers)).await?)
     }
 
-    /// `waybill verify`: its verdict on the read model, or what it said.
-    pub(crate) async fn verify(&self) -> Result<(), String> {
-        let command = tokio::process::Command::new(&self.program)
-            .arg("verify")
-            .envs(
-                self.secrets
-                    .environment(&self.servers.urls(), &self.servers),
-            )
-            .env("WAYBILL__DATA", self.folder.join("verify"))
+    /// An operator's command, connected directly, not through the links.
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let environment = self
+            .secrets
+            .environment(&self.servers.urls(), &self.servers);
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(arguments)
+            .envs(environment)
+            .env("WAYBILL__DATA", self.folder.join("operator"))
             .current_dir(&self.folder)
-            .kill_on_drop(true)
-            .output();
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs `waybill verify` on the read model. The error is its output.
+    pub(crate) async fn verify(&self) -> Result<(), String> {
+        let command = self.command(&["verify"]).output();
         let limit = std::time::Duration::from_secs(120);
         let output = match tokio::time::timeout(limit, command).await {
             Ok(Ok(output)) => output,
@@ -143,7 +163,20 @@ impl Fleet {
         Err(format!("waybill verify: {}: {out} {err}", output.status))
     }
 
-    /// Roles that have ended by themselves. A supervisor would start them again, and so does this.
+    /// What `waybill log skipped` prints.
+    pub(crate) async fn skipped(&self) -> Result<String> {
+        let command = self.command(&["log", "skipped", "--json"]).output();
+        let output = command.await?;
+        ensure!(
+            output.status.success(),
+            "waybill log skipped: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Restarts roles that have ended unexpectedly, as a supervisor would, and returns how each
+    /// ended.
     pub(crate) fn restart_ended(&mut self) -> Result<Vec<String>> {
         let mut ended = Vec::new();
         for linked in self.all() {
@@ -161,7 +194,7 @@ impl Fleet {
             .chain(&mut self.workers)
     }
 
-    /// What all processes have printed, looked through for what must not be there.
+    /// The output of all processes, searched for secrets and panics.
     pub(crate) fn outputs(&self) -> Vec<Output> {
         let secrets = self.secrets.list();
         let look = |process: &str, text: &str| Output {
@@ -190,14 +223,26 @@ impl Fleet {
         outputs
     }
 
-    /// Whether a stored payload holds the key.
+    /// Whether a stored payload contains the API key.
     pub(crate) fn holds_key(&self, payload: &[u8]) -> bool {
         let key = self.secrets.key_secret().as_bytes();
         payload.windows(key.len()).any(|window| window == key)
     }
 }
 
-/// 0: what goes with the number of copies.
+impl Drop for Fleet {
+    /// Keeps the logs of the servers, whose folders are removed with them.
+    fn drop(&mut self) {
+        for (number, log) in self.servers.logs().into_iter().enumerate() {
+            let file = self.folder.join(format!("nats-{number}.log"));
+            if let Err(error) = std::fs::write(&file, log) {
+                eprintln!("waybill-fault: {}: {error}", file.display());
+            }
+        }
+    }
+}
+
+/// The configured lease; 0 selects the default for the number of copies.
 fn lease_ttl_seconds(servers: &Servers) -> u64 {
     if servers.copies() == 1 {
         LEASE_TTL_SECONDS
@@ -237,10 +282,10 @@ impl Secrets {
                 "WAYBILL__NATS__STREAMS__REPLICAS",
                 &servers.copies().to_string(),
             ),
-            // More is printed than in production, so that a secret has more places to show.
+            // Log more than in production, so that a leaked secret is more likely to show.
             (
                 "WAYBILL__LOG__FILTER",
-                "info,waybill=debug,waybill_gateway=debug,waybill_worker=debug,waybill_projector=debug,waybill_log=debug",
+                "info,waybill=debug,waybill_edge=debug,waybill_gateway=debug,waybill_worker=debug,waybill_projector=debug,waybill_log=debug",
             ),
         ];
         pairs
@@ -248,7 +293,7 @@ impl Secrets {
             .to_vec()
     }
 
-    /// The key without what anybody may know of it: brand, environment and public part.
+    /// The key without its public parts: brand, environment and id.
     fn key_secret(&self) -> &str {
         let body = self.key.rsplit('_').next().unwrap_or(&self.key);
         &body[8..40]

@@ -1,8 +1,10 @@
-//! How each fault is injected, how it is seen to bite, how it is healed, and how recovery is seen.
+//! How each fault is injected, how its effect is detected, how it is healed, and how recovery is
+//! detected.
 //!
-//! Nothing here waits for a time in the hope that something has happened by then: a fault lasts until its effect is seen, and
-//! a fault without an effect is a failed check, since it has tested nothing.
+//! Nothing here sleeps for a fixed time and hopes for the best: a fault lasts until its effect is
+//! seen, and a fault without an effect is a failed check, since it has tested nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +20,8 @@ use waybill_log::{JetStreamLog, Log, Stream, StreamSeq};
 use crate::checker::Window;
 use crate::faults::Fault;
 use crate::fleet::{Fleet, Linked, WORKERS, worker_name};
+use crate::leader::LeaderWatch;
+use crate::poison;
 use crate::probe::Probe;
 use crate::servers::ON_SMALL_DISK;
 use crate::workload::Counters;
@@ -26,59 +30,72 @@ use crate::workload::Counters;
 const BITE_DEADLINE: Duration = Duration::from_secs(30);
 /// After it is healed, new tasks must go through within this time.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(45);
-/// A role that is asked to end ends within its drain, which is shorter than this.
+/// A role that is asked to end must have ended within this time, which is longer than its drain.
 const END_DEADLINE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(100);
-/// Descriptors that a worker has left when it has few.
-const FEW: u64 = 2;
-/// Descriptors that any worker does with.
+/// Free descriptors left to a worker by the fault.
+const FEW: u64 = 0;
+/// Descriptor limit that is enough for any worker.
 const ENOUGH: u64 = 1_024;
-/// A clock is wrong when it is off by more.
+/// A recorded time that is off by more than this proves that the clock was wrong.
 const WRONG_BY_MS: i64 = 30 * 60 * 1000;
-/// Calls that hang, more than both workers make at once.
+/// Number of calls that hang: more than both workers can make at once.
 const HANGING: usize = 1_200;
+/// Bytes that clients can still store before the log is full for them.
+const ROOM: u64 = 256 << 10;
+/// A limit of the log, in bytes, that no run reaches.
+const ROOMY: u64 = 8 << 30;
+/// A copy that lags for this long does so because of the fault, not because of load.
+const LAGS_FOR: Duration = Duration::from_secs(2);
+/// Two nodes that cannot reach each other are kept so for this long, which is often enough for them
+/// to depose each other's leaders.
+const PARTED_FOR: Duration = Duration::from_secs(8);
+/// Appends wait for a leader for 10 s; the harness notices up to two seconds late that there is none.
+const MUST_WAIT: Duration = Duration::from_secs(8);
 /// Streams whose copies must be complete again before the next fault.
 const STREAMS: [&str; 4] = ["TASKS", "CONTROL", "FENCE", "KV_owners"];
 
-/// What a fault did.
+/// Measurements of a fault that Waybill recovered from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Survived {
     /// From the injection to its first effect.
     pub(crate) bit: Duration,
     /// From the healing to new tasks that go through.
     pub(crate) recovered: Duration,
-    /// The longest that a creation took which was accepted.
+    /// The slowest creation that was accepted.
     pub(crate) slowest: Duration,
-    /// Where in TASKS something was planned that must lose no attempt.
+    /// The part of TASKS written during a planned restart, in which no attempt may be lost.
     pub(crate) planned: Option<Window>,
 }
 
-/// Injects faults, with eyes on their effects.
+/// Injects faults, and detects their effects.
 pub(crate) struct Injector<'a> {
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) log: &'a JetStreamLog,
     pub(crate) counters: Arc<Counters>,
     pub(crate) probe: &'a Probe,
+    /// Positions in TASKS of planted records, which every reader must ignore.
+    pub(crate) planted: &'a mut Vec<u64>,
 }
 
-/// What was so before a fault.
+/// State before a fault, with which the effect is compared.
 struct Before {
     /// Requests of clients that failed.
     failed: u64,
     /// Creations that were refused.
     refused: u64,
-    /// Partitions of the worker that is lost.
+    /// Partitions owned by the worker that the fault hits.
     owned: BTreeSet<u16>,
-    /// The node that led TASKS; with one server, that one.
+    /// Index of the node that led TASKS; 0 with one server.
     leader: usize,
     /// The end of TASKS.
     last: StreamSeq,
-    /// How much was printed where the effect will be seen.
+    /// Length of the output in which the effect will appear.
     logged: usize,
 }
 
-/// What somebody printed.
+/// Whose output to search.
 #[derive(Debug, Clone, Copy)]
 enum Output {
     Worker(usize),
@@ -87,15 +104,17 @@ enum Output {
 }
 
 impl Injector<'_> {
-    /// Injects a fault, waits for its effect, heals it and waits until all works again.
+    /// Injects a fault, waits for its effect, heals it and waits for recovery.
     pub(crate) async fn inject(&mut self, fault: Fault) -> Result<Survived> {
         let before = self.before(fault).await?;
         self.counters.take_slowest();
         let begin = Instant::now();
+        let leaders = LeaderWatch::start(self.fleet.servers.ports());
         self.break_it(fault, &before).await?;
         let bitten = self.until_bitten(fault, &before).await;
         let bit = begin.elapsed();
-        // Healed in any case, so that what follows tests itself and not this.
+        // Heal even if there was no effect, so that the next fault starts from a healthy
+        // deployment.
         self.heal(fault, &before).await?;
         bitten.with_context(|| format!("{fault}: no effect was seen"))?;
         let recovered = self
@@ -103,7 +122,7 @@ impl Injector<'_> {
             .until_through(RECOVERY_DEADLINE)
             .await
             .with_context(|| format!("{fault}: no recovery"))?;
-        self.check_refusals(fault, &before)?;
+        self.check_refusals(fault, &before, leaders.longest_without())?;
         let planned = match fault {
             Fault::RestartRoles => Some(Window {
                 after: before.last.0,
@@ -155,7 +174,15 @@ impl Injector<'_> {
             Fault::CutWorker(number) => self.worker(number)?.cut(),
             Fault::FreezeWorker(number) => self.worker(number)?.role.freeze()?,
             Fault::RestartRoles => self.restart_roles().await?,
-            Fault::JumpClock(number, seconds) => self.set_clock(number, seconds)?,
+            Fault::JumpClock(number, seconds) => self.worker(number)?.set_clock(seconds)?,
+            Fault::JumpGatewayClock(seconds) => self.fleet.gateway.set_clock(seconds)?,
+            Fault::PlantPoison => self.plant().await?,
+            Fault::FillLog => {
+                let used = self.log.bounds(Stream::Tasks).await?.bytes;
+                // Creations leave a tenth of the limit to all other appends.
+                let limit = used + used / 9 + ROOM;
+                self.log.lower_tasks(limit).await?;
+            }
             Fault::HangTarget => self.probe.hang(HANGING).await?,
             Fault::FewDescriptors(number) => {
                 let role = &self.worker(number)?.role;
@@ -181,22 +208,32 @@ impl Injector<'_> {
             }
             // Every role has ended and been started again.
             Fault::RestartRoles => Ok(()),
-            Fault::JumpClock(..) => {
+            Fault::JumpClock(..) | Fault::JumpGatewayClock(_) => {
                 self.until_clock_is_wrong(before.last).await?;
-                // Not only after it, also meanwhile everything goes on.
+                // Work must go on during the fault, not only after it.
                 self.probe.until_through(RECOVERY_DEADLINE).await.map(drop)
+            }
+            // Planting has already waited for the effect; now every role has to read past the
+            // records.
+            Fault::PlantPoison => self.probe.until_through(RECOVERY_DEADLINE).await.map(drop),
+            Fault::FillLog => {
+                until("no creation was refused", async || {
+                    Ok(self.counters.refused.load(Ordering::Relaxed) > before.refused)
+                })
+                .await
             }
             Fault::HangTarget => {
                 self.probe.until_hanging(BITE_DEADLINE).await?;
                 self.probe.until_through(RECOVERY_DEADLINE).await.map(drop)
             }
             Fault::FewDescriptors(number) => {
-                let words = ["os error 24", "Too many open files"];
+                let words = ["kind=WorkerFault"];
                 self.until_said(Output::Worker(number), before.logged, &words)
                     .await
             }
             Fault::KillLeader | Fault::RestartLeader => self.until_another_leads(before).await,
-            Fault::FreezeFollower | Fault::PartLeader => self.until_a_copy_lags(before).await,
+            Fault::FreezeFollower => self.until_a_copy_lags(before, LAGS_FOR).await,
+            Fault::PartLeader => self.until_a_copy_lags(before, PARTED_FOR).await,
             Fault::FillDisk => {
                 let words = ["no space left", "out of resources", "out of space"];
                 self.until_said(Output::SmallDisk, before.logged, &words)
@@ -220,8 +257,11 @@ impl Injector<'_> {
             Fault::CutWorker(number) => self.worker(number)?.heal(),
             Fault::FreezeWorker(number) => self.worker(number)?.role.thaw()?,
             Fault::RestartRoles => {}
-            Fault::JumpClock(number, _) => self.set_clock(number, 0)?,
-            // Their time limit ends them.
+            Fault::JumpClock(number, _) => self.worker(number)?.set_clock(0)?,
+            Fault::JumpGatewayClock(_) => self.fleet.gateway.set_clock(0)?,
+            Fault::PlantPoison => {}
+            Fault::FillLog => self.log.raise(Stream::Tasks.name(), ROOMY).await?,
+            // The calls end by their timeout.
             Fault::HangTarget => {}
             Fault::FewDescriptors(number) => {
                 let role = &self.worker(number)?.role;
@@ -247,8 +287,10 @@ impl Injector<'_> {
         Ok(())
     }
 
-    /// What is promised while the log changes its leader: nothing that can be queued is refused.
-    fn check_refusals(&self, fault: Fault, before: &Before) -> Result<()> {
+    /// Checks the promise that while the log changes its leader, nothing is refused that can be
+    /// queued, which is for 10 s. Two nodes that lose each other while the third reaches both
+    /// depose each other's leaders, possibly for longer.
+    fn check_refusals(&self, fault: Fault, before: &Before, leaderless: Duration) -> Result<()> {
         let refused = self.counters.refused.load(Ordering::Relaxed) - before.refused;
         match fault {
             Fault::RestartLeader => {
@@ -256,7 +298,10 @@ impl Injector<'_> {
                 ensure!(failed == 0, "{fault}: {failed} requests failed");
             }
             Fault::KillLeader | Fault::FreezeFollower | Fault::PartLeader | Fault::FillDisk => {
-                ensure!(refused == 0, "{fault}: {refused} creations were refused");
+                ensure!(
+                    refused == 0 || leaderless >= MUST_WAIT,
+                    "{fault}: {refused} creations were refused, and the servers were without a leader for {leaderless:?} only"
+                );
             }
             _ => {}
         }
@@ -270,12 +315,27 @@ impl Injector<'_> {
             .context("there is such a worker")
     }
 
-    fn set_clock(&mut self, number: usize, seconds: i64) -> Result<()> {
-        let clock = self.worker(number)?.clock.as_ref();
-        clock.context("its clock can be set")?.set(seconds)
+    /// Stores records that must be ignored, and waits until the projector lists them as skipped.
+    async fn plant(&mut self) -> Result<()> {
+        let planted = poison::plant(self.log).await?;
+        let in_tasks = planted
+            .iter()
+            .filter(|(stream, _)| *stream == Stream::Tasks);
+        self.planted.extend(in_tasks.map(|(_, seq)| seq.0));
+        until("what was planted is not listed", async || {
+            let listed = self.fleet.skipped().await?;
+            let is_listed = |(stream, seq): &(Stream, StreamSeq)| {
+                listed.lines().any(|line| {
+                    let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+                    line["stream"] == stream.name() && line["seq"] == seq.0
+                })
+            };
+            Ok(planted.iter().all(is_listed))
+        })
+        .await
     }
 
-    /// One role after the other, as an operator would roll a new version out.
+    /// Restarts one role after the other, as in a rolling upgrade.
     async fn restart_roles(&mut self) -> Result<()> {
         for role in 0..2 + WORKERS {
             let linked = match role {
@@ -287,7 +347,7 @@ impl Injector<'_> {
             let give_up = Instant::now() + END_DEADLINE;
             while !linked.role.has_ended()? {
                 if Instant::now() > give_up {
-                    // Killed, so that the run goes on.
+                    // Kill it, so that the run can go on.
                     linked.role.kill9();
                     linked.role.launch()?;
                     bail!("{} has not ended after {END_DEADLINE:?}", linked.role.name);
@@ -323,13 +383,20 @@ impl Injector<'_> {
         .await
     }
 
-    /// Or another node leads, which is how two nodes that lose each other may sort it out.
-    async fn until_a_copy_lags(&self, before: &Before) -> Result<()> {
+    /// Waits until a copy lags, or another node or none leads, which are the other possible results
+    /// when two nodes cannot reach each other. A short lag is ignored, since under load any copy lags for a
+    /// moment.
+    async fn until_a_copy_lags(&self, before: &Before, lags_for: Duration) -> Result<()> {
         let cluster = self.fleet.servers.cluster()?;
         let stream = Stream::Tasks.name();
+        let whole = Cell::new(Instant::now());
         until("no copy of TASKS lags, and nobody else leads", async || {
-            Ok(cluster.has_lagging_copy(stream).await?
-                || cluster.leader_of(stream).await? != before.leader)
+            if cluster.has_whole_copies(stream).await? {
+                whole.set(Instant::now());
+            }
+            let leader = cluster.leader_now(stream).await?;
+            Ok(whole.get().elapsed() >= lags_for
+                || leader.is_some_and(|leader| leader != before.leader))
         })
         .await
     }
@@ -371,6 +438,9 @@ impl Injector<'_> {
                     Ok(TaskEvent::Started(started)) => {
                         (started.at.0 - record.time.0).abs() > WRONG_BY_MS
                     }
+                    Ok(TaskEvent::Created(created)) => {
+                        (created.at.0 - record.time.0).abs() > WRONG_BY_MS
+                    }
                     _ => false,
                 }
             }))
@@ -378,7 +448,7 @@ impl Injector<'_> {
         .await
     }
 
-    /// The partitions that a worker owns by the log; waits until it has some.
+    /// The partitions that a worker owns according to the log. Waits until it has some.
     async fn owned_by(&self, number: usize) -> Result<BTreeSet<u16>> {
         let give_up = Instant::now() + BITE_DEADLINE;
         loop {
@@ -412,7 +482,7 @@ impl Injector<'_> {
         .await
     }
 
-    /// The last owner of each partition, by the log.
+    /// The latest owner of each partition according to the log.
     async fn owners(&self) -> Result<Vec<(u16, String)>> {
         let mut owners = Vec::new();
         for partition in PartitionCount::default().all() {

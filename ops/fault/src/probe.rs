@@ -1,4 +1,4 @@
-//! Tasks of the harness's own, sent through every queue to see whether all works.
+//! The harness's own tasks, sent through every queue to see whether everything works.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,22 @@ use waybill_sink::{Recording, Sink, SinkOptions};
 use crate::client::Client;
 use crate::workload::{QUEUES, Target};
 
-/// Between two looks.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(100);
-/// Another host than that of the other targets: workers limit calls by host.
+/// A different host from that of the other targets, since workers limit calls by host.
 const HANGING_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 2], 0);
 /// Tasks in one request.
 const BATCH: usize = 100;
-/// So long a call hangs before its time limit ends it.
+/// Timeout of the calls that hang.
 const HANG_SECONDS: u64 = 10;
-/// Calls that hang at once, at the least, for the fault to have bitten.
+/// How many calls must hang at once for the fault to count as effective.
 const MANY_HANGING: u64 = 50;
 
-/// Sends tasks of its own through every queue, to see whether all works.
+/// Sends its own tasks through every queue, to see whether everything works.
 pub(crate) struct Probe {
     pub(crate) client: Client,
     pub(crate) url: String,
-    /// A target of its own on another address, whose calls hang.
+    /// A separate target on another address, which never answers in time.
     hanging: Sink,
 }
 
@@ -43,7 +43,7 @@ impl Probe {
         })
     }
 
-    /// Creates so many tasks whose calls hang until their time limit ends them.
+    /// Creates `count` tasks whose calls hang until they time out.
     pub(crate) async fn hang(&self, count: usize) -> Result<()> {
         for begin in (0..count).step_by(BATCH) {
             let tasks: Vec<_> = (begin..count.min(begin + BATCH))
@@ -56,15 +56,17 @@ impl Probe {
                     })
                 })
                 .collect();
-            let body = json!({ "tasks": tasks });
+            let body = json!({ "tasks": &tasks });
             let reply = self
                 .client
                 .send(Method::POST, "/v1/tasks/batch", None, Some(&body))
                 .await?;
-            let status = reply.status();
             ensure!(
-                matches!(status, Some(201 | 207)),
-                "hanging tasks were answered with {reply:?}"
+                reply.accepted() == tasks.len(),
+                "of {} hanging tasks {} were accepted: {:?}",
+                tasks.len(),
+                reply.accepted(),
+                reply.status()
             );
         }
         Ok(())
@@ -80,7 +82,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Waits until a new task of each queue is completed; how long that took.
+    /// Creates a task in each queue and waits until all are completed. Returns how long that took.
     pub(crate) async fn until_through(&self, deadline: Duration) -> Result<Duration> {
         let begin = Instant::now();
         let mut open = Vec::new();

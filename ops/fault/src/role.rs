@@ -1,13 +1,14 @@
-//! One role as a process of its own: started, killed, frozen, and everything it prints kept.
+//! One role as a separate process that can be started, killed and frozen, and whose output is kept.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
+use waybill_testkit::descriptors::{limit_descriptors, open_descriptors};
 
-/// A role that can be started again and again. Dropping it kills the process.
+/// A role that can be restarted. Dropping it kills the process.
 pub(crate) struct Role {
     pub(crate) name: String,
     program: PathBuf,
@@ -62,16 +63,16 @@ impl Role {
         Ok(())
     }
 
-    /// Ends it as a crash would.
+    /// Kills it (SIGKILL), as a crash would.
     pub(crate) fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only when the process is gone already.
+            // Both fail only if the process has already ended.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Asks it to end in order (SIGTERM), as for a restart that somebody planned.
+    /// Asks it to shut down (SIGTERM), as for a planned restart.
     pub(crate) fn ask_to_end(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
@@ -91,23 +92,12 @@ impl Role {
 
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> Result<u64> {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()?.as_raw_nonzero()))?;
-        Ok(open.count() as u64)
+        open_descriptors(self.pid()?)
     }
 
-    /// How many descriptors it may have open, from now on; what was there before.
+    /// Sets the limit of open descriptors, and returns the previous limit.
     pub(crate) fn limit_descriptors(&self, to: u64) -> Result<u64> {
-        let pid = Some(self.pid()?);
-        let before = prlimit(
-            pid,
-            Resource::Nofile,
-            Rlimit {
-                current: Some(to),
-                // The hard limit stays, since only root could raise it again.
-                maximum: getrlimit(Resource::Nofile).maximum,
-            },
-        )?;
-        Ok(before.current.unwrap_or(u64::MAX))
+        limit_descriptors(self.pid()?, to)
     }
 
     /// Freezes it (SIGSTOP).
@@ -115,7 +105,7 @@ impl Role {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes it (SIGCONT).
     pub(crate) fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -132,14 +122,14 @@ impl Role {
             .with_context(|| format!("{} does not run", self.name))
     }
 
-    /// How it ended, when it did so by itself.
+    /// How it ended, if it has ended unexpectedly.
     pub(crate) fn ended(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
         Some(format!("{} ended by itself: {status}", self.name))
     }
 
-    /// All that it has printed, over all its lives.
+    /// Everything that it has printed, over all restarts.
     pub(crate) fn output(&self) -> String {
         fs::read(self.output_file()).map_or_else(
             |_| String::new(),

@@ -23,20 +23,20 @@ use crate::seeded::Seeded;
 use crate::stream::Subscriber;
 use crate::workload::{Target, Workload};
 
-/// Clients that work at once.
+/// Number of concurrent clients.
 const CLIENTS: u64 = 8;
-/// For all processes to be up and to have shared the partitions out.
+/// Time for all processes to be up and to own all partitions.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// Tasks accepted between two faults, so that each meets work under way.
+/// Tasks accepted between two faults, so that each fault hits work in progress.
 const BETWEEN_FAULTS: u64 = 25;
-/// For that, and for subscribers to have read everything.
+/// Time limit for these tasks, and for subscribers to have read everything.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Pause between two polls.
 const POLL: Duration = Duration::from_millis(50);
-/// After which one of the subscribers hangs up, each time.
+/// How long the connections of the restless subscriber last.
 const HANG_UP: Duration = Duration::from_millis(2_500);
 
-/// Runs, prints the verdicts, and says whether all are good.
+/// Performs a run, prints the verdicts, and returns whether all checks passed.
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
     let seed = arguments.length.seed();
     let servers = arguments.length.servers();
@@ -74,6 +74,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     let workload = Workload::start(CLIENTS, &client, &target, seed);
     let mut checks = Vec::new();
     let mut planned = Vec::new();
+    let mut planted = Vec::new();
     let mut schedule = Schedule::new(arguments, servers, &fleet, seed);
     while let Some(fault) = schedule.next() {
         until_accepted(&workload, BETWEEN_FAULTS).await?;
@@ -88,6 +89,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
             log: &log,
             counters: Arc::clone(&workload.counters),
             probe: &probe,
+            planted: &mut planted,
         };
         let survived = injector.inject(fault).await;
         if let Err(error) = &survived {
@@ -118,7 +120,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     ));
 
     let mut reading = Reading::default();
-    reading.until_all_ended(&log, &fleet).await?;
+    reading.until_all_ended(&log, &fleet, &planted).await?;
     let (streamed, stream_told) = subscribers.stop_at(reading.last()).await?;
     told.extend(stream_told);
     let evidence = Evidence {
@@ -159,7 +161,7 @@ fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant)
         matches!(entry.step, checker::Step::AttemptFailed { lost: true, .. })
     };
     say(&format!(
-        "{} events ({} attempts lost with their worker), {} answers to clients, {} calls received, in {:.0} s",
+        "{} events ({} attempts lost with their worker, or by its fault), {} answers to clients, {} calls received, in {:.0} s",
         evidence.log.len(),
         evidence.log.iter().filter(lost).count(),
         evidence.told.len(),
@@ -170,7 +172,7 @@ fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant)
     Ok(failed == 0)
 }
 
-/// Waits until so many more tasks are accepted: the calm between two faults.
+/// Waits until `more` further tasks are accepted: the calm between two faults.
 async fn until_accepted(workload: &Workload, more: u64) -> Result<()> {
     let accepted = || workload.counters.accepted.load(Ordering::Relaxed);
     let (enough, give_up) = (accepted() + more, Instant::now() + PATIENCE);
@@ -186,11 +188,11 @@ async fn until_accepted(workload: &Workload, more: u64) -> Result<()> {
     Ok(())
 }
 
-/// Which faults, in which order.
+/// The faults of a run, and their order.
 struct Schedule {
     faults: Vec<Fault>,
     next: usize,
-    /// `None`: each of them once.
+    /// When to stop drawing faults. `None` to inject each once.
     until: Option<Instant>,
     random: Seeded,
 }
@@ -231,7 +233,7 @@ impl Schedule {
     }
 }
 
-/// One subscriber that stays as long as it can, one that hangs up again and again.
+/// Two subscribers: one stays connected as long as it can, one hangs up again and again.
 struct Subscribers {
     stop: CancellationToken,
     positions: Vec<Arc<AtomicU64>>,
@@ -264,7 +266,7 @@ impl Subscribers {
         }
     }
 
-    /// Stops them when they have read up to a position, or will not.
+    /// Stops them when they have read up to `last`, or when time has run out.
     async fn stop_at(mut self, last: u64) -> Result<(Vec<checker::Streamed>, Vec<checker::Told>)> {
         let give_up = Instant::now() + PATIENCE;
         let behind = |position: &Arc<AtomicU64>| position.load(Ordering::Acquire) < last;

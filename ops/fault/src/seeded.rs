@@ -1,12 +1,12 @@
-//! Random choices that a seed repeats. The schedule of processes and network is not part of it: a seed repeats what was asked, not the
-//! interleaving.
+//! Random choices that a seed reproduces. Timing is not part of it: a seed reproduces the requests
+//! and faults, not the interleaving of processes.
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014): small, and good enough to choose among cases.
 #[derive(Debug, Clone)]
 pub(crate) struct Seeded(u64);
 
 impl Seeded {
-    /// Independent streams of one seed have different names.
+    /// One of several independent streams of the same seed, numbered by `stream`.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut seeded = Self(seed ^ stream.wrapping_mul(0xA076_1D64_78BD_642F));
         seeded.next();
@@ -21,17 +21,17 @@ impl Seeded {
         z ^ (z >> 31)
     }
 
-    /// From 0 to `bound - 1`; 0 when there is no choice.
+    /// A number from 0 to `bound - 1`, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 
-    /// True in so many cases of a hundred.
+    /// True in `of_hundred` percent of cases.
     pub(crate) fn percent(&mut self, of_hundred: u64) -> bool {
         self.below(100) < of_hundred
     }
 
-    /// One of them.
+    /// A random element. `None` if there are none.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let at = self.below(from.len() as u64);
         from.get(usize::try_from(at).ok()?)

@@ -9,17 +9,19 @@ use anyhow::{Context, Result};
 use waybill_log::NatsConfig;
 use waybill_testkit::{NatsCluster, NatsServer};
 
-/// Enough for all that a run of minutes stores, and little enough to be filled at once. It lies in memory.
+/// Large enough for everything that a run stores, and small enough to be filled quickly. It is in
+/// memory.
 const SMALL_DISK_MIB: usize = 256;
-/// Which node has a disk of its own that can be filled.
+/// Index of the node whose disk can be filled.
 pub(crate) const ON_SMALL_DISK: usize = 0;
-/// What is filled into it at once.
+/// Bytes of each write that fills it.
 const CHUNK: usize = 1024 * 1024;
 
-/// The servers. Dropping them ends them.
+/// The servers. Dropping this stops them.
 pub(crate) struct Servers {
     kind: Kind,
-    /// After the servers, which must have ended when it is unmounted.
+    /// Declared after the servers, because it must be dropped after them: they must have ended
+    /// before it is unmounted.
     small_disk: Option<SmallDisk>,
 }
 
@@ -62,7 +64,7 @@ impl Servers {
         }
     }
 
-    /// As one text, past all links.
+    /// The servers' URLs, separated by commas, not through the links.
     pub(crate) fn urls(&self) -> String {
         let urls: Vec<String> = self
             .ports()
@@ -94,7 +96,7 @@ impl Servers {
         }
     }
 
-    /// How whoever runs the harness reaches them, past all links.
+    /// How the harness itself connects to them, not through the links.
     pub(crate) fn config(&self) -> NatsConfig {
         let mut config = NatsConfig {
             servers: self.urls().split(',').map(Into::into).collect(),
@@ -105,14 +107,14 @@ impl Servers {
         config
     }
 
-    /// The disk that can be filled, where this may mount one.
+    /// The disk that can be filled. An error if this process may not mount one.
     pub(crate) fn small_disk(&self) -> Result<&SmallDisk> {
         self.small_disk
             .as_ref()
             .context("only root can mount a small disk")
     }
 
-    /// Whether a full disk can be had here.
+    /// Whether there is a disk that can be filled.
     pub(crate) fn has_small_disk(&self) -> bool {
         self.small_disk.is_some()
     }
@@ -124,7 +126,7 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one, where this process may.
+    /// Mounts one. `None` if this process may not.
     fn mount(folder: &Path) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -141,7 +143,7 @@ impl SmallDisk {
             ])
             .arg(&folder)
             .output()?;
-        // In a container even root may not.
+        // In a container even root may not mount.
         Ok(mounted.status.success().then_some(Self { folder }))
     }
 
@@ -149,12 +151,12 @@ impl SmallDisk {
         self.folder.join("ballast")
     }
 
-    /// Leaves not a byte.
+    /// Fills the disk to the last byte.
     pub(crate) fn fill(&self) -> Result<()> {
         let mut ballast = File::create(self.ballast())?;
         let chunk = vec![1; CHUNK];
         for size in [CHUNK, 4096, 1] {
-            // More than there is room for, so it ends with the disk full.
+            // More than fits, so the loop ends with an error when the disk is full.
             for _ in 0..=SMALL_DISK_MIB {
                 if ballast.write_all(&chunk[..size]).is_err() {
                     break;
@@ -164,7 +166,7 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Gives the room back.
+    /// Frees the space again.
     pub(crate) fn empty(&self) -> Result<()> {
         Ok(fs::remove_file(self.ballast())?)
     }
@@ -172,7 +174,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a server that is being killed may hold a file for a moment more.
+        // Lazily (-l), because a server that is being killed may still have a file open for a
+        // moment.
         let unmounted = Command::new("umount").arg("-l").arg(&self.folder).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("waybill-fault: {} is still mounted", self.folder.display());

@@ -1,4 +1,5 @@
-//! A subscriber that reads the team's events over as many connections as it takes, always resuming where it was.
+//! A subscriber that reads the team's events over as many connections as necessary, always resuming
+//! after the last event.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +16,17 @@ use crate::client::Client;
 
 /// Pause before connecting again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A gateway sends something every 15 s; one that does not is gone.
+/// A gateway sends at least a heartbeat every 15 s, so a connection that is silent for longer is
+/// dead.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// A subscriber.
 pub(crate) struct Subscriber {
     pub(crate) name: String,
     pub(crate) client: Client,
-    /// Hangs up by itself after so long, to resume more often than faults make it.
+    /// Hangs up after this time, to resume more often than faults alone would cause.
     pub(crate) hang_up_after: Option<Duration>,
-    /// The position it has read up to, for whoever waits for it.
+    /// The position up to which it has read, shared with the run, which waits for it.
     pub(crate) position: Arc<AtomicU64>,
 }
 
@@ -86,7 +88,8 @@ impl Subscriber {
     }
 }
 
-/// Server-sent events (WHATWG HTML, 9.2), so far as they are used here. What a broken connection leaves unfinished is dropped.
+/// Parser of server-sent events (WHATWG HTML, 9.2), as far as they are used here. An incomplete
+/// event of a broken connection is dropped.
 #[derive(Debug, Default)]
 struct Parser {
     pending: Vec<u8>,
@@ -103,7 +106,7 @@ impl Parser {
         (self.id, self.name, self.has_data) = (None, None, false);
     }
 
-    /// The events that are complete with these bytes: position and name.
+    /// Adds bytes, and returns position and name of each event that they complete.
     fn feed(&mut self, bytes: &[u8]) -> Vec<(u64, String)> {
         self.pending.extend_from_slice(bytes);
         let mut events = Vec::new();

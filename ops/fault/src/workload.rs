@@ -1,4 +1,4 @@
-//! Clients that create, cancel, read and list tasks all the time, and remember what they were told.
+//! Clients that constantly create, cancel, read and list tasks, and record the answers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,20 +17,20 @@ use crate::checker::{Call, Told};
 use crate::client::{Client, Reply};
 use crate::seeded::Seeded;
 
-/// Queues the tasks are in, so that every worker has some.
+/// Number of queues, so that every worker gets some of the tasks.
 pub(crate) const QUEUES: u64 = 8;
-/// Pause of a client between two operations, at most.
+/// Longest pause of a client between two operations.
 const PAUSE_MS: u64 = 100;
 /// Pause before an operation that failed is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Own tasks that a client remembers for its cancellations and reads.
+/// How many of its own tasks a client remembers, to cancel and read them.
 const REMEMBERED: usize = 50;
-/// Calls that are kept; a run ends long before.
+/// How many calls the target records; a run has far fewer.
 const MAX_CALLS: usize = 5_000_000;
 /// Path of the completion webhooks.
 const WEBHOOK: &str = "/webhook";
 
-/// How often things went wrong, for whoever wants to see a fault bite.
+/// Counters of failures, by which the effects of faults are detected.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
@@ -38,12 +38,12 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     /// Creations that were answered with 503.
     pub(crate) refused: AtomicU64,
-    /// The longest that a creation took which was accepted, since somebody last looked.
+    /// The slowest accepted creation since the last call of `take_slowest`.
     slowest_us: AtomicU64,
 }
 
 impl Counters {
-    /// The longest that an accepted creation took since the last call.
+    /// Returns the slowest accepted creation since the last call.
     pub(crate) fn take_slowest(&self) -> Duration {
         Duration::from_micros(self.slowest_us.swap(0, Ordering::Relaxed))
     }
@@ -123,7 +123,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Starts so many clients.
+    /// Starts `count` clients.
     pub(crate) fn start(count: u64, client: &Client, target: &Target, seed: u64) -> Self {
         let counters = Arc::<Counters>::default();
         let stop = CancellationToken::new();
@@ -148,7 +148,7 @@ impl Workload {
         }
     }
 
-    /// Stops the clients: what they were told.
+    /// Stops the clients, and returns the answers that they recorded.
     pub(crate) async fn stop(mut self) -> Result<Vec<Told>> {
         self.stop.cancel();
         let mut told = Vec::new();
@@ -192,7 +192,7 @@ impl Worker {
             0..60 => ("/", 3),
             60..72 => ("/flaky/1", 3),
             72..82 => ("/delay/300ms", 3),
-            // Long enough that whatever is killed, some attempts are under way.
+            // Slow enough that some attempts are in flight whenever a process is killed.
             82..92 => ("/delay/2500ms", 3),
             92..96 => ("/status/500", 1),
             _ => ("/status/404", 3),
@@ -214,7 +214,8 @@ impl Worker {
         task
     }
 
-    /// Repeats a creation whose outcome is unknown, as a client should, and sometimes one whose outcome is known.
+    /// Repeats a creation whose outcome is unknown, as a client should, and now and then one that
+    /// was confirmed.
     async fn create_with_key(&mut self, stop: &CancellationToken) -> Result<()> {
         let task = self.task();
         let key = format!("{}-{}", self.name, self.made);
@@ -270,7 +271,7 @@ impl Worker {
     }
 
     async fn cancel(&mut self) -> Result<()> {
-        // The newest ones: older ones have ended.
+        // Prefer the newest ones, since older ones have ended.
         let from = self.own.len().saturating_sub(5);
         let Some(id) = self.random.pick(&self.own[from..]).cloned() else {
             return Ok(());
@@ -281,8 +282,11 @@ impl Worker {
             .await?;
         self.counters.count(&reply);
         match reply.status() {
-            Some(200) => self.told.push(Told::Cancelled { id }),
-            // It runs or has ended.
+            Some(200) if reply.task("status").as_deref() == Some("cancelled") => {
+                self.told.push(Told::Cancelled { id });
+            }
+            // An attempt is still being cut off, or the task has ended.
+            Some(200) => {}
             Some(409) => {}
             Some(404) => self.told.push(Told::NotFound { id }),
             _ => self.told.extend(reply.trouble("cancel")),

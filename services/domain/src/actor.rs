@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AppId, KeyId, UserId};
 
-/// The request that caused an event: for people who ask later where something came from.
+/// Request that caused an event, so that people can later find out where a change came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Its id, as answered in `X-Request-Id`.
+    /// Request id, as returned in `X-Request-Id`.
     pub request_id: Arc<str>,
-    /// Address of the client.
+    /// IP address of the client.
     pub source: Arc<str>,
-    /// What the client calls itself, when that is plain text; cut off after 200 characters.
+    /// The client's `User-Agent`, if it is plain text; truncated to 200 characters.
     pub agent: Option<Arc<str>>,
 }
 
-/// Who caused an event; travels in the header `Wb-Actor`.
+/// The cause of an event; stored in the header `Wb-Actor`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum Actor {
-    /// A request with that API key: `key:key_4fG7aB2x`.
+    /// A request with an API key: `key:key_4fG7aB2x`.
     Key(KeyId),
     /// A person who is signed in: `user:user_01k...`.
     User(UserId),
@@ -29,18 +29,19 @@ pub enum Actor {
     App(AppId),
     /// A role of Waybill itself: `system:worker`.
     System(String),
-    /// Somebody with access to the machine, through the command line: `operator:cli`.
+    /// A person with access to the machine, through the command line: `operator:cli`.
     Operator(String),
 }
 
 impl Actor {
-    /// The dispatcher acting on its own.
+    /// The dispatcher, acting on its own.
     #[must_use]
     pub fn worker() -> Self {
         Self::System("worker".into())
     }
 
-    /// Reads what `Display` writes. Anything else is kept as a system actor, so that no record becomes unreadable by it.
+    /// Parses the output of `Display`. Any other text becomes a system actor, so that no record is
+    /// unreadable because of it.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.split_once(':') {

@@ -1,13 +1,16 @@
 //! The tamper-evident part of the activity log: hashes, signed checkpoints, exports, and what verifying them finds.
 //!
-//! One notary reads CONTROL in its order and builds Merkle trees ([`merkle`], RFC 6962): one over everything and one for each team
-//! ([`tree`]). The leaf of an event ([`leaf`]) is made of its stored bytes, by way of [`fields`], so that a secret can be withheld
-//! from a copy without breaking its proof. What the notary has seen it signs ([`checkpoint`], in the shape of a [`note`]).
-//! A team's [`export`] carries all that is needed to hold it against a checkpoint kept elsewhere; [`verify`] does that, and does the
-//! same for the log itself. The log's total order makes forks impossible for honest writers; a chain written by the producers would fork
-//! under concurrency.
+//! One notary reads CONTROL in order and builds Merkle trees ([`merkle`], RFC 6962): one over
+//! everything and one per team ([`tree`]). The leaf of an event ([`leaf`]) is computed from its
+//! stored bytes, field by field ([`fields`]), so that a secret can be withheld from a copy without
+//! breaking its proof. The notary signs what it has seen ([`checkpoint`], in the format of a
+//! [`note`]). A team's [`export`] contains all that is needed to check it against a checkpoint kept
+//! elsewhere; [`verify`] does that, and does the same for the log itself. Honest writers cannot
+//! fork the history, since the log is totally ordered; a hash chain written by the producers would
+//! fork under concurrency.
 //!
-//! What this cannot show: an event that was never appended, and a change made before the next checkpoint, about a second later.
+//! What this cannot detect: an event that was never appended, and a change made before the next
+//! checkpoint, which follows after about a second.
 
 pub mod checkpoint;
 pub mod export;

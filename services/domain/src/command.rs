@@ -1,8 +1,9 @@
-//! What gateways ask of the owner of a partition, by NATS request and reply.
+//! Requests of gateways to the owner of a partition, by NATS request and reply.
 //!
-//! Creation needs no owner. Everything that changes an open task does: only its owner knows whether an attempt is running, and
-//! only its owner may append. Requests and replies are MessagePack with named fields. Who asks is known to be entitled: the
-//! gateway has authenticated the key and checked that the task is the team's.
+//! Creation needs no owner. Every change to an open task does: only its owner knows whether an
+//! attempt is running, and only its owner may append. Requests and replies are MessagePack with
+//! named fields. The gateway has already authenticated the caller and checked that the task belongs
+//! to the caller's team.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +11,11 @@ use crate::actor::Actor;
 use crate::id::{TaskId, TeamId};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
+use crate::task::History;
+use crate::time::Timestamp;
 
-/// Subject on which the owner of a partition takes requests. Nobody listens while the partition has no owner.
+/// Subject on which the owner of a partition receives requests. It has no subscriber while the
+/// partition has no owner.
 #[must_use]
 pub fn subject(partition: Partition) -> String {
     format!("wb.cmd.{partition}")
@@ -21,32 +25,61 @@ pub fn subject(partition: Partition) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnerRequest {
-    /// Cancel a task that no attempt of is running.
+    /// Cancel a task. A running attempt is cut off.
     Cancel {
-        /// Which.
         task: TaskId,
-        /// Whose it must be.
+        /// Team that the task must belong to.
         team: TeamId,
-        /// Who asks.
+        /// The caller.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+    /// Send the completion webhook of an ended task again.
+    Redeliver {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// Sequence of its creation in TASKS, by which lists are ordered.
+        position: StreamSeq,
+        /// Sequence of its latest request: the creation or a restatement.
+        stored: StreamSeq,
+        /// Sequence of the event that ended it.
+        ended: StreamSeq,
+        /// Attempts made so far.
+        attempts: u32,
+        /// Attempts that used up a retry.
+        failures: u16,
+        /// When its cancellation was requested during an attempt; `None` if it was not.
+        cancel_requested: Option<Timestamp>,
+        /// The part of its past that clients are shown.
+        history: Box<History>,
+        /// The caller.
         actor: Actor,
         /// W3C trace context of the request.
         traceparent: Option<String>,
     },
 }
 
-/// What an owner answers, once it is durable.
+/// Reply of an owner, sent once the outcome is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnerReply {
-    /// Done, and stored at that sequence of TASKS.
+    /// The request was carried out and its event stored.
     Done {
-        /// Where.
+        /// Sequence of the event in TASKS.
         seq: StreamSeq,
     },
-    /// An attempt is being made.
+    /// An attempt is running. Only older owners reply this; the current version cuts the attempt
+    /// off.
     Running,
-    /// The owner knows no such open task: it has ended, or never was.
+    /// The cancellation was requested before, during an attempt that is still being cut off.
+    AlreadyRequested {
+        /// A sequence in TASKS at or after the stored request.
+        seq: StreamSeq,
+    },
+    /// The owner knows no such open task: it has ended, or never existed.
     NotOpen,
-    /// The owner cannot say now: it is taking over, giving up, or the log is away. Ask again.
+    /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.
     TryAgain,
 }

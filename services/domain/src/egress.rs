@@ -1,12 +1,14 @@
-//! Which targets may be called: the guard against server-side request forgery, as plain rules over URLs, addresses and headers.
+//! Which targets may be called: the protection against server-side request forgery, as plain rules
+//! about URLs, addresses and headers.
 //!
-//! A task's URL is chosen by a client, the call is made from inside our network. So every address is judged three times by the same
-//! rules: literals when the task is created, every address a name resolves to before a connection, and the peer of the connection
-//! itself, since a name may resolve differently each time (rebinding). The rules refuse what is not a global unicast address; an
-//! operator opens more with an allow-list.
+//! A client chooses a task's URL, but the call comes from inside our network. So the same rules
+//! check every address three times: a literal address when the task is created, every address that
+//! a name resolves to before connecting, and the peer of the connection itself, since a name may
+//! resolve differently each time (DNS rebinding). The rules refuse whatever is not a global unicast
+//! address; an operator can allow more.
 //!
-//! - [`address`]: what an IP address is for.
-//! - [`target`]: what a URL may look like.
+//! - [`address`]: the purposes of IP addresses.
+//! - [`target`]: the accepted forms of a URL.
 //! - [`header`]: which headers a task may set.
 
 pub mod address;
@@ -26,20 +28,21 @@ pub use target::TargetRefused;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Egress {
     allowed_nets: Vec<IpNet>,
-    /// Lower case, without a trailing dot. What they resolve to is not judged.
+    /// Lower case, without a trailing dot. Whatever they resolve to is allowed.
     allowed_hosts: Vec<String>,
     denied_nets: Vec<IpNet>,
     denied_hosts: Vec<String>,
     own: OwnPorts,
 }
 
-/// Ports on which this process and what belongs to it listen. A task must not reach them, whatever else of this machine is open to it:
-/// what listens there trusts its own machine.
+/// Ports that this process and its companions listen on. A task must not reach them, whatever else
+/// on this machine it may call: services on them trust the local machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnPorts {
-    /// The API's. Its health page says nothing and may be called, for a first task; nothing else there may.
+    /// Port of the API. A task may call its health page, which reveals nothing and serves as a
+    /// first target, and no other page.
     pub api: Option<u16>,
-    /// Metrics, NATS and whatever else: never.
+    /// Ports of metrics, NATS and other internal services, which a task may never call.
     pub inside: Vec<u16>,
 }
 
@@ -49,10 +52,10 @@ impl OwnPorts {
     }
 }
 
-/// The one page of the API that a task may call on this machine.
+/// The only page of the API that a task may call on this machine.
 const OWN_PAGE: &str = "/healthz";
 
-/// An entry of an allow- or deny-list that is neither a network, an address nor a host name.
+/// An entry of an allow-list or deny-list is neither a network, nor an address, nor a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no network (10.0.0.0/8), no address (127.0.0.1, ::1) and no host name (sink.example)"
@@ -60,13 +63,14 @@ const OWN_PAGE: &str = "/healthz";
 pub struct BadEgressEntry(pub String);
 
 impl Egress {
-    /// Global unicast addresses only.
+    /// Allows global unicast addresses only.
     #[must_use]
     pub fn strict() -> Self {
         Self::default()
     }
 
-    /// Loopback too: for one machine, where the targets a newcomer tries run beside the server.
+    /// Also allows loopback: for a single machine, on which a newcomer's targets run beside the
+    /// server.
     #[must_use]
     pub fn loopback() -> Self {
         Self {
@@ -78,14 +82,14 @@ impl Egress {
         }
     }
 
-    /// Also what these entries name: networks, addresses, or hosts, which are trusted whatever they resolve to.
+    /// Also allows these networks, addresses and hosts. A host is trusted whatever it resolves to.
     pub fn allowing<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, BadEgressEntry> {
         Self::strict().and_allowing(entries)
     }
 
-    /// As [`Egress::allowing`], on top of this policy.
+    /// Like [`Egress::allowing`], but extends this policy.
     pub fn and_allowing<S: AsRef<str>>(
         mut self,
         entries: impl IntoIterator<Item = S>,
@@ -100,8 +104,9 @@ impl Egress {
         Ok(self)
     }
 
-    /// Refuses these networks, addresses and hosts even where an allow-list opens them: the deployment's own nodes, for example. A host
-    /// is refused by its name; whoever can give another name to its address is stopped by the address alone.
+    /// Refuses these networks, addresses and hosts even if an allow-list has them: for example the
+    /// nodes of the deployment. A host is refused by its name only; if its address has other names,
+    /// deny the address.
     pub fn and_denying<S: AsRef<str>>(
         mut self,
         entries: impl IntoIterator<Item = S>,
@@ -116,15 +121,15 @@ impl Egress {
         Ok(self)
     }
 
-    /// Keeps tasks away from these ports of this machine.
+    /// Denies tasks access to these ports of this machine.
     #[must_use]
     pub fn and_own_ports(mut self, own: OwnPorts) -> Self {
         self.own = own;
         self
     }
 
-    /// Whether a host may be called at an address and port that it resolved to. A trusted name may lead anywhere but to what is denied
-    /// and to our own ports.
+    /// Whether a host may be called at an address and port that it resolved to. A trusted name may
+    /// resolve to anything that is neither denied nor one of our own ports.
     pub fn check_peer(&self, host: &str, peer: SocketAddr) -> Result<(), Blocked> {
         let address = peer.ip().to_canonical();
         let here = address.is_loopback() || address.is_unspecified();
@@ -140,7 +145,8 @@ impl Egress {
         }
     }
 
-    /// Whether a connection leads back to one of our own ports: then both ends have one address.
+    /// Whether a connection leads back to one of our own ports, in which case both ends have the
+    /// same address.
     pub fn check_connection(
         &self,
         host: &str,
@@ -156,12 +162,13 @@ impl Egress {
         self.check_peer(host, peer)
     }
 
-    /// Whether the URL was looked at when it named the API's port: names of others that lead here were not.
+    /// Whether the path was already checked, as it is for the API's port on a host that is
+    /// certainly this machine. Other names that resolve to this machine were not checked.
     fn is_own_page_of(&self, host: &str, port: u16) -> bool {
         self.own.api == Some(port) && is_this_machine(host)
     }
 
-    /// Of this machine, a task may call the health page of the API and no other page of ours.
+    /// On this machine, a task may call the health page of the API, but no other page of ours.
     fn check_own_page(&self, url: &Url) -> Result<(), Blocked> {
         let port = url.port_or_known_default().unwrap_or(0);
         let here = url.host_str().is_some_and(is_this_machine);
@@ -189,7 +196,7 @@ impl Egress {
         denied.any(|denied| denied.eq_ignore_ascii_case(host))
     }
 
-    /// Whether that address may be connected to.
+    /// Whether connecting to that address is allowed.
     pub fn check(&self, address: IpAddr) -> Result<(), Blocked> {
         let address = address.to_canonical();
         self.check_denied(address)?;
@@ -203,7 +210,7 @@ impl Egress {
         }
     }
 
-    /// Whether that name is trusted whatever it resolves to.
+    /// Whether a name is trusted whatever it resolves to.
     #[must_use]
     pub fn allows_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -212,7 +219,8 @@ impl Egress {
             .any(|allowed| allowed.eq_ignore_ascii_case(host))
     }
 
-    /// A metadata service hands out the machine's credentials, so a wide network does not open it, only its own address does.
+    /// A metadata service hands out the machine's credentials, so an allowed network does not open
+    /// it; only its own address does.
     fn opens(&self, address: IpAddr, reason: BlockReason) -> bool {
         self.allowed_nets.iter().any(|net| {
             net.contains(&address)
@@ -220,19 +228,19 @@ impl Egress {
         })
     }
 
-    /// Whether this address is one the operator named.
+    /// Whether the operator has listed exactly this address.
     fn names(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.allowed_nets.iter().any(|net| net.contains(&address))
     }
 
-    /// Nothing is opened beyond the strict rules, by address.
+    /// Whether no network is allowed beyond the strict rules.
     fn opens_no_network(&self) -> bool {
         self.allowed_nets.is_empty()
     }
 }
 
-/// Whether a host of a URL is this machine without any doubt: a loopback address or `localhost`.
+/// Whether the host of a URL is certainly this machine: a loopback address or `localhost`.
 fn is_this_machine(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let literal = host
@@ -350,7 +358,8 @@ mod tests {
             assert_eq!(egress.parse_target(url).is_err(), refused, "{url}");
         }
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        // A name that somebody lets lead here is refused also at the API's port: its path was not judged as one of ours.
+        // A foreign name that resolves to this machine is refused even at the API's port: the path
+        // was not checked.
         for (host, peer, refused) in [
             ("rebound.example", "127.0.0.1:9464", true),
             ("rebound.example", "127.0.0.1:8080", true),
@@ -364,7 +373,8 @@ mod tests {
                 "{host} {peer}"
             );
         }
-        // The machine's own address in an open network is found out by the connection itself.
+        // The machine's own address in an allowed network is only recognised by the connection
+        // itself.
         let (own, peer) = (at("10.0.0.5:50000"), at("10.0.0.5:9464"));
         assert!(egress.check_connection("10.0.0.5", own, peer).is_err());
         let elsewhere = at("10.0.0.6:9464");

@@ -1,9 +1,13 @@
-//! Identifiers: parsed once at the edge, trusted inside. Entropy and time come in as arguments.
+//! Identifiers: parsed once at the edge, trusted inside. Entropy and time are arguments.
+//!
+//! ULIDs are read and written here and not by the `ulid` crate, which reads upper and lower case and look-alike letters: an id then has
+//! several spellings, while ours is also a subject on NATS and a key of the read models, where a second spelling is another thing.
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::partition::Partition;
 use crate::time::Timestamp;
@@ -13,20 +17,20 @@ const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of a ULID: 48 bits of milliseconds and 80 random bits, in base 32 (<https://github.com/ulid/spec>).
 const ULID_CHARS: usize = 26;
 
-/// A text that is no identifier of the kind wanted.
+/// The text is not an identifier of the requested kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {kind}")]
 pub struct InvalidId {
-    /// What was wanted, in a client's words.
+    /// The requested kind, in a client's words.
     pub kind: &'static str,
 }
 
-/// A ULID: sorts by the time of its making.
+/// A ULID: sorts by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ulid(u128);
 
 impl Ulid {
-    /// From the time (48 bits are used) and 80 random bits (the low ones are used).
+    /// Made from the time (of which 48 bits are used) and 80 random bits (the lowest ones).
     #[must_use]
     pub fn new(at: Timestamp, random: u128) -> Self {
         let millis = u128::from(at.0.max(0).unsigned_abs()) & ((1 << 48) - 1);
@@ -40,7 +44,7 @@ impl Ulid {
     }
 
     fn read(text: &[u8]) -> Option<Self> {
-        // 26 characters hold 130 bits: the first may only carry three.
+        // 26 characters hold 130 bits, so only three bits of the first may be set.
         if text.len() != ULID_CHARS || digit(text[0])? > 7 {
             return None;
         }
@@ -57,7 +61,8 @@ fn digit(byte: u8) -> Option<u16> {
         .and_then(|at| u16::try_from(at).ok())
 }
 
-/// `task_` + ULID + two characters that name the partition, so that a command about a task finds its owner without a look-up.
+/// `task_` + ULID + two characters for the partition, so that a request about a task finds its
+/// owner without a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId {
     ulid: Ulid,
@@ -76,13 +81,12 @@ impl TaskId {
         }
     }
 
-    /// The partition that orders and owns the task.
     #[must_use]
     pub fn partition(self) -> Partition {
         self.partition
     }
 
-    /// Reads what [`TaskId`]'s `Display` writes, and nothing else.
+    /// Parses exactly what `Display` writes.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let read = || {
             let rest = text.strip_prefix(Self::PREFIX)?.as_bytes();
@@ -110,10 +114,11 @@ impl std::fmt::Display for TaskId {
     }
 }
 
-/// `team_` + ULID, and `_test` behind it for the team's test environment.
+/// `team_` + ULID, followed by `_test` for the team's test environment.
 ///
-/// To everything that works with tasks a test environment is a team of its own: its tasks, queues, streams, limits and lists share
-/// nothing with the live ones. Who may do what is a matter of the [base](Self::base) team.
+/// For everything that works with tasks, a test environment is a team of its own: its tasks,
+/// queues, streams, limits and lists share nothing with the live ones. Rights belong to the
+/// [base](Self::base) team.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TeamId(Arc<str>);
 
@@ -130,7 +135,7 @@ impl TeamId {
         Self(text.into())
     }
 
-    /// Reads what `Display` writes, and nothing else.
+    /// Parses exactly what `Display` writes.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let base = text.strip_suffix(Self::TEST).unwrap_or(text);
         base.strip_prefix(Self::PREFIX)
@@ -139,13 +144,11 @@ impl TeamId {
             .ok_or(InvalidId { kind: "team id" })
     }
 
-    /// The text of the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Which environment of the team this is.
     #[must_use]
     pub fn environment(&self) -> Environment {
         if self.0.len() > Self::BASE_CHARS {
@@ -155,13 +158,13 @@ impl TeamId {
         }
     }
 
-    /// The text of the team's own id, without an environment.
+    /// The text of the team's id, without the environment.
     #[must_use]
     pub fn base_str(&self) -> &str {
         &self.0[..Self::BASE_CHARS]
     }
 
-    /// The team itself: its live environment.
+    /// The team itself, as its live environment.
     #[must_use]
     pub fn base(&self) -> Self {
         match self.environment() {
@@ -170,7 +173,7 @@ impl TeamId {
         }
     }
 
-    /// The same team in that environment.
+    /// The team in that environment.
     #[must_use]
     pub fn in_environment(&self, environment: Environment) -> Self {
         match environment {
@@ -181,7 +184,7 @@ impl TeamId {
     }
 }
 
-/// Two worlds that a team's keys live in; nothing crosses over.
+/// The two environments of a team. Keys and tasks of one are invisible in the other.
 #[derive(
     Debug,
     Clone,
@@ -195,18 +198,19 @@ impl TeamId {
     Serialize,
     Deserialize,
     JsonSchema,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// Real work.
+    /// For production.
     #[default]
     Live,
-    /// Trying things.
+    /// For experiments.
     Test,
 }
 
 impl Environment {
-    /// As in keys and requests.
+    /// The name in keys and requests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -276,7 +280,7 @@ macro_rules! ulid_id {
         impl $name {
             const PREFIX: &'static str = $prefix;
 
-            /// A new one, from the time and 80 random bits (the low ones are used).
+            /// Makes an id from the time and 80 random bits (the lowest ones of `random`).
             #[must_use]
             pub fn new(at: Timestamp, random: u128) -> Self {
                 let mut text = String::from(Self::PREFIX);
@@ -284,12 +288,12 @@ macro_rules! ulid_id {
                 Self(text.into())
             }
 
-            /// From its ULID alone, as it stands inside a secret.
+            /// The id with that ULID, as found inside a secret.
             pub fn from_ulid(ulid: &str) -> Result<Self, InvalidId> {
                 Self::parse(&format!("{}{ulid}", Self::PREFIX))
             }
 
-            /// Reads what `Display` writes, and nothing else.
+            /// Parses exactly what `Display` writes.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 text.strip_prefix(Self::PREFIX)
                     .and_then(|rest| Ulid::read(rest.as_bytes()))
@@ -297,7 +301,7 @@ macro_rules! ulid_id {
                     .ok_or(InvalidId { kind: $kind })
             }
 
-            /// When it was made, as whoever made it says.
+            /// Creation time, according to the clock of its creator.
             #[must_use]
             pub fn made_at(&self) -> Timestamp {
                 let millis = Ulid::read(self.ulid().as_bytes()).map_or(0, |ulid| ulid.0 >> 80);
@@ -310,7 +314,6 @@ macro_rules! ulid_id {
                 &self.0[Self::PREFIX.len()..]
             }
 
-            /// The text of the id.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -333,7 +336,7 @@ impl KeyId {
         Self::parse(&format!("{}{public}", Self::PREFIX))
     }
 
-    /// Reads what `Display` writes, and nothing else.
+    /// Parses exactly what `Display` writes.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         text.strip_prefix(Self::PREFIX)
             .filter(|public| public.len() == 8 && public.bytes().all(|b| b.is_ascii_alphanumeric()))
@@ -341,13 +344,12 @@ impl KeyId {
             .ok_or(InvalidId { kind: "key id" })
     }
 
-    /// The eight characters that also stand in the key itself.
+    /// The eight characters that are also part of the key itself.
     #[must_use]
     pub fn public(&self) -> &str {
         &self.0[Self::PREFIX.len()..]
     }
 
-    /// The text of the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -361,10 +363,9 @@ pub struct QueueName(Arc<str>);
 impl QueueName {
     /// The longest name, in characters.
     pub const MAX_CHARS: usize = 100;
-    /// Where a task goes that names none.
+    /// Queue of tasks that do not name one.
     pub const DEFAULT: &'static str = "default";
 
-    /// Reads a name.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let valid = (1..=Self::MAX_CHARS).contains(&text.len())
             && text
@@ -377,7 +378,6 @@ impl QueueName {
         }
     }
 
-    /// The text of the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -402,11 +402,11 @@ ulid_id! {
     UserId, "user_", "user id", "^user_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
-    /// `ses_` + ULID: a person signed in on one device.
+    /// `ses_` + ULID: the session of a person on one device.
     SessionId, "ses_", "session id", "^ses_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
-    /// `inv_` + ULID: an invitation into a team.
+    /// `inv_` + ULID: an invitation to a team.
     InvitationId, "inv_", "invitation id", "^inv_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
@@ -414,11 +414,11 @@ ulid_id! {
     AppId, "app_", "application id", "^app_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
-    /// `grant_` + ULID: what an OAuth application was given once, with all tokens that come from it.
+    /// `grant_` + ULID: a grant of an OAuth application, with all tokens that stem from it.
     GrantId, "grant_", "grant id", "^grant_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
-    /// `tok_` + ULID: a credential in the vault. What refers to it names this.
+    /// `tok_` + ULID: a credential in the vault, by which tasks refer to it.
     TokenId, "tok_", "vault token id", "^tok_[0-9a-hjkmnp-tv-z]{26}$"
 }
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");

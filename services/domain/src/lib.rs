@@ -1,4 +1,5 @@
-//! What Waybill decides, as plain functions over values: no I/O, no clock, no randomness, no async.
+//! The decisions of Waybill as plain functions over values: no I/O, no clock, no randomness, no
+//! async.
 
 pub mod access;
 pub mod actor;
@@ -12,6 +13,7 @@ pub mod partition;
 pub mod room;
 pub mod seq;
 pub mod signature;
+pub mod stream_token;
 pub mod task;
 pub mod time;
 pub mod trace;

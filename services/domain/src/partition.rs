@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::id::{QueueName, TeamId};
 
-/// Partitions a deployment can have at the most: two base 32 characters of a task id name one.
+/// Limit of partitions in a deployment: a task id has two base 32 characters for the partition.
 pub const MAX_PARTITIONS: u16 = 1024;
 
 /// The number of a partition.
@@ -16,19 +16,19 @@ pub const MAX_PARTITIONS: u16 = 1024;
 pub struct Partition(u16);
 
 impl Partition {
-    /// `None` when there can be no such partition.
+    /// `None` if the number is out of range.
     #[must_use]
     pub fn new(number: u16) -> Option<Self> {
         (number < MAX_PARTITIONS).then_some(Self(number))
     }
 
-    /// The number, from 0.
     #[must_use]
     pub fn get(self) -> u16 {
         self.0
     }
 
-    /// The partition of a queue. The same on every process and for ever, so it rests on SHA-256 and not on a hasher that may change.
+    /// The partition of a queue. It must be equal in every process and never change, so it uses
+    /// SHA-256 and not a hasher that may change.
     #[must_use]
     pub fn of(team: &TeamId, queue: &QueueName, count: PartitionCount) -> Self {
         let digest = Sha256::new()
@@ -49,18 +49,17 @@ impl std::fmt::Display for Partition {
     }
 }
 
-/// How many partitions there are: 1 to [`MAX_PARTITIONS`], fixed when the streams are made.
+/// Number of partitions: 1 to [`MAX_PARTITIONS`], fixed when the streams are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionCount(u16);
 
 impl PartitionCount {
-    /// `None` when out of range.
+    /// `None` if the number is out of range.
     #[must_use]
     pub fn new(count: u16) -> Option<Self> {
         (1..=MAX_PARTITIONS).contains(&count).then_some(Self(count))
     }
 
-    /// The number.
     #[must_use]
     pub fn get(self) -> u16 {
         self.0
@@ -96,6 +95,6 @@ mod tests {
         assert_eq!(numbers, PINNED);
     }
 
-    /// Computed once; another value would send tasks of a running deployment to other owners.
+    /// Computed once. Another value would send tasks of a running deployment to other owners.
     const PINNED: [u16; 3] = [13, 14, 10];
 }

@@ -1,39 +1,42 @@
-//! Room in the log of tasks: who may still write when it runs out.
+//! Capacity of the log of tasks: who may still write when it runs out.
 //!
-//! An accepted task needs more of the log than its creation: its attempts, its end, and a restatement should it outlive the retention. So
-//! creations stop at a high-water mark that leaves room for all of that, and owners go on up to the last byte. Below that mark lies
-//! another one, at which the oldest ended history goes before its age is reached: creations are refused only when that was not enough.
+//! An accepted task needs more of the log than its creation: its attempts, its end, and a
+//! restatement if it outlives the retention. So creations stop at a high-water mark that leaves
+//! room for all of that, while owners may use the log up to its limit. At a lower mark, the oldest
+//! ended history is purged before it reaches its age limit: creations are refused only if that did
+//! not free enough.
 
 use serde::{Deserialize, Serialize};
 
 use crate::partition::Partition;
 
-/// Bytes that an attempt and the end of a task take in the log, and that its creation takes beside its payload: more than most need.
+/// Bytes in the log for the attempts and the end of a task, and for its creation besides the
+/// payload; most tasks need less.
 const STEPS_BYTES: u64 = 1_536;
-/// The part of the limit that creations never use, besides what open tasks still need: gateways learn of each other's creations, and
-/// of the owners' figures, with a delay.
+/// Divisor: this fraction of the limit is never used for creations, besides the needs of open
+/// tasks. Gateways learn about each other's creations, and about the owners' figures, with a delay.
 const MARGIN: u64 = 10;
-/// The part of the limit between the mark at which history goes early and the one at which creations are refused.
+/// Divisor: this fraction of the limit lies between early purging and the refusal of creations.
 const PURGE_AHEAD: u64 = 20;
 
-/// What the open tasks of a partition, or of all, may still need of the log.
+/// What open tasks, of one partition or of all, may still need of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
-    /// Open tasks, and ended ones whose webhook is still to be delivered.
+    /// Number of open tasks, and of ended ones whose webhook is not delivered yet.
     pub tasks: u64,
-    /// Bytes of their creations: what it takes to restate them.
+    /// Bytes of their creations, which a restatement would take.
     pub bytes: u64,
 }
 
 impl Owed {
-    /// The bytes that they may still take.
+    /// Bytes that they may still need.
     #[must_use]
     pub fn room(self) -> u64 {
         self.bytes
             .saturating_add(self.tasks.saturating_mul(STEPS_BYTES))
     }
 
-    /// Together with others.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, others: Self) -> Self {
         Self {
@@ -43,29 +46,28 @@ impl Owed {
     }
 }
 
-/// What a worker says of the partitions that it serves, every second, on [`OWED_SUBJECT`], as JSON.
+/// Report of a worker about the partitions that it serves: JSON, published every second on
+/// [`OWED_SUBJECT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwedByPartition {
-    /// Each partition that it serves.
     pub partitions: Vec<(Partition, Owed)>,
 }
 
-/// Where workers say what their partitions owe.
+/// Subject of the workers' reports.
 pub const OWED_SUBJECT: &str = "wb.room.owed";
 
-/// Bytes of the log of tasks: in use, allowed, and spoken for.
+/// Usage of the log of tasks, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes in use.
     pub used: u64,
-    /// Bytes it may use.
+    /// Limit of the log.
     pub limit: u64,
     /// Bytes that open tasks may still need.
     pub owed: u64,
 }
 
 impl Room {
-    /// Up to here creations are accepted.
+    /// Usage up to which creations are accepted.
     #[must_use]
     pub fn high_water(&self) -> u64 {
         self.limit
@@ -73,13 +75,14 @@ impl Room {
             .saturating_sub(self.owed)
     }
 
-    /// From here on history goes that is younger than the age limit, as far as nobody needs it.
+    /// Usage from which history is purged before it reaches the age limit, unless it is still
+    /// needed.
     #[must_use]
     pub fn purge_mark(&self) -> u64 {
         self.high_water().saturating_sub(self.limit / PURGE_AHEAD)
     }
 
-    /// Whether history should go before its age is reached.
+    /// Whether history should be purged before it reaches its age limit.
     #[must_use]
     pub fn wants_purge(&self) -> bool {
         self.used > self.purge_mark()
@@ -91,7 +94,7 @@ impl Room {
         self.used >= self.high_water()
     }
 
-    /// With creations that are not in the figures yet.
+    /// The usage including creations that the figures do not have yet.
     #[must_use]
     pub fn with_created(&self, created: Owed) -> Self {
         Self {
@@ -119,7 +122,7 @@ mod tests {
         };
         assert_eq!(room.high_water(), 450 * MIB);
         assert!(room.is_full());
-        // The same bytes of tasks that have ended are no reason to refuse anything.
+        // The same number of bytes of ended tasks is no reason to refuse creations.
         assert!(!Room { owed: 0, ..room }.is_full());
     }
 
@@ -134,7 +137,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was accepted in any order and size, what it takes to restate and end all of it still fits below the limit.
+        /// Whatever was accepted in any order and size, restating and ending all of it still fits
+        /// below the limit.
         #[test]
         fn who_drains_has_room(sizes in proptest::collection::vec(1_u64..2 * MIB, 1..2_000), limit in 16 * MIB..4_096 * MIB) {
             let mut room = Room { used: 0, limit, owed: 0 };

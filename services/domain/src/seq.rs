@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A position in a stream. The first message has 1; 0 is before everything.
+/// A position in a stream, from 1; 0 is before the first record.
 #[derive(
     Debug,
     Clone,
@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 pub struct StreamSeq(pub u64);
 
 impl StreamSeq {
-    /// The position right after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)

@@ -1,8 +1,10 @@
-//! How targets know that a call comes from us: two signatures over the body, with a secret that the team knows too.
+//! How targets verify that a call comes from us: two signatures over the body, with a secret that
+//! the team knows too.
 //!
-//! `X-AsyncQueue-Signature` signs the time and the body; its HMAC key is the secret's text as the team was shown it. The headers of
-//! Standard Webhooks 1.0 (<https://www.standardwebhooks.com>) sign id, time and body; their key is what the text encodes. A team's
-//! secret is derived from the deployment's, so it is stored nowhere.
+//! `X-AsyncQueue-Signature` signs time and body; its HMAC key is the text of the secret as shown to
+//! the team. The headers of Standard Webhooks 1.0 (<https://www.standardwebhooks.com>) sign id,
+//! time and body; their key is what the text encodes. A team's secret is derived from that of the
+//! deployment, so it is not stored.
 
 mod verify;
 
@@ -16,42 +18,44 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::id::TeamId;
+use crate::stream_token::StreamKey;
 use crate::time::Timestamp;
 
 pub use verify::{Finding, Part, Received, Scheme, Verdict, verify};
 
 /// `t=<epoch seconds>,v1=<hex>`.
 pub const ASYNCQUEUE_SIGNATURE: &str = "x-asyncqueue-signature";
-/// The message's id, the same at every attempt.
+/// Id of the message, equal for all attempts.
 pub const WEBHOOK_ID: &str = "webhook-id";
-/// Seconds since 1970, of the attempt.
+/// Time of the attempt, in seconds since 1970.
 pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 /// `v1,<base64>`.
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
 const PREFIX: &str = "whsec_";
-/// Standard Webhooks wants keys of 24 to 64 bytes.
+/// Lengths of keys that Standard Webhooks allows.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// Keeps these derivations apart from anything else the master secret may be used for.
+/// Separates these derivations from any other use of the master secret.
 const CONTEXT: &[u8] = b"waybill webhook secret v1\0";
+const STREAM_CONTEXT: &[u8] = b"waybill stream token v1";
 
-/// The deployment's secret, from which those of the teams are derived.
+/// The secret of the deployment, from which those of the teams are derived.
 #[derive(Clone)]
 pub struct MasterSecret(Zeroizing<Vec<u8>>);
 
-/// A secret that is too short to be one.
+/// The master secret is too short.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the master secret must have at least {MIN_MASTER_BYTES} bytes, not {0}")]
 pub struct MasterTooShort(pub usize);
 
-/// How long a rotated secret may sign beside its successor at most.
+/// Longest time that a rotated secret may sign beside its successor.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 
-/// As long as the hash: less would weaken it.
+/// The length of the hash; a shorter secret would weaken it.
 pub const MIN_MASTER_BYTES: usize = 32;
 
 impl MasterSecret {
-    /// From random bytes.
+    /// Takes random bytes.
     pub fn new(bytes: Vec<u8>) -> Result<Self, MasterTooShort> {
         let bytes = Zeroizing::new(bytes);
         if bytes.len() < MIN_MASTER_BYTES {
@@ -67,17 +71,18 @@ impl fmt::Debug for MasterSecret {
     }
 }
 
-/// Which of a team's secrets sign. They are numbered: the first one is 0, and each rotation goes on to the next.
+/// Which of a team's secrets sign. They are numbered from 0, and each rotation moves on to the
+/// next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Signing {
-    /// The one that signs.
+    /// Number of the current secret.
     pub current: u32,
-    /// Until then the one before it signs too, so that receivers can change over.
+    /// Until then the previous secret signs as well, so that receivers can change over.
     pub former_until: Option<Timestamp>,
 }
 
 impl Signing {
-    /// The one before, while it signs too.
+    /// Number of the previous secret, while it still signs.
     #[must_use]
     pub fn former(self, now: Timestamp) -> Option<u32> {
         self.former_until
@@ -85,19 +90,19 @@ impl Signing {
             .and_then(|_| self.current.checked_sub(1))
     }
 
-    /// All that sign now, the current one first.
+    /// Numbers of all secrets that sign now, the current one first.
     pub fn numbers(self, now: Timestamp) -> impl Iterator<Item = u32> {
         std::iter::once(self.current).chain(self.former(now))
     }
 }
 
-/// A secret of that team in its environment, by its number.
+/// The secret of a team and environment with that number.
 #[must_use]
 pub fn derive_team_secret(master: &MasterSecret, team: &TeamId, number: u32) -> WebhookSecret {
     let mut mac = keyed(&master.0);
     mac.update(CONTEXT);
     mac.update(team.to_string().as_bytes());
-    // The first one is what it was before secrets were numbered. No id of a team holds a zero byte.
+    // The first secret is what it was before secrets were numbered. Team ids contain no zero byte.
     if number > 0 {
         mac.update(b"\0");
         mac.update(&number.to_be_bytes());
@@ -106,7 +111,18 @@ pub fn derive_team_secret(master: &MasterSecret, team: &TeamId, number: u32) -> 
     WebhookSecret::of_key(&key)
 }
 
-/// A team's webhook secret: `whsec_` and the base64 of its key. Keyed once, so that signing does not repeat it.
+/// The key that makes and verifies tokens of event streams; it reveals nothing about the teams'
+/// secrets.
+#[must_use]
+pub fn derive_stream_key(master: &MasterSecret) -> StreamKey {
+    let mut mac = keyed(&master.0);
+    mac.update(STREAM_CONTEXT);
+    let key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
+    StreamKey::new(keyed(&key))
+}
+
+/// A team's webhook secret: `whsec_` and the base64 of its key. The HMAC keys are prepared once, to
+/// save that work on each signature.
 #[derive(Clone)]
 pub struct WebhookSecret {
     text: Zeroizing<String>,
@@ -114,13 +130,13 @@ pub struct WebhookSecret {
     by_key: Hmac<Sha256>,
 }
 
-/// Not `whsec_` and base64 of 24 to 64 bytes.
+/// The text is not `whsec_` and base64 of 24 to 64 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a webhook secret is `whsec_` followed by the base64 of 24 to 64 bytes")]
 pub struct InvalidSecret;
 
 impl WebhookSecret {
-    /// Reads the text form.
+    /// Parses the text form.
     pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
         let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSecret)?;
         let key = Zeroizing::new(BASE64.decode(encoded).map_err(|_| InvalidSecret)?);
@@ -141,19 +157,19 @@ impl WebhookSecret {
         }
     }
 
-    /// The text form: for showing it to the team, never for a log.
+    /// The text form, to be shown to the team and never logged.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The value of [`ASYNCQUEUE_SIGNATURE`] at that time, in seconds since 1970.
+    /// Value of [`ASYNCQUEUE_SIGNATURE`] at that time, in seconds since 1970.
     #[must_use]
     pub fn asyncqueue(&self, time: i64, body: &[u8]) -> String {
         asyncqueue_header(std::slice::from_ref(self), time, body)
     }
 
-    /// What follows `v1=` in it.
+    /// The part after `v1=`.
     fn asyncqueue_mac(&self, time: &str, body: &[u8]) -> String {
         let mut mac = self.by_text.clone();
         mac.update(time.as_bytes());
@@ -162,8 +178,8 @@ impl WebhookSecret {
         hex::encode(mac.finalize().into_bytes())
     }
 
-    /// The value of [`WEBHOOK_SIGNATURE`] for that message id and time, in seconds since 1970. Ids must not contain a dot, which
-    /// separates what is signed.
+    /// Value of [`WEBHOOK_SIGNATURE`] for that message id and time, in seconds since 1970. An id
+    /// must not contain a dot, which separates the signed parts.
     #[must_use]
     pub fn standard(&self, id: &str, time: i64, body: &[u8]) -> String {
         self.standard_mac(id, &time.to_string(), body)
@@ -186,7 +202,7 @@ impl WebhookSecret {
     }
 }
 
-/// The value of [`ASYNCQUEUE_SIGNATURE`]: one `v1` for each secret.
+/// Value of [`ASYNCQUEUE_SIGNATURE`], with one `v1` per secret.
 #[must_use]
 pub fn asyncqueue_header(secrets: &[WebhookSecret], time: i64, body: &[u8]) -> String {
     let time = time.to_string();
@@ -198,7 +214,8 @@ pub fn asyncqueue_header(secrets: &[WebhookSecret], time: i64, body: &[u8]) -> S
     out
 }
 
-/// The value of [`WEBHOOK_SIGNATURE`]: the signatures of all secrets, with spaces between them as Standard Webhooks has it.
+/// Value of [`WEBHOOK_SIGNATURE`]: the signatures of all secrets, separated by spaces as Standard
+/// Webhooks defines it.
 #[must_use]
 pub fn standard_header(secrets: &[WebhookSecret], id: &str, time: i64, body: &[u8]) -> String {
     let signatures: Vec<_> = secrets
@@ -235,7 +252,7 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
-    /// RFC 4231, test case 2, by way of the two constructions below it.
+    /// RFC 4231, test case 2, through the two constructions below.
     #[test]
     fn the_mac_is_hmac_sha256() {
         let mut mac = keyed(b"Jefe");
@@ -291,7 +308,7 @@ mod tests {
         );
     }
 
-    /// Receivers hold secrets: what is derived must not change with a build.
+    /// Receivers store secrets, so derived secrets must not change with a build.
     #[test]
     fn secrets_stay_what_they_are() {
         let master = MasterSecret::new(vec![7; 32]).expect("long enough");

@@ -1,4 +1,8 @@
-//! Instants. The core never reads a clock: time comes in as an argument, and it comes in twice ([`Times`]).
+//! Points in time. The core never reads a clock: the time is an argument, given by two clocks
+//! ([`Times`]).
+//!
+//! The calendar is the dozen lines below and not `jiff` or `chrono`: an instant is written in one form and never has a zone, and the core
+//! stays free of crates that can read clocks and zone files.
 
 mod iso8601;
 
@@ -29,17 +33,17 @@ pub struct Timestamp(pub i64);
 const MAX_MILLIS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// The latest instant that can be said.
+    /// The latest time that can be represented.
     pub const MAX: Self = Self(MAX_MILLIS);
 
-    /// This instant moved by a duration, capped at [`Timestamp::MAX`].
+    /// This time plus a duration, capped at [`Timestamp::MAX`].
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_millis()).unwrap_or(MAX_MILLIS);
         Self(self.0.saturating_add(by).min(MAX_MILLIS))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// Time passed since `earlier`; zero if that is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -66,7 +70,8 @@ impl Timestamp {
         )
     }
 
-    /// Parses an HTTP date: `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7, the obsolete forms too).
+    /// Parses an HTTP date such as `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110, 5.6.7), including the
+    /// obsolete forms.
     #[must_use]
     pub fn parse_http_date(text: &str) -> Option<Self> {
         let at = httpdate::parse_http_date(text).ok()?;
@@ -74,13 +79,14 @@ impl Timestamp {
         Some(Self(0).plus(since))
     }
 
-    /// Parses what people and their libraries write for an instant (ISO 8601): `2026-11-21T10:00Z`, `+0200`, `,5`, `T24:00` too.
+    /// Parses the spellings of ISO 8601 that people and libraries produce, such as
+    /// `2026-11-21T10:00Z`, an offset of `+0200`, a fraction of `,5` or midnight as `T24:00`.
     #[must_use]
     pub fn parse_iso8601(text: &str) -> Option<Self> {
         iso8601::parse(text)
     }
 
-    /// The same in a query string, where a `+` that was not escaped arrives as a space.
+    /// The same in a query string, where an unescaped `+` arrives as a space.
     #[must_use]
     pub fn parse_in_query(text: &str) -> Option<Self> {
         Self::parse_iso8601(text).or_else(|| {
@@ -89,7 +95,8 @@ impl Timestamp {
         })
     }
 
-    /// Parses RFC 3339: date, `T` or a space, time, optional fraction, `Z` or an offset. Finer than a millisecond is cut off.
+    /// Parses RFC 3339: date, `T` or a space, time, optional fraction, `Z` or an offset. Fractions
+    /// of a millisecond are cut off.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -108,7 +115,8 @@ impl Timestamp {
             && matches!(bytes[10], b'T' | b't' | b' ')
             && bytes[13] == b':'
             && bytes[16] == b':';
-        // A leap second is read as the last second of its minute, as POSIX time has no name for it.
+        // POSIX time cannot represent a leap second, so it is read as the last second of its
+        // minute.
         let valid = (1..=12).contains(&month)
             && (1..=days_in_month(year, month)).contains(&day)
             && hour < 24
@@ -151,31 +159,32 @@ impl Timestamp {
     }
 }
 
-/// A reading of a process's monotonic clock: milliseconds since some instant of that process.
+/// A reading of a process's monotonic clock: milliseconds since an arbitrary start.
 ///
-/// It can only be compared with readings of the same process, so it is never stored.
+/// Readings can only be compared within one process, so they are never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Elapsed(pub i64);
 
 impl Elapsed {
-    /// This instant moved by a duration.
+    /// This reading plus a duration.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(by))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// Time passed since `earlier`; zero if that is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
-/// The present, by both clocks of a process, read together.
+/// The current time by both clocks of a process, read together.
 ///
-/// The wall clock may jump: operators set it, NTP steps it, and another machine has another one. So lengths of time (pauses,
-/// limits, leases) are measured on `elapsed`, and `wall` is for dates that clients gave and for what events say.
+/// The wall clock may jump: operators set it, NTP steps it, and every machine has its own. So
+/// lengths of time (pauses, limits, leases) are measured with `elapsed`, and `wall` is for dates
+/// that clients chose and for the times in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// The monotonic clock.
@@ -185,17 +194,18 @@ pub struct Times {
 }
 
 impl Times {
-    /// When a length that began at `at` is over, where only the log knows of its beginning.
+    /// The end of a period that began at `at`, for which only the log knows the beginning.
     ///
-    /// What remains is `length - clamp(wall - at, 0, length)`: however wrong either wall clock is, it is never more than the
-    /// whole length, and never less than nothing.
+    /// The remaining time is `length - clamp(wall - at, 0, length)`: however wrong either wall
+    /// clock is, it is between zero and the whole length.
     #[must_use]
     pub fn end_of(self, at: Timestamp, length: Duration) -> Elapsed {
         let passed = self.wall.since(at);
         self.elapsed.plus(length.saturating_sub(passed))
     }
 
-    /// Where a date lies on the monotonic clock, if neither clock jumps in between. For figures, not for decisions.
+    /// Converts a date to the monotonic clock, assuming that neither clock jumps in between. For
+    /// estimates, not for decisions.
     #[must_use]
     pub fn place(self, date: Timestamp) -> Elapsed {
         let ahead = date.0.saturating_sub(self.wall.0);
@@ -209,7 +219,8 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms").
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

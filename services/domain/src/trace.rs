@@ -1,11 +1,13 @@
-//! W3C Trace Context: how a call is tied to the request that made its task (<https://www.w3.org/TR/trace-context/>).
+//! W3C Trace Context: links a call to the request that created its task
+//! (<https://www.w3.org/TR/trace-context/>).
 
 use sha2::{Digest, Sha256};
 
 use crate::id::TaskId;
 
-/// The span of an attempt below the trace of the request that made the task, or below a trace of the task's own (W3C Trace
-/// Context). Drawn from the task and the attempt, so that a repeated attempt has the same.
+/// The span of an attempt, within the trace of the request that created the task, or else within a
+/// trace of the task's own. Computed from the task and the attempt, so that repeating the call
+/// yields the same span.
 #[must_use]
 pub fn child_of(traceparent: Option<&str>, task: TaskId, attempt: u32) -> String {
     let digest = Sha256::new()

@@ -1,16 +1,22 @@
-//! Signatures of events of CONTROL and of the messages of the revocation barrier, and the one rule by which every reader judges them.
+//! Signatures of CONTROL's events and of the barrier's messages, and the rule by which every reader
+//! judges them.
 //!
-//! NATS checks which subject a role publishes to, but not where a reply goes: a role that may use one read API can have the server store
-//! bytes of its choice on any subject. So what a record says counts only if somebody signed it who may say it. Signatures, not MACs: who
-//! can check a MAC can also make one, and every role reads CONTROL.
+//! NATS checks which subjects a role may publish to, but not where a reply goes: a role that may
+//! call one read API can make the server store bytes of its choice on any subject. So a record
+//! counts only if it is signed by a key that is allowed to say it. Signatures are used instead of
+//! MACs, because whoever can check a MAC can also forge one, and every role reads CONTROL.
 //!
-//! - [`keys`] are the keys that sign and those whose signatures count, with the part of the log in which they count.
-//! - [`event`] is what is signed of an event and how one is judged by itself. [`place`] is the rest of the judgement: a genuine event
-//!   that was copied to another place is void, because another record of its boundary lies between it and the one that it names.
-//! - [`message`] are messages that are stored nowhere, or in FENCE only: acknowledgements, the question to settle and its answer.
+//! - [`keys`]: the keys that sign, and those whose signatures count, with the part of the log that
+//!   they count in.
+//! - [`event`]: what is signed of an event, and how an event is judged by itself. [`place`]
+//!   completes the judgement: a genuine event that was copied to another position is void, because
+//!   another record of its boundary lies between it and the position that it names.
+//! - [`message`]: messages that are not stored, or only in FENCE: acknowledgements, barrier
+//!   requests and their replies.
 //!
-//! From which position on signatures are required is part of [`Trust`]: what is older counts without one. That position is 1, or the one
-//! of a signed event `signatures.required`, and readers are configured with it.
+//! [`Trust`] includes the position from which signatures are required; older records count without
+//! one. That position is 1, or that of a signed event `signatures.required`, and readers are
+//! configured with it.
 
 pub mod event;
 pub mod keys;
@@ -26,23 +32,25 @@ use crate::seq::StreamSeq;
 
 /// The header with the signature: `<key id in hex>.<base64 of 64 bytes>`.
 pub const SIGNATURE: &str = "Wb-Sig";
-/// The filter whose last record the writer expected. Absent from events that are appended without an expectation.
+/// The filter whose last record the writer expected. Missing from events that are appended without
+/// an expectation.
 pub const BOUNDARY: &str = "Wb-Boundary";
-/// The position of that last record; 0: there was none.
+/// The position of that last record; 0 if there was none.
 pub const AFTER: &str = "Wb-After";
-/// Which record of its append it is, from 0.
+/// Index of the record within its append, from 0.
 pub const INDEX: &str = "Wb-Index";
 
-/// What a process can sign and what it believes.
+/// The keys of a process, and the rule that it applies.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    /// Creation time of CONTROL in nanoseconds: a signature for one CONTROL says nothing in another.
+    /// Creation time of CONTROL in nanoseconds, so that a signature for one CONTROL is void in
+    /// another.
     pub stream: i64,
-    /// The key of this process, if it writes.
+    /// The signing key of this process, if it writes.
     pub signer: Option<Signer>,
-    /// Whose signatures count. Without any, nothing is judged.
+    /// The keys whose signatures count. Without keys, nothing is judged.
     pub keys: Keys,
-    /// From this position of CONTROL on, signatures are required. `None`: nowhere.
+    /// Position of CONTROL from which signatures are required; `None` if they never are.
     pub required_from: Option<StreamSeq>,
 }
 
@@ -60,43 +68,43 @@ impl Trust {
     }
 }
 
-/// Why a record or a message does not count.
+/// Why a record or message does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Void {
-    /// There is no signature where one is required.
+    /// A required signature is missing.
     #[error("it has no signature")]
     Unsigned,
-    /// The signature, or what says where the event belongs, is not written as it must be.
+    /// The signature, or a header that states the event's place, is malformed.
     #[error("its header {0} is malformed")]
     Malformed(&'static str),
-    /// No configured key has that id, or none that may still sign there.
+    /// No configured key with that id may sign at this position.
     #[error("it is signed by key {0}, whose signatures do not count here")]
     UnknownKey(String),
-    /// The bytes are not what was signed.
+    /// The signature does not match the content.
     #[error("its signature by key {0} does not match its content")]
     Forged(String),
-    /// The key belongs to workers, who may not say this.
+    /// The key belongs to workers, which may not say this.
     #[error("it is signed by key {0} of a worker, which may not say this")]
     NotAllowed(String),
-    /// It names no boundary, and it is not one of the events that need none.
+    /// The event names no boundary, although events of its type must.
     #[error("an event of the type {0:?} must name the boundary that it was decided in")]
     Unbounded(String),
-    /// Another record of its boundary lies between it and the one that it follows.
+    /// Another record of its boundary lies between the event and the one that it should follow.
     #[error("it was signed to follow position {after} of {boundary}, where another record stands")]
     Moved {
-        /// The filter.
+        /// The subject filter of the boundary.
         boundary: String,
-        /// The position that it names.
+        /// The position that the event should follow.
         after: StreamSeq,
     },
-    /// The same holder has said something later already.
+    /// The same holder has already said something later.
     #[error("it repeats an earlier record of the same holder")]
     Repeated,
 }
 
-/// Appends a part with its length before it, so that no two messages share the bytes that are signed.
+/// Appends a part, preceded by its length, so that no two messages have the same signed bytes.
 fn put(bytes: &mut Vec<u8>, part: &[u8]) {
-    // No part is longer than a message, which is some MiB.
+    // Parts are no longer than a message, which is a few MiB.
     let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(part);

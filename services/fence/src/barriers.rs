@@ -1,7 +1,8 @@
-//! Who waits for a change to hold everywhere, and the marks that they share.
+//! The callers that wait for a change to hold everywhere, and the marks that they share.
 //!
-//! Callers who come while a mark is being stored share the next one. As long as nobody has to be outlasted, a mark is raised as soon as
-//! the last one is stored; otherwise not more often than every so often, so that few are open however many callers come.
+//! Callers that arrive while a mark is being stored share the next one. As long as no lease must be
+//! waited out, the next mark is raised as soon as the last one is stored. Otherwise marks are
+//! raised at intervals, so that few are open at a time however many callers there are.
 
 use std::time::Duration;
 
@@ -10,31 +11,31 @@ use tokio::sync::oneshot;
 use waybill_domain::access::fence::{Barrier, BarrierState, FenceTiming, Holders, Uptime};
 use waybill_log::StreamSeq;
 
-/// Pause between two marks while one is open.
+/// Interval between two marks while one is open.
 const MARK_SPACING: Duration = Duration::from_millis(100);
 
-/// Somebody wants to know when CONTROL up to `control` holds everywhere.
+/// A request to be told when CONTROL up to `control` holds everywhere.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) control: StreamSeq,
     pub(crate) answer: oneshot::Sender<()>,
 }
 
-/// A mark to be stored.
+/// A mark to store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Raised {
-    /// What it demands.
+    /// The position of CONTROL that the mark requires.
     pub(crate) control: StreamSeq,
-    /// When it was sent.
+    /// When the mark was sent.
     pub(crate) at: Uptime,
 }
 
-/// Callers and marks.
+/// Waiting callers, and the marks that they wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {
-    /// For the next mark.
+    /// Callers for the next mark.
     waiting: Vec<Call>,
-    /// For the mark that is being stored.
+    /// Callers of the mark that is being stored.
     raising: Option<Vec<Call>>,
     last_raised: Option<Uptime>,
     open: Vec<Open>,
@@ -52,9 +53,9 @@ impl Barriers {
         self.waiting.push(call);
     }
 
-    /// The mark that should be stored now, if any.
+    /// Returns the mark that should be stored now, if any.
     pub(crate) fn raise(&mut self, now: Uptime) -> Option<Raised> {
-        // Who went away, as when a connection closes, needs no mark.
+        // A caller that has given up, for example because its connection closed, needs no mark.
         self.waiting.retain(|call| !call.answer.is_closed());
         let is_spaced = self.spaced_at().is_none_or(|at| now >= at);
         if self.raising.is_some() || self.waiting.is_empty() || !is_spaced {
@@ -72,7 +73,7 @@ impl Barriers {
         (!self.open.is_empty()).then(|| last.plus(MARK_SPACING))
     }
 
-    /// The mark is stored. `now` was read after that.
+    /// Records that the mark is stored. `now` must be read after that.
     pub(crate) fn stored(
         &mut self,
         raised: Raised,
@@ -88,12 +89,13 @@ impl Barriers {
         });
     }
 
-    /// The mark may not be stored: its callers share the next one.
+    /// Records that the mark may not be stored. Its callers share the next one.
     pub(crate) fn failed(&mut self) {
         self.waiting.extend(self.raising.take().unwrap_or_default());
     }
 
-    /// Answers who has waited long enough. Gives how far CONTROL is now known to hold everywhere.
+    /// Answers the callers whose wait is over. Returns up to where CONTROL is now known to hold
+    /// everywhere, if that has changed.
     pub(crate) fn settle(&mut self, holders: &Holders, now: Uptime) -> Option<StreamSeq> {
         let mut everywhere = None;
         let mut still_open = Vec::new();
@@ -110,7 +112,7 @@ impl Barriers {
             histogram!("waybill_fence_barrier_seconds").record(now.since(open.raised.at));
             everywhere = everywhere.max(Some(open.raised.control));
             for call in open.calls {
-                // A caller that has gone away needs no answer.
+                // A caller that has given up needs no answer.
                 let _ = call.answer.send(());
             }
         }
@@ -118,7 +120,7 @@ impl Barriers {
         everywhere
     }
 
-    /// When to look again although nothing happens.
+    /// When to check again, even if nothing happens before.
     pub(crate) fn next_look(&self, holders: &Holders, now: Uptime) -> Option<Uptime> {
         let waits = self
             .open

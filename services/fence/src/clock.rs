@@ -1,4 +1,5 @@
-//! The clock that leases are measured by. It runs on while the machine sleeps, which that of `Instant` does not.
+//! The clock that measures leases. It runs on while the machine sleeps, unlike the one of
+//! `Instant`.
 
 use std::time::Duration;
 
@@ -12,22 +13,23 @@ pub fn uptime() -> Uptime {
     Uptime(duration(clock_gettime(ClockId::Boottime)))
 }
 
-/// What the wall clock says beyond the uptime. It changes only when the wall clock is set, or when the machine stood still without
-/// either of its clocks noticing and the wall clock was put right afterwards.
+/// The difference between wall clock and uptime. It changes only when the wall clock is set, or
+/// when the machine was suspended without either clock noticing and the wall clock was corrected
+/// afterwards.
 #[must_use]
 pub fn wall_offset() -> Duration {
     let wall = duration(clock_gettime(ClockId::Realtime));
     wall.saturating_sub(uptime().0)
 }
 
-/// The wall clock, for what is shown to people.
+/// The wall clock, for what people see.
 #[must_use]
 pub fn wall() -> Timestamp {
     let millis = duration(clock_gettime(ClockId::Realtime)).as_millis();
     Timestamp(i64::try_from(millis).unwrap_or(Timestamp::MAX.0))
 }
 
-/// As nanoseconds, for an atomic number; five hundred years fit.
+/// As nanoseconds, to be stored in an atomic; enough for five hundred years.
 #[must_use]
 pub fn nanos(uptime: Uptime) -> u64 {
     u64::try_from(uptime.0.as_nanos()).unwrap_or(u64::MAX)

@@ -1,14 +1,15 @@
-//! Why nothing may be decided here now, or why it is not known whether everybody knows.
+//! Errors of a process that has no lease, or that cannot confirm that a change holds everywhere.
 
-/// Nothing may be decided here now: it cannot be known what has been revoked.
+/// There is no lease, so it is unknown what has been revoked, and nothing may be decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("This gateway cannot check credentials at the moment; try again")]
 pub struct NoLease;
 
-/// It is not known whether a change of access holds everywhere. It is in the log, and asking again is safe.
+/// It could not be confirmed that a change of access holds everywhere. The change is in the log,
+/// and repeating the request is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FenceError {
-    /// The log did not confirm in time.
+    /// The barrier did not finish in time.
     #[error("The change is made, but not confirmed by every gateway yet; repeat the request")]
     Unconfirmed,
     /// Only gateways raise marks.

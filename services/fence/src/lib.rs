@@ -1,17 +1,23 @@
-//! The lease under which a gateway decides requests and a worker sends credentials, and the barrier that makes a change of access hold
-//! everywhere before it is answered. The rules are in `waybill_domain::access::fence`; this is what they run on.
+//! The lease under which a gateway decides requests and a worker sends credentials, and the barrier
+//! that makes a change of access hold everywhere before it is answered. The rules are in
+//! `waybill_domain::access::fence`; this crate runs them.
 //!
-//! - [`Fence`] is what its owner asks: may I decide now, and does everybody know by now?
-//! - `task` runs it: `running` owns the state, renews the lease, follows FENCE, acknowledges, and raises marks.
-//! - `reader` is the task that reads FENCE for it, `sending` is everything that it waits for from the network.
-//! - `barriers` are the callers who wait, and the marks that they share.
-//! - [`outside`] opens the barrier to commands that are no gateway.
-//! - [`clock`] reads the clock that leases are measured by.
+//! - [`Fence`] is what a process asks: may I decide now, and does a change hold everywhere yet?
+//! - `task` runs it: `running` owns the state, renews the lease, follows FENCE, acknowledges, and
+//!   raises marks.
+//! - `reader` is the task that reads FENCE for it; `sending` has all network requests.
+//! - [`CopyCheck`] has the copy of CONTROL compared with the log after that was replaced.
+//! - `barriers` has the waiting callers, and the marks that they share.
+//! - [`outside`] makes the barrier available to processes that are not gateways, such as the
+//!   command line.
+//! - [`clock`] reads the clock that measures leases.
 //!
-//! A worker writes only where workers may write, in FENCE and in acknowledgements: it cannot speak for a gateway. It raises no marks.
+//! A worker writes only to the subjects of workers in FENCE and for acknowledgements, so it cannot
+//! speak for a gateway. It raises no marks.
 
 mod barriers;
 pub mod clock;
+mod copy_check;
 pub mod error;
 pub mod outside;
 mod reader;
@@ -19,8 +25,8 @@ mod running;
 mod sending;
 mod task;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,58 +35,66 @@ use waybill_domain::trust::Trust;
 use waybill_log::{Fences, Log, StreamSeq};
 
 use barriers::Call;
+pub use copy_check::CopyCheck;
 pub use error::{FenceError, NoLease};
 pub use outside::settle;
 pub use task::FenceTask;
 
-/// How long a request waits for a renewal that is under way.
+/// How long a request waits for a renewal that is in progress.
 const WAIT_FOR_RENEWAL: Duration = Duration::from_millis(200);
-/// Callers of [`Fence::everywhere`] that the task has not taken up yet; it takes up all of them before each mark.
+/// Bound of the queue of callers of [`Fence::everywhere`]; the task empties it before each mark.
 const MAX_CALLS: usize = 1_024;
-/// Beyond the longest life of a lease: for the mark to be stored, across an election of the stream's leader.
+/// Time limit beyond the longest life of a lease: for storing the mark, even across a leader
+/// election of the stream.
 const WAIT_FOR_MARK: Duration = Duration::from_secs(10);
 
-/// What a fence stands on.
+/// What a fence needs.
 pub struct FenceParts {
     /// The stream FENCE.
     pub fences: Arc<dyn Fences>,
-    /// For the event on CONTROL that a gateway begins with.
+    /// For the start event that a process appends to CONTROL.
     pub log: Arc<dyn Log>,
-    /// For acknowledgements.
     pub nats: async_nats::Client,
-    /// How far CONTROL is applied: raised only once every decision knows what stands there.
+    /// How far CONTROL is applied. Raised only after every decision takes it into account.
     pub control: watch::Receiver<StreamSeq>,
-    /// How long leases last; the same everywhere.
+    /// Answered by the task that raises `control`.
+    pub copy: Arc<CopyCheck>,
+    /// How long leases last; equal in all processes.
     pub timing: FenceTiming,
-    /// What is decided on the lease.
+    /// What is decided under the lease.
     pub kind: LeaseKind,
 }
 
 /// The lease of this gateway or worker, and the barrier.
 #[derive(Debug)]
 pub struct Fence {
-    holder: HolderId,
-    /// Until when anything may be decided, in nanoseconds of [`clock::uptime`]; 0: not at all.
+    kind: LeaseKind,
+    /// Of this run: another one begins when the log was replaced. Locked for a moment only, never
+    /// across an await.
+    holder: RwLock<HolderId>,
+    /// Until when anything may be decided, in nanoseconds of [`clock::uptime`]; 0 if there is no
+    /// lease.
     until: AtomicU64,
-    /// Counts leases taken into use.
+    /// Counts the leases that were taken into use, to wake waiting requests.
     leased: watch::Sender<u64>,
-    /// Up to where CONTROL is known to hold on every gateway.
+    /// Up to where CONTROL is known to hold everywhere.
     everywhere: AtomicU64,
-    /// Gateways that may hold a lease, this one included.
+    /// Number of gateways that may hold a lease, including this one.
     live: Arc<AtomicU32>,
     calls: mpsc::Sender<Call>,
     longest: Duration,
-    /// What messages are signed with, and whose count.
+    /// The keys that messages are signed and verified with.
     trust: Arc<Trust>,
 }
 
 impl Fence {
-    /// A fence without a lease, and the task that gets it one.
+    /// A fence without a lease, and the task that obtains one.
     #[must_use]
     pub fn new(parts: FenceParts) -> (Arc<Self>, FenceTask) {
         let (calls, called) = mpsc::channel(MAX_CALLS);
         let fence = Arc::new(Self {
-            holder: HolderId::new(parts.kind, GatewayId::new(random())),
+            kind: parts.kind,
+            holder: RwLock::new(HolderId::new(parts.kind, GatewayId::new(random()))),
             until: AtomicU64::new(0),
             leased: watch::Sender::new(0),
             everywhere: AtomicU64::new(0),
@@ -93,12 +107,12 @@ impl Fence {
         (fence, task)
     }
 
-    /// Whether something may be decided here now from what is known of CONTROL.
+    /// Whether something may be decided here now, based on the local copy of CONTROL.
     ///
-    /// To be asked before what it knows is read, never after: a copy that was read while there was no lease may be any age, also when
-    /// there is a lease again by the time of the question.
+    /// Ask before reading that copy, never after: a copy that was read without a lease may be of
+    /// any age, even if there is a lease again by the time of the question.
     pub fn may_decide(&self) -> Result<(), NoLease> {
-        // Acquire: what was applied before the lease was taken into use is seen by who sees the lease.
+        // Acquire: whoever sees the lease also sees what was applied before it was taken into use.
         let until = self.until.load(Ordering::Acquire);
         if until != 0 && clock::nanos(clock::uptime()) < until {
             Ok(())
@@ -107,7 +121,7 @@ impl Fence {
         }
     }
 
-    /// The same, after waiting a moment for a renewal where there is no lease.
+    /// Like [`Fence::may_decide`], but waits a moment for a renewal if there is no lease.
     pub async fn may_decide_soon(&self) -> Result<(), NoLease> {
         if self.may_decide().is_ok() {
             return Ok(());
@@ -130,11 +144,11 @@ impl Fence {
         self.may_decide().is_ok()
     }
 
-    /// Returns once everybody has applied CONTROL up to `seq` or cannot be deciding anything: from then on no gateway accepts, and no
-    /// worker sends, what was taken away there. Takes as long as a lease lasts, when one of them has died. May be repeated. Of gateways
-    /// only.
+    /// Returns once every holder has applied CONTROL up to `seq` or cannot decide anything: from
+    /// then on, no gateway accepts and no worker sends what was revoked there. If a holder has
+    /// died, this takes as long as its lease lasts. Safe to repeat. Only gateways may call it.
     pub async fn everywhere(&self, seq: StreamSeq) -> Result<(), FenceError> {
-        if self.holder.kind != LeaseKind::Gateway {
+        if self.kind != LeaseKind::Gateway {
             return Err(FenceError::NotAGateway);
         }
         if self.everywhere.load(Ordering::Acquire) >= seq.0 {
@@ -157,16 +171,35 @@ impl Fence {
             .unwrap_or(Err(FenceError::Unconfirmed))
     }
 
-    /// How many gateways may hold a lease now, this one included: an estimate, kept up to date. Workers do not count.
+    /// Estimate of how many gateways hold a lease now, including this one. Workers do not count.
     #[must_use]
     pub fn live(&self) -> &Arc<AtomicU32> {
         &self.live
     }
 
-    /// Which life of which gateway or worker this is.
+    /// Id of this run of the process.
     #[must_use]
-    pub fn holder(&self) -> &GatewayId {
-        &self.holder.id
+    pub fn holder(&self) -> GatewayId {
+        self.holder_id().id
+    }
+
+    pub(crate) fn holder_id(&self) -> HolderId {
+        let holder = self.holder.read().unwrap_or_else(PoisonError::into_inner);
+        holder.clone()
+    }
+
+    /// Nothing is decided, and nothing that was known of the log counts any more.
+    fn forget_log(&self) {
+        self.set_until(None);
+        self.everywhere.store(0, Ordering::Release);
+    }
+
+    /// Begins another run: the current log may hold records of the former one.
+    fn begin_another_run(&self) {
+        let next = HolderId::new(self.kind, GatewayId::new(random()));
+        *self.holder.write().unwrap_or_else(PoisonError::into_inner) = next;
+        // Callers that came between put it where the former log was.
+        self.everywhere.store(0, Ordering::Release);
     }
 
     fn set_until(&self, until: Option<Uptime>) {
@@ -182,12 +215,12 @@ impl Fence {
     }
 }
 
-/// 64 random bits for the id of one life.
+/// 64 random bits, for the id of one run.
 fn random() -> u64 {
     let mut bytes = [0; 8];
     #[expect(
         clippy::expect_used,
-        reason = "without randomness no id can be made: two lives of one id could be taken for each other"
+        reason = "without randomness, two processes could get the same id and be taken for each other"
     )]
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     u64::from_ne_bytes(bytes)

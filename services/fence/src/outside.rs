@@ -1,4 +1,4 @@
-//! The barrier for those who are no gateway: a command line asks whichever gateway is there.
+//! Makes the barrier available to processes that are not gateways: a command line asks any gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +18,30 @@ use waybill_log::{Fences, StreamSeq};
 use crate::sending::{signature, signed};
 use crate::{Fence, FenceError};
 
-/// Where gateways are asked; one of them answers.
+/// Subject of the requests; one gateway of the queue group replies.
 const SUBJECT: &str = "wb.fence.settle";
 const GATEWAYS: &str = "gateways";
-/// The answer when all know.
+/// Reply once the change holds everywhere.
 const SETTLED: &[u8] = b"settled";
-/// Questions answered at a time; each waits for the barrier, which they share.
+/// Limit of requests that are answered at a time. Each waits for the barrier, and they share its
+/// marks.
 const MAX_AT_A_TIME: usize = 64;
-/// Beyond the longest life of a lease: for a mark to be stored.
+/// Time limit beyond the longest life of a lease: for storing a mark.
 const MARGIN: Duration = Duration::from_secs(3);
-/// Pause before the questions are subscribed to again.
+/// Pause before the subscription is renewed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Answers until stopped.
+/// Answers requests until stopped.
 pub async fn answer(fence: Arc<Fence>, nats: Client, stop: CancellationToken) {
     let serve = async {
         loop {
             if let Err(error) = serve(&fence, &nats).await {
-                tracing::warn!(%error, "the barrier is not open to commands");
+                tracing::warn!(%error, "the subscription to barrier requests failed, so the command line cannot wait for changes of access; subscribing again");
             }
             tokio::time::sleep(PAUSE).await;
         }
     };
+    // Cut-off requests get no reply, and the caller asks another gateway.
     tokio::select! {
         () = stop.cancelled() => {}
         () = serve => {}
@@ -64,7 +66,7 @@ async fn serve(fence: &Arc<Fence>, nats: &Client) -> Result<(), async_nats::Subs
                 Err(error) => error.to_string().into(),
             };
             let headers = answer_headers(&fence.trust, seq, &to, &answer);
-            // Whoever asked may be gone; asking again is safe.
+            // The caller may be gone; asking again is safe.
             let _ = nats.publish_with_headers(to, headers, answer).await;
         });
         while answering.try_join_next().is_some() {}
@@ -72,8 +74,9 @@ async fn serve(fence: &Arc<Fence>, nats: &Client) -> Result<(), async_nats::Subs
     Ok(())
 }
 
-/// What is asked for and where the answer goes. The question is signed together with that place: so nobody can ask it in another's name,
-/// and the answer, which repeats it under the signature of a gateway, answers no other question.
+/// The position that is asked for, and where the reply goes. The request is signed together with
+/// its reply subject, so nobody can replay it with another one; and the reply is signed by the
+/// gateway together with the request, so it answers no other request.
 fn asked(trust: &Trust, question: &async_nats::Message) -> Option<(StreamSeq, Subject)> {
     let text = std::str::from_utf8(&question.payload).ok()?;
     let (seq, to) = (text.parse().ok()?, question.reply.clone()?);
@@ -81,7 +84,7 @@ fn asked(trust: &Trust, question: &async_nats::Message) -> Option<(StreamSeq, Su
     match trust.check_message(Message::Settle, &parts, signature(question), false) {
         Ok(()) => Some((StreamSeq(seq), to)),
         Err(void) => {
-            tracing::warn!(%void, "a question to the barrier is not answered");
+            tracing::warn!(%void, "a request to the barrier is not validly signed; it is not answered");
             None
         }
     }
@@ -93,8 +96,9 @@ fn answer_headers(trust: &Trust, seq: StreamSeq, to: &str, answer: &[u8]) -> Hea
     signed(trust, Message::Settled, &parts)
 }
 
-/// Returns once what stands at `seq` of CONTROL holds everywhere. Where no gateway answers there may still be one that is cut off and
-/// serves on its last lease, and there may be workers: the mark is made here then, and every lease from before it is waited out.
+/// Returns once the record at `seq` of CONTROL holds everywhere. If no gateway answers, one may
+/// still be cut off and deciding under its last lease, and there may be workers. In that case, this
+/// function publishes the mark itself, and waits until every older lease has ended.
 pub async fn settle(
     fences: &dyn Fences,
     nats: &Client,

@@ -1,5 +1,5 @@
-//! What the task of a fence does from its first look at FENCE on: what comes goes into the machines of the domain, and what they say
-//! is done.
+//! The state of a fence's task, from its first look at FENCE on: it passes what arrives to the
+//! state machines of the domain, and carries out what they decide.
 
 use std::time::Duration;
 
@@ -14,28 +14,31 @@ use waybill_domain::access::fence::{
 };
 use waybill_log::{Bounds, StreamSeq};
 
-use crate::barriers::Barriers;
 use crate::clock;
-use crate::reader::{Came, Reader, What};
+use crate::reader::{Content, FenceUpdate, Reader};
 use crate::sending::{self, Known, Renewed, Sender, Sent};
 use crate::task::FenceTask;
 
-/// How far the wall clock may move against the uptime before the uptime is not believed.
+/// How far the wall clock may move against the uptime before the uptime is distrusted.
 const MAX_WALL_JUMP: Duration = Duration::from_secs(1);
-/// Between two looks at the clocks, and at what else is due.
+/// Interval between checks of the clocks, and of other work that is due.
 const TICK: Duration = Duration::from_millis(250);
-/// Pause after something that must succeed did not.
+/// Pause before retrying something that must succeed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Renewals that fail, or are not worth sending, before connections and reading begin anew.
+/// After this many renewals that failed, or were not worth sending, the connection and the reader
+/// are replaced.
 const MAX_MISSED: u32 = 2;
-/// Looks at a stream that is behind what was read of it, before that is believed: a leader that was deposed a moment ago may answer.
+/// A stream that seems to end before what was already read of it is believed only after this many
+/// checks. With several copies a leader that was deposed may answer, so the doubt must also last
+/// longer than that ([`waybill_log::Fences::deposed_for`]).
 const MAX_DOUBTS: u32 = 3;
-/// Pause between two connections that are given up for being silent: a new one needs time to prove itself.
+/// Minimum interval between reconnects because of silence, so that a new connection has time to
+/// prove itself.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(5);
-/// What giving the lease back may take at the end.
+/// Time limit for releasing the lease at the end.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
-/// The log is not the one that it was, or has lost its end: nobody knows what was revoked there.
+/// The log was replaced or has lost its end, so it is unknown what was revoked there.
 #[derive(Debug, thiserror::Error)]
 #[error("{stream} went backwards: {what}")]
 struct WentBackwards {
@@ -43,13 +46,13 @@ struct WentBackwards {
     what: String,
 }
 
-/// What both streams were when the task began.
+/// Creation times of both streams when the task started, which identify them.
 struct Streams {
     fence: i64,
     control: i64,
 }
 
-/// From the first look at FENCE on.
+/// The task after its first look at FENCE.
 pub(crate) struct Running {
     task: FenceTask,
     streams: Streams,
@@ -57,20 +60,26 @@ pub(crate) struct Running {
     holders: Holders,
     lease: GatewayLease,
     reader: Reader,
+    /// Where FENCE ended before the start event was appended to CONTROL.
+    found: StreamSeq,
+    /// Where the first start event is stored. Nothing of FENCE is read before it is.
+    begun: Option<StreamSeq>,
     acknowledgements: Subscriber,
     sending: FuturesUnordered<BoxFuture<'static, Sent>>,
     is_starting: bool,
     is_acknowledging: bool,
-    /// The highest place in FENCE that is known to be taken.
+    /// The highest sequence in FENCE that is known to be stored.
     known: StreamSeq,
     acknowledged: StreamSeq,
-    /// The last mark of somebody else that was read: that is what others wait for.
+    /// The last mark of another gateway that was read: the others wait for its acknowledgement.
     last_mark: StreamSeq,
     start_at: Uptime,
     renew_at: Uptime,
     reconnect_at: Uptime,
     missed: u32,
     doubts: u32,
+    /// When the first of them came up.
+    doubted: Uptime,
     wall_offset: Duration,
 }
 
@@ -91,6 +100,8 @@ impl Running {
             holders: Holders::before(fence.first, now, &task.timing),
             lease: GatewayLease::new(task.timing),
             reader: Reader::start(&task.sender.fences, fence.first),
+            found: fence.last,
+            begun: None,
             acknowledgements,
             sending: FuturesUnordered::new(),
             is_starting: false,
@@ -103,53 +114,67 @@ impl Running {
             reconnect_at: now,
             missed: 0,
             doubts: 0,
+            doubted: now,
             wall_offset: clock::wall_offset(),
             task,
         }
     }
 
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    /// Runs until stopped; gives the task back when the log turns out to be another one.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Option<FenceTask> {
+        let kind = self.task.fence.kind.as_str();
+        gauge!("waybill_fence_log_went_backwards", "kind" => kind).set(0.0);
+        // If it is dropped in the middle, a renewal may be stored without being used, which is
+        // safe.
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             gone = self.serve() => Err(gone),
         };
-        // In this order: nobody may hear of a release while requests are still decided.
+        // The order matters: others must not learn of the release while requests are still decided.
         self.lease.release();
         self.task.fence.set_until(None);
-        let release = self
-            .task
-            .sender
-            .clone()
-            .release(self.position.applied(), self.position.control());
+        if ended.is_err() {
+            self.task.fence.forget_log();
+        }
+        let (applied, control) = match &ended {
+            Ok(()) => (self.position.applied(), self.position.control()),
+            // Positions in the former log would ask for what the current one does not hold.
+            Err(_) => (StreamSeq(0), StreamSeq(0)),
+        };
+        let release = self.task.sender.clone().release(applied, control);
         if tokio::time::timeout(RELEASE_WITHIN, release).await.is_err() {
-            tracing::warn!("the lease is not given back; it runs out");
+            tracing::warn!("releasing the lease took too long; revocations wait until it expires");
         }
-        if let Err(error) = ended {
-            // An operator has to say what counts. Until then every credential may be a revoked one.
-            tracing::error!(%error, "nothing is decided here any more");
-            let kind = self.task.fence.holder.kind.as_str();
-            gauge!("waybill_fence_log_went_backwards", "kind" => kind).set(1.0);
-            self.refuse(&stop).await;
-        }
+        let Err(error) = ended else {
+            return None;
+        };
+        // Until the copy was compared, every credential may be a revoked one.
+        tracing::error!(%error, "the log went backwards: this process refuses every decision until its copy of CONTROL was compared with the log that there is now (runbook: the log went backwards)");
+        gauge!("waybill_fence_log_went_backwards", "kind" => kind).set(1.0);
+        counter!("waybill_fence_log_went_backwards_total", "kind" => kind).increment(1);
+        Some(self.task)
     }
 
-    /// Goes on for ever, unless the log went backwards.
+    /// Runs for ever, unless the log went backwards.
     async fn serve(&mut self) -> WentBackwards {
         loop {
             self.settle();
             let look = self.next_look();
+            // Every branch is cancellation safe: what it would have received is still there in the
+            // next iteration.
             let done = tokio::select! {
-                came = self.reader.next() => self.came(came),
+                updates = self.reader.next(), if self.begun.is_some() => self.on_records(updates),
                 changed = self.task.control.changed() => {
                     if changed.is_err() {
-                        // Nobody applies CONTROL any more, so no further mark is ever met: the lease runs out by itself.
+                        // CONTROL is not applied any more, so no further mark will be met, and the
+                        // lease expires by itself.
                         tokio::time::sleep(TICK).await;
                     }
                     Ok(())
                 }
                 Some(sent) = self.sending.next(), if !self.sending.is_empty() => self.sent(sent),
                 message = self.acknowledgements.next() => {
-                    self.heard(message).await;
+                    self.on_acknowledgement(message).await;
                     Ok(())
                 }
                 Some(call) = self.task.calls.recv() => {
@@ -164,16 +189,7 @@ impl Running {
         }
     }
 
-    /// Callers are refused at once rather than after their time limit.
-    async fn refuse(&mut self, stop: &CancellationToken) {
-        self.task.barriers = Barriers::default();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = async { while self.task.calls.recv().await.is_some() {} } => {}
-        }
-    }
-
-    /// Brings everything up to what is known now.
+    /// Updates everything to what is known now.
     fn settle(&mut self) {
         let now = clock::uptime();
         self.check_wall_clock(now);
@@ -186,7 +202,7 @@ impl Running {
         }
         self.task.fence.set_until(self.lease.until());
         let applied = self.position.applied();
-        let this = self.task.fence.holder.clone();
+        let this = self.task.sender.holder.clone();
         self.holders.acknowledged(&this, applied, now);
         if let Some(everywhere) = self.task.barriers.settle(&self.holders, now) {
             self.task.fence.set_everywhere(everywhere);
@@ -198,7 +214,7 @@ impl Running {
 
     fn send_what_is_due(&mut self, now: Uptime) {
         let applied = self.position.applied();
-        // Others wait for marks only, and renewals say the rest.
+        // Others only wait for acknowledgements of marks; for everything else, renewals suffice.
         if applied > self.acknowledged
             && self.acknowledged < self.last_mark
             && !self.is_acknowledging
@@ -224,8 +240,8 @@ impl Running {
                 };
                 self.send(|sender| sender.renew(known, applied).boxed());
             } else {
-                tracing::warn!(%applied, read = %self.position.last_read(), "leases are stored but not reached");
-                self.miss();
+                tracing::warn!(%applied, read = %self.position.last_read(), "the reader of FENCE lags behind stored leases; the lease is not renewed until it has caught up");
+                self.on_renewal_missed();
             }
         }
     }
@@ -248,18 +264,24 @@ impl Running {
                 result: Err(reason),
                 ..
             } => {
-                tracing::warn!(reason, "the lease is not renewed");
-                let kind = self.task.fence.holder.kind.as_str();
+                tracing::warn!(reason, "the lease was not renewed; retrying");
+                let kind = self.task.fence.kind.as_str();
                 counter!("waybill_fence_renewals_missed_total", "kind" => kind).increment(1);
                 self.renew_at = self.renew_at.min(now.plus(self.retry_pause()));
-                self.miss();
+                self.on_renewal_missed();
             }
             Sent::Start { at, result } => {
                 self.is_starting = false;
                 self.start_at = now.plus(RETRY_PAUSE);
                 match result {
-                    Ok(seq) => self.lease.started(at, seq),
-                    Err(reason) => tracing::warn!(reason, "the start is not in the log"),
+                    Ok(seq) => {
+                        self.begun.get_or_insert(seq);
+                        self.lease.started(at, seq);
+                    }
+                    Err(reason) => tracing::warn!(
+                        reason,
+                        "the start event was not stored in CONTROL, so no lease can be used yet; retrying"
+                    ),
                 }
             }
             Sent::Mark {
@@ -275,7 +297,10 @@ impl Running {
                 result: Err(reason),
                 ..
             } => {
-                tracing::warn!(reason, "a mark is not stored; another one follows");
+                tracing::warn!(
+                    reason,
+                    "a mark was not stored; the revocations that wait for it share the next one"
+                );
                 self.task.barriers.failed();
             }
             Sent::Acknowledgement => self.is_acknowledging = false,
@@ -319,7 +344,7 @@ impl Running {
                 return Err(WentBackwards { stream, what });
             }
             if bounds.last < known {
-                return self.doubt(stream, bounds.last, known, now);
+                return self.on_log_behind(stream, bounds.last, known, now);
             }
         }
         self.doubts = 0;
@@ -329,7 +354,10 @@ impl Running {
         Ok(())
     }
 
-    fn doubt(
+    /// A stream ends before what was already read of it. Believed only after several checks, since
+    /// a leader that was deposed may answer. The next check goes through another server; if that
+    /// one says the same, nothing is decided here until the doubt is over.
+    fn on_log_behind(
         &mut self,
         stream: &'static str,
         last: StreamSeq,
@@ -338,52 +366,74 @@ impl Running {
     ) -> Result<(), WentBackwards> {
         let what = format!("it ends at {last}, before {known}");
         self.doubts += 1;
-        if self.doubts >= MAX_DOUBTS {
+        if self.doubts == 1 {
+            self.doubted = now;
+        }
+        let deposed_for = self.task.sender.fences.deposed_for();
+        if self.doubts >= MAX_DOUBTS && now.since(self.doubted) > deposed_for {
             return Err(WentBackwards { stream, what });
         }
-        tracing::error!(stream, what, "the log may have gone backwards");
-        self.lease.drop_all(now);
+        tracing::error!(
+            stream,
+            what,
+            "a stream ends before what was already read of it: the log lost its end, or a deposed leader answered; the stream is checked again"
+        );
+        if self.doubts > 1 {
+            self.lease.drop_all(now);
+        }
         self.renew_at = now.plus(RETRY_PAUSE);
+        self.reconnect(now);
         Ok(())
     }
 
-    /// A renewal was missed. After two, what hangs is begun anew: the server that we are connected to, or the reading.
-    fn miss(&mut self) {
+    /// A renewal was missed. After two, the connection to NATS and the reader are replaced, since
+    /// one of them may hang.
+    fn on_renewal_missed(&mut self) {
         self.missed += 1;
-        let now = clock::uptime();
-        if self.missed < MAX_MISSED || now < self.reconnect_at {
+        if self.missed >= MAX_MISSED {
+            self.reconnect(clock::uptime());
+        }
+    }
+
+    /// To another server, if there is one, unless that was done a moment ago.
+    fn reconnect(&mut self, now: Uptime) {
+        if now < self.reconnect_at {
             return;
         }
         self.missed = 0;
         self.reconnect_at = now.plus(RECONNECT_PAUSE);
-        tracing::warn!("renewals are missed: connections and reading begin anew");
+        tracing::warn!(
+            "several renewals came to nothing; reconnecting to NATS and reading FENCE again"
+        );
         let from = self.position.last_read().next();
         self.reader = Reader::start(&self.task.sender.fences, from);
         self.send(|sender| sender.reconnect().boxed());
     }
 
-    fn came(&mut self, came: Option<Vec<Came>>) -> Result<(), WentBackwards> {
-        let Some(came) = came else {
+    fn on_records(&mut self, updates: Option<Vec<FenceUpdate>>) -> Result<(), WentBackwards> {
+        let Some(updates) = updates else {
+            // The reading task has died; another one continues where it was.
             self.reader = Reader::start(&self.task.sender.fences, self.position.last_read().next());
             return Ok(());
         };
         let now = clock::uptime();
-        for Came { seq, what } in came {
-            let (is_unknown, is_void) = (matches!(what, What::Unknown), matches!(what, What::Void));
-            let record = match what {
-                What::Record(record) => Some(record),
-                What::Unknown | What::UnknownOfWorker | What::Void => None,
+        for FenceUpdate { seq, content } in updates {
+            let is_unknown = matches!(content, Content::Unknown);
+            let is_void = matches!(content, Content::Void);
+            let record = match content {
+                Content::Record(record) => Some(record),
+                Content::Unknown | Content::UnknownOfWorker | Content::Void => None,
             };
             let demands = record.as_ref().map_or(StreamSeq(0), FenceRecord::demands);
-            let read = self.position.read(seq, demands);
+            let read = self.position.read(seq, self.possible(seq, demands));
             if read.is_err() || is_unknown {
                 if let Err(gap) = read {
-                    tracing::error!(%gap, "records of FENCE were missed: this holder starts anew");
+                    tracing::error!(%gap, "records of FENCE were deleted before they were read; this process starts a new lease");
                 }
                 self.lease.missed_records(now);
             }
             match &record {
-                Some(FenceRecord::Mark(mark)) if mark.gateway != self.task.fence.holder.id => {
+                Some(FenceRecord::Mark(mark)) if mark.gateway != self.task.sender.holder.id => {
                     self.last_mark = seq;
                 }
                 _ => {}
@@ -398,9 +448,19 @@ impl Running {
         Ok(())
     }
 
-    async fn heard(&mut self, message: Option<async_nats::Message>) {
+    /// What a record can ask for. One that was there before the start event refers to what CONTROL
+    /// held by then, which lies before that event. If it asks for more, it was written by a process
+    /// that had read a longer CONTROL, which was then replaced: nothing else of it will ever exist.
+    fn possible(&self, place: StreamSeq, demands: StreamSeq) -> StreamSeq {
+        match self.begun {
+            Some(begun) if place <= self.found => demands.min(begun),
+            _ => demands,
+        }
+    }
+
+    async fn on_acknowledgement(&mut self, message: Option<async_nats::Message>) {
         let Some(message) = message else {
-            // The client is closed for good. Renewals fail too, so the lease runs out.
+            // The client is closed for good. Renewals fail too, so the lease expires.
             tokio::time::sleep(TICK).await;
             return;
         };
@@ -408,13 +468,14 @@ impl Running {
             Ok((who, applied)) => self.holders.acknowledged(&who, applied, clock::uptime()),
             Err(reason) => {
                 let subject = &message.subject;
-                tracing::warn!(%subject, reason, "a message is no acknowledgement of a holder");
+                tracing::warn!(%subject, reason, "a message on the subject of acknowledgements is invalid; it is ignored");
                 counter!("waybill_fence_messages_refused_total").increment(1);
             }
         }
     }
 
-    /// A machine that was suspended with its clocks goes on where it was, until its wall clock is put right.
+    /// Detects that the machine was suspended without its clocks noticing: the wall clock jumps
+    /// once it is corrected.
     fn check_wall_clock(&mut self, now: Uptime) {
         let offset = clock::wall_offset();
         let jump = offset.abs_diff(self.wall_offset);
@@ -433,14 +494,14 @@ impl Running {
             (self.renew_at > now).then_some(self.renew_at),
         ];
         let soonest = looks.into_iter().flatten().map(|at| at.since(now)).min();
-        // A reading at which something ends still counts as before its end.
+        // At the reading of a deadline itself, it has not passed yet.
         let rounded = soonest.map_or(TICK, |wait| wait + Duration::from_millis(1));
         rounded.min(TICK)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge; the counts are small")]
     fn measure(&self, now: Uptime) {
-        let kind = self.task.fence.holder.kind.as_str();
+        let kind = self.task.fence.kind.as_str();
         let remaining = self
             .lease
             .until()

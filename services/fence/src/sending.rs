@@ -1,4 +1,5 @@
-//! Everything that the fence waits for from the network, as values: the task goes on meanwhile and takes in what came of it.
+//! The network requests of a fence, as futures: the task goes on meanwhile, and handles each result
+//! when it arrives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +20,16 @@ use waybill_log::{
 use crate::barriers::Raised;
 use crate::clock;
 
-/// Before the id of a gateway, in the subject of its acknowledgements.
+/// Prefix of the subject on which a gateway acknowledges; its id follows.
 const ACKNOWLEDGEMENTS: &str = "wb.fence.ack";
-/// Before the id of a worker, which may acknowledge nowhere else.
+/// Prefix of the subject of a worker's acknowledgements, the only one that it may publish to.
 const OF_WORKERS: &str = "wb.fence.ack.worker";
-/// What handing an acknowledgement to the connection may take. The next renewal says it again.
+/// Pause before the ends of the streams are asked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Time limit for handing an acknowledgement to the connection. The next renewal repeats it.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(500);
 
-/// What came of something that was sent.
+/// Result of a request.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Renewal {
@@ -46,14 +49,14 @@ pub(crate) enum Sent {
     Reconnection,
 }
 
-/// How far the streams were at least when a renewal was sent.
+/// Positions of the streams that were known when a renewal was sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     pub(crate) fence: StreamSeq,
     pub(crate) control: StreamSeq,
 }
 
-/// A renewal that is stored, and a look at both streams from after it was sent.
+/// A stored renewal, and the bounds of both streams, read after it was sent.
 #[derive(Debug)]
 pub(crate) struct Renewed {
     pub(crate) seq: StreamSeq,
@@ -61,7 +64,7 @@ pub(crate) struct Renewed {
     pub(crate) control: Bounds,
 }
 
-/// Sends for one gateway, or for one worker.
+/// Sends on behalf of one gateway or worker.
 #[derive(Clone)]
 pub(crate) struct Sender {
     pub(crate) holder: HolderId,
@@ -79,7 +82,7 @@ impl Sender {
             let seq = self.fences.publish(record, self.within).await;
             seq.map_err(|error| error.to_string())
         };
-        let looked = tokio::time::timeout(self.within, self.look());
+        let looked = tokio::time::timeout(self.within, self.look_beyond(known));
         let result = match tokio::join!(stored, looked) {
             (Ok(seq), Ok(Ok((fence, control)))) => Ok(Renewed {
                 seq,
@@ -88,19 +91,34 @@ impl Sender {
             }),
             (Err(reason), _) => Err(reason),
             (_, Ok(Err(error))) => Err(error.to_string()),
-            (_, Err(_)) => Err("the streams do not say how far they are".to_owned()),
+            (_, Err(_)) => Err("the bounds of the streams could not be read".to_owned()),
         };
         Sent::Renewal { at, known, result }
     }
 
-    /// How far both streams are.
+    /// The bounds of both streams.
     pub(crate) async fn look(&self) -> Result<(Bounds, Bounds), ReadError> {
         let (fence, control) =
             tokio::join!(self.fences.fence_bounds(), self.log.bounds(Stream::Control));
         Ok((fence?, control?))
     }
 
-    /// Says on CONTROL that this holder begins: whoever has applied that event has applied all that was stored before it.
+    /// The same, repeated for a while as long as the answer lies before what is known: a leader
+    /// that was deposed may answer beside the present one, and be faster.
+    async fn look_beyond(&self, known: Known) -> Result<(Bounds, Bounds), ReadError> {
+        let give_up = tokio::time::Instant::now() + self.within / 2;
+        loop {
+            let (fence, control) = self.look().await?;
+            let is_behind = fence.last < known.fence || control.last < known.control;
+            if !is_behind || tokio::time::Instant::now() >= give_up {
+                return Ok((fence, control));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Appends the start event to CONTROL: a process that has applied it has applied everything
+    /// stored before it.
     pub(crate) async fn start(self) -> Sent {
         let at = clock::uptime();
         let result = self.append_start().await;
@@ -127,7 +145,7 @@ impl Sender {
         let append = Append {
             stream: Stream::Control,
             records: vec![record],
-            // It lies in no boundary: nothing is decided from it.
+            // The event belongs to no boundary, since nothing is decided from it.
             expect: Expectation::None,
             atomicity: Atomicity::Atomic,
             msg_id: None,
@@ -141,7 +159,7 @@ impl Sender {
             .seqs
             .first()
             .copied()
-            .ok_or_else(|| "no sequence".to_owned())
+            .ok_or_else(|| "the log returned no sequence".to_owned())
     }
 
     pub(crate) async fn mark(self, raised: Raised) -> Sent {
@@ -173,26 +191,31 @@ impl Sender {
         match tokio::time::timeout(ACKNOWLEDGE_WITHIN, published).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an acknowledgement was not sent"),
-            Err(_) => tracing::debug!("the connection takes no acknowledgement"),
+            Err(_) => tracing::debug!(
+                "the outgoing buffer of the connection to NATS is full; the next renewal repeats the acknowledgement"
+            ),
         }
         Sent::Acknowledgement
     }
 
     pub(crate) async fn reconnect(self) -> Sent {
-        // It only asks for it; a connection that takes no requests takes this one neither.
+        // This only asks the client to reconnect; a connection that accepts no requests does not
+        // accept this one either.
         let asked = tokio::time::timeout(self.within, self.fences.reconnect());
         if asked.await.is_err() {
-            tracing::warn!("the connection to NATS takes no request to be made anew");
+            tracing::warn!("the NATS client did not accept the request to reconnect");
         }
         Sent::Reconnection
     }
 
-    /// Tells everybody that this holder decides nothing any more. It must be so already.
+    /// Announces that this holder no longer decides anything. That must already be true.
     pub(crate) async fn release(self, applied: StreamSeq, control: StreamSeq) {
         let record = self.lease(applied, control, true);
         match self.fences.publish(record, self.within).await {
-            Ok(_) => tracing::debug!("the lease is given back"),
-            Err(error) => tracing::warn!(%error, "the lease is not given back; it runs out"),
+            Ok(_) => tracing::debug!("the lease is released"),
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be released; revocations wait until it expires");
+            }
         }
     }
 
@@ -207,12 +230,12 @@ impl Sender {
     }
 }
 
-/// The subjects on which all holders acknowledge.
+/// The subject filter of all acknowledgements.
 pub(crate) fn acknowledgements() -> String {
     format!("{ACKNOWLEDGEMENTS}.>")
 }
 
-/// The headers of a message of the barrier: its signature, where this process has a key.
+/// The headers of a message of the barrier: its signature, if this process has a key.
 pub(crate) fn signed(trust: &Trust, kind: Message, parts: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(signature) = trust.sign_message(kind, parts) {
@@ -227,7 +250,7 @@ pub(crate) fn signature(message: &async_nats::Message) -> Option<&str> {
     headers.get(SIGNATURE).map(HeaderValue::as_str)
 }
 
-/// Reads an acknowledgement, or says why it is none.
+/// Parses an acknowledgement, or says why it is invalid.
 pub(crate) fn acknowledged(
     message: &async_nats::Message,
     trust: &Trust,
@@ -243,7 +266,7 @@ pub(crate) fn acknowledged(
         let applied = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
         Some((HolderId::new(kind, id), StreamSeq(applied)))
     };
-    let (who, applied) = read().ok_or("it is not written as one")?;
+    let (who, applied) = read().ok_or("malformed subject or position")?;
     let parts = [message.subject.as_bytes(), &message.payload];
     let of_worker = who.kind == LeaseKind::Worker;
     trust

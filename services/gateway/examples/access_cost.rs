@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use waybill_commands::{Author, ControlWriter, Pepper};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::actor::Actor;
 use waybill_domain::partition::PartitionCount;
-use waybill_gateway::auth::Recognition;
-use waybill_gateway::limits::LimitSlot;
-use waybill_gateway::{By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
-use waybill_log::{JetStreamLog, NatsConfig};
+use waybill_edge::auth::Recognition;
+use waybill_edge::limits::LimitSlot;
+use waybill_gateway::{Gateway, GatewayConfig, GatewayParts};
+use waybill_log::{JetStreamLog, NatsConfig, RoomWatch};
 use waybill_testkit::http::Http;
 use waybill_testkit::{NatsServer, eventually};
 
@@ -37,7 +38,7 @@ async fn main() -> Result<()> {
     let log = waybill_log::connect(&NatsConfig::at(nats.url())).await?;
     let plans = Arc::new(Catalogue::parse(&plans()?)?);
     let pepper = || Pepper::new(1, vec![42; 32]).map(Arc::new);
-    let by = By::from(Actor::Operator("bench".into()));
+    let by = Author::from(Actor::Operator("bench".into()));
     let writer =
         ControlWriter::new(Arc::new(log.clone()), pepper()?).with_plans(Arc::clone(&plans));
     for number in 0..TEAMS {
@@ -160,5 +161,6 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         pepper,
         signing: None,
         partitions: PartitionCount::default(),
+        room: RoomWatch::new(PartitionCount::default()),
     }
 }

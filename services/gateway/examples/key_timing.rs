@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use waybill_commands::Pepper;
 use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::event::{ControlEvent, KeyCreated, KeyRevoked, RevocationReason, TeamCreated};
 use waybill_domain::id::{Environment, TeamId};
 use waybill_domain::time::Timestamp;
-use waybill_gateway::Pepper;
-use waybill_gateway::auth::{Directory, Recognition};
+use waybill_edge::auth::{Directory, Recognition};
 
 /// Calls of each kind.
 const SAMPLES: usize = 100_000;

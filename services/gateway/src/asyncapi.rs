@@ -1,16 +1,15 @@
 //! The AsyncAPI 3.0 document: what can be subscribed to, over HTTP and on the log itself.
 //!
 //! Generated from the events of `domain`, so that it cannot fall behind them. Subscribers over HTTP get JSON as
-//! [`crate::streams::TaskEventView`]; roles of Waybill read MessagePack from NATS, whose schemas are those of the stored events.
+//! [`waybill_streams::TaskEventView`]; roles of Waybill read MessagePack from NATS, whose schemas are those of the stored events.
 
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 use waybill_domain::event::{ControlEvent, TaskEvent};
 
-use crate::faces::activity::entry::{ActivityEntry, EntryRefusal, EntryTarget};
-use crate::streams::{End, Gap, TaskEventView, short_type};
+use waybill_api_activity::entry::{ActivityEntry, EntryRefusal, EntryTarget};
+use waybill_streams::{End, Gap, TaskEventView, short_type};
 
-/// The document.
 #[must_use]
 pub fn asyncapi() -> Value {
     let mut messages = Map::new();
@@ -76,7 +75,7 @@ pub fn asyncapi() -> Value {
             "control.{team}.{aggregate}.{id}",
             "Stream CONTROL: what happens to teams, people and credentials, in order within a team.",
             &json!({
-                "team": { "description": "Id of the team; `_` for what belongs to none" },
+                "team": { "description": "Id of the team; `_` for what belongs to no team" },
                 "aggregate": { "description": "Kind of thing, such as `key`" },
                 "id": { "description": "Which one" },
             }),
@@ -119,7 +118,7 @@ pub fn asyncapi() -> Value {
     })
 }
 
-/// A schema of the HTTP face, under the name that others refer to it by.
+/// A schema of the HTTP APIs, under the name that others refer to it by.
 fn add_subscriber_schema<T: ToSchema + PartialSchema>(
     schemas: &mut Map<String, Value>,
     name: &str,
@@ -127,6 +126,12 @@ fn add_subscriber_schema<T: ToSchema + PartialSchema>(
     // A schema is plain data; writing it has no way to fail.
     let schema = serde_json::to_value(T::schema()).unwrap_or_default();
     schemas.insert(name.into(), schema);
+    let mut parts = Vec::new();
+    T::schemas(&mut parts);
+    for (name, part) in parts {
+        let part = serde_json::to_value(part).unwrap_or_default();
+        schemas.entry(name).or_insert(part);
+    }
 }
 
 /// Takes a schema with definitions of its own into the document: what it refers to moves along with it.

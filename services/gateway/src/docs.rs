@@ -1,41 +1,36 @@
 //! The description of the API: `/openapi.json`, and a page to try it at `/docs` that loads nothing from elsewhere.
 
+mod completion;
+mod examples;
+mod requests;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
 use axum::Router;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Paths};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{Components, OpenApi};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
+use waybill_edge::error::{ErrorBody, shared};
 
 use crate::router;
-use crate::state::AppState;
 
 /// Security scheme of the header `Authorization`: what the descriptions of routes name.
 const BEARER: &str = "api_key";
-/// Its alternative.
 const HEADER: &str = "x_api_key";
 /// Security scheme of people: an access token in the header `Authorization`.
 const SESSION: &str = "session";
 /// Security scheme of applications: id and secret in the header `Authorization`. They may also stand in the form.
 const CLIENT: &str = "client";
-/// What every route that wants a key can answer, whether its own description says so or not.
-const WITH_A_KEY: [(&str, &str); 5] = [
-    ("400", "The request is wrong, or holds two different keys"),
-    ("401", "No or no valid API key"),
-    ("403", "The key may not do this"),
-    ("429", "Too many requests; see Retry-After"),
-    ("503", "Cannot be answered now; see Retry-After"),
-];
-/// What every route that takes a body can answer as well.
-const WITH_A_BODY: [(&str, &str); 3] = [
-    ("408", "The body did not arrive in time"),
-    ("413", "The body is too large"),
-    ("415", "The body is compressed"),
-];
 /// The page brings its scripts along; its styles stand partly in the page.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -49,10 +44,13 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
             `Retry-After` when to come back.",
         license(name = "Apache-2.0")
     ),
+    servers((url = "/", description = "The address that served this description")),
     tags(
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
+        (name = "teams", description = "Teams, their members, invitations, plan and policies"),
+        (name = "tokens", description = "Credentials in the vault, which tasks refer to by name"),
         (name = "oauth", description = "Applications of teams, and what people let them do"),
         (name = "signing", description = "How receivers know that a call comes from Waybill"),
         (name = "events", description = "What happens, as it happens and afterwards"),
@@ -70,21 +68,36 @@ pub(crate) fn base() -> OpenApi {
 /// The description of every route.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    finish(router::routes().into_openapi())
+    finish(router::description())
 }
 
-/// What a route for people may answer to anybody else, and where too much was asked of it.
-const FOR_PEOPLE: [(&str, &str); 3] = [
-    (
-        "400",
-        "Several different credentials were sent, or a parameter is wrong",
-    ),
-    ("403", "Only a person who is signed in may do this"),
-    (
-        "429",
-        "Too many failed attempts from this address; see Retry-After",
-    ),
-];
+/// The description of each API by itself, for clients that want one area only: the same operations, finished the same way.
+#[must_use]
+pub fn openapi_by_api() -> Vec<(&'static str, OpenApi)> {
+    let described = router::descriptions().into_iter();
+    described
+        .map(|(name, api)| {
+            let mut whole = base();
+            whole.merge(api);
+            let used = tags(&whole);
+            if let Some(tags) = &mut whole.tags {
+                tags.retain(|tag| used.contains(&tag.name));
+            }
+            (name, finish(whole))
+        })
+        .collect()
+}
+
+/// The tags that operations carry.
+fn tags(api: &OpenApi) -> HashSet<String> {
+    let items = api.paths.paths.values();
+    let operations =
+        items.flat_map(|item| [&item.get, &item.post, &item.put, &item.delete, &item.patch]);
+    let tags = operations
+        .flatten()
+        .filter_map(|operation| operation.tags.as_ref());
+    tags.flatten().cloned().collect()
+}
 
 /// Adds how to authenticate (a route that names the one header takes the other as well) and what any route may answer.
 pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
@@ -110,7 +123,37 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
         .description(Some("Id and secret of an OAuth application"))
         .build();
     components.add_security_scheme(CLIENT, SecurityScheme::Http(client));
-    for item in api.paths.paths.values_mut() {
+    let mut shared = vec![(ErrorBody::name().into(), ErrorBody::schema())];
+    ErrorBody::schemas(&mut shared);
+    for (name, schema) in shared {
+        components.schemas.entry(name).or_insert(schema);
+    }
+    shared::add_components(components);
+    for operation in operations(&mut api.paths) {
+        if let Some(security) = &mut operation.security
+            && let Some(scopes) = security.iter().find_map(scopes)
+        {
+            security.push(SecurityRequirement::new(HEADER, scopes));
+        }
+        let mut required = operation.security.iter().flatten();
+        let has_key = required.clone().any(|one| scopes(one).is_some());
+        let for_people = required.any(|one| names(one, SESSION));
+        shared::complete(operation, has_key, for_people);
+        // Absent means that the document as a whole decides; an empty list says that no credential is asked for.
+        operation.security.get_or_insert_with(Vec::new);
+    }
+    if api.paths.paths.contains_key("/v1/tasks") {
+        completion::add(&mut api);
+    }
+    streams::complete(&mut api);
+    examples::add(&mut api);
+    requests::leave_out_null(&mut api);
+    api
+}
+
+/// All operations, in no particular order.
+fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
+    paths.paths.values_mut().flat_map(|item| {
         let operations = [
             &mut item.get,
             &mut item.post,
@@ -118,42 +161,13 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
             &mut item.delete,
             &mut item.patch,
         ];
-        for operation in operations.into_iter().filter_map(Option::as_mut) {
-            if let Some(security) = &mut operation.security
-                && let Some(scopes) = security.iter().find_map(scopes)
-            {
-                security.push(SecurityRequirement::new(HEADER, scopes));
-                add_answers(operation, &WITH_A_KEY);
-            }
-            let for_people = operation.security.iter().flatten().any(|requirement| {
-                serde_json::to_value(requirement).is_ok_and(|value| value.get(SESSION).is_some())
-            });
-            if for_people {
-                add_answers(operation, &FOR_PEOPLE);
-            }
-            if operation.request_body.is_some() {
-                add_answers(operation, &WITH_A_BODY);
-            }
-        }
-    }
-    api
+        operations.into_iter().filter_map(Option::as_mut)
+    })
 }
 
-/// Adds the errors that the description does not speak of itself.
-fn add_answers(operation: &mut Operation, errors: &[(&str, &str)]) {
-    for (status, description) in errors {
-        let answers = &mut operation.responses.responses;
-        answers.entry((*status).to_owned()).or_insert_with(|| {
-            let body = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("ErrorBody")))
-                .build();
-            ResponseBuilder::new()
-                .description(*description)
-                .content("application/json", body)
-                .build()
-                .into()
-        });
-    }
+/// Whether a requirement is about that security scheme.
+fn names(requirement: &SecurityRequirement, scheme: &str) -> bool {
+    serde_json::to_value(requirement).is_ok_and(|value| value.get(scheme).is_some())
 }
 
 /// The scopes that a requirement names for the header `Authorization`.
@@ -163,8 +177,8 @@ fn scopes(requirement: &SecurityRequirement) -> Option<Vec<String>> {
 }
 
 /// The two routes.
-pub(crate) fn router(api: OpenApi) -> Router<AppState> {
-    let page: Router<AppState> = SwaggerUi::new("/docs")
+pub(crate) fn router(api: OpenApi) -> Router {
+    let page: Router = SwaggerUi::new("/docs")
         .url("/openapi.json", api)
         .config(
             Config::default()
@@ -183,32 +197,4 @@ pub(crate) fn router(api: OpenApi) -> Router<AppState> {
             response
         },
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    /// Generators of clients drop an operation, or fail, over a second parameter of the same name and place.
-    #[test]
-    fn no_operation_has_a_parameter_twice() {
-        let api = serde_json::to_value(openapi()).expect("plain data");
-        let mut operations = 0;
-        for (path, item) in api["paths"].as_object().expect("paths") {
-            for (method, operation) in item.as_object().expect("operations") {
-                operations += 1;
-                let mut seen = HashSet::new();
-                for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                    let (name, place) = (&parameter["name"], &parameter["in"]);
-                    assert!(
-                        seen.insert((name.to_string(), place.to_string())),
-                        "{method} {path}: {name} in {place}"
-                    );
-                }
-            }
-        }
-        assert!(operations > 50, "{operations}");
-    }
 }

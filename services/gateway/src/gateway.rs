@@ -15,35 +15,37 @@ use waybill_log::{Counters, Fences, Log, RoomWatch, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
 
-use crate::access::{ControlWriter, Pepper};
-use crate::acknowledged::Acknowledged;
-use crate::auth::Auth;
-use crate::auth::follow::Follower;
-use crate::auth::store::AuthStoreError;
-use crate::config::GatewayConfig;
-use crate::edge::Unread;
-use crate::faces::activity::keys::KnownKeys;
-use crate::fence::{self, Fence, FenceParts};
-use crate::health::Health;
-use crate::limits::Limiter;
-use crate::people::{People, PeopleRefused};
-use crate::queues::QueueNames;
-use crate::refusals::Refusals;
-use crate::router;
-use crate::server::{self, Drained, Server};
-use crate::state::{AppState, Shared};
-use crate::streams::Hub;
-use crate::usage::{Flusher, Usage};
-use crate::vault::{Vault, janitor};
+use waybill_api_account::{AccountApi, AccountApiParts};
+use waybill_api_activity::{ActivityApi, ActivityApiParts, KnownKeys};
+use waybill_api_tasks::{QueueNames, ReadModelLabels, TasksApi, TasksApiParts};
+use waybill_commands::{ControlWriter, Pepper};
+use waybill_edge::acknowledged::Acknowledged;
+use waybill_edge::auth::Auth;
+use waybill_edge::auth::follow::Follower;
+use waybill_edge::auth::store::AuthStoreError;
+use waybill_edge::config::GatewayConfig;
+use waybill_edge::fence::{self, Fence, FenceParts};
+use waybill_edge::limits::Limiter;
+use waybill_edge::refusals::Refusals;
+use waybill_edge::request::Unread;
+use waybill_edge::server::{self, Drained, Server};
+use waybill_edge::usage::{Flusher, Usage};
+use waybill_edge::vault::{Vault, janitor};
+use waybill_edge::{Edge, EdgeParts};
+use waybill_identity::{People, PeopleRefused, Surroundings};
+use waybill_streams::Hub;
 
-/// What background work may take to end once it was told to.
+use crate::health::Health;
+use crate::router;
+use crate::state::{AppState, Shared};
+
+/// How long background tasks may take to end once they are told to stop.
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
 /// Folder of the auth store, within that of the gateway.
 const AUTH_FOLDER: &str = "auth";
 
-/// What a gateway stands on.
+/// What a gateway is built from.
 pub struct GatewayParts {
-    /// The log.
     pub log: Arc<dyn Log>,
     /// The stream FENCE of the same log.
     pub fences: Arc<dyn Fences>,
@@ -59,40 +61,42 @@ pub struct GatewayParts {
     pub nats: async_nats::Client,
     /// Folder for read models, of this gateway alone.
     pub stores: PathBuf,
-    /// Under which API keys are hashed.
+    /// The secret under which API keys are hashed.
     pub pepper: Arc<Pepper>,
-    /// From which the signing secrets of teams are derived. `None`: they cannot be shown here.
+    /// The secret from which the signing secrets of teams are derived. `None`: this gateway cannot show them.
     pub signing: Option<MasterSecret>,
     /// How many partitions the log has.
     pub partitions: PartitionCount,
+    /// Whether the log has room for creations. The gateway keeps it up to date.
+    pub room: Arc<RoomWatch>,
 }
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    /// The address is in use, or does not belong to this machine.
+    #[error("gateway.listen: cannot listen on {address}")]
     Listen {
-        /// The address wanted.
+        /// The configured address.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
     /// The folder of the read model cannot be used.
-    #[error("the auth store does not open: {0}")]
+    #[error("the auth store does not open")]
     Store(#[from] AuthStoreError),
-    /// No gateway could serve on such leases.
-    #[error("the lengths of leases are wrong: {0}")]
+    /// No gateway could serve on leases of these lengths.
+    #[error("the lengths of leases are wrong")]
     Fence(#[from] ImpossibleTiming),
-    /// What is configured for people will not do.
+    /// The configuration for people is invalid.
     #[error(transparent)]
     People(#[from] PeopleRefused),
-    /// An origin is none.
-    #[error("cors_origins: {0:?} is not an origin such as https://app.example")]
+    /// An entry of `cors_origins` is not an origin.
+    #[error("gateway.cors_origins: {0:?} is not an origin such as https://app.example")]
     Origin(String),
 }
 
-/// A gateway that runs.
+/// A running gateway.
 pub struct Gateway {
     address: SocketAddr,
     state: AppState,
@@ -128,6 +132,7 @@ impl Gateway {
             log: Arc::clone(&parts.log),
             nats: parts.nats.clone(),
             control: auth.applied_changes(),
+            copy: auth.copy_check(),
             timing: config.fence,
             kind: LeaseKind::Gateway,
         });
@@ -140,45 +145,79 @@ impl Gateway {
         );
         let background = CancellationToken::new();
         warn_of_hidden_clients(&config);
-        let people = People::new(&config, Arc::clone(&parts.pepper), &tasks, &background)?;
+        let surroundings = Surroundings {
+            cors_origins: &config.cors_origins,
+            listens_on_loopback: config.listen.ip().is_loopback(),
+            brand: config.brand(),
+        };
+        let people = People::new(
+            &config.people,
+            surroundings,
+            Arc::clone(&parts.pepper),
+            &tasks,
+            &background,
+        )?;
         let stopping = CancellationToken::new();
-        let state = AppState::new(Shared {
-            hub: Hub::new(Arc::clone(&parts.log), parts.partitions, stopping.clone()),
+        let labels = Arc::new(ReadModelLabels(QueryClient::new(parts.nats.clone())));
+        let hub = Hub::new(
+            Arc::clone(&parts.log),
+            parts.partitions,
+            labels,
+            stopping.clone(),
+        );
+        let room = parts.room;
+        let issuer = issuer(&config, address);
+        let edge = Edge::new(EdgeParts {
             acknowledged: Acknowledged::default(),
-            queries: QueryClient::new(parts.nats.clone()),
+            queries: QueryClient::new(parts.nats.clone()).with_deadline(config.patience()),
             control: ControlWriter::new(Arc::clone(&parts.log), parts.pepper)
                 .with_brand(config.brand())
                 .with_plans(Arc::clone(&config.plans)),
-            health: Arc::new(Health::default()),
-            room: RoomWatch::new(parts.partitions),
             tasks,
             limiter,
             refusals: Arc::new(Refusals::default()),
-            audit_keys: KnownKeys::default(),
-            queues: QueueNames::default(),
             usage: Usage::new(parts.tallies),
             vault: Arc::new(Vault::new(
                 parts.vault_keys,
                 parts.sealer,
                 Arc::clone(&auth),
             )),
-            signing: parts.signing,
-            issuer: issuer(&config, address),
             log: parts.log,
-            nats: parts.nats,
-            partitions: parts.partitions,
             auth,
             people: Arc::new(people),
             fence,
             stopping,
             config,
         });
-        let router = router::build(state.clone())?;
+        let state = AppState::new(Shared {
+            tasks_api: TasksApi::new(TasksApiParts {
+                edge: edge.clone(),
+                nats: parts.nats.clone(),
+                partitions: parts.partitions,
+                room: Arc::clone(&room),
+                hub: Arc::clone(&hub),
+                queues: QueueNames::default(),
+                signing: parts.signing,
+            }),
+            account_api: AccountApi::new(AccountApiParts {
+                edge: edge.clone(),
+                issuer,
+            }),
+            activity_api: ActivityApi::new(ActivityApiParts {
+                edge: edge.clone(),
+                hub,
+                audit_keys: KnownKeys::default(),
+            }),
+            edge,
+            room,
+            health: Arc::new(Health::default()),
+        });
+        let router = router::build(&state)?;
         state.tasks.spawn(follower.run(store, background.clone()));
         state.tasks.spawn(fence_task.run(background.clone()));
         state.tasks.spawn(fence::outside::answer(
             Arc::clone(&state.fence),
-            state.nats.clone(),
+            parts.nats.clone(),
             background.clone(),
         ));
         state
@@ -199,16 +238,16 @@ impl Gateway {
         ));
         state.tasks.spawn(Arc::clone(&state.room).follow(
             Arc::clone(&state.log),
-            state.nats.clone(),
+            parts.nats.clone(),
             state.config.probe_interval,
             background.clone(),
         ));
         if state.vault.is_configured() {
-            let janitor = janitor::run(state.clone(), background.clone());
+            let janitor = janitor::run(state.edge.clone(), background.clone());
             state.tasks.spawn(janitor);
         } else {
             tracing::warn!(
-                "no keys to seal with: there is no vault, and credentials in headers of tasks are stored as they are"
+                "this gateway has no seal ring: there is no vault, and credentials in headers of tasks are stored in plain text"
             );
         }
         let server = Server {
@@ -232,7 +271,7 @@ impl Gateway {
         self.address
     }
 
-    /// What its handlers share.
+    /// The state that its handlers share.
     #[must_use]
     pub fn state(&self) -> &AppState {
         &self.state
@@ -244,7 +283,7 @@ impl Gateway {
     }
 }
 
-/// Who issues OAuth tokens here: the public address, or for one machine the listener's.
+/// The issuer of OAuth tokens: the public address, or for a gateway of one machine the listener's.
 fn issuer(config: &GatewayConfig, address: SocketAddr) -> Option<Arc<str>> {
     if let Some(url) = &config.people.public_url {
         return Some(url.as_str().trim_end_matches('/').into());
@@ -253,8 +292,8 @@ fn issuer(config: &GatewayConfig, address: SocketAddr) -> Option<Arc<str>> {
     is_own.then(|| format!("http://{address}").into())
 }
 
-/// An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless its word on addresses is believed, all clients are
-/// one: what is limited by source address, such as failed attempts to sign in, is then limited for everybody at once.
+/// An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless the proxy is trusted to name client addresses, all
+/// clients look like one: what is limited by source address, such as failed attempts to sign in, is then limited for everybody at once.
 fn warn_of_hidden_clients(config: &GatewayConfig) {
     let public = config.people.public_url.as_ref();
     if public.is_some_and(|url| url.scheme() == "https") && config.trusted_proxies.is_empty() {
@@ -270,6 +309,7 @@ async fn run(
     background: CancellationToken,
     shutdown: CancellationToken,
 ) -> Drained {
+    // Load balancers see that this gateway is not ready, and get time to send requests elsewhere, before it stops to accept them.
     let give_notice = async {
         shutdown.cancelled().await;
         state.health.drain();
@@ -280,15 +320,64 @@ async fn run(
     background.cancel();
     state.tasks.close();
     let ended = async {
-        state.hub.stopped().await;
+        state.tasks_api.hub.stopped().await;
         state.tasks.wait().await;
     };
     if tokio::time::timeout(BACKGROUND_DEADLINE, ended)
         .await
         .is_err()
     {
-        tracing::warn!("background work of the gateway did not end in time");
+        tracing::warn!(
+            "background tasks of the gateway did not end in time; the process stops without them"
+        );
     }
     tracing::info!(?drained, "the gateway has stopped");
     drained
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What was logged meanwhile.
+    #[derive(Debug, Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("whole").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn warned(public_url: Option<&str>, proxies: &[&str]) -> bool {
+        let mut config = GatewayConfig::default();
+        config.people.public_url = public_url.map(|url| url.parse().expect("a URL"));
+        let proxies = proxies
+            .iter()
+            .map(|proxy| proxy.parse().expect("a network"));
+        config.trusted_proxies = proxies.collect();
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || warn_of_hidden_clients(&config));
+        let bytes = written.0.lock().expect("whole").clone();
+        String::from_utf8_lossy(&bytes).contains("gateway.trusted_proxies is empty")
+    }
+
+    #[test]
+    fn an_https_address_without_a_trusted_proxy_is_warned_of() {
+        assert!(warned(Some("https://waybill.example"), &[]));
+        assert!(!warned(Some("https://waybill.example"), &["10.0.0.0/8"]));
+        assert!(!warned(Some("http://127.0.0.1:8080"), &[]));
+        assert!(!warned(None, &[]));
+    }
 }

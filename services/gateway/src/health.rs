@@ -2,34 +2,36 @@
 
 mod serving;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use waybill_log::{Bounds, Log, Stream, StreamSeq};
+use waybill_store::loss::{self, Loss};
 
-use crate::auth::Auth;
-use crate::error::ApiError;
-use crate::query::Query;
 use crate::state::AppState;
 use serving::Serving;
+use waybill_edge::auth::Auth;
+use waybill_edge::error::{ApiError, ErrorCode};
+use waybill_edge::query::Query;
 
-/// A log that has not answered for this long is away.
+/// A log that has not answered for this long counts as unavailable.
 const SILENCE: Duration = Duration::from_secs(3);
-/// What one look may take.
+/// Deadline of one probe.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What the last looks have found.
+/// The results of the last probes.
 #[derive(Debug, Default)]
 pub struct Health {
     draining: AtomicBool,
-    /// End of CONTROL at the look before the last one: by now it must have been read.
+    /// End of CONTROL at the probe before the last one: a gateway that has not read that far is behind.
     control_due: AtomicU64,
     control_full: AtomicBool,
     answered: Mutex<Option<Instant>>,
@@ -41,38 +43,56 @@ pub enum NotReady {
     /// It is stopping.
     #[error("The gateway is stopping")]
     Draining,
-    /// It has not read yet who may do what.
+    /// It has not yet read all of who may do what.
     #[error("The gateway is starting: access is not caught up with the log")]
     Starting,
-    /// The log is away.
     #[error("The log does not answer")]
-    LogAway,
+    LogUnavailable,
     /// Changes of access are not arriving.
     #[error("Access is behind the log")]
     Behind,
-    /// It may not decide requests: what it knows may have been taken away.
+    /// It holds no lease, so rights that it knows of may have been revoked.
     #[error("The gateway holds no lease to decide requests on")]
     NoLease,
+    /// The log can be read but takes no appends.
+    #[error("The log takes no appends: the last one was not answered, or there was no room for it")]
+    NoAppends,
     /// Nothing about access can be stored.
     #[error("The log of access is full: CONTROL has reached its limit of bytes")]
     ControlFull,
 }
 
+impl NotReady {
+    /// For programs.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Draining => "stopping",
+            Self::Starting => "starting",
+            Self::LogUnavailable => "log_unavailable",
+            Self::Behind => "access_behind",
+            Self::NoLease => "no_lease",
+            Self::NoAppends => "no_appends",
+            Self::ControlFull => "control_full",
+        }
+    }
+}
+
 impl Health {
-    /// From now on it is stopping.
+    /// Marks the gateway as stopping.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// Whether requests should come here.
     pub fn check(&self, auth: &Auth) -> Result<(), NotReady> {
-        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = *self.answered.lock();
+        // Acquire and Release for these flags: each stands alone, and nothing else is read through them.
         if self.draining.load(Ordering::Acquire) {
             Err(NotReady::Draining)
         } else if !auth.is_caught_up() {
             Err(NotReady::Starting)
         } else if answered.is_none_or(|at| at.elapsed() > SILENCE) {
-            Err(NotReady::LogAway)
+            Err(NotReady::LogUnavailable)
         } else if auth.applied() < StreamSeq(self.control_due.load(Ordering::Acquire)) {
             Err(NotReady::Behind)
         } else {
@@ -80,12 +100,12 @@ impl Health {
         }
     }
 
-    /// Whether CONTROL takes no event any more.
+    /// Whether CONTROL has no room for another event.
     pub(crate) fn control_is_full(&self) -> bool {
         self.control_full.load(Ordering::Acquire)
     }
 
-    /// Looks at the log every so often, until stopped.
+    /// Probes the log at an interval, until stopped.
     pub(crate) async fn probe(
         self: Arc<Self>,
         log: Arc<dyn Log>,
@@ -96,6 +116,7 @@ impl Health {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // A probe that is dropped changes nothing, so a stop may win in either place.
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
@@ -109,12 +130,12 @@ impl Health {
                 Ok(Ok(bounds)) => {
                     self.control_full
                         .store(has_no_room(&bounds), Ordering::Release);
-                    *self.answered.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Instant::now());
+                    *self.answered.lock() = Some(Instant::now());
                     if let Some(StreamSeq(due)) = previous.replace(bounds.last) {
                         self.control_due.store(due, Ordering::Release);
                     }
                 }
+                // Only at `debug`: readiness itself reports a log that is silent for longer than [`SILENCE`].
                 Ok(Err(error)) => tracing::debug!(%error, "the log does not answer"),
                 Err(_) => tracing::debug!("the log does not answer in time"),
             }
@@ -122,7 +143,7 @@ impl Health {
     }
 }
 
-/// Less than the largest event of CONTROL fits.
+/// Whether the largest event of CONTROL would not fit.
 fn has_no_room(control: &Bounds) -> bool {
     /// More than any event of CONTROL takes with its headers.
     const LARGEST_EVENT: u64 = 64 * 1024;
@@ -133,45 +154,88 @@ fn has_no_room(control: &Bounds) -> bool {
 
 /// Whether requests should come here.
 fn check(state: &AppState) -> Result<(), NotReady> {
+    decides(state)?;
+    takes_appends(state, Stream::Tasks)
+}
+
+/// Whether it can decide about requests at all.
+fn decides(state: &AppState) -> Result<(), NotReady> {
     state.health.check(&state.auth)?;
     state.fence.may_decide().map_err(|_| NotReady::NoLease)
 }
 
-/// The process works.
+/// Whether the last append to a stream was stored. A stream that a full disk has stopped is read as before, and does not even answer
+/// appends.
+fn takes_appends(state: &AppState, stream: Stream) -> Result<(), NotReady> {
+    match state.log.last_append_failed(stream) {
+        Some(failed) if failed.counts() => Err(NotReady::NoAppends),
+        _ => Ok(()),
+    }
+}
+
+/// Code of a log that went backwards, and of one that is full.
+const LOG_WENT_BACKWARDS: &str = "log_went_backwards";
+const LOG_FULL: &str = "log_full";
+
+/// What an operator is told of a log that went backwards, until the file that says so is removed.
+fn backwards(loss: &Loss) -> String {
+    format!(
+        "{} does not hold what was read of it up to {}, found at {}; {} changes that took rights away are lost and \
+         written down in {}",
+        loss.stream,
+        loss.read,
+        loss.at,
+        loss.lost.len() as u64 + loss.more,
+        loss::FILE_NAME,
+    )
+}
+
+/// The code and the reason of a log that went backwards, as long as its loss is written down.
+fn lost(state: &AppState) -> Option<(&'static str, String)> {
+    let loss = state.auth.loss();
+    loss.as_ref()
+        .map(|loss| (LOG_WENT_BACKWARDS, backwards(loss)))
+}
+
+/// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Healthy {
     /// `ok`; of `/readyz`: `ready`, or `degraded` when some requests are refused.
     status: &'static str,
+    /// Of `degraded`: why, for programs, such as `log_full` or `log_went_backwards`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     /// What is refused, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// What `/readyz` can be asked.
+/// The parameters of `/readyz`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Readiness {
     /// Given, with any value: what is served, kind by kind.
     verbose: Option<String>,
 }
 
-/// Whether the process works at all.
-#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It works", body = Healthy)))]
+/// Whether the process is alive.
+#[utoipa::path(get, path = "/healthz", operation_id = "health.liveness.get", tag = "health", responses((status = 200, description = "The process is alive", body = Healthy)))]
 pub(crate) async fn healthz() -> axum::Json<Healthy> {
     axum::Json(Healthy {
         status: "ok",
+        code: None,
         reason: None,
     })
 }
 
-/// Whether requests should come here: caught up with the log, the log answers, not stopping.
+/// Whether requests should come here: caught up with the log, the log answers and took the last append, not stopping.
 ///
-/// A gateway whose log is full stays ready, since reads, cancels and revocations go on; `status` is `degraded` then. With `?verbose` the
-/// answer is a `Serving`: reads, creations and revocations apart, and how full the log is.
-#[utoipa::path(get, path = "/readyz", tag = "health",
+/// A gateway whose log is full stays ready, since reads, cancels and revocations go on; `status` is `degraded` then, and `code` says why.
+/// With `?verbose` the answer is a `Serving`: reads, creations and revocations apart, what is wrong by its codes, and how full the log is.
+#[utoipa::path(get, path = "/readyz", operation_id = "health.readiness.get", tag = "health",
     params(("verbose" = Option<String>, Query, description = "Given, with any value: what is served, kind by kind")),
     responses(
         (status = 200, description = "Ready", body = Healthy),
-        (status = 503, description = "Not ready", body = crate::error::ErrorBody),
+        (status = 503, description = "Not ready", body = waybill_edge::error::ErrorBody),
     )
 )]
 pub(crate) async fn readyz(
@@ -190,14 +254,21 @@ pub(crate) async fn readyz(
     if let Err(why) = check(&state) {
         return Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "not_ready",
+            ErrorCode::NotReady,
             why.to_string(),
         ));
     }
     let full = state.room.check().err();
+    let full = full.map(|full| (LOG_FULL, full.to_string()));
+    let degraded = full.or_else(|| lost(&state));
+    let (code, reason) = degraded.unzip();
     Ok(axum::Json(Healthy {
-        status: if full.is_some() { "degraded" } else { "ready" },
-        reason: full.map(|full| full.to_string()),
+        status: match code {
+            Some(_) => "degraded",
+            None => "ready",
+        },
+        code,
+        reason,
     })
     .into_response())
 }
@@ -205,7 +276,7 @@ pub(crate) async fn readyz(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Pepper;
+    use waybill_commands::Pepper;
     use waybill_domain::access::plan::Catalogue;
 
     #[test]
@@ -217,8 +288,8 @@ mod tests {
         );
         assert_eq!(health.check(&auth), Err(NotReady::Starting));
         auth.set_caught_up();
-        assert_eq!(health.check(&auth), Err(NotReady::LogAway));
-        *health.answered.lock().expect("not poisoned") = Some(Instant::now());
+        assert_eq!(health.check(&auth), Err(NotReady::LogUnavailable));
+        *health.answered.lock() = Some(Instant::now());
         assert_eq!(health.check(&auth), Ok(()));
         health.control_due.store(7, Ordering::Release);
         assert_eq!(health.check(&auth), Err(NotReady::Behind));

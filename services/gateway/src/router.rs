@@ -7,49 +7,67 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::config::GatewayConfig;
-use crate::edge::EdgeLayer;
-use crate::edge::room::BodyRoom;
 use crate::gateway::StartError;
 use crate::state::AppState;
-use crate::{docs, error, faces, health, streams};
+use crate::{docs, health};
+use waybill_edge::config::GatewayConfig;
+use waybill_edge::error;
+use waybill_edge::request::room::Room;
+use waybill_edge::request::{EdgeLayer, Rooms};
 
-/// Shorter answers do not get shorter by compression.
+/// Smallest answer that is compressed, in bytes. For shorter ones, compression costs more than it saves.
 const LEAST_COMPRESSED_BYTES: u64 = 1024;
 
-/// Every route with its description.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(docs::base())
+/// The descriptions of all routes.
+pub(crate) fn description() -> OpenApi {
+    let mut api = OpenApiRouter::<()>::with_openapi(docs::base()).into_openapi();
+    api.merge(own_routes().into_openapi());
+    for (_, described) in descriptions() {
+        api.merge(described);
+    }
+    api
+}
+
+/// The description of each API by itself, under the name of its file in `schemas/openapi`.
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 4] {
+    [
+        ("account", waybill_api_account::router().into_openapi()),
+        ("activity", waybill_api_activity::router().into_openapi()),
+        ("tasks", waybill_api_tasks::router().into_openapi()),
+        ("vault", waybill_api_vault::router().into_openapi()),
+    ]
+}
+
+fn own_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
-        .merge(faces::oauth::router())
-        .merge(faces::activity::router())
-        .merge(faces::tasks::router())
-        .merge(faces::keys::router())
-        .merge(faces::people::router())
-        .merge(faces::signing::router())
-        .merge(faces::teams::router())
-        .merge(faces::tokens::router())
-        .merge(streams::router())
 }
 
 /// The whole application.
-pub(crate) fn build(state: AppState) -> Result<Router, StartError> {
+pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
     let cors = cors(&state.config)?;
     let edge = EdgeLayer::new(
         &state.config.trusted_proxies,
         Arc::clone(&state.limiter),
         Arc::clone(&state.refusals),
-        BodyRoom::new(state.config.max_body_bytes_in_flight),
+        Rooms {
+            bodies: Room::of_bodies(state.config.max_body_bytes_in_flight),
+            requests: Room::of_requests(state.config.max_requests_under_way),
+        },
     );
-    let (router, api) = routes().split_for_parts();
-    let router = router
-        .merge(docs::router(docs::finish(api)))
+    let router = Router::new()
+        .merge(Router::from(own_routes()).with_state(state.clone()))
+        .merge(Router::from(waybill_api_account::router()).with_state(state.account_api.clone()))
+        .merge(Router::from(waybill_api_activity::router()).with_state(state.activity_api.clone()))
+        .merge(Router::from(waybill_api_tasks::router()).with_state(state.tasks_api.clone()))
+        .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
+        .merge(docs::router(docs::openapi()))
         .fallback(error::no_such_path)
-        .with_state(state)
         .layer(edge)
         .layer(
             CompressionLayer::new().compress_when(
@@ -101,6 +119,7 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
                 ours("traceparent"),
                 ours("x-team-id"),
                 ours("x-environment"),
+                ours("prefer"),
             ])
             .expose_headers([
                 header::RETRY_AFTER,
@@ -112,6 +131,7 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
                 ours("x-ratelimit-reset"),
                 ours("ratelimit-policy"),
                 ours("ratelimit"),
+                ours("waybill-warnings"),
             ]),
     ))
 }

@@ -84,6 +84,7 @@ mod tests {
     fn record(subject: &str, event: &ControlEvent) -> Record {
         Record {
             seq: StreamSeq(1),
+            follows: StreamSeq(0),
             time: Timestamp(1),
             subject: subject.to_owned(),
             event: event.name().to_owned(),

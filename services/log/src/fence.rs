@@ -31,8 +31,13 @@ pub trait Fences: Send + Sync + 'static {
     /// Reads in order from `from` (inclusive), for ever. What is forgotten is left out: the places of the records show that.
     fn records(&self, from: StreamSeq) -> Box<dyn Tail>;
 
-    /// First and last place, from the stream's leader. It may be one that was deposed a moment ago: what it says is then too low.
+    /// First and last place, from the stream's leader. It may be one that was deposed: what it says is then too low.
     async fn fence_bounds(&self) -> Result<Bounds, ReadError>;
+
+    /// For how long a leader that was deposed may go on to answer. Zero where there is one copy.
+    fn deposed_for(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// What messages of the barrier are signed with, and whose signatures count.
     fn trust(&self) -> Arc<Trust> {

@@ -1,8 +1,8 @@
 //! The log on NATS JetStream.
 //!
-//! [`connect`] opens two connections (one for appends, one for everything else), makes or checks the streams by
-//! `nats/streams.toml`, and gives a [`JetStreamLog`]: [`append`] is group commit, `read` are direct gets, `tail` is an ordered
-//! pull consumer, `leases` and `snapshots` are a KV bucket and an object store.
+//! [`connect`] opens three connections (for appends, for what is read of streams, and for everything else), makes or checks the streams by
+//! `nats/streams.toml`, and gives a [`JetStreamLog`]: [`append`] is group commit, `read` are direct gets, `events` finds records in the
+//! messages that are read, `tail` is an ordered pull consumer, `leases` and `snapshots` are a KV bucket and an object store.
 
 mod api;
 mod append;
@@ -11,13 +11,16 @@ mod checkpoints;
 mod config;
 mod connect;
 mod counters;
+mod events;
 mod fence;
+mod format;
 pub mod inspect;
 mod leases;
 mod provision;
 mod read;
 mod sizes;
 mod snapshots;
+mod stored;
 mod tail;
 mod tallies;
 mod trust;
@@ -30,33 +33,42 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::audit::TreeId;
 use waybill_domain::trust::{Seen, Trust};
 
 use crate::{
-    Addition, Append, AppendError, Appended, Bounds, Checkpoints, CounterAway, CounterName,
-    Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease, LeaseError, Leases,
-    ListedKey, Log, ReadError, Record, Snapshots, StoredCheckpoint, StoredKey, Stream, StreamSeq,
-    Tail, Tallies, Tally, TallyAway, VaultKeys, Wanted,
+    Addition, Append, AppendError, AppendFailure, Appended, Bounds, Checkpoints, CounterAway,
+    CounterName, Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease, LeaseError,
+    Leases, ListedKey, Log, ReadError, Record, Snapshots, StoredCheckpoint, StoredKey, Stream,
+    StreamSeq, Tail, Tallies, Tally, TallyAway, VaultKeys, Wanted,
 };
 use api::Api;
 use append::{Appender, Settings};
 use checkpoints::CheckpointStore;
 pub use config::{NatsConfig, Secret, ServerUrl, SignaturesConfig, StreamsConfig, TlsConfig};
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_alone};
 use counters::CounterStore;
+use events::Events;
 use fence::FenceStore;
 use leases::LeaseStore;
+use provision::Provisioned;
 pub use provision::{Difference, ProvisionError};
 use read::Reader;
-pub use sizes::StreamSize;
+pub use sizes::{Storage, StreamSize};
 use snapshots::SnapshotStore;
+use stored::ReadConnection;
 use tail::JetStreamTail;
+use tail::pump::Pumped;
 use tallies::TallyStore;
 use trust::Verifier;
 use trust::tail::{ControlVerifier, VerifiedTail};
 use vault_keys::VaultKeyStore;
+
+/// A leader that is cut off from the others notices it when it has heard of no majority for 10 s, and looks for that every 10 s. Until then
+/// it answers as if nothing had happened since.
+const DEPOSED_FOR: Duration = Duration::from_secs(20);
 
 /// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
 #[derive(Clone)]
@@ -65,10 +77,8 @@ pub struct JetStreamLog {
 }
 
 struct Shared {
-    /// Of CONTROL.
     verifier: Verifier,
     api: Api,
-    connected: watch::Receiver<u64>,
     control: Logged,
     tasks: Logged,
     leases: LeaseStore,
@@ -78,59 +88,71 @@ struct Shared {
     vault_keys: VaultKeyStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
+    deposed_for: Duration,
+    _reach: Option<AbortOnDropHandle<()>>,
 }
 
 /// One of the two streams.
 struct Logged {
     appender: Appender,
-    reader: Reader,
+    events: Events,
 }
 
 /// What [`connect`] has found and opened.
 struct Parts {
+    /// Its connection carries no stored messages.
     api: Api,
-    connected: watch::Receiver<u64>,
+    readers: ReadConnection,
     append_client: async_nats::Client,
     append_connected: watch::Receiver<u64>,
-    /// Last sequences of CONTROL and TASKS.
-    last: [StreamSeq; 2],
+    /// Of CONTROL and TASKS.
+    states: [Provisioned; 2],
     identity: String,
     trust: Arc<Trust>,
+    /// Keeps the connections on servers that reach the leaders.
+    reach: Option<AbortOnDropHandle<()>>,
 }
 
 impl JetStreamLog {
     async fn new(config: &NatsConfig, parts: Parts) -> Result<Self, async_nats::SubscribeError> {
         let is_replicated = config.streams.is_replicated();
-        let [control, tasks] = parts.last;
-        let logged = async |stream: Stream, last: StreamSeq| {
-            let reader = Reader::new(parts.api.clone(), stream.name(), is_replicated);
+        let [control, tasks] = parts.states;
+        let logged = async |stream: Stream, state: Provisioned| {
+            let reader = Reader::new(&parts.api, &parts.readers, stream.name(), is_replicated);
             let settings = Settings {
                 stream,
                 client: parts.append_client.clone(),
                 connected: parts.append_connected.clone(),
                 reader: reader.clone(),
+                positions: state.positions,
                 is_replicated,
-                last,
+                last: StreamSeq(state.last_seq),
                 identity: format!("{}.{}", parts.identity, stream.name()),
             };
             let trust = (stream == Stream::Control).then(|| Arc::clone(&parts.trust));
             let appender = Appender::start(settings, config.request_timeout(), trust).await?;
-            Ok::<Logged, async_nats::SubscribeError>(Logged { appender, reader })
+            let events = Events::new(reader, state.positions);
+            Ok::<Logged, async_nats::SubscribeError>(Logged { appender, events })
         };
         let control = logged(Stream::Control, control).await?;
         let shared = Shared {
-            verifier: Verifier::new(Arc::clone(&parts.trust), control.reader.clone()),
+            verifier: Verifier::new(Arc::clone(&parts.trust), control.events.messages().clone()),
             control,
             tasks: logged(Stream::Tasks, tasks).await?,
             counters: CounterStore::new(&parts.api, &config.streams),
-            tallies: TallyStore::new(&parts.api),
-            checkpoints: CheckpointStore::new(&parts.api, is_replicated, &parts.identity),
-            vault_keys: VaultKeyStore::new(&parts.api, is_replicated, &parts.identity),
+            tallies: TallyStore::new(&parts),
+            checkpoints: CheckpointStore::new(&parts, is_replicated),
+            vault_keys: VaultKeyStore::new(&parts, is_replicated),
             fence: FenceStore::new(&parts),
-            leases: LeaseStore::new(&parts.api, config.streams.lease_ttl()),
-            snapshots: SnapshotStore::new(&parts.api),
+            leases: LeaseStore::new(&parts.api, &parts.readers, config.streams.lease_ttl()),
+            snapshots: SnapshotStore::new(&parts.api, &parts.readers),
+            deposed_for: if is_replicated {
+                DEPOSED_FOR
+            } else {
+                Duration::ZERO
+            },
+            _reach: parts.reach,
             api: parts.api,
-            connected: parts.connected,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -191,23 +213,32 @@ impl Log for JetStreamLog {
     }
 
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail> {
-        let (api, connected) = (self.shared.api.clone(), self.shared.connected.clone());
-        let reader = self.logged(stream).reader.clone();
+        let api = self.shared.api.clone();
+        let events = &self.logged(stream).events;
         let name = stream.name();
         let seen = Seen::since(StreamSeq(from.0.max(1)), &filters);
-        let tail = JetStreamTail::new(api, reader, connected, name, filters, from);
+        let tail = JetStreamTail::new(api, events, name, filters, from);
+        let positions = events.positions();
         match stream {
-            Stream::Tasks => Box::new(tail),
+            Stream::Tasks => Box::new(Pumped::new(tail, positions)),
             Stream::Control => {
                 let verifier = ControlVerifier::new(self.shared.verifier.clone(), seen);
-                Box::new(VerifiedTail::new(name, tail, verifier))
+                let tail = VerifiedTail::new(name, tail, verifier);
+                Box::new(Pumped::new(tail, positions))
             }
         }
     }
 
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
-        let read = self.logged(stream).reader.read(seq).await?;
+        let read = self.logged(stream).events.read(seq).await?;
         self.judged(stream, read).await
+    }
+
+    async fn read_message(&self, stream: Stream, seq: StreamSeq) -> Result<Vec<Record>, ReadError> {
+        match stream {
+            Stream::Control => Ok(self.read(stream, seq).await?.into_iter().collect()),
+            Stream::Tasks => self.shared.tasks.events.read_message(seq).await,
+        }
     }
 
     async fn range(
@@ -218,8 +249,8 @@ impl Log for JetStreamLog {
         to: StreamSeq,
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
-        let reader = &self.logged(stream).reader;
-        let mut records = reader.range(filters, from, to, limit).await?;
+        let events = &self.logged(stream).events;
+        let mut records = events.range(filters, from, to, limit).await?;
         if stream == Stream::Control {
             let mut seen = Seen::since(from, filters);
             self.shared.verifier.judge(&mut records, &mut seen).await?;
@@ -228,16 +259,24 @@ impl Log for JetStreamLog {
     }
 
     async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError> {
-        let last = self.logged(stream).reader.last(filter).await?;
+        let last = self.logged(stream).events.last(filter).await?;
         self.judged(stream, last).await
     }
 
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError> {
-        self.logged(stream).reader.bounds().await
+        self.logged(stream).events.bounds().await
+    }
+
+    fn deposed_for(&self) -> Duration {
+        self.shared.deposed_for
+    }
+
+    fn last_append_failed(&self, stream: Stream) -> Option<AppendFailure> {
+        self.logged(stream).appender.last_failed()
     }
 
     async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError> {
-        self.shared.tasks.reader.purge(first).await
+        self.shared.tasks.events.purge(first).await
     }
 }
 
@@ -275,6 +314,10 @@ impl Fences for JetStreamLog {
 
     async fn fence_bounds(&self) -> Result<Bounds, ReadError> {
         self.shared.fence.bounds().await
+    }
+
+    fn deposed_for(&self) -> Duration {
+        self.shared.deposed_for
     }
 
     async fn reconnect(&self) {

@@ -7,11 +7,14 @@
 //! what vouches for the history: [`Checkpoints`]; and what can be destroyed: [`VaultKeys`].
 
 pub mod checkpoints;
+pub mod continuity;
 pub mod control;
 pub mod counter;
 pub mod fence;
+pub mod frame;
 pub mod jetstream;
 pub mod memory;
+pub mod position;
 pub mod quarantine;
 pub mod record;
 pub mod room;
@@ -20,20 +23,22 @@ pub mod tally;
 pub mod tasks;
 pub mod vault_keys;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use waybill_domain::time::Timestamp;
 
 pub use checkpoints::{Checkpoints, StoredCheckpoint};
+pub use continuity::{Continuity, Fingerprint, Mark, Watch, WentBackwards, compare};
 pub use control::{control_event, last_control_event};
 pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
-pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect};
+pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect, connect_alone};
+pub use position::Positions;
 pub use quarantine::{Closes, Poison, Reason, Skipped, Unreadable, set_aside};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
-pub use room::{LogFull, RoomWatch};
+pub use room::{LogFull, Pressure, RoomWatch};
 pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, Wanted};
 pub use tasks::{TaskRecord, stands_in, task_record};
 pub use vault_keys::{KeyName, KeyStoreError, KeysOf, ListedKey, StoredKey, VaultKeys};
@@ -135,7 +140,7 @@ pub enum AppendError {
         /// The server's words.
         reason: String,
     },
-    /// The log is away or too slow, and nothing was sent. Nothing was stored; try again later.
+    /// The log does not answer, or too slowly, and nothing was sent. Nothing was stored; try again later.
     #[error("the log is unavailable: {reason}")]
     Unavailable {
         /// What is wrong, for an operator.
@@ -149,10 +154,42 @@ pub enum AppendError {
     },
 }
 
+impl AppendError {
+    /// Whether the log took nothing from anybody then, rather than refusing this append for what it is.
+    #[must_use]
+    pub fn is_of_the_log(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Unavailable { .. } | Self::Unknown { .. } => true,
+            Self::Conflict { .. } | Self::Rejected { .. } => false,
+        }
+    }
+}
+
+/// An append that failed because the log took none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendFailure {
+    /// When that was known.
+    pub at: Instant,
+    /// Why.
+    pub error: AppendError,
+}
+
+/// For so long an append that failed speaks against a process, unless a later one is stored: after that it is given work again, and the
+/// next append tells.
+const FAILURE_COUNTS: Duration = Duration::from_secs(10);
+
+impl AppendFailure {
+    /// Whether it still says that the log takes nothing.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.at.elapsed() < FAILURE_COUNTS
+    }
+}
+
 /// Why reading failed. Reading is always safe to repeat.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// The log is away or too slow.
+    /// The log does not answer, or too slowly.
     #[error("the log is unavailable: {reason}")]
     Unavailable {
         /// What is wrong, for an operator.
@@ -171,19 +208,26 @@ pub enum ReadError {
     },
 }
 
-/// First and last sequence of a stream, which incarnation of it this is, and how full it is.
+/// First and last position of a stream, which incarnation of it this is, how full it is, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Lowest sequence still stored; `last + 1` when the stream is empty.
+    /// Nothing that is still stored stands before it; it is behind `last` when the stream is empty.
     pub first: StreamSeq,
-    /// Highest sequence ever stored; 0 when none was.
+    /// Position of the last record ever stored; 0 when none was.
     pub last: StreamSeq,
     /// Creation time of the stream in nanoseconds since the epoch: another value means another log, so checkpoints are void.
     pub incarnation: i64,
+    /// Messages stored.
+    pub messages: u64,
+    /// How its positions are counted.
+    pub positions: Positions,
     /// Bytes stored.
     pub bytes: u64,
     /// Bytes that may be stored; `None`: as many as the server takes.
     pub max_bytes: Option<u64>,
+    /// The server's clock when it answered. Ages of records are counted by it, since it is what dated them: the clock of whoever asks may be
+    /// days off.
+    pub now: Timestamp,
 }
 
 /// The event log.
@@ -197,8 +241,14 @@ pub trait Log: Send + Sync + 'static {
     /// From [`StreamSeq::default`] on (0): from whatever is the first message left.
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail>;
 
-    /// One message by sequence; `None` when it was dropped by retention or never was.
+    /// The record at a position; `None` when it was dropped by retention or never was.
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError>;
+
+    /// The record at a position with all that share its message, in order: to read those one by one would read the message as often.
+    /// Empty when it was dropped by retention or never was.
+    async fn read_message(&self, stream: Stream, seq: StreamSeq) -> Result<Vec<Record>, ReadError> {
+        Ok(self.read(stream, seq).await?.into_iter().collect())
+    }
 
     /// Up to `limit` records from `from` to `to` (both inclusive) that match one of `filters` (empty: all), in order.
     /// Fewer than `limit` means there are no more in the range. [`ReadError::Gap`] when TASKS no longer holds all of the range; from
@@ -212,13 +262,25 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError>;
 
-    /// The last record whose subject matches `filter`.
+    /// The last record whose subject matches `filter`. One for TASKS names neither a team nor a queue, and no event but `created`: the
+    /// last message that may hold others may hold none of them.
     async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError>;
 
     /// First and last sequence now, from the stream's leader.
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError>;
 
-    /// Drops everything of TASKS that stands before `first`, and says how many messages that were. CONTROL is kept for ever, so no
+    /// For how long a leader that was deposed may go on to answer, and contradict what is known already. Zero where there is one copy.
+    fn deposed_for(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Why the last append of this process to a stream failed, if the log took none then; `None`: the last one was answered, or there was
+    /// none. That a log can be read does not say that it takes appends.
+    fn last_append_failed(&self, _stream: Stream) -> Option<AppendFailure> {
+        None
+    }
+
+    /// Drops the messages of TASKS that stand before the one that holds `first`, and says how many that were. CONTROL is kept for ever, so no
     /// method can drop anything of it.
     async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError>;
 }
@@ -232,11 +294,19 @@ pub async fn first_at(
 ) -> Result<StreamSeq, ReadError> {
     let (mut low, mut high) = (bounds.first.0, bounds.last.0.saturating_add(1));
     while low < high {
-        let middle = low + (high - low) / 2;
-        match log.read(stream, StreamSeq(middle)).await? {
-            Some(record) if record.time >= time => high = middle,
+        let middle = StreamSeq(low + (high - low) / 2);
+        let next = match log.range(stream, &[], middle, bounds.last, 1).await {
+            Ok(records) => records.into_iter().next(),
             // What is gone went by retention, and is older than what is left.
-            Some(_) | None => low = middle + 1,
+            Err(ReadError::Gap { first, .. }) => {
+                low = low.max(first.0);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match next {
+            Some(record) if record.time < time => low = record.seq.0 + 1,
+            Some(_) | None => high = middle.0,
         }
     }
     Ok(StreamSeq(low))
@@ -245,7 +315,8 @@ pub async fn first_at(
 /// An endless ordered reader of a stream. Dropping it ends it.
 #[async_trait]
 pub trait Tail: Send {
-    /// Waits for at least one record and returns up to `max` that are there, in order. An error is passing: call again.
+    /// Waits for at least one record and returns up to `max` that are there, in order; more where the last of them stands in a frame,
+    /// whose records come together. An error is passing: call again.
     /// Cancellation safe: a dropped call loses no record.
     ///
     /// A [`ReadError::Gap`] says once that retention has overtaken the reader; it goes on behind the gap. A tail with filters says so
@@ -270,10 +341,7 @@ pub struct Lease {
 pub enum LeaseError {
     /// Somebody else holds it, or it ran out meanwhile.
     #[error("lease {name} is not held by us")]
-    NotHeld {
-        /// Which lease.
-        name: String,
-    },
+    NotHeld { name: String },
     /// The lease store does not answer.
     #[error("the lease store is unavailable: {reason}")]
     Unavailable {

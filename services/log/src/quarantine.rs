@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use waybill_domain::event::{ControlEvent, DecodeError};
 use waybill_domain::id::TeamId;
 
+use crate::record::{DAMAGED_EVENT, DAMAGED_FRAME, DAMAGED_HEADERS};
 use crate::subject::{ControlScope, ControlSubject};
 use crate::{Record, Stream, StreamSeq};
 
@@ -115,6 +116,9 @@ impl Unreadable {
             DecodeError::Unknown { name } => {
                 let detail = match name.as_str() {
                     "" => "it has no header Wb-Event".to_owned(),
+                    DAMAGED_HEADERS => "its headers are not well formed".to_owned(),
+                    DAMAGED_FRAME => "it is a frame that is not well formed".to_owned(),
+                    DAMAGED_EVENT => "it is not well formed in its frame".to_owned(),
                     name => format!("its header Wb-Event, {name:?}, names no event"),
                 };
                 Self::Poison(Poison::new(Reason::Foreign, detail))
@@ -214,9 +218,7 @@ impl Closes {
 /// A record that was set aside, as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Which log.
     pub stream: Stream,
-    /// Which record.
     pub seq: StreamSeq,
     /// The value of `Wb-Event`; empty when there is none.
     pub event: String,

@@ -54,8 +54,10 @@ pub struct NewRecord {
 /// A record as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Position in its stream.
+    /// Position in its stream ([`crate::Positions`]).
     pub seq: StreamSeq,
+    /// The position of the record right before it: whoever has read less than that has missed something.
+    pub follows: StreamSeq,
     /// When the server stored it, in milliseconds.
     pub time: Timestamp,
     /// The subject it was stored under.
@@ -75,6 +77,13 @@ pub struct Record {
     /// MessagePack with named fields.
     pub payload: Bytes,
 }
+
+/// In the place of `Wb-Event`, of a record whose headers cannot be read.
+pub(crate) const DAMAGED_HEADERS: &str = "(unreadable headers)";
+/// The same of a frame that cannot be read.
+pub(crate) const DAMAGED_FRAME: &str = "(unreadable frame)";
+/// The same of an event of a frame.
+pub(crate) const DAMAGED_EVENT: &str = "(unreadable event)";
 
 /// What a record loses when it is read for use, and its leaf in the audit tree needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

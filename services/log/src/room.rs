@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use metrics::gauge;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::room::{OWED_SUBJECT, Owed, OwedByPartition, Room};
@@ -81,12 +82,23 @@ impl fmt::Display for Size {
     }
 }
 
+/// Whether ended history has to give way before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pressure {
+    /// There is room: events are kept for their age.
+    #[default]
+    None,
+    /// The log or its disk is nearly full: the low-water mark may pass the age limit, down to `min_history`.
+    High,
+}
+
 /// What is known about the room in TASKS. Its lock is held for a few instructions only, never across a wait.
 #[derive(Debug)]
 pub struct RoomWatch {
     partitions: PartitionCount,
     since: Instant,
     state: Mutex<State>,
+    pressure: watch::Sender<Pressure>,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +121,7 @@ impl RoomWatch {
             partitions,
             since: Instant::now(),
             state: Mutex::default(),
+            pressure: watch::Sender::default(),
         })
     }
 
@@ -149,10 +162,30 @@ impl RoomWatch {
             }
         }
         let room = self.room_of(&state);
+        self.press(&state);
         drop(state);
         gauge!("waybill_log_full").set(if refused.is_some() { 1.0 } else { 0.0 });
         gauge!("waybill_log_high_water_bytes").set(float(room.map_or(0, |room| room.high_water())));
         gauge!("waybill_log_owed_bytes").set(float(room.map_or(0, |room| room.owed)));
+    }
+
+    /// Whether ended history has to give way, as it changes.
+    #[must_use]
+    pub fn pressure(&self) -> watch::Receiver<Pressure> {
+        self.pressure.subscribe()
+    }
+
+    fn press(&self, state: &State) {
+        let room = self.room_of(state);
+        let pressure = if state.disk.is_some() || room.is_some_and(|room| room.wants_purge()) {
+            Pressure::High
+        } else {
+            Pressure::None
+        };
+        self.pressure.send_if_modified(|current| {
+            let former = std::mem::replace(current, pressure);
+            former != pressure
+        });
     }
 
     /// What an owner says of its partition.
@@ -164,7 +197,9 @@ impl RoomWatch {
 
     /// What whoever watches the disk says; `None`: it has room.
     pub fn disk(&self, full: Option<LogFull>) {
-        self.lock().disk = full;
+        let mut state = self.lock();
+        state.disk = full;
+        self.press(&state);
     }
 
     fn check_with(&self, state: &State, created: Owed) -> Result<(), LogFull> {
@@ -216,7 +251,7 @@ impl RoomWatch {
                 ticks.tick().await;
                 match tokio::time::timeout(LOOK_DEADLINE, log.bounds(Stream::Tasks)).await {
                     Ok(Ok(bounds)) => self.looked(&bounds),
-                    // Health says that the log is away; what was seen last goes on to count.
+                    // The health check reports that the log does not answer; the last figures go on to count.
                     Ok(Err(error)) => tracing::debug!(%error, "the room in TASKS is unknown"),
                     Err(_) => tracing::debug!("the log does not say in time how full it is"),
                 }
@@ -230,6 +265,7 @@ impl RoomWatch {
                 tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
             }
         };
+        // Both only keep figures up to date; cut off, the last ones stay.
         tokio::select! {
             () = stop.cancelled() => {}
             () = look => {}
@@ -262,16 +298,20 @@ fn float(bytes: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::StreamSeq;
+    use waybill_domain::time::Timestamp;
 
     const MIB: u64 = 1 << 20;
 
     fn looked(watch: &RoomWatch, bytes: u64, max_bytes: Option<u64>) {
         watch.looked(&Bounds {
+            messages: 0,
+            positions: crate::Positions::OF_MESSAGES,
             first: StreamSeq(1),
             last: StreamSeq(1),
             incarnation: 1,
             bytes,
             max_bytes,
+            now: Timestamp(0),
         });
     }
 
@@ -317,6 +357,22 @@ mod tests {
         assert_eq!(watch.check(), Err(disk));
         watch.disk(None);
         assert_eq!(watch.check(), Ok(()));
+    }
+
+    #[test]
+    fn history_gives_way_before_creations_are_refused() {
+        let watch = watch();
+        let mut pressure = watch.pressure();
+        looked(&watch, 10 * MIB, Some(100 * MIB));
+        assert!(!pressure.has_changed().expect("a sender"));
+        // Creations stop at 90 of 100 MiB, and history gives way 5 MiB before.
+        looked(&watch, 86 * MIB, Some(100 * MIB));
+        assert_eq!(*pressure.borrow_and_update(), Pressure::High);
+        assert_eq!(watch.check(), Ok(()));
+        looked(&watch, 10 * MIB, Some(100 * MIB));
+        assert_eq!(*pressure.borrow_and_update(), Pressure::None);
+        watch.disk(Some(LogFull::Disk { free: 1, kept: 2 }));
+        assert_eq!(*pressure.borrow_and_update(), Pressure::High);
     }
 
     #[test]

@@ -200,7 +200,6 @@ impl fmt::Display for TaskFilter<'_> {
 /// Whom a subject of CONTROL concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ControlScope<'a> {
-    /// One team.
     Team(&'a str),
     /// No team: `control._.`
     Global,
@@ -222,7 +221,6 @@ pub struct ControlSubject<'a> {
     pub scope: ControlScope<'a>,
     /// Kind of thing, such as `key`.
     pub aggregate: &'a str,
-    /// Which one.
     pub id: &'a str,
 }
 

@@ -58,7 +58,6 @@ impl TallyName {
         is_token(counted.id()).then_some(Self { team, counted })
     }
 
-    /// What is counted.
     #[must_use]
     pub fn counted(&self) -> &Counted {
         &self.counted
@@ -90,7 +89,6 @@ impl fmt::Display for TallyName {
 /// When and from where something was last used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
-    /// When.
     pub at: Timestamp,
     /// From which address.
     pub source: String,
@@ -99,9 +97,7 @@ pub struct Seen {
 /// What is added to a tally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addition {
-    /// To which.
     pub name: TallyName,
-    /// How many.
     pub count: u64,
     /// The last use, when it is kept.
     pub seen: Option<Seen>,
@@ -110,9 +106,7 @@ pub struct Addition {
 /// A tally as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Which.
     pub name: TallyName,
-    /// The total.
     pub count: u64,
     /// The last use that is known.
     pub seen: Option<Seen>,

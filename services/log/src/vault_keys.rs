@@ -43,7 +43,6 @@ pub enum KeyName {
     Token {
         /// In its environment.
         team: TeamId,
-        /// Which token.
         token: TokenId,
         /// From 1.
         version: u32,
@@ -117,7 +116,6 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// Which keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeysOf {
     /// Every key there is.
@@ -185,17 +183,14 @@ pub struct ListedKey {
 pub enum KeyStoreError {
     /// The last message of the name is another one. Nothing was stored.
     #[error("the last message of this key is not {expected}")]
-    Conflict {
-        /// What was expected.
-        expected: StreamSeq,
-    },
+    Conflict { expected: StreamSeq },
     /// The server refuses it for good. Nothing was stored.
     #[error("the key was refused: {reason}")]
     Rejected {
         /// The server's words.
         reason: String,
     },
-    /// The server is away, and nothing was sent.
+    /// The server does not answer, and nothing was sent.
     #[error("the keys are unavailable: {reason}")]
     Unavailable {
         /// For an operator.

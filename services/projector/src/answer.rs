@@ -1,4 +1,4 @@
-//! The answer to each query: the model's part, and what only the log knows.
+//! Answers queries: with the part that the model has, and the part that only the log has.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use waybill_domain::task::TaskRow;
 use waybill_log::{Log, ReadError};
 
-use crate::detail;
+use crate::detail::{self, Answers};
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
@@ -21,13 +21,15 @@ use crate::query::{
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
 
-/// How old the knowledge about idempotency keys may be: well within the two minutes for which the server itself refuses duplicates.
+/// How old the knowledge about idempotency keys may be: well within the two minutes in which the
+/// server itself refuses duplicates.
 const IDEMPOTENCY_FRESHNESS: Duration = Duration::from_secs(60);
-/// Bytes of headers, bodies and answers in one list.
+/// Limit of headers, bodies and answers in one list, in bytes.
 const LIST_DETAIL_BYTES: usize = 512 * 1024;
-/// What a reply holds beside the large parts of a task: its row, with a long URL and many attempts.
+/// Room in a reply besides the large parts of a task: for its row, with a long URL and many
+/// attempts.
 const ROW_ROOM: usize = 64 * 1024;
-/// When to come back.
+/// Milliseconds after which a client may retry.
 const RETRY_MS: u32 = 1_000;
 
 /// Answers queries from one read model.
@@ -37,7 +39,7 @@ pub(crate) struct Answerer {
     progress: Progress,
     dir: PathBuf,
     lists: Arc<Semaphore>,
-    /// One comparison at a time: each reads the whole log.
+    /// Allows one comparison at a time, since each reads the whole log.
     verifying: Mutex<()>,
 }
 
@@ -67,7 +69,8 @@ impl Answerer {
     ) -> Result<Option<TaskView>, Refused> {
         let mut row = self.reader.task(query.id).map_err(refused)?;
         if row.is_none() {
-            // Somebody else may have just made it: not found means that the log did not hold it when the question came.
+            // Another client may have just created the task: not found means that it was not in the
+            // log when the query arrived.
             let end = end_of_tasks(&*self.log).await?;
             if !self.progress.reach(end, by).await {
                 return Err(Refused::Behind);
@@ -78,7 +81,8 @@ impl Answerer {
             return Ok(None);
         };
         let (detail, body_bytes) = if query.detail {
-            self.detail(&row, room.saturating_sub(ROW_ROOM)).await?
+            let room = room.saturating_sub(ROW_ROOM);
+            self.detail(&row, Answers::All, room).await?
         } else {
             (Detail::Omitted, None)
         };
@@ -90,9 +94,14 @@ impl Answerer {
         }))
     }
 
-    /// The large parts of a task, if they fit, and if not the bytes of its body.
-    async fn detail(&self, row: &TaskRow, room: usize) -> Result<(Detail, Option<u64>), Refused> {
-        let detail = detail::read(&*self.log, row)
+    /// The large parts of a task, if they fit; otherwise only the length of its body.
+    async fn detail(
+        &self,
+        row: &TaskRow,
+        answers: Answers,
+        room: usize,
+    ) -> Result<(Detail, Option<u64>), Refused> {
+        let detail = detail::read_with(&*self.log, row, answers)
             .await
             .map_err(|e| unreadable(&e))?;
         if size(&detail) <= room {
@@ -114,11 +123,12 @@ impl Answerer {
         let mut tasks = Vec::with_capacity(page.rows.len());
         for (status, row) in page.rows {
             let (detail, body_bytes) = if with_detail && room > 0 {
-                self.detail(&row, room).await?
+                self.detail(&row, Answers::Usual, room).await?
             } else {
                 (Detail::Omitted, None)
             };
-            // The first one that does not fit ends it: the ones after it would have to be read to be left out.
+            // The first one that does not fit ends it: the ones after it would have to be read to
+            // find out that they do not fit.
             room = match &detail {
                 Detail::Omitted => 0,
                 detail => room - size(detail),
@@ -193,7 +203,7 @@ impl Answerer {
                 retry_ms: RETRY_MS,
             });
         };
-        // Beside the model's own folder, in which nothing else may be.
+        // Beside the model's own folder, which may contain nothing else.
         let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push("-verify");
         let scratch = self.dir.with_file_name(name);
@@ -202,12 +212,12 @@ impl Answerer {
             .map_err(|error| unavailable(error.to_string()))
     }
 
-    /// What may look at many rows, on a thread where it keeps nobody waiting.
+    /// Runs a read that may visit many rows, on a thread where it delays nothing else.
     async fn reading<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, ReaderError> + Send + 'static,
     ) -> Result<T, Refused> {
-        // Never closed.
+        // Fails only if the semaphore is closed, which never happens.
         let Ok(_permit) = self.lists.acquire().await else {
             return Err(unavailable("the projector is ending".into()));
         };

@@ -1,4 +1,4 @@
-//! Asking a projector.
+//! The client of the query service.
 
 use std::time::Duration;
 
@@ -12,76 +12,82 @@ use crate::query::{
     Verify,
 };
 
-/// Within which a query is answered or given up, retries included.
+/// Time limit of a query, including retries.
 pub const DEADLINE: Duration = Duration::from_secs(3);
-/// Between two tries.
+/// Time limit of the first try, after which another replica is asked: one that hangs or is cut off
+/// must not use up the whole time. Each further try gets twice as long, so that a slow answer has
+/// its time.
+const FIRST_TRY: Duration = Duration::from_secs(1);
+/// Pause between tries.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What a client is told when a replica did not say.
+/// `Retry-After` if no replica has named one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A rebuild reads the whole log.
+/// Time limit of a verification, which reads the whole log.
 const VERIFY_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Why there is no answer.
+/// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// No replica answers now: 503 with `Retry-After`.
+    /// No replica can answer now: 503 with `Retry-After`.
     #[error("the read model is unavailable: {reason}")]
     Unavailable {
-        /// For an operator.
+        /// The reason, for operators.
         reason: String,
-        /// When to try again.
+        /// When to retry.
         retry: Duration,
     },
-    /// No replica has read what the answer needs, within the deadline: 503 with `Retry-After: 1`.
+    /// No replica has read what the answer needs within the time limit: 503 with `Retry-After: 1`.
     #[error("the read model is behind: it has read up to {as_of:?}")]
     Behind {
-        /// How far it is.
+        /// How far the replica has read.
         as_of: Position,
     },
-    /// The question does not do: 400.
+    /// The query is invalid: 400.
     #[error("{message}")]
     Invalid {
-        /// Which part, as clients name it.
+        /// The invalid field, as clients name it.
         field: String,
-        /// What was wrong and what would be right.
+        /// What was wrong, and what would be right.
         message: String,
     },
 }
 
-/// An answer and how far it had read the log.
+/// An answer, and how far the replica had read the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered<T> {
-    /// The answer.
     pub value: T,
-    /// As of there.
+    /// Position up to which the replica had read.
     pub as_of: Position,
 }
 
-/// Asks whichever replica is there. Cheap to clone.
+/// Queries any available replica. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct QueryClient {
     nats: async_nats::Client,
     deadline: Duration,
+    first_try: Duration,
 }
 
 impl QueryClient {
-    /// Over an existing connection.
+    /// Uses an existing connection.
     #[must_use]
     pub fn new(nats: async_nats::Client) -> Self {
         Self {
             nats,
             deadline: DEADLINE,
+            first_try: FIRST_TRY,
         }
     }
 
-    /// With another deadline for each query.
+    /// The same client with another time limit per query.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// A task with headers, body and answer. `min_seq`: 0, or the sequence in TASKS that must have been read.
-    /// `None` is certain: the replica had read everything that was in the log when the question came.
+    /// A task with headers, body and answer. `min_seq` is the sequence in TASKS that must have been
+    /// read, or 0. `None` is certain: the replica had read everything that was in the log when the
+    /// query arrived.
     pub async fn task(
         &self,
         team: Option<&TeamId>,
@@ -105,7 +111,8 @@ impl QueryClient {
         self.ask(query, Position::tasks(min_seq)).await
     }
 
-    /// The task that this idempotency key made, unless it did so within the server's duplicate window (see [`ByIdempotencyKey`]).
+    /// The task that was created with this idempotency key, unless it was within the server's
+    /// duplicate window (see [`ByIdempotencyKey`]).
     pub async fn by_idempotency_key(
         &self,
         team: &TeamId,
@@ -118,7 +125,7 @@ impl QueryClient {
         Ok(self.ask(query, Position::default()).await?.value)
     }
 
-    /// How many tasks of a team stand where.
+    /// Number of tasks of a team by status.
     pub async fn counters(
         &self,
         team: &TeamId,
@@ -128,7 +135,7 @@ impl QueryClient {
         self.ask(query, Position::tasks(min_seq)).await
     }
 
-    /// Who did what in a team, newest first. `min_seq`: what must have been read of both logs.
+    /// Who did what in a team, newest first. `min_seq` is what must have been read of both logs.
     pub async fn activity(
         &self,
         team: &TeamId,
@@ -146,15 +153,20 @@ impl QueryClient {
         self.ask(query, min_seq).await
     }
 
-    /// Has one replica compare its read model with one made anew. Takes as long as reading the whole log.
+    /// Makes one replica compare its read model with a rebuilt one. Takes as long as reading the
+    /// whole log.
     pub async fn verify(&self) -> Result<Answered<Verdict>, QueryError> {
-        self.clone()
-            .with_deadline(VERIFY_DEADLINE)
-            .ask(Verify {}, Position::default())
-            .await
+        // A single try: another replica would only begin from the start.
+        let patient = Self {
+            nats: self.nats.clone(),
+            deadline: VERIFY_DEADLINE,
+            first_try: VERIFY_DEADLINE,
+        };
+        patient.ask(Verify {}, Position::default()).await
     }
 
-    /// Any query. A replica that is behind, busy or gone is asked again, or another one is, until the deadline.
+    /// Sends any query. If a replica is behind, busy or gone, it or another one is asked again,
+    /// until the time limit.
     pub async fn ask<Q: Query>(
         &self,
         query: Q,
@@ -162,6 +174,7 @@ impl QueryClient {
     ) -> Result<Answered<Q::Answer>, QueryError> {
         let give_up = tokio::time::Instant::now() + self.deadline;
         let mut behind = None;
+        let mut limit = self.first_try;
         let mut request = Request {
             min_seq,
             patience_ms: 0,
@@ -169,6 +182,8 @@ impl QueryClient {
         };
         loop {
             let left = give_up.saturating_duration_since(tokio::time::Instant::now());
+            let left = left.min(limit);
+            limit = (limit * 2).min(self.deadline);
             // The replica gives up a little earlier, so that its reason arrives.
             request.patience_ms = u32::try_from(left.as_millis() * 4 / 5).unwrap_or(u32::MAX);
             let error = match self.ask_once(&request, left).await {
@@ -180,7 +195,7 @@ impl QueryClient {
             if let QueryError::Behind { .. } = error {
                 behind = Some(error);
             } else if last_try {
-                // What a replica said tells more than that the time for another try was too short.
+                // What a replica has said is more informative than the time limit of the last try.
                 return Err(behind.unwrap_or(error));
             }
             if last_try && let Some(error) = behind {

@@ -1,4 +1,5 @@
-//! The run loop of a projector: gather, apply, sync, and keep an eye on the ends of the streams.
+//! The main loop of a projector: gathers, applies and syncs events, and checks the ends of the
+//! streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking, unconstrained};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use waybill_log::{Bounds, Log, ReadError, Record, Stream, StreamSeq, Tail};
+use waybill_log::{
+    Bounds, Continuity, Log, Mark, ReadError, Record, Stream, StreamSeq, Tail, Watch, WentBackwards,
+};
 
 use waybill_store::StoreError;
 
@@ -18,23 +21,20 @@ use crate::projector::{ProjectorConfig, ProjectorError};
 use crate::query::Position;
 use crate::replay::{ReplayError, apply};
 
-/// Records gathered before they are applied, whatever else is to be waited for.
+/// Limit of records that are gathered before they are applied.
 const MAX_GATHERED: usize = 4 * BATCH_EVENTS;
-/// Looks at a stream that is shorter than what was read of it, one after the other, before that is believed: a leader that has just been
-/// elected may still be applying what it holds.
-const REGRESSIONS: u32 = 5;
-/// And for so long: seen right after an election, for more than a second.
-const REGRESSED_FOR: Duration = Duration::from_secs(5);
-/// After an error of a tail, which is passing.
+/// Pause after an error of a tail, which is temporary.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the loop ended.
 pub(crate) enum Ended {
-    /// It was asked to.
+    /// A stop was requested.
     Shutdown,
-    /// It cannot go on, and starting over would not help.
+    /// It cannot continue, and starting over would not help.
     Fatal(ProjectorError),
-    /// What the store holds is of no use: the streams were made anew, or a row cannot be read.
+    /// The log no longer has what was read of it.
+    WentBackwards(WentBackwards),
+    /// The store cannot be used: the streams were recreated, or a row is unreadable.
     Useless(String),
     /// The store failed; opening it again shows what is left of it.
     Broken(String),
@@ -44,7 +44,7 @@ impl From<ReplayError> for Ended {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Model(error) => error.into(),
-            // A panic on the blocking thread: the store may be half way through something.
+            // A panic on the blocking thread: the store may be in the middle of a change.
             ReplayError::Ending => Self::Broken("applying events crashed".into()),
             ReplayError::Log(error) => Self::Broken(error.to_string()),
         }
@@ -56,21 +56,22 @@ impl From<ModelError> for Ended {
         match error {
             ModelError::Row { .. } => Self::Useless(error.to_string()),
             ModelError::Store(StoreError::Poisoned { why }) => Self::Broken(why),
-            // The same would happen again.
+            // Starting over would lead to the same error.
             ModelError::Store(_) => Self::Fatal(ProjectorError::Model(Arc::new(error))),
         }
     }
 }
 
-/// A look at the ends of both streams.
+/// The bounds of both streams at one time.
 struct Look {
-    /// When it began: what was in the log by then is below `control.last` and `tasks.last`.
+    /// When the look began: everything in the log by then is at or below `control.last` and
+    /// `tasks.last`.
     at: Instant,
     control: Bounds,
     tasks: Bounds,
 }
 
-/// What the log held at a time.
+/// The end of the log at a time.
 #[derive(Clone, Copy)]
 struct Goal {
     at: Instant,
@@ -78,25 +79,24 @@ struct Goal {
 }
 
 struct Follower<'a> {
+    log: &'a Arc<dyn Log>,
     config: &'a ProjectorConfig,
     progress: &'a Progress,
     control: Box<dyn Tail>,
     tasks: Box<dyn Tail>,
     /// `None` while a blocking thread has it.
     projection: Option<Projection>,
-    /// The latest look at the streams' ends.
+    /// The latest look at the ends of the streams.
     latest: Option<Goal>,
-    /// The oldest one that was not reached yet. Replacing it by every new one, a projector that is always a little behind would never
-    /// reach any.
+    /// The oldest look that is not reached yet. If each new one replaced it, a projector that is
+    /// always slightly behind would never reach any.
     goal: Option<Goal>,
-    regressions: u32,
-    /// Since when each look has found the end of a stream behind what was read.
-    regressed_since: Option<Instant>,
     applied_at: Instant,
     dirty: bool,
 }
 
-/// Follows both streams until something ends it. The store is in sync with the disk afterwards, unless it failed.
+/// Follows both streams until something ends it. Afterwards the store is synced to disk, unless it
+/// failed.
 pub(crate) async fn follow(
     config: &ProjectorConfig,
     log: &Arc<dyn Log>,
@@ -106,6 +106,7 @@ pub(crate) async fn follow(
 ) -> Ended {
     let from = projection.applied();
     let mut follower = Follower {
+        log,
         config,
         progress,
         control: log.tail(Stream::Control, vec![], from.control.next()),
@@ -113,15 +114,14 @@ pub(crate) async fn follow(
         projection: Some(projection),
         latest: None,
         goal: None,
-        regressions: 0,
-        regressed_since: None,
         applied_at: Instant::now(),
         dirty: false,
     };
     let (looks, stop_looking, looker) = start_looking(Arc::clone(log), config.bounds_every);
     let ended = follower.run(looks, ending).await;
     drop(stop_looking);
-    // It ends at the next await; its own panic would have closed the channel, which ends the loop.
+    // The task ends at its next await. If it had panicked, its channel would have closed, which
+    // ends the loop.
     let _ = looker.await;
     let synced = follower.sync().await;
     match (ended, synced) {
@@ -134,15 +134,23 @@ impl Follower<'_> {
     async fn run(&mut self, mut looks: mpsc::Receiver<Look>, ending: &CancellationToken) -> Ended {
         let mut sync = interval(self.config.sync_every);
         sync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watches =
+            [Stream::Control, Stream::Tasks].map(|stream| Watch::new(Arc::clone(self.log), stream));
         loop {
+            let marks = self.marks();
+            let [control, tasks] = &mut watches;
+            // Biased: the stop first, then what readiness depends on, then new records.
+            // Cancellation safe: tails and channels keep what was not taken.
             let step = tokio::select! {
                 biased;
                 () = ending.cancelled() => return Ended::Shutdown,
                 look = looks.recv() => match look {
                     Some(look) => self.looked(look).await,
-                    None => Err(Ended::Broken("nobody looks at the streams' ends".into())),
+                    None => Err(Ended::Broken("the task that checks the ends of the streams has ended".into())),
                 },
                 _ = sync.tick(), if self.dirty => self.sync().await,
+                backwards = control.went_backwards(marks[0]) => Err(Ended::WentBackwards(backwards)),
+                backwards = tasks.went_backwards(marks[1]) => Err(Ended::WentBackwards(backwards)),
                 records = self.control.next_batch(MAX_GATHERED) => self.came(Stream::Control, records).await,
                 records = self.tasks.next_batch(MAX_GATHERED) => self.came(Stream::Tasks, records).await,
             };
@@ -150,6 +158,12 @@ impl Follower<'_> {
                 return ended;
             }
         }
+    }
+
+    /// The last records read of CONTROL and TASKS.
+    fn marks(&self) -> [Option<Mark>; 2] {
+        let marks = self.projection.as_ref().map(Projection::marks);
+        marks.map_or([None; 2], |marks| marks.map(|(_, mark)| mark))
     }
 
     async fn came(
@@ -162,19 +176,20 @@ impl Follower<'_> {
                 let gathered = self.gather(stream, records).await;
                 self.apply(gathered).await
             }
-            // What was read before it is as far behind as if it had never been read: the model begins anew at what is left.
+            // Everything read before the gap is too old as well, so the model starts over from what
+            // is left.
             Err(ReadError::Gap { first, .. }) if stream == Stream::Tasks => {
                 self.follow_retention(StreamSeq(0), first).await
             }
             Err(error) => {
-                tracing::warn!(%error, stream = stream.name(), "reading the log failed; it is tried again");
+                tracing::warn!(%error, stream = stream.name(), "reading the log failed, so the read model may fall behind; retrying");
                 tokio::time::sleep(PAUSE).await;
                 Ok(())
             }
         }
     }
 
-    /// While events come fast, waits a little for more, unless a query wants them now.
+    /// While events arrive quickly, waits briefly for more, unless a query is waiting for them.
     async fn gather(&mut self, stream: Stream, records: Vec<Record>) -> Vec<(Stream, Vec<Record>)> {
         let until = self.applied_at + self.config.gather;
         let busy = Instant::now() < until;
@@ -211,7 +226,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Says how far it is.
+    /// Publishes how far the model has read.
     fn tell(&mut self, projection: &Projection) {
         let applied = projection.applied();
         let mut caught_up = None;
@@ -232,59 +247,50 @@ impl Follower<'_> {
         });
     }
 
-    /// Compares what was read with the ends of the streams, and follows retention.
+    /// Compares the model's position with the ends of the streams, and follows retention.
     async fn looked(&mut self, look: Look) -> Result<(), Ended> {
         let Some(projection) = self.projection.take() else {
             return Err(Ended::Broken("applying events crashed".into()));
         };
-        // A reader may have met what the writer has not.
+        // A reader may have found an error that the writer has not.
         if let Some(why) = projection.store().poisoned() {
             return Err(Ended::Broken(why));
         }
-        let mut regressed = None;
+        let mut is_behind = false;
         for (stream, bounds) in [(Stream::Control, look.control), (Stream::Tasks, look.tasks)] {
-            if bounds.incarnation.to_string() != projection.incarnations().of(stream) {
-                return Err(Ended::Useless(format!("{} was made anew", stream.name())));
-            }
             let applied = projection.applied().of(stream);
-            // Exact when nothing comes in; while it does, the end of the stream has moved on since the look.
-            let lag = bounds.last.0.saturating_sub(applied.0);
+            if bounds.incarnation != projection.incarnations().of(stream) {
+                return Err(Ended::WentBackwards(WentBackwards {
+                    stream,
+                    read: applied,
+                    last: bounds.last,
+                    is_another: true,
+                }));
+            }
+            // Exact when nothing arrives; otherwise the end of the stream has moved since the look.
+            let lag = bounds.positions.messages_between(applied, bounds.last);
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("waybill_projector_lag_records", "stream" => stream.name())
                 .set(lag as f64);
-            // Read after the look began, more may have been applied than it saw, but only what came later.
+            // The look began before the last apply, so more may be applied than it saw, but only
+            // newer records.
             if bounds.last < applied && look.at > self.applied_at {
-                regressed = Some((stream, bounds.last, applied));
+                is_behind = true;
             }
-        }
-        self.regressions = match regressed {
-            Some(_) => self.regressions + 1,
-            None => 0,
-        };
-        self.regressed_since = regressed.map(|_| self.regressed_since.unwrap_or_else(Instant::now));
-        if let Some((stream, last, checkpoint)) = regressed
-            && self.regressions >= REGRESSIONS
-            && self
-                .regressed_since
-                .is_some_and(|since| since.elapsed() >= REGRESSED_FOR)
-        {
-            return Err(Ended::Fatal(ProjectorError::LogRegressed {
-                stream,
-                last,
-                checkpoint,
-            }));
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("waybill_projector_quarantined_events")
             .set(projection.quarantined() as f64);
-        // An empty stream has its first sequence behind its end: all of it is gone.
+        // An empty stream has its first sequence after its end: everything is gone.
         let gone = StreamSeq(look.control.first.0.saturating_sub(1));
         if gone > projection.applied().control {
-            tracing::error!(first = %look.control.first, "CONTROL, which is kept for ever, has lost its beginning");
+            tracing::error!(first = %look.control.first, "CONTROL, which is kept for ever, has lost its beginning; restore it from a backup");
         }
         self.projection = Some(projection);
         self.follow_retention(gone, look.tasks.first).await?;
-        if self.regressions == 0 {
+        // An end before what was read is that of a lagging leader, or the log went backwards: the
+        // comparison decides.
+        if !is_behind {
             self.latest = Some(Goal {
                 at: look.at,
                 last: Position {
@@ -302,7 +308,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Takes out of the model what the streams no longer hold: of CONTROL up to `gone`, of TASKS everything before `first`.
+    /// Removes from the model what the streams no longer have: everything of CONTROL up to `gone`,
+    /// and of TASKS before `first`.
     async fn follow_retention(&mut self, gone: StreamSeq, first: StreamSeq) -> Result<(), Ended> {
         let Some(mut projection) = self.projection.take() else {
             return Err(Ended::Broken("applying events crashed".into()));
@@ -316,7 +323,7 @@ impl Follower<'_> {
             .await
             .map_err(|_| Ended::Broken("sweeping crashed".into()))??;
         if swept > 0 {
-            tracing::info!(tasks = swept, floor = %first, "retention was followed");
+            tracing::info!(tasks = swept, floor = %first, "removed tasks from the read model that retention has purged from the log");
             metrics::counter!("waybill_projector_swept_tasks_total").increment(swept);
             self.dirty = true;
         }
@@ -339,10 +346,26 @@ impl Follower<'_> {
     }
 }
 
-/// Takes what has come already. An error waits for the next proper call.
+/// Compares what was read of both logs with their contents.
+pub(crate) async fn compare(
+    log: Arc<dyn Log>,
+    marks: [(Stream, Option<Mark>); 2],
+) -> Option<WentBackwards> {
+    for (stream, mark) in marks {
+        if let Some(mark) = mark
+            && let Continuity::WentBackwards(backwards) =
+                waybill_log::compare(&*log, stream, mark).await
+        {
+            return Some(backwards);
+        }
+    }
+    None
+}
+
+/// Takes what has already arrived. An error is returned by the next regular call.
 fn drain(tail: &mut Box<dyn Tail>, into: &mut Vec<Record>) {
     while into.len() < MAX_GATHERED {
-        // Unconstrained, since a spent budget would look as if there were nothing.
+        // Unconstrained, since an exhausted cooperative budget would look like an empty tail.
         match unconstrained(tail.next_batch(MAX_GATHERED - into.len())).now_or_never() {
             Some(Ok(more)) => into.extend(more),
             Some(Err(_)) | None => break,
@@ -350,12 +373,12 @@ fn drain(tail: &mut Box<dyn Tail>, into: &mut Vec<Record>) {
     }
 }
 
-/// Looks at the streams' ends from a task of its own, as the log may take seconds to say that it is away.
+/// Checks the ends of the streams in a task of its own, since the log may take seconds to fail.
 fn start_looking(
     log: Arc<dyn Log>,
     every: Duration,
 ) -> (mpsc::Receiver<Look>, DropGuard, JoinHandle<()>) {
-    // One look is as good as the latest one.
+    // A bound of one: only the latest look matters.
     let (send, receive) = mpsc::channel(1);
     let ending = CancellationToken::new();
     let ended = ending.clone();
@@ -376,7 +399,9 @@ fn start_looking(
                         return;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the streams' ends are unknown"),
+                Err(error) => {
+                    tracing::warn!(%error, "reading the ends of the streams failed; the model may look stale until this succeeds");
+                }
             }
         }
     };

@@ -1,9 +1,11 @@
-//! Read models of the log, and their query service.
+//! Read models of the log, and the query service over them.
 //!
-//! [`Projector`] is the role: it follows CONTROL and TASKS (`follow`), keeps a read model ([`model`]) in a folder of its own, and answers
-//! queries about it over NATS ([`query`] is the protocol, `service` takes the requests, `answer` answers them). [`QueryClient`] is the
-//! other end. [`notary`] signs what CONTROL holds. Any number of replicas run side by side, each with its own model. The model is a disposable cache: [`rebuild`] makes it
-//! anew, [`verify`] compares it with one made anew.
+//! [`Projector`] is the role: it follows CONTROL and TASKS (`follow`), keeps a read model
+//! ([`model`]) in its own folder, and answers queries about it over NATS ([`query`] is the
+//! protocol, `service` receives the requests, `answer` answers them). [`QueryClient`] is the
+//! client. [`notary`] signs the contents of CONTROL. Any number of replicas run side by side, each
+//! with its own model. The model is a disposable cache: [`rebuild`] recreates it, and [`verify`]
+//! compares it with a recreated one.
 
 mod answer;
 pub mod client;

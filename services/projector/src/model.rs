@@ -1,9 +1,13 @@
-//! The read model: what is kept of the log, in which trees, and who may touch it.
+//! The read model: what is kept of the log, in which trees, and who may write it.
 //!
-//! [`Projection`] is the only writer. It takes records in the order of their stream and changes rows, counters and checkpoint in one
-//! atomic batch, so the model is always that of some position. [`Reader`] answers questions from consistent views.
-//! Everything stored is a function of the two logs between a floor (retention) and a position: never of the time, of how records
-//! came in batches, or of restarts. So a model made anew equals the one that grew, byte for byte, and may be thrown away at any time.
+//! [`Projection`] is the only writer. It applies records in the order of their stream, and changes
+//! rows, counters and checkpoint in one atomic batch, so the model always reflects one position.
+//! [`Reader`] answers queries from consistent views.
+//!
+//! Everything stored is a function of the two logs between a floor (retention) and a position. It
+//! does not depend on the time, on how records were batched, or on restarts. So a rebuilt model
+//! equals one that was updated step by step, byte by byte, and a model can be discarded at any
+//! time.
 
 mod about;
 mod activity;
@@ -32,38 +36,39 @@ pub use projection::{BATCH_EVENTS, Incarnations, Projection};
 pub use reader::{Reader, ReaderError, RowPage};
 pub(crate) use sweep::{floor, is_sweeping};
 
-/// Rows of tasks, by the sequence of their creation: what retention drops stands at one end, unless it was restated.
+/// Rows of tasks by creation sequence: what retention purges is at the beginning, unless it was
+/// restated.
 pub(crate) const TASKS: Tree = Tree::new("tasks");
-/// Where a task was restated last, to the sequence of its creation: it stays until retention has dropped the restatement.
+/// Sequence of a task's latest restatement to that of its creation; kept until retention has purged
+/// the restatement.
 pub(crate) const RESTATED: Tree = Tree::new("restated");
-/// Id of a task to the sequence of its creation.
+/// Task id to creation sequence.
 pub(crate) const BY_ID: Tree = Tree::new("by_id");
-/// Team and creation.
+/// Index by team and creation.
 pub(crate) const BY_TEAM: Tree = Tree::new("by_team");
-/// Team, queue and creation.
+/// Index by team, queue and creation.
 pub(crate) const BY_QUEUE: Tree = Tree::new("by_queue");
-/// Team, status and creation; the value of a delayed one is when its delay ends.
+/// Index by team, status and creation; the value of a delayed task is the end of its delay.
 pub(crate) const BY_STATUS: Tree = Tree::new("by_status");
-/// Team, queue and end of the delay, of tasks that were delayed and have not started.
+/// Index by team, queue and end of the delay, of tasks that were delayed and have not started.
 pub(crate) const DELAYED: Tree = Tree::new("delayed");
-/// Team, hashed idempotency key and sequence.
+/// Index by team, hashed idempotency key and sequence.
 pub(crate) const IDEMPOTENCY: Tree = Tree::new("idempotency");
 /// Team and queue to the number of tasks in each status.
 pub(crate) const COUNTS: Tree = Tree::new("counts");
-/// Team, stream and sequence to who did what.
+/// Index by team, stream and sequence to who did what.
 pub(crate) const ACTIVITY: Tree = Tree::new("activity");
-/// Id of a key, application, person, team or invitation to what is known of it.
+/// Id of a key, application, person, team or invitation to what is known about it.
 pub(crate) const ROSTER: Tree = Tree::new("roster");
 /// Audit tree, level and index to the hash of a complete subtree.
 pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
 /// Audit tree and sequence in CONTROL to the index of the leaf.
 pub(crate) const AUDIT_LEAVES: Tree = Tree::new("audit_leaves");
-/// Stream and sequence of records that do not count here.
+/// Stream and sequence of records that do not count.
 pub(crate) const QUARANTINE: Tree = Tree::new("quarantine");
-/// How far retention has been followed.
+/// How far retention was followed.
 pub(crate) const META: Tree = Tree::new("meta");
 
-/// All of them.
 pub(crate) const TREES: &[Tree] = &[
     TASKS,
     RESTATED,
@@ -82,11 +87,11 @@ pub(crate) const TREES: &[Tree] = &[
     META,
 ];
 
-/// Version of the rows and of what is projected into them. Raise it with every change of either.
-const SCHEMA: u32 = 4;
+/// Version of the rows and of how they are derived. Raise it with every change of either.
+const SCHEMA: u32 = 6;
 
-/// The version of the store also follows the events that are known: one that was put into quarantine is projected by the first
-/// version that knows it, since that one rebuilds.
+/// The store's version also includes the known events: a quarantined event is projected by the
+/// first version that knows it, because that version rebuilds.
 fn schema() -> u32 {
     let mut hash = Sha256::new().chain_update(SCHEMA.to_be_bytes());
     for name in TaskEvent::NAMES.iter().chain(ControlEvent::NAMES) {
@@ -97,7 +102,7 @@ fn schema() -> u32 {
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
-/// How the store of a read model is opened.
+/// The options of a read model's store.
 #[must_use]
 pub fn options(cache_bytes: u64) -> OpenOptions {
     OpenOptions::new(Engine::Fjall, schema(), TREES).cache_bytes(cache_bytes)
@@ -108,7 +113,7 @@ pub fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
     options(cache_bytes).open(dir)
 }
 
-/// SHA-256 of each tree, in hex, by its name.
+/// SHA-256 of each tree, in hex, with its name.
 pub fn digests(view: &View<'_>) -> Result<Vec<(&'static str, String)>, StoreError> {
     TREES
         .iter()
@@ -116,24 +121,19 @@ pub fn digests(view: &View<'_>) -> Result<Vec<(&'static str, String)>, StoreErro
         .collect()
 }
 
-/// Why the model cannot go on.
+/// Why the model cannot continue.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ModelError {
-    /// The store failed, or holds what it cannot: it is opened again, and wiped if need be.
+    /// The store failed: it is opened again, and wiped if necessary.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A row cannot be read. The store is condemned.
+    /// A row is unreadable. The store is condemned.
     #[error("a row of {tree} cannot be read: {reason}")]
-    Row {
-        /// Where.
-        tree: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
+    Row { tree: &'static str, reason: String },
 }
 
 fn encode<T: Serialize>(row: &T) -> Vec<u8> {
-    // Writing plain values to memory has no way to fail.
+    // Serialising plain values to memory cannot fail.
     rmp_serde::to_vec(row).unwrap_or_default()
 }
 

@@ -1,13 +1,19 @@
-//! The notary: signs what it has seen of CONTROL, so that nobody can change it later without notice.
+//! The notary: signs what it has seen of CONTROL, so that nobody can change it later without being
+//! noticed.
 //!
-//! One at a time, by the lease `notary`. Whoever takes the lease reads CONTROL from its beginning ([`forest`]), finds again everything that
-//! was signed before, and only then goes on: about a second after an event its trees have a new checkpoint in AUDITCP ([`run`]).
-//! What it finds to differ ends it, with an error, a metric and no further signature: a notary that went on would sign a fork.
-//! Two that both believe to hold the lease cannot fork either, since each checkpoint is stored only behind the one it was made for.
+//! There is one at a time, by the lease `notary`. A notary that takes the lease reads CONTROL from
+//! the beginning ([`forest`]), verifies everything that was signed before, and only then continues:
+//! about a second after an event, its trees have a new checkpoint in AUDITCP ([`run`]). Any
+//! difference to what is signed ends it, with an error, a metric and no further signature: a notary
+//! that continued would sign a fork. If the log goes backwards while it runs, as after a restore,
+//! it records that and reads the log again: with the checkpoints of the same backup it continues,
+//! with those of the lost history it stops. Two notaries that both believe to hold the lease cannot
+//! fork either, since each checkpoint is stored only behind the one that it was made for.
 
 mod forest;
 mod run;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,30 +22,33 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::audit::checkpoint::CheckpointError;
 use waybill_domain::audit::{Mismatch, NotaryKey, TrustedKeys};
-use waybill_log::{Checkpoints, Leases, Log, ReadError, StreamSeq};
+use waybill_log::{Checkpoints, Leases, Log, ReadError, StreamSeq, WentBackwards};
 
-/// What notaries take turns by.
+/// Name of the lease that notaries compete for.
 pub const LEASE: &str = "notary";
 
-/// How a notary works.
+/// Configuration of a notary.
 #[derive(Debug, Clone)]
 pub struct NotaryConfig {
     /// Name of the deployment, part of every origin.
     pub deployment: String,
-    /// Signs.
+    /// The signing key.
     pub key: NotaryKey,
-    /// Keys that may have signed the checkpoints that are there, its own among them.
+    /// Keys that may have signed the existing checkpoints, including its own.
     pub trusted: TrustedKeys,
-    /// Its name on the lease, unique among all.
+    /// Unique holder of the lease.
     pub holder: String,
-    /// Trees that have grown are signed that often.
+    /// Interval at which trees that have grown are signed.
     pub every: Duration,
-    /// All of CONTROL is signed that often even if nothing came: silence must be visible.
+    /// Interval at which all of CONTROL is signed even if it has not grown: silence must be
+    /// visible.
     pub silence: Duration,
+    /// Beside this folder it is written down that the log went backwards. `None`: it is only said.
+    pub folder: Option<PathBuf>,
 }
 
 impl NotaryConfig {
-    /// Every second, and every hour whatever happens.
+    /// Signs every second, and every hour in any case.
     #[must_use]
     pub fn new(deployment: &str, key: NotaryKey, holder: String) -> Self {
         Self {
@@ -49,30 +58,31 @@ impl NotaryConfig {
             holder,
             every: Duration::from_secs(1),
             silence: Duration::from_secs(3600),
+            folder: None,
         }
     }
 }
 
-/// What a notary works with.
+/// What a notary needs.
 #[derive(Clone)]
 pub struct NotaryParts {
-    /// Holds CONTROL.
+    /// To read CONTROL.
     pub log: Arc<dyn Log>,
-    /// Holds the lease.
+    /// For the lease.
     pub leases: Arc<dyn Leases>,
-    /// Holds what is signed.
+    /// To store checkpoints.
     pub checkpoints: Arc<dyn Checkpoints>,
-    /// For those who want a checkpoint now. `None`: nobody can ask.
+    /// For clients that want a checkpoint at once; `None`: they cannot ask.
     pub nats: Option<async_nats::Client>,
 }
 
 /// Why a notary has stopped for good.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotaryError {
-    /// The log is not what was signed.
+    /// The log differs from what was signed.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// A checkpoint that is there is not signed by a key that is trusted.
+    /// An existing checkpoint is not signed by a trusted key.
     #[error("the newest checkpoint of {tree} does not count: {reason}")]
     Checkpoint {
         /// Name of the tree.
@@ -80,39 +90,29 @@ pub enum NotaryError {
         /// What is wrong with it.
         reason: CheckpointError,
     },
-    /// A checkpoint that is there cannot be read.
+    /// An existing checkpoint is malformed.
     #[error("the newest checkpoint of {tree} cannot be read")]
-    Unreadable {
-        /// Name of the tree.
-        tree: String,
-    },
-    /// CONTROL, from which nothing can be removed, has a hole.
+    Unreadable { tree: String },
+    /// CONTROL, from which nothing is ever removed, has a gap.
     #[error("CONTROL has {found} where {expected} should be: events were removed")]
     Hole {
-        /// The sequence that is missing.
+        /// The missing sequence.
         expected: StreamSeq,
-        /// The next one that is there.
+        /// The next existing sequence.
         found: StreamSeq,
     },
-    /// CONTROL is shorter than what was read of it, or another stream.
-    #[error("CONTROL is not the stream that was read: {reason}")]
-    Regressed {
-        /// What is known.
-        reason: String,
-    },
-    /// A part of it panicked.
+    /// Part of the notary panicked.
     #[error("the notary crashed: {0}")]
     Crashed(String),
 }
 
-/// What a notary is at.
+/// State of a notary.
 #[derive(Debug, Clone)]
 pub enum NotaryStatus {
-    /// Another one holds the lease.
+    /// Another notary holds the lease.
     Standby,
-    /// It reads CONTROL again.
+    /// It reads CONTROL from the beginning.
     Reading,
-    /// It signs.
     Signing,
     /// It has stopped for good.
     Stopped(NotaryError),
@@ -126,7 +126,7 @@ pub struct Notary {
 }
 
 impl Notary {
-    /// Starts one. Returns at once.
+    /// Starts a notary, and returns at once.
     #[must_use]
     pub fn start(config: NotaryConfig, parts: NotaryParts) -> Self {
         let ending = CancellationToken::new();
@@ -140,13 +140,13 @@ impl Notary {
         }
     }
 
-    /// What it is at, and the changes of that.
+    /// The state and its changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<NotaryStatus> {
         self.status.clone()
     }
 
-    /// Gives the lease back and ends.
+    /// Releases the lease and ends.
     pub async fn shutdown(mut self) -> Result<(), NotaryError> {
         self.ending.cancel();
         match (&mut self.running).await {
@@ -162,11 +162,14 @@ impl Drop for Notary {
     }
 }
 
-/// Why reading or signing did not go on; the error of [`NotaryError`] ends the notary, the others pass.
+/// Why reading or signing was interrupted. A [`NotaryError`] ends the notary; the others are
+/// temporary.
 enum Interrupted {
     Fatal(NotaryError),
-    /// Somebody else signs too: everything is read again under a lease taken anew.
+    /// Another notary has signed too: everything is read again under a new lease.
     Overtaken,
+    /// CONTROL does not hold what was read of it: it is read again, and compared with what is signed.
+    WentBackwards(WentBackwards),
     /// The log does not answer.
     Away(ReadError),
 }

@@ -1,4 +1,4 @@
-//! How far a projector is: told by its run loop, waited for by queries and by whoever asks whether it is ready.
+//! Progress of a projector: published by its main loop, awaited by queries, and used for readiness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,38 +9,28 @@ use waybill_log::StreamSeq;
 
 use crate::query::Position;
 
-/// A projector at one moment.
+/// State of a projector at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// What it has read.
+    /// How far it has read.
     pub applied: Position,
-    /// Last sequences of the streams, as of the last look at them.
+    /// Last sequences of the streams at the last look.
     pub last: Position,
-    /// Everything that the log held at that time has been read.
+    /// The latest time such that everything in the log by then has been read.
     pub caught_up_at: Option<Instant>,
-    /// First sequence of TASKS that it still holds.
+    /// First sequence of TASKS that the model still has.
     pub floor: StreamSeq,
-    /// Records of both logs that do not count here.
+    /// Number of quarantined records in both logs.
     pub quarantined: u64,
     /// Why it has stopped for good.
     pub fault: Option<String>,
 }
 
 impl Status {
-    /// Has, within that time, read everything that the log then held.
+    /// Whether, within that time, it has read everything that the log had.
     #[must_use]
     pub fn is_fresh(&self, within: Duration) -> bool {
         self.fault.is_none() && self.caught_up_at.is_some_and(|at| at.elapsed() <= within)
-    }
-
-    /// Records that it has yet to read, of both streams.
-    #[must_use]
-    pub fn lag(&self) -> u64 {
-        self.last
-            .tasks
-            .0
-            .saturating_sub(self.applied.tasks.0)
-            .saturating_add(self.last.control.0.saturating_sub(self.applied.control.0))
     }
 }
 
@@ -48,7 +38,7 @@ impl Status {
 #[derive(Clone)]
 pub(crate) struct Progress {
     status: watch::Sender<Status>,
-    /// A query waits for what has not been applied: the run loop stops gathering.
+    /// Notified when a query waits for events, so that the main loop stops gathering.
     wanted: Arc<Notify>,
 }
 
@@ -76,14 +66,14 @@ impl Progress {
         self.wanted.notified().await;
     }
 
-    /// Waits until everything up to there is applied; `false` when it is not by then.
+    /// Waits until everything up to `position` is applied; `false` if it is not by then.
     pub(crate) async fn reach(&self, position: Position, by: Instant) -> bool {
         let mut status = self.status.subscribe();
         if status.borrow_and_update().applied.covers(position) {
             return true;
         }
         loop {
-            // Again after each step, as the loop may have begun to gather anew.
+            // Notified again after each step, since the loop may have started gathering again.
             self.wanted.notify_one();
             match timeout_at(by, status.changed()).await {
                 Ok(Ok(())) if status.borrow_and_update().applied.covers(position) => return true,

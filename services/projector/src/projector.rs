@@ -1,4 +1,5 @@
-//! A running projector: opens the read model, follows both streams and retention, answers queries, and starts over when it must.
+//! A running projector: opens the read model, follows both streams and retention, answers queries,
+//! and starts over when it must.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,33 +9,38 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use waybill_log::{Log, ReadError, Stream, StreamSeq};
-use waybill_store::{OpenError, StoreError};
+
+use waybill_log::{Log, ReadError, Stream, WentBackwards};
+use waybill_store::OpenError;
+use waybill_store::loss::{self, Loss};
 
 use crate::follow::{self, Ended};
 use crate::model::{self, Incarnations, ModelError, Projection};
 use crate::progress::{Progress, Status};
 use crate::service::{Service, ServiceConfig};
 
-/// Stores wiped within [`WIPE_WINDOW`] before something else must be wrong: the disk, or this program.
+/// After this many wipes within [`WIPE_WINDOW`], the cause must be elsewhere: the disk, or this
+/// program.
 const MAX_WIPES: usize = 3;
 const WIPE_WINDOW: Duration = Duration::from_secs(3600);
-/// Between two tries to reach a log that is away.
+/// Name of this copy in the record of losses, and in metrics.
+const COPY: &str = "read model";
+/// Pause before retrying a log that does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How a projector runs.
+/// Configuration of a projector.
 #[derive(Debug, Clone)]
 pub struct ProjectorConfig {
-    /// Memory for the read model's blocks.
+    /// Size of the read model's block cache.
     pub cache_bytes: u64,
-    /// How often the store is made durable. What a power cut takes is read again from the log.
+    /// Interval at which the store is synced. What a power cut loses is read again from the log.
     pub sync_every: Duration,
-    /// How often the ends of the streams are looked at: retention, lag, readiness.
+    /// Interval at which the ends of the streams are checked: for retention, lag and readiness.
     pub bounds_every: Duration,
-    /// How long events are gathered while they come fast, so that a task that passes several steps is written once. A query that waits
-    /// for them ends it at once.
+    /// How long events are gathered while they arrive quickly, so that a task that passes several
+    /// steps is written once. A query that waits for them ends it at once.
     pub gather: Duration,
-    /// A replica that was not caught up within that time is not ready.
+    /// A replica that was not caught up within this time is not ready.
     pub stale_after: Duration,
     /// The query service.
     pub service: ServiceConfig,
@@ -56,37 +62,17 @@ impl Default for ProjectorConfig {
 /// Why a projector stopped for good.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProjectorError {
-    /// The log is shorter than what was read of it: acknowledged events are gone, and rebuilding would hide it.
-    #[error(
-        "log_regressed: {} ends at {last}, but was read up to {checkpoint}; restore the log, or remove the read model to accept the loss",
-        .stream.name()
-    )]
-    LogRegressed {
-        /// Which stream.
-        stream: Stream,
-        /// Where it ends.
-        last: StreamSeq,
-        /// How far it was read.
-        checkpoint: StreamSeq,
-    },
-    /// The store refuses what is to be written.
+    /// The store refuses a write.
     #[error(transparent)]
     Model(Arc<ModelError>),
-    /// The store cannot be opened.
     #[error(transparent)]
     Open(Arc<OpenError>),
-    /// The store had to be wiped again and again.
+    /// The store had to be wiped repeatedly.
     #[error("the read model was wiped {MAX_WIPES} times within an hour; last because {reason}")]
-    WipedTooOften {
-        /// The last reason.
-        reason: String,
-    },
-    /// A part of it panicked.
+    WipedTooOften { reason: String },
+    /// Part of the projector panicked.
     #[error("the projector crashed: {reason}")]
-    Crashed {
-        /// What is known.
-        reason: String,
-    },
+    Crashed { reason: String },
 }
 
 /// A running projector. Dropping it ends it without waiting; [`Projector::shutdown`] waits.
@@ -98,7 +84,8 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// Starts one on a folder of its own. Returns at once: [`Projector::is_ready`] tells when it answers.
+    /// Starts a projector on its own folder. Returns at once; [`Projector::is_ready`] says when it
+    /// can answer.
     #[must_use]
     pub fn start(
         config: ProjectorConfig,
@@ -126,7 +113,6 @@ impl Projector {
         }
     }
 
-    /// How far it is.
     #[must_use]
     pub fn status(&self) -> Status {
         self.progress.status()
@@ -138,13 +124,14 @@ impl Projector {
         self.progress.subscribe()
     }
 
-    /// Has it lately read all there is?
+    /// Whether it has recently read everything in the log.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.status().is_fresh(self.stale_after)
     }
 
-    /// Waits until it stops by itself: because it cannot go on, or after [`Projector::shutdown`] was called elsewhere.
+    /// Waits until it stops: because it cannot continue, or after [`Projector::shutdown`] was
+    /// called elsewhere.
     pub async fn stopped(&mut self) -> Result<(), ProjectorError> {
         let Some(running) = &mut self.running else {
             return Ok(());
@@ -159,7 +146,7 @@ impl Projector {
         }
     }
 
-    /// Finishes what it is at, makes it durable, and ends.
+    /// Finishes its current work, syncs the store, and ends.
     pub async fn shutdown(mut self) -> Result<(), ProjectorError> {
         self.ending.cancel();
         self.stopped().await
@@ -172,7 +159,7 @@ impl Drop for Projector {
     }
 }
 
-/// One projector's whole life.
+/// The life of one projector.
 struct Run {
     config: ProjectorConfig,
     log: Arc<dyn Log>,
@@ -185,9 +172,15 @@ struct Run {
 
 impl Run {
     async fn run(mut self) -> Result<(), ProjectorError> {
+        let dir = self.dir.clone();
+        let earlier = tokio::task::spawn_blocking(move || loss::newest(&dir, COPY)).await;
+        // Stays set until an operator has removed the file with the loss.
+        let stands = matches!(earlier, Ok(Some(_)));
+        metrics::gauge!("waybill_log_went_backwards", "copy" => COPY)
+            .set(f64::from(u8::from(stands)));
         let outcome = self.follow_until_ended().await;
         if let Err(error) = &outcome {
-            tracing::error!(%error, "the projector has stopped");
+            tracing::error!(%error, "the projector has stopped for good; queries are answered by other replicas only");
             self.progress
                 .update(|status| status.fault = Some(error.to_string()));
         }
@@ -221,12 +214,13 @@ impl Run {
                 Ended::Shutdown => return Ok(()),
                 Ended::Fatal(error) => return Err(error),
                 Ended::Useless(reason) => store.condemn(&reason),
+                Ended::WentBackwards(backwards) => self.give_up(&store, backwards).await,
                 Ended::Broken(reason) => {
-                    tracing::error!(%reason, "the read model failed: it is opened again");
+                    tracing::error!(%reason, "the read model's store failed; opening it again");
                 }
             }
             self.progress.update(|status| status.caught_up_at = None);
-            // The last handle: the folder can be opened again.
+            // The last handle, so that the folder can be opened again.
             drop(store);
             let pause = tokio::time::sleep(RETRY);
             if self.ending.run_until_cancelled(pause).await.is_none() {
@@ -235,14 +229,60 @@ impl Run {
         }
     }
 
-    /// Opens the model, wiping what is of another log; `None` when the process ends meanwhile.
+    /// Opens the model, and checks that the log still has what it was made from; otherwise starts
+    /// over. `None` if the process ends meanwhile.
     async fn open(&mut self) -> Result<Option<Projection>, ProjectorError> {
+        loop {
+            let Some(projection) = self.open_model().await? else {
+                return Ok(None);
+            };
+            let ending = self.ending.clone();
+            let comparing = follow::compare(Arc::clone(&self.log), projection.marks());
+            match ending.run_until_cancelled(comparing).await {
+                None => return Ok(None),
+                Some(None) => return Ok(Some(projection)),
+                Some(Some(backwards)) => self.give_up(projection.store(), backwards).await,
+            }
+        }
+    }
+
+    /// Discards a model whose log went backwards: the loss is logged and written to a file, and the
+    /// next open starts over.
+    async fn give_up(&self, store: &waybill_store::Store, backwards: WentBackwards) {
+        tracing::error!(
+            %backwards,
+            "the log no longer has what this projector has read of it, as after a restore from a backup; the read model is rebuilt"
+        );
+        metrics::gauge!("waybill_log_went_backwards", "copy" => COPY).set(1.0);
+        metrics::counter!("waybill_log_went_backwards_total", "copy" => COPY).increment(1);
+        let loss = Loss {
+            at: crate::service::now().to_string(),
+            copy: COPY.into(),
+            stream: backwards.stream.name().into(),
+            read: backwards.read.0,
+            last: backwards.last.0,
+            common: None,
+            lost: Vec::new(),
+            more: 0,
+        };
+        let dir = self.dir.clone();
+        let written = tokio::task::spawn_blocking(move || loss::write_down(&dir, &loss)).await;
+        if !matches!(written, Ok(Ok(_))) {
+            tracing::error!(
+                "the file that records that the log went backwards could not be written; only this log has it"
+            );
+        }
+        store.condemn(&backwards.to_string());
+    }
+
+    /// Opens the model, whatever log it was made from; `None` if the process ends meanwhile.
+    async fn open_model(&mut self) -> Result<Option<Projection>, ProjectorError> {
         let Some((control, tasks)) = self.both_bounds().await else {
             return Ok(None);
         };
         let incarnations = Incarnations::new(&control, &tasks);
         let (dir, cache_bytes) = (self.dir.clone(), self.config.cache_bytes);
-        let work = move || open_for(&dir, cache_bytes, &incarnations);
+        let work = move || open_store(&dir, cache_bytes, &incarnations);
         let (projection, wiped) = tokio::task::spawn_blocking(work).await.map_err(|error| {
             ProjectorError::Crashed {
                 reason: error.to_string(),
@@ -279,11 +319,14 @@ impl Run {
                 };
                 match both.await {
                     Ok(both) => return both,
-                    Err(error) => tracing::warn!(%error, "the projector waits for the log"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the log does not answer; the read model cannot be opened until it does");
+                    }
                 }
                 tokio::time::sleep(RETRY).await;
             }
         };
+        // Asking changes nothing, so it can be abandoned.
         tokio::select! {
             () = self.ending.cancelled() => None,
             both = ask => Some(both),
@@ -291,8 +334,8 @@ impl Run {
     }
 }
 
-/// Opens the store for these streams. Says why it was wiped, when it was.
-fn open_for(
+/// Opens the store to continue with these streams. Returns why it was wiped, if it was.
+fn open_store(
     dir: &std::path::Path,
     cache_bytes: u64,
     incarnations: &Incarnations,
@@ -306,23 +349,12 @@ fn open_for(
         if let waybill_store::OpenReason::Wiped(reason) = &opened.reason {
             wiped = Some(reason.to_string());
         }
-        let store = opened.store;
-        let other = [Stream::Control, Stream::Tasks].into_iter().find(|stream| {
-            let checkpoint = store.checkpoint(stream.name());
-            matches!(checkpoint, Ok(Some(at)) if at.incarnation != incarnations.of(*stream))
-        });
-        let error = match other {
-            Some(stream) => {
-                let reason = format!("{} was made anew", stream.name());
-                store.condemn(&reason);
-                StoreError::Poisoned { why: reason }.into()
-            }
-            None => match Projection::resume(store, incarnations.clone()) {
-                Ok(projection) => return Ok((projection, wiped)),
-                Err(error) => error,
-            },
+        let error = match Projection::resume(opened.store, incarnations.clone()) {
+            Ok(projection) => return Ok((projection, wiped)),
+            Err(error) => error,
         };
-        // What was found wrong is wiped by the next open; found wrong again, it is no chance.
+        // What was found wrong is wiped by the next open. If it is found wrong again and again,
+        // there is another cause.
         if tries == MAX_WIPES {
             return Err(ProjectorError::Model(Arc::new(error)));
         }

@@ -1,4 +1,4 @@
-//! Making a read model anew while no projector runs on it.
+//! Rebuilds a read model while no projector runs on it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use crate::model::{self, Incarnations, ModelError, Projection};
 use crate::query::Position;
 use crate::replay::{ReplayError, patient_bounds, replay};
 
-/// A projector that runs on the model will not end soon: no use in waiting for it.
+/// A projector that runs on the model will not end soon, so there is no use in waiting longer for
+/// its lock.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// Why a model could not be made anew.
+/// Why a model could not be rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The store could not be opened: a projector runs on it, for example.
+    /// The store could not be opened, for example because a projector runs on it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The log could not be read into it.
+    /// The log could not be replayed into the model.
     #[error(transparent)]
     Replay(#[from] ReplayError),
 }
@@ -32,16 +33,16 @@ impl From<StoreError> for RebuildError {
     }
 }
 
-/// What a rebuild did.
+/// Result of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Up to there.
+    /// Position up to which the log was read.
     pub at: Position,
-    /// How long it took.
     pub took: Duration,
 }
 
-/// Wipes the read model in a folder and makes it anew from the log, up to its present end. Refuses while a projector runs on it.
+/// Wipes the read model in a folder and rebuilds it from the log, up to the current end. Refuses
+/// while a projector runs on it.
 pub async fn rebuild(
     log: &Arc<dyn Log>,
     dir: &Path,

@@ -1,4 +1,4 @@
-//! Reading the log into a model, up to a position.
+//! Replays the log into a model, up to a position.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +10,27 @@ use waybill_log::{Bounds, Log, ReadError, Record, Stream, StreamSeq};
 use crate::model::{BATCH_EVENTS, ModelError, Projection};
 use crate::query::Position;
 
-/// A reader that has nothing for so long is asked whether anything is left.
+/// After this long without records, the bounds of the stream are checked for whether any are left.
 const QUIET: Duration = Duration::from_secs(5);
-/// Failed reads in a row after which the log counts as away.
+/// After this many failed reads in a row, the log counts as unavailable.
 const MAX_FAILURES: u32 = 10;
-/// Between two of them.
+/// Pause between failed reads.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a model could not be made from the log.
+/// Why the log could not be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The log does not answer.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// The model does not take it.
+    /// The model refused a change.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The process is ending.
     #[error("the process is ending")]
     Ending,
 }
 
-/// The model's work, off the threads that serve others.
+/// Applies records on a blocking thread.
 pub(crate) async fn apply(
     mut projection: Projection,
     batches: Vec<(Stream, Vec<Record>)>,
@@ -47,7 +46,7 @@ pub(crate) async fn apply(
         .map_err(|_| ReplayError::Ending)?
 }
 
-/// Reads both streams up to a position; what retention has dropped is passed over.
+/// Replays both streams up to a position; what retention has purged is skipped.
 pub(crate) async fn replay(
     log: &Arc<dyn Log>,
     mut projection: Projection,
@@ -80,7 +79,7 @@ pub(crate) async fn replay(
                         projection.skip_to(stream, to)?;
                     }
                 }
-                // What was made of what stood before it is what retention takes.
+                // Everything read before the gap is what retention removes.
                 Ok(Err(ReadError::Gap { first, .. })) if stream == Stream::Tasks => {
                     projection.sweep(first.min(to.next()))?;
                 }
@@ -106,7 +105,7 @@ pub(crate) async fn replay(
     Ok(projection)
 }
 
-/// Bounds of a stream, asked for again while the log is away.
+/// Bounds of a stream, with retries while the log does not answer.
 pub(crate) async fn patient_bounds(
     log: &Arc<dyn Log>,
     stream: Stream,

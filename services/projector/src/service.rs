@@ -1,4 +1,5 @@
-//! The query service: takes requests from the queue group of all replicas, waits for what they must have read, and answers.
+//! The query service: receives requests from the queue group of all replicas, waits until the model
+//! has read far enough, and answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,25 +25,26 @@ use crate::query::{
     Request, Verify,
 };
 
-/// A client that does not listen for a reply any more is not worth waiting for.
+/// Limit of how long a query waits, whatever its client allows.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
-/// When to come back to a replica that has too much to do.
+/// When to retry with an overloaded replica.
 const BUSY_RETRY_MS: u32 = 200;
-/// Between two tries to subscribe.
+/// Pause between attempts to subscribe.
 const RETRY: Duration = Duration::from_millis(500);
-/// The last replies get so long to leave.
+/// Time limit for sending the last replies.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Bounds of the service.
+/// Limits of the service.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
-    /// Queries under way, most of them waiting for the log. More are turned away.
+    /// Limit of concurrent queries, most of which wait for the log. Further ones are refused.
     pub max_queries: usize,
-    /// Lists read at the same time: each may keep a thread busy.
+    /// Limit of concurrent list reads, each of which may keep a thread busy.
     pub max_lists: usize,
-    /// A reply's bytes, beside what the server allows.
+    /// Limit of a reply in bytes, besides that of the server.
     pub max_reply_bytes: usize,
-    /// Public keys that sign checkpoints of the activity log. None: this replica leaves questions about them to others.
+    /// Public keys that sign checkpoints of the activity log. If empty, this replica leaves queries
+    /// for them to others.
     pub audit_keys: TrustedKeys,
 }
 
@@ -64,7 +66,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it; it joins the queue group once the model has caught up, so that a replica being rebuilt leaves the others to answer.
+    /// Starts the service. It joins the queue group once the model has caught up, so that a replica
+    /// that is rebuilding leaves queries to the others.
     pub(crate) fn start(
         config: &ServiceConfig,
         nats: Client,
@@ -87,7 +90,8 @@ impl Service {
         Self { ending, running }
     }
 
-    /// Answers what was taken, and ends. After that nobody holds the store on its behalf.
+    /// Answers the queries that were received, and ends. Afterwards the service holds no handle of
+    /// the store.
     pub(crate) async fn stop(self) {
         self.ending.cancel();
         if let Err(error) = self.running.await {
@@ -123,13 +127,15 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
     };
     let mut under_way = JoinSet::new();
     loop {
+        // Biased: at the stop nothing further is received, and ended tasks are collected before
+        // more are spawned.
         tokio::select! {
             biased;
             () = ending.cancelled() => break,
             Some(_) = under_way.join_next() => {}
             message = requests.next() => {
                 let Some(message) = message else {
-                    tracing::warn!("the subscription for queries ended");
+                    tracing::warn!("the subscription to queries ended; subscribing again");
                     requests = match ending.run_until_cancelled(subscribe(&server)).await {
                         Some(requests) => requests,
                         None => break,
@@ -148,7 +154,7 @@ async fn serve(server: Arc<Server>, ending: CancellationToken) {
         }
     };
     if tokio::time::timeout(DRAIN, rest).await.is_err() {
-        tracing::warn!("queries were still under way at the end");
+        tracing::warn!("queries were still being answered at the stop; they are aborted");
     }
     under_way.shutdown().await;
 }
@@ -177,7 +183,7 @@ async fn subscribe(server: &Server) -> Requests {
             match nats.queue_subscribe(subject, QUEUE_GROUP.into()).await {
                 Ok(subscriber) => all.push(subscriber),
                 Err(error) => {
-                    tracing::warn!(%error, subject, "queries cannot be subscribed to");
+                    tracing::warn!(%error, subject, "subscribing to queries failed; trying again");
                     tokio::time::sleep(RETRY).await;
                     continue 'again;
                 }
@@ -202,7 +208,8 @@ async fn handle(server: Arc<Server>, message: Message) {
         let started = Instant::now();
         let reply = tokio::select! {
             reply = server.route(subject, &message.payload) => reply,
-            // Nothing more will be applied that a query could wait for; another replica, or the next start, answers it.
+            // Nothing more will be applied that a query could wait for. Another replica, or the
+            // next start, answers it.
             () = server.ending.cancelled() => server.refuse(Refused::Unavailable {
                 reason: "the projector is ending".into(),
                 retry_ms: BUSY_RETRY_MS,
@@ -213,7 +220,7 @@ async fn handle(server: Arc<Server>, message: Message) {
         reply
     };
     if let Err(error) = server.nats.publish(to, reply.into()).await {
-        tracing::warn!(%error, subject, "a reply could not be sent");
+        tracing::warn!(%error, subject, "answering a query failed; the gateway asks again");
     }
 }
 
@@ -254,7 +261,7 @@ impl Server {
         }
     }
 
-    /// Decodes a request, waits for what it must have read, and encodes the answer.
+    /// Decodes a request, waits until the model has read far enough, and encodes the answer.
     async fn run<Q: Query>(
         &self,
         payload: &[u8],
@@ -274,7 +281,7 @@ impl Server {
         if !self.progress.reach(request.min_seq, by).await {
             return self.refuse(Refused::Behind);
         }
-        // Read first: the answer may have read more, never less.
+        // Read first: the answer may be based on more, but never on less.
         let as_of = self.as_of();
         let outcome = answer(request.query, by).await;
         let reply = self.encode(&Reply { as_of, outcome });
@@ -290,7 +297,7 @@ impl Server {
         reply
     }
 
-    /// Bytes that a reply may have.
+    /// Limit of a reply in bytes.
     fn room(&self) -> usize {
         self.nats
             .server_info()
@@ -310,12 +317,12 @@ impl Server {
     }
 
     fn encode<T: serde::Serialize>(&self, reply: &Reply<T>) -> Vec<u8> {
-        // Writing plain values to memory has no way to fail.
+        // Serialising plain values to memory cannot fail.
         rmp_serde::to_vec_named(reply).unwrap_or_default()
     }
 }
 
-/// The end of TASKS, from its leader.
+/// The last sequence of TASKS, according to its leader.
 pub(crate) async fn end_of_tasks(log: &dyn Log) -> Result<Position, Refused> {
     match log.bounds(Stream::Tasks).await {
         Ok(bounds) => Ok(Position::tasks(bounds.last)),
@@ -326,7 +333,7 @@ pub(crate) async fn end_of_tasks(log: &dyn Log) -> Result<Position, Refused> {
     }
 }
 
-/// The clock of this machine, for delays that pass.
+/// This machine's clock, for delays that pass.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

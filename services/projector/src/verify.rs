@@ -1,4 +1,4 @@
-//! Is a read model what the log says? It is compared, tree by tree, with one made anew beside it.
+//! Verifies a read model: compares it, tree by tree, with one that is rebuilt beside it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::model::{self, Incarnations, ModelError, Projection};
 use crate::query::{Position, TreeVerdict, Verdict};
 use crate::replay::{ReplayError, patient_bounds, replay};
 
-/// How often retention may overtake a comparison.
+/// How often a comparison starts over because retention has moved.
 const MAX_TRIES: u32 = 5;
-/// The live model follows retention within about this time.
+/// Pause before starting over: the live model follows retention within about this time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A store that is thrown away needs no cache of its own worth naming.
+/// Cache of the temporary store, which needs only a small one.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Why there is no verdict.
+/// Why a comparison has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The log could not be read into the second model.
+    /// The log could not be replayed into the second model.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// One of the models could not be read.
@@ -31,15 +31,23 @@ pub enum VerifyError {
     /// The second model could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// There is no room for the second model.
+    /// The folder of the second model could not be created.
     #[error("no folder for the second read model: {0}")]
-    Folder(#[from] std::io::Error),
-    /// Retention dropped events faster than they could be compared.
+    // Not `#[from]`, which would make it the source: a reply has a single text, which must include
+    // the reason.
+    Folder(std::io::Error),
+    /// Retention purged events faster than they could be compared.
     #[error("retention moved on {MAX_TRIES} times during the comparison; try again")]
     RetentionMoved,
-    /// The live model is of another log.
+    /// The live model belongs to another log.
     #[error("the streams were made anew; the read model will be rebuilt")]
     OtherLog,
+}
+
+impl From<std::io::Error> for VerifyError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Folder(error)
+    }
 }
 
 impl From<ModelError> for VerifyError {
@@ -54,7 +62,7 @@ impl From<ReadError> for VerifyError {
     }
 }
 
-/// A model at one moment.
+/// The state of a model at one moment.
 struct Dump {
     at: Position,
     incarnations: [Option<String>; 2],
@@ -62,7 +70,8 @@ struct Dump {
     digests: Vec<(&'static str, String)>,
 }
 
-/// Compares a live model with one made anew in the folder `scratch`, which is emptied before and goes away afterwards. The live one may go on changing.
+/// Compares a live model with one rebuilt in the folder `scratch`, which is emptied before and
+/// removed afterwards. The live model may keep changing.
 pub async fn verify(
     live: &Store,
     log: &Arc<dyn Log>,
@@ -83,7 +92,7 @@ pub async fn verify(
         {
             if of_live
                 .as_ref()
-                .is_some_and(|of_live| of_live != incarnations.of(stream))
+                .is_some_and(|of_live| *of_live != incarnations.of(stream).to_string())
             {
                 return Err(VerifyError::OtherLog);
             }
@@ -96,7 +105,7 @@ pub async fn verify(
         let folder = Scratch::make(scratch)?;
         let rebuilt = rebuild_beside(log, &folder, incarnations, &live).await?;
         drop(folder);
-        // What was dropped while it was read is missing from the second model only.
+        // Records that were purged during the replay are missing from the second model only.
         if patient_bounds(log, Stream::Tasks).await?.first > live.floor {
             continue;
         }
@@ -170,11 +179,11 @@ async fn blocking<T: Send + 'static>(
         .map_err(|_| VerifyError::Replay(ReplayError::Ending))?
 }
 
-/// A folder that goes away.
+/// A folder that is removed when dropped.
 struct Scratch(std::path::PathBuf);
 
 impl Scratch {
-    /// Left over from a killed process, it is emptied.
+    /// Creates the folder. One left over from a killed process is emptied.
     fn make(folder: &Path) -> std::io::Result<Self> {
         match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

@@ -1,7 +1,8 @@
-//! What a caller can ask of the sink, by path segments and by query; the last instruction of a kind wins.
+//! Instructions of a request to the sink, in path segments and query; the last instruction of a
+//! kind wins.
 //!
-//! `/delay/200ms/status/503` waits, then answers 503; `?delay=200ms&status=503` after any path says the same. Segments that
-//! are no instruction are ignored, so `/orders/17` is answered with 200.
+//! `/delay/200ms/status/503` waits, then answers 503; `?delay=200ms&status=503` after any path does
+//! the same. Segments that are not instructions are ignored, so `/orders/17` is answered with 200.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,37 +19,39 @@ pub enum Answer {
     Status(StatusCode),
     /// `/echo`: 200 with the request's own body and content type.
     Echo,
-    /// `/hang`: never, until the caller goes away.
+    /// `/hang`: no answer; the connection stays open until the caller closes it.
     Hang,
-    /// `/close`: the connection is closed without an answer.
+    /// `/close`: closes the connection without an answer.
     Close,
-    /// `/trickle` or `/trickle/100ms`: 200, then one byte each second or each time given, without an end.
+    /// `/trickle` or `/trickle/100ms`: 200, then one byte per second or per given interval, without
+    /// an end.
     Trickle(Duration),
-    /// `/big/1000000`: 200 with a body of so many bytes and its `Content-Length`.
+    /// `/big/1000000`: 200 with a body of this many bytes and its `Content-Length`.
     Big(u64),
     /// `/endless`: 200 with a body that does not end.
     Endless,
-    /// `/broken/1000`: 200 announcing more, but after so many bytes the connection is closed.
+    /// `/broken/1000`: 200 announcing more, but the connection closes after this many bytes.
     Broken(u64),
-    /// `/header/20000`: 200 with one header of so many bytes.
+    /// `/header/20000`: 200 with one header of this many bytes.
     Header(usize),
-    /// `/redirect?to=URL`: that location, with 302 or the status asked for.
+    /// `/redirect?to=URL`: redirects there, with 302 or the requested status.
     Redirect { to: String },
     /// `/flaky/2` or `?fail=2`: 500 to the first two requests of each task, then 200.
     Flaky(u32),
-    /// `/script/500,429,200`: one status after the other to the requests of each task; the last one stays.
+    /// `/script/500,429,200`: one status after the other to the requests of each task; the last one
+    /// repeats.
     Script(Vec<StatusCode>),
 }
 
-/// An answer, when it is given, and what goes with it.
+/// An answer with its delay and modifiers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub answer: Answer,
-    /// `/delay/2s`, `/delay/200ms`: waited before the answer.
+    /// `/delay/2s`, `/delay/200ms`: time to wait before the answer.
     pub delay: Option<Duration>,
     /// `?retryAfter=2`: sent as `Retry-After`.
     pub retry_after: Option<String>,
-    /// `?status=503`: the status of an [`Answer::Redirect`], or of the answer as a whole.
+    /// `?status=503`: status of an [`Answer::Redirect`], or of any other answer.
     pub status: Option<StatusCode>,
 }
 
@@ -62,10 +65,10 @@ impl From<Answer> for Plan {
 }
 
 impl Plan {
-    /// What `path?query` asks for.
+    /// Parses the instructions in `path?query`.
     #[must_use]
     pub fn of(path: &str, query: Option<&str>) -> Self {
-        // The common case, and the one that load runs measure.
+        // The common case, which load tests measure.
         if path == "/" && query.is_none() {
             return Self::default();
         }
@@ -82,7 +85,7 @@ impl Plan {
         plan
     }
 
-    /// Follows one word of a path; whether the next segment was its argument.
+    /// Parses one word of a path; returns whether the next segment was its argument.
     fn instruct(&mut self, word: &str, next: Option<&str>) -> bool {
         let next = next.unwrap_or_default();
         match word {
@@ -133,7 +136,7 @@ impl Plan {
         }
     }
 
-    /// The status that the `visit`-th request of a task gets (from 1); `None` when it gets no answer.
+    /// Status for the `visit`-th request of a task (from 1); `None` if it gets no answer.
     #[must_use]
     pub fn status_at(&self, visit: u32) -> Option<StatusCode> {
         let own = match &self.answer {
@@ -152,7 +155,7 @@ impl Plan {
         Some(self.status.or(own).unwrap_or(StatusCode::OK))
     }
 
-    /// Whether the answer depends on how often the task came before.
+    /// Whether the answer depends on how many requests of the task came before.
     #[must_use]
     pub fn counts_visits(&self) -> bool {
         matches!(self.answer, Answer::Flaky(_) | Answer::Script(_))
@@ -174,7 +177,8 @@ fn with_argument(word: &str, argument: &str) -> Option<Answer> {
     }
 }
 
-/// A final status: an informational one would leave the caller waiting, and the server cannot send it.
+/// Parses a final status: an informational one would leave the caller waiting, and the server
+/// cannot send it.
 fn status(text: &str) -> Option<StatusCode> {
     let status: StatusCode = text.parse().ok()?;
     (!status.is_informational()).then_some(status)

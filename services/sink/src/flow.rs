@@ -12,17 +12,18 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 const CHUNK: usize = 64 * 1024;
 static FILLER: [u8; CHUNK] = [b'x'; CHUNK];
 
-/// A response body that is made while it is sent.
+/// A response body that is generated while it is sent.
 #[derive(Debug)]
 pub(crate) enum Flow {
-    /// So many bytes, then the end.
+    /// This many bytes, then the end.
     Filler { left: u64 },
-    /// Bytes until the reader goes away.
+    /// Bytes until the reader closes the connection.
     Endless,
-    /// One byte each tick until the reader goes away.
+    /// One byte per tick until the reader closes the connection.
     Trickle { tick: Interval },
-    /// So many bytes, then an error, which closes the connection. `pausing` once before it: without that pause the error would
-    /// overtake what is not flushed yet, and the reader would not even see a head.
+    /// This many bytes, then an error, which closes the connection. `pausing` yields once before
+    /// the error; otherwise the error would overtake data that is not flushed yet, and the reader
+    /// would not even see the head.
     Broken { left: u64, pausing: bool },
 }
 
@@ -34,7 +35,7 @@ impl Flow {
     }
 }
 
-/// The next chunk of at most `left` bytes, which are taken from it.
+/// The next chunk, of at most `left` bytes, which it deducts.
 fn take(left: &mut u64) -> Bytes {
     let len = usize::try_from(*left).unwrap_or(CHUNK).min(CHUNK);
     *left -= len as u64;

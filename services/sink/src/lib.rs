@@ -1,8 +1,10 @@
-//! A small HTTP target for trying, testing and measuring callouts: it records what it receives and fails or stalls on request.
+//! A small HTTP target to try, test and benchmark calls with: it records what it receives, and
+//! fails or stalls on request.
 //!
-//! It speaks HTTP/1.1 and HTTP/2 without TLS on one port. Without instructions it answers `200 {"ok":true}`; [`Answer`] lists what
-//! a path or a query can ask for instead. Tests read the record through [`Sink`]; other processes through `GET /__received`,
-//! `GET /__count` and `POST /__reset`, or through the JSON-lines file that [`SinkOptions::log_file`] names.
+//! It serves HTTP/1.1 and HTTP/2 without TLS on one port. Without instructions it answers `200
+//! {"ok":true}`; [`Answer`] lists what a path or query can request instead. Tests read the record
+//! through [`Sink`]; other processes through `GET /__received`, `GET /__count` and `POST /__reset`,
+//! or the JSON lines in [`SinkOptions::log_file`].
 
 mod answer;
 mod flow;
@@ -23,33 +25,34 @@ pub use answer::{Answer, Plan};
 pub use received::Received;
 use record::Record;
 
-/// What the sink keeps of each request.
+/// What the sink records of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Recording {
-    /// Everything, the newest [`MAX_RECORDED`] requests.
+    /// All of it, for the newest [`MAX_RECORDED`] requests.
     #[default]
     Everything,
     /// Only how many there were. For load runs.
     CountOnly,
 }
 
-/// Requests that are kept. Older ones leave; the count goes on.
+/// Limit of recorded requests. Older ones are dropped, but remain counted.
 pub const MAX_RECORDED: usize = 100_000;
 
-/// Bytes of a request's body that are kept; the rest is counted.
+/// Recorded bytes of a request's body; the rest is only counted.
 pub const MAX_RECORDED_BODY: usize = 1024 * 1024;
 
-/// Called once for each request, before it is answered, with what was received and what will be answered.
+/// Called once per request, before it is answered, with the request and the status of the answer.
 pub type OnReceive = Arc<dyn Fn(&Received) + Send + Sync>;
 
-/// Decides an answer in code. `None` leaves it to the path.
+/// Determines an answer in code; `None` leaves it to the path.
 pub type Script = Arc<dyn Fn(&Received) -> Option<Plan> + Send + Sync>;
 
-/// How a sink behaves; the default records everything and answers as the path says.
+/// Options of a sink; by default it records everything and answers as the path says.
 #[derive(Clone, Default)]
 pub struct SinkOptions {
     pub recording: Recording,
-    /// One JSON line for each request, written before it is answered: `time_us`, `task_id`, `attempt`, `status` (0 = none), `path`.
+    /// File for one JSON line per request, written before it is answered: `time_us`, `task_id`,
+    /// `attempt`, `status` (0 = none), `path`.
     pub log_file: Option<PathBuf>,
     pub on_receive: Option<OnReceive>,
     pub script: Option<Script>,
@@ -64,16 +67,16 @@ impl fmt::Debug for SinkOptions {
     }
 }
 
-/// A running sink. It stops, and closes every connection, when it is dropped.
+/// A running sink. It stops and closes every connection when dropped.
 #[derive(Debug)]
 pub struct Sink {
-    /// Where it listens, with the real port.
+    /// Address that it listens on, with the actual port.
     pub addr: SocketAddr,
     record: Arc<Record>,
     server: JoinHandle<()>,
 }
 
-/// Fewer requests came than were waited for.
+/// Fewer requests arrived than expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooFew {
     pub expected: u64,
@@ -128,21 +131,21 @@ impl Sink {
         self.record.connections()
     }
 
-    /// What is kept, oldest first.
+    /// The recorded requests, oldest first.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.record.received()
     }
 
-    /// Forgets everything that was received and what `/flaky` and `/script` have counted.
+    /// Clears the record and the counts of `/flaky` and `/script`.
     pub fn reset(&self) {
         self.record.reset();
     }
 
-    /// Returns the record as soon as at least `n` requests have come in all.
+    /// Returns the record as soon as at least `n` requests have arrived in total.
     ///
     /// # Errors
-    /// [`TooFew`] when they have not within `deadline`.
+    /// [`TooFew`] if they do not arrive within `deadline`.
     pub async fn wait_for(&self, n: u64, deadline: Duration) -> Result<Vec<Received>, TooFew> {
         match tokio::time::timeout(deadline, self.record.reached(n)).await {
             Ok(()) => Ok(self.received()),
@@ -153,7 +156,8 @@ impl Sink {
         }
     }
 
-    /// Serves until the sink's task ends, which it does not by itself: for `waybill sink`, inside a `select!` with a signal.
+    /// Serves until the sink's task ends, which it does not by itself. For `waybill sink`, in a
+    /// `select!` with a signal.
     pub async fn serve_forever(mut self) {
         let _ = (&mut self.server).await;
     }

@@ -6,36 +6,36 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use serde_json::{Value, json};
 
-/// One request as it arrived, and the status it got.
+/// A received request, and the status of its answer.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// Microseconds since 1970, taken when the whole request was there.
+    /// Microseconds since 1970, when the request was complete.
     pub time_us: u64,
     pub method: Method,
-    /// Path and query, as sent.
+    /// Path and query, as received.
     pub path: String,
     pub version: Version,
     pub headers: HeaderMap,
     /// At most [`crate::MAX_RECORDED_BODY`] bytes.
     pub body: Bytes,
-    /// All bytes of the body.
+    /// Length of the whole body.
     pub body_bytes: u64,
-    /// `Waybill-Task-Id`.
+    /// Header `Waybill-Task-Id`.
     pub task_id: Option<String>,
-    /// `Waybill-Attempt`.
+    /// Header `Waybill-Attempt`.
     pub attempt: Option<u32>,
-    /// The status that is answered; 0 for none (`/hang`, `/close`).
+    /// Status of the answer; 0 if there is none (`/hang`, `/close`).
     pub status: u16,
 }
 
 impl Received {
-    /// A header's value, when it is there and is text.
+    /// Value of a header, if present and text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    /// The body as text, with what is no UTF-8 replaced.
+    /// The body as text; invalid UTF-8 is replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -62,7 +62,7 @@ impl Received {
         })
     }
 
-    /// The line of the log file, without the line end.
+    /// The line in the log file, without the line break.
     #[must_use]
     pub fn to_log_line(&self) -> Value {
         json!({
@@ -74,8 +74,8 @@ impl Received {
         })
     }
 
-    /// A block for people to read: request line, headers, body, answer. Control characters are escaped, so that a request cannot
-    /// write to the reader's terminal.
+    /// A readable block: request line, headers, body, answer. Control characters are escaped, so
+    /// that a request cannot control the reader's terminal.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = String::new();

@@ -1,4 +1,4 @@
-//! What a sink remembers: the count, the requests, and how often each task has come.
+//! The memory of a sink: counters, recorded requests, and the number of requests per task.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use crate::{MAX_RECORDED, Received, Recording};
 
-/// Task ids whose visits are counted for `/flaky` and `/script`. Beyond it a new task counts as on its first visit.
+/// Limit of task ids whose requests are counted for `/flaky` and `/script`. Beyond it, every
+/// request of a new task counts as its first.
 const MAX_VISITORS: usize = 1_000_000;
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Record {
         self.count.store(0, Ordering::Release);
     }
 
-    /// Which visit of this visitor this is, from 1.
+    /// Number of this request of the task, from 1.
     pub(crate) fn visit(&self, visitor: &str) -> u32 {
         let mut visits = lock(&self.visits);
         if let Some(n) = visits.get_mut(visitor) {
@@ -81,7 +82,8 @@ impl Record {
         1
     }
 
-    /// Writes the log line, keeps the request and counts it, in this order: who sees the count finds the request.
+    /// Writes the log line, records the request and counts it, in this order: whoever sees the
+    /// count finds the request.
     pub(crate) fn keep(&self, received: Received) -> io::Result<()> {
         let logged = self.write_line(&received);
         if self.recording == Recording::Everything {
@@ -104,7 +106,7 @@ impl Record {
         self.log.is_some()
     }
 
-    /// One `write` for the whole line to a file opened for appending: a killed sink leaves whole lines.
+    /// Appends the whole line with one `write`, so that a killed sink leaves only complete lines.
     fn write_line(&self, received: &Received) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let mut line = received.to_log_line().to_string();
@@ -112,7 +114,7 @@ impl Record {
         lock(log).write_all(line.as_bytes())
     }
 
-    /// Waits until the count is at least `n`.
+    /// Waits until at least `n` requests were counted.
     pub(crate) async fn reached(&self, n: u64) {
         loop {
             let arrival = self.arrived.notified();
@@ -127,7 +129,7 @@ impl Record {
     }
 }
 
-/// The data stays consistent at every point where a holder could panic.
+/// Ignores poisoning: the data is consistent wherever a holder could panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

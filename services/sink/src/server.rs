@@ -1,4 +1,5 @@
-//! Accepts connections, reads each request to its end, records it and answers as its plan says.
+//! Accepts connections, reads each request completely, records it, and answers according to its
+//! plan.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,7 @@ use crate::flow::Flow;
 use crate::record::Record;
 use crate::{Answer, MAX_RECORDED_BODY, OnReceive, Plan, Received, Recording, Script};
 
-/// Connections served at once; more wait in the listen queue.
+/// Limit of concurrent connections; further ones wait in the listen queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
 /// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
@@ -26,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 type Reply = Response<Either<Full<Bytes>, Flow>>;
 
-/// The connection ends without an answer.
+/// The connection closes without an answer.
 #[derive(Debug)]
 struct NoAnswer;
 
@@ -38,12 +39,12 @@ impl std::fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// What answers the requests of all connections.
+/// State that the handlers of all connections share.
 pub(crate) struct Target {
     record: Arc<Record>,
     on_receive: Option<OnReceive>,
     script: Option<Script>,
-    /// Nothing but the count is wanted: requests need not be assembled.
+    /// Whether only the count is needed, so that requests need not be assembled.
     count_only: bool,
 }
 
@@ -66,7 +67,7 @@ impl Target {
     }
 }
 
-/// Accepts until it is dropped; every connection ends with it.
+/// Accepts connections until dropped, which also ends every connection.
 pub(crate) async fn serve(listener: TcpListener, target: Arc<Target>) {
     let mut connections = JoinSet::new();
     loop {
@@ -84,15 +85,16 @@ pub(crate) async fn serve(listener: TcpListener, target: Arc<Target>) {
     }
 }
 
-/// Serves one connection. How it ended is of no interest: callers break connections on purpose.
+/// Serves one connection. Errors are ignored: callers break connections on purpose.
 async fn connection(stream: TcpStream, target: Arc<Target>) {
-    // Without it the answers of a keep-alive connection wait for the caller's delayed acknowledgements.
+    // Without it, answers on a keep-alive connection wait for the caller's delayed
+    // acknowledgements.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let target = target.clone();
         async move { target.handle(request).await }
     });
-    // Without `pipeline_flush`, which lets a large body grow in memory without a limit.
+    // Without `pipeline_flush`, with which a large body could grow in memory without limit.
     let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -149,7 +151,8 @@ impl Target {
             (received.body.clone(), content_type)
         });
         if let Err(error) = self.record.keep(received) {
-            // The checker relies on the file: what is not in it must not look answered.
+            // The checker of fault runs relies on the file: a request that is missing there must
+            // not look answered.
             eprintln!("waybill-sink: cannot write the log file: {error}");
             return Err(NoAnswer);
         }
@@ -160,7 +163,7 @@ impl Target {
         }
     }
 
-    /// The pages about the sink itself.
+    /// Pages of the sink itself.
     fn own_page(&self, path: &str) -> Option<Reply> {
         let page = match path.strip_prefix("/__")? {
             "received" => {
@@ -278,7 +281,7 @@ async fn drain(mut body: Incoming) -> Result<(), hyper::Error> {
     Ok(())
 }
 
-/// Reads a body to its end; keeps the first part and counts the rest.
+/// Reads a body completely; returns its first part, and the length of all of it.
 async fn read(mut body: Incoming) -> Result<(Bytes, u64), hyper::Error> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
@@ -289,7 +292,7 @@ async fn read(mut body: Incoming) -> Result<(Bytes, u64), hyper::Error> {
         };
         total += data.len() as u64;
         if first.is_empty() {
-            // Most bodies are one frame, which is kept without a copy.
+            // Most bodies are one frame, which is returned without copying.
             first = data;
             first.truncate(MAX_RECORDED_BODY);
         } else {

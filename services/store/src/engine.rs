@@ -1,7 +1,8 @@
 //! What an engine must do for a store, and the three that do it.
 //!
-//! The trait is kept as small as the rules allow: limits, poisoning, checkpoints and bounds are the store's work, once
-//! for all engines. An engine maps a tree's index and a key to bytes, applies changes atomically and lends snapshots.
+//! The trait is as small as the rules allow: the store handles limits, poisoning, checkpoints and
+//! bounds once for all engines. An engine maps a tree's index and a key to bytes, applies changes
+//! atomically, and provides snapshots.
 
 mod fjall;
 mod memory;
@@ -15,7 +16,7 @@ use crate::{KeyRange, Tree};
 
 pub(crate) use self::{fjall::FjallStorage, memory::MemoryStorage, sled::SledStorage};
 
-/// What lies beneath a store.
+/// The storage engine below a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// sled 0.34: for what is small and read far more than written.
@@ -46,21 +47,23 @@ impl fmt::Display for Engine {
     }
 }
 
-/// What one batch and one row may hold.
+/// Limits of one batch and one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows in one batch, checkpoints included.
+    /// Rows in one batch, including checkpoints.
     pub rows: usize,
-    /// Bytes of one key.
+    /// Length of a key in bytes.
     pub key_len: usize,
-    /// Bytes of one value.
+    /// Length of a value in bytes.
     pub value_len: usize,
 }
 
-/// Longest key on every engine, so that a row that fits one fits all. fjall's own limit is 64 KiB.
+/// Longest key on every engine, so that a row that fits one engine fits all. fjall's own limit is
+/// 64 KiB.
 pub(crate) const MAX_KEY_LEN: usize = 4096;
 
-/// Which tree: 0 holds the checkpoints, the caller's trees follow in the order of the manifest.
+/// Identifies a tree: 0 has the checkpoints, and the caller's trees follow in the order of the
+/// manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TreeIndex(pub(crate) u8);
 
@@ -68,7 +71,7 @@ impl TreeIndex {
     pub(crate) const CHECKPOINTS: Self = Self(0);
 }
 
-/// One row to write: `None` deletes it.
+/// A row to write; `None` deletes it.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) tree: TreeIndex,
@@ -81,25 +84,26 @@ pub(crate) type RowIter<'a> = Box<dyn Iterator<Item = Result<Row, Fault>> + 'a>;
 
 /// An open engine.
 pub(crate) trait Storage: Send + Sync {
-    /// The row as it is now.
+    /// Reads the current row.
     fn get(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
 
-    /// All changes or none, visible to the next read. Keys within `changes` are distinct.
+    /// Applies all changes or none, visible to the next read. Keys within `changes` are distinct.
     fn apply(&self, changes: Vec<Change>) -> Result<(), Fault>;
 
-    /// Rows that stay as they are until it is dropped.
+    /// A consistent view of all rows, until it is dropped.
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, Fault>;
 
-    /// What has been applied survives a power cut once this returns.
+    /// When this returns, everything applied before survives a power cut.
     fn sync(&self) -> Result<(), Fault>;
 
-    /// Reads every row and whatever else tells good rows from bad ones; answers how many bytes the rows have.
+    /// Reads every row, and whatever else distinguishes good rows from bad ones; returns the total
+    /// size of the rows in bytes.
     fn verify(&self) -> Result<u64, Fault>;
 
     fn disk_bytes(&self) -> u64;
 }
 
-/// Rows that agree with each other.
+/// A consistent view of rows.
 pub(crate) trait Snapshot {
     fn get(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
 
@@ -110,21 +114,22 @@ pub(crate) trait Snapshot {
 /// What went wrong inside an engine, by what must follow from it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The rows cannot be trusted: wipe.
+    /// The rows cannot be trusted, so the store must be wiped.
     #[error("{0}")]
     Corrupt(String),
-    /// The machine refused (disk full, no permission): the rows on disk may be good.
+    /// The machine refused (disk full, no permission), so the rows on disk may be good.
     #[error("{0}")]
     Io(io::Error),
-    /// Another holder is still there.
+    /// Another process still holds the lock.
     #[error("the engine's lock is held")]
     Locked,
 }
 
 impl Fault {
-    /// Tells bad bytes from a bad day of the machine.
+    /// Distinguishes corruption from a failure of the machine.
     ///
-    /// Unknown kinds count as corruption: a rebuild too many costs time, wrong rows cost trust.
+    /// Unknown kinds count as corruption: an unnecessary rebuild costs time, but wrong rows cost
+    /// trust.
     pub(crate) fn from_io(error: io::Error) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
@@ -141,7 +146,7 @@ impl Fault {
     }
 }
 
-/// Everything an engine needs to open its directory.
+/// Parameters for opening an engine's directory.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'a> {
     pub(crate) rows_dir: &'a Path,
@@ -159,7 +164,7 @@ impl Engine {
     }
 }
 
-/// Size of the files below `dir`; what cannot be read counts as nothing.
+/// Size of the files below `dir`; unreadable ones are not counted.
 fn bytes_below(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return 0;

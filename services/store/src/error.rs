@@ -1,20 +1,21 @@
-//! What opening, reading and writing a store can answer instead of rows.
+//! Errors of opening, reading and writing a store.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use crate::Checkpoint;
 
-/// A store that could not be opened, although nothing says that its rows are bad. None of these wipes.
+/// A store could not be opened, although nothing indicates that its rows are bad. None of these
+/// errors leads to a wipe.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("another process holds the store in {dir} (waited {waited:?} for its lock)", dir = dir.display())]
     Locked { dir: PathBuf, waited: Duration },
 
-    #[error("could not {doing} of the store in {dir}: {source}", dir = dir.display())]
+    #[error("could not {doing} of the store in {dir}: {cause}", dir = dir.display())]
     Io {
         doing: &'static str,
         dir: PathBuf,
-        source: io::Error,
+        cause: io::Error,
     },
 
     #[error("the list of trees is not usable: {0}")]
@@ -24,7 +25,8 @@ pub enum OpenError {
     Unusable { dir: PathBuf, why: String },
 }
 
-/// Why a read or a write was not done. Only `Poisoned` is the store's own fault; after the others it is as good as before.
+/// Why a read or write failed. Only `Poisoned` is the store's own fault; after the others, the
+/// store is as good as before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     #[error("a batch of {rows} rows, checkpoints included, is above the engine's limit of {limit}")]
@@ -50,16 +52,18 @@ pub enum StoreError {
     #[error("the checkpoint of {stream} is at {} and cannot go back to {}", at.seq, asked.seq)]
     CheckpointWentBack {
         stream: String,
-        at: Checkpoint,
-        asked: Checkpoint,
+        at: Box<Checkpoint>,
+        asked: Box<Checkpoint>,
     },
 
-    /// On sled a writer waits for views to be dropped, so a thread that waits for its own would wait forever. It is
-    /// refused on every engine, for code that must not depend on which one it runs on.
+    /// On sled, a writer waits for views to be dropped, so a thread that waits for its own view
+    /// would wait for ever. Refused on every engine, because code must not depend on which one it
+    /// uses.
     #[error("this thread already holds a view of the store")]
     ViewOpen,
 
-    /// Drop every clone of the store and open it again: the open ladder knows whether a wipe is needed.
-    #[error("the store is out of use: {why}")]
+    /// Drop every clone of the store and open it again: opening determines whether a wipe is
+    /// needed.
+    #[error("the store cannot be used any more: {why}")]
     Poisoned { why: String },
 }

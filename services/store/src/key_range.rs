@@ -1,13 +1,15 @@
-//! Which keys of a tree to walk, and in which direction.
+//! The range of keys to read, and the direction.
 
-/// Bounds on keys. Every bound narrows the range further, so `prefix(team).after(cursor)` pages through a prefix.
+/// Bounds on keys. Every bound narrows the range further, so `prefix(team).after(cursor)` pages
+/// through a prefix.
 ///
-/// Byte strings have an exact successor (the same string with a zero byte behind it), so every mix of open and closed
-/// bounds is kept as one half-open range. Engines never see anything else; their handling of excluded bounds differs.
+/// Byte strings have an exact successor (the string with a zero byte appended), so any mix of open
+/// and closed bounds can be stored as one half-open range. Engines only see half-open ranges; they
+/// differ in how they handle excluded bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     start: Vec<u8>,
-    /// Excluded; `None` is the end of the tree.
+    /// Exclusive; `None` for the end of the tree.
     end: Option<Vec<u8>>,
     order: Order,
 }
@@ -28,7 +30,7 @@ impl KeyRange {
         }
     }
 
-    /// Keys that begin with `prefix`; an empty prefix is every key.
+    /// Keys with this prefix; an empty prefix matches every key.
     #[must_use]
     pub fn prefix(prefix: &[u8]) -> Self {
         Self {
@@ -38,31 +40,31 @@ impl KeyRange {
         }
     }
 
-    /// Keys at or above `key`.
+    /// Keys greater than or equal to `key`.
     #[must_use]
     pub fn from(self, key: &[u8]) -> Self {
         self.start_at(key.to_vec())
     }
 
-    /// Keys above `key`.
+    /// Keys greater than `key`.
     #[must_use]
     pub fn after(self, key: &[u8]) -> Self {
         self.start_at(successor(key))
     }
 
-    /// Keys at or below `key`.
+    /// Keys less than or equal to `key`.
     #[must_use]
     pub fn to(self, key: &[u8]) -> Self {
         self.end_before(successor(key))
     }
 
-    /// Keys below `key`.
+    /// Keys less than `key`.
     #[must_use]
     pub fn before(self, key: &[u8]) -> Self {
         self.end_before(key.to_vec())
     }
 
-    /// Walks from the highest key to the lowest.
+    /// Iterates from the highest key to the lowest.
     #[must_use]
     pub fn descending(mut self) -> Self {
         self.order = Order::Descending;
@@ -94,7 +96,8 @@ impl KeyRange {
         self.order
     }
 
-    /// No key can match. Engines are not asked then: a range that ends before it starts panics in some of them.
+    /// Whether no key can match. Engines are not asked for an empty range: some panic if a range
+    /// ends before it starts.
     pub(crate) fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
@@ -107,7 +110,8 @@ fn successor(key: &[u8]) -> Vec<u8> {
     next
 }
 
-/// The lowest key above every key with this prefix; `None` when there is none (the prefix is all `0xff`).
+/// The lowest key greater than every key with this prefix; `None` if there is none, because the
+/// prefix is all `0xff`.
 fn first_beyond_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut beyond = prefix[..=last].to_vec();

@@ -1,19 +1,24 @@
-//! Read models on disk: named ordered trees of bytes whose rows and checkpoint change in one atomic batch.
+//! Read models on disk: named ordered trees of bytes, whose rows and checkpoints change in one
+//! atomic batch.
 //!
-//! A store is a disposable cache of the log. Nothing lives here that the log cannot recreate, so every doubt has one
-//! answer: wipe and rebuild, never repair. The parts:
+//! A store is a disposable cache of the log. It contains nothing that the log cannot recreate, so
+//! any doubt has the same answer: wipe and rebuild, never repair. The parts:
 //!
-//! - [`OpenOptions`] is the ladder a store is opened by: wait for the lock, read the manifest, recover the engine, read
-//!   the rows; whatever fails on the way is wiped, and [`Opened::reason`] says so.
-//! - [`Batch`] is what changes together: puts and deletes over several trees, and the [`Checkpoint`] of each stream they
-//!   came from. A reopened store is always exactly as old as its checkpoint.
-//! - [`Store`] and [`View`] read. The first fault of the engine, an error or a panic, poisons the store: it answers
-//!   nothing more, because an engine that failed once may be wrong the next time without saying so.
-//! - [`Engine`] chooses what lies beneath: sled for what is small and read often, fjall for what is large, memory for
-//!   tests and simulation. All three pass one conformance suite.
+//! - [`OpenOptions`] opens a store in steps: wait for the lock, read the manifest, recover the
+//!   engine, read the rows. If a step finds bad data, the store is wiped, and [`Opened::reason`]
+//!   says so.
+//! - [`Batch`] has changes that belong together: puts and deletes in several trees, and the
+//!   [`Checkpoint`] of each stream that they came from. A reopened store always matches its
+//!   checkpoint exactly.
+//! - [`Store`] and [`View`] read. The engine's first failure, an error or a panic, poisons the
+//!   store: it refuses every further call, because an engine that failed once may return wrong
+//!   results the next time without saying so.
+//! - [`Engine`] selects the storage engine: sled for small data that is read often, fjall for large
+//!   data, memory for tests and simulation. All three pass one conformance suite.
 //!
-//! Calls are synchronous. `get`, a page of `range` and `apply` take microseconds and may run on an async thread;
-//! [`OpenOptions::open`], [`Store::sync`] and [`Store::digest`] block and belong in `spawn_blocking`.
+//! Calls are synchronous. `get`, a page of `range` and `apply` take microseconds and may run on an
+//! async thread; [`OpenOptions::open`], [`Store::sync`] and [`Store::digest`] block and belong in
+//! `spawn_blocking`.
 
 mod batch;
 mod checkpoint;
@@ -21,6 +26,7 @@ mod engine;
 mod error;
 mod key_range;
 mod lock;
+pub mod loss;
 mod manifest;
 mod open;
 mod store;
@@ -28,7 +34,7 @@ mod tree;
 mod view;
 
 pub use batch::Batch;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, FINGERPRINT_BYTES};
 pub use engine::{Engine, Limits};
 pub use error::{OpenError, StoreError};
 pub use key_range::KeyRange;

@@ -1,7 +1,7 @@
-//! One process at a time in a store's directory.
+//! Restricts a store's directory to one process at a time.
 //!
-//! The engines lock their own files, but a wipe happens while no engine is open; without this lock a second process
-//! with another schema version would wipe the store under the first.
+//! Engines lock their own files, but a wipe happens while no engine is open. Without this lock, a
+//! second process with another schema version could wipe the store while the first one uses it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a held lock is tried again. The kernel offers no lock with a deadline.
+/// Interval at which a held lock is tried again, since the kernel has no lock with a deadline.
 pub(crate) const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-/// Held until dropped, or until the process dies: the kernel frees it then.
+/// Held until dropped or until the process dies, when the kernel releases it.
 pub(crate) struct DirLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 pub(crate) enum LockFailed {

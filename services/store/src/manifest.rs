@@ -1,4 +1,4 @@
-//! What a store's directory says about itself before an engine is let near it.
+//! What a store's directory says about itself, checked before an engine opens it.
 //!
 //! ```text
 //! <dir>/LOCK        one process at a time
@@ -9,8 +9,9 @@
 //! <dir>/rows.bad/   the last corrupt rows, kept for whoever wants to know, until the next clean open
 //! ```
 //!
-//! The manifest is written before the engine creates its files and removed before they are, so rows without a manifest
-//! are the rest of an interrupted wipe. Only these names are ever removed; a mistyped path loses nothing else.
+//! The manifest is written before the engine creates its files, and removed before they are. So
+//! rows without a manifest are the remains of an interrupted wipe. Only these names are ever
+//! removed, so a mistyped path loses nothing else.
 
 use std::{
     fs::{self, File},
@@ -20,14 +21,14 @@ use std::{
 
 use crate::{Engine, Tree, WipeReason};
 
-/// Layout of the directory and of checkpoint rows. Raised when this crate changes them.
+/// Version of the directory's layout and of checkpoint rows; raise it when this crate changes them.
 const FORMAT: u32 = 1;
 
 pub(crate) struct Directory {
     root: PathBuf,
 }
 
-/// What the directory holds, judged without opening the engine.
+/// Contents of the directory, determined without opening the engine.
 #[derive(Debug)]
 pub(crate) enum Found {
     Nothing,
@@ -62,7 +63,7 @@ impl Directory {
         self.root.join("OPENING")
     }
 
-    /// Opens that were begun since one last ended, in success or in error.
+    /// Number of opens that have begun since one last ended, successfully or not.
     pub(crate) fn opens_begun(&self) -> u32 {
         match fs::read_to_string(self.opening()) {
             Ok(text) => text.trim().parse().unwrap_or(1),
@@ -70,14 +71,15 @@ impl Directory {
         }
     }
 
-    /// Only a help against crash loops, so a disk that takes no file is no reason not to open.
+    /// This only helps against crash loops, so a failure to write the file is no reason not to
+    /// open.
     pub(crate) fn note_opens_begun(&self, opens: u32) {
         let noted = match opens {
-            0 => absent_is_fine(fs::remove_file(self.opening())),
+            0 => ignore_missing(fs::remove_file(self.opening())),
             _ => fs::write(self.opening(), opens.to_string()),
         };
         if let Err(error) = noted {
-            tracing::warn!(%error, "could not note that the store is being opened");
+            tracing::warn!(%error, "could not note that the store is being opened; a crash while opening it will not be counted");
         }
     }
 
@@ -109,7 +111,7 @@ impl Directory {
         })
     }
 
-    /// Makes room for rows of this description. Safe to be interrupted anywhere.
+    /// Prepares the directory for rows of this description. Safe to interrupt at any point.
     pub(crate) fn prepare(&self, engine: Engine, schema: u32, trees: &[Tree]) -> io::Result<()> {
         let draft = self.root.join("MANIFEST.new");
         let mut file = File::create(&draft)?;
@@ -120,32 +122,32 @@ impl Directory {
         self.sync_names()
     }
 
-    /// The names of files that an engine has just created survive a power cut, as their contents do after a sync.
+    /// Makes the names of new engine files survive a power cut, as a sync does for their contents.
     pub(crate) fn settle(&self) -> io::Result<()> {
         File::open(self.rows())?.sync_all()
     }
 
-    /// Removes the rows. Corrupt ones are set aside, in place of those set aside before.
+    /// Removes the rows. Corrupt ones are set aside, and replace those that were set aside before.
     pub(crate) fn wipe(&self, reason: &WipeReason) -> io::Result<()> {
-        absent_is_fine(fs::remove_file(self.manifest()))?;
+        ignore_missing(fs::remove_file(self.manifest()))?;
         self.sync_names()?;
         if matches!(reason, WipeReason::Corrupt(_)) {
             self.drop_bad_rows()?;
-            absent_is_fine(fs::rename(self.rows(), self.rows_bad()))?;
+            ignore_missing(fs::rename(self.rows(), self.rows_bad()))?;
         } else {
-            absent_is_fine(fs::remove_dir_all(self.rows()))?;
+            ignore_missing(fs::remove_dir_all(self.rows()))?;
         }
-        absent_is_fine(fs::remove_file(self.opening()))?;
-        // Last: until the rows are gone they stay condemned.
-        absent_is_fine(fs::remove_file(self.condemned()))?;
+        ignore_missing(fs::remove_file(self.opening()))?;
+        // Removed last, so that the rows stay condemned until they are gone.
+        ignore_missing(fs::remove_file(self.condemned()))?;
         self.sync_names()
     }
 
     pub(crate) fn drop_bad_rows(&self) -> io::Result<()> {
-        absent_is_fine(fs::remove_dir_all(self.rows_bad()))
+        ignore_missing(fs::remove_dir_all(self.rows_bad()))
     }
 
-    /// Leaves word for the next open. Written through to the disk: the process is about to give up.
+    /// Marks the rows for the next open. Synced to disk, since the process is about to give up.
     pub(crate) fn condemn(&self, reason: &WipeReason) -> io::Result<()> {
         let (kind, why) = match reason {
             WipeReason::Requested(why) => ("requested", why.clone()),
@@ -166,7 +168,7 @@ impl Directory {
         Ok(Some(match text.split_once('\n') {
             Some(("requested", why)) => WipeReason::Requested(why.to_owned()),
             Some((_, why)) => WipeReason::Corrupt(why.to_owned()),
-            // A mark cut short by a crash is still a mark.
+            // A mark that was cut short by a crash still counts.
             None => WipeReason::Corrupt(text),
         }))
     }
@@ -176,7 +178,7 @@ impl Directory {
     }
 }
 
-fn absent_is_fine(outcome: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -215,7 +217,7 @@ impl Manifest {
         let engine = field("engine")?;
         let schema = field("schema")?;
         let trees = field("trees")?;
-        // The last line proves that the others are whole.
+        // The last line proves that the others are complete.
         field("end").map(drop)?;
         Ok(Self {
             engine,

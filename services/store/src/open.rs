@@ -1,4 +1,5 @@
-//! The ladder by which a store is opened: wait, look, recover, read; and wipe when any of it shows bad rows.
+//! Opens a store in steps: wait for the lock, check the directory, recover the engine, read the
+//! rows; and wipe the store if any step finds bad data.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +17,7 @@ use crate::{
     store::catching_panics,
 };
 
-/// A tree's index is one byte in every key, and sled's seal uses the last one.
+/// A tree's index is one byte of every key, and sled's seal uses the highest value.
 const MAX_TREES: usize = 200;
 
 const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -24,15 +25,17 @@ const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// A killed process may hold its locks until the kernel has freed its memory.
 const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// sled never gives space back. A rebuild costs less than a file that is mostly nothing, but not while it is small.
+/// sled never frees disk space. A rebuild costs less than a file that is mostly unused, but not
+/// while the file is small.
 const BLOAT_FLOOR_BYTES: u64 = 1024 * 1024 * 1024;
 const BLOAT_FACTOR: u64 = 3;
 
-/// Processes that may die while opening a store before it is wiped. Some bad bytes make fjall panic and panic again
-/// while it cleans up, which ends the process and would end the next one too. Once may have been anything.
+/// Number of processes that may die while opening a store before it is wiped. Some corruption makes
+/// fjall panic, and panic again while it cleans up, which ends the process and would end the next
+/// one too. A single death may have had any cause.
 const DEATHS_WHILE_OPENING: u32 = 2;
 
-/// An opened store and what became of what was there.
+/// An opened store, and what happened to its previous contents.
 pub struct Opened {
     pub store: Store,
     pub reason: OpenReason,
@@ -40,11 +43,11 @@ pub struct Opened {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenReason {
-    /// There was none. It has no checkpoint.
+    /// There was no store. It has no checkpoint.
     Fresh,
-    /// The rows are those of its checkpoint.
+    /// The rows match the checkpoint.
     Resumed,
-    /// There was one that cannot be used. It is empty now and has no checkpoint.
+    /// The previous store could not be used. It is empty now and has no checkpoint.
     Wiped(WipeReason),
 }
 
@@ -69,9 +72,11 @@ pub enum WipeReason {
 /// How much of a store is read before it is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Every row, while opening. sled's default: it is small, and not all bad bytes show by themselves.
+    /// Every row, while opening. Default for sled: it is small, and not all corruption is detected
+    /// otherwise.
     EveryRow,
-    /// Checkpoints while opening, rows when they are asked for. fjall's default: every block has a checksum.
+    /// Checkpoints while opening, and rows when they are read. Default for fjall: every block has a
+    /// checksum.
     OnRead,
 }
 
@@ -87,7 +92,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// `schema` is the version of the caller's own row encoding: rows of another version are wiped.
+    /// `schema` is the version of the caller's row encoding: a store with another version is wiped.
     #[must_use]
     pub fn new(engine: Engine, schema: u32, trees: &[Tree]) -> Self {
         Self {
@@ -109,7 +114,7 @@ impl OpenOptions {
         self
     }
 
-    /// How long a lock held by another process is waited for.
+    /// How long to wait for a lock that another process holds.
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;
@@ -122,7 +127,7 @@ impl OpenOptions {
         self
     }
 
-    /// A store that ends with its last clone, whatever engine was named.
+    /// A store in memory, whatever engine was chosen. It ends with its last clone.
     #[must_use]
     pub fn in_memory(&self) -> Store {
         let storage = Box::new(crate::engine::MemoryStorage::new(self.trees.len()));
@@ -141,13 +146,13 @@ impl OpenOptions {
             });
         }
         let started = Instant::now();
-        let opened = Ladder {
+        let opened = Opening {
             options: self,
             root: dir,
             directory: Directory::new(dir),
             deadline: started + self.lock_wait,
         }
-        .climb()?;
+        .run()?;
         log_outcome(self.engine, dir, &opened.reason, started.elapsed());
         Ok(opened)
     }
@@ -178,15 +183,15 @@ impl OpenOptions {
     }
 }
 
-struct Ladder<'a> {
+struct Opening<'a> {
     options: &'a OpenOptions,
     root: &'a Path,
     directory: Directory,
     deadline: Instant,
 }
 
-impl Ladder<'_> {
-    fn climb(self) -> Result<Opened, OpenError> {
+impl Opening<'_> {
+    fn run(self) -> Result<Opened, OpenError> {
         fs::create_dir_all(self.root).map_err(|e| self.io("create the directory", e))?;
         let lock = DirLock::acquire(self.root, self.deadline).map_err(|failed| match failed {
             LockFailed::Held => self.locked(),
@@ -208,9 +213,9 @@ impl Ladder<'_> {
             Found::Matching => match self.recover() {
                 Ok((storage, usage)) => match usage.bloat(engine) {
                     None => {
-                        // Not worth failing for: the bad rows only take space.
+                        // Not worth failing for: the rows set aside only take space.
                         if let Err(error) = self.directory.drop_bad_rows() {
-                            tracing::debug!(%error, "could not remove the rows set aside");
+                            tracing::debug!(%error, "could not remove the corrupt rows that were set aside; they only take space");
                         }
                         (storage, OpenReason::Resumed)
                     }
@@ -268,7 +273,8 @@ impl Ladder<'_> {
         }
     }
 
-    /// Opens the engine and reads what `Verify` asks for, unless others have died of it.
+    /// Opens the engine and reads what `Verify` requires, unless too many processes have died doing
+    /// so.
     fn recover(&self) -> Result<(Box<dyn Storage>, Usage), Fault> {
         let deaths = self.directory.opens_begun();
         if deaths >= DEATHS_WHILE_OPENING {
@@ -281,7 +287,7 @@ impl Ladder<'_> {
         outcome
     }
 
-    /// Waits for the engine's own lock. No panic leaves this.
+    /// Waits for the engine's own lock. Panics do not escape.
     fn recover_guarded(&self) -> Result<(Box<dyn Storage>, Usage), Fault> {
         let rows_dir = self.directory.rows();
         let setup = Setup {
@@ -323,11 +329,11 @@ impl Ladder<'_> {
         })
     }
 
-    fn io(&self, doing: &'static str, source: io::Error) -> OpenError {
+    fn io(&self, doing: &'static str, cause: io::Error) -> OpenError {
         OpenError::Io {
             doing,
             dir: self.root.to_owned(),
-            source,
+            cause,
         }
     }
 
@@ -339,7 +345,7 @@ impl Ladder<'_> {
     }
 }
 
-/// What a store takes on disk, as far as opening it has found out.
+/// Size of a store on disk, if opening it has determined that.
 #[derive(Clone, Copy)]
 enum Usage {
     Unknown,

@@ -1,4 +1,5 @@
-//! The handle: limits checked before the engine is asked, and the end of a store whose engine failed.
+//! The handle of a store: it checks limits before it calls the engine, and disables the store when
+//! the engine fails.
 
 use std::{
     any::Any,
@@ -16,7 +17,7 @@ use crate::{
     view,
 };
 
-/// An open store. Clones share it; it closes with the last one.
+/// An open store. Clones share it, and it closes with the last one.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -27,14 +28,15 @@ pub(crate) struct Shared {
     limits: Limits,
     trees: Vec<Tree>,
     storage: ClosedQuietly,
-    /// One batch at a time: its checkpoint is compared with the one before.
+    /// Allows one batch at a time, since its checkpoint is compared with the previous one.
     writing: Mutex<()>,
     poison: OnceLock<String>,
-    /// Behind the storage: the lock is given back after the engine has closed its files.
+    /// Declared after the storage, so that the lock is released after the engine has closed its
+    /// files.
     place: Option<(Directory, DirLock)>,
 }
 
-/// An engine that fails while it closes has nothing left to tell anybody; some panic.
+/// Closes the engine. An error or panic is only logged, since nobody can act on it any more.
 struct ClosedQuietly(Option<Box<dyn Storage>>);
 
 impl Drop for ClosedQuietly {
@@ -85,13 +87,14 @@ impl Store {
         &self.shared.trees
     }
 
-    /// One row, as it is now. Rows that must agree with each other are read from one [`View`].
+    /// Reads one current row. Read rows that must be consistent from one [`View`].
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let tree = self.shared.index(tree)?;
-        self.shared.asking(|storage| storage.get(tree, key))
+        self.shared.with_engine(|storage| storage.get(tree, key))
     }
 
-    /// All rows and checkpoints of the batch, or none: visible to the next read, durable with the next [`sync`](Self::sync).
+    /// Applies all rows and checkpoints of the batch, or none: visible to the next read, durable
+    /// with the next [`sync`](Self::sync).
     ///
     /// On sled it waits for open views.
     pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
@@ -99,9 +102,9 @@ impl Store {
         self.shared.apply(batch)
     }
 
-    /// What was applied before survives a power cut once this returns. Blocks on the disk.
+    /// When this returns, everything applied before survives a power cut. Blocks on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.shared.asking(Storage::sync)
+        self.shared.with_engine(Storage::sync)
     }
 
     pub fn checkpoint(&self, stream: &str) -> Result<Option<Checkpoint>, StoreError> {
@@ -112,12 +115,13 @@ impl Store {
         self.view()?.checkpoints()
     }
 
-    /// Rows that agree with each other and with the checkpoints. To be dropped soon: on sled writers wait for it.
+    /// A consistent view of rows and checkpoints. Drop it soon: on sled, writers wait for it.
     pub fn view(&self) -> Result<View<'_>, StoreError> {
         View::open(&self.shared)
     }
 
-    /// SHA-256 over the rows of a tree in order; equal trees have equal digests on every engine. Reads everything.
+    /// SHA-256 over the rows of a tree in order; equal trees have equal digests on every engine.
+    /// Reads every row.
     pub fn digest(&self, tree: Tree) -> Result<[u8; 32], StoreError> {
         self.view()?.digest(tree)
     }
@@ -125,17 +129,17 @@ impl Store {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         self.shared
-            .asking(|storage| Ok(storage.disk_bytes()))
+            .with_engine(|storage| Ok(storage.disk_bytes()))
             .unwrap_or(0)
     }
 
-    /// Why the store answers nothing more, if it does not.
+    /// Why the store refuses every call, if it does.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.shared.poison.get().cloned()
     }
 
-    /// Ends the store because its reader found the rows wrong; the next open wipes it.
+    /// Disables the store because its reader found wrong rows; the next open wipes it.
     pub fn condemn(&self, why: &str) {
         self.shared
             .end(why, Some(&WipeReason::Requested(why.to_owned())));
@@ -153,7 +157,7 @@ impl fmt::Debug for Store {
 }
 
 impl Shared {
-    /// Tells stores of this process apart.
+    /// Tells apart the stores in this process.
     pub(crate) fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -167,10 +171,10 @@ impl Shared {
             .ok_or(StoreError::UnknownTree { tree: tree.name() })
     }
 
-    /// Asks the engine, unless it has failed before. Its first fault is its last.
-    pub(crate) fn asking<'a, T>(
+    /// Calls the engine, unless it has failed before.
+    pub(crate) fn with_engine<'a, T>(
         &'a self,
-        question: impl FnOnce(&'a dyn Storage) -> Result<T, Fault>,
+        call: impl FnOnce(&'a dyn Storage) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         if let Some(why) = self.poison.get() {
             return Err(StoreError::Poisoned { why: why.clone() });
@@ -178,14 +182,15 @@ impl Shared {
         let Some(storage) = self.storage.0.as_deref() else {
             return Err(self.poisoned_by(&Fault::Corrupt("the engine is closed".to_owned())));
         };
-        catching_panics("in use", || question(storage)).map_err(|fault| self.poisoned_by(&fault))
+        catching_panics("in use", || call(storage)).map_err(|fault| self.poisoned_by(&fault))
     }
 
-    /// Records the fault and answers with it.
+    /// Records the engine's failure, and returns it as an error.
     pub(crate) fn poisoned_by(&self, fault: &Fault) -> StoreError {
         let why = fault.to_string();
         match fault {
-            // A full disk says nothing about the rows on it: the next open reads them again and decides.
+            // A full disk says nothing about the rows on it: the next open reads them again and
+            // decides.
             Fault::Io(_) | Fault::Locked => self.end(&why, None),
             Fault::Corrupt(_) => self.end(&why, Some(&WipeReason::Corrupt(why.clone()))),
         }
@@ -195,17 +200,17 @@ impl Shared {
 
     fn end(&self, why: &str, condemned: Option<&WipeReason>) {
         if self.poison.set(why.to_owned()).is_ok() {
-            tracing::error!(engine = %self.engine, why, "store out of use");
+            tracing::error!(engine = %self.engine, why, "the store failed and refuses every further call; it will be opened again or rebuilt");
         }
         if let (Some(reason), Some((directory, _))) = (condemned, &self.place)
             && let Err(error) = directory.condemn(reason)
         {
-            tracing::error!(%error, "could not mark the store for a wipe");
+            tracing::error!(%error, "could not mark the store for a wipe; the next open may use rows that were found to be wrong");
         }
     }
 
     pub(crate) fn checkpoint(&self, stream: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.asking(|storage| {
+        self.with_engine(|storage| {
             storage
                 .get(TreeIndex::CHECKPOINTS, stream.as_bytes())?
                 .map(|row| decode_checkpoint(&row))
@@ -238,7 +243,11 @@ impl Shared {
             if let Some(at) = self.checkpoint(&stream)?
                 && at.is_ahead_of(&asked)
             {
-                return Err(StoreError::CheckpointWentBack { stream, at, asked });
+                return Err(StoreError::CheckpointWentBack {
+                    stream,
+                    at: Box::new(at),
+                    asked: Box::new(asked),
+                });
             }
             changes.push(Change {
                 tree: TreeIndex::CHECKPOINTS,
@@ -246,7 +255,7 @@ impl Shared {
                 value: Some(value),
             });
         }
-        self.asking(|storage| storage.apply(changes))
+        self.with_engine(|storage| storage.apply(changes))
     }
 
     fn check_row(&self, tree: Tree, key_len: usize, value_len: usize) -> Result<(), StoreError> {
@@ -269,16 +278,17 @@ impl Shared {
     }
 }
 
-/// The name by which errors speak of checkpoint rows.
+/// Name of checkpoint rows in errors.
 const CHECKPOINTS: Tree = Tree::new("checkpoints");
 
 pub(crate) fn decode_checkpoint(row: &[u8]) -> Result<Checkpoint, Fault> {
     Checkpoint::decode(row).ok_or_else(|| Fault::Corrupt("a checkpoint is garbled".to_owned()))
 }
 
-/// Runs an engine's code. A panic in it is corruption: that is how sled reports most truncated files.
+/// Runs an engine's code. A panic counts as corruption, since that is how sled reports most
+/// truncated files.
 ///
-/// The engine may be left half changed by the panic; it is never asked again, which is what makes this unwind safe.
+/// The panic may leave the engine half changed; it is never called again, so unwinding is safe.
 pub(crate) fn catching_panics<T>(
     doing: &str,
     run: impl FnOnce() -> Result<T, Fault>,

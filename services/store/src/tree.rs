@@ -1,6 +1,7 @@
 //! The name of one ordered map of bytes inside a store.
 
-/// A tree's name. Trees are fixed when the store is opened; another list of trees is another store.
+/// The name of a tree. Trees are fixed when the store is opened; a store with another list of trees
+/// is a different store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tree(&'static str);
 
@@ -16,7 +17,7 @@ impl Tree {
         self.0
     }
 
-    /// Names end up in the manifest and in engine files, so only harmless characters are let through.
+    /// Names are used in the manifest and in engine files, so only harmless characters are allowed.
     pub(crate) fn is_well_named(self) -> bool {
         (1..=64).contains(&self.0.len())
             && self

@@ -14,7 +14,8 @@ use crate::{
     store::{Shared, decode_checkpoint},
 };
 
-/// A store as it was at one moment. It is not `Send`: taken, read and dropped on one thread, never across an await.
+/// A store as of one moment. It is not `Send`: it must be taken, read and dropped on one thread,
+/// never across an await.
 ///
 /// ```compile_fail
 /// fn travels<T: Send>() {}
@@ -23,8 +24,8 @@ use crate::{
 pub struct View<'a> {
     shared: &'a Shared,
     snapshot: Box<dyn Snapshot + 'a>,
-    /// Behind the snapshot, so that the thread counts as free only once the store is.
-    _here: HereMark,
+    /// Declared after the snapshot, so that the thread counts as free only when the store is.
+    _mark: ViewMark,
 }
 
 impl<'a> View<'a> {
@@ -32,17 +33,17 @@ impl<'a> View<'a> {
         refuse_on_this_thread(shared.id())?;
         Ok(Self {
             shared,
-            snapshot: shared.asking(Storage::snapshot)?,
-            _here: HereMark::set(shared.id()),
+            snapshot: shared.with_engine(Storage::snapshot)?,
+            _mark: ViewMark::set(shared.id()),
         })
     }
 
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let tree = self.shared.index(tree)?;
-        self.shared.asking(|_| self.snapshot.get(tree, key))
+        self.shared.with_engine(|_| self.snapshot.get(tree, key))
     }
 
-    /// The rows of a range, in its order, read as the iterator is.
+    /// The rows of a range in its order, read lazily.
     pub fn range(&self, tree: Tree, keys: &KeyRange) -> Result<Rows<'_>, StoreError> {
         let tree = self.shared.index(tree)?;
         self.rows(tree, keys)
@@ -53,7 +54,7 @@ impl<'a> View<'a> {
             Box::new(std::iter::empty())
         } else {
             self.shared
-                .asking(|_| Ok(self.snapshot.range(tree, keys)))?
+                .with_engine(|_| Ok(self.snapshot.range(tree, keys)))?
         };
         Ok(Rows {
             shared: self.shared,
@@ -62,7 +63,7 @@ impl<'a> View<'a> {
     }
 
     pub fn checkpoint(&self, stream: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.shared.asking(|_| {
+        self.shared.with_engine(|_| {
             self.snapshot
                 .get(TreeIndex::CHECKPOINTS, stream.as_bytes())?
                 .map(|row| decode_checkpoint(&row))
@@ -74,7 +75,7 @@ impl<'a> View<'a> {
         self.rows(TreeIndex::CHECKPOINTS, &KeyRange::all())?
             .map(|row| {
                 let (stream, checkpoint) = row?;
-                self.shared.asking(|_| {
+                self.shared.with_engine(|_| {
                     let stream = String::from_utf8(stream)
                         .map_err(|_| Fault::Corrupt("a stream's name is garbled".to_owned()))?;
                     Ok((stream, decode_checkpoint(&checkpoint)?))
@@ -83,7 +84,8 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// SHA-256 over each row's key length, key, value length and value, lengths as 64 bits big-endian.
+    /// SHA-256 over the key length, key, value length and value of each row, with lengths as 64-bit
+    /// big-endian numbers.
     pub fn digest(&self, tree: Tree) -> Result<[u8; 32], StoreError> {
         let mut hash = Sha256::new();
         for row in self.range(tree, &KeyRange::all())? {
@@ -97,7 +99,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Rows of one range. After an error there is nothing more.
+/// The rows of one range. It ends after an error.
 pub struct Rows<'a> {
     shared: &'a Shared,
     rows: Option<RowIter<'a>>,
@@ -108,7 +110,7 @@ impl Iterator for Rows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rows = self.rows.take()?;
-        let next = self.shared.asking(|_| rows.next().transpose());
+        let next = self.shared.with_engine(|_| rows.next().transpose());
         match next {
             Ok(Some(row)) => {
                 self.rows = Some(rows);
@@ -116,7 +118,8 @@ impl Iterator for Rows<'_> {
             }
             Ok(None) => None,
             Err(error) => {
-                // The iterator of an engine that has just panicked may panic again while it is dropped.
+                // The iterator of an engine that has just panicked may panic again when it is
+                // dropped.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(rows)));
                 Some(Err(error))
             }
@@ -126,27 +129,27 @@ impl Iterator for Rows<'_> {
 
 thread_local! {
     /// Stores that this thread holds a view of.
-    static HERE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static VIEWED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-struct HereMark(usize);
+struct ViewMark(usize);
 
-impl HereMark {
+impl ViewMark {
     fn set(store: usize) -> Self {
-        HERE.with_borrow_mut(|stores| stores.push(store));
+        VIEWED.with_borrow_mut(|stores| stores.push(store));
         Self(store)
     }
 }
 
-impl Drop for HereMark {
+impl Drop for ViewMark {
     fn drop(&mut self) {
-        HERE.with_borrow_mut(|stores| stores.retain(|store| *store != self.0));
+        VIEWED.with_borrow_mut(|stores| stores.retain(|store| *store != self.0));
     }
 }
 
-/// Turns what would be a deadlock on sled into an error on every engine.
+/// Returns an error, on every engine, for what would be a deadlock on sled.
 pub(crate) fn refuse_on_this_thread(store: usize) -> Result<(), StoreError> {
-    if HERE.with_borrow(|stores| stores.contains(&store)) {
+    if VIEWED.with_borrow(|stores| stores.contains(&store)) {
         return Err(StoreError::ViewOpen);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Three nats-servers that replicate to each other, over routes that can be cut.
+//! A cluster of three nats-servers, with routes between them that can be cut.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -10,22 +10,25 @@ use crate::eventually::eventually;
 use crate::nats::{NatsOptions, NatsServer};
 use crate::proxy::Proxy;
 
-/// Servers in a cluster.
+/// Number of servers in a cluster.
 pub const NODES: usize = 3;
-/// Forming a cluster and electing its leader takes a few seconds on two busy cores.
+/// Deadline for forming a cluster and electing its leader, which takes a few seconds on two busy
+/// cores.
 const FORM_DEADLINE: Duration = Duration::from_secs(40);
-/// A leader is elected within 4 to 9 s.
+/// Deadline for electing a stream's leader, which takes 4 to 9 s.
 const LEADER_DEADLINE: Duration = Duration::from_secs(40);
-/// Copies say something at least once a second.
+/// A replica sends something at least once a second.
 const HEARD_LATELY: Duration = Duration::from_secs(3);
-/// Where nobody listens: what a node tells others about itself, so that they use the routes of their configuration only.
+/// An address without a listener, which a node advertises so that others use only the configured
+/// routes.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// A cluster of three with JetStream.
+/// A cluster of three servers with JetStream.
 pub struct NatsCluster {
-    /// The three servers, for killing and pausing one of them.
+    /// The servers, which tests may kill or pause.
     pub nodes: Vec<NatsServer>,
-    /// `routes[a][b]` is the way from node a to node b; each pair has two, since either end may connect.
+    /// `routes[a][b]` is the route from node a to node b. Each pair has two, since either end may
+    /// connect.
     routes: Vec<Vec<Option<Proxy>>>,
 }
 
@@ -33,17 +36,17 @@ impl NatsCluster {
     /// Starts three servers and waits until the cluster has a leader.
     ///
     /// # Errors
-    /// When one does not start or no leader is elected.
+    /// When a server does not start, or no leader is elected.
     pub async fn start() -> Result<Self> {
         Self::start_with(&[]).await
     }
 
-    /// The same with folders for the stores of the first nodes, where they are not to be anywhere.
+    /// Like [`Self::start`], with given store folders for the first nodes.
     ///
     /// # Errors
-    /// When one does not start or no leader is elected.
+    /// When a server does not start, or no leader is elected.
     pub async fn start_with(stores: &[Option<PathBuf>]) -> Result<Self> {
-        // All six are held at once, so that they differ.
+        // All six ports are held at the same time, so that they differ.
         let held = (0..2 * NODES)
             .map(|_| TcpListener::bind(("127.0.0.1", 0)))
             .collect::<Result<Vec<_>, _>>()?;
@@ -73,18 +76,18 @@ impl NatsCluster {
         Ok(cluster)
     }
 
-    /// Addresses of the three.
+    /// URLs of the three servers.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(NatsServer::url).collect()
     }
 
-    /// Cuts two nodes off from each other: what is between them is closed, and so is whatever they try anew.
+    /// Cuts the routes between two nodes: open connections are closed, and so are new ones.
     pub fn part(&self, one: usize, other: usize) {
         self.between(one, other).for_each(Proxy::cut);
     }
 
-    /// Lets them reach each other again.
+    /// Restores the routes between two nodes.
     pub fn rejoin(&self, one: usize, other: usize) {
         self.between(one, other).for_each(Proxy::heal);
     }
@@ -94,38 +97,48 @@ impl NatsCluster {
         [way(one, other), way(other, one)].into_iter().flatten()
     }
 
-    /// The node that leads a stream, asked until one does.
+    /// The node that leads a stream; waits until there is one.
     ///
     /// # Errors
-    /// When none does within the deadline.
+    /// When there is none within the deadline.
     pub async fn leader_of(&self, stream: &str) -> Result<usize> {
         let give_up = Instant::now() + LEADER_DEADLINE;
-        let client = async_nats::connect(self.urls()).await?;
         loop {
-            if let Some(info) = info(&client, stream).await
-                && let Some(leader) = info["cluster"]["leader"].as_str()
-                && let Some(index) = (0..NODES).find(|index| name(*index) == leader)
-            {
-                return Ok(index);
+            if let Some(leader) = self.leader_now(stream).await? {
+                return Ok(leader);
             }
             ensure!(Instant::now() < give_up, "{stream} has no leader");
         }
     }
 
-    /// Whether the leader of a stream misses something in one of the copies, or has not heard of it for a while.
+    /// The same, asked once; `None`: there is none now.
     ///
     /// # Errors
-    /// When no server lets us in.
-    pub async fn has_lagging_copy(&self, stream: &str) -> Result<bool> {
+    /// When no server accepts a connection.
+    pub async fn leader_now(&self, stream: &str) -> Result<Option<usize>> {
         let client = async_nats::connect(self.urls()).await?;
-        let copies = info(&client, stream).await.and_then(|info| copies(&info));
-        Ok(copies.is_some_and(|copies| copies.contains(&false)))
+        let info = info(&client, stream).await;
+        let leader = info
+            .as_ref()
+            .and_then(|info| info["cluster"]["leader"].as_str());
+        Ok(leader.and_then(|leader| (0..NODES).find(|index| name(*index) == leader)))
     }
 
-    /// Waits until every copy of a stream is as far as its leader's.
+    /// Whether a stream has a leader from which no replica lags, and which has heard of each a
+    /// moment ago.
     ///
     /// # Errors
-    /// When it is not within the deadline.
+    /// When no server accepts a connection.
+    pub async fn has_whole_copies(&self, stream: &str) -> Result<bool> {
+        let client = async_nats::connect(self.urls()).await?;
+        let copies = info(&client, stream).await.and_then(|info| copies(&info));
+        Ok(copies.is_some_and(|copies| copies == [true; NODES - 1]))
+    }
+
+    /// Waits until every replica of a stream is as far as its leader.
+    ///
+    /// # Errors
+    /// When one is not within the deadline.
     pub async fn wait_for_copies(&self, stream: &str) -> Result<()> {
         let client = async_nats::connect(self.urls()).await?;
         eventually(FORM_DEADLINE, async || {
@@ -139,12 +152,12 @@ impl NatsCluster {
     /// Waits until JetStream's API answers and sees three nodes.
     ///
     /// # Errors
-    /// When it does not within the deadline.
+    /// When that does not happen within the deadline.
     pub async fn wait_for_leader(&self) -> Result<()> {
         let client = async_nats::connect(self.urls()).await?;
         let ready = async || {
             let request = async_nats::Request::new().timeout(Some(Duration::from_secs(1)));
-            // A stream of three replicas is refused until all three are known.
+            // A stream with three replicas is refused until all three nodes are known.
             let probe = serde_json::json!({
                 "name": "probe", "subjects": ["probe"], "num_replicas": 3, "storage": "memory",
             });
@@ -166,7 +179,7 @@ impl NatsCluster {
     }
 }
 
-/// What the leader of a stream says of it; `None` while it has none.
+/// Stream info from the leader of a stream; `None` if there is no leader.
 async fn info(client: &async_nats::Client, stream: &str) -> Option<serde_json::Value> {
     let request = async_nats::Request::new().timeout(Some(Duration::from_secs(1)));
     let subject = format!("$JS.API.STREAM.INFO.{stream}");
@@ -174,7 +187,7 @@ async fn info(client: &async_nats::Client, stream: &str) -> Option<serde_json::V
     serde_json::from_slice(&answer.payload).ok()
 }
 
-/// For each copy that follows: is it as far as the leader's, and heard of lately?
+/// For each follower: whether it is as far as the leader and was heard from recently.
 fn copies(info: &serde_json::Value) -> Option<Vec<bool>> {
     let is_fine = |copy: &serde_json::Value| {
         let silent = Duration::from_nanos(copy["active"].as_u64().unwrap_or(0));
@@ -189,7 +202,7 @@ fn copies(info: &serde_json::Value) -> Option<Vec<bool>> {
     )
 }
 
-/// A way from each node to each other one.
+/// A route from each node to each other node.
 async fn routes(ports: &[u16]) -> Result<Vec<Vec<Option<Proxy>>>> {
     let mut routes = Vec::new();
     for from in 0..ports.len() {
@@ -210,7 +223,8 @@ fn name(index: usize) -> String {
     format!("n{}", index + 1)
 }
 
-/// Nodes tell neither clients nor each other where else to connect: all ways are those that a test can cut.
+/// Nodes advertise no addresses, to clients or to each other, so that all routes are those that a
+/// test can cut.
 fn configuration(index: usize, port: u16, routes: &[String]) -> String {
     format!(
         "server_name: {:?}\n\

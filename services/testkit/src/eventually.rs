@@ -1,14 +1,14 @@
-//! Waiting for a condition instead of for a time.
+//! Waiting for a condition instead of a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Interval between checks.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The condition did not come true in time.
+/// The condition did not become true in time.
 #[derive(Debug)]
 pub struct NeverHappened {
-    /// How long was waited.
+    /// Time that was waited.
     pub waited: Duration,
 }
 
@@ -20,10 +20,10 @@ impl std::fmt::Display for NeverHappened {
 
 impl std::error::Error for NeverHappened {}
 
-/// Looks until the condition holds.
+/// Waits until the condition holds.
 ///
 /// # Errors
-/// When it does not within the deadline.
+/// When it does not hold within the deadline.
 pub async fn eventually(
     deadline: Duration,
     mut condition: impl AsyncFnMut() -> bool,

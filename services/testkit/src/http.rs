@@ -1,4 +1,4 @@
-//! A small HTTP client, with what tests of the API ask again and again.
+//! A small HTTP client with the requests that tests of the API often need.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,33 +13,30 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-/// Longer than any answer, or any condition, may take on a busy machine.
+/// Deadline of any answer or condition, sufficient on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Pause between two looks at a condition.
+/// Interval between checks of a condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A client of one server, with one key or none.
+/// A client of one server, with one API key or none.
 #[derive(Clone)]
 pub struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
-    /// Where the server is, without a trailing slash.
+    /// URL of the server, without a trailing slash.
     pub url: String,
     key: Option<String>,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null when it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
@@ -51,13 +48,13 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The task in it.
+    /// The member `task` of the body.
     #[must_use]
     pub fn task(&self) -> Value {
         self.json()["task"].clone()
     }
 
-    /// The sentence of an error.
+    /// The message of an error.
     #[must_use]
     pub fn error(&self) -> String {
         self.json()["error"].as_str().unwrap_or_default().to_owned()
@@ -69,7 +66,7 @@ impl Answer {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The first header of that name.
+    /// The first header with that name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -93,7 +90,7 @@ impl Http {
         Self::new(&format!("http://{address}"), None)
     }
 
-    /// The same, speaking HTTP/2 with prior knowledge.
+    /// Like [`Self::at`], but with HTTP/2 by prior knowledge.
     #[must_use]
     pub fn http2(address: SocketAddr) -> Self {
         Self {
@@ -104,7 +101,7 @@ impl Http {
         }
     }
 
-    /// The same client with another key.
+    /// The same client with another API key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
         Self {
@@ -113,17 +110,17 @@ impl Http {
         }
     }
 
-    /// GET.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
 
-    /// POST of a JSON body.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::POST, path, &[], body.to_string()).await
     }
 
-    /// Any request, read to the end of its answer.
+    /// Sends any request, and reads the answer completely.
     pub async fn send(
         &self,
         method: Method,
@@ -167,7 +164,7 @@ impl Http {
             .await?)
     }
 
-    /// Creates a task and returns its id. Anything but 201 is an error.
+    /// Creates a task and returns its id. Any status except 201 is an error.
     pub async fn create(&self, task: &Value) -> Result<String> {
         let answer = self.post("/v1/tasks", task).await?;
         if answer.status != StatusCode::CREATED {
@@ -177,7 +174,8 @@ impl Http {
         id.context("an id")
     }
 
-    /// Creates a task, again and again with one idempotency key while the server is away or says 503, as a good client does.
+    /// Creates a task, retrying with one idempotency key while the server is unreachable or answers
+    /// 503, as a robust client does.
     pub async fn create_surely(&self, key: &str, task: &Value) -> Result<String> {
         let start = Instant::now();
         loop {
@@ -206,7 +204,7 @@ impl Http {
         }
     }
 
-    /// A task as the API shows it.
+    /// A task, as the API returns it.
     pub async fn task(&self, id: &str) -> Result<Value> {
         let answer = self.get(&format!("/v1/tasks/{id}")).await?;
         if answer.status != StatusCode::OK {
@@ -215,11 +213,11 @@ impl Http {
         Ok(answer.json()["task"].clone())
     }
 
-    /// Waits until a task is as wanted.
+    /// Waits until a task meets a condition.
     pub async fn task_when(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let start = Instant::now();
         loop {
-            // Reads may be refused for a moment while something restarts.
+            // Reads may be refused for a moment while a process restarts.
             let seen = self.task(id).await;
             match &seen {
                 Ok(task) if wanted(task) => return seen,
@@ -261,6 +259,7 @@ impl Http {
             bail!("{path}: {}", response.status());
         }
         Ok(Events {
+            headers: response.headers().clone(),
             body: response.into_body(),
             read: String::new(),
         })
@@ -269,22 +268,28 @@ impl Http {
 
 /// An open event stream.
 pub struct Events {
+    headers: HeaderMap,
     body: Incoming,
     read: String,
 }
 
-/// One event of it.
+/// An event of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Position in the log.
     pub id: String,
-    /// Its type.
+    /// Event type.
     pub name: String,
-    /// What it says.
     pub data: Value,
 }
 
 impl Events {
+    /// The first header with that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// The next event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         tokio::time::timeout(PATIENCE, self.next_when_it_comes())
@@ -299,7 +304,7 @@ impl Events {
                     let value = frame.lines().find_map(|line| line.strip_prefix(name))?;
                     Some(value.trim().to_owned())
                 };
-                // A frame without data moves the position only.
+                // A frame without data only moves the position.
                 let event = field("data:").map(|data| Event {
                     id: field("id:").unwrap_or_default(),
                     name: field("event:").unwrap_or_default(),

@@ -1,6 +1,8 @@
-//! A real nats-server of one's own: free port, JetStream with fsync before every acknowledgement, a folder that goes away.
+//! A private nats-server: on a free port, with JetStream that syncs before each acknowledgement, in
+//! a temporary folder.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,18 +13,19 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Environment variable that names the binary.
+/// Environment variable with the path of the binary.
 const BINARY_VARIABLE: &str = "WAYBILL_NATS_SERVER";
-/// A server that is not up after this long is broken; on two busy cores a start takes well under a second.
+/// Deadline for starting the server; on two busy cores a start takes well under a second.
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// A lame duck closes its connections over half a minute at the most.
+/// Deadline for lame duck mode, which closes connections over at most half a minute.
 const LAME_DUCK_DEADLINE: Duration = Duration::from_secs(60);
-/// Stopping a process is a matter of microseconds, of milliseconds on a busy machine.
+/// Deadline for stopping a process, which takes microseconds, or milliseconds on a busy machine.
 const PAUSE_DEADLINE: Duration = Duration::from_secs(5);
-/// Between two looks at whether the server is up.
+/// Interval between checks whether the server is up.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Finds the binary: the environment variable, `.tools/nats-server` of this repository, then PATH.
+/// Finds the binary: the environment variable, then `.tools/nats-server` of this repository, then
+/// PATH.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os(BINARY_VARIABLE) {
         return Ok(PathBuf::from(named));
@@ -41,20 +44,20 @@ pub fn binary() -> Result<PathBuf> {
         })
 }
 
-/// What of a server's configuration a test may choose.
+/// The options of a server that a test may choose.
 #[derive(Debug, Clone, Default)]
 pub struct NatsOptions {
-    /// Client port; `None`: any free one.
+    /// Client port; `None` for any free one.
     pub port: Option<u16>,
-    /// Further lines of the configuration file, such as `authorization { token: "t" }`.
+    /// Additional lines of the configuration file, such as `authorization { token: "t" }`.
     pub extra: String,
 }
 
-/// A running nats-server. Dropping it kills it and removes its folder.
+/// A running nats-server. Dropping it kills the process and removes its folder.
 pub struct NatsServer {
     folder: TempDir,
     options: NatsOptions,
-    /// Somewhere else than in `folder`.
+    /// Store folder, if it is not in `folder`.
     store: Option<PathBuf>,
     port: u16,
     child: Option<Child>,
@@ -62,26 +65,26 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     ///
     /// # Errors
-    /// When there is no binary, or it does not come up.
+    /// When there is no binary, or the server does not start.
     pub async fn start() -> Result<Self> {
         Self::start_with(NatsOptions::default()).await
     }
 
-    /// The same with options.
+    /// Starts a server with options.
     ///
     /// # Errors
-    /// When there is no binary, or it does not come up.
+    /// When there is no binary, or the server does not start.
     pub async fn start_with(options: NatsOptions) -> Result<Self> {
         Self::start_in(options, None).await
     }
 
-    /// The same with JetStream's files in a folder of the caller's, such as a small tmpfs.
+    /// Starts a server with JetStream's files in the caller's folder, such as a small tmpfs.
     ///
     /// # Errors
-    /// When there is no binary, or it does not come up.
+    /// When there is no binary, or the server does not start.
     pub async fn start_in(options: NatsOptions, store: Option<PathBuf>) -> Result<Self> {
         let mut server = Self {
             folder: tempfile::Builder::new().prefix("waybill-nats-").tempdir()?,
@@ -95,25 +98,25 @@ impl NatsServer {
         Ok(server)
     }
 
-    /// What clients connect to.
+    /// URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The client port. It stays the same over restarts.
+    /// The client port, which stays the same across restarts.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Process id, while it runs.
+    /// Process id, if it is running.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Where JetStream keeps its files.
+    /// Folder of JetStream's files.
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.store
@@ -121,36 +124,36 @@ impl NatsServer {
             .unwrap_or_else(|| self.folder.path().join("jetstream"))
     }
 
-    /// What the server has logged so far.
+    /// The server's log output so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("nats.log")).unwrap_or_default()
     }
 
-    /// Kills it as a crash would: no chance to flush or say goodbye.
+    /// Kills the server as a crash would, without a chance to flush or to close connections.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only when the process is gone already.
+            // Both fail only if the process has already ended.
             let _ = child.kill();
             let _ = child.wait();
         }
         self.paused = false;
     }
 
-    /// Ends it as an operator would (SIGTERM), and waits until it has.
+    /// Ends the server as an operator would (SIGTERM), and waits for its end.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub async fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         self.until_ended(START_DEADLINE).await
     }
 
-    /// Ends it in lame duck mode, as `nats-server --signal ldm` does: it gives leaderships away, then closes its connections one
-    /// after the other, then ends. Waits until it has.
+    /// Ends the server in lame duck mode, as `nats-server --signal ldm` does: it hands over
+    /// leaderships, then closes its connections one by one, then ends. Waits for its end.
     ///
     /// # Errors
-    /// When it does not run, or does not end.
+    /// When it is not running, or does not end.
     pub async fn lame_duck(&mut self) -> Result<()> {
         self.signal(Signal::USR2)?;
         self.until_ended(LAME_DUCK_DEADLINE).await
@@ -169,23 +172,24 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Starts it again on the same port and folder, after [`Self::kill9`] or as a restart.
+    /// Starts the server again on the same port and folder, after [`Self::kill9`] or as a restart.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill9();
         self.launch().await
     }
 
-    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
+    /// Freezes the server (SIGSTOP): connections stay open, but nothing answers.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn pause(&mut self) -> Result<()> {
         self.signal(Signal::STOP)?;
         self.paused = true;
-        // A thread on another core goes on for a moment after the signal was sent, and could still answer.
+        // A thread on another core keeps running for a moment after the signal was sent, and could
+        // still answer.
         let give_up = Instant::now() + PAUSE_DEADLINE;
         while !self.all_threads_stopped()? {
             ensure!(Instant::now() < give_up, "the server does not stop");
@@ -197,11 +201,11 @@ impl NatsServer {
     fn all_threads_stopped(&self) -> Result<bool> {
         let pid = self.pid().context("the server does not run")?;
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread that has ended meanwhile has no file.
+            // A thread that has ended in the meantime has no file.
             let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
                 continue;
             };
-            // The state follows the name, which stands in parentheses.
+            // The state follows the name, which is in parentheses.
             let state = stat
                 .rsplit_once(") ")
                 .and_then(|(_, rest)| rest.chars().next());
@@ -212,17 +216,17 @@ impl NatsServer {
         Ok(true)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the server (SIGCONT).
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn resume(&mut self) -> Result<()> {
         self.signal(Signal::CONT)?;
         self.paused = false;
         Ok(())
     }
 
-    /// Is it frozen by [`Self::pause`]?
+    /// Whether it is frozen by [`Self::pause`].
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
@@ -250,7 +254,7 @@ impl NatsServer {
             "jetstream {{ store_dir: {:?}, sync_interval: always }}",
             self.store()
         )?;
-        // A task of the largest body, with headers, is one message.
+        // A task with the largest body and headers is one message.
         writeln!(text, "max_payload: 2MB")?;
         text.push_str(&self.options.extra);
         Ok(text)
@@ -272,7 +276,8 @@ impl NatsServer {
             if self.came_up(give_up).await? {
                 return Ok(());
             }
-            // It ended by itself: another process may hold the port for a moment after a restart.
+            // The process ended by itself: after a restart, another process may hold the port for a
+            // moment.
             self.kill9();
             ensure!(
                 Instant::now() < give_up,
@@ -283,7 +288,7 @@ impl NatsServer {
         }
     }
 
-    /// Waits until it accepts clients; `false` when the process has ended.
+    /// Waits until the server accepts clients; `false` if the process has ended.
     async fn came_up(&mut self, give_up: Instant) -> Result<bool> {
         loop {
             let Some(child) = self.child.as_mut() else {
@@ -322,12 +327,26 @@ impl Drop for NatsServer {
     }
 }
 
-/// A TCP port that was free a moment ago.
+/// Ports of servers: below the kernel's usual range for outgoing connections (ip(7), `ip_local_port_range`), since one of those could
+/// take a port between the look and the server's start, or while a server is away.
+const PORTS: std::ops::Range<u16> = 10_000..32_768;
+/// Ports that are tried.
+const PORT_TRIES: u32 = 100;
+
+/// A TCP port that was free a moment ago, and that no outgoing connection is given.
 ///
 /// # Errors
-/// When the machine has none.
+/// When none of a hundred ports is free.
 pub fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    let mut error = io::ErrorKind::AddrInUse.into();
+    for _ in 0..PORT_TRIES {
+        // Each state has random keys: other tests at the same time draw other ports.
+        let random = RandomState::new().hash_one(());
+        let port = PORTS.start + (random % PORTS.len() as u64) as u16;
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(why) => error = why,
+        }
+    }
+    Err(error)
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that can be cut, stalled and healed: the network between a role and NATS.
+//! A TCP proxy that can be cut, stalled and restored: the network between a process and NATS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,27 +9,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What the network does.
+/// State of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
-    /// Forwards.
+    /// Bytes are forwarded.
     Up,
-    /// Connections stay open; bytes go nowhere until it is up again, then all arrive.
+    /// Connections stay open, but bytes are held back until the link is up again, and then all of
+    /// them arrive.
     Stalled,
-    /// As stalled, but only towards the client: what it sends arrives, and no answer comes back.
+    /// As stalled, but only towards the client: its requests arrive, and no answers come back.
     Deaf,
-    /// Closes what is open and what comes.
+    /// Closes open and new connections.
     Cut,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct State {
     link: Link,
-    /// How often it was cut: a connection ends at the first cut after its start, also when the link is up again at once.
+    /// Number of cuts so far. A connection ends at the first cut after its start, even if the link
+    /// is restored at once.
     cuts: u64,
 }
 
-/// A proxy on a free port of loopback. Dropping it closes everything.
+/// A proxy on a free loopback port. Dropping it closes all connections.
 pub struct Proxy {
     address: SocketAddr,
     link: watch::Sender<State>,
@@ -37,7 +39,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy to an address such as `127.0.0.1:4222`.
+    /// Starts a proxy for an address such as `127.0.0.1:4222`.
     ///
     /// # Errors
     /// When it cannot listen.
@@ -57,19 +59,19 @@ impl Proxy {
         })
     }
 
-    /// Where it listens.
+    /// Address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// As a NATS URL.
+    /// The address as a NATS URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Closes every connection, and new ones as soon as they come.
+    /// Closes every connection, and new ones as soon as they are opened.
     pub fn cut(&self) {
         self.link.send_modify(|state| {
             state.link = Link::Cut;
@@ -77,12 +79,13 @@ impl Proxy {
         });
     }
 
-    /// Holds all bytes back, with connections open: what a lost route looks like.
+    /// Holds back all bytes with connections open, like a lost route.
     pub fn stall(&self) {
         self.link.send_modify(|state| state.link = Link::Stalled);
     }
 
-    /// Holds back what the server says, while it hears everything: a lost acknowledgement. With [`Self::cut`] it is lost for good.
+    /// Holds back what the server sends, while client data still arrives: a lost acknowledgement.
+    /// Followed by [`Self::cut`], it is lost for good.
     pub fn deafen(&self) {
         self.link.send_modify(|state| state.link = Link::Deaf);
     }
@@ -114,7 +117,7 @@ async fn accept(listener: TcpListener, target: String, link: watch::Receiver<Sta
 
 async fn forward(inside: TcpStream, outside: TcpStream, mut link: watch::Receiver<State>) {
     let cuts = link.borrow().cuts;
-    // Both fail only on a socket that is gone, which the copy will notice.
+    // Both fail only on a closed socket, which copying detects.
     let _ = inside.set_nodelay(true);
     let _ = outside.set_nodelay(true);
     let (from_inside, to_inside) = inside.into_split();

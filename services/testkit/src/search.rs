@@ -1,4 +1,4 @@
-//! Looks for bytes in everything below a folder: what must not be on a disk is searched for there.
+//! Searches all files below a folder for bytes, to check that something is not on the disk.
 
 use std::fs;
 use std::io;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
 
-/// The files below `folder` that hold these bytes. One that goes away meanwhile holds nothing.
+/// The files below `folder` that contain these bytes. Files that disappear meanwhile are skipped.
 pub fn files_with(folder: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
     files_with_any(folder, &[needle])
 }
 
-/// The files below `folder` that hold any of these; each file is read once.
+/// The files below `folder` that contain any of these; each file is read once.
 pub fn files_with_any(folder: &Path, needles: &[&[u8]]) -> io::Result<Vec<PathBuf>> {
     assert!(
         needles.iter().all(|needle| !needle.is_empty()),

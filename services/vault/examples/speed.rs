@@ -1,6 +1,8 @@
-//! How many records a second one thread seals, opens and rewraps: `cargo run --release -p waybill-vault --no-default-features --example speed`.
+//! Measures how many records one thread seals, opens and rewraps per second: `cargo run --release
+//! -p waybill-vault --no-default-features --example speed`.
 //!
-//! Ends by itself after a few seconds. Values have the size of a bearer token, and once the largest size that is allowed.
+//! It ends by itself after a few seconds. Values have the size of a bearer token, and once the
+//! largest allowed size.
 
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
@@ -14,9 +16,9 @@ use waybill_vault::{
     Context, MAX_PLAINTEXT_BYTES, SecretBytes, Unwrapper, fresh_rings, open, rewrap, seal,
 };
 
-/// How long each measurement runs.
+/// Duration of each measurement.
 const FOR: Duration = Duration::from_millis(500);
-/// Calls before the clock starts.
+/// Calls before the measurement starts.
 const WARM_UP: u32 = 50;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,7 +51,8 @@ fn measure(what: &str, call: impl Fn() -> bool) {
     }
     let (start, mut calls) = (Instant::now(), 0_u32);
     while start.elapsed() < FOR {
-        // The clock is read once in ten calls, for it costs as much as a short open.
+        // The clock is read once every ten calls, since reading it costs as much as opening a short
+        // value.
         for _ in 0..10 {
             assert!(black_box(call()), "{what} failed");
         }
@@ -60,7 +63,7 @@ fn measure(what: &str, call: impl Fn() -> bool) {
     println!("  {what:<22} {rate:>10.0} /s  {each:>10.2?} each");
 }
 
-/// Rings do not wait, so their futures are ready when first asked.
+/// Rings never wait, so their futures are ready at the first poll.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = std::task::Context::from_waker(Waker::noop());

@@ -1,9 +1,9 @@
-// The body of the fuzz target and of its twin among the tests: no input makes a parser panic, and what a parser accepts is written back
-// to the byte.
+// The body of the fuzz target, and of the test that runs the same checks: no input makes a parser
+// panic, and what a parser accepts is written back byte by byte.
 
 use waybill_vault::{Envelope, KekId, OpenRing, Ring, SealRing, WrappedKey};
 
-/// Feeds everything that the vault parses with these bytes.
+/// Feeds these bytes to everything that the vault parses.
 pub(crate) fn parse_all(data: &[u8]) {
     if let Ok(envelope) = Envelope::parse(data) {
         assert_eq!(envelope.to_bytes(), data);

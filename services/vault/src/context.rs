@@ -1,19 +1,20 @@
-//! What a sealed record is and where it belongs: the associated data that both of its layers authenticate.
+//! The context of a sealed record: the associated data that both of its layers authenticate.
 
 use crate::keys::KekId;
 
-/// The format of envelopes and wrapped keys, their first byte and a field of the associated data.
+/// Format of envelopes and wrapped keys: their first byte, and a field of the associated data.
 pub(crate) const FORMAT: u8 = 1;
 
-/// Says that associated data belongs to an envelope.
+/// Label of the associated data of an envelope.
 const VALUE_LABEL: &[u8] = b"waybill vault value";
-/// Says that associated data belongs to a wrapped data key, so that neither layer's can pass as the other's.
+/// Label of the associated data of a wrapped data key, so that neither layer accepts that of the
+/// other.
 const WRAP_LABEL: &[u8] = b"waybill vault data key";
 
-/// The version of a task's headers: a task has them once.
+/// Version for the headers of a task, which are sealed only once.
 const TASK_HEADERS_VERSION: u32 = 1;
 
-/// What a plaintext is for.
+/// Purpose of a plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The value of a vault token.
@@ -31,16 +32,16 @@ impl Purpose {
     }
 }
 
-/// Where a record belongs. Take the team from who is asking, never from the record: that is what stops a record that was moved.
+/// The place that a record belongs to. Take the team from the caller, never from the record: that
+/// is what detects a record that was moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Context<'a> {
-    /// What the plaintext is for.
     pub purpose: Purpose,
-    /// The team in its environment: `team_..` or `team_.._test`.
+    /// The team in its environment: `team_...` or `team_..._test`.
     pub team: &'a str,
-    /// The token (`tok_..`) or the task.
+    /// The id of the token (`tok_...`) or of the task.
     pub id: &'a str,
-    /// Which value of the token, from 1.
+    /// Version of the token's value, from 1.
     pub version: u32,
 }
 
@@ -70,12 +71,12 @@ impl<'a> Context<'a> {
         self.fields(VALUE_LABEL, None)
     }
 
-    /// Associated data of the data key, wrapped under that KEK.
+    /// Associated data of the data key, when wrapped to that KEK.
     pub(crate) fn of_wrap(&self, kek: KekId) -> Vec<u8> {
         self.fields(WRAP_LABEL, Some(kek))
     }
 
-    /// Each field behind its length, so that no two different contexts have the same bytes.
+    /// Each field, preceded by its length, so that no two different contexts have the same bytes.
     fn fields(&self, label: &[u8], kek: Option<KekId>) -> Vec<u8> {
         let version = self.version.to_be_bytes();
         let kek = kek.map(KekId::to_bytes);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     proptest! {
-        /// Short strings over a small alphabet, so that moved borders between fields are likely.
+        /// Short strings over a small alphabet, so that shifted borders between fields are likely.
         #[test]
         fn two_contexts_have_the_same_bytes_only_if_they_are_the_same(
             a in (purpose(), "[a_]{0,4}", "[a_]{0,4}", 0_u32..3),

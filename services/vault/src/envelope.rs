@@ -7,23 +7,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::context::FORMAT;
 
-/// The longest plaintext: a token's value of 64 KiB. A task's headers are at most 40 KiB.
+/// Limit of a plaintext: a token's value has at most 64 KiB, and the headers of a task 40 KiB.
 pub const MAX_PLAINTEXT_BYTES: usize = 65_536;
-/// What sealing adds: format, nonce, tag.
+/// Bytes that sealing adds: format, nonce and tag.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + TAG_BYTES;
-/// The shortest envelope: nothing is never sealed.
+/// Length of the shortest envelope: an empty plaintext is never sealed.
 const MIN_ENVELOPE_BYTES: usize = ENVELOPE_OVERHEAD_BYTES + 1;
-/// The longest envelope.
+/// Length of the longest envelope.
 pub const MAX_ENVELOPE_BYTES: usize = ENVELOPE_OVERHEAD_BYTES + MAX_PLAINTEXT_BYTES;
-/// The longest envelope as text: base64url without padding.
+/// Length of the longest envelope as text: base64url without padding.
 const MAX_ENVELOPE_TEXT: usize = MAX_ENVELOPE_BYTES.div_ceil(3) * 4;
 
-/// GCM's nonce: 96 random bits.
+/// Length of GCM's nonce, which is random.
 pub(crate) const NONCE_BYTES: usize = 12;
-/// GCM's whole tag; a shortened one is refused.
+/// Length of GCM's full tag; shortened tags are refused.
 pub(crate) const TAG_BYTES: usize = 16;
 
-/// A sealed value. It opens nothing by itself and may lie anywhere.
+/// A sealed value. Without its data key it reveals nothing, so it may be stored anywhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
     nonce: [u8; NONCE_BYTES],
@@ -32,7 +32,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads the bytes; only what [`to_bytes`](Self::to_bytes) can make is accepted.
+    /// Parses the bytes; accepts only what [`to_bytes`](Self::to_bytes) writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         let size = bytes.len();
         if size > MAX_ENVELOPE_BYTES {
@@ -50,7 +50,8 @@ impl Envelope {
         Ok(Self::assemble(nonce, ciphertext, tag))
     }
 
-    /// Reads unpadded base64url, as it lies in events; only what [`to_text`](Self::to_text) can make is accepted.
+    /// Parses unpadded base64url, as in events; accepts only what [`to_text`](Self::to_text)
+    /// writes.
     pub fn parse_text(text: &str) -> Result<Self, EnvelopeError> {
         if text.len() > MAX_ENVELOPE_TEXT {
             return Err(EnvelopeError::Size(text.len() / 4 * 3));
@@ -61,7 +62,6 @@ impl Envelope {
         Self::parse(&bytes)
     }
 
-    /// The bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.size());
         bytes.push(FORMAT);
@@ -76,7 +76,7 @@ impl Envelope {
         URL_SAFE_NO_PAD.encode(self.to_bytes())
     }
 
-    /// Its size in bytes.
+    /// Size in bytes.
     pub fn size(&self) -> usize {
         ENVELOPE_OVERHEAD_BYTES + self.ciphertext.len()
     }
@@ -112,18 +112,18 @@ impl fmt::Debug for Envelope {
     }
 }
 
-/// These bytes are no envelope. What they hold is not repeated.
+/// The bytes are not an envelope. The error does not quote them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Too few or too many bytes.
+    /// The length is out of range.
     #[error(
         "a sealed value has between {MIN_ENVELOPE_BYTES} and {MAX_ENVELOPE_BYTES} bytes, not {0}"
     )]
     Size(usize),
-    /// Another version made it, or it is something else.
+    /// Another version wrote it, or it is something else.
     #[error("a sealed value has format {FORMAT}, not {0}")]
     Format(u8),
-    /// The text is no unpadded base64url, or not the only one of its bytes.
+    /// The text is not unpadded base64url, or not in canonical form.
     #[error("a sealed value is written in unpadded base64url")]
     Text,
 }
@@ -184,7 +184,7 @@ mod tests {
         ] {
             assert_eq!(Envelope::parse_text(&other), Err(EnvelopeError::Text));
         }
-        // 31 bytes end in a digit that carries four spare bits.
+        // 31 bytes end with a character that has four unused bits.
         let text = envelope(2).to_text();
         let (start, last) = text.split_at(text.len() - 1);
         assert_eq!(last, "A");

@@ -1,4 +1,5 @@
-//! The X25519 key pairs of the vault: KEKs, which data keys are wrapped to, and sender keys, by which gateways authenticate what they seal.
+//! The X25519 key pairs of the vault: KEKs, to which data keys are wrapped, and sender keys, with
+//! which gateways authenticate what they seal.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,16 +13,17 @@ use zeroize::Zeroizing;
 use crate::random::{Drawn, NoRandomness, random};
 use crate::wrap::{Aead, Kdf};
 
-/// Bytes of a key, secret or public, and of what HPKE encapsulates.
+/// Length of a key, secret or public, and of HPKE's encapsulated key.
 pub(crate) const X25519_BYTES: usize = 32;
-/// Bytes of a key's id: the first of the SHA-256 of its public half. Rings refuse two keys of the same id.
+/// Length of a key's id: the first bytes of the SHA-256 of its public half. Rings refuse two keys
+/// with the same id.
 pub(crate) const KEY_ID_BYTES: usize = 8;
 
-/// What a key pair is for. The types of both are kept apart so that one is never used as the other.
+/// Role of a key pair. The two roles are separate types, so that one is never used as the other.
 pub trait KeyRole: Copy + fmt::Debug + Send + Sync + 'static {
-    /// How a secret half begins in a ring's text, without the dot.
+    /// Prefix of a secret half in the text of a ring, without the dot.
     const SECRET: &'static str;
-    /// How a public half begins in a ring's text, without the dot.
+    /// Prefix of a public half in the text of a ring, without the dot.
     const PUBLIC: &'static str;
 }
 
@@ -34,7 +36,7 @@ impl KeyRole for Kek {
     const PUBLIC: &'static str = "kek-public1";
 }
 
-/// A key that says which gateways sealed a record.
+/// A key that authenticates the gateways that sealed a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sender {}
 
@@ -43,30 +45,30 @@ impl KeyRole for Sender {
     const PUBLIC: &'static str = "sender-public1";
 }
 
-/// The secret half of a KEK: held by workers.
+/// The secret half of a KEK, held by workers.
 pub type KekSecret = SecretKey<Kek>;
-/// The public half of a KEK: held by gateways.
+/// The public half of a KEK, held by gateways.
 pub type KekPublic = PublicKey<Kek>;
-/// Names a KEK, in wrapped keys and in events.
+/// Id of a KEK, in wrapped keys and in events.
 pub type KekId = KeyId<Kek>;
-/// The secret half of a sender key: held by gateways.
+/// The secret half of a sender key, held by gateways.
 pub type SenderSecret = SecretKey<Sender>;
-/// The public half of a sender key: held by workers.
+/// The public half of a sender key, held by workers.
 pub type SenderPublic = PublicKey<Sender>;
-/// Names a sender key.
+/// Id of a sender key.
 pub type SenderId = KeyId<Sender>;
 
-/// Names a key pair: 16 lower-case hex digits.
+/// Id of a key pair: 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId<R>([u8; KEY_ID_BYTES], PhantomData<R>);
 
 impl<R> KeyId<R> {
-    /// The id with these bytes, whether there is such a key or not.
+    /// The id with these bytes, whether or not such a key exists.
     pub fn from_bytes(bytes: [u8; KEY_ID_BYTES]) -> Self {
         Self(bytes, PhantomData)
     }
 
-    /// The bytes, as a wrapped key holds them.
+    /// The bytes, as in a wrapped key.
     pub fn to_bytes(self) -> [u8; KEY_ID_BYTES] {
         self.0
     }
@@ -84,7 +86,7 @@ impl<R> fmt::Debug for KeyId<R> {
     }
 }
 
-/// This text is no id of a key.
+/// The text is not the id of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a vault key is {} lower-case hex digits", KEY_ID_BYTES * 2)]
 pub struct NoKeyId;
@@ -106,7 +108,7 @@ pub struct SecretKey<R> {
 }
 
 impl<R: KeyRole> SecretKey<R> {
-    /// A new pair from the operating system.
+    /// Generates a pair with randomness of the operating system.
     pub fn generate() -> Result<Self, NoRandomness> {
         let seed = random::<X25519_BYTES>()?;
         let (key, public) = X25519HkdfSha256::derive_keypair(seed.as_slice());
@@ -124,12 +126,13 @@ impl<R: KeyRole> SecretKey<R> {
         self.public.id
     }
 
-    /// How a ring's text writes it: the secret itself.
+    /// The secret key as a word in the text of a ring.
     pub fn to_word(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; X25519_BYTES]);
         self.key.write_exact(bytes.as_mut_slice());
         let mut digits = Zeroizing::new([0; X25519_BYTES * 2]);
-        // The sizes are constants that fit, so this cannot fail; a word without digits would be refused when read.
+        // The sizes are constants that match, so this cannot fail; a word without digits would be
+        // refused when read.
         let _fits = hex::encode_to_slice(bytes.as_slice(), digits.as_mut_slice());
         let digits = std::str::from_utf8(digits.as_slice()).unwrap_or_default();
         let mut word = Zeroizing::new(String::with_capacity(R::SECRET.len() + 1 + digits.len()));
@@ -139,7 +142,7 @@ impl<R: KeyRole> SecretKey<R> {
         word
     }
 
-    /// Reads the digits behind the dot.
+    /// Parses the digits after the dot.
     pub(crate) fn from_digits(digits: &str) -> Option<Self> {
         let mut bytes = Zeroizing::new([0; X25519_BYTES]);
         decode_lower(digits, bytes.as_mut_slice())?;
@@ -182,12 +185,12 @@ impl<R: KeyRole> PublicKey<R> {
         self.id
     }
 
-    /// How a ring's text writes it.
+    /// The public key as a word in the text of a ring.
     pub fn to_word(&self) -> String {
         format!("{}.{}", R::PUBLIC, hex::encode(self.key.to_bytes()))
     }
 
-    /// Reads the digits behind the dot.
+    /// Parses the digits after the dot.
     pub(crate) fn from_digits(digits: &str) -> Option<Self> {
         let mut bytes = [0; X25519_BYTES];
         decode_lower(digits, &mut bytes)?;
@@ -195,8 +198,8 @@ impl<R: KeyRole> PublicKey<R> {
         Some(Self::new(key))
     }
 
-    /// Whether it can be agreed with. A point of small order gives the same shared secret, zero, with everybody; HPKE refuses it at every
-    /// use, and a ring when it is read.
+    /// Whether key agreement with this key is safe. A point of small order yields the same shared
+    /// secret, zero, with every key; HPKE refuses it at every use, and a ring when it is parsed.
     pub(crate) fn is_usable(&self) -> bool {
         let mut drawn = Drawn::from_seed(Zeroizing::new([1; X25519_BYTES]));
         hpke::setup_sender_with_rng::<Aead, Kdf, X25519HkdfSha256>(
@@ -219,7 +222,7 @@ impl<R: KeyRole> fmt::Debug for PublicKey<R> {
     }
 }
 
-/// Lower-case hex of exactly this many bytes, so that each key has one spelling.
+/// Decodes lower-case hexadecimal of exactly this length, so that each key has one spelling.
 fn decode_lower(digits: &str, into: &mut [u8]) -> Option<()> {
     let lower = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     if !digits.bytes().all(lower) {

@@ -1,23 +1,26 @@
-//! Keeps a team's secrets so that only a worker can read them, and nobody once they are erased.
+//! Keeps a team's secrets so that only workers can read them, and nobody once they are erased.
 //!
-//! A value is encrypted under a random [`DataKey`] of its own: AES-256-GCM makes the [`Envelope`], which may lie in the log for ever.
-//! The data key is wrapped to a key-encryption key (KEK) with HPKE (RFC 9180): the [`WrappedKey`], which lies outside the log and can be
-//! erased. Whoever erases the wrapped key has shredded the value, wherever copies of its envelope went.
+//! A value is encrypted under a random [`DataKey`] of its own with AES-256-GCM, which yields the
+//! [`Envelope`]; it may stay in the log for ever. The data key is wrapped to a key-encryption key
+//! (KEK) with HPKE (RFC 9180), which yields the [`WrappedKey`]; it is stored outside the log and
+//! can be erased. Erasing the wrapped key shreds the value, wherever copies of its envelope are.
 //!
 //! ```text
 //! value --AES-256-GCM, data key--> Envelope    events, for ever
 //! data key --HPKE Auth, KEK-----> WrappedKey   key store, erased with the token
 //! ```
 //!
-//! **Who can do what.** A gateway holds a [`SealRing`]: the public halves of the KEKs and a sender key of its own, so it seals and cannot
-//! open. A worker holds an [`OpenRing`]: the secret halves of the KEKs and the public halves of the senders. Anybody can encrypt to a public
-//! key, hence HPKE's Auth mode: a record that no gateway made is refused.
+//! **Who can do what.** A gateway holds a [`SealRing`]: the public halves of the KEKs and a sender
+//! key of its own, so it can seal but not open. A worker holds an [`OpenRing`]: the secret halves
+//! of the KEKs and the public halves of the senders. Anybody can encrypt to a public key, hence
+//! HPKE's Auth mode: a record that was not made by a gateway is refused.
 //!
-//! **What is bound.** Both layers authenticate the [`Context`]: team, environment, token or task, version and purpose. A record that was
-//! moved to another place does not open. A wrapped key names its KEK; an unknown name is an error and no other KEK is tried, because GCM
-//! does not commit to its key.
+//! **What is bound.** Both layers authenticate the [`Context`]: team, environment, token or task,
+//! version and purpose. A record that was moved to another place does not open. A wrapped key names
+//! its KEK; an unknown KEK is an error, and no other KEK is tried, because GCM does not commit to
+//! its key.
 //!
-//! [`Wrapper`] and [`Unwrapper`] are where a key management service would stand instead of the rings.
+//! A key management service would implement [`Wrapper`] and [`Unwrapper`] in place of the rings.
 
 mod context;
 mod envelope;

@@ -1,4 +1,5 @@
-//! A ring in use: read from a text or a file, and read again when the file has changed, so that a rotation needs no restart.
+//! A ring in use: loaded from a text or a file, and loaded again when the file changes, so that a
+//! rotation needs no restart.
 
 use std::fmt;
 use std::fs::File;
@@ -13,17 +14,17 @@ use zeroize::Zeroizing;
 
 use crate::ring::{Ring, RingError};
 
-/// The longest file of a ring. A full ring has under 2 KiB; the rest is for comments.
+/// Limit of a ring file's size. A full ring has less than 2 KiB; the rest is room for comments.
 pub const MAX_RING_BYTES: usize = 65_536;
 
-/// Bits of a file's mode by which others than its owner could read or change it.
+/// Mode bits of a file that let users other than its owner read or change it.
 const OTHERS: u32 = 0o077;
 
 /// Where a ring comes from.
 pub enum RingSource {
-    /// An environment variable's content: as it was at the start.
+    /// The content of an environment variable, as of the start of the process.
     Text(Zeroizing<String>),
-    /// A file that only its owner can read.
+    /// A file that only its owner may read.
     File(PathBuf),
 }
 
@@ -36,25 +37,27 @@ impl fmt::Debug for RingSource {
     }
 }
 
-/// What reading a ring's file again came to.
+/// Result of loading a ring's file again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
-    /// The same as before.
+    /// The content is the same as before.
     Unchanged,
-    /// Another ring is in use from here on.
+    /// Another ring is in use from now on.
     Changed,
-    /// The file is gone or wrong; the last good ring stays in use. A warning has said so, once for each different reason.
+    /// The file is missing or invalid; the last valid ring stays in use. A warning was logged, once
+    /// for each different reason.
     Kept,
 }
 
-/// A ring that many share and that follows its file.
+/// A shared ring that follows its file.
 pub struct LiveRing<R> {
     source: RingSource,
     ring: ArcSwap<R>,
     seen: Mutex<Seen>,
 }
 
-/// What the file held when it was last looked at. Held for the time of one look, never across an await.
+/// What the file contained at the last check. Locked for the time of one check, never across an
+/// await.
 struct Seen {
     digest: Digested,
     problem: Option<String>,
@@ -63,7 +66,7 @@ struct Seen {
 type Digested = [u8; 32];
 
 impl<R: Ring> LiveRing<R> {
-    /// Reads the ring for the first time. Blocks for a small file.
+    /// Loads the ring for the first time. Blocks while it reads a small file.
     pub fn load(source: RingSource) -> Result<Self, RingFileError> {
         let text = read(&source)?;
         let ring = parse(&source, &text)?;
@@ -78,18 +81,18 @@ impl<R: Ring> LiveRing<R> {
         })
     }
 
-    /// The ring as last read.
+    /// The ring that was loaded last.
     pub fn current(&self) -> Arc<R> {
         self.ring.load_full()
     }
 
-    /// Looks at the file and takes the ring over if its content has changed. Blocks for a small file; call it every second or so. A text
-    /// never changes.
+    /// Checks the file, and loads the ring if the content has changed. Blocks while it reads a
+    /// small file; call it about once a second. A text never changes.
     pub fn reload(&self) -> Reload {
         let RingSource::File(path) = &self.source else {
             return Reload::Unchanged;
         };
-        // A poisoned lock means that a panic came between; what was seen is still true.
+        // A poisoned lock means that a panic interrupted a check; the stored state is still valid.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match self.look(&seen.digest) {
             Ok(None) => {
@@ -100,13 +103,13 @@ impl<R: Ring> LiveRing<R> {
                 self.ring.store(Arc::new(ring));
                 seen.digest = digest;
                 seen.problem = None;
-                tracing::info!(file = %path.display(), "the {} of the vault has changed and was read again", R::NAME);
+                tracing::info!(file = %path.display(), "the {} of the vault has changed and was loaded again", R::NAME);
                 Reload::Changed
             }
             Err(error) => {
                 let problem = error.to_string();
                 if seen.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(%error, "the {} of the vault is refused; the last good one stays in use", R::NAME);
+                    tracing::warn!(%error, "the {} of the vault is invalid; the last valid one stays in use", R::NAME);
                     seen.problem = Some(problem);
                 }
                 Reload::Kept
@@ -133,41 +136,30 @@ impl<R: fmt::Debug> fmt::Debug for LiveRing<R> {
     }
 }
 
-/// A ring that cannot be read. Says where and why, never what was read.
+/// A ring cannot be loaded. The error says where and why, but never what was read.
 #[derive(Debug, thiserror::Error)]
 pub enum RingFileError {
-    /// There is no such file: the vault is not configured.
+    /// The file does not exist, so the vault is not configured.
     #[error("{} does not exist", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others than its owner can read or change it.
+    Missing { path: PathBuf },
+    /// Users other than its owner can read or change the file.
     #[error("{} can be read by others; chmod 600 it", path.display())]
-    ReadableByOthers {
-        /// The file.
-        path: PathBuf,
-    },
-    /// More than a ring needs.
+    ReadableByOthers { path: PathBuf },
+    /// The file is larger than a ring can be.
     #[error("{} is no vault ring: longer than {MAX_RING_BYTES} bytes", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The operating system refused, or it is no text.
+    TooLong { path: PathBuf },
+    /// The operating system reported an error, or the file is not text.
     #[error("{}: {kind}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error reported by the operating system.
         kind: ErrorKind,
     },
-    /// What it says is no ring.
+    /// The text is not a valid ring.
     #[error("{origin}: {error}")]
     Ring {
-        /// The file, or `the given text`.
+        /// Path of the file, or `the given text`.
         origin: String,
-        /// What is wrong with it.
         error: RingError,
     },
 }
@@ -203,12 +195,12 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, RingFileError> {
         },
     };
     let file = File::open(path).map_err(io)?;
-    // Of the open file, so that what is checked is what is read.
+    // Checks the open file, so that what is checked is what is read.
     let mode = file.metadata().map_err(io)?.permissions().mode();
     if mode & OTHERS != 0 {
         return Err(RingFileError::ReadableByOthers { path: owned() });
     }
-    // Room for all of it at once: a text that grows would leave its earlier buffers behind.
+    // Allocates the full size at once, since growing would leave unwiped buffers behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_RING_BYTES + 1));
     let limit = MAX_RING_BYTES as u64 + 1;
     file.take(limit).read_to_string(&mut text).map_err(io)?;

@@ -1,26 +1,28 @@
-//! Randomness from the operating system, which may fail, for an HPKE library that cannot be told so.
+//! Randomness of the operating system, which may fail, for an HPKE library that cannot handle the
+//! failure.
 
 use std::convert::Infallible;
 
 use hpke::rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroizing;
 
-/// The operating system gave no random bytes; nothing was sealed.
+/// The operating system returned no random bytes; nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct NoRandomness;
 
-/// `N` random bytes that are wiped when dropped.
+/// `N` random bytes, wiped when dropped.
 pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, NoRandomness> {
     let mut bytes = Zeroizing::new([0; N]);
     getrandom::fill(bytes.as_mut_slice()).map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
 
-/// Bytes of key material from which HPKE derives one ephemeral key pair.
+/// Length of the key material from which HPKE derives one ephemeral key pair.
 const EPHEMERAL_SEED_BYTES: usize = 32;
 
-/// Random bytes for one encapsulation, drawn beforehand, where a failure is an error. HPKE's own source would panic.
+/// Random bytes for one encapsulation, drawn in advance, where a failure can be returned as an
+/// error. HPKE's own source would panic.
 pub(crate) struct Drawn {
     seed: Zeroizing<[u8; EPHEMERAL_SEED_BYTES]>,
     used: usize,
@@ -32,7 +34,8 @@ impl Drawn {
         Ok(Self::from_seed(random()?))
     }
 
-    /// Tests and checks of a key give the seed; a record sealed with a known seed is open to all.
+    /// Takes a seed, for tests and for checking a key. Anybody who knows the seed can open the
+    /// record.
     pub(crate) fn from_seed(seed: Zeroizing<[u8; EPHEMERAL_SEED_BYTES]>) -> Self {
         Self {
             seed,
@@ -41,7 +44,8 @@ impl Drawn {
         }
     }
 
-    /// An error when more was asked for than was drawn: what was made of it is not random and must be thrown away.
+    /// An error if more bytes were requested than were drawn: the result is not random then, and
+    /// must be discarded.
     pub(crate) fn sufficed(&self) -> Result<(), NoRandomness> {
         if self.overdrawn {
             return Err(NoRandomness);

@@ -1,4 +1,5 @@
-//! The keys a process holds: gateways a seal ring, workers an open ring. Rotation makes new rings of old ones; nothing here does I/O.
+//! The keys of a process: gateways hold a seal ring, workers an open ring. A rotation derives new
+//! rings from old ones. Nothing here does I/O.
 
 use std::sync::Arc;
 
@@ -13,24 +14,25 @@ mod text;
 
 use text::{Key, Place};
 
-/// KEKs in one ring. A rotation needs two; more means that old ones were never retired.
+/// Limit of KEKs in one ring. A rotation needs two; more mean that old ones were never removed.
 pub const MAX_KEKS: usize = 16;
-/// Senders that an open ring trusts. Each one costs an unwrap a second try, so there are two while one takes over from another.
+/// Limit of trusted senders in an open ring. Each costs an additional attempt to unwrap, so there
+/// should be two only during a change.
 pub const MAX_SENDERS: usize = 4;
 
 const SEAL_RING: &str = "seal ring";
 const OPEN_RING: &str = "open ring";
 
-/// A ring that is read from a text.
+/// A ring that can be parsed.
 pub trait Ring: Sized + Send + Sync + 'static {
-    /// What it is called in errors and log lines.
+    /// The name in errors and log lines.
     const NAME: &'static str;
 
-    /// Reads words separated by white space; `#` begins a comment that ends with its line.
+    /// Parses words separated by white space; `#` begins a comment that ends with the line.
     fn parse(text: &str) -> Result<Self, RingError>;
 }
 
-/// A first KEK and a first sender: what gateways need and what workers need.
+/// New rings for gateways and workers, with a first KEK and a first sender.
 pub fn fresh_rings() -> Result<(SealRing, OpenRing), NoRandomness> {
     let (kek, sender) = (KekSecret::generate()?, SenderSecret::generate()?);
     let open = OpenRing {
@@ -40,11 +42,11 @@ pub fn fresh_rings() -> Result<(SealRing, OpenRing), NoRandomness> {
     Ok((open.seal_ring(sender), open))
 }
 
-/// What a gateway holds: it seals under these KEKs and opens nothing.
+/// The ring of a gateway, which can seal under these KEKs but open nothing.
 #[derive(Debug, Clone)]
 pub struct SealRing {
     sender: Arc<SenderSecret>,
-    /// The newest first; never empty.
+    /// Newest first; never empty.
     keks: Vec<KekPublic>,
 }
 
@@ -72,23 +74,24 @@ impl Ring for SealRing {
 }
 
 impl SealRing {
-    /// Its text. It holds the sender's secret, so write it where only its owner can read.
+    /// The text of the ring. It contains the sender's secret, so store it where only its owner can
+    /// read it.
     pub fn render(&self) -> Zeroizing<String> {
         let publics = self.keks.iter().map(|key| Zeroizing::new(key.to_word()));
         text::render(std::iter::once(self.sender.to_word()).chain(publics))
     }
 
-    /// Its KEKs, the newest first.
+    /// Ids of the KEKs, newest first.
     pub fn keks(&self) -> Vec<KekId> {
         self.keks.iter().map(KekPublic::id).collect()
     }
 
-    /// The public half of its sender, which workers have to trust.
+    /// The public half of the sender, which workers must trust.
     pub fn sender(&self) -> &SenderPublic {
         self.sender.public()
     }
 
-    /// With one more KEK, as the newest.
+    /// The ring with another KEK, as the newest.
     pub fn with_kek(&self, kek: KekPublic) -> Result<Self, RingError> {
         new_key(
             Place::ADDED,
@@ -101,7 +104,7 @@ impl SealRing {
         ring.checked()
     }
 
-    /// Without that KEK. The last one stays.
+    /// The ring without that KEK. The last KEK cannot be removed.
     pub fn without_kek(&self, kek: KekId) -> Result<Self, RingError> {
         let mut ring = self.clone();
         take(
@@ -115,7 +118,7 @@ impl SealRing {
         Ok(ring)
     }
 
-    /// With the KEKs of that open ring and no others, for the same sender.
+    /// The ring with exactly the KEKs of that open ring, and the same sender.
     pub fn with_keks_of(&self, open: &OpenRing) -> Self {
         Self {
             sender: Arc::clone(&self.sender),
@@ -123,7 +126,7 @@ impl SealRing {
         }
     }
 
-    /// With another sender instead of its own. Workers must trust it before gateways use it.
+    /// The ring with another sender. Workers must trust it before gateways use it.
     pub fn with_sender(&self, sender: SenderSecret) -> Self {
         Self {
             sender: Arc::new(sender),
@@ -135,7 +138,7 @@ impl SealRing {
         &self.sender
     }
 
-    /// The KEK of that name, or the newest.
+    /// The KEK with that id, or the newest.
     pub(crate) fn kek(&self, kek: Option<KekId>) -> Option<&KekPublic> {
         match kek {
             Some(id) => self.keks.iter().find(|key| key.id() == id),
@@ -149,12 +152,12 @@ impl SealRing {
     }
 }
 
-/// What a worker holds: it opens what these senders sealed under these KEKs.
+/// The ring of a worker, which can open what these senders sealed under these KEKs.
 #[derive(Debug, Clone)]
 pub struct OpenRing {
-    /// The newest first; never empty.
+    /// Newest first; never empty.
     keks: Vec<Arc<KekSecret>>,
-    /// Those that are trusted; never empty.
+    /// Trusted senders; never empty.
     senders: Vec<SenderPublic>,
 }
 
@@ -189,24 +192,25 @@ impl Ring for OpenRing {
 }
 
 impl OpenRing {
-    /// Its text. It opens everything: write it where only its owner can read.
+    /// The text of the ring. It opens everything, so store it where only its owner can read it.
     pub fn render(&self) -> Zeroizing<String> {
         let senders = self.senders.iter();
         let senders = senders.map(|key| Zeroizing::new(key.to_word()));
         text::render(self.keks.iter().map(|key| key.to_word()).chain(senders))
     }
 
-    /// Its KEKs, the newest first.
+    /// Ids of the KEKs, newest first.
     pub fn keks(&self) -> Vec<KekId> {
         self.keks.iter().map(|key| key.id()).collect()
     }
 
-    /// The senders it trusts.
+    /// Ids of the trusted senders.
     pub fn senders(&self) -> Vec<SenderId> {
         self.senders.iter().map(SenderPublic::id).collect()
     }
 
-    /// The seal ring of the same KEKs for a sender: public halves and that sender's secret, nothing that opens.
+    /// The seal ring with the same KEKs for a sender: public halves and that sender's secret, but
+    /// nothing that opens.
     pub fn seal_ring(&self, sender: SenderSecret) -> SealRing {
         SealRing {
             sender: Arc::new(sender),
@@ -214,7 +218,7 @@ impl OpenRing {
         }
     }
 
-    /// With one more KEK, as the newest.
+    /// The ring with another KEK, as the newest.
     pub fn with_kek(&self, kek: KekSecret) -> Result<Self, RingError> {
         new_key(
             Place::ADDED,
@@ -227,7 +231,8 @@ impl OpenRing {
         ring.checked()
     }
 
-    /// Without that KEK. What is still wrapped to it can never be opened again. The last one stays.
+    /// The ring without that KEK. What is still wrapped to it can never be opened again. The last
+    /// KEK cannot be removed.
     pub fn without_kek(&self, kek: KekId) -> Result<Self, RingError> {
         let mut ring = self.clone();
         take(
@@ -241,7 +246,7 @@ impl OpenRing {
         Ok(ring)
     }
 
-    /// Trusting one more sender, asked first.
+    /// The ring with another trusted sender, which is tried first.
     pub fn with_sender(&self, sender: SenderPublic) -> Result<Self, RingError> {
         let known = self.senders.iter().map(SenderPublic::id);
         new_key(Place::ADDED, Sender::PUBLIC, known, sender.id())?;
@@ -250,7 +255,8 @@ impl OpenRing {
         ring.checked()
     }
 
-    /// No longer trusting that sender. What it sealed and nobody wrapped anew since is refused from here on. The last one stays.
+    /// The ring without that sender. What it sealed and nothing has rewrapped since is refused from
+    /// now on. The last sender cannot be removed.
     pub fn without_sender(&self, sender: SenderId) -> Result<Self, RingError> {
         let mut ring = self.clone();
         let absent = RingError::NoSuchSender(sender);
@@ -277,42 +283,42 @@ impl OpenRing {
     }
 }
 
-/// Why a ring is refused. Names places, kinds and ids, never the keys themselves.
+/// Why a ring is invalid. The errors name positions, kinds and ids, but never the keys themselves.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// A word that begins like no key.
+    /// A word does not begin like a key.
     #[error(
-        "{0} is no key: expected one of kek-secret1., kek-public1., sender-secret1., sender-public1., then 64 hex digits"
+        "{0} is not a key: expected one of kek-secret1., kek-public1., sender-secret1., sender-public1., then 64 hex digits"
     )]
     NotAKey(Place),
-    /// A word that begins like a key and goes on otherwise.
-    #[error("{0} is no {1}: expected 64 lower-case hex digits behind the dot")]
+    /// A word begins like a key but does not continue like one.
+    #[error("{0} is not a valid {1}: expected 64 lower-case hex digits behind the dot")]
     BadDigits(Place, &'static str),
-    /// A public half that every secret agrees with.
-    #[error("{0} is no usable {1}: it is a point of small order")]
+    /// A public half that agrees on the same secret with every key.
+    #[error("{0} is not a usable {1}: it is a point of small order")]
     SmallOrder(Place, &'static str),
-    /// A key of the other ring.
-    #[error("{0} is a {1}, which does not belong into the {2}")]
+    /// A key that belongs in the other kind of ring.
+    #[error("{0} is a {1}, which does not belong in the {2}")]
     Misplaced(Place, &'static str, &'static str),
-    /// Two keys with one id.
-    #[error("{0} is a {1} that the ring has already: {2}")]
+    /// Two keys have the same id.
+    #[error("{0} is a {1} that the ring already has: {2}")]
     Repeated(Place, &'static str, String),
-    /// None of a kind that it needs.
+    /// A required kind of key is missing.
     #[error("the {0} needs a {1}")]
     Missing(&'static str, &'static str),
-    /// More of a kind than it may have.
+    /// There are too many keys of one kind.
     #[error("the {0} has at most {2} {1}")]
     TooMany(&'static str, &'static str, usize),
-    /// A ring without a KEK would lock everything.
+    /// Without a KEK, nothing could be sealed or opened.
     #[error("the last KEK of a ring cannot be removed; add its successor first")]
     LastKek,
-    /// A ring without a sender would refuse everything.
+    /// Without a trusted sender, everything would be refused.
     #[error("the last sender of a ring cannot be removed; add its successor first")]
     LastSender,
-    /// To be removed, and not there.
+    /// The KEK to remove does not exist.
     #[error("the ring has no KEK {0}")]
     NoSuchKek(KekId),
-    /// To be removed, and not there.
+    /// The sender to remove does not exist.
     #[error("the ring has no sender {0}")]
     NoSuchSender(SenderId),
 }

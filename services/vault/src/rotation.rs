@@ -1,11 +1,14 @@
-//! The walk that moves every stored data key to another KEK while the system runs, so that the old KEK can be destroyed.
+//! Moves every stored data key to another KEK while the system runs, so that the old KEK can be
+//! destroyed.
 //!
-//! Each key is wrapped anew in memory, put under its name if nobody has changed it since, and then the older message is erased. Stopped at
-//! any point, it leaves one message that opens, or two that hold the same data key; the next walk goes on from there. Beside it keys are
-//! made, erased and rewrapped by others: whoever puts second is refused, and a key that was erased is never put back, because the put
-//! expects the message that is gone.
+//! Each key is rewrapped in memory, stored under its name unless that has changed meanwhile, and
+//! then its older message is erased. If it stops at any point, it leaves one message that opens, or
+//! two with the same data key, and the next walk continues from there. Meanwhile others may add,
+//! erase and rewrap keys: the second of two writers is refused, and an erased key is never stored
+//! again, because the store expects the erased message to be the last.
 //!
-//! Before it is called, gateways must seal to the new KEK (or it would never end) and workers must hold it.
+//! Before it starts, gateways must seal to the new KEK (or it would never end), and workers must
+//! have it.
 
 use std::time::Duration;
 
@@ -23,91 +26,89 @@ use crate::wrap::{UnwrapError, Unwrapper, WrapError, Wrapper};
 use crate::wrapped::{WrappedKey, WrappedKeyError};
 
 mod census;
-mod patience;
+mod retry;
 
 pub use census::{Census, census};
-use patience::patiently;
+use retry::with_retries;
 
-/// Keys that are rewrapped at once. Each waits for the store most of its time; more would only crowd out the gateways.
+/// Number of keys that are rewrapped at a time. Each mostly waits for the store; more would only
+/// compete with the gateways.
 const IN_FLIGHT: usize = 16;
-/// Walks until one finds nothing to do. The second usually does; others come of races with other writers.
+/// Limit of walks; one must find nothing to do. Usually the second does, and further ones are due
+/// to races with other writers.
 const MAX_WALKS: u32 = 8;
-/// Refused keys that are named. All are counted.
+/// Limit of refused keys that are listed. All are counted.
 const MAX_NAMED: usize = 20;
 
-/// A rotation: where the keys lie, who opens and wraps them, and which KEK they move to.
+/// Input of a rotation.
 pub struct Rotation<'a> {
-    /// The stored keys.
+    /// The store of wrapped keys.
     pub keys: &'a dyn VaultKeys,
-    /// Opens what is stored. It must hold every KEK in use, and the new one.
+    /// Opens the stored keys. It must have every KEK in use, and the new one.
     pub unwrapper: &'a dyn Unwrapper,
-    /// Wraps to the new KEK, as a sender that the unwrapper trusts.
+    /// Wraps to the new KEK, with a sender that the unwrapper trusts.
     pub wrapper: &'a dyn Wrapper,
     /// The new KEK.
     pub to: KekId,
-    /// How long the key of a task's headers may lie from now on before the store drops it by itself; `None`: for
-    /// as long as its task is open.
+    /// Time to live of the keys of tasks' headers, counted from now; `None` if they must live as
+    /// long as their task is open.
     pub task_ttl: Option<Duration>,
 }
 
-/// What a rotation did, in messages.
+/// Result of a rotation, in messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rewrapped {
-    /// Walks over all keys, the last of which found nothing to do.
+    /// Number of walks over all keys; the last one found nothing to do.
     pub walks: u32,
-    /// Wrapped to the new KEK, and the older message erased.
+    /// Messages that were wrapped to the new KEK, and whose older version was erased.
     pub rewrapped: u64,
-    /// Superseded already, by a rotation that was stopped or by another one: the older message erased.
+    /// Older messages that were erased because a newer one existed, from an interrupted or
+    /// simultaneous rotation.
     pub finished: u64,
-    /// Erased by somebody else meanwhile, and left so.
+    /// Keys that were erased by others meanwhile.
     pub gone: u64,
-    /// Found under the new KEK by the last walk.
+    /// Messages that the last walk found under the new KEK.
     pub already: u64,
-    /// Left as they are by the last walk, because they cannot be opened.
+    /// Messages that the last walk left unchanged, because they cannot be opened.
     pub refused: u64,
-    /// The first of those.
+    /// The first refused keys.
     pub refusals: Vec<Refused>,
 }
 
-/// A stored key that no KEK of this process opens. It is left where it is.
+/// A stored key that cannot be opened with any KEK of this process. It is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What it belongs to.
     pub name: KeyName,
-    /// Why.
     pub why: Unopened,
 }
 
 /// Why a stored key cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unopened {
-    /// It is no wrapped key.
+    /// The message is not a wrapped key.
     #[error(transparent)]
     Malformed(#[from] WrappedKeyError),
-    /// Its KEK is not there, or it is not authentic.
+    /// Its KEK is missing, or it is not authentic.
     #[error(transparent)]
     Unwrap(#[from] UnwrapError),
 }
 
-/// A rotation that stopped. Nothing is lost; start it again.
+/// Why a rotation stopped. Nothing is lost; start it again.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// This process cannot wrap to the new KEK, or not open what it wrapped.
+    /// This process cannot wrap to the new KEK, or cannot open what it has wrapped.
     #[error("the KEK {0} must be in both the seal ring and the open ring before keys move to it")]
     NotHeld(KekId),
-    /// The rings do not fit each other.
+    /// The two rings do not match.
     #[error("{0}")]
     Misfit(UnwrapError),
-    /// A key could not be wrapped.
     #[error(transparent)]
     Wrap(#[from] WrapError),
-    /// A key service does not answer.
+    /// The key service does not answer.
     #[error("the key service does not answer: {0}")]
     KeyService(String),
-    /// The stored keys cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The stored keys cannot be changed.
     #[error(transparent)]
     Store(#[from] KeyStoreError),
     /// Every walk found keys under other KEKs.
@@ -117,7 +118,7 @@ pub enum RotationError {
     NeverEnds,
 }
 
-/// The place of a stored key, as its name gives it.
+/// The place of a stored key, derived from its name.
 pub struct Place {
     purpose: Purpose,
     team: String,
@@ -126,7 +127,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place that the name gives.
+    /// The place that belongs to the name.
     pub fn of(name: &KeyName) -> Self {
         match name {
             KeyName::Token {
@@ -138,7 +139,7 @@ impl Place {
         }
     }
 
-    /// What a record there is bound to.
+    /// The context that a record at this place is bound to.
     pub fn context(&self) -> Context<'_> {
         Context {
             purpose: self.purpose,
@@ -160,8 +161,8 @@ impl From<Context<'_>> for Place {
     }
 }
 
-/// Moves all stored keys to the new KEK, and tells about its progress after each of them. Cancel safe: dropped at any point, it can be
-/// started again.
+/// Moves all stored keys to the new KEK, and reports its progress after each. Cancel safe: it can
+/// be dropped at any point and started again.
 pub async fn rewrap_all(
     rotation: &Rotation<'_>,
     progress: &mut (dyn FnMut(&Rewrapped) + Send),
@@ -179,19 +180,19 @@ pub async fn rewrap_all(
     Err(RotationError::NeverEnds)
 }
 
-/// What became of one message.
+/// What happened to one message.
 enum Step {
     Already,
     Rewrapped,
     Finished,
     Gone,
-    /// Something else happens to it at this moment; the next walk looks again.
+    /// Another writer is changing it; the next walk checks again.
     Busy,
     Refused(Refused),
 }
 
 impl Rotation<'_> {
-    /// Looks at every message once. Whether there was anything to do.
+    /// Visits every message once. Returns whether there was anything to do.
     async fn walk(
         &self,
         done: &mut Rewrapped,
@@ -204,7 +205,7 @@ impl Rotation<'_> {
         let mut after = StreamSeq(0);
         loop {
             let page = self.page(after).await?;
-            // A page may lack what is no key, so only an empty one is the end.
+            // A page may skip messages that are not keys, so only an empty page is the end.
             let Some(last) = page.last() else {
                 return Ok(was_busy);
             };
@@ -220,10 +221,10 @@ impl Rotation<'_> {
     }
 
     async fn page(&self, after: StreamSeq) -> Result<Vec<ListedKey>, ReadError> {
-        patiently(|| self.keys.list(&KeysOf::All, after, MAX_LISTED)).await
+        with_retries(|| self.keys.list(&KeysOf::All, after, MAX_LISTED)).await
     }
 
-    /// Brings one message to its end: under the new KEK, or erased because a newer one is.
+    /// Moves one message to the new KEK, or erases it if a newer one is there.
     async fn settle(&self, listed: ListedKey) -> Result<Step, RotationError> {
         let ListedKey { name, key: stored } = listed;
         let old = match WrappedKey::parse(&stored.value) {
@@ -249,7 +250,7 @@ impl Rotation<'_> {
             KeyName::Task { .. } => self.task_ttl,
         };
         let value = Bytes::copy_from_slice(&new.to_bytes());
-        let put = patiently(|| self.keys.put(&name, value.clone(), stored.seq, ttl)).await;
+        let put = with_retries(|| self.keys.put(&name, value.clone(), stored.seq, ttl)).await;
         match put {
             Ok(seq) => {
                 self.erase_before(&name, seq).await?;
@@ -263,20 +264,21 @@ impl Rotation<'_> {
         }
     }
 
-    /// Erases a message that is not the newest of its name, once the newest is known to open: a newer one that nobody can read must not
-    /// cost the older. `why`: what the message itself is refused for if it is the newest.
+    /// Erases a message that is not the newest of its name, once the newest is known to open: a
+    /// newer message that nobody can read must not cost the older one. `why` is the reason to
+    /// refuse the message if it is the newest itself.
     async fn supersede(
         &self,
         name: KeyName,
         stored: &StoredKey,
         why: Unopened,
     ) -> Result<Step, RotationError> {
-        let newest = patiently(|| self.keys.get(&name)).await?;
+        let newest = with_retries(|| self.keys.get(&name)).await?;
         let Some(newest) = newest.filter(|newest| newest.seq >= stored.seq) else {
             return Ok(Step::Gone);
         };
         if newest.seq == stored.seq {
-            // Only a put that lost a race comes here with a message that opens.
+            // A message that opens only gets here if its put lost a race.
             let opens = self.opens(&name, &newest).await?.is_ok();
             return Ok(if opens {
                 Step::Busy
@@ -309,13 +311,13 @@ impl Rotation<'_> {
     }
 
     async fn erase_before(&self, name: &KeyName, keep: StreamSeq) -> Result<(), RotationError> {
-        patiently(|| self.keys.erase_before(name, keep)).await?;
+        with_retries(|| self.keys.erase_before(name, keep)).await?;
         Ok(())
     }
 }
 
 impl Rewrapped {
-    /// Whether there was something to do.
+    /// Counts a step, and returns whether there was something to do.
     fn count(&mut self, step: Step) -> bool {
         match step {
             Step::Already => self.already += 1,

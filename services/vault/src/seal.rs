@@ -10,8 +10,9 @@ use crate::secret::{DataKey, NotAuthentic, SecretBytes};
 use crate::wrap::{UnwrapError, Unwrapper, WrapError, Wrapper};
 use crate::wrapped::WrappedKey;
 
-/// Seals a value under a new data key, wrapped to the KEK of that name or to the newest. Store the wrapped key first: an envelope without
-/// one is lost, a wrapped key without an envelope harmless.
+/// Seals a value under a new data key, wrapped to the KEK with that id or to the newest. Store the
+/// wrapped key first: an envelope without one is lost, while a wrapped key without an envelope is
+/// harmless.
 pub async fn seal(
     wrapper: &(impl Wrapper + ?Sized),
     kek: Option<KekId>,
@@ -28,8 +29,8 @@ pub async fn seal(
     Ok((envelope, wrapped))
 }
 
-/// The value of a record, if a trusted sender sealed it for exactly this context. A cache keeps what
-/// [`unwrap_key`](Unwrapper::unwrap_key) gave and calls [`DataKey::open`].
+/// Opens a record, if a trusted sender sealed it for exactly this context. A cache keeps the result
+/// of [`unwrap_key`](Unwrapper::unwrap_key) and calls [`DataKey::open`].
 pub async fn open(
     unwrapper: &(impl Unwrapper + ?Sized),
     context: &Context<'_>,
@@ -40,8 +41,9 @@ pub async fn open(
     Ok(key.open(context, envelope)?)
 }
 
-/// The same data key, wrapped to another KEK. The envelope stays as it is and the data key never leaves memory. What was made is opened
-/// once before it is handed out: who erases the old wrapped key then loses nothing, also when the two rings do not fit each other.
+/// Wraps the same data key to another KEK. The envelope stays the same, and the data key never
+/// leaves memory. The result is opened once before it is returned, so that erasing the old wrapped
+/// key loses nothing even if the two rings do not match.
 pub async fn rewrap(
     unwrapper: &(impl Unwrapper + ?Sized),
     wrapper: &(impl Wrapper + ?Sized),
@@ -63,41 +65,36 @@ pub async fn rewrap(
     Ok(made)
 }
 
-/// A value could not be sealed; there is nothing to store.
+/// Why a value could not be sealed. There is nothing to store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Nothing, or too much.
+    /// The value is empty or too long.
     #[error("a sealed value has between 1 and {MAX_PLAINTEXT_BYTES} bytes, not {0}")]
     Size(usize),
-    /// No random bytes.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// The data key could not be wrapped.
     #[error(transparent)]
     Wrap(#[from] WrapError),
 }
 
-/// A record could not be opened.
+/// Why a record could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The data key could not be unwrapped.
     #[error(transparent)]
     Unwrap(#[from] UnwrapError),
-    /// The data key is right and the envelope is not.
+    /// The data key is correct, but the envelope is not authentic.
     #[error(transparent)]
     NotAuthentic(#[from] NotAuthentic),
 }
 
-/// A data key could not be wrapped anew; the old wrapped key stays valid.
+/// Why a data key could not be rewrapped. The old wrapped key stays valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RewrapError {
-    /// The old wrapped key could not be unwrapped.
     #[error(transparent)]
     Unwrap(#[from] UnwrapError),
-    /// The data key could not be wrapped.
     #[error(transparent)]
     Wrap(#[from] WrapError),
-    /// What was made cannot be opened: the rings do not fit each other.
+    /// The new wrapped key cannot be opened, because the rings do not match.
     #[error("a key that was wrapped anew cannot be opened again, so the old one is kept: {0}")]
     NotOpened(UnwrapError),
 }

@@ -1,4 +1,4 @@
-//! Secret bytes in memory: wiped when dropped, never shown, not cloned.
+//! Secret bytes in memory: wiped when dropped, not shown by `Debug`, and not cloneable.
 
 use std::fmt;
 
@@ -11,31 +11,30 @@ use crate::context::Context;
 use crate::envelope::{Envelope, NONCE_BYTES, TAG_BYTES};
 use crate::random::{NoRandomness, random};
 
-/// Bytes of a data key: AES-256.
+/// Length of a data key: AES-256.
 pub const DATA_KEY_BYTES: usize = 32;
 
-/// A plaintext: the value of a token, or a task's headers.
+/// A plaintext: the value of a token, or the headers of a task.
 ///
-/// Keep the `Vec` it is made of from growing: what a reallocation leaves behind is not wiped.
+/// Do not let the `Vec` that it is made from grow: what a reallocation leaves behind is not wiped.
 pub struct SecretBytes(SecretBox<Vec<u8>>);
 
 impl SecretBytes {
-    /// Takes the bytes over, without a copy.
+    /// Takes ownership of the bytes, without a copy.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(SecretBox::new(Box::new(bytes)))
     }
 
-    /// The plaintext, where it is used and nowhere else.
+    /// The plaintext. Call this only where it is used.
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
     }
 
-    /// Its size in bytes.
+    /// Size in bytes.
     pub fn len(&self) -> usize {
         self.expose().len()
     }
 
-    /// Whether there is nothing to hide.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
@@ -59,16 +58,17 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// The key of one version of a value, or of one task's headers. It encrypts one message, so a random nonce never repeats under it.
+/// The key of one version of a value, or of the headers of one task. It encrypts a single message,
+/// so a random nonce never repeats under it.
 pub struct DataKey(SecretBox<[u8; DATA_KEY_BYTES]>);
 
 impl DataKey {
-    /// A new one from the operating system.
+    /// Generates a key with randomness of the operating system.
     pub fn generate() -> Result<Self, NoRandomness> {
         Ok(Self::from_bytes(&*random()?))
     }
 
-    /// What an [`Unwrapper`](crate::Unwrapper) got back.
+    /// The key that an [`Unwrapper`](crate::Unwrapper) has unwrapped.
     pub fn from_bytes(bytes: &[u8; DATA_KEY_BYTES]) -> Self {
         Self(SecretBox::init_with_mut(
             |key: &mut [u8; DATA_KEY_BYTES]| {
@@ -77,12 +77,12 @@ impl DataKey {
         ))
     }
 
-    /// The key, for a [`Wrapper`](crate::Wrapper) and nobody else.
+    /// The key bytes, only for a [`Wrapper`](crate::Wrapper).
     pub fn expose(&self) -> &[u8; DATA_KEY_BYTES] {
         self.0.expose_secret()
     }
 
-    /// The value in this envelope, if it was sealed under this key for exactly this context.
+    /// The value in the envelope, if it was sealed under this key for exactly this context.
     pub fn open(
         &self,
         context: &Context<'_>,
@@ -100,7 +100,8 @@ impl DataKey {
         Ok(SecretBytes::new(std::mem::take(&mut *plaintext)))
     }
 
-    /// Encrypts once. `None` when the plaintext is longer than GCM allows, which the caller has checked.
+    /// Encrypts once. `None` if the plaintext is longer than GCM allows, which the caller must have
+    /// checked.
     pub(crate) fn seal(
         &self,
         context: &Context<'_>,
@@ -131,7 +132,8 @@ impl fmt::Debug for DataKey {
     }
 }
 
-/// The envelope was not sealed under this key for this context, or was changed since. Which of them, nobody can say.
+/// The envelope was not sealed under this key for this context, or was changed since. The cases
+/// cannot be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sealed value is not authentic: changed, moved, or sealed under another key")]
 pub struct NotAuthentic;

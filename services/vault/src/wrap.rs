@@ -1,6 +1,8 @@
-//! Wrapping data keys: the traits behind which a key management service would stand, and the rings that do it today with HPKE.
+//! Wrapping of data keys: the traits that a key management service would implement, and the rings
+//! that implement them with HPKE.
 //!
-//! HPKE (RFC 9180) in Auth mode, one shot per key: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
+//! HPKE (RFC 9180) in Auth mode, one-shot per key: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+//! AES-256-GCM.
 
 use std::sync::Arc;
 
@@ -23,16 +25,16 @@ pub(crate) type Aead = AesGcm256;
 pub(crate) type Kdf = HkdfSha256;
 pub(crate) type Kem = X25519HkdfSha256;
 
-/// HPKE's `info`: what these keys are used for.
+/// HPKE's `info`: the purpose of these keys.
 const INFO: &[u8] = b"waybill vault data key v1";
 
-/// Wraps data keys to a KEK: what a gateway can do.
+/// Wraps data keys to a KEK, as a gateway does.
 #[async_trait]
 pub trait Wrapper: Send + Sync {
-    /// The KEKs it can wrap to, the newest first.
+    /// Ids of the KEKs that it can wrap to, newest first.
     fn keks(&self) -> Vec<KekId>;
 
-    /// Wraps a data key for this context, to the KEK of that name or to the newest.
+    /// Wraps a data key for this context, to the KEK with that id or to the newest.
     async fn wrap_key(
         &self,
         kek: Option<KekId>,
@@ -41,13 +43,13 @@ pub trait Wrapper: Send + Sync {
     ) -> Result<WrappedKey, WrapError>;
 }
 
-/// Unwraps data keys: what a worker can do.
+/// Unwraps data keys, as a worker does.
 #[async_trait]
 pub trait Unwrapper: Send + Sync {
-    /// The KEKs it can unwrap from, the newest first.
+    /// Ids of the KEKs that it can unwrap from, newest first.
     fn keks(&self) -> Vec<KekId>;
 
-    /// The data key, if a trusted sender wrapped it for exactly this context.
+    /// Returns the data key, if a trusted sender wrapped it for exactly this context.
     async fn unwrap_key(
         &self,
         context: &Context<'_>,
@@ -55,35 +57,34 @@ pub trait Unwrapper: Send + Sync {
     ) -> Result<DataKey, UnwrapError>;
 }
 
-/// A data key could not be wrapped; nothing was sealed.
+/// Why a data key could not be wrapped. Nothing was sealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WrapError {
-    /// The named KEK is not among those it has.
+    /// The named KEK is not in the ring.
     #[error("this process cannot seal under the KEK {0}: its ring does not have it")]
     UnknownKek(KekId),
-    /// The KEK's public half cannot be used.
+    /// The public half of the KEK cannot be used.
     #[error("the public half of the KEK {0} is refused")]
     Refused(KekId),
-    /// No random bytes.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// A service does not answer; try again later.
+    /// The key service does not answer; try again later.
     #[error("the key service cannot wrap a key at present: {0}")]
     Unavailable(String),
 }
 
-/// A data key could not be unwrapped.
+/// Why a data key could not be unwrapped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnwrapError {
-    /// The record's KEK is not among those it has. No other is tried.
+    /// The record's KEK is not in the ring. No other KEK is tried.
     #[error("this process cannot open a record under the KEK {0}: its ring does not have it")]
     UnknownKek(KekId),
-    /// Changed, moved to another place, or made by nobody who is trusted.
+    /// The wrapped key was changed, moved to another place, or not made by a trusted sender.
     #[error(
         "the wrapped data key under the KEK {0} is not authentic: changed, moved, or not made by a trusted sender"
     )]
     NotAuthentic(KekId),
-    /// A service does not answer; try again later.
+    /// The key service does not answer; try again later.
     #[error("the key service cannot unwrap a key at present: {0}")]
     Unavailable(String),
 }
@@ -105,7 +106,7 @@ impl Wrapper for SealRing {
 }
 
 impl SealRing {
-    /// Wraps with an ephemeral key of that seed, which must be random and never used again.
+    /// Wraps with the ephemeral key of that seed, which must be random and never be used again.
     pub(crate) fn wrap_drawn(
         &self,
         kek: Option<KekId>,
@@ -114,7 +115,7 @@ impl SealRing {
         mut drawn: Drawn,
     ) -> Result<WrappedKey, WrapError> {
         let Some(public) = self.kek(kek) else {
-            // A ring is never empty, so only a name can be unknown.
+            // A ring is never empty, so only a given id can be unknown.
             let named = kek.unwrap_or(KekId::from_bytes(Default::default()));
             return Err(WrapError::UnknownKek(named));
         };
@@ -161,8 +162,9 @@ impl Unwrapper for OpenRing {
         let (ciphertext, tag) = wrapped.sealed().split_at(DATA_KEY_BYTES);
         let tag = AeadTag::<Aead>::from_bytes(tag).map_err(refuse)?;
         let associated = context.of_wrap(id);
-        // A record names its KEK but not its sender, so the trusted ones are asked in turn. This is not the trap of trying several
-        // keys: to make a record that two of them open, one would need the secrets of both, and who has one may seal anyway.
+        // A record names its KEK but not its sender, so the trusted senders are tried in turn. This
+        // is not the trap of trying several keys: making a record that two of them open requires
+        // the secrets of both, and whoever has one may seal anyway.
         for sender in self.trusted() {
             let mut buffer = Zeroizing::new([0; DATA_KEY_BYTES]);
             buffer.copy_from_slice(ciphertext);

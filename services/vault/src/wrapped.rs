@@ -1,4 +1,5 @@
-//! The wrapped data key: `1 | KEK id 8 | HPKE enc 32 | ciphertext 32 | tag 16`. Erase it, and its envelope is noise.
+//! The wrapped data key: `1 | KEK id 8 | HPKE enc 32 | ciphertext 32 | tag 16`. Once it is erased,
+//! its envelope is noise.
 
 use std::fmt;
 
@@ -6,9 +7,9 @@ use crate::context::FORMAT;
 use crate::keys::{KEY_ID_BYTES, KekId, X25519_BYTES};
 use crate::secret::DATA_KEY_BYTES;
 
-/// Bytes of a wrapped key, no more and no fewer.
+/// Exact length of a wrapped key.
 pub const WRAPPED_KEY_BYTES: usize = 1 + KEY_ID_BYTES + X25519_BYTES + SEALED_KEY_BYTES;
-/// A data key and GCM's tag.
+/// Length of a data key with GCM's tag.
 pub(crate) const SEALED_KEY_BYTES: usize = DATA_KEY_BYTES + crate::envelope::TAG_BYTES;
 
 /// A data key, wrapped to one KEK for one context.
@@ -20,7 +21,7 @@ pub struct WrappedKey {
 }
 
 impl WrappedKey {
-    /// Reads the bytes; only what [`to_bytes`](Self::to_bytes) can make is accepted.
+    /// Parses the bytes; accepts only what [`to_bytes`](Self::to_bytes) writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, WrappedKeyError> {
         let size = || WrappedKeyError::Size(bytes.len());
         let bytes: &[u8; WRAPPED_KEY_BYTES] = bytes.try_into().map_err(|_| size())?;
@@ -38,7 +39,6 @@ impl WrappedKey {
         ))
     }
 
-    /// The bytes.
     pub fn to_bytes(&self) -> [u8; WRAPPED_KEY_BYTES] {
         let mut bytes = [0; WRAPPED_KEY_BYTES];
         let (format, rest) = bytes.split_at_mut(1);
@@ -51,7 +51,7 @@ impl WrappedKey {
         bytes
     }
 
-    /// The KEK it is wrapped to, as it says itself; only unwrapping proves it.
+    /// Id of the KEK that it claims to be wrapped to; only unwrapping proves it.
     pub fn kek(&self) -> KekId {
         self.kek
     }
@@ -83,13 +83,13 @@ impl fmt::Debug for WrappedKey {
     }
 }
 
-/// These bytes are no wrapped key. What they hold is not repeated.
+/// The bytes are not a wrapped key. The error does not quote them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WrappedKeyError {
-    /// Too few or too many bytes.
+    /// The length is wrong.
     #[error("a wrapped data key has {WRAPPED_KEY_BYTES} bytes, not {0}")]
     Size(usize),
-    /// Another version made it, or it is something else.
+    /// Another version wrote it, or it is something else.
     #[error("a wrapped data key has format {FORMAT}, not {0}")]
     Format(u8),
 }

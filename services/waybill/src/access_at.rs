@@ -1,6 +1,6 @@
 //! `waybill replay --at`: who could do what in a team at a time, rebuilt from the log by the same fold that gateways decide with.
 //!
-//! It reads and prints; it writes nothing anywhere. What is made from secrets is not shown.
+//! It reads and prints, and writes nothing. MACs of secrets are not shown.
 
 use std::io::Write;
 
@@ -61,7 +61,7 @@ pub(crate) async fn show(
         let digest = Sha256::digest(serde_json::to_vec(&state)?);
         writeln!(out, "{} {}", past.seq, hex::encode(digest))?;
     } else {
-        serde_json::to_writer_pretty(&mut *out, &state)?;
+        serde_json::to_writer_pretty(&mut *out, &state).map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
     Ok(())
@@ -94,7 +94,7 @@ async fn read(log: &dyn Log, id: &TeamId, until: Until) -> anyhow::Result<Past> 
             }
             match control_event(record) {
                 Ok(event) => past.team.evolve(&event),
-                // What it may have taken away cannot be left out of an answer about who could do what.
+                // The event may have taken rights away, so an answer without it would be wrong.
                 Err(why) if Closes::of(record, &why).is_some() => {
                     return Err(why).with_context(|| format!("event {} of CONTROL", record.seq));
                 }

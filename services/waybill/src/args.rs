@@ -31,60 +31,54 @@ pub(crate) enum Command {
     /// API keys and teams.
     #[command(subcommand)]
     Keys(Keys),
-    /// Prints the secret that signs what is called for a team; rotates it on request.
+    /// Prints the secret that signs the calls of a team; rotates it on request.
     SigningSecret(SigningSecret),
     /// Teams, their plans and their people.
     #[command(subcommand)]
     Teams(Teams),
     /// The events of a team as JSON lines, from the log.
     Replay(Replay),
-    /// Wipes the read model of a stopped projector, or of a stopped `waybill up`, and makes it anew from the log.
+    /// Wipes the read model of a stopped projector, or of a stopped `waybill up`, and rebuilds it from the log.
     Rebuild(DataDir),
-    /// Asks a running projector to make its read model anew beside the live one, and compares them byte for byte.
+    /// Asks a running projector to rebuild its read model beside the live one, and compares the two byte for byte.
     Verify(DataDir),
     /// The keys that credentials are sealed with.
     #[command(subcommand)]
     Vault(Vault),
-    /// Who may say what in the log: the keys that events of access are signed with.
+    /// The keys that events of access are signed with.
     #[command(subcommand)]
     Signatures(Signatures),
-    /// What operators ask about the log itself.
+    /// Questions about the log itself.
     #[command(subcommand)]
     Log(Log),
-    /// Proofs that the log is what it was: checkpoints and their verification.
+    /// Proofs that nobody changed the log: checkpoints and their verification.
     #[command(subcommand)]
     Audit(Audit),
     /// Writes the log and the secrets of a running installation to one file, and tries a restore of it.
     Backup(Backup),
     /// Puts a backup back: into an empty data folder, or into the empty NATS at NATS_URL.
     Restore(Restore),
-    /// Looks for what is wrong or about to be: configuration, clock, NATS, streams, disk, secrets, versions; each line with its remedy.
+    /// Looks for problems, present and coming: configuration, clock, NATS, streams, disk, secrets, versions; each line with its remedy.
     Doctor(DataDir),
     /// Prints the effective configuration, secrets hidden.
     Config,
-    /// Writes the generated schemas, or checks that those in the tree are up to date.
+    /// Writes the generated schemas and the reference of settings, or checks that those in the tree are up to date.
     Schemas(Schemas),
 }
 
 impl Command {
-    /// Whether what it prints is all that it is for.
-    pub(crate) fn prints_its_result(&self) -> bool {
-        matches!(
-            self,
-            Self::Keys(_)
-                | Self::SigningSecret(_)
-                | Self::Teams(_)
-                | Self::Vault(_)
-                | Self::Signatures(_)
-                | Self::Replay(_)
-                | Self::Log(_)
-                | Self::Verify(_)
-                | Self::Rebuild(_)
-                | Self::Backup(_)
-                | Self::Doctor(_)
-                | Self::Restore(_)
-                | Self::Config
-        )
+    /// Whether it prints something that is shown only once.
+    pub(crate) fn shows_once(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Gateway => true,
+            Self::Keys(keys) => matches!(keys, Keys::Create { .. } | Keys::Rotate { .. }),
+            Self::Teams(teams) => matches!(teams, Teams::Invite { .. }),
+            Self::Vault(vault) => matches!(
+                vault,
+                Vault::Init { print: true, .. } | Vault::Rotate { .. }
+            ),
+            _ => false,
+        }
     }
 }
 
@@ -108,7 +102,7 @@ pub(crate) struct Sink {
     pub brief: bool,
 }
 
-/// Which `waybill up` is meant, when NATS_URL does not say it.
+/// The `waybill up` to talk to, when NATS_URL is not set.
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
     /// Folder of the data of a running `waybill up`. Default: `data`, as in the configuration.
@@ -127,7 +121,7 @@ pub(crate) struct SigningSecret {
     /// Sign with a new secret from now on, and print that.
     #[arg(long)]
     pub rotate: bool,
-    /// Seconds for which the former secret signs too; at most 604800, which is 7 days.
+    /// Seconds for which the former secret signs as well; at most 604800, which is 7 days.
     #[arg(
         long,
         default_value_t = 86_400,
@@ -141,7 +135,7 @@ pub(crate) struct SigningSecret {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Makes a key and prints it: this once and never again.
+    /// Creates a key and prints it; it is shown only once.
     Create {
         /// The team. Default: the first one.
         #[arg(long)]
@@ -159,7 +153,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         at: DataDir,
     },
-    /// Makes a successor of a key that may do the same, and prints it: this once and never again.
+    /// Creates a successor with the same rights and prints it; it is shown only once.
     Rotate {
         /// Id of the key, such as `key_4fG7aB2x`.
         key: String,
@@ -169,21 +163,21 @@ pub(crate) enum Keys {
         #[command(flatten)]
         at: DataDir,
     },
-    /// Revokes a key: it is refused from then on.
+    /// Revokes a key.
     Revoke {
         /// Id of the key, such as `key_4fG7aB2x`.
         key: String,
         #[command(flatten)]
         at: DataDir,
     },
-    /// Makes a team.
+    /// Creates a team.
     CreateTeam {
-        /// For people.
+        /// A name for people.
         #[arg(long)]
         name: String,
-        /// Name of its plan.
-        #[arg(long, default_value = "free")]
-        plan: String,
+        /// Name of its plan. Default: `plans.default`.
+        #[arg(long)]
+        plan: Option<String>,
         #[command(flatten)]
         at: DataDir,
     },
@@ -196,7 +190,7 @@ pub(crate) enum Teams {
         #[command(flatten)]
         at: DataDir,
     },
-    /// Puts a team on another plan. Gateways know within moments.
+    /// Changes the plan of a team. Gateways apply it within moments.
     Plan {
         /// The team.
         #[arg(long)]
@@ -204,6 +198,21 @@ pub(crate) enum Teams {
         /// Name of the plan.
         #[arg(long)]
         plan: String,
+        #[command(flatten)]
+        at: DataDir,
+    },
+    /// Invites somebody to a team. Where the configuration names a mail server the letter goes there; else this prints what the letter
+    /// would say, and for an address without an account also how to make one. An invitation to the same address replaces the one before.
+    Invite {
+        /// The team. Default: the first one.
+        #[arg(long)]
+        team: Option<String>,
+        /// Address of whoever is invited. Nobody else can accept.
+        #[arg(long)]
+        email: String,
+        /// `owner`, `admin`, `member` or `viewer`.
+        #[arg(long)]
+        role: String,
         #[command(flatten)]
         at: DataDir,
     },
@@ -225,7 +234,7 @@ pub(crate) enum Signatures {
         #[command(flatten)]
         at: DataDir,
     },
-    /// From which position on signatures are required, and whose count.
+    /// Shows from which position on signatures are required, and which keys are trusted.
     Show {
         #[command(flatten)]
         at: DataDir,
@@ -234,7 +243,7 @@ pub(crate) enum Signatures {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vault {
-    /// Makes both rings with a first KEK, in the folder of secrets, and prints the KEK's id. Refuses to replace any. Processes read them
+    /// Creates both rings with a first KEK, in the folder of secrets, and prints the KEK's id. Never replaces a ring. Processes read them
     /// when they start.
     Init {
         /// Writes nothing; prints the rings as two variables instead: WAYBILL_VAULT_SEAL for gateways, WAYBILL_VAULT_OPEN for workers.
@@ -243,12 +252,12 @@ pub(crate) enum Vault {
         #[command(flatten)]
         at: DataDir,
     },
-    /// The KEKs, which is in force, and how many keys each has wrapped.
+    /// Shows the KEKs, which of them is in force, and how many keys each has wrapped.
     Status {
         #[command(flatten)]
         at: DataDir,
     },
-    /// Makes a new KEK, puts it in force and wraps all keys anew, while everything runs. Interrupted, it goes on when called again.
+    /// Creates a new KEK, puts it in force and wraps all keys again, while everything runs. After an interruption, run it again to continue.
     Rotate {
         /// Only puts a new KEK into the rings (or prints them, if they are variables), to bring them to other machines first.
         #[arg(long)]
@@ -265,19 +274,19 @@ pub(crate) enum Vault {
     },
 }
 
-/// What a new key shall be.
+/// The properties of a new key.
 #[derive(Debug, Args)]
 pub(crate) struct NewKey {
-    /// For people.
+    /// A name for people.
     #[arg(long)]
     pub name: String,
     /// What it may do, separated by commas, such as `tasks:read,tasks:write`. Default: everything.
     #[arg(long, value_delimiter = ',', conflicts_with = "preset")]
     pub scopes: Vec<String>,
-    /// The same by name, such as `read_only` or `task_poster`.
+    /// Instead of `--scopes`: the name of a preset, such as `read_only` or `task_poster`.
     #[arg(long)]
     pub preset: Option<String>,
-    /// What it begins with: one of `gateway.key_brands`. Default: the first one.
+    /// The brand that it begins with: one of `gateway.key_brands`. Default: the first one.
     #[arg(long)]
     pub brand: Option<String>,
     /// `live`, or `test` for the team's test environment.
@@ -322,7 +331,7 @@ pub(crate) struct Replay {
 pub(crate) struct Backup {
     /// The file to write, readable by its owner alone.
     pub file: PathBuf,
-    /// Also takes the ring that opens the vault: then this file alone opens every credential that was stored.
+    /// Also includes the ring that opens the vault: then this file alone opens every stored credential.
     #[arg(long)]
     pub with_vault_open_ring: bool,
     /// Replaces a file of that name.
@@ -348,8 +357,11 @@ pub(crate) struct Restore {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Log {
-    /// Lists the records that no reader counts: damaged ones, those that stand where they do not belong, and those of a newer version.
+    /// Lists the records that all readers ignore: damaged ones, misplaced ones, and those of a newer version.
     Skipped(SkippedRecords),
+    /// Lets several events of tasks share a message from now on, which takes less time and processor. Earlier versions do not read that,
+    /// and it is not taken back. Every role has to be stopped; a `waybill up` on a server of its own does it by itself.
+    Frames(DataDir),
 }
 
 #[derive(Debug, Args)]
@@ -363,10 +375,10 @@ pub(crate) struct SkippedRecords {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// Holds an export, or the log itself, against signed checkpoints. Exit code: 0 intact, 1 tampered with, 2 it cannot be said,
-    /// 3 keys or signatures do not do, 4 wrong command line.
+    /// Verifies an export, or the log itself, by signed checkpoints. Exit code: 0 intact, 1 tampered with, 2 no verdict possible,
+    /// 3 keys or signatures not valid, 4 wrong command line.
     Verify(VerifyLog),
-    /// Prints the newest checkpoint, signed now if there is news: keep it where whoever runs the servers cannot change it.
+    /// Prints the newest checkpoint, signed now if there are new events: keep it where whoever runs the servers cannot change it.
     Checkpoint {
         /// Of a team. Default: of all of CONTROL.
         #[arg(long)]
@@ -391,7 +403,7 @@ pub(crate) struct VerifyLog {
     /// Public keys to trust, as `waybill audit keys` prints them. Default: those of this deployment.
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// Where the newest checkpoint is kept when all is intact, for the next time.
+    /// File for the newest checkpoint, written when all is intact, for the next verification.
     #[arg(long, value_name = "FILE")]
     pub write_checkpoint: Option<PathBuf>,
     /// The verdict as JSON.
@@ -406,7 +418,10 @@ pub(crate) struct Schemas {
     /// Change nothing; fail when something is not up to date.
     #[arg(long)]
     pub check: bool,
-    /// The folder.
+    /// The folder of the schemas.
     #[arg(long, default_value = "schemas")]
     pub dir: PathBuf,
+    /// The folder of the pages, one of which is generated: configuration.md.
+    #[arg(long, default_value = "docs")]
+    pub docs: PathBuf,
 }

@@ -1,6 +1,6 @@
-//! `waybill audit`: proofs that the log is what it was.
+//! `waybill audit`: proofs that nobody changed the log.
 //!
-//! Nothing here believes a read model: `verify` reads an export, or the log itself, and holds it against signatures of keys that it was given.
+//! Nothing here relies on a read model: `verify` reads an export, or the log itself, and checks it against signatures of trusted keys.
 
 mod report;
 mod verify;
@@ -17,16 +17,17 @@ use waybill_projector::QueryClient;
 use waybill_projector::query::{Position, SignNow};
 
 use crate::args::{Audit, VerifyLog};
-use crate::beside;
 use crate::config::Config;
+use crate::output;
 use crate::roles;
+use crate::running_server;
 use crate::telemetry;
 
-/// What could not be looked at: neither intact nor tampered.
+/// Exit code when there is no verdict: neither intact nor tampered with.
 const INCOMPLETE: u8 = 2;
-/// Keys that are missing or cannot be read.
+/// Exit code when keys are missing or cannot be read.
 const UNTRUSTED: u8 = 3;
-/// A command line that asks for what cannot be.
+/// Exit code of a wrong command line.
 pub(crate) const USAGE: u8 = 4;
 
 /// Why a command came to no verdict.
@@ -47,33 +48,28 @@ impl Failed {
     }
 }
 
-/// Runs one of the commands. Its exit code is the verdict: 0 intact, 1 tampered with, 2 it cannot be said, 3 keys or signatures do not
-/// do, 4 a wrong command line.
+/// Runs one of the commands. Its exit code is the verdict: 0 intact, 1 tampered with, 2 no verdict possible, 3 keys or signatures not
+/// valid, 4 a wrong command line.
 pub(crate) async fn run(mut config: Config, command: Audit) -> anyhow::Result<ExitCode> {
     let _telemetry = telemetry::start_beside(&config, "audit")?;
     let done = match command {
         Audit::Verify(options) => verify::run(&mut config, &options).await,
-        Audit::Checkpoint { team, at } => {
-            if let Some(data) = &at.data {
-                config.data.clone_from(data);
-            }
-            checkpoint(&mut config, team, &at)
-                .await
-                .map_err(Failed::Incomplete)
-        }
+        Audit::Checkpoint { team, at } => checkpoint(&mut config, team, &at)
+            .await
+            .map_err(Failed::Incomplete),
         Audit::Keys { at } => {
-            if let Some(data) = &at.data {
-                config.data.clone_from(data);
-            }
+            running_server::locate(&mut config, &at);
             print_keys(&config)
         }
     };
     let (code, error) = match done {
         Ok(code) => return Ok(code),
+        // `waybill audit keys | head`: nothing was to be proved.
+        Err(Failed::Incomplete(error)) if output::reader_left(&error) => return Err(error),
         Err(Failed::Incomplete(error)) => (INCOMPLETE, error),
         Err(Failed::Keys(error)) => (UNTRUSTED, error),
     };
-    // Whoever closed standard error does not want to know.
+    // A closed standard error is no reason to fail: its reader does not want to know.
     let _ = writeln!(std::io::stderr(), "waybill: {error:#}");
     Ok(ExitCode::from(code))
 }
@@ -87,19 +83,19 @@ async fn checkpoint(
     let team = team
         .map(|text| TeamId::parse(&text).map_err(|_| anyhow!("{text:?} is no team id")))
         .transpose()?;
-    let log = beside::connect(config, at).await?;
+    let log = running_server::connect(config, at).await?;
     let signed = QueryClient::new(log.client())
         .ask(SignNow { team }, Position::default())
         .await
-        .context("no notary answers")?;
+        .context("the projector did not answer a query for an audit checkpoint")?;
     let note = signed.value.context("nothing has happened in that team")?;
-    write!(std::io::stdout(), "{note}")?;
+    write!(output::stdout(), "{note}")?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_keys(config: &Config) -> Result<ExitCode, Failed> {
     let keys = own_keys(config)?;
-    write!(std::io::stdout(), "{keys}").map_err(Failed::incomplete)?;
+    write!(output::stdout(), "{keys}").map_err(Failed::incomplete)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
 //! `waybill backup` and `waybill restore`: the log and the secrets of an installation in one file, while it runs.
 //!
-//! Everything else is derived from the log, so it is not in the file. A backup is only worth what a restore makes of it: before the file gets its name,
+//! Everything else is derived from the log, so it is not in the file. A backup that cannot be restored is worthless, so before the file gets its name,
 //! it is restored into a temporary server, and what that holds is compared with what was taken.
 
 mod file;
@@ -15,10 +15,11 @@ use waybill_log::jetstream::archive::{BACKED_UP, StreamArchives};
 use waybill_worker::{Clock, SystemClock};
 
 use crate::args::{Backup, DataDir};
-use crate::beside;
 use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::{Connection, NatsServer};
+use crate::output;
+use crate::running_server;
 use crate::telemetry;
 use file::{Manifest, Writer};
 
@@ -44,7 +45,7 @@ pub(crate) async fn backup(mut config: Config, wanted: Backup) -> anyhow::Result
     let manifest = match taken {
         Ok(manifest) => manifest,
         Err(error) => {
-            // Half a backup must not be taken for one; that it could not be removed changes nothing about the error.
+            // Half a backup must not be taken for a whole one. A failure to remove it does not change the error that is reported.
             let _ = fs::remove_file(&partial);
             return Err(error);
         }
@@ -54,12 +55,10 @@ pub(crate) async fn backup(mut config: Config, wanted: Backup) -> anyhow::Result
     report(&target, &manifest, wanted.no_verify)
 }
 
-/// The streams of the installation that is meant.
+/// Connects to the streams of the installation to back up.
 async fn connect(config: &mut Config, at: &DataDir) -> anyhow::Result<StreamArchives> {
-    if let Some(data) = &at.data {
-        config.data.clone_from(data);
-    }
-    if !beside::named() {
+    running_server::locate(config, at);
+    if !running_server::named() {
         config.nats = Connection::of(&config.data)?.over(&config.nats);
     }
     Ok(StreamArchives::connect(&config.nats).await?)
@@ -87,7 +86,7 @@ async fn take(
         let archived = from.save(name, |chunk| parts.write(chunk)).await?;
         streams.push(parts.finish(archived)?);
     }
-    let (secrets, left_out) = match beside::named() {
+    let (secrets, left_out) = match running_server::named() {
         true => (Vec::new(), Vec::new()),
         false => secrets(&mut writer, &config.data, wanted.with_vault_open_ring)?,
     };
@@ -133,7 +132,7 @@ fn secrets(
     Ok((taken, left_out))
 }
 
-/// Restores the file into a server of its own, on the same disk, and holds what that says against the manifest.
+/// Restores the file into a temporary server on the same disk, and compares the result with the manifest.
 async fn prove(file: &Path) -> anyhow::Result<()> {
     let beside = file
         .parent()
@@ -166,7 +165,7 @@ fn sync_folder(file: &Path) -> anyhow::Result<()> {
 
 fn report(target: &Path, manifest: &Manifest, unverified: bool) -> anyhow::Result<()> {
     let bytes = fs::metadata(target)?.len();
-    let mut out = std::io::stdout();
+    let mut out = output::stdout();
     writeln!(
         out,
         "{}: {bytes} bytes, as of {}",
@@ -199,7 +198,7 @@ fn report(target: &Path, manifest: &Manifest, unverified: bool) -> anyhow::Resul
     Ok(())
 }
 
-/// Refuses to go on where something already lies.
+/// Refuses a folder that already holds data.
 fn refuse_existing(data: &Path) -> anyhow::Result<()> {
     for name in ["nats", SECRETS] {
         let path = data.join(name);

@@ -21,7 +21,7 @@ pub(crate) fn raise() {
     }
 }
 
-/// Calls at once: a quarter of the descriptors, since connections wait in a pool for their next use, and name servers are asked.
+/// Calls at the same time: a quarter of the descriptors, since connections wait in a pool for their next use, and name servers are asked.
 pub(crate) fn slots(configured: usize) -> usize {
     bounded("worker.slots", configured, 4)
 }

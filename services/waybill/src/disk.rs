@@ -1,6 +1,6 @@
-//! What the disk of `waybill up` is given out for: a part for the streams, the rest for read models, snapshots and air.
+//! How `waybill up` divides its disk: a part for the streams, the rest for read models, snapshots and reserve.
 //!
-//! JetStream's limits are bookkeeping, no reservation of disk, and a disk that is really full shuts JetStream down as a whole. So the
+//! JetStream's limits are bookkeeping and reserve no disk, and a disk that is really full shuts JetStream down as a whole. So the
 //! store of the server gets a fixed size, computed once and kept in a file, and each stream a share of it. It grows when the disk does.
 
 use std::fs;
@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 /// Of what is free and what the folder uses already, in percent, for the streams. Read models of as many tasks take about half as much
 /// as their events, and twice that while they are rebuilt.
 const LOG_PERCENT: u64 = 60;
-/// The least that the streams can work with.
+/// Smallest store that the streams can work with, in bytes.
 const LEAST_STORE: u64 = 96 * MIB;
 /// What must be free at a start: the server writes as soon as it runs.
 const LEAST_FREE: u64 = 8 * MIB;
@@ -71,6 +71,13 @@ impl Disk {
         })
     }
 
+    /// As metrics.
+    #[expect(clippy::cast_precision_loss, reason = "gauges of bytes")]
+    pub(crate) fn export(self) {
+        metrics::gauge!("waybill_disk_free_bytes").set(self.free as f64);
+        metrics::gauge!("waybill_disk_total_bytes").set(self.total as f64);
+    }
+
     /// What stays free: below it creations stop, while ends, revocations and read models go on.
     pub(crate) fn kept(self) -> u64 {
         (self.total / KEPT_PART).max(KEPT_FREE)
@@ -78,7 +85,7 @@ impl Disk {
 }
 
 impl Store {
-    /// As it was decided at the first start, or as the disk allows now. `configured`: what the operator says, in bytes.
+    /// The size that was chosen at the first start, or that the disk allows now. `configured`: the operator's size, in bytes.
     pub(crate) fn at(data: &Path, configured: Option<u64>) -> anyhow::Result<Self> {
         let disk = Disk::of(data)?;
         ensure!(
@@ -114,7 +121,7 @@ impl Store {
         Ok(store)
     }
 
-    /// As large as it takes: for a server that only reads a backup back in, whatever limits its streams had.
+    /// Without a limit: for a server that only reads a backup back in, whatever limits its streams had.
     pub(crate) fn unbounded() -> Self {
         Self {
             max_file_store: i64::MAX.unsigned_abs(),
@@ -202,7 +209,7 @@ impl Store {
     }
 }
 
-/// Bytes that the files below a folder take on the disk. What vanishes meanwhile takes none.
+/// Bytes that the files below a folder take on the disk. Files that vanish meanwhile count as empty.
 fn used(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;

@@ -1,21 +1,22 @@
-//! `waybill keys`: what the machine's operator does with API keys, without a gateway. Gateways know of it within moments.
+//! `waybill keys`: the operator's commands for API keys, without a gateway. Gateways apply the changes within moments.
 
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use waybill_commands::{Author, ControlWriter, KeyWish};
 use waybill_domain::access::scope::{Preset, Scope, ScopeSet};
 use waybill_domain::access::team::{Key, KeyStatus, Team};
 use waybill_domain::actor::Actor;
 use waybill_domain::id::{Environment, KeyId};
 use waybill_domain::time::Timestamp;
-use waybill_gateway::{By, ControlWriter, KeyWish};
 use waybill_log::jetstream::JetStreamLog;
 use waybill_worker::{Clock, SystemClock};
 
 use crate::args::{Keys, NewKey};
-use crate::beside::{control, eprint_line, settled, team_or_first};
 use crate::config::Config;
+use crate::output;
+use crate::running_server::{control, eprint_line, settled, team_or_first};
 use crate::telemetry;
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -23,8 +24,8 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// `waybill keys ...`
 pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "keys")?;
-    let mut out = std::io::stdout();
-    let by = By::from(Actor::Operator("cli".into()));
+    let mut out = output::stdout();
+    let by = Author::from(Actor::Operator("cli".into()));
     match command {
         Keys::Create { team, wanted, at } => {
             let wish = wish(&config, wanted)?;
@@ -66,8 +67,9 @@ pub(crate) async fn run(mut config: Config, command: Keys) -> anyhow::Result<()>
             writeln!(out, "{key} revoked {}", at.to_rfc3339())?;
         }
         Keys::CreateTeam { name, plan, at } => {
-            // A plan that nobody knows would silently be as narrow as the smallest.
+            // An unknown plan would silently have the limits of the smallest one.
             let plans = config.plans()?;
+            let plan = plan.unwrap_or_else(|| plans.plan_of_new_teams().name.to_string());
             let names: Vec<_> = plans.plans().map(|plan| &*plan.name).collect();
             ensure!(
                 names.contains(&plan.as_str()),
@@ -86,7 +88,7 @@ async fn revoke(
     log: &JetStreamLog,
     control: &ControlWriter,
     key: &KeyId,
-    by: &By,
+    by: &Author,
 ) -> anyhow::Result<(KeyId, Timestamp)> {
     let team = control
         .find_key(key)

@@ -5,7 +5,6 @@ mod apart;
 mod args;
 mod audit;
 mod backup;
-mod beside;
 mod config;
 mod descriptors;
 mod disk;
@@ -14,22 +13,29 @@ mod keys;
 mod log_admin;
 mod nats_server;
 mod operations;
+mod output;
+mod ownership;
 mod people;
+mod read_model;
+mod replay;
+mod replay_command;
 mod roles;
 mod room;
+mod running_server;
 mod schemas;
 mod secrets;
 mod signals;
 mod signatures;
 mod signing;
 mod sink;
+mod supervise;
 mod teams;
 mod telemetry;
 mod trace_ids;
 mod up;
 mod vault;
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,32 +50,24 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // To `waybill audit` the usual code of a wrong command line, 2, already says something else.
+        // For `waybill audit`, 2, the usual code of a wrong command line, has another meaning.
         Err(error) if error.use_stderr() && std::env::args().any(|word| word == "audit") => {
             let _ = error.print();
             return ExitCode::from(audit::USAGE);
         }
         Err(error) => error.exit(),
     };
-    let into_a_pipe = arguments.command.prints_its_result();
+    let shows_once = arguments.command.shows_once();
     match run(arguments) {
         Ok(code) => code,
-        // `waybill replay ... | head`: whoever reads has seen enough.
-        Err(error) if into_a_pipe && is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // `waybill replay ... | head`: the reader has seen enough; an error only if the output is shown just once.
+        Err(error) if !shows_once && output::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whoever closed standard error does not want to know.
+            // A closed standard error is no reason to fail: its reader does not want to know.
             let _ = writeln!(std::io::stderr(), "waybill: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain();
-    causes.any(|cause| {
-        let cause = cause.downcast_ref::<std::io::Error>();
-        cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
-    })
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -105,12 +103,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Vault(command) => vault::run(config, command).await,
             Command::Signatures(command) => signatures::run(config, command).await,
             Command::Log(command) => log_admin::run(config, command).await,
-            Command::Replay(replay) => beside::replay(config, replay).await,
-            Command::Rebuild(at) => beside::rebuild(config, at).await,
-            Command::Verify(at) => beside::verify(config, at).await,
+            Command::Replay(replay) => replay_command::run(config, replay).await,
+            Command::Rebuild(at) => read_model::rebuild(config, at).await,
+            Command::Verify(at) => read_model::verify(config, at).await,
             Command::Backup(wanted) => backup::backup(config, wanted).await,
             Command::Restore(wanted) => backup::restore(config, wanted).await,
-            Command::Config => beside::show(&config),
+            Command::Config => config::show(&config),
             Command::Schemas(schemas) => schemas::run(&schemas),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -31,14 +31,14 @@ const STOP: Duration = Duration::from_secs(5);
 /// Pause before a server that ended by itself is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);
-/// A server that ran this long was well.
-const WELL_AFTER: Duration = Duration::from_secs(30);
+/// A server that ran this long was healthy.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
-/// Who asks the server how it is, where, and how long that may take.
+/// User, subject and deadline of questions about the server's health.
 const HEALTH_USER: &str = "health";
 const HEALTH_SUBJECT: &str = "$SYS.REQ.SERVER.PING.HEALTHZ";
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
-/// What the server says of a state that only a restart ends.
+/// Errors of the server that only a restart ends.
 const FINAL_ERRORS: [&str; 3] = ["write error", "not enabled", "disabled"];
 
 /// How to reach the server; kept in the data folder so that commands beside `waybill up` find it.
@@ -52,7 +52,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// As the log wants it, with everything else as configured.
+    /// The configuration of the log for this server, with everything else as configured.
     #[must_use]
     pub(crate) fn over(&self, configured: &NatsConfig) -> NatsConfig {
         NatsConfig {
@@ -79,7 +79,7 @@ impl Connection {
         let process = i32::try_from(connection.process)
             .ok()
             .and_then(Pid::from_raw);
-        // Any other answer than that it is gone, such as that it is somebody else's, means that it runs.
+        // Every answer but "no such process" means that it runs, such as that it belongs to another user.
         if process.is_none_or(|process| test_kill_process(process) == Err(Errno::SRCH)) {
             bail!(nobody("is left of one that was killed"));
         }
@@ -97,7 +97,7 @@ pub(crate) struct NatsServer {
     watch: JoinHandle<()>,
 }
 
-/// Asks the server of a `waybill up` how it is, and restarts it while everything else goes on.
+/// Checks the health of the server of a `waybill up`, and restarts it while everything else goes on.
 #[derive(Debug, Clone)]
 pub(crate) struct Restarter {
     connection: Connection,
@@ -107,7 +107,7 @@ pub(crate) struct Restarter {
     restarts: mpsc::Sender<()>,
 }
 
-/// Who may ask the server how it is, and nothing of what it stores: a user of its system account. The password is in no file that
+/// The user that may ask for the server's health, and see nothing that it stores: one of its system account. The password is in no file that
 /// commands beside `waybill up` read.
 #[derive(Clone)]
 struct Health {
@@ -134,7 +134,7 @@ struct HealthData {
 }
 
 impl Restarter {
-    /// Why the server stores nothing any more although it runs; `None`: it works, or does not answer. A write that fails, as on a full
+    /// Why the server no longer stores anything although it runs; `None`: it works, or does not answer. A write that fails, as on a full
     /// disk, stops its stream for good (appends to it are not even answered), and may shut JetStream down as a whole.
     pub(crate) async fn broken(&self) -> Option<String> {
         let connect = || {
@@ -159,7 +159,7 @@ impl Restarter {
         let password = &self.health.password;
         let text = text(&self.folder, self.port, &self.connection, password, store)?;
         write_private(&self.folder.join("nats.conf"), text.as_bytes())?;
-        // Who watches it ends with this process only.
+        // The receiver lives as long as this process, so sending cannot fail.
         let _ = self.restarts.send(()).await;
         Ok(())
     }
@@ -197,7 +197,7 @@ impl NatsServer {
         )?;
         let child = spawn(&program, &configuration)?;
         let stop = CancellationToken::new();
-        // A second restart that is asked for while one is being made waits for it.
+        // A second restart that is requested meanwhile waits for the first.
         let (restarts, restart) = mpsc::channel(1);
         let watch = tokio::spawn(watch(child, program, configuration, restart, stop.clone()));
         let server = Self {
@@ -216,7 +216,7 @@ impl NatsServer {
         Ok((server, restarter))
     }
 
-    /// What it says about itself.
+    /// The file that the server logs to.
     #[must_use]
     pub(crate) fn log_file(&self) -> PathBuf {
         folder(&self.data).join("nats.log")
@@ -226,9 +226,9 @@ impl NatsServer {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         if let Err(error) = self.watch.await {
-            tracing::error!(%error, "nobody watched nats-server");
+            tracing::error!(%error, "the task that watches nats-server crashed");
         }
-        // Where nothing listens any more, nobody should try.
+        // Commands should not try a server that has stopped. If the file stays, they find its process gone.
         let _ = fs::remove_file(folder(&self.data).join("connection.json"));
     }
 }
@@ -244,6 +244,7 @@ async fn watch(
     let mut pause = RESTART_PAUSE;
     loop {
         let started = Instant::now();
+        // Waiting for the child is cancellation safe; the other branches end the child themselves.
         tokio::select! {
             () = stop.cancelled() => {
                 end(&mut child).await;
@@ -254,7 +255,7 @@ async fn watch(
                 tracing::error!(?ended, "nats-server ended by itself; starting it again (its log: data/nats/nats.log)");
             }
         }
-        pause = if started.elapsed() > WELL_AFTER {
+        pause = if started.elapsed() > HEALTHY_AFTER {
             RESTART_PAUSE
         } else {
             (pause * 2).min(LONGEST_RESTART_PAUSE)
@@ -265,7 +266,7 @@ async fn watch(
         }
         match spawn(&program, &configuration) {
             Ok(next) => child = next,
-            Err(error) => tracing::error!(%error, "nats-server does not start"),
+            Err(error) => tracing::error!(%error, "nats-server does not start; trying again"),
         }
     }
 }
@@ -298,7 +299,7 @@ fn text(
         "authorization {{ users: [ {{ user: {:?}, password: {:?} }} ] }}",
         connection.user, connection.password
     )?;
-    // The streams stay in the account that everybody is in who is in none; who asks for the health of the server sees none of them.
+    // The streams stay in the default account; the user that asks for the server's health sees none of them.
     writeln!(
         text,
         "accounts {{ $SYS: {{ users: [ {{ user: {HEALTH_USER:?}, password: {health_password:?} }} ] }} }}"
@@ -323,7 +324,7 @@ fn spawn(program: &Path, configuration: &Path) -> anyhow::Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // A Ctrl-C in the terminal is for us: we still need the server while we stop.
+        // A Ctrl-C in the terminal is meant for this process, which still needs the server while it stops.
         .process_group(0)
         .kill_on_drop(true);
     command
@@ -336,13 +337,14 @@ async fn end(child: &mut Child) {
         .id()
         .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(pid) = pid {
-        // It may have ended just now.
+        // The process may have ended just now, which is what the signal is for.
         let _ = kill_process(pid, Signal::TERM);
     }
     if timeout(STOP, child.wait()).await.is_err() {
         tracing::warn!(
             "nats-server does not stop; it is killed (what it has acknowledged is on disk)"
         );
+        // It fails only when the child has ended by itself.
         let _ = child.kill().await;
     }
 }

@@ -1,7 +1,7 @@
 //! The port for operators: metrics for Prometheus, and whether the worker of this process serves its partitions.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,27 +11,44 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use serde_json::json;
-use waybill_worker::board::Board;
+use waybill_log::{JetStreamLog, Log as _, Stream};
+use waybill_worker::board::{Board, Readiness};
 
-/// How often the recorder drains what histograms have gathered. Without it they would grow between two scrapes.
+/// How often the recorder drains the samples of histograms. Without it they would grow between two scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The worker of this process, once there is one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Operations(Arc<Mutex<Option<Arc<Board>>>>);
+#[derive(Clone, Default)]
+pub(crate) struct Operations(Arc<Mutex<Option<Watched>>>);
+
+/// A worker, and the log that it appends to.
+#[derive(Clone)]
+struct Watched {
+    board: Arc<Board>,
+    log: JetStreamLog,
+}
 
 impl Operations {
     /// `/readyz` is about this worker from now on.
-    pub(crate) fn worker(&self, board: Arc<Board>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(board);
+    pub(crate) fn worker(&self, board: Arc<Board>, log: JetStreamLog) {
+        let watched = Watched { board, log };
+        *self.0.lock() = Some(watched);
     }
 
-    fn board(&self) -> Option<Arc<Board>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn readiness(&self) -> Option<Readiness> {
+        let watched = self.0.lock();
+        let Watched { board, log } = watched.clone()?;
+        let mut readiness = board.readiness();
+        if let Some(failed) = log.last_append_failed(Stream::Tasks)
+            && readiness.is_ready()
+            && failed.counts()
+        {
+            readiness.status = "not_ready";
+            readiness.reason = Some(format!("The log takes no appends: {}", failed.error));
+        }
+        Some(readiness)
     }
 }
 
@@ -60,7 +77,7 @@ pub(crate) fn listen(
         .with_state((metrics, operations));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the port for metrics is closed");
+            tracing::error!(%error, "serving metrics failed; the port is closed until the next start");
         }
     });
     Ok(())
@@ -82,13 +99,12 @@ async fn scrape(State((metrics, _)): State<Shared>) -> String {
     metrics.render()
 }
 
-/// 200 when the worker serves each partition that it holds, 503 with the reason otherwise; 404 where no worker runs.
+/// 200 when the worker serves each partition that it holds and the log took its last append, 503 with the reason otherwise; 404 where no worker runs.
 async fn ready(State((_, operations)): State<Shared>) -> Response {
-    let Some(board) = operations.board() else {
+    let Some(readiness) = operations.readiness() else {
         let answer = json!({"status": "not_ready", "reason": "No worker runs in this process"});
         return (StatusCode::NOT_FOUND, Json(answer)).into_response();
     };
-    let readiness = board.readiness();
     let status = if readiness.is_ready() {
         StatusCode::OK
     } else {

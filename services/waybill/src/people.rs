@@ -1,21 +1,21 @@
-//! The sections of the configuration about people: sessions, mail, and outside issuers.
+//! The sections of the configuration about people: sessions, mail and outside issuers.
 //!
-//! Secrets are in none of them, but in files or variables that they name.
+//! They hold no secrets: those are in files or variables that the sections name.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
-use waybill_gateway::people::PeopleConfig;
-use waybill_gateway::people::mail::{
-    Mailer, NoMailer, PrintMailer, SmtpConfig, SmtpMailer, SmtpTls,
-};
-use waybill_gateway::people::oidc::{OidcAlgorithm, OidcConfig};
-use waybill_gateway::people::passwords::Cost;
+use waybill_identity::oidc::{OidcAlgorithm, OidcConfig};
+use waybill_identity::passwords::Cost;
+use waybill_identity::{PeopleConfig, SignUpPolicy};
+use waybill_mail::{Mailer, NoMailer, PrintMailer, SmtpConfig, SmtpMailer, SmtpTls};
 
 use crate::config::{Config, ConfigError, environment};
 use crate::roles::Setting;
@@ -25,21 +25,26 @@ use crate::secrets;
 const MAIL_PASSWORD: &str = "WAYBILL_MAIL_PASSWORD";
 
 /// Passwords and sessions of people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct AuthSection {
-    /// Where clients find the API, such as `https://api.example.com`: issuer of access tokens, above the callbacks of outside issuers,
-    /// and what decides whether cookies are for TLS only.
+    /// Where clients find the API, such as `https://api.example.com`: the issuer of access tokens, and what callbacks of outside issuers begin with. Without
+    /// it there is no OAuth, but under `waybill up` on loopback, which uses its own address. With `https` cookies are for TLS only.
+    #[schemars(with = "Option<String>")]
     pub public_url: Option<Url>,
     /// A web application that letters point to, and that outside log-ins come back to.
+    #[schemars(with = "Option<String>")]
     pub app_url: Option<Url>,
-    /// Minutes that an access token is good for; at most 15.
+    /// Who may ask for an account: `open`, `invited` or `off`. Unset: `open` while the API listens on loopback, else `invited`.
+    #[schemars(with = "Option<String>")]
+    pub signup: Option<SignUpPolicy>,
+    /// Minutes that an access token is valid; 1 to 15.
     pub access_token_minutes: u64,
-    /// Days that a session lasts at most.
+    /// Days that a session lasts at most; 1 to 365.
     pub session_days: u64,
-    /// Days that a session lasts that is not used.
+    /// Days after which an unused session ends; 1 to 365.
     pub session_idle_days: u64,
-    /// Memory that hashing a password takes, at least 19456. Hashes that took less are replaced at the next log-in.
+    /// KiB of memory that hashing a password (argon2id) takes; at least 19456. Hashes that took less are replaced at the next log-in.
     pub password_memory_kib: u32,
     /// Passes over that memory, at least 2.
     pub password_passes: u32,
@@ -50,6 +55,7 @@ impl Default for AuthSection {
         Self {
             public_url: None,
             app_url: None,
+            signup: None,
             access_token_minutes: 10,
             session_days: 30,
             session_idle_days: 14,
@@ -87,6 +93,14 @@ impl AuthSection {
         Ok(())
     }
 
+    /// Who may ask for an account, given where the API listens. If others can reach it, only people with an invitation may.
+    pub(crate) fn sign_up(&self, listen: SocketAddr) -> SignUpPolicy {
+        self.signup.unwrap_or(match listen.ip().is_loopback() {
+            true => SignUpPolicy::Open,
+            false => SignUpPolicy::Invited,
+        })
+    }
+
     fn cost(&self) -> Result<Cost, ConfigError> {
         Cost::new(self.password_memory_kib, self.password_passes, 1).map_err(|error| {
             ConfigError::Value {
@@ -107,31 +121,43 @@ pub(crate) enum Transport {
     Log,
     /// To a mail server.
     Smtp,
-    /// Nowhere.
     Off,
 }
 
-/// How mail leaves. The password is in `WAYBILL_MAIL_PASSWORD` or in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Where letters go, once it is known how the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MailGoes {
+    /// Into the log.
+    ToTheLog,
+    /// To a mail server.
+    ToAServer,
+    /// Nowhere: no mail is sent.
+    Nowhere,
+}
+
+/// How mail is sent. The password is in `WAYBILL_MAIL_PASSWORD` or in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct MailSection {
-    /// `auto`, `log`, `smtp` or `off`.
+    /// `smtp`, `log` (into the log, with the tokens in it), or `off`. `auto` is `log` with `waybill up`, else `off`.
+    #[schemars(with = "String")]
     pub transport: Transport,
     /// Name of the mail server.
     pub host: String,
-    /// Its port. Unset: 465, 587 or 25, as `tls` says.
+    /// Port of the mail server. Unset: 465, 587 or 25, as `mail.tls` says.
     pub port: Option<u16>,
     /// `implicit`, `starttls`, or `none` for a relay on this machine.
+    #[schemars(with = "String")]
     pub tls: SmtpTls,
-    /// Certificate authorities trusted beside the system's, as PEM.
+    /// PEM file with certificate authorities that are trusted at the mail server, besides those of the system.
     pub extra_ca_file: Option<PathBuf>,
-    /// User at the mail server. Unset: none is asked for.
+    /// User at the mail server. Unset: mail is sent without a log-in.
     pub username: Option<String>,
-    /// File with the password.
+    /// File with the password of that user.
     pub password_file: Option<PathBuf>,
     /// The sender, such as `Waybill <waybill@example.com>`.
     pub from: String,
-    /// Seconds that a step of the conversation may take.
+    /// Seconds that each step of the conversation may take; 1 to 300.
     pub timeout_seconds: u64,
 }
 
@@ -174,12 +200,29 @@ impl MailSection {
         Ok(())
     }
 
+    /// Where letters go.
+    pub(crate) fn goes_to(&self, setting: Setting) -> MailGoes {
+        match (self.transport, setting) {
+            (Transport::Log, _) | (Transport::Auto, Setting::Embedded) => MailGoes::ToTheLog,
+            (Transport::Off, _) | (Transport::Auto, Setting::Apart) => MailGoes::Nowhere,
+            (Transport::Smtp, _) => MailGoes::ToAServer,
+        }
+    }
+
     fn mailer(&self, setting: Setting) -> anyhow::Result<Arc<dyn Mailer>> {
-        Ok(match (self.transport, setting) {
-            (Transport::Log, _) | (Transport::Auto, Setting::Embedded) => Arc::new(PrintMailer),
-            (Transport::Off, _) | (Transport::Auto, Setting::Apart) => Arc::new(NoMailer),
-            (Transport::Smtp, _) => Arc::new(self.smtp().context("mail")?),
+        Ok(match self.goes_to(setting) {
+            MailGoes::ToTheLog => Arc::new(PrintMailer),
+            MailGoes::Nowhere => Arc::new(NoMailer),
+            MailGoes::ToAServer => Arc::new(self.smtp().context("mail")?),
         })
+    }
+
+    /// The mail server, when letters go to one.
+    pub(crate) fn server(&self) -> anyhow::Result<Option<SmtpMailer>> {
+        match self.transport {
+            Transport::Smtp => self.smtp().context("mail").map(Some),
+            Transport::Auto | Transport::Log | Transport::Off => Ok(None),
+        }
     }
 
     fn smtp(&self) -> anyhow::Result<SmtpMailer> {
@@ -187,8 +230,9 @@ impl MailSection {
             None => None,
             Some(user) => {
                 let password = given(MAIL_PASSWORD, self.password_file.as_deref())?;
-                let password = password
-                    .with_context(|| format!("username: needs {MAIL_PASSWORD} or password_file"))?;
+                let password = password.with_context(|| {
+                    format!("mail.username needs {MAIL_PASSWORD} or mail.password_file")
+                })?;
                 Some((user.clone(), password.into()))
             }
         };
@@ -208,26 +252,26 @@ impl MailSection {
     }
 }
 
-/// An outside issuer. Its secret is in `WAYBILL_OIDC_<NAME>_SECRET` (upper case, dashes as underscores) or in a file.
-///
-/// It is trusted with who has which address: whoever it vouches for is signed in to the account of that address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// An OpenID Connect issuer that people can sign in with. It is trusted with who has which address: whoever it vouches for is signed in to the account
+/// of that address. Its secret is in `WAYBILL_OIDC_<NAME>_SECRET` (upper case, dashes as underscores) or in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct OidcSection {
-    /// Names it in paths: lower-case letters, digits and dashes.
+    /// Its name in paths: lower-case letters, digits and dashes.
     pub name: String,
     /// Its identifier, exactly as in its tokens.
     pub issuer: String,
-    /// Who we are to it. It must know `<auth.public_url>/v1/auth/oidc/<name>/callback` as ours.
+    /// The client id that Waybill has there. The issuer must allow `<auth.public_url>/v1/auth/oidc/<name>/callback` as its redirect.
     pub client_id: String,
-    /// File with the secret that it gave us.
+    /// File with the client secret. Without a secret PKCE alone protects the code.
     #[serde(default)]
     pub client_secret_file: Option<PathBuf>,
-    /// What is asked for beside `openid`.
+    /// Scopes that are asked for besides `openid`.
     #[serde(default = "usual_scopes")]
     pub scopes: Vec<String>,
-    /// Signatures accepted.
+    /// Signature algorithms that its tokens may have.
     #[serde(default = "usual_algorithms")]
+    #[schemars(with = "Vec<String>")]
     pub algorithms: Vec<OidcAlgorithm>,
 }
 
@@ -275,7 +319,7 @@ fn given(variable: &str, file: Option<&Path>) -> anyhow::Result<Option<String>> 
     Ok(Some(text.to_owned()))
 }
 
-/// What the gateway is told about people.
+/// The gateway's configuration about people.
 pub(crate) fn config(config: &Config, setting: Setting) -> anyhow::Result<PeopleConfig> {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let auth = &config.auth;
@@ -284,6 +328,7 @@ pub(crate) fn config(config: &Config, setting: Setting) -> anyhow::Result<People
         secret: secrets::session(&config.data, setting.missing())?,
         public_url: auth.public_url.clone(),
         app_url: auth.app_url.clone(),
+        sign_up: auth.sign_up(config.gateway.listen),
         password_cost: auth.cost()?,
         access_lifetime: Duration::from_secs(auth.access_token_minutes * 60),
         session_lifetime: days(auth.session_days),
@@ -334,10 +379,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_this_machine_alone_reaches_is_open_to_everybody_unasked() {
+        let here = "127.0.0.1:8080".parse().expect("an address");
+        let there = "0.0.0.0:8080".parse().expect("an address");
+        let auth = |text: &str| toml::from_str::<AuthSection>(text).expect("a section");
+        assert_eq!(auth("").sign_up(here), SignUpPolicy::Open);
+        assert_eq!(auth("").sign_up(there), SignUpPolicy::Invited);
+        assert_eq!(auth("signup = 'open'").sign_up(there), SignUpPolicy::Open);
+        assert_eq!(auth("signup = 'off'").sign_up(here), SignUpPolicy::Off);
+        let wrong = toml::from_str::<AuthSection>("signup = 'closed'").expect_err("refused");
+        assert!(wrong.to_string().contains("invited"), "{wrong}");
+    }
+
+    #[test]
     fn tokens_go_into_the_log_only_where_that_is_wanted() {
         let takes = |text: &str, setting| {
             let mailer = mail(text).mailer(setting).expect("made");
-            let letter = waybill_gateway::people::mail::Letter {
+            let letter = waybill_mail::Letter {
                 id: "1".into(),
                 to: waybill_domain::access::email::Email::parse("a@b.c").expect("an address"),
                 subject: String::new(),

@@ -9,22 +9,24 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
+use waybill_commands::{Author, Bootstrap, ControlWriter, Pepper};
 use waybill_domain::actor::Actor;
 use waybill_domain::audit::{NotaryKey, TrustedKeys};
-use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
+use waybill_gateway::{Gateway, GatewayParts};
+use waybill_log::RoomWatch;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorError};
 use waybill_vault::Wrapper;
 use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
-use waybill_worker::calls::Caller;
+use waybill_worker::calls::CallExecutor;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts, VaultService};
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
-use crate::config::{Config, environment};
+use crate::config::{Config, environment, fence_timing};
 use crate::descriptors;
 use crate::people;
 use crate::room;
@@ -34,10 +36,12 @@ use crate::vault::rings;
 /// The variable that holds a key to install as the first one.
 pub(crate) const BOOTSTRAP_KEY: &str = "WAYBILL_BOOTSTRAP_KEY";
 
-/// How often workers tell how often credentials of the vault were used.
+/// Folder of the read model, and beside which a projector writes down what a log has lost, within that of the data.
+const PROJECTOR_FOLDER: &str = "projector";
+/// How often workers flush the counts of how credentials of the vault were used.
 const USAGE_FLUSH: Duration = Duration::from_secs(60);
 
-/// What sets the embedded server apart from roles that run on their own.
+/// Whether roles run in one process with an embedded server, or each on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setting {
     /// `waybill up`: this machine may be called, and secrets are made at the first start.
@@ -64,6 +68,7 @@ pub(crate) async fn gateway(
     config: &Config,
     setting: Setting,
     log: &JetStreamLog,
+    room: Arc<RoomWatch>,
     stop: CancellationToken,
 ) -> anyhow::Result<Gateway> {
     let pepper = Arc::new(pepper(config, setting)?);
@@ -85,9 +90,11 @@ pub(crate) async fn gateway(
         pepper,
         signing: secrets::webhook_master_of_gateway(&config.data, setting.missing())?,
         partitions: config.partitions(),
+        room,
     };
     let mut gateway = config.gateway(setting.is_embedded())?;
     gateway.people = people::config(config, setting)?;
+    gateway.max_connections = descriptors::connections(gateway.max_connections);
     Ok(Gateway::start(gateway, parts, stop).await?)
 }
 
@@ -103,12 +110,12 @@ pub(crate) async fn bootstrap(
     let address = config.gateway.listen;
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let pepper = Arc::new(pepper(config, setting)?);
-    let by = By::from(Actor::System("bootstrap".into()));
+    let by = Author::from(Actor::System("bootstrap".into()));
     let control = control(config, log, pepper)?;
     Ok(control.bootstrap(given.as_deref(), &by).await?)
 }
 
-/// What changes teams and keys as the configuration says.
+/// The writer of commands to teams and keys, configured.
 pub(crate) fn control(
     config: &Config,
     log: &JetStreamLog,
@@ -125,12 +132,13 @@ pub(crate) fn pepper(config: &Config, setting: Setting) -> anyhow::Result<Pepper
     secrets::pepper(&config.data, setting.missing())
 }
 
-/// Starts a worker. `api`: where the API of this machine listens, if it does.
+/// Starts a worker. `api`: where the API of this machine listens, if it does. `room`: the room in the log, kept up to date by the caller.
 pub(crate) fn worker(
     config: &Config,
     setting: Setting,
     api: SocketAddr,
     log: &JetStreamLog,
+    room: &RoomWatch,
     stop: CancellationToken,
 ) -> anyhow::Result<Worker> {
     let extra_ca_pem = match &config.worker.extra_ca_file {
@@ -149,7 +157,7 @@ pub(crate) fn worker(
     let (vault, vault_service) = vault(config, log, &stop)?;
     let nats = log.client();
     let log = Arc::new(log.clone());
-    let caller = Caller {
+    let executor = CallExecutor {
         log: log.clone(),
         target: Arc::new(callouts),
         signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?).following(),
@@ -158,12 +166,12 @@ pub(crate) fn worker(
         vault: Some(vault),
     };
     let parts = WorkerParts {
-        caller: Arc::new(caller),
+        executor: Arc::new(executor),
         leases: log.clone(),
         snapshots: log.clone(),
         commands: Arc::new(NatsCommands(log.client())),
         vault: Some(vault_service),
-        pressure: None,
+        pressure: Some(room.pressure()),
     };
     let worker = WorkerConfig {
         name: worker_name(config)?,
@@ -176,14 +184,15 @@ pub(crate) fn worker(
         drain: Duration::from_secs(config.worker.drain_seconds),
         retention: config.retention(),
     };
-    // A dashboard should see it before the first partition is taken.
+    // Zero from the start, so that a dashboard shows the series before the first partition is taken.
     gauge!("waybill_partitions_owned").set(0.0);
+    gauge!("waybill_partitions_left_to_newer").set(0.0);
     let worker = Worker::start(worker, parts, stop.clone());
-    tokio::spawn(room::tell_owed(worker.board(), nats, stop));
+    tokio::spawn(room::report_owed(worker.board(), nats, stop));
     Ok(worker)
 }
 
-/// What puts credentials into requests, if their keys can be opened here; in any case what erases the keys of tasks that ended.
+/// The parts of the vault: they put credentials into requests, if their keys can be opened here, and erase the keys of tasks that ended.
 fn vault(
     config: &Config,
     log: &JetStreamLog,
@@ -193,14 +202,14 @@ fn vault(
     match &open_ring {
         Some(ring) => rings::follow(ring, stop.clone()),
         None => tracing::info!(
-            "no keys to open with: what needs the vault waits for a worker that has them"
+            "this worker has no open ring; tasks that need the vault wait for a worker that has one"
         ),
     }
     let opening = open_ring.map(|ring| OpeningParts {
         unwrapper: ring,
         fences: Arc::new(log.clone()),
         nats: log.client(),
-        timing: GatewayConfig::default().fence,
+        timing: fence_timing(),
     });
     Ok(Vault::new(VaultParts {
         log: Arc::new(log.clone()),
@@ -213,7 +222,7 @@ fn vault(
     }))
 }
 
-/// A projector and, where the key is that signs checkpoints of the activity log, a notary beside it.
+/// A projector and, where the key that signs checkpoints of the activity log is present, a notary beside it.
 pub(crate) struct Projecting {
     projector: Projector,
     notary: Option<Notary>,
@@ -225,11 +234,10 @@ impl Projecting {
         self.projector.stopped().await
     }
 
-    /// Ends both.
     pub(crate) async fn shutdown(self) -> Result<(), ProjectorError> {
         let notary_ends = async {
             if let Some(notary) = self.notary {
-                // Said when it happened.
+                // The notary has logged its error itself.
                 let _ = notary.shutdown().await;
             }
         };
@@ -244,7 +252,7 @@ pub(crate) fn projector(
     setting: Setting,
     log: &JetStreamLog,
 ) -> anyhow::Result<Projecting> {
-    let folder = config.data.join("projector");
+    let folder = config.data.join(PROJECTOR_FOLDER);
     make_folder(&folder)?;
     let mut projector = config.projector();
     let notary = notary(config, setting, log)?;
@@ -257,7 +265,7 @@ pub(crate) fn projector(
     })
 }
 
-/// The public keys that checkpoints of this deployment are signed with, and were; `None`: the key that signs is not here.
+/// The public keys that sign checkpoints of this deployment, present and former; `None`: the signing key is not here.
 pub(crate) fn notary_keys(config: &Config) -> anyhow::Result<Option<TrustedKeys>> {
     let name = config.audit.key_name();
     let key = secrets::notary(&config.data, Missing::Refuse, &name)?;
@@ -270,7 +278,7 @@ fn with_older(config: &Config, key: &NotaryKey) -> anyhow::Result<TrustedKeys> {
     Ok(TrustedKeys::new(trusted))
 }
 
-/// How checkpoints of the activity log are signed here; `None`: not at all.
+/// The parts of a notary; `None`: this process signs no checkpoints.
 fn notary(
     config: &Config,
     setting: Setting,
@@ -292,6 +300,7 @@ fn notary(
     let trusted = with_older(config, &key)?;
     let mut notary = NotaryConfig::new(&config.audit.deployment, key, holder);
     notary.trusted = trusted;
+    notary.folder = Some(config.data.join(PROJECTOR_FOLDER));
     let parts = NotaryParts {
         log: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
@@ -305,7 +314,7 @@ fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())
 }
 
-/// As configured, or a name of its own: two workers of one name would take each other's leases for their own.
+/// The configured name, or a unique one: two workers of one name would take each other's leases for their own.
 fn worker_name(config: &Config) -> anyhow::Result<String> {
     match &config.worker.name {
         Some(name) => Ok(name.clone()),

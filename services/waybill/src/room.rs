@@ -1,4 +1,4 @@
-//! Watches the room that the log has: metrics for everybody, and for `waybill up` the disk, the shares of the streams and JetStream itself.
+//! Watches the room in the log: metrics for all roles, and for `waybill up` the disk, the shares of the streams and JetStream itself.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use waybill_domain::room::OWED_SUBJECT;
-use waybill_log::jetstream::{JetStreamLog, StreamSize};
+use waybill_domain::room::{OWED_SUBJECT, OwedByPartition};
+use waybill_log::jetstream::{JetStreamLog, Storage, StreamSize};
 use waybill_log::{LogFull, RoomWatch, Stream};
 use waybill_worker::board::Board;
 
@@ -16,19 +16,19 @@ use crate::config::Config;
 use crate::disk::{Disk, Store};
 use crate::nats_server::Restarter;
 
-/// Between two looks at the sizes of the streams.
+/// Pause between two looks at the sizes of the streams.
 const SIZES_EVERY: Duration = Duration::from_secs(10);
-/// Between two looks at the disk. What may be written meanwhile is far less than what is kept free.
+/// Pause between two looks at the disk. What can be written meanwhile is far less than what is kept free.
 const DISK_EVERY: Duration = Duration::from_millis(500);
-/// Between two reports of what open tasks need of the log.
+/// Pause between two reports of the bytes that open tasks need of the log.
 const OWED_EVERY: Duration = Duration::from_secs(1);
 /// A server that has been broken for this long does not come back by itself.
 const BROKEN_FOR: Duration = Duration::from_secs(2);
-/// Between two restarts of the server.
+/// Least time between two restarts of the server.
 const RESTARTS_APART: Duration = Duration::from_secs(15);
 
-/// Says every so often what the worker's partitions still need of the log, until stopped.
-pub(crate) async fn tell_owed(
+/// Reports at an interval the bytes that the worker's partitions still need of the log, until stopped.
+pub(crate) async fn report_owed(
     board: Arc<Board>,
     nats: async_nats::Client,
     stop: CancellationToken,
@@ -41,6 +41,7 @@ pub(crate) async fn tell_owed(
             _ = ticks.tick() => {}
         }
         let owed = board.owed();
+        gauge!("waybill_tasks_open").set(open_tasks(&owed));
         if owed.partitions.is_empty() {
             continue;
         }
@@ -48,12 +49,34 @@ pub(crate) async fn tell_owed(
             continue;
         };
         if let Err(error) = nats.publish(OWED_SUBJECT, payload.into()).await {
-            tracing::debug!(%error, "gateways do not hear what open tasks need of the log");
+            tracing::debug!(%error, "publishing what open tasks need of the log failed; gateways assume the last figures");
         }
     }
 }
 
-/// Warns that nothing keeps the log from filling its disk, where that is the operator's to say.
+#[expect(clippy::cast_precision_loss, reason = "a gauge")]
+fn open_tasks(owed: &OwedByPartition) -> f64 {
+    let tasks = owed.partitions.iter().map(|(_, owed)| owed.tasks);
+    tasks.sum::<u64>() as f64
+}
+
+/// Exports how much of the disk below the data folder of a role is left, until stopped.
+pub(crate) async fn export_disk(data: PathBuf, stop: CancellationToken) {
+    let mut ticks = interval(SIZES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match Disk::of(&data) {
+            Ok(disk) => disk.export(),
+            Err(error) => tracing::warn!(%error, "the room on the disk is unknown"),
+        }
+    }
+}
+
+/// Warns when nothing keeps the log from filling the disk of a server that the operator runs.
 pub(crate) fn limits_are_missing(config: &Config) {
     if config.nats.streams.tasks_max_bytes.is_none() {
         tracing::warn!(
@@ -73,9 +96,19 @@ pub(crate) async fn export_sizes(log: JetStreamLog, stop: CancellationToken) {
         }
         match log.sizes().await {
             Ok(sizes) => export(&sizes),
-            Err(error) => tracing::debug!(%error, "the sizes of the streams are unknown"),
+            Err(error) => tracing::debug!(%error, "reading the sizes of the streams failed"),
+        }
+        match log.storage().await {
+            Ok(storage) => export_storage(storage),
+            Err(error) => tracing::debug!(%error, "what all streams take is unknown"),
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges of bytes")]
+fn export_storage(storage: Storage) {
+    gauge!("waybill_storage_bytes").set(storage.used as f64);
+    gauge!("waybill_storage_max_bytes").set(storage.limit.unwrap_or(0) as f64);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges of bytes")]
@@ -93,7 +126,7 @@ pub(crate) async fn give_shares(log: &JetStreamLog, store: Store, config: &Confi
     let sizes = match log.sizes().await {
         Ok(sizes) => sizes,
         Err(error) => {
-            tracing::warn!(%error, "the streams have no shares of the disk yet");
+            tracing::warn!(%error, "setting the streams' shares of the disk failed");
             return;
         }
     };
@@ -112,7 +145,7 @@ pub(crate) async fn give_shares(log: &JetStreamLog, store: Store, config: &Confi
             log.raise(&stream, share).await
         };
         if let Err(error) = given {
-            tracing::warn!(stream, share, %error, "the stream cannot have its share of the disk");
+            tracing::warn!(stream, share, %error, "setting the stream's share of the disk failed");
         }
     }
 }
@@ -123,7 +156,7 @@ pub(crate) struct OwnRoom {
     pub store: Store,
     pub log: JetStreamLog,
     pub server: Restarter,
-    /// Of the gateway, which refuses creations.
+    /// The gateway's, which refuses creations by it.
     pub watch: Arc<RoomWatch>,
 }
 
@@ -136,6 +169,7 @@ impl OwnRoom {
         sizes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut server = Server::default();
         loop {
+            // A look runs to its end; only the waiting between looks is cut short.
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = disk.tick() => self.look_at_disk(&mut server).await,
@@ -148,16 +182,15 @@ impl OwnRoom {
         &self.config.data
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes")]
     async fn look_at_disk(&self, server: &mut Server) {
         let disk = match Disk::of(self.data()) {
             Ok(disk) => disk,
             Err(error) => {
-                tracing::warn!(%error, "the room on the disk is unknown");
+                tracing::warn!(%error, "reading the free space of the disk failed");
                 return;
             }
         };
-        gauge!("waybill_disk_free_bytes").set(disk.free as f64);
+        disk.export();
         let full = (disk.free < disk.kept()).then(|| LogFull::Disk {
             free: disk.free,
             kept: disk.kept(),
@@ -179,6 +212,13 @@ impl OwnRoom {
             return;
         };
         export(&sizes);
+        if let Ok(storage) = self.log.storage().await {
+            export_storage(Storage {
+                // The configured limit, which the server does not report.
+                limit: Some(self.store.max_file_store),
+                ..storage
+            });
+        }
         for (stream, max_bytes) in self.store.raises(&sizes) {
             match self.log.raise(&stream, max_bytes).await {
                 Ok(()) => tracing::warn!(
@@ -186,7 +226,7 @@ impl OwnRoom {
                     max_bytes,
                     "the stream was half full and may take more now"
                 ),
-                Err(error) => tracing::error!(stream, %error, "the stream cannot get more room"),
+                Err(error) => tracing::error!(stream, %error, "raising the stream's limit failed"),
             }
         }
         // A larger store needs a restart of the server, so it comes when room is wanted.
@@ -209,14 +249,14 @@ impl OwnRoom {
                 give_shares(&self.log, self.store, &self.config).await;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the room on the disk is unknown"),
+            Err(error) => tracing::warn!(%error, "reading the free space of the disk failed"),
         }
     }
 
     async fn restart(&self, server: &mut Server) {
         server.restarted();
         if let Err(error) = self.server.restart(self.store).await {
-            tracing::error!(%error, "nats-server cannot be restarted");
+            tracing::error!(%error, "restarting nats-server failed");
         }
     }
 }

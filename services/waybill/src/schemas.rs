@@ -1,4 +1,4 @@
-//! `waybill schemas`: everything in `schemas/` that is generated from the code.
+//! `waybill schemas`: everything in `schemas/` that is generated from the code, and docs/configuration.md.
 //!
 //! The golden encodings are the exception: one that was ever written is never changed, only read. A new version of an event adds
 //! a file.
@@ -11,12 +11,18 @@ use anyhow::{Context, bail};
 use waybill_domain::event::{ControlEvent, PartitionOwned, TaskEvent, samples};
 
 use crate::args::Schemas;
+use crate::config;
+
+/// The page that is generated.
+const SETTINGS: &str = "configuration.md";
 
 /// Writes or checks the folder.
 pub(crate) fn run(arguments: &Schemas) -> anyhow::Result<()> {
     let expected = generated()?;
     let golden = arguments.dir.join("golden");
+    let settings = arguments.docs.join(SETTINGS);
     if !arguments.check {
+        write(&settings, config::docs::page().as_bytes())?;
         for (path, content) in &expected {
             write(&arguments.dir.join(path), content.as_bytes())?;
         }
@@ -36,6 +42,9 @@ pub(crate) fn run(arguments: &Schemas) -> anyhow::Result<()> {
             wrong.push(path.display().to_string());
         }
     }
+    if fs::read_to_string(&settings).unwrap_or_default() != config::docs::page() {
+        wrong.push(settings.display().to_string());
+    }
     for path in files(&arguments.dir.join("events"))? {
         let name = PathBuf::from("events").join(path.file_name().unwrap_or_default());
         if !expected.contains_key(&name) {
@@ -44,7 +53,7 @@ pub(crate) fn run(arguments: &Schemas) -> anyhow::Result<()> {
     }
     if !wrong.is_empty() {
         bail!(
-            "not up to date: {}; run `cargo run -p waybill -- schemas` and commit what changes",
+            "not up to date: {}; run `target/debug/waybill schemas` and commit what changes",
             wrong.join(", ")
         );
     }
@@ -123,7 +132,7 @@ fn unreadable(golden: &Path) -> anyhow::Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// Everything that was said then is still said; fields may have been added.
+/// Whether all fields of then are still there with the same values; new ones may have been added.
 fn holds(now: &serde_json::Value, then: &serde_json::Value) -> bool {
     match (now, then) {
         (serde_json::Value::Object(now), serde_json::Value::Object(then)) => then
@@ -147,6 +156,12 @@ fn generated() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     }
     let openapi = serde_json::to_value(waybill_gateway::openapi())?;
     files.insert("openapi.json".into(), pretty(&openapi)?);
+    for (name, api) in waybill_gateway::openapi_by_api() {
+        files.insert(
+            PathBuf::from(format!("openapi/{name}.json")),
+            pretty(&serde_json::to_value(api)?)?,
+        );
+    }
     let asyncapi = waybill_gateway::asyncapi::asyncapi();
     files.insert("asyncapi.json".into(), pretty(&asyncapi)?);
     Ok(files)

@@ -7,13 +7,15 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use rustix::fs::OFlags;
+use waybill_commands::Pepper;
 use waybill_domain::audit::NotaryKey;
 use waybill_domain::signature::MasterSecret;
-use waybill_gateway::Pepper;
-use waybill_gateway::people::SessionSecret;
+use waybill_identity::SessionSecret;
 use zeroize::Zeroizing;
 
 use crate::config::environment;
+use crate::ownership::Owner;
 
 /// Bytes of a fresh secret.
 const SECRET_BYTES: usize = 32;
@@ -25,7 +27,7 @@ const WEBHOOK_MASTER: &str = "WAYBILL_WEBHOOK_MASTER";
 /// The variable that holds the seed of the key that signs checkpoints.
 const NOTARY_KEY: &str = "WAYBILL_NOTARY_KEY";
 
-/// What to do about a secret that is nowhere.
+/// What to do about a missing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// Make one: the embedded server's first start.
@@ -57,7 +59,7 @@ pub(crate) fn webhook_master(data: &Path, missing: Missing) -> anyhow::Result<Ma
     Ok(MasterSecret::new(bytes)?)
 }
 
-/// The same for a gateway, which shows teams their secrets. One that runs apart may do without.
+/// The master secret of a gateway, which shows teams their secrets. A gateway of its own may run without it.
 pub(crate) fn webhook_master_of_gateway(
     data: &Path,
     missing: Missing,
@@ -70,7 +72,7 @@ pub(crate) fn webhook_master_of_gateway(
     webhook_master(data, missing).map(Some)
 }
 
-/// The key that signs checkpoints of the activity log, under that name. `None`: this process is no notary, which no role needs to be.
+/// The key that signs checkpoints of the activity log, under that name. `None`: this process is no notary, which is optional.
 pub(crate) fn notary(
     data: &Path,
     missing: Missing,
@@ -140,7 +142,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<u8>> {
 /// Writes a file that only its owner can read; whole and on disk, or not at all.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let owner = make_folder(dir).with_context(|| dir.display().to_string())?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     let partial = path.with_extension("partial");
     let mut file = OpenOptions::new()
@@ -148,13 +150,37 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(no_links())
         .open(&partial)
         .with_context(|| partial.display().to_string())?;
+    if let Some(owner) = owner {
+        owner.takes(&file)?;
+    }
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&partial, path)?;
     fs::File::open(dir)?.sync_all()?;
     Ok(())
+}
+
+/// Creates a folder if it is missing. Returns the owner of what root makes in it, if the folder belongs to somebody else.
+fn make_folder(dir: &Path) -> std::io::Result<Option<Owner>> {
+    let named = dir.ancestors().filter(|dir| !dir.as_os_str().is_empty());
+    let missing: Vec<&Path> = named.take_while(|dir| !dir.is_dir()).collect();
+    let there = dir.ancestors().find(|dir| dir.is_dir());
+    let owner = Owner::other_than_root(there.unwrap_or(Path::new(".")))?;
+    fs::create_dir_all(dir)?;
+    if let Some(owner) = owner {
+        for made in missing {
+            owner.takes(&fs::File::open(made)?)?;
+        }
+    }
+    Ok(owner)
+}
+
+/// Flags of an open that follows no link: the owner of the folder must not choose which file root writes.
+fn no_links() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Being asked to stop.
+//! Signals that stop the process.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Signals this close to the first one are the same wish: `timeout` and some supervisors signal a process and then its whole group.
-const SAME_WISH: Duration = Duration::from_millis(300);
+/// Signals this close to the first one count as one request: `timeout` and some supervisors signal a process and then its whole group.
+const SAME_REQUEST: Duration = Duration::from_millis(300);
 
 /// Cancelled at the first Ctrl-C or SIGTERM. A second one ends the process at once.
 pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
@@ -15,7 +15,7 @@ pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let stop = CancellationToken::new();
     let token = stop.clone();
-    // Lives as long as the process.
+    // Lives as long as the process. Receiving a signal is cancellation safe: one that is not taken is reported by the next call.
     tokio::spawn(async move {
         let mut first = None;
         loop {
@@ -24,7 +24,7 @@ pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
                 _ = terminate.recv() => {}
             }
             let asked = *first.get_or_insert_with(Instant::now);
-            if asked.elapsed() > SAME_WISH {
+            if asked.elapsed() > SAME_REQUEST {
                 std::process::exit(130);
             }
             if token.is_cancelled() {

@@ -11,15 +11,16 @@ use waybill_log::JetStreamLog;
 use zeroize::Zeroizing;
 
 use crate::args::Signatures;
-use crate::beside;
 use crate::config::{Config, environment};
+use crate::output;
+use crate::running_server;
 use crate::secrets::{self, Missing};
 use crate::telemetry;
 
-/// Where a `waybill up` keeps the position from which signatures are required: a log that was exchanged for one without is noticed.
+/// File in which a `waybill up` keeps the position from which signatures are required, so that a log that was replaced by one without
 const PIN: &str = "signatures-from";
 
-/// Whose private key a process needs.
+/// File and variable of the private key that a process needs.
 fn source(speaker: Speaker) -> (&'static str, &'static str) {
     match speaker {
         Speaker::Control => ("control-key", "WAYBILL_CONTROL_KEY"),
@@ -92,7 +93,7 @@ fn pinned(data: &Path) -> anyhow::Result<Option<u64>> {
     }
 }
 
-/// Refuses a role that could write nothing that counts, and says so where nothing is signed.
+/// Refuses a role whose writes all readers would ignore, and warns where nothing is signed.
 pub(crate) fn check(log: &JetStreamLog, speaker: Option<Speaker>) -> anyhow::Result<()> {
     let trust = log.trust();
     if !trust.is_in_force() {
@@ -118,11 +119,11 @@ pub(crate) fn check(log: &JetStreamLog, speaker: Option<Speaker>) -> anyhow::Res
 /// `waybill signatures ...`
 pub(crate) async fn run(mut config: Config, command: Signatures) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "signatures")?;
-    let out = &mut std::io::stdout();
+    let out = &mut output::stdout();
     match command {
         Signatures::Require { at } => {
             config.nats.signatures.introduce = true;
-            let log = beside::connect(&mut config, &at).await?;
+            let log = running_server::connect(&mut config, &at).await?;
             if log.trust().signer.is_none() {
                 bail!(
                     "WAYBILL_CONTROL_KEY must be set: the event that requires signatures is signed itself"
@@ -130,7 +131,7 @@ pub(crate) async fn run(mut config: Config, command: Signatures) -> anyhow::Resu
             }
             show(out, &log)
         }
-        Signatures::Show { at } => show(out, &beside::connect(&mut config, &at).await?),
+        Signatures::Show { at } => show(out, &running_server::connect(&mut config, &at).await?),
     }
 }
 

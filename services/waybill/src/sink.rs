@@ -9,12 +9,12 @@ use waybill_sink::{Received, SinkOptions};
 
 use crate::args::Sink;
 
-/// Listens until it is ended.
+/// Listens until it is interrupted.
 pub(crate) async fn run(arguments: &Sink) -> anyhow::Result<()> {
     let brief = arguments.brief;
     let print = move |received: &Received| {
         let mut out = std::io::stdout().lock();
-        // Nobody reads it any more: then there is nothing to print either.
+        // A closed output is no reason to stop answering.
         let _ = if brief {
             writeln!(out, "{}", received.to_log_line())
         } else {

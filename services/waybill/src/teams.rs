@@ -1,23 +1,26 @@
-//! `waybill teams ...`: which teams there are, on which plan, and who belongs to them.
+//! `waybill teams ...`: the teams, their plans and their members.
+
+mod invite;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{anyhow, ensure};
+use waybill_commands::Author;
+use waybill_commands::ControlWriter;
 use waybill_domain::access::Aggregate;
 use waybill_domain::access::team::Team;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::ControlEvent;
 use waybill_domain::id::{TeamId, UserId};
-use waybill_gateway::By;
-use waybill_gateway::access::ControlWriter;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_log::{Log, MAX_BATCH, Stream, StreamSeq, control_event};
 
 use crate::args::Teams;
-use crate::beside;
 use crate::config::Config;
+use crate::output;
+use crate::running_server;
 use crate::telemetry;
 
 /// Everything about teams themselves, and about their members.
@@ -28,10 +31,10 @@ const OF_PEOPLE: [&str; 1] = ["control._.user.*"];
 /// Runs one of the commands.
 pub(crate) async fn run(mut config: Config, command: Teams) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "teams")?;
-    let mut out = std::io::stdout();
+    let mut out = output::stdout();
     match command {
         Teams::List { at } => {
-            let log = beside::connect(&mut config, &at).await?;
+            let log = running_server::connect(&mut config, &at).await?;
             list(&mut out, &log).await
         }
         Teams::Plan { team, plan, at } => {
@@ -43,13 +46,25 @@ pub(crate) async fn run(mut config: Config, command: Teams) -> anyhow::Result<()
                 "--plan: there is no plan {plan:?}; there are {}",
                 names.join(", ")
             );
-            let (log, control) = beside::control(&mut config, &at).await?;
+            let (log, control) = running_server::control(&mut config, &at).await?;
             change_plan(&mut out, &log, &control, team, plan).await
+        }
+        Teams::Invite {
+            team,
+            email,
+            role,
+            at,
+        } => {
+            let wanted = invite::Wanted::parse(team, &email, &role)?;
+            let (log, control) = running_server::control(&mut config, &at).await?;
+            invite::invite(&mut out, &config, &log, &control, wanted).await
         }
         Teams::Members { team, at } => {
             let team = parse(&team)?;
-            let (log, control) = beside::control(&mut config, &at).await?;
-            members(&mut out, &log, &control.team(&team).await?).await
+            let (log, control) = running_server::control(&mut config, &at).await?;
+            let known = control.team(&team).await?;
+            ensure!(known.info.is_some(), "--team: there is no team {team}");
+            members(&mut out, &log, &team, &known).await
         }
     }
 }
@@ -90,10 +105,10 @@ async fn change_plan(
     team: TeamId,
     plan: String,
 ) -> anyhow::Result<()> {
-    let by = By::from(Actor::Operator("cli".into()));
+    let by = Author::from(Actor::Operator("cli".into()));
     let command = waybill_domain::access::team::TeamCommand::ChangePlan { plan };
     let after = control.run_team(&team, command, &by).await?;
-    beside::settled(log, after.version).await?;
+    running_server::settled(log, after.version).await?;
     if let Some(info) = after.state.info {
         writeln!(out, "{team} is on the plan {}", info.plan)?;
     }
@@ -101,7 +116,20 @@ async fn change_plan(
 }
 
 /// A line for each member, those who have been there longest first.
-async fn members(out: &mut impl Write, log: &JetStreamLog, team: &Team) -> anyhow::Result<()> {
+async fn members(
+    out: &mut impl Write,
+    log: &JetStreamLog,
+    id: &TeamId,
+    team: &Team,
+) -> anyhow::Result<()> {
+    if team.members.is_empty() {
+        // Not on standard output: there a line is a member.
+        writeln!(
+            std::io::stderr(),
+            "{id} has no members; `waybill teams invite --team {id} --email ADDRESS --role owner` invites the first"
+        )?;
+        return Ok(());
+    }
     let mut known: BTreeMap<UserId, (String, String)> = BTreeMap::new();
     for_each(log, &OF_PEOPLE, |event| match event {
         ControlEvent::UserConfirmed(e) if team.members.contains_key(&e.user) => {

@@ -1,4 +1,4 @@
-//! What operators see: logs on standard error, metrics for Prometheus, traces by OTLP.
+//! Logs on standard error, metrics for Prometheus, traces by OTLP.
 
 use std::io::IsTerminal;
 
@@ -30,7 +30,7 @@ const RECORDS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1000.0,
 ];
 
-/// Flushes what is still to be exported, when dropped.
+/// Exports the remaining traces when dropped.
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
     /// What `/readyz` of the port for metrics is about.
@@ -47,7 +47,7 @@ impl Drop for Telemetry {
     }
 }
 
-/// Starts logs, for commands that end by themselves: what they do they print, so that only trouble is logged unless more is asked for.
+/// Starts logs for commands that end by themselves: they print what they do, so only problems are logged unless more is asked for.
 pub(crate) fn start_beside(config: &Config, command: &'static str) -> anyhow::Result<Telemetry> {
     let mut config = config.clone();
     if config.log.filter == LogConfig::default().filter {
@@ -119,7 +119,7 @@ fn exporter(endpoint: &str, role: &'static str) -> anyhow::Result<SdkTracerProvi
         .build())
 }
 
-/// Counters begin at zero. One that appeared with its first increment would hide it from `rate()`, and an alert over a sum of which a
+/// Starts all counters at zero. A counter that appeared with its first increment would hide it from `rate()`, and an alert over a sum of which a
 /// part is missing never fires.
 fn begin(role: &str) {
     if matches!(role, "up" | "gateway") {
@@ -128,8 +128,11 @@ fn begin(role: &str) {
     if matches!(role, "up" | "worker") {
         counter!("waybill_tasks_started_total").absolute(0);
         counter!("waybill_tasks_retried_total").absolute(0);
-        counter!("waybill_tasks_succeeded_total").absolute(0);
+        for ok in ["true", "false"] {
+            counter!("waybill_tasks_succeeded_total", "ok" => ok).absolute(0);
+        }
         counter!("waybill_webhooks_given_up_total").absolute(0);
+        counter!("waybill_attempts_cut_off_total").absolute(0);
         for why in [
             "released",
             "worker_lost",
@@ -143,6 +146,8 @@ fn begin(role: &str) {
             counter!("waybill_worker_faults_total", "fault" => fault).absolute(0);
         }
         counter!("waybill_retention_purged_messages_total").absolute(0);
+        counter!("waybill_tasks_restated_total").absolute(0);
+        counter!("waybill_worker_pauses_total").absolute(0);
         for status in [Status::Failed, Status::Timeout, Status::Cancelled] {
             counter!("waybill_tasks_failed_total", "status" => status.as_str()).absolute(0);
         }
@@ -153,6 +158,7 @@ fn begin(role: &str) {
     for stream in ["CONTROL", "FENCE"] {
         counter!("waybill_log_void_records_total", "stream" => stream).absolute(0);
     }
+    counter!("waybill_log_servers_left_total").absolute(0);
     for stream in [Stream::Control, Stream::Tasks] {
         for kind in ["conflict", "full", "rejected", "unavailable", "unknown"] {
             counter!("waybill_log_append_errors_total", "stream" => stream.name(), "kind" => kind)
@@ -169,6 +175,10 @@ fn describe() {
         "Records read that are not signed by whoever may say them, so that they do not count"
     );
     describe_counter!(
+        "waybill_log_servers_left_total",
+        "Connections that left a server of NATS through which the leaders of the streams did not answer, for one through which they did"
+    );
+    describe_counter!(
         "waybill_fence_messages_refused_total",
         "Acknowledgements and questions to the barrier that are not signed by whoever may say them"
     );
@@ -177,7 +187,10 @@ fn describe() {
         "Tasks accepted: durable in the log"
     );
     describe_counter!("waybill_tasks_started_total", "Attempts started");
-    describe_counter!("waybill_tasks_succeeded_total", "Tasks completed");
+    describe_counter!(
+        "waybill_tasks_succeeded_total",
+        "Tasks completed; ok=\"false\": by an answer that is no success, such as a 404"
+    );
     describe_counter!(
         "waybill_tasks_failed_total",
         "Tasks that ended otherwise, by status"
@@ -258,7 +271,26 @@ fn describe() {
     describe_gauge!(
         "waybill_disk_free_bytes",
         Unit::Bytes,
-        "Free on the disk of `waybill up`"
+        "Free on the disk of the data folder"
+    );
+    describe_gauge!(
+        "waybill_disk_total_bytes",
+        Unit::Bytes,
+        "All of the disk of the data folder"
+    );
+    describe_gauge!(
+        "waybill_storage_bytes",
+        Unit::Bytes,
+        "Bytes that all streams together take in files"
+    );
+    describe_gauge!(
+        "waybill_storage_max_bytes",
+        Unit::Bytes,
+        "Bytes that all streams together may take in files; 0: no limit is known"
+    );
+    describe_gauge!(
+        "waybill_tasks_open",
+        "Tasks of this worker's partitions that have not ended, and ended ones whose webhook is still to be delivered"
     );
     describe_gauge!(
         "waybill_stream_subscribers",

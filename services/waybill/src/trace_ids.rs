@@ -14,7 +14,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, Span};
 
 thread_local! {
-    /// Ids of the span that this thread is building. A generator of ids is told nothing about the span that they are for.
+    /// Ids of the span that this thread is building: a generator of ids does not get to know the span that they are for.
     static BUILDING: Cell<Option<Known>> = const { Cell::new(None) };
 }
 
@@ -50,7 +50,7 @@ impl Known {
         around.with_remote_span_context(SpanContext::new(
             self.trace,
             parent,
-            // Whoever configures an endpoint wants to see all there is.
+            // Everything is recorded once an endpoint is configured.
             TraceFlags::SAMPLED,
             true,
             TraceState::default(),

@@ -11,34 +11,39 @@ use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use waybill_commands::Bootstrap;
 use waybill_domain::trust::Speaker;
-use waybill_gateway::{Bootstrap, Gateway};
-use waybill_log::jetstream::ConnectError;
-use waybill_worker::Worker;
+use waybill_gateway::Gateway;
+use waybill_log::RoomWatch;
+use waybill_log::jetstream::{ConnectError, JetStreamLog};
 
 use crate::config::{Config, environment};
 use crate::disk::Store;
 use crate::nats_server::{NatsServer, Restarter};
 use crate::operations::Operations;
-use crate::roles::{self, Projecting, Setting};
+use crate::output;
+use crate::ownership::HandOver;
+use crate::roles::{self, Setting};
 use crate::room::{self, OwnRoom};
 use crate::secrets::Missing;
 use crate::signals::stop_token;
 use crate::signatures;
+use crate::supervise::{self, Running};
 use crate::telemetry;
 use crate::vault::rings;
 
-/// How long the gateway may take to know who may do what before it is announced.
+/// How long the gateway may take to get ready before it is announced.
 const READY: Duration = Duration::from_secs(10);
-/// Between two looks.
+/// Pause between two checks of that.
 const READY_POLL: Duration = Duration::from_millis(5);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
-    // First of all: a second process on the folder should hear that, and not which of its ports are taken.
+    // Locked first: a second process on the folder should be told that, and not which of its ports are in use.
     let stop = stop_token()?;
     fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
     config.data = config.data.canonicalize()?;
+    let _theirs = HandOver::of(&config.data);
     let _lock = lock(&config.data)?;
     let telemetry = telemetry::start(&config, "up")?;
     let own_server = environment("NATS_URL").is_none();
@@ -52,13 +57,13 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     if let Some(server) = &server {
         config.nats = server.connection.over(&config.nats);
         signatures::prepare_embedded(&mut config)?;
-        // Nobody else works on this server: after a kill the next start takes the leases of the last one at once, by its name,
+        // No other process uses this server: after a kill the next start takes the leases of the last one at once, by its name,
         // instead of waiting until they have run out.
         config.worker.name.get_or_insert_with(|| "up".into());
     } else {
         signatures::prepare(&mut config, Speaker::Control, Missing::Refuse)?;
     }
-    let served = match start(&config, own, &telemetry.operations, &stop).await {
+    let served = match start(config, own, &telemetry.operations, &stop).await {
         Ok(Some(roles)) => roles.run(stop).await,
         Ok(None) => Ok(()),
         Err(error) => match &server {
@@ -89,67 +94,144 @@ fn store(config: &Config) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-/// The roles of this process.
+/// The roles of this process: what starts each of them again, and each as it runs.
 struct Roles {
-    gateway: Gateway,
-    worker: Worker,
-    projector: Projecting,
+    again: Again,
+    gateway: Running,
+    worker: Running,
+    projector: Running,
 }
 
-/// Starts the roles; `None` when it was asked to stop before they ran.
+/// What a role needs to start, the first time and whenever it has ended by itself.
+#[derive(Clone)]
+struct Again {
+    config: Config,
+    log: JetStreamLog,
+    operations: Operations,
+    room: Arc<RoomWatch>,
+    stop: CancellationToken,
+    /// The projector ends last, so that requests in flight are answered.
+    late: CancellationToken,
+}
+
+impl Again {
+    /// Tasks beside the gateway end with it, also when it ends by itself: by the token that is returned.
+    async fn gateway(&self) -> anyhow::Result<(Gateway, CancellationToken)> {
+        let (config, log, room) = (&self.config, &self.log, Arc::clone(&self.room));
+        let own = self.stop.child_token();
+        let gateway = roles::gateway(config, Setting::Embedded, log, room, own.clone()).await?;
+        Ok((gateway, own))
+    }
+
+    fn running_gateway(gateway: Gateway, own: CancellationToken) -> Running {
+        Box::pin(async move {
+            let drained = gateway.wait().await;
+            own.cancel();
+            drained?;
+            Ok(())
+        })
+    }
+
+    fn worker(&self) -> anyhow::Result<Running> {
+        let (config, log, room) = (&self.config, &self.log, &self.room);
+        // Tasks beside the worker end with it, also when it ends by itself.
+        let own = self.stop.child_token();
+        let api = config.gateway.listen;
+        let worker = roles::worker(config, Setting::Embedded, api, log, room, own.clone())?;
+        self.operations.worker(worker.board(), log.clone());
+        Ok(Box::pin(async move {
+            worker.stopped().await;
+            own.cancel();
+            Ok(())
+        }))
+    }
+
+    fn projector(&self) -> anyhow::Result<Running> {
+        let mut projector = roles::projector(&self.config, Setting::Embedded, &self.log)?;
+        let late = self.late.clone();
+        Ok(Box::pin(async move {
+            tokio::select! {
+                () = late.cancelled() => projector.shutdown().await?,
+                ended = projector.stopped() => ended?,
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// On its own server nobody else works, so what it appends is in frames from its first start on.
+async fn connect(config: &Config, is_own: bool) -> Result<JetStreamLog, ConnectError> {
+    if is_own {
+        waybill_log::connect_alone(&config.nats).await
+    } else {
+        waybill_log::connect(&config.nats).await
+    }
+}
+
+/// Starts the roles; `None` when a stop was requested before they ran.
 async fn start(
-    config: &Config,
+    config: Config,
     own: Option<(Store, Restarter)>,
     operations: &Operations,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Roles>> {
+    // A connect that is given up leaves nothing half done: each stream is created in one step or not at all.
     let log = tokio::select! {
-        log = waybill_log::connect(&config.nats) => log?,
+        log = connect(&config, own.is_some()) => log?,
         () = stop.cancelled() => return Ok(None),
     };
     signatures::check(&log, Some(Speaker::Control))?;
     if config.nats.signatures.introduce {
-        signatures::pin(config, &log)?;
+        signatures::pin(&config, &log)?;
     }
     if let Some((store, _)) = &own {
-        room::give_shares(&log, *store, config).await;
+        room::give_shares(&log, *store, &config).await;
     }
     rings::complete(&config.data)?;
-    let bootstrap = roles::bootstrap(config, Setting::Embedded, &log).await?;
-    let projector = roles::projector(config, Setting::Embedded, &log)?;
-    // The gateway first: which port it has got is one that tasks must not reach.
-    let gateway = roles::gateway(config, Setting::Embedded, &log, stop.clone()).await?;
-    let api = gateway.addr();
-    let worker = roles::worker(config, Setting::Embedded, api, &log, stop.clone())?;
-    operations.worker(worker.board());
+    let bootstrap = roles::bootstrap(&config, Setting::Embedded, &log).await?;
+    let mut again = Again {
+        room: RoomWatch::new(config.partitions()),
+        config,
+        log: log.clone(),
+        operations: operations.clone(),
+        stop: stop.clone(),
+        late: CancellationToken::new(),
+    };
+    let projector = again.projector()?;
+    // The gateway first: tasks must not reach the port that it got, and a restart has to keep it.
+    let (gateway, own_of_gateway) = again.gateway().await?;
+    again.config.gateway.listen = gateway.addr();
+    let worker = again.worker()?;
     match own {
         Some((store, server)) => {
             let room = OwnRoom {
-                config: config.clone(),
+                config: again.config.clone(),
                 store,
-                log: log.clone(),
+                log,
                 server,
-                watch: Arc::clone(&gateway.state().room),
+                watch: Arc::clone(&again.room),
             };
             tokio::spawn(room.run(stop.clone()));
         }
         None => {
-            tokio::spawn(room::export_sizes(log.clone(), stop.clone()));
+            tokio::spawn(room::export_sizes(log, stop.clone()));
+            tokio::spawn(room::export_disk(again.config.data.clone(), stop.clone()));
         }
     }
     tokio::select! {
         () = ready(&gateway) => {}
         () = stop.cancelled() => {}
     }
-    announce(config, gateway.addr(), &bootstrap)?;
+    announce(&again.config, gateway.addr(), &bootstrap)?;
     Ok(Some(Roles {
-        gateway,
+        again,
+        gateway: Again::running_gateway(gateway, own_of_gateway),
         worker,
         projector,
     }))
 }
 
-/// Waits until what is announced works, for a while: then it is announced all the same, and `/readyz` says what is missing.
+/// Waits for a while until the gateway is ready; after that it is announced all the same, and `/readyz` says what is missing.
 async fn ready(gateway: &Gateway) {
     let state = gateway.state();
     let until = Instant::now() + READY;
@@ -159,54 +241,35 @@ async fn ready(gateway: &Gateway) {
 }
 
 impl Roles {
+    /// Keeps each role running until told to stop.
     async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
+            again,
             gateway,
             worker,
-            mut projector,
+            projector,
         } = self;
-        let gateway = gateway.wait();
-        let worker = worker.stopped();
-        tokio::pin!(gateway, worker);
-        let (mut drained, mut worked) = (None, false);
-        let failed = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = projector.stopped() => Some(ended),
-            ended = &mut gateway => {
-                drained = Some(ended);
-                None
-            }
-            () = &mut worker => {
-                worked = true;
-                None
-            }
+        let late = again.late.clone();
+        let of = again.clone();
+        let start = async move || {
+            let (gateway, own) = of.gateway().await?;
+            Ok(Again::running_gateway(gateway, own))
         };
-        let asked = stop.is_cancelled();
-        // Either way the others end too: half a server would only look like one.
-        stop.cancel();
-        let drained = match drained {
-            Some(drained) => drained,
-            None => gateway.await,
+        let gateway_ends = async {
+            let drained = supervise::keep("gateway", gateway, start, stop.clone()).await;
+            late.cancel();
+            drained
         };
-        // Side by side: neither needs the other, and with a log that hangs each takes its time limits to end.
-        let worker_ends = async {
-            if !worked {
-                worker.await;
-            }
-        };
-        let projector_ends = async {
-            match failed {
-                Some(ended) => ended,
-                None => projector.shutdown().await,
-            }
-        };
-        let ((), projected) = tokio::join!(worker_ends, projector_ends);
+        let of = again.clone();
+        let start = async move || of.worker();
+        let worker_ends = supervise::keep("worker", worker, start, stop.clone());
+        let start = async move || again.projector();
+        let projector_ends = supervise::keep("projector", projector, start, late.clone());
+        // All three together: with a log that hangs, each takes its full time limits to end.
+        let (drained, worked, projected) = tokio::join!(gateway_ends, worker_ends, projector_ends);
         projected?;
-        drained?;
-        if !asked {
-            bail!("a role ended by itself");
-        }
-        Ok(())
+        worked?;
+        drained
     }
 }
 
@@ -225,7 +288,7 @@ pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Tells a newcomer what there is now, in words that work as pasted.
+/// Prints what runs now and a first request, which works as pasted.
 fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyhow::Result<()> {
     let host = if address.ip().is_unspecified() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
@@ -234,7 +297,7 @@ fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyh
     };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
     let given = environment(roles::BOOTSTRAP_KEY).is_some();
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     writeln!(out, "\nWaybill listens on {url}  (API page: {url}/docs)")?;
     writeln!(out, "  data      {}", config.data.display())?;
     writeln!(out, "  team      {}", bootstrap.team)?;

@@ -1,4 +1,4 @@
-//! `waybill vault`: the keys that credentials are sealed with (KEKs), from their making to their retirement.
+//! `waybill vault`: the keys that credentials are sealed with (KEKs), from creation to retirement.
 //!
 //! They lie in two rings: the gateways' seals, the workers' opens. The log says only which KEK is in force. A rotation puts a new KEK
 //! into both rings, says so in the log, and wraps every stored data key anew; each step can be stopped and done again. Nothing that a
@@ -16,37 +16,39 @@ use anyhow::ensure;
 use waybill_vault::fresh_rings;
 
 use crate::args::Vault;
-use crate::beside::{self, eprint_line};
 use crate::config::Config;
+use crate::output;
+use crate::running_server::{self, eprint_line};
 use crate::telemetry;
 
 /// `waybill vault ...`
 pub(crate) async fn run(mut config: Config, command: Vault) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "vault")?;
-    let out = &mut std::io::stdout();
+    let out = &mut output::stdout();
     let (Vault::Init { at, .. }
     | Vault::Status { at }
     | Vault::Rotate { at, .. }
     | Vault::Retire { at, .. }) = &command;
-    if let Some(data) = &at.data {
-        config.data.clone_from(data);
+    match &command {
+        Vault::Init { .. } => running_server::take_named(&mut config, at)?,
+        _ => running_server::locate(&mut config, at),
     }
     match &command {
         Vault::Init { print: true, .. } => print_fresh(out),
         Vault::Init { .. } => init(out, &config),
         Vault::Status { at } => {
-            let log = beside::connect(&mut config, at).await?;
+            let log = running_server::connect(&mut config, at).await?;
             status::show(out, &config, &log).await
         }
         Vault::Rotate { prepare, at } => {
             let held = rings::Held::open(&config.data)?;
-            let log = beside::connect(&mut config, at).await?;
+            let log = running_server::connect(&mut config, at).await?;
             rotate::rotate(out, &log, held, *prepare).await
         }
         Vault::Retire { kek, at } => {
             let kek = kek.parse()?;
             let held = rings::Held::open(&config.data)?;
-            let log = beside::connect(&mut config, at).await?;
+            let log = running_server::connect(&mut config, at).await?;
             retire::retire(out, &log, held, kek).await
         }
     }

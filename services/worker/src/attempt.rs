@@ -1,7 +1,7 @@
-//! What the target of a task receives: the task's own request, and who calls it, for which task, signed.
+//! The request of an attempt: the task's own request, with the headers that identify and sign it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,14 +30,15 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waybill/", env!("CA
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Teams whose signing secret is kept at hand.
+/// Limit of cached signing secrets.
 const MAX_SECRETS: usize = 10_000;
 
-/// Signs in the name of teams. Their secrets are derived from the server's master secret, never stored.
+/// Signs on behalf of teams. Their secrets are derived from the server's master secret, and never
+/// stored.
 pub struct Signer {
     master: MasterSecret,
     rotations: Rotations,
-    /// By team and number. Never held across an await.
+    /// Cached secrets by team and number. Never held across an await.
     secrets: Mutex<HashMap<(TeamId, u32), WebhookSecret>>,
 }
 
@@ -58,7 +59,8 @@ impl Signer {
         }
     }
 
-    /// The same for a deployment in which secrets are rotated: signs only once a worker follows CONTROL.
+    /// Like [`Self::new`], for a deployment in which secrets are rotated: signing waits until the
+    /// rotations in CONTROL are known.
     #[must_use]
     pub fn following(self) -> Self {
         Self {
@@ -67,17 +69,17 @@ impl Signer {
         }
     }
 
-    /// Follows the rotations of secrets for ever, where there can be any.
-    pub(crate) async fn follow(&self, log: &dyn Log) {
+    /// Follows the rotations of secrets in CONTROL for ever, if this signer uses them.
+    pub(crate) async fn follow(&self, log: &Arc<dyn Log>) {
         self.rotations.follow(log).await;
     }
 
-    /// Waits until it is known which secrets sign.
+    /// Waits until the current secrets are known.
     pub async fn ready(&self) {
         self.rotations.known().await;
     }
 
-    /// The secrets that sign for a team now.
+    /// The secrets that currently sign for a team.
     fn secrets(&self, team: &TeamId, now: Timestamp) -> Vec<WebhookSecret> {
         let mut known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let numbers = self.rotations.of(team).numbers(now);
@@ -123,7 +125,8 @@ impl Signer {
     }
 }
 
-/// The request of one attempt. It is signed as it is sent, with whatever `prepared` has put into it.
+/// Builds the request of one attempt. It is signed as it is sent, including what `prepared` has
+/// inserted.
 pub fn request(
     task: &TaskCreated,
     prepared: Prepared<'_>,
@@ -135,9 +138,13 @@ pub fn request(
 ) -> Result<Request, Failure> {
     let mut url = Url::parse(&task.url)
         .map_err(|error| invalid(format!("targetUrl is not a valid URL: {error}")))?;
-    if let Some(query) = &prepared.query {
-        url.set_query(Some(query));
-    }
+    let query = match &prepared.query {
+        Some(query) => {
+            url.set_query(Some(query));
+            None
+        }
+        None => query_as_given(&task.url, &url),
+    };
     let mut headers =
         task_headers(&prepared.headers).map_err(|refused| invalid(refused.to_string()))?;
     let body = if task.method.has_body() {
@@ -146,7 +153,7 @@ pub fn request(
         Bytes::new()
     };
     if prepared.carried.is_some() {
-        // What comes back must be legible, or nothing can be taken out of it.
+        // A compressed answer could not be searched for the credential.
         headers.insert(ACCEPT_ENCODING, IDENTITY);
     }
     if !headers.contains_key(CONTENT_TYPE) && is_json(&body) {
@@ -169,25 +176,37 @@ pub fn request(
     signer.sign(&mut headers, &task.team, &id, &body, now);
     Ok(Request {
         method: Method::from_bytes(task.method.as_str().as_bytes())
-            .map_err(|_| invalid("the method is none".into()))?,
+            .map_err(|_| invalid("unsupported HTTP method".into()))?,
         url,
+        query,
         headers,
         body,
         first_byte: limit,
         total: limit,
         follow_redirects: task.follow_redirects,
+        kept_body: task.answer_bytes(),
         carried: prepared.carried,
     })
 }
 
-/// Sets a header to a text of ours. One that is no header value would be a mistake here, and is left out.
+/// The query of a URL as the client wrote it, if the parsed one differs from it in nothing but
+/// apostrophes.
+fn query_as_given(given: &str, parsed: &Url) -> Option<String> {
+    let (_, query) = given.split_once('?')?;
+    let query = query.split_once('#').map_or(query, |(query, _)| query);
+    let differs_by_apostrophes = parsed.query()? == query.replace('\'', "%27");
+    (query.contains('\'') && differs_by_apostrophes).then(|| query.to_owned())
+}
+
+/// Sets one of our own headers. An invalid value would be a bug here, and is left out.
 pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }
 
-/// Whether a body is a JSON object or array, to its last byte: a log line that begins with `[ERROR]` is none.
+/// Whether a body is a complete JSON object or array: a log line that begins with `[ERROR]` is not
+/// JSON.
 fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
         && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
@@ -203,6 +222,22 @@ fn invalid(message: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apostrophes_of_a_query_stay_as_they_were_given() {
+        let given = |url: &str| query_as_given(url, &Url::parse(url).expect("a URL"));
+        assert_eq!(
+            given("https://a.example/p?name='O%27Hara'#x").as_deref(),
+            Some("name='O%27Hara'")
+        );
+        assert_eq!(given("https://a.example/p?name=1"), None);
+        assert_eq!(given("https://a.example/p'q"), None);
+        assert_eq!(
+            given("https://a.example/?a='ü"),
+            None,
+            "more than apostrophes"
+        );
+    }
 
     #[test]
     fn only_what_is_json_is_called_json() {

@@ -1,4 +1,5 @@
-//! What a worker says of itself: the partitions that it holds, whether it serves them, and what their open tasks need of the log.
+//! Status report of a worker: the partitions that it holds, whether it serves them, and what their
+//! open tasks need of the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,48 +9,46 @@ use serde::Serialize;
 use waybill_domain::partition::Partition;
 use waybill_domain::room::{Owed, OwedByPartition};
 
-/// How long the shares may not have been looked at before the worker is not ready: its leases have run out then.
+/// After this long without checking the shares, the worker is not ready: its leases have expired by
+/// then.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// What a worker does with a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Holding {
-    /// Reads what is stored of it.
+    /// Replays the partition's records.
     TakingOver,
-    /// Starts its tasks.
+    /// Runs the partition's tasks.
     Serving {
-        /// Tasks that have not ended, and ended ones whose webhook is still to be delivered.
+        /// Tasks that have not ended, and ended ones whose webhook is not delivered yet.
         open: u64,
     },
-    /// Left to another worker.
-    Left {
-        /// Why.
-        reason: String,
-    },
+    /// Cannot be owned by this worker.
+    Left { reason: String },
 }
 
-/// Why a worker is not ready.
+/// Readiness report of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Readiness {
     /// `ready` or `not_ready`.
     pub status: &'static str,
-    /// Why not.
+    /// The reason, if it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Each partition that this worker holds or had to leave, by its number.
+    /// Each partition that this worker holds or had to leave, by number.
     pub partitions: BTreeMap<u16, Holding>,
 }
 
 impl Readiness {
-    /// Whether all is well.
+    /// Whether every held partition is served.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.reason.is_none()
     }
 }
 
-/// What is known of each partition. Its lock is held for a few instructions only.
+/// Status of each partition. The lock is held for a few instructions only.
 #[derive(Debug, Default)]
 pub struct Board(Mutex<State>);
 
@@ -66,7 +65,8 @@ struct Entry {
 }
 
 impl Board {
-    /// The shares of the workers were looked at, and what is free of ours was taken.
+    /// Records that the shares were checked, and that free partitions within this worker's share
+    /// were taken.
     pub(crate) fn balanced(&self) {
         self.lock().balanced = Some(Instant::now());
     }
@@ -85,7 +85,7 @@ impl Board {
 
     pub(crate) fn given_back(&self, partition: Partition) {
         let mut state = self.lock();
-        // Why one was left goes on to be said until it is taken again.
+        // The reason for leaving a partition is reported until it is taken again.
         if state
             .partitions
             .get(&partition)
@@ -100,7 +100,7 @@ impl Board {
         self.lock().partitions.insert(partition, entry);
     }
 
-    /// Whether each partition that it holds is served.
+    /// Whether every held partition is served, and if not, why.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let state = self.lock();
@@ -141,7 +141,7 @@ impl Board {
         }
     }
 
-    /// What the open tasks of the partitions that are being served need of the log.
+    /// What the open tasks of all served partitions need of the log.
     #[must_use]
     pub fn owed(&self) -> OwedByPartition {
         let state = self.lock();
@@ -161,7 +161,7 @@ impl Board {
     }
 }
 
-/// A partition's place on the board. Dropped, the partition is given back.
+/// The entry of a partition in the status report. Dropping it removes the entry.
 #[derive(Debug)]
 pub struct Place {
     board: Arc<Board>,

@@ -1,12 +1,14 @@
-//! Slots for calls, in compartments: one target or one team that hangs cannot take them all.
+//! Slots for calls, divided into compartments, so that one hanging target or team cannot take all
+//! of them.
 //!
 //! - Completion webhooks have a share of their own, which nothing else uses.
-//! - A team, and a host, may each hold so many of the others at most.
-//! - A part of these is a reserve that only hosts may use which answer: when targets hang and have taken what they may, a call to a
-//!   host that answers still finds a slot at once.
+//! - Each team and each host may hold a limited number of the other slots.
+//! - Part of these is a reserve that only responsive hosts may use: when hanging targets have taken
+//!   all they may, a call to a responsive host still gets a slot at once.
 //!
-//! What is waited for in line, so that no partition starves, are the general slots and those of the reserve (tokio's semaphores are
-//! fair). Who waits because a team or host has its share watches [`Bulkhead::freed`].
+//! General slots and those of the reserve are waited for in a queue, so that no partition starves
+//! (tokio's semaphores are fair). Whoever waits because a team or host has reached its limit uses
+//! [`Bulkhead::freed`].
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -22,28 +24,30 @@ use waybill_domain::dispatcher::{Admission, CallKind, Compartment, Wanted};
 use waybill_domain::event::FailureKind;
 use waybill_domain::task::retry::Outcome;
 
-/// Calls to a host of which nothing is known yet that may use the reserve at once.
+/// Concurrent calls to an unknown host that may use the reserve.
 const FEW: usize = 4;
-/// A host whose calls take longer than this on average does not answer, as far as the reserve is concerned.
+/// A host whose calls take longer than this on average counts as unresponsive, and may not use the
+/// reserve.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// Nor does one from which nothing has come for so long, and for twice its average, while calls to it are being made.
+/// Neither may a host that has answered nothing for this long, and for twice its average, while
+/// calls to it are running.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
-/// Hosts without calls whose speed is remembered.
+/// Limit of hosts without calls whose response times are remembered.
 const MAX_REMEMBERED: usize = 10_000;
-/// Pauses after the worker could not make a call: until something is given back, trying again costs a task an attempt.
+/// Pauses after the worker could not make a call: as long as resources are exhausted, each retry
+/// costs a task an attempt.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How many slots one host and one team may hold. `None`: half of all, and seven eighths of what is not reserved.
+/// Limits of slots per host and per team. By default half of all slots, and seven eighths of what
+/// is not reserved.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Caps {
-    /// For one host.
     pub per_host: Option<usize>,
-    /// For one team.
     pub per_team: Option<usize>,
 }
 
-/// The sizes of the compartments.
+/// Sizes of the compartments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sizes {
     general: usize,
@@ -55,7 +59,7 @@ struct Sizes {
 
 impl Sizes {
     fn of(slots: usize, caps: Caps) -> Self {
-        // With a handful of slots there is nothing to set apart.
+        // With only a few slots, none are set apart.
         let (reserve, webhooks) = match slots {
             0..4 => (0, 0),
             _ => (slots / 4, (slots / 8).max(1)),
@@ -85,7 +89,7 @@ pub struct Bulkhead {
     webhooks: Arc<Semaphore>,
     /// Never held across an await.
     state: Mutex<State>,
-    /// Counts what [`Bulkhead::freed`] tells of.
+    /// Counts the events that [`Bulkhead::freed`] waits for.
     given_back: AtomicU64,
     freed: Arc<Notify>,
 }
@@ -95,12 +99,12 @@ struct State {
     attempts: Holders,
     deliveries: Holders,
     hosts: HashMap<u64, Speed>,
-    /// No call begins before: the worker could not make the last ones.
+    /// No call begins before this time, because the worker could not make the last ones.
     resume_at: Option<Instant>,
     pause: Option<Duration>,
 }
 
-/// Who holds how many slots.
+/// Slots held by each team and host.
 #[derive(Debug, Default)]
 struct Holders {
     teams: HashMap<u64, Held>,
@@ -113,7 +117,7 @@ struct Held {
     reserved: usize,
 }
 
-/// How fast a host answers.
+/// Average response time of a host.
 #[derive(Debug, Clone, Copy)]
 struct Speed {
     mean: Duration,
@@ -164,7 +168,7 @@ impl Holders {
 }
 
 impl State {
-    /// Whether a host with so many calls answers.
+    /// Whether a host with `running` calls counts as responsive.
     fn answers(&self, host: u64, running: usize, now: Instant) -> bool {
         match self.hosts.get(&host) {
             None => running < FEW,
@@ -191,7 +195,7 @@ impl State {
 }
 
 impl Bulkhead {
-    /// Divides so many slots.
+    /// Divides this many slots.
     #[must_use]
     pub fn new(slots: usize, caps: Caps) -> Arc<Self> {
         let sizes = Sizes::of(slots, caps);
@@ -206,30 +210,32 @@ impl Bulkhead {
         })
     }
 
-    /// Slots anybody may use; waiting for one is waiting in line.
+    /// The general slots; they are waited for in a queue.
     #[must_use]
     pub fn general(&self) -> Arc<Semaphore> {
         Arc::clone(&self.general)
     }
 
-    /// Slots of hosts that answer.
+    /// The slots for responsive hosts.
     #[must_use]
     pub fn reserve(&self) -> Arc<Semaphore> {
         Arc::clone(&self.reserve)
     }
 
-    /// How often a team or host that had its share, or a set-apart slot, gave something back. Asked before slots are: see
-    /// [`Bulkhead::freed`].
+    /// Number of times that a team or host at its limit, or a set-apart compartment, gave a slot
+    /// back. Read it before trying to get slots; see [`Bulkhead::freed`].
     #[must_use]
     pub fn given_back(&self) -> u64 {
+        // Acquire: pairs with the increment when a slot is given back, so that whoever sees the
+        // number sees the free slot.
         self.given_back.load(Ordering::Acquire)
     }
 
-    /// Ends when something was given back since that count.
+    /// Completes once something was given back since the count `since`.
     #[must_use]
     pub fn freed(&self, since: u64) -> BoxFuture<'static, ()> {
         let mut notified = Box::pin(Arc::clone(&self.freed).notified_owned());
-        // In line before the count is looked at, so that nothing is missed in between.
+        // Registered before the count is read, so that nothing is missed in between.
         notified.as_mut().enable();
         if self.given_back() == since {
             notified
@@ -238,7 +244,7 @@ impl Bulkhead {
         }
     }
 
-    /// When calls may begin again, while the worker pauses.
+    /// When calls may begin again; `None` if the worker does not pause.
     #[must_use]
     pub fn resume_at(&self) -> Option<Instant> {
         self.state()
@@ -250,7 +256,8 @@ impl Bulkhead {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds a slot for a call, or says what is in its way. `spare`: slots that were waited for.
+    /// Finds a slot for a call, or returns the reason why there is none. `spare` has slots that
+    /// were waited for.
     pub fn admit(self: &Arc<Self>, wanted: &Wanted, spare: &mut Spare) -> Result<Slot, Refusal> {
         let now = Instant::now();
         let mut state = self.state();
@@ -258,7 +265,7 @@ impl Bulkhead {
             return Err(Refusal::Paused);
         }
         let compartment = wanted.compartment;
-        // With too few slots to set some apart, webhooks are calls like others.
+        // With too few slots to set some apart, webhooks use the general ones.
         if wanted.running.kind == CallKind::Delivery && self.sizes.webhooks > 0 {
             let (team, host) = state.deliveries.of(compartment);
             let share = self.sizes.webhooks;
@@ -348,7 +355,7 @@ impl Bulkhead {
         if let Outcome::Failed(failure) = outcome
             && failure.kind == FailureKind::WorkerFault
         {
-            // Calls that began together fail together, and are one reason to pause.
+            // Calls that began together fail together, and count as one reason to pause.
             if state.resume_at.is_none_or(|resume| resume <= now) {
                 let pause = state.pause.map_or(SHORTEST_PAUSE, |pause| pause * 2);
                 let pause = pause.min(LONGEST_PAUSE);
@@ -364,7 +371,7 @@ impl Bulkhead {
         if slot.pool != Pool::Webhooks {
             let mut took = now.duration_since(slot.since);
             if matches!(outcome, Outcome::Failed(failure) if failure.kind == FailureKind::Timeout) {
-                // However short its limit was, it was no answer.
+                // However short the time limit was, the host did not answer.
                 took = took.max(ANSWERS_WITHIN * 4);
             }
             state.took(slot.compartment.host, took, now);
@@ -372,29 +379,29 @@ impl Bulkhead {
     }
 }
 
-/// Slots that a partition had waited for.
+/// Slots that a partition has waited for and not yet used.
 #[derive(Debug, Default)]
 pub struct Spare {
-    /// One that anybody may use.
+    /// A general slot.
     pub general: Option<OwnedSemaphorePermit>,
-    /// One for a host that answers.
+    /// A slot of the reserve.
     pub reserve: Option<OwnedSemaphorePermit>,
 }
 
-/// What is in the way of a call.
+/// Why a call gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its team has its share.
+    /// The team has reached its limit.
     TeamFull,
-    /// Its host has its share.
+    /// The host has reached its limit.
     HostFull,
-    /// All general slots are taken, and its host has no right to the reserve.
+    /// All general slots are taken, and the host may not use the reserve.
     NoGeneralSlot,
-    /// All slots that it may use are taken.
+    /// All slots that the call may use are taken.
     NoSlot,
     /// All slots for webhooks are taken.
     NoWebhookSlot,
-    /// The worker could not make calls just now.
+    /// The worker pauses, because it could not make the last calls.
     Paused,
 }
 
@@ -402,14 +409,14 @@ impl From<Refusal> for Admission {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::TeamFull => Self::TeamFull,
-            // Another host of the team may have a right to the reserve.
+            // Another host of the team may be allowed to use the reserve.
             Refusal::HostFull | Refusal::NoGeneralSlot => Self::HostFull,
             Refusal::NoSlot | Refusal::NoWebhookSlot | Refusal::Paused => Self::Full,
         }
     }
 }
 
-/// A slot for one call; given back when it is dropped.
+/// A slot for one call; given back when dropped.
 #[derive(Debug)]
 pub struct Slot {
     permit: Option<OwnedSemaphorePermit>,
@@ -420,7 +427,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Says how its call ended.
+    /// Records the outcome of the call.
     pub fn ended(&self, outcome: &Outcome) {
         self.bulkhead.ended(self, outcome);
     }
@@ -428,7 +435,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Before anybody is told that something is free.
+        // Released before waiters are notified.
         drop(self.permit.take());
         let bulkhead = Arc::clone(&self.bulkhead);
         bulkhead.gave_back(self);
@@ -464,7 +471,7 @@ mod tests {
         )
     }
 
-    /// As many calls as there are slots for.
+    /// Takes slots until none is left.
     fn all(bulkhead: &Arc<Bulkhead>, team: u64, host: u64) -> Vec<Slot> {
         std::iter::from_fn(|| attempt(bulkhead, team, host).ok()).collect()
     }
@@ -499,7 +506,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_all_general_slots_hang_hosts_that_answer_use_the_reserve() {
         let bulkhead = Bulkhead::new(512, Caps::default());
-        // It was seen to answer.
+        // A host that is known to be responsive.
         let slot = attempt(&bulkhead, 9, 900).expect("a slot");
         slot.ended(&failed(FailureKind::HttpStatus));
         drop(slot);
@@ -549,7 +556,7 @@ mod tests {
         slots.pop();
         freed.await;
         assert!(attempt(&bulkhead, 1, 1).is_ok());
-        // Also when it was given back before anybody waited.
+        // Even if it was given back before anybody waited.
         bulkhead.freed(since).await;
     }
 

@@ -1,14 +1,15 @@
-//! Calls targets: a pooled HTTP/1.1 and HTTP/2 client that trusts nobody it talks to.
+//! Calls targets, with a pooled HTTP/1.1 and HTTP/2 client that does not trust its peers.
 //!
-//! A call is one or, with redirects, up to four hops. Each hop's URL is judged, then the connector resolves and judges addresses, and
-//! whatever comes back is bounded in time and size. Nothing here retries what a target may have seen: that decision, and its cost, is
-//! the dispatcher's. Only a request goes again at once that surely was not processed, or that met a connection which the target was
-//! closing.
+//! A call has one hop or, with redirects, up to four. The URL of each hop is checked, then the
+//! connector resolves and checks addresses, and whatever comes back is limited in time and size.
+//! Nothing here retries a request that a target may have seen: the dispatcher makes that decision
+//! and bears its cost. A request is only sent again at once if it was certainly not processed, or
+//! if it met a connection that the target was closing.
 //!
 //! - [`outcome`]: how a call ended.
 //! - `connect`, [`resolve`], `tls`, `stream`: from a URL to a connection.
-//! - [`headers`], `redirect`: what goes out. [`answer`]: what is kept of what comes back.
-//! - `failure`: from errors to sentences. `tasks`: who owns the connections.
+//! - [`headers`], `redirect`: what is sent. [`answer`]: what is kept of the answer.
+//! - `failure`: turns errors into sentences. `tasks`: owns the connections.
 
 pub mod answer;
 mod connect;
@@ -37,48 +38,50 @@ use waybill_domain::egress::Egress;
 
 use crate::vault::Carried;
 
-pub use headers::{Given, HeaderText, RefusedHeader, task_headers};
+pub use headers::{HeaderText, RefusedHeader, TaskHeader, task_headers};
 pub use outcome::{Answered, CallFailed, FailReason, Outcome, OwnFault, Phase};
 pub use resolve::{Resolve, ResolveError};
 
-use answer::{beginning, kept_headers};
+use answer::{LargeAnswers, beginning, kept_headers};
 use connect::Connector;
 use failure::{Fault, met_a_closing_connection, of_exchange, of_request, surely_not_processed};
 use redirect::{Hop, MAX_REDIRECTS};
 use tasks::Tasks;
 
-/// Bytes of the head of an answer, over HTTP/1.1 and HTTP/2 alike. A larger one fails the call.
+/// Limit of the head of an answer in bytes, for HTTP/1.1 and HTTP/2. A larger head fails the call.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
-/// Headers of an answer over HTTP/1.1. More fail the call.
+/// Limit of headers in an answer over HTTP/1.1. More headers fail the call.
 const MAX_HEADERS: usize = 256;
 
-/// What one HTTP/2 stream and one connection may send before we read it: a target can fill no more memory than that.
+/// Windows of one HTTP/2 stream and of one connection: a target can fill no more memory than this
+/// before we read.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// An idle HTTP/2 connection is asked for a sign of life at this interval, so that calls do not wait on one that is gone.
+/// Interval of pings on an idle HTTP/2 connection, so that calls do not wait on a dead one.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 
-/// Times one hop is sent again because the target surely did not begin with it.
+/// How often one hop is sent again because the target has certainly not begun to process it.
 const MAX_RESENT: usize = 2;
 
-/// How callouts are made. The default is right for production.
+/// Configuration of callouts. The default is right for production.
 #[derive(Clone)]
 pub struct CalloutConfig {
     /// Which targets may be called.
     pub egress: Egress,
-    /// For resolving, connecting and TLS together.
+    /// Time limit of resolving, connecting and TLS together.
     pub connect_timeout: Duration,
-    /// How long a connection waits for its next use. Below the five seconds after which many servers close theirs, since a request
-    /// that meets a closing connection fails.
+    /// How long an idle connection is kept. Less than the five seconds after which many servers
+    /// close theirs, since a request that meets a closing connection fails.
     pub idle_timeout: Duration,
-    /// Connections that wait for one host. Fewer than the calls made to it at once would mean a new connection for each call.
+    /// Limit of idle connections per host. With fewer than there are concurrent calls, each call
+    /// would need a new connection.
     pub max_idle_per_host: usize,
-    /// Certificate authorities in PEM form that are trusted beside the system's.
+    /// Certificate authorities in PEM format that are trusted besides the system's.
     pub extra_ca_pem: Vec<u8>,
-    /// Instead of the machine's resolver.
+    /// Replaces the machine's resolver.
     pub resolver: Option<Arc<dyn Resolve>>,
 }
 
@@ -106,7 +109,7 @@ impl std::fmt::Debug for CalloutConfig {
     }
 }
 
-/// The configuration cannot be used.
+/// The configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum CalloutConfigError {
     #[error("the extra certificate authorities are not valid PEM certificates: {0}")]
@@ -115,26 +118,33 @@ pub enum CalloutConfigError {
     Tls(rustls::Error),
 }
 
-/// One call to make.
+/// A call to make.
 #[derive(Clone)]
 pub struct Request {
     pub method: Method,
     pub url: Url,
-    /// From [`task_headers`], and ours on top.
+    /// The query as the client gave it, if `url` spells it differently. Parsing a URL writes `'` as
+    /// `%27`, which is a different query for targets that compare it byte by byte, for example
+    /// because they verify a signature over it.
+    pub query: Option<String>,
+    /// From [`task_headers`], plus our own.
     pub headers: HeaderMap,
     /// Not sent with GET and HEAD.
     pub body: Bytes,
-    /// From the start of each hop to the head of its answer, connecting included.
+    /// Time limit of each hop, from its start to the head of its answer, including connecting.
     pub first_byte: Duration,
-    /// For the whole call: all hops and the body of the answer.
+    /// Time limit of the whole call: all hops and the body of the answer.
     pub total: Duration,
     pub follow_redirects: bool,
-    /// What of it is secret.
+    /// How much of the answer's body is kept, in bytes.
+    pub kept_body: usize,
+    /// The secrets in the request.
     pub carried: Option<Arc<Carried>>,
 }
 
 impl std::fmt::Debug for Request {
-    /// Neither URL nor body: either may hold a credential. Headers that do are marked, and show nothing.
+    /// Shows neither URL nor body, since either may contain a credential. Headers that do are
+    /// marked as sensitive and not shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
@@ -144,16 +154,18 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// The client. Cheap to clone; connections are closed when the last clone is gone.
+/// The client. Cheap to clone; connections are closed with the last clone.
 #[derive(Clone)]
 pub struct Callouts(Arc<Inner>);
 
 struct Inner {
     // Dropped before the tasks, so that idle connections close by themselves.
     client: Client<Connector, Full<Bytes>>,
-    /// Makes a new connection for each request: for those that met a connection which its target was closing.
+    /// Opens a new connection for each request: for those that met a connection that the target was
+    /// closing.
     unpooled: Client<Connector, Full<Bytes>>,
     connector: Connector,
+    large: LargeAnswers,
     _tasks: Tasks,
 }
 
@@ -164,7 +176,8 @@ impl std::fmt::Debug for Callouts {
 }
 
 impl Callouts {
-    /// Reads the system's certificate authorities and resolver configuration. Must be called inside a tokio runtime.
+    /// Loads the system's certificate authorities and resolver configuration. Must be called inside
+    /// a tokio runtime.
     pub fn new(config: CalloutConfig) -> Result<Self, CalloutConfigError> {
         let connector = Connector::new(
             config.egress,
@@ -181,7 +194,7 @@ impl Callouts {
             .pool_max_idle_per_host(config.max_idle_per_host)
             .http1_max_buf_size(MAX_HEAD_BYTES as usize)
             .http1_max_headers(MAX_HEADERS)
-            // As leniently as curl, Python and Node read: an answer that they accept is one.
+            // As lenient as curl, Python and Node: an answer that they accept is accepted here too.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_ignore_invalid_headers_in_responses(true)
@@ -196,23 +209,29 @@ impl Callouts {
             client,
             unpooled,
             connector,
+            large: LargeAnswers::default(),
             _tasks: tasks,
         })))
     }
 
-    /// Makes the call. It ends by `request.total` at the latest. Dropping the future gives the call up: over HTTP/1.1 its connection
-    /// is closed, over HTTP/2 its stream is reset; the target may have seen the request all the same.
+    /// Makes the call, which ends within `request.total`. Dropping the future aborts the call: over
+    /// HTTP/1.1 its connection is closed, over HTTP/2 its stream is reset. The target may have seen
+    /// the request all the same.
     pub async fn call(&self, request: Request) -> Outcome {
         let started = Instant::now();
         match self.follow(request, started).await {
-            Ok((head, body)) => Outcome::Answered(Answered {
-                status: head.status,
-                headers: kept_headers(&head.headers),
-                truncated: body.is_truncated(),
-                body_bytes: body.total,
-                body: body.bytes,
-                duration: started.elapsed(),
-            }),
+            Ok((head, body)) => {
+                let (headers, header_bytes) = kept_headers(&head.headers);
+                Outcome::Answered(Answered {
+                    status: head.status,
+                    headers,
+                    header_bytes,
+                    truncated: body.is_truncated(),
+                    body_bytes: body.total,
+                    body: body.bytes,
+                    duration: started.elapsed(),
+                })
+            }
             Err(Fault { reason, message }) => Outcome::Failed(CallFailed {
                 reason,
                 message,
@@ -230,6 +249,7 @@ impl Callouts {
         let mut hop = Hop {
             method: request.method,
             url: request.url,
+            query: request.query,
             headers: request.headers,
             body: request.body,
         };
@@ -246,7 +266,8 @@ impl Callouts {
         };
         loop {
             self.0.connector.egress().check_url(&hop.url)?;
-            // Judged again where the connection is made: what the URL was when the task was created counts for nothing here.
+            // Checked again when the connection is made: the check at the creation of the task does
+            // not count here.
             if let Some(carried) = &request.carried
                 && (carried.is_in_line() || hop.has_secret_headers())
             {
@@ -273,7 +294,9 @@ impl Callouts {
                 continue;
             }
             let (head, body) = answer.into_parts();
-            return match timeout_at(deadline, beginning(body)).await {
+            return match timeout_at(deadline, beginning(body, request.kept_body, &self.0.large))
+                .await
+            {
                 Ok(Ok(body)) => Ok((head, body)),
                 Ok(Err(error)) => Err(of_exchange(&error)),
                 Err(_) => Err(Fault::timeout(Phase::Body, request.total)),
@@ -281,9 +304,9 @@ impl Callouts {
         }
     }
 
-    /// Sends one hop and waits for the head of its answer.
+    /// Sends one hop, and waits for the head of its answer.
     async fn send(&self, hop: &Hop) -> Result<Response<Incoming>, Fault> {
-        let uri: Uri = hop.url.as_str().parse().map_err(|_| {
+        let uri: Uri = hop.address().parse().map_err(|_| {
             Fault::new(
                 FailReason::InvalidRequest,
                 "The target's URL cannot be sent in a request",
@@ -301,7 +324,8 @@ impl Callouts {
                 }
                 Ok(answer) => return Ok(answer),
                 Err(error) if resent < MAX_RESENT && surely_not_processed(&error) => resent += 1,
-                // Once, and on a connection of its own: the pool may hold more that the target is closing.
+                // Only once, and on a new connection: the pool may have more connections that the
+                // target is closing.
                 Err(error) if resent < MAX_RESENT && met_a_closing_connection(&error) => {
                     counter!("waybill_callouts_resent_total").increment(1);
                     client = &self.0.unpooled;

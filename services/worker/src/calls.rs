@@ -1,4 +1,5 @@
-//! The calls being made for one partition. They outlive a dispatcher that had to be thrown away: the next one adopts them.
+//! The running calls of one partition. They outlive a dispatcher that had to be discarded: the next
+//! one adopts them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,27 +7,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use metrics::{counter, histogram};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEvent};
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::trace::child_of;
-use waybill_log::{Log, Stream, StreamSeq};
+use waybill_log::{Log, StreamSeq, TaskRecord, task_record};
 
 use crate::attempt::{self, Signer};
 use crate::bulkhead::Slot;
+use crate::callout::answer::KEPT_BODY_BYTES;
 use crate::callout::{self, Callouts, FailReason, Request};
 use crate::clock::Clock;
-use crate::payloads::Payloads;
-use crate::vault::{Prepared, Vault, VaultFailure, needs_vault};
+use crate::payloads::{Found, Payloads};
+use crate::vault::{Carried, Prepared, Vault, VaultFailure, needs_vault};
 use crate::webhook;
 
-/// Pause between two tries to read an event back while the log is away.
+/// Pause before reading an event back is retried.
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
-/// Makes calls. [`Callouts`] in production; a simulation has its own.
+/// Makes calls: [`Callouts`] in production, a fake in simulations.
 #[async_trait]
 pub trait Target: Send + Sync + 'static {
     /// Makes one call, within the limits of the request.
@@ -40,28 +42,25 @@ impl Target for Callouts {
     }
 }
 
-/// What making a call takes; shared by all partitions of a worker.
-pub struct Caller {
-    /// Where events are read back from.
+/// Makes the calls of a worker; shared by all of its partitions.
+pub struct CallExecutor {
+    /// To read back events that are not in `payloads`.
     pub log: Arc<dyn Log>,
-    /// Who calls.
+    /// The HTTP client.
     pub target: Arc<dyn Target>,
-    /// Who signs.
     pub signer: Signer,
-    /// Recent events.
+    /// Recent events, so that most of them need not be read back.
     pub payloads: Payloads,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What tasks refer to. `None`: those that do wait.
+    /// Access to the credentials that tasks refer to. `None`: tasks with references wait.
     pub vault: Option<Arc<Vault>>,
 }
 
 /// A call that has ended.
 #[derive(Debug)]
 pub struct EndedCall {
-    /// Which.
     pub running: Running,
-    /// How; `None`: it was cut short in order, by [`Calls::release`].
+    /// `None` if it was cut short on purpose, by [`Calls::release`] or [`Calls::cut_off`].
     pub outcome: Option<Outcome>,
 }
 
@@ -69,69 +68,76 @@ pub struct EndedCall {
 #[derive(Debug, Default)]
 pub struct Calls {
     set: JoinSet<Outcome>,
-    running: HashMap<Id, Running>,
-    kept: Kept,
-    /// What is cut short was cut in order.
+    running: HashMap<Id, RunningCall>,
+    handover: Handover,
+    /// Whether calls that end without an outcome were cut short on purpose.
     released: bool,
-    /// Until when calls may go on, while the partition is being given up. It outlives a dispatcher, or each new one would begin to
-    /// count anew.
+    /// Until when calls may continue while the partition is being given up. It outlives a
+    /// dispatcher, since each new one would start the time again.
     drain_until: Option<Instant>,
 }
 
-/// What one dispatcher leaves to the next in this process.
+/// A running call.
+#[derive(Debug)]
+struct RunningCall {
+    running: Running,
+    handle: AbortHandle,
+    /// Whether the call was cut off because its task is being cancelled.
+    is_cut_off: bool,
+}
+
+/// What one dispatcher leaves for the next in this process.
 #[derive(Debug, Default)]
-pub struct Kept {
-    /// The fence it had.
+pub struct Handover {
+    /// The fence of the former dispatcher.
     pub fence: StreamSeq,
-    /// Starts and ends of calls that nobody knows to be stored.
+    /// Starts and ends of calls that may not have been stored.
     pub unstored: Vec<TaskEvent>,
-    /// The slots promised to those that were to start.
+    /// Slots that were reserved for calls about to start.
     pub promised: HashMap<Running, Slot>,
 }
 
 impl Calls {
-    /// The calls being made.
+    /// The running calls.
     #[must_use]
     pub fn running(&self) -> HashSet<Running> {
-        self.running.values().copied().collect()
+        self.running.values().map(|made| made.running).collect()
     }
 
-    /// Keeps what is to be left to the next dispatcher.
-    pub fn keep(&mut self, kept: Kept) {
-        self.kept = kept;
+    /// Stores what the next dispatcher takes over.
+    pub fn hand_over(&mut self, handover: Handover) {
+        self.handover = handover;
     }
 
-    /// The fence under which something was left.
+    /// The fence under which something was handed over.
     #[must_use]
-    pub fn kept_since(&self) -> Option<StreamSeq> {
-        (!self.kept.unstored.is_empty()).then_some(self.kept.fence)
+    pub fn handed_over_since(&self) -> Option<StreamSeq> {
+        (!self.handover.unstored.is_empty()).then_some(self.handover.fence)
     }
 
-    /// What the former dispatcher left.
-    pub fn take_kept(&mut self) -> Kept {
-        std::mem::take(&mut self.kept)
+    /// Takes what the former dispatcher handed over.
+    pub fn take_handover(&mut self) -> Handover {
+        std::mem::take(&mut self.handover)
     }
 
-    /// Is anything being made, or known, that the log should hear of?
+    /// Whether a call is running, or has ended, whose outcome the log does not have.
     #[must_use]
-    pub fn owes(&self) -> bool {
-        !self.is_empty() || !self.kept.unstored.is_empty()
+    pub fn has_unrecorded_outcomes(&self) -> bool {
+        !self.is_empty() || !self.handover.unstored.is_empty()
     }
 
-    /// Whether none is being made.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
 
-    /// How many are being made.
     #[must_use]
     pub fn len(&self) -> usize {
         self.set.len()
     }
 
-    /// Begins an attempt. Its slot is free again when it has ended.
-    pub fn attempt(&mut self, caller: Arc<Caller>, call: Call, slot: Option<Slot>) {
+    /// Starts an attempt. Its slot is free again when the attempt has ended.
+    pub fn attempt(&mut self, executor: Arc<CallExecutor>, call: Call, slot: Option<Slot>) {
         let running = Running {
             task: call.task,
             number: call.attempt,
@@ -146,12 +152,12 @@ impl Calls {
             span_id = ids(&trace).1,
             parent_id = call.traceparent.as_deref().map(|parent| ids(parent).1),
         );
-        let made = async move { caller.attempt(call).await };
+        let made = async move { executor.attempt(call).await };
         self.make(running, slot, made.instrument(span));
     }
 
-    /// Begins a delivery of a completion webhook.
-    pub fn deliver(&mut self, caller: Arc<Caller>, delivery: Delivery, slot: Option<Slot>) {
+    /// Starts a delivery of a completion webhook.
+    pub fn deliver(&mut self, executor: Arc<CallExecutor>, delivery: Delivery, slot: Option<Slot>) {
         let running = Running {
             task: delivery.task,
             number: delivery.number,
@@ -167,7 +173,7 @@ impl Calls {
             span_id = ids(&trace).1,
             parent_id = delivery.traceparent.as_deref().map(|parent| ids(parent).1),
         );
-        let made = async move { caller.deliver(delivery).await };
+        let made = async move { executor.deliver(delivery).await };
         self.make(running, slot, made.instrument(span));
     }
 
@@ -184,61 +190,85 @@ impl Calls {
             }
             outcome
         });
-        self.running.insert(handle.id(), running);
+        let made = RunningCall {
+            running,
+            handle: handle.clone(),
+            is_cut_off: false,
+        };
+        self.running.insert(handle.id(), made);
     }
 
-    /// The next call that ends; `None` when none is being made. Cancellation safe.
+    /// The next call that ends; `None` if none is running. Cancellation safe.
     pub async fn ended(&mut self) -> Option<EndedCall> {
         let joined = self.set.join_next_with_id().await?;
         self.take(joined)
     }
 
-    /// A call that has ended already.
+    /// A call that has already ended, if any.
     pub fn try_ended(&mut self) -> Option<EndedCall> {
         let joined = self.set.try_join_next_with_id()?;
         self.take(joined)
     }
 
-    /// Gives all calls up. Those that were being made end as lost.
+    /// Aborts all calls. Running ones end as lost.
     pub fn abort(&mut self) {
         self.set.abort_all();
     }
 
-    /// The partition is being given up: until when calls may go on.
+    /// Starts giving the partition up; returns until when calls may continue.
     pub fn drain(&mut self, limit: Duration) -> Instant {
         *self
             .drain_until
             .get_or_insert_with(|| Instant::now() + limit)
     }
 
-    /// The partition is not given up after all.
+    /// Stops giving the partition up.
     pub fn stay(&mut self) {
         self.drain_until = None;
     }
 
-    /// Cuts all calls short because the worker was told to stop. What has not ended by itself meanwhile ends without an outcome.
+    /// Cuts all calls short because the worker stops. A call that has not ended by itself by then
+    /// ends without an outcome.
     pub fn release(&mut self) {
         self.released = true;
         self.set.abort_all();
     }
 
+    /// Cuts one call off. If it has already ended by itself, that outcome counts; otherwise it ends
+    /// without one.
+    pub fn cut_off(&mut self, call: Running) {
+        if let Some(made) = self.running.values_mut().find(|made| made.running == call) {
+            made.is_cut_off = true;
+            made.handle.abort();
+        }
+    }
+
     fn take(&mut self, joined: Result<(Id, Outcome), tokio::task::JoinError>) -> Option<EndedCall> {
-        let (id, outcome) = match joined {
-            Ok((id, outcome)) => (id, Some(outcome)),
-            Err(error) if error.is_cancelled() && self.released => (error.id(), None),
+        let id = match &joined {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let made = self.running.remove(&id)?;
+        let outcome = match joined {
+            Ok((_, outcome)) => Some(outcome),
+            Err(error) if error.is_cancelled() && (self.released || made.is_cut_off) => None,
             Err(error) => {
                 if error.is_panic() {
-                    tracing::error!("a call panicked");
+                    tracing::error!(
+                        "a call panicked; its attempt counts as lost with its worker and is repeated"
+                    );
                 }
-                (error.id(), Some(Outcome::Failed(lost())))
+                Some(Outcome::Failed(lost()))
             }
         };
-        let running = self.running.remove(&id)?;
-        Some(EndedCall { running, outcome })
+        Some(EndedCall {
+            running: made.running,
+            outcome,
+        })
     }
 }
 
-impl Caller {
+impl CallExecutor {
     async fn attempt(&self, call: Call) -> Outcome {
         let task = match self.created(call.created).await {
             Ok(task) => task,
@@ -247,7 +277,7 @@ impl Caller {
         let prepared = match self.prepared(&task).await {
             Ok(prepared) => prepared,
             Err(failure) => {
-                tracing::debug!(%failure, "nothing is sent");
+                tracing::debug!(%failure, "the credentials of the task cannot be put in; nothing is sent");
                 return Outcome::Failed(failure.into());
             }
         };
@@ -282,7 +312,7 @@ impl Caller {
         let events = async {
             let task = self.created(delivery.created).await?;
             let ended = self.event(delivery.ended).await?;
-            let ended = TaskEvent::from(ended.into_end().ok_or_else(gone)?);
+            let ended = ended.into_end().ok_or_else(gone)?;
             Ok::<_, Failure>((task, ended))
         };
         let (task, ended) = match events.await {
@@ -307,11 +337,14 @@ impl Caller {
     }
 
     async fn call(&self, request: Request) -> Outcome {
-        let carried = request.carried.clone();
+        let (carried, kept) = (request.carried.clone(), request.kept_body);
         let outcome = self.target.call(request).await;
-        // Before anybody sees it, this log included.
+        // Scrubbed before anything sees the answer, including this process's own log.
         let outcome = match carried {
-            Some(carried) => carried.scrub(outcome),
+            Some(carried) => match scrubbed(carried, outcome, kept).await {
+                Some(outcome) => outcome,
+                None => return Outcome::Failed(lost()),
+            },
             None => outcome,
         };
         match outcome {
@@ -339,24 +372,32 @@ impl Caller {
         self.event(seq).await?.into_request().ok_or_else(gone)
     }
 
-    /// An event by its sequence. Waits while the log is away: whatever comes of the call could not be recorded anyway.
+    /// Reads an event by its sequence. Waits while the log does not answer, since the outcome of
+    /// the call could not be stored anyway.
     async fn event(&self, seq: StreamSeq) -> Result<TaskEvent, Failure> {
         if let Some(payload) = self.payloads.get(seq)
-            && let Some(event) = decode_any(&payload)
+            && let Some(event) = decode_created(&payload)
         {
             return Ok(event);
         }
         loop {
-            match self.log.read(Stream::Tasks, seq).await {
-                Ok(Some(record)) => {
-                    return TaskEvent::decode(&record.event, &record.payload).map_err(|error| {
-                        tracing::error!(%seq, %error, "an event of a task cannot be read");
-                        gone()
-                    });
+            match self.payloads.read(self.log.as_ref(), seq).await {
+                Ok(Some(Found::Kept(payload))) => {
+                    return decode_created(&payload).ok_or_else(gone);
+                }
+                Ok(Some(Found::Stored(record))) => {
+                    return match task_record(&record) {
+                        Ok(TaskRecord::Event(event)) => Ok(event),
+                        Ok(TaskRecord::Owned(..)) => Err(gone()),
+                        Err(error) => {
+                            tracing::error!(%seq, %error, "the request of a task cannot be decoded; the call fails");
+                            Err(gone())
+                        }
+                    };
                 }
                 Ok(None) => return Err(gone()),
                 Err(error) => {
-                    tracing::warn!(%seq, %error, "cannot read an event back yet");
+                    tracing::warn!(%seq, %error, "reading the request of a task failed; the call waits and the read is retried");
                     tokio::time::sleep(READ_PAUSE).await;
                 }
             }
@@ -364,12 +405,28 @@ impl Caller {
     }
 }
 
-/// Only `task.created` is kept in the cache.
-fn decode_any(payload: &[u8]) -> Option<TaskEvent> {
+/// An outcome without the secrets that the request carried. `None` if they could not be searched
+/// for, so nothing of the outcome may be shown.
+async fn scrubbed(
+    carried: Arc<Carried>,
+    outcome: callout::Outcome,
+    kept: usize,
+) -> Option<callout::Outcome> {
+    let is_large = matches!(&outcome, callout::Outcome::Answered(answered) if answered.body.len() > KEPT_BODY_BYTES);
+    if !is_large {
+        return Some(carried.scrub(outcome, kept));
+    }
+    // Searching a megabyte takes long enough to delay other calls on this thread.
+    let search = tokio::task::spawn_blocking(move || carried.scrub(outcome, kept));
+    search.await.ok()
+}
+
+/// The cache has only `task.created` events.
+fn decode_created(payload: &[u8]) -> Option<TaskEvent> {
     TaskEvent::decode("task.created.v1", payload).ok()
 }
 
-/// Trace and span of a `traceparent`.
+/// Trace id and span id of a `traceparent`.
 fn ids(traceparent: &str) -> (&str, &str) {
     let id = |range| traceparent.get(range).unwrap_or_default();
     (id(3..35), id(36..52))

@@ -1,19 +1,19 @@
-//! Where a shell gets the time from.
+//! The clocks of a worker.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use waybill_domain::time::{Elapsed, Times, Timestamp};
 
-/// Tells the time, by two clocks.
+/// Reads two clocks: the wall clock, and one that never jumps.
 pub trait Clock: Send + Sync + 'static {
-    /// Now, by the wall clock: for dates, never for lengths.
+    /// The wall clock: for dates, never for lengths of time.
     fn now(&self) -> Timestamp;
 
-    /// Now, by a clock that never jumps.
+    /// The monotonic clock.
     fn elapsed(&self) -> Elapsed;
 
-    /// Now, by both.
+    /// Both clocks.
     fn times(&self) -> Times {
         Times {
             elapsed: self.elapsed(),
@@ -22,10 +22,10 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// From where the machine's monotonic clock is counted: the process's first look at it.
+/// Origin of the monotonic clock: the first use in this process.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The machine's clock.
+/// The clocks of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

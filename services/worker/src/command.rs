@@ -7,28 +7,28 @@ use tokio::task::{JoinHandle, JoinSet};
 use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
 use waybill_domain::partition::Partition;
 
-/// Requests that wait for a partition. Beyond it clients are asked to try again, which is cheaper than an ever longer queue.
+/// Bound of the queue of requests to a partition. Beyond it, clients are asked to try again, which
+/// is cheaper than an ever longer queue.
 const MAX_WAITING: usize = 256;
 
-/// A request and where its answer goes.
+/// A request, and the channel for its reply.
 #[derive(Debug)]
 pub struct Command {
-    /// What is asked.
     pub request: OwnerRequest,
-    /// Where to answer. Dropped without an answer, the client is told to try again.
+    /// If dropped without a reply, the client is asked to try again.
     pub reply: oneshot::Sender<OwnerReply>,
 }
 
-/// The requests that reach a partition while this is held.
+/// Receives the requests to a partition. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Commands {
-    /// In the order they came.
+    /// Requests in the order received.
     pub queue: mpsc::Receiver<Command>,
     listener: Option<JoinHandle<()>>,
 }
 
 impl Commands {
-    /// Requests from a queue.
+    /// Takes requests from a channel.
     #[must_use]
     pub fn new(queue: mpsc::Receiver<Command>) -> Self {
         Self {
@@ -46,19 +46,19 @@ impl Drop for Commands {
     }
 }
 
-/// Where requests come from.
+/// Source of requests.
 #[async_trait]
 pub trait CommandSource: Send + Sync + 'static {
-    /// Begins to take the requests of a partition.
+    /// Starts receiving the requests to a partition.
     async fn listen(&self, partition: Partition) -> Result<Commands, ListenError>;
 }
 
-/// Requests cannot be taken now.
+/// The subscription for requests failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot take requests: {0}")]
 pub struct ListenError(String);
 
-/// Requests over NATS.
+/// Receives requests over NATS.
 #[derive(Debug, Clone)]
 pub struct NatsCommands(pub async_nats::Client);
 
@@ -74,6 +74,7 @@ impl CommandSource for NatsCommands {
         let listener = tokio::spawn(async move {
             let mut answers = JoinSet::new();
             loop {
+                // Cancellation safe: a message that was not taken remains in the subscription.
                 let message = tokio::select! {
                     message = subscription.next() => message,
                     Some(_) = answers.join_next() => continue,
@@ -82,9 +83,11 @@ impl CommandSource for NatsCommands {
                 let Some(to) = message.reply else { continue };
                 let (reply, answer) = oneshot::channel();
                 match rmp_serde::from_slice(&message.payload) {
-                    // A full queue drops `reply`, and the client is told to try again.
+                    // A full queue drops `reply`, and the client is asked to try again.
                     Ok(request) => drop(tx.try_send(Command { request, reply })),
-                    Err(error) => tracing::warn!(%partition, %error, "a request cannot be read"),
+                    Err(error) => {
+                        tracing::warn!(%partition, %error, "a request to the partition cannot be decoded; its client gets no reply");
+                    }
                 }
                 answers.spawn(respond(client.clone(), to, answer));
             }
@@ -103,7 +106,7 @@ async fn respond(
 ) {
     let answer = answer.await.unwrap_or(OwnerReply::TryAgain);
     if let Ok(bytes) = rmp_serde::to_vec_named(&answer) {
-        // Who asked has a deadline of its own.
+        // The caller has a time limit of its own.
         let _ = client.publish(to, bytes.into()).await;
     }
 }

@@ -1,7 +1,8 @@
-//! Keeps a lease alive in the background, and says until when it certainly is.
+//! Renews a lease in the background, and knows until when it is certainly held.
 //!
-//! A lease says who should try; what makes a stale owner harmless is the fence in the log. So a lease that could not be renewed
-//! in time only pauses its holder, and one that ran out while nobody else wanted it is simply taken again.
+//! A lease says which worker should try; what makes a stale owner harmless is the fence in the log.
+//! So a lease that could not be renewed in time only pauses its holder, and one that expired
+//! without being taken by another worker is simply taken again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +12,25 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use waybill_log::{Lease, LeaseError, Leases};
 
-/// Renewals within one time to live: three may fail. With copies of the log, three quarters of a lease (9 s of 12) outlast the election
-/// of a leader, whenever it begins.
+/// Renewals per time to live, so that three may fail. With a replicated log, three quarters of a
+/// lease (9 s of 12) outlast a leader election, whenever it begins.
 const RENEWALS: u32 = 4;
-/// Pause before a renewal that failed is tried again.
+/// Pause before a failed renewal is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What is known of a lease.
+/// State of a lease, as this process knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// Ours until then, whatever happens.
+    /// Held until then in any case.
     Held {
-        /// Then.
+        /// End of the lease by this process's clock.
         until: Instant,
     },
-    /// Somebody else's.
+    /// Another worker holds it.
     Lost,
 }
 
-/// A lease that is being kept alive. Dropping it stops the renewals and lets it run out.
+/// A lease that is being renewed. Dropping it stops the renewals and lets it expire.
 #[derive(Debug)]
 pub struct KeptLease {
     state: watch::Receiver<LeaseState>,
@@ -48,7 +49,7 @@ impl std::fmt::Debug for KeptIn {
 }
 
 impl KeptLease {
-    /// Takes a free lease and keeps it.
+    /// Takes a free lease and keeps renewing it.
     pub async fn acquire(
         leases: Arc<dyn Leases>,
         name: &str,
@@ -56,7 +57,7 @@ impl KeptLease {
     ) -> Result<Self, LeaseError> {
         let asked = Instant::now();
         let lease = leases.acquire(name, holder).await?;
-        // The server began to count later than we did.
+        // The server's time to live began later than ours.
         let until = asked + leases.ttl();
         let (state_tx, state) = watch::channel(LeaseState::Held { until });
         let (current_tx, current) = watch::channel(lease);
@@ -69,34 +70,34 @@ impl KeptLease {
         })
     }
 
-    /// Certainly ours at this moment?
+    /// Whether the lease is certainly held at this moment.
     #[must_use]
     pub fn is_held(&self) -> bool {
         matches!(*self.state.borrow(), LeaseState::Held { until } if until > Instant::now())
     }
 
-    /// Somebody else's? If not, it is ours, or is being taken again.
+    /// Whether another worker holds the lease. If not, it is held here or is being taken again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         *self.state.borrow() == LeaseState::Lost
     }
 
-    /// Waits until somebody else has it. Cancellation safe.
+    /// Waits until another worker holds the lease. Cancellation safe.
     pub async fn lost(&mut self) {
-        // An error means that the renewals ended, which they do when the lease is lost.
+        // An error means that the renewals have ended, which happens when the lease is lost.
         let _ = self
             .state
             .wait_for(|state| *state == LeaseState::Lost)
             .await;
     }
 
-    /// Gives it back at once.
+    /// Releases the lease at once.
     pub async fn release(self) -> Result<(), LeaseError> {
         self.renewals.abort();
         let lease = self.current.borrow().clone();
         let leases = &self.leases.0;
         match leases.release(&lease).await {
-            // A renewal whose answer did not reach us any more: taken again, the lease can be given back.
+            // The answer to a renewal was lost. Once the lease is taken again, it can be released.
             Err(LeaseError::NotHeld { .. }) => {
                 let lease = leases.acquire(&lease.name, &lease.holder).await?;
                 leases.release(&lease).await
@@ -124,7 +125,8 @@ async fn renew(
         let asked = Instant::now();
         let lease = current.borrow().clone();
         let renewed = match leases.renew(&lease).await {
-            // It ran out, or an answer got lost. If nobody took it meanwhile it is ours again.
+            // The lease expired, or an answer was lost. If no other worker has taken it, take it
+            // again.
             Err(LeaseError::NotHeld { .. }) => leases.acquire(&lease.name, &lease.holder).await,
             other => other,
         };
@@ -139,7 +141,7 @@ async fn renew(
                 return;
             }
             Err(error @ LeaseError::Unavailable { .. }) => {
-                tracing::warn!(lease = %lease.name, %error, "cannot renew a lease yet");
+                tracing::warn!(lease = %lease.name, %error, "renewing a partition's lease failed; retrying until it expires");
                 pause = (ttl / RENEWALS / 2).min(RETRY_PAUSE);
             }
         }

@@ -1,10 +1,9 @@
-//! The loop of one partition: carries data between the log, the clock, clients, targets and the dispatcher.
+//! The loop of one partition: moves data between the log, the clock, clients, targets and the dispatcher.
 //!
-//! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, this dispatcher's memory is worth
-//! nothing any more: the loop ends, and the partition is taken over again or left to whoever has it.
+//! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, the state of this dispatcher can no
+//! longer be trusted: the loop ends, and the partition is taken over again or left to its new owner.
 //!
-//! `appends`: what is stored. `requests`: what clients ask. `snapshots`: shortcuts for the next replay. `retention`: how the log may
-//! drop what is old.
+//! `appends`: what is stored. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
 
 mod appends;
 mod requests;
@@ -24,15 +23,17 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::{Action, Admission, CallKind, Dispatcher, Running, Ticket};
-use waybill_domain::event::TaskEvent;
+use waybill_domain::event::{TaskCreated, TaskEnd, TaskEvent};
 use waybill_domain::id::TaskId;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
-use waybill_log::{AppendError, Appended, ReadError, Record, Snapshots, StreamSeq, Tail};
+use waybill_log::{
+    AppendError, Appended, Mark, ReadError, Record, Snapshots, Stream, StreamSeq, Tail, Watch,
+};
 
 use crate::board::Place;
 use crate::bulkhead::{Bulkhead, Refusal, Slot, Spare};
-use crate::calls::{Caller, Calls, EndedCall, Kept};
+use crate::calls::{CallExecutor, Calls, EndedCall, Handover};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
 use crate::retention::Horizon;
@@ -44,60 +45,57 @@ pub use snapshots::SnapshotPace;
 use retention::LowWater;
 use snapshots::last_snapshot;
 
-/// New tasks taken in at once.
+/// Limit of new tasks applied at once.
 const MAX_TAIL: usize = 500;
-/// Tasks that wait for a date wait for the wall clock: it is looked at least this often, should it jump.
+/// Longest sleep of the loop: tasks that wait for a date follow the wall clock, which may jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// How long a partition that is being given up waits for the log to take its last results. The next owner finds what is missing.
+/// How long a partition that is being given up waits for the log to store its last results. The next owner finds what is missing.
 const LAST_APPENDS: Duration = Duration::from_secs(5);
 
-/// What a partition's loop works with.
+/// What the loop of a partition needs.
 pub struct PartitionParts {
-    /// Which partition.
     pub partition: Partition,
-    /// Name of the worker, as its fences say.
+    /// Id of the worker, as in its fences.
     pub worker: String,
-    /// How far the log could be dropped by its age.
+    /// How far the log could be purged by age.
     pub horizon: watch::Receiver<Horizon>,
-    /// Makes calls.
-    pub caller: Arc<Caller>,
-    /// Where snapshots go.
+    pub executor: Arc<CallExecutor>,
+    /// Storage of snapshots.
     pub snapshots: Arc<dyn Snapshots>,
-    /// Slots for calls, of the whole worker.
+    /// Slots for calls, shared by the whole worker.
     pub bulkhead: Arc<Bulkhead>,
-    /// How long running calls may go on when the partition is given up; then they are released.
+    /// How long running calls may continue when the partition is given up, before they are released.
     pub drain: Duration,
     /// When snapshots are written.
     pub pace: SnapshotPace,
-    /// Where it says what it does.
+    /// Entry in the worker's status report.
     pub place: Place,
-    /// Cancelled when the worker stops, and the partition is to be given up for good.
+    /// Cancelled when the worker stops and the partition must be given up for good.
     pub stop: CancellationToken,
-    /// True while another worker is to have the partition. That may turn out otherwise before the calls have run out, and then the
-    /// partition is served on.
+    /// True while another worker should get the partition. That may change before the calls have ended: then it is served on.
     pub leave: watch::Receiver<bool>,
-    /// Calls being made, as the worker sees them when it chooses which partition to leave.
+    /// Number of running calls, from which the worker chooses the partition to give up.
     pub running: Arc<AtomicUsize>,
 }
 
 impl PartitionParts {
-    /// Is the partition to be given up?
+    /// Whether the partition must be given up.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.stop.is_cancelled() || *self.leave.borrow()
     }
 }
 
-/// Why a partition's loop ended.
+/// Why the loop of a partition ended.
 #[derive(Debug)]
 pub enum Exit {
-    /// It was to be given up, and nothing is left to do.
+    /// The partition was given up, and nothing is left to do.
     Stopped,
-    /// Somebody else owns the partition.
+    /// Another worker owns the partition.
     Fenced,
-    /// It must be taken over again: nobody knows what the log holds.
+    /// The partition must be taken over again, because it is unknown what the log has stored.
     Uncertain(String),
-    /// The log holds something that this version does not understand.
+    /// The log has a record that this version cannot handle.
     TooNew(TakeOverError),
 }
 
@@ -110,32 +108,39 @@ struct Serving<'a> {
     dispatcher: Dispatcher,
     fence: StreamSeq,
     incarnation: i64,
+    positions: waybill_log::Positions,
+    /// The newest record that is known to be in the log: read, or stored by this owner.
+    mark: Mark,
     calls: &'a mut Calls,
-    /// Slots of attempts whose start is being stored.
+    /// Slots for attempts whose start is being stored.
     promised: HashMap<Running, Slot>,
-    /// Slots that came while we waited for them.
+    /// Slots that were waited for and are not used yet.
     spare: Spare,
     tickets: BTreeMap<Ticket, oneshot::Sender<OwnerReply>>,
-    /// Requests about tasks we do not know, and how far the log went when they came.
+    /// Requests about unknown tasks, while the end of the log is being looked up.
     looked_up: JoinSet<(Command, Result<StreamSeq, ReadError>)>,
-    /// Those of them that wait until we have read so far.
+    /// Ended tasks that are being read because their webhooks must be sent again.
+    reading: JoinSet<(Command, Option<(TaskCreated, TaskEnd)>)>,
+    /// Requests that wait until the log is read up to a position.
     behind: Vec<(StreamSeq, Command)>,
     next_ticket: u64,
     appending: Option<Appending>,
-    /// What is being appended is the fence, once more.
+    /// Whether the append in flight is a renewal of the fence.
     renewing: bool,
     append_failures: u32,
+    /// Decisions in one append: fewer while the log is full, so that what still fits is stored.
+    at_once: usize,
     append_at: Instant,
     slot_wait: Option<SlotWait>,
     reserve_wait: Option<SlotWait>,
-    /// A call was refused; this ends when something was given back that it may have waited for.
+    /// Completes when something was given back that a refused call may have waited for.
     freed: Option<BoxFuture<'static, ()>>,
     snapshot_position: StreamSeq,
     snapshot_at: Instant,
     snapshots: JoinSet<()>,
-    /// Looks for keys of tasks that have ended.
+    /// Searches for keys of ended tasks.
     sweep: Option<Sweep>,
-    /// What it found, until enough is read to judge it.
+    /// A page of found keys, until enough of the log is read to judge it.
     swept: Option<Page>,
     low: LowWater,
 }
@@ -154,6 +159,7 @@ pub async fn serve(
         between,
         tail,
         incarnation,
+        positions,
         mark,
     } = taken;
     let now = Instant::now();
@@ -161,16 +167,24 @@ pub async fn serve(
         parts,
         fence,
         incarnation,
+        positions,
+        mark: Mark {
+            incarnation,
+            seq: fence,
+            fingerprint: None,
+        },
         calls,
         promised: HashMap::new(),
         spare: Spare::default(),
         tickets: BTreeMap::new(),
         looked_up: JoinSet::new(),
+        reading: JoinSet::new(),
         behind: Vec::new(),
         next_ticket: 0,
         appending: None,
         renewing: false,
         append_failures: 0,
+        at_once: appends::MAX_APPEND,
         append_at: now,
         slot_wait: None,
         reserve_wait: None,
@@ -179,7 +193,7 @@ pub async fn serve(
         snapshot_at: now,
         snapshots: JoinSet::new(),
         sweep: parts
-            .caller
+            .executor
             .vault
             .as_ref()
             .map(|vault| vault.sweep(parts.partition)),
@@ -189,6 +203,7 @@ pub async fn serve(
     };
     serving.activate(between);
     let mut reading = Some(read(tail));
+    let mut watch = Watch::new(Arc::clone(&parts.executor.log), Stream::Tasks);
     let mut horizon = serving.low.horizon();
     let mut draining: Option<Instant> = None;
     let mut leave = parts.leave.clone();
@@ -196,7 +211,7 @@ pub async fn serve(
         draining = match (draining, parts.is_leaving()) {
             (None, true) => Some(serving.begins_to_drain()),
             (draining, true) => draining,
-            // Once calls were cut, the partition goes.
+            // Once calls are cut short, the partition is given up in any case.
             (Some(until), false) if Instant::now() >= until => Some(until),
             (_, false) => {
                 serving.calls.stay();
@@ -218,7 +233,7 @@ pub async fn serve(
         let wake = serving.wake_at(draining);
         tokio::select! {
             biased;
-            // What follows is decided above.
+            // The top of the loop handles this.
             () = parts.stop.cancelled(), if draining.is_none() => {}
             Ok(()) = leave.changed() => {}
             () = lease.lost() => break Exit::Fenced,
@@ -227,10 +242,13 @@ pub async fn serve(
                     break exit;
                 }
             }
-            // Without the lease there may be another owner by now, and what we know may be history: no answer is better than a
-            // wrong one. A request that is dropped is answered with `TryAgain`.
+            // Without the lease, there may be another owner by now, and the local state may be outdated: no reply is better than a
+            // wrong one. A dropped request is answered with `TryAgain`.
             Some(command) = commands.queue.recv() => if lease.is_held() {
                 serving.command(command);
+            },
+            Some(read) = serving.reading.join_next() => if let (Ok((command, found)), true) = (read, lease.is_held()) {
+                serving.redeliver(command, found);
             },
             Some(found) = serving.looked_up.join_next() => if let (Ok((command, Ok(last))), true) = (found, lease.is_held()) {
                 serving.when_read(last, command);
@@ -244,22 +262,26 @@ pub async fn serve(
                         }
                         serving.caught_up(lease);
                     }
-                    // A reader of a quiet partition that reconnects far behind: all that was dropped is done with.
+                    // A reader of a quiet partition reconnected far behind; everything that was purged is no longer needed.
                     Err(ReadError::Gap { first, .. }) if serving.low.allows(first) => {}
                     Err(error @ ReadError::Gap { .. }) => {
                         break Exit::Uncertain(format!("another owner has moved the low-water mark: {error}"));
                     }
-                    Err(error) => tracing::warn!(partition = %parts.partition, %error, "cannot read new tasks yet"),
+                    Err(error) => tracing::warn!(partition = %parts.partition, %error, "reading the partition's new tasks failed; running tasks continue, and the read is retried"),
                 }
+            }
+            backwards = watch.went_backwards(Some(serving.mark)) => {
+                takeover::went_backwards("owner");
+                break Exit::Uncertain(backwards.to_string());
             }
             Some(found) = poll_option(&mut serving.low.reading) => serving.found(found),
             () = LowWater::moved(&mut horizon) => {}
             page = next_page(&mut serving.sweep), if serving.swept.is_none() => serving.swept = Some(page),
-            // Last of what comes from outside: all that have ended are taken in each turn anyway, and would leave no turn to others.
+            // Last of the external events: all ended calls are handled in each iteration, and would leave no turn to the others.
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
             Some(slot) = poll_option(&mut serving.slot_wait) => serving.spare.general = slot.ok(),
             Some(slot) = poll_option(&mut serving.reserve_wait) => serving.spare.reserve = slot.ok(),
-            // What follows is decided above.
+            // The top of the loop handles this.
             Some(()) = poll_option(&mut serving.freed) => {}
             () = sleep_until(wake) => {}
         }
@@ -274,7 +296,7 @@ pub async fn serve(
     } = serving;
     match exit {
         Exit::Stopped => last_snapshot(parts, incarnation, &dispatcher).await,
-        Exit::Uncertain(_) => calls.keep(Kept {
+        Exit::Uncertain(_) => calls.hand_over(Handover {
             fence,
             unstored: dispatcher.into_unstored(),
             promised,
@@ -284,7 +306,7 @@ pub async fn serve(
     exit
 }
 
-/// The next page of a sweep; pending for ever when there is none.
+/// The next page of a sweep; pending for ever if there is none.
 async fn next_page(sweep: &mut Option<Sweep>) -> Page {
     match sweep {
         Some(sweep) => sweep.next().await,
@@ -292,8 +314,7 @@ async fn next_page(sweep: &mut Option<Sweep>) -> Page {
     }
 }
 
-/// Reads on. The loop keeps this future while other things happen: a reader that were asked anew each time would, in a busy
-/// partition, never come to the end of making its consumer.
+/// Continues reading. The loop keeps this future while it handles other events: restarted each time, it would never finish.
 fn read(mut tail: Box<dyn Tail>) -> Reading {
     async move {
         let records = tail.next_batch(MAX_TAIL).await;
@@ -302,7 +323,7 @@ fn read(mut tail: Box<dyn Tail>) -> Reading {
     .boxed()
 }
 
-/// Waits for an optional future and takes it away when it is ready; pending for ever when there is none.
+/// Waits for an optional future and removes it when it completes; pending for ever if there is none.
 async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Output> {
     match slot {
         Some(future) => {
@@ -314,7 +335,7 @@ async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Outpu
     }
 }
 
-/// Takes a place in line, keeps it, or leaves it.
+/// Takes, keeps or gives up a place in the queue for slots.
 fn wait_for(wait: &mut Option<SlotWait>, wanted: bool, slots: impl FnOnce() -> Arc<Semaphore>) {
     if !wanted {
         *wait = None;
@@ -324,25 +345,25 @@ fn wait_for(wait: &mut Option<SlotWait>, wanted: bool, slots: impl FnOnce() -> A
 }
 
 impl Serving<'_> {
-    /// Goes on where a former dispatcher of this process stopped.
+    /// Continues where a former dispatcher of this process stopped.
     fn activate(&mut self, between: Between) {
         let alive = self.calls.running();
-        let Kept {
+        let Handover {
             mut unstored,
             promised,
             ..
-        } = self.calls.take_kept();
+        } = self.calls.take_handover();
         if between == Between::Another {
-            // Another owner came between: a start of the same number in the log would be his, and so would be the call.
+            // Another owner was in between: a start with the same number in the log would be of that owner, and so would the call.
             unstored.retain(|event| !matches!(event, TaskEvent::Started(_)));
         }
         self.promised = promised;
-        let now = self.parts.caller.clock.times();
+        let now = self.parts.executor.clock.times();
         let mut actions = Vec::new();
         self.dispatcher
             .activate(now, &alive, unstored, &mut actions);
         self.carry_out(actions);
-        // Starts that were not stored are decided anew.
+        // Starts that were not stored are decided again.
         self.promised.clear();
     }
 
@@ -351,7 +372,7 @@ impl Serving<'_> {
         while let Some(ended) = self.calls.try_ended() {
             self.call_ended(ended);
         }
-        let now = self.parts.caller.clock.times();
+        let now = self.parts.executor.clock.times();
         self.dispatcher.tick(now);
         if start {
             self.fill();
@@ -369,10 +390,10 @@ impl Serving<'_> {
         self.erase_swept();
     }
 
-    /// Of the keys that a sweep has found, those go whose tasks are not open any more: they have ended, or never came to be.
+    /// Erases the keys found by a sweep whose tasks are not open: they have ended, or were never created.
     fn erase_swept(&mut self) {
         let is_read = |page: &mut Page| page.known_at <= self.dispatcher.position();
-        let (Some(page), Some(vault)) = (self.swept.take_if(is_read), &self.parts.caller.vault)
+        let (Some(page), Some(vault)) = (self.swept.take_if(is_read), &self.parts.executor.vault)
         else {
             return;
         };
@@ -383,9 +404,9 @@ impl Serving<'_> {
         }
     }
 
-    /// Hands free slots to the dispatcher.
+    /// Offers free slots to the dispatcher.
     fn fill(&mut self) {
-        // Before anything is asked for: what is given back from here on is told.
+        // Read before any slot is asked for, so that nothing given back from here on is missed.
         let given_back = self.parts.bulkhead.given_back();
         let parts = self.parts;
         let bulkhead = &parts.bulkhead;
@@ -393,7 +414,7 @@ impl Serving<'_> {
         let (mut wants_general, mut wants_reserve) = (false, false);
         let mut is_refused = false;
         let mut actions = Vec::new();
-        let now = self.parts.caller.clock.times();
+        let now = self.parts.executor.clock.times();
         let mut admit = |wanted| match bulkhead.admit(&wanted, spare) {
             Ok(slot) => {
                 promised.insert(wanted.running, slot);
@@ -407,7 +428,7 @@ impl Serving<'_> {
             }
         };
         self.dispatcher.fill_where(&mut admit, now, &mut actions);
-        // What was not used is for others.
+        // Unused slots are returned for other partitions.
         self.spare = Spare::default();
         self.carry_out(actions);
         self.freed = is_refused.then(|| bulkhead.freed(given_back));
@@ -429,23 +450,27 @@ impl Serving<'_> {
                     histogram!("waybill_queue_wait_seconds").record(call.waited);
                     let slot = self.slot(call.task, call.attempt, CallKind::Attempt);
                     self.calls
-                        .attempt(Arc::clone(&self.parts.caller), call, slot);
+                        .attempt(Arc::clone(&self.parts.executor), call, slot);
                 }
                 Action::Deliver(delivery) => {
                     let slot = self.slot(delivery.task, delivery.number, CallKind::Delivery);
                     self.calls
-                        .deliver(Arc::clone(&self.parts.caller), delivery, slot);
+                        .deliver(Arc::clone(&self.parts.executor), delivery, slot);
+                }
+                Action::CutOff(attempt) => {
+                    counter!("waybill_attempts_cut_off_total").increment(1);
+                    self.calls.cut_off(attempt);
                 }
                 Action::Reply { ticket, reply } => {
                     if let Some(waiting) = self.tickets.remove(&ticket) {
-                        // Who asked may have gone.
+                        // The caller may be gone.
                         let _ = waiting.send(reply);
                     }
                 }
                 Action::Retried => counter!("waybill_tasks_retried_total").increment(1),
                 Action::WebhookGivenUp { task } => {
                     counter!("waybill_webhooks_given_up_total").increment(1);
-                    tracing::warn!(%task, "the completion webhook was given up; its receiver will not be called again");
+                    tracing::warn!(%task, "the completion webhook was given up after its last attempt; its receiver will not be called again");
                 }
                 Action::Uncounted(why) => {
                     counter!("waybill_attempts_uncounted_total", "why" => why.name()).increment(1);
@@ -455,16 +480,20 @@ impl Serving<'_> {
                     team,
                     sealed,
                     status,
+                    ok,
                     took,
                     created,
                 } => {
-                    if sealed && let Some(vault) = &self.parts.caller.vault {
+                    if sealed && let Some(vault) = &self.parts.executor.vault {
                         vault.erase_later(team, task);
                     }
-                    self.parts.caller.payloads.forget(created);
+                    self.parts.executor.payloads.forget(created);
                     histogram!("waybill_end_to_end_seconds").record(took);
                     match status {
-                        Status::Completed => counter!("waybill_tasks_succeeded_total").increment(1),
+                        Status::Completed => {
+                            let ok = if ok { "true" } else { "false" };
+                            counter!("waybill_tasks_succeeded_total", "ok" => ok).increment(1);
+                        }
                         other => counter!("waybill_tasks_failed_total", "status" => other.as_str())
                             .increment(1),
                     }
@@ -473,7 +502,7 @@ impl Serving<'_> {
         }
     }
 
-    /// The slot promised to a call that begins now.
+    /// The slot reserved for a call that begins now.
     fn slot(&mut self, task: TaskId, number: u32, kind: CallKind) -> Option<Slot> {
         let running = Running { task, number, kind };
         let slot = self.promised.remove(&running);
@@ -483,7 +512,7 @@ impl Serving<'_> {
 
     fn call_ended(&mut self, ended: EndedCall) {
         let EndedCall { running, outcome } = ended;
-        let now = self.parts.caller.clock.times();
+        let now = self.parts.executor.clock.times();
         match running.kind {
             CallKind::Attempt => match outcome {
                 Some(outcome) => {
@@ -494,7 +523,7 @@ impl Serving<'_> {
                     .dispatcher
                     .attempt_released(running.task, running.number, now),
             },
-            // The log says nothing of a delivery before it has ended: the next owner finds it due.
+            // The log has nothing about a delivery before it has ended, so the next owner finds it due.
             CallKind::Delivery => {
                 if let Some(outcome) = outcome {
                     self.dispatcher
@@ -504,7 +533,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Says how long its calls may go on; the answer is until when.
+    /// Starts draining the partition's calls; returns until when they may continue.
     fn begins_to_drain(&mut self) -> Instant {
         let (calls, limit) = (self.calls.len(), self.parts.drain);
         if calls > 0 {
@@ -516,7 +545,7 @@ impl Serving<'_> {
         self.calls.drain(limit)
     }
 
-    /// Cuts what is still being called. The next owner calls it again, and nobody counts it as a failure.
+    /// Cuts running calls short. The next owner makes them again, and they do not count as failures.
     fn release(&mut self) {
         let calls = self.calls.len();
         if calls > 0 {
@@ -529,8 +558,11 @@ impl Serving<'_> {
     }
 
     fn take_in(&mut self, records: Vec<Record>) -> Result<(), TakeOverError> {
+        if let Some(last) = records.last().filter(|last| last.seq > self.mark.seq) {
+            self.mark = Mark::of(last, self.incarnation);
+        }
         for record in records {
-            takeover::apply(&mut self.dispatcher, &self.parts.caller.payloads, record)?;
+            takeover::apply(&mut self.dispatcher, &self.parts.executor.payloads, &record)?;
         }
         Ok(())
     }
@@ -542,7 +574,7 @@ impl Serving<'_> {
     fn wake_at(&self, draining: Option<Instant>) -> Instant {
         let now = Instant::now();
         let mut wake = now + LONGEST_SLEEP;
-        if let Some(pause) = self.dispatcher.wake_in(self.parts.caller.clock.times()) {
+        if let Some(pause) = self.dispatcher.wake_in(self.parts.executor.clock.times()) {
             wake = wake.min(now + pause.max(Duration::from_millis(1)));
         }
         if let Some(resume) = self

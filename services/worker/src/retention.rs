@@ -1,47 +1,55 @@
-//! Retention: the log of tasks is dropped up to a low-water mark, and never by age alone.
+//! Retention: the log of tasks is purged up to a low-water mark, and never by age alone.
 //!
-//! TASKS has no age of its own, since the server would drop open tasks and fences with it. Instead every owner stores its partition's
-//! mark: the oldest position that an open task, a webhook still to be delivered or its fence needs. The mark stands in the owner's
-//! fence record (`partition.owned`): fence and mark are one message, appended under the former fence, so a stale owner is refused by
-//! the server before it could move the mark, a successor copies it without a race, and it never moves back. A key in a KV bucket would
-//! need a second fence to be as safe.
+//! TASKS has no age limit of its own, since the server would delete open tasks and fences too.
+//! Instead, every owner stores its partition's mark: the oldest position that an open task, an
+//! undelivered webhook or its fence needs. The mark is part of the owner's fence record
+//! (`partition.owned`). Fence and mark are one message, appended under the former fence. So the
+//! server refuses a stale owner before it could move the mark, a successor copies it without a
+//! race, and it never moves back. A key in a KV bucket would need a second fence to be as safe.
 //!
-//! Each worker looks now and then how far the log could be dropped by its age (the *horizon*), and tells its partitions; they state
-//! again what stands before it, and move their marks. One worker at a time, by a lease, is the janitor: it purges up to the least of
-//! all marks and the horizon, in slices, so that appends go on. A partition without an owner keeps its last mark, and so holds
-//! everything behind it; the gauges below say since when. The lease is only advice: two janitors at once purge no more than one.
+//! Each worker regularly determines how far the log could be purged by age (the *horizon*), and
+//! tells its partitions, which restate what is before it and move their marks. One worker at a
+//! time, chosen by a lease, is the janitor: it purges up to the minimum of all marks and the
+//! horizon, in slices, so that appends continue. A partition without an owner keeps its last mark,
+//! and so holds back everything behind it; the gauges below show for how long. The lease is only
+//! advice: two janitors at a time purge no more than one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::event::PartitionOwned;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
-use waybill_log::{Bounds, LeaseError, Leases, Log, ReadError, Stream, StreamSeq, first_at};
+use waybill_log::{
+    Bounds, LeaseError, Leases, Log, Pressure, ReadError, Stream, StreamSeq, first_at,
+};
 
-use crate::clock::Clock;
 use crate::lease::KeptLease;
 
 /// Name of the janitor's lease.
 const LEASE: &str = "janitor";
-/// Messages purged at once: larger slices keep appends waiting longer.
+/// Messages purged at a time; larger slices delay appends for longer.
 const SLICE: u64 = 20_000;
-/// Between two slices.
+/// Pause between slices.
 const SLICE_PAUSE: Duration = Duration::from_millis(20);
-/// How often the log's age is looked at: at least, and at the most.
+/// Shortest and longest interval between checks of the log's age.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+/// Longest interval while the log is nearly full: owners move their marks only once they know the
+/// horizon, so what one check makes possible is purged by the next, and creations may be refused
+/// until then.
+const LOOK_UNDER_PRESSURE: Duration = Duration::from_secs(1);
 
-/// How long tasks and their events are kept once they have ended.
+/// How long ended tasks and their events are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionConfig {
-    /// Events older than this are dropped, unless something open needs them.
+    /// Events older than this are purged, unless something open needs them.
     pub age: Duration,
-    /// Under pressure they are dropped from this age on, when it is less.
+    /// While the log is nearly full, events older than this are purged, if it is less.
     pub min_history: Duration,
 }
 
@@ -62,48 +70,42 @@ impl RetentionConfig {
         }
     }
 
-    fn look_every(&self) -> Duration {
+    fn look_every(&self, pressure: Pressure) -> Duration {
         let (most_often, least_often) = LOOK_EVERY;
-        (self.age / 20).clamp(most_often, least_often)
+        let by_age = (self.age / 20).clamp(most_often, least_often);
+        match pressure {
+            Pressure::None => by_age,
+            Pressure::High => by_age.min(LOOK_UNDER_PRESSURE),
+        }
     }
 }
 
-/// Whether ended history has to give way before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pressure {
-    /// There is room: events are kept for their age.
-    #[default]
-    None,
-    /// The log is nearly full: the low-water mark may pass the age limit, down to `min_history`.
-    High,
-}
-
-/// How far the log could be dropped, as far as its age goes.
+/// How far the log could be purged by age alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Horizon {
-    /// The first position that is young enough to stay.
+    /// The first position that is young enough to be kept.
     pub from: StreamSeq,
-    /// The last position there was when this was looked up.
+    /// The last position of the log when this was determined.
     pub last: StreamSeq,
 }
 
-/// What retention works with.
+/// What retention needs.
 pub(crate) struct Janitor {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) leases: Arc<dyn Leases>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: RetentionConfig,
     /// Holder of the lease.
     pub(crate) worker: String,
     pub(crate) partitions: PartitionCount,
     pub(crate) pressure: watch::Receiver<Pressure>,
-    /// What this worker's partitions are told.
+    /// Sent to this worker's partitions.
     pub(crate) horizon: watch::Sender<Horizon>,
-    /// Where the mark was a look ago: readers have that long to pass what is dropped next.
+    /// The mark at the previous check: readers have had the time since then to pass what is purged
+    /// next.
     pub(crate) former: StreamSeq,
 }
 
-/// Why the log was not looked at.
+/// Why a round of retention failed.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
@@ -113,40 +115,43 @@ enum RoundError {
 }
 
 impl Janitor {
-    /// Looks at the log, and purges while the lease is held, until told to stop.
+    /// Checks the log regularly, and purges while it holds the lease, until stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut lease: Option<KeptLease> = None;
-        let mut ticks = interval(self.config.look_every());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pressure = self.pressure.clone();
+        let mut rest = Duration::ZERO;
         loop {
+            // A round runs to its end; only the pause between rounds is cut short.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                // The sender may be gone: then there is no pressure any more that could change.
+                // If the sender is gone, the pressure can no longer change.
                 Ok(()) = pressure.changed() => {}
-                _ = ticks.tick() => {}
+                () = sleep(rest) => {}
             }
+            rest = self.config.look_every(*self.pressure.borrow());
             let round = self.round(&mut lease);
             match stop.run_until_cancelled(round).await {
                 None => {
-                    // It may have been asking for the lease: asked again, it is ours or somebody else's for certain.
+                    // The round may have been cut off while it asked for the lease: asking again
+                    // determines who holds it.
                     if lease.is_none() {
                         let leases = Arc::clone(&self.leases);
+                        // Held by another worker, or unknown: the next round asks again.
                         lease = KeptLease::acquire(leases, LEASE, &self.worker).await.ok();
                     }
                     break;
                 }
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "retention cannot look at the log; nothing is dropped until it can");
+                    tracing::warn!(%error, "retention cannot read the log; nothing is purged until it can");
                 }
             }
         }
         if let Some(lease) = lease
             && let Err(error) = lease.release().await
         {
-            tracing::debug!(%error, "the janitor's lease will run out by itself");
+            tracing::debug!(%error, "the lease of retention could not be released; it expires by itself");
         }
     }
 
@@ -165,13 +170,14 @@ impl Janitor {
             Pressure::None => former.min(low),
             Pressure::High => low,
         };
-        self.purge(bounds.first, first).await
+        self.purge(bounds, first).await
     }
 
-    /// The first position within the age that is kept. Never behind the log's end.
+    /// Determines the first position that is within the kept age, by the clock that dated the
+    /// records. Never beyond the end of the log.
     async fn look(&self, bounds: Bounds, pressure: Pressure) -> Result<Horizon, ReadError> {
         let age = i64::try_from(self.config.limit(pressure).as_millis()).unwrap_or(i64::MAX);
-        let oldest = Timestamp(self.clock.now().0.saturating_sub(age));
+        let oldest = Timestamp(bounds.now.0.saturating_sub(age));
         let from = first_at(self.log.as_ref(), Stream::Tasks, bounds, oldest).await?;
         Ok(Horizon {
             from,
@@ -183,7 +189,7 @@ impl Janitor {
         if lease.as_ref().is_some_and(KeptLease::is_held) {
             return Ok(true);
         }
-        // Taken again rather than waited for: it is advice, and asking costs little.
+        // Taken again instead of waited for: the lease is only advice, and asking costs little.
         *lease = None;
         match KeptLease::acquire(Arc::clone(&self.leases), LEASE, &self.worker).await {
             Ok(taken) => {
@@ -195,7 +201,8 @@ impl Janitor {
         }
     }
 
-    /// The least of the horizon and of all partitions' marks, and which partition holds it back.
+    /// The minimum of the horizon and of all partitions' marks, and the partition that holds it
+    /// back, if any.
     async fn low_water(
         &self,
         horizon: Horizon,
@@ -204,7 +211,8 @@ impl Janitor {
         for partition in self.partitions.all() {
             let subject = TaskSubject::owner(partition).to_string();
             let record = self.log.last(Stream::Tasks, &subject).await?;
-            // Without a mark everything may be needed: it never had an owner, or one of a version that knew of no marks.
+            // Without a mark, all records may be needed: the partition never had an owner, or only
+            // one of a version without marks.
             let mark = record
                 .and_then(|record| PartitionOwned::decode(&record.payload).ok()?.mark)
                 .unwrap_or_default();
@@ -223,30 +231,32 @@ impl Janitor {
         holder: Option<Partition>,
     ) -> Result<(), ReadError> {
         let mut overdue = Duration::ZERO;
-        if low < horizon.from
-            && let Some(record) = self.log.read(Stream::Tasks, low.max(bounds.first)).await?
-        {
-            let kept = self.clock.now().since(record.time);
-            overdue = kept.saturating_sub(self.config.age);
+        if low < horizon.from {
+            let from = low.max(bounds.first);
+            let kept = self.log.range(Stream::Tasks, &[], from, bounds.last, 1);
+            if let Some(oldest) = kept.await?.first() {
+                let age = bounds.now.since(oldest.time);
+                overdue = age.saturating_sub(self.config.age);
+            }
         }
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
             gauge!("waybill_retention_low_water").set(low.0 as f64);
-            gauge!("waybill_retention_kept_messages")
-                .set((bounds.last.0 + 1).saturating_sub(bounds.first.0) as f64);
+            gauge!("waybill_retention_kept_messages").set(bounds.messages as f64);
         }
         gauge!("waybill_retention_overdue_seconds").set(overdue.as_secs_f64());
         if let Some(partition) = holder {
-            tracing::debug!(%partition, mark = %low, horizon = %horizon.from, "a partition holds retention back");
+            tracing::debug!(%partition, mark = %low, horizon = %horizon.from, "an open task of this partition keeps older records from being purged");
         }
         Ok(())
     }
 
     /// Purges in slices.
-    async fn purge(&self, mut from: StreamSeq, first: StreamSeq) -> Result<(), RoundError> {
+    async fn purge(&self, bounds: Bounds, first: StreamSeq) -> Result<(), RoundError> {
+        let mut from = bounds.first;
         let mut purged = 0;
         while from < first {
-            from = StreamSeq(from.0.saturating_add(SLICE)).min(first);
+            from = bounds.positions.messages_on(from, SLICE).min(first);
             let count = self.log.purge_tasks(from).await?;
             counter!("waybill_retention_purged_messages_total").increment(count);
             purged += count;
@@ -255,7 +265,7 @@ impl Janitor {
             }
         }
         if purged > 0 {
-            tracing::info!(messages = purged, %first, "retention has dropped what nobody needs");
+            tracing::info!(messages = purged, %first, "retention has purged messages that are no longer needed");
         }
         Ok(())
     }

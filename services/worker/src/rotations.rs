@@ -1,7 +1,7 @@
-//! Which secrets sign what is called for a team, as CONTROL tells.
+//! Which secrets sign the calls of a team, according to CONTROL.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,26 +9,31 @@ use tokio::time::sleep;
 use waybill_domain::event::ControlEvent;
 use waybill_domain::id::TeamId;
 use waybill_domain::signature::Signing;
-use waybill_log::{Log, Stream, StreamSeq, control_event};
+use waybill_log::{
+    Bounds, Log, Mark, ReadError, Stream, StreamSeq, Watch, WentBackwards, control_event, set_aside,
+};
 
-/// What happens to teams themselves; nothing of their members, keys and tokens.
+use crate::takeover::went_backwards;
+
+/// Filter for events of teams themselves, without those of their members, keys and tokens.
 const TEAM_EVENTS: &str = "control.*.team.*";
-/// Records taken from the log at a time.
+/// Limit of records in one batch.
 const RECORDS_AT_A_TIME: usize = 500;
 /// Pause after the log did not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Rotations of signing secrets, by team in its environment. Only teams that ever rotated are in it.
+/// Rotations of signing secrets, by team and environment. Contains only teams that have ever
+/// rotated a secret.
 #[derive(Debug)]
 pub(crate) struct Rotations {
-    /// Locked for a moment only, never across an await.
+    /// Locked briefly, and never across an await.
     teams: RwLock<HashMap<TeamId, Signing>>,
     known: watch::Sender<bool>,
 }
 
 impl Rotations {
-    /// Nothing is known yet: whoever signs waits for [`Rotations::complete`]. A receiver that has changed over would not accept the first
-    /// secret of its team any more.
+    /// Nothing is known yet, so signing waits for [`Rotations::complete`]: a receiver that has
+    /// changed over no longer accepts the first secret of its team.
     #[must_use]
     pub(crate) fn to_be_followed() -> Self {
         Self {
@@ -37,23 +42,36 @@ impl Rotations {
         }
     }
 
-    /// There are none.
+    /// For a deployment without rotations.
     pub(crate) fn none() -> Self {
         let rotations = Self::to_be_followed();
         rotations.complete();
         rotations
     }
 
-    /// Follows CONTROL for ever, unless there is nothing to follow.
-    pub(crate) async fn follow(&self, log: &dyn Log) {
+    /// Follows CONTROL for ever, unless there are no rotations to follow.
+    pub(crate) async fn follow(&self, log: &Arc<dyn Log>) {
         if *self.known.borrow() {
             return;
         }
-        let newest = loop {
-            match log.last(Stream::Control, TEAM_EVENTS).await {
-                Ok(last) => break last.map_or(StreamSeq(0), |record| record.seq),
+        loop {
+            let backwards = self.follow_one_history(log).await;
+            went_backwards("signing");
+            tracing::error!(
+                %backwards,
+                "CONTROL no longer has what this worker has read of it, as after a restore from a backup; the rotations of signing secrets are read again"
+            );
+            self.teams().clear();
+        }
+    }
+
+    /// Follows CONTROL until it no longer has what was read of it.
+    async fn follow_one_history(&self, log: &Arc<dyn Log>) -> WentBackwards {
+        let (start, newest) = loop {
+            match look(&**log).await {
+                Ok(found) => break found,
                 Err(error) => {
-                    tracing::warn!(%error, "CONTROL cannot be read; no call can be signed yet");
+                    tracing::warn!(%error, "CONTROL cannot be read, so no call can be signed yet; retrying");
                     sleep(RETRY_PAUSE).await;
                 }
             }
@@ -61,12 +79,18 @@ impl Rotations {
         if newest == StreamSeq(0) {
             self.complete();
         }
+        let mut mark = None;
+        let mut watch = Watch::new(Arc::clone(log), Stream::Control);
         let mut tail = log.tail(Stream::Control, vec![TEAM_EVENTS.to_owned()], StreamSeq(1));
         loop {
-            let records = match tail.next_batch(RECORDS_AT_A_TIME).await {
+            let batch = tokio::select! {
+                batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
+                backwards = watch.went_backwards(mark) => return backwards,
+            };
+            let records = match batch {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::warn!(%error, "rotations of signing secrets cannot be read");
+                    tracing::warn!(%error, "reading rotations of signing secrets failed; retrying");
                     sleep(RETRY_PAUSE).await;
                     continue;
                 }
@@ -74,18 +98,19 @@ impl Rotations {
             for record in &records {
                 match control_event(record) {
                     Ok(event) => self.apply(&event),
-                    Err(error) => {
-                        tracing::error!(seq = %record.seq, %error, "an event of a team was passed over");
-                    }
+                    Err(why) => set_aside("signing", Stream::Control, record, &why),
                 }
             }
-            if records.last().is_some_and(|last| last.seq >= newest) {
-                self.complete();
+            if let Some(last) = records.last() {
+                mark = Some(Mark::of(last, start.incarnation));
+                if last.seq >= newest {
+                    self.complete();
+                }
             }
         }
     }
 
-    /// Takes in an event of CONTROL.
+    /// Applies an event of CONTROL.
     pub(crate) fn apply(&self, event: &ControlEvent) {
         let ControlEvent::TeamSigningSecretRotated(e) = event else {
             return;
@@ -94,19 +119,21 @@ impl Rotations {
             current: e.number,
             former_until: Some(e.former_until),
         };
-        self.teams
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.teams()
             .insert(e.team.in_environment(e.environment), signing);
     }
 
-    /// Everything is known that had happened when this process started.
+    fn teams(&self) -> RwLockWriteGuard<'_, HashMap<TeamId, Signing>> {
+        self.teams.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that everything is known that had happened when this process started.
     pub(crate) fn complete(&self) {
         self.known.send_replace(true);
     }
 
     pub(crate) async fn known(&self) {
-        // It never closes, since `self` holds the sender.
+        // The channel never closes, since `self` holds the sender.
         let _ = self.known.subscribe().wait_for(|known| *known).await;
     }
 
@@ -116,12 +143,20 @@ impl Rotations {
     }
 }
 
+/// The bounds of the log, and the position of the newest event of teams.
+async fn look(log: &dyn Log) -> Result<(Bounds, StreamSeq), ReadError> {
+    let bounds = log.bounds(Stream::Control).await?;
+    let last = log.last(Stream::Control, TEAM_EVENTS).await?;
+    Ok((bounds, last.map_or(StreamSeq(0), |record| record.seq)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use waybill_domain::event::TeamSigningSecretRotated;
     use waybill_domain::id::Environment;
     use waybill_domain::time::Timestamp;
+    use waybill_log::memory::MemoryLog;
 
     #[tokio::test]
     async fn a_rotation_is_of_one_environment() {
@@ -143,5 +178,46 @@ mod tests {
         assert!(early.await.is_err(), "who signs waits until all is known");
         rotations.complete();
         rotations.known().await;
+    }
+
+    async fn rotate(log: &MemoryLog, number: u32) -> TeamId {
+        let team = TeamId::new(Timestamp(1), u128::from(number));
+        let event = ControlEvent::TeamSigningSecretRotated(TeamSigningSecretRotated {
+            team: team.clone(),
+            environment: Environment::Live,
+            number,
+            former_until: Timestamp(9),
+            at: Timestamp(2),
+        });
+        crate::testing::store(log, &event).await;
+        team
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rotations_of_a_history_that_the_log_has_left_are_forgotten() {
+        let log = MemoryLog::default();
+        let (kept, lost) = (rotate(&log, 1).await, rotate(&log, 2).await);
+        let rotations = Arc::new(Rotations::to_be_followed());
+        let (following, of) = (Arc::clone(&rotations), Arc::new(log.clone()));
+        let following = tokio::spawn(async move {
+            let log: Arc<dyn Log> = of;
+            following.follow(&log).await;
+        });
+        rotations.known().await;
+        assert_eq!(rotations.of(&lost).current, 2);
+        log.core().cut(Stream::Control, 1);
+        let new = rotate(&log, 3).await;
+        let read_anew = async {
+            while rotations.of(&new).current != 3 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        // The clock is paused: it takes no time.
+        tokio::time::timeout(Duration::from_secs(120), read_anew)
+            .await
+            .expect("in time");
+        assert_eq!(rotations.of(&kept).current, 1);
+        assert_eq!(rotations.of(&lost), Signing::default());
+        following.abort();
     }
 }

@@ -12,8 +12,9 @@ use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskFilter, TaskSubject};
 use waybill_log::{
-    Append, AppendError, Atomicity, Expectation, Log, NewRecord, ReadError, Record, Snapshots,
-    Stream, StreamSeq, Tail, TaskRecord, Unreadable, set_aside, stands_in, task_record,
+    Append, AppendError, Atomicity, Bounds, Expectation, Fingerprint, Log, NewRecord, Positions,
+    ReadError, Record, Snapshots, Stream, StreamSeq, Tail, TaskRecord, Unreadable, set_aside,
+    stands_in, task_record,
 };
 
 use crate::clock::Clock;
@@ -37,11 +38,13 @@ pub struct Taken {
     pub tail: Box<dyn Tail>,
     /// Which incarnation of the log the state is of.
     pub incarnation: i64,
+    /// How the log's positions are counted.
+    pub positions: Positions,
     /// The partition's low-water mark, as a former owner stored it.
     pub mark: Option<StreamSeq>,
 }
 
-/// Who owned a partition between two times of this worker.
+/// Who owned a partition between two ownerships of this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Between {
     /// Nobody else: whatever was stored since is our own.
@@ -56,21 +59,23 @@ pub enum TakeOverError {
     /// Another worker took it over at the same time.
     #[error("another worker is taking over")]
     Raced,
-    /// The log is away. Worth another try.
+    /// The log does not answer. It is worth another try.
     #[error(transparent)]
     Append(AppendError),
-    /// The log is away. Worth another try.
+    /// The log does not answer. It is worth another try.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A newer Waybill wrote something that this one does not understand: to ignore it could break what it means.
-    #[error("{seq}: {source}")]
-    TooNew {
-        /// Where.
-        seq: StreamSeq,
-        /// What.
-        source: Unreadable,
-    },
+    #[error("{seq}: {why}")]
+    TooNew { seq: StreamSeq, why: Unreadable },
 }
+
+/// Bytes of the fingerprint of a record.
+const FINGERPRINT_BYTES: usize = 16;
+/// Bytes that stand before the state in a snapshot: the log's incarnation, and what stands at the snapshot's position.
+pub const SNAPSHOT_HEADER_BYTES: usize = 8 + FINGERPRINT_BYTES;
+/// Stands for the fingerprint of a position at which there is no record: the snapshot is of an empty log, or retention was faster.
+const NOTHING_STANDS: [u8; FINGERPRINT_BYTES] = [0; FINGERPRINT_BYTES];
 
 /// Name of a partition's snapshot.
 #[must_use]
@@ -78,12 +83,18 @@ pub fn snapshot_name(partition: Partition) -> String {
     format!("partition.{partition}")
 }
 
-/// A snapshot and the log it is of.
-#[must_use]
-pub fn seal(incarnation: i64, state: &[u8]) -> Bytes {
-    let mut bytes = incarnation.to_be_bytes().to_vec();
-    bytes.extend_from_slice(state);
-    bytes.into()
+/// A snapshot, the log it is of, and what stands there at its position, so that it is not believed after a restore of the log.
+pub async fn seal(
+    log: &dyn Log,
+    incarnation: i64,
+    position: StreamSeq,
+    state: &[u8],
+) -> Result<Bytes, ReadError> {
+    let stands = log.read(Stream::Tasks, position).await?;
+    let fingerprint = stands.map_or(NOTHING_STANDS, |record| Fingerprint::of(&record).to_bytes());
+    Ok([&incarnation.to_be_bytes()[..], &fingerprint, state]
+        .concat()
+        .into())
 }
 
 /// Takes a partition over. The caller holds its lease. `since`: the fence it had before, if it had one.
@@ -104,7 +115,7 @@ pub async fn take_over(
     let bounds = log.bounds(Stream::Tasks).await?;
     // Nothing before the mark is needed, and nothing behind it is dropped while this fence holds.
     let begin = mark.unwrap_or_default().max(bounds.first);
-    let mut dispatcher = restored(snapshots, partition, bounds.incarnation, bounds.last).await;
+    let mut dispatcher = restored(log, snapshots, partition, &bounds).await;
     if dispatcher.position().next() < begin {
         // Tasks of that state may have ended since, in what the log no longer holds.
         dispatcher = Dispatcher::new();
@@ -117,7 +128,7 @@ pub async fn take_over(
         for record in tail.next_batch(REPLAY_BATCH).await? {
             let seq = record.seq;
             if seq <= fence {
-                apply(&mut dispatcher, payloads, record)?;
+                apply(&mut dispatcher, payloads, &record)?;
             }
             if seq >= fence {
                 break 'replay;
@@ -145,6 +156,7 @@ pub async fn take_over(
         between,
         tail,
         incarnation: bounds.incarnation,
+        positions: bounds.positions,
         mark,
     })
 }
@@ -153,12 +165,12 @@ pub async fn take_over(
 pub fn apply(
     dispatcher: &mut Dispatcher,
     payloads: &Payloads,
-    record: Record,
+    record: &Record,
 ) -> Result<(), TakeOverError> {
-    let counts = task_record(&record).and_then(|read| match read {
+    let counts = task_record(record).and_then(|read| match read {
         TaskRecord::Event(event) => match dispatcher.place_of(event.id()) {
             Some((team, queue)) => {
-                stands_in(&record, team.as_str(), queue.as_str())?;
+                stands_in(record, team.as_str(), queue.as_str())?;
                 Ok(Some(event))
             }
             None => Ok(Some(event)),
@@ -169,18 +181,18 @@ pub fn apply(
         Ok(Some(event)) => {
             dispatcher.apply(record.seq, record.traceparent.as_deref(), &event);
             if matches!(event, TaskEvent::Created(_)) && dispatcher.is_open(event.id()) {
-                payloads.put(record.seq, record.payload);
+                payloads.put(record.seq, &record.payload);
             }
         }
         Ok(None) => {}
         // To go on without it could break what it means, so the partition is left to a worker that knows it.
-        Err(source @ Unreadable::Newer { .. }) => {
+        Err(why @ Unreadable::Newer { .. }) => {
             return Err(TakeOverError::TooNew {
                 seq: record.seq,
-                source,
+                why,
             });
         }
-        Err(poison) => set_aside("owner", Stream::Tasks, &record, &poison),
+        Err(poison) => set_aside("owner", Stream::Tasks, record, &poison),
     }
     // Whoever waits for what stands here has nothing more to wait for.
     dispatcher.replayed_to(record.seq);
@@ -200,7 +212,7 @@ async fn between(
         .range(Stream::Tasks, &owners, since, fence, MAX_BETWEEN)
         .await;
     let fences = match fences {
-        // A fence is not dropped before the next one is there, so there was one; whose it was, nobody knows any more.
+        // A fence is not dropped before the next one is there, so there was one; whose it was is unknown.
         Err(ReadError::Gap { .. }) => return Ok(Between::Another),
         fences => fences?,
     };
@@ -272,32 +284,79 @@ pub(crate) fn owned(
     }
 }
 
+/// Whether the log holds at the position of a snapshot what stood there when it was written. In doubt it does not: a replay costs time.
+async fn still_stands(
+    log: &dyn Log,
+    bounds: &Bounds,
+    position: StreamSeq,
+    fingerprint: [u8; FINGERPRINT_BYTES],
+) -> bool {
+    if position > bounds.last {
+        return false;
+    }
+    if fingerprint == NOTHING_STANDS || position < bounds.first {
+        // Nothing to compare: retention has taken it. Whether the snapshot is too old is the caller's question.
+        return true;
+    }
+    match log.read(Stream::Tasks, position).await {
+        Ok(Some(record)) => Fingerprint::of(&record).to_bytes() == fingerprint,
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// What a worker keeps of the logs: snapshots of partitions, partitions in memory, tokens of the vault, rotations of secrets that sign.
+const COPIES: [&str; 4] = ["snapshot", "owner", "vault", "signing"];
+
+/// Exports from the start that no copy of this worker was of another log, so that an alert can tell a worker that is well from one that
+/// is not there.
+pub(crate) fn nothing_went_backwards() {
+    for copy in COPIES {
+        metrics::gauge!("waybill_log_went_backwards", "copy" => copy).set(0.0);
+    }
+}
+
+/// A log does not hold what that copy was made from. Told until the process ends; the copy is made anew.
+pub(crate) fn went_backwards(copy: &'static str) {
+    debug_assert!(COPIES.contains(&copy));
+    metrics::gauge!("waybill_log_went_backwards", "copy" => copy).set(1.0);
+    metrics::counter!("waybill_log_went_backwards_total", "copy" => copy).increment(1);
+}
+
 /// The partition's snapshot, if there is one of this log that can be read.
 async fn restored(
+    log: &dyn Log,
     snapshots: &dyn Snapshots,
     partition: Partition,
-    incarnation: i64,
-    last: StreamSeq,
+    bounds: &Bounds,
 ) -> Dispatcher {
     let bytes = match snapshots.get(&snapshot_name(partition)).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Dispatcher::new(),
         Err(error) => {
-            tracing::warn!(%partition, %error, "no snapshot; replaying from the start");
+            tracing::warn!(%partition, %error, "reading the snapshot failed; replaying from the start");
             return Dispatcher::new();
         }
     };
     let Some((of, state)) = bytes.split_first_chunk::<8>() else {
         return Dispatcher::new();
     };
-    if i64::from_be_bytes(*of) != incarnation {
+    let Some((fingerprint, state)) = state.split_first_chunk() else {
+        return Dispatcher::new();
+    };
+    if i64::from_be_bytes(*of) != bounds.incarnation {
         tracing::info!(%partition, "the snapshot is of another log; replaying from the start");
         return Dispatcher::new();
     }
     match Dispatcher::restore(state) {
-        Ok(dispatcher) if dispatcher.position() <= last => dispatcher,
+        Ok(dispatcher) if still_stands(log, bounds, dispatcher.position(), *fingerprint).await => {
+            dispatcher
+        }
         Ok(_) => {
-            tracing::warn!(%partition, "the snapshot is ahead of the log; replaying from the start");
+            went_backwards("snapshot");
+            tracing::error!(
+                %partition,
+                "the log does not hold what the snapshot was made from, as after a restore from a backup; replaying from the start"
+            );
             Dispatcher::new()
         }
         Err(error) => {

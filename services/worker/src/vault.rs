@@ -1,14 +1,18 @@
-//! The worker's side of the vault: a credential is put into a request the moment before it is sent, and nowhere else.
+//! The worker's side of the vault: a credential is inserted into a request right before it is sent,
+//! and nowhere else.
 //!
-//! - `directory` knows every token, by following CONTROL (`follow`): which version counts, where it may be sent, whether it was revoked.
-//!   Beside it stand opened keys, for half a minute (`cache`).
-//! - [`resolve`] makes a task's request of it, under the lease of the fence: once a revocation is answered, no attempt that begins
-//!   later sends the credential. `open` reads and unwraps the keys that are not at hand.
-//! - [`carried`] goes with the request: where its values may be sent, hop by hop, and what is taken out of the answer.
-//! - [`failure`] says why nothing was sent. `uses` tells that tokens are used. [`erase`] destroys the keys of ended tasks.
+//! - `directory` has all tokens, by following CONTROL (`follow`): the current version, where it may
+//!   be sent, and whether it was revoked. It also holds opened keys for half a minute (`cache`).
+//! - [`resolve`] builds a task's request under the lease of the fence: once a revocation is
+//!   answered, no attempt that begins later sends the credential. `open` reads and unwraps the keys
+//!   that are not cached.
+//! - [`carried`] accompanies the request: it decides where its values may be sent, hop by hop, and
+//!   removes them from the answer.
+//! - [`failure`] says why nothing was sent. `uses` reports the use of tokens. [`erase`] erases the
+//!   keys of ended tasks.
 //!
-//! A worker without an open ring has all of this but the keys: it fails what it cannot open, later to be tried again, and still
-//! erases the keys of tasks.
+//! A worker without an open ring has all of this except the keys: attempts that need one fail and
+//! are retried later, and the keys of ended tasks are still erased.
 
 mod cache;
 pub mod carried;
@@ -29,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_fence::{Fence, FenceParts, FenceTask};
+use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
 use waybill_log::{Fences, KeyName, Log, StreamSeq, Tallies, VaultKeys};
 use waybill_vault::Unwrapper;
 
@@ -47,40 +51,38 @@ use erase::{Erasures, Sweeper};
 use open::Opener;
 use uses::{First, Flusher, Uses};
 
-/// How often keys that were held long enough are dropped.
+/// Interval at which expired keys are dropped from the cache.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
-/// What the vault of a worker stands on.
+/// What a worker's vault needs.
 pub struct VaultParts {
-    /// For CONTROL, and to find ended tasks.
+    /// To follow CONTROL, and to find ended tasks.
     pub log: Arc<dyn Log>,
     /// The stream VKEYS.
     pub keys: Arc<dyn VaultKeys>,
     /// The stream USAGE.
     pub tallies: Arc<dyn Tallies>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What opens keys. `None`: this worker can open nothing.
+    /// What is needed to open keys. `None`: this worker can open nothing.
     pub opening: Option<OpeningParts>,
-    /// How often uses are told to USAGE.
+    /// Interval at which uses are written to USAGE.
     pub usage_flush: Duration,
-    /// When keys of ended tasks are looked for.
+    /// When keys of ended tasks are searched for.
     pub sweep: SweepPace,
 }
 
-/// What opening takes beside.
+/// What is needed to open keys.
 pub struct OpeningParts {
     /// Unwraps data keys.
     pub unwrapper: Arc<dyn Unwrapper>,
     /// The stream FENCE.
     pub fences: Arc<dyn Fences>,
-    /// For acknowledgements.
     pub nats: async_nats::Client,
-    /// How long leases last; the same everywhere.
+    /// How long leases last; equal in all processes.
     pub timing: FenceTiming,
 }
 
-/// Opens and puts in place, as long as its [`VaultService`] runs.
+/// Opens credentials and inserts them into requests, as long as its [`VaultService`] runs.
 pub struct Vault {
     directory: Arc<Directory>,
     opening: Option<Opening>,
@@ -104,13 +106,14 @@ impl std::fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// The vault, and what runs beside it.
+    /// The vault, and the service that it needs.
     #[must_use]
     pub fn new(parts: VaultParts) -> (Arc<Self>, VaultService) {
-        // There from the start, so that the first one is seen as an increase.
+        // Registered at the start, so that the first error is visible as an increase.
         metrics::counter!("waybill_vault_integrity_errors_total").increment(0);
         let directory = Arc::new(Directory::default());
         let applied = watch::Sender::new(StreamSeq(0));
+        let copy_check = Arc::<CopyCheck>::default();
         let (uses, firsts) = Uses::new(Arc::clone(&parts.log), Arc::clone(&parts.tallies));
         let (erasures, to_erase) = Erasures::new();
         let (opening, fence_task) = match parts.opening {
@@ -120,6 +123,7 @@ impl Vault {
                     log: Arc::clone(&parts.log),
                     nats: opening.nats,
                     control: applied.subscribe(),
+                    copy: Arc::clone(&copy_check),
                     timing: opening.timing,
                     kind: LeaseKind::Worker,
                 });
@@ -145,6 +149,7 @@ impl Vault {
         let service = VaultService {
             vault: Arc::clone(&vault),
             applied,
+            copy_check,
             fence_task,
             firsts,
             to_erase,
@@ -160,7 +165,7 @@ impl Vault {
         opening.is_some_and(|opening| opening.fence.is_serving())
     }
 
-    /// The task has ended: the key of its sealed headers is erased soon.
+    /// Queues the key of an ended task's sealed headers for erasure.
     pub fn erase_later(&self, team: TeamId, task: TaskId) {
         self.erasures.erase_later(KeyName::Task { team, task });
     }
@@ -169,22 +174,22 @@ impl Vault {
         self.erasures.erase_later(name);
     }
 
-    /// Looks for keys of ended tasks in a partition, as long as the sweep is kept.
+    /// Searches for keys of ended tasks in a partition, until the sweep is dropped.
     pub(crate) fn sweep(&self, partition: Partition) -> Sweep {
         Sweep::start(Sweeper {
             partition,
             log: Arc::clone(&self.log),
             keys: Arc::clone(&self.keys),
-            clock: Arc::clone(&self.clock),
             pace: self.sweep,
         })
     }
 }
 
-/// The tasks of a vault.
+/// The background tasks of a vault.
 pub struct VaultService {
     vault: Arc<Vault>,
     applied: watch::Sender<StreamSeq>,
+    copy_check: Arc<CopyCheck>,
     fence_task: Option<FenceTask>,
     firsts: mpsc::Receiver<First>,
     to_erase: mpsc::Receiver<KeyName>,
@@ -192,11 +197,13 @@ pub struct VaultService {
 }
 
 impl VaultService {
-    /// Runs until stopped; then tells what was not told, and gives the lease back. Dropped, it ends on the spot.
+    /// Runs until stopped; then flushes what was counted, and releases the lease. Dropping it ends
+    /// it at once.
     pub async fn run(self, stop: CancellationToken) {
         let Self {
             vault,
             applied,
+            copy_check,
             fence_task,
             firsts,
             to_erase,
@@ -208,9 +215,11 @@ impl VaultService {
             let (log, directory) = (Arc::clone(&vault.log), Arc::clone(&vault.directory));
             let following = stop.clone();
             tasks.spawn(async move {
+                // Following only reads: if it is dropped in the middle, the directory is a little
+                // older, and the fence has ended the lease by then.
                 tokio::select! {
                     () = following.cancelled() => {}
-                    () = follow::follow(log, directory, applied) => {}
+                    () = follow::follow(log, directory, applied, copy_check) => {}
                 }
             });
             tasks.spawn(fence_task.run(stop.clone()));
@@ -224,14 +233,14 @@ impl VaultService {
         tasks.spawn(erase::erase(Arc::clone(&vault.keys), to_erase, stop));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a task of the vault ended abnormally");
+                tracing::error!(%error, "a background task of the vault crashed");
             }
         }
     }
 }
 
 impl Vault {
-    /// A name of this start of this worker.
+    /// Id of this run of the worker.
     fn life(&self) -> Option<String> {
         let opening = self.opening.as_ref()?;
         Some(opening.fence.holder().to_string())

@@ -1,8 +1,8 @@
-//! The role: takes its fair share of the partitions, and owns each in a task of its own.
+//! The worker role: takes its fair share of the partitions, and serves each in a task of its own.
 //!
-//! Every worker holds a lease in its own name, so that each can count the others; the share is the number of partitions by the
-//! number of workers, rounded up. Who has too many gives some back, who has too few takes free ones. A worker that dies stops
-//! renewing, and its partitions are free when their leases run out.
+//! Every worker holds a lease under its own name, so that each can count the others. The share is the number of partitions divided
+//! by the number of workers, rounded up. A worker with too many partitions gives some back, and one with too few takes free ones. A
+//! worker that dies stops renewing, so its partitions become free when their leases expire.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,61 +15,61 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_log::{LeaseError, Leases, Snapshots, StreamSeq};
+use waybill_log::{LeaseError, Leases, Pressure, Snapshots, StreamSeq};
 
 use crate::board::{Board, Place};
 use crate::bulkhead::{Bulkhead, Caps};
-use crate::calls::{Caller, Calls};
+use crate::calls::{CallExecutor, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
 use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
-use crate::retention::{Horizon, Janitor, Pressure, RetentionConfig};
-use crate::takeover::{TakeOverError, take_over};
+use crate::retention::{Horizon, Janitor, RetentionConfig};
+use crate::takeover::{self, TakeOverError, take_over};
 use crate::vault::VaultService;
 
-/// How often the shares are looked at. Also the longest a free partition waits for its next owner.
+/// Interval between checks of the shares; also the longest time that a free partition waits for its next owner.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
-/// Pause before a partition is tried again that could not be taken over.
+/// Pause before taking over a partition is retried.
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(250);
 /// How long a partition that is being given up is taken over again to store its last results.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 /// Pause after a partition was given back because this version cannot read it.
 const TOO_NEW_PAUSE: Duration = Duration::from_secs(30);
 
-/// How a worker works.
+/// Configuration of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// Its name, unique among all workers: the holder of its leases.
+    /// Unique among all workers; the holder of its leases.
     pub name: String,
-    /// Partitions there are.
+    /// Number of partitions.
     pub partitions: PartitionCount,
-    /// Calls made at once.
+    /// Limit of concurrent calls.
     pub slots: usize,
-    /// How many of them one host and one team may have.
+    /// How many of them one host and one team may use.
     pub caps: Caps,
-    /// How long running calls may go on when the worker stops or leaves a partition to another one.
+    /// How long running calls may continue when the worker stops or gives a partition to another worker.
     pub drain: Duration,
     /// How long ended tasks are kept.
     pub retention: RetentionConfig,
 }
 
-/// What a worker works with.
+/// What a worker needs.
 pub struct WorkerParts {
     /// Makes calls, and reads and appends.
-    pub caller: Arc<Caller>,
-    /// Who owns what.
+    pub executor: Arc<CallExecutor>,
+    /// Leases of partitions.
     pub leases: Arc<dyn Leases>,
-    /// Where snapshots are.
+    /// Storage of snapshots.
     pub snapshots: Arc<dyn Snapshots>,
-    /// Where requests of clients come from.
+    /// Source of clients' requests.
     pub commands: Arc<dyn CommandSource>,
-    /// What runs beside the caller's vault, when it has one.
+    /// The service of the vault, if there is one.
     pub vault: Option<VaultService>,
-    /// Whether ended history has to give way before its time; `None`: never.
+    /// Whether ended history must be purged early; `None`: never.
     pub pressure: Option<watch::Receiver<Pressure>>,
 }
 
-/// A running worker. Dropping it ends it on the spot, as a crash would: nothing is given back.
+/// A running worker. Dropping it ends it at once, as a crash would: nothing is released.
 #[derive(Debug)]
 pub struct Worker {
     owned: Arc<AtomicUsize>,
@@ -80,13 +80,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker. It stops when `stop` is cancelled, after giving back all it owns.
+    /// Starts a worker. Cancelling `stop` ends it, after it has released everything that it owns.
     #[must_use]
     pub fn start(config: WorkerConfig, parts: WorkerParts, stop: CancellationToken) -> Self {
         Self::start_with(config, parts, SnapshotPace::default(), stop)
     }
 
-    /// Starts a worker that writes snapshots at another pace.
+    /// Starts a worker with another pace of snapshots.
     #[must_use]
     pub fn start_with(
         config: WorkerConfig,
@@ -97,13 +97,13 @@ impl Worker {
         let owned = Arc::new(AtomicUsize::new(0));
         let board = Arc::new(Board::default());
         let leaving = Arc::new(AtomicUsize::new(0));
+        takeover::nothing_went_backwards();
         let vault = parts.vault.take();
-        let caller = Arc::clone(&parts.caller);
+        let executor = Arc::clone(&parts.executor);
         let (horizon, horizons) = watch::channel(Horizon::default());
         let janitor = Janitor {
-            log: Arc::clone(&parts.caller.log),
+            log: Arc::clone(&parts.executor.log),
             leases: Arc::clone(&parts.leases),
-            clock: Arc::clone(&parts.caller.clock),
             config: config.retention,
             worker: config.name.clone(),
             partitions: config.partitions,
@@ -131,38 +131,38 @@ impl Worker {
             board,
             left,
             leaving,
-            task: tokio::spawn(with_others(shell.run(stop), janitor, vault, caller)),
+            task: tokio::spawn(with_others(shell.run(stop), janitor, vault, executor)),
         }
     }
 
-    /// Partitions that are being served now.
+    /// Number of partitions that are being served.
     #[must_use]
     pub fn owned(&self) -> usize {
         self.owned.load(Ordering::Relaxed)
     }
 
-    /// What it does with which partition.
+    /// The worker's status report.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
     }
 
-    /// Partitions that this version cannot own, since a newer one wrote to them: they wait for a worker of that version.
+    /// Partitions that this version cannot own because a newer one wrote to them: they wait for a worker of that version.
     #[must_use]
     pub fn left_to_newer(&self) -> LeftToNewer {
         self.left.clone()
     }
 
-    /// Partitions of these that are being left to another worker: nothing new is started in them.
+    /// Number of partitions that are being given to another worker, in which nothing new is started.
     #[must_use]
     pub fn leaving(&self) -> usize {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the worker has stopped.
     pub async fn stopped(mut self) {
         if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "the worker ended abnormally");
+            tracing::error!(%error, "the worker crashed");
         }
     }
 }
@@ -173,15 +173,16 @@ impl Drop for Worker {
     }
 }
 
-/// Runs beside the worker retention and what its calls need, and ends it after it: its last calls may still open and sign something.
+/// Runs the worker together with retention and the services that its calls need, which end after
+/// it: its last calls may still need them.
 async fn with_others(
     worker: impl Future<Output = ()>,
     janitor: Janitor,
     vault: Option<VaultService>,
-    caller: Arc<Caller>,
+    executor: Arc<CallExecutor>,
 ) {
     let stop = CancellationToken::new();
-    // Dropped with this future, as in a crash, they end on the spot.
+    // Dropped with this future, as in a crash, they end at once.
     let mut beside = JoinSet::new();
     beside.spawn(janitor.run(stop.clone()));
     if let Some(vault) = vault {
@@ -189,14 +190,14 @@ async fn with_others(
     }
     let following = stop.clone();
     beside.spawn(async move {
-        let follow = caller.signer.follow(&*caller.log);
+        let follow = executor.signer.follow(&executor.log);
         following.run_until_cancelled(follow).await;
     });
     worker.await;
     stop.cancel();
     while let Some(ended) = beside.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "what runs beside a worker ended abnormally");
+            tracing::error!(%error, "a background task of the worker crashed");
         }
     }
 }
@@ -213,16 +214,16 @@ struct Shell {
     leaving: Arc<AtomicUsize>,
 }
 
-/// The partitions of this worker, each with what tells it to stop.
+/// The tasks of this worker's partitions, with their handles.
 #[derive(Default)]
 struct Tasks {
     set: JoinSet<()>,
     by_task: HashMap<Id, Partition>,
-    /// In order, so that a simulation can be repeated.
+    /// Ordered, so that a simulation is repeatable.
     held: BTreeMap<Partition, Held>,
 }
 
-/// A partition of this worker.
+/// Handles of a partition's task.
 struct Held {
     stop: CancellationToken,
     leave: watch::Sender<bool>,
@@ -236,7 +237,7 @@ impl Held {
 }
 
 impl Tasks {
-    /// Leaves as many partitions as are too many, those with the fewest calls first: others wait least for them.
+    /// Gives up `too_many` partitions, those with the fewest calls first, since they are free soonest.
     fn leave(&self, too_many: usize) {
         let mut staying: Vec<_> = self
             .held
@@ -249,7 +250,7 @@ impl Tasks {
         }
     }
 
-    /// Takes back what was being left and is not taken yet, up to so many, and says how many that are.
+    /// Keeps up to `wanted` partitions that are being given up and not taken yet; returns how many.
     fn stay(&self, wanted: usize) -> usize {
         let mut staying = 0;
         for held in self.held.values().filter(|held| held.is_leaving()) {
@@ -270,6 +271,7 @@ impl Shell {
         let mut ticks = interval(BALANCE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Biased: first the stop, then partitions that have ended, so that balancing below counts only running ones.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -277,7 +279,7 @@ impl Shell {
                     let id = match &ended {
                         Ok((id, ())) => *id,
                         Err(error) => {
-                            tracing::error!(%error, "the loop of a partition ended abnormally");
+                            tracing::error!(%error, "the loop of a partition crashed; the partition will be taken over again");
                             error.id()
                         }
                     };
@@ -289,7 +291,7 @@ impl Shell {
                     match self.balance(&mut tasks, &mut member).await {
                         Ok(()) => self.board.balanced(),
                         Err(error) => {
-                            tracing::warn!(%error, "cannot look at the shares of the workers yet");
+                            tracing::warn!(%error, "reading the leases of the workers failed; the distribution of partitions stays as it is until it succeeds");
                         }
                     }
                 }
@@ -298,11 +300,11 @@ impl Shell {
         for held in tasks.held.values() {
             held.stop.cancel();
         }
-        // Before the partitions have drained: counted among the workers, this one would keep the others from taking what it gives back.
+        // Released before the partitions have drained: as long as this worker counts, the others would not take what it gives back.
         if let Some(member) = member
             && let Err(error) = KeptLease::release(member).await
         {
-            tracing::debug!(%error, "the worker's own lease will run out by itself");
+            tracing::debug!(%error, "the worker's own lease could not be released; it expires by itself");
         }
         while tasks.set.join_next().await.is_some() {}
     }
@@ -326,7 +328,7 @@ impl Shell {
             .filter(|(name, _)| name.starts_with("worker."))
             .count()
             .max(1);
-        // What is still in our own name is of a former start of this worker: it may be taken again at once.
+        // Leases under this worker's own name are of a former run, and may be taken again at once.
         let taken: HashSet<&str> = holders
             .iter()
             .filter(|(_, holder)| *holder != self.config.name)
@@ -342,7 +344,7 @@ impl Shell {
         let mine = mine + tasks.stay(share.saturating_sub(mine));
         self.leaving
             .store(tasks.held.len().saturating_sub(mine), Ordering::Relaxed);
-        // Each worker begins elsewhere, so that several that start together do not ask for the same ones.
+        // Each worker begins with another partition, so that several that start together do not ask for the same ones.
         let count = usize::from(self.config.partitions.get());
         let first = self.config.name.bytes().fold(0_usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
@@ -384,7 +386,7 @@ impl Shell {
             partition,
             worker: self.config.name.clone(),
             horizon: self.horizon.clone(),
-            caller: Arc::clone(&self.parts.caller),
+            executor: Arc::clone(&self.parts.executor),
             snapshots: Arc::clone(&self.parts.snapshots),
             bulkhead: Arc::clone(&self.bulkhead),
             drain: self.config.drain,
@@ -417,7 +419,7 @@ fn lease_name(partition: Partition) -> String {
     format!("partition.{partition}")
 }
 
-/// The owner of one partition, from its lease to the end of it.
+/// The owner of one partition, from taking its lease until releasing it.
 struct Owner {
     name: String,
     worker: Arc<WorkerParts>,
@@ -435,15 +437,15 @@ impl Owner {
         loop {
             if self.parts.is_leaving() {
                 let may_end = !calls.is_empty() && Instant::now() < calls.drain(self.parts.drain);
-                // Results that may not be stored are worth one more try.
+                // Results that may not be stored are worth another attempt.
                 if !may_end {
                     let until = *last_chance.get_or_insert_with(|| Instant::now() + LAST_TRIES);
-                    if !calls.owes() || Instant::now() >= until {
+                    if !calls.has_unrecorded_outcomes() || Instant::now() >= until {
                         break;
                     }
                 }
             }
-            // Without the lease it would only disturb whoever has it.
+            // Without the lease, it would only disturb the new owner.
             if !lease.is_held() {
                 tokio::select! {
                     biased;
@@ -452,11 +454,12 @@ impl Owner {
                 }
             }
             self.parts.place.taking_over();
+            // Biased: no takeover on a lost lease. A takeover that is dropped has appended a fence at worst, which is harmless.
             let attempt = tokio::select! {
                 biased;
                 () = lease.lost() => return,
-                () = self.parts.stop.cancelled(), if !calls.owes() => break,
-                taken = self.take_over(calls.kept_since()) => taken,
+                () = self.parts.stop.cancelled(), if !calls.has_unrecorded_outcomes() => break,
+                taken = self.take_over(calls.handed_over_since()) => taken,
             };
             let (taken, mut commands) = match attempt {
                 Ok(both) => both,
@@ -466,7 +469,7 @@ impl Owner {
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(%partition, %error, "cannot take over yet");
+                    tracing::warn!(%partition, %error, "taking a partition over failed; its tasks wait, and it is retried");
                     sleep(TAKE_OVER_PAUSE).await;
                     continue;
                 }
@@ -479,12 +482,12 @@ impl Owner {
             match exit {
                 Exit::Stopped => break,
                 Exit::Fenced => {
-                    // The next owner makes these calls again: better not to make them twice at once.
+                    // The next owner makes these calls again; they must not run twice at the same time.
                     calls.abort();
                     break;
                 }
                 Exit::Uncertain(reason) => {
-                    tracing::warn!(%partition, reason, "the outcome of an append is unknown: taking over again");
+                    tracing::warn!(%partition, reason, "it is unknown whether an append was stored; the partition is taken over again to find out");
                 }
                 Exit::TooNew(error) => {
                     too_new = Some(error);
@@ -496,12 +499,12 @@ impl Owner {
             self.left.insert(partition);
         }
         if let Err(error) = lease.release().await {
-            tracing::debug!(%partition, %error, "the lease will run out by itself");
+            tracing::debug!(%partition, %error, "the partition's lease could not be released; it expires by itself");
         }
         if let Some(error) = too_new {
             tracing::error!(%partition, %error, "a newer version wrote to the partition and this one cannot own it; its tasks wait for a worker of that version: upgrade this worker");
             self.parts.place.left(error.to_string());
-            // Another worker, that can, has the time to take it.
+            // Gives another worker, which can, the time to take it.
             tokio::select! {
                 biased;
                 () = self.parts.stop.cancelled() => {}
@@ -513,14 +516,14 @@ impl Owner {
     async fn take_over(
         &self,
         since: Option<StreamSeq>,
-    ) -> Result<(crate::takeover::Taken, crate::command::Commands), TakeOverError> {
-        let caller = &self.parts.caller;
+    ) -> Result<(takeover::Taken, crate::command::Commands), TakeOverError> {
+        let executor = &self.parts.executor;
         let partition = self.parts.partition;
         let taken = take_over(
-            caller.log.as_ref(),
+            executor.log.as_ref(),
             self.parts.snapshots.as_ref(),
-            &caller.payloads,
-            caller.clock.as_ref(),
+            &executor.payloads,
+            executor.clock.as_ref(),
             &self.name,
             partition,
             since,
@@ -540,14 +543,15 @@ impl Owner {
     }
 }
 
-/// Partitions that were given back because a newer version wrote to them. Clones share it.
+/// Partitions that were given back because a newer version wrote to them. Clones share the list.
 ///
-/// A partition leaves it when this worker owns it after all; one that another worker serves stays, as this worker still could not.
+/// A partition is removed when this worker can own it after all. One that another worker serves
+/// remains, since this worker still could not.
 #[derive(Debug, Clone, Default)]
 pub struct LeftToNewer(Arc<Mutex<BTreeSet<Partition>>>);
 
 impl LeftToNewer {
-    /// All of them, ascending.
+    /// The partitions, ascending.
     #[must_use]
     pub fn all(&self) -> Vec<Partition> {
         self.lock().iter().copied().collect()
@@ -573,7 +577,7 @@ impl LeftToNewer {
     }
 }
 
-/// Counts a partition as owned while it is held.
+/// Counts a partition as owned until dropped.
 struct Served<'a>(&'a AtomicUsize);
 
 impl<'a> Served<'a> {

@@ -1,4 +1,4 @@
-//! How many creations are accepted, and how fast each is.
+//! Rate and latency of creations.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::load::Pace;
 use crate::report::Report;
 use crate::request::Due;
 
-/// Later than any run lasts.
+/// When the tasks are due: after the end of any run.
 const MUCH_LATER: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(stage: &mut Stage, kind: Kind) -> Result<Report> {
@@ -30,7 +30,8 @@ pub(super) async fn run(stage: &mut Stage, kind: Kind) -> Result<Report> {
         .load(stage.arguments.connections, pace, stage.timed(), &due)
         .await?;
     let delivered = stage.deliveries.arrivals_between(loaded.from, loaded.to);
-    // What was accepted has to be read and remembered too before the bill is made.
+    // The accepted tasks must also have been read by the worker and the projector before the use of
+    // resources is taken.
     if live {
         stage.delivered(primed + loaded.accepted).await?;
         stage.completed(primed + loaded.accepted).await?;

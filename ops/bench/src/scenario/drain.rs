@@ -1,4 +1,4 @@
-//! A backlog that becomes due all at once: how fast it is worked off.
+//! How fast a backlog is worked off that becomes due all at once.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::request::Due;
 
 const TASKS: u32 = 100_000;
-/// Connections that make the backlog.
+/// Number of connections that create the backlog.
 const CONNECTIONS: u16 = 128;
 
 pub(super) async fn run(stage: &mut Stage) -> Result<Report> {

@@ -1,4 +1,4 @@
-//! One task at a time while another target hangs: what its calls take from everybody else.
+//! One task at a time while another target hangs: how much its calls slow other tasks down.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use crate::http1::Connection;
 use crate::report::Report;
 use crate::request::{Due, Template};
 
-/// Tasks for the target that hangs: more than there are slots.
+/// Tasks for the target that hangs: more than the slots of a host.
 const HANGING: u64 = 900;
-/// Calls that hang before anything is measured. One host may have half of the slots, which are 512 by default.
+/// Calls that must hang before the measurement. One host may use half of the slots, of which there
+/// are 512 by default.
 const SLOTS_TAKEN: u64 = 256;
 
 pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
@@ -28,7 +29,7 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     let mut template = Template::new(&stage.arguments, &target, &url, &Due::Now)?;
     let mut connection = Connection::open(target.address).await?;
     for number in 0..HANGING {
-        // Their numbers do not matter: they never arrive where arrivals are counted.
+        // Their numbers do not matter, since they never arrive at the sink that counts.
         let answer = connection.exchange(template.patch(number)).await?;
         ensure!(
             answer.status == 201,

@@ -1,4 +1,4 @@
-//! One task at a time: what the way costs when nobody is in it.
+//! One task at a time: latency and cost without any contention.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,8 @@ use crate::report::Report;
 use crate::request::{Due, Template};
 
 const TASKS: u32 = 1000;
-/// For the record of the outcome to be written, so that the next task finds an idle system.
+/// Pause after each task in which its outcome is stored, so that the next task finds an idle
+/// system.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) async fn run(stage: &mut Stage) -> Result<Report> {

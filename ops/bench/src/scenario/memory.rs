@@ -1,7 +1,7 @@
-//! What queued tasks take in memory: resident sizes before and after, when everything has settled.
+//! Memory that queued tasks take: resident sizes before and after, once everything has settled.
 //!
-//! The first tasks also fill the caches, which have limits of their own; what each further task costs shows when as many again
-//! are queued.
+//! The first tasks also fill the caches, which have their own limits; the cost of each further task
+//! shows when the same number is queued again.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use crate::report::Report;
 use crate::request::Due;
 
 const TASKS: u32 = 100_000;
-/// How often as many are queued.
+/// How many times that number is queued.
 const ROUNDS: u64 = 3;
 const CONNECTIONS: u16 = 64;
-/// Later than the run lasts.
+/// When the tasks are due: after the end of the run.
 const MUCH_LATER: Duration = Duration::from_secs(3600);
-/// For buffers to be written and garbage to be collected, before each look. This is no synchronisation: it defines what is measured.
+/// Time for buffers to be written and garbage to be collected before each measurement. It is part
+/// of the definition of the figure, not a synchronisation.
 const SETTLE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(stage: &mut Stage) -> Result<Report> {

@@ -1,4 +1,4 @@
-//! What every scenario needs: a system that runs and has proved it, a sink, a place for the figures.
+//! Common to all scenarios: a running system that has been warmed up, a sink, and the figures.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,24 +9,25 @@ use tokio::time::sleep;
 use waybill_domain::time::Timestamp;
 use waybill_sink::Sink;
 
-use crate::args::{Arguments, Kind};
+use crate::args::Arguments;
 use crate::deliveries::Deliveries;
 use crate::load::{Load, Loaded, Pace, Until};
 use crate::metrics::Metrics;
+use crate::peer::Product;
 use crate::processes::{self, Usage};
 use crate::report::Report;
 use crate::request::{Due, Template};
 use crate::system::System;
 
-/// Tasks of a run that goes by time; it fails when there are more.
+/// Most tasks of a run with a set time; it fails when there are more.
 const MAX_TASKS: u64 = 4_000_000;
-/// Tasks sent first, to see that everything works and is warm.
+/// Tasks sent first, to check that everything works, and to warm it up.
 const PRIMING: u64 = 200;
-/// Nothing has arrived or completed for so long: it will not.
+/// If nothing arrives or completes for this long, it never will.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at what is completed.
+/// Pause between two polls of the completed tasks.
 const POLL: Duration = Duration::from_millis(50);
-/// Writes with fsync whose time is taken, and how large they are.
+/// Writes with fsync that are timed, and their size.
 const FSYNCS: usize = 200;
 const FSYNC_BYTES: usize = 4096;
 
@@ -41,7 +42,7 @@ pub(crate) struct Stage {
     pub(crate) next: u64,
 }
 
-/// Where the figures of a stretch begin.
+/// The figures at the start of a measured period.
 pub(crate) struct Mark {
     usage: Vec<Usage>,
     bench: Usage,
@@ -49,15 +50,19 @@ pub(crate) struct Mark {
 }
 
 impl Stage {
-    /// Starts everything and sends the first tasks through.
-    pub(crate) async fn set(kind: Kind, arguments: &Arguments) -> Result<Self> {
+    /// Starts everything and sends the first tasks.
+    pub(crate) async fn set(
+        title: &'static str,
+        system: System,
+        arguments: &Arguments,
+    ) -> Result<Self> {
         let (sink, deliveries) = Deliveries::sink(MAX_TASKS).await?;
         let mut stage = Self {
             arguments: arguments.clone(),
-            system: System::start(arguments).await?,
+            system,
             sink,
             deliveries,
-            report: Report::new(kind.title()),
+            report: Report::new(title),
             next: 0,
         };
         let loaded = stage
@@ -69,7 +74,9 @@ impl Stage {
             loaded.failures
         );
         stage.deliveries.wait_for(PRIMING, PATIENCE).await?;
-        stage.completed(PRIMING).await?;
+        if stage.system.target.product == Product::Waybill {
+            stage.completed(PRIMING).await?;
+        }
         if let Some(folder) = stage.system.folder() {
             let millis = fsync_millis(folder)?;
             stage.report.figure(
@@ -81,7 +88,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Runs a load and counts on.
+    /// Runs a load, with numbers following those of earlier ones.
     pub(crate) async fn load(
         &mut self,
         connections: u16,
@@ -101,12 +108,12 @@ impl Stage {
             deliveries: self.deliveries.clone(),
         };
         let loaded = load.run().await?;
-        // Every number that was tried is taken.
+        // Every number that was tried counts as used.
         self.next += loaded.accepted + loaded.failures.count();
         Ok(loaded)
     }
 
-    /// The usual load of the scenarios that go by time.
+    /// The usual load of scenarios with a set time.
     pub(crate) fn timed(&self) -> Until {
         Until::Elapsed {
             warm_up: self.arguments.warm_up(),
@@ -114,12 +121,13 @@ impl Stage {
         }
     }
 
-    /// Waits until as many tasks are completed in the read model, and says when that was.
+    /// Waits until the read model shows `tasks` completed tasks, and returns when that was.
     pub(crate) async fn completed(&self, tasks: u64) -> Result<Instant> {
         self.counted("completed", tasks).await
     }
 
-    /// Waits until as many tasks have a status in the read model. Progress extends the wait.
+    /// Waits until the read model shows `tasks` tasks with a status. Fails only when there is no
+    /// progress.
     pub(crate) async fn counted(&self, status: &str, tasks: u64) -> Result<Instant> {
         let mut last = (0, Instant::now());
         loop {
@@ -138,12 +146,12 @@ impl Stage {
         }
     }
 
-    /// Waits until as many tasks have arrived.
+    /// Waits until `tasks` tasks have arrived.
     pub(crate) async fn delivered(&self, tasks: u64) -> Result<()> {
         self.deliveries.wait_for(tasks, PATIENCE).await
     }
 
-    /// Begins a stretch.
+    /// Begins a measured period.
     pub(crate) async fn mark(&self) -> Result<Mark> {
         Ok(Mark {
             usage: self.system.usage()?,
@@ -152,7 +160,8 @@ impl Stage {
         })
     }
 
-    /// Ends it: what the processes used for so many tasks, and what went on inside.
+    /// Ends the period: reports what the processes used since its start for `tasks` tasks, and
+    /// averages from the metrics.
     pub(crate) async fn account(&mut self, since: &Mark, tasks: u64) -> Result<()> {
         let now = self.mark().await?;
         self.report.tasks = tasks;
@@ -200,7 +209,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Says what went wrong, when something did.
+    /// Reports failures, if there were any.
     pub(crate) fn note_failures(&mut self, loaded: &Loaded) {
         for (status, count) in &loaded.failures.refused {
             self.report
@@ -217,7 +226,7 @@ impl Stage {
     }
 }
 
-/// The wall clock that far from now, as the API takes it.
+/// The date that far from now, in the API's format.
 pub(crate) fn wall_clock_in(ahead: Duration) -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

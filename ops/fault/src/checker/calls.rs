@@ -50,7 +50,8 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
                 let before = highest.entry(&call.task).or_default();
                 let late = call.attempt < *before;
                 *before = call.attempt.max(*before);
-                // A worker that was given up may still send what it had begun: that is what at least once means.
+                // A worker that lost its partition may still finish a call that it has begun:
+                // delivery is at least once.
                 let excused = lives
                     .get(&call.task)
                     .is_some_and(|life| life.was_lost(call.attempt));
@@ -74,7 +75,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             },
         ),
         Check::over(
-            "an attempt that failed was seen by the target, or its worker was lost",
+            "an attempt that failed was seen by the target, or its worker was lost or at fault",
             failures(evidence),
             |(entry, attempt, lost)| {
                 let seen = lost || seen.contains(&(entry.task.as_str(), attempt));
@@ -82,7 +83,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             },
         ),
     ];
-    // Without a restart that was planned there is nothing to check.
+    // The check would fail for lack of cases if no restart was planned.
     if !evidence.planned.is_empty() {
         checks.push(Check::over(
             "a restart that was planned loses no attempt",
@@ -101,7 +102,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     checks
 }
 
-/// Attempts that failed: the event, which, and whether its worker was lost.
+/// Attempts that failed: the event, the attempt's number, and whether its worker was lost.
 fn failures(evidence: &Evidence) -> impl Iterator<Item = (&Entry, u32, bool)> {
     evidence.log.iter().filter_map(|entry| match entry.step {
         Step::AttemptFailed { attempt, lost } => Some((entry, attempt, lost)),
@@ -121,7 +122,7 @@ fn early(call: &Call, lives: &Lives<'_>) -> Option<String> {
             "{task}: attempt {attempt} was received, but never started"
         ));
     };
-    // Both clocks are this machine's; the log's is cut to milliseconds.
+    // Both times are from this machine's clock; the log's is truncated to milliseconds.
     let started_us = u64::try_from(started_ms).unwrap_or(0) * 1000;
     (*time_us < started_us).then(|| {
         format!(

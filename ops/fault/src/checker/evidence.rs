@@ -1,9 +1,9 @@
-//! What a run leaves behind, in the few facts the checks need.
+//! The result of a run, reduced to the facts that the checks need.
 
 use serde::Serialize;
 use waybill_domain::event::{FailureKind, TaskEvent};
 
-/// All of it.
+/// Everything that was collected in a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Evidence {
     /// The events of TASKS, by position.
@@ -12,19 +12,19 @@ pub(crate) struct Evidence {
     pub(crate) told: Vec<Told>,
     /// What the target received, in the order received.
     pub(crate) calls: Vec<Call>,
-    /// All tasks as listed in the end.
+    /// All tasks, as the API listed them at the end.
     pub(crate) listed: Vec<Listed>,
-    /// Some of them as read one by one in the end.
+    /// A sample of tasks, as the API showed them one by one at the end.
     pub(crate) read: Vec<Listed>,
     /// What each subscriber read.
     pub(crate) streamed: Vec<Streamed>,
     /// What the processes printed.
     pub(crate) outputs: Vec<Output>,
-    /// When roles were restarted in order.
+    /// Which parts of the log were written while roles were restarted in order.
     pub(crate) planned: Vec<Window>,
 }
 
-/// A part of TASKS: behind one position, up to and with another.
+/// A part of TASKS: the positions after `after`, up to and including `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Window {
     pub(crate) after: u64,
@@ -51,6 +51,7 @@ pub(crate) enum Step {
     Started(u32),
     AttemptFailed {
         attempt: u32,
+        /// With its worker, or because that could not make the call: the target need not have seen it.
         lost: bool,
     },
     Succeeded {
@@ -59,17 +60,23 @@ pub(crate) enum Step {
     },
     Dead {
         attempt: u32,
+        /// `failed`, or `timeout` when the last attempt ran into its limit.
+        status: &'static str,
     },
     Expired {
         attempt: Option<u32>,
     },
     Released(u32),
-    Cancelled,
+    /// Requested while that attempt was running.
+    CancelRequested(u32),
+    Cancelled {
+        attempt: Option<u32>,
+    },
     CallbackSent,
     CallbackFailed {
         given_up: bool,
     },
-    /// Stated again by its owner: nothing happened.
+    /// Restated by its owner, which changes nothing about the task.
     Restated,
 }
 
@@ -83,42 +90,50 @@ impl Step {
             TaskEvent::Started(e) => Self::Started(e.attempt),
             TaskEvent::AttemptFailed(e) => Self::AttemptFailed {
                 attempt: e.attempt,
-                lost: e.failure.kind == FailureKind::WorkerLost,
+                lost: matches!(
+                    e.failure.kind,
+                    FailureKind::WorkerLost | FailureKind::WorkerFault
+                ),
             },
             TaskEvent::Released(e) => Self::Released(e.attempt),
             TaskEvent::Succeeded(e) => Self::Succeeded {
                 attempt: e.attempt,
                 status: e.answer.status,
             },
-            TaskEvent::Dead(e) => Self::Dead { attempt: e.attempt },
+            TaskEvent::Dead(e) => Self::Dead {
+                attempt: e.attempt,
+                status: e.status().as_str(),
+            },
             TaskEvent::Expired(e) => Self::Expired { attempt: e.attempt },
-            TaskEvent::Cancelled(_) => Self::Cancelled,
+            TaskEvent::CancelRequested(e) => Self::CancelRequested(e.attempt),
+            TaskEvent::Cancelled(e) => Self::Cancelled { attempt: e.attempt },
             TaskEvent::CallbackSent(_) => Self::CallbackSent,
             TaskEvent::CallbackFailed(e) => Self::CallbackFailed {
                 given_up: e.retry_at.is_none(),
             },
-            TaskEvent::Restated(_) => Self::Restated,
+            TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => Self::Restated,
         }
     }
 
-    /// The status it ends the task with.
+    /// The status that the task gets, if the step ends it.
     pub(crate) fn ends(&self) -> Option<&'static str> {
         match self {
             Self::Succeeded { .. } => Some("completed"),
-            Self::Dead { .. } => Some("failed"),
+            Self::Dead { status, .. } => Some(status),
             Self::Expired { .. } => Some("timeout"),
-            Self::Cancelled => Some("cancelled"),
+            Self::Cancelled { .. } => Some("cancelled"),
             Self::Created { .. }
             | Self::Started(_)
             | Self::AttemptFailed { .. }
             | Self::Released(_)
+            | Self::CancelRequested(_)
             | Self::CallbackSent
             | Self::Restated
             | Self::CallbackFailed { .. } => None,
         }
     }
 
-    /// Nothing more is to come about the completion webhook.
+    /// Whether no further event about the completion webhook can follow.
     pub(crate) fn closes_webhook(&self) -> bool {
         matches!(
             self,
@@ -126,7 +141,7 @@ impl Step {
         )
     }
 
-    /// As subscribers see it.
+    /// The name of the event in streams.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Created { .. } => "task.created",
@@ -136,7 +151,8 @@ impl Step {
             Self::Succeeded { .. } => "task.succeeded",
             Self::Dead { .. } => "task.dead",
             Self::Expired { .. } => "task.expired",
-            Self::Cancelled => "task.cancelled",
+            Self::CancelRequested(_) => "task.cancel_requested",
+            Self::Cancelled { .. } => "task.cancelled",
             Self::CallbackSent => "task.callback_sent",
             Self::CallbackFailed { .. } => "task.callback_failed",
             Self::Restated => "task.restated",
@@ -155,14 +171,14 @@ pub(crate) enum Told {
     Status { id: String, status: String },
     /// A read of a task that had been accepted was answered with 404.
     NotFound { id: String },
-    /// 503. The contract wants a `Retry-After`.
+    /// 503. The API promises a `Retry-After` with it.
     Unavailable {
         what: &'static str,
         retry_after: bool,
     },
     /// No answer although the connection stood: a hang.
     NoAnswer { what: &'static str, waited_ms: u64 },
-    /// An answer that has no place here, such as 500.
+    /// An answer that must not occur, such as 500.
     Odd {
         what: &'static str,
         status: u16,
@@ -176,7 +192,7 @@ pub(crate) struct Call {
     pub(crate) time_us: u64,
     pub(crate) task: String,
     pub(crate) attempt: u32,
-    /// What it was answered with.
+    /// The status that the target answered.
     pub(crate) status: u16,
     /// A completion webhook, not an attempt.
     pub(crate) webhook: bool,
@@ -193,7 +209,7 @@ pub(crate) struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Streamed {
     pub(crate) name: String,
-    /// It asked for what is behind this position.
+    /// It subscribed to the events after this position.
     pub(crate) after: u64,
     pub(crate) connections: usize,
     /// Position and name of each event, in the order read.
@@ -204,8 +220,8 @@ pub(crate) struct Streamed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Output {
     pub(crate) process: String,
-    /// Which secrets stand in it.
+    /// Names of the secrets that appear in it.
     pub(crate) secrets: Vec<&'static str>,
-    /// Lines that tell of a panic.
+    /// Lines that report a panic.
     pub(crate) panics: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The life of each task as the log tells it, and whether that is a possible life.
+//! The life of each task according to the log, and whether its steps are in a possible order.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ pub(crate) struct Life<'a> {
 enum Phase {
     /// Before its creation.
     Unborn,
-    /// No attempt is running; so many have been made.
+    /// No attempt is running; this many have been made.
     Waiting(u32),
     Running(u32),
     Ended(&'static str),
@@ -57,7 +57,7 @@ impl<'a> Lives<'a> {
         self.0.iter().map(|(id, life)| (*id, life))
     }
 
-    /// The promises that concern the log alone.
+    /// The checks that need only the log.
     pub(super) fn checks(&self) -> Vec<Check> {
         let broken = |name, wanted: fn(&Broken) -> Option<&String>| {
             Check::over(name, self.iter(), |(id, life)| {
@@ -145,7 +145,7 @@ impl<'a> Life<'a> {
             .any(|entry| matches!(entry.step, Step::Created { webhook: true, .. }))
     }
 
-    /// Whether that is done with.
+    /// Whether the webhook was delivered or given up.
     pub(crate) fn webhook_closed(&self) -> bool {
         self.steps.iter().any(|entry| entry.step.closes_webhook())
     }
@@ -159,16 +159,19 @@ impl<'a> Life<'a> {
         Some(started.stored_ms)
     }
 
-    /// Whether the worker of an attempt was given up, or cut it short.
+    /// Whether an attempt's worker was lost, or cut the attempt short.
     pub(crate) fn was_lost(&self, attempt: u32) -> bool {
         let lost = Step::AttemptFailed {
             attempt,
             lost: true,
         };
         let released = Step::Released(attempt);
+        let cut_off = Step::Cancelled {
+            attempt: Some(attempt),
+        };
         self.steps
             .iter()
-            .any(|entry| entry.step == lost || entry.step == released)
+            .any(|entry| [&lost, &released, &cut_off].contains(&&entry.step))
     }
 }
 
@@ -189,14 +192,10 @@ impl Phase {
             {
                 Ok(Self::Waiting(n))
             }
-            (Self::Running(n), Step::Succeeded { attempt, .. } | Step::Dead { attempt })
+            (Self::Running(n), Step::Succeeded { attempt, .. } | Step::Dead { attempt, .. })
                 if *attempt == n =>
             {
-                Ok(Self::Ended(if matches!(step, Step::Dead { .. }) {
-                    "failed"
-                } else {
-                    "completed"
-                }))
+                Ok(Self::Ended(step.ends().unwrap_or("completed")))
             }
             (
                 Self::Running(n),
@@ -205,7 +204,14 @@ impl Phase {
                 },
             ) if *attempt == n => Ok(Self::Ended("timeout")),
             (Self::Waiting(_), Step::Expired { .. }) => Ok(Self::Ended("timeout")),
-            (Self::Waiting(_), Step::Cancelled) => Ok(Self::Ended("cancelled")),
+            (Self::Running(n), Step::CancelRequested(attempt)) if *attempt == n => Ok(self),
+            (Self::Waiting(_), Step::Cancelled { attempt: None }) => Ok(Self::Ended("cancelled")),
+            (
+                Self::Running(n),
+                Step::Cancelled {
+                    attempt: Some(attempt),
+                },
+            ) if *attempt == n => Ok(Self::Ended("cancelled")),
             _ => Err(Broken::Attempt),
         }
     }

@@ -1,4 +1,4 @@
-//! What the read models and the subscribers say, and what the processes printed.
+//! Checks of what read models and subscribers show, and of what the processes printed.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     ]
 }
 
-/// The first place where a stream differs from the log.
+/// The first event in which a stream differs from the log.
 fn wrong(stream: &Streamed, log: &[Entry]) -> Option<String> {
     let Streamed {
         name,

@@ -1,4 +1,4 @@
-//! What clients were told.
+//! Checks of the answers that clients were given.
 
 use std::collections::{HashMap, HashSet};
 

@@ -8,17 +8,19 @@ use sha2::Sha256;
 /// Longest address (RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets).
 pub const MAX_EMAIL_BYTES: usize = 254;
 
-/// A text that cannot be an address.
+/// The text cannot be an email address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("email must be an address such as ann@example.com, of at most {MAX_EMAIL_BYTES} bytes")]
 pub struct InvalidEmail;
 
-/// An address, in lower case: two that differ only in case are the same person's.
+/// An email address in lower case, so that spellings that differ only in case belong to the same
+/// person.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Email(String);
 
 impl Email {
-    /// Reads one. Printable ASCII only: look-alikes of other scripts would make two people of one, or one of two.
+    /// Parses an address. Printable ASCII only: with look-alikes from other scripts, two people
+    /// could share what looks like one address.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim();
         let (local, domain) = text.rsplit_once('@').ok_or(InvalidEmail)?;
@@ -45,14 +47,13 @@ impl Email {
         }
     }
 
-    /// The address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address without what stands after a `+`: most servers put all of those into one mailbox. Letters are counted by it; who
-    /// somebody is never depends on it.
+    /// The address without the part after a `+`, which most servers deliver to the same mailbox.
+    /// Only the limit on mails per mailbox uses it; a person's identity never depends on it.
     #[must_use]
     pub fn mailbox(&self) -> Self {
         let Some((local, domain)) = self.0.rsplit_once('@') else {
@@ -64,7 +65,8 @@ impl Email {
         }
     }
 
-    /// Its hash under a secret key, so that nobody can try addresses against a log or a subject.
+    /// Hash of the address under a secret key, so that a log or a subject cannot be searched for
+    /// known addresses.
     #[must_use]
     pub fn hash(&self, key: &[u8]) -> EmailHash {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -81,7 +83,7 @@ impl std::fmt::Display for Email {
     }
 }
 
-/// A keyed hash of an address: 32 hexadecimal characters, which is a token of a subject.
+/// Keyed hash of an address: 32 hexadecimal characters, so that it can be a token of a subject.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -89,7 +91,6 @@ impl std::fmt::Display for Email {
 pub struct EmailHash(String);
 
 impl EmailHash {
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,7 +1,9 @@
-//! A grant: what an OAuth application was given once, by a person or by itself, with every token that comes from it.
+//! A grant: what a person gave to an OAuth application, or what an application holds for itself,
+//! with every token that stems from it.
 //!
-//! A code is good once and for a minute, a refresh token once; whichever is presented a second time was copied, and ends the grant. One
-//! access token of a grant is good at a time: a refreshed one takes the place of the one before.
+//! A code can be used once and for a minute, a refresh token once. If either is presented a second
+//! time, somebody has copied it, and the grant ends. A grant has one valid access token at a time:
+//! refreshing replaces it.
 
 #[cfg(test)]
 mod tests;
@@ -20,27 +22,28 @@ use crate::event::{
 use crate::id::AppId;
 use crate::time::Timestamp;
 
-/// How long a code is good.
+/// Lifetime of an authorization code.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
-/// How long an access token is good.
+/// Lifetime of an access token.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// How long a grant lasts that is not refreshed.
+/// A grant ends after this long without a refresh.
 pub const GRANT_IDLE: Duration = Duration::from_secs(30 * 86_400);
-/// How long a grant lasts at most.
+/// Longest lifetime of a grant.
 pub const GRANT_LIFETIME: Duration = Duration::from_secs(180 * 86_400);
 
-/// A grant as its latest events tell.
+/// A grant, built from the latest event of each type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Set once it was given.
+    /// `None` until the grant is given.
     pub given: Option<Box<GrantGiven>>,
-    /// The access token that is good, if its time is not over.
+    /// The current access token; it may have expired.
     pub token: Option<AccessToken>,
-    /// When it was last redeemed or refreshed.
+    /// When the grant was last redeemed or refreshed.
     pub used_at: Option<Timestamp>,
-    /// Void from then on unless it is refreshed. `None`: the code was not redeemed, or there is none.
+    /// When the grant ends unless it is refreshed. `None` while the code is not redeemed, or if
+    /// there is no code.
     pub idle_until: Option<Timestamp>,
-    /// Set once it was ended.
+    /// Why the grant ended; `None` while it lasts.
     pub revoked: Option<GrantEnd>,
     refresh: Option<Stored>,
 }
@@ -48,83 +51,84 @@ pub struct Grant {
 /// An access token of a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessToken {
-    /// What it is recognised by.
+    /// MAC of the token.
     pub stored: Stored,
-    /// What it may do, as far as the grant goes.
+    /// Scopes of the token, limited further by those of the grant.
     pub scopes: ScopeSet,
-    /// Void from then on.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// What is stored of a secret of a grant.
+/// The stored MAC of a secret of a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// HMAC-SHA-256, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
 }
 
-/// MACs of two tokens just made.
+/// MACs of a new access token and a new refresh token.
 #[derive(Debug, Clone)]
 pub struct FreshTokens {
-    /// Of the access token.
+    /// HMAC-SHA-256 of the access token, in hex.
     pub token_mac: String,
-    /// Of the refresh token.
+    /// HMAC-SHA-256 of the refresh token, in hex.
     pub refresh_mac: String,
-    /// Which pepper made them.
+    /// Version of the pepper under which both were made.
     pub pepper_version: u32,
 }
 
-/// What may be wanted of a grant.
+/// Commands to a grant.
 #[derive(Debug, Clone)]
 pub enum GrantCommand {
-    /// Give it.
+    /// Create the grant.
     Give(Box<GrantGiven>),
     /// Exchange the code for tokens.
     Redeem {
-        /// Who asks.
+        /// The client that presents the code.
         app: AppId,
-        /// The code presented.
+        /// The presented code.
         code: Proof,
-        /// What the verifier presented answers.
+        /// Challenge computed from the presented verifier.
         challenge: Challenge,
-        /// Where the code was received, if the client says so.
+        /// The redirect URI that the client names; `None` if it names none.
         redirect_uri: Option<String>,
-        /// What it gets.
+        /// Tokens to issue.
         tokens: FreshTokens,
     },
-    /// Use a refresh token, and have another one.
+    /// Exchange a refresh token for new tokens.
     Refresh {
-        /// Who asks.
+        /// The client that presents the token.
         app: AppId,
-        /// The token presented.
+        /// The presented refresh token.
         refresh: Proof,
-        /// Fewer scopes for the access token.
+        /// Narrower scopes for the access token; `None` keeps those of the grant.
         scopes: Option<ScopeSet>,
-        /// What it gets, under each pepper that is known: derived from the token presented, so that they are the same whoever
-        /// derives them. The first ones are stored.
+        /// Tokens to issue, one pair under each known pepper. They are derived from the presented
+        /// token, so every gateway derives the same. The first pair is stored.
         tokens: Vec<FreshTokens>,
-        /// For so long after its use the same refresh token gets the same tokens. Later, somebody has a copy.
+        /// Within this time after its first use, the same refresh token yields the same tokens: an
+        /// answer may have been lost. Later, the token counts as copied.
         grace: Duration,
     },
-    /// Give back an access token: it is accepted no more, if it still was.
+    /// Revoke one access token, on behalf of the application that holds it.
     ReturnToken {
-        /// Who asks.
+        /// The client that presents the token.
         app: AppId,
-        /// The token presented.
+        /// The presented access token.
         token: Proof,
     },
-    /// Give back everything, by a refresh token, used or not.
+    /// Revoke the whole grant by one of its refresh tokens, used or not.
     Return {
-        /// Who asks.
+        /// The client that presents the token.
         app: AppId,
-        /// The token presented.
+        /// The presented refresh token.
         refresh: Proof,
     },
-    /// End it, as the person who gave it may. Ending twice is fine and changes nothing.
+    /// End the grant, on behalf of the person who gave it. Idempotent.
     Revoke {
-        /// Why.
+        /// The reason to record.
         reason: GrantEnd,
     },
 }
@@ -132,38 +136,36 @@ pub enum GrantCommand {
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrantRefusal {
-    /// There is no such grant.
     #[error("there is no such grant")]
     NoSuchGrant,
-    /// It exists already.
     #[error("the grant exists already")]
     AlreadyGiven,
-    /// It ended, or its time is over.
+    /// The grant ended or expired.
     #[error("the grant is over")]
     Over,
-    /// The code or token is not this client's, or not of this grant.
+    /// The code or token belongs to another client or another grant.
     #[error("the code or token is not this client's")]
     NotYours,
-    /// The verifier is not the one that the code was asked for with.
+    /// The verifier does not match the challenge of the authorization request.
     #[error("code_verifier does not match")]
     WrongVerifier,
-    /// The code was sent elsewhere.
+    /// The redirect URI differs from the one that the code was sent to.
     #[error("redirect_uri is not the one that the code was sent to")]
     WrongRedirect,
-    /// A refresh can narrow, never widen.
+    /// A refresh may only narrow the scopes.
     #[error("the grant does not include these scopes")]
     WiderThanGrant,
 }
 
 impl Grant {
-    /// What was given, while anything of it can still be used.
+    /// What was given, while the grant can still be used.
     #[must_use]
     pub fn live(&self, now: Timestamp) -> Option<&GrantGiven> {
         let given = self.given.as_deref()?;
         (self.revoked.is_none() && self.lasts_until().is_some_and(|end| now < end)).then_some(given)
     }
 
-    /// Its access token, while it is good.
+    /// The access token, while it is valid.
     #[must_use]
     pub fn live_token(&self, now: Timestamp) -> Option<(&GrantGiven, &AccessToken)> {
         let given = self.live(now)?;
@@ -171,13 +173,13 @@ impl Grant {
         Some((given, token))
     }
 
-    /// Whether this is its refresh token.
+    /// Whether the presented token is the current refresh token.
     #[must_use]
     pub fn refreshes_with(&self, proof: &Proof) -> bool {
         self.refresh.as_ref().is_some_and(|own| own.is(proof))
     }
 
-    /// What an application may do by it.
+    /// Scopes of the grant.
     #[must_use]
     pub fn scopes(&self) -> ScopeSet {
         self.given
@@ -186,7 +188,7 @@ impl Grant {
             .unwrap_or_default()
     }
 
-    /// Until when anything of it can be used: the code, then what is refreshed; or a token without either.
+    /// When the grant ends: with its code, with its idle time, or with its only token.
     #[must_use]
     pub fn lasts_until(&self) -> Option<Timestamp> {
         let given = self.given.as_ref()?;
@@ -197,7 +199,7 @@ impl Grant {
         Some(end.unwrap_or(given.at).min(given.expires_at))
     }
 
-    /// Until when a code or access token that was handed out would be good by itself.
+    /// When the code or access token that was handed out last expires.
     #[must_use]
     pub fn tokens_until(&self) -> Option<Timestamp> {
         let given = self.given.as_ref()?;
@@ -205,7 +207,7 @@ impl Grant {
         token.max(given.code_expires_at).max(given.token_expires_at)
     }
 
-    /// Whether these are the tokens that are good now.
+    /// Whether these are the current tokens.
     #[must_use]
     pub fn holds(&self, tokens: &FreshTokens) -> bool {
         let is = |stored: &Stored, mac: &str| {
@@ -219,7 +221,7 @@ impl Grant {
                 .is_some_and(|stored| is(stored, &tokens.refresh_mac))
     }
 
-    /// Takes in what happened. The state is the same from the latest event of each type as from all of them.
+    /// Applies an event. The latest event of each type gives the same state as all events.
     pub fn evolve(&mut self, event: &ControlEvent) {
         match event {
             ControlEvent::GrantGiven(e) if self.given.is_none() => {
@@ -255,7 +257,7 @@ impl Grant {
                 });
                 self.refreshed(&e.refresh_mac, e.pepper_version, e.idle_until, e.at);
             }
-            // Decided of the one that was good then.
+            // The event was decided for the token that was current then.
             ControlEvent::GrantTokenRevoked(_) => self.token = None,
             ControlEvent::GrantRevoked(e) => {
                 self.revoked.get_or_insert(e.reason);
@@ -275,18 +277,17 @@ impl Grant {
 }
 
 impl Stored {
-    /// Whether it is stored of the token that was presented; takes the same time either way.
+    /// Compares with the presented token, in constant time.
     #[must_use]
     pub fn is(&self, presented: &Proof) -> bool {
         presented.is_of(&self.mac, self.pepper_version)
     }
 }
 
-/// A grant with all refresh tokens that it ever had. Commands are decided from the whole log, which remembers those that were used;
-/// gateways keep only the [`Grant`].
+/// A grant with every refresh token that it ever had. Commands are decided from the whole history,
+/// which has the used ones; gateways keep only the [`Grant`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GrantFamily {
-    /// The grant.
     pub grant: Grant,
     used: Vec<Stored>,
 }
@@ -374,7 +375,8 @@ impl Deciding<'_> {
         if self.family.grant.revoked.is_some() {
             return Err(GrantRefusal::Over);
         }
-        // Presented twice: either its thief uses it now or did so then, and nobody can tell which.
+        // Presented twice: the thief uses it either now or did so before, and the two cannot be
+        // told apart.
         if self.family.grant.idle_until.is_some() {
             return Ok(self.end(GrantEnd::CodeReused));
         }
@@ -421,7 +423,8 @@ impl Deciding<'_> {
             if !used.iter().any(|used| used.is(refresh)) {
                 return Err(GrantRefusal::NotYours);
             }
-            // The last one, a moment ago: an answer was lost, or two parts of an application refresh at once.
+            // The last token, used a moment ago: either the answer was lost, or two parts of an
+            // application refreshed at once.
             let is_last = used.last().is_some_and(|last| last.is(refresh));
             let is_recent = grant.used_at.is_some_and(|at| self.now.since(at) < grace);
             if is_last && is_recent && tokens.iter().any(|tokens| grant.holds(tokens)) {
@@ -457,7 +460,7 @@ impl Deciding<'_> {
             Some((_, own)) if own.stored.is(token) => {}
             _ => return Ok(Vec::new()),
         }
-        // Nothing else would be left of it.
+        // A grant without a user has no refresh token, so nothing else remains of it.
         if given.user.is_none() {
             return Ok(self.end(GrantEnd::Returned));
         }

@@ -1,8 +1,8 @@
-//! API keys: `<brand>_<live|test>_<id8><secret32><crc6>`, all base 62 (design/access.md 2.3 and 2.4).
+//! API keys: `<brand>_<live|test>_<id8><secret32><crc6>`, all base 62 (docs/design/access.md, "API keys").
 //!
-//! The checksum lets a scanner tell a key from noise without asking anybody; it is no security check. What is stored is an
-//! HMAC under a server's pepper, so neither a log nor a backup can be used to recognise or to try a key, and nobody who can
-//! write events but lacks the pepper can mint one.
+//! The checksum lets a scanner recognise a key without asking a server; it is no security check.
+//! Only an HMAC under the server's pepper is stored, so neither a log nor a backup can be used to
+//! recognise or to try a key, and writing events does not suffice to mint one without the pepper.
 
 use crate::access::secret::{CHECKSUM_CHARS, append_random, checksum, keyed};
 pub use crate::access::secret::{ENTROPY_BYTES, KeyMac};
@@ -12,7 +12,7 @@ const PUBLIC_CHARS: usize = 8;
 const SECRET_CHARS: usize = 32;
 const BODY_CHARS: usize = PUBLIC_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
 
-/// A whole API key. Never stored; it has no `Debug` that shows it.
+/// A whole API key. It is never stored, and its `Debug` output does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     text: String,
@@ -27,7 +27,8 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// Makes a key from random bytes. `None` in the practically impossible case that too many of them had to be passed over.
+    /// Makes a key from random bytes. `None` in the practically impossible case that too many of
+    /// them had to be skipped.
     #[must_use]
     pub fn generate(
         brand: &str,
@@ -40,7 +41,7 @@ impl ApiKey {
         Self::parse(&text)
     }
 
-    /// Reads a key: its shape and its checksum. Whether it is anybody's is another question.
+    /// Parses a key and checks its checksum. Whether the key exists is not checked here.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !text.is_ascii() {
@@ -67,43 +68,44 @@ impl ApiKey {
         })
     }
 
-    /// Its id, which holds its public part.
+    /// The id, which contains the public part of the key.
     #[must_use]
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// The environment it says it is of. It is part of what the MAC covers.
+    /// The environment in the key's prefix. The MAC covers it.
     #[must_use]
     pub fn environment(&self) -> Environment {
         self.environment
     }
 
-    /// Its brand, such as `wb`.
+    /// Brand of the key, such as `wb`.
     #[must_use]
     pub fn brand(&self) -> &str {
         self.text.split('_').next().unwrap_or_default()
     }
 
-    /// What it begins with, such as `wb_live_`.
+    /// Prefix of the key, such as `wb_live_`.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.text[..self.text.len() - BODY_CHARS]
     }
 
-    /// Its last four characters.
+    /// The last four characters, for lists of keys.
     #[must_use]
     pub fn last4(&self) -> &str {
         &self.text[self.text.len() - 4..]
     }
 
-    /// The key itself, to be shown once.
+    /// The key in clear text, to be shown once.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What is stored of it. Bound to key, team and (in the text) environment, so that a MAC copied into another event is worthless.
+    /// The MAC to store. It covers key, team and (in the text) environment, so a MAC copied into
+    /// another event is useless.
     #[must_use]
     pub fn mac(&self, pepper: &[u8], team: &TeamId) -> KeyMac {
         keyed(
@@ -112,23 +114,24 @@ impl ApiKey {
         )
     }
 
-    /// Whether this is the key of which `mac` was stored; takes the same time either way.
+    /// Whether `mac` was made from this key; compares in constant time.
     #[must_use]
     pub fn matches(&self, mac: &KeyMac, pepper: &[u8], team: &TeamId) -> bool {
         self.mac(pepper, team).is(mac)
     }
 }
 
-/// A brand that other systems use as well: keys of it are accepted everywhere, and none is made.
+/// The brand that other products use as well: keys with it are accepted everywhere, but never
+/// generated.
 pub const FOREIGN_BRAND: &str = "sk";
 
-/// Whether keys of that brand are accepted where these are configured.
+/// Whether keys of a brand are accepted, given the brands in the configuration.
 #[must_use]
 pub fn is_accepted_brand(brand: &str, configured: &[String]) -> bool {
     brand == FOREIGN_BRAND || configured.iter().any(|known| known == brand)
 }
 
-/// Whether keys may begin with this: 2 to 8 lower-case letters.
+/// Whether a text can be a brand: 2 to 8 lower-case letters.
 #[must_use]
 pub fn is_brand(text: &str) -> bool {
     (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase())

@@ -1,9 +1,11 @@
-//! Names that people give to things: what may stand in one, so that two that look alike are alike.
+//! Which characters a name for people may contain, so that names that look alike are alike.
 
-/// Whether a text has something to see and nothing that hides in it: no control character, no line end, nothing that turns the direction
-/// of text, nothing that takes no room or looks like one (Unicode's `Default_Ignorable_Code_Point`, and blanks that are letters).
+/// Whether a text is visible and hides nothing: it has no control character, no line break, no
+/// change of text direction, and nothing that is invisible or looks like a space (Unicode's
+/// `Default_Ignorable_Code_Point`, and blank letters).
 ///
-/// Joiners and variation selectors are part of how some scripts and emoji are written, so they may follow what is not ASCII.
+/// Joiners and variation selectors are needed by some scripts and emoji, so they are allowed after
+/// a character that is not ASCII.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
     let mut before = None;

@@ -1,28 +1,30 @@
-//! Proof keys for codes (RFC 7636): whoever redeems a code is who asked for it. `S256` only.
+//! Proof keys for code exchange (PKCE, RFC 7636): the client that redeems a code is the one that
+//! requested it. `S256` only.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The only method that is taken: with `plain`, whoever sees the request could redeem the code.
+/// The only supported method: with `plain`, anybody who sees the authorization request could redeem
+/// the code.
 pub const METHOD: &str = "S256";
 const CHALLENGE_CHARS: usize = 43;
 const VERIFIER_CHARS: std::ops::RangeInclusive<usize> = 43..=128;
 
-/// SHA-256 of a verifier, in base64url.
+/// SHA-256 of a verifier, in unpadded base64url.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge(String);
 
 impl Challenge {
-    /// Reads one.
+    /// Parses a challenge: 43 characters of base64url.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let valid = text.len() == CHALLENGE_CHARS && BASE64_URL_SAFE_NO_PAD.decode(text).is_ok();
         valid.then(|| Self(text.into()))
     }
 
-    /// The challenge that a verifier answers. `None`: it is no verifier (RFC 7636, 4.1).
+    /// The challenge of a verifier; `None` if the text cannot be a verifier (RFC 7636, 4.1).
     #[must_use]
     pub fn of(verifier: &str) -> Option<Self> {
         let valid = VERIFIER_CHARS.contains(&verifier.len())
@@ -32,13 +34,12 @@ impl Challenge {
         valid.then(|| Self(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))))
     }
 
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is the stored one; takes the same time either way.
+    /// Compares with the stored challenge, in constant time.
     #[must_use]
     pub fn is(&self, stored: &str) -> bool {
         self.0.as_bytes().ct_eq(stored.as_bytes()).into()

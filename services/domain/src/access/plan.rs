@@ -1,6 +1,8 @@
-//! Plans: what a team may use. They are data (`ops/plans/plans.toml` is compiled in as the default), read once into a [`Catalogue`].
+//! Plans: what a team may use. They are data, read once into a [`Catalogue`];
+//! `ops/plans/plans.toml` is compiled in as the default.
 //!
-//! A plan is known by its name; one that nobody knows is as narrow as the catalogue's default plan, never unlimited.
+//! A team refers to its plan by name. An unknown name gets the limits of the catalogue's default
+//! plan, never unlimited use.
 
 mod parse;
 
@@ -13,17 +15,17 @@ pub use parse::CatalogueError;
 
 use crate::access::scope::Api;
 
-/// The plan of a team that names none, in the built-in catalogue.
+/// Plan of a team that is created without one, in the built-in catalogue.
 pub const DEFAULT_PLAN: &str = "free";
-/// The plan of the bootstrap team: trying and measuring are not throttled.
+/// Plan of the bootstrap team, so that first trials and benchmarks are not throttled.
 pub const UNLIMITED_PLAN: &str = "enterprise";
 
-/// The plans of the built-in catalogue.
-pub const ALL_PLANS: [&str; 3] = [DEFAULT_PLAN, "pro", UNLIMITED_PLAN];
+/// Names of the plans in the built-in catalogue, from the narrowest to the widest.
+pub const ALL_PLANS: [&str; 5] = [DEFAULT_PLAN, "starter", "pro", "team", UNLIMITED_PLAN];
 
 const BUILTIN: &str = include_str!("../../../../ops/plans/plans.toml");
 
-/// Whose requests a policy counts together.
+/// The unit that a policy counts requests for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PolicyScope {
     /// All credentials of a team in one environment.
@@ -32,14 +34,15 @@ pub enum PolicyScope {
     Key,
     /// One source network: an IPv4 address or an IPv6 /64.
     Ip,
-    /// One account that somebody tries to use, from wherever: a mail address, an OAuth client.
+    /// One account that a request tries to use, from any network: an email address, or an OAuth
+    /// client.
     Account,
-    /// One account that somebody tries to use, from one source network.
+    /// One account that a request tries to use, from one source network.
     AccountNetwork,
 }
 
 impl PolicyScope {
-    /// As catalogues name it.
+    /// The name in catalogues.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,20 +58,21 @@ impl PolicyScope {
 /// `q` requests in every window of `w` seconds. Windows are aligned: they begin at multiples of `w` since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// As headers, errors and counters name it: `a-z 0-9 -`, unique in its plan.
+    /// Name in headers, errors and counters: `a-z 0-9 -`, unique within its plan.
     pub name: Arc<str>,
-    /// Whose requests are counted together.
+    /// The unit that requests are counted for.
     pub scope: PolicyScope,
-    /// Requests in a window.
+    /// Requests per window.
     pub quota: NonZeroU32,
     /// Length of a window in seconds.
     pub window_s: NonZeroU32,
-    /// Leave out what the window before used, in proportion to how much of it lies in the last `window_s` seconds.
+    /// Whether requests of the previous window count too, in proportion to how much of that window
+    /// lies in the last `window_s` seconds.
     pub smooth: bool,
 }
 
 impl Policy {
-    /// Requests in a window.
+    /// Requests per window.
     #[must_use]
     pub fn q(&self) -> u64 {
         u64::from(self.quota.get())
@@ -80,7 +84,8 @@ impl Policy {
         Duration::from_secs(u64::from(self.window_s.get()))
     }
 
-    /// How long a gateway keeps credits that it does not use: a twelfth of the window, at least one second and at most five.
+    /// How long a gateway keeps unused credits: a twelfth of the window, but at least one and at
+    /// most five seconds.
     #[must_use]
     pub fn lease(&self) -> Duration {
         (self.window() / 12).clamp(Duration::from_secs(1), Duration::from_secs(5))
@@ -90,63 +95,65 @@ impl Policy {
 /// What a team on the plan may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Its name.
     pub name: Arc<str>,
     /// Longest `maxWaitTime` of a task.
     pub max_wait: Duration,
-    /// Most live keys of the team; `None`: any number.
+    /// Limit of a stored response body, in bytes.
+    pub max_answer_bytes: u32,
+    /// Limit of live API keys; `None`: unlimited.
     pub max_keys: Option<u32>,
-    /// Most members of the team; `None`: any number.
+    /// Limit of members; `None`: unlimited.
     pub max_members: Option<u32>,
-    /// Most tokens of the team in the vault; `None`: as many as there may be at all.
+    /// Limit of vault tokens; `None`: only the limit of the platform applies.
     pub max_tokens: Option<u32>,
-    /// Most queues that the team names within a day, on one gateway; `None`: any number.
+    /// Limit of queues that the team uses within a day, on one gateway; `None`: unlimited.
     pub max_queues: Option<u32>,
-    /// A key must expire within this; `None`: it need not.
+    /// Longest lifetime of a key; `None`: keys need not expire.
     pub max_key_lifetime: Option<Duration>,
-    /// May its credentials call the API at all? Keys stay when a team loses this.
+    /// Whether credentials of the team may call the API at all. Existing keys are kept when a team
+    /// loses this.
     pub api_access: bool,
-    /// Which APIs they may call, if any.
+    /// The APIs that its credentials may call.
     pub api_faces: Vec<Api>,
-    /// Limits of requests, of scope team or key; empty: unlimited.
+    /// Request limits, with scope team or key; empty: unlimited.
     pub policies: Vec<Arc<Policy>>,
 }
 
 impl Plan {
-    /// Whether its credentials may call that API.
+    /// Whether credentials of the team may call that API.
     #[must_use]
     pub fn has(&self, api: Api) -> bool {
         self.api_access && self.api_faces.contains(&api)
     }
 
-    /// Nothing is counted.
+    /// Whether requests are not counted at all.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.policies.is_empty()
     }
 }
 
-/// What is limited before anybody is known, or more tightly than a plan does, because it can be guessed or flooded.
+/// Operations that are limited before the caller is known, or more tightly than by a plan, because
+/// they can be guessed or flooded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
-    /// A password is tried.
+    /// Log-in with a password.
     LogIn,
-    /// An account is asked for.
+    /// Sign-up for an account.
     SignUp,
-    /// A mail with a secret is asked for.
+    /// Request for a mail with a secret, such as a password reset.
     Reset,
     /// The OAuth token endpoint.
     Token,
-    /// An API key is made.
+    /// Creation of an API key.
     KeyCreation,
-    /// A partner reports a leaked key.
+    /// Report of a leaked key by a partner.
     LeakReport,
-    /// Somebody is invited to a team, by mail.
+    /// Invitation to a team, by mail.
     Invitation,
 }
 
 impl Guard {
-    /// All there are.
     pub const ALL: [Self; 7] = [
         Self::LogIn,
         Self::SignUp,
@@ -157,7 +164,7 @@ impl Guard {
         Self::Invitation,
     ];
 
-    /// As catalogues name it.
+    /// The name in catalogues.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -172,18 +179,21 @@ impl Guard {
     }
 }
 
-/// All plans of an installation, and what holds before a plan is known.
+/// All plans of an installation, and the limits that apply before a plan is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
     plans: BTreeMap<Arc<str>, Arc<Plan>>,
     default: Arc<Plan>,
+    /// Plan of teams that are created without one.
+    new_teams: Arc<Plan>,
     failures: Arc<Policy>,
     person: Arc<Policy>,
     guards: BTreeMap<Guard, Vec<Arc<Policy>>>,
 }
 
 impl Catalogue {
-    /// Reads a catalogue. Strict: an unknown field, a missing one or a value out of its range is an error that names it.
+    /// Parses a catalogue. Strict: an unknown field, a missing field or a value out of range is an
+    /// error that names it.
     pub fn parse(toml: &str) -> Result<Self, CatalogueError> {
         parse::catalogue(toml)
     }
@@ -199,42 +209,57 @@ impl Catalogue {
         &CATALOGUE
     }
 
-    /// The plan of that name; the default plan when there is none.
+    /// The plan with that name, or the default plan if there is none.
     #[must_use]
     pub fn plan(&self, name: &str) -> &Arc<Plan> {
         self.plans.get(name).unwrap_or(&self.default)
     }
 
-    /// The plan of that name, if there is one.
+    /// The plan with that name, if it exists.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Plan>> {
         self.plans.get(name)
     }
 
-    /// The plan of a team that names none.
+    /// The same plans, but new teams start on the named one; `None` if it does not exist. A team
+    /// whose plan does not exist still gets the limits of the catalogue's default plan.
+    #[must_use]
+    pub fn beginning_on(mut self, name: &str) -> Option<Self> {
+        self.new_teams = Arc::clone(self.find(name)?);
+        Some(self)
+    }
+
+    /// Plan of a team that is created without one.
+    #[must_use]
+    pub fn plan_of_new_teams(&self) -> &Arc<Plan> {
+        &self.new_teams
+    }
+
+    /// Plan that applies to a team whose plan is unknown.
     #[must_use]
     pub fn default_plan(&self) -> &Arc<Plan> {
         &self.default
     }
 
-    /// All plans, by name.
+    /// All plans, in the order of their names.
     pub fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.plans.values()
     }
 
-    /// Failed attempts to authenticate, per source network.
+    /// Limit of failed authentications per source network.
     #[must_use]
     pub fn failures(&self) -> &Arc<Policy> {
         &self.failures
     }
 
-    /// Requests of one person that are about no team, or about a team that is not theirs.
+    /// Limit of a person's requests that concern no team, or a team that the person is not a member
+    /// of.
     #[must_use]
     pub fn person(&self) -> &Arc<Policy> {
         &self.person
     }
 
-    /// The policies of something worth guarding.
+    /// Policies of a guarded operation.
     #[must_use]
     pub fn guard(&self, guard: Guard) -> &[Arc<Policy>] {
         self.guards.get(&guard).map_or(&[], Vec::as_slice)
@@ -249,7 +274,7 @@ pub struct PlanLimits {
 }
 
 impl PlanLimits {
-    /// The limits of the plan of that name.
+    /// The limits of the plan with that name.
     #[must_use]
     pub fn of(plan: &str) -> Self {
         Self {
@@ -271,6 +296,47 @@ mod tests {
     }
 
     #[test]
+    fn teams_can_begin_on_a_plan_that_is_wider_than_what_is_unknown() {
+        let builtin = Catalogue::builtin();
+        assert_eq!(&*builtin.plan_of_new_teams().name, DEFAULT_PLAN);
+        let catalogue = Catalogue::clone(builtin).beginning_on(UNLIMITED_PLAN);
+        let catalogue = catalogue.expect("a built-in plan");
+        assert!(catalogue.plan_of_new_teams().is_unlimited());
+        assert_eq!(catalogue.plan("platinum"), catalogue.plan(DEFAULT_PLAN));
+        assert!(
+            Catalogue::clone(builtin)
+                .beginning_on("enterprize")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn no_built_in_plan_allows_less_than_a_narrower_one() {
+        let plans = ALL_PLANS.map(|name| Catalogue::builtin().find(name).expect("built in"));
+        let most = |count: Option<u32>| count.unwrap_or(u32::MAX);
+        let per_minute = |plan: &Plan| {
+            let sustained = plan.policies.iter().find(|p| p.window_s.get() == 60);
+            sustained.map_or(u64::MAX, |policy| policy.q())
+        };
+        for pair in plans.windows(2) {
+            let [narrow, wide] = [&pair[0], &pair[1]];
+            let (at, of) = (&wide.name, &narrow.name);
+            assert!(wide.max_wait > narrow.max_wait, "{at}, {of}");
+            assert!(wide.max_answer_bytes >= narrow.max_answer_bytes, "{at}");
+            assert!(per_minute(wide) > per_minute(narrow), "{at}, {of}");
+            assert!(wide.api_faces.len() >= narrow.api_faces.len(), "{at}");
+            for (more, less) in [
+                (wide.max_keys, narrow.max_keys),
+                (wide.max_members, narrow.max_members),
+                (wide.max_tokens, narrow.max_tokens),
+                (wide.max_queues, narrow.max_queues),
+            ] {
+                assert!(most(more) >= most(less), "{at}, {of}: {more:?}, {less:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_built_in_plans_are_those_of_the_contract() {
         let catalogue = Catalogue::builtin();
         let names: Vec<&str> = catalogue.plans().map(|plan| &*plan.name).collect();
@@ -289,11 +355,18 @@ mod tests {
         assert_eq!(free.max_wait, Duration::from_secs(30));
         assert_eq!(quotas("free"), [(60, 60)]);
         assert!(free.has(Api::Tasks) && !free.has(Api::Waitlists));
+        let starter = catalogue.plan("starter");
+        assert_eq!(quotas("starter"), [(500, 60), (50, 1)]);
+        assert_eq!(starter.max_keys, Some(5));
+        assert!(!starter.has(Api::Waitlists));
         let pro = catalogue.plan("pro");
         assert!(Api::ALL.into_iter().all(|api| pro.has(api)));
         assert_eq!((pro.max_keys, pro.max_members), (None, None));
         assert_eq!(pro.max_wait, Duration::from_secs(120));
         assert_eq!(quotas("pro"), [(600, 60)]);
+        let team = catalogue.plan("team");
+        assert!(Api::ALL.into_iter().all(|api| team.has(api)));
+        assert_eq!((team.max_keys, team.max_members), (None, None));
         let enterprise = catalogue.plan(UNLIMITED_PLAN);
         assert!(enterprise.is_unlimited() && enterprise.api_access);
         assert_eq!(enterprise.max_wait, Duration::from_secs(3600));

@@ -1,9 +1,10 @@
-//! What is left of a token that somebody presents once it has been hashed.
+//! What is kept of a presented token after hashing.
 
 use crate::access::secret::KeyMac;
 use crate::access::token::Token;
 
-/// The MACs of one presented token under every pepper that is known: whichever made the stored one, it can be compared.
+/// MACs of one presented token under every known pepper, so that it can be compared with a stored
+/// MAC of any version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof(Vec<(u32, KeyMac)>);
 
@@ -17,7 +18,7 @@ impl Proof {
         )
     }
 
-    /// Whether it is the token of which this was stored; takes the same time either way.
+    /// Whether the stored MAC was made from this token; compares in constant time.
     #[must_use]
     pub fn is_of(&self, mac: &str, pepper_version: u32) -> bool {
         let Some(stored) = KeyMac::from_hex(mac) else {

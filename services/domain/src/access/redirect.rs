@@ -1,32 +1,33 @@
-//! Where a browser may be sent with an authorization code: registered in advance, matched to the letter.
+//! Redirect URIs: where a browser may be sent with an authorization code. They are registered in
+//! advance and compared exactly.
 
 use url::{Host, Url};
 
 /// Longest redirect URI, in bytes.
 pub const MAX_REDIRECT_BYTES: usize = 1024;
 
-/// A text that cannot be a redirect URI.
+/// Why a text is not accepted as a redirect URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRedirect {
-    /// Not a URL, or not written as every parser would write it.
+    /// Not an absolute URL, or not in normal form.
     #[error(
         "must be an absolute URI in its normal form, such as https://app.example.com/callback, of at most {MAX_REDIRECT_BYTES} bytes"
     )]
     Form,
-    /// RFC 6749, 3.1.2.
+    /// A fragment is not allowed (RFC 6749, 3.1.2).
     #[error("must not have a fragment")]
     Fragment,
-    /// A password in a URL ends up where it should not.
+    /// Credentials in a URL end up in logs and histories.
     #[error("must not have a user or password")]
     UserInfo,
-    /// Anybody on the way could read the code.
+    /// With plain HTTP, anybody on the network path could read the code.
     #[error(
         "must be https; or http on 127.0.0.1, [::1] or localhost; or an application's own scheme such as com.example.app:/callback"
     )]
     Scheme,
 }
 
-/// A redirect URI in its normal form: two parsers can come to no different opinion of it.
+/// A redirect URI in normal form, so that no two parsers can disagree about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectUri {
     url: Url,
@@ -34,7 +35,7 @@ pub struct RedirectUri {
 }
 
 impl RedirectUri {
-    /// Reads one.
+    /// Parses and checks a redirect URI.
     pub fn parse(text: &str) -> Result<Self, InvalidRedirect> {
         let plain = text.len() <= MAX_REDIRECT_BYTES
             && text.bytes().all(|b| b.is_ascii_graphic())
@@ -56,21 +57,21 @@ impl RedirectUri {
             ("http", Some(Host::Domain("localhost"))) => false,
             ("https", Some(Host::Domain(name))) if is_plain_name(name) => false,
             ("https", Some(Host::Ipv4(_) | Host::Ipv6(_))) => false,
-            // RFC 8252, 7.1: a domain in reverse, which has a dot, as no scheme has that a browser understands.
+            // RFC 8252, 7.1: a private-use scheme is a reversed domain name. It contains a dot,
+            // which no scheme has that browsers handle themselves.
             (scheme, None) if scheme.contains('.') => false,
             _ => return Err(InvalidRedirect::Scheme),
         };
         Ok(Self { url, is_loopback })
     }
 
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.url.as_str()
     }
 
-    /// Whether this one, asked for, is that one, registered: to the letter, but for the port of a native application that listens on a
-    /// loopback address (RFC 8252, 7.3).
+    /// Whether this URI, from a request, matches a registered one: exactly, except for the port of
+    /// a native application that listens on a loopback address (RFC 8252, 7.3).
     #[must_use]
     pub fn is(&self, registered: &Self) -> bool {
         if self.url == registered.url {
@@ -81,7 +82,7 @@ impl RedirectUri {
             && self.without_port() == registered.without_port()
     }
 
-    /// Where a form may lead to, as a `form-action` of a content security policy says it.
+    /// The origin as a source of the `form-action` directive of a content security policy.
     #[must_use]
     pub fn csp_source(&self) -> String {
         if self.url.has_host() {
@@ -91,7 +92,7 @@ impl RedirectUri {
         }
     }
 
-    /// The same with these in its query.
+    /// The URI with parameters appended to its query.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
         let mut url = self.url.clone();
@@ -106,7 +107,7 @@ impl RedirectUri {
     }
 }
 
-/// Letters, digits, dots and hyphens: nothing that would mean something else in a header.
+/// Letters, digits, dots and hyphens only: nothing with a meaning of its own in a header.
 fn is_plain_name(name: &str) -> bool {
     name.bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))

@@ -1,34 +1,47 @@
-//! Roles: what a person may do in a team.
+//! Roles: what a member may do in a team.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::access::scope::{Scope, ScopeSet};
 
-/// What a member of a team may do. Each may do what the ones before may.
+/// Role of a member. Each includes the rights of the ones before.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Looks.
+    /// Reads.
     Viewer,
-    /// Works with tasks and everything around them.
+    /// Works with tasks and what belongs to them.
     Member,
-    /// Decides who else may: keys, members, applications.
+    /// Manages keys, members and applications.
     Admin,
-    /// Decides about the team itself: its plan and its owners.
+    /// Manages the team itself: its plan and its owners.
     Owner,
 }
 
 impl Role {
-    /// Who holds these can let others in, or speak for Waybill to the team's receivers.
+    /// Scopes that only admins and owners have: they can let others in, or sign for Waybill towards
+    /// the team's receivers.
     const OF_ADMINS: [Scope; 2] = [Scope::KeysWrite, Scope::SigningSecretWrite];
 
-    /// All there are, lowest first.
+    /// All roles, lowest first.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
 
-    /// As in requests and events.
+    /// The name in requests and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,7 +58,7 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 
-    /// What it allows where scopes count.
+    /// Scopes that the role implies.
     #[must_use]
     pub fn scopes(self) -> ScopeSet {
         match self {

@@ -1,11 +1,16 @@
-//! Scopes: what a credential may do, as `resource:verb`.
+//! Scopes: what a credential may do, written as `resource:verb`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! scopes {
     ($($variant:ident = $text:literal,)+) => {
-        /// What a credential may do.
+        /// One right of a credential.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[expect(missing_docs, reason = "each one is its text")]
         pub enum Scope {
@@ -13,10 +18,9 @@ macro_rules! scopes {
         }
 
         impl Scope {
-            /// All there are.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// As written in requests and events.
+            /// The text in requests and events.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -63,18 +67,35 @@ scopes! {
     WaitlistsWrite = "waitlists:write",
 }
 
+// By hand: the derive does not see the names that the macro above gives to serde.
+impl PartialSchema for Scope {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("What a credential may do"))
+            .enum_values(Some(Self::ALL.iter().map(|scope| scope.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for Scope {
+    fn name() -> Cow<'static, str> {
+        "Scope".into()
+    }
+}
+
 impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// One of the APIs that a plan may include.
+/// An API that a plan may include.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
-    /// The native one: HTTP calls as tasks.
+    /// The native API: HTTP calls as tasks.
     Tasks,
-    /// Queues and pulling workers.
+    /// Queues with pulling workers.
     Jobs,
     /// Postings, bids and deliveries.
     Market,
@@ -83,10 +104,9 @@ pub enum Api {
 }
 
 impl Api {
-    /// All there are.
     pub const ALL: [Self; 4] = [Self::Tasks, Self::Jobs, Self::Market, Self::Waitlists];
 
-    /// As catalogues of plans name it.
+    /// The name in catalogues of plans.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -105,7 +125,8 @@ impl Api {
 }
 
 impl Scope {
-    /// The API that it belongs to; `None`: to all of them, as keys and the vault do.
+    /// The API that the scope belongs to; `None` if it belongs to all of them, as those of keys and
+    /// the vault do.
     #[must_use]
     pub fn api(self) -> Option<Api> {
         match self {
@@ -123,7 +144,7 @@ impl Scope {
             | Self::AgentsRead
             | Self::AgentsWrite
             | Self::LedgerRead => Some(Api::Market),
-            // Pulling workers are served by the native API, too.
+            // The native API serves pulling workers as well.
             Self::JobsRead
             | Self::JobsWrite
             | Self::QueuesRead
@@ -142,63 +163,60 @@ impl Scope {
     }
 }
 
-/// A set of scopes, small enough to be copied and asked on every request.
+/// A set of scopes as a bit mask: copied and tested on every request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScopeSet(u64);
 
 const _: () = assert!(Scope::ALL.len() <= u64::BITS as usize);
 
 impl ScopeSet {
-    /// All scopes there are.
+    /// Every scope.
     #[must_use]
     pub fn all() -> Self {
         Scope::ALL.iter().copied().collect()
     }
 
-    /// All scopes that only read.
+    /// Every scope that only reads.
     #[must_use]
     pub fn read_only() -> Self {
         Self::all().reads()
     }
 
-    /// Those of them that only read.
+    /// The scopes in this set that only read.
     #[must_use]
     pub fn reads(self) -> Self {
         let reads = |scope: &Scope| scope.as_str().ends_with(":read");
         self.iter().filter(reads).collect()
     }
 
-    /// Whether a scope is in it.
     #[must_use]
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u64) != 0
     }
 
-    /// Whether everything in it is also in the other one.
+    /// Whether this set is a subset of `other`.
     #[must_use]
     pub fn is_within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
 
-    /// What is in both.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// The first scope that the other one lacks.
+    /// The first scope that `other` lacks.
     #[must_use]
     pub fn first_outside(self, other: Self) -> Option<Scope> {
         Self(self.0 & !other.0).iter().next()
     }
 
-    /// Whether there is none in it.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its scopes, in the order of [`Scope::ALL`].
+    /// The scopes in the order of [`Scope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL
             .iter()
@@ -217,18 +235,19 @@ impl FromIterator<Scope> for ScopeSet {
     }
 }
 
-/// Sets of scopes with a name, for those who do not want to choose one by one.
+/// A named set of scopes, for users who do not want to choose single ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
-    /// As in requests.
+    /// The name in requests.
     pub name: &'static str,
-    /// For people.
+    /// The name shown to people.
     pub title: &'static str,
     scopes: &'static [Scope],
     reads_only: bool,
 }
 
-// Neither poster nor agent holds `tasks:*`: with `tasks:write` a key could have secrets of the vault sent to any host.
+// Neither poster nor agent has `tasks:*`: with `tasks:write`, a key could have vault secrets sent
+// to any host.
 const POSTER: &[Scope] = &[
     Scope::PostingsRead,
     Scope::PostingsWrite,
@@ -240,7 +259,7 @@ const POSTER: &[Scope] = &[
     Scope::WebhooksWrite,
     Scope::LedgerRead,
 ];
-// An agent's key that leaked must neither select a bid nor approve a delivery.
+// A leaked key of an agent must neither select a bid nor approve a delivery.
 const MANAGER: &[Scope] = &[
     Scope::AgentsRead,
     Scope::AgentsWrite,
@@ -250,7 +269,6 @@ const MANAGER: &[Scope] = &[
 const SUBSCRIBERS: &[Scope] = &[Scope::SubscribersRead, Scope::SubscribersWrite];
 
 impl Preset {
-    /// All there are.
     pub const ALL: [Self; 8] = [
         Self::new("full_access", "Full access", Scope::ALL, false),
         Self::new("read_only", "Read-only", Scope::ALL, true),
@@ -296,13 +314,14 @@ impl Preset {
         }
     }
 
-    /// The preset of that name.
+    /// The preset with that name.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.name == name)
     }
 
-    /// What a set of scopes is called to people: the title of the preset that allows just that, else `Custom`.
+    /// The label of a set of scopes for people: the title of the preset with exactly these scopes,
+    /// or `Custom`.
     #[must_use]
     pub fn access(scopes: ScopeSet) -> &'static str {
         let same = Self::ALL
@@ -311,7 +330,7 @@ impl Preset {
         same.map_or("Custom", |preset| preset.title)
     }
 
-    /// What it allows.
+    /// Scopes that the preset allows.
     #[must_use]
     pub fn scopes(self) -> ScopeSet {
         let all: ScopeSet = self.scopes.iter().copied().collect();

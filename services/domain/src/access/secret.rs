@@ -1,23 +1,24 @@
-//! What all secrets that Waybill hands out have in common: base 62, a checksum, and a keyed hash that is stored in their place.
+//! What all secrets that Waybill issues share: base 62, a checksum, and a keyed hash that is stored
+//! in place of the secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Digits, upper case, lower case.
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Characters of a checksum: 62^6 > 2^32.
 pub(super) const CHECKSUM_CHARS: usize = 6;
 
-/// Random bytes a new secret is offered; those that would bias the choice among 62 are passed over.
+/// Random bytes needed for one secret. Bytes that would bias the choice among 62 characters are
+/// skipped, so there are spare ones.
 pub const ENTROPY_BYTES: usize = 128;
 
-/// What is stored of a secret to recognise it: HMAC-SHA-256.
+/// The stored MAC of a secret: HMAC-SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMac([u8; 32]);
 
 impl KeyMac {
-    /// As in events.
+    /// Hexadecimal, as in events.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
@@ -31,14 +32,15 @@ impl KeyMac {
         Some(Self(bytes))
     }
 
-    /// Whether both are of the same secret; takes the same time either way.
+    /// Compares in constant time.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-/// HMAC-SHA-256 over fields, each after its length, so that no two lists of fields look alike.
+/// HMAC-SHA-256 over fields, each preceded by its length, so that no two lists of fields have the
+/// same input.
 pub(super) fn keyed(pepper: &[u8], fields: &[&str]) -> KeyMac {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(pepper).expect("any length will do");
@@ -50,13 +52,15 @@ pub(super) fn keyed(pepper: &[u8], fields: &[&str]) -> KeyMac {
     KeyMac(mac.finalize().into_bytes().into())
 }
 
-/// Adds so many random characters. `None` when too many bytes had to be passed over, which does not happen.
+/// Appends `count` random characters. `None` when too many bytes had to be skipped, which does not
+/// happen in practice.
 pub(super) fn append_random(
     text: &mut String,
     count: usize,
     entropy: &[u8; ENTROPY_BYTES],
 ) -> Option<()> {
-    // 248 is the largest multiple of 62 in a byte: above it, low characters would be likelier.
+    // 248 is the largest multiple of 62 in a byte: larger values would make the first characters
+    // likelier.
     let mut characters = entropy
         .iter()
         .filter(|&&b| b < 248)
@@ -67,7 +71,7 @@ pub(super) fn append_random(
     Some(())
 }
 
-/// CRC-32 (IEEE) of all that comes before, as six base 62 characters.
+/// CRC-32 (IEEE) of the preceding text, as six base 62 characters.
 pub(super) fn checksum(text: &str) -> String {
     let mut rest = crc32fast::hash(text.as_bytes()) as usize;
     let mut characters = [b'0'; CHECKSUM_CHARS];

@@ -1,4 +1,4 @@
-//! A session: one person, signed in on one device, kept alive by refresh tokens of which each is good once.
+//! A session: one person, signed in on one device, renewed with refresh tokens that are valid once.
 
 #[cfg(test)]
 mod tests;
@@ -11,26 +11,26 @@ use crate::actor::Actor;
 use crate::event::{ControlEvent, SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 use crate::time::Timestamp;
 
-/// A session as its latest events tell.
+/// A session, built from the latest event of each type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Session {
-    /// Set once it began.
+    /// `None` until the session starts.
     pub started: Option<SessionStarted>,
-    /// Void from then on unless it is refreshed.
+    /// When the session ends unless it is refreshed.
     pub idle_until: Timestamp,
-    /// When it was last begun or refreshed.
+    /// When the session was started or last refreshed.
     pub used_at: Timestamp,
-    /// Set once it was ended.
+    /// Why the session ended; `None` while it lasts.
     pub ended: Option<SessionEnd>,
     refresh: Option<Successor>,
 }
 
-/// What is stored of a refresh token.
+/// The stored MAC of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Successor {
     /// HMAC-SHA-256, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
 }
 
@@ -40,34 +40,35 @@ impl Successor {
     }
 }
 
-/// A refresh token that was used.
+/// A refresh token that was used, and the one that replaced it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Used {
     stored: Successor,
     at: Timestamp,
 }
 
-/// What may be wanted of a session.
+/// Commands to a session.
 #[derive(Debug, Clone)]
 pub enum SessionCommand {
-    /// Begin.
+    /// Start the session.
     Start(Box<SessionStarted>),
-    /// Use a refresh token, and have another one.
+    /// Exchange a refresh token for its successor.
     Refresh {
-        /// The token presented.
+        /// The presented refresh token.
         proof: Proof,
-        /// What follows on it, under each pepper that is known: derived from it, so that it is the same whoever derives it. The
-        /// first one is stored.
+        /// The next refresh token, once under each known pepper. It is derived from the presented
+        /// one, so every gateway derives the same. The first is stored.
         successors: Vec<Successor>,
-        /// For so long after its use the same token gets the same successor: two tabs of a browser refresh at once, and an answer
-        /// gets lost. Later, somebody has a copy.
+        /// Within this time after its first use, the same token yields the same successor: two tabs
+        /// of a browser may refresh at once, and an answer may get lost. Later, the token counts as
+        /// copied.
         grace: Duration,
-        /// Void from then on unless it is refreshed again.
+        /// When the session ends unless it is refreshed again.
         idle_until: Timestamp,
     },
-    /// End it. Ending twice is fine and changes nothing.
+    /// End the session. Idempotent.
     End {
-        /// Why.
+        /// The reason to record.
         reason: SessionEnd,
     },
 }
@@ -75,22 +76,20 @@ pub enum SessionCommand {
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SessionRefusal {
-    /// There is no such session.
     #[error("there is no such session")]
     NoSuchSession,
-    /// It exists already.
     #[error("the session exists already")]
     AlreadyStarted,
-    /// It ended, or its time is over.
+    /// The session ended or expired.
     #[error("the session is over")]
     Over,
-    /// The token never was one of this session's.
+    /// The token never belonged to this session.
     #[error("the refresh token is none of this session's")]
     TokenRefused,
 }
 
 impl Session {
-    /// Whose it is, while it lasts.
+    /// How the session started, while it lasts.
     #[must_use]
     pub fn live(&self, now: Timestamp) -> Option<&SessionStarted> {
         let started = self.started.as_ref()?;
@@ -98,13 +97,22 @@ impl Session {
         lasts.then_some(started)
     }
 
-    /// Whether that is the refresh token that it waits for, as far as is known here.
+    /// Whether the presented token is the current refresh token, as far as this copy knows.
     #[must_use]
     pub fn expects(&self, proof: &Proof) -> bool {
         self.refresh.as_ref().is_some_and(|stored| stored.is(proof))
     }
 
-    /// Whether it is over for good, so that nothing of it need be remembered: not even that it ended.
+    /// Whether the current refresh token is one of `successors`, as far as this copy knows: then
+    /// the caller presented the token before it.
+    #[must_use]
+    pub fn waits_for_one_of(&self, successors: &[Successor]) -> bool {
+        self.refresh
+            .as_ref()
+            .is_some_and(|next| successors.contains(next))
+    }
+
+    /// Whether the session has expired for good, so that even its end can be forgotten.
     #[must_use]
     pub fn is_history(&self, now: Timestamp) -> bool {
         self.started
@@ -114,7 +122,7 @@ impl Session {
 }
 
 impl Session {
-    /// Takes in what happened. The state is the same from the latest event of each type as from all of them.
+    /// Applies an event. The latest event of each type gives the same state as all events.
     pub fn evolve(&mut self, event: &ControlEvent) {
         match event {
             ControlEvent::SessionStarted(e) if self.started.is_none() => {
@@ -140,17 +148,16 @@ impl Session {
     }
 }
 
-/// A session with all refresh tokens that it ever had: the family. Commands are decided from the whole log, which remembers those
-/// that were used; gateways keep only the [`Session`].
+/// A session with every refresh token that it ever had: the token family. Commands are decided from
+/// the whole history, which has the used tokens; gateways keep only the [`Session`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFamily {
-    /// The session.
     pub session: Session,
     used: Vec<Used>,
 }
 
 impl SessionFamily {
-    /// What followed on that token when it was used.
+    /// The token that replaced the presented one when it was used.
     #[must_use]
     pub fn successor_of(&self, proof: &Proof) -> Option<&Successor> {
         let used = self.used.iter().position(|used| used.stored.is(proof))?;
@@ -219,7 +226,8 @@ impl Aggregate for SessionFamily {
                 if again && now.since(used.at) < grace {
                     return Ok(Vec::new());
                 }
-                // One that was used before: either its thief uses it now or did so then, and nobody can tell which.
+                // A used token was presented: the thief uses it either now or did so before, and
+                // the two cannot be told apart.
                 Ok(end(SessionEnd::Reused))
             }
             SessionCommand::End { reason } => Ok(match session.ended {

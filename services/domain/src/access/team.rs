@@ -1,10 +1,12 @@
-//! A team with its members, invitations, keys, applications and tokens of the vault: the state that its commands are decided from, and that gateways ask.
+//! A team with its members, invitations, keys, applications and vault tokens: the state that its
+//! commands are decided from, and that gateways keep a copy of.
 
 pub mod app;
 mod command;
 mod decide;
 mod founding;
 mod key;
+mod task_defaults;
 #[cfg(test)]
 mod tests;
 pub mod vault;
@@ -13,9 +15,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use app::App;
-pub use command::{InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
+pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
 pub use vault::{Token, VaultPolicy};
 
 use crate::access::Aggregate;
@@ -30,77 +33,75 @@ use crate::time::Timestamp;
 
 /// Longest name of a team or key, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
-/// Invitations of one team that may be open at a time.
+/// Limit of open invitations per team.
 pub const MAX_OPEN_INVITATIONS: usize = 100;
 
-/// A team as its events tell.
+/// A team, built from its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Team {
-    /// Set once the team exists.
+    /// `None` until the team exists.
     pub info: Option<TeamInfo>,
-    /// All keys ever made.
+    /// All keys, including ended ones.
     pub keys: BTreeMap<KeyId, Arc<Key>>,
-    /// Who belongs to it.
     pub members: BTreeMap<UserId, Member>,
-    /// Invitations that are neither accepted nor withdrawn; they may have run out.
+    /// Open invitations: neither accepted nor withdrawn. They may have expired.
     pub invitations: BTreeMap<InvitationId, Invitation>,
-    /// All OAuth applications ever registered.
+    /// All OAuth applications, including removed ones.
     pub apps: BTreeMap<AppId, Arc<App>>,
-    /// All tokens of the vault that there ever were.
+    /// All vault tokens, including ended ones.
     pub tokens: BTreeMap<TokenId, Arc<Token>>,
-    /// Which secrets sign, where they were ever rotated.
+    /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
 }
 
-/// What is told of a team itself.
+/// Properties of the team itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TeamInfo {
-    /// Its id.
     pub id: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Name of its plan.
     pub plan: String,
-    /// What happens to leaked keys.
+    /// What happens to a key that is reported as leaked.
     pub leaked_keys: LeakPolicy,
-    /// How its credentials are guarded.
+    /// How the credentials of the team are protected.
     pub vault: VaultPolicy,
-    /// Since when it exists.
+    /// Defaults for tasks that do not set these options.
+    pub tasks: TaskDefaults,
     pub created_at: Timestamp,
-    /// Since when it is no more.
+    /// When the team was deleted; `None` while it exists.
     pub deleted: Option<Timestamp>,
 }
 
-/// A person in a team.
+/// A person's membership in a team.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// What they may do.
     pub role: Role,
-    /// Since when they belong to it.
+    /// When the person joined.
     pub since: Timestamp,
 }
 
-/// An invitation that is open.
+/// An open invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    /// Where the mail went.
+    /// Address that the mail was sent to.
     pub email: String,
-    /// Hash of the address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
-    /// What they would be.
+    /// Role that the invited person will have.
     pub role: Role,
     /// HMAC of the token, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
-    /// Until when it can be accepted.
+    /// When the invitation expires.
     pub expires_at: Timestamp,
-    /// When it was sent.
+    /// When the mail was sent.
     pub sent_at: Timestamp,
 }
 
 impl Team {
-    /// Keys that can still be used, or could if nothing else were in the way, but for those that have a successor: what a plan counts.
+    /// The number of keys that count against the plan: not revoked, not expired and not yet
+    /// replaced by a successor.
     #[must_use]
     pub fn counted_keys(&self, now: Timestamp) -> usize {
         let counts =
@@ -108,13 +109,13 @@ impl Team {
         self.keys.values().filter(counts).count()
     }
 
-    /// Which secrets sign what is called for it.
+    /// Which secrets sign requests to the team's receivers.
     #[must_use]
     pub fn signing_of(&self, environment: Environment) -> Signing {
         self.signing.get(&environment).copied().unwrap_or_default()
     }
 
-    /// Keys, oldest first.
+    /// All keys, oldest first.
     #[must_use]
     pub fn keys_by_age(&self) -> Vec<Arc<Key>> {
         let mut keys: Vec<_> = self.keys.values().cloned().collect();
@@ -122,13 +123,13 @@ impl Team {
         keys
     }
 
-    /// The role of a person, when they belong to the team.
+    /// The role of a person; `None` if they are not a member.
     #[must_use]
     pub fn role_of(&self, user: &UserId) -> Option<Role> {
         self.members.get(user).map(|member| member.role)
     }
 
-    /// Whether it exists, and still does.
+    /// Whether the team exists and is not deleted.
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.info
@@ -136,7 +137,7 @@ impl Team {
             .is_some_and(|info| info.deleted.is_none())
     }
 
-    /// Nobody belongs to it any more, and nothing of it counts.
+    /// Deletes the team: nobody is a member any longer, and none of its credentials is valid.
     fn end(&mut self, at: Timestamp) {
         if let Some(info) = &mut self.info {
             info.deleted.get_or_insert(at);
@@ -185,6 +186,7 @@ impl Aggregate for Team {
                     plan: e.plan.clone(),
                     leaked_keys: LeakPolicy::default(),
                     vault: VaultPolicy::default(),
+                    tasks: TaskDefaults::default(),
                     created_at: e.at,
                     deleted: None,
                 });
@@ -209,6 +211,18 @@ impl Aggregate for Team {
                     info.vault = VaultPolicy {
                         sealed_headers: e.sealed_headers.clone(),
                         require_allowed_hosts: e.require_allowed_hosts,
+                    };
+                }
+            }
+            ControlEvent::TeamTaskDefaultsChanged(e) => {
+                if let Some(info) = &mut self.info {
+                    info.tasks = TaskDefaults {
+                        outcome: OutcomeDefaults {
+                            success: e.success.clone(),
+                            retry_on: e.retry_on.clone(),
+                        },
+                        webhook_pauses: e.webhook_pauses.clone(),
+                        queues: e.queues.clone(),
                     };
                 }
             }
@@ -251,7 +265,7 @@ impl Aggregate for Team {
                 self.invitations.remove(&e.invitation);
             }
             ControlEvent::KeyCreated(e) => {
-                // Told twice, it changes nothing: what was revoked stays revoked.
+                // Applied again, the event changes nothing: a revoked key stays revoked.
                 self.keys
                     .entry(e.key.clone())
                     .or_insert_with(|| Arc::new(Key::new(e.clone())));

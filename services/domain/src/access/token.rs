@@ -1,7 +1,8 @@
 //! Secrets that are not API keys: `<brand>_<kind>_<ulid26><secret32><crc6>`, such as `wb_rt_...`.
 //!
-//! Each names its kind, so that a scanner knows what it has found and nothing is taken for something else; the ULID is that of the
-//! thing it belongs to, so that it is found without an index over secrets. As with keys, only a MAC is stored.
+//! Each token names its kind, so that a scanner knows what it has found and one kind is never
+//! accepted as another. The ULID is that of the thing it belongs to, so no index over secrets is
+//! needed to find it. As with keys, only a MAC is stored.
 
 use crate::access::key::is_brand;
 use crate::access::secret::{
@@ -12,22 +13,22 @@ const ULID_CHARS: usize = 26;
 const SECRET_CHARS: usize = 32;
 const BODY_CHARS: usize = ULID_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
 
-/// What a token is for.
+/// Purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenKind {
-    /// Refreshes a person's session, once.
+    /// Refreshes a person's session; valid once.
     SessionRefresh,
-    /// Calls the API for an OAuth application.
+    /// Calls the API on behalf of an OAuth application.
     Access,
-    /// Refreshes an OAuth grant, once.
+    /// Refreshes an OAuth grant; valid once.
     GrantRefresh,
-    /// Redeems an OAuth authorization, once.
+    /// Redeems an OAuth authorization; valid once.
     Code,
     /// Authenticates an OAuth application.
     ClientSecret,
     /// Accepts an invitation.
     Invitation,
-    /// Confirms an address.
+    /// Confirms an email address.
     Confirmation,
     /// Sets a new password.
     Reset,
@@ -45,7 +46,7 @@ impl TokenKind {
         Self::Reset,
     ];
 
-    /// As in the token.
+    /// The name within the token.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +62,7 @@ impl TokenKind {
     }
 }
 
-/// A whole token. Never stored; its `Debug` does not show it.
+/// A whole token. It is never stored, and its `Debug` output does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     kind: TokenKind,
@@ -75,7 +76,8 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// Makes one for the thing with that ULID. `None` in the practically impossible case that the entropy did not suffice.
+    /// Makes a token that belongs to the thing with that ULID. `None` in the practically impossible
+    /// case that the entropy did not suffice.
     #[must_use]
     pub fn generate(
         brand: &str,
@@ -89,7 +91,7 @@ impl Token {
         Self::parse(&text)
     }
 
-    /// Reads a token: its shape and its checksum. Whether it is good for anything is another question.
+    /// Parses a token and checks its checksum. Whether it is still valid is not checked here.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !text.is_ascii() {
@@ -108,38 +110,37 @@ impl Token {
         })
     }
 
-    /// What it is for.
     #[must_use]
     pub fn kind(&self) -> TokenKind {
         self.kind
     }
 
-    /// What it begins with.
     #[must_use]
     pub fn brand(&self) -> &str {
         self.text.split('_').next().unwrap_or_default()
     }
 
-    /// The ULID of what it belongs to.
+    /// The ULID of the thing it belongs to.
     #[must_use]
     pub fn ulid(&self) -> &str {
         let body = self.text.len() - BODY_CHARS;
         &self.text[body..body + ULID_CHARS]
     }
 
-    /// The token itself, to be handed over once.
+    /// The token in clear text, to be handed over once.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What is stored of it. The text holds kind and owner, so a MAC copied to another thing is worthless there.
+    /// The MAC to store. The text contains kind and owner, so a MAC copied to another thing is
+    /// useless there.
     #[must_use]
     pub fn mac(&self, pepper: &[u8]) -> KeyMac {
         keyed(pepper, &["token/v1", self.kind.as_str(), &self.text])
     }
 
-    /// Whether this is the token of which `mac` (hex) was stored; a MAC that cannot be read matches nothing.
+    /// Whether `mac` (hexadecimal) was made from this token; an unreadable MAC matches nothing.
     #[must_use]
     pub fn matches(&self, mac: &str, pepper: &[u8]) -> bool {
         let own = self.mac(pepper);

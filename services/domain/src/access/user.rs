@@ -1,4 +1,4 @@
-//! A person: an address that is theirs, how they prove that it is them, and since when.
+//! A person: their email address, how they authenticate, and since when.
 
 #[cfg(test)]
 mod tests;
@@ -20,19 +20,21 @@ use crate::time::Timestamp;
 
 /// Longest name of a person, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
-/// Outside accounts of one person.
+/// Limit of external accounts linked to one person.
 pub const MAX_ACCOUNTS: usize = 10;
-/// How long the token of a sign-up is good.
+/// Lifetime of the token that confirms a sign-up.
 pub const CONFIRMATION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How long the token for a new password is good.
+/// Lifetime of the token that resets a password.
 pub const RESET_LIFETIME: Duration = Duration::from_secs(3600);
-/// Letters with a token for one purpose of which each is good; beyond, the oldest one is not. More than can be asked for within the hour
-/// that a token for a new password lasts.
+/// Number of mailed tokens for one purpose that are valid at a time; a further one replaces the
+/// oldest. It is more than the rate limits let anybody request within the hour that a reset token
+/// lasts.
 const MAX_LETTERS: usize = 24;
-/// Notices of one person being locked out are at least so far apart: whoever guesses must not flood the mailbox too.
+/// Minimum interval between mails that tell a person that they are locked out, so that an attacker
+/// cannot flood the mailbox.
 pub const NOTICE_PAUSE: Duration = Duration::from_secs(3600);
 
-/// A token that was mailed.
+/// A token that was sent by mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailed {
     mac: String,
@@ -41,7 +43,7 @@ pub struct Mailed {
 }
 
 impl Mailed {
-    /// All that are good from an event: the one that it tells of and those before.
+    /// All valid tokens after an event: the one that it carries, and the earlier ones.
     fn all(
         mac: &str,
         pepper_version: u32,
@@ -61,7 +63,7 @@ impl Mailed {
         earlier.chain([latest]).collect()
     }
 
-    /// As the event of the next letter names them.
+    /// The earlier tokens, as the event of the next mail lists them.
     fn earlier(open: &[Self], now: Timestamp) -> Vec<MailedEarlier> {
         let good: Vec<&Self> = open
             .iter()
@@ -82,171 +84,172 @@ impl Mailed {
     }
 }
 
-/// Somebody for whom an account was asked for.
+/// A person who requested an account, or for whom an account was requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identified {
-    /// Who.
     pub id: UserId,
-    /// Their address, in lower case.
+    /// Email address in lower case.
     pub email: String,
-    /// Its keyed hash.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
 }
 
-/// What holds once the address is confirmed.
+/// What exists once the address is confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Hash of the password; unset for who comes from outside only.
+    /// Hash of the password; `None` if the person only signs in through an external issuer.
     pub password: Option<String>,
     /// Sessions of another generation are void.
     pub generation: u64,
-    /// Outside accounts.
+    /// Linked accounts at external issuers.
     pub outside: Vec<OutsideAccount>,
-    /// Since when.
+    /// When the address was confirmed.
     pub since: Timestamp,
     resets: Vec<Mailed>,
     locked: Option<UserLocked>,
 }
 
-/// A person as their events tell.
+/// A person, built from their events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
-    /// Set once somebody asked for an account.
+    /// `None` until an account is requested.
     pub who: Option<Identified>,
-    /// Set once the address is confirmed.
+    /// `None` until the address is confirmed.
     pub account: Option<Account>,
     sign_ups: Vec<Mailed>,
 }
 
-/// A token to be mailed.
+/// A token to send by mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailedDraft {
     /// HMAC of the token, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
 }
 
-/// Somebody who may become a person.
+/// A person who may not have an account yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Who they are if nobody asked for an account before.
+    /// Id to use unless an account was requested before.
     pub id: UserId,
-    /// Their address.
     pub email: Email,
-    /// Its keyed hash.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
 }
 
-/// What may be wanted of a person.
+/// Commands to a person.
 #[derive(Debug, Clone)]
 pub enum UserCommand {
-    /// Ask for an account.
+    /// Request an account.
     SignUp {
-        /// For whom.
+        /// The person to create if there is none.
         newcomer: Newcomer,
-        /// Goes to the address.
+        /// The token to send to the address.
         token: MailedDraft,
     },
-    /// Prove that the address is theirs, and choose a password.
+    /// Confirm the address, and set the password.
     Confirm {
-        /// The token that was mailed.
+        /// The presented token.
         proof: Proof,
-        /// Hash of the password.
+        /// Hash of the new password.
         password: String,
-        /// For people.
+        /// Name shown to people.
         name: String,
     },
-    /// Come from an outside issuer that vouches for the address.
+    /// Sign in through an external issuer that vouches for the address.
     ComeFromOutside {
-        /// Who.
+        /// The person to create if there is none.
         newcomer: Newcomer,
-        /// Who they are there.
+        /// The account at the issuer.
         account: OutsideAccount,
-        /// For people, if they are new.
+        /// Name to show if the person is new.
         name: String,
     },
-    /// Choose another password, knowing the one whose hash is `known`.
+    /// Change the password, provided that the current hash still is `known`.
     ChangePassword {
-        /// Hash that the old password was checked against.
+        /// The hash that the old password was checked against.
         known: String,
         /// Hash of the new password.
         password: String,
     },
-    /// Ask for another password.
+    /// Request a password reset. If nobody has confirmed the address, nothing follows from it; it is
+    /// stored all the same.
     RequestReset {
-        /// Goes to the address.
+        /// The user that the token names.
+        user: UserId,
+        /// Keyed hash of the address.
+        email_hash: EmailHash,
+        /// The token to send to the address.
         token: MailedDraft,
     },
-    /// Choose another password, having read the mail.
+    /// Reset the password with the token of a mail.
     ResetPassword {
-        /// The token that was mailed.
+        /// The presented token.
         proof: Proof,
         /// Hash of the new password.
         password: String,
     },
-    /// Store the same password in another way.
+    /// Store the same password with another hash function or other parameters.
     Rehash {
-        /// Hash that it was checked against.
+        /// The hash that the password was checked against.
         known: String,
-        /// The other hash of it.
+        /// The new hash.
         password: String,
     },
-    /// Note that too many wrong passwords were tried, so that whoever tried them has to wait.
+    /// Record that too many wrong passwords were tried, so that further attempts must wait.
     Lock {
-        /// Until when.
+        /// End of the waiting time.
         until: Timestamp,
     },
-    /// Be called something else.
-    Rename {
-        /// For people.
-        name: String,
-    },
+    /// Change the displayed name.
+    Rename { name: String },
 }
 
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UserRefusal {
-    /// Nobody has confirmed that address.
+    /// No person has confirmed that address.
     #[error("there is no such person")]
     Nobody,
-    /// Somebody has.
+    /// The address already has an account.
     #[error("the address has an account already")]
     AlreadyConfirmed,
-    /// It is unknown, used, replaced or too old.
+    /// The token is unknown, used, replaced or expired.
     #[error("The token is not valid, was used already or has expired; ask for another one")]
     TokenRefused,
-    /// The password was changed meanwhile.
+    /// The password was changed in the meantime.
     #[error("the password is not the one that was checked")]
     PasswordMoved,
-    /// The name is empty, too long, or not one line.
+    /// The name is empty, too long, or not a single visible line.
     #[error(
         "name must be 1 to {MAX_NAME_CHARS} characters, without control or invisible characters"
     )]
     InvalidName,
-    /// More accounts outside than anybody has.
+    /// The person has too many external accounts.
     #[error("a person can have at most {MAX_ACCOUNTS} accounts with outside issuers")]
     TooManyAccounts,
 }
 
 impl User {
-    /// Whether that token confirms the address: asked before anything costly is done for who presents it.
+    /// Whether the token confirms the address. Checked before anything costly is done on behalf of
+    /// its bearer.
     #[must_use]
     pub fn confirms(&self, proof: &Proof, now: Timestamp) -> bool {
         let accepts = |mailed: &Mailed| mailed.accepts(proof, now);
         self.account.is_none() && self.sign_ups.iter().any(accepts)
     }
 
-    /// Whether that token sets another password.
+    /// Whether the token may reset the password.
     #[must_use]
     pub fn resets(&self, proof: &Proof, now: Timestamp) -> bool {
         let account = self.account.as_ref();
         account.is_some_and(|account| account.resets(proof, now))
     }
 
-    /// Who it is, once the address is confirmed.
+    /// The person and the account, once the address is confirmed.
     #[must_use]
     pub fn confirmed(&self) -> Option<(&Identified, &Account)> {
         self.who.as_ref().zip(self.account.as_ref())
@@ -254,14 +257,14 @@ impl User {
 }
 
 impl Account {
-    /// Until when no password is looked at, if that is not over.
+    /// Until when password attempts are refused; `None` if they are not.
     #[must_use]
     pub fn locked_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = self.locked.as_ref()?.until;
         (now < until).then_some(until)
     }
 
-    /// Whether the person should be told when they are locked out now.
+    /// Whether the person should be notified if they are locked out at the time `now`.
     #[must_use]
     pub fn notice_is_due(&self, now: Timestamp) -> bool {
         self.locked
@@ -278,7 +281,7 @@ impl Account {
     }
 }
 
-/// Generations are times, so that the latest event alone tells the latest generation.
+/// Generations are times, so that the latest event alone determines the latest generation.
 fn generation(now: Timestamp) -> u64 {
     u64::try_from(now.0).unwrap_or(0)
 }
@@ -313,6 +316,11 @@ impl Aggregate for User {
                 account,
                 name,
             } => self.come_from_outside(newcomer, account, &name, now),
+            UserCommand::RequestReset {
+                user,
+                email_hash,
+                token,
+            } => Ok(self.request_reset(user, email_hash, token, now)),
             command => {
                 let (who, account) = self.confirmed().ok_or(UserRefusal::Nobody)?;
                 change(who, account, command, now)
@@ -328,7 +336,8 @@ impl Aggregate for User {
                     email: e.email.clone(),
                     email_hash: e.email_hash.clone(),
                 });
-                // A sign-up after the confirmation is never decided; should one be read again, it opens nothing.
+                // A sign-up after the confirmation is never decided; if one is read again, it
+                // changes nothing.
                 if self.account.is_none() {
                     self.sign_ups = Mailed::all(&e.mac, e.pepper_version, e.expires_at, &e.earlier);
                 }
@@ -359,6 +368,25 @@ impl User {
             earlier: Mailed::earlier(&self.sign_ups, now),
             at: now,
         })])
+    }
+
+    fn request_reset(
+        &self,
+        user: UserId,
+        email_hash: EmailHash,
+        token: MailedDraft,
+        now: Timestamp,
+    ) -> Vec<ControlEvent> {
+        let resets = self.account.as_ref().map(|account| &account.resets[..]);
+        vec![ControlEvent::UserResetRequested(UserResetRequested {
+            user,
+            email_hash,
+            mac: token.mac,
+            pepper_version: token.pepper_version,
+            expires_at: now.plus(RESET_LIFETIME),
+            earlier: Mailed::earlier(resets.unwrap_or_default(), now),
+            at: now,
+        })]
     }
 
     fn confirm(&self, proof: &Proof, password: String, name: &str, now: Timestamp) -> Decision {
@@ -445,7 +473,7 @@ fn confirmed(
     })
 }
 
-/// What only somebody with a confirmed address can want.
+/// Commands that need a confirmed address.
 fn change(who: &Identified, account: &Account, command: UserCommand, now: Timestamp) -> Decision {
     let (user, email_hash) = (who.id.clone(), who.email_hash.clone());
     let changed = |how, password| {
@@ -483,19 +511,8 @@ fn change(who: &Identified, account: &Account, command: UserCommand, now: Timest
                 at,
             })
         }
-        UserCommand::RequestReset { token } => {
-            ControlEvent::UserResetRequested(UserResetRequested {
-                user,
-                email_hash,
-                mac: token.mac,
-                pepper_version: token.pepper_version,
-                expires_at: now.plus(RESET_LIFETIME),
-                earlier: Mailed::earlier(&account.resets, now),
-                at: now,
-            })
-        }
         UserCommand::Lock { until } => {
-            // Whoever comes while it lasts neither prolongs it nor is told of again.
+            // An attempt during the lock neither extends it nor triggers another notice.
             if account.locked_until(now).is_some() || until <= now {
                 return Ok(Vec::new());
             }
@@ -519,6 +536,7 @@ fn change(who: &Identified, account: &Account, command: UserCommand, now: Timest
             })
         }
         UserCommand::SignUp { .. }
+        | UserCommand::RequestReset { .. }
         | UserCommand::Confirm { .. }
         | UserCommand::ComeFromOutside { .. } => return Ok(Vec::new()),
     };
@@ -531,7 +549,7 @@ impl Account {
             ControlEvent::UserPasswordChanged(e) => {
                 self.password = Some(e.password.clone());
                 self.generation = self.generation.max(e.generation);
-                // Whoever asked for it has it now, or need not have it any more.
+                // Whoever requested a reset has a new password now, or no longer needs one.
                 self.resets = Vec::new();
             }
             ControlEvent::UserPasswordRehashed(e) => self.password = Some(e.password.clone()),

@@ -1,4 +1,5 @@
-//! Checkpoints: what the notary has seen of a tree, signed (C2SP `tlog-checkpoint`, with lines of our own after the three that it names).
+//! Checkpoints: signed statements of what the notary has seen of a tree (C2SP `tlog-checkpoint`,
+//! with extension lines after the three standard ones).
 //!
 //! ```text
 //! waybill/default/control                            origin: deployment and tree
@@ -23,52 +24,48 @@ use super::tree::TreeId;
 use crate::seq::StreamSeq;
 use crate::time::Timestamp;
 
-/// What a checkpoint says.
+/// Contents of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Name of the deployment.
     pub deployment: String,
-    /// Which tree.
     pub tree: TreeId,
-    /// Leaves.
+    /// Number of leaves.
     pub size: u64,
-    /// Root of the tree.
+    /// Root hash of the tree.
     pub root: Hash,
-    /// Sequence in CONTROL of the last leaf; 0 when there is none.
+    /// Sequence of the last leaf in CONTROL; 0 if there is none.
     pub last_seq: StreamSeq,
-    /// When the server stored it, in nanoseconds since the epoch; 0 when there is none.
+    /// When the server stored the last leaf, in nanoseconds since the epoch; 0 if there is none.
     pub last_time_ns: i64,
-    /// Creation time of CONTROL, in nanoseconds since the epoch: which stream it is.
+    /// Creation time of CONTROL in nanoseconds since the epoch, which identifies the stream.
     pub stream: i64,
-    /// When it was signed, in nanoseconds since the epoch.
+    /// When the checkpoint was signed, in nanoseconds since the epoch.
     pub signed_ns: i64,
-    /// Hash of the checkpoint before it.
+    /// Hash of the previous checkpoint.
     pub previous: Option<Hash>,
 }
 
-/// Why a note is no checkpoint that counts.
+/// Why a note is not a valid checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// The note itself.
+    /// The note is malformed or its signature is not valid.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// Signed, but not what a checkpoint says.
+    /// The signed text is not that of a checkpoint.
     #[error("not a checkpoint: {0}")]
     Malformed(&'static str),
-    /// Signed by a key at a time that is not its own.
+    /// The key that signed the checkpoint was not valid at the stated time.
     #[error("signed at {at} by a key that was not valid then")]
     OutOfRange {
-        /// When it says that it was signed.
+        /// The stated time of signing.
         at: Timestamp,
     },
 }
 
-/// A checkpoint as it was signed.
+/// A checkpoint and its signed note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
-    /// What it says.
     pub checkpoint: Checkpoint,
-    /// The note.
     pub note: String,
 }
 
@@ -82,7 +79,8 @@ impl Signed {
         }
     }
 
-    /// Reads a note, checks that a trusted key signed it while it was valid, and reads what it says.
+    /// Parses a note, checks that a trusted key signed it while the key was valid, and parses the
+    /// checkpoint in it.
     pub fn open(note: &str, keys: &TrustedKeys) -> Result<Self, CheckpointError> {
         let opened = note::open(note, keys)?;
         let checkpoint = Checkpoint::parse(opened.text)?;
@@ -96,21 +94,22 @@ impl Signed {
         })
     }
 
-    /// The hash by which the next one names it: of the signed text, so that signatures of witnesses may be added.
+    /// The hash by which the next checkpoint refers to this one. It covers the signed text only, so
+    /// that witnesses may add signatures.
     #[must_use]
     pub fn hash(&self) -> Hash {
         Hash::of(self.checkpoint.text().as_bytes())
     }
 }
 
-/// An instant in milliseconds of one in nanoseconds.
+/// Converts nanoseconds since the epoch to milliseconds.
 #[must_use]
 pub fn millis(ns: i64) -> Timestamp {
     Timestamp(ns.div_euclid(1_000_000))
 }
 
 impl Checkpoint {
-    /// The text that is signed.
+    /// The text to sign.
     #[must_use]
     pub fn text(&self) -> String {
         let previous = self
@@ -128,10 +127,10 @@ impl Checkpoint {
         )
     }
 
-    /// Reads what [`Checkpoint::text`] writes, and nothing else.
+    /// Parses exactly what [`Checkpoint::text`] writes.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let read = Self::read(text).ok_or(CheckpointError::Malformed("its lines"))?;
-        // One checkpoint has one text: no leading zeros, no other base64.
+        // A checkpoint has exactly one text: no leading zeros, no other base64.
         if read.text() == text {
             Ok(read)
         } else {
@@ -139,7 +138,8 @@ impl Checkpoint {
         }
     }
 
-    /// What a note says, whoever signed it: for those who pass it on, and leave the check to whoever relies on it.
+    /// Parses the checkpoint in a note without checking the signature: for code that passes the
+    /// note on, and leaves the check to whoever relies on it.
     pub fn of_note(note: &str) -> Result<Self, CheckpointError> {
         let (text, _) = note::split(note).ok_or(CheckpointError::Malformed("no note"))?;
         Self::parse(text)
@@ -173,27 +173,28 @@ fn base64(text: &str) -> Option<Hash> {
     Hash::from_slice(&BASE64.decode(text).ok()?)
 }
 
-/// A checkpoint as it is stored in AUDITCP: the note, and the leaves that it adds to those of the checkpoint before it.
+/// A checkpoint as it is stored in AUDITCP: the note, and the leaves added since the previous
+/// checkpoint.
 ///
-/// The leaves are not signed themselves, but they must lead to the signed root: so they are known to be right, and tell which
-/// event it is that was changed.
+/// The leaves are not signed themselves, but they must lead to the signed root. So they are known
+/// to be correct, and show which event was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covering {
     /// The signed note.
     pub note: String,
-    /// 32 bytes each, in order.
+    /// 32 bytes per leaf, in order.
     #[serde(with = "as_bytes")]
     pub leaves: Vec<u8>,
 }
 
-/// Leaves of one checkpoint: with more, another one is signed between them. Half a MiB.
+/// Limit of leaves per checkpoint, half a MiB; beyond it, an additional checkpoint is signed.
 pub const MAX_LEAVES: usize = 16_384;
 
 impl Covering {
-    /// MessagePack with named fields.
+    /// Encodes as MessagePack with named fields.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // Writing texts and bytes to memory has no way to fail.
+        // Serialising texts and bytes to memory cannot fail.
         rmp_serde::to_vec_named(self).unwrap_or_default()
     }
 
@@ -207,7 +208,6 @@ impl Covering {
             .then_some(read)
     }
 
-    /// The leaves.
     pub fn leaves(&self) -> impl Iterator<Item = Hash> + '_ {
         self.leaves.as_chunks().0.iter().map(|bytes| Hash(*bytes))
     }

@@ -1,8 +1,11 @@
-//! The export of a tree: JSON lines that carry all that is needed to check each event, offline, against checkpoints.
+//! The export of a tree: JSON lines with all that is needed to check each event offline against
+//! checkpoints.
 //!
-//! First a header, then blocks of events with the list of their leaves behind them, then one checkpoint or more. What is readable in an
-//! event's line (`at`, `event`) is made from its stored bytes; a reader that makes it again finds every byte of the line the
-//! same, or the line was changed. So an export is either exactly what was written or not intact; nothing in it is free to choose.
+//! First a header, then blocks of events, each followed by the list of their leaves, then one or
+//! more checkpoints. The readable parts of an event's line (`at`, `event`) are derived from its
+//! stored bytes; a reader that derives them again must get the same line byte by byte, or the line
+//! was changed. So an export is either exactly what was written or not intact; no part of it is
+//! free to choose.
 //!
 //! ```text
 //! {"waybillExport":1,"deployment":"default","tree":"team_01k...","stream":"1795245100000000000"}
@@ -24,12 +27,11 @@ use super::merkle::Hash;
 use super::tree::{TreeId, is_deployment};
 use crate::seq::StreamSeq;
 
-/// Version of this format.
+/// Version of the export format.
 const VERSION: u32 = 1;
-/// Deepest nesting of a payload that is shown; deeper ones are in `payload` alone.
+/// Deepest nesting of a payload that is rendered as JSON; deeper payloads appear in `payload` only.
 const MAX_DEPTH: usize = 32;
 
-/// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeaderLine {
@@ -67,12 +69,10 @@ struct CheckpointLine {
     checkpoint: String,
 }
 
-/// Which tree an export is of.
+/// Identifies the exported tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// Name of the deployment.
     pub deployment: String,
-    /// Which tree.
     pub tree: TreeId,
     /// Creation time of CONTROL, in nanoseconds since the epoch.
     pub stream: i64,
@@ -81,34 +81,34 @@ pub struct Header {
 /// One line of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// The first one.
     Header(Header),
-    /// An event; `withheld` names the fields of which `stored.payload` has only the hashes.
+    /// An event; `withheld` names the fields that `stored.payload` contains only as hashes.
     Event {
-        /// As stored, but for what is withheld.
+        /// The stored event, without the withheld fields.
         stored: Stored,
-        /// Names of fields.
+        /// Names of the withheld fields.
         withheld: Vec<String>,
     },
-    /// Leaves of the events since the last such line.
+    /// Leaves of the events since the previous such line.
     Leaves(Vec<Hash>),
     /// A signed note.
     Checkpoint(String),
 }
 
-/// Why a line is not one of an export.
+/// Why a line does not belong to an export.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLine {
-    /// It cannot be read.
+    /// The line is malformed.
     #[error("{0}")]
     Unreadable(String),
-    /// It can be read as this, but would not have been written like that: what people read in it is not what its bytes say.
+    /// The line can be parsed as this, but would have been written differently: its readable part
+    /// contradicts its bytes.
     #[error("what is readable in it is not what its bytes say")]
     Differs(Box<Line>),
 }
 
 impl Line {
-    /// An event, without what nobody is shown.
+    /// The line of an event, without the fields that nobody is shown.
     #[must_use]
     pub fn event(mut stored: Stored) -> Self {
         let withheld = match fields::withhold(&stored.payload) {
@@ -156,11 +156,11 @@ impl Line {
                 checkpoint: note.clone(),
             }),
         };
-        // Writing plain texts and numbers to memory has no way to fail.
+        // Serialising plain texts and numbers to memory cannot fail.
         written.unwrap_or_default()
     }
 
-    /// Reads a line, and refuses whatever [`Line::write`] would not have written like that.
+    /// Parses a line, and rejects whatever [`Line::write`] would have written differently.
     pub fn read(line: &str) -> Result<Self, BadLine> {
         let read = Self::parse(line).map_err(BadLine::Unreadable)?;
         if read.write() == line {
@@ -226,8 +226,9 @@ impl Line {
     }
 }
 
-/// A payload as JSON, straight from its bytes: fields as and where they are stored, also those of events that are not known here. Bytes
-/// are lists of numbers. `null`: it is no map, or holds what JSON cannot say.
+/// A payload as JSON, transcoded from its bytes: all fields in stored order, even those of unknown
+/// events. Bytes become lists of numbers. `null` if the payload is not a map, or contains what JSON
+/// cannot express.
 #[must_use]
 pub fn readable(payload: &[u8]) -> String {
     transcoded(payload).unwrap_or_else(|| "null".into())

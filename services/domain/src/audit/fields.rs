@@ -1,15 +1,17 @@
-//! The fields of a stored payload, without knowing its event: where each begins and ends in the bytes.
+//! Finds the fields of a stored payload in its bytes, without knowing which event it is.
 //!
-//! A payload is a MessagePack map with names as keys. What is hashed of it is not the whole but each field by itself, so that a copy
-//! that is given away can withhold a field (the MAC of a key, or what was erased) and show its hash instead: the proof still holds.
-//! Everything here works on bytes and not on decoded values, so it is the same for events that this version does not know.
+//! A payload is a MessagePack map with names as keys. It is hashed field by field rather than as a
+//! whole, so that a copy that is handed out can replace a field (the MAC of a key, or an erased
+//! value) by its hash: the proof still holds. Everything here works on bytes, not on decoded
+//! values, so it also works for events that this version does not know.
 
 use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
 use crate::id::TeamId;
 
-/// Fields that no copy shows, of whatever event. They are hashes of secrets; an event with such a field calls it by one of these names.
+/// Fields that are withheld from every copy, whatever the event. They are hashes of secrets; every
+/// event that has one uses one of these names.
 pub const WITHHELD: &[&str] = &[
     "mac",
     "password",
@@ -20,32 +22,33 @@ pub const WITHHELD: &[&str] = &[
     "token_mac",
     "verifier",
 ];
-/// Maps inside maps deeper than that are no payload of ours. Reading is iterative, so this guards against nothing but nonsense.
+/// The most values that may still be open: a guard against nonsense, since lengths come from the
+/// bytes. Reading does not recurse, so depth costs nothing.
 const MAX_ITEMS: u64 = 1 << 20;
 
 const MARK_FIELDS: &[u8] = b"waybill payload fields v1\0";
 const MARK_RAW: &[u8] = b"waybill payload raw v1\0";
 
-/// One field of a payload: its name, and its name and value as stored.
+/// One field of a payload, borrowed from the stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// Its name.
+    /// The name, decoded from `key`.
     pub name: &'a str,
     key: &'a [u8],
-    /// The value's bytes.
+    /// The value, in MessagePack.
     pub value: &'a [u8],
 }
 
-/// A payload as a map.
+/// A payload, split into its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// Marker and length.
+    /// The head of the map: marker and number of entries.
     head: &'a [u8],
     fields: Vec<Field<'a>>,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a payload. `None`: it is not one whole map with texts for keys.
+    /// Reads a payload. `None` if it is not exactly one complete map whose keys are strings.
     #[must_use]
     pub fn read(payload: &'a [u8]) -> Option<Self> {
         let (head, count) = match *payload.first()? {
@@ -73,13 +76,13 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The fields, as stored.
+    /// The fields, in stored order.
     #[must_use]
     pub fn fields(&self) -> &[Field<'a>] {
         &self.fields
     }
 
-    /// The text in a field. `None`: there is no such field, or it holds something else.
+    /// The string in a field. `None` if there is no such field, or it holds something else.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'a str> {
         self.fields
@@ -89,9 +92,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a leaf holds of a payload. `withheld`: fields of which the payload has only the hash, as [`withhold`] leaves them.
+/// The hash of a payload that goes into its leaf. `withheld` names the fields that [`withhold`] has
+/// replaced by their hash.
 ///
-/// `None` when a withheld field is not there, or is no hash.
+/// `None` if a withheld field is missing or does not hold a hash.
 #[must_use]
 pub fn commitment(payload: &[u8], withheld: &[String]) -> Option<Hash> {
     let Some(map) = Fields::read(payload) else {
@@ -119,7 +123,8 @@ fn put(hash: &mut Sha256, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-/// A copy of a payload without what must not be shown, and the names of the fields that were left out. `None`: there is nothing to leave out.
+/// A copy of a payload without its [`WITHHELD`] fields, and the names of these fields. `None` if
+/// there is nothing to withhold.
 #[must_use]
 pub fn withhold(payload: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
     let map = Fields::read(payload)?;
@@ -146,14 +151,14 @@ pub fn withhold(payload: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
     Some((copy, withheld))
 }
 
-/// MessagePack's marker of 32 bytes: what stands for a withheld value.
+/// The MessagePack marker of 32 bytes, with which the hash of a withheld value begins.
 const BIN_32: [u8; 2] = [0xc4, 32];
 
 fn held_back(value: &[u8]) -> Option<Hash> {
     value.strip_prefix(&BIN_32).and_then(Hash::from_slice)
 }
 
-/// The team that a payload names.
+/// The team named by the payload's field `team`.
 #[must_use]
 pub fn team(payload: &[u8]) -> Option<TeamId> {
     TeamId::parse(Fields::read(payload)?.text("team")?).ok()
@@ -168,7 +173,7 @@ fn big_endian(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     )
 }
 
-/// A text value.
+/// Decodes a MessagePack string.
 fn text(value: &[u8]) -> Option<&str> {
     let head = match *value.first()? {
         0xa0..=0xbf => 1,
@@ -180,14 +185,15 @@ fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.get(head..)?).ok()
 }
 
-/// Where the value that begins at `at` ends (MessagePack, "Formats"). `None`: the bytes end before it.
+/// Where the value that begins at `at` ends (MessagePack specification, "Formats"). `None` if the
+/// bytes end before it.
 fn end_of(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut open: u64 = 1;
     while open > 0 {
         let marker = *bytes.get(at)?;
         let sized =
             |width: usize| big_endian(bytes, at + 1, width).map(|length| (1 + width, length));
-        // Bytes of the head, bytes of content behind it, and values inside it.
+        // Bytes of the head, bytes of content after it, and number of nested values.
         let (head, content, inside) = match marker {
             0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (1, 0, 0),
             0x80..=0x8f => (1, 0, 2 * u64::from(marker & 0x0f)),
@@ -233,7 +239,7 @@ fn items_of((head, count): (usize, u64), each: u64) -> Extent {
 }
 
 trait WithType {
-    /// An extension has its type between length and content.
+    /// An extension has its type byte between length and content.
     fn with_type(self) -> Self;
 }
 
@@ -286,7 +292,7 @@ mod tests {
                 "{}",
                 event.name()
             );
-            // What stands for a value is no value: it must be named.
+            // A hash counts as a withheld value only if the field is listed.
             assert_ne!(commitment(&copy, &[]), Some(whole));
             assert_eq!(commitment(&payload, &withheld), None);
             assert_eq!(commitment(&copy, &["nothing".into()]), None);

@@ -1,7 +1,7 @@
-//! A tree as its notary keeps it: what has been signed, and what has come since.
+//! A tree as its notary keeps it: the leaves that were signed, and those that came since.
 //!
-//! A notary that starts reads the log from its beginning. What an earlier one signed must come out again; a notary that went on with
-//! another tree, or from nothing, would sign a fork.
+//! A notary reads the log from the beginning when it starts, and must arrive at the same roots as
+//! were signed before. If it went on with another tree, or with an empty one, it would sign a fork.
 
 use std::collections::VecDeque;
 
@@ -11,33 +11,33 @@ use super::note::NotaryKey;
 use super::tree::TreeId;
 use crate::seq::StreamSeq;
 
-/// A tree as its notary keeps it: what has been signed, and what has come since.
+/// A tree as its notary keeps it: the leaves that were signed, and those that came since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Growing {
     tree: TreeId,
-    /// At the last checkpoint.
+    /// The tree at the newest checkpoint.
     signed: Frontier,
     last: Option<Signed>,
-    /// Sequence and time of the last leaf signed.
+    /// Sequence and time of the last leaf that the checkpoint covers.
     end: (StreamSeq, i64),
     pending: VecDeque<Leaf>,
 }
 
-/// A leaf and where it comes from.
+/// A leaf, and the record that it was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaf {
     /// Its hash.
     pub hash: Hash,
     /// Sequence in CONTROL.
     pub seq: StreamSeq,
-    /// When the server stored it, in nanoseconds since the epoch.
+    /// When the server stored the record, in nanoseconds since the Unix epoch.
     pub time_ns: i64,
 }
 
-/// The log is not what was signed: nothing may be signed on top of it.
+/// The log differs from what was signed: nothing may be signed on top of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Another root, sequence or time at the size of the checkpoint.
+    /// Root, sequence or time differ at the size of the checkpoint.
     #[error("{tree} differs from what was signed at size {size}, at or before sequence {seq}")]
     Differs {
         /// Name of the tree.
@@ -47,34 +47,35 @@ pub enum Mismatch {
         /// Last sequence that it covers.
         seq: StreamSeq,
     },
-    /// Fewer leaves than were signed.
+    /// The log has fewer leaves than were signed.
     #[error(
         "{tree} has {found} events, and {signed} were signed: the log has lost its end, or is another one"
     )]
     Shorter {
         /// Name of the tree.
         tree: String,
-        /// Leaves there are.
+        /// Leaves in the log.
         found: u64,
         /// Leaves of the checkpoint.
         signed: u64,
     },
-    /// A checkpoint of another stream.
+    /// The checkpoint is of another stream.
     #[error(
         "{tree} was signed for another CONTROL, made at {signed} and not at {found} (nanoseconds)"
     )]
     OtherStream {
         /// Name of the tree.
         tree: String,
-        /// Creation time that was signed.
+        /// Creation time of the stream that was signed, in nanoseconds.
         signed: i64,
-        /// Creation time of the stream there is.
+        /// Creation time of the stream that exists now, in nanoseconds.
         found: i64,
     },
 }
 
 impl Growing {
-    /// A tree without leaves, of which `last` is the newest checkpoint: its leaves are to be appended again, and are compared.
+    /// An empty tree whose newest checkpoint is `last`. The caller appends all leaves again, and
+    /// they are compared with it.
     #[must_use]
     pub fn new(tree: TreeId, last: Option<Signed>) -> Self {
         Self {
@@ -97,19 +98,20 @@ impl Growing {
         self.last.as_ref()
     }
 
-    /// Leaves in all.
+    /// All leaves, signed or not.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.signed.size() + self.pending.len() as u64
     }
 
-    /// The oldest leaf that no checkpoint covers.
+    /// The oldest leaf that no checkpoint covers yet.
     #[must_use]
     pub fn uncovered(&self) -> Option<&Leaf> {
         self.pending.front()
     }
 
-    /// Adds a leaf. At the size of the newest checkpoint the tree is compared with it.
+    /// Adds a leaf. When the tree reaches the size of the newest checkpoint, it is compared with
+    /// it.
     pub fn append(&mut self, leaf: Leaf) -> Result<(), Mismatch> {
         if self.signed.size() >= self.covered() {
             self.pending.push_back(leaf);
@@ -132,7 +134,8 @@ impl Growing {
         Ok(())
     }
 
-    /// After all that the log holds was appended: is everything there that was signed, and of this stream?
+    /// Called once the whole log has been appended: fails if less was appended than was signed, or
+    /// if another stream was signed.
     pub fn check(&self, stream: i64) -> Result<(), Mismatch> {
         let Some(last) = self.last.as_ref().map(|last| &last.checkpoint) else {
             return Ok(());
@@ -156,7 +159,8 @@ impl Growing {
         Ok(())
     }
 
-    /// The next checkpoint, over at most [`MAX_LEAVES`] more leaves. It counts once [`Growing::signed`] is told that it was stored.
+    /// The next checkpoint, over at most [`MAX_LEAVES`] more leaves. It takes effect with
+    /// [`Growing::signed`], once it is stored.
     #[must_use]
     pub fn next(
         &self,
@@ -195,7 +199,7 @@ impl Growing {
         (signed, covering)
     }
 
-    /// What [`Growing::next`] gave was stored.
+    /// Records that the checkpoint from [`Growing::next`] was stored.
     pub fn signed(&mut self, signed: Signed) {
         let added = signed.checkpoint.size.saturating_sub(self.signed.size());
         let added = usize::try_from(added)

@@ -1,7 +1,7 @@
-//! The leaf of an event: one hash over everything that was stored of it and that anybody ever reads.
+//! The leaf of an event: one hash over every stored part of it that readers use.
 //!
-//! Stored bytes, not decoded values: there is no canonical form to argue about and no precision to lose. Every part is length-prefixed,
-//! so no two events share the bytes that are hashed.
+//! It covers stored bytes, not decoded values, so it needs no canonical form and loses no
+//! precision. Every part is length-prefixed, so two different events never hash the same bytes.
 
 use bytes::Bytes;
 
@@ -9,9 +9,9 @@ use super::fields;
 use super::merkle::Hash;
 use crate::seq::StreamSeq;
 
-/// Says what the bytes mean, and which version of this they are.
+/// Domain separation: what the bytes are, and the version of the format.
 const MARK: &[u8] = b"waybill leaf v1";
-/// The stream that all trees are over.
+/// The stream that all trees cover.
 const STREAM: &[u8] = b"CONTROL";
 
 /// An event as it is stored in CONTROL.
@@ -19,34 +19,35 @@ const STREAM: &[u8] = b"CONTROL";
 pub struct Stored {
     /// Position in CONTROL.
     pub seq: StreamSeq,
-    /// When the server stored it, in nanoseconds since the epoch.
+    /// When the server stored it, in nanoseconds since the Unix epoch.
     pub time_ns: i64,
     /// The subject it is stored under.
     pub subject: String,
-    /// Its headers that belong to Waybill (`Wb-...`) or say where it came from (`traceparent`), sorted by name. The others steer the
-    /// server, and mean nothing afterwards.
+    /// Its headers that belong to Waybill (`Wb-...`) or trace its origin (`traceparent`), sorted by
+    /// name. The others only control the append, and mean nothing afterwards.
     pub headers: Vec<(String, String)>,
-    /// Its payload; in a copy that withholds something, with hashes in place of what is withheld.
+    /// Its payload; in a copy that withholds fields, their hashes take the place of their values.
     pub payload: Bytes,
 }
 
 impl Stored {
-    /// Does a header with that name belong to the leaf?
+    /// Whether the leaf covers a header with that name.
     #[must_use]
     pub fn is_of_leaf(header: &str) -> bool {
         header.starts_with("Wb-") || header == "traceparent"
     }
 
-    /// The value of a header.
+    /// The value of the header `name`, if the event has it.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The bytes whose hash is the leaf. `stream`: creation time of CONTROL in nanoseconds, so that another stream has other leaves.
+    /// The bytes whose hash is the leaf. `stream` is the creation time of CONTROL in nanoseconds,
+    /// so that another stream has other leaves.
     ///
-    /// `None` when a withheld field is not there, or is no hash.
+    /// `None` if a withheld field is missing or does not hold a hash.
     #[must_use]
     pub fn leaf_bytes(&self, stream: i64, withheld: &[String]) -> Option<Vec<u8>> {
         let payload = fields::commitment(&self.payload, withheld)?;
@@ -66,10 +67,10 @@ impl Stored {
         Some(bytes)
     }
 
-    /// The leaf of a record whose payload is whole.
+    /// The leaf of a record of which nothing is withheld.
     #[must_use]
     pub fn leaf(&self, stream: i64) -> Hash {
-        // With nothing withheld there is nothing that could be missing.
+        // This fails only if a withheld field is missing, and none is withheld.
         Hash::of_leaf(&self.leaf_bytes(stream, &[]).unwrap_or_default())
     }
 }

@@ -1,7 +1,9 @@
-//! Merkle trees as in RFC 6962 (and RFC 9162, 2.1, which words the verification): hashing, growing, and both kinds of proof.
+//! Merkle trees as in RFC 6962 (and RFC 9162, 2.1, which specifies the verification): hashing,
+//! growing, and both kinds of proof.
 //!
-//! A tree only ever grows at its right end, so a [`Frontier`] of at most 64 hashes is enough to append to it and to know its root. Proofs
-//! read the hashes of complete subtrees, which never change once they are there: a store keeps them by level and index.
+//! A tree only ever grows at its right end, so a [`Frontier`] of at most 64 hashes is enough to
+//! append to it and to know its root. Proofs need the hashes of complete subtrees, which never
+//! change once they exist: a store keeps them by level and index.
 
 use std::fmt;
 
@@ -11,21 +13,21 @@ use sha2::{Digest, Sha256};
 const LEAF: [u8; 1] = [0];
 const NODE: [u8; 1] = [1];
 
-/// SHA-256. Its text is lower-case hex.
+/// A SHA-256 hash, displayed as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; Hash::BYTES]);
 
 impl Hash {
-    /// Bytes of a hash.
+    /// Length of a hash in bytes.
     pub const BYTES: usize = 32;
 
-    /// Of any bytes.
+    /// The hash of any bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Of a leaf: `SHA-256(0x00 || data)`.
+    /// The hash of a leaf: `SHA-256(0x00 || data)`.
     #[must_use]
     pub fn of_leaf(data: &[u8]) -> Self {
         Self(
@@ -37,20 +39,21 @@ impl Hash {
         )
     }
 
-    /// Of two subtrees: `SHA-256(0x01 || left || right)`.
+    /// The hash of two subtrees: `SHA-256(0x01 || left || right)`.
     #[must_use]
     pub fn of_node(left: &Self, right: &Self) -> Self {
         let hash = Sha256::new().chain_update(NODE).chain_update(left.0);
         Self(hash.chain_update(right.0).finalize().into())
     }
 
-    /// From exactly 32 bytes.
+    /// A hash from its bytes. `None` unless there are exactly 32.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Reads what `Display` writes: 64 lower-case hex digits. Upper case is refused, so that one hash has one text.
+    /// Parses the output of `Display`: 64 lower-case hex digits. Upper case is refused, so that
+    /// each hash has only one text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
@@ -84,12 +87,13 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// A complete subtree of `2^level` leaves, the `index`-th of its level from the left. Level 0 are the leaves.
+/// A complete subtree of `2^level` leaves: the `index`-th of its level from the left. Level 0 is
+/// the leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
     /// Height above the leaves.
     pub level: u8,
-    /// From the left, counted from 0.
+    /// Position within the level from the left, counted from 0.
     pub index: u64,
 }
 
@@ -101,19 +105,19 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Leaves.
+    /// Number of leaves.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Roots of the complete subtrees, largest first: one for each bit of the size that is set.
+    /// Roots of the complete subtrees, largest first: one for each 1 bit of the size.
     #[must_use]
     pub fn peaks(&self) -> &[Hash] {
         &self.peaks
     }
 
-    /// A frontier that was kept. `None` when there are not as many peaks as a tree of that size has.
+    /// A stored frontier. `None` if the number of peaks does not match a tree of that size.
     #[must_use]
     pub fn from_parts(size: u64, peaks: Vec<Hash>) -> Option<Self> {
         let expected = size.count_ones() as usize;
@@ -125,7 +129,7 @@ impl Frontier {
         self.append_with(leaf, |_, _| ());
     }
 
-    /// Adds a leaf, and tells of each subtree that is complete by it, the leaf itself first.
+    /// Adds a leaf, and calls `completed` for each subtree that it completes, the leaf itself first.
     pub fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(Node, Hash)) {
         let mut node = Node {
             level: 0,
@@ -133,7 +137,7 @@ impl Frontier {
         };
         let mut hash = leaf;
         completed(node, hash);
-        // Every trailing one in the binary size is a complete subtree that the new one joins.
+        // Each trailing 1 bit of the size is a complete subtree with which the new one merges.
         while node.index & 1 == 1
             && let Some(left) = self.peaks.pop()
         {
@@ -148,7 +152,7 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The root of the tree. That of an empty one is the hash of nothing.
+    /// The root of the tree. The root of an empty tree is the hash of no bytes.
     #[must_use]
     pub fn root(&self) -> Hash {
         let joined = self.peaks.iter().rev().copied();
@@ -158,11 +162,12 @@ impl Frontier {
     }
 }
 
-/// Where the hashes of complete subtrees are found.
+/// Storage of the hashes of complete subtrees.
 pub trait Nodes {
-    /// Why one could not be read.
+    /// Why a hash could not be read.
     type Error;
-    /// The hash of that subtree, which is complete at the size that is asked about.
+    /// The hash of a subtree. Only subtrees that are complete at the size of the query are
+    /// requested.
     fn node(&self, node: Node) -> Result<Hash, Self::Error>;
 }
 
@@ -188,7 +193,7 @@ fn subtree<N: Nodes>(nodes: &N, start: u64, end: u64) -> Result<Hash, N::Error> 
     if width.is_power_of_two() {
         let level = width.trailing_zeros();
         let index = start >> level;
-        // Never above 63: a width is a u64.
+        // At most 63, since a width is a u64.
         return nodes.node(Node {
             level: u8::try_from(level).unwrap_or(u8::MAX),
             index,
@@ -206,18 +211,18 @@ fn split(width: u64) -> u64 {
     1 << (u64::BITS - 1 - (width - 1).leading_zeros())
 }
 
-/// A question about a tree that has no answer.
+/// A query about a tree that cannot be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfTree {
-    /// No such leaf.
+    /// The tree has no such leaf.
     #[error("a tree of {size} leaves has no leaf {index}")]
     Leaf {
-        /// The leaf asked for.
+        /// Index of the requested leaf.
         index: u64,
-        /// The leaves there are.
+        /// Number of leaves in the tree.
         size: u64,
     },
-    /// Consistency from a size to a smaller one.
+    /// A consistency proof from a larger size to a smaller one was requested.
     #[error("a tree of {second} leaves cannot have grown from one of {first}")]
     Sizes {
         /// The older size.
@@ -238,7 +243,7 @@ pub fn inclusion<N: Nodes>(
     }
     let mut path = Vec::new();
     let (mut start, mut end) = (0, size);
-    // From the root down; the path is told from the leaf up.
+    // Collected from the root down; the proof lists it from the leaf up.
     while end - start > 1 {
         let middle = start + split(end - start);
         let (sibling, next) = if index < middle {
@@ -292,7 +297,7 @@ pub fn consistency<N: Nodes>(
             return Ok(Err(error));
         }
     }
-    // The verifier knows the old root itself, when that is a whole left part.
+    // If the old tree is a complete left subtree, the verifier already knows its root.
     if start > 0
         && let Err(error) = push(start, end)
     {
@@ -302,16 +307,16 @@ pub fn consistency<N: Nodes>(
     Ok(Ok(path))
 }
 
-/// Why a proof proves nothing.
+/// Why a proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// The question itself.
+    /// The query itself is invalid.
     #[error(transparent)]
     OutOfTree(#[from] OutOfTree),
-    /// Too few or too many hashes for these sizes.
+    /// The number of hashes does not match the sizes.
     #[error("the proof has the wrong number of hashes")]
     Length,
-    /// It leads to another root.
+    /// The hashes lead to another root.
     #[error("the proof leads to another root")]
     Root,
 }
@@ -374,7 +379,8 @@ pub fn verify_consistency(
         };
     }
     let mut path = path.iter();
-    // A first size that is a power of two is a subtree of its own, which the verifier knows.
+    // If the first size is a power of two, the old tree is one subtree, whose root the verifier
+    // knows.
     let start = if first.is_power_of_two() {
         old
     } else {

@@ -1,7 +1,9 @@
-//! Signed notes (C2SP `signed-note`): a text, an empty line, and lines with signatures; and the keys that sign and check them.
+//! Signed notes (C2SP `signed-note`): a text, an empty line, and signature lines; and the keys that
+//! sign and verify them.
 //!
-//! `<text>\n\n— <key name> <base64 of 4 bytes of key id and 64 of Ed25519>\n`. Parsing is strict: one note has one text, so no
-//! byte of it can be changed without notice. Signatures by keys that are not known here, such as those of witnesses, are passed over.
+//! `<text>\n\n— <key name> <base64 of 4 bytes of key id and 64 of Ed25519>\n`. Parsing is strict: a
+//! note has exactly one text, so no byte of it can change unnoticed. Signatures by unknown keys,
+//! such as those of witnesses, are skipped.
 
 use std::fmt;
 
@@ -13,41 +15,41 @@ use zeroize::Zeroizing;
 
 use crate::time::Timestamp;
 
-/// Bytes of a seed.
+/// Length of a key's seed.
 pub const SEED_BYTES: usize = 32;
-/// Bytes of a note; those of checkpoints have about 500.
+/// Limit of a note's length; notes of checkpoints have about 500 bytes.
 pub const MAX_NOTE_BYTES: usize = 16 * 1024;
-/// Signatures of a note.
+/// Limit of signatures per note.
 const MAX_SIGNATURES: usize = 16;
-/// Algorithm of Ed25519 in key ids and key texts (C2SP `signed-note`, "Signature types").
+/// Identifies Ed25519 in key ids and encoded keys (C2SP `signed-note`, "Signature types").
 const ED25519: u8 = 1;
-/// Em dash and space, before every signature.
+/// Em dash and space, which begin every signature line.
 const DASH: &str = "\u{2014} ";
 const ID_BYTES: usize = 4;
 
-/// Which of the keys of one name it is.
+/// Tells apart keys with the same name.
 pub type KeyHash = [u8; ID_BYTES];
 
-/// A key that signs. It is shown to nobody.
+/// A private key. Its `Debug` output does not show it.
 #[derive(Clone)]
 pub struct NotaryKey {
     name: String,
     key: SigningKey,
 }
 
-/// Why a key cannot be one.
+/// Why a key is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
-    /// Not the bytes of a seed.
+    /// The seed has the wrong length.
     #[error("a seed has {SEED_BYTES} bytes, not {0}")]
     Seed(usize),
-    /// A name that a signature line cannot hold.
+    /// The name cannot be part of a signature line.
     #[error("the name of a key has neither white space nor plus signs: {0:?}")]
     Name(String),
-    /// A public key that cannot be read.
+    /// A line of a list of public keys is malformed.
     #[error("line {line}: {reason}")]
     Text {
-        /// Where, counted from 1.
+        /// Line number, from 1.
         line: usize,
         /// What is wrong, and what would be right.
         reason: String,
@@ -55,7 +57,7 @@ pub enum BadKey {
 }
 
 impl NotaryKey {
-    /// From a random seed. The name is that of the deployment: `waybill/<deployment>`.
+    /// Makes a key from a random seed. The name comes from the deployment: `waybill/<deployment>`.
     pub fn new(name: &str, seed: &[u8]) -> Result<Self, BadKey> {
         let seed = seed
             .try_into()
@@ -70,7 +72,6 @@ impl NotaryKey {
         })
     }
 
-    /// The part that everybody may know.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey {
@@ -79,12 +80,12 @@ impl NotaryKey {
         }
     }
 
-    /// A signature over any bytes that say themselves what they are, so that they are no text of a note.
+    /// Signs bytes that are not the text of a note, and that state their own purpose.
     pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
         self.key.sign(bytes).to_bytes()
     }
 
-    /// A note with that text, which must end with a line break and hold no empty line.
+    /// The signed note with that text, which must end with a line break and have no empty line.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
         debug_assert!(is_text(text), "no text of a note: {text:?}");
@@ -100,7 +101,7 @@ impl fmt::Debug for NotaryKey {
     }
 }
 
-/// A key that checks. Its text is `<name>+<key id in hex>+<base64>`, as C2SP has it.
+/// A public key. Its text is `<name>+<key id in hex>+<base64>`, as defined by C2SP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,
@@ -108,7 +109,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Which key it is, together with its name.
+    /// The key id, which identifies the key together with its name.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         let hash = Sha256::new()
@@ -119,13 +120,12 @@ impl PublicKey {
         [hash[0], hash[1], hash[2], hash[3]]
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is the signature of this key over these bytes.
+    /// Whether the signature over these bytes was made with this key.
     pub(crate) fn verifies(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
         self.key.verify_strict(bytes, &signature).is_ok()
@@ -160,19 +160,18 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// A public key and the time in which it may sign.
+/// A public key and the period in which its signatures count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trusted {
-    /// The key.
     pub key: PublicKey,
-    /// From then on; `None`: always.
+    /// Begin of the period; `None`: unlimited.
     pub from: Option<Timestamp>,
-    /// Until then; `None`: for ever.
+    /// End of the period; `None`: unlimited.
     pub until: Option<Timestamp>,
 }
 
 impl Trusted {
-    /// May it sign at that time?
+    /// Whether the key may sign at that time.
     #[must_use]
     pub fn is_valid_at(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| at >= from) && self.until.is_none_or(|until| at < until)
@@ -191,13 +190,12 @@ impl fmt::Display for Trusted {
 pub struct TrustedKeys(Vec<Trusted>);
 
 impl TrustedKeys {
-    /// These.
     #[must_use]
     pub fn new(keys: Vec<Trusted>) -> Self {
         Self(keys)
     }
 
-    /// Only that key, at any time.
+    /// Trusts a single key, at any time.
     #[must_use]
     pub fn only(key: PublicKey) -> Self {
         Self(vec![Trusted {
@@ -207,14 +205,13 @@ impl TrustedKeys {
         }])
     }
 
-    /// All of them.
     #[must_use]
     pub fn all(&self) -> &[Trusted] {
         &self.0
     }
 
-    /// Reads a list: a key a line, `<key> [<from> <until>]`, with RFC 3339 times or `-` for an open end. Empty lines and those that begin
-    /// with `#` are passed over.
+    /// Parses a list with one key per line, `<key> [<from> <until>]`, with RFC 3339 times or `-`
+    /// for an open end. Empty lines and lines that begin with `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
         let mut keys = Vec::new();
         for (at, line) in text.lines().enumerate() {
@@ -263,16 +260,16 @@ fn trusted(line: &str) -> Result<Trusted, String> {
     }
 }
 
-/// Why a note says nothing.
+/// Why a note is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
-    /// It is not written as notes are.
+    /// The note is not in the format of signed notes.
     #[error("not a signed note: {0}")]
     Malformed(&'static str),
-    /// Nobody whose key is known has signed it.
+    /// No known key has signed the note.
     #[error("no signature by a known key")]
     Unknown,
-    /// A known key is named, but the signature is not its own.
+    /// A signature names a known key but was not made with it.
     #[error("the signature of {name} does not hold")]
     Forged {
         /// Name of the key.
@@ -280,16 +277,16 @@ pub enum NoteError {
     },
 }
 
-/// A note whose signature holds.
+/// A note with a valid signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened<'n, 'k> {
-    /// The text, with its last line break.
+    /// The text, including its last line break.
     pub text: &'n str,
-    /// Who signed it. Whether in time, is for the reader of the text to say.
+    /// The key that signed it. Whether the key was valid at the time depends on the text.
     pub by: &'k Trusted,
 }
 
-/// Reads a note and checks the signatures of known keys.
+/// Parses a note, and verifies the signatures of known keys.
 pub fn open<'n, 'k>(note: &'n str, keys: &'k TrustedKeys) -> Result<Opened<'n, 'k>, NoteError> {
     let malformed = NoteError::Malformed;
     if note.len() > MAX_NOTE_BYTES {
@@ -309,7 +306,7 @@ pub fn open<'n, 'k>(note: &'n str, keys: &'k TrustedKeys) -> Result<Opened<'n, '
             return Err(malformed("too many signatures"));
         }
         let (name, hash, signature) =
-            signature(line).ok_or(malformed("a signature line that is none"))?;
+            signature(line).ok_or(malformed("malformed signature line"))?;
         let Some(known) = keys.find(name, hash) else {
             continue;
         };
@@ -322,7 +319,7 @@ pub fn open<'n, 'k>(note: &'n str, keys: &'k TrustedKeys) -> Result<Opened<'n, '
     by.map(|by| Opened { text, by }).ok_or(NoteError::Unknown)
 }
 
-/// Text and signatures, which both end with a line break.
+/// Splits a note into text and signature lines; both end with a line break.
 pub(super) fn split(note: &str) -> Option<(&str, &str)> {
     let at = note.find("\n\n")?;
     let (text, signatures) = (&note[..=at], &note[at + 2..]);

@@ -1,26 +1,26 @@
-//! Which trees there are, and which events stand in which.
+//! The Merkle trees, and which events belong to which.
 
 use super::fields;
 use super::leaf::Stored;
 use crate::id::TeamId;
 
-/// A tree of events.
+/// Identifies a Merkle tree of events.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TreeId {
-    /// Of all of CONTROL.
+    /// All events of CONTROL.
     Control,
-    /// Of what concerns one team.
+    /// The events of one team.
     Team(TeamId),
 }
 
-/// Before every origin.
+/// Begins every origin.
 const PREFIX: &str = "waybill/";
 const CONTROL: &str = "control";
 /// Longest name of a deployment, in characters.
 pub const MAX_DEPLOYMENT: usize = 63;
 
 impl TreeId {
-    /// As subjects name it: `control`, or the id of the team.
+    /// The name in subjects: `control`, or the id of the team.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -39,13 +39,13 @@ impl TreeId {
         (team == team.base()).then_some(Self::Team(team))
     }
 
-    /// As checkpoints name it, for ever and everywhere: `waybill/<deployment>/<name>`.
+    /// The permanent and globally unique name in checkpoints: `waybill/<deployment>/<name>`.
     #[must_use]
     pub fn origin(&self, deployment: &str) -> String {
         format!("{PREFIX}{deployment}/{}", self.name())
     }
 
-    /// Reads what [`TreeId::origin`] writes: the deployment and the tree.
+    /// Parses the output of [`TreeId::origin`] into the deployment and the tree.
     #[must_use]
     pub fn of_origin(origin: &str) -> Option<(&str, Self)> {
         let (deployment, name) = origin.strip_prefix(PREFIX)?.split_once('/')?;
@@ -53,7 +53,8 @@ impl TreeId {
     }
 }
 
-/// May a deployment be called that? Lower-case letters, digits, `-` and `.`, at most [`MAX_DEPLOYMENT`].
+/// Whether a text can be the name of a deployment: lower-case letters, digits, `-` and `.`, at most
+/// [`MAX_DEPLOYMENT`].
 #[must_use]
 pub fn is_deployment(name: &str) -> bool {
     let fits = (1..=MAX_DEPLOYMENT).contains(&name.len());
@@ -62,10 +63,12 @@ pub fn is_deployment(name: &str) -> bool {
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }
 
-/// Whose activity an event is: the team that its payload names, else the one of its subject.
+/// The team that an event belongs to: the one that its payload names, or else the one of its
+/// subject.
 ///
-/// From the bytes and not from the decoded event: a notary must put an event that it does not know where a newer one puts it, or
-/// their trees would differ. For known events it says what `ControlEvent::team` says.
+/// Derived from the bytes and not from the decoded event: a notary must file an event that it does
+/// not know where a newer notary files it, or their trees would differ. For known events the result
+/// equals `ControlEvent::team`.
 #[must_use]
 pub fn team_of(stored: &Stored) -> Option<TeamId> {
     let of_subject = || {

@@ -1,9 +1,10 @@
-//! Verifying: is a copy of a tree what was signed, and if not, what was done to it and where?
+//! Verification: is a copy of a tree what was signed, and if not, what was changed and where?
 //!
-//! Nothing is trusted but signatures of known keys. [`export`] checks an export, [`log`] the log itself; both come down to one
-//! comparison ([`compare`]) of the events that are there with the leaves that must be there. The leaves are known from lists that were
-//! written beside the checkpoints; a list counts only if it leads to a signed root, and then tells which single event was
-//! changed, where a root alone could only say that one was.
+//! Only signatures of known keys are trusted. [`export`] checks an export, [`log`] the log itself;
+//! both use the same comparison ([`compare`]) of the existing events with the expected leaves. The
+//! expected leaves come from lists that were stored with the checkpoints. A list counts only if it
+//! leads to a signed root; then it shows which event was changed, where a root alone would only
+//! show that something was.
 
 mod compare;
 mod export;
@@ -17,57 +18,56 @@ pub use log::{LogCheck, MAX_SILENCE};
 use super::merkle::Hash;
 use crate::seq::StreamSeq;
 
-/// Findings that are told one by one; of more only the number is.
+/// Limit of findings that are listed; further ones are only counted.
 pub const MAX_FINDINGS: usize = 100;
 
-/// What was done to an event, or to the log as a whole.
+/// What happened to an event, or to the log as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An event is not what was signed.
+    /// The event differs from the one that was signed.
     Altered,
-    /// An event that was signed is not there, and later ones are.
+    /// A signed event is missing, although later ones exist.
     Missing,
-    /// An event is there that was not signed, among those that were.
+    /// An event that was not signed stands between signed ones.
     Inserted,
-    /// Events stand in another order.
+    /// Events are in a different order.
     Reordered,
-    /// The end is gone.
+    /// Events are missing at the end.
     Truncated,
-    /// It ends before a checkpoint that was kept elsewhere.
+    /// The log ends before a checkpoint that was kept elsewhere.
     RolledBack,
     /// Two signed histories contradict each other.
     Forked,
-    /// It is another stream than the one that was signed.
+    /// The stream is not the one that was signed.
     OtherStream,
-    /// A line that no export has.
+    /// A line that does not belong in an export.
     Malformed,
-    /// A checkpoint without a signature that counts.
+    /// A checkpoint without a valid signature.
     Signature,
-    /// For a long time nothing was signed.
+    /// Nothing was signed for a long time.
     Silence,
-    /// Events that no checkpoint covers yet, though it should.
+    /// Events that no checkpoint covers, although one should by now.
     Uncovered,
-    /// There is nothing to hold it against.
+    /// There is no checkpoint to compare with.
     NoCheckpoint,
 }
 
-/// The verdict, as the command's exit code.
+/// The verdict, which is also the exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All that was signed is there, unchanged. Exit code 0.
+    /// Every signed event exists, unchanged. Exit code 0.
     Intact,
-    /// It is not. Exit code 1.
+    /// Something was changed. Exit code 1.
     Tampered,
-    /// It cannot be said. Exit code 2.
+    /// The verification could not be completed. Exit code 2.
     Incomplete,
-    /// Keys or signatures do not do. Exit code 3.
+    /// A key or signature is missing or not valid. Exit code 3.
     Untrusted,
 }
 
 impl Outcome {
-    /// Of the command.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -97,20 +97,19 @@ impl Kind {
     }
 }
 
-/// One thing that was found.
+/// One result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// What it is.
     pub kind: Kind,
-    /// Sequence in CONTROL of the first event it is about; of one that is missing, the sequence after which it should come, unless
-    /// it is known itself.
+    /// Sequence in CONTROL of the first event concerned. For a missing event, the sequence after
+    /// which it is expected, unless its own is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<StreamSeq>,
-    /// The last event it may be about, when it cannot be said which one it is.
+    /// Sequence of the last event that may be concerned, if the event cannot be identified exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<StreamSeq>,
-    /// For people.
+    /// Explanation for people.
     pub detail: String,
 }
 
@@ -125,31 +124,30 @@ impl Finding {
     }
 }
 
-/// What verifying found.
+/// Result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The verdict.
     pub outcome: Outcome,
-    /// Name of the tree, when it could be read.
+    /// Name of the tree, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<String>,
-    /// Events looked at.
+    /// Number of events checked.
     pub events: u64,
-    /// Of those, events that a trusted checkpoint covers.
+    /// Number of those that a trusted checkpoint covers.
     pub covered: u64,
-    /// Checkpoints whose signature holds.
+    /// Number of checkpoints with a valid signature.
     pub checkpoints: u64,
-    /// In the order of the log, worst kind of outcome first; at most [`MAX_FINDINGS`].
+    /// Findings in log order, the worst kind of outcome first; at most [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
-    /// Findings beyond those.
+    /// Number of further findings.
     pub more_findings: u64,
-    /// The newest checkpoint, to be kept: only when the outcome is intact.
+    /// The newest checkpoint, worth keeping elsewhere; only if the outcome is intact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<String>,
 }
 
-/// Findings, of which the number is bounded.
+/// A limited list of findings.
 #[derive(Debug, Default)]
 struct Findings {
     all: Vec<Finding>,
@@ -157,7 +155,7 @@ struct Findings {
 }
 
 impl Findings {
-    /// The same thing about the same event is told once.
+    /// Adds a finding, unless the same one exists for the same event.
     fn add(&mut self, finding: Finding) {
         let is_told = |told: &Finding| told.kind == finding.kind && told.seq == finding.seq;
         if finding.seq.is_some() && self.all.iter().any(is_told) {
@@ -184,7 +182,7 @@ impl Findings {
     }
 }
 
-/// An event that is there.
+/// An existing event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     seq: StreamSeq,

@@ -1,4 +1,4 @@
-//! What goes into the dispatcher and what comes out of it.
+//! Inputs and outputs of the dispatcher.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::task::Status;
 use crate::time::Elapsed;
 use sha2::{Digest, Sha256};
 
-/// One kind of call that the shell makes.
+/// Kinds of calls that the shell makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallKind {
     /// An attempt: the call to the task's target.
@@ -20,36 +20,45 @@ pub enum CallKind {
     Delivery,
 }
 
-/// A call that a shell is making right now.
+/// A call in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Running {
-    /// For which task.
     pub task: TaskId,
-    /// Which attempt or delivery.
+    /// Number of the attempt or delivery.
     pub number: u32,
-    /// To the target or to the webhook.
+    /// Whether it calls the target or the webhook.
     pub kind: CallKind,
 }
 
-/// Whose slots a call takes: those of a team, and those of the host that is called. As numbers, so that nothing has to be remembered
-/// of hosts that are not called any more.
+impl Running {
+    #[must_use]
+    pub fn attempt(task: TaskId, number: u32) -> Self {
+        Self {
+            task,
+            number,
+            kind: CallKind::Attempt,
+        }
+    }
+}
+
+/// Who shares the slots of a call: one part belongs to the team, one to the called host. Hashes
+/// stand for both, so that nothing has to be stored for hosts that are no longer called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Compartment {
-    /// Stands for the team.
+    /// Hash of the team.
     pub team: u64,
-    /// Stands for the host and the port that are called.
+    /// Hash of the called host and port.
     pub host: u64,
 }
 
 impl Compartment {
-    /// The number of a team.
     #[must_use]
     pub fn team(team: &TeamId) -> u64 {
         number("team", team.as_str())
     }
 
-    /// The number of a URL's host and port. The URL is valid; another spelling of a host is another number, which only gives it a
-    /// share of its own within that of its team.
+    /// Hash of a URL's host and port. The URL must be valid. A different spelling of a host has a
+    /// different hash, which only gives it a share of its own within that of its team.
     #[must_use]
     pub fn host(url: &str) -> u64 {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
@@ -68,7 +77,7 @@ impl Compartment {
     }
 }
 
-/// A number that nobody can make to be another's: hosts are chosen by clients.
+/// A collision-resistant hash, since clients choose the hosts.
 fn number(kind: &str, name: &str) -> u64 {
     let digest = Sha256::new()
         .chain_update(kind)
@@ -83,61 +92,58 @@ fn number(kind: &str, name: &str) -> u64 {
 /// A call that could begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which.
     pub running: Running,
-    /// Whose slot it takes.
+    /// Whose slots it would use.
     pub compartment: Compartment,
 }
 
 /// Whether a call may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It has a slot.
+    /// There is a slot for the call.
     Yes,
-    /// Not to this host for this team; others may.
+    /// The team has no slot left for this host; other hosts may.
     HostFull,
-    /// Not for this team; others may.
+    /// The team has no slot left; other teams may.
     TeamFull,
-    /// Nothing more of this kind.
+    /// No slot of this kind is left.
     Full,
 }
 
-/// What the shell is to do.
+/// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Call the target.
     Call(Call),
     /// Deliver the completion webhook.
     Deliver(Delivery),
+    /// Cut off this attempt if it is still running, because its task is being cancelled.
+    CutOff(Running),
     /// Answer a request.
     Reply {
-        /// Which request, as the shell numbered it.
+        /// The request, as numbered by the shell.
         ticket: Ticket,
-        /// What to answer.
         reply: OwnerReply,
     },
-    /// Nothing to do, but worth counting: an attempt failed and another one will follow.
+    /// Only for metrics: an attempt failed and another one will follow.
     Retried,
-    /// Nothing to do, but worth counting and telling: the completion webhook will not be tried again.
-    WebhookGivenUp {
-        /// Of which task.
-        task: TaskId,
-    },
-    /// Nothing to do, but worth counting: an attempt ended that used up no retry.
+    /// Only for metrics and logs: the completion webhook will not be tried again.
+    WebhookGivenUp { task: TaskId },
+    /// Only for metrics: an attempt ended without using up a retry.
     Uncounted(Uncounted),
-    /// A task reached its end.
+    /// A task ended.
     Ended {
-        /// Which.
         task: TaskId,
-        /// Whose it was.
         team: TeamId,
-        /// It brought sealed headers along: nothing opens them again, and their key is to be erased.
+        /// Whether it carried sealed headers: their key must be erased, since nothing opens them
+        /// again.
         sealed: bool,
-        /// Where its request stands: its creation, or the latest restatement.
+        /// Sequence of its latest request: the creation or a restatement.
         created: StreamSeq,
-        /// How it ended.
         status: Status,
-        /// From the time it was due until now.
+        /// Whether the end counts as a success.
+        ok: bool,
+        /// Time from when the task was due until its end.
         took: Duration,
     },
 }
@@ -145,14 +151,14 @@ pub enum Action {
 /// Why an attempt used up no retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uncounted {
-    /// It was cut short in order.
+    /// The attempt was cut short on purpose.
     Released,
-    /// It failed in a way that is not the target's.
+    /// The attempt failed for a reason that is not the target's.
     Failed(FailureKind),
 }
 
 impl Uncounted {
-    /// The label of the metric.
+    /// The value of the metric's label.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -168,70 +174,66 @@ impl Uncounted {
 /// An attempt to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Which task.
     pub task: TaskId,
-    /// Where its request stands: its creation, or the latest restatement.
+    /// Sequence of the task's latest request: the creation or a restatement.
     pub created: StreamSeq,
-    /// Which attempt.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// How long it may take in all.
+    /// Time limit of the whole attempt.
     pub limit: Duration,
-    /// How long the task had been ready.
+    /// How long the task was ready before.
     pub waited: Duration,
-    /// Trace context of the request that made the task.
+    /// W3C trace context of the request that created the task.
     pub traceparent: Option<String>,
 }
 
-/// A completion webhook to deliver.
+/// A delivery of a completion webhook to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Of which task.
     pub task: TaskId,
-    /// Where its request stands: its creation, or the latest restatement.
+    /// Sequence of the task's latest request: the creation or a restatement.
     pub created: StreamSeq,
-    /// Where the event that ended it stands.
+    /// Sequence of the event that ended the task.
     pub ended: StreamSeq,
-    /// Which delivery: 1, 2, 3...
+    /// Number of the delivery, from 1.
     pub number: u32,
-    /// Retries the task took.
+    /// Retries that the task used.
     pub retries: u32,
-    /// Trace context of the request that made the task.
+    /// W3C trace context of the request that created the task.
     pub traceparent: Option<String>,
 }
 
-/// Number of a request that waits for an answer; the shell gives it out.
+/// Identifies a request that waits for a reply; assigned by the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// A cancellation, as it reaches the dispatcher.
+/// A request to cancel a task.
 #[derive(Debug, Clone)]
 pub struct Cancel {
-    /// Which task.
     pub task: TaskId,
-    /// Whose it must be.
+    /// Team that the task must belong to.
     pub team: TeamId,
-    /// Who asks.
+    /// The caller.
     pub actor: Actor,
-    /// Trace context of the request.
+    /// W3C trace context of the request.
     pub traceparent: Option<String>,
-    /// Whom to answer.
+    /// The request to reply to.
     pub ticket: Ticket,
 }
 
-/// An event that was decided and is to be appended.
+/// A decided event that must be appended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// The event.
     pub event: TaskEvent,
-    /// Whose task it is about.
+    /// Team of the task.
     pub team: TeamId,
-    /// Where that task queues.
+    /// Queue of the task.
     pub queue: QueueName,
-    /// Who caused it; `None`: the dispatcher itself.
+    /// The actor who caused it; `None` for the dispatcher itself.
     pub actor: Option<Actor>,
-    /// Trace context of the cause.
+    /// W3C trace context of the cause.
     pub traceparent: Option<String>,
     pub(super) ticket: Option<Ticket>,
-    /// When, by the clock of this owner.
+    /// When it was decided, by this owner's monotonic clock.
     pub(super) decided: Elapsed,
 }

@@ -1,34 +1,40 @@
-//! What follows an attempt, and what follows a delivery of a completion webhook.
+//! What follows from an attempt, and from a delivery of a completion webhook.
 
 use std::time::Duration;
 
 use super::action::{CallKind, Running};
 use super::open::Open;
+use crate::event::task::USUAL_ANSWER_BYTES;
 use crate::event::{
-    AttemptFailed, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskEvent, TaskExpired,
-    TaskSucceeded,
+    Answer, AttemptFailed, Failure, FailureKind, Standing, TaskCancelled, TaskDead, TaskEnd,
+    TaskEvent, TaskExpired, TaskSucceeded,
 };
 use crate::id::TaskId;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
 use crate::time::{Times, Timestamp};
 
-/// Attempts in a row that may be lost with their workers before each further one uses up a retry: with the pauses between them, about
-/// an hour. Crashes and cut connections come to an end within that time; a task whose attempts are still lost is likely what kills
-/// its workers, and must not do so for ever.
+/// Attempts in a row that may be lost with their workers before each further one uses up a retry;
+/// with the pauses between them, about an hour. Crashes and network failures end within that time.
+/// A task whose attempts are still lost then is probably what kills its workers, and must not do so
+/// for ever.
 const MAX_LOST: u32 = 65;
-/// Attempts in a row that the worker may be unable to make before each further one uses up a retry: about a day.
+/// Attempts in a row that the worker may be unable to make before each further one uses up a retry;
+/// about a day.
 const MAX_FAULTS: u32 = 1_450;
-/// The longest pause after an attempt that was lost or could not be made.
+/// Longest pause after an attempt that was lost or could not be made.
 const LONGEST_UNCOUNTED_PAUSE: Duration = Duration::from_secs(60);
-/// Attempts of one task that may fail for want of the vault: with the pauses between them, about a day.
+/// Attempts of one task that may fail because the vault is unavailable; with the pauses between
+/// them, about a day.
 const MAX_WITHOUT_VAULT: u32 = 300;
-/// The longest pause before the vault is asked again.
+/// Longest pause before the vault is tried again.
 const LONGEST_VAULT_PAUSE: Duration = Duration::from_secs(300);
-/// Pauses before the second and each further delivery of a completion webhook, in seconds: 8 tries over more than a day, so that a
-/// receiver may be down for a night. The schedule that Standard Webhooks recommends.
-const DELIVERY_PAUSES: [u64; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
+/// Pauses before the second and each further delivery of a completion webhook, in seconds: 8
+/// deliveries over more than a day, so that a receiver may be down for a night. Standard Webhooks
+/// recommends this schedule.
+const DELIVERY_PAUSES: [u32; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 
-/// The event that an attempt's outcome leads to.
+/// The event that follows from an attempt's outcome. Once cancellation is requested, no further
+/// attempt follows.
 pub(super) fn after(
     task: &Open,
     id: TaskId,
@@ -36,8 +42,23 @@ pub(super) fn after(
     outcome: Outcome,
     times: Times,
 ) -> TaskEvent {
+    match judged(task, id, attempt, outcome, times) {
+        TaskEvent::AttemptFailed(failed) if task.cancel_requested.is_some() => {
+            TaskEvent::Cancelled(TaskCancelled {
+                id,
+                at: failed.at,
+                attempt: Some(attempt),
+                failure: Some(failed.failure),
+            })
+        }
+        event => event,
+    }
+}
+
+/// The same, without regard to a requested cancellation.
+fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times) -> TaskEvent {
     let now = times.wall;
-    let verdict = retry::judge(&outcome, task.retry_on.as_deref());
+    let verdict = retry::judge(&outcome, task.retry_on.as_deref(), task.success.as_deref());
     let (failure, answer) = match outcome {
         Outcome::Answered(answer) if verdict == Verdict::Completed => {
             return TaskEvent::Succeeded(TaskSucceeded {
@@ -45,9 +66,11 @@ pub(super) fn after(
                 attempt,
                 at: now,
                 answer,
+                // Without a rule of the task's own, the status alone determines it.
+                ok: task.success.is_some().then_some(true),
             });
         }
-        Outcome::Answered(answer) => (retry::http_failure(answer.status), Some(answer)),
+        Outcome::Answered(answer) => (retry::answer_failure(&answer), Some(answer)),
         Outcome::Failed(failure) => (failure, None),
     };
     let dead = |failure, answer| {
@@ -59,7 +82,11 @@ pub(super) fn after(
             answer,
         })
     };
-    let again = |failure, answer, retry_at, counted| {
+    let again = |failure, mut answer: Option<Answer>, retry_at, counted| {
+        // This answer does not end the task, and there may be many, so only its beginning is kept.
+        if let Some(answer) = &mut answer {
+            answer.cut(USUAL_ANSWER_BYTES as usize);
+        }
         TaskEvent::AttemptFailed(AttemptFailed {
             id,
             attempt,
@@ -74,13 +101,13 @@ pub(super) fn after(
     if let Some(most) = uncounted(failure.kind) {
         if task.uncounted < most {
             let pause = Backoff::Exponential.pause(task.uncounted + 1);
-            let pause = Some(pause.min(LONGEST_UNCOUNTED_PAUSE));
-            let retry_at = retry::due(Backoff::Exponential, attempt, pause, id, now);
+            let pause = pause.min(LONGEST_UNCOUNTED_PAUSE);
+            let retry_at = retry::after(pause, attempt, id, now);
             return again(failure, answer, retry_at, false);
         }
         failure
             .message
-            .push_str(". It is so many attempts in a row that this one uses up a retry");
+            .push_str(". After so many such attempts in a row, this one uses up a retry");
     }
     if failure.kind == FailureKind::VaultAway {
         let uncounted = attempt.saturating_sub(u32::from(task.failures));
@@ -88,15 +115,14 @@ pub(super) fn after(
             return dead(failure, answer);
         }
         let pause = Backoff::Exponential.pause(uncounted.max(1));
-        let pause = Some(pause.min(LONGEST_VAULT_PAUSE));
-        let retry_at = retry::due(Backoff::Exponential, attempt, pause, id, now);
+        let retry_at = retry::after(pause.min(LONGEST_VAULT_PAUSE), attempt, id, now);
         return again(failure, answer, retry_at, false);
     }
     if verdict == Verdict::Hopeless {
         return dead(failure, answer);
     }
     if task.is_overdue(times) {
-        let failure = too_late(task, Some(&failure));
+        let failure = too_late(task, Some(&failure), times);
         return TaskEvent::Expired(TaskExpired {
             id,
             attempt: Some(attempt),
@@ -110,11 +136,14 @@ pub(super) fn after(
     let wanted = answer
         .as_ref()
         .and_then(|answer| retry::retry_after(answer, now));
-    let retry_at = retry::due(task.backoff, u32::from(task.failures) + 1, wanted, id, now);
+    let retry = u32::from(task.failures) + 1;
+    let pause = retry::pause(task.backoff, &task.retry_pauses, retry, wanted);
+    let retry_at = retry::after(pause, retry, id, now);
     again(failure, answer, retry_at, true)
 }
 
-/// How many failures of this kind in a row use up no retry; `None`: they always do, or have a rule of their own.
+/// How many failures of this kind in a row use up no retry; `None` if they always do, or have their
+/// own rule.
 fn uncounted(kind: FailureKind) -> Option<u32> {
     match kind {
         FailureKind::WorkerLost => Some(MAX_LOST),
@@ -123,7 +152,7 @@ fn uncounted(kind: FailureKind) -> Option<u32> {
     }
 }
 
-/// The call that this event is about.
+/// The call that an event belongs to.
 pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
     let (number, kind) = match event {
         TaskEvent::Started(e) => (e.attempt, CallKind::Attempt),
@@ -132,9 +161,13 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
         TaskEvent::Succeeded(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Dead(e) => (e.attempt, CallKind::Attempt),
         TaskEvent::Expired(e) => (e.attempt?, CallKind::Attempt),
+        TaskEvent::Cancelled(e) => (e.attempt?, CallKind::Attempt),
         TaskEvent::CallbackSent(e) => (e.attempt, CallKind::Delivery),
         TaskEvent::CallbackFailed(e) => (e.attempt, CallKind::Delivery),
-        TaskEvent::Created(_) | TaskEvent::Cancelled(_) | TaskEvent::Restated(_) => return None,
+        TaskEvent::Created(_)
+        | TaskEvent::CancelRequested(_)
+        | TaskEvent::CallbackRequested(_)
+        | TaskEvent::Restated(_) => return None,
     };
     Some(Running {
         task: event.id(),
@@ -143,17 +176,17 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
     })
 }
 
-/// About how many bytes the event takes in the log: what answers bring is all that varies.
+/// Estimate of an event's size in the log; only answers and histories vary much.
 pub(super) fn weight(event: &TaskEvent) -> usize {
-    /// Everything else, generously.
+    /// A generous estimate of everything else.
     const REST: usize = 1_024;
-    /// What is remembered of a task's past, at the most.
+    /// Limit of a task's stored history.
     const HISTORY: usize = 16 * 1_024;
     let (answer, more) = match event {
         TaskEvent::Succeeded(e) => (Some(&e.answer), 0),
         TaskEvent::AttemptFailed(e) => (e.answer.as_ref(), 0),
         TaskEvent::Dead(e) => (e.answer.as_ref(), 0),
-        TaskEvent::Restated(e) => {
+        TaskEvent::CallbackRequested(e) | TaskEvent::Restated(e) => {
             let answer = match &e.standing {
                 Standing::Ended { end, .. } => match end {
                     TaskEnd::Succeeded(end) => Some(&end.answer),
@@ -174,7 +207,7 @@ pub(super) fn weight(event: &TaskEvent) -> usize {
         })
 }
 
-/// The failure of an attempt whose worker is gone.
+/// The failure of an attempt whose worker was lost.
 pub(super) fn lost() -> Failure {
     Failure {
         kind: FailureKind::WorkerLost,
@@ -184,10 +217,19 @@ pub(super) fn lost() -> Failure {
     }
 }
 
-/// The failure of a task whose time over all attempts has passed.
-pub(super) fn too_late(task: &Open, last: Option<&Failure>) -> Failure {
-    let seconds = f64::from(task.max_wait_ms) / 1000.0;
-    let mut message = format!("Timed out: not completed within maxWaitTime of {seconds} s");
+/// The failure of a task that passed its deadline or expired.
+pub(super) fn too_late(task: &Open, last: Option<&Failure>, now: Times) -> Failure {
+    let mut message = match (task.deadline, task.expires_in_ms) {
+        (Some(deadline), _) if task.is_past_deadline(now) => {
+            format!("Timed out: not completed before its deadline {deadline}")
+        }
+        (_, Some(millis)) => {
+            #[expect(clippy::cast_precision_loss, reason = "at most a year")]
+            let seconds = millis as f64 / 1000.0;
+            format!("Timed out: not completed within expiresIn of {seconds} s")
+        }
+        _ => "Timed out: not completed in time".to_owned(),
+    };
     if let Some(last) = last {
         message.push_str("; the last attempt: ");
         message.push_str(&last.message);
@@ -198,9 +240,10 @@ pub(super) fn too_late(task: &Open, last: Option<&Failure>) -> Failure {
     }
 }
 
-/// The status of a delivery that went well, or its failure and when the next one is due.
+/// The status of a successful delivery, or else its failure and when the next one is due.
 pub(super) fn delivered(
     outcome: &Outcome,
+    task: &Open,
     id: TaskId,
     number: u32,
     now: Timestamp,
@@ -209,19 +252,27 @@ pub(super) fn delivered(
         Outcome::Answered(answer) if (200..300).contains(&answer.status) => {
             return Ok(answer.status);
         }
-        Outcome::Answered(answer) => retry::http_failure(answer.status),
+        Outcome::Answered(answer) => retry::answer_failure(answer),
         Outcome::Failed(failure) => failure.clone(),
     };
     let hopeless = matches!(
         failure.kind,
         FailureKind::BlockedAddress | FailureKind::InvalidRequest
     );
-    // A receiver that says 410 Gone wants no further deliveries (Standard Webhooks, "Webhook delivery").
+    // A receiver that answers 410 Gone wants no further deliveries (Standard Webhooks, "Webhook
+    // delivery").
     let unwanted = matches!(outcome, Outcome::Answered(answer) if answer.status == 410);
+    let own = &task.webhook_pauses;
+    let pauses = if own.is_empty() {
+        &DELIVERY_PAUSES[..]
+    } else {
+        own
+    };
     let pause = usize::try_from(number)
         .ok()
-        .and_then(|number| DELIVERY_PAUSES.get(number.checked_sub(1)?))
+        .and_then(|number| pauses.get(number.checked_sub(1)?))
         .filter(|_| !hopeless && !unwanted);
-    let retry_at = pause.map(|pause| retry::after(Duration::from_secs(*pause), number, id, now));
+    let retry_at =
+        pause.map(|pause| retry::after(Duration::from_secs((*pause).into()), number, id, now));
     Err((failure, retry_at))
 }

@@ -1,4 +1,4 @@
-//! Do the parts of a dispatcher's state agree? For tests and simulations.
+//! Consistency checks of a dispatcher's state, for tests and simulations.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,8 @@ use super::{Decision, Dispatcher};
 use crate::event::TaskEvent;
 
 impl Dispatcher {
-    /// Panics when the parts of the state contradict each other. For tests and simulations: it looks at every task.
+    /// Panics if parts of the state contradict each other. It visits every task, so it is for tests
+    /// and simulations only.
     pub fn check(&self) {
         self.ready.check();
         self.due_deliveries.check();
@@ -18,8 +19,14 @@ impl Dispatcher {
             "what is owed is: the creations of all that is open"
         );
         let mut decided = HashSet::new();
-        // A restatement changes nothing of its task, so it may stand beside a decision.
-        let changes = |decision: &&Decision| !matches!(decision.event, TaskEvent::Restated(_));
+        // A restatement does not change its task, and a request to cancel leaves the attempt
+        // running, so both may be pending beside a decision.
+        let changes = |decision: &&Decision| {
+            !matches!(
+                decision.event,
+                TaskEvent::Restated(_) | TaskEvent::CancelRequested(_)
+            )
+        };
         for decision in self.in_flight.iter().chain(&self.decided).filter(changes) {
             assert!(
                 decided.insert(decision.event.id()),
@@ -38,7 +45,10 @@ impl Dispatcher {
             let queued = self
                 .ready
                 .contains(task.compartment(), task.priority, task.created);
-            let should = self.active && !task.busy && matches!(task.phase, Phase::Ready { .. });
+            let should = self.active
+                && !task.busy
+                && matches!(task.phase, Phase::Ready { .. })
+                && !task.is_to_be_cancelled();
             assert_eq!(
                 queued, should,
                 "in the queue is: ready and not busy ({id}, {:?})",

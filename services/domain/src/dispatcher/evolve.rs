@@ -1,9 +1,9 @@
-//! What an event does to the state: the same in a replay and when an append has been acknowledged.
+//! How events change the state: the same code for a replay and for acknowledged appends.
 
 use std::time::Duration;
 
 use super::Dispatcher;
-use super::action::{Action, Uncounted};
+use super::action::{Action, Running, Uncounted};
 use super::open::{Open, Phase};
 use crate::event::{TaskCreated, TaskEvent, TaskRestated};
 use crate::id::TaskId;
@@ -25,14 +25,14 @@ impl Dispatcher {
         self.remember(created.id, Open::new(seq, lane, traceparent, created));
         if self.active {
             if let Some(task) = self.tasks.get_mut(&created.id) {
-                task.place(self.now);
+                task.begin(self.now);
             }
             self.arm(created.id);
         }
     }
 
-    /// A restatement moves where the request of a task is read. Whoever does not know the task has it from here: a replay that begins
-    /// behind its creation.
+    /// A restatement moves where the request of a task is read. If the task is unknown, because
+    /// replay began after its creation, it is created from the restatement.
     pub(super) fn restated(
         &mut self,
         seq: StreamSeq,
@@ -68,8 +68,34 @@ impl Dispatcher {
         task.stored = seq;
     }
 
-    /// What an event does to its task. Attempts are numbered, so an event that was applied before finds nothing to do. `at`: when
-    /// it was decided, by the clock of this owner; `None` in a replay.
+    /// A client asked for the completion webhook of an ended task again: the task is open until
+    /// that is delivered or given up.
+    pub(super) fn callback_requested(
+        &mut self,
+        seq: StreamSeq,
+        traceparent: Option<&str>,
+        event: &TaskRestated,
+    ) {
+        let id = event.created.id;
+        if let Some(task) = self.tasks.get(&id) {
+            // A delivery that is in progress, or was already asked for, is enough.
+            if !matches!(task.phase, Phase::Ended { claimed: false, .. }) || task.busy {
+                return;
+            }
+            self.disarm(id);
+            self.forget(id);
+        }
+        let lane = self.lanes.enter(&event.created.team, &event.created.queue);
+        let mut open = Open::restated(seq, lane, traceparent, event);
+        if self.active {
+            open.place(self.now);
+        }
+        self.remember(id, open);
+        self.arm(id);
+    }
+
+    /// Applies an event to its task. Attempts are numbered, so an event that was applied before has
+    /// no effect. `at` is when it was decided, by this owner's clock; `None` in a replay.
     pub(super) fn evolve(
         &mut self,
         seq: StreamSeq,
@@ -80,7 +106,7 @@ impl Dispatcher {
         let id = event.id();
         self.disarm(id);
         self.change(seq, event, at, actions);
-        // What was waited for is over, and what is waited for now may be another thing.
+        // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);
     }
 
@@ -96,7 +122,7 @@ impl Dispatcher {
             return;
         };
         match event {
-            TaskEvent::Created(_) | TaskEvent::Restated(_) => {}
+            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {}
             TaskEvent::Started(e) => {
                 if e.attempt <= task.attempts || matches!(task.phase, Phase::Ended { .. }) {
                     return;
@@ -125,8 +151,19 @@ impl Dispatcher {
                 if task.phase != (Phase::Running { attempt: e.attempt }) {
                     return;
                 }
+                task.history.get_or_insert_default().take_in(event);
+                task.read_from = None;
                 task.released(e, at);
                 actions.push(Action::Uncounted(Uncounted::Released));
+            }
+            TaskEvent::CancelRequested(e) => {
+                task.requesting_cancel = false;
+                if task.phase != (Phase::Running { attempt: e.attempt }) {
+                    return;
+                }
+                task.history.get_or_insert_default().take_in(event);
+                task.cancel_requested.get_or_insert(e.at);
+                actions.push(Action::CutOff(Running::attempt(id, e.attempt)));
             }
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
@@ -144,6 +181,7 @@ impl Dispatcher {
                     sealed: task.sealed,
                     created: task.stored,
                     status: ending(event),
+                    ok: matches!(event, TaskEvent::Succeeded(end) if end.is_ok()),
                     took: event.at().since(due),
                 });
                 if task.has_callback {
@@ -204,11 +242,11 @@ impl Dispatcher {
     }
 }
 
-/// The status an ending event leads to.
+/// The status that follows from an ending event.
 fn ending(event: &TaskEvent) -> Status {
     match event {
         TaskEvent::Succeeded(_) => Status::Completed,
-        TaskEvent::Dead(_) => Status::Failed,
+        TaskEvent::Dead(e) => e.status(),
         TaskEvent::Expired(_) => Status::Timeout,
         _ => Status::Cancelled,
     }

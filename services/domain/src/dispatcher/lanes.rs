@@ -1,7 +1,8 @@
-//! The queues that open tasks of this partition are in.
+//! The queues of the open tasks in this partition.
 //!
-//! Tasks hold a small number instead of two names. Clients choose names, so a lane goes with its last task: who invents a new queue
-//! for every task costs no more than the tasks do, and a snapshot of an empty partition is empty.
+//! Tasks refer to a queue by a small number instead of two names. Clients choose the names, so a
+//! lane is removed with its last task: a client that invents a queue for every task costs no more
+//! memory than the tasks themselves, and a snapshot of an empty partition is empty.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{QueueName, TeamId};
 
-/// A queue of a team, as a small number.
+/// The number of a team's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Lane(u32);
 
@@ -19,16 +20,17 @@ impl Lane {
     }
 }
 
-/// Numbers below this are kept although they are free: to give their memory back would cost more than it is worth.
+/// Free numbers below this limit are kept, since freeing their memory would cost more than it
+/// saves.
 const KEPT_FREE: usize = 64;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Lanes {
-    /// By number. `None`: the number is free.
+    /// Names by number; `None` if the number is free.
     names: Vec<Option<(TeamId, QueueName)>>,
     #[serde(skip)]
     numbers: HashMap<(TeamId, QueueName), Lane>,
-    /// How many tasks are in each.
+    /// Number of tasks in each lane.
     #[serde(skip)]
     tasks: Vec<u32>,
     #[serde(skip)]
@@ -36,7 +38,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// A task comes to its queue.
+    /// Counts a task in its queue, and returns the queue's lane.
     pub(super) fn enter(&mut self, team: &TeamId, queue: &QueueName) -> Lane {
         let name = (team.clone(), queue.clone());
         let lane = match self.numbers.get(&name) {
@@ -50,7 +52,7 @@ impl Lanes {
     }
 
     fn open(&mut self, name: (TeamId, QueueName)) -> Lane {
-        // The lowest one, so that the numbers above it can go.
+        // Takes the lowest number, so that higher ones can be freed.
         let lane = self.free.pop_first().unwrap_or_else(|| {
             self.names.push(None);
             self.tasks.push(0);
@@ -63,7 +65,7 @@ impl Lanes {
         lane
     }
 
-    /// A task is gone.
+    /// Counts a task out of its lane.
     pub(super) fn leave(&mut self, lane: Lane) {
         let Some(tasks) = self.tasks.get_mut(lane.index()) else {
             return;
@@ -79,7 +81,7 @@ impl Lanes {
         self.shrink();
     }
 
-    /// Gives back what free numbers at the end take.
+    /// Frees the memory of unused numbers at the end.
     fn shrink(&mut self) {
         while self.names.len() > KEPT_FREE && self.names.last().is_some_and(Option::is_none) {
             self.names.pop();
@@ -93,7 +95,7 @@ impl Lanes {
         }
     }
 
-    /// The names of a lane that a task is in.
+    /// The names of a lane that has a task.
     pub(super) fn names(&self, lane: Lane) -> &(TeamId, QueueName) {
         #[expect(
             clippy::expect_used,
@@ -109,7 +111,8 @@ impl Lanes {
         matches!(self.names.get(lane.index()), Some(Some(_)))
     }
 
-    /// The same after it was read from a snapshot, with the tasks that are in the lanes. A lane without a task goes.
+    /// Completes lanes read from a snapshot with the number of their tasks. Lanes without a task
+    /// are dropped.
     pub(super) fn indexed(mut self, tasks: impl Iterator<Item = Lane>) -> Self {
         self.tasks = vec![0; self.names.len()];
         for lane in tasks {
@@ -132,7 +135,6 @@ impl Lanes {
         self
     }
 
-    /// How many there are.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn len(&self) -> usize {
         self.numbers.len()

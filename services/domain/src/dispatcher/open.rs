@@ -1,5 +1,5 @@
-//! A task that has not ended, as the dispatcher remembers it: everything that decides when it runs, nothing of what it carries.
-//! Its body and headers stay in the log.
+//! An open task as the dispatcher holds it: everything that decides when it runs, but nothing of
+//! what it carries. Its body and headers stay in the log.
 
 use std::time::Duration;
 
@@ -11,60 +11,62 @@ use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
-use crate::task::{Backoff, History, Priority, RetryOn};
+use crate::task::{Backoff, History, OwnPauses, Priority, RetryOn, Success};
 use crate::time::{Elapsed, Times, Timestamp};
 
-/// Where a task stands. Each state holds what is only true in it.
+/// State of a task, with the data that is valid in each state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
-    /// Not to be started before: delayed, or between two attempts.
+    /// Must not start yet: delayed, or pausing between two attempts.
     Waiting {
         until: Timestamp,
-        /// Since when, of a pause between two attempts: a length. `None`: `until` is a date that a client gave.
+        /// When the pause between two attempts began, since a pause is a length of time. `None` if
+        /// `until` is a date that a client chose.
         #[serde(default)]
         from: Option<Timestamp>,
-        /// When such a pause is over, by the clock of this owner.
+        /// When the pause ends, by this owner's monotonic clock.
         #[serde(skip)]
         wake: Elapsed,
     },
-    /// May be started, since then.
+    /// May start.
     Ready {
         since: Timestamp,
-        /// The same by the clock of this owner.
+        /// The same moment as `since`, by this owner's monotonic clock.
         #[serde(skip)]
         from: Elapsed,
     },
-    /// An attempt is being made.
-    Running { attempt: u32 },
-    /// Ended, and the completion webhook is still to be delivered.
+    Running {
+        attempt: u32,
+    },
+    /// Ended, but the completion webhook is not delivered yet.
     Ended {
-        /// Where the event that ended it stands.
+        /// Sequence of the event that ended it.
         seq: StreamSeq,
-        /// Deliveries that failed.
+        /// Deliveries that have failed.
         deliveries: u32,
-        /// When the next one is due.
+        /// When the next delivery is due.
         due: Timestamp,
-        /// It is being made, or waits for a slot.
+        /// Whether that delivery is in progress or waits for a slot.
         claimed: bool,
-        /// Since when the pause before it has run. `None` in older snapshots.
+        /// When the pause before the delivery began. `None` in older snapshots.
         #[serde(default)]
         from: Option<Timestamp>,
-        /// When the pause is over, by the clock of this owner.
+        /// When the pause ends, by this owner's monotonic clock.
         #[serde(skip)]
         wake: Elapsed,
     },
 }
 
-/// How much is left of the time limit over all attempts, by the clock of this owner.
+/// The rest of `expiresIn`, by this owner's monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Allowance {
-    /// All of it: no attempt has started that counts.
+    /// The task does not expire.
     #[default]
-    Whole,
-    /// Until then.
+    Endless,
+    /// The task expires at this reading.
     Until(Elapsed),
-    /// It was over when this owner took over, as far as the wall clock tells. Clocks may be wrong, and nobody worked on the task
-    /// meanwhile: it has one more attempt.
+    /// According to the wall clock, the task had expired when this owner took over. Clocks may be
+    /// wrong, and meanwhile no worker served the task, so it may have one more attempt.
     OneMore,
 }
 
@@ -84,44 +86,61 @@ pub(super) struct Open {
     pub(super) traceparent: Option<Box<str>>,
     /// Attempts started.
     pub(super) attempts: u32,
-    /// Attempts failed that used up a retry.
+    /// Failed attempts that used up a retry.
     pub(super) failures: u16,
     /// Attempts lost with their worker.
     pub(super) lost: u16,
-    /// Start of the first attempt since one was lost, released, or could not be made: the time limit over all attempts counts from
-    /// here.
-    pub(super) first_start: Option<Timestamp>,
+    /// After this date, the task is not worked on.
+    pub(super) deadline: Option<Timestamp>,
+    /// Milliseconds after acceptance when the task expires.
+    pub(super) expires_in_ms: Option<u64>,
+    /// Answers that count as a success; `None`: the platform's rule.
+    pub(super) success: Option<Box<Success>>,
+    /// Pauses between deliveries of its completion webhook, in seconds; empty: the platform's.
+    pub(super) webhook_pauses: Box<[u32]>,
     pub(super) last_failure: Option<Box<Failure>>,
     pub(super) phase: Phase,
-    /// It brought sealed headers along. Last, as it stands in no older snapshot.
+    /// Whether the task carries sealed headers. After the other fields, since older snapshots do
+    /// not have it.
     #[serde(default)]
     pub(super) sealed: bool,
-    /// What its creation takes in the log. Unknown, and counted as nothing, in older snapshots.
+    /// Size of the creation in the log. Unknown in older snapshots, and counted as 0.
     #[serde(default)]
     pub(super) bytes: u32,
-    /// Where its request stands: its creation, or the latest restatement.
+    /// Sequence of the latest request: the creation or a restatement.
     #[serde(default)]
     pub(super) stored: StreamSeq,
-    /// What clients are shown of its past, once it has one.
+    /// The part of the past that clients are shown; `None` before the first attempt.
     #[serde(default)]
     pub(super) history: Option<Box<History>>,
-    /// A restatement of it waits for the log.
+    /// Whether a restatement waits for the log.
     #[serde(skip)]
     pub(super) restating: bool,
-    /// Where the call being made now reads the request, when it was restated meanwhile.
+    /// Where the running call reads the request, if the task was restated since the call began.
     #[serde(skip)]
     pub(super) read_from: Option<StreamSeq>,
-    /// Attempts in a row that failed without using up a retry. Older snapshots end before it.
+    /// Failed attempts in a row that used up no retry. Missing in older snapshots.
     #[serde(default)]
     pub(super) uncounted: u32,
-    /// Whose slots its attempts take, and the host of its completion webhook. In older snapshots 0: all tasks of them share one.
+    /// Hashes of the team, the target's host and the webhook's host, which determine whose slots a
+    /// call uses. 0 in older snapshots, so that their tasks share one compartment.
     #[serde(default)]
     pub(super) team: u64,
     #[serde(default)]
     pub(super) target: u64,
     #[serde(default)]
     pub(super) receiver: u64,
-    /// A decision about it waits for the log.
+    /// When cancellation was requested during an attempt; no further attempt follows. Missing in
+    /// older snapshots.
+    #[serde(default)]
+    pub(super) cancel_requested: Option<Timestamp>,
+    /// Pauses before retries that the task lists itself. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) retry_pauses: OwnPauses,
+    /// Whether a request to cancel waits for the log.
+    #[serde(skip)]
+    pub(super) requesting_cancel: bool,
+    /// Whether a decision about the task waits for the log.
     #[serde(skip)]
     pub(super) busy: bool,
     #[serde(skip)]
@@ -151,7 +170,10 @@ impl Open {
             attempts: 0,
             failures: 0,
             lost: 0,
-            first_start: None,
+            deadline: created.deadline,
+            expires_in_ms: created.expires_in_ms,
+            success: created.success.clone().map(Box::new),
+            webhook_pauses: created.webhook_pauses.clone().into(),
             last_failure: None,
             phase: match created.not_before {
                 Some(until) => Phase::Waiting {
@@ -177,17 +199,25 @@ impl Open {
                 .on_complete_url
                 .as_deref()
                 .map_or(0, Compartment::host),
+            cancel_requested: None,
+            retry_pauses: created.retry_pauses.clone(),
+            requesting_cancel: false,
             busy: false,
-            allowance: Allowance::Whole,
+            allowance: Allowance::Endless,
         }
     }
 
-    /// Places what the log says on the clock of an owner that takes over.
+    /// Whether the task must be cancelled as soon as no attempt is running.
+    pub(super) fn is_to_be_cancelled(&self) -> bool {
+        self.cancel_requested.is_some()
+            && matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
+    }
+
+    /// Converts the dates in the log to the clock of an owner that takes over.
     pub(super) fn place(&mut self, now: Times) {
-        let max_wait = self.max_wait();
-        self.allowance = match self.first_start {
-            None => Allowance::Whole,
-            Some(start) => match now.end_of(start, max_wait) {
+        self.allowance = match self.expires_in() {
+            None => Allowance::Endless,
+            Some(length) => match now.end_of(self.created_at, length) {
                 end if end <= now.elapsed => Allowance::OneMore,
                 end => Allowance::Until(end),
             },
@@ -209,9 +239,19 @@ impl Open {
         }
     }
 
-    /// When it is to be looked at.
+    /// Starts the clock of a task that was just accepted. The time of acceptance is by this owner's
+    /// clock, since the clocks of gateways and owners may differ.
+    pub(super) fn begin(&mut self, now: Times) {
+        self.place(now);
+        if let Some(length) = self.expires_in() {
+            self.allowance = Allowance::Until(now.elapsed.plus(length));
+        }
+    }
+
+    /// The timers that the state of the task needs.
     pub(super) fn alarms(&self) -> impl Iterator<Item = Alarm> + use<> {
         let wake = match self.phase {
+            _ if self.is_to_be_cancelled() => Some(Alarm::Length(Elapsed::default())),
             Phase::Waiting {
                 until, from: None, ..
             } => Some(Alarm::Date(until)),
@@ -223,17 +263,19 @@ impl Open {
             } => Some(Alarm::Length(wake)),
             Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
         };
-        // A retry that waits for a slot still has its time limit; a running attempt has its own.
-        let end = match (&self.phase, self.allowance) {
-            (Phase::Waiting { .. } | Phase::Ready { .. }, Allowance::Until(end)) => {
-                Some(Alarm::Length(end))
-            }
+        // A task that waits for its time or for a slot can still expire. A running attempt has its
+        // own limit, which is never later.
+        let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
+            && !self.is_to_be_cancelled();
+        let end = match self.allowance {
+            Allowance::Until(end) if waits => Some(Alarm::Length(end)),
             _ => None,
         };
-        wake.into_iter().chain(end)
+        let deadline = self.deadline.filter(|_| waits).map(Alarm::Date);
+        wake.into_iter().chain(end).chain(deadline)
     }
 
-    /// May its next attempt start, as far as its delay or pause is concerned?
+    /// Whether the delay or pause before the next attempt has passed.
     pub(super) fn has_waited(&self, now: Times) -> bool {
         match self.phase {
             Phase::Waiting {
@@ -245,11 +287,11 @@ impl Open {
         }
     }
 
-    fn max_wait(&self) -> Duration {
-        Duration::from_millis(self.max_wait_ms.into())
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in_ms.map(Duration::from_millis)
     }
 
-    /// The number of the delivery that comes next, once it has ended.
+    /// Number of the next delivery, if the task has ended.
     pub(super) fn next_delivery(&self) -> Option<u32> {
         match self.phase {
             Phase::Ended { deliveries, .. } => Some(deliveries + 1),
@@ -257,7 +299,7 @@ impl Open {
         }
     }
 
-    /// Whose slots its attempts take.
+    /// Whose slots its attempts use.
     pub(super) fn compartment(&self) -> Compartment {
         Compartment {
             team: self.team,
@@ -265,7 +307,7 @@ impl Open {
         }
     }
 
-    /// Whose slots the deliveries of its completion webhook take.
+    /// Whose slots its webhook deliveries use.
     pub(super) fn webhook_compartment(&self) -> Compartment {
         Compartment {
             team: self.team,
@@ -273,40 +315,49 @@ impl Open {
         }
     }
 
-    /// Has its time over all attempts passed?
+    /// Whether the task has passed its deadline or expired.
     pub(super) fn is_overdue(&self, now: Times) -> bool {
-        match (&self.phase, self.allowance) {
-            (Phase::Ended { .. }, _) | (_, Allowance::Whole | Allowance::OneMore) => false,
-            (_, Allowance::Until(end)) => end <= now.elapsed,
+        if matches!(self.phase, Phase::Ended { .. }) {
+            return false;
         }
+        self.is_past_deadline(now)
+            || matches!(self.allowance, Allowance::Until(end) if end <= now.elapsed)
     }
 
-    /// How long an attempt that starts now may take.
+    /// Whether the task has passed its deadline. A date chosen by a client follows the wall clock,
+    /// even if that jumps.
+    pub(super) fn is_past_deadline(&self, now: Times) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now.wall)
+    }
+
+    /// Time limit of an attempt that starts now, which never exceeds the time that the task has
+    /// left.
     pub(super) fn limit(&self, now: Times) -> Duration {
-        let left = match self.allowance {
-            Allowance::Whole | Allowance::OneMore => self.max_wait(),
-            Allowance::Until(end) => end.since(now.elapsed),
-        };
-        Duration::from_millis(self.timeout_ms.into()).min(left)
+        let mut limit = Duration::from_millis(self.timeout_ms.min(self.max_wait_ms).into());
+        if let Allowance::Until(end) = self.allowance {
+            limit = limit.min(end.since(now.elapsed));
+        }
+        if let Some(deadline) = self.deadline {
+            limit = limit.min(deadline.since(now.wall));
+        }
+        limit
     }
 
-    /// An attempt has started; `at`: when, by the clock of this owner, and `None` in a replay.
+    /// Applies the start of an attempt. `at` is when it started, by this owner's clock; `None` in a
+    /// replay.
     pub(super) fn started(&mut self, event: &TaskStarted, at: Option<Elapsed>) {
         self.attempts = event.attempt;
-        self.first_start.get_or_insert(event.at);
         self.phase = Phase::Running {
             attempt: event.attempt,
         };
         let Some(at) = at else { return };
-        self.allowance = match self.allowance {
-            Allowance::Whole => Allowance::Until(at.plus(self.max_wait())),
-            // This is the one: no other follows it.
-            Allowance::OneMore => Allowance::Until(at),
-            Allowance::Until(end) => Allowance::Until(end),
-        };
+        if self.allowance == Allowance::OneMore {
+            // This is the one more attempt; no other follows.
+            self.allowance = Allowance::Until(at);
+        }
     }
 
-    /// The call of an attempt that has started.
+    /// The call of a started attempt.
     pub(super) fn call(&self, started: &TaskStarted, waited: Duration) -> Call {
         Call {
             task: started.id,
@@ -321,21 +372,18 @@ impl Open {
         }
     }
 
-    /// An attempt has failed and another one follows; `at` as for [`Open::started`].
+    /// Applies a failed attempt that is retried; `at` as for [`Open::started`].
     pub(super) fn failed(&mut self, event: &AttemptFailed, at: Option<Elapsed>) {
         let is_lost = event.failure.kind == FailureKind::WorkerLost;
         self.lost = self.lost.saturating_add(u16::from(is_lost));
         if event.counted {
             self.failures = self.failures.saturating_add(1);
-            // What goes on being lost goes on counting, or most losses would be free again.
+            // A further loss keeps counting towards the limit, or most losses would be free again.
             if !is_lost {
                 self.uncounted = 0;
             }
         } else {
             self.uncounted = self.uncounted.saturating_add(1);
-            // The target is not to blame for the time that passed without a worker, or without the vault.
-            self.first_start = None;
-            self.allowance = Allowance::Whole;
         }
         self.last_failure = Some(Box::new(event.failure.clone()));
         let pause = event.retry_at.since(event.at);
@@ -346,10 +394,8 @@ impl Open {
         };
     }
 
-    /// Its attempt was cut short in order. What the worker's end took of its time is not the target's.
+    /// Applies an attempt that was cut short on purpose.
     pub(super) fn released(&mut self, event: &TaskReleased, at: Option<Elapsed>) {
-        self.first_start = None;
-        self.allowance = Allowance::Whole;
         self.uncounted = 0;
         self.phase = Phase::Ready {
             since: event.at,
@@ -377,7 +423,7 @@ mod tests {
         created
     }
 
-    /// What becomes of the task when it is cancelled, and whose it was.
+    /// Whether cancelling the task yields an end with these values.
     fn end(created: Box<TaskCreated>, snapshot: bool) -> Vec<(TaskId, TeamId, bool)> {
         let (id, at) = (created.id, created.at);
         let mut dispatcher = Dispatcher::new();
@@ -392,7 +438,7 @@ mod tests {
             wall: at,
         };
         dispatcher.activate(now, &HashSet::new(), Vec::new(), &mut actions);
-        let cancelled = TaskEvent::Cancelled(TaskCancelled { id, at });
+        let cancelled = TaskEvent::Cancelled(TaskCancelled::idle(id, at));
         dispatcher.evolve(StreamSeq(2), &cancelled, Some(now.elapsed), &mut actions);
         let ended = actions.into_iter().filter_map(|action| match action {
             Action::Ended {

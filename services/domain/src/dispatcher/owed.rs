@@ -1,4 +1,5 @@
-//! What the open tasks of a partition may still need of the log, counted as they come and go; their lanes go with them.
+//! What the open tasks of a partition may still need of the log: counters that are kept while tasks
+//! and their lanes come and go.
 
 use super::Dispatcher;
 use super::open::Open;
@@ -6,7 +7,7 @@ use crate::id::TaskId;
 use crate::room::Owed;
 
 impl Dispatcher {
-    /// What they may still need: to be restated, and to end.
+    /// The space for restating and ending every open task.
     #[must_use]
     pub fn owed(&self) -> Owed {
         Owed {

@@ -1,9 +1,10 @@
-//! The order of service: which of the ready tasks runs next.
+//! The order of service: which ready task runs next.
 //!
-//! Higher priority first, and first come first served within a priority; a task that comes back for a retry has its old place.
-//! Tasks of one team for one host lie together, so that those which may not be served now, because their team or their host has its
-//! share of the slots, are passed over at once however many they are.
-//! Everything that will ever hold a ready task back or let another one pass belongs here.
+//! Higher priorities come first, and within a priority tasks are served in the order of creation; a
+//! task that is retried keeps its place. Ready tasks are grouped by team and host, so that all
+//! tasks of a team or host that has used its share of the slots are skipped in one step, however
+//! many they are. Any future rule that holds a ready task back or lets another one overtake belongs
+//! here.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -13,11 +14,11 @@ use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Priority;
 
-/// Compartments that are asked for in one turn and may not be served. So many are passed over, and what stands behind them waits for
-/// another turn: a turn is short however many teams and hosts there are.
+/// Limit of compartments without a free slot that one turn tries. Compartments behind them wait for
+/// the next turn, so that a turn stays short with any number of teams and hosts.
 const MAX_PASSED_OVER: usize = 1_024;
 
-/// A task's place: the smallest is served first.
+/// A task's position; the smallest is served first.
 type Place = (Reverse<Priority>, StreamSeq);
 
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ pub(super) struct Ready {
     teams: BTreeSet<(Place, u64)>,
 }
 
-/// A task that is served next.
+/// A task to serve next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pick {
     compartment: Compartment,
@@ -61,7 +62,8 @@ impl Ready {
         self.queue.len()
     }
 
-    /// Takes out what may be served now, in the order of service. `admit` is asked about one task after the other and says which.
+    /// Removes and returns the tasks that may be served now, in order. `admit` decides about one
+    /// task after the other.
     pub(super) fn serve(
         &mut self,
         mut admit: impl FnMut(TaskId, Compartment) -> Admission,
@@ -76,7 +78,8 @@ impl Ready {
     fn pick(&self, admit: &mut impl FnMut(TaskId, Compartment) -> Admission) -> Vec<Pick> {
         let mut picks = Vec::new();
         let mut passed_over = 0;
-        // Two sorted sources: the teams not begun yet, and the next task of each team that was begun.
+        // Two sorted sources: teams that are not yet started, and the next task of each started
+        // team.
         let mut teams = self.teams.iter().peekable();
         let mut begun: BinaryHeap<Reverse<(Place, u64, u64)>> = BinaryHeap::new();
         while passed_over < MAX_PASSED_OVER {
@@ -107,8 +110,8 @@ impl Ready {
                         place,
                         id,
                     });
-                    // The compartment goes on with its next task; the team's other hosts are in the heap already or come with their
-                    // first one.
+                    // The compartment continues with its next task. The team's other hosts are in
+                    // the heap already, or enter it with their first task.
                     begun.extend(self.after(compartment, place).map(Reverse));
                     if self.head(compartment) == Some(place) {
                         begun.extend(self.host_after(team, place, host).map(Reverse));
@@ -137,7 +140,7 @@ impl Ready {
         (of == team).then_some((place, team, host))
     }
 
-    /// The host of the team whose first task comes after that one.
+    /// The team's next host, whose first task comes after that one.
     fn host_after(&self, team: u64, place: Place, host: u64) -> Option<(Place, u64, u64)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let range = (Excluded((team, place, host)), Unbounded);
@@ -198,7 +201,7 @@ impl Ready {
             .contains_key(&(compartment, (Reverse(priority), seq)))
     }
 
-    /// Panics when the heads are not those of the queue.
+    /// Panics if the first tasks do not match the queue.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
         let mut firsts: BTreeMap<Compartment, Place> = BTreeMap::new();
@@ -235,7 +238,7 @@ mod tests {
         TaskId::new(Timestamp(1), u128::from(number), partition)
     }
 
-    /// What a plain walk over all tasks in the order of service would serve.
+    /// What a simple walk over all tasks in order would serve.
     fn model(
         tasks: &[(Compartment, Priority)],
         blocked: impl Fn(Compartment) -> Admission,

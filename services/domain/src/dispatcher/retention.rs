@@ -1,8 +1,9 @@
-//! What of the log a partition still needs, and how open tasks make room in it.
+//! What a partition still needs of the log, and how open tasks make room in it.
 //!
-//! An open task needs its request, which stands at its creation or at its latest restatement. To let the log drop what is old, the
-//! task is stated again at the end of the log. A restatement changes nothing of the task, so it is decided beside other decisions:
-//! the task stays as it is, a result that comes meanwhile is decided behind it, and the log holds both in that order.
+//! An open task needs its request, which is in its creation or its latest restatement. So that the
+//! log can drop old records, the task is restated at the end of the log. A restatement does not
+//! change the task, so it is decided beside other decisions: an outcome that arrives meanwhile is
+//! decided after it, and the log has both in that order.
 
 use super::lanes::Lane;
 use super::open::{Open, Phase};
@@ -16,32 +17,38 @@ use crate::seq::StreamSeq;
 use crate::task::History;
 use crate::time::{Elapsed, Times, Timestamp};
 
-/// A task that may be stated again, and what has to be read for it.
+/// Bytes that a restatement of an open task takes at most beside the creation in it: how the task
+/// stands, and its latest attempts. Creations leave that much room in a message.
+pub const RESTATEMENT_BYTES: usize = 64 * 1024;
+
+/// A task that may be restated, and what must be read for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restatable {
-    /// The task.
     pub task: TaskId,
-    /// Where its request stands.
+    /// Sequence of its latest request.
     pub stored: StreamSeq,
-    /// Where its end stands, when it has ended.
+    /// Sequence of its end, if it has ended.
     pub ended: Option<StreamSeq>,
 }
 
 impl Dispatcher {
-    /// The oldest position that an open task, or one whose webhook is still to be delivered, needs. `None`: there is no such task.
+    /// The oldest sequence that an open task, or one with an undelivered webhook, needs; `None` if
+    /// there is no such task.
     #[must_use]
     pub fn oldest_needed(&self) -> Option<StreamSeq> {
         self.tasks.values().map(Open::needs).min()
     }
 
-    /// Up to `max` tasks whose request stands before `horizon`, the oldest first. Those about which a decision waits are left out
-    /// this time.
+    /// Up to `max` tasks whose request stands before `horizon`, oldest first. Tasks with a pending
+    /// decision are left out this time.
     #[must_use]
     pub fn restatable(&self, horizon: StreamSeq, max: usize) -> Vec<Restatable> {
         let mut found: Vec<_> = self
             .tasks
             .iter()
-            .filter(|(_, task)| task.stored < horizon && !task.busy && !task.restating)
+            .filter(|(_, task)| {
+                task.stored < horizon && !task.busy && !task.restating && !task.requesting_cancel
+            })
             .map(|(&id, task)| Restatable {
                 task: id,
                 stored: task.stored,
@@ -59,8 +66,9 @@ impl Dispatcher {
         found
     }
 
-    /// Decides to state a task again: with its request as it was read at `of.stored`, and how it ended as read at `of.ended`. False
-    /// when the task has changed meanwhile so that there is nothing to state, or not now.
+    /// Decides to restate a task, with its request as read at `of.stored` and its end as read at
+    /// `of.ended`. Returns false if the task has changed in the meantime, so that there is nothing
+    /// to restate, or not now.
     pub fn restate(
         &mut self,
         of: Restatable,
@@ -72,7 +80,9 @@ impl Dispatcher {
             return false;
         };
         let changed = task.stored != of.stored || created.id != of.task;
-        if task.busy || task.restating || changed {
+        // A pending request to cancel is not part of the state yet, and a restatement after it
+        // would undo it.
+        if task.busy || task.restating || task.requesting_cancel || changed {
             return false;
         }
         let Some(event) = task.restate(created, end, now.wall) else {
@@ -92,8 +102,8 @@ impl Dispatcher {
         true
     }
 
-    /// The request of a task, or its end, can be read nowhere any more: nothing can be called for it, so it ends. A call that is being
-    /// made ends by itself first.
+    /// Ends a task whose request, or end, can no longer be read from the log, since no call can be
+    /// made for it. A running call ends by itself first.
     pub fn request_lost(&mut self, id: TaskId, now: Times) {
         let Some(task) = self.tasks.get(&id).filter(|task| !task.busy) else {
             return;
@@ -125,7 +135,7 @@ impl Dispatcher {
         self.decide(event, None, now);
     }
 
-    /// Does a restatement wait for the log?
+    /// Whether a restatement waits for the log.
     #[must_use]
     pub fn is_restating(&self) -> bool {
         let restated = |decision: &Decision| matches!(decision.event, TaskEvent::Restated(_));
@@ -134,7 +144,7 @@ impl Dispatcher {
 }
 
 impl Open {
-    /// The task as a restatement alone tells it.
+    /// The task, as a restatement alone describes it.
     pub(super) fn restated(
         seq: StreamSeq,
         lane: Lane,
@@ -149,9 +159,9 @@ impl Open {
             failures: event.failures,
             lost: event.lost,
             uncounted: event.uncounted,
-            first_start: event.first_start,
             last_failure: event.last_failure.clone().map(Box::new),
             history: history.map(Box::new),
+            cancel_requested: event.cancel_requested,
             phase: match event.standing {
                 Standing::Waiting { until, from } => Phase::Waiting {
                     until,
@@ -181,7 +191,7 @@ impl Open {
         }
     }
 
-    /// What a restatement says of it; `None` when the task has ended and how is not given.
+    /// The contents of a restatement; `None` if the task has ended and `end` is missing.
     pub(super) fn restate(
         &self,
         mut created: TaskCreated,
@@ -198,7 +208,7 @@ impl Open {
                 from,
                 ..
             } => {
-                // Only the webhook is still to be sent, and the result may be as large as a request.
+                // Only the webhook remains to be sent, and the result may be as large as a request.
                 created.headers.clear();
                 (created.body, created.sealed) = (None, None);
                 Standing::Ended {
@@ -218,13 +228,14 @@ impl Open {
             failures: self.failures,
             lost: self.lost,
             uncounted: self.uncounted,
-            first_start: self.first_start,
-            last_failure: self.last_failure.as_deref().cloned(),
+            first_start: None,
+            last_failure: self.last_failure.as_deref().map(Failure::shortened),
+            cancel_requested: self.cancel_requested,
             history: self.history.as_deref().cloned().unwrap_or_default(),
         })
     }
 
-    /// The oldest position that this task still needs.
+    /// The oldest sequence that this task still needs.
     pub(super) fn needs(&self) -> StreamSeq {
         self.read_from
             .map_or(self.stored, |seq| seq.min(self.stored))

@@ -1,4 +1,5 @@
-//! What begins when there are slots: attempts of ready tasks, and deliveries of completion webhooks.
+//! Starts calls when slots are free: attempts of ready tasks, and deliveries of completion
+//! webhooks.
 
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
 use super::open::{Open, Phase};
@@ -10,8 +11,9 @@ use crate::task::Priority;
 use crate::time::Times;
 
 impl Dispatcher {
-    /// Uses up to `slots` free slots of the worker, and says how many. Each slot used becomes one [`Action::Call`] or
-    /// [`Action::Deliver`], at once or when the start of the attempt is stored; the slot is free again when that call has ended.
+    /// Uses up to `slots` free slots of the worker, and returns how many. Each becomes one
+    /// [`Action::Call`] or [`Action::Deliver`], at once or when the start of the attempt is stored.
+    /// The slot is free again when that call has ended.
     pub fn fill(&mut self, slots: usize, now: Times, actions: &mut Vec<Action>) -> usize {
         let mut left = slots;
         let mut admit = |_: Wanted| {
@@ -25,7 +27,8 @@ impl Dispatcher {
         slots - left
     }
 
-    /// The same with slots that are not alike: `admit` finds one for a call, or says for whom there is none.
+    /// The same with slots that differ: `admit` finds one for a call, or says for whom there is
+    /// none.
     pub fn fill_where(
         &mut self,
         admit: &mut dyn FnMut(Wanted) -> Admission,
@@ -52,7 +55,7 @@ impl Dispatcher {
         }
         let tasks = &self.tasks;
         let ready = self.ready.serve(|id, compartment| match tasks.get(&id) {
-            // It expires instead of starting, and takes no slot.
+            // The task expires instead of starting, and needs no slot.
             Some(task) if task.is_overdue(now) => Admission::Yes,
             Some(task) => admit(Wanted {
                 running: Running {
@@ -69,7 +72,8 @@ impl Dispatcher {
         }
     }
 
-    /// Decides the start of a task that has just left the ready queue; false when it expires instead.
+    /// Decides the start of a task that has just left the ready queue; returns false if it expires
+    /// instead.
     fn start(&mut self, id: TaskId, now: Times) -> bool {
         let Some(task) = self.tasks.get(&id) else {
             return false;
@@ -88,7 +92,7 @@ impl Dispatcher {
         true
     }
 
-    /// Puts a delivery in line, behind those that became due before it.
+    /// Queues a delivery after those that became due before it.
     pub(super) fn deliver_when_admitted(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;

@@ -1,4 +1,4 @@
-//! A dispatcher as bytes: a shortcut for replay, thrown away whenever it cannot be read.
+//! Serialised dispatchers: they shorten a replay, and are discarded whenever they cannot be read.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use super::open::Open;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
-/// Another version is not read: the log has everything.
-const VERSION: u32 = 2;
+/// Snapshots of other versions are not read: the log has everything.
+const VERSION: u32 = 3;
 
 /// Why a snapshot was not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// Written by another version of the dispatcher.
+    /// The snapshot was written by another version of the dispatcher.
     #[error("the snapshot has version {found}, not {VERSION}")]
     Version {
-        /// Its version.
+        /// Version of the snapshot.
         found: u32,
     },
-    /// Damaged.
+    /// The snapshot is damaged.
     #[error("the snapshot is damaged: {0}")]
     Damaged(String),
 }
@@ -42,7 +42,8 @@ struct Stored {
 }
 
 impl Dispatcher {
-    /// Replay on top of a snapshot made now begins behind this. The state may know more than that: to apply it again changes nothing.
+    /// The sequence after which a replay on top of a snapshot made now begins. The state may be
+    /// further ahead, but applying events again changes nothing.
     #[must_use]
     pub fn snapshot_position(&self) -> StreamSeq {
         if self.active {
@@ -52,8 +53,8 @@ impl Dispatcher {
         }
     }
 
-    /// The state as bytes, as of [`Dispatcher::snapshot_position`]. `None` while an append is in flight: its events may stand before that
-    /// position without being part of the state.
+    /// The serialised state as of [`Dispatcher::snapshot_position`]. `None` while an append is in
+    /// flight: its events may stand before that position without being part of the state.
     #[must_use]
     pub fn snapshot(&self) -> Option<Vec<u8>> {
         if self.is_appending() {
@@ -71,7 +72,7 @@ impl Dispatcher {
         Some(bytes)
     }
 
-    /// Reads what [`Dispatcher::snapshot`] wrote; replay goes on behind its position.
+    /// Reads what [`Dispatcher::snapshot`] wrote; replay continues after its position.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let Some((version, state)) = bytes.split_first_chunk::<4>() else {
             return Err(SnapshotError::Damaged("it is too short".into()));

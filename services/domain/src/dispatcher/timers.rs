@@ -1,8 +1,9 @@
-//! When tasks are to be looked at again.
+//! Timers of the tasks.
 //!
-//! Lengths of time run on the monotonic clock and dates of clients on the wall clock: two orders, that no jump of the wall clock
-//! can mix up. A task has at most two timers, those that its state names ([`Open::alarms`](super::open::Open::alarms)); they go
-//! when the state does, so that a million cancelled tasks leave nothing behind.
+//! Lengths of time follow the monotonic clock, and dates of clients the wall clock. They are kept
+//! in two orders, so that no jump of the wall clock can mix them up. A task has at most two timers,
+//! those that its state needs ([`Open::alarms`](super::open::Open::alarms)). They are removed with
+//! that state, so that a million cancelled tasks leave nothing behind.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use std::time::Duration;
 use crate::id::TaskId;
 use crate::time::{Elapsed, Times, Timestamp};
 
-/// When a task is to be looked at.
+/// When a task must be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alarm {
-    /// A length of time is over.
+    /// When a length of time has passed.
     Length(Elapsed),
-    /// A date that a client gave has come.
+    /// On a date chosen by a client.
     Date(Timestamp),
 }
 
@@ -40,7 +41,7 @@ impl Timers {
         };
     }
 
-    /// Takes away a timer whose time has come.
+    /// Removes and returns a task whose timer is due.
     pub(super) fn pop(&mut self, now: Times) -> Option<TaskId> {
         if let Some(&(at, id)) = self.lengths.first()
             && at <= now.elapsed
@@ -55,7 +56,7 @@ impl Timers {
         })
     }
 
-    /// How long from now the next timer is due, unless the wall clock jumps.
+    /// Time until the next timer is due, unless the wall clock jumps.
     pub(super) fn next_in(&self, now: Times) -> Option<Duration> {
         let length = self.lengths.first().map(|(at, _)| at.since(now.elapsed));
         let date = self.dates.first().map(|(at, _)| at.since(now.wall));

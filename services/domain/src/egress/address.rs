@@ -1,16 +1,17 @@
-//! What an IP address is for, by the IANA special-purpose registries: only global unicast may be called.
+//! The purpose of IP addresses, according to the IANA special-purpose registries: only global
+//! unicast may be called.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address is not one that may be called. Its text does not repeat the address, which a client need not learn.
+/// The address may not be called. The message does not repeat the address, which a client need not
+/// learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("The target's address may not be called: it is {reason}")]
 pub struct Blocked {
-    /// What the address is.
     pub reason: BlockReason,
 }
 
-/// What an address that may not be called is for.
+/// Purpose of an address that may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BlockReason {
     /// 10/8, 172.16/12, 192.168/16.
@@ -22,10 +23,10 @@ pub enum BlockReason {
     /// 169.254/16, fe80::/10.
     #[error("a link-local address")]
     LinkLocal,
-    /// Where clouds hand out credentials.
+    /// Metadata services of clouds, which hand out credentials.
     #[error("a metadata service")]
     Metadata,
-    /// 100.64/10: behind a carrier's address translation.
+    /// 100.64/10: behind carrier-grade address translation.
     #[error("a shared address (100.64.0.0/10)")]
     Shared,
     /// 224/4, ff00::/8.
@@ -37,7 +38,7 @@ pub enum BlockReason {
     /// 0/8, ::.
     #[error("an unspecified address")]
     Unspecified,
-    /// Addresses of examples, benchmarks and protocols, and what is not assigned.
+    /// Documentation, benchmark and protocol addresses, and unassigned ones.
     #[error("a reserved address")]
     Reserved,
     /// ::/96 and ::ffff:0:0:0/96: an IPv4 address in an obsolete or translated form.
@@ -63,8 +64,8 @@ pub enum BlockReason {
     Denied,
 }
 
-/// Metadata services that are not in a block of their own: Amazon, Google, Azure and others; Alibaba; Azure's wire server, on a
-/// public address; Oracle.
+/// Metadata services without an address block of their own: Amazon, Google, Azure and others;
+/// Alibaba; Azure's wire server, which has a public address; Oracle.
 const METADATA_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(100, 100, 100, 200),
@@ -78,8 +79,9 @@ const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
 ];
 
-/// Whether that address is global unicast. IPv4-mapped addresses (::ffff:0:0/96) are what systems make of IPv4 addresses, and are
-/// judged as these; every other form that embeds one is refused.
+/// Whether that address is global unicast. An IPv4-mapped address (::ffff:0:0/96) is how systems
+/// represent IPv4 addresses, and is judged as the IPv4 address; every other embedded form is
+/// refused.
 pub fn judge(address: IpAddr) -> Result<(), Blocked> {
     let reason = match address.to_canonical() {
         IpAddr::V4(v4) => judge_v4(v4),
@@ -244,7 +246,7 @@ mod tests {
         }
     }
 
-    /// IPv4 addresses where special blocks are as likely as the rest.
+    /// IPv4 addresses, half of them in special blocks.
     fn any_v4() -> impl Strategy<Value = Ipv4Addr> {
         let heads = prop::sample::select(vec![
             0_u8, 10, 100, 127, 168, 169, 172, 192, 198, 203, 224, 240, 255,

@@ -1,6 +1,6 @@
-//! Which headers a task may set on its call.
+//! Which headers a task may set.
 
-/// A header that a task may not set. The text is made to follow the header's name.
+/// A header that a task may not set. The message follows the name of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderRefused {
     /// Not a token of RFC 9110.
@@ -9,12 +9,13 @@ pub enum HeaderRefused {
     /// A control character, which could end the header and begin another one.
     #[error("has a value with control characters")]
     Value,
-    /// It frames the message, belongs to one connection, or is set by Waybill.
+    /// The header frames the message, belongs to one connection, or is set by Waybill.
     #[error("is set by Waybill and cannot be given")]
     Reserved,
 }
 
-/// What frames a message or belongs to one connection (RFC 9110, 7.6.1), and what we sign with.
+/// Headers that frame a message or belong to one connection (RFC 9110, 7.6.1), and those with our
+/// signatures.
 const RESERVED: [&str; 11] = [
     "connection",
     "content-length",

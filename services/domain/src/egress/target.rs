@@ -1,20 +1,21 @@
-//! What the URL of a target may look like, judged when a task is created and again at every hop of a call.
+//! The accepted forms of a target's URL, checked when a task is created and at every hop of a call.
 
 use url::{Host, Url};
 
 use super::{BlockReason, Blocked, Egress};
 
-/// Ports below 1024 that may be called: below are the services that do harm when a request reaches them (SSH, SMTP, DNS).
+/// The ports below 1024 that may be called: services on the others can be harmed by an HTTP request
+/// (SSH, SMTP, DNS).
 const WEB_PORTS: [u16; 2] = [80, 443];
 const FIRST_OPEN_PORT: u16 = 1024;
 
-/// Names that never belong to a public host.
+/// Suffixes that never belong to a public host.
 const LOCAL_SUFFIXES: [&str; 5] = ["localhost", "local", "internal", "home.arpa", "localdomain"];
 
-/// The URL is not one that may be called. The text is made to follow the name of a field: `targetUrl` + ` must ...`.
+/// The URL may not be called. The message follows the name of a field: `targetUrl` + ` must ...`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetRefused {
-    /// It cannot be parsed, or only by repairing it.
+    /// The URL cannot be parsed, or only by repairing it.
     #[error("must be a valid URL such as https://example.com/path")]
     Malformed,
     /// Neither http nor https.
@@ -23,7 +24,7 @@ pub enum TargetRefused {
     /// `user:password@`.
     #[error("must not contain a user name or password; use a header")]
     Credentials,
-    /// A port of another kind of service.
+    /// A port that usually belongs to another kind of service.
     #[error("must not use port {0}: allowed are 80, 443 and from 1024 on")]
     Port(u16),
     /// `localhost`, `x.internal`, a name without a dot.
@@ -35,8 +36,9 @@ pub enum TargetRefused {
 }
 
 impl Egress {
-    /// Reads a target and judges it. Refuses what the URL standard would repair (spaces, tabs, line ends, backslashes, `http:/host`):
-    /// a repaired URL is not the one that the client looked at, and two parsers may repair it differently.
+    /// Parses and checks a target. Refuses what the URL standard would repair (spaces, tabs, line
+    /// breaks, backslashes, `http:/host`): a repaired URL is not the one that the client saw, and
+    /// two parsers may repair it differently.
     pub fn parse_target(&self, text: &str) -> Result<Url, TargetRefused> {
         let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
         if text.contains(odd) {
@@ -53,7 +55,7 @@ impl Egress {
         Ok(url)
     }
 
-    /// Judges everything about a URL that can be judged without resolving its name.
+    /// Checks everything about a URL that does not need its name resolved.
     pub fn check_url(&self, url: &Url) -> Result<(), TargetRefused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(TargetRefused::Scheme);
@@ -62,7 +64,8 @@ impl Egress {
             return Err(TargetRefused::Credentials);
         }
         let trusted = match url.host() {
-            // The parser has turned decimal, octal, hexadecimal and short forms into addresses.
+            // The parser has already converted decimal, octal, hexadecimal and short forms into
+            // addresses.
             Some(Host::Ipv4(address)) => {
                 self.check(address.into())?;
                 self.names(address.into())
@@ -83,8 +86,8 @@ impl Egress {
         }
     }
 
-    /// Judges a name, and says whether the operator trusts it. Where networks are opened, local names may lead there: then the
-    /// addresses decide.
+    /// Checks a name, and returns whether the operator trusts it. If networks are allowed, local
+    /// names may resolve to them, so their addresses decide.
     fn check_name(&self, name: &str) -> Result<bool, TargetRefused> {
         if self.denies_host(name) {
             return Err(Blocked {

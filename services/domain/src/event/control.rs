@@ -1,4 +1,4 @@
-//! What happens to teams, people and their credentials.
+//! Events of teams, people and their credentials.
 
 mod app;
 mod grant;
@@ -25,7 +25,7 @@ pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamSigningSecretRotated, TeamVaultPolicyChanged,
+    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
 };
 pub use user::{
     MailedEarlier, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
@@ -41,13 +41,14 @@ use crate::event::events;
 use crate::id::{GrantId, SessionId, TeamId};
 
 events! {
-    /// One change of who may do what.
+    /// A change to teams, people or their credentials.
     ControlEvent {
         TeamCreated(TeamCreated) = "team.created.v1",
         TeamRenamed(TeamRenamed) = "team.renamed.v1",
         TeamPlanChanged(TeamPlanChanged) = "team.plan_changed.v1",
         TeamLeakPolicyChanged(TeamLeakPolicyChanged) = "team.leak_policy_changed.v1",
         TeamVaultPolicyChanged(TeamVaultPolicyChanged) = "team.vault_policy_changed.v1",
+        TeamTaskDefaultsChanged(TeamTaskDefaultsChanged) = "team.task_defaults_changed.v1",
         TeamSigningSecretRotated(TeamSigningSecretRotated) = "team.signing_secret_rotated.v1",
         TeamDeleted(TeamDeleted) = "team.deleted.v1",
         MemberJoined(MemberJoined) = "member.joined.v1",
@@ -92,26 +93,28 @@ events! {
     }
 }
 
-/// What is decided as one: appends within a boundary expect its last event to be the one that the decision knew.
+/// Unit of consistency: an append within a boundary expects the boundary's last event to be the one
+/// that the decision was based on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Boundary {
-    /// A team with its members, invitations, keys and applications.
+    /// A team with its members, invitations, keys, applications and vault tokens.
     Team(TeamId),
-    /// A person, by the hash of the address: so an address is one person's, on any number of gateways.
+    /// A person, by the hash of the address, so that an address belongs to one person with any
+    /// number of gateways.
     User(EmailHash),
-    /// One person on one device.
+    /// The session of one person on one device.
     Session(SessionId),
-    /// What an OAuth application was given once.
+    /// A grant of an OAuth application.
     Grant(GrantId),
 }
 
 impl Boundary {
-    /// Kind of thing that a boundary is named by, below which its events lie. A team's lie below the team itself.
+    /// First token of the boundary's subjects; the events of a team are below the team itself.
     const USER: &'static str = "user";
     const SESSION: &'static str = "session";
     const GRANT: &'static str = "grant";
 
-    /// The filter that matches all of its events and nothing else.
+    /// The subject filter that matches exactly the events of this boundary.
     #[must_use]
     pub fn filter(&self) -> String {
         match self {
@@ -124,7 +127,8 @@ impl Boundary {
 }
 
 impl ControlEvent {
-    /// Fields that hold something made from a secret: nobody is shown them, though nothing can be done with them alone.
+    /// Fields derived from a secret. They are shown to nobody, although they are useless on their
+    /// own.
     pub const WITHHELD: &[&str] = &[
         "envelope",
         "mac",
@@ -135,11 +139,12 @@ impl ControlEvent {
         "token_mac",
     ];
 
-    /// Types that are appended without an expectation. A copy of one changes nothing, so it may stand anywhere: no other event counts
-    /// without naming the boundary that it was decided in.
+    /// Types that are appended without an expectation. A copy of such a record changes nothing, so
+    /// it may be anywhere; events of all other types count only if they name the boundary that they
+    /// were decided in.
     pub const REPEATABLE: &[&str] = &["token.used.v1", "access.refused.v1", "gateway.started.v1"];
 
-    /// The team whose activity it is part of, wherever it is stored.
+    /// The team whose activity the event belongs to, wherever it is stored.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
         match self {
@@ -148,6 +153,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => Some(&e.team),
             Self::TeamLeakPolicyChanged(e) => Some(&e.team),
             Self::TeamVaultPolicyChanged(e) => Some(&e.team),
+            Self::TeamTaskDefaultsChanged(e) => Some(&e.team),
             Self::TeamSigningSecretRotated(e) => Some(&e.team),
             Self::TeamDeleted(e) => Some(&e.team),
             Self::MemberJoined(e) => Some(&e.team),
@@ -192,7 +198,8 @@ impl ControlEvent {
         }
     }
 
-    /// The boundary it lies in. `None`: in none, so it is appended without a condition and outside of every boundary.
+    /// The boundary that the event belongs to; `None` if it belongs to none and is appended without
+    /// a condition.
     #[must_use]
     pub fn boundary(&self) -> Option<Boundary> {
         match self {
@@ -221,7 +228,7 @@ impl ControlEvent {
         }
     }
 
-    /// Kind and id of the thing it is about: the last two tokens of its subject.
+    /// Kind and id of the thing that the event is about: the last two tokens of its subject.
     #[must_use]
     pub fn aggregate(&self) -> (&'static str, &str) {
         match self {
@@ -230,6 +237,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => ("team", e.team.as_str()),
             Self::TeamLeakPolicyChanged(e) => ("team", e.team.as_str()),
             Self::TeamVaultPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::TeamTaskDefaultsChanged(e) => ("team", e.team.as_str()),
             Self::TeamSigningSecretRotated(e) => ("team", e.team.as_str()),
             Self::TeamDeleted(e) => ("team", e.team.as_str()),
             Self::MemberJoined(e) => ("member", e.user.as_str()),
@@ -266,7 +274,7 @@ impl ControlEvent {
             Self::TokenRotated(e) => ("token", e.token.as_str()),
             Self::TokenRevoked(e) => ("token", e.token.as_str()),
             Self::TokenShredded(e) => ("token", e.token.as_str()),
-            // Not said by the team's boundary, so not on the subject of the token's own events.
+            // Decided outside the team's boundary, so not on the subject of the token's own events.
             Self::TokenUsed(e) => ("use", e.token.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
@@ -275,7 +283,8 @@ impl ControlEvent {
         }
     }
 
-    /// The same by the stored name alone, for a record whose payload cannot be read.
+    /// Like [`Self::takes_away`], but by the stored name alone, for a record whose payload cannot
+    /// be decoded.
     #[must_use]
     pub fn may_take_away(name: &str) -> bool {
         matches!(
@@ -301,7 +310,8 @@ impl ControlEvent {
         )
     }
 
-    /// Whether it takes rights away or may: then it counts only once every gateway has applied it.
+    /// Whether the event revokes rights or may do so. If it does, it is answered only once every
+    /// gateway has applied it.
     #[must_use]
     pub fn takes_away(&self) -> bool {
         match self {
@@ -326,6 +336,7 @@ impl ControlEvent {
             Self::TeamCreated(_)
             | Self::TeamRenamed(_)
             | Self::TeamLeakPolicyChanged(_)
+            | Self::TeamTaskDefaultsChanged(_)
             | Self::TeamSigningSecretRotated(_)
             | Self::MemberJoined(_)
             | Self::InvitationSent(_)

@@ -1,4 +1,4 @@
-//! What can still be read of an event whose payload is damaged: the fields that stand before the damage.
+//! What can be read of an event with a damaged payload: the fields before the damage.
 
 use std::fmt;
 
@@ -6,34 +6,35 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
 use crate::id::TaskId;
-use crate::task::spec::{Method, Priority};
+use crate::task::method::Method;
+use crate::task::priority::Priority;
 
-/// Fields of a `task.*` event, as far as they could be read.
+/// The fields of a `task.*` event that could be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remains {
-    /// Which task it is about.
     pub id: Option<TaskId>,
-    /// Of a creation: what was to be called.
+    /// Of a creation: the target's URL.
     pub url: Option<String>,
-    /// Of a creation: how.
+    /// Of a creation: the HTTP method.
     pub method: Option<Method>,
-    /// Of a creation.
+    /// Of a creation: the priority.
     pub priority: Option<Priority>,
 }
 
 impl Remains {
-    /// Reads a payload up to the first thing in it that cannot be read.
+    /// Reads a payload up to the first damaged part.
     #[must_use]
     pub fn of(payload: &[u8]) -> Self {
         let mut remains = Self::default();
         let mut payload = rmp_serde::Deserializer::from_read_ref(payload);
-        // That it fails is why we are here; what was read before it did is in `remains`.
+        // Decoding is expected to fail, since the payload is damaged. What was read before is in
+        // `remains`.
         let _ = Reading(&mut remains).deserialize(&mut payload);
         remains
     }
 }
 
-/// Fills what it borrows field by field, so that a failure further on takes nothing back.
+/// Fills the borrowed value field by field, so that a later failure undoes nothing.
 struct Reading<'a>(&'a mut Remains);
 
 impl<'de> DeserializeSeed<'de> for Reading<'_> {
@@ -55,7 +56,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
                 "id" => self.0.id = Some(map.next_value()?),
-                // A task that is stated again stands in its restatement as it was created.
+                // A restatement has the task as it was created in a field.
                 "created" => map.next_value_seed(Reading(self.0))?,
                 "url" => self.0.url = Some(map.next_value()?),
                 "method" => self.0.method = Some(map.next_value()?),

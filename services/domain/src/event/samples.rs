@@ -1,33 +1,37 @@
-//! One example of each event with every field filled: what golden encodings are made of.
+//! One example of each event with every field filled, from which the golden encodings are made.
 
 mod oauth;
 mod people;
 mod vault;
 
+use std::collections::BTreeMap;
+
 use crate::access::email::Email;
 use crate::access::role::Role;
 use crate::access::scope::Scope;
 use crate::event::{
-    AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, ControlEvent,
-    Failure, FailureKind, GatewayStarted, InvitationAccepted, InvitationSent, InvitationWithdrawn,
-    KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MemberJoined, MemberRemoved,
-    MemberRoleChanged, RepeatableRequest, RevocationReason, SealedHeaders, SignaturesRequired,
-    Standing, TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased,
-    TaskRestated, TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamVaultPolicyChanged,
+    AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent,
+    CancelRequested, ControlEvent, Failure, FailureKind, GatewayStarted, InvitationAccepted,
+    InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated,
+    LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged, RepeatableRequest,
+    RevocationReason, SealedHeaders, SignaturesRequired, Standing, TaskCancelled, TaskCreated,
+    TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated, TaskStarted,
+    TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
+    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
 };
 use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
+use crate::task::Success;
 use crate::task::history::{AnswerSummary, Attempt, Callback, History};
-use crate::task::{Backoff, Method, Priority, RetryOn};
+use crate::task::{Backoff, Method, OwnPauses, Priority, RetryOn};
 use crate::time::Timestamp;
 use crate::vault::Resolve;
 
 const AT: Timestamp = Timestamp(1_763_712_000_123);
 const LATER: Timestamp = Timestamp(1_763_712_001_234);
 
-/// Every task event, once.
+/// One of each task event.
 #[must_use]
 pub fn task_events() -> Vec<TaskEvent> {
     let id = TaskId::new(AT, 42, Partition::new(3).unwrap_or_default());
@@ -42,6 +46,7 @@ pub fn task_events() -> Vec<TaskEvent> {
         encoding: BodyEncoding::Base64,
         body_bytes: 1,
         duration_ms: 7,
+        header_bytes: None,
     };
     vec![
         TaskEvent::Created(Box::new(created(id))),
@@ -70,6 +75,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             attempt: 2,
             at: AT,
             answer: answer(),
+            ok: Some(true),
         }),
         TaskEvent::Dead(TaskDead {
             id,
@@ -78,7 +84,17 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: failure(),
             answer: Some(answer()),
         }),
-        TaskEvent::Cancelled(TaskCancelled { id, at: AT }),
+        TaskEvent::CancelRequested(CancelRequested {
+            id,
+            attempt: 2,
+            at: AT,
+        }),
+        TaskEvent::Cancelled(TaskCancelled {
+            id,
+            at: AT,
+            attempt: Some(2),
+            failure: Some(failure()),
+        }),
         TaskEvent::Expired(TaskExpired {
             id,
             attempt: Some(2),
@@ -98,6 +114,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: failure(),
             retry_at: Some(LATER),
         }),
+        TaskEvent::CallbackRequested(Box::new(restated(created(id), failure(), &answer()))),
         TaskEvent::Restated(Box::new(restated(created(id), failure(), &answer()))),
     ]
 }
@@ -111,12 +128,21 @@ fn created(id: TaskId) -> TaskCreated {
         method: Method::Put,
         headers: vec![("X-One".into(), "1".into())],
         body: Some("{\"hello\":\"wörld\"}".into()),
+        body_encoding: BodyEncoding::Text,
         timeout_ms: 30_000,
         max_wait_ms: 60_000,
         not_before: Some(LATER),
         max_retries: 3,
         backoff: Backoff::Linear,
+        retry_pauses: OwnPauses::default(),
         retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
+        success: Success::parse("2xx,404").ok(),
+        deadline: Some(LATER),
+        expires_in_ms: Some(86_400_000),
+        tags: vec!["invoices".into()],
+        metadata: [("order".to_owned(), "1".to_owned())].into(),
+        webhook_pauses: vec![5, 60],
+        max_answer_bytes: None,
         priority: Priority::default(),
         follow_redirects: true,
         on_complete_url: Some("https://example.com/done".into()),
@@ -149,6 +175,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
                 attempt: 2,
                 at: AT,
                 answer: answer.clone(),
+                ok: None,
             }),
         },
         attempts: 2,
@@ -157,6 +184,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
         uncounted: 0,
         first_start: Some(AT),
         last_failure: Some(failure.clone()),
+        cancel_requested: None,
         history: History {
             started_at: Some(AT),
             updated_at: Some(LATER),
@@ -180,7 +208,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
     }
 }
 
-/// Every event of CONTROL, once.
+/// One of each event of CONTROL.
 #[must_use]
 pub fn control_events() -> Vec<ControlEvent> {
     let (Ok(key), Ok(successor)) = (
@@ -245,6 +273,14 @@ fn team_events(team: &TeamId) -> Vec<ControlEvent> {
         ControlEvent::TeamLeakPolicyChanged(TeamLeakPolicyChanged {
             team: team.clone(),
             leaked_keys: LeakPolicy::Warn,
+            at: AT,
+        }),
+        ControlEvent::TeamTaskDefaultsChanged(TeamTaskDefaultsChanged {
+            team: team.clone(),
+            success: Success::parse("2xx").ok(),
+            webhook_pauses: vec![5, 60, 3_600],
+            retry_on: None,
+            queues: BTreeMap::new(),
             at: AT,
         }),
         ControlEvent::TeamVaultPolicyChanged(TeamVaultPolicyChanged {

@@ -1,8 +1,10 @@
-//! Why a signature does not fit: says which part differs, where that can be told.
+//! Explains why a signature does not match: names the part that differs, where that can be
+//! determined.
 //!
-//! A signature that fits no secret says nothing by itself. But most mistakes of receivers are a few: the body is not the bytes that
-//! came (parsed and written again, a line end more or less), the wrong half of the secret is the key, the secret is that of the other
-//! environment or an earlier one. Each is tried, so that the answer names the part.
+//! A signature that matches no secret says nothing by itself. But receivers make a few common
+//! mistakes: the body is not the received bytes (parsed and serialised again, or with one line
+//! break more or less), the key is the wrong form of the secret, or the secret is a former one or
+//! that of the other environment. Each is tried, so that the answer can name the part.
 
 use super::{
     ASYNCQUEUE_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookSecret, keyed,
@@ -11,21 +13,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::Mac as _;
 
-/// Receivers should refuse what is further off, so that nobody can repeat an old message: what the libraries of Standard Webhooks do.
+/// Receivers should refuse signatures that are older or newer, so that old messages cannot be
+/// replayed. The libraries of Standard Webhooks use the same tolerance.
 const TOLERANCE_S: u64 = 300;
-/// Signatures in one header that are looked at.
+/// Limit of signatures in one header that are checked.
 const MAX_SIGNATURES: usize = 10;
 
-/// What a receiver has got.
+/// A message as the receiver got it.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// The body, as the receiver sees it.
     pub body: &'a [u8],
-    /// Its headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: &'a [(String, String)],
 }
 
-/// How a call is signed.
+/// A signature scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// `X-AsyncQueue-Signature`.
@@ -35,7 +38,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As in answers.
+    /// The name in API answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,14 +59,14 @@ pub enum Part {
     Timestamp,
     /// The body.
     Body,
-    /// The secret, or which form of it is the key.
+    /// The secret, or the form of it that is used as key.
     Secret,
-    /// One of them, and nothing tells which.
+    /// One of them, but it cannot be determined which.
     Unknown,
 }
 
 impl Part {
-    /// As in answers.
+    /// The name in API answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,28 +80,26 @@ impl Part {
     }
 }
 
-/// Which part differs, and how.
+/// The part that differs, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which.
     pub part: Part,
-    /// A sentence.
+    /// A sentence for people.
     pub message: String,
 }
 
-/// What is to be said of one scheme.
+/// Result of checking one scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Which.
     pub scheme: Scheme,
-    /// The place in the list of secrets of the one that fits.
+    /// Index of the matching secret in the list.
     pub secret: Option<usize>,
-    /// What differs; empty when everything is right.
+    /// What differs; empty if everything is correct.
     pub findings: Vec<Finding>,
 }
 
-/// Looks at both schemes, as far as there are headers of them. `secrets`: those that sign now; `others`: those that do not or do for somebody
-/// else, each with the words that say whose.
+/// Checks each scheme that has headers. `secrets` are those that sign now; `others` are former
+/// secrets and those of other owners, each with a description.
 #[must_use]
 pub fn verify(
     received: Received<'_>,
@@ -124,7 +125,7 @@ pub fn verify(
     signed.into_iter().flatten().map(judge).collect()
 }
 
-/// What the headers of one scheme say.
+/// Contents of the headers of one scheme.
 struct Signed<'a> {
     id: &'a str,
     time: &'a str,
@@ -230,12 +231,12 @@ fn judge(
 impl Signed<'_> {
     fn is(&self, expected: &str) -> bool {
         let mut signatures = self.signatures.iter().take(MAX_SIGNATURES);
-        // Whoever asks knows the secret, so how long this takes tells nothing new.
+        // Timing reveals nothing, since the caller knows the secret.
         signatures.any(|signature| signature.eq_ignore_ascii_case(expected))
     }
 }
 
-/// The part that differs, when none of the secrets fits.
+/// The part that differs if no secret matches.
 fn differing(
     scheme: Scheme,
     signed: &Signed<'_>,
@@ -283,7 +284,7 @@ fn differing(
     )
 }
 
-/// What receivers do to bodies without noticing.
+/// Ways in which receivers alter bodies without noticing.
 fn altered(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = Vec::new();
     if let Some(shorter) = body.strip_suffix(b"\n") {
@@ -311,7 +312,7 @@ fn altered(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     all
 }
 
-/// The signature that a sender makes who takes the other form of the secret for the key.
+/// The signature that results from using the other form of the secret as key.
 fn wrong_key(scheme: Scheme, secret: &WebhookSecret, signed: &Signed<'_>, body: &[u8]) -> String {
     let text = secret.expose();
     let encoded = text.strip_prefix(super::PREFIX).unwrap_or(text);

@@ -1,7 +1,9 @@
-//! What is remembered of a task's past: its latest attempts, its last answer, and where its webhook stands.
+//! What is remembered of a task's past: its latest attempts, its last answer, and the state of its
+//! webhook.
 //!
-//! Read models hold it in their rows, and the dispatcher beside each open task that was tried, so that a restatement can carry it. Both
-//! keep it by the functions here, and it is bounded whatever a task goes through.
+//! Read models keep it in their rows, and the dispatcher beside each open task that was attempted,
+//! so that a restatement can carry it. Both update it with the functions here, which keep it
+//! bounded whatever happens to a task.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,39 +11,42 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Answer, Failure, TaskEvent, TaskReleased, TaskStarted};
 use crate::time::Timestamp;
 
-/// Attempts that are remembered, the latest ones. A task can have 11 that count and 3 lost with their workers.
+/// Number of latest attempts that are remembered. A task usually has at most 11 that count and a
+/// few that were lost with their workers.
 pub const MAX_ATTEMPTS: usize = 16;
-/// Longest error sentence that is remembered, in bytes.
+/// Limit of a remembered error message, in bytes.
 pub const MAX_ERROR_BYTES: usize = 512;
 
 /// The past of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct History {
-    /// When its first attempt began.
+    /// When the first attempt began.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
-    /// When it last changed; absent: when it was created.
+    /// When the task last changed; absent if only by its creation.
     #[serde(default)]
     pub updated_at: Option<Timestamp>,
     /// The latest [`MAX_ATTEMPTS`] attempts, in order.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
-    /// Why the last attempt failed, unless it succeeded.
+    /// Error of the last attempt, unless it succeeded.
     #[serde(default)]
     pub error: Option<String>,
     /// The last answer of the target, without headers and body.
     #[serde(default)]
     pub answer: Option<AnswerSummary>,
-    /// The completion webhook, once it was tried.
+    /// State of the completion webhook, once a delivery was tried.
     #[serde(default)]
     pub callback: Option<Callback>,
 }
 
 impl History {
-    /// The past after one more event of an open task.
+    /// Adds another event of an open task.
     pub fn take_in(&mut self, event: &TaskEvent) {
         match event {
-            TaskEvent::Created(_) | TaskEvent::Restated(_) => return,
+            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {
+                return;
+            }
             TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
                 self.callback = Callback::of(event);
                 return;
@@ -71,7 +76,22 @@ impl History {
                 Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
                 None => self.error = Some(sentence(&e.failure)),
             },
-            TaskEvent::Cancelled(_) => {}
+            // `updated_at` already records this event.
+            TaskEvent::CancelRequested(_) => {}
+            TaskEvent::Cancelled(e) => {
+                if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
+                    let sentence = shortened(&sentence);
+                    end_attempt(
+                        &mut self.attempts,
+                        attempt,
+                        e.at,
+                        None,
+                        Some(sentence.clone()),
+                    );
+                    self.answer = None;
+                    self.error = Some(sentence);
+                }
+            }
         }
         self.updated_at = Some(event.at());
     }
@@ -90,18 +110,17 @@ impl History {
     }
 }
 
-/// One call of the target.
+/// One call to the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
-    /// 1, 2, 3...
+    /// Number of the attempt, from 1.
     pub number: u32,
-    /// When it began.
     pub started_at: Timestamp,
-    /// How long it took, once it has ended, in milliseconds.
+    /// How long the attempt took, in milliseconds. Absent while it runs.
     pub duration_ms: Option<u32>,
-    /// HTTP status, when the target answered.
+    /// HTTP status, if the target answered.
     pub status: Option<u16>,
-    /// Why it failed.
+    /// Error message, if the attempt failed.
     pub error: Option<String>,
 }
 
@@ -110,24 +129,24 @@ pub struct Attempt {
 pub struct AnswerSummary {
     /// HTTP status.
     pub status: u16,
-    /// Length of the whole body in bytes, as far as it was counted.
+    /// Length of the whole body in bytes, as far as it was read.
     pub body_bytes: u64,
-    /// From sending to the end of the answer, in milliseconds.
+    /// Time from sending the request to the end of the answer, in milliseconds.
     pub duration_ms: u32,
 }
 
-/// Where the completion webhook stands.
+/// State of the completion webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Callback {
     /// Deliveries tried so far.
     pub attempts: u32,
-    /// When the last one was.
+    /// When the last one was tried.
     pub at: Timestamp,
-    /// HTTP status of the receiver, once it was delivered.
+    /// HTTP status of the receiver, if the webhook was delivered.
     pub delivered: Option<u16>,
-    /// Why the last delivery failed.
+    /// Error message of the last delivery, if it failed.
     pub error: Option<String>,
-    /// When the next delivery is due; none: delivered or given up.
+    /// When the next delivery is due. Absent if there is none.
     pub retry_at: Option<Timestamp>,
 }
 
@@ -142,7 +161,7 @@ impl From<&Answer> for AnswerSummary {
 }
 
 impl Callback {
-    /// Where the webhook stands after a delivery; `None` for an event that is none of a delivery.
+    /// The state after a delivery; `None` for an event that is not about a delivery.
     pub(crate) fn of(event: &TaskEvent) -> Option<Self> {
         match event {
             TaskEvent::CallbackSent(e) => Some(Self {
@@ -193,11 +212,26 @@ pub(crate) fn end_attempt(
     }
 }
 
-/// The sentence of a failure, cut to [`MAX_ERROR_BYTES`].
+/// The message of a failure, truncated to [`MAX_ERROR_BYTES`].
 pub(crate) fn sentence(failure: &Failure) -> String {
-    let text = &failure.message;
+    shortened(&failure.message)
+}
+
+impl Failure {
+    /// The same with its message truncated to [`MAX_ERROR_BYTES`].
+    #[must_use]
+    pub(crate) fn shortened(&self) -> Self {
+        Self {
+            kind: self.kind,
+            message: sentence(self),
+        }
+    }
+}
+
+/// A message, truncated to [`MAX_ERROR_BYTES`].
+pub(crate) fn shortened(text: &str) -> String {
     if text.len() <= MAX_ERROR_BYTES {
-        return text.clone();
+        return text.to_owned();
     }
     let room = MAX_ERROR_BYTES - '…'.len_utf8();
     let end = (0..=room)

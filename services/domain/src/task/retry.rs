@@ -1,7 +1,8 @@
-//! What happens after an attempt: whether its outcome ends the task, and when the next attempt is due.
+//! What follows an attempt: whether its outcome ends the task, and when the next attempt is due.
 //!
-//! The contract's rule: 2xx completes; 3xx and 4xx complete too, since repeating does not help, except 408, 425 and 429; 5xx,
-//! time-outs and failures to resolve, connect or read retry. A task may say itself what retries ([`RetryOn`]).
+//! The contract's rule: 2xx completes a task. So do 3xx and 4xx, since repeating does not help,
+//! except 408, 425 and 429. Those, 5xx, timeouts, and failures to resolve, connect or read are
+//! retried. A task may set its own conditions ([`RetryOn`]).
 
 use std::time::Duration;
 
@@ -11,13 +12,15 @@ use sha2::{Digest, Sha256};
 
 use crate::event::{Answer, Failure, FailureKind};
 use crate::id::TaskId;
+use crate::task::pauses::OwnPauses;
+use crate::task::success::Success;
 use crate::time::Timestamp;
 
-/// The pause before the first retry.
+/// Pause before the first retry.
 pub const BASE: Duration = Duration::from_secs(1);
-/// The longest pause, also when a target asks for a longer one.
+/// Longest pause, even if a target asks for a longer one.
 pub const LONGEST: Duration = Duration::from_secs(3_600);
-/// Conditions in one `retryOn`.
+/// Limit of conditions in one `retryOn`.
 pub const MAX_CONDITIONS: usize = 20;
 
 /// How the pause before a retry grows.
@@ -32,7 +35,7 @@ pub enum Backoff {
 }
 
 impl Backoff {
-    /// As in requests.
+    /// The name in requests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,31 +67,38 @@ impl Backoff {
     }
 }
 
-/// When retry 1, 2, 3... is due.
-///
-/// Up to a tenth of the pause is added, so that tasks which failed together do not come back together. It is drawn from the
-/// task and the attempt, not from a random source: a replay decides the same.
+/// The pause before retry 1, 2, 3..., without jitter. `wanted` is the target's `Retry-After`. It
+/// replaces a pause that grows by the back-off, but only lengthens one that the task lists itself:
+/// a task that is to outlive a night must not use up its retries because a failing target answers a
+/// short one.
 #[must_use]
-pub fn due(
-    backoff: Backoff,
-    retry: u32,
-    wanted: Option<Duration>,
-    id: TaskId,
-    now: Timestamp,
-) -> Timestamp {
-    let pause = wanted.map_or_else(
-        || backoff.pause(retry),
-        |wanted| wanted.clamp(BASE, LONGEST),
-    );
-    after(pause, retry, id, now)
+pub fn pause(backoff: Backoff, own: &OwnPauses, retry: u32, wanted: Option<Duration>) -> Duration {
+    let wanted = wanted.map(|wanted| wanted.clamp(BASE, LONGEST));
+    match own.before(retry) {
+        Some(own) => own.max(wanted.unwrap_or_default()),
+        None => wanted.unwrap_or_else(|| backoff.pause(retry)),
+    }
 }
 
-/// When a pause is over that begins now, with up to a tenth added as for [`due`].
+/// When a pause that begins now ends.
+///
+/// Up to a tenth of the pause is added as jitter, so that tasks that failed together are not
+/// retried together. The jitter is computed from the task and the attempt, not from a random
+/// source, so that a replay decides the same.
 #[must_use]
 pub fn after(pause: Duration, number: u32, id: TaskId, now: Timestamp) -> Timestamp {
-    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    let jitter = draw(id, number) % (millis / 10 + 1);
+    let jitter = draw(id, number) % (most_jitter_ms(pause) + 1);
     now.plus(pause.saturating_add(Duration::from_millis(jitter)))
+}
+
+/// The pause including the maximum jitter.
+#[must_use]
+pub(super) fn with_longest_jitter(pause: Duration) -> Duration {
+    pause.saturating_add(Duration::from_millis(most_jitter_ms(pause)))
+}
+
+fn most_jitter_ms(pause: Duration) -> u64 {
+    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX) / 10
 }
 
 fn draw(id: TaskId, attempt: u32) -> u64 {
@@ -102,7 +112,7 @@ fn draw(id: TaskId, attempt: u32) -> u64 {
         .fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
-/// One condition under which an attempt is repeated.
+/// A condition under which an attempt is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// `"503"`
@@ -111,12 +121,13 @@ pub enum Condition {
     Class(u16),
     /// `"timeout"`
     Timeout,
-    /// `"connection"`: no name, no connection, no session, or it broke.
+    /// `"connection"`: the name did not resolve, no connection or TLS session was established, or
+    /// the connection broke.
     Connection,
 }
 
 impl Condition {
-    /// Reads a condition as in requests.
+    /// Parses a condition as in requests.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -163,13 +174,13 @@ impl std::fmt::Display for Condition {
     }
 }
 
-/// What retries, when a task says so itself: exactly these conditions and nothing else.
+/// The task's own conditions for a retry; nothing else is retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RetryOn(Vec<String>);
 
 impl RetryOn {
-    /// From the texts of a request; the first one that is none is the error.
+    /// Parses the conditions of a request; returns the first invalid one as the error.
     pub fn parse(conditions: &[String]) -> Result<Self, String> {
         match conditions
             .iter()
@@ -180,7 +191,7 @@ impl RetryOn {
         }
     }
 
-    /// As in requests.
+    /// The conditions as in requests.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
         &self.0
@@ -199,7 +210,7 @@ impl RetryOn {
 pub enum Outcome {
     /// The target answered.
     Answered(Answer),
-    /// There was no answer.
+    /// There was no complete answer.
     Failed(Failure),
 }
 
@@ -208,17 +219,25 @@ pub enum Outcome {
 pub enum Verdict {
     /// The answer is the result.
     Completed,
-    /// Try again while there are retries.
+    /// Retry, as long as retries are left.
     Retry,
-    /// Trying again cannot help.
+    /// A retry cannot help.
     Hopeless,
 }
 
-/// Judges the outcome of an attempt.
+/// Judges the outcome of an attempt. If there is a rule of success, every other answer is a
+/// failure: it is retried if `retryOn`, or else the contract's rule, says so, and otherwise ends
+/// the task as failed.
 #[must_use]
-pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>) -> Verdict {
+pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>, success: Option<&Success>) -> Verdict {
+    if let (Outcome::Answered(answer), Some(success)) = (outcome, success)
+        && success.holds(answer.status)
+    {
+        return Verdict::Completed;
+    }
     let retries = match (retry_on, outcome) {
-        // An attempt that died with its worker, or for want of the vault, says nothing about the target.
+        // An attempt that was lost with its worker, or failed because the vault was unavailable,
+        // says nothing about the target.
         (_, Outcome::Failed(f))
             if matches!(
                 f.kind,
@@ -241,14 +260,25 @@ pub fn judge(outcome: &Outcome, retry_on: Option<&RetryOn>) -> Verdict {
     };
     match outcome {
         _ if retries => Verdict::Retry,
-        Outcome::Answered(answer) if answer.status < 500 => Verdict::Completed,
+        Outcome::Answered(answer) if success.is_none() && answer.status < 500 => Verdict::Completed,
         Outcome::Answered(_) | Outcome::Failed(_) => Verdict::Hopeless,
     }
 }
 
-/// The failure that an answer is, in the contract's words: `Server error: HTTP 500 - Internal Server Error`.
+/// The failure for an answer. For a redirect that was not followed, it names the location.
 #[must_use]
-pub fn http_failure(status: u16) -> Failure {
+pub fn answer_failure(answer: &Answer) -> Failure {
+    match answer.unfollowed_redirect() {
+        None => http_failure(answer.status),
+        Some(redirect) => Failure {
+            kind: FailureKind::HttpStatus,
+            message: format!("Unexpected answer: {redirect}"),
+        },
+    }
+}
+
+/// The contract's wording: `Server error: HTTP 500 - Internal Server Error`.
+fn http_failure(status: u16) -> Failure {
     let side = if status >= 500 {
         "Server error"
     } else if status >= 400 {
@@ -264,8 +294,8 @@ pub fn http_failure(status: u16) -> Failure {
     }
 }
 
-/// How long the target wants us to stay away: `Retry-After` of an answer that is retried, whatever its status, in seconds or as a date
-/// (RFC 9110, 10.2.3).
+/// How long the target asks us to wait: the `Retry-After` of an answer that is retried, whatever
+/// its status, in seconds or as a date (RFC 9110, 10.2.3).
 #[must_use]
 pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
     let value = answer
@@ -279,7 +309,7 @@ pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
     Timestamp::parse_http_date(value).map(|at| at.since(now))
 }
 
-/// The registered reason phrases (RFC 9110 and the IANA registry) of what may be a failure.
+/// The registered reason phrases (RFC 9110 and the IANA registry) of statuses that may be failures.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         300 => "Multiple Choices",
@@ -353,6 +383,7 @@ mod tests {
             encoding: BodyEncoding::Text,
             body_bytes: 0,
             duration_ms: 1,
+            header_bytes: None,
         }
     }
 
@@ -373,13 +404,17 @@ mod tests {
             200, 201, 204, 299, 301, 302, 304, 400, 401, 404, 409, 410, 422, 451,
         ] {
             assert_eq!(
-                judge(&answered(status), None),
+                judge(&answered(status), None, None),
                 Verdict::Completed,
                 "{status}"
             );
         }
         for status in [408, 425, 429, 500, 501, 502, 503, 504, 599] {
-            assert_eq!(judge(&answered(status), None), Verdict::Retry, "{status}");
+            assert_eq!(
+                judge(&answered(status), None, None),
+                Verdict::Retry,
+                "{status}"
+            );
         }
         for kind in [
             FailureKind::Timeout,
@@ -389,7 +424,7 @@ mod tests {
             FailureKind::Closed,
             FailureKind::Protocol,
         ] {
-            assert_eq!(judge(&failed(kind), None), Verdict::Retry, "{kind:?}");
+            assert_eq!(judge(&failed(kind), None, None), Verdict::Retry, "{kind:?}");
         }
         for kind in [
             FailureKind::BlockedAddress,
@@ -397,7 +432,11 @@ mod tests {
             FailureKind::Vault,
             FailureKind::VaultIntegrity,
         ] {
-            assert_eq!(judge(&failed(kind), None), Verdict::Hopeless, "{kind:?}");
+            assert_eq!(
+                judge(&failed(kind), None, None),
+                Verdict::Hopeless,
+                "{kind:?}"
+            );
         }
     }
 
@@ -405,25 +444,58 @@ mod tests {
     fn a_task_may_narrow_and_widen_what_retries() {
         let own =
             RetryOn::parse(&["503".into(), "404".into(), "timeout".into()]).expect("conditions");
-        assert_eq!(judge(&answered(503), Some(&own)), Verdict::Retry);
-        assert_eq!(judge(&answered(404), Some(&own)), Verdict::Retry);
-        assert_eq!(judge(&answered(500), Some(&own)), Verdict::Hopeless);
-        assert_eq!(judge(&answered(429), Some(&own)), Verdict::Completed);
+        assert_eq!(judge(&answered(503), Some(&own), None), Verdict::Retry);
+        assert_eq!(judge(&answered(404), Some(&own), None), Verdict::Retry);
+        assert_eq!(judge(&answered(500), Some(&own), None), Verdict::Hopeless);
+        assert_eq!(judge(&answered(429), Some(&own), None), Verdict::Completed);
         assert_eq!(
-            judge(&failed(FailureKind::Timeout), Some(&own)),
+            judge(&failed(FailureKind::Timeout), Some(&own), None),
             Verdict::Retry
         );
         assert_eq!(
-            judge(&failed(FailureKind::Connect), Some(&own)),
+            judge(&failed(FailureKind::Connect), Some(&own), None),
             Verdict::Hopeless
         );
         assert_eq!(
-            judge(&failed(FailureKind::WorkerLost), Some(&own)),
+            judge(&failed(FailureKind::WorkerLost), Some(&own), None),
             Verdict::Retry
         );
         assert_eq!(
             RetryOn::parse(&["5xx".into(), "sometimes".into()]),
             Err("sometimes".into())
+        );
+    }
+
+    #[test]
+    fn what_is_no_success_fails_and_retries_as_the_task_says() {
+        let only = Success::parse("2xx,404").expect("a rule");
+        let judged =
+            |status, retry_on: Option<&RetryOn>| judge(&answered(status), retry_on, Some(&only));
+        assert_eq!(judged(200, None), Verdict::Completed);
+        assert_eq!(judged(404, None), Verdict::Completed);
+        // Repeating helps neither against a client's mistake nor with an unfollowed redirect.
+        for status in [302, 400, 401, 403, 410, 422] {
+            assert_eq!(judged(status, None), Verdict::Hopeless, "{status}");
+        }
+        for status in [408, 425, 429, 500, 503] {
+            assert_eq!(judged(status, None), Verdict::Retry, "{status}");
+        }
+        let own = RetryOn::parse(&["4xx".into()]).expect("conditions");
+        assert_eq!(judged(403, Some(&own)), Verdict::Retry);
+        assert_eq!(
+            judged(404, Some(&own)),
+            Verdict::Completed,
+            "a success is never repeated"
+        );
+        assert_eq!(judged(503, Some(&own)), Verdict::Hopeless);
+        let even_500 = Success::parse("500").expect("a rule");
+        assert_eq!(
+            judge(&answered(500), None, Some(&even_500)),
+            Verdict::Completed
+        );
+        assert_eq!(
+            judge(&answered(200), None, Some(&even_500)),
+            Verdict::Hopeless
         );
     }
 
@@ -436,6 +508,19 @@ mod tests {
         };
         assert_eq!(seconds(Backoff::Exponential), [1, 2, 4, 8, 16]);
         assert_eq!(seconds(Backoff::Linear), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_target_may_lengthen_pauses_of_a_tasks_own_and_not_shorten_them() {
+        let own = OwnPauses::overnight();
+        let seconds = |retry, wanted: Option<u64>| {
+            let wanted = wanted.map(Duration::from_secs);
+            pause(Backoff::Exponential, &own, retry, wanted).as_secs()
+        };
+        assert_eq!(seconds(1, None), 10);
+        assert_eq!(seconds(1, Some(120)), 120);
+        assert_eq!(seconds(7, Some(30)), 7_200);
+        assert_eq!(seconds(2, Some(90_000)), 3_600, "up to an hour");
     }
 
     #[test]
@@ -464,14 +549,24 @@ mod tests {
             "Server error: HTTP 500 - Internal Server Error"
         );
         assert_eq!(http_failure(599).message, "Server error: HTTP 599");
+        let redirect = answer(302, &[("Location", "https://b.example/")]);
+        assert_eq!(
+            answer_failure(&redirect).message,
+            "Unexpected answer: HTTP 302 redirects to https://b.example/, which was not followed"
+        );
+        assert_eq!(
+            answer_failure(&answer(304, &[])).message,
+            "Unexpected answer: HTTP 304 - Not Modified"
+        );
     }
 
     proptest! {
         #[test]
         fn a_retry_is_never_early_and_at_most_a_tenth_late(retry in 1_u32..200, wanted in proptest::option::of(0_u64..u64::MAX)) {
             let wanted = wanted.map(Duration::from_secs);
-            let at = due(Backoff::Exponential, retry, wanted, id(), Timestamp(0));
-            let pause = wanted.map_or(Backoff::Exponential.pause(retry), |w| w.clamp(BASE, LONGEST));
+            let pause = pause(Backoff::Exponential, &OwnPauses::default(), retry, wanted);
+            prop_assert_eq!(pause, wanted.map_or(Backoff::Exponential.pause(retry), |w| w.clamp(BASE, LONGEST)));
+            let at = after(pause, retry, id(), Timestamp(0));
             prop_assert!(at.since(Timestamp(0)) >= pause);
             prop_assert!(at.since(Timestamp(0)) <= pause + pause / 10 + Duration::from_millis(1));
         }

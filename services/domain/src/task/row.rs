@@ -1,8 +1,11 @@
-//! What read models hold of a task: everything a client may ask for except what is large.
+//! What read models store about a task: everything that a client may ask for, except large values.
 //!
-//! Bodies and headers stay in the log, where [`TaskRow::created_seq`] and [`TaskRow::ended_seq`] find them; so a row is small however
-//! large the task is, and no row has to be rewritten with a body in it. A row is a pure function of the events of its task in
-//! the order of their sequences, so a row rebuilt from the log equals the one that grew.
+//! Bodies and headers stay in the log, where [`TaskRow::stored_seq`] and [`TaskRow::ended_seq`]
+//! locate them. So a row is small however large the task is, and updating it never rewrites a body.
+//! A row is a pure function of the events of its task in sequence order, so a row that is rebuilt
+//! from the log equals the one that was updated step by step.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,100 +15,128 @@ use crate::event::{
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::history;
+use crate::task::method::Method;
+use crate::task::pauses::OwnPauses;
+use crate::task::priority::Priority;
 use crate::task::retry::{Backoff, RetryOn};
-use crate::task::spec::{Method, Priority};
-use crate::task::status::Status;
+use crate::task::status::{EndReason, Status};
+use crate::task::success::Success;
 use crate::time::Timestamp;
 
 pub use crate::task::history::{AnswerSummary, Attempt, Callback, MAX_ATTEMPTS, MAX_ERROR_BYTES};
 
-/// A task as lists and single reads show it.
+/// A task as shown in lists and single reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRow {
-    /// The task.
     pub id: TaskId,
-    /// Whose it is.
     pub team: TeamId,
-    /// Where it queues.
+    /// The queue of the task.
     pub queue: QueueName,
-    /// Where it stands, but for the passing of time: ask [`TaskRow::status_at`].
+    /// Stored status, which ignores that a delay may have passed: use [`TaskRow::status_at`].
     pub status: Status,
-    /// What is called.
+    /// The target's URL.
     pub url: String,
-    /// How it is called.
     pub method: Method,
-    /// Higher first.
+    /// From 1 to 10; higher ones are served first.
     pub priority: Priority,
     /// Time limit of one attempt, in milliseconds.
     pub timeout_ms: u32,
-    /// Time limit over all attempts, in milliseconds.
+    /// Time limit of one exchange with the target, in milliseconds.
     pub max_wait_ms: u32,
-    /// Not to be started before.
+    /// The first attempt does not start earlier.
     pub not_before: Option<Timestamp>,
     /// Retries after the first attempt.
     pub max_retries: u16,
     /// How the pause before a retry grows.
     pub backoff: Backoff,
-    /// What retries, when the task says so itself.
+    /// Pauses before retries that the task lists itself; empty if it lists none.
+    pub retry_pauses: OwnPauses,
+    /// Conditions for a retry, if the task sets them.
     pub retry_on: Option<RetryOn>,
-    /// Follow up to three redirects.
+    /// Answers that count as a success; `None` for the contract's rule.
+    pub success: Option<Success>,
+    /// After this date, the task is not worked on.
+    pub deadline: Option<Timestamp>,
+    /// Milliseconds after acceptance when the task expires.
+    pub expires_in_ms: Option<u64>,
+    /// Words chosen by the client, to search for.
+    pub tags: Vec<String>,
+    /// Texts chosen by the client.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the end counts as a success; `None` while the task is open.
+    pub ok: Option<bool>,
+    /// Why the task ended; `None` while it is open.
+    pub end_reason: Option<EndReason>,
+    /// Whether to follow up to three redirects.
     pub follow_redirects: bool,
-    /// Called when the task has ended.
+    /// URL to call when the task has ended.
     pub on_complete_url: Option<String>,
     /// The client's idempotency key.
     pub idempotency_key: Option<String>,
-    /// Where in TASKS it was created: its place in lists.
+    /// Sequence of its creation in TASKS, by which lists are ordered.
     pub created_seq: StreamSeq,
-    /// Where in TASKS its headers and body are: its creation, or the latest restatement.
+    /// Sequence of the record in TASKS that has its headers and body: the creation or the latest
+    /// restatement.
     pub stored_seq: StreamSeq,
-    /// Where in TASKS it was created once more, which never should be and changes nothing. A read model has to know of it, as
-    /// retention takes the first creation before the second.
+    /// Sequence of a second creation in TASKS, which should never exist and changes nothing. A read
+    /// model must know about it, since retention purges the first creation before the second.
     pub created_again: Option<StreamSeq>,
-    /// Where in TASKS the answer is: its end, or the latest restatement after it.
+    /// Sequence of the record in TASKS that has the answer: the end, or the latest restatement
+    /// after it.
     pub ended_seq: Option<StreamSeq>,
-    /// The last event taken in.
+    /// Sequence of the last event applied.
     pub seq: StreamSeq,
-    /// When it was accepted.
+    /// When the task was accepted.
     pub created_at: Timestamp,
-    /// When it last changed. Its completion webhook is no change of the task.
+    /// When the task last changed. Deliveries of its completion webhook do not count as changes.
     pub updated_at: Timestamp,
-    /// When its first attempt began.
+    /// When the first attempt began.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the task ended.
     pub completed_at: Option<Timestamp>,
-    /// When the next attempt is due, while it waits for one.
+    /// When the next attempt is due; `None` unless the task waits for a retry.
     pub retry_at: Option<Timestamp>,
-    /// Retries that were granted so far. An attempt lost with its worker does not use one up.
+    /// Retries used so far. An attempt that was lost with its worker uses none.
     pub retry_count: u16,
     /// The latest [`MAX_ATTEMPTS`] attempts, in order.
     pub attempts: Vec<Attempt>,
-    /// Why the last attempt failed, or that its answer was a redirect which was not followed.
+    /// Error of the last attempt, or that its answer was a redirect that was not followed.
     pub error: Option<String>,
     /// The last answer of the target, without headers and body.
     pub answer: Option<AnswerSummary>,
-    /// The completion webhook, once it was tried.
+    /// State of the completion webhook, once a delivery was tried.
     pub callback: Option<Callback>,
-    /// The latest event of this task in the log that does not count, because it is damaged or stands where it does not belong.
+    /// The latest event of this task that does not count, because its record is damaged or
+    /// misplaced.
     #[serde(default)]
     pub damage: Option<Damage>,
+    /// When cancellation was requested during an attempt.
+    #[serde(default)]
+    pub cancel_requested: Option<Timestamp>,
+    /// Length of the body in bytes. `None` if there is no body, or if an older read model did not
+    /// record it.
+    #[serde(default)]
+    pub body_bytes: Option<u64>,
 }
 
-/// An event that does not count. What it said is not known, so the rest of the row is what the log says without it.
+/// An event that does not count. Its contents are unknown, so the rest of the row reflects the log
+/// without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// Where in TASKS it stands.
+    /// Sequence of the record in TASKS.
     pub seq: StreamSeq,
-    /// The value of `Wb-Event`.
+    /// Value of the header `Wb-Event`.
     pub event: String,
-    /// Why it does not count, as a word: `malformed` or `misplaced`.
+    /// Why it does not count: `malformed` or `misplaced`.
     pub reason: String,
 }
 
 impl TaskRow {
-    /// The row after one more event of its task. `None`: no row and no creation to make one of, since retention has dropped it.
+    /// The row after another event of its task. `None` if there is neither a row nor a creation to
+    /// start from, because retention has purged it.
     ///
-    /// Events come in the order of their sequences. One that was taken in already changes nothing, and nothing but the completion
-    /// webhook changes a task that has ended.
+    /// Events must come in sequence order. An event that was already applied changes nothing, and
+    /// an ended task is only changed by its completion webhook.
     #[must_use]
     pub fn evolve(row: Option<Self>, seq: StreamSeq, event: &TaskEvent) -> Option<Self> {
         let Some(mut row) = row else {
@@ -119,7 +150,7 @@ impl TaskRow {
         Some(row)
     }
 
-    /// The same for a row that is there.
+    /// Like [`TaskRow::evolve`], for an existing row.
     pub fn evolve_in_place(&mut self, seq: StreamSeq, event: &TaskEvent) {
         if seq > self.seq {
             self.seq = seq;
@@ -127,7 +158,7 @@ impl TaskRow {
         }
     }
 
-    /// Notes that an event of this task does not count.
+    /// Records that an event of this task does not count.
     pub fn damaged(&mut self, damage: Damage) {
         if damage.seq > self.seq {
             self.seq = damage.seq;
@@ -135,7 +166,7 @@ impl TaskRow {
         }
     }
 
-    /// A task of which the creation cannot be read, so that nobody can ever call it: it has failed.
+    /// A failed task for a creation that cannot be read, and for which no call can ever be made.
     #[must_use]
     pub fn of_damaged_creation(
         id: TaskId,
@@ -156,13 +187,16 @@ impl TaskRow {
             priority: remains.priority.unwrap_or_default(),
             completed_at: Some(at),
             error: Some(error),
+            ok: Some(false),
+            end_reason: Some(EndReason::Dead),
             ..Self::bare(id, team, queue, damage.seq, at)
         };
         row.damage = Some(damage);
         row
     }
 
-    /// Where it stands at a given time: `delayed` becomes `pending` by the clock alone, without an event.
+    /// The status at a given time: `delayed` becomes `pending` with the passing of time, without an
+    /// event.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> Status {
         match self.not_before {
@@ -186,15 +220,22 @@ impl TaskRow {
             not_before: e.not_before,
             max_retries: e.max_retries,
             backoff: e.backoff,
+            retry_pauses: e.retry_pauses.clone(),
             retry_on: e.retry_on.clone(),
+            success: e.success.clone(),
+            deadline: e.deadline,
+            expires_in_ms: e.expires_in_ms,
+            tags: e.tags.clone(),
+            metadata: e.metadata.clone(),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url.clone(),
             idempotency_key: e.idempotency_key.clone(),
+            body_bytes: e.body.as_ref().map(|body| body.len() as u64),
             ..Self::bare(e.id, e.team.clone(), e.queue.clone(), seq, e.at)
         }
     }
 
-    /// A task of which no more is known than where it belongs and when it was made.
+    /// A row with nothing but the owner and the time of creation.
     fn bare(id: TaskId, team: TeamId, queue: QueueName, seq: StreamSeq, at: Timestamp) -> Self {
         Self {
             id,
@@ -209,7 +250,15 @@ impl TaskRow {
             not_before: None,
             max_retries: 0,
             backoff: Backoff::default(),
+            retry_pauses: OwnPauses::default(),
             retry_on: None,
+            success: None,
+            deadline: None,
+            expires_in_ms: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            ok: None,
+            end_reason: None,
             follow_redirects: false,
             on_complete_url: None,
             idempotency_key: None,
@@ -229,10 +278,12 @@ impl TaskRow {
             answer: None,
             callback: None,
             damage: None,
+            cancel_requested: None,
+            body_bytes: None,
         }
     }
 
-    /// The row that a restatement alone leads to: what stands before it may be gone.
+    /// The row that follows from a restatement alone, since older records may be purged.
     fn restated(seq: StreamSeq, e: &TaskRestated) -> Self {
         let mut row = Self::created(e.position, &e.created);
         row.stored_seq = seq;
@@ -244,8 +295,10 @@ impl TaskRow {
         row.error.clone_from(&e.history.error);
         row.answer = e.history.answer;
         row.callback.clone_from(&e.history.callback);
+        row.cancel_requested = e.cancel_requested;
         match &e.standing {
-            // Whether a delay has passed is not stored: a row says `delayed` until the first attempt.
+            // Whether a delay has passed is not stored: a row keeps the status `delayed` until the
+            // first attempt.
             Standing::Waiting { .. } | Standing::Ready { .. } if e.attempts == 0 => {}
             Standing::Waiting { until: due, .. } | Standing::Ready { since: due } => {
                 row.status = Status::Pending;
@@ -253,13 +306,7 @@ impl TaskRow {
             }
             Standing::Running { .. } => row.status = Status::Processing,
             Standing::Ended { end, .. } => {
-                let how = match end {
-                    TaskEnd::Succeeded(_) => Status::Completed,
-                    TaskEnd::Dead(_) => Status::Failed,
-                    TaskEnd::Expired(_) => Status::Timeout,
-                    TaskEnd::Cancelled(_) => Status::Cancelled,
-                };
-                row.end(how, seq, end.at());
+                row.end(end, seq);
             }
         }
         row
@@ -271,8 +318,9 @@ impl TaskRow {
                 self.created_again = Some(seq);
                 return;
             }
-            // Taken as it is, so that a row made anew behind it equals this one.
-            TaskEvent::Restated(e) => {
+            // The history is replaced, so that a row rebuilt from the restatement on equals this
+            // one.
+            TaskEvent::CallbackRequested(e) | TaskEvent::Restated(e) => {
                 *self = Self::restated(seq, e);
                 return;
             }
@@ -301,31 +349,45 @@ impl TaskRow {
                 self.error = sentence;
             }
             TaskEvent::Succeeded(e) => {
-                self.end(Status::Completed, seq, e.at);
+                self.end(&TaskEnd::Succeeded(e.clone()), seq);
                 history::end_attempt(&mut self.attempts, e.attempt, e.at, Some(&e.answer), None);
                 self.answer = Some((&e.answer).into());
                 self.error = e.answer.unfollowed_redirect();
             }
             TaskEvent::Dead(e) => {
-                self.end(Status::Failed, seq, e.at);
+                self.end(&TaskEnd::Dead(e.clone()), seq);
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
             TaskEvent::Expired(e) => {
-                self.end(Status::Timeout, seq, e.at);
+                self.end(&TaskEnd::Expired(e.clone()), seq);
                 match e.attempt {
                     Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
                     None => self.error = Some(history::sentence(&e.failure)),
                 }
             }
-            TaskEvent::Cancelled(e) => self.end(Status::Cancelled, seq, e.at),
+            TaskEvent::CancelRequested(e) => {
+                self.cancel_requested.get_or_insert(e.at);
+            }
+            TaskEvent::Cancelled(e) => {
+                self.end(&TaskEnd::Cancelled(e.clone()), seq);
+                if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
+                    let sentence = history::shortened(&sentence);
+                    let said = Some(sentence.clone());
+                    history::end_attempt(&mut self.attempts, attempt, e.at, None, said);
+                    self.answer = None;
+                    self.error = Some(sentence);
+                }
+            }
         }
         self.updated_at = event.at();
     }
 
-    fn end(&mut self, how: Status, seq: StreamSeq, at: Timestamp) {
-        self.status = how;
+    fn end(&mut self, end: &TaskEnd, seq: StreamSeq) {
+        let (ok, reason) = (end.is_ok(), end.reason());
+        self.status = end.status();
+        (self.ok, self.end_reason) = (Some(ok), Some(reason));
         self.ended_seq = Some(seq);
-        self.completed_at = Some(at);
+        self.completed_at = Some(end.at());
         self.retry_at = None;
     }
 
@@ -344,204 +406,4 @@ impl TaskRow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirect_that_was_not_followed_says_where_it_led() {
-        let answer = |status, location: Option<&str>| Answer {
-            status,
-            headers: location
-                .map(|location| ("Location".to_owned(), location.to_owned()))
-                .into_iter()
-                .collect(),
-            body: String::new(),
-            encoding: crate::event::BodyEncoding::Text,
-            body_bytes: 0,
-            duration_ms: 1,
-        };
-        let said = answer(302, Some("https://b.example/login")).unfollowed_redirect();
-        assert_eq!(
-            said.as_deref(),
-            Some("HTTP 302 redirects to https://b.example/login, which was not followed")
-        );
-        assert_eq!(answer(304, Some("/x")).unfollowed_redirect(), None);
-        assert_eq!(answer(200, Some("/x")).unfollowed_redirect(), None);
-        let long = answer(301, Some(&"x".repeat(5_000))).unfollowed_redirect();
-        assert!(long.is_some_and(|said| said.len() < MAX_ERROR_BYTES));
-    }
-    use crate::event::{
-        AttemptFailed, BodyEncoding, CallbackSent, FailureKind, TaskCancelled, TaskStarted,
-        TaskSucceeded,
-    };
-    use crate::partition::Partition;
-
-    fn id() -> TaskId {
-        TaskId::new(Timestamp(1), 2, Partition::new(3).expect("in range"))
-    }
-
-    fn created(not_before: Option<Timestamp>) -> TaskRow {
-        let event = TaskEvent::Created(Box::new(TaskCreated {
-            id: id(),
-            team: TeamId::new(Timestamp(1), 1),
-            queue: QueueName::default(),
-            url: "https://example.org/".into(),
-            method: Method::Post,
-            headers: vec![],
-            body: None,
-            timeout_ms: 1,
-            max_wait_ms: 1,
-            not_before,
-            max_retries: 3,
-            backoff: Backoff::Exponential,
-            retry_on: None,
-            priority: Priority::DEFAULT,
-            follow_redirects: false,
-            on_complete_url: None,
-            idempotency_key: None,
-            fingerprint: None,
-            resolve: crate::vault::Resolve::default(),
-            sealed: None,
-            at: Timestamp(10),
-        }));
-        TaskRow::evolve(None, StreamSeq(1), &event).expect("a row")
-    }
-
-    fn started(attempt: u32) -> TaskEvent {
-        TaskEvent::Started(TaskStarted {
-            id: id(),
-            attempt,
-            at: Timestamp(100 * i64::from(attempt)),
-            lease_until: Timestamp(9_000),
-        })
-    }
-
-    fn failed(attempt: u32, counted: bool, message: &str) -> TaskEvent {
-        TaskEvent::AttemptFailed(AttemptFailed {
-            id: id(),
-            attempt,
-            at: Timestamp(100 * i64::from(attempt) + 30),
-            failure: Failure {
-                kind: FailureKind::Connect,
-                message: message.into(),
-            },
-            answer: None,
-            retry_at: Timestamp(5_000),
-            counted,
-        })
-    }
-
-    fn succeeded(attempt: u32) -> TaskEvent {
-        TaskEvent::Succeeded(TaskSucceeded {
-            id: id(),
-            attempt,
-            at: Timestamp(900),
-            answer: Answer {
-                status: 201,
-                headers: vec![],
-                body: "ok".into(),
-                encoding: BodyEncoding::Text,
-                body_bytes: 2,
-                duration_ms: 12,
-            },
-        })
-    }
-
-    fn after(mut row: TaskRow, events: &[TaskEvent]) -> TaskRow {
-        for event in events {
-            let seq = row.seq.next();
-            row = TaskRow::evolve(Some(row), seq, event).expect("a row");
-        }
-        row
-    }
-
-    #[test]
-    fn a_delay_passes_without_an_event() {
-        let row = created(Some(Timestamp(50)));
-        assert_eq!(row.status_at(Timestamp(49)), Status::Delayed);
-        assert_eq!(row.status_at(Timestamp(50)), Status::Pending);
-        let row = after(row, &[started(1)]);
-        assert_eq!(row.status_at(Timestamp(49)), Status::Processing);
-    }
-
-    #[test]
-    fn a_task_waiting_for_a_retry_is_pending_and_says_why() {
-        let row = after(created(None), &[started(1), failed(1, true, "no route")]);
-        assert_eq!(row.status, Status::Pending);
-        assert_eq!(row.retry_count, 1);
-        assert_eq!(row.retry_at, Some(Timestamp(5_000)));
-        assert_eq!(row.error.as_deref(), Some("no route"));
-        assert_eq!(row.attempts[0].duration_ms, Some(30));
-    }
-
-    #[test]
-    fn an_attempt_lost_with_its_worker_is_no_retry() {
-        let row = after(created(None), &[started(1), failed(1, false, "lost")]);
-        assert_eq!(row.retry_count, 0);
-    }
-
-    #[test]
-    fn success_ends_it_and_clears_the_error() {
-        let events = [started(1), failed(1, true, "no"), started(2), succeeded(2)];
-        let row = after(created(None), &events);
-        assert_eq!(row.status, Status::Completed);
-        assert_eq!((row.error, row.retry_at), (None, None));
-        assert_eq!(row.ended_seq, Some(StreamSeq(5)));
-        assert_eq!(row.started_at, Some(Timestamp(100)));
-        assert_eq!(row.completed_at, Some(Timestamp(900)));
-        assert_eq!(row.attempts[1].status, Some(201));
-        assert_eq!(row.answer.map(|answer| answer.duration_ms), Some(12));
-    }
-
-    #[test]
-    fn nothing_but_its_webhook_changes_a_task_that_has_ended() {
-        let ended = after(created(None), &[started(1), succeeded(1)]);
-        let cancelled = TaskEvent::Cancelled(TaskCancelled {
-            id: id(),
-            at: Timestamp(1_000),
-        });
-        let sent = TaskEvent::CallbackSent(CallbackSent {
-            id: id(),
-            attempt: 1,
-            at: Timestamp(1_000),
-            status: 204,
-        });
-        let row = after(ended.clone(), &[started(2), cancelled, sent]);
-        assert_eq!(row.callback.as_ref().and_then(|c| c.delivered), Some(204));
-        let untouched = TaskRow {
-            seq: ended.seq,
-            callback: None,
-            ..row
-        };
-        assert_eq!(untouched, ended);
-    }
-
-    #[test]
-    fn an_event_taken_in_before_changes_nothing() {
-        let row = after(created(None), &[started(1), failed(1, true, "no")]);
-        let again = TaskRow::evolve(Some(row.clone()), StreamSeq(2), &started(1));
-        assert_eq!(again, Some(row));
-    }
-
-    #[test]
-    fn the_rest_of_a_task_without_its_creation_makes_no_row() {
-        assert_eq!(TaskRow::evolve(None, StreamSeq(9), &started(1)), None);
-    }
-
-    #[test]
-    fn a_row_is_bounded() {
-        let mut row = created(None);
-        for attempt in 1..=40 {
-            row = after(
-                row,
-                &[started(attempt), failed(attempt, true, &"ä".repeat(5_000))],
-            );
-        }
-        assert_eq!(row.attempts.len(), MAX_ATTEMPTS);
-        assert_eq!(row.attempts[MAX_ATTEMPTS - 1].number, 40);
-        assert!(
-            row.error
-                .is_some_and(|error| error.len() <= MAX_ERROR_BYTES && error.ends_with('…'))
-        );
-    }
-}
+mod tests;

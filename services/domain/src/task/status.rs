@@ -1,22 +1,23 @@
-//! The status of a task as clients of the native face see it.
+//! The status of a task, as clients of the native API see it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
-        /// Where a task stands.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        /// The status of a task.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ToSchema)]
         #[serde(rename_all = "snake_case")]
+        #[schema(as = TaskStatus)]
         pub enum Status {
             $($(#[$doc])* $variant,)+
         }
 
         impl Status {
-            /// All there are.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// As in requests and answers.
+            /// The name in requests and answers.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -34,22 +35,22 @@ macro_rules! statuses {
 statuses! {
     /// Waiting to be started, for the first time or again.
     Pending = "pending",
-    /// Not to be started before a time that has yet to come.
+    /// Scheduled for a later time.
     Delayed = "delayed",
-    /// An attempt is being made.
+    /// An attempt is running.
     Processing = "processing",
-    /// The target answered and the answer ends the task.
+    /// The target answered, and the answer ended the task.
     Completed = "completed",
     /// The last attempt failed.
     Failed = "failed",
-    /// Its time over all attempts has passed.
+    /// The last attempt exceeded its time limit, or `deadline` or `expiresIn` passed.
     Timeout = "timeout",
-    /// Cancelled before an attempt was running.
+    /// The task was cancelled.
     Cancelled = "cancelled",
 }
 
 impl Status {
-    /// Nothing more will happen.
+    /// Whether the task has ended.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -57,6 +58,36 @@ impl Status {
             Self::Completed | Self::Failed | Self::Timeout | Self::Cancelled => true,
         }
     }
+}
+
+/// Why a task ended, where the status alone does not say it.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TaskEndReason)]
+pub enum EndReason {
+    /// The target answered, and the answer ended the task.
+    Completed,
+    /// No attempt was left, or the failure was final.
+    Dead,
+    /// The last attempt exceeded its time limit, and no attempt was left.
+    Timeout,
+    /// `deadline` or `expiresIn` passed.
+    Expired,
+    /// The task was cancelled.
+    Cancelled,
 }
 
 impl std::fmt::Display for Status {

@@ -1,4 +1,4 @@
-//! What is signed of an event of CONTROL, and how it is judged by itself.
+//! What is signed of an event of CONTROL, and how an event is judged by itself.
 
 use super::place::Place;
 use super::{AFTER, BOUNDARY, INDEX, SIGNATURE, Signer, Speaker, Trust, Void, put};
@@ -6,32 +6,33 @@ use crate::audit::Stored;
 use crate::event::ControlEvent;
 use crate::seq::StreamSeq;
 
-/// Says what the bytes mean, and which version of this they are.
+/// Purpose and version of the signed bytes.
 const MARK: &[u8] = b"waybill control event v1";
-/// Where workers write: that they begin.
+/// Subjects on which workers report their start.
 const OF_WORKERS: &str = "control._.worker.";
-/// Where workers write: that a token was used.
+/// Subjects on which workers report the use of a token.
 const OF_USES: &str = "control._.use.";
 
-/// What an event is signed to follow.
+/// The condition under which an event was appended.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The filter that was watched.
+    /// The subject filter of the boundary.
     pub boundary: &'a str,
-    /// Position of the last record there; 0: there was none.
+    /// Position of the last record there; 0 if there was none.
     pub after: StreamSeq,
 }
 
-/// An event that was judged by itself.
+/// The judgement of a genuine event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Genuine {
-    /// Its place needs no look: it is older than the requirement, or it is safe to repeat anywhere.
+    /// The event counts at any position: it is older than the requirement, or safe to repeat.
     Anywhere,
-    /// It counts if its place is free of others.
+    /// The event counts only at its place, which must be checked.
     At(Place),
 }
 
-/// The headers that an event gets before it is stored, in the order of their names. `headers` are its others.
+/// The headers to add to an event before it is stored, in the order of their names. `headers` are
+/// its other headers.
 #[must_use]
 pub fn sign(
     signer: &Signer,
@@ -55,10 +56,10 @@ pub fn sign(
     added
 }
 
-/// Judges an event by itself: whoever signed it, may he say it? Where it stands is judged with [`Place`].
+/// Judges an event by itself: whether its signer may say it. Its position is judged with [`Place`].
 ///
 /// # Errors
-/// When it does not count, wherever it stands.
+/// When the event does not count at any position.
 pub fn verify(trust: &Trust, event: &Stored) -> Result<Genuine, Void> {
     if !trust.requires(event.seq) {
         return Ok(Genuine::Anywhere);
@@ -84,13 +85,13 @@ pub fn verify(trust: &Trust, event: &Stored) -> Result<Genuine, Void> {
     }
 }
 
-/// Whether workers may write there. What they say there decides nothing about rights.
+/// Whether workers may write on that subject. What they write decides nothing about rights.
 #[must_use]
 pub fn is_of_workers(subject: &str) -> bool {
     subject.starts_with(OF_WORKERS) || subject.starts_with(OF_USES)
 }
 
-/// Whether it may be said any number of times, so that a copy of it changes nothing.
+/// Whether the event may be repeated any number of times, so that a copy changes nothing.
 fn is_repeatable(event: &Stored) -> bool {
     let name = event.header("Wb-Event").unwrap_or_default();
     ControlEvent::REPEATABLE.contains(&name)
@@ -112,7 +113,7 @@ fn place(event: &Stored) -> Result<Option<Place>, Void> {
         .checked_sub(index)
         .ok_or(Void::Malformed(INDEX))?;
     if after >= first {
-        // The record that it follows would stand behind it.
+        // The event would stand before the record that it follows.
         return Err(Void::Moved {
             boundary: boundary.to_owned(),
             after: StreamSeq(after),
@@ -125,7 +126,8 @@ fn place(event: &Stored) -> Result<Option<Place>, Void> {
     }))
 }
 
-/// The one value of a header. Several are refused: readers could differ in which one they take.
+/// The single value of a header. Repeated headers are refused, because readers could differ in
+/// which value they use.
 fn only<'a>(event: &'a Stored, name: &'static str) -> Result<Option<&'a str>, Void> {
     let mut values = event.headers.iter().filter(|(header, _)| header == name);
     match (values.next(), values.next()) {
@@ -135,7 +137,8 @@ fn only<'a>(event: &'a Stored, name: &'static str) -> Result<Option<&'a str>, Vo
     }
 }
 
-/// Everything that anybody ever reads of the event, but for its position, which the server gives, and the signature itself.
+/// The signed bytes: everything that is ever read of the event, except its position, which the
+/// server assigns, and the signature itself.
 fn bytes(stream: i64, subject: &str, headers: &[(String, String)], payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     put(&mut bytes, MARK);

@@ -1,4 +1,4 @@
-//! The keys: Ed25519, named by deployment and by who speaks with them.
+//! The keys: Ed25519, named after the role that signs with them.
 
 use std::fmt;
 
@@ -9,20 +9,22 @@ use super::Void;
 use crate::audit::note::{BadKey, NotaryKey, PublicKey};
 use crate::seq::StreamSeq;
 
-/// Older keys and those of workers; every record without a known key would be compared with all of them.
+/// Limit of configured keys, including replaced ones and those of workers: a record with an unknown
+/// key is compared with all of them.
 pub const MAX_KEYS: usize = 16;
 
-/// Who speaks with a key: its name is `waybill/<speaker>`. What a key says is bound to one CONTROL anyway, so no deployment is named.
+/// The role that signs with a key, which is named `waybill/<speaker>`. A signature is bound to one
+/// CONTROL anyway, so the name does not include the deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
-    /// Gateways and the command line: everything.
+    /// Gateways and the command line, which may say everything.
     Control,
-    /// Workers: that they begin, that a token was used, and their own part of the barrier.
+    /// Workers, which may report their start and the use of a token, and take part in the barrier.
     Worker,
 }
 
 impl Speaker {
-    /// As in the names of keys.
+    /// The name within the names of keys.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +41,7 @@ impl Speaker {
     }
 }
 
-/// A key that signs. Printing it shows the public part only.
+/// A signing key. Its `Debug` output shows only the public part.
 #[derive(Debug, Clone)]
 pub struct Signer(NotaryKey);
 
@@ -52,22 +54,22 @@ impl PartialEq for Signer {
 impl Eq for Signer {}
 
 impl Signer {
-    /// From 32 random bytes.
+    /// Makes a key from 32 random bytes.
     ///
     /// # Errors
-    /// When there are not 32.
+    /// When `seed` does not have 32 bytes.
     pub fn new(speaker: Speaker, seed: &[u8]) -> Result<Self, BadKey> {
         let name = format!("waybill/{}", speaker.as_str());
         NotaryKey::new(&name, seed).map(Self)
     }
 
-    /// The part that every reader must have.
+    /// The public key, which every reader needs.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.0.public()
     }
 
-    /// Its id, as signatures name it.
+    /// The key id, as in signatures.
     #[must_use]
     pub fn id(&self) -> String {
         hex::encode(self.public().hash())
@@ -84,12 +86,13 @@ impl Signer {
 pub struct Accepted {
     key: PublicKey,
     speaker: Speaker,
-    /// The last position of CONTROL at which it counts, once it is replaced. Messages of the barrier are not signed with such a key.
+    /// The last position of CONTROL at which the key counts, if it was replaced. A replaced key
+    /// does not count for messages of the barrier.
     until: Option<StreamSeq>,
 }
 
 impl Accepted {
-    /// At every position.
+    /// Accepts the key at every position.
     ///
     /// # Errors
     /// When the name of the key is neither `waybill/control` nor `waybill/worker`.
@@ -104,10 +107,10 @@ impl Accepted {
         })
     }
 
-    /// Reads `<key>` or `<key> <last position>`.
+    /// Parses `<key>` or `<key> <last position>`.
     ///
     /// # Errors
-    /// With what is wrong, and what would be right.
+    /// Says what is wrong, and what would be right.
     pub fn parse(line: &str) -> Result<Self, String> {
         let mut words = line.split_ascii_whitespace();
         let text = words.next().unwrap_or_default();
@@ -126,7 +129,6 @@ impl Accepted {
         }
     }
 
-    /// The key itself.
     #[must_use]
     pub fn key(&self) -> &PublicKey {
         &self.key
@@ -147,7 +149,6 @@ impl fmt::Display for Accepted {
 pub struct Keys(Vec<Accepted>);
 
 impl Keys {
-    /// These.
     ///
     /// # Errors
     /// When there are more than [`MAX_KEYS`].
@@ -158,25 +159,25 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Whether there are none, so that nothing can be judged.
+    /// Whether there are no keys, so that nothing can be judged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
     #[must_use]
     pub fn all(&self) -> &[Accepted] {
         &self.0
     }
 
-    /// Whether workers have keys; without, what they may say is believed unsigned.
+    /// Whether there are keys of workers. Without one, what workers may say counts unsigned.
     #[must_use]
     pub fn has_worker(&self) -> bool {
         self.0.iter().any(|key| key.speaker == Speaker::Worker)
     }
 
-    /// Who signed these bytes. `at`: their position in CONTROL; `None` for what has none, where replaced keys do not count.
+    /// The role that signed these bytes. `at` is their position in CONTROL; `None` for messages
+    /// without one, for which replaced keys do not count.
     pub(super) fn check(
         &self,
         bytes: &[u8],

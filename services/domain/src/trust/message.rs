@@ -1,17 +1,18 @@
-//! Messages of the revocation barrier: records of FENCE, acknowledgements, the question to settle and its answer.
+//! Messages of the revocation barrier: records of FENCE, acknowledgements, barrier requests and
+//! replies.
 
 use super::{Speaker, Trust, Void, put};
 
-/// What a signed message is. A signature for one kind says nothing in another.
+/// Kind of a signed message. A signature for one kind is void for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// A record of FENCE, which is a lease or a mark.
+    /// A record of FENCE: a lease or a mark.
     Fence,
-    /// How far a holder has applied FENCE.
+    /// Acknowledgement of how far a holder has applied FENCE.
     Acknowledgement,
-    /// The question to settle.
+    /// Request to wait for the barrier.
     Settle,
-    /// Its answer.
+    /// Reply to that request.
     Settled,
 }
 
@@ -27,17 +28,18 @@ impl Message {
 }
 
 impl Trust {
-    /// The value of [`super::SIGNATURE`] over the parts of a message; `None` without a key.
+    /// Value of [`super::SIGNATURE`] for the parts of a message; `None` without a signing key.
     #[must_use]
     pub fn sign_message(&self, kind: Message, parts: &[&[u8]]) -> Option<String> {
         let signer = self.signer.as_ref()?;
         Some(signer.sign(&bytes(self.stream, kind, parts)))
     }
 
-    /// Whether a message counts. `of_worker`: it says something that workers may say of themselves.
+    /// Checks whether a message counts. `of_worker` says that a worker may send it about itself.
     ///
     /// # Errors
-    /// When signatures are required and this one does not hold, or is of somebody who may not say this.
+    /// When signatures are required and this one is missing, not valid, or of a role that may not
+    /// say this.
     pub fn check_message(
         &self,
         kind: Message,

@@ -1,41 +1,45 @@
-//! Whether a genuine event stands where it was signed to stand.
+//! Checks that a genuine event is at the position for which it was signed.
 //!
-//! A writer expects a certain record to be the last one of a boundary, and the server stores its events only then. The server does not
-//! check that of what it stores itself, such as the answer to a read whose reply subject lies in CONTROL: so a copy of a genuine event
-//! can come to stand anywhere. But each event says what it expected, under its signature, and the log is append-only. So
-//! an event counts exactly if no record of its boundary, void ones included, lies between the position it names and its append. That is the same
-//! in every reader, whatever part of the log it reads.
+//! A writer expects a certain record to be the last one of a boundary, and the server stores the
+//! events only if it is. The server does not apply this check to what it stores itself, such as the
+//! reply to a read request whose reply subject lies in CONTROL. So a copy of a genuine event can
+//! end up at any position. But each event states, under its signature, what it expected, and the
+//! log is append-only. So an event counts if and only if no record of its boundary, void ones
+//! included, lies between the position that it names and its append. Every reader comes to the same
+//! result, whatever part of the log it reads.
 
 use std::collections::HashMap;
 
 use super::Void;
 use crate::seq::StreamSeq;
 
-/// Boundaries that a reader remembers. Above this it forgets all and asks the log again.
+/// Limit of boundaries that a reader remembers. Beyond it, the reader forgets all of them and asks
+/// the log again.
 const MAX_SEEN: usize = 65_536;
-/// Before the person, in the boundary of all memberships.
+/// Filter of the boundary of a person's memberships, up to the person.
 const MEMBERSHIPS: &str = "control.*.member.";
 
-/// Where an event was signed to stand.
+/// The position for which an event was signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The filter that its writer watched.
+    /// The subject filter of its boundary.
     pub boundary: String,
-    /// The last record there, as the writer knew it; 0: there was none.
+    /// The last record of the boundary that the writer knew; 0 if there was none.
     pub after: StreamSeq,
-    /// The first record of its append.
+    /// The first record of the event's append.
     pub first: StreamSeq,
 }
 
 impl Place {
-    /// No record of the boundary may stand in there, both ends included. `None`: there is no room for one.
+    /// The range, both ends included, that must have no record of the boundary; `None` if it is
+    /// empty.
     #[must_use]
     pub fn must_be_free(&self) -> Option<(StreamSeq, StreamSeq)> {
         let (from, to) = (self.after.0 + 1, self.first.0.saturating_sub(1));
         (from <= to).then_some((StreamSeq(from), StreamSeq(to)))
     }
 
-    /// The event is a copy at another place.
+    /// The verdict for a copy at another position.
     #[must_use]
     pub fn moved(&self) -> Void {
         Void::Moved {
@@ -45,23 +49,24 @@ impl Place {
     }
 }
 
-/// What a reader in the order of the log remembers, so that it need not ask the log about each event.
+/// What a reader that follows the log remembers, so that it need not ask the log about each event.
 ///
-/// It only ever says that a place is free; where it does not know, the log has to be asked.
+/// It only confirms that a place is free. Otherwise, the log must be asked.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Everything from here on was seen, or everything that the filters match.
+    /// All records that match `filters` from this position on were read.
     since: StreamSeq,
-    /// Filters that are read; empty: everything.
+    /// Filters of the reader; empty if it reads everything.
     filters: Vec<String>,
-    /// Position of the last record, by boundary.
+    /// Position of the last record of each boundary.
     last: HashMap<String, StreamSeq>,
-    /// The first record of the append that was read last, when its place was free.
+    /// Place of the append that was read last, if it was free.
     append: Option<Place>,
 }
 
 impl Seen {
-    /// Nothing yet. The first record to come is the first one from `since` on that one of `filters` matches (none: any).
+    /// Nothing was read yet. The reader will get every record from `since` on that matches one of
+    /// `filters`; an empty list matches all.
     #[must_use]
     pub fn since(since: StreamSeq, filters: &[String]) -> Self {
         Self {
@@ -72,14 +77,14 @@ impl Seen {
         }
     }
 
-    /// Whether the place of a record that comes now is known to be free.
+    /// Whether the place of a record at `seq` is known to be free.
     #[must_use]
     pub fn is_free(&self, place: &Place, seq: StreamSeq) -> bool {
         if place.must_be_free().is_none() {
             return true;
         }
         if seq > place.first {
-            // A later record of an append: what lies between is the append itself.
+            // A later record of an append: only the append itself lies in between.
             return self.append.as_ref() == Some(place);
         }
         let is_read = self.filters.is_empty() || self.filters.contains(&place.boundary);
@@ -92,7 +97,8 @@ impl Seen {
         }
     }
 
-    /// A record was read. `place`: where it was signed to stand, if it does stand there.
+    /// Records that a record was read. `place` is its place, if the record is where it was signed
+    /// to be.
     pub fn read(&mut self, seq: StreamSeq, subject: &str, place: Option<Place>) {
         if self.last.len() >= MAX_SEEN {
             self.last.clear();
@@ -105,12 +111,13 @@ impl Seen {
         if let Some(member) = member_filter(subject) {
             self.last.insert(member, seq);
         }
-        // A later record of the same append keeps the place of the first one.
+        // A later record of the same append keeps the place of the first.
         self.append = place;
     }
 }
 
-/// Whether the last record of a boundary is remembered: of a team, of a person's memberships, or of one subject of what belongs to no team.
+/// Whether the last record of a boundary is remembered: of a team, of a person's memberships, or of
+/// a single subject that belongs to no team.
 fn is_remembered(filter: &str) -> bool {
     let is_team = team_filter(filter).is_some_and(|team| team == filter);
     let is_one = |start| {
@@ -120,7 +127,8 @@ fn is_remembered(filter: &str) -> bool {
     is_team || is_one("control._.") || is_one(MEMBERSHIPS)
 }
 
-/// `control.*.member.<user>` for the subject of a membership: founding a team is decided from all that a person has.
+/// `control.*.member.<user>` for the subject of a membership, because founding a team depends on
+/// all memberships of a person.
 fn member_filter(subject: &str) -> Option<String> {
     let (_, rest) = subject.strip_prefix("control.")?.split_once('.')?;
     let user = rest.strip_prefix("member.")?;

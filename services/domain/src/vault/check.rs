@@ -1,11 +1,11 @@
-//! What the value of a vault token may be. Nothing here ever quotes a value.
+//! Which values a vault token may have. No message quotes a value.
 
 use crate::task::Invalid;
 
-/// Longest value, in bytes.
+/// Limit of a value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 65_536;
 
-/// Checks the value of a token: the field `value`.
+/// Validates the value of a token, which is the field `value`.
 pub fn check_value(value: &str) -> Result<(), Invalid> {
     let invalid = |why: String| Err(Invalid::new("value", why));
     if value.is_empty() {
@@ -23,14 +23,15 @@ pub fn check_value(value: &str) -> Result<(), Invalid> {
             "value must not contain control characters other than tabs and line breaks".into(),
         );
     }
-    // It comes from `echo secret | ...` far more often than from a credential that ends so, and would break each header silently.
+    // Far more often, it comes from `echo secret | ...` than from a credential that ends with it,
+    // and it would silently break each header.
     if value.ends_with(['\r', '\n']) {
         return invalid("value must not end in a line break".into());
     }
     Ok(())
 }
 
-/// Whether a value can stand in a header as it is.
+/// Whether a value can be sent in a header as it is.
 #[must_use]
 pub fn is_header_value(value: &str) -> bool {
     !value.bytes().any(|b| b.is_ascii_control() && b != b'\t')

@@ -1,7 +1,9 @@
-//! Where a credential may go: the hosts a token is bound to, and the channels that keep it secret on the way.
+//! Where a credential may be sent: the hosts that a token is bound to, and the channels that keep
+//! it secret.
 //!
-//! Judged when a task is created and again at every hop of a call, always on the parsed URL: what a URL looks like
-//! (`https://api.example.com@evil.example/`) and where it leads are two things.
+//! Checked when a task is created and again at every hop of a call, always on the parsed URL: what
+//! a URL looks like (`https://api.example.com@evil.example/`) and where it leads are different
+//! things.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -10,13 +12,13 @@ use url::{Host, Url};
 
 use crate::task::Invalid;
 
-/// Hosts of one token.
+/// Limit of hosts per token.
 pub const MAX_HOSTS: usize = 20;
 /// Longest name of a host (RFC 1035, 2.3.4).
 const MAX_HOST_CHARS: usize = 253;
 /// Longest label of a name.
 const MAX_LABEL_CHARS: usize = 63;
-/// Enough of an entry to recognise it in an error.
+/// Characters of an entry that an error shows.
 const SHOWN_CHARS: usize = 60;
 
 /// The hosts that a token may be sent to.
@@ -32,15 +34,15 @@ enum Allowed {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
-    /// This host alone. A name is in lower case, in ASCII, without a dot at its end.
+    /// Exactly this host. A name is in lower case, in ASCII and without a trailing dot.
     Exactly(Host),
-    /// Every name that ends in a dot and this, at any depth; not the name itself.
+    /// Every name below this one, at any depth, but not the name itself.
     Under(String),
 }
 
 impl AllowedHosts {
-    /// Reads `allowedHosts` of a request: hosts (`api.openai.com`, `203.0.113.7`) and suffixes (`*.example.com`). An empty list allows
-    /// every host.
+    /// Parses `allowedHosts` of a request: hosts (`api.openai.com`, `203.0.113.7`) and suffixes
+    /// (`*.example.com`). An empty list allows every host.
     pub fn parse(texts: &[String]) -> Result<Self, Invalid> {
         if texts.len() > MAX_HOSTS {
             return Err(Invalid::new(
@@ -68,7 +70,8 @@ impl AllowedHosts {
         }))
     }
 
-    /// The same as it stands in an event. An entry that cannot be read allows nothing: a list never grows by a mistake.
+    /// Parses a stored list. An unreadable entry allows nothing, so that a list is never widened by
+    /// mistake.
     #[must_use]
     pub fn stored(texts: &[String]) -> Self {
         if texts.is_empty() {
@@ -78,7 +81,7 @@ impl AllowedHosts {
         Self(Allowed::Only(read.collect()))
     }
 
-    /// The entries, for an event and for clients.
+    /// The entries as text, for events and clients.
     #[must_use]
     pub fn to_strings(&self) -> Vec<String> {
         match &self.0 {
@@ -87,19 +90,19 @@ impl AllowedHosts {
         }
     }
 
-    /// Whether the token is bound to no host.
+    /// Whether every host is allowed.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0 == Allowed::Any
     }
 
-    /// Whether the token may be sent to where this URL leads.
+    /// Whether the token may be sent to the host of this URL.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
         let Allowed::Only(entries) = &self.0 else {
             return true;
         };
-        // Of other schemes the parser leaves hosts as they are written.
+        // For other schemes, the parser does not normalise hosts.
         if !matches!(url.scheme(), "http" | "https") {
             return false;
         }
@@ -124,7 +127,7 @@ impl fmt::Display for AllowedHosts {
 }
 
 impl Entry {
-    /// Reads one entry, or says what is wrong, to follow the entry.
+    /// Parses one entry. The error message follows the entry.
     fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Err("would allow every host; leave allowedHosts out instead".into());
@@ -182,7 +185,7 @@ fn parse_host(text: &str) -> Result<Host, String> {
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return Ok(Host::Ipv6(address));
     }
-    // The parser would decode, and a `*` is no mistake to it.
+    // The parser would decode these characters, and accepts a `*`.
     let odd = |c: char| c.is_whitespace() || c.is_control() || "%*/\\?#@".contains(c);
     let has_port = text.contains(':') && !text.starts_with('[');
     if text.is_empty() || has_port || text.contains(odd) {
@@ -208,12 +211,12 @@ fn parse_host(text: &str) -> Result<Host, String> {
     }
 }
 
-/// A name with and without the dot of the root at its end is the same.
+/// Removes the trailing dot of the root, which makes no difference.
 fn without_root(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Whether a credential may travel there at all: encrypted, or without leaving the machine.
+/// Whether a credential may be sent there at all: encrypted, or without leaving the machine.
 #[must_use]
 pub fn may_carry_secrets(url: &Url) -> bool {
     match url.scheme() {

@@ -1,23 +1,24 @@
-//! Credentials that a task brings along in its headers: which those are, what is shown in their place, and how they are packed to be
-//! sealed.
+//! Credentials in the headers of a task: which headers those are, what is shown in place of the
+//! values, and how the values are packed for sealing.
 
 use zeroize::Zeroizing;
 
 use super::reference::refers;
 
-/// Headers whose values are credentials, whoever sends them.
+/// Headers whose values are always credentials.
 const ALWAYS: [&str; 4] = [
     "authorization",
     "cookie",
     "proxy-authorization",
     "x-api-key",
 ];
-/// Never one, whatever a team says: it decides how values are written into the body, also where only the mask is known.
+/// Never a credential, whatever a team says: it determines how values are escaped in the body, even
+/// where only the mask is known.
 const NEVER: &str = "content-type";
-/// What stands for a credential.
+/// What is shown in place of a credential.
 const MASK: &str = "****";
-/// Words before a credential that are none themselves (IANA's registry of authentication schemes, and what large services use). Any
-/// other first word is masked too: it might be the first half of a passphrase.
+/// Words that precede a credential (IANA's registry of authentication schemes, and what large
+/// services use). Any other first word is masked as well, since it might be half of a passphrase.
 const SCHEMES: [&str; 16] = [
     "apikey",
     "api-key",
@@ -37,7 +38,7 @@ const SCHEMES: [&str; 16] = [
     "vapid",
 ];
 
-/// Version of the packed form.
+/// Version of the packed format.
 const FORMAT: u8 = 1;
 
 /// The headers of one team whose values are credentials.
@@ -47,13 +48,14 @@ pub struct CredentialHeaders<'a> {
 }
 
 impl<'a> CredentialHeaders<'a> {
-    /// `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Api-Key` and those that the team names.
+    /// `Authorization`, `Cookie`, `Proxy-Authorization`, `X-Api-Key`, and the headers that the team
+    /// adds.
     #[must_use]
     pub fn and(more: &'a [String]) -> Self {
         Self { more }
     }
 
-    /// Whether this header is one.
+    /// Whether the value of this header is a credential.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
@@ -62,7 +64,7 @@ impl<'a> CredentialHeaders<'a> {
     }
 }
 
-/// What is shown of a credential: its scheme at most (`Bearer ****`).
+/// The visible part of a credential: at most its scheme (`Bearer ****`).
 #[must_use]
 pub fn mask(value: &str) -> String {
     match split_scheme(value) {
@@ -71,7 +73,7 @@ pub fn mask(value: &str) -> String {
     }
 }
 
-/// `Bearer x` as its scheme and its credential.
+/// Splits `Bearer x` into scheme and credential.
 pub(super) fn split_scheme(value: &str) -> Option<(&str, &str)> {
     let (scheme, credential) = value.split_once(' ')?;
     let credential = credential.trim_start_matches(' ');
@@ -81,17 +83,18 @@ pub(super) fn split_scheme(value: &str) -> Option<(&str, &str)> {
     (known && !credential.is_empty()).then_some((scheme, credential))
 }
 
-/// Credentials taken out of a task's headers, by the places they stood in. Wiped when dropped, and never shown.
+/// Credentials removed from a task's headers, with their indices. Wiped when dropped, and not shown
+/// by `Debug`.
 pub struct RawHeaders(Vec<(u16, Zeroizing<String>)>);
 
-/// What was unsealed is no list of headers, or not of this task.
+/// The decrypted bytes are not a list of headers, or not one of this task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sealed headers of the task are malformed")]
 pub struct MalformedSealed;
 
 impl RawHeaders {
-    /// Takes credentials out of headers, and leaves masks in their places. A value that refers to the vault is none, and stays. `None`
-    /// when there is none.
+    /// Removes credentials from headers, and leaves masks in their place. A value that refers to
+    /// the vault is kept. `None` if there is no credential.
     #[must_use]
     pub fn take(headers: &mut [(String, String)], names: &CredentialHeaders<'_>) -> Option<Self> {
         let mut taken = Vec::new();
@@ -107,18 +110,19 @@ impl RawHeaders {
         (!taken.is_empty()).then_some(Self(taken))
     }
 
-    /// The places they stood in, ascending.
+    /// Indices of the headers they were removed from, ascending.
     #[must_use]
     pub fn places(&self) -> Vec<u16> {
         self.0.iter().map(|(at, _)| *at).collect()
     }
 
-    /// The credentials, with the places they stood in.
+    /// The credentials, with the indices of their headers.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &str)> {
         self.0.iter().map(|(at, value)| (*at, value.as_str()))
     }
 
-    /// The headers as they were given, beside each whether it was taken out: such a one is sent as it is, whatever it looks like.
+    /// The original headers, each with whether its value was removed. Such a value is sent as it
+    /// is, even if it looks like a reference.
     pub fn restore<'a>(
         &'a self,
         masked: &'a [(String, String)],
@@ -134,7 +138,8 @@ impl RawHeaders {
         Ok(headers)
     }
 
-    /// As bytes to be sealed: a version, then for each its place (2 bytes), its length (4 bytes, both big-endian) and itself.
+    /// The bytes to seal: a version, then for each credential its index (2 bytes), its length (4
+    /// bytes, both big-endian) and its value.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let length = self
@@ -153,7 +158,7 @@ impl RawHeaders {
         bytes
     }
 
-    /// Reads what [`RawHeaders::encode`] writes, and nothing else.
+    /// Parses exactly what [`RawHeaders::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, MalformedSealed> {
         let Some((&FORMAT, mut rest)) = bytes.split_first() else {
             return Err(MalformedSealed);
@@ -274,7 +279,7 @@ mod tests {
         let read = RawHeaders::decode(&bytes).expect("read");
         assert_eq!(read.iter().collect::<Vec<_>>(), [(0, "ab"), (7, "ü")]);
         for cut in 0..bytes.len() {
-            // Cut behind the first entry it is a shorter list: only the seal tells.
+            // Cut after the first entry, it is a valid shorter list; only the seal detects that.
             if cut != 9 {
                 assert!(RawHeaders::decode(&bytes[..cut]).is_err(), "{cut}");
             }

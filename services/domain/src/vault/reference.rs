@@ -1,8 +1,9 @@
-//! Where a task refers to tokens of the vault.
+//! References of a task to vault tokens.
 //!
-//! A header whose value begins with `tok_` is a reference as a whole; inside a longer value, and inside the query and the body of a task
-//! that asks for it, `{{tok_...}}` is one. Whatever begins like a reference is one: a malformed one is an unknown token, so that a typing
-//! error is an answer and not a request that carries the wrong text. Elsewhere the same characters are text like any other.
+//! A header whose value begins with `tok_` is a reference as a whole. Within a longer value, and
+//! within the query and the body of a task that asks for it, `{{tok_...}}` is a reference. Whatever
+//! begins like a reference is one: a malformed reference is an unknown token, so that a typing
+//! error is reported instead of being sent. Elsewhere, the same characters are ordinary text.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,16 +16,17 @@ use super::hosts::AllowedHosts;
 use super::replace::braces_of_body;
 use crate::id::TokenId;
 use crate::task::Invalid;
-use crate::task::spec::shortened;
+use crate::task::request::shortened;
 
-/// Different tokens that one task may refer to: each is opened before the call, and looked for in the answer.
+/// Limit of different tokens per task: each is decrypted before the call, and searched for in the
+/// answer.
 pub const MAX_TOKENS: usize = 20;
-/// How every reference begins.
+/// Prefix of every reference.
 const PREFIX: &str = "tok_";
-/// How far behind its beginning the end of a template is looked for, in bytes: no id is longer.
+/// Within this many bytes, a template must end; no id is longer.
 const MAX_TEMPLATE_BYTES: usize = 128;
 
-/// Where references are looked for beside the headers, where they always are.
+/// Where references are replaced besides the headers, where they always are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resolve {
     /// In the query of the URL.
@@ -44,7 +46,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Resolve {
-    /// Reads `resolve` of a request.
+    /// Parses `resolve` of a request.
     pub fn parse(names: &[String]) -> Result<Self, Invalid> {
         let mut resolve = Self::default();
         for name in names {
@@ -66,13 +68,13 @@ impl Resolve {
         Ok(resolve)
     }
 
-    /// Nothing beside the headers.
+    /// Whether references are only replaced in headers.
     #[must_use]
     pub fn is_headers_only(&self) -> bool {
         !self.query && !self.body
     }
 
-    /// As in requests.
+    /// The names in requests.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         [
@@ -86,7 +88,7 @@ impl Resolve {
     }
 }
 
-/// Where a reference stands.
+/// Position of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// In the header of that name.
@@ -98,7 +100,7 @@ pub enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// The field of a request that it is part of.
+    /// The field of the request that contains it.
     #[must_use]
     pub fn field(self) -> &'static str {
         match self {
@@ -119,14 +121,13 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A word of a task that stands for a credential.
+/// A reference to a vault token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference<'a> {
-    /// Where it stands.
     pub place: Place<'a>,
-    /// What is there, without braces.
+    /// The text of the reference, without braces.
     pub text: &'a str,
-    /// Which token it names; `None` when it names none that could be.
+    /// The token; `None` if the text is not a token id.
     pub token: Option<TokenId>,
 }
 
@@ -139,13 +140,13 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// There is no such token, for whoever asks.
+    /// The caller has no such token.
     #[must_use]
     pub fn unknown(&self) -> Invalid {
         self.refused(|shown| format!("references unknown vault token {shown}"))
     }
 
-    /// The token's value has a line break.
+    /// The token's value contains a line break.
     #[must_use]
     pub fn not_in_a_header(&self) -> Invalid {
         self.refused(|shown| {
@@ -155,7 +156,7 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// The token may not be sent to where the task goes.
+    /// The token may not be sent to the task's target.
     #[must_use]
     pub fn not_to(&self, allowed: &AllowedHosts, url: &Url) -> Invalid {
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -176,7 +177,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// All references of a task, in order: of its headers, of its query, of its body.
+/// All references of a task, in order: in headers, query and body.
 pub fn references<'a>(
     headers: &'a [(String, String)],
     url: &'a str,
@@ -203,7 +204,7 @@ pub fn references<'a>(
     of_headers.chain(of_query).chain(of_body)
 }
 
-/// The references of one header.
+/// The references in one header.
 pub fn of_header<'a>(name: &'a str, value: &'a str) -> impl Iterator<Item = Reference<'a>> {
     let place = Place::Header(name);
     let whole = is_whole(value).then(|| Reference::new(place, value));
@@ -221,47 +222,48 @@ pub(super) fn is_whole(value: &str) -> bool {
     value.starts_with(PREFIX)
 }
 
-/// Whether the value of a header is a reference or holds one.
+/// Whether the value of a header is or contains a reference.
 #[must_use]
 pub fn refers(value: &str) -> bool {
     of_header("", value).next().is_some()
 }
 
-/// More different tokens than a task may refer to. Looks no further than that.
+/// Whether there are more different tokens than a task may refer to. Stops at the first one too
+/// many.
 #[must_use]
 pub fn too_many<'a>(mut references: impl Iterator<Item = Reference<'a>>) -> bool {
     let mut different = BTreeSet::new();
     references.any(|reference| different.insert(reference.text) && different.len() > MAX_TOKENS)
 }
 
-/// The query of a URL as it is written there.
+/// The query of a URL, as written.
 #[must_use]
 pub fn query_of(url: &str) -> Option<&str> {
     let before_fragment = url.split_once('#').map_or(url, |(before, _)| before);
     before_fragment.split_once('?').map(|(_, query)| query)
 }
 
-/// How braces may be written.
+/// Accepted spellings of braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Braces {
     /// `{{`
     Plain,
-    /// Also `%7B%7B`, as libraries write it that make queries and forms.
+    /// Also `%7B%7B`, which libraries for queries and forms produce.
     MayBeEncoded,
 }
 
-/// `{{tok_...}}` in a text.
+/// A `{{tok_...}}` in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Template<'a> {
-    /// Where the braces begin.
+    /// Index of the opening braces.
     pub(super) start: usize,
-    /// Behind the closing braces.
+    /// Index after the closing braces.
     pub(super) end: usize,
-    /// What is between them.
+    /// The text between the braces.
     pub(super) text: &'a str,
 }
 
-/// Templates of a text, in order and apart from each other.
+/// The templates of a text, in order and without overlaps.
 pub(super) fn templates(text: &str, braces: Braces) -> impl Iterator<Item = Template<'_>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -283,7 +285,7 @@ pub(super) fn templates(text: &str, braces: Braces) -> impl Iterator<Item = Temp
     })
 }
 
-/// Bytes of two opening braces at the end of this text.
+/// Length of two opening braces at the end of the text.
 fn open_before(text: &[u8], braces: Braces) -> Option<usize> {
     let one = |text: &[u8]| {
         if text.ends_with(b"{") {
@@ -301,7 +303,8 @@ fn open_before(text: &[u8], braces: Braces) -> Option<usize> {
     Some(inner + outer)
 }
 
-/// Where a token that begins here ends, and where its two closing braces do. Without braces, both are where the looking stops.
+/// Where a token that begins at `at` ends, and where its closing braces end. Without braces, both
+/// are where the search stops.
 fn close_after(text: &str, at: usize, braces: Braces) -> (usize, usize) {
     let bytes = text.as_bytes();
     let one = |from: usize| {

@@ -1,8 +1,9 @@
-//! Puts credentials in the place of their references, without letting them change what is around them.
+//! Replaces references with credentials, without letting them change the structure around them.
 //!
-//! A text is walked once, from its beginning to its end, and a value that was put in is never looked at again: so no value can make
-//! another reference. In a query, a form and a JSON document it is written so that it stays one value there. Buffers that hold a
-//! credential are made in their final size, so that no copy is left behind by growing, and are wiped when they are dropped.
+//! A text is scanned once from start to end, and an inserted value is never scanned again, so no
+//! value can create another reference. In a query, a form or a JSON document, a value is escaped so
+//! that it remains one value. Buffers for credentials are allocated in their final size, so that
+//! growing leaves no copy behind, and are wiped when dropped.
 
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
@@ -11,49 +12,51 @@ use super::check::is_header_value;
 use super::reference::{Braces, is_whole, query_of, templates};
 use crate::id::TokenId;
 use crate::task::Invalid;
-use crate::task::spec::shortened;
+use crate::task::request::shortened;
 
-/// Longest header after its references were replaced: one value and as much around it as a task may have.
+/// Limit of a header after replacement: the longest value, and as much around it as a task may
+/// have.
 pub const MAX_HEADER_BYTES: usize = 98_304;
-/// Longest query after its references were replaced.
+/// Limit of a query after replacement.
 pub const MAX_QUERY_BYTES: usize = 65_536;
-/// Longest body after its references were replaced: small values of tokens that a body repeats often would make it any size.
+/// Limit of a body after replacement: without it, a body that repeats a short reference could grow
+/// to any size.
 pub const MAX_BODY_BYTES: usize = 4_194_304;
 
-/// Why a text could not be made. No variant holds a value.
+/// Why references could not be replaced. No variant contains a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplaceError {
-    /// There is no value for it.
+    /// The token has no value.
     #[error("vault token {0:?} is unknown")]
     Unknown(String),
-    /// It would end the header and begin another one.
+    /// The value would end the header and begin another one.
     #[error("the value of vault token {0} has line breaks and fits no header")]
     NotAHeaderValue(TokenId),
-    /// The values are too long together.
+    /// The result would be too long.
     #[error("{what} would be longer than {limit} bytes with the values of its vault tokens")]
     TooLong {
-        /// Of what.
+        /// The part of the request.
         what: &'static str,
-        /// What it may be.
+        /// The limit in bytes.
         limit: usize,
     },
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// How a body is read by whoever gets it, which decides how a value is written into it.
+/// How the receiver parses a body, which determines how a value is escaped in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyForm {
-    /// JSON: references stand inside strings.
+    /// JSON: references are inside strings.
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
-    /// Anything else: values are put in as they are.
+    /// Anything else: values are inserted as they are.
     Raw,
 }
 
 impl BodyForm {
-    /// By the task's own `Content-Type`; without one, by whether the body is JSON.
+    /// According to the task's `Content-Type`; without one, JSON if the body parses as JSON.
     #[must_use]
     pub fn of(headers: &[(String, String)], body: &str) -> Self {
         match content_type(headers) {
@@ -73,7 +76,8 @@ impl BodyForm {
     }
 }
 
-/// How braces may be written in a body with these headers. Says it without looking at the body.
+/// Accepted spellings of braces in a body with these headers, determined without looking at the
+/// body.
 pub(super) fn braces_of_body(headers: &[(String, String)]) -> Braces {
     match content_type(headers) {
         Some(kind) if kind == FORM => BodyForm::Form.braces(),
@@ -81,7 +85,8 @@ pub(super) fn braces_of_body(headers: &[(String, String)]) -> Braces {
     }
 }
 
-/// Refuses a body that is called JSON but has references where no string is: a value there would be a part of the document's structure.
+/// Refuses a body that is declared as JSON but has references outside strings: a value there would
+/// become part of the document's structure.
 pub fn check_body(headers: &[(String, String)], body: &str) -> Result<(), Invalid> {
     let called_json = content_type(headers).is_some_and(|kind| is_json(&kind));
     if called_json && !parses_as_json(body) {
@@ -108,7 +113,7 @@ fn is_json(kind: &str) -> bool {
     ) || kind.ends_with("+json")
 }
 
-/// One document or several behind each other.
+/// Whether a text is one JSON document, or several in sequence.
 fn parses_as_json(text: &str) -> bool {
     serde_json::Deserializer::from_str(text)
         .into_iter::<IgnoredAny>()
@@ -116,7 +121,7 @@ fn parses_as_json(text: &str) -> bool {
         && !text.trim_ascii().is_empty()
 }
 
-/// The value of a header with its references replaced; `None` when it has none.
+/// The value of a header with its references replaced; `None` if it has none.
 pub fn header<'v>(
     value: &str,
     lookup: impl Fn(&TokenId) -> Option<&'v str>,
@@ -141,8 +146,8 @@ pub fn header<'v>(
     )
 }
 
-/// The query of a URL with its references replaced, each percent-encoded; `None` when it has none. It is for `Url::set_query`, which
-/// leaves as it is what is encoded.
+/// The query of a URL with its references replaced and percent-encoded; `None` if it has none. Pass
+/// it to `Url::set_query`, which keeps existing escapes.
 pub fn query<'v>(
     url: &str,
     lookup: impl Fn(&TokenId) -> Option<&'v str>,
@@ -160,7 +165,7 @@ pub fn query<'v>(
     )
 }
 
-/// A body with its references replaced, each written as the form asks; `None` when it has none.
+/// A body with its references replaced, each escaped as the form requires; `None` if it has none.
 pub fn body<'v>(
     body: &str,
     form: BodyForm,
@@ -189,7 +194,7 @@ fn parse(text: &str) -> Result<TokenId, ReplaceError> {
     TokenId::parse(text).map_err(|_| ReplaceError::Unknown(shortened(text)))
 }
 
-/// Writes the text with its templates replaced: once to measure, once to write.
+/// Builds the text with its templates replaced: a first pass measures it, a second one writes it.
 fn fill<'v>(
     text: &str,
     braces: Braces,
@@ -229,13 +234,13 @@ fn fill<'v>(
     Ok(Some(filled))
 }
 
-/// How a value is written so that it stays one value.
+/// Escaping of a value, so that it remains one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writing {
     Raw,
-    /// Percent-encoded but for the unreserved characters of RFC 3986, 2.3.
+    /// Percent-encoded, except for the unreserved characters of RFC 3986, 2.3.
     Component,
-    /// As the URL standard serializes forms: a space is `+`.
+    /// As the URL standard serialises forms: a space becomes `+`.
     FormValue,
     /// As the inside of a JSON string (RFC 8259, 7).
     JsonString,
@@ -278,7 +283,8 @@ fn is_form_literal(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"*-._".contains(&b)
 }
 
-/// Percent-encodes. Behind the beginning of an escape (`%`, `%4`), the first byte is always encoded: else it would complete that escape.
+/// Percent-encodes a value. After an incomplete escape (`%`, `%4`), the first byte is always
+/// encoded, since it would otherwise complete that escape.
 fn encode(secret: &str, before: &str, out: &mut dyn FnMut(&str), literal: impl Fn(u8) -> bool) {
     let before = before.as_bytes();
     let within_escape =
@@ -291,7 +297,7 @@ fn encode(secret: &str, before: &str, out: &mut dyn FnMut(&str), literal: impl F
         ];
         let escaped = !literal(byte) || (at == 0 && within_escape);
         let bytes = if escaped { &code[..] } else { &[byte][..] };
-        // Both are ASCII.
+        // Percent escapes and literals are ASCII.
         out(std::str::from_utf8(bytes).unwrap_or_default());
     }
 }
@@ -324,7 +330,7 @@ mod tests {
         format!("{{{{{token}}}}}")
     }
 
-    /// One token has that value, the other is called `other`; there are no more.
+    /// One token has that value, another one is called `other`, and there are no further ones.
     fn values<'v>(value: &'v str) -> impl Fn(&TokenId) -> Option<&'v str> {
         move |token| match token.as_str() {
             TOKEN => Some(value),

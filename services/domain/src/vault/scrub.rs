@@ -1,14 +1,18 @@
-//! Takes credentials out of what comes back from a target: a target that echoes its request must not carry a secret into an event.
+//! Removes credentials from the answers of targets, so that a target that echoes its request does
+//! not carry a secret into an event.
 //!
-//! Each credential is looked for as it is, in whatever case, in base 64 (both alphabets, at each of the three alignments) and in hex; and
-//! all of these also behind percent-encoding, form encoding, the escapes of JSON and the entities of HTML. Of these there are endless
-//! spellings (which characters are
-//! escaped, in which case), so it is not the credential that is encoded but the text that is decoded: [`view`] remembers where each
-//! byte came from. Every occurrence is replaced by `[vault:tok_...]`.
+//! Each credential is searched for as it is, in any case, in base 64 (both alphabets, at each of
+//! the three alignments) and in hex; and all of these also under percent-encoding, form encoding,
+//! JSON escapes and HTML entities. The latter have endless spellings (which characters are escaped,
+//! and in which case), so instead of encoding the credential, the text is decoded: [`view`]
+//! remembers which source byte each decoded byte came from. Every occurrence is replaced by
+//! `[vault:tok_...]`.
 //!
-//! Each form is searched for by itself (`memmem`, linear in the worst case) and forgotten: an Aho-Corasick automaton over all forms
-//! takes longer to build than a usual answer takes to search, and megabytes where a credential has 64 KiB. This is a net, not a proof:
-//! a target that encodes as it likes gets through. What keeps a credential from such a target is the list of hosts it is bound to.
+//! Each form is searched for separately (`memmem`, linear in the worst case) and then dropped. An
+//! Aho-Corasick automaton over all forms takes longer to build than a usual answer takes to search,
+//! and needs megabytes for a credential of 64 KiB. This is a safety net, not a proof: a target that
+//! encodes as it likes gets through. The list of allowed hosts is what keeps a credential from such
+//! a target.
 
 mod form;
 #[cfg(test)]
@@ -26,21 +30,22 @@ use crate::id::TokenId;
 use form::{Case, Form, forms};
 use view::{View, views};
 
-/// Shorter secrets are only looked for as they are: their other forms are in every text.
+/// Shorter secrets are only searched for as they are, since their encoded forms occur in every
+/// text.
 const MIN_ENCODED_BYTES: usize = 4;
-/// Shorter parts of a secret (the password of a pair) are not looked for by themselves.
+/// Shorter parts of a secret, such as the password of a pair, are not searched for separately.
 const MIN_PART_BYTES: usize = 4;
-/// Shorter values of cookies are settings, not secrets.
+/// Shorter cookie values count as settings, not as secrets.
 const MIN_COOKIE_BYTES: usize = 8;
-/// As much of a secret must stand at the end of a text that was cut there to be taken for its beginning.
+/// How much of a secret must match at the end of a truncated text to count as its beginning.
 const MIN_CUT_BYTES: usize = 4;
 
-/// Whose credential it is, and what stands in its place.
+/// Owner of a credential, which determines the mark in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Label {
-    /// That token's: `[vault:tok_...]`.
+    /// A vault token: `[vault:tok_...]`.
     Token(TokenId),
-    /// The task brought it along: `[vault:task]`.
+    /// The task itself: `[vault:task]`.
     Task,
 }
 
@@ -53,16 +58,16 @@ impl fmt::Display for Label {
     }
 }
 
-/// Whether a text is all there was.
+/// Whether a text is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// All of it.
+    /// The text is complete.
     Whole,
-    /// More came and was not kept: the beginning of a credential may stand at the end.
+    /// The text was truncated, so a credential may begin at its end.
     Cut,
 }
 
-/// The credentials that one attempt sends. They are wiped when it is dropped.
+/// The credentials that one attempt sends. Wiped when dropped.
 #[derive(Default)]
 pub struct Scrubber {
     pieces: Vec<Piece>,
@@ -74,24 +79,25 @@ struct Piece {
 }
 
 impl Scrubber {
-    /// Without any credential.
+    /// A scrubber without credentials.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there is nothing to search for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// Adds the value of a token or of a header. Of `Bearer x` it is `x` that is looked for, of `Basic ...` and of anything that reads
-    /// like it the user with the password, and the password, as well.
+    /// Adds the value of a token or header. For `Bearer x`, it searches for `x`. For `Basic ...`,
+    /// and whatever can be decoded like it, it also searches for user and password, and for the
+    /// password alone.
     pub fn add(&mut self, label: &Label, value: &str) {
         let value = value.trim();
         let credential = match split_scheme(value) {
-            // Where the whole stands there stands the part.
+            // Wherever the whole value occurs, this part does too.
             Some((_, part)) if part.len() >= MIN_PART_BYTES => part,
             _ => value,
         };
@@ -104,7 +110,7 @@ impl Scrubber {
         }
     }
 
-    /// Adds a `Cookie` header: as a whole, and the values in it that are long enough to be secrets.
+    /// Adds a `Cookie` header: as a whole, and its values that are long enough to be secrets.
     pub fn add_cookie(&mut self, label: &Label, value: &str) {
         self.add(label, value);
         for pair in value.split(';') {
@@ -129,7 +135,8 @@ impl Scrubber {
         }
     }
 
-    /// A text without the credentials, such as an error message. It may be longer than before: a mark takes up to 38 bytes.
+    /// The text without credentials, for example an error message. It may become longer: a mark
+    /// takes up to 38 bytes.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.bytes(text.as_bytes(), End::Whole) {
@@ -138,7 +145,7 @@ impl Scrubber {
         }
     }
 
-    /// Bytes without the credentials. They may be more than before.
+    /// The bytes without credentials. They may become longer.
     #[must_use]
     pub fn bytes<'t>(&self, bytes: &'t [u8], end: End) -> Cow<'t, [u8]> {
         let found = self.search(&[Text { bytes, end }]);
@@ -148,7 +155,8 @@ impl Scrubber {
         }
     }
 
-    /// Takes the credentials out of an answer: its headers, names included, and what is kept of its body.
+    /// Removes credentials from an answer: from its headers, including names, and from the stored
+    /// part of its body.
     pub fn answer(&self, headers: &mut [(String, String)], body: &mut Vec<u8>, end: End) {
         if self.is_empty() {
             return;
@@ -181,7 +189,7 @@ impl Scrubber {
         }
     }
 
-    /// Where credentials stand, in each text.
+    /// The occurrences of credentials in each text.
     fn search(&self, texts: &[Text<'_>]) -> Vec<Vec<Span>> {
         let mut found = vec![Vec::new(); texts.len()];
         if self.is_empty() {
@@ -206,7 +214,7 @@ impl Scrubber {
                 if form.len() > longest && !any_cut {
                     return;
                 }
-                // Short ones would be found in every text.
+                // Short pieces would occur in every text.
                 let folded = !few && case == Case::Any;
                 let lower = Zeroizing::new(if folded {
                     form.to_ascii_lowercase()
@@ -237,7 +245,7 @@ impl Scrubber {
     }
 
     fn replace(&self, bytes: &[u8], mut spans: Vec<Span>) -> Vec<u8> {
-        // The leftmost first, and of those the longest; what overlaps is one, and so is what follows without a gap.
+        // Leftmost first, and longest first among those. Overlapping and adjacent spans are merged.
         spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
         let mut clean = Vec::with_capacity(bytes.len() + 64);
         let mut kept = 0;
@@ -271,7 +279,7 @@ struct Text<'t> {
     end: End,
 }
 
-/// A place in a text where a piece stands.
+/// An occurrence of a piece.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     start: usize,
@@ -279,14 +287,14 @@ struct Span {
     piece: usize,
 }
 
-/// What was UTF-8 is UTF-8 with whole characters taken out.
+/// UTF-8 remains UTF-8 when whole characters are removed.
 fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Length of the beginning of the form, not all of it, that the text ends with: Knuth, Morris and Pratt's automaton, run over the end of
-/// the text.
+/// Length of the longest proper prefix of the form that the text ends with, found with the
+/// automaton of Knuth, Morris and Pratt on the end of the text.
 fn cut_off(form: &[u8], text: &[u8]) -> Option<usize> {
     let least = MIN_CUT_BYTES.min(form.len().div_ceil(2));
     let tail = &text[text.len().saturating_sub(form.len() - 1)..];

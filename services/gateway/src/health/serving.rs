@@ -1,4 +1,4 @@
-//! What a gateway can serve now: reads, creations and revocations each depend on something else.
+//! What a gateway can serve now: reads, creations and revocations each depend on other parts.
 
 use std::time::Duration;
 
@@ -6,20 +6,23 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::id::TeamId;
 use waybill_domain::time::Timestamp;
-use waybill_log::StreamSeq;
+use waybill_log::{Stream, StreamSeq};
 
 use super::NotReady;
 use crate::state::AppState;
 
-/// What a projector may take to answer a question about nothing.
+/// Deadline of the query that tests whether a projector answers.
 const READS_DEADLINE: Duration = Duration::from_secs(1);
 
-/// One kind of request.
+/// Whether one kind of request is served.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Served {
     /// Whether it is served.
     ready: bool,
-    /// Why not.
+    /// Why not, as a code for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// Why not, as text for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -28,16 +31,33 @@ impl Served {
     fn yes() -> Self {
         Self {
             ready: true,
+            code: None,
             reason: None,
         }
     }
 
-    fn no(why: &impl ToString) -> Self {
+    fn no(code: &'static str, why: &(impl ToString + ?Sized)) -> Self {
         Self {
             ready: false,
+            code: Some(code),
             reason: Some(why.to_string()),
         }
     }
+}
+
+impl From<Result<(), NotReady>> for Served {
+    fn from(check: Result<(), NotReady>) -> Self {
+        check.map_or_else(|why| Self::no(why.code(), &why), |()| Self::yes())
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// For programs and alerts.
+    code: &'static str,
+    /// For people.
+    reason: String,
 }
 
 /// Bytes in the log of tasks; there when it has a limit.
@@ -65,6 +85,9 @@ pub(super) struct Serving {
     creations: Served,
     /// Changing access: keys, tokens, members.
     revocations: Served,
+    /// Everything that is wrong, each code once; also what refuses no request, such as revocations that were lost with a restored log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
     /// How full the log of tasks is.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<RoomFigures>,
@@ -76,7 +99,7 @@ impl Serving {
         self.status != "not_ready"
     }
 
-    /// Asks everything that is involved.
+    /// Checks everything that serving depends on.
     pub(super) async fn look(state: &AppState) -> Self {
         let log = state.room.room().map(|room| RoomFigures {
             used_bytes: room.used,
@@ -84,32 +107,17 @@ impl Serving {
             owed_bytes: room.owed,
             high_water_bytes: room.high_water(),
         });
-        if let Err(why) = super::check(state) {
-            return Self {
-                status: "not_ready",
-                reads: Served::no(&why),
-                creations: Served::no(&why),
-                revocations: Served::no(&why),
-                log,
-            };
-        }
-        let reads = if reads_answer(state).await {
-            Served::yes()
-        } else {
-            Served::no(&"No projector answers")
-        };
-        let creations = state
-            .room
-            .check()
-            .map_or_else(|full| Served::no(&full), |()| Served::yes());
-        let revocations = if state.health.control_is_full() {
-            Served::no(&NotReady::ControlFull)
-        } else {
-            Served::yes()
+        let decides = super::decides(state);
+        let (reads, creations, revocations) = match decides {
+            Err(_) => (decides.into(), decides.into(), decides.into()),
+            Ok(()) => (reads(state).await, creations(state), revocations(state)),
         };
         let all = [&reads, &creations, &revocations];
+        let problems = problems(&all, super::lost(state));
         Self {
-            status: if all.iter().all(|served| served.ready) {
+            status: if super::check(state).is_err() {
+                "not_ready"
+            } else if problems.is_empty() {
                 "ready"
             } else {
                 "degraded"
@@ -117,8 +125,43 @@ impl Serving {
             reads,
             creations,
             revocations,
+            problems,
             log,
         }
+    }
+}
+
+fn problems(served: &[&Served], lost: Option<(&'static str, String)>) -> Vec<Problem> {
+    let refused = served
+        .iter()
+        .filter_map(|served| served.code.zip(served.reason.clone()));
+    let mut problems: Vec<Problem> = Vec::new();
+    for (code, reason) in refused.chain(lost) {
+        if !problems.iter().any(|problem| problem.code == code) {
+            problems.push(Problem { code, reason });
+        }
+    }
+    problems
+}
+
+async fn reads(state: &AppState) -> Served {
+    match reads_answer(state).await {
+        true => Served::yes(),
+        false => Served::no("no_projector", "No projector answers"),
+    }
+}
+
+fn creations(state: &AppState) -> Served {
+    match state.room.check() {
+        Err(full) => Served::no(super::LOG_FULL, &full),
+        Ok(()) => super::takes_appends(state, Stream::Tasks).into(),
+    }
+}
+
+fn revocations(state: &AppState) -> Served {
+    match state.health.control_is_full() {
+        true => Err(NotReady::ControlFull).into(),
+        false => super::takes_appends(state, Stream::Control).into(),
     }
 }
 

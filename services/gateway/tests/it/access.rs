@@ -6,7 +6,8 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use waybill_gateway::{BootstrapError, ControlWriter};
+use waybill_commands::{BootstrapError, ControlWriter};
+use waybill_log::{Log, Stream};
 
 use crate::world::{World, a_task, operator, pepper};
 use waybill_testkit::http::Http;
@@ -223,5 +224,29 @@ async fn the_bootstrap_is_made_once() -> Result<()> {
         matches!(revoked, Err(BootstrapError::Revoked)),
         "{revoked:?}"
     );
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_not_understood_closes_its_team_with_a_code_of_its_own() -> Result<()> {
+    let world = World::start().await?;
+    let (_, stranger) = world.stranger().await?;
+    let team = &world.team;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Wb-Event", "team.deleted.v1");
+    let subject = format!("control.{team}.team.{team}");
+    let client = world.log.client();
+    let stored = client.request_with_headers(subject, headers, "no such event".into());
+    stored.await?;
+    let last = world.log.bounds(Stream::Control).await?.last;
+    world.gateway.state().auth.wait_for(last).await?;
+    for closed in [
+        world.http.get("/v1/tasks").await?,
+        world.http.post("/v1/tasks", &a_task()).await?,
+    ] {
+        assert_eq!(closed.status, 503, "{}", closed.error());
+        assert_eq!(closed.code(), "access_not_understood");
+    }
+    assert_eq!(stranger.get("/v1/tasks").await?.status, 200);
     world.stop().await
 }

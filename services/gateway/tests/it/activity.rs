@@ -8,9 +8,9 @@ mod text;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::{Environment, KeyId};
-use waybill_gateway::KeyWish;
 use waybill_testkit::http::Http;
 
 use crate::world::{World, operator};

@@ -185,6 +185,24 @@ async fn http2_is_spoken_too() -> Result<()> {
     world.stop().await
 }
 
+/// h2 ends a connection whose headers it will not read to their end, so it has to read more than is accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_too_large_are_refused_with_a_sentence_over_http2_too() -> Result<()> {
+    let world = World::start().await?;
+    let http2 = Http::http2(world.gateway.addr()).with_key(&world.key);
+    // Of a list of 256 KiB all is read: the largest here is what clients can still send within it.
+    for bytes in [40_000, 66_000, 120_000, 250_000] {
+        let cookie = "a".repeat(bytes);
+        let headers = [("x-large", cookie.as_str())];
+        let refused = http2.send(Method::GET, "/v1/tasks", &headers, "").await?;
+        let told = (refused.status.as_u16(), refused.code());
+        assert_eq!(told, (431, "headers_too_large".to_owned()), "{bytes}");
+    }
+    // The same connection goes on.
+    assert_eq!(http2.get("/v1/tasks").await?.status, 200);
+    world.stop().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_every_place_taken_probes_are_answered_and_others_told_to_wait() -> Result<()> {
     let world = World::start_with(GatewayConfig {

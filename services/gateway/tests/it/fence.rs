@@ -1,5 +1,6 @@
 //! Leases and the barrier between gateways on a real nats-server: below HTTP here, and as clients see it in [`http`].
 
+mod deposed;
 mod http;
 mod rig;
 mod signed;
@@ -7,7 +8,9 @@ mod signed;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use waybill_gateway::fence::FenceError;
+use waybill_domain::access::fence::{FenceRecord, GatewayId, MarkRecord};
+use waybill_edge::fence::FenceError;
+use waybill_log::{Fences, NatsConfig, StreamSeq};
 use waybill_testkit::{NatsServer, eventually};
 
 use crate::world::SOON;
@@ -258,15 +261,39 @@ async fn without_the_log_nothing_is_decided_and_nothing_is_confirmed() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_went_backwards_ends_the_service() -> Result<()> {
+async fn a_log_that_went_backwards_ends_the_service_until_the_copy_was_compared() -> Result<()> {
     let nats = NatsServer::start().await?;
     let [one] = members(&nats).await?;
+    let before = one.fence.holder();
+    one.fence.everywhere(one.append().await?).await?;
     one.make_fence_anew().await?;
-    eventually(LEASE * 3, async || !one.fence.is_serving()).await?;
+    // What it wants compared: nobody has answered yet.
+    let wanted = tokio::time::timeout(SOON, one.copy.wanted()).await?;
+    assert!(!one.fence.is_serving());
     let seq = one.append().await?;
     assert_eq!(one.fence.everywhere(seq).await, Err(FenceError::Stopped));
     tokio::time::sleep(LEASE).await;
     assert!(!one.fence.is_serving());
+
+    one.copy.answer(wanted);
+    one.serving().await?;
+    assert_ne!(one.fence.holder(), before, "it is another life");
+    one.fence.everywhere(one.append().await?).await?;
+    one.stop().await
+}
+
+/// A log that was restored ends before what records of FENCE ask for, which processes wrote that had read the former one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_records_of_a_lost_history_ask_for_keeps_nobody_from_serving() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let former = waybill_log::connect(&NatsConfig::at(nats.url())).await?;
+    let mark = MarkRecord {
+        gateway: GatewayId::new(7),
+        control: StreamSeq(1_000_000),
+    };
+    former.publish(FenceRecord::Mark(mark), LATE).await?;
+    let [one] = members(&nats).await?;
+    one.fence.everywhere(one.append().await?).await?;
     one.stop().await
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use async_nats::HeaderMap;
+use waybill_commands::{Author, ControlWriter, Pepper};
 use waybill_domain::access::scope::Scope;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, TeamDeleted};
 use waybill_domain::time::Timestamp;
 use waybill_domain::trust::{Signer, Speaker};
-use waybill_gateway::{By, ControlWriter, Pepper};
 use waybill_log::jetstream::SignaturesConfig;
 use waybill_log::subject::ControlSubject;
 use waybill_log::{Log, NatsConfig, Stream, StreamSeq};
@@ -29,7 +29,7 @@ async fn what_a_stranger_stores_in_a_team_changes_nothing_and_stops_nobody() -> 
     let log = waybill_log::connect(&config).await?;
     let pepper = Arc::new(Pepper::new(1, vec![5; 32])?);
     let control = ControlWriter::new(Arc::new(log.clone()), pepper);
-    let by = By::from(Actor::System("test".into()));
+    let by = Author::from(Actor::System("test".into()));
     let team = control.create_team("ours", "pro", &by).await?;
     let key = control
         .create_key(&team, "first", &[Scope::TasksRead], &by)

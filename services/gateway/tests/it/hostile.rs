@@ -1,4 +1,5 @@
-//! The catalogue of attacks (design/access.md 4.1 and 4.8), as a client that means harm would send them. Each test names its row.
+//! Attacks on the API as a client that means harm would make them. Each test names its row in docs/design/access.md ("Attacks that
+//! tests make").
 //!
 //! - [`credentials`]: keys that are none, keys in the wrong place.
 //! - [`bodies`]: members that only the server sets, cursors and limits made up.

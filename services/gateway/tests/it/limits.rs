@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::plan::{Catalogue, Guard, Plan};
 use waybill_domain::id::TeamId;
 use waybill_domain::time::{Elapsed, Times, Timestamp};
-use waybill_gateway::limits::{Guarded, LimitRefusal, LimitSlot, Limiter};
+use waybill_edge::limits::{Guarded, LimitRefusal, LimitSlot, Limiter};
 use waybill_log::NatsConfig;
 use waybill_testkit::{NatsServer, eventually};
 
@@ -244,7 +244,7 @@ async fn l10_without_the_counter_gateways_admit_their_shares_and_guard_everythin
         };
         for guard in Guard::ALL {
             let refused = gateway.guard(&LimitSlot::default(), guard, &who).await;
-            assert_eq!(refused, Err(LimitRefusal::Away), "{guard:?}");
+            assert_eq!(refused, Err(LimitRefusal::CounterUnavailable), "{guard:?}");
         }
     }
     assert_eq!(admitted, [20; GATEWAYS]);

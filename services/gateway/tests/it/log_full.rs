@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use waybill_domain::actor::Actor;
 use waybill_domain::event::PartitionOwned;
@@ -84,6 +84,16 @@ async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
     world.log.raise("TASKS", LIMIT).await?;
     eventually(SOON, async || world.gateway.state().room.room().is_some()).await?;
     assert_eq!(serving(&world).await?["status"], "ready");
+    let keyed = async || {
+        let headers = [("idempotency-key", "known")];
+        let body = a_task().to_string();
+        world
+            .http
+            .send(Method::POST, "/v1/tasks", &headers, body)
+            .await
+    };
+    let known = keyed().await?;
+    assert_eq!(known.status, StatusCode::CREATED, "{}", known.error());
     // Between two looks a creation counts twice, once to be restated. With no owner that says so it fits all the same: fill it on.
     let mut filled = None;
     let mut accepted = 0;
@@ -105,6 +115,11 @@ async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
     assert!(accepted > 50, "{accepted}");
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.code(), "log_full");
+    // What was accepted before is said again: nothing is stored for that.
+    let again = keyed().await?;
+    assert_eq!(again.status, StatusCode::CREATED, "{}", again.error());
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.task(), known.task());
     assert_eq!(refused.header("retry-after"), Some("10"));
     let said = refused.error();
     assert!(
@@ -124,6 +139,7 @@ async fn creations_are_refused_first_and_the_rest_goes_on() -> Result<()> {
     let ready = world.http.get("/readyz").await?;
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(ready.json()["status"], "degraded", "{}", ready.text());
+    assert_eq!(ready.json()["code"], "log_full", "{}", ready.text());
     let apart = serving(&world).await?;
     assert_eq!(apart["status"], "degraded", "{apart}");
     assert_eq!(apart["creations"]["ready"], false, "{apart}");
@@ -186,4 +202,59 @@ async fn what_owners_say_of_open_tasks_lowers_the_mark() -> Result<()> {
     })
     .await?;
     world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_stores_nothing_says_the_longest_wait_of_its_tasks() -> Result<()> {
+    let world = World::start().await?;
+    world.log.raise("TASKS", LIMIT).await?;
+    let figures = OwedByPartition {
+        partitions: vec![(
+            Partition::default(),
+            Owed {
+                tasks: 1,
+                bytes: LIMIT,
+            },
+        )],
+    };
+    let payload = serde_json::to_vec(&figures)?;
+    world
+        .log
+        .client()
+        .publish(OWED_SUBJECT, payload.into())
+        .await?;
+    eventually(SOON, async || {
+        let answer = world.http.post("/v1/tasks", &a_task()).await;
+        answer.is_ok_and(|answer| answer.code() == "log_full")
+    })
+    .await?;
+    // A task with a key waits for the read model, which is back in a second; one without for room in the log.
+    world.projector.shutdown().await?;
+    let mut keyed = a_task();
+    keyed["idempotencyKey"] = json!("known");
+    for tasks in [[keyed.clone(), a_task()], [a_task(), keyed]] {
+        let answer = world
+            .http
+            .post("/v1/tasks/batch", &json!({"tasks": tasks}))
+            .await?;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        let results = answer.json()["results"].clone();
+        let mut codes: Vec<_> = results
+            .as_array()
+            .context("results")?
+            .iter()
+            .map(|result| result["code"].as_str().unwrap_or_default())
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(codes, ["log_full", "reads_unavailable"], "{results}");
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("log_full", Some("10")),
+            "{}",
+            answer.text()
+        );
+    }
+    world.shutdown.cancel();
+    world.gateway.wait().await?;
+    Ok(())
 }

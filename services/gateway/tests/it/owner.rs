@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
-use waybill_domain::event::{TaskCancelled, TaskEvent};
+use waybill_domain::event::{CancelRequested, TaskCancelled, TaskEvent, TaskStarted};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
@@ -43,13 +43,15 @@ impl Owner {
             let mut asked = 0;
             while let Some(message) = requests.next().await {
                 asked += 1;
-                let OwnerRequest::Cancel { task, team, .. } =
-                    rmp_serde::from_slice(&message.payload).expect("a request");
+                let request = rmp_serde::from_slice(&message.payload).expect("a request");
+                let OwnerRequest::Cancel { task, team, .. } = request else {
+                    panic!("this owner only cancels: {request:?}");
+                };
                 let reply = match says {
                     Says::Yes => cancel(&log, task, team).await,
                     Says::LaterYes if asked > 1 => cancel(&log, task, team).await,
                     Says::LaterYes | Says::Never => OwnerReply::TryAgain,
-                    Says::Running => OwnerReply::Running,
+                    Says::Running => cut_off(&log, task, team).await,
                 };
                 let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
                 let to = message.reply.expect("a request wants a reply");
@@ -59,8 +61,24 @@ impl Owner {
     }
 }
 
+/// An attempt is being made, and is asked to be cut off.
+async fn cut_off(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
+    let (attempt, at) = (1, now());
+    let started = TaskEvent::Started(TaskStarted {
+        id,
+        attempt,
+        at,
+        lease_until: at,
+    });
+    append(log, &team, &started).await.expect("stored");
+    let requested = TaskEvent::CancelRequested(CancelRequested { id, attempt, at });
+    OwnerReply::Done {
+        seq: append(log, &team, &requested).await.expect("stored"),
+    }
+}
+
 async fn cancel(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
-    let event = TaskEvent::Cancelled(TaskCancelled { id, at: now() });
+    let event = TaskEvent::Cancelled(TaskCancelled::idle(id, now()));
     OwnerReply::Done {
         seq: append(log, &team, &event).await.expect("stored"),
     }

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
+use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::signature::{MasterSecret, WebhookSecret, derive_team_secret};
-use waybill_gateway::KeyWish;
 
 use crate::world::{World, operator};
 

@@ -1,14 +1,13 @@
 //! Event streams over real HTTP and a real nats-server: what a subscriber sees, and what no bad luck may take from it.
 
-use std::net::SocketAddr;
+mod subscriber;
+
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::event::{
@@ -19,203 +18,16 @@ use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
+use waybill_gateway::GatewayConfig;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{
     Append, Atomicity, Expectation, JetStreamLog, Log, MAX_BATCH, NewRecord, Stream,
 };
 use waybill_testkit::eventually;
 
-use crate::world::{SOON, World, a_task, operator};
+use subscriber::{Came, PATIENCE, Subscriber};
 
-/// Longer than any event takes to arrive here.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-/// What came over a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Came {
-    Event {
-        id: u64,
-        name: String,
-        data: Value,
-    },
-    Comment(String),
-    /// The response is complete.
-    End,
-}
-
-/// A subscriber that reads HTTP/1.1 by itself, so that it can also not read.
-struct Subscriber {
-    socket: TcpStream,
-    status: StatusCode,
-    headers: HeaderMap,
-    raw: Vec<u8>,
-    text: String,
-    came: std::collections::VecDeque<Came>,
-    complete: bool,
-    last_id: u64,
-}
-
-impl Subscriber {
-    async fn open(
-        address: SocketAddr,
-        key: &str,
-        path: &str,
-        last_id: Option<u64>,
-    ) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        // Small, so that a reader that stops is noticed after little.
-        socket.set_recv_buffer_size(16 * 1024)?;
-        let mut socket = socket.connect(address).await?;
-        let resume = last_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nAccept-Encoding: gzip\r\n{resume}\r\n"
-        );
-        socket.write_all(head.as_bytes()).await?;
-        let mut subscriber = Self {
-            socket,
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            raw: Vec::new(),
-            text: String::new(),
-            came: std::collections::VecDeque::new(),
-            complete: false,
-            last_id: last_id.unwrap_or(0),
-        };
-        tokio::time::timeout(PATIENCE, subscriber.read_head())
-            .await
-            .context("a response head in time")??;
-        Ok(subscriber)
-    }
-
-    async fn read_head(&mut self) -> Result<()> {
-        let end = loop {
-            if let Some(end) = self.raw.windows(4).position(|w| w == b"\r\n\r\n") {
-                break end;
-            }
-            ensure!(self.socket.read_buf(&mut self.raw).await? > 0, "closed");
-        };
-        let head = String::from_utf8(self.raw.drain(..end + 4).collect())?;
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        self.status = status.context("a status")?.parse()?;
-        for line in lines.filter(|line| !line.is_empty()) {
-            let (name, value) = line.split_once(": ").context("a header")?;
-            let name: http::HeaderName = name.parse()?;
-            self.headers.insert(name, value.parse()?);
-        }
-        Ok(())
-    }
-
-    fn header(&self, name: &str) -> &str {
-        let value = self.headers.get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or("")
-    }
-
-    /// Takes whole chunks out of what was read, and whole blocks out of those.
-    fn digest(&mut self) -> Result<()> {
-        while let Some(line) = self.raw.windows(2).position(|w| w == b"\r\n") {
-            let size = usize::from_str_radix(std::str::from_utf8(&self.raw[..line])?, 16)?;
-            let (from, to) = (line + 2, line + 2 + size);
-            if self.raw.len() < to + 2 {
-                break;
-            }
-            self.text
-                .push_str(std::str::from_utf8(&self.raw[from..to])?);
-            self.raw.drain(..to + 2);
-            if size == 0 {
-                self.complete = true;
-                self.came.push_back(Came::End);
-            }
-            while let Some(end) = self.text.find("\n\n") {
-                let block: String = self.text.drain(..end + 2).collect();
-                self.block(&block)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn block(&mut self, block: &str) -> Result<()> {
-        let (mut name, mut data) = (None, None);
-        for line in block.lines().filter(|line| !line.is_empty()) {
-            match line.split_once(": ").context("a field")? {
-                ("", comment) => self.came.push_back(Came::Comment(comment.into())),
-                ("id", id) => {
-                    let id = id.parse()?;
-                    ensure!(id >= self.last_id, "{id} after {}", self.last_id);
-                    self.last_id = id;
-                }
-                ("event", event) => name = Some(event),
-                ("data", json) => data = Some(serde_json::from_str(json)?),
-                ("retry", _) => {}
-                (other, _) => bail!("an unknown field {other}"),
-            }
-        }
-        if let (Some(name), Some(data)) = (name, data) {
-            let (id, name) = (self.last_id, name.to_owned());
-            self.came.push_back(Came::Event { id, name, data });
-        }
-        Ok(())
-    }
-
-    /// What comes next, comments included.
-    async fn any(&mut self) -> Result<Came> {
-        let read = async {
-            loop {
-                self.digest()?;
-                if let Some(came) = self.came.pop_front() {
-                    return Ok(came);
-                }
-                ensure!(!self.complete, "read beyond the end");
-                if self.socket.read_buf(&mut self.raw).await? == 0 {
-                    bail!("the connection was cut");
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, read)
-            .await
-            .context("something in time")?
-    }
-
-    /// The next event; none: the stream has ended.
-    async fn event(&mut self) -> Result<Option<(u64, String, Value)>> {
-        loop {
-            match self.any().await? {
-                Came::Event { id, name, data } => return Ok(Some((id, name, data))),
-                Came::Comment(_) => {}
-                Came::End => return Ok(None),
-            }
-        }
-    }
-
-    async fn ids(&mut self, count: usize) -> Result<Vec<u64>> {
-        let mut ids = Vec::new();
-        while ids.len() < count {
-            ids.push(self.event().await?.context("another event")?.0);
-        }
-        Ok(ids)
-    }
-
-    /// Everything up to the end: ids of events, and the last comment.
-    async fn rest(&mut self) -> Result<(Vec<u64>, String)> {
-        let (mut ids, mut said) = (Vec::new(), String::new());
-        loop {
-            match self.any().await? {
-                Came::Event { id, .. } => ids.push(id),
-                Came::Comment(comment) => said = comment,
-                Came::End => return Ok((ids, said)),
-            }
-        }
-    }
-
-    async fn body(mut self) -> Result<Value> {
-        let length: usize = self.header("content-length").parse()?;
-        while self.raw.len() < length {
-            ensure!(self.socket.read_buf(&mut self.raw).await? > 0, "closed");
-        }
-        Ok(serde_json::from_slice(&self.raw)?)
-    }
-}
-
+use crate::world::{SOON, World, a_task, config, operator};
 impl World {
     async fn subscribe(&self, path: &str) -> Result<Subscriber> {
         Subscriber::open(self.gateway.addr(), &self.key, path, None).await
@@ -288,6 +100,7 @@ fn started(id: TaskId) -> TaskEvent {
 
 fn succeeded(id: TaskId) -> TaskEvent {
     TaskEvent::Succeeded(TaskSucceeded {
+        ok: None,
         id,
         attempt: 1,
         at: Timestamp(1_795_245_169_000),
@@ -298,6 +111,7 @@ fn succeeded(id: TaskId) -> TaskEvent {
             encoding: BodyEncoding::Text,
             body_bytes: 15,
             duration_ms: 42,
+            header_bytes: None,
         },
     })
 }
@@ -475,13 +289,13 @@ async fn a_slow_reader_is_dropped_and_resumes_without_loss() -> Result<()> {
     assert_eq!(quick.ids(1).await?, first);
     // 16 MB: more than the buffers of a connection and its queue hold together.
     let events: Vec<TaskEvent> = (1..=6_000).map(|n| dead(some_task(n))).collect();
-    let (written, read) = tokio::join!(
+    // Events that could not be written would be waited for until the end of time: heartbeats keep a stream going.
+    let (written, read) = tokio::try_join!(
         world.tell(&queue, &events),
         read_with_resumes(&mut quick, &world, 6_000)
-    );
-    let written = written?;
+    )?;
     assert_eq!(
-        read?, written,
+        read, written,
         "a reader that keeps up, or comes back, has all of it"
     );
     let (mut seen, said) = slow.rest().await?;
@@ -631,6 +445,29 @@ async fn parameters_that_do_not_do_are_refused_by_name() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_a_new_leader_does_not_know_yet_is_waited_for() -> Result<()> {
+    let world = World::start_with(GatewayConfig {
+        election: SOON,
+        ..config()
+    })
+    .await?;
+    let last = world.log.bounds(Stream::Tasks).await?.last;
+    let path = format!("/v1/events?after={}", last.0 + 1);
+    let mut opening = Box::pin(world.subscribe(&path));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut opening).await;
+    assert!(
+        early.is_err(),
+        "neither refused nor opened before the log is there"
+    );
+    world.make_task(&a_task()).await?;
+    let mut stream = opening.await?;
+    assert_eq!(stream.status, StatusCode::OK);
+    world.make_task(&a_task()).await?;
+    assert_eq!(stream.ids(1).await?, [last.0 + 2]);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn activity_is_paged_newest_first_with_its_actors() -> Result<()> {
     let world = World::start().await?;
     let mut made = Vec::new();
@@ -697,7 +534,13 @@ async fn activity_is_paged_newest_first_with_its_actors() -> Result<()> {
 async fn a_watch_answers_as_soon_as_a_task_changes() -> Result<()> {
     let world = World::start().await?;
     let id = world.make_task(&a_task()).await?;
-    let mut watch = world.gateway.state().hub.watch(&world.team, id).await?;
+    let mut watch = world
+        .gateway
+        .state()
+        .tasks_api
+        .hub
+        .watch(&world.team, id)
+        .await?;
     assert!(watch.since() >= StreamSeq(1));
     let told = world.tell(&QueueName::default(), &[started(id)]).await?;
     let changed = tokio::time::timeout(PATIENCE, watch.changed()).await?;

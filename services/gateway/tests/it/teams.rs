@@ -10,3 +10,5 @@ mod refusals;
 mod removed;
 mod roles;
 mod routes;
+mod spelling;
+mod task_defaults;

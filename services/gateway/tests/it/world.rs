@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use waybill_commands::{Author, Bootstrap, ControlWriter, Pepper};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::actor::Actor;
 use waybill_domain::audit::TrustedKeys;
@@ -15,8 +16,9 @@ use waybill_domain::egress::Egress;
 use waybill_domain::id::TeamId;
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::signature::MasterSecret;
-use waybill_gateway::{Bootstrap, By, ControlWriter, Gateway, GatewayConfig, GatewayParts, Pepper};
-use waybill_log::{JetStreamLog, NatsConfig};
+use waybill_edge::refusals::RefusalTimes;
+use waybill_gateway::{Gateway, GatewayConfig, GatewayParts};
+use waybill_log::{JetStreamLog, NatsConfig, RoomWatch};
 use waybill_projector::{Projector, ProjectorConfig};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 use waybill_vault::{OpenRing, SealRing, Wrapper};
@@ -40,7 +42,7 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
 }
 
-pub(crate) fn operator() -> By {
+pub(crate) fn operator() -> Author {
     Actor::Operator("test".into()).into()
 }
 
@@ -62,6 +64,11 @@ pub(crate) fn config() -> GatewayConfig {
         plans: plans_with_failures(1_000_000),
         // Tasks here are due in 2040, so that nobody starts them.
         max_delay: Duration::from_secs(100 * 365 * 86_400),
+        // Counted and never written: tests see by where CONTROL ends that nothing was stored, however long they take.
+        refusals: RefusalTimes {
+            pause: Duration::from_secs(3_600),
+            ..RefusalTimes::default()
+        },
         ..GatewayConfig::default()
     }
 }
@@ -192,5 +199,6 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         pepper: pepper(),
         signing: MasterSecret::new(vec![7; 32]).ok(),
         partitions: PartitionCount::default(),
+        room: RoomWatch::new(PartitionCount::default()),
     }
 }

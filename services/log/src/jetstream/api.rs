@@ -24,6 +24,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 pub(super) mod code {
     /// The stream, or JetStream as a whole, has no leader just now.
     pub(in crate::jetstream) const NOT_AVAILABLE: u64 = 10008;
+    pub(in crate::jetstream) const NO_MESSAGE_FOUND: u64 = 10037;
     pub(in crate::jetstream) const STREAM_NAME_IN_USE: u64 = 10058;
     pub(in crate::jetstream) const STREAM_NOT_FOUND: u64 = 10059;
     /// The expectation does not hold.

@@ -6,9 +6,10 @@
 //! Between two streams there is no common moment, so their order matters: see [`BACKED_UP`].
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
+use async_nats::client::{Request, RequestErrorKind};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// How long the server may take for the next chunk: it reads and checks its own files meanwhile.
 const CHUNK_WAIT: Duration = Duration::from_secs(60);
 
+/// Pause before a chunk that nobody has got is sent again.
+const NOT_YET_KNOWN: Duration = Duration::from_millis(20);
+
 /// Why a stream was not archived or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -50,7 +54,6 @@ pub enum ArchiveError {
     Write {
         /// Name of the stream.
         stream: String,
-        /// Why.
         source: io::Error,
     },
 }
@@ -58,7 +61,6 @@ pub enum ArchiveError {
 /// What a server says of a stream beside its messages: all that a restore needs besides the bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArchivedStream {
-    /// Its name.
     pub name: String,
     /// Its configuration, as JetStream has it.
     pub config: Map<String, Value>,
@@ -235,16 +237,22 @@ impl Restoring {
     }
 
     async fn exchange(&self, payload: Bytes, wait: Duration) -> Result<Bytes, ArchiveError> {
-        let request = async_nats::client::Request::new()
-            .payload(payload)
-            .timeout(Some(wait));
-        let answer = self
-            .api
-            .client()
-            .send_request(self.subject.clone(), request)
-            .await
-            .map_err(|error| server("restore", &self.stream, &error))?;
-        Ok(answer.payload)
+        let until = Instant::now() + self.api.timeout();
+        loop {
+            let request = Request::new().payload(payload.clone()).timeout(Some(wait));
+            let client = self.api.client();
+            match client.send_request(self.subject.clone(), request).await {
+                Ok(answer) => return Ok(answer.payload),
+                // In a cluster the subject of whoever restores is known to the other servers a moment after the answer that names it. Until
+                // then nobody has got the chunk, so it can be sent again.
+                Err(error)
+                    if error.kind() == RequestErrorKind::NoResponders && Instant::now() < until =>
+                {
+                    tokio::time::sleep(NOT_YET_KNOWN).await;
+                }
+                Err(error) => return Err(server("restore", &self.stream, &error)),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use waybill_domain::audit::TreeId;
 
+use super::Parts;
 use super::api::{Api, ApiError, Refusal, code};
 use super::read::Reader;
 use super::wire;
@@ -16,7 +17,6 @@ const STREAM: &str = "AUDITCP";
 /// Tries of one append. They have one message id, so a lost acknowledgement does not store it twice.
 const TRIES: usize = 3;
 
-/// The stream.
 #[derive(Clone)]
 pub(super) struct CheckpointStore {
     api: Api,
@@ -27,11 +27,11 @@ pub(super) struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    pub(super) fn new(api: &Api, is_replicated: bool, identity: &str) -> Self {
+    pub(super) fn new(parts: &Parts, is_replicated: bool) -> Self {
         Self {
-            api: api.clone(),
-            reader: Reader::new(api.clone(), STREAM, is_replicated),
-            identity: identity.into(),
+            api: parts.api.clone(),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM, is_replicated),
+            identity: parts.identity.as_str().into(),
             appended: Arc::default(),
         }
     }

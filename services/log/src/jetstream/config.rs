@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use waybill_domain::trust::Signer;
 
@@ -81,31 +82,31 @@ impl Serialize for ServerUrl {
 }
 
 /// How to reach NATS and how long to wait for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct NatsConfig {
-    /// One or more servers of one cluster.
+    /// One or more servers of one cluster. If set, `waybill up` starts no server of its own.
+    #[schemars(with = "Vec<String>")]
     pub servers: Vec<ServerUrl>,
     /// Name of this connection in the server's own reports.
     pub name: String,
-    /// User, with `password`.
+    /// User, with `nats.password`.
     pub user: Option<String>,
-    /// Password, with `user`.
+    /// Password, with `nats.user`.
+    #[schemars(with = "Option<String>")]
     pub password: Option<Secret>,
     /// Token, instead of user and password.
+    #[schemars(with = "Option<String>")]
     pub token: Option<Secret>,
-    /// File with a JWT and its key, instead of the others.
+    /// File with a JWT and its key, instead of user, password and token.
     pub credentials_file: Option<PathBuf>,
-    /// Transport security.
     pub tls: TlsConfig,
-    /// How long a start waits for the server to be there.
+    /// Milliseconds that a start waits for the server.
     pub connect_timeout_ms: u64,
-    /// How long an append or a read may take before its caller is told that the log does not answer; 100 to 60,000. 0: 5,000 with one
-    /// copy of every stream, and 10,000 with more, which outlasts the election of a leader.
+    /// Milliseconds that an append or a read may take before its caller learns that the log does not answer; 100 to 60000. 0: 5000 with one
+    /// copy of every stream, and 10000 with more, which outlasts the election of a leader.
     pub request_timeout_ms: u64,
-    /// What the streams should be like.
     pub streams: StreamsConfig,
-    /// Who may say what on CONTROL and in the revocation barrier.
     pub signatures: SignaturesConfig,
 }
 
@@ -150,25 +151,26 @@ impl NatsConfig {
     }
 }
 
-/// Transport security of the connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// TLS to the servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct TlsConfig {
-    /// Refuse a server that offers none.
+    /// Whether to refuse a server that offers no TLS.
     pub required: bool,
-    /// Handshake before the server's first word, for servers configured with `handshake_first`.
+    /// Whether the handshake comes before the server's first message, for servers configured with `handshake_first`.
     pub handshake_first: bool,
-    /// Authorities to trust besides those of the system, as PEM.
+    /// PEM file with certificate authorities that are trusted besides those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Certificate of this client, as PEM, with `key_file`.
+    /// PEM file with the certificate of this client, with `nats.tls.key_file`.
     pub cert_file: Option<PathBuf>,
-    /// Key of this client, as PEM, with `cert_file`.
+    /// PEM file with the key of this client, with `nats.tls.cert_file`.
     pub key_file: Option<PathBuf>,
 }
 
-/// Whose signatures count on CONTROL and in the revocation barrier. The same for every role.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Whose signatures count on CONTROL and in the revocation barrier: [signatures](../ops/ACCESS.md#signatures). The same for every role; `waybill up` keeps both
+/// settings itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct SignaturesConfig {
     /// Public keys, each `<key>`, or `<key> <position>` for one that was replaced and counts up to that position of CONTROL. The public
     /// part of this process's own key need not be named. Without any key, signatures are neither made nor checked.
@@ -184,25 +186,25 @@ pub struct SignaturesConfig {
     pub introduce: bool,
 }
 
-/// What of the streams is chosen by whoever runs them. The rest is in `nats/streams.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What an operator chooses of the streams. The rest is in `nats/streams.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct StreamsConfig {
-    /// Copies of every stream: 1, or 3 on a cluster.
+    /// Copies of every stream: 1, 3 or 5. More than one needs a cluster of as many servers.
     pub replicas: u16,
-    /// Unit of order and ownership of TASKS. Fixed when the streams are made.
+    /// Partitions of TASKS, the units of order and ownership; 1 to 1024. Fixed when the streams are made.
     pub partitions: u16,
-    /// How long TASKS keeps events that nobody needs any more; `None`: 30 days. Workers drop what is older.
+    /// Seconds that ended tasks and their events are kept. Unset: 30 days. Any age is safe for open tasks.
     pub tasks_max_age_s: Option<u64>,
-    /// From which age on they may be dropped earlier, when the log is nearly full; `None`: a day.
+    /// Seconds that they are kept at least when the log is nearly full. Unset: one day.
     pub tasks_min_history_s: Option<u64>,
-    /// How many bytes TASKS may take; `None`: its share of the disk with `waybill up`, else what the stream has. Creations are refused
-    /// before it is reached (`log_full`), so that owners have room to drain it.
+    /// Bytes that TASKS may take. Unset: its share of the disk with `waybill up`, else what the stream has. Creations are refused before
+    /// it is reached (`log_full`), so that open tasks can still end.
     pub tasks_max_bytes: Option<u64>,
-    /// How long a lease lives without renewal, in whole seconds as the server counts them. 0: 6 with one copy of every stream, and 12
-    /// with more, which outlasts the election of a leader.
+    /// Seconds that a worker that died keeps its partitions. 0: 6 with one copy of every stream, and 12 with more, which outlasts the
+    /// election of a leader.
     pub lease_ttl_s: u64,
-    /// Change age, bytes and replicas of existing streams to what is given here. Otherwise a difference is an error at start.
+    /// Whether existing streams are changed to the bytes and replicas that are given here. Otherwise a difference is an error at start.
     pub apply_changes: bool,
 }
 
@@ -221,7 +223,9 @@ impl Default for StreamsConfig {
 }
 
 impl StreamsConfig {
-    pub(super) fn is_replicated(&self) -> bool {
+    /// Whether more than one server keeps each stream.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
         self.replicas > 1
     }
 

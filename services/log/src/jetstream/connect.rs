@@ -1,4 +1,8 @@
-//! Opens the connections and makes sure that what is behind them is fit to be the log.
+//! Opens the connections and makes sure that what is behind them is fit to be the log. [`servers`] says to which server one is made next,
+//! [`reach`] leaves a server that is of no use.
+
+mod reach;
+mod servers;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,15 +11,21 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, ConnectOptions, Event};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
 use super::config::{NatsConfig, ServerUrl};
+use super::format;
 use super::provision::{ProvisionError, provision};
 use super::read::Reader;
+use super::stored::ReadConnection;
 use super::trust::establish::establish;
 use super::{JetStreamLog, Parts};
 use crate::Stream;
+use crate::frame::MAX_BYTES;
 use crate::subject::is_token;
+use reach::Watched;
+use servers::NextServer;
 
 /// The first server line with atomic batches.
 const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
@@ -27,6 +37,9 @@ const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 /// An append is sent again until its time is up, and the server recognises the repetition for two minutes (`duplicate_window`);
 /// so the time must stay well below that.
 const REQUEST_TIMEOUT_MS: RangeInclusive<u64> = 100..=60_000;
+
+/// Bytes of the largest message that TASKS needs room for, with its headers.
+const LARGEST_FRAME: usize = MAX_BYTES + 16 * 1024;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +58,6 @@ pub enum ConnectError {
     /// The server is too old.
     #[error("nats-server {found} is too old: Waybill needs {required} or newer")]
     TooOld {
-        /// Its version.
         found: String,
         /// The first one that will do.
         required: String,
@@ -60,25 +72,58 @@ pub enum ConnectError {
 /// # Errors
 /// When no fit server is there within `connect_timeout_ms`, or its streams differ from what is expected.
 pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> {
+    connect_as(config, false).await
+}
+
+/// Connects as the only process that works on these streams, and switches TASKS to frames if that has not been done: what is appended
+/// from then on is appended in frames, which no version before reads.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_alone(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> {
+    connect_as(config, true).await
+}
+
+async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog, ConnectError> {
     check_timeout(config)?;
     let deadline = Instant::now() + config.connect_timeout();
-    let (client, connected) = open(config, &config.name, deadline).await?;
+    let general = open(config, config.name.clone(), deadline).await?;
+    // A stored message may end the connection on which it arrives (`stored.rs`).
+    let reading = open(config, format!("{}-read", config.name), deadline).await?;
     // Acknowledgements of appends do not wait behind what readers fetch.
-    let appender = open(config, &format!("{}-append", config.name), deadline).await?;
-    let api =
-        Api::new(client, config.request_timeout()).with_copies(config.streams.is_replicated());
+    let appending = open(config, format!("{}-append", config.name), deadline).await?;
+    let all = [&general, &reading, &appending].map(|opened| opened.watched.clone());
+    let readers = ReadConnection {
+        client: reading.watched.client,
+        made: reading.made,
+    };
+    let api = Api::new(general.watched.client, config.request_timeout())
+        .with_copies(config.streams.is_replicated());
     wait_for_jetstream(config, &api, deadline).await?;
-    let states = provision(&api, &config.streams).await?;
+    let mut states = provision(&api, &config.streams).await?;
+    let [_, tasks] = &mut states;
+    if is_alone {
+        tasks.positions = format::switch_to_frames(&api).await?;
+    }
+    if tasks.positions.first_frame().is_some() {
+        check_payload(&api)?;
+    }
     let is_replicated = config.streams.replicas > 1;
-    let control = Reader::new(api.clone(), Stream::Control.name(), is_replicated);
+    let control = Reader::new(&api, &readers, Stream::Control.name(), is_replicated);
     let trust = establish(&config.signatures, &api, &control).await?;
+    // A single server has nobody to lose.
+    let reach = is_replicated.then(|| {
+        let watching = reach::watch(config.clone(), all.into());
+        AbortOnDropHandle::new(tokio::spawn(watching))
+    });
     let identity = getrandom::u64().map_err(|error| ConnectError::Config(error.to_string()))?;
     let parts = Parts {
         api,
-        connected,
-        append_client: appender.0,
-        append_connected: appender.1,
-        last: states.map(|state| crate::StreamSeq(state.last_seq)),
+        readers,
+        append_client: appending.watched.client,
+        append_connected: appending.made,
+        reach,
+        states,
         identity: format!("{identity:016x}"),
         trust: Arc::new(trust),
     };
@@ -91,8 +136,8 @@ pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> 
 pub(super) async fn open_api(config: &NatsConfig) -> Result<Api, ConnectError> {
     check_timeout(config)?;
     let deadline = Instant::now() + config.connect_timeout();
-    let (client, _) = open(config, &config.name, deadline).await?;
-    let api = Api::new(client, config.request_timeout());
+    let opened = open(config, config.name.clone(), deadline).await?;
+    let api = Api::new(opened.watched.client, config.request_timeout());
     wait_for_jetstream(config, &api, deadline).await?;
     Ok(api)
 }
@@ -105,16 +150,33 @@ fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
     }
     let (least, most) = (REQUEST_TIMEOUT_MS.start(), REQUEST_TIMEOUT_MS.end());
     Err(ConnectError::Config(format!(
-        "request_timeout_ms must be between {least} and {most}, not {timeout}"
+        "nats.request_timeout_ms must be between {least} and {most}, not {timeout}"
     )))
 }
 
-/// One connection, and a count of how often it was made.
+/// A server that does not take the largest frame would refuse what fills it, again and again.
+fn check_payload(api: &Api) -> Result<(), ConnectError> {
+    let taken = api.client().server_info().max_payload;
+    if taken >= LARGEST_FRAME {
+        return Ok(());
+    }
+    Err(ConnectError::Config(format!(
+        "max_payload of the server must be at least {LARGEST_FRAME}, not {taken}"
+    )))
+}
+
+/// One connection.
+struct Opened {
+    watched: Watched,
+    /// Counts how often it was made.
+    made: watch::Receiver<u64>,
+}
+
 async fn open(
     config: &NatsConfig,
-    name: &str,
+    name: String,
     deadline: Instant,
-) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+) -> Result<Opened, ConnectError> {
     let servers: Vec<&str> = config.servers.iter().map(ServerUrl::expose).collect();
     if servers.is_empty() {
         return Err(ConnectError::Config("servers is empty".to_owned()));
@@ -124,12 +186,14 @@ async fn open(
             .map_err(|error| ConnectError::Config(format!("{shown} is no server: {error}")))?;
     }
     loop {
-        let (counter, connected) = watch::channel(0);
-        let options = options(config, name, counter).await?;
+        let (counter, made) = watch::channel(0);
+        let next = NextServer::default();
+        let options = options(config, &name, counter, next.clone()).await?;
         let error = match options.connect(&servers[..]).await {
             Ok(client) => {
                 check_version(&client)?;
-                return Ok((client, connected));
+                let watched = Watched { name, client, next };
+                return Ok(Opened { watched, made });
             }
             Err(error) => error,
         };
@@ -144,14 +208,16 @@ async fn options(
     config: &NatsConfig,
     name: &str,
     counter: watch::Sender<u64>,
+    next: NextServer,
 ) -> Result<ConnectOptions, ConnectError> {
-    let mut options = ConnectOptions::new()
-        .name(name)
+    let options = authenticated(config, name)
+        .await?
         .max_reconnects(None)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(config.request_timeout())
         .request_timeout(Some(config.request_timeout()))
         .reconnect_delay_callback(reconnect_delay)
+        .reconnect_to_server_callback(move |servers, _| std::future::ready(next.choose(&servers)))
         .event_callback(move |event| {
             match &event {
                 Event::Connected => counter.send_modify(|count| *count += 1),
@@ -160,6 +226,12 @@ async fn options(
             }
             std::future::ready(())
         });
+    Ok(options)
+}
+
+/// Who we are, and how the connection is protected.
+async fn authenticated(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
+    let mut options = ConnectOptions::new().name(name);
     options = match (&config.user, &config.password, &config.token) {
         (Some(user), Some(password), None) => {
             options.user_and_password(user.clone(), password.expose().to_owned())
@@ -178,7 +250,7 @@ async fn options(
     }
     if let Some(file) = &config.credentials_file {
         options = options.credentials_file(file).await.map_err(|error| {
-            ConnectError::Config(format!("credentials_file {}: {error}", file.display()))
+            ConnectError::Config(format!("nats.credentials_file {}: {error}", file.display()))
         })?;
     }
     let tls = &config.tls;
@@ -199,7 +271,7 @@ async fn options(
         (None, None) => options,
         _ => {
             return Err(ConnectError::Config(
-                "tls.cert_file and tls.key_file go together".to_owned(),
+                "nats.tls.cert_file and nats.tls.key_file must be set together".to_owned(),
             ));
         }
     };

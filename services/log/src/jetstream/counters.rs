@@ -16,7 +16,6 @@ use crate::counter::{COUNTER_TIMEOUT, CounterName};
 const STREAM: &str = "LIMITS";
 const INCREMENT: &str = "Nats-Incr";
 
-/// The counters.
 #[derive(Clone)]
 pub(super) struct CounterStore {
     api: Api,
@@ -62,7 +61,7 @@ impl CounterStore {
             return;
         };
         if let Err(error) = provision::remake(&self.api, &self.streams, STREAM).await {
-            tracing::warn!(%error, "the counters of rate limits are away");
+            tracing::warn!(%error, "making the stream of rate limit counters again failed");
         }
     }
 }

@@ -6,27 +6,26 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
-use tokio::sync::watch;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::trust::{Message, SIGNATURE, Trust};
 
 use super::Parts;
 use super::api::Api;
+use super::events::Events;
 use super::read::Reader;
 use super::tail::JetStreamTail;
+use super::tail::pump::Pumped;
 use super::trust::fence::{COUNT, FenceVerifier, fence_parts};
 use super::trust::tail::VerifiedTail;
 use super::wire::{self, Outgoing};
 use crate::fence::actor;
 use crate::subject::FenceSubject;
-use crate::{AppendError, Bounds, FenceAway, NewRecord, ReadError, StreamSeq, Tail};
+use crate::{AppendError, Bounds, FenceAway, NewRecord, Positions, ReadError, StreamSeq, Tail};
 
 const STREAM: &str = "FENCE";
 
-/// The stream.
 pub(super) struct FenceStore {
     api: Api,
-    connected: watch::Receiver<u64>,
     /// Of the appends: what is read in bulk is not waited for there.
     publisher: Client,
     reader: Reader,
@@ -41,10 +40,9 @@ impl FenceStore {
             trust: Arc::clone(&parts.trust),
             published: AtomicU64::new(0),
             api: parts.api.clone(),
-            connected: parts.connected.clone(),
             publisher: parts.append_client.clone(),
-            // Only its bounds are read, which are the leader's word anyway.
-            reader: Reader::new(parts.api.clone(), STREAM, false),
+            // What is read of it beside its tail is the leader's word anyway.
+            reader: Reader::new(&parts.api, &parts.readers, STREAM, false),
         }
     }
 
@@ -92,16 +90,11 @@ impl FenceStore {
     }
 
     pub(super) fn records(&self, from: StreamSeq) -> Box<dyn Tail> {
-        let tail = JetStreamTail::new(
-            self.api.clone(),
-            self.reader.clone(),
-            self.connected.clone(),
-            STREAM,
-            Vec::new(),
-            from,
-        );
+        let events = Events::new(self.reader.clone(), Positions::OF_MESSAGES);
+        let tail = JetStreamTail::new(self.api.clone(), &events, STREAM, Vec::new(), from);
         let verifier = FenceVerifier::new(Arc::clone(&self.trust));
-        Box::new(VerifiedTail::new(STREAM, tail, verifier))
+        let tail = VerifiedTail::new(STREAM, tail, verifier);
+        Box::new(Pumped::new(tail, Positions::OF_MESSAGES))
     }
 
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
@@ -109,13 +102,14 @@ impl FenceStore {
     }
 
     pub(super) async fn reconnect(&self) {
-        for client in [self.api.client(), &self.publisher] {
+        let reading = &self.reader.connection().client;
+        for client in [self.api.client(), reading, &self.publisher] {
             // One that is being made already would be made once more as soon as it is there.
             if client.connection_state() != State::Connected {
                 continue;
             }
             if let Err(error) = client.force_reconnect().await {
-                tracing::warn!(%error, "the connection to NATS cannot be made anew");
+                tracing::warn!(%error, "reconnecting to NATS failed");
             }
         }
     }

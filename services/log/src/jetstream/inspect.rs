@@ -7,6 +7,7 @@ use super::api::{ApiError, code};
 use super::config::NatsConfig;
 use super::connect::{ConnectError, open_api};
 use super::provision::{Difference, Fields, compare, expected};
+use super::sizes::Storage;
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]
@@ -21,19 +22,9 @@ pub struct Inspection {
     pub streams: Vec<InspectedStream>,
 }
 
-/// Bytes in files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Storage {
-    /// Stored now.
-    pub used: u64,
-    /// May be stored; `None`: the server names no limit to this account.
-    pub limit: Option<u64>,
-}
-
 /// A stream that Waybill needs.
 #[derive(Debug, Clone)]
 pub struct InspectedStream {
-    /// Its name.
     pub name: String,
     /// Whether it is as it must be.
     pub state: StreamState,
@@ -42,7 +33,7 @@ pub struct InspectedStream {
 /// Whether a stream is as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamState {
-    /// It is.
+    /// It is as it must be.
     Good {
         /// Bytes of its messages.
         bytes: u64,
@@ -80,7 +71,7 @@ pub async fn inspect(config: &NatsConfig) -> Result<Inspection, ConnectError> {
     Ok(Inspection {
         version,
         clock,
-        storage: storage(&account.unwrap_or_default()),
+        storage: Storage::of(&account.unwrap_or_default()),
         streams,
     })
 }
@@ -99,16 +90,6 @@ fn state(name: &str, expected: &Fields, info: Result<Value, ApiError>) -> Stream
     StreamState::Good {
         bytes: info["state"]["bytes"].as_u64().unwrap_or(0),
         max_bytes: limit(&info["config"]["max_bytes"]),
-    }
-}
-
-fn storage(account: &Value) -> Storage {
-    // With tiers (replicas), the sum is what matters to a disk.
-    let tiers = account["tiers"].as_object().into_iter().flatten();
-    let tiered: u64 = tiers.filter_map(|(_, tier)| tier["storage"].as_u64()).sum();
-    Storage {
-        used: account["storage"].as_u64().unwrap_or(0).max(tiered),
-        limit: limit(&account["limits"]["max_storage"]),
     }
 }
 

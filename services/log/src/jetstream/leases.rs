@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use async_nats::header::HeaderMap;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use async_nats::jetstream::{self, kv};
-use futures::TryStreamExt;
+use serde_json::json;
 
 use super::api::{Api, ApiError, Refusal, code};
+use super::read::Reader;
+use super::stored::{ReadConnection, StoredMessage};
 use crate::subject::is_token;
 use crate::{Lease, LeaseError};
 
-/// The bucket.
 const BUCKET: &str = "owners";
+const STREAM: &str = "KV_owners";
 /// How long the marker of a lease that was given back stays.
 const MARKER_TTL: &str = "60s";
 /// Tries of one step. A step repeats with the same message id, so a lost acknowledgement does not lose the lease.
@@ -21,25 +20,23 @@ const TRIES: u32 = 3;
 /// A server that has no leader for the leases forgets what it is told, so a try that waits longer only loses time.
 const LONGEST_TRY: Duration = Duration::from_secs(1);
 
-/// The leases.
 #[derive(Clone)]
 pub(super) struct LeaseStore {
     api: Api,
-    context: jetstream::Context,
+    reader: Reader,
     ttl: Duration,
 }
 
 impl LeaseStore {
-    pub(super) fn new(api: &Api, ttl: Duration) -> Self {
+    pub(super) fn new(api: &Api, readers: &ReadConnection, ttl: Duration) -> Self {
         // Several tries must fit into a lease's life, or its holder would learn too late that it cannot be renewed.
         let api = Api::new(
             api.client().clone(),
             api.timeout().min(ttl / (TRIES + 1)).min(LONGEST_TRY),
         );
-        let context = jetstream::ContextBuilder::new()
-            .timeout(api.timeout())
-            .build(api.client().clone());
-        Self { api, context, ttl }
+        // Only what arrives as JSON is read by it.
+        let reader = Reader::new(&api, readers, STREAM, false);
+        Self { api, reader, ttl }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -51,7 +48,7 @@ impl LeaseStore {
         let revision = match self.last(name).await? {
             None => 0,
             Some(message) if is_marker(&message) || *message.payload == *holder.as_bytes() => {
-                message.sequence
+                message.seq.0
             }
             Some(_) => return Err(not_held(name)),
         };
@@ -73,47 +70,52 @@ impl LeaseStore {
 
     pub(super) async fn holders(&self) -> Result<Vec<(String, String)>, LeaseError> {
         let listed = async {
-            let bucket: kv::Store = self.context.get_key_value(BUCKET).await.map_err(text)?;
-            let names: Vec<String> = bucket
-                .keys()
-                .await
-                .map_err(text)?
-                .try_collect()
-                .await
-                .map_err(text)?;
             let mut holders = Vec::new();
-            for name in names {
-                if let Some(value) = bucket.get(&name).await.map_err(text)? {
-                    holders.push((name, String::from_utf8_lossy(&value).into_owned()));
+            for name in self.names().await? {
+                let last = self.last(&name).await?.filter(|last| !is_marker(last));
+                if let Some(message) = last {
+                    holders.push((name, String::from_utf8_lossy(&message.payload).into_owned()));
                 }
             }
             holders.sort();
             Ok(holders)
         };
         match tokio::time::timeout(self.ttl, listed).await {
-            Ok(holders) => holders.map_err(unavailable),
+            Ok(holders) => holders,
             Err(_) => Err(unavailable("the list of leases takes too long".to_owned())),
         }
     }
 
-    async fn last(&self, name: &str) -> Result<Option<StreamMessage>, LeaseError> {
-        let found = async {
-            let stream = self
-                .context
-                .get_stream_no_info(format!("KV_{BUCKET}"))
-                .await
-                .map_err(text)?;
-            // The leader's word, not that of a copy which may lag.
-            match stream.get_last_raw_message_by_subject(&subject(name)).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                Err(error) => Err(text(error)),
+    /// What has a message, a marker of its end included.
+    async fn names(&self) -> Result<Vec<String>, LeaseError> {
+        let verb = format!("STREAM.INFO.{STREAM}");
+        let (mut names, mut total) = (Vec::new(), 1);
+        while names.len() < total {
+            let body = json!({ "subjects_filter": subject(">"), "offset": names.len() });
+            let info = self.api.call(&verb, &body).await;
+            let info = info.map_err(|error| unavailable(error.to_string()))?;
+            let found = info["state"]["subjects"].as_object();
+            let prefix = subject("");
+            let before = names.len();
+            names.extend(found.into_iter().flatten().map(|(subject, _)| {
+                let name = subject.strip_prefix(&prefix).unwrap_or(subject);
+                name.to_owned()
+            }));
+            total = info["total"]
+                .as_u64()
+                .map_or(0, |total| usize::try_from(total).unwrap_or(usize::MAX));
+            if names.len() == before {
+                break;
             }
-        };
-        match tokio::time::timeout(self.api.timeout(), found).await {
-            Ok(found) => found.map_err(unavailable),
-            Err(_) => Err(unavailable("no answer".to_owned())),
         }
+        Ok(names)
+    }
+
+    /// The leader's word, not that of a copy which may lag.
+    async fn last(&self, name: &str) -> Result<Option<StoredMessage>, LeaseError> {
+        let wanted = json!({ "last_by_subj": subject(name) });
+        let found = self.reader.get_message(&wanted).await;
+        found.map_err(|error| unavailable(error.to_string()))
     }
 
     async fn put(&self, name: &str, holder: &str, revision: u64) -> Result<Lease, LeaseError> {
@@ -182,10 +184,13 @@ fn check(name: &str) -> Result<(), LeaseError> {
 }
 
 /// Does the message say that the key is gone? The server writes such ones too, when a lease runs out.
-fn is_marker(message: &StreamMessage) -> bool {
-    message.headers.get("Nats-Marker-Reason").is_some()
-        || message
-            .headers
+/// Also a message with headers that are not well formed: whoever wrote it holds no lease.
+fn is_marker(message: &StoredMessage) -> bool {
+    let Some(headers) = &message.headers else {
+        return true;
+    };
+    headers.get("Nats-Marker-Reason").is_some()
+        || headers
             .get("KV-Operation")
             .is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"))
 }
@@ -198,12 +203,4 @@ fn not_held(name: &str) -> LeaseError {
 
 fn unavailable(reason: String) -> LeaseError {
     LeaseError::Unavailable { reason }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "as it is, it maps errors: `map_err(text)`"
-)]
-fn text(error: impl ToString) -> String {
-    error.to_string()
 }

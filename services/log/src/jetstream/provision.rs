@@ -8,7 +8,8 @@ use waybill_domain::partition::PartitionCount;
 
 use super::api::{Api, ApiError, code};
 use super::config::StreamsConfig;
-use crate::Stream;
+use super::format;
+use crate::{Positions, Stream};
 
 /// The streams as data.
 const STREAMS: &str = include_str!("../../../../nats/streams.toml");
@@ -55,7 +56,7 @@ impl fmt::Display for Difference {
         } = self;
         write!(f, "{field} of {stream} is {found}, expected {expected}")?;
         if self.is_changeable() {
-            f.write_str(" (streams.apply_changes would change it)")?;
+            f.write_str(" (nats.streams.apply_changes would change it)")?;
         }
         Ok(())
     }
@@ -70,6 +71,16 @@ pub enum ProvisionError {
     /// The configuration asks for what cannot be.
     #[error("{0}")]
     Impossible(String),
+    /// TASKS was written by a newer build.
+    #[error(
+        "TASKS has format {format}, but this version reads formats up to {known}: run the version that wrote it, or a newer one \
+         (a format is not taken back; before it is raised, every role has to be of a version that reads it)"
+    )]
+    TooNew {
+        format: u64,
+        /// The newest one that this build reads.
+        known: u64,
+    },
     /// JetStream does not answer, or refuses.
     #[error("cannot {what} stream {stream}: {reason}")]
     Failed {
@@ -91,6 +102,7 @@ fn list(differences: &[Difference]) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Provisioned {
     pub(super) last_seq: u64,
+    pub(super) positions: Positions,
 }
 
 /// A stream's configuration, field by field.
@@ -106,14 +118,14 @@ struct File {
 pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, ProvisionError> {
     if PartitionCount::new(config.partitions).is_none() {
         return Err(impossible(format!(
-            "streams.partitions must be between 1 and {}, not {}",
+            "nats.streams.partitions must be between 1 and {}, not {}",
             waybill_domain::partition::MAX_PARTITIONS,
             config.partitions
         )));
     }
     if ![1, 3, 5].contains(&config.replicas) {
         return Err(impossible(format!(
-            "streams.replicas must be 1, 3 or 5, not {}",
+            "nats.streams.replicas must be 1, 3 or 5, not {}",
             config.replicas
         )));
     }
@@ -175,7 +187,11 @@ pub(super) async fn provision(
     config: &StreamsConfig,
 ) -> Result<[Provisioned; 2], ProvisionError> {
     let mut differences = Vec::new();
-    let mut states = [Provisioned { last_seq: 0 }; 2];
+    let unknown = Provisioned {
+        last_seq: 0,
+        positions: Positions::OF_MESSAGES,
+    };
+    let mut states = [unknown; 2];
     for (name, fields) in expected(config)? {
         let info = match find_or_create(api, &name, &fields).await? {
             Found::Created(info) => info,
@@ -198,6 +214,7 @@ pub(super) async fn provision(
         for (state, stream) in states.iter_mut().zip([Stream::Control, Stream::Tasks]) {
             if stream.name() == name {
                 state.last_seq = last_seq;
+                state.positions = format::positions(&info)?;
             }
         }
     }
@@ -357,7 +374,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "max_age of S is 7, expected 5 (streams.apply_changes would change it)",
+                "max_age of S is 7, expected 5 (nats.streams.apply_changes would change it)",
                 "metadata.a of S is \"2\", expected \"1\"",
             ]
         );

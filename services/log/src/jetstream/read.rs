@@ -1,21 +1,21 @@
-//! Reading what is stored: one record by sequence, ranges, the last of a subject, the bounds.
+//! Reading what is stored, message by message: one record by sequence, ranges, the last of a subject, the bounds.
 //!
 //! Direct gets are the fast way, but any copy of a replicated stream may answer them, also one that lags. What they do not find
-//! there is therefore asked of the leader before it is called absent.
+//! there is therefore asked of the leader before it is called absent. And they arrive with their headers as they are stored, on the
+//! [`ReadConnection`], which ends where these are not well formed: what was asked for is then read as JSON.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::StatusCode;
 use async_nats::header::HeaderMap;
-use async_nats::jetstream;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use waybill_domain::time::Timestamp;
 
-use super::api::{Api, first_answer};
+use super::api::{Api, code};
 use super::archive::BORN_KEY;
+use super::format;
+use super::stored::{ReadConnection, StoredMessage};
 use super::wire;
 use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
 
@@ -28,7 +28,7 @@ const PAGE_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub(super) struct Reader {
     api: Api,
-    context: jetstream::Context,
+    connection: ReadConnection,
     stream: &'static str,
     is_replicated: bool,
 }
@@ -43,51 +43,64 @@ pub(super) fn born(info: &Value) -> Option<Timestamp> {
 }
 
 impl Reader {
-    pub(super) fn new(api: Api, stream: &'static str, is_replicated: bool) -> Self {
-        let context = jetstream::ContextBuilder::new()
-            .timeout(api.timeout())
-            .build(api.client().clone());
+    pub(super) fn new(
+        api: &Api,
+        connection: &ReadConnection,
+        stream: &'static str,
+        is_replicated: bool,
+    ) -> Self {
         Self {
-            api,
-            context,
+            api: api.clone(),
+            connection: connection.clone(),
             stream,
             is_replicated,
         }
     }
 
+    pub(super) fn connection(&self) -> &ReadConnection {
+        &self.connection
+    }
+
+    pub(super) fn is_replicated(&self) -> bool {
+        self.is_replicated
+    }
+
     pub(super) async fn read(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
         let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream));
         let body = json!({ "seq": seq.0 }).to_string();
-        let message = self.api.exchange(&subject, body.into()).await?;
+        let direct = Api::new(self.connection.client.clone(), self.api.timeout());
+        let asked = Instant::now();
+        let answer = direct.exchange(&subject, body.into());
+        let message = match self.connection.unless_lost(answer).await {
+            Some(Ok(message)) => message,
+            // The client library takes a status of the message itself for the server's word that nobody listens.
+            Some(Err(_)) if asked.elapsed() < self.api.timeout() / 2 => {
+                return self.read_at_leader(seq).await;
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return self.read_at_leader(seq).await,
+        };
         match message.status {
-            None => wire::direct(self.stream, message).map(Some),
-            Some(StatusCode::NOT_FOUND) if self.is_replicated => self.read_at_leader(seq).await,
-            Some(StatusCode::NOT_FOUND) => Ok(None),
-            Some(status) => Err(unavailable(format!("direct get: status {status}"))),
+            Some(StatusCode::NOT_FOUND) if !wire::is_stored(&message) && !self.is_replicated => {
+                Ok(None)
+            }
+            Some(_) if !wire::is_stored(&message) => self.read_at_leader(seq).await,
+            _ => match wire::direct(self.stream, message) {
+                Ok(record) => Ok(Some(record)),
+                Err(_) => self.read_at_leader(seq).await,
+            },
         }
     }
 
+    /// By the leader's word, and as JSON: it arrives whatever its headers are.
     pub(super) async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
-        let stream = self.leader().await?;
-        let asked = self.of_leader(|| stream.get_raw_message(seq.0));
-        match asked.await? {
-            Ok(message) => Ok(Some(self.raw(message))),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
+        self.get(&json!({ "seq": seq.0 })).await
     }
 
+    /// The last record whose subject matches `filter`, by the leader's word.
     pub(super) async fn last(&self, filter: &str) -> Result<Option<Record>, ReadError> {
-        if !wire::is_filter(filter) {
-            return Err(unavailable(format!("{filter:?} is no filter of subjects")));
-        }
-        let stream = self.leader().await?;
-        let asked = self.of_leader(|| stream.get_last_raw_message_by_subject(filter));
-        match asked.await? {
-            Ok(message) => Ok(Some(self.raw(message))),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
+        check_filter(filter)?;
+        self.get(&json!({ "last_by_subj": filter })).await
     }
 
     /// The first record from `from` (inclusive) whose subject matches `filter`, by the leader's word.
@@ -96,15 +109,51 @@ impl Reader {
         filter: &str,
         from: StreamSeq,
     ) -> Result<Option<Record>, ReadError> {
-        let stream = self.leader().await?;
-        let first = || stream.get_first_raw_message_by_subject(filter, from.0);
-        match self.of_leader(first).await? {
-            Ok(message) => Ok(Some(self.raw(message))),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
+        check_filter(filter)?;
+        self.get(&json!({ "seq": from.0, "next_by_subj": filter }))
+            .await
+    }
+
+    /// The first record from `from` (inclusive) whose subject matches one of `filters` (empty: all), by the leader's word.
+    pub(super) async fn next_of(
+        &self,
+        filters: &[String],
+        from: StreamSeq,
+    ) -> Result<Option<Record>, ReadError> {
+        if filters.is_empty() {
+            return self.next(">", from).await;
+        }
+        let mut nearest: Option<Record> = None;
+        for filter in filters {
+            let found = self.next(filter, from).await?;
+            let both = [nearest, found].into_iter().flatten();
+            nearest = both.min_by_key(|record| record.seq);
+        }
+        Ok(nearest)
+    }
+
+    async fn get(&self, wanted: &Value) -> Result<Option<Record>, ReadError> {
+        let message = self.get_message(wanted).await?;
+        Ok(message.map(|message| message.into_record(self.stream)))
+    }
+
+    /// What `STREAM.MSG.GET` finds.
+    pub(super) async fn get_message(
+        &self,
+        wanted: &Value,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let verb = format!("STREAM.MSG.GET.{}", self.stream);
+        match self.api.ask(&verb, wanted).await {
+            Ok(answer) => match StoredMessage::parse(&answer) {
+                Some(message) => Ok(Some(message)),
+                None => Err(unavailable(format!("{verb}: the answer has no message"))),
+            },
+            Err(error) if error.is(code::NO_MESSAGE_FOUND) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
+    /// In sequences of messages, whatever its positions are.
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
         let verb = format!("STREAM.INFO.{}", self.stream);
         let info = self.api.ask(&verb, &Value::Null).await?;
@@ -113,13 +162,22 @@ impl Reader {
         let Some(created) = born(&info) else {
             return Err(unavailable("the stream's info has no creation time"));
         };
+        let now = info["ts"].as_str().and_then(Timestamp::parse_rfc3339);
+        let Some(now) = now else {
+            return Err(unavailable(
+                "the stream's info does not say when it was made",
+            ));
+        };
         Ok(Bounds {
+            now,
             first: match state("first_seq") {
                 0 => last.next(),
                 first => StreamSeq(first),
             },
             last,
             incarnation: created.0.saturating_mul(1_000_000),
+            messages: state("messages"),
+            positions: format::positions(&info).map_err(unavailable)?,
             bytes: state("bytes"),
             // Unlimited is -1, which is no `u64`.
             max_bytes: info["config"]["max_bytes"]
@@ -179,57 +237,81 @@ impl Reader {
         to: StreamSeq,
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
-        if !wire::is_filter(filter) {
-            return Err(unavailable(format!("{filter:?} is no filter of subjects")));
-        }
+        check_filter(filter)?;
         let mut records = Vec::new();
         let mut next = StreamSeq(from.0.max(1));
+        let mut careful = 1;
         while records.len() < limit && next <= to {
             let span = usize::try_from(to.0 - next.0).unwrap_or(usize::MAX);
             let wanted = (limit - records.len())
                 .min(span.saturating_add(1))
                 .min(PAGE);
             let page = self.page(filter, next, wanted).await?;
-            let Some(last) = page.records.last() else {
-                break;
-            };
-            next = last.seq.next();
+            next = page.records.last().map_or(next, |last| last.seq.next());
+            let is_empty = page.records.is_empty();
             records.extend(page.records.into_iter().filter(|record| record.seq <= to));
-            if page.is_last {
-                break;
+            match page.end {
+                End::More if !is_empty => {}
+                End::More | End::Last => break,
+                End::Doubtful => {
+                    // Where one message ends a connection, there may be many: each time twice as many are read one by one.
+                    let until = records.len().saturating_add(careful).min(limit);
+                    let is_whole = self
+                        .one_by_one(filter, &mut next, to, until, &mut records)
+                        .await?;
+                    if is_whole {
+                        return Ok(records);
+                    }
+                    careful = (careful * 2).min(PAGE);
+                }
             }
         }
         if self.is_replicated {
-            self.finish_at_leader(filter, next, to, limit, &mut records)
+            self.one_by_one(filter, &mut next, to, limit, &mut records)
                 .await?;
         }
         Ok(records)
     }
 
-    /// What the copy that answered did not have yet.
-    async fn finish_at_leader(
+    /// Reads by the leader's word, until there are so many records or no more: then `true`. On a replicated stream the copy that answered
+    /// before may not have had them yet.
+    async fn one_by_one(
         &self,
         filter: &str,
-        mut next: StreamSeq,
+        next: &mut StreamSeq,
         to: StreamSeq,
-        limit: usize,
+        until: usize,
         records: &mut Vec<Record>,
-    ) -> Result<(), ReadError> {
-        while records.len() < limit && next <= to {
-            match self.next(filter, next).await? {
+    ) -> Result<bool, ReadError> {
+        while records.len() < until && *next <= to {
+            match self.next(filter, *next).await? {
                 Some(record) if record.seq <= to => {
-                    next = record.seq.next();
+                    *next = record.seq.next();
                     records.push(record);
                 }
-                _ => return Ok(()),
+                _ => return Ok(true),
             }
         }
-        Ok(())
+        Ok(*next > to)
     }
 
     /// One direct get of several records (ADR-31).
     async fn page(&self, filter: &str, from: StreamSeq, wanted: usize) -> Result<Page, ReadError> {
-        let client = self.api.client();
+        let mut records = Vec::new();
+        let filled = self.fill(filter, from, wanted, &mut records);
+        let end = self.connection.unless_lost(filled).await;
+        let end = end.unwrap_or(Ok(End::Doubtful))?;
+        Ok(Page { records, end })
+    }
+
+    async fn fill(
+        &self,
+        filter: &str,
+        from: StreamSeq,
+        wanted: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<End, ReadError> {
+        let client = &self.connection.client;
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let body = json!({
@@ -241,45 +323,26 @@ impl Reader {
         let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream));
         let sent = client.publish_with_reply(subject, inbox, body.to_string().into());
         self.timed(sent).await?.map_err(unavailable)?;
-        let mut records = Vec::new();
         loop {
             let Some(message) = self.timed(answers.next()).await? else {
                 return Err(unavailable("the subscription ended"));
             };
-            match message.status {
-                None => records.push(wire::direct(self.stream, message)?),
-                Some(StatusCode::NOT_FOUND) => {
-                    return Ok(Page {
-                        records,
-                        is_last: true,
-                    });
-                }
+            match message.status.filter(|_| !wire::is_stored(&message)) {
+                None => match wire::direct(self.stream, message) {
+                    Ok(record) => records.push(record),
+                    Err(_) => return Ok(End::Doubtful),
+                },
+                Some(StatusCode::NOT_FOUND) => return Ok(End::Last),
                 // End of batch.
                 Some(status) if status.as_u16() == 204 => {
                     let headers = message.headers.unwrap_or_default();
-                    return Ok(Page {
-                        is_last: pending(&headers) == Some(0),
-                        records,
+                    return Ok(match pending(&headers) {
+                        Some(0) => End::Last,
+                        _ => End::More,
                     });
                 }
                 Some(status) => return Err(unavailable(format!("direct get: status {status}"))),
             }
-        }
-    }
-
-    async fn leader(&self) -> Result<jetstream::stream::Stream<()>, ReadError> {
-        self.context
-            .get_stream_no_info(self.stream)
-            .await
-            .map_err(unavailable)
-    }
-
-    /// What the leader says, asked again while there is none.
-    async fn of_leader<F: Future>(&self, ask: impl Fn() -> F) -> Result<F::Output, ReadError> {
-        if self.is_replicated {
-            self.timed(first_answer(ask, |_| false)).await
-        } else {
-            self.timed(ask()).await
         }
     }
 
@@ -291,24 +354,28 @@ impl Reader {
             .await
             .map_err(|_| unavailable(format!("no answer within {limit:?}")))
     }
-
-    fn raw(&self, message: StreamMessage) -> Record {
-        let time_ns = i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
-        wire::record(
-            self.stream,
-            StreamSeq(message.sequence),
-            time_ns,
-            message.subject.as_str(),
-            &message.headers,
-            message.payload,
-        )
-    }
 }
 
 struct Page {
     records: Vec<Record>,
+    end: End,
+}
+
+/// Why a page has no more records.
+enum End {
+    /// It is full.
+    More,
     /// The copy that answered has no more.
-    is_last: bool,
+    Last,
+    /// What came next has ended the connection, or could not be read as it arrived.
+    Doubtful,
+}
+
+fn check_filter(filter: &str) -> Result<(), ReadError> {
+    if wire::is_filter(filter) {
+        return Ok(());
+    }
+    Err(unavailable(format!("{filter:?} is no filter of subjects")))
 }
 
 fn pending(headers: &HeaderMap) -> Option<u64> {

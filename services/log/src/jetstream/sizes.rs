@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use super::{JetStreamLog, provision};
 use crate::{ReadError, Stream};
 
-/// One stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSize {
-    /// Its name.
     pub stream: String,
     /// Bytes stored.
     pub bytes: u64,
@@ -16,7 +14,38 @@ pub struct StreamSize {
     pub max_bytes: Option<u64>,
 }
 
+/// What all streams together take in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// Bytes stored now.
+    pub used: u64,
+    /// Bytes that may be stored; `None`: the server names no limit to this account.
+    pub limit: Option<u64>,
+}
+
+impl Storage {
+    /// As the server tells of an account.
+    pub(super) fn of(account: &Value) -> Self {
+        // With tiers (replicas), the sum is what matters to a disk.
+        let tiers = account["tiers"].as_object().into_iter().flatten();
+        let tiered: u64 = tiers.filter_map(|(_, tier)| tier["storage"].as_u64()).sum();
+        Self {
+            used: account["storage"].as_u64().unwrap_or(0).max(tiered),
+            // Unlimited is -1, which is no `u64`.
+            limit: account["limits"]["max_storage"]
+                .as_u64()
+                .filter(|&limit| limit > 0),
+        }
+    }
+}
+
 impl JetStreamLog {
+    /// What all streams together take in files, and may take.
+    pub async fn storage(&self) -> Result<Storage, ReadError> {
+        let account = self.shared.api.call("INFO", &Value::Null).await?;
+        Ok(Storage::of(&account))
+    }
+
     /// How full all streams are.
     pub async fn sizes(&self) -> Result<Vec<StreamSize>, ReadError> {
         let mut sizes = Vec::new();
@@ -67,7 +96,7 @@ impl JetStreamLog {
         tracing::info!(
             stream,
             max_bytes,
-            "the stream has another share of the disk"
+            "the limit of the stream was changed to its share of the disk"
         );
         Ok(())
     }

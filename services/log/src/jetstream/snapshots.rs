@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::api::Api;
+use super::stored::ReadConnection;
 use crate::ReadError;
 
-/// The store.
 const BUCKET: &str = "snapshots";
 /// Storing or reading one may take so long; a large one takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,10 +56,10 @@ struct Named {
 }
 
 impl SnapshotStore {
-    pub(super) fn new(api: &Api) -> Self {
+    pub(super) fn new(api: &Api, readers: &ReadConnection) -> Self {
         let context = jetstream::ContextBuilder::new()
             .timeout(api.timeout())
-            .build(api.client().clone());
+            .build(readers.client.clone());
         Self {
             context,
             left_over: Arc::default(),
@@ -133,7 +133,7 @@ impl SnapshotStore {
             .swept
             .is_none_or(|swept| swept.elapsed() >= SWEEP_PAUSE);
         if is_due && let Err(error) = timed(self.sweep(LEFT_OVER_AFTER)).await {
-            tracing::debug!(%error, "left-over parts of snapshots are looked for later");
+            tracing::debug!(%error, "looking for left-over parts of snapshots failed; trying again later");
         }
     }
 
@@ -165,7 +165,7 @@ impl SnapshotStore {
                 Err(error) => return Err(unavailable(error)),
             };
             Ok(read_whole(&mut object).await.unwrap_or_else(|damage| {
-                tracing::warn!(name, %damage, "a snapshot is damaged");
+                tracing::warn!(name, %damage, "a snapshot is damaged; replaying without it");
                 None
             }))
         };

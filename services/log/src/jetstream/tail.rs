@@ -3,6 +3,10 @@
 //! Pull, not push: no more arrives than was asked for, so a slow reader costs no memory and loses nothing. Every delivered
 //! message names its place in the consumer's own count; a hole in that count, silence, or a new connection ends the consumer.
 
+mod caution;
+pub(super) mod pump;
+mod stall;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,12 +14,18 @@ use async_nats::{StatusCode, Subscriber};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::api::Api;
+use super::events::{Events, in_positions, switched};
 use super::read::Reader;
+use super::stored::ReadConnection;
 use super::wire::{self, Delivery};
-use crate::{ReadError, Record, Stream, StreamSeq, Tail};
+use caution::Caution;
+use stall::Stall;
+
+use crate::frame::{NAME, expand, filters_of_frames, is_wanted};
+use crate::record::DAMAGED_HEADERS;
+use crate::{Positions, ReadError, Record, Stream, StreamSeq, Tail};
 
 /// Records asked for at once. Asked again when half of them have come, so that the server never waits for us.
 const PULL: usize = 1000;
@@ -29,6 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_millis(2_500);
 /// After so long a consumer is asked for under another name; then after twice as long, and so on.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What a look at the leader may take; deliveries wait for it.
+const LOOK: Duration = Duration::from_millis(500);
 /// The server forgets a consumer that nobody pulls from for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Rest before the next try to make a consumer: shortest and longest.
@@ -39,18 +51,31 @@ pub(super) struct JetStreamTail {
     api: Api,
     reader: Reader,
     stream: &'static str,
+    /// Of messages.
     filters: Vec<String>,
-    /// Counts connections made: an answer to a pull is lost with its connection.
-    connected: watch::Receiver<u64>,
+    /// Of records, where they may differ from those of messages.
+    wanted: Vec<String>,
+    positions: Positions,
+    /// Nothing before this position is wanted.
+    from: StreamSeq,
+    /// An answer to a pull is lost with its connection.
+    connection: ReadConnection,
+    caution: Caution,
+    /// Sequence of the next message.
     next: StreamSeq,
     /// Only of TASKS a reader must know what retention has dropped: other streams forget what nobody needs, or nothing.
     reports_gaps: bool,
     /// A hole in the sequences that no purge has made, as the leader says.
     hole: Option<StreamSeq>,
+    /// A frame where the stream was not known to hold any, until that is made sure of; and the last one of which it was.
+    suspect: Option<StreamSeq>,
+    foreign: Option<StreamSeq>,
     /// Highest sequence delivered, and in which incarnation of the stream.
     seen: Option<(StreamSeq, i64)>,
     incarnation: i64,
     source: Option<Source>,
+    /// Of this consumer. `None` where the stream has one copy, which cannot lag.
+    stall: Option<Stall>,
     ready: VecDeque<Record>,
     failures: u32,
 }
@@ -68,7 +93,7 @@ struct Source {
 
 /// What a message means for the consumer.
 enum Heard {
-    /// Go on.
+    /// The consumer goes on.
     Fine,
     /// Make another one.
     Doubtful(&'static str),
@@ -77,33 +102,42 @@ enum Heard {
 impl JetStreamTail {
     pub(super) fn new(
         api: Api,
-        reader: Reader,
-        connected: watch::Receiver<u64>,
+        events: &Events,
         stream: &'static str,
         filters: Vec<String>,
         from: StreamSeq,
     ) -> Self {
+        let (reader, positions) = (events.messages().clone(), events.positions());
+        let (filters, wanted) = match positions.first_frame() {
+            Some(_) => (filters_of_frames(&filters), filters),
+            None => (filters, Vec::new()),
+        };
         Self {
             api,
+            connection: reader.connection().clone(),
+            caution: Caution::default(),
             reader,
             stream,
             filters,
-            connected,
-            next: from,
+            wanted,
+            positions,
+            from,
+            next: StreamSeq(positions.message(from)),
             reports_gaps: stream == Stream::Tasks.name(),
             hole: None,
+            suspect: None,
+            foreign: None,
             seen: None,
             incarnation: 0,
             source: None,
+            stall: None,
             ready: VecDeque::new(),
             failures: 0,
         }
     }
 
-    /// Makes a consumer that begins at the next sequence.
-    async fn open(&mut self) -> Result<Source, ReadError> {
-        // Before the consumer is made, so that a reconnection meanwhile is noticed.
-        self.connected.mark_unchanged();
+    /// Whether there is still a stream that goes on where this reader is.
+    async fn begin(&mut self) -> Result<(), ReadError> {
         let first = self.check_identity().await?;
         if self.next < first {
             let from = std::mem::replace(&mut self.next, first);
@@ -115,7 +149,48 @@ impl JetStreamTail {
                 });
             }
         }
-        let client = self.api.client();
+        Ok(())
+    }
+
+    /// Reads the next record by itself, as JSON. `false`: there is none now.
+    async fn step_carefully(&mut self) -> Result<bool, ReadError> {
+        self.begin().await?;
+        let next = StreamSeq(self.next.0.max(1));
+        let Some(record) = self.reader.next_of(&self.filters, next).await? else {
+            return Ok(false);
+        };
+        if self.is_hole(record.seq) {
+            return Ok(true);
+        }
+        self.caution.has_read(record.event == DAMAGED_HEADERS);
+        self.next = record.seq.next();
+        self.seen = Some((record.seq, self.incarnation));
+        self.take_in(record);
+        Ok(true)
+    }
+
+    /// What a message holds is ready.
+    fn take_in(&mut self, message: Record) {
+        let Self {
+            ready,
+            wanted,
+            positions,
+            from,
+            ..
+        } = self;
+        expand(message, *positions, |record| {
+            if record.seq >= *from && is_wanted(wanted, &record) {
+                ready.push_back(record);
+            }
+        });
+    }
+
+    /// Makes a consumer that begins at the next sequence.
+    async fn open(&mut self) -> Result<Source, ReadError> {
+        // Before the consumer is made, so that a reconnection meanwhile is noticed.
+        self.connection.made.mark_unchanged();
+        self.begin().await?;
+        let client = &self.connection.client;
         let inbox = client.new_inbox();
         let messages =
             client
@@ -182,6 +257,10 @@ impl JetStreamTail {
     /// below the next one wanted. That is an error until somebody decides what to do. Gives the first sequence that is left.
     async fn check_identity(&mut self) -> Result<StreamSeq, ReadError> {
         let bounds = self.reader.bounds().await?;
+        if bounds.positions != self.positions {
+            return Err(switched(self.stream));
+        }
+        self.foreign = self.suspect.take();
         if let Some((seen, incarnation)) = self.seen {
             let reason = if bounds.incarnation != incarnation {
                 "it is another stream than the one read so far".to_owned()
@@ -203,11 +282,14 @@ impl JetStreamTail {
             return Ok(Heard::Doubtful("no consumer"));
         };
         if source.outstanding <= PULL / 2 {
-            source.pull(&self.api, self.stream).await?;
+            source
+                .pull(&self.connection, &self.api, self.stream)
+                .await?;
         }
         let message = tokio::select! {
             message = tokio::time::timeout(SILENCE, source.messages.next()) => message,
-            changed = self.connected.changed() => {
+            changed = self.connection.made.changed() => {
+                self.caution.lost();
                 return Ok(match changed {
                     Ok(()) => Heard::Doubtful("a new connection"),
                     Err(_) => Heard::Doubtful("the connection is closed"),
@@ -222,6 +304,9 @@ impl JetStreamTail {
         loop {
             if let doubt @ Heard::Doubtful(_) = self.hear(message) {
                 return Ok(doubt);
+            }
+            if self.ready.is_empty() && self.has_stalled().await {
+                return Ok(Heard::Doubtful("the leader has more"));
             }
             let Some(source) = self.source.as_mut() else {
                 return Ok(Heard::Fine);
@@ -239,11 +324,11 @@ impl JetStreamTail {
         let Some(source) = self.source.as_mut() else {
             return Heard::Doubtful("no consumer");
         };
-        if let Some(status) = message.status {
-            return source.hear_status(status, &message);
-        }
         let Some(delivery) = message.reply.as_deref().and_then(Delivery::parse) else {
-            return Heard::Doubtful("a message without its place in the stream");
+            return match message.status {
+                Some(status) => source.hear_status(status, &message),
+                None => Heard::Doubtful("a message without its place in the stream"),
+            };
         };
         if delivery.consumer_seq != source.delivered + 1 {
             return Heard::Doubtful("a hole in what was delivered");
@@ -254,17 +339,74 @@ impl JetStreamTail {
         if delivery.stream_seq < self.next {
             return Heard::Fine;
         }
-        // Without filters each sequence follows the one before, so what is missing went by retention: the next consumer finds out.
-        let is_hole = self.filters.is_empty() && delivery.stream_seq > self.next;
-        if is_hole && self.reports_gaps && self.hole != Some(self.next) {
-            self.hole = Some(self.next);
+        if self.is_hole(delivery.stream_seq) {
             return Heard::Doubtful("a hole in the stream");
         }
-        self.next = delivery.stream_seq.next();
-        self.seen = Some((delivery.stream_seq, self.incarnation));
-        self.ready
-            .push_back(wire::delivered(self.stream, delivery, message));
+        let seq = delivery.stream_seq;
+        let message = wire::delivered(self.stream, delivery, message);
+        // Whoever passed over a frame that counts would never read its events.
+        let has_no_frames = self.positions == Positions::OF_MESSAGES;
+        if has_no_frames && message.event == NAME && self.foreign != Some(seq) {
+            self.suspect = Some(seq);
+            return Heard::Doubtful("a frame, which the stream was not known to hold");
+        }
+        self.next = seq.next();
+        self.seen = Some((seq, self.incarnation));
+        if let Some(stall) = &mut self.stall {
+            stall.delivered(Instant::now());
+        }
+        self.take_in(message);
         Heard::Fine
+    }
+
+    /// Whether the leader has had more for some time than this consumer delivers. Without a leader there is nothing to miss.
+    async fn has_stalled(&mut self) -> bool {
+        let Some(stall) = &mut self.stall else {
+            return false;
+        };
+        if !stall.is_due(Instant::now()) {
+            return false;
+        }
+        let next = StreamSeq(self.next.0.max(1));
+        let asked = self.reader.next_of(&self.filters, next);
+        let more = matches!(tokio::time::timeout(LOOK, asked).await, Ok(Ok(Some(_))));
+        stall.leader_has_more(Instant::now(), more)
+    }
+
+    /// Without filters each sequence follows the one before, so what is missing went by retention: whoever begins anew finds out.
+    fn is_hole(&mut self, seq: StreamSeq) -> bool {
+        let is_hole = self.reports_gaps
+            && self.filters.is_empty()
+            && seq > self.next
+            && self.hole != Some(self.next);
+        if is_hole {
+            self.hole = Some(self.next);
+        }
+        is_hole
+    }
+
+    /// One step towards a record that is ready. An error is passing.
+    async fn advance(&mut self) -> Result<(), ReadError> {
+        if self.source.is_none() && self.caution.is_due() {
+            if !self.step_carefully().await? {
+                self.caution.nothing_there().await;
+            }
+            return Ok(());
+        }
+        if self.source.is_none() {
+            self.source = Some(self.open().await?);
+            self.stall = self
+                .reader
+                .is_replicated()
+                .then(|| Stall::new(Instant::now()));
+            self.failures = 0;
+        }
+        if let Heard::Doubtful(why) = self.listen().await? {
+            let (stream, next) = (self.stream, self.next);
+            tracing::debug!(stream, %next, why, "the consumer of the tail is made anew");
+            self.source = None;
+        }
+        Ok(())
     }
 
     fn rest(&self) -> Duration {
@@ -276,7 +418,12 @@ impl JetStreamTail {
 }
 
 impl Source {
-    async fn pull(&mut self, api: &Api, stream: &str) -> Result<(), ReadError> {
+    async fn pull(
+        &mut self,
+        connection: &ReadConnection,
+        api: &Api,
+        stream: &str,
+    ) -> Result<(), ReadError> {
         let verb = format!("CONSUMER.MSG.NEXT.{stream}.{}", self.consumer);
         let body = json!({
             "batch": PULL,
@@ -284,7 +431,7 @@ impl Source {
             "expires": nanoseconds(PULL_EXPIRES),
             "idle_heartbeat": nanoseconds(HEARTBEAT),
         });
-        let sent = api.client().publish_with_reply(
+        let sent = connection.client.publish_with_reply(
             Api::subject(&verb),
             self.inbox.clone(),
             body.to_string().into(),
@@ -343,39 +490,32 @@ impl Tail for JetStreamTail {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {
         loop {
             if !self.ready.is_empty() {
-                let count = self.ready.len().min(max.max(1));
-                return Ok(self.ready.drain(..count).collect());
+                return Ok(take_whole(&mut self.ready, max, self.positions));
             }
-            if self.source.is_none() {
-                if self.failures > 0 {
-                    tokio::time::sleep(self.rest()).await;
-                }
-                match self.open().await {
-                    Ok(source) => {
-                        self.source = Some(source);
-                        self.failures = 0;
-                    }
-                    Err(error) => {
-                        self.failures += 1;
-                        return Err(error);
-                    }
-                }
+            if self.source.is_none() && self.failures > 0 {
+                tokio::time::sleep(self.rest()).await;
             }
-            match self.listen().await {
-                Ok(Heard::Fine) => {}
-                Ok(Heard::Doubtful(why)) => {
-                    let (stream, next) = (self.stream, self.next);
-                    tracing::debug!(stream, %next, why, "the tail begins anew");
-                    self.source = None;
-                }
-                Err(error) => {
-                    self.source = None;
-                    self.failures += 1;
-                    return Err(error);
-                }
+            if let Err(error) = self.advance().await {
+                self.source = None;
+                self.failures += 1;
+                return Err(in_positions(error, self.positions));
             }
         }
     }
+}
+
+/// Takes up to `max` records, and the rest of the frame that the last of them stands in: frames are applied whole.
+fn take_whole(ready: &mut VecDeque<Record>, max: usize, positions: Positions) -> Vec<Record> {
+    let mut count = ready.len().min(max.max(1));
+    let message = |record: &Record| positions.message(record.seq);
+    let last = count
+        .checked_sub(1)
+        .and_then(|at| ready.get(at))
+        .map(message);
+    while count < ready.len() && ready.get(count).map(message) == last {
+        count += 1;
+    }
+    ready.drain(..count).collect()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde_json::json;
 use waybill_domain::time::Timestamp;
 
+use super::Parts;
 use super::api::{Api, code};
+use super::read::Reader;
 use super::wire;
 use crate::tally::{Addition, Seen, Tally, TallyAway, TallyName, Wanted};
-use crate::{ReadError, tally};
+use crate::{ReadError, StreamSeq, tally};
 
 const STREAM: &str = "USAGE";
 const INCREMENT: &str = "Nats-Incr";
@@ -22,15 +24,18 @@ const SEEN_FROM: &str = "Wb-Seen-From";
 /// Subjects asked for at once. The server answers no more than 1024.
 const SUBJECTS_AT_ONCE: usize = 1000;
 
-/// The tallies.
 #[derive(Clone)]
 pub(super) struct TallyStore {
     api: Api,
+    reader: Reader,
 }
 
 impl TallyStore {
-    pub(super) fn new(api: &Api) -> Self {
-        Self { api: api.clone() }
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self {
+            api: parts.api.clone(),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM, false),
+        }
     }
 
     pub(super) async fn add(&self, id: &str, additions: &[Addition]) -> Result<(), TallyAway> {
@@ -70,16 +75,19 @@ impl TallyStore {
     pub(super) async fn read(&self, wanted: &Wanted) -> Result<Vec<Tally>, ReadError> {
         let mut tallies = Vec::new();
         for filters in wanted.filters().chunks(SUBJECTS_AT_ONCE) {
-            let page = self.page(filters);
+            let page = self.reader.connection().unless_lost(self.page(filters));
             let limit = self.api.timeout();
             let page = tokio::time::timeout(limit, page).await;
-            tallies.extend(page.map_err(|_| unavailable(format!("no answer within {limit:?}")))??);
+            match page.map_err(|_| unavailable(format!("no answer within {limit:?}")))? {
+                Some(page) => tallies.extend(page?),
+                None => tallies.extend(self.one_by_one(filters).await?),
+            }
         }
         Ok(tallies)
     }
 
     async fn page(&self, filters: &[String]) -> Result<Vec<Tally>, ReadError> {
-        let client = self.api.client();
+        let client = &self.reader.connection().client;
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let body = json!({ "multi_last": filters, "batch": SUBJECTS_AT_ONCE }).to_string();
@@ -88,8 +96,8 @@ impl TallyStore {
         sent.await.map_err(unavailable)?;
         let mut tallies = Vec::new();
         while let Some(message) = answers.next().await {
-            match message.status {
-                None => tallies.extend(tally(&message)),
+            match message.status.filter(|_| !wire::is_stored(&message)) {
+                None => tallies.extend(delivered(&message)),
                 Some(StatusCode::NOT_FOUND) => return Ok(tallies),
                 // End of batch.
                 Some(status) if status.as_u16() == 204 => return Ok(tallies),
@@ -97,6 +105,23 @@ impl TallyStore {
             }
         }
         Err(unavailable("the subscription ended"))
+    }
+
+    /// The same past a message that ends the connection which it arrives on. The stream keeps one message of each subject.
+    async fn one_by_one(&self, filters: &[String]) -> Result<Vec<Tally>, ReadError> {
+        let mut tallies = Vec::new();
+        for filter in filters {
+            let mut next = StreamSeq(1);
+            let wanted = |from: StreamSeq| json!({ "seq": from.0, "next_by_subj": filter });
+            while let Some(message) = self.reader.get_message(&wanted(next)).await? {
+                next = message.seq.next();
+                let headers = message.headers.as_ref();
+                tallies.extend(
+                    headers.and_then(|headers| tally(&message.subject, headers, &message.payload)),
+                );
+            }
+        }
+        Ok(tallies)
     }
 }
 
@@ -120,15 +145,23 @@ struct Total {
 }
 
 /// Reads the last message of a tally. What is no tally is left out.
-fn tally(message: &async_nats::Message) -> Option<Tally> {
-    let headers = message.headers.as_ref()?;
+fn delivered(message: &async_nats::Message) -> Option<Tally> {
+    let headers = message
+        .headers
+        .as_ref()
+        .filter(|_| message.status.is_none())?;
+    let subject = headers.get_last(wire::SUBJECT)?.as_str();
+    tally(subject, headers, &message.payload)
+}
+
+fn tally(subject: &str, headers: &HeaderMap, payload: &[u8]) -> Option<Tally> {
     let text = |name: &str| headers.get_last(name).map(HeaderValue::as_str);
-    let total: Total = serde_json::from_slice(&message.payload).ok()?;
+    let total: Total = serde_json::from_slice(payload).ok()?;
     let seen = text(SEEN_AT)
         .and_then(|at| at.parse().ok())
         .zip(text(SEEN_FROM));
     Some(Tally {
-        name: TallyName::parse(text(wire::SUBJECT)?)?,
+        name: TallyName::parse(subject)?,
         count: total.val.parse().ok()?,
         seen: seen.map(|(at, source)| Seen {
             at: Timestamp(at),

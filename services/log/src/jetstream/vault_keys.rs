@@ -10,6 +10,7 @@ use async_nats::header::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::Parts;
 use super::api::{Api, ApiError, Refusal, code};
 use super::read::Reader;
 use super::wire;
@@ -25,7 +26,6 @@ const TRIES: usize = 3;
 /// A copy that is there has followed within so long.
 const COPIES_LAG: Duration = Duration::from_millis(200);
 
-/// The stream.
 #[derive(Clone)]
 pub(super) struct VaultKeyStore {
     api: Api,
@@ -37,12 +37,12 @@ pub(super) struct VaultKeyStore {
 }
 
 impl VaultKeyStore {
-    pub(super) fn new(api: &Api, is_replicated: bool, identity: &str) -> Self {
+    pub(super) fn new(parts: &Parts, is_replicated: bool) -> Self {
         Self {
-            api: api.clone(),
-            reader: Reader::new(api.clone(), STREAM, is_replicated),
+            api: parts.api.clone(),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM, is_replicated),
             is_replicated,
-            identity: identity.into(),
+            identity: parts.identity.as_str().into(),
             puts: Arc::default(),
         }
     }

@@ -10,12 +10,13 @@ use waybill_domain::audit::Stored;
 use waybill_domain::audit::checkpoint::millis;
 use waybill_domain::time::Timestamp;
 
-use crate::record::Exact;
+use crate::frame::{self, Frame};
+use crate::record::{DAMAGED_HEADERS, Exact};
 use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, StreamSeq};
 
 const EVENT: &str = "Wb-Event";
 const FENCE: &str = "FENCE";
-/// Of several events in one message: a version that this build does not read.
+/// Of several events in one message: the version of its payload.
 const FRAME: &str = "Wb-Frame";
 const ACTOR: &str = "Wb-Actor";
 const TRACEPARENT: &str = "traceparent";
@@ -30,6 +31,7 @@ const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
 const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 /// Of a direct get.
 pub(super) const SUBJECT: &str = "Nats-Subject";
+const STREAM: &str = "Nats-Stream";
 const SEQUENCE: &str = "Nats-Sequence";
 const TIME: &str = "Nats-Time-Stamp";
 
@@ -44,14 +46,28 @@ pub(super) struct Outgoing {
     pub(super) payload: Bytes,
     /// Bytes on the wire, about.
     pub(super) size: usize,
+    /// Events that it holds.
+    pub(super) events: usize,
 }
 
 /// Writes a record. Refuses what the server or the protocol would not take.
 pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing, AppendError> {
-    if !is_publishable(&record.subject) {
-        return Err(rejected(format!("{:?} is no subject", record.subject)));
-    }
+    let size = check(&record, max_payload)?;
     let mut headers = HeaderMap::new();
+    for (name, text) in texts(&record) {
+        headers.insert(name, header(name, text)?);
+    }
+    Ok(Outgoing {
+        subject: record.subject,
+        headers,
+        payload: record.payload,
+        size,
+        events: 1,
+    })
+}
+
+/// What a record says beside its payload, by the headers that say it.
+fn texts(record: &NewRecord) -> impl Iterator<Item = (&'static str, &str)> {
     let origin = record.origin.as_ref();
     let given = [
         (EVENT, Some(record.event)),
@@ -61,24 +77,41 @@ pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing
         (SOURCE, origin.map(|origin| &*origin.source)),
         (AGENT, origin.and_then(|origin| origin.agent.as_deref())),
     ];
+    given
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+}
+
+/// Refuses a record that could not be a message, also where it is to travel in a frame: what it may say does not depend on how it
+/// travels. Gives the bytes that it would take.
+pub(super) fn check(record: &NewRecord, max_payload: usize) -> Result<usize, AppendError> {
+    if !is_publishable(&record.subject) {
+        return Err(rejected(format!("{:?} is no subject", record.subject)));
+    }
     let mut size = record.subject.len() + record.payload.len() + ADDED_HEADERS;
-    for (name, text) in given {
-        if let Some(text) = text {
-            headers.insert(name, header(name, text)?);
-            size += name.len() + text.len() + ": \r\n".len();
-        }
+    for (name, text) in texts(record) {
+        check_text(name, text)?;
+        size += name.len() + text.len() + ": \r\n".len();
     }
     if size > max_payload {
         return Err(rejected(format!(
             "a record with its headers may take {max_payload} bytes, not {size}"
         )));
     }
-    Ok(Outgoing {
-        subject: record.subject,
+    Ok(size)
+}
+
+/// A frame of so many events.
+pub(super) fn frame(frame: Frame, events: usize) -> Outgoing {
+    let mut headers = HeaderMap::new();
+    headers.insert(FRAME, frame::VERSION);
+    Outgoing {
+        size: frame.subject.len() + frame.payload.len() + ADDED_HEADERS,
+        subject: frame.subject,
         headers,
-        payload: record.payload,
-        size,
-    })
+        payload: frame.payload,
+        events,
+    }
 }
 
 fn rejected(reason: String) -> AppendError {
@@ -86,12 +119,18 @@ fn rejected(reason: String) -> AppendError {
 }
 
 fn header(name: &str, text: &str) -> Result<HeaderValue, AppendError> {
+    check_text(name, text)?;
+    HeaderValue::from_str(text).map_err(|_| no_value(name, text))
+}
+
+fn check_text(name: &str, text: &str) -> Result<(), AppendError> {
     // Whitespace at the ends would not survive the protocol.
-    let clean = text.trim() == text && !text.bytes().any(|b| b < b' ' || b == 0x7f);
-    HeaderValue::from_str(text)
-        .ok()
-        .filter(|_| clean)
-        .ok_or_else(|| rejected(format!("{text:?} cannot be a value of {name}")))
+    let is_clean = text.trim() == text && !text.bytes().any(|b| b < b' ' || b == 0x7f);
+    is_clean.then_some(()).ok_or_else(|| no_value(name, text))
+}
+
+fn no_value(name: &str, text: &str) -> AppendError {
+    rejected(format!("{text:?} cannot be a value of {name}"))
 }
 
 /// A subject that can be published to: tokens without wildcards, white space or control characters.
@@ -184,15 +223,36 @@ pub(super) fn delivered(
     delivery: Delivery,
     message: async_nats::Message,
 ) -> Record {
-    let headers = message.headers.unwrap_or_default();
-    record(
-        stream,
-        delivery.stream_seq,
-        delivery.time_ns,
-        message.subject.as_str(),
-        &headers,
-        message.payload,
-    )
+    let (seq, time_ns) = (delivery.stream_seq, delivery.time_ns);
+    let (subject, payload) = (message.subject.as_str(), message.payload);
+    match message.status {
+        None => {
+            let headers = message.headers.unwrap_or_default();
+            record(stream, seq, time_ns, subject, &headers, payload)
+        }
+        Some(_) => damaged(stream, seq, time_ns, subject, payload),
+    }
+}
+
+/// A record whose headers are not those of NATS, or that has a status as only the server's own answers have: as if it had no headers.
+pub(super) fn damaged(
+    stream: &'static str,
+    seq: StreamSeq,
+    time_ns: i64,
+    subject: &str,
+    payload: Bytes,
+) -> Record {
+    let none = HeaderMap::new();
+    Record {
+        event: DAMAGED_HEADERS.to_owned(),
+        ..record(stream, seq, time_ns, subject, &none, payload)
+    }
+}
+
+/// Whether an answer is a stored message. Its own status, if it has one, is whatever its publisher wrote (nats-server 2.15 takes it off).
+pub(super) fn is_stored(message: &async_nats::Message) -> bool {
+    let headers = message.headers.as_ref();
+    headers.is_some_and(|headers| headers.get_last(SEQUENCE).is_some())
 }
 
 /// Reads a record that a direct get found.
@@ -201,24 +261,24 @@ pub(super) fn direct(
     message: async_nats::Message,
 ) -> Result<Record, ReadError> {
     let headers = message.headers.unwrap_or_default();
+    // The server's own headers stand behind those of the message.
     let text = |name: &str| headers.get_last(name).map(HeaderValue::as_str);
     let found = text(SEQUENCE)
         .and_then(|seq| seq.parse().ok())
         .zip(text(TIME).and_then(nanoseconds))
-        .zip(text(SUBJECT));
+        .zip(text(SUBJECT))
+        // The first one that the server adds: a block that does not end as it must would swallow it, and reads otherwise than it is stored.
+        .filter(|_| text(STREAM) == Some(stream));
     let Some(((seq, time_ns), subject)) = found else {
         return Err(ReadError::Unavailable {
             reason: "the answer to a direct get lacks its headers".to_owned(),
         });
     };
-    Ok(record(
-        stream,
-        StreamSeq(seq),
-        time_ns,
-        subject,
-        &headers,
-        message.payload,
-    ))
+    let (seq, payload) = (StreamSeq(seq), message.payload);
+    Ok(match message.status {
+        None => record(stream, seq, time_ns, subject, &headers, payload),
+        Some(_) => damaged(stream, seq, time_ns, subject, payload),
+    })
 }
 
 /// Reads a record from its parts.
@@ -242,6 +302,7 @@ pub(super) fn record(
     });
     Record {
         seq,
+        follows: StreamSeq(seq.0.saturating_sub(1)),
         time: millis(time_ns),
         subject: subject.to_owned(),
         // Anybody whom NATS lets publish can store a message without them. It is a record all the same, since every place in a stream
@@ -280,7 +341,7 @@ pub(super) fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 /// Reads RFC 3339 to the nanosecond, as the server writes times.
-fn nanoseconds(text: &str) -> Option<i64> {
+pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     let seconds = Timestamp::parse_rfc3339(text)?.as_secs();
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).take(9);

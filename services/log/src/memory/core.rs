@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use waybill_domain::time::Timestamp;
 
+use crate::frame::{self, Split, expand, is_wanted, split};
+use crate::position::Positions;
 use crate::subject::matches;
 use crate::{
     Append, AppendError, Appended, Bounds, Expectation, Lease, LeaseError, MsgId, NewRecord,
@@ -32,12 +34,21 @@ pub struct MemoryCore {
 
 struct Messages {
     incarnation: i64,
+    positions: Positions,
     first: u64,
-    records: VecDeque<Record>,
+    messages: VecDeque<Message>,
     /// Last sequence by subject, of what is still stored.
     last_by_subject: BTreeMap<String, u64>,
     ids: HashMap<String, (u64, Timestamp)>,
     ids_by_age: VecDeque<(Timestamp, String)>,
+}
+
+/// What is stored under one sequence.
+struct Message {
+    subject: String,
+    bytes: usize,
+    /// One, or those of a frame.
+    records: Vec<Record>,
 }
 
 struct HeldLease {
@@ -47,7 +58,7 @@ struct HeldLease {
 }
 
 impl MemoryCore {
-    /// Empty streams.
+    /// A core with empty streams.
     #[must_use]
     pub fn new(clock: Clock, lease_ttl: Duration) -> Self {
         let now = clock();
@@ -76,6 +87,13 @@ impl MemoryCore {
         }
     }
 
+    /// What is appended to TASKS from now on is appended in frames.
+    pub fn switch_to_frames(&mut self) {
+        let first = self.tasks.last() + 1;
+        let positions = &mut self.tasks.positions;
+        *positions = Positions::with_frames_from(positions.first_frame().unwrap_or(first));
+    }
+
     /// Appends all records or none.
     pub fn append(&mut self, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
@@ -83,10 +101,19 @@ impl MemoryCore {
         self.stream_mut(append.stream).append(append, now)
     }
 
-    /// One record by sequence.
+    /// The record at a position.
     #[must_use]
     pub fn read(&self, stream: Stream, seq: StreamSeq) -> Option<&Record> {
-        self.stream(stream).get(seq.0)
+        let mut records = self.read_message(stream, seq).iter();
+        records.find(|record| record.seq == seq)
+    }
+
+    /// All records of the message that holds a position.
+    #[must_use]
+    pub fn read_message(&self, stream: Stream, seq: StreamSeq) -> &[Record] {
+        let messages = self.stream(stream);
+        let message = messages.get(messages.positions.message(seq));
+        message.map_or(&[], |message| &message.records)
     }
 
     /// Records from `from` to `to`, both inclusive, that match one of `filters` (empty: all), in order.
@@ -98,24 +125,29 @@ impl MemoryCore {
         to: StreamSeq,
     ) -> impl Iterator<Item = &'a Record> + 'a {
         let messages = self.stream(stream);
-        let skip = usize::try_from(from.0.saturating_sub(messages.first)).unwrap_or(usize::MAX);
+        let from_message = messages.positions.message(from);
+        let skip = usize::try_from(from_message.saturating_sub(messages.first));
+        let skip = skip.unwrap_or(usize::MAX).min(messages.messages.len());
         messages
-            .records
-            .range(skip.min(messages.records.len())..)
+            .messages
+            .range(skip..)
+            .flat_map(|message| &message.records)
+            .skip_while(move |record| record.seq < from)
             .take_while(move |record| record.seq <= to)
-            .filter(move |record| {
-                filters.is_empty()
-                    || filters
-                        .iter()
-                        .any(|filter| matches(filter, &record.subject))
-            })
+            .filter(move |record| is_wanted(filters, record))
     }
 
     /// The last record whose subject matches `filter`.
     #[must_use]
     pub fn last(&self, stream: Stream, filter: &str) -> Option<&Record> {
         let messages = self.stream(stream);
-        messages.get(messages.last_on(filter))
+        let records = messages
+            .messages
+            .iter()
+            .flat_map(|message| &message.records);
+        records
+            .rev()
+            .find(|record| matches(filter, &record.subject))
     }
 
     /// First and last sequence, and which incarnation.
@@ -123,28 +155,39 @@ impl MemoryCore {
     pub fn bounds(&self, stream: Stream) -> Bounds {
         let messages = self.stream(stream);
         Bounds {
-            first: StreamSeq(messages.first),
-            last: StreamSeq(messages.last()),
+            first: messages.positions.first_in(messages.first),
+            last: messages.positions.last_in(messages.last()),
             incarnation: messages.incarnation,
+            messages: messages.messages.len() as u64,
+            positions: messages.positions,
             bytes: messages
-                .records
+                .messages
                 .iter()
-                .map(|record| record.payload.len() as u64)
+                .map(|message| message.bytes as u64)
                 .sum(),
             max_bytes: None,
+            now: (self.clock)(),
         }
     }
 
-    /// What retention does: the oldest `count` records go.
+    /// What retention does: the oldest `count` messages go.
     pub fn drop_first(&mut self, stream: Stream, count: usize) {
         self.stream_mut(stream).drop_first(count);
+    }
+
+    /// What a restore from an older backup does: only the oldest `count` messages are left.
+    pub fn cut(&mut self, stream: Stream, count: usize) {
+        self.stream_mut(stream).cut(count);
     }
 
     /// Drops everything before `first`, and says how much that was.
     pub fn purge(&mut self, stream: Stream, first: StreamSeq) -> u64 {
         let messages = self.stream_mut(stream);
-        let wanted = first.0.saturating_sub(messages.first);
-        let count = wanted.min(messages.records.len() as u64);
+        let wanted = messages
+            .positions
+            .message(first)
+            .saturating_sub(messages.first);
+        let count = wanted.min(messages.messages.len() as u64);
         messages.drop_first(usize::try_from(count).unwrap_or(usize::MAX));
         count
     }
@@ -152,8 +195,11 @@ impl MemoryCore {
     /// The gap that a read of TASKS from `from` on meets. A read from 0 on takes what is left.
     #[must_use]
     pub fn gap(&self, stream: Stream, from: StreamSeq) -> Option<ReadError> {
-        let first = StreamSeq(self.stream(stream).first);
-        let is_gap = stream == Stream::Tasks && from.0 > 0 && from < first;
+        let messages = self.stream(stream);
+        let first = messages.positions.first_in(messages.first);
+        let is_gap = stream == Stream::Tasks
+            && from.0 > 0
+            && messages.positions.message(from) < messages.first;
         is_gap.then_some(ReadError::Gap {
             stream: stream.name(),
             from,
@@ -250,8 +296,9 @@ impl Messages {
     fn new(now: Timestamp) -> Self {
         Self {
             incarnation: now.0.saturating_mul(1_000_000),
+            positions: Positions::OF_MESSAGES,
             first: 1,
-            records: VecDeque::new(),
+            messages: VecDeque::new(),
             last_by_subject: BTreeMap::new(),
             ids: HashMap::new(),
             ids_by_age: VecDeque::new(),
@@ -259,12 +306,12 @@ impl Messages {
     }
 
     fn last(&self) -> u64 {
-        self.first + self.records.len() as u64 - 1
+        self.first + self.messages.len() as u64 - 1
     }
 
-    fn get(&self, seq: u64) -> Option<&Record> {
+    fn get(&self, seq: u64) -> Option<&Message> {
         let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
-        self.records.get(at)
+        self.messages.get(at)
     }
 
     /// Last sequence on a filter, 0 when nothing that matches is stored: also after retention dropped it, as on the server.
@@ -288,12 +335,12 @@ impl Messages {
             .and_then(|MsgId(id)| self.ids.get(id));
         if let Some(&(seq, _)) = earlier {
             return Ok(Appended {
-                seqs: vec![StreamSeq(seq)],
+                seqs: vec![self.positions.last_in(seq)],
                 duplicate: true,
             });
         }
         if let Expectation::LastOn { filter, seq } = append.expect
-            && self.last_on(&filter) != seq.0
+            && self.last_on(&filter) != self.positions.message(seq)
         {
             return Err(AppendError::Conflict {
                 filter,
@@ -301,6 +348,13 @@ impl Messages {
             });
         }
         let mut msg_id = append.msg_id.map(|MsgId(id)| id);
+        if self.positions.first_frame().is_some() && msg_id.is_none() {
+            let seqs = self.push_frames(&append.records, now);
+            return Ok(Appended {
+                seqs,
+                duplicate: false,
+            });
+        }
         let seqs = append
             .records
             .into_iter()
@@ -312,6 +366,32 @@ impl Messages {
         })
     }
 
+    fn push_frames(&mut self, records: &[NewRecord], now: Timestamp) -> Vec<StreamSeq> {
+        let mut seqs = vec![StreamSeq(0); records.len()];
+        for Split { lane, events, .. } in split(records) {
+            let first = events.first().copied().unwrap_or_default();
+            let message = if lane.is_some() {
+                let frame = frame::write(events.iter().map(|&event| &records[event]));
+                NewRecord {
+                    subject: frame.subject,
+                    event: frame::NAME,
+                    actor: String::new(),
+                    traceparent: None,
+                    origin: None,
+                    payload: frame.payload,
+                }
+            } else {
+                records[first].clone()
+            };
+            self.push(message, None, now);
+            let stored = self.messages.back().map(|message| &message.records);
+            for (&event, record) in events.iter().zip(stored.into_iter().flatten()) {
+                seqs[event] = record.seq;
+            }
+        }
+        seqs
+    }
+
     fn push(&mut self, record: NewRecord, msg_id: Option<String>, now: Timestamp) -> StreamSeq {
         let seq = self.last() + 1;
         if let Some(id) = &msg_id {
@@ -319,8 +399,10 @@ impl Messages {
             self.ids_by_age.push_back((now, id.clone()));
         }
         self.last_by_subject.insert(record.subject.clone(), seq);
-        self.records.push_back(Record {
+        let (subject, bytes) = (record.subject.clone(), record.payload.len());
+        let message = Record {
             seq: StreamSeq(seq),
+            follows: StreamSeq(seq - 1),
             time: now,
             subject: record.subject,
             event: record.event.to_owned(),
@@ -330,8 +412,15 @@ impl Messages {
             msg_id,
             exact: None,
             payload: record.payload,
+        };
+        let mut records = Vec::new();
+        expand(message, self.positions, |record| records.push(record));
+        self.messages.push_back(Message {
+            subject,
+            bytes,
+            records,
         });
-        StreamSeq(seq)
+        self.positions.last_in(seq)
     }
 
     fn forget_ids(&mut self, now: Timestamp) {
@@ -343,12 +432,19 @@ impl Messages {
         }
     }
 
+    fn cut(&mut self, count: usize) {
+        self.messages.truncate(count);
+        let numbered = (self.first..).zip(&self.messages);
+        let last = numbered.map(|(seq, message)| (message.subject.clone(), seq));
+        self.last_by_subject = last.collect();
+    }
+
     fn drop_first(&mut self, count: usize) {
-        for _ in 0..count.min(self.records.len()) {
-            if let Some(record) = self.records.pop_front()
-                && self.last_by_subject.get(&record.subject) == Some(&record.seq.0)
+        for _ in 0..count.min(self.messages.len()) {
+            if let Some(message) = self.messages.pop_front()
+                && self.last_by_subject.get(&message.subject) == Some(&self.first)
             {
-                self.last_by_subject.remove(&record.subject);
+                self.last_by_subject.remove(&message.subject);
             }
             self.first += 1;
         }

@@ -1,4 +1,4 @@
-//! Counters in memory, for tests: they can be away, and they can forget.
+//! Counters in memory, for tests: they can be made unavailable, and they can forget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

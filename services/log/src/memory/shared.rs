@@ -87,6 +87,10 @@ impl Log for MemoryLog {
         Ok(self.core().read(stream, seq).cloned())
     }
 
+    async fn read_message(&self, stream: Stream, seq: StreamSeq) -> Result<Vec<Record>, ReadError> {
+        Ok(self.core().read_message(stream, seq).to_vec())
+    }
+
     async fn range(
         &self,
         stream: Stream,
@@ -141,12 +145,22 @@ impl Tail for MemoryTail {
                     self.next = first;
                     return Err(gap);
                 }
-                let batch: Vec<Record> = core
+                let bounds = core.bounds(self.stream);
+                let mut found = core
                     .range(self.stream, &self.filters, self.next, StreamSeq(u64::MAX))
-                    .take(max.max(1))
                     .cloned()
-                    .collect();
-                (batch, core.bounds(self.stream).last)
+                    .peekable();
+                let mut batch: Vec<Record> = found.by_ref().take(max.max(1)).collect();
+                // The rest of a frame.
+                while let Some(last) = batch
+                    .last()
+                    .map(|record| bounds.positions.message(record.seq))
+                    && let Some(more) =
+                        found.next_if(|record| bounds.positions.message(record.seq) == last)
+                {
+                    batch.push(more);
+                }
+                (batch, bounds.last)
             };
             if let Some(record) = batch.last() {
                 self.next = record.seq.next();

@@ -1,4 +1,4 @@
-//! Tallies in memory, for tests: they can be away, and they remember how often they were called.
+//! Tallies in memory, for tests: they can be made unavailable, and they count their calls.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

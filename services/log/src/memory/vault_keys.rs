@@ -1,4 +1,4 @@
-//! The stream VKEYS in memory, for tests: it can be away, and time passes in it when the test says so.
+//! The stream VKEYS in memory, for tests: it can be made unavailable, and its time passes when the test says so.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -115,7 +115,7 @@ async fn an_atomic_append_is_contiguous(log: impl Full) {
     assert_eq!(stored.len(), 120);
 }
 
-async fn an_ordered_append_keeps_its_order(log: impl Full) {
+pub async fn an_ordered_append_keeps_its_order(log: impl Full) {
     let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     let records = names.iter().map(|name| a_record(EVENT, name)).collect();
     let appended = log.append(an_append(records)).await.unwrap();
@@ -123,7 +123,7 @@ async fn an_ordered_append_keeps_its_order(log: impl Full) {
     assert_eq!(payloads(&all(&log, Stream::Tasks).await), names);
 }
 
-async fn what_no_log_can_store_is_refused(log: impl Full) {
+pub async fn what_no_log_can_store_is_refused(log: impl Full) {
     let record = || a_record(EVENT, "x");
     for append in [
         an_append(vec![]),
@@ -139,7 +139,7 @@ async fn what_no_log_can_store_is_refused(log: impl Full) {
     assert!(all(&log, Stream::Tasks).await.is_empty());
 }
 
-async fn a_fence_may_watch_another_subject_than_the_one_written(log: impl Full) {
+pub async fn a_fence_may_watch_another_subject_than_the_one_written(log: impl Full) {
     let owned = append_one(&log, OWNER, "owned").await;
     for n in 0..3 {
         let append = an_append(vec![a_record(EVENT, &n.to_string())]).fenced_by(OWNER, owned);
@@ -148,7 +148,7 @@ async fn a_fence_may_watch_another_subject_than_the_one_written(log: impl Full) 
     assert_eq!(all(&log, Stream::Tasks).await.len(), 4);
 }
 
-async fn a_stale_owner_cannot_append(log: impl Full) {
+pub async fn a_stale_owner_cannot_append(log: impl Full) {
     let first = append_one(&log, OWNER, "first").await;
     let second = append_one(&log, OWNER, "second").await;
     for records in [1, 5, 100] {
@@ -168,7 +168,7 @@ async fn a_stale_owner_cannot_append(log: impl Full) {
     assert_eq!(all(&log, Stream::Tasks).await.len(), 2 + 106);
 }
 
-async fn only_the_guilty_fence_of_a_gathering_fails(log: impl Full) {
+pub async fn only_the_guilty_fence_of_a_gathering_fails(log: impl Full) {
     let fences: Vec<String> = (0..4).map(|n| format!("tasks.{n}.owner")).collect();
     let mut owned = Vec::new();
     for fence in &fences {
@@ -253,7 +253,7 @@ fn identified(id: &str, payload: &str) -> Append {
     an_append(vec![a_record(EVENT, payload)]).identified_by(id)
 }
 
-async fn a_clients_id_is_stored_once(log: impl Full) {
+pub async fn a_clients_id_is_stored_once(log: impl Full) {
     let first = log.append(identified("order-1", "a")).await.unwrap();
     append_one(&log, EVENT, "between").await;
     let again = log.append(identified("order-1", "b")).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_clients_id_is_stored_once(log: impl Full) {
     assert_eq!(payloads(&all(&log, Stream::Tasks).await), ["a", "between"]);
 }
 
-async fn a_clients_duplicate_does_not_harm_its_neighbours(log: impl Full) {
+pub async fn a_clients_duplicate_does_not_harm_its_neighbours(log: impl Full) {
     log.append(identified("order-1", "first")).await.unwrap();
     let log = Arc::new(log);
     let appends = (0..200).map(|n| {
@@ -325,7 +325,7 @@ async fn a_tail_shows_only_what_its_filters_match(log: impl Full) {
     assert_eq!(read, wanted);
 }
 
-async fn a_dropped_wait_of_a_tail_loses_nothing(log: impl Full) {
+pub async fn a_dropped_wait_of_a_tail_loses_nothing(log: impl Full) {
     let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     let writing = async {
         for n in 0..300 {
@@ -390,7 +390,7 @@ async fn ranges_end_where_they_should(log: impl Full) {
     }
 }
 
-async fn the_last_record_of_a_filter(log: impl Full) {
+pub async fn the_last_record_of_a_filter(log: impl Full) {
     assert_eq!(log.last(Stream::Tasks, OWNER).await.unwrap(), None);
     append_one(&log, OWNER, "a").await;
     append_one(&log, OWNER, "b").await;
@@ -415,7 +415,7 @@ async fn an_empty_stream_has_bounds(log: impl Full) {
     assert_eq!(bounds.incarnation, empty.incarnation);
 }
 
-async fn the_streams_are_apart(log: impl Full) {
+pub async fn the_streams_are_apart(log: impl Full) {
     append_one(&log, EVENT, "task").await;
     let control = an_append(vec![a_record("control.t.team.t", "team")]).to(Stream::Control);
     let appended = log.append(control).await.unwrap();

@@ -322,12 +322,14 @@ async fn a_tail_of_a_stream_made_anew_is_an_error_and_not_silence() {
     context.delete_stream("TASKS").await.unwrap();
     context.create_stream(config).await.unwrap();
     append_one(&log, EVENT, "another log").await;
-    for _ in 0..2 {
+    let mut told = 0;
+    while told < 2 {
         let next = tokio::time::timeout(SOON, tail.next_batch(10))
             .await
             .unwrap();
+        // One may be from the moment when there was no stream.
         let error = next.unwrap_err().to_string();
-        assert!(error.contains("another stream"), "{error}");
+        told += u32::from(error.contains("another stream"));
     }
 }
 

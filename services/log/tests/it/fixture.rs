@@ -7,7 +7,7 @@ use waybill_log::jetstream::StreamsConfig;
 use waybill_log::memory::MemoryLog;
 use waybill_log::{
     Append, Atomicity, Expectation, JetStreamLog, Leases, Log, MsgId, NatsConfig, NewRecord,
-    Record, Snapshots, Stream, StreamSeq, Tail, connect,
+    Record, Snapshots, Stream, StreamSeq, Tail, connect, connect_alone,
 };
 use waybill_testkit::NatsServer;
 
@@ -45,6 +45,19 @@ pub async fn a_jetstream_log() -> (NatsServer, JetStreamLog) {
     let server = NatsServer::start().await.unwrap();
     let log = connect(&config_at(&server.url())).await.unwrap();
     (server, log)
+}
+
+/// The same, where events travel in frames.
+pub async fn a_jetstream_log_of_frames() -> (NatsServer, JetStreamLog) {
+    let server = NatsServer::start().await.unwrap();
+    let log = connect_alone(&config_at(&server.url())).await.unwrap();
+    (server, log)
+}
+
+pub fn a_memory_log_of_frames() -> MemoryLog {
+    let log = a_memory_log();
+    log.core().switch_to_frames();
+    log
 }
 
 pub fn a_record(subject: &str, payload: &str) -> NewRecord {

@@ -7,7 +7,7 @@ use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind, LeaseReco
 use waybill_log::fence::{NoFenceRecord, fence_record};
 use waybill_log::{
     Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream,
-    StreamSeq, connect,
+    StreamSeq, connect, connect_alone,
 };
 use waybill_testkit::{NatsOptions, NatsServer};
 
@@ -202,6 +202,18 @@ async fn only_gateways_are_asked_whether_a_change_holds() {
 async fn each_role_can_do_its_work_and_no_others() {
     let server = a_guarded_server().await;
     connect(&config(&server, "admin")).await.unwrap();
+    roles_do_their_work(&server).await;
+}
+
+/// The last token of a frame says who may write it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_can_do_its_work_in_frames_and_no_others() {
+    let server = a_guarded_server().await;
+    connect_alone(&config(&server, "admin")).await.unwrap();
+    roles_do_their_work(&server).await;
+}
+
+async fn roles_do_their_work(server: &NatsServer) {
     let created = || an_append(vec![a_record("tasks.1.t.q.created", "x")]);
     let started = || an_append(vec![a_record(EVENT, "x")]);
     let control = || an_append(vec![a_record("control.t.key.k", "x")]).to(Stream::Control);
@@ -210,7 +222,7 @@ async fn each_role_can_do_its_work_and_no_others() {
         ("worker", true, true, false),
         ("projector", false, false, false),
     ] {
-        let log = connect(&config(&server, user)).await.unwrap();
+        let log = connect(&config(server, user)).await.unwrap();
         let allowed = (
             may(&log, created()).await,
             may(&log, started()).await,
@@ -227,11 +239,11 @@ async fn each_role_can_do_its_work_and_no_others() {
                 .is_some()
         );
         let range = log
-            .range(Stream::Tasks, &[], StreamSeq(1), StreamSeq(9), 1)
+            .range(Stream::Tasks, &[], StreamSeq(1), StreamSeq(u64::MAX), 1)
             .await;
         assert_eq!(range.unwrap().len(), 1);
     }
-    let worker = connect(&config(&server, "worker")).await.unwrap();
+    let worker = connect(&config(server, "worker")).await.unwrap();
     let lease = worker.acquire("partition.1", "a").await.unwrap();
     let lease = worker.renew(&lease).await.unwrap();
     assert_eq!(worker.holders().await.unwrap().len(), 1);

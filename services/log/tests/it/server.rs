@@ -3,9 +3,9 @@
 
 use async_nats::HeaderMap;
 use serde_json::Value;
-use waybill_log::{JetStreamLog, Log, Stream, StreamSeq};
+use waybill_log::{AppendError, JetStreamLog, Log, Stream, StreamSeq};
 
-use crate::fixture::{EVENT, a_jetstream_log, all, append_one};
+use crate::fixture::{EVENT, a_jetstream_log, a_record, all, an_append, append_one};
 
 const OWNER: &str = "tasks.1.owner";
 
@@ -123,4 +123,26 @@ async fn a_fence_may_watch_another_subject_and_be_one_of_a_batch() {
     ];
     assert_eq!(publish_batch(&log, "bad", bad).await, 10071);
     assert_eq!(log.bounds(Stream::Tasks).await.unwrap().last, StreamSeq(4));
+}
+
+/// A restore onto a smaller disk gives TASKS less than it holds. Nothing of it may go for that: only what is new is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lower_limit_than_what_tasks_holds_drops_nothing_of_it() {
+    let (_server, log) = a_jetstream_log().await;
+    let payload = "x".repeat(1_000);
+    for _ in 0..50 {
+        append_one(&log, EVENT, &payload).await;
+    }
+    let held = all(&log, Stream::Tasks).await;
+    let bytes = log.bounds(Stream::Tasks).await.unwrap().bytes;
+    log.lower_tasks(bytes / 2).await.unwrap();
+    let refused = log.append(an_append(vec![a_record(EVENT, "new")])).await;
+    assert!(
+        matches!(refused, Err(AppendError::Full { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(all(&log, Stream::Tasks).await, held);
+    log.raise(Stream::Tasks.name(), 2 * bytes).await.unwrap();
+    append_one(&log, EVENT, "new").await;
+    assert_eq!(all(&log, Stream::Tasks).await.len(), held.len() + 1);
 }

@@ -8,14 +8,14 @@ use waybill_domain::event::{
 };
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
 
 const QUEUES: u64 = 16;
 
-/// Numbers what it makes.
+/// Generates numbered records.
 #[derive(Default)]
 pub(crate) struct Source {
     pub(crate) seq: u64,
@@ -33,6 +33,14 @@ impl Source {
         let queue = QueueName::parse(&format!("queue-{}", number % QUEUES))?;
         let event = match kind {
             0 => TaskEvent::Created(Box::new(TaskCreated {
+                success: None,
+                deadline: None,
+                expires_in_ms: None,
+                tags: Vec::new(),
+                metadata: std::collections::BTreeMap::new(),
+                webhook_pauses: Vec::new(),
+                max_answer_bytes: None,
+                body_encoding: waybill_domain::event::BodyEncoding::Text,
                 id,
                 team: team.clone(),
                 queue: queue.clone(),
@@ -45,6 +53,7 @@ impl Source {
                 not_before: None,
                 max_retries: 3,
                 backoff: Backoff::Exponential,
+                retry_pauses: OwnPauses::default(),
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,
@@ -62,6 +71,7 @@ impl Source {
                 lease_until: at,
             }),
             _ => TaskEvent::Succeeded(TaskSucceeded {
+                ok: None,
                 id,
                 attempt: 1,
                 at,
@@ -72,11 +82,13 @@ impl Source {
                     encoding: BodyEncoding::Text,
                     body_bytes: 2,
                     duration_ms: 3,
+                    header_bytes: None,
                 },
             }),
         };
         Ok(Record {
             seq: StreamSeq(self.seq),
+            follows: StreamSeq(self.seq - 1),
             time: at,
             subject: TaskSubject::event(partition, &team, &queue, event.kind()).to_string(),
             event: event.name().into(),

@@ -1,4 +1,4 @@
-//! What an event of CONTROL is about, and in whose activity it is told.
+//! What an event of CONTROL is about, and in whose activity it is shown.
 
 use serde::{Deserialize, Serialize};
 use waybill_domain::actor::Actor;
@@ -10,12 +10,12 @@ use super::ModelError;
 use super::roster::Roster;
 use crate::query::Refusal;
 
-/// What an event of CONTROL is about, as it is stored with its entry.
+/// The subject of an event of CONTROL, as stored with its activity entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct About {
     pub(super) kind: String,
     pub(super) id: String,
-    /// Whose name to show for it, when not that of `id`.
+    /// Id of the thing whose name to show, if it differs from `id`.
     pub(super) called: Option<String>,
     pub(super) key: Option<KeyId>,
     pub(super) environment: Option<Environment>,
@@ -30,7 +30,7 @@ impl About {
         roster: &mut Roster,
     ) -> Result<Self, ModelError> {
         let (kind, id) = match (person(event), event) {
-            // The subject says the hash of the address, which tells nobody anything.
+            // The subject has the hash of the address, which means nothing to a reader.
             (Some(user), _) if event.aggregate().0 == "user" => ("user", user.as_str()),
             (_, ControlEvent::AccessRefused(e)) => ("route", &*e.route),
             (_, ControlEvent::TokenUsed(e)) => ("token", e.token.as_str()),
@@ -64,7 +64,7 @@ impl About {
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
-        // What a credential does is told in its own world, whatever it is about.
+        // The actions of a credential are shown in its own environment, whatever they are about.
         let environment = match (environment, actor) {
             (None, Actor::Key(key)) => roster.environment(store, key.as_str())?,
             (None, Actor::App(app)) => roster.environment(store, app.as_str())?,
@@ -81,7 +81,8 @@ impl About {
     }
 }
 
-/// Who caused it: the credential that was refused, not the gateway that says so.
+/// The actor: for a refusal, the credential that was refused instead of the gateway that reports
+/// it.
 pub(super) fn actor(event: Option<&ControlEvent>, stored: &str) -> String {
     match event {
         Some(ControlEvent::AccessRefused(e)) => e.credential.as_deref().unwrap_or(stored),
@@ -90,7 +91,8 @@ pub(super) fn actor(event: Option<&ControlEvent>, stored: &str) -> String {
     .to_owned()
 }
 
-/// The person whose teams hear of it. Tokens that renew themselves are nothing that anybody did.
+/// The person in whose teams the event is shown. Refreshed tokens are left out, since no person
+/// acted.
 pub(super) fn person(event: &ControlEvent) -> Option<&UserId> {
     match event {
         ControlEvent::UserSignedUp(e) => Some(&e.user),

@@ -1,4 +1,4 @@
-//! Who did what: one entry for each event of both logs.
+//! Activity: one entry for each event of both logs.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,11 @@ use crate::query::{
     ListActivity, MAX_SCAN, Outcome, Position,
 };
 
-/// How much earlier than the one before it an event of a stream can claim to be stored, when servers with different clocks take turns.
+/// How much earlier than its predecessor an event of a stream may claim to be stored, when servers
+/// with different clocks take turns.
 const CLOCK_SKEW_MS: i64 = 60_000;
 
-/// An entry as it is stored.
+/// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     at: Timestamp,
@@ -30,7 +31,7 @@ pub(super) struct Entry {
     origin: Option<EntryOrigin>,
     pub(super) task: Option<TaskId>,
     pub(super) queue: Option<String>,
-    /// Only of CONTROL.
+    /// Only for events of CONTROL.
     pub(super) about: Option<Box<About>>,
 }
 
@@ -64,7 +65,7 @@ impl Entry {
         batch.put(ACTIVITY, keys::activity_at(team, stream, seq), encode(self));
     }
 
-    /// The world that it belongs to, when it belongs to one.
+    /// The environment that it belongs to, if any.
     pub(super) fn environment(&self) -> Option<Environment> {
         self.about.as_ref()?.environment
     }
@@ -76,7 +77,7 @@ impl Entry {
         }
     }
 
-    /// Caused by a key, an application or a person, not by a role of Waybill.
+    /// Whether a key, an application or a person caused it, and not a role of Waybill.
     fn is_by_credential(&self) -> bool {
         match Actor::parse(&self.actor) {
             Actor::Key(_) | Actor::User(_) | Actor::App(_) => true,
@@ -113,13 +114,13 @@ impl Entry {
     }
 }
 
-/// Entries of one stream, in one direction.
+/// The entries of one stream, in one direction.
 struct Side<'a> {
     stream: Stream,
     rows: Option<Rows<'a>>,
-    /// The next one not yet given out.
+    /// The next entry that was not returned yet.
     head: Option<(StreamSeq, Entry)>,
-    /// Everything up to there, in that direction, has been given out.
+    /// Everything up to here, in that direction, was returned.
     at: StreamSeq,
 }
 
@@ -184,7 +185,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// A page of what happened. Both streams are ordered by sequence; between them the time decides.
+/// A page of activity. Each stream is ordered by sequence; the time decides between the two.
 pub(super) fn list(view: &View<'_>, query: &ListActivity) -> Result<ActivityPage, ReaderError> {
     let limit = page::limit(query.limit)?;
     check(&query.filter)?;
@@ -247,7 +248,7 @@ pub(super) fn list(view: &View<'_>, query: &ListActivity) -> Result<ActivityPage
     })
 }
 
-/// What came after a position, oldest first. `applied`: how far the model has read.
+/// The activity after a position, oldest first. `applied` is how far the model has read.
 pub(super) fn follow(
     view: &View<'_>,
     query: &FollowActivity,
@@ -286,7 +287,7 @@ pub(super) fn follow(
     }
     let reached = |side: &Side<'_>| match side.head {
         Some(_) => side.at,
-        // There is no more of it in this view.
+        // This view has no more of this stream.
         None => side.at.max(applied.of(side.stream)),
     };
     Ok(ActivityNews {
@@ -306,10 +307,10 @@ fn check(filter: &ActivityFilter) -> Result<(), ReaderError> {
     Ok(())
 }
 
-/// Puts names to the entries of one answer; looks each of them up once.
+/// Adds names to the entries of one answer, looking up each only once.
 struct Naming<'a> {
     view: &'a View<'a>,
-    /// That all events of tasks in the answer belong to.
+    /// The environment of all task events in the answer.
     environment: Option<Environment>,
     known: HashMap<String, Option<Known>>,
 }
@@ -331,7 +332,7 @@ impl<'a> Naming<'a> {
         Ok(self.known.get(id).and_then(Option::as_ref))
     }
 
-    /// What somebody or something was called then: its name, or else its address.
+    /// The name at the time of the entry, or else the email address.
     fn name(&mut self, id: &str, at: Timestamp) -> Result<Option<String>, ModelError> {
         let known = self.known(id)?;
         let name = known.and_then(|known| {

@@ -1,7 +1,8 @@
-//! The audit trees as they are proved from: hashes of complete subtrees, and where in its trees an event stands.
+//! The audit trees from which proofs are made: hashes of complete subtrees, and the positions of
+//! events in their trees.
 //!
-//! What the notary signs is made of the same leaves in the same order, so its roots and these are the same. A proof reads as many rows as
-//! the tree is high.
+//! The notary signs trees with the same leaves in the same order, so its roots are equal. A proof
+//! reads as many rows as the tree is high.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,12 +18,12 @@ use super::reader::ReaderError;
 use super::{AUDIT_LEAVES, AUDIT_NODES, ModelError, row_error};
 use crate::query::{Consistency, Inclusion, ProveConsistency, ProveInclusion};
 
-/// Right edges of trees kept between batches; those of others are read again.
+/// Limit of trees whose right edges are cached between batches; those of others are read again.
 const MAX_FRONTIERS: usize = 4_096;
-/// Ends the name of a tree, which cannot contain it.
+/// Ends the name of a tree, which cannot contain this byte.
 const END: u8 = 0;
 
-/// The trees as the batches so far leave them.
+/// The trees as of the last batch.
 pub(super) struct Growth {
     /// Creation time of CONTROL, in nanoseconds since the epoch.
     stream: i64,
@@ -30,7 +31,6 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Of that stream.
     pub(super) fn new(stream: i64) -> Self {
         Self {
             stream,
@@ -38,7 +38,7 @@ impl Growth {
         }
     }
 
-    /// Adds events to the trees that they belong to. What was added before is in the store.
+    /// Adds events to the trees that they belong to. Earlier ones are in the store.
     pub(super) fn append(
         &mut self,
         store: &Store,
@@ -100,7 +100,7 @@ impl Stand<'_, '_> {
         }
     }
 
-    /// Where an event stands. `None`: not in this tree.
+    /// Index of an event; `None` if it is not in this tree.
     fn index_of(&self, seq: StreamSeq) -> Result<Option<u64>, ModelError> {
         let row = self.view.get(AUDIT_LEAVES, &leaf_key(self.tree, seq))?;
         row.map(|index| read_index(&index)).transpose()
@@ -108,11 +108,11 @@ impl Stand<'_, '_> {
 
     fn frontier(&self) -> Result<Frontier, ModelError> {
         let size = self.size()?;
-        // A complete subtree for each bit that is set, the largest first.
+        // A complete subtree for each bit that is set, largest first.
         let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
         let peaks = levels.map(|level| {
             self.node(Node {
-                // Below 64.
+                // `level` is below 64.
                 level: u8::try_from(level).unwrap_or(u8::MAX),
                 index: (size >> level) - 1,
             })
@@ -138,7 +138,7 @@ fn read_index(bytes: &[u8]) -> Result<u64, ModelError> {
     bytes.map_err(|_| row_error(AUDIT_LEAVES, "a leaf without an index"))
 }
 
-/// Proves that an event is in its tree; `None` when it is not.
+/// Proves that an event is in its tree; `None` if it is not.
 pub(super) fn inclusion(
     view: &View<'_>,
     query: &ProveInclusion,
@@ -164,7 +164,7 @@ pub(super) fn inclusion(
     }))
 }
 
-/// Proves that a tree begins with what it was before.
+/// Proves that a tree is an extension of an earlier one.
 pub(super) fn consistency(
     view: &View<'_>,
     query: &ProveConsistency,

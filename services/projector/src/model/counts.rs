@@ -1,4 +1,4 @@
-//! How many tasks stand where, by team and queue.
+//! Number of tasks by team, queue and status.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,12 @@ use waybill_store::{Batch, Store};
 
 use super::{COUNTS, ModelError, decode, encode, keys};
 
-/// One number for each status.
+/// One number per status.
 const STATUSES: usize = Status::ALL.len();
-/// Queues whose numbers are kept in memory between batches.
+/// Limit of queues whose numbers are cached between batches.
 const MAX_CACHED: usize = 10_000;
 
-/// Tasks of a queue by status, by what is stored: a delay that has passed unnoticed still counts as delayed.
+/// Tasks of a queue by stored status: a task whose delay has passed still counts as delayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Counts([u64; STATUSES]);
 
@@ -38,14 +38,14 @@ impl Counts {
     }
 }
 
-/// The numbers of queues that change now, and of those that changed lately.
+/// The numbers of queues that are being changed or were changed recently.
 #[derive(Debug, Default)]
 pub(super) struct CountsCache {
     known: HashMap<(TeamId, QueueName), (Counts, bool)>,
 }
 
 impl CountsCache {
-    /// A task moves from one status to another, comes (from none) or goes (to none).
+    /// Moves a task from one status to another; `None` if it is created or removed.
     pub(super) fn change(
         &mut self,
         store: &Store,
@@ -71,7 +71,8 @@ impl CountsCache {
         *changed = true;
         if let Some(from) = from {
             let count = &mut counts.0[from as usize];
-            // A count below zero means rows and counts disagree: nothing that is stored can be trusted then.
+            // A negative count would mean that rows and counts contradict each other, so that
+            // nothing stored can be trusted.
             *count = count
                 .checked_sub(1)
                 .ok_or_else(|| super::row_error(COUNTS, "a count would fall below zero"))?;
@@ -82,7 +83,7 @@ impl CountsCache {
         Ok(())
     }
 
-    /// Puts what changed into the batch.
+    /// Adds the changed counts to the batch.
     pub(super) fn write(&mut self, batch: &mut Batch) {
         for ((team, queue), (counts, changed)) in &mut self.known {
             if std::mem::take(changed) {

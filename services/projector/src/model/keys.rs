@@ -1,4 +1,5 @@
-//! Keys of the trees: fixed widths and big-endian numbers, so that the order of bytes is the order wanted.
+//! Keys of the trees: fixed widths and big-endian numbers, so that byte order is the intended
+//! order.
 
 use sha2::{Digest, Sha256};
 use waybill_domain::id::{Environment, QueueName, TaskId, TeamId};
@@ -6,18 +7,18 @@ use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, StreamSeq};
 
-/// Characters of a ULID, the part of a team's id that differs, and one for its environment.
+/// The characters of a ULID, which distinguish team ids, and one for the environment.
 const TEAM_BYTES: usize = 27;
-/// A team in one of its environments, as keys begin.
+/// A team in one of its environments, with which keys begin.
 pub(super) type TeamKey = [u8; TEAM_BYTES];
-/// Stands for a team where there is none.
+/// Stands for a missing team.
 const NO_TEAM: TeamKey = [b'_'; TEAM_BYTES];
-/// Ends a queue's name, which cannot contain it.
+/// Ends the name of a queue, which cannot contain this byte.
 const END: u8 = 0;
-/// Bytes of an idempotency key's hash: a collision would need 2^64 keys of one team.
+/// Length of an idempotency key's hash: a collision would need 2^64 keys of one team.
 const HASH_BYTES: usize = 16;
 
-/// Where a task stands in lists: by the time of its creation, then by its sequence.
+/// Position of a task in lists: by time of creation, then by sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) at: u64,
@@ -50,7 +51,7 @@ impl Place {
         }
     }
 
-    /// The place that a key ends with.
+    /// The position at the end of a key.
     pub(super) fn at_end_of(key: &[u8]) -> Option<Self> {
         key.last_chunk().copied().map(Self::from_bytes)
     }
@@ -73,7 +74,7 @@ pub(super) fn team(team: &TeamId) -> TeamKey {
     key
 }
 
-/// The part for a team that is only known as the token of a subject.
+/// The part of a key for a team that is only known as a token of a subject.
 pub(super) fn team_token(token: &str) -> TeamKey {
     TeamId::parse(token).map_or(NO_TEAM, |id| team(&id))
 }
@@ -154,7 +155,7 @@ fn stream_byte(stream: Stream) -> u8 {
     }
 }
 
-/// Activity of one stream, of a team's part as [`team`] or [`no_team`] give it.
+/// Prefix of the activity of one stream; `team` comes from [`team`] or [`no_team`].
 pub(super) fn activity(team: &[u8], stream: Stream) -> Vec<u8> {
     join(&[team, &[stream_byte(stream)]])
 }
@@ -163,7 +164,7 @@ pub(super) fn activity_at(team: &[u8], stream: Stream, at: StreamSeq) -> Vec<u8>
     join(&[team, &[stream_byte(stream)], &at.0.to_be_bytes()])
 }
 
-/// The team's part of a key of the activity.
+/// The team part of an activity key.
 pub(super) fn team_of_activity(key: &[u8]) -> Option<&[u8]> {
     key.get(..TEAM_BYTES)
 }

@@ -1,5 +1,6 @@
-//! Lists of tasks: which order to walk, what to look at on the way, when to stop.
+//! Lists of tasks: which index to walk, what to check on the way, and when to stop.
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 use waybill_domain::id::{QueueName, TeamId};
@@ -14,25 +15,25 @@ use super::reader::{QueueRow, ReaderError, RowPage};
 use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, TASKS, decode, row_error};
 use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total, WebhookState};
 
-/// Whether a delay has passed is not stored: it is asked of each task that was delayed.
+/// Whether a delay has passed is not stored, so it is checked for each delayed task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delay {
-    /// Not asked.
+    /// Not checked.
     Any,
-    /// Only those still to come.
+    /// Only delays that have not passed.
     Running,
-    /// Only those that have passed.
+    /// Only delays that have passed.
     Over,
 }
 
-/// An order in which tasks can be walked.
+/// An index in which to walk tasks.
 struct Walk {
     tree: Tree,
     prefix: Vec<u8>,
     delay: Delay,
 }
 
-/// The tasks that one walk leads to.
+/// A task found by a walk.
 struct Found {
     place: Place,
     value: Vec<u8>,
@@ -89,7 +90,7 @@ pub(super) fn list(
             continue;
         }
         let full = rows.len() == limit;
-        // Once the page is full only the number of the others is of interest.
+        // Once the page is full, only the number of further matches is needed.
         let row = if plan.needs_row || !(full || skip > 0) {
             let row = row(view, found.place)?;
             if !matches(&row, filter, now) {
@@ -114,7 +115,7 @@ pub(super) fn list(
     }
     let resume = match (more, exhausted) {
         (true, _) => last_on_page,
-        // What is left was not looked at.
+        // The rest was not looked at.
         (false, false) if rows.len() < limit => last_seen,
         (false, false) => last_on_page,
         (false, true) => None,
@@ -150,7 +151,7 @@ fn check(query: &ListTasks) -> Result<Option<Place>, InvalidQuery> {
     Ok(cursor.transpose()?.map(Place::from_bytes))
 }
 
-/// Which walks lead to the tasks wanted, and whether their rows must be looked at to know them.
+/// Which walks lead to the wanted tasks, and whether their rows must be checked.
 struct Plan {
     walks: Vec<Walk>,
     needs_row: bool,
@@ -164,8 +165,9 @@ impl Plan {
             prefix: keys::queue(team, queue),
             delay: Delay::Any,
         };
-        let (walks, both) = match (filter.status, &filter.queue) {
-            (None, None) => {
+        let wanted = filter.wanted();
+        let (walks, both) = match (wanted.is_empty(), &filter.queue) {
+            (true, None) => {
                 let walk = Walk {
                     tree: BY_TEAM,
                     prefix: keys::team(team).to_vec(),
@@ -173,17 +175,16 @@ impl Plan {
                 };
                 (vec![walk], false)
             }
-            (None, Some(queue)) => (vec![by_queue(queue)], false),
-            (Some(status), None) => (by_status(team, status), false),
-            (Some(status), Some(queue)) => {
+            (true, Some(queue)) => (vec![by_queue(queue)], false),
+            (false, None) => (by_status(team, &wanted), false),
+            (false, Some(queue)) => {
                 let in_queue = counts(view, team, queue)?.sum();
-                let in_status: u64 = stored_as(status)
-                    .map(|stored| all_counts(view, team).map(|counts| counts.of(stored)))
-                    .sum::<Result<u64, _>>()?;
+                let all = all_counts(view, team)?;
+                let in_status: u64 = stored_as(&wanted).map(|status| all.of(status)).sum();
                 if in_queue <= in_status {
                     (vec![by_queue(queue)], true)
                 } else {
-                    (by_status(team, status), true)
+                    (by_status(team, &wanted), true)
                 }
             }
         };
@@ -192,11 +193,13 @@ impl Plan {
             needs_row: both
                 || filter.target.is_some()
                 || filter.q.is_some()
-                || filter.webhook.is_some(),
+                || filter.webhook.is_some()
+                || filter.ok.is_some()
+                || !filter.tags.is_empty(),
         })
     }
 
-    /// The number of matches, when the counters know it.
+    /// The number of matches, if the counters have it.
     fn total(
         &self,
         view: &View<'_>,
@@ -206,6 +209,7 @@ impl Plan {
         let filter = &query.filter;
         let counted = TaskFilter {
             status: filter.status,
+            statuses: filter.statuses.clone(),
             queue: filter.queue.clone(),
             ..TaskFilter::default()
         } == *filter;
@@ -217,17 +221,20 @@ impl Plan {
             Some(queue) => counts(view, team, queue)?,
             None => all_counts(view, team)?,
         };
-        let Some(status) = filter.status else {
+        let wanted = filter.wanted();
+        if wanted.is_empty() {
             return Ok(Some(Total {
                 count: counts.sum(),
                 exact: true,
             }));
-        };
+        }
+        // For tasks whose delay has passed, one status has as many more as the other has less.
+        let matters = wanted.contains(&Status::Pending) != wanted.contains(&Status::Delayed);
         let mut due = Total {
             count: 0,
             exact: true,
         };
-        if matches!(status, Status::Pending | Status::Delayed) && counts.of(Status::Delayed) > 0 {
+        if matters && counts.of(Status::Delayed) > 0 {
             let mut scan = MAX_SCAN;
             let queues = match &filter.queue {
                 Some(queue) => vec![queue.clone()],
@@ -246,11 +253,11 @@ impl Plan {
                 due.exact &= of_queue.exact;
             }
         }
-        let stored = counts.of(status);
-        let count = match status {
-            Status::Pending => stored + due.count,
-            Status::Delayed => stored.saturating_sub(due.count),
-            _ => stored,
+        let stored: u64 = wanted.iter().map(|&status| counts.of(status)).sum();
+        let count = match (matters, wanted.contains(&Status::Pending)) {
+            (false, _) => stored,
+            (true, true) => stored + due.count,
+            (true, false) => stored.saturating_sub(due.count),
         };
         Ok(Some(Total {
             count,
@@ -259,20 +266,27 @@ impl Plan {
     }
 }
 
-/// The statuses that tasks of a status can be stored with.
-fn stored_as(status: Status) -> impl Iterator<Item = Status> {
-    let also = (status == Status::Pending).then_some(Status::Delayed);
-    std::iter::once(status).chain(also)
+/// The stored statuses that may stand for these: a pending task may still be stored as delayed.
+fn stored_as(wanted: &BTreeSet<Status>) -> impl Iterator<Item = Status> {
+    let may_be_delayed = |status: &Status| {
+        *status == Status::Delayed && wanted.contains(&Status::Pending) || wanted.contains(status)
+    };
+    Status::ALL.iter().copied().filter(may_be_delayed)
 }
 
-fn by_status(team: &TeamId, status: Status) -> Vec<Walk> {
-    stored_as(status)
+fn by_status(team: &TeamId, wanted: &BTreeSet<Status>) -> Vec<Walk> {
+    let of_delayed = match [Status::Pending, Status::Delayed].map(|status| wanted.contains(&status))
+    {
+        [true, true] => Delay::Any,
+        [true, false] => Delay::Over,
+        [false, _] => Delay::Running,
+    };
+    stored_as(wanted)
         .map(|stored| Walk {
             tree: BY_STATUS,
             prefix: keys::status(team, stored),
-            delay: match (status, stored) {
-                (Status::Delayed, _) => Delay::Running,
-                (_, Status::Delayed) => Delay::Over,
+            delay: match stored {
+                Status::Delayed => of_delayed,
                 _ => Delay::Any,
             },
         })
@@ -301,12 +315,12 @@ impl Iterator for Side<'_> {
     }
 }
 
-/// Takes the newest of what the walks have next.
+/// Takes the newest of the next tasks of all walks.
 fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, ReaderError> {
     let mut best: Option<(usize, Place)> = None;
     for (index, side) in sides.iter_mut().enumerate() {
         match side.peek() {
-            // Taken at once, so that the error comes out.
+            // Taken at once, so that the error is returned.
             Some(Err(_)) => return side.next().transpose(),
             Some(Ok(found)) if best.is_none_or(|(_, place)| found.place > place) => {
                 best = Some((index, found.place));
@@ -339,9 +353,9 @@ fn row(view: &View<'_>, place: Place) -> Result<TaskRow, ReaderError> {
 }
 
 fn matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
-    filter
-        .status
-        .is_none_or(|status| row.status_at(now) == status)
+    let status = row.status_at(now);
+    let named = || filter.status == Some(status) || filter.statuses.contains(&status);
+    ((filter.status.is_none() && filter.statuses.is_empty()) || named())
         && filter
             .queue
             .as_ref()
@@ -353,6 +367,8 @@ fn matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
         && filter
             .webhook
             .is_none_or(|state| WebhookState::of(row) == Some(state))
+        && filter.ok.is_none_or(|ok| row.ok == Some(ok))
+        && filter.tags.iter().all(|tag| row.tags.contains(tag))
         && filter.q.as_ref().is_none_or(|q| {
             let q = q.to_ascii_lowercase();
             let id = row.id.to_string();
@@ -377,7 +393,7 @@ fn all_counts(view: &View<'_>, team: &TeamId) -> Result<Counts, ReaderError> {
     Ok(sum)
 }
 
-/// Queues of a team that hold tasks, with their numbers.
+/// Queues of a team that have tasks, with their counts.
 pub(super) fn queues_of<'a>(
     view: &'a View<'_>,
     team: &TeamId,
@@ -391,7 +407,8 @@ pub(super) fn queues_of<'a>(
     }))
 }
 
-/// How many tasks of a queue are stored as delayed although their delay has passed. Looks at no more than `scan`, and uses it up.
+/// How many tasks of a queue are stored as delayed although their delay has passed. Looks at no
+/// more than `scan` rows, and deducts them.
 pub(super) fn due(
     view: &View<'_>,
     team: &TeamId,

@@ -1,14 +1,14 @@
-//! Pages: limits and cursors.
+//! Limits and cursors of pages.
 
 use crate::query::{MAX_FILTER_BYTES, MAX_LIMIT};
 
-/// A part of a question that does not do.
+/// A part of a query is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidQuery {
-    /// As clients name it.
+    /// The field, as clients name it.
     pub field: &'static str,
-    /// What was wrong and what would be right.
+    /// What was wrong, and what would be right.
     pub message: String,
 }
 

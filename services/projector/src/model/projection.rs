@@ -1,4 +1,4 @@
-//! Taking in records: the only writer of a read model.
+//! Applies records: the only writer of a read model.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,8 +9,8 @@ use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
 use waybill_log::{
-    Bounds, Reason, Record, Stream, StreamSeq, TaskRecord, Unreadable, control_event, stands_in,
-    task_record,
+    Bounds, Fingerprint, Mark, Reason, Record, Stream, StreamSeq, TaskRecord, Unreadable,
+    control_event, stands_in, task_record,
 };
 use waybill_store::{Batch, Checkpoint, Store};
 
@@ -26,52 +26,54 @@ use super::{
 };
 use crate::query::Position;
 
-/// Events of one batch. Each changes at most nine rows, and the store takes ten thousand.
+/// Limit of events in one batch. Each changes at most nine rows, and the store accepts ten
+/// thousand.
 pub const BATCH_EVENTS: usize = 1_000;
-/// The same of CONTROL. Each can complete a subtree of its team's audit tree on every level, of which there are some twenty.
+/// The same for CONTROL. Each event can complete a subtree on each of about twenty levels of its
+/// team's audit tree.
 const CONTROL_BATCH_EVENTS: usize = 250;
-/// A batch of CONTROL with so many rows is written early: what a person does is told in each of their teams, which can be hundreds.
+/// A batch of CONTROL with this many rows is written early: a person's actions are shown in each of
+/// their teams, which can be hundreds.
 const MAX_TOLD_ROWS: usize = 2_000;
-/// Rows of open tasks kept decoded between batches.
+/// Limit of open tasks whose rows are cached between batches.
 const MAX_CACHED_ROWS: usize = 8_192;
 /// Rows with longer URLs are read again instead, so that the cache stays within some megabytes.
 const MAX_CACHED_URL: usize = 512;
 
-/// Which streams a model is of. A stream that was made again is another log.
+/// Which streams a model was built from. A recreated stream is another log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incarnations {
-    control: String,
-    tasks: String,
-    /// That of CONTROL as a number, as leaves of audit trees hold it.
-    control_ns: i64,
+    control: i64,
+    tasks: i64,
 }
 
 impl Incarnations {
-    /// From what the log says of its streams.
+    /// From the bounds of both streams.
     #[must_use]
     pub fn new(control: &Bounds, tasks: &Bounds) -> Self {
         Self {
-            control: control.incarnation.to_string(),
-            tasks: tasks.incarnation.to_string(),
-            control_ns: control.incarnation,
+            control: control.incarnation,
+            tasks: tasks.incarnation,
         }
     }
 
-    /// Of one of them.
+    /// The incarnation of one of them.
     #[must_use]
-    pub fn of(&self, stream: Stream) -> &str {
+    pub fn of(&self, stream: Stream) -> i64 {
         match stream {
-            Stream::Control => &self.control,
-            Stream::Tasks => &self.tasks,
+            Stream::Control => self.control,
+            Stream::Tasks => self.tasks,
         }
     }
 }
 
-/// A read model being written.
+/// A read model that is being written.
 pub struct Projection {
     pub(super) store: Store,
     incarnations: Incarnations,
     applied: Position,
+    /// The records at those positions, to determine whether the log still has them.
+    marks: [Option<Mark>; 2],
     pub(super) floor: StreamSeq,
     pub(super) open_rows: HashMap<TaskId, TaskRow>,
     pub(super) counts: CountsCache,
@@ -82,13 +84,15 @@ pub struct Projection {
 
 /// A task that the batch changes.
 pub(super) struct Touched {
-    /// Its status in the store, when it is there.
+    /// Its status in the store; `None` if it is not stored yet.
     before: Option<Status>,
     pub(super) row: TaskRow,
 }
 
 impl Projection {
-    /// Goes on where the store's checkpoints are. They must be of these streams, or absent.
+    /// Continues from the store's checkpoints. Before anything is written, the caller must compare
+    /// [`Projection::marks`] with the log: they may belong to another stream, or to another history
+    /// of the same one.
     pub fn resume(store: Store, incarnations: Incarnations) -> Result<Self, ModelError> {
         let checkpoints = store.checkpoints()?;
         let (floor, quarantined) = {
@@ -104,9 +108,18 @@ impl Projection {
                 control: seq(Stream::Control),
                 tasks: seq(Stream::Tasks),
             },
+            marks: [Stream::Control, Stream::Tasks].map(|stream| {
+                let at = checkpoints.get(stream.name())?;
+                Some(Mark {
+                    // An incarnation that is not a number belongs to no existing log.
+                    incarnation: at.incarnation.parse().unwrap_or_default(),
+                    seq: StreamSeq(at.seq),
+                    fingerprint: at.fingerprint.map(Fingerprint::from_bytes),
+                })
+            }),
             floor,
             store,
-            audit: Growth::new(incarnations.control_ns),
+            audit: Growth::new(incarnations.control),
             roster: Roster::default(),
             incarnations,
             open_rows: HashMap::new(),
@@ -115,37 +128,45 @@ impl Projection {
         })
     }
 
-    /// How far it has read.
+    /// How far the model has read.
     #[must_use]
     pub fn applied(&self) -> Position {
         self.applied
     }
 
-    /// The first sequence of TASKS that is still in the model.
+    /// The position in each log, CONTROL first; `None` if nothing of that log was read.
+    #[must_use]
+    pub fn marks(&self) -> [(Stream, Option<Mark>); 2] {
+        [
+            (Stream::Control, self.marks[0]),
+            (Stream::Tasks, self.marks[1]),
+        ]
+    }
+
+    /// The first sequence of TASKS that the model still has.
     #[must_use]
     pub fn floor(&self) -> StreamSeq {
         self.floor
     }
 
-    /// Records of both logs that do not count here: damaged, misplaced, or a newer version's.
+    /// Number of records in both logs that do not count: damaged, misplaced, or from a newer
+    /// version.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.quarantined
     }
 
-    /// The store it writes.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Which streams it is of.
     #[must_use]
     pub fn incarnations(&self) -> &Incarnations {
         &self.incarnations
     }
 
-    /// Takes in records of one stream, in order. Those that were taken in before are passed over.
+    /// Applies records of one stream, in order. Records that were applied before are skipped.
     ///
     /// After an error the projection must not be used again.
     pub fn apply(&mut self, stream: Stream, records: &[Record]) -> Result<(), ModelError> {
@@ -162,33 +183,34 @@ impl Projection {
         }
     }
 
-    /// Passes over what the log no longer holds.
+    /// Skips what the log no longer has.
     pub fn skip_to(&mut self, stream: Stream, seq: StreamSeq) -> Result<(), ModelError> {
         if seq > self.applied.of(stream) {
-            self.commit(Batch::new(), stream, seq)?;
+            let mark = Mark {
+                incarnation: self.incarnations.of(stream),
+                seq,
+                fingerprint: None,
+            };
+            self.commit(Batch::new(), stream, mark)?;
         }
         Ok(())
     }
 
     /// Writes a batch together with the checkpoint.
-    fn commit(
-        &mut self,
-        mut batch: Batch,
-        stream: Stream,
-        seq: StreamSeq,
-    ) -> Result<(), ModelError> {
-        let incarnation = self.incarnations.of(stream).to_owned();
+    fn commit(&mut self, mut batch: Batch, stream: Stream, mark: Mark) -> Result<(), ModelError> {
+        let seq = mark.seq;
         batch.checkpoint(
             stream.name(),
             Checkpoint {
                 seq: seq.0,
-                incarnation,
+                incarnation: mark.incarnation.to_string(),
+                fingerprint: mark.fingerprint.map(Fingerprint::to_bytes),
             },
         );
         self.store.apply(batch)?;
         match stream {
-            Stream::Control => self.applied.control = seq,
-            Stream::Tasks => self.applied.tasks = seq,
+            Stream::Control => (self.applied.control, self.marks[0]) = (seq, Some(mark)),
+            Stream::Tasks => (self.applied.tasks, self.marks[1]) = (seq, Some(mark)),
         }
         Ok(())
     }
@@ -203,7 +225,11 @@ impl Projection {
                 let mut full = std::mem::take(&mut batch);
                 self.audit
                     .append(&self.store, &mut full, &records[written..=at])?;
-                self.commit(full, Stream::Control, record.seq)?;
+                self.commit(
+                    full,
+                    Stream::Control,
+                    Mark::of(record, self.incarnations.control),
+                )?;
                 written = at + 1;
             }
         }
@@ -215,7 +241,8 @@ impl Projection {
             Ok(event) => Some(event),
             Err(why) => {
                 self.set_aside(batch, Stream::Control, record, &why);
-                // What a newer version wrote did happen. Anything else would tell a team what did not.
+                // An event of a newer version did happen. Showing any other record would tell a
+                // team about something that did not.
                 if why.reason() != Reason::Newer {
                     return Ok(());
                 }
@@ -236,15 +263,16 @@ impl Projection {
         Ok(())
     }
 
-    /// The activity that an event of CONTROL is told in: that of its team, or of every team of its person, and once more in the test
-    /// environment when that is what it is about.
+    /// The activities that an event of CONTROL is shown in: that of its team, or of every team of
+    /// its person, and also in the test environment if it is about that.
     fn told_in(
         &mut self,
         event: Option<&ControlEvent>,
         entry: &ActivityEntry,
         record: &Record,
     ) -> Result<Vec<TeamKey>, ModelError> {
-        // Not all that concerns a team lies below it: a refused attempt lies below the gateway that refused it.
+        // Not everything that concerns a team is below its subject: a refused attempt is below that
+        // of the gateway that refused it.
         if let Some(team) = event.and_then(ControlEvent::team) {
             let base = team.base();
             let mut told = vec![keys::team(&base)];
@@ -285,7 +313,8 @@ impl Projection {
                 Err(why) => {
                     self.set_aside(&mut batch, Stream::Tasks, record, &why);
                     self.damage(&mut batch, &mut touched, record, &why)?;
-                    // What a newer version wrote did happen. Anything else would tell a team what did not.
+                    // An event of a newer version did happen. Showing any other record would tell a
+                    // team about something that did not.
                     if why.reason() != Reason::Newer {
                         continue;
                     }
@@ -295,7 +324,7 @@ impl Projection {
             let mut entry = ActivityEntry::of(record);
             entry.task = task;
             let mut team = keys::no_team();
-            // A task that was restated did nothing, and nobody did anything to it.
+            // Restating a task is not an action, of the task or on it.
             let is_activity = record.event != TaskRestated::NAME;
             if let Some(TaskSubject::Event { team: t, queue, .. }) =
                 TaskSubject::parse(&record.subject)
@@ -311,11 +340,16 @@ impl Projection {
             self.write_task(&mut batch, task)?;
         }
         self.counts.write(&mut batch);
-        self.commit(batch, Stream::Tasks, last.seq)
+        self.commit(
+            batch,
+            Stream::Tasks,
+            Mark::of(last, self.incarnations.tasks),
+        )
     }
 
-    /// One event of a task. The row is written once for all events of the batch, so steps that a task passes quickly cost nothing.
-    /// The inner error: the event stands where those of another team or queue do.
+    /// Applies one event of a task. The row is written once for all events of the batch, so
+    /// intermediate steps cost nothing. The inner error means that the event is on the subject of
+    /// another team or queue.
     fn take_in(
         &mut self,
         batch: &mut Batch,
@@ -334,7 +368,7 @@ impl Projection {
                 .map(|()| row.evolve_in_place(record.seq, event))
                 .map_err(Unreadable::from));
         }
-        // No row and no creation: retention has taken the task, and this is the rest of it.
+        // No row and no creation: retention has purged the task, and this is a remainder.
         if let (Some(row), TaskEvent::Created(created)) =
             (TaskRow::evolve(None, record.seq, event), event)
         {
@@ -343,7 +377,7 @@ impl Projection {
         Ok(Ok(()))
     }
 
-    /// The row of a task, as it is after what the batch holds so far; `None` when there is none.
+    /// The row of a task, including the changes in the batch; `None` if there is none.
     pub(super) fn touched<'t>(
         &mut self,
         touched: &'t mut HashMap<TaskId, Touched>,
@@ -363,7 +397,7 @@ impl Projection {
         }))
     }
 
-    /// Puts a task that was not there before into what is ordered by more than its status.
+    /// Adds a new task to the indexes that do not depend on its status.
     pub(super) fn list(
         &mut self,
         batch: &mut Batch,
@@ -375,8 +409,9 @@ impl Projection {
         touched.insert(row.id, Touched { before: None, row });
     }
 
-    /// A task stated again. Its row becomes what the restatement says, whether there was one or not; whoever begins to read behind its
-    /// creation has the same row in the same place.
+    /// Applies a restatement. The row is replaced by what the restatement says, whether or not
+    /// there was one, so that a reader that begins after the creation has the same row in the same
+    /// place.
     fn restate(
         &mut self,
         batch: &mut Batch,
@@ -409,7 +444,8 @@ impl Projection {
                 known
             }
             known => {
-                // It was created twice, which never should be, and retention took the first creation: this one counts.
+                // The task was created twice, which should never happen, and retention has purged
+                // the first creation: this one counts now.
                 if let Some(Touched { before, row }) = known {
                     remove_task(batch, &row, before);
                     if before.is_some() {
@@ -461,12 +497,12 @@ impl Projection {
     }
 }
 
-/// The end of a delay, of a task that is listed as delayed.
+/// The end of the delay of a task that is listed as delayed.
 fn delayed_until(row: &TaskRow, status: Status) -> Option<waybill_domain::time::Timestamp> {
     row.not_before.filter(|_| status == Status::Delayed)
 }
 
-/// Gives a task its place in the lists, and its idempotency key a first creation.
+/// Adds a task to the lists, and its first creation to the index of idempotency keys.
 fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
     let place = Place::of(row);
     batch
@@ -480,7 +516,8 @@ fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
     }
 }
 
-/// Takes everything of a task out of the model but what it counts for. `stored`: its status in the store, when it is there.
+/// Removes a task from the model, except from the counts. `stored` is its status in the store;
+/// `None` if it is not stored.
 pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Status>) {
     let place = Place::of(row);
     batch
@@ -500,7 +537,7 @@ pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Statu
     }
 }
 
-/// Takes a task out of what is ordered by status.
+/// Removes a task from the indexes by status.
 fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
     batch.delete(
         BY_STATUS,

@@ -1,4 +1,5 @@
-//! What the log holds and no reader counts: listed for operators, and marked at the task it is about.
+//! Quarantined records: those in the log that do not count. They are listed for operators, and
+//! marked at the task that they are about.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use super::{ModelError, Projection, QUARANTINE, decode, encode, keys};
 use crate::query::{ListSkipped, MAX_LIMIT, SkippedPage};
 
 impl Projection {
-    /// Keeps a record aside.
+    /// Quarantines a record.
     pub(super) fn set_aside(
         &mut self,
         batch: &mut Batch,
@@ -29,10 +30,10 @@ impl Projection {
         batch.put(QUARANTINE, key, encode(&Skipped::new(stream, record, why)));
     }
 
-    /// Marks the task that a record is about, if that can still be told. Returns which one.
+    /// Marks the task that a record is about, if that can still be determined, and returns its id.
     ///
-    /// Of a creation that cannot be read any more a row is made with what is left, ended as failed: whoever was promised the task finds
-    /// it, and reads what became of it.
+    /// For an unreadable creation, a row is made from what is left, with the task failed: whoever
+    /// was promised the task finds it, and reads what became of it.
     pub(super) fn damage(
         &mut self,
         batch: &mut Batch,
@@ -40,7 +41,7 @@ impl Projection {
         record: &Record,
         why: &Unreadable,
     ) -> Result<Option<TaskId>, ModelError> {
-        // What a newer build wrote is intact: the first build that knows it reads it.
+        // A record of a newer version is intact: the first version that knows it will read it.
         if matches!(why.reason(), Reason::Newer | Reason::Foreign) {
             return Ok(None);
         }
@@ -65,7 +66,8 @@ impl Projection {
     }
 }
 
-/// Team and queue of a creation, by where it stands. `None`: creations of that task do not stand there.
+/// Team and queue of a creation, from its subject; `None` if that is not a subject for the creation
+/// of this task.
 fn place_of_creation(record: &Record, id: TaskId) -> Option<(TeamId, QueueName)> {
     match TaskSubject::parse(&record.subject)? {
         TaskSubject::Event {
@@ -80,7 +82,7 @@ fn place_of_creation(record: &Record, id: TaskId) -> Option<(TeamId, QueueName)>
     }
 }
 
-/// A page of what was set aside, in the order of the logs.
+/// A page of quarantined records, in the order of the logs.
 pub(super) fn list(view: &View<'_>, query: &ListSkipped) -> Result<SkippedPage, ReaderError> {
     let limit = usize::from(query.limit.clamp(1, MAX_LIMIT));
     let range = match query.after {
@@ -96,7 +98,7 @@ pub(super) fn list(view: &View<'_>, query: &ListSkipped) -> Result<SkippedPage, 
     Ok(SkippedPage { skipped, has_more })
 }
 
-/// How many records were set aside and are still in the logs.
+/// Number of quarantined records that the logs still have.
 pub(super) fn count(view: &View<'_>) -> Result<u64, ModelError> {
     let mut count = 0;
     for row in view.range(QUARANTINE, &KeyRange::all())? {
@@ -106,7 +108,7 @@ pub(super) fn count(view: &View<'_>) -> Result<u64, ModelError> {
     Ok(count)
 }
 
-/// Those of TASKS before a sequence.
+/// The quarantined records of TASKS before a sequence.
 pub(super) fn of_tasks_before(first: StreamSeq) -> KeyRange {
     KeyRange::prefix(&keys::quarantine(Stream::Tasks))
         .before(&keys::quarantine_at(Stream::Tasks, first))

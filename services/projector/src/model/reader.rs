@@ -1,4 +1,5 @@
-//! Answering from a read model. Nothing here waits: how fresh the model is, is the service's business.
+//! Answers queries from a read model. Nothing here waits: the service decides whether the model is
+//! fresh enough.
 
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::task::{Status, TaskRow};
@@ -19,10 +20,8 @@ use crate::query::{
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReaderError {
-    /// The question does not do.
     #[error(transparent)]
     Invalid(#[from] InvalidQuery),
-    /// The model does not answer.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
@@ -33,14 +32,14 @@ impl From<StoreError> for ReaderError {
     }
 }
 
-/// Rows of a page, before what is large is read from the log.
+/// The rows of a page, before their large parts are read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPage {
-    /// Newest first, each with its status now.
+    /// Newest first, each with its current status.
     pub rows: Vec<(Status, TaskRow)>,
-    /// How many match in all.
+    /// Total number of matches.
     pub total: Total,
-    /// Where to go on.
+    /// Cursor of the next page.
     pub next: Option<String>,
 }
 
@@ -51,24 +50,22 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Of this store.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }
     }
 
-    /// What does not count of both logs.
+    /// A page of quarantined records of both logs.
     pub fn skipped(&self, query: &ListSkipped) -> Result<SkippedPage, ReaderError> {
         quarantine::list(&self.store.view()?, query)
     }
 
-    /// The store it reads.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// A task's row.
+    /// The row of a task.
     pub fn task(&self, id: TaskId) -> Result<Option<TaskRow>, ReaderError> {
         self.reading(|view| {
             let Some(created) = view.get(BY_ID, &keys::id(id))? else {
@@ -81,7 +78,7 @@ impl Reader {
         })
     }
 
-    /// The first task made with an idempotency key that is still held.
+    /// The first task that was created with an idempotency key and is still kept.
     pub fn by_idempotency_key(
         &self,
         query: &ByIdempotencyKey,
@@ -103,7 +100,7 @@ impl Reader {
         })
     }
 
-    /// Tasks of a team, newest first, and how far the model had read then.
+    /// Tasks of a team, newest first, and how far the model had read.
     pub fn list(
         &self,
         query: &ListTasks,
@@ -112,7 +109,7 @@ impl Reader {
         self.reading(|view| Ok((list::list(view, query, now)?, position(view)?)))
     }
 
-    /// How many tasks of a team stand where.
+    /// Number of tasks of a team by status.
     pub fn counters(
         &self,
         team: &waybill_domain::id::TeamId,
@@ -160,22 +157,22 @@ impl Reader {
         self.reading(|view| activity::list(view, query))
     }
 
-    /// What came after a position, oldest first.
+    /// The activity after a position, oldest first.
     pub fn follow_activity(&self, query: &FollowActivity) -> Result<ActivityNews, ReaderError> {
         self.reading(|view| activity::follow(view, query, position(view)?))
     }
 
-    /// Proves that an event is in its audit tree; `None` when it is not.
+    /// Proves that an event is in its audit tree; `None` if it is not.
     pub fn inclusion(&self, query: &ProveInclusion) -> Result<Option<Inclusion>, ReaderError> {
         self.reading(|view| audit::inclusion(view, query))
     }
 
-    /// Proves that an audit tree begins with what it was before.
+    /// Proves that an audit tree is an extension of an earlier one.
     pub fn consistency(&self, query: &ProveConsistency) -> Result<Consistency, ReaderError> {
         self.reading(|view| audit::consistency(view, query))
     }
 
-    /// Reads from one consistent view. A row that cannot be read condemns the store.
+    /// Reads from one consistent view. An unreadable row condemns the store.
     fn reading<T>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, ReaderError>,
@@ -202,5 +199,5 @@ fn position(view: &View<'_>) -> Result<Position, ReaderError> {
     })
 }
 
-/// For those that only need the queue's name with its numbers.
+/// A queue with its counts.
 pub(super) type QueueRow = Result<(QueueName, super::counts::Counts), ReaderError>;

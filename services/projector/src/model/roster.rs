@@ -1,7 +1,8 @@
-//! Who is who: what keys, applications, people, teams and invitations were called over time, and which teams a person belongs to.
+//! The roster: the names of keys, applications, people, teams and invitations over time, and the
+//! teams of each person.
 //!
-//! Names are looked up when activity is read, by the time of the entry. Events of tasks need no more than the actor that they carry, and
-//! both logs can be read in any order.
+//! Names are looked up when activity is read, by the time of the entry. So events of tasks need
+//! nothing but the actor that they carry, and both logs can be read in any order.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,28 +15,29 @@ use waybill_store::{Batch, Store, View};
 
 use super::{ModelError, ROSTER, decode, encode};
 
-/// Names kept of one thing, the latest ones: an entry from before that is shown with the oldest one kept.
+/// Limit of names kept per thing. Older entries are shown with the oldest name kept.
 const MAX_NAMES: usize = 50;
-/// Teams that hear of what one person does: the first ones that they joined. Each costs a row in the same batch.
+/// Limit of teams that are shown what one person does: the first ones that they joined. Each costs
+/// a row in the same batch.
 pub(super) const MAX_TEAMS: usize = 500;
-/// Rows kept decoded between batches.
+/// Limit of rows cached between batches.
 const MAX_CACHED: usize = 4_096;
 
-/// What is known of somebody or something.
+/// What is known about a person or thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
-    /// What it was called, from when on.
+    /// Its names, each with the time since when it was used.
     names: Vec<(Timestamp, String)>,
-    /// A person's address.
+    /// Email address of a person.
     email: Option<String>,
-    /// The world that a key, an application or a token is for.
+    /// Environment of a key, an application or a token.
     environment: Option<Environment>,
-    /// Those that a person belongs to.
+    /// Teams of a person.
     teams: Vec<TeamId>,
 }
 
 impl Known {
-    /// What it was called then.
+    /// The name at that time.
     pub(super) fn name_at(&self, at: Timestamp) -> Option<&str> {
         let then = self.names.iter().rev().find(|(from, _)| *from <= at);
         let (_, name) = then.or(self.names.first())?;
@@ -57,13 +59,13 @@ impl Known {
     }
 }
 
-/// Reads one of them. `None`: nothing is known.
+/// Reads an entry of the roster; `None` if nothing is known.
 pub(super) fn known(view: &View<'_>, id: &str) -> Result<Option<Known>, ModelError> {
     let row = view.get(ROSTER, id.as_bytes())?;
     row.map(|row| decode(ROSTER, &row)).transpose()
 }
 
-/// The roster as the batches so far leave it.
+/// The roster as of the last batch.
 #[derive(Default)]
 pub(super) struct Roster {
     cached: HashMap<String, Known>,
@@ -81,14 +83,14 @@ impl Roster {
         }
     }
 
-    /// To be called between batches only: what is cached may not be in the store before.
+    /// Trims the cache. Call it only between batches: before, cached rows may not be in the store.
     pub(super) fn trim(&mut self) {
         if self.cached.len() > MAX_CACHED {
             self.cached.clear();
         }
     }
 
-    /// The world that a key or an application is for.
+    /// The environment of a key or an application.
     pub(super) fn environment(
         &mut self,
         store: &Store,
@@ -97,7 +99,7 @@ impl Roster {
         Ok(self.of(store, id)?.environment)
     }
 
-    /// The teams that a person belongs to.
+    /// The teams of a person.
     pub(super) fn teams(
         &mut self,
         store: &Store,
@@ -106,7 +108,7 @@ impl Roster {
         Ok(self.of(store, user.as_str())?.teams.clone())
     }
 
-    /// Takes in what an event says of who is who. `at`: when it was stored.
+    /// Applies an event. `at` is when it was stored.
     pub(super) fn evolve(
         &mut self,
         store: &Store,
@@ -179,7 +181,7 @@ impl Roster {
     }
 }
 
-/// As the access to keys decides it, too.
+/// The environment of a key, decided in the same way as by access control.
 fn environment_of(prefix: &str) -> Environment {
     if prefix.ends_with("_test_") {
         Environment::Test

@@ -1,7 +1,9 @@
-//! Following retention: what the stream has dropped leaves the read model, unless it was restated behind that.
+//! Follows retention: what was purged from the stream is removed from the read model, unless it was
+//! restated later.
 //!
-//! A sweep takes many batches. The first one says how far the sweep goes, the last one makes that the floor; in between the model is that
-//! of no floor, and is not to be compared with another one. A crash between them is harmless: the next sweep goes on.
+//! A sweep takes many batches. The first one records its target, the last one makes that the floor.
+//! In between, the model has no well-defined floor, and must not be compared with another one. A
+//! crash in between is harmless: the next sweep continues.
 
 use waybill_domain::task::TaskRow;
 use waybill_log::{Stream, StreamSeq};
@@ -16,12 +18,12 @@ use super::{
 
 const FLOOR: &[u8] = b"floor";
 const SWEEPING: &[u8] = b"sweeping";
-/// Tasks taken out in one batch: eight rows each.
+/// Limit of tasks removed in one batch: eight rows each.
 const TASKS_AT_ONCE: usize = 500;
-/// Entries taken out in one batch.
+/// Limit of entries removed in one batch.
 const ENTRIES_AT_ONCE: usize = 4_000;
 
-/// The first sequence of TASKS that a model holds.
+/// The first sequence of TASKS that a model has.
 pub(crate) fn floor(view: &View<'_>) -> Result<StreamSeq, ModelError> {
     let row = view.get(META, FLOOR)?;
     Ok(row
@@ -29,20 +31,23 @@ pub(crate) fn floor(view: &View<'_>) -> Result<StreamSeq, ModelError> {
         .unwrap_or(StreamSeq(1)))
 }
 
-/// Has a sweep begun and not ended?
+/// Whether a sweep has begun and not ended.
 pub(crate) fn is_sweeping(view: &View<'_>) -> Result<bool, ModelError> {
     Ok(view.get(META, SWEEPING)?.is_some())
 }
 
 impl Projection {
-    /// Takes out everything before `first`, the first sequence that TASKS still holds. Returns how many tasks went.
+    /// Removes everything before `first`, the first sequence that TASKS still has. Returns the
+    /// number of removed tasks.
     ///
-    /// A task that was created twice, which never should be, makes the model useless once retention comes between the two.
+    /// A task that was created twice, which should never happen, makes the model useless once
+    /// retention has purged the first creation but not the second.
     pub fn sweep(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
         if first <= self.floor {
             return Ok(0);
         }
-        // What the tail has in hand from before the floor must not come in after the sweep.
+        // Records from before the floor that the tail has already read must not be applied after
+        // the sweep.
         self.skip_to(Stream::Tasks, StreamSeq(first.0 - 1))?;
         let mut begin = Batch::new();
         begin.put(META, SWEEPING, keys::task(first));
@@ -58,10 +63,11 @@ impl Projection {
         Ok(swept)
     }
 
-    /// Tasks created between the former floor and the next one, but for those that were restated behind it.
+    /// Removes tasks created between the previous floor and the next one, unless they were restated
+    /// behind it.
     fn sweep_created(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
         let mut swept = 0;
-        // What is left before the floor was restated: it is looked at by the place of its restatement.
+        // Tasks that remain before the floor were restated, and are found by their restatement.
         let mut range = KeyRange::all()
             .from(&keys::task(self.floor))
             .before(&keys::task(first));
@@ -76,7 +82,7 @@ impl Projection {
         }
     }
 
-    /// Tasks whose latest restatement is gone: they have ended since.
+    /// Removes tasks whose latest restatement was purged: they have ended since.
     fn sweep_restated(&mut self, first: StreamSeq) -> Result<u64, ModelError> {
         let mut swept = 0;
         let range = KeyRange::all().before(&keys::task(first));
@@ -113,7 +119,8 @@ impl Projection {
         let mut batch = Batch::new();
         for row in gone {
             if row.created_again.is_some_and(|again| again >= first) {
-                // Of what is left in the log another row would be made, and only the log can say which one.
+                // What is left in the log leads to another row, and only the log can tell which
+                // one.
                 let reason = format!(
                     "{} was created twice, and retention took the first one",
                     row.id
@@ -130,7 +137,8 @@ impl Projection {
         Ok(count)
     }
 
-    /// Entries are ordered by team first: each team's old ones stand together.
+    /// Removes old entries. Entries are ordered by team first, so each team's old ones are
+    /// adjacent.
     fn sweep_entries(&self, first: StreamSeq) -> Result<(), ModelError> {
         let mut batch = Batch::new();
         let mut team: Option<Vec<u8>> = None;
@@ -175,7 +183,7 @@ impl Projection {
     fn next_team(&self, after: Option<&[u8]>) -> Result<Option<Vec<u8>>, ModelError> {
         let range = match after {
             None => KeyRange::all(),
-            // No stream has this number, so nothing of the team comes after it.
+            // No stream has this number, so no entry of the team follows.
             Some(team) => KeyRange::all().from(&[team, &[u8::MAX]].concat()),
         };
         let view = self.store.view()?;

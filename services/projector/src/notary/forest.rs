@@ -1,11 +1,11 @@
-//! All trees as the notary keeps them: each event of CONTROL is a leaf of one or two of them.
+//! All trees of the notary: each event of CONTROL is a leaf of one or two of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use waybill_domain::audit::tree::team_of;
 use waybill_domain::audit::{Covering, Growing, Leaf, Signed, TreeId};
-use waybill_log::{AppendError, Checkpoints, Record, StreamSeq};
+use waybill_log::{AppendError, Checkpoints, Mark, Record, StreamSeq};
 
 use super::{Interrupted, NotaryConfig, NotaryError};
 
@@ -18,8 +18,12 @@ pub(super) struct Forest {
     trees: BTreeMap<TreeId, Tree>,
     /// Trees with leaves that no checkpoint covers.
     grown: BTreeSet<TreeId>,
-    /// Next sequence wanted.
+    /// The next sequence to read.
     next: StreamSeq,
+    /// The last record that was read.
+    mark: Option<Mark>,
+    /// The last record that was read when something was last signed, or verified.
+    signed_mark: Option<Mark>,
 }
 
 struct Tree {
@@ -29,7 +33,7 @@ struct Tree {
 }
 
 impl Forest {
-    /// Without any event; with what was signed of all of CONTROL.
+    /// Trees without events, together with what was signed of all of CONTROL.
     pub(super) async fn plant(
         stream: i64,
         checkpoints: Arc<dyn Checkpoints>,
@@ -42,17 +46,34 @@ impl Forest {
             trees: BTreeMap::new(),
             grown: BTreeSet::new(),
             next: StreamSeq(1),
+            mark: None,
+            signed_mark: None,
         };
         forest.tree(&TreeId::Control).await?;
         Ok(forest)
     }
 
-    /// Next sequence wanted.
+    /// The next sequence to read.
     pub(super) fn next(&self) -> StreamSeq {
         self.next
     }
 
-    /// The tree, and with it what was signed of it before.
+    /// The last record that was read.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
+
+    /// The last record that was read when something was last signed, or verified.
+    pub(super) fn signed_mark(&self) -> Option<Mark> {
+        self.signed_mark
+    }
+
+    /// Whether there are leaves that no checkpoint covers.
+    pub(super) fn has_grown(&self) -> bool {
+        !self.grown.is_empty()
+    }
+
+    /// The tree, loaded together with its newest checkpoint if necessary.
     async fn tree(&mut self, id: &TreeId) -> Result<&mut Tree, Interrupted> {
         if !self.trees.contains_key(id) {
             let stored = self.checkpoints.last_checkpoint(id).await?;
@@ -77,7 +98,7 @@ impl Forest {
         }
     }
 
-    /// Takes in the next events of CONTROL.
+    /// Adds the next events of CONTROL.
     pub(super) async fn append(&mut self, records: &[Record]) -> Result<(), Interrupted> {
         for record in records {
             if record.seq < self.next {
@@ -102,14 +123,18 @@ impl Forest {
                 }
             }
             self.next = record.seq.next();
+            self.mark = Some(Mark::of(record, self.stream));
         }
         Ok(())
     }
 
-    /// After all that the log holds was taken in: is everything there that was signed?
-    pub(super) fn check(&self) -> Result<(), NotaryError> {
-        let mut trees = self.trees.values();
-        Ok(trees.try_for_each(|tree| tree.growing.check(self.stream))?)
+    /// Once everything in the log was added, checks that everything that was signed exists.
+    pub(super) fn check(&mut self) -> Result<(), NotaryError> {
+        for tree in self.trees.values() {
+            tree.growing.check(self.stream)?;
+        }
+        self.signed_mark = self.mark;
+        Ok(())
     }
 
     /// The newest checkpoint of a tree.
@@ -117,7 +142,8 @@ impl Forest {
         Ok(self.tree(id).await?.growing.last().cloned())
     }
 
-    /// When the oldest event that no checkpoint covers was stored, in nanoseconds since the epoch.
+    /// When the oldest event without a covering checkpoint was stored, in nanoseconds since the
+    /// epoch.
     pub(super) fn oldest_uncovered(&self) -> Option<i64> {
         // Each of them is in the tree of all of CONTROL.
         let all = self.trees.get(&TreeId::Control)?;
@@ -144,7 +170,7 @@ impl Forest {
         Ok(())
     }
 
-    /// Signs a tree as it is.
+    /// Signs a tree in its current state.
     pub(super) async fn sign(&mut self, id: &TreeId, now_ns: i64) -> Result<(), Interrupted> {
         let (config, checkpoints) = (Arc::clone(&self.config), Arc::clone(&self.checkpoints));
         let stream = self.stream;
@@ -157,10 +183,12 @@ impl Forest {
             Ok(seq) => {
                 tree.after = seq;
                 tree.growing.signed(signed);
+                let is_covered = tree.growing.uncovered().is_none();
                 metrics::counter!("waybill_notary_checkpoints_total").increment(1);
-                if tree.growing.uncovered().is_none() {
+                if is_covered {
                     self.grown.remove(id);
                 }
+                self.signed_mark = self.mark;
                 Ok(())
             }
             Err(AppendError::Conflict { .. }) => Err(Interrupted::Overtaken),

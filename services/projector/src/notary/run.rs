@@ -1,4 +1,4 @@
-//! The life of a notary: lease, reading, signing, and again.
+//! The main loop of a notary: take the lease, read, sign, and start over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,22 +9,23 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::audit::TreeId;
-use waybill_log::{Lease, LeaseError, ReadError, Stream, StreamSeq, Tail};
+use waybill_log::{
+    Continuity, Lease, LeaseError, ReadError, Stream, StreamSeq, Tail, Watch, WentBackwards,
+};
+use waybill_store::loss::{self, Loss};
 
 use super::forest::Forest;
 use super::{Interrupted, LEASE, NotaryConfig, NotaryError, NotaryParts, NotaryStatus};
 use crate::query::{Position, Query, Refused, Reply, Request, SignNow};
 
-/// Records read at once.
+/// Name of this copy in records of losses.
+const COPY: &str = "notary";
+/// Limit of records in one batch.
 const PAGE: usize = 1_000;
-/// Between two tries at what does not answer.
+/// Pause before retrying what does not answer.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Who wants a checkpoint now waits no longer than that for the events before it.
+/// How long a request for a checkpoint waits for the events before it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Looks at a stream that is shorter than what was read of it, one after the other, before that is believed: a leader that has just been
-/// elected may still be applying what it holds.
-const REGRESSIONS: u32 = 5;
-
 pub(super) async fn run(
     config: NotaryConfig,
     parts: NotaryParts,
@@ -62,7 +63,7 @@ impl Worker {
                 Ok(lease) => lease,
                 Err(error) => {
                     if matches!(error, LeaseError::Unavailable { .. }) {
-                        tracing::warn!(%error, "the notary's lease is unknown");
+                        tracing::warn!(%error, "the lease of the notary cannot be taken or renewed; retrying");
                     }
                     self.tell.send_replace(NotaryStatus::Standby);
                     sleep((leases.ttl() / 3).min(Duration::from_secs(2))).await;
@@ -70,21 +71,27 @@ impl Worker {
                 }
             };
             let held = Held(Mutex::new(lease));
+            // If it is cut off in the middle, a checkpoint may be stored without being noticed
+            // here: it is read again under the next lease.
             let interrupted = tokio::select! {
                 () = self.keep(&held) => None,
                 interrupted = self.serve() => Some(interrupted),
                 () = ending.cancelled() => None,
             };
-            // Nobody waits for it to run out. An error means that it has, or will soon.
+            // Released so that no other notary waits for its expiry. An error means that it has
+            // expired, or soon will.
             let _ = leases.release(&held.now()).await;
             self.tell.send_replace(NotaryStatus::Standby);
             match interrupted {
                 Some(Interrupted::Fatal(error)) => return Err(error),
+                Some(Interrupted::WentBackwards(backwards)) => self.write_down(&backwards).await,
                 Some(Interrupted::Overtaken) => {
-                    tracing::warn!("another notary has signed: everything is read again");
+                    tracing::warn!(
+                        "another notary has signed in the meantime; reading CONTROL again under a new lease"
+                    );
                 }
                 Some(Interrupted::Away(error)) => {
-                    tracing::warn!(%error, "the notary waits for the log");
+                    tracing::warn!(%error, "the log does not answer; no checkpoint is signed until it does");
                 }
                 None => {}
             }
@@ -92,6 +99,35 @@ impl Worker {
                 return Ok(());
             }
             sleep(PAUSE).await;
+        }
+    }
+
+    /// The log does not hold what was read of it: that is said and written down. What was read is gone with the lease.
+    async fn write_down(&self, backwards: &WentBackwards) {
+        tracing::error!(
+            %backwards,
+            "CONTROL does not hold what this notary has read of it, as after a restore from a backup; it is read again and compared with what is signed"
+        );
+        metrics::gauge!("waybill_log_went_backwards", "copy" => COPY).set(1.0);
+        metrics::counter!("waybill_log_went_backwards_total", "copy" => COPY).increment(1);
+        let Some(folder) = self.config.folder.clone() else {
+            return;
+        };
+        let loss = Loss {
+            at: crate::service::now().to_string(),
+            copy: COPY.into(),
+            stream: backwards.stream.name().into(),
+            read: backwards.read.0,
+            last: backwards.last.0,
+            common: None,
+            lost: Vec::new(),
+            more: 0,
+        };
+        let written = tokio::task::spawn_blocking(move || loss::write_down(&folder, &loss)).await;
+        if !matches!(written, Ok(Ok(_))) {
+            tracing::error!(
+                "writing down that the log went backwards failed; the line before this one has it"
+            );
         }
     }
 
@@ -109,7 +145,7 @@ impl Worker {
                 }
                 Err(LeaseError::NotHeld { .. }) => return,
                 Err(error) if Instant::now() >= until => {
-                    tracing::warn!(%error, "the notary's lease has run out");
+                    tracing::warn!(%error, "the notary's lease has expired without a renewal; signing stops until it is taken again");
                     return;
                 }
                 Err(_) => {}
@@ -117,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Reads CONTROL from its beginning, compares, and signs from then on.
+    /// Reads CONTROL from the beginning, compares it with what was signed, and signs from then on.
     async fn serve(&self) -> Interrupted {
         let served: Result<std::convert::Infallible, Interrupted> = async {
             self.tell.send_replace(NotaryStatus::Reading);
@@ -143,8 +179,9 @@ impl Worker {
                 .range(Stream::Control, &[], forest.next(), bounds.last, PAGE)
                 .await?;
             if page.is_empty() {
+                // The log may have gone backwards just now; the next reading tells.
                 let reason = format!("{} of {} cannot be found", forest.next(), bounds.last);
-                return Err(NotaryError::Regressed { reason }.into());
+                return Err(ReadError::Unavailable { reason }.into());
             }
             forest.append(&page).await?;
         }
@@ -161,14 +198,21 @@ impl Worker {
         let mut ticks = interval(self.config.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed_at = Instant::now();
-        // Signs of life begin with the first: after a start nobody knows how long it has been silent.
+        // Begins as silent: after a start, it is unknown for how long nothing was signed.
         let mut is_silent = true;
-        let mut regressions = 0;
+        let mut watch = Watch::new(Arc::clone(&self.parts.log), Stream::Control);
         loop {
+            let mark = forest.mark();
+            // Biased: clients that ask for a checkpoint are waiting. A message that was not taken
+            // remains in the subscription.
             tokio::select! {
                 biased;
+                // Before anything more is signed: what was read belongs to a history that the log
+                // no longer has.
+                backwards = watch.went_backwards(mark) => return Err(Interrupted::WentBackwards(backwards)),
                 Some(message) = asked.next() => self.answer(forest, &mut tail, message).await?,
                 _ = ticks.tick() => {
+                    self.check_history(forest).await?;
                     let grown = forest.oldest_uncovered();
                     if let Some(oldest) = grown {
                         let age = now_ns().saturating_sub(oldest);
@@ -187,13 +231,9 @@ impl Worker {
                     }
                 }
                 batch = tail.next_batch(PAGE) => match batch {
-                    Ok(records) => {
-                        regressions = 0;
-                        forest.append(&records).await?;
-                    }
+                    Ok(records) => forest.append(&records).await?,
                     Err(error) => {
-                        tracing::warn!(%error, "the notary cannot read CONTROL; trying again");
-                        regressions = self.look(forest, regressions).await?;
+                        tracing::warn!(%error, "the notary cannot read CONTROL, so new events stay unsigned; retrying");
                         sleep(PAUSE).await;
                     }
                 },
@@ -201,32 +241,18 @@ impl Worker {
         }
     }
 
-    /// Is CONTROL still the stream that was read?
-    async fn look(&self, forest: &Forest, regressions: u32) -> Result<u32, Interrupted> {
-        let Ok(bounds) = self.parts.log.bounds(Stream::Control).await else {
-            return Ok(regressions);
+    /// Nothing is signed before it is known that the log still has what was signed last.
+    async fn check_history(&self, forest: &Forest) -> Result<(), Interrupted> {
+        let Some(signed) = forest.signed_mark().filter(|_| forest.has_grown()) else {
+            return Ok(());
         };
-        let reason = if bounds.incarnation != forest.stream {
-            format!(
-                "it was made at {}, not at {}",
-                bounds.incarnation, forest.stream
-            )
-        } else if bounds.last.next() < forest.next() {
-            format!(
-                "it ends at {}, and was read up to before {}",
-                bounds.last,
-                forest.next()
-            )
-        } else {
-            return Ok(0);
-        };
-        if regressions + 1 >= REGRESSIONS {
-            return Err(NotaryError::Regressed { reason }.into());
+        match waybill_log::compare(&*self.parts.log, Stream::Control, signed).await {
+            Continuity::WentBackwards(backwards) => Err(Interrupted::WentBackwards(backwards)),
+            Continuity::Holds | Continuity::Dropped => Ok(()),
         }
-        Ok(regressions + 1)
     }
 
-    /// Only the notary that signs listens: so whoever asks, asks the right one.
+    /// Only the notary that signs subscribes, so that requests reach the right one.
     async fn listen(&self) -> futures::stream::BoxStream<'static, Message> {
         let Some(nats) = &self.parts.nats else {
             return futures::stream::pending().boxed();
@@ -238,14 +264,14 @@ impl Worker {
                     return subscriber.chain(futures::stream::pending()).boxed();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the notary cannot be asked; trying again");
+                    tracing::warn!(%error, "the subscription to requests for checkpoints failed; retrying");
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    /// A checkpoint of all that the log holds now.
+    /// Answers a request for a checkpoint of everything that is in the log now.
     async fn answer(
         &self,
         forest: &mut Forest,
@@ -284,7 +310,7 @@ impl Worker {
         if let (Some(nats), false) = (&self.parts.nats, reply.is_empty())
             && let Err(error) = nats.publish(to, reply.into()).await
         {
-            tracing::warn!(%error, "a checkpoint could not be sent");
+            tracing::warn!(%error, "the reply to a request for a checkpoint could not be sent; its client will ask again");
         }
         Ok(())
     }
@@ -306,6 +332,7 @@ impl Worker {
                 .map_err(late)??;
             forest.append(&records).await?;
         }
+        self.check_history(forest).await?;
         forest.sign_if_grown(tree, now_ns()).await?;
         Ok(forest.last(tree).await?.map(|signed| signed.note))
     }
@@ -327,7 +354,7 @@ impl Held {
     }
 }
 
-/// The clock of this machine, in nanoseconds since the epoch.
+/// This machine's clock, in nanoseconds since the epoch.
 fn now_ns() -> i64 {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

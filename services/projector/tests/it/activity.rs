@@ -1,4 +1,5 @@
-//! The activity of a team: whose it is, what things were called, in which environment, and the same whether it is listed or followed.
+//! The activity of a team: only its own entries, with names and environment as they were at the
+//! time, and the same whether listed or streamed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Random histories of teams and tasks, from a seed.
+//! Random histories of teams and tasks, generated from a seed.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use waybill_domain::event::{
 };
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::{ControlSubject, TaskSubject};
 use waybill_log::{Append, Atomicity, Expectation, Log, NewRecord, Stream, StreamSeq};
 
-/// Small, fast, and the same everywhere (splitmix64).
+/// A small and fast generator with the same results everywhere (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -71,6 +71,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         not_before: None,
         max_retries: 3,
         backoff: Backoff::Exponential,
+        retry_pauses: OwnPauses::default(),
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -78,6 +79,14 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         idempotency_key: None,
         fingerprint: None,
         resolve: waybill_domain::vault::Resolve::default(),
+        success: None,
+        deadline: None,
+        expires_in_ms: None,
+        tags: Vec::new(),
+        metadata: std::collections::BTreeMap::new(),
+        webhook_pauses: Vec::new(),
+        max_answer_bytes: None,
+        body_encoding: waybill_domain::event::BodyEncoding::Text,
         sealed: None,
         at: Timestamp(at),
     }
@@ -99,6 +108,7 @@ pub(crate) fn answer(status: u16) -> Answer {
         encoding: BodyEncoding::Text,
         body_bytes: 2,
         duration_ms: 12,
+        header_bytes: None,
     }
 }
 
@@ -109,7 +119,7 @@ pub(crate) fn failure(message: &str) -> Failure {
     }
 }
 
-/// The record of an event of a task of that team and queue.
+/// The record of a task's event.
 pub(crate) fn task_record(team: &TeamId, queue: &QueueName, event: &TaskEvent) -> NewRecord {
     let partition = event.id().partition();
     NewRecord {
@@ -160,7 +170,7 @@ struct Open {
     ended: bool,
 }
 
-/// Appends one random thing after the other.
+/// Appends random records one after the other.
 pub(crate) struct History {
     pub(crate) random: Random,
     pub(crate) log: MemoryLog,
@@ -188,7 +198,8 @@ impl History {
         Arc::new(self.log.clone())
     }
 
-    /// Later than everything that has happened, and in the middle of the delays.
+    /// A time later than everything that has happened, at which some delays are over and some are
+    /// not.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(self.now)
     }
@@ -202,7 +213,7 @@ impl History {
         appended.seqs[0]
     }
 
-    /// States an open task again, as its owner does.
+    /// Restates an open task, as its owner does.
     fn restate(&mut self) {
         let index = usize::try_from(self.random.below(self.open.len() as u64)).expect("an index");
         let (at, task) = (self.now(), &self.open[index]);
@@ -212,6 +223,7 @@ impl History {
                 due: at,
                 from: None,
                 end: TaskEnd::Succeeded(TaskSucceeded {
+                    ok: None,
                     id: task.id,
                     attempt: task.attempt,
                     at,
@@ -236,6 +248,7 @@ impl History {
             uncounted: 0,
             first_start: None,
             last_failure: None,
+            cancel_requested: None,
             history: waybill_domain::task::History {
                 updated_at: Some(at),
                 ..Default::default()
@@ -245,7 +258,7 @@ impl History {
         self.put(Stream::Tasks, record);
     }
 
-    /// One step.
+    /// Performs one random step.
     pub(crate) fn step(&mut self) {
         self.now += i64::try_from(self.random.below(50)).expect("small") - 10;
         match self.random.below(40) {
@@ -332,8 +345,8 @@ impl History {
                     at,
                     status: 204,
                 }),
-                // Cannot happen; must change nothing.
-                _ => TaskEvent::Cancelled(TaskCancelled { id, at }),
+                // Does not happen in production; must change nothing.
+                _ => TaskEvent::Cancelled(TaskCancelled::idle(id, at)),
             }
         } else if task.running {
             task.running = false;
@@ -362,6 +375,7 @@ impl History {
                     failure: failure("timed out"),
                 }),
                 _ => TaskEvent::Succeeded(TaskSucceeded {
+                    ok: None,
                     id,
                     attempt,
                     at,
@@ -370,7 +384,7 @@ impl History {
             }
         } else if choice == 0 {
             task.ended = true;
-            TaskEvent::Cancelled(TaskCancelled { id, at })
+            TaskEvent::Cancelled(TaskCancelled::idle(id, at))
         } else {
             task.running = true;
             task.attempt += 1;
@@ -426,7 +440,7 @@ impl History {
         self.put(Stream::Control, control_record(&event));
     }
 
-    /// An event that only a later version knows.
+    /// A record of an event that only a later version knows.
     fn foreign(&mut self) {
         let record = NewRecord {
             subject: TaskSubject::event(

@@ -1,4 +1,4 @@
-//! Lists against a plain model of them: every task in memory, sorted and filtered.
+//! Lists, compared with a simple model: all tasks in memory, sorted and filtered.
 
 use std::collections::HashMap;
 
@@ -66,7 +66,12 @@ fn world(history: &mut History, steps: usize) -> World {
 fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
     let random = &mut history.random;
     TaskFilter {
-        status: random.one_in(2).then(|| *random.pick(Status::ALL)),
+        status: random.one_in(4).then(|| *random.pick(Status::ALL)),
+        statuses: (0..random.below(4))
+            .map(|_| *random.pick(Status::ALL))
+            .collect(),
+        ok: random.one_in(4).then(|| random.one_in(2)),
+        tags: Vec::new(),
         queue: random.one_in(3).then(|| queue(random.below(3))),
         created_after: random
             .one_in(4)
@@ -97,12 +102,16 @@ fn wanted<'a>(world: &'a World, query: &ListTasks) -> Vec<&'a TaskRow> {
         .rows
         .iter()
         .filter(|row| row.team == query.team)
-        .filter(|row| filter.status.is_none_or(|s| row.status_at(world.now) == s))
+        .filter(|row| {
+            let mut named = filter.status.iter().chain(&filter.statuses).peekable();
+            named.peek().is_none() || named.any(|&status| row.status_at(world.now) == status)
+        })
         .filter(|row| filter.queue.as_ref().is_none_or(|q| row.queue == *q))
         .filter(|row| filter.created_after.is_none_or(|at| row.created_at >= at))
         .filter(|row| filter.created_before.is_none_or(|at| row.created_at < at))
         .filter(|row| filter.target.as_ref().is_none_or(|t| t.matches(&row.url)))
         .filter(|row| filter.q.as_ref().is_none_or(|q| has(row, q)))
+        .filter(|row| filter.ok.is_none_or(|ok| row.ok == Some(ok)))
         .filter(|row| {
             let tried = row.callback.as_ref();
             match filter.webhook {
@@ -221,7 +230,7 @@ fn activity_equals_the_log(seed: u64) {
     let mut wanted: Vec<_> = world
         .records
         .iter()
-        // A restatement tells nothing that happened.
+        // A restatement is not part of the activity, since nothing happened.
         .filter(|(_, r)| r.event != TaskRestated::NAME)
         .map(|(stream, r)| (*stream, r.seq, r.event.clone(), r.actor.clone()))
         .collect();

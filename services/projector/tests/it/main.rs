@@ -1,4 +1,4 @@
-//! What a projector promises, against the in-memory log and against a real nats-server.
+//! The promises of a projector, tested with the in-memory log and with a real nats-server.
 
 mod activity;
 mod history;

@@ -1,4 +1,4 @@
-//! A model that grew, over restarts and with retention behind it, equals one made anew, byte for byte.
+//! A model that grew, over restarts and retention, equals a rebuilt one, byte for byte.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) async fn advance(
         .await;
     let records = match read {
         Err(ReadError::Gap { first, .. }) => {
-            // A model that cannot follow is wiped by its caller, sooner or later.
+            // The caller of a model that cannot follow wipes it sooner or later.
             if projection.sweep(first).is_err() {
                 return false;
             }
@@ -63,7 +63,7 @@ pub(crate) async fn catch_up(log: &Arc<dyn Log>, projection: &mut Projection) {
     }
 }
 
-/// Follows retention as a projector does: a model that cannot is wiped.
+/// Applies retention as a projector does: a model that cannot follow is wiped.
 async fn sweep(log: &Arc<dyn Log>, mut projection: Projection, dir: &Path) -> Projection {
     let first = log.bounds(Stream::Tasks).await.expect("bounds").first;
     if let Err(error) = projection.sweep(first) {
@@ -91,7 +91,7 @@ async fn grown_equals_rebuilt(seed: u64) {
                 let gone = history.random.below(40);
                 let gone = usize::try_from(gone).expect("small");
                 history.log.core().drop_first(Stream::Tasks, gone);
-                // Sometimes retention is noticed late, or before all was read.
+                // Retention is sometimes noticed late, or before everything was read.
                 if history.random.one_in(2) {
                     projection = sweep(&log, projection, &dir).await;
                 }
@@ -101,7 +101,7 @@ async fn grown_equals_rebuilt(seed: u64) {
                 projection = open(&log, &dir).await;
             }
             2 => {
-                // The log gives the same records again.
+                // The log delivers the same records again.
                 let records = log
                     .range(
                         Stream::Tasks,
@@ -192,7 +192,7 @@ async fn a_store_with_bad_bytes_is_wiped_and_made_again() {
     assert!(verdict.expect("compared").is_equal());
 }
 
-/// Overwrites every file below.
+/// Overwrites every file below a folder.
 pub(crate) fn scribble(dir: &Path) {
     for entry in std::fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -308,13 +308,14 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
         uncounted: 0,
         first_start: None,
         last_failure: None,
+        cancel_requested: None,
         history: waybill_domain::task::History::default(),
     })))
     .await;
     log.purge_tasks(restated).await.expect("purged");
     catch_up(&log, &mut projection).await;
     projection.sweep(restated).expect("swept");
-    // Made anew from what is left, it is the same.
+    // Rebuilt from the rest of the log, it is the same.
     let mut anew = open(&log, &folder.path().join("anew")).await;
     anew.sweep(restated).expect("nothing to sweep");
     catch_up(&log, &mut anew).await;
@@ -344,7 +345,7 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
         model::digests(&view).expect("digests")
     };
     assert_eq!(digests(&projection), digests(&anew));
-    // Once its restatement is gone too, nothing is left of it.
+    // Once the restatement is purged too, nothing is left of the task.
     projection.sweep(restated.next()).expect("swept");
     let reader = Reader::new(projection.store().clone());
     assert_eq!(reader.task(first.id).expect("an answer"), None);
@@ -352,7 +353,7 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
 
 #[tokio::test]
 async fn a_task_created_twice_leaves_with_a_rebuild() {
-    // Found by the property above.
+    // A case that the property test above found.
     grown_equals_rebuilt(6_875_769_285_275_141_489).await;
     let folder = TempDir::new().expect("a folder");
     let history = History::new(12);

@@ -1,4 +1,7 @@
-//! Notaries: what they sign is what the log holds, whatever happens to them; what is not so, they refuse.
+//! Notaries sign exactly what the log holds, whatever happens to them, and refuse a log that
+//! differs from what was signed.
+
+mod fork;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use waybill_projector::query::{Position, SignNow};
 use waybill_projector::{
     Notary, NotaryConfig, NotaryError, NotaryParts, NotaryStatus, QueryClient,
 };
+use waybill_testkit::raw_nats::{MALFORMED_HEADERS, store};
 use waybill_testkit::{NatsServer, eventually};
 
 use crate::history::team;
@@ -65,7 +69,7 @@ async fn append(log: &dyn Log, team: &TeamId, name: &str) -> StreamSeq {
     log.append(append).await.expect("appended").seqs[0]
 }
 
-/// Verifies all of CONTROL as the command does.
+/// Verifies all of CONTROL, like the command.
 async fn verify(log: &dyn Log, checkpoints: &dyn Checkpoints, now_ns: i64) -> Report {
     let keys = TrustedKeys::only(key(1).public());
     let stored = checkpoints.checkpoints(&TreeId::Control, StreamSeq(1), usize::MAX);
@@ -143,7 +147,7 @@ impl World {
     }
 }
 
-/// A6, for as long as a test may take: whatever order the log gives to concurrent writers, it is what is signed.
+/// A6, in a short form: the notary signs whatever order the log gives to concurrent writers.
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_writers_at_once_are_verified() {
     const WRITERS: u64 = 16;
@@ -188,13 +192,16 @@ async fn a_killed_notary_is_succeeded_and_nothing_forks() {
     append(&world.log, &team(1), "a").await;
     let first = world.notary("one");
     world.is_covered(1).await;
-    // Dropped: no shutdown, the lease runs out by itself or is given back, and events come meanwhile.
+    // Dropped without a shutdown: the lease expires or is given back, and events are appended
+    // meanwhile.
     drop(first);
     append(&world.log, &team(1), "b").await;
     append(&world.log, &team(2), "c").await;
     let second = world.notary("two");
     world.is_covered(3).await;
-    assert_eq!(covered(&world.log, &TreeId::Team(team(1))).await, 2);
+    // The trees of teams are signed one after the other, after the tree over everything.
+    let of_team = async || covered(&world.log, &TreeId::Team(team(1))).await == 2;
+    eventually(SOON, of_team).await.expect("the team's tree");
     world.intact().await;
     second.shutdown().await.expect("it ends well");
 }
@@ -217,7 +224,7 @@ async fn of_two_notaries_one_signs() {
     }
 }
 
-/// Two that both believe to hold the lease: as after a pause of one of them.
+/// Two notaries that both believe to hold the lease, as after a pause of one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_lease_between_them_two_notaries_still_do_not_fork() {
     let world = World::start().await;
@@ -274,6 +281,31 @@ async fn a_checkpoint_is_made_on_demand() {
     notary.shutdown().await.expect("it ends well");
 }
 
+/// A record that is ignored, as anyone could store it. It is in the log, so it is a leaf like any
+/// other.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_no_reader_counts_are_signed_over_and_stop_nothing() {
+    let world = World::start().await;
+    let notary = world.notary("one");
+    let subject = format!("control.{}.team.{}", team(1), team(1));
+    append(&world.log, &team(1), "before").await;
+    for headers in MALFORMED_HEADERS {
+        let planted = store(world.server.port(), subject.as_bytes(), headers, b"bad");
+        planted.await.expect("stored");
+    }
+    append(&world.log, &team(1), "behind").await;
+    let count = MALFORMED_HEADERS.len() as u64 + 2;
+    world.is_covered(count).await;
+    assert_eq!(world.intact().await.covered, count);
+    notary.shutdown().await.expect("it ends well");
+    // Another notary reads the whole log again, and arrives at the same roots.
+    let notary = world.notary("two");
+    append(&world.log, &team(1), "later").await;
+    world.is_covered(count + 1).await;
+    world.intact().await;
+    notary.shutdown().await.expect("it ends well");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notary_outlives_a_restart_of_the_server() {
     let mut world = World::start().await;
@@ -305,9 +337,9 @@ async fn a_notary_outlives_a_restart_of_the_server() {
     notary.shutdown().await.expect("it ends well");
 }
 
-// A log that was changed, while no notary ran.
+// The log is changed while no notary runs.
 
-/// A log in memory at a standing clock, so that another one like it is the same stream.
+/// An in-memory log with a stopped clock, so that another one counts as the same stream.
 fn standing() -> MemoryLog {
     MemoryLog::new(
         Arc::new(|| Timestamp(1_795_245_100_000)),
@@ -350,7 +382,7 @@ fn over(log: &MemoryLog, checkpoints: &MemoryCheckpoints) -> NotaryParts {
     }
 }
 
-/// Ten signed events, and what was signed.
+/// Ten signed events, and their checkpoints.
 async fn signed_log() -> (Vec<Record>, MemoryCheckpoints) {
     let (log, checkpoints) = (standing(), MemoryCheckpoints::default());
     for number in 0..10 {
@@ -380,7 +412,7 @@ async fn stops(records: &[Record], checkpoints: &MemoryCheckpoints) -> NotaryErr
     );
     let error = notary.shutdown().await.expect_err("for good");
     assert_eq!(*checkpoints.all(), before, "it has signed nothing");
-    // Nobody needs to wait for its lease.
+    // The next notary need not wait for the lease to expire.
     assert_eq!(log.holders().await.expect("known"), []);
     error
 }
@@ -448,7 +480,7 @@ async fn a_notary_stops_at_a_checkpoint_that_is_not_its_own() {
     );
     let error = notary.shutdown().await.expect_err("for good");
     assert!(matches!(error, NotaryError::Checkpoint { .. }), "{error}");
-    // With the old key among the trusted ones it goes on: keys may change.
+    // With the old key among the trusted ones it goes on, since keys may change.
     let mut rotated = NotaryConfig::new("test", key(2), "third".into());
     let mut all = TrustedKeys::only(key(1).public()).all().to_vec();
     all.extend_from_slice(rotated.trusted.all());
@@ -492,7 +524,7 @@ async fn a_stream_that_lost_its_beginning_is_not_signed() {
     assert_eq!(*checkpoints.all(), []);
 }
 
-/// What is signed tells which event was changed, not only that one was.
+/// Verification tells which event was changed, not only that one was.
 #[tokio::test]
 async fn a_changed_event_is_named_by_verifying() {
     let (records, checkpoints) = signed_log().await;

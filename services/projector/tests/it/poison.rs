@@ -1,4 +1,5 @@
-//! A record that does not count is set aside, its task is marked, and everything else is projected.
+//! A record that does not count is quarantined, its task is marked, and everything else is
+//! projected.
 
 use std::sync::Arc;
 
@@ -25,17 +26,14 @@ fn created(number: u64) -> TaskEvent {
 }
 
 fn cancelled(number: u64) -> TaskEvent {
-    TaskEvent::Cancelled(TaskCancelled {
-        id: history::task_id(number),
-        at: Timestamp(6),
-    })
+    TaskEvent::Cancelled(TaskCancelled::idle(history::task_id(number), Timestamp(6)))
 }
 
 fn record(event: &TaskEvent) -> NewRecord {
     task_record(&history::team(0), &history::queue(0), event)
 }
 
-/// What is left of a payload when its end is gone.
+/// A truncated payload.
 fn cut(mut record: NewRecord) -> NewRecord {
     record.payload.truncate(record.payload.len() - 1);
     record

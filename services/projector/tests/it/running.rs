@@ -1,4 +1,4 @@
-//! Running projectors over a real nats-server: queries, replicas, restarts.
+//! Running projectors with a real nats-server: queries, replicas, restarts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use waybill_log::{Log, Stream, StreamSeq, connect};
 use waybill_projector::query::{
     ActivityFilter, Detail, GetTask, ListTasks, Page, Position, TaskDetail, TaskFilter,
 };
-use waybill_projector::{Projector, ProjectorConfig, ProjectorError, QueryClient, QueryError};
+use waybill_projector::{Answered, Projector, ProjectorConfig, QueryClient, QueryError};
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 
 use crate::history::{answer, append, created, queue, task_id, task_record, team};
@@ -111,6 +111,7 @@ fn started(id: TaskId) -> TaskEvent {
 
 fn succeeded(id: TaskId) -> TaskEvent {
     TaskEvent::Succeeded(TaskSucceeded {
+        ok: None,
         id,
         attempt: 1,
         at: Timestamp(3_000),
@@ -139,6 +140,7 @@ async fn a_client_reads_its_own_writes() {
         let task = task.expect("answered").value.expect("found");
         assert_eq!(task.status, Status::Completed);
         let detail = TaskDetail {
+            body_encoding: waybill_domain::event::BodyEncoding::Text,
             headers: event(number).headers,
             body: event(number).body,
             resolve: event(number).resolve,
@@ -159,7 +161,7 @@ async fn a_miss_is_certain() {
     let unknown = world.queries.task(None, task_id(999), StreamSeq(0)).await;
     assert_eq!(unknown.expect("answered").value, None);
     for number in 0..50 {
-        // The reader knows nothing of the sequence: somebody else wrote.
+        // The reader does not know the sequence, since another client wrote the record.
         world.create(number).await;
         assert_eq!(world.get(number, StreamSeq(0)).await.id, task_id(number));
     }
@@ -290,13 +292,13 @@ async fn a_replica_goes_on_where_it_was() {
     let projector = world.projector("a");
     let seq = world.create(1).await;
     world.get(1, seq).await;
-    // As when the process is told to stop at once: nothing is waited for.
+    // As when the process must stop at once: nothing is waited for.
     drop(projector);
     let seq = world.create(2).await;
     let projector = world.projector("a");
     world.get(2, seq).await;
     projector.shutdown().await.expect("ended");
-    // Nothing is read twice: a model that resumes is there before the log is asked for anything.
+    // Nothing is read twice: a model that resumes is up to date before it reads from the log.
     let projector = world.projector("a");
     let mut status = projector.watch();
     let resumed = status.wait_for(|status| status.applied.tasks > StreamSeq(0));
@@ -368,11 +370,16 @@ async fn another_log_means_another_model() {
     let gone = world.queries.task(None, task_id(1), StreamSeq(0)).await;
     assert_eq!(gone.expect("answered").value, None);
     world.get(3, StreamSeq(2)).await;
+    let loss = waybill_store::loss::newest(&dir, "read model").expect("written down");
+    assert_eq!(
+        (loss.stream.as_str(), loss.read, loss.last),
+        ("TASKS", 1, 2)
+    );
     projector.shutdown().await.expect("ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_lost_its_end_is_refused() {
+async fn a_model_of_a_log_that_lost_its_end_is_made_anew_and_the_loss_is_written_down() {
     let world = World::start().await;
     let dir = world.dir("a");
     let whole = Arc::new(log_made_at(1));
@@ -383,22 +390,47 @@ async fn a_log_that_lost_its_end_is_refused() {
     projector.shutdown().await.expect("ended");
     let shorter = Arc::new(log_made_at(1));
     put(&*shorter, made(1)).await;
-    let mut projector = world.projector_of(shorter, &dir);
-    let stopped = tokio::time::timeout(SOON, projector.stopped()).await;
-    let stopped = stopped.expect("stopped");
+    let projector = world.projector_of(shorter, &dir);
+    world.get(1, StreamSeq(1)).await;
+    let lost = world.queries.task(None, task_id(2), StreamSeq(0)).await;
     assert!(
-        matches!(
-            stopped,
-            Err(ProjectorError::LogRegressed {
-                stream: Stream::Tasks,
-                last: StreamSeq(1),
-                checkpoint: StreamSeq(2),
-            })
-        ),
-        "{stopped:?}"
+        !matches!(lost, Ok(Answered { value: Some(_), .. })),
+        "{lost:?}"
     );
-    assert!(!projector.is_ready());
-    assert!(projector.status().fault.is_some());
+    let loss = waybill_store::loss::newest(&dir, "read model").expect("written down");
+    assert_eq!(
+        (loss.stream.as_str(), loss.read, loss.last),
+        ("TASKS", 2, 1)
+    );
+    projector.shutdown().await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_a_log_that_forked_is_made_anew_although_the_log_has_grown_past_it() {
+    let world = World::start().await;
+    let dir = world.dir("a");
+    let first = Arc::new(log_made_at(1));
+    put(&*first, made(1)).await;
+    let seq = put(&*first, made(2)).await;
+    let projector = world.projector_of(first, &dir);
+    world.get(2, seq).await;
+    projector.shutdown().await.expect("ended");
+    // The log is restored to its first event, and continued: other events take the position of the
+    // second one.
+    let second = Arc::new(log_made_at(1));
+    put(&*second, made(1)).await;
+    put(&*second, made(3)).await;
+    let last = put(&*second, made(4)).await;
+    let projector = world.projector_of(second, &dir);
+    world.get(4, last).await;
+    let of_the_lost_history = world.queries.task(None, task_id(2), last).await;
+    assert!(
+        !matches!(of_the_lost_history, Ok(Answered { value: Some(_), .. })),
+        "{of_the_lost_history:?}"
+    );
+    let loss = waybill_store::loss::newest(&dir, "read model").expect("written down");
+    assert_eq!((loss.read, loss.last), (2, 3));
+    projector.shutdown().await.expect("ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,7 +456,7 @@ async fn retention_is_followed_while_it_runs() {
     assert_eq!(counters.expect("answered").value.queues[0].pending, 2);
     let verdict = world.queries.verify().await.expect("compared").value;
     assert!(verdict.is_equal(), "{verdict:#?}");
-    // All of it goes, at once.
+    // The whole log is purged at once.
     log.core().drop_first(Stream::Tasks, 2);
     let swept = status.wait_for(|status| status.floor == StreamSeq(6));
     tokio::time::timeout(SOON, swept)
@@ -466,7 +498,7 @@ async fn what_the_server_drops_leaves_the_model_also_while_nobody_reads() {
         world.create(number).await;
     }
     world.get(20, StreamSeq(20)).await;
-    // Up to, and not with, the sequence.
+    // Purges up to the sequence, excluding it.
     stream.purge().sequence(11).await.expect("purged");
     let mut status = projector.watch();
     let swept = status.wait_for(|status| status.floor == StreamSeq(11));
@@ -477,7 +509,7 @@ async fn what_the_server_drops_leaves_the_model_also_while_nobody_reads() {
     let verdict = world.queries.verify().await.expect("compared").value;
     assert!(verdict.is_equal(), "{verdict:#?}");
     projector.shutdown().await.expect("ended");
-    // More comes and goes than the model has ever read.
+    // More is appended and purged than the model has ever read.
     for number in 21..=30 {
         world.create(number).await;
     }
@@ -498,7 +530,7 @@ async fn what_the_server_drops_leaves_the_model_also_while_nobody_reads() {
     let verdict = world.queries.verify().await.expect("compared").value;
     assert!(verdict.is_equal(), "{verdict:#?}");
     projector.shutdown().await.expect("ended");
-    // All is gone before the next start.
+    // The whole log is purged before the next start.
     stream.purge().await.expect("purged");
     let projector = world.projector("a");
     ready(&projector).await;

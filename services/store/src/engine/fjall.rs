@@ -1,4 +1,5 @@
-//! fjall 3 behind the trait: one keyspace, whose journal makes a batch atomic and whose snapshots cost nothing.
+//! fjall 3 behind the trait: one keyspace, whose journal makes batches atomic and whose snapshots
+//! are free.
 
 use std::path::PathBuf;
 
@@ -11,20 +12,22 @@ use super::{
 };
 use crate::{KeyRange, key_range::Order};
 
-/// A batch is copied to the journal in one piece and held in memory until then.
+/// A batch is copied to the journal in one piece, and held in memory until then.
 pub(super) const LIMITS: Limits = Limits {
     rows: 10_000,
     key_len: MAX_KEY_LEN,
     value_len: 4 * 1024 * 1024,
 };
 
-/// Rows gathered in memory before they become a file. Twice this may be held: one gathers while the other is written.
+/// Rows that are gathered in memory before they are written to a file. Twice as much may be in
+/// memory: one memtable fills while the other is written.
 const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Journal kept before fjall forces memtables out, which bounds recovery time; its default is 512 MiB.
+/// Size of the journal at which fjall writes memtables out, which bounds the time of recovery; its
+/// default is 512 MiB.
 const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Threads that flush and compact. Roles share few cores with everything else.
+/// Threads that flush and compact. They share few cores with the rest of the process.
 const WORKER_THREADS: usize = 2;
 
 pub(crate) struct FjallStorage {
@@ -130,7 +133,8 @@ impl From<fjall::Error> for Fault {
             fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
                 Self::from_io(error)
             }
-            // Includes its own `Poisoned`: a background thread failed, and nobody can ask it why.
+            // Includes fjall's own `Poisoned`: a background thread has failed, and the reason is
+            // unknown.
             other => Self::Corrupt(other.to_string()),
         }
     }

@@ -9,12 +9,13 @@ use std::{
 use super::{Change, Fault, Limits, RowIter, Snapshot, Storage, TreeIndex};
 use crate::{KeyRange, key_range::Order};
 
-/// The same as fjall's, so that a test on memory meets the limits it will meet in production.
+/// The same as fjall's, so that a test in memory meets the limits of production.
 pub(super) const LIMITS: Limits = super::fjall::LIMITS;
 
 type Trees = Vec<BTreeMap<Vec<u8>, Vec<u8>>>;
 
-/// A snapshot is a second pointer to the maps; a writer that finds one copies the maps before it changes them.
+/// A snapshot is a second pointer to the maps. A writer that finds one copies the maps before
+/// changing them.
 pub(crate) struct MemoryStorage {
     trees: RwLock<Arc<Trees>>,
 }

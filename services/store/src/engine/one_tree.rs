@@ -1,9 +1,10 @@
-//! Many trees in one: a leading byte says which tree a key belongs to.
+//! Many trees in one: the first byte of a key says which tree it belongs to.
 //!
-//! Both engines on disk have trees of their own, and neither is used. sled's batches are atomic within one tree only.
-//! fjall's are atomic over its keyspaces until bytes are lost: each keyspace leaves memory for a file on its own, so a
-//! journal cut short can leave one keyspace ahead of the other, rows without their checkpoint. Within one keyspace
-//! what survives is always a beginning of the history.
+//! Both engines on disk have trees of their own, but neither is used. sled's batches are atomic
+//! within one tree only. fjall's are atomic over its keyspaces until bytes are lost: each keyspace
+//! is flushed to files on its own, so after the journal was truncated, one keyspace may be ahead of
+//! the other: rows without their checkpoint. Within a single keyspace, what survives is always a
+//! prefix of the history.
 
 use std::ops::Bound;
 
@@ -28,7 +29,7 @@ pub(super) fn range_in(tree: TreeIndex, keys: &KeyRange) -> (Bound<Vec<u8>>, Bou
     )
 }
 
-/// The row as its tree knows it.
+/// The row, as its tree knows it.
 pub(super) fn row_out(key: &[u8], value: &[u8]) -> Row {
     (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())
 }

@@ -1,12 +1,13 @@
-//! A sum over all rows, kept beside them: rows that are not those of one batch boundary do not add up.
+//! A sum over all rows, stored with them: rows that do not belong to one batch boundary do not
+//! match the sum.
 //!
-//! sled recovers page by page. Bytes lost in its log usually show as an error or a panic, but about one flipped bit in a
-//! thousand left a store that opened and read well, with some rows older than its checkpoint. The seal changes in the
-//! same batch as the rows, so such a mixture cannot agree with it. A store that went back as a whole does, and may: it
-//! is right, only old.
+//! sled recovers page by page. Bytes lost in its log usually cause an error or a panic, but about
+//! one flipped bit in a thousand left a store that opened and read well, with some rows older than
+//! its checkpoint. The seal changes in the same batch as the rows, so such a mixture does not match
+//! it. A store that went back as a whole does match, which is fine: it is consistent, only old.
 //!
-//! Sums of hashes (Bellare and Micciancio, 1997) are updated by the rows that change alone; who wants to forge one can,
-//! and is not the enemy here.
+//! Sums of hashes (Bellare and Micciancio, 1997) can be updated from the changed rows alone. They
+//! can be forged, but forgery is not the threat here.
 
 use sha2::{Digest, Sha256};
 

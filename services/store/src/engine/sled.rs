@@ -3,8 +3,8 @@
 //! 1. A batch has at most 128 rows. Batches of 1,000 rows leak gigabytes of memory under overwrites; 250 stay flat.
 //! 2. `flush` is followed by an fsync of the `db` file. On Linux the flush alone is a `sync_file_range`: most stores did
 //!    not open after a power cut with it, all did with the fsync.
-//! 3. Bad bytes show as a panic as often as an error, so the caller of every function here catches panics. Rarely they
-//!    do not show at all; the [`Seal`] is for those.
+//! 3. Bad bytes cause a panic as often as an error, so every caller of these functions catches
+//!    panics. Rarely, bad bytes cause neither; the [`Seal`] detects those.
 
 use std::{
     fs::File,
@@ -20,25 +20,25 @@ use super::{
 };
 use crate::{KeyRange, key_range::Order};
 
-/// Values are small because sled moves pages above half a segment (256 KiB) to files of their own, which the fsync of
-/// `db` does not cover; a page holds up to 16 rows before it splits.
+/// Values are small because sled moves pages above half a segment (256 KiB) to files of their own,
+/// which the fsync of `db` does not cover; a page has up to 16 rows before it splits.
 pub(super) const LIMITS: Limits = Limits {
-    // The seal is one row more; what is measured leaves room for it.
+    // The seal is an additional row; the measured limit leaves room for it.
     rows: 128,
     key_len: MAX_KEY_LEN,
     value_len: 8 * 1024,
 };
 
-/// Above every tree's first byte.
+/// Greater than the first byte of every tree.
 const SEAL_KEY: &[u8] = &[u8::MAX];
 
 pub(crate) struct SledStorage {
     db: sled::Db,
-    /// Our own handle on sled's data file: the one to fsync.
+    /// A separate handle on sled's data file, for the fsync.
     file: File,
     rows_dir: PathBuf,
-    /// The seal of the rows as they are. Its lock is also the gate between views and batches, because sled has no
-    /// snapshots: readers that need rows to agree keep writers out.
+    /// The seal of the current rows. Its lock also separates views from batches, because sled has
+    /// no snapshots: readers that need consistent rows block writers.
     seal: RwLock<Seal>,
 }
 
@@ -47,7 +47,7 @@ impl SledStorage {
         let db = sled::Config::new()
             .path(setup.rows_dir)
             .cache_capacity(setup.cache_bytes)
-            // Its own flusher does not fsync; durability is the caller's `sync`.
+            // sled's own flusher does not fsync; durability comes from the caller's `sync`.
             .flush_every_ms(None)
             .open()?;
         let file = File::open(setup.rows_dir.join("db")).map_err(Fault::from_io)?;
@@ -161,7 +161,8 @@ fn row(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Row, Fault> {
 impl From<sled::Error> for Fault {
     fn from(error: sled::Error) -> Self {
         match error {
-            // sled has no kind for this. It is not corruption: a killed process may hold the lock a moment longer.
+            // sled has no error kind for this. It is not corruption: a killed process may hold the
+            // lock a moment longer.
             sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
                 Self::Locked
             }

@@ -1,4 +1,4 @@
-//! Engines that fail, and what the store makes of it.
+//! Failing engines, and how the store reacts.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::{
 
 const TASKS: Tree = Tree::new("tasks");
 
-/// Answers everything with the fault it was made with.
+/// An engine that always fails in a given way.
 #[derive(Clone, Copy)]
 enum Failing {
     Panics,
@@ -160,7 +160,7 @@ fn a_full_disk_ends_the_store_but_does_not_wipe_it_and_corruption_does() {
     ] {
         let store = open().store;
         store.apply(one_row()).expect("the batch applies");
-        let answer: Result<(), _> = store.shared.asking(|_| Err(fault));
+        let answer: Result<(), _> = store.shared.with_engine(|_| Err(fault));
         assert!(matches!(answer, Err(StoreError::Poisoned { .. })));
         drop(store);
         let reopened = open();

@@ -1,4 +1,4 @@
-//! One suite over all engines.
+//! One suite for all engines.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -151,14 +151,15 @@ fn a_checkpoint_cannot_go_back_within_one_life_of_its_stream() {
             store.apply(batch),
             Err(StoreError::CheckpointWentBack {
                 stream: STREAM.to_owned(),
-                at: at(5),
-                asked: at(4),
+                at: Box::new(at(5)),
+                asked: Box::new(at(4)),
             })
         );
         assert_eq!(store.get(TASKS, b"late"), Ok(None), "nothing was applied");
         let again = Checkpoint {
             seq: 1,
             incarnation: "second".to_owned(),
+            fingerprint: None,
         };
         let mut batch = Batch::new();
         batch.checkpoint(STREAM, again.clone());
@@ -259,7 +260,8 @@ fn a_view_stays_as_it_was_while_others_write() {
         let view = store.view().expect("a view");
         thread::scope(|scope| {
             let writer = scope.spawn(|| fill(store, 11..=20));
-            // On sled the writer waits for the view, as it must; elsewhere it is done before the view is read.
+            // On sled the writer must wait for the view; on other engines it finishes before the
+            // view is read.
             if store.engine() != Engine::Sled {
                 writer.join().expect("the writer is done");
             }

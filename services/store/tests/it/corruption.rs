@@ -1,8 +1,9 @@
-//! Flipped and missing bytes in every file of a store: it is wiped, or it says that it is out of use, or it is right.
-//! Never a panic that reaches the caller, never rows that disagree with their checkpoint.
+//! Flipped and missing bytes in every file of a store: it is wiped, refuses to be used, or is
+//! correct. Never a panic that reaches the caller, and never rows that contradict their checkpoint.
 //!
-//! Each harmed store is opened by a process of its own. Some harm makes fjall end the process by a panic within a panic;
-//! the store must get over that too, by the third process at the latest.
+//! Each damaged store is opened in a process of its own. Some damage makes fjall end the process by
+//! a panic within a panic; the store must recover from that too, in the third process at the
+//! latest.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use crate::fixture::{BY_TEAM, a_store, checkpoint_equals_rows, fill, open};
 const SYNCED: u64 = 1_000;
 const ROWS: u64 = 1_200;
 
-/// fjall's stores are large before they have more than a journal, so they are harmed less often.
+/// fjall's stores are large before they have more than a journal, so there are fewer trials.
 fn trials_of(engine: Engine) -> u64 {
     match engine {
         Engine::Sled | Engine::Memory => 40,
@@ -26,7 +27,7 @@ fn trials_of(engine: Engine) -> u64 {
     }
 }
 
-/// Rows that only take space, until fjall has written files as well as its journal.
+/// Rows that only take space, until fjall has written files besides its journal.
 const FILLER_ROWS: u64 = 600;
 const FILLER_BYTES: usize = 64 * 1024;
 
@@ -36,7 +37,7 @@ enum Harm {
     Truncate,
 }
 
-/// splitmix64: repeatable harm, whose seed is in every failure message.
+/// splitmix64: repeatable damage, whose seed is in every failure message.
 struct Dice(u64);
 
 impl Dice {
@@ -53,7 +54,7 @@ impl Dice {
     }
 }
 
-/// Compresses well, so that copies are cheap and few bytes on disk are without meaning.
+/// Compresses well, so that copies are cheap and few bytes on disk are meaningless.
 fn filler_value(row: u64) -> Vec<u8> {
     Dice(row).roll().to_le_bytes().repeat(FILLER_BYTES / 8)
 }
@@ -116,14 +117,14 @@ fn copy_into(from: &Path, to: &Path) {
     }
 }
 
-/// Harms one file that has something in it; says what it did.
+/// Damages one non-empty file, and describes how.
 fn harm(dir: &Path, kind: Harm, dice: &mut Dice) -> String {
     let files: Vec<_> = files_below(dir)
         .into_iter()
         .map(|path| (fs::metadata(&path).expect("read").len(), path))
         .filter(|(length, _)| *length > 0)
         .collect();
-    // Any file, or any byte: small files decide much, large ones hold the rows.
+    // A random file or a random byte: small files matter much, large ones have the rows.
     let chosen = match dice.below(2) {
         0 => dice.below(files.len()),
         _ => {
@@ -141,7 +142,7 @@ fn harm(dir: &Path, kind: Harm, dice: &mut Dice) -> String {
     };
     let path = &files[chosen].1;
     let mut bytes = fs::read(path).expect("read");
-    // Journals are allocated ahead: half of the harm goes to the part that is in use.
+    // Journals are preallocated, so half of the damage goes to the part in use.
     let used = bytes
         .rchunks(4096)
         .position(|page| page != &[0; 4096][..page.len()])
@@ -165,7 +166,8 @@ fn harm(dir: &Path, kind: Harm, dice: &mut Dice) -> String {
 const DIR: &str = "WAYBILL_STORE_HARMED_DIR";
 const ENGINE: &str = "WAYBILL_STORE_HARMED_ENGINE";
 
-/// Not a test of its own: one harmed store, opened and read as a projector would. It writes down what it found.
+/// Not a test of its own: opens and reads a damaged store as a projector would, and writes down
+/// what it found.
 #[test]
 #[ignore = "the child process of the tests below"]
 fn the_reader_of_a_harmed_store() {
@@ -239,7 +241,7 @@ fn trials(engine: Engine, kind: Harm) -> Outcomes {
         let mut deaths = 0;
         let said = loop {
             let (status, said) = read_in_a_process(engine, copy.path());
-            // A failed assertion ends with a code; only an abort has none.
+            // A failed assertion ends with an exit code; only an abort has none.
             if status.code().is_some() || deaths == 2 {
                 assert!(status.success(), "{engine}, seed {seed}: {what}\n{said}");
                 break fs::read_to_string(copy.path().join("OUTCOME")).expect("it was written");
@@ -255,7 +257,7 @@ fn trials(engine: Engine, kind: Harm) -> Outcomes {
     outcomes
 }
 
-/// Otherwise the harm was none, and the trials showed nothing.
+/// Otherwise the damage had no effect, and the trials showed nothing.
 fn harm_was_seen(outcomes: &Outcomes) -> bool {
     outcomes.keys().any(|outcome| outcome != "unharmed")
 }
@@ -317,7 +319,7 @@ fn corrupt_rows_are_set_aside_once_and_dropped_by_the_next_clean_open() {
     assert!(!aside.exists());
 }
 
-/// What sled's own checks cannot see: rows that are whole, but not those of one moment.
+/// What sled's own checks cannot detect: rows that are intact, but not from the same moment.
 #[test]
 fn a_row_that_sled_changed_alone_breaks_the_seal() {
     let (dir, store) = a_store(Engine::Sled);

@@ -1,4 +1,4 @@
-//! Stores to test with: the same trees on every engine, each in a directory of its own.
+//! Stores for tests: the same trees on every engine, each store in a directory of its own.
 
 use std::{path::Path, time::Duration};
 
@@ -24,7 +24,7 @@ pub(crate) fn open(engine: Engine, dir: &Path) -> Opened {
     options(engine).open(dir).expect("the store opens")
 }
 
-/// A fresh store and the directory that must outlive it.
+/// A new store, and the directory that must outlive it.
 pub(crate) fn a_store(engine: Engine) -> (TempDir, Store) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let opened = open(engine, dir.path());
@@ -36,11 +36,12 @@ pub(crate) fn at(seq: u64) -> Checkpoint {
     Checkpoint {
         seq,
         incarnation: "first".to_owned(),
+        fingerprint: None,
     }
 }
 
-/// Batches whose rows say which checkpoint they belong to: row `n` of both trees is written by the batch that moves
-/// the checkpoint to `n`, and the row `latest` always equals it.
+/// Batches whose rows show which checkpoint they belong to: row `n` of both trees is written by the
+/// batch that moves the checkpoint to `n`, and the row `latest` always equals it.
 pub(crate) fn numbered_batch(seq: u64) -> Batch {
     let mut batch = Batch::new();
     batch
@@ -61,8 +62,8 @@ pub(crate) fn fill(store: &Store, seqs: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// Checks that the rows are exactly those of the checkpoint, and returns it. A store that says it is out of use is an
-/// honest answer and comes back as `Err`; rows that differ from the checkpoint fail the test.
+/// Checks that the rows match the checkpoint exactly, and returns it. A poisoned store comes back
+/// as `Err`, which is acceptable; rows that differ from the checkpoint fail the test.
 pub(crate) fn checkpoint_equals_rows(store: &Store) -> Result<u64, waybill_store::StoreError> {
     let view = store.view()?;
     let seq = view.checkpoint(STREAM)?.map_or(0, |found| {

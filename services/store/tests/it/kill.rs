@@ -1,5 +1,5 @@
-//! `kill -9` in the middle of writing: what is reopened is exactly as old as its checkpoint, and not older than the
-//! last sync that was reported.
+//! `kill -9` in the middle of writing: a reopened store matches its checkpoint exactly, and is not
+//! older than the last reported sync.
 
 use std::{
     env,
@@ -18,7 +18,8 @@ const ENGINE: &str = "WAYBILL_STORE_KILL_ENGINE";
 const ROUNDS: u64 = 8;
 const SYNC_EVERY: u64 = 20;
 
-/// Not a test of its own: the process that is killed. It says `synced N` after each sync, until it dies.
+/// Not a test of its own: the process that is killed. It prints `synced N` after each sync, until
+/// it dies.
 #[test]
 #[ignore = "the child process of the test below"]
 fn the_writer_that_is_killed() {
@@ -34,7 +35,7 @@ fn the_writer_that_is_killed() {
         .expect("a checkpoint")
         .map_or(0, |at| at.seq);
     let mut out = std::io::stdout().lock();
-    // It ends by itself should nobody come to kill it.
+    // It ends by itself if nobody kills it.
     let deadline = Instant::now() + Duration::from_secs(20);
     for seq in from + 1.. {
         opened.store.apply(numbered_batch(seq)).expect("applies");
@@ -74,7 +75,8 @@ fn after_a_kill_rows_and_checkpoint_agree_and_nothing_synced_is_lost() {
     }
 }
 
-/// Lets the writer report some syncs, kills it at whatever it does then, and returns the last sync it reported.
+/// Lets the writer report some syncs, kills it at an arbitrary point, and returns the last sync
+/// that it reported.
 fn write_until_killed(engine: Engine, dir: &Path, syncs: u64) -> u64 {
     let mut child = Command::new(env::current_exe().expect("this test's binary"))
         .args(["--ignored", "--exact", "--nocapture"])

@@ -1,4 +1,5 @@
-//! What every engine promises, what a store survives, and what it does about what it does not survive.
+//! What every engine guarantees, what a store survives, and how it handles what it does not
+//! survive.
 
 mod conformance;
 mod corruption;

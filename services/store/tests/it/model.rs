@@ -1,4 +1,5 @@
-//! Random histories against a plain ordered map: every engine answers every question as the map does.
+//! Random histories compared with an ordered map: every engine must answer every query as the map
+//! does.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ struct Bounds {
     descending: bool,
 }
 
-/// Few and short keys, so that histories meet the same key again; the ends of the byte range are among them.
+/// Few and short keys, so that histories touch the same key again; the ends of the byte range are
+/// among them.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     vec(
         prop::sample::select(vec![0_u8, 1, b'a', b'b', 0xfe, 0xff]),

@@ -1,4 +1,4 @@
-//! The open ladder: what is resumed, what is waited for and what is wiped.
+//! Opening: what is resumed, what is waited for, and what is wiped.
 
 use std::{fs, thread, time::Duration};
 
@@ -30,7 +30,8 @@ fn opens_as_wiped(options: &OpenOptions, expected: &WipeReason) {
         let (dir, store) = a_store(engine);
         fill(&store, 1..=20);
         drop(store);
-        // The options name their engine, so only the fitting half of the loop is a change of schema alone.
+        // The options include the engine, so only one iteration of the loop is a change of the
+        // schema alone.
         let opened = options.open(dir.path()).expect("the store opens");
         match &opened.reason {
             OpenReason::Wiped(WipeReason::EngineChanged { found, .. }) => {
@@ -158,7 +159,8 @@ fn a_lock_that_stays_held_is_an_error_and_never_a_wipe() {
     for engine in ON_DISK {
         let (dir, store) = a_store(engine);
         fill(&store, 1..=20);
-        // Another schema version too: it must not be wiped under its holder.
+        // With another schema version too: a store must not be wiped while another process holds
+        // it.
         for schema in [1, 2] {
             let refused = OpenOptions::new(engine, schema, &[TASKS, BY_TEAM])
                 .lock_wait(Duration::from_millis(60))
@@ -178,7 +180,7 @@ fn an_engines_own_lock_is_no_reason_to_wipe_either() {
     let (dir, store) = a_store(Engine::Sled);
     fill(&store, 1..=20);
     drop(store);
-    // Held by somebody who does not know the store's lock file.
+    // Held by a process that does not know the store's lock file.
     let stranger = sled_db_lock(dir.path());
     let refused = options(Engine::Sled)
         .lock_wait(Duration::from_millis(60))

@@ -1,4 +1,4 @@
-//! Everything that the vault parses, fed with the fuzzer's bytes.
+//! Feeds the fuzzer's bytes to everything that the vault parses.
 
 #![no_main]
 

@@ -96,6 +96,6 @@ fn what_is_no_ring_is_refused_without_being_shown() {
     let text = RingSource::Text(Zeroizing::new(format!("kek-secret1.{secret}")));
     assert!(!format!("{text:?}").contains("5e5e"));
     let error = LiveRing::<OpenRing>::load(text).expect_err("a byte too short");
-    let expected = "the given text: word 1 in line 1 is no kek-secret1";
+    let expected = "the given text: word 1 in line 1 is not a valid kek-secret1";
     assert!(error.to_string().starts_with(expected), "{error}");
 }

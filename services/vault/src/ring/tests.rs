@@ -63,7 +63,7 @@ fn rotation_adds_the_newest_first_and_keeps_the_last() {
         .expect_err("there already");
     assert_eq!(
         again.to_string(),
-        format!("the added key is a kek-public1 that the ring has already: {id}")
+        format!("the added key is a kek-public1 that the ring already has: {id}")
     );
     let open = open.with_kek(new).expect("two");
     assert_eq!(seal.keks(), [id, old]);
@@ -157,31 +157,31 @@ fn errors_say_where_and_what_without_the_key() {
         ),
         (
             open.clone(),
-            "word 1 in line 1 is a kek-secret1, which does not belong into the seal ring",
+            "word 1 in line 1 is a kek-secret1, which does not belong in the seal ring",
         ),
         (
             format!("{seal}x\n {digits}"),
-            "word 1 in line 3 is no key: expected one of",
+            "word 1 in line 3 is not a key: expected one of",
         ),
         (
             format!("{seal}\nkek-secret2.{digits}"),
-            "word 1 in line 4 is no key: expected one of",
+            "word 1 in line 4 is not a key: expected one of",
         ),
         (
             format!("{seal}kek-public1.{digits}00"),
-            "word 1 in line 3 is no kek-public1: expected 64 lower-case",
+            "word 1 in line 3 is not a valid kek-public1: expected 64 lower-case",
         ),
         (
             format!("{seal}kek-public1.{}", digits.to_uppercase()),
-            "word 1 in line 3 is no kek-public1: expected 64",
+            "word 1 in line 3 is not a valid kek-public1: expected 64",
         ),
         (
             format!("{seal}kek-public1."),
-            "word 1 in line 3 is no kek-public1: expected 64 lower-case",
+            "word 1 in line 3 is not a valid kek-public1: expected 64 lower-case",
         ),
         (
             format!("{seal}kek-public1.{}", "0".repeat(64)),
-            "word 1 in line 3 is no usable kek-public1: it is a point of small order",
+            "word 1 in line 3 is not a usable kek-public1: it is a point of small order",
         ),
     ];
     for (text, expected) in seal_cases {
@@ -195,15 +195,15 @@ fn errors_say_where_and_what_without_the_key() {
         (repeated.to_owned(), "the open ring needs a sender-public1"),
         (
             seal.clone(),
-            "word 1 in line 1 is a sender-secret1, which does not belong into the open ring",
+            "word 1 in line 1 is a sender-secret1, which does not belong in the open ring",
         ),
         (
             format!("{open} {repeated}"),
-            "word 1 in line 3 is a kek-secret1 that the ring has already: ",
+            "word 1 in line 3 is a kek-secret1 that the ring already has: ",
         ),
         (
             format!("{open} {open}"),
-            "word 1 in line 3 is a kek-secret1 that the ring has already: ",
+            "word 1 in line 3 is a kek-secret1 that the ring already has: ",
         ),
     ];
     for (text, expected) in open_cases {

@@ -1,4 +1,5 @@
-//! The text of a ring: typed words separated by white space, comments from `#` to the end of a line.
+//! The text of a ring: typed words separated by white space, and comments from `#` to the end of
+//! the line.
 
 use std::fmt;
 
@@ -17,7 +18,8 @@ pub(super) enum Key {
     SenderPublic(SenderPublic),
 }
 
-/// Where a word stands, counted from 1. What stands there may be a secret, so errors say where, not what.
+/// Position of a word, counted from 1. The word may be a secret, so errors name its position
+/// instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     line: usize,
@@ -25,7 +27,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of a key that came from no text.
+    /// Position of a key that was not parsed from a text.
     pub(super) const ADDED: Self = Self { line: 0, word: 0 };
 }
 
@@ -38,7 +40,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The keys of a text, in its order.
+/// The keys in a text, in order.
 pub(super) fn keys(text: &str) -> Result<Vec<(Place, Key)>, RingError> {
     let mut keys = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
@@ -51,10 +53,10 @@ pub(super) fn keys(text: &str) -> Result<Vec<(Place, Key)>, RingError> {
     Ok(keys)
 }
 
-/// The text of these words, one a line.
+/// The text of these words, one per line.
 pub(super) fn render(words: impl Iterator<Item = Zeroizing<String>>) -> Zeroizing<String> {
     let words: Vec<_> = words.collect();
-    // All at once: a text that grows would leave its earlier buffers behind.
+    // Allocates the full size at once, since growing would leave unwiped buffers behind.
     let size = words.iter().map(|word| word.len() + 1).sum();
     let mut text = Zeroizing::new(String::with_capacity(size));
     for word in &words {

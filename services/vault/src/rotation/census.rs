@@ -1,20 +1,21 @@
-//! How many stored keys are under which KEK: what says that an old one may be destroyed.
+//! Counts stored keys by KEK, which shows whether an old KEK may be destroyed.
 
 use std::collections::BTreeMap;
 
 use waybill_log::vault_keys::MAX_LISTED;
 use waybill_log::{KeysOf, ReadError, StreamSeq, VaultKeys};
 
-use super::patience::patiently;
+use super::retry::with_retries;
 use crate::keys::KekId;
 use crate::wrapped::WrappedKey;
 
-/// Stored keys by their KEK, in messages: an older message that is not erased yet counts, since it opens as well.
+/// Stored keys by their KEK, in messages. An older message that is not erased yet counts too, since
+/// it can still be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Census {
     /// Messages under each KEK.
     pub by_kek: BTreeMap<KekId, u64>,
-    /// Messages that are no wrapped keys.
+    /// Messages that are not wrapped keys.
     pub malformed: u64,
 }
 
@@ -24,19 +25,18 @@ impl Census {
         self.by_kek.get(&kek).copied().unwrap_or_default()
     }
 
-    /// All messages.
     pub fn total(&self) -> u64 {
         self.by_kek.values().sum::<u64>() + self.malformed
     }
 }
 
-/// Counts all stored keys. What is put or erased meanwhile may or may not be counted.
+/// Counts all stored keys. Keys that are added or erased meanwhile may or may not be counted.
 pub async fn census(keys: &dyn VaultKeys) -> Result<Census, ReadError> {
     let mut census = Census::default();
     let mut after = StreamSeq(0);
     loop {
-        let page = patiently(|| keys.list(&KeysOf::All, after, MAX_LISTED)).await?;
-        // A page may lack what is no key, so only an empty one is the end.
+        let page = with_retries(|| keys.list(&KeysOf::All, after, MAX_LISTED)).await?;
+        // A page may skip messages that are not keys, so only an empty page is the end.
         let Some(last) = page.last() else {
             return Ok(census);
         };

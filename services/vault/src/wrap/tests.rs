@@ -13,7 +13,7 @@ use crate::keys::SenderSecret;
 use crate::ring::{Ring, fresh_rings};
 use crate::secret::SecretBytes;
 
-/// Rings do not wait, so what they promise is there at once.
+/// Rings never wait, so their futures are ready at the first poll.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut context = TaskContext::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
@@ -75,7 +75,8 @@ fn the_library_agrees_with_the_rfc() {
     assert_eq!(opened.expect("opened"), plaintext);
 }
 
-/// A record made by another implementation, `tests/golden.py`: the format must not drift, or what is stored is lost.
+/// A record made by another implementation, `tests/golden.py`: if the format changed, stored
+/// records would be lost.
 #[test]
 fn a_record_of_another_implementation_is_the_same_to_the_byte() {
     let open = "kek-secret1.91e2dd577c3ed6d08ef5432abb9589d4e81fca0942a4decd4c29458124830733 \
@@ -104,7 +105,7 @@ fn a_record_of_another_implementation_is_the_same_to_the_byte() {
     assert_eq!(opened.expose(), b"Bearer sk-golden");
 }
 
-/// The trait's own open with associated data of the test's choice.
+/// HPKE's own open function, with associated data chosen by the test.
 fn open_raw(
     mode: &OpModeR<'_, Kem>,
     kek: &<Kem as hpke::Kem>::PrivateKey,
@@ -154,7 +155,8 @@ fn every_bit_of_the_associated_data_counts() {
     }
 }
 
-/// A record as anybody could make it who has the KEK's public half and knows everything but a sender's secret.
+/// A record as made by somebody who has the KEK's public half and knows everything except a
+/// sender's secret.
 fn wrapped_by(mode: &OpModeS<'_, Kem>, ring: &OpenRing, key: &DataKey) -> WrappedKey {
     let id = ring.keks()[0];
     let kek = ring.kek(id).expect("its own").public();
@@ -193,7 +195,7 @@ fn a_record_that_no_gateway_made_is_refused() {
     assert_eq!(unauthenticated, refused);
     let of_stranger = unwrap(OpModeS::Auth(pair(&stranger))).expect_err("a stranger's");
     assert_eq!(of_stranger, refused);
-    // The stranger says that it is the sender, whose public half everybody may know.
+    // The stranger claims to be the sender, whose public half anybody may know.
     let claimed = (stranger.key().clone(), sender.public().key().clone());
     assert_eq!(
         unwrap(OpModeS::Auth(claimed)).expect_err("a liar's"),
@@ -201,7 +203,8 @@ fn a_record_that_no_gateway_made_is_refused() {
     );
 }
 
-/// All that a gateway holds is in its ring's text. None of it opens what the gateway itself has sealed.
+/// The text of a gateway's ring is all that the gateway has. None of it opens what the gateway
+/// itself has sealed.
 #[test]
 fn a_gateway_cannot_open_what_it_sealed() {
     let (seal, open) = fresh_rings().expect("random");
@@ -218,18 +221,18 @@ fn a_gateway_cannot_open_what_it_sealed() {
     let sender = seal.sender().to_word();
     let true_aad = HERE.of_wrap(wrapped.kek());
     for digits in digits {
-        // Each of its keys, given out for a KEK's secret.
+        // Each of its keys, passed off as the secret of a KEK.
         let forged = OpenRing::parse(&format!("kek-secret1.{digits} {sender}")).expect("a ring");
         let id = forged.keks()[0];
         let unknown = at_once(crate::open(&forged, &HERE, &envelope, &wrapped));
         let unknown = unknown.expect_err("not its KEK");
         assert_eq!(unknown, UnwrapError::UnknownKek(wrapped.kek()).into());
-        // The record made to name that key.
+        // The record, changed to name that key.
         let renamed = WrappedKey::assemble(id, wrapped.encapsulated(), wrapped.sealed());
         let refused = at_once(crate::open(&forged, &HERE, &envelope, &renamed));
         let refused = refused.expect_err("not its key");
         assert_eq!(refused, UnwrapError::NotAuthentic(id).into());
-        // HPKE alone, with the associated data as it was.
+        // HPKE alone, with the original associated data.
         let kek = forged.kek(id).expect("its own");
         for mode in [OpModeR::Base, OpModeR::Auth(seal.sender().key().clone())] {
             assert!(!open_raw(&mode, kek.key(), &wrapped, &true_aad));

@@ -1,4 +1,4 @@
-//! Records open where they belong and nowhere else, and not once a bit of them has changed.
+//! Records open in their own place and nowhere else, and not after a bit of them has changed.
 
 use std::future::Future;
 use std::pin::pin;
@@ -19,7 +19,7 @@ const HERE: Context<'static> = Context {
     version: 3,
 };
 
-/// Rings do not wait, so what they promise is there at once.
+/// Rings never wait, so their futures are ready at the first poll.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
@@ -82,7 +82,7 @@ fn the_longest_value_fits_and_no_longer_one() {
 fn nothing_repeats_between_two_records_of_one_value() {
     let (sealing, _) = rings();
     let (one, two) = (sealed(&sealing, b"same"), sealed(&sealing, b"same"));
-    // The format and the KEK's id are the same; every random part differs.
+    // Format and KEK id are the same; every random part differs.
     assert_ne!(one.0.to_bytes()[1..13], two.0.to_bytes()[1..13]);
     assert_ne!(one.0.to_bytes()[13..17], two.0.to_bytes()[13..17]);
     assert_ne!(one.1.to_bytes()[9..41], two.1.to_bytes()[9..41]);
@@ -109,7 +109,7 @@ fn every_bit_of_an_envelope_counts() {
         }
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
-    // Cut at every place, and with something behind it.
+    // Cut at every position, and with something appended.
     for size in 30..bytes.len() {
         let cut = Envelope::parse(&bytes[..size]).expect("of the same form");
         assert!(
@@ -188,7 +188,7 @@ fn a_record_opens_in_its_own_place_alone() {
         let refused = opened(&opening, &context, &record);
         let expected = UnwrapError::NotAuthentic(record.1.kek());
         assert_eq!(refused, Err(OpenError::Unwrap(expected)), "{context:?}");
-        // Even a worker that has the data key already, as a cache does.
+        // Not even for a worker that has the data key already, as a cache has.
         let refused = key.open(&context, &record.0).expect_err("moved");
         assert_eq!(refused, NotAuthentic, "{context:?}");
     }
@@ -206,7 +206,7 @@ fn the_parts_of_two_records_do_not_mix() {
 #[test]
 fn a_strangers_record_is_refused() {
     let (sealing, opening) = rings();
-    // It has the KEK's public half, knows the place, and has a sender key of its own.
+    // A stranger that has the KEK's public half, knows the place, and has a sender key of its own.
     let stranger = sealing.with_sender(SenderSecret::generate().expect("random"));
     assert_eq!(stranger.keks(), opening.keks());
     let forged = sealed(&stranger, b"forged");

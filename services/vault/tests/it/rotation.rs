@@ -1,4 +1,5 @@
-//! Moving all stored keys to another KEK, beside writers, erasers and a second rotation, and killed wherever it may be.
+//! Moving all stored keys to another KEK, while others write and erase, with a second rotation, and
+//! after being killed at any point.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,19 +23,19 @@ mod cluster;
 mod killed;
 
 const NONE: StreamSeq = StreamSeq(0);
-/// Nothing that works takes longer, even on two busy cores.
+/// Nothing that succeeds takes longer, even on two busy cores.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A record as an event and the key store hold it together.
+/// A record, as an event and the key store have it together.
 struct Record {
     name: KeyName,
     envelope: Envelope,
     value: Vec<u8>,
-    /// The wrapped key as it was first stored.
+    /// The wrapped key that was stored first.
     first: WrappedKey,
 }
 
-/// Both rings of a deployment, as whoever rotates holds them.
+/// Both rings of a deployment, as the process that rotates has them.
 #[derive(Clone)]
 struct Rings {
     sealing: SealRing,
@@ -51,7 +52,7 @@ impl Rings {
         self.sealing.keks()[0]
     }
 
-    /// With one more KEK.
+    /// The rings with another KEK.
     fn with_successor(&self) -> Self {
         let kek = KekSecret::generate().expect("random");
         Self {
@@ -60,7 +61,7 @@ impl Rings {
         }
     }
 
-    /// With the newest KEK alone, as once the older ones are destroyed.
+    /// The rings with only the newest KEK, as after the older ones are destroyed.
     fn newest_alone(&self) -> Self {
         let old = self.sealing.keks().into_iter().skip(1);
         let both = (self.sealing.clone(), self.opening.clone());
@@ -85,7 +86,7 @@ impl Rings {
         rewrap_all(&self.rotation(keys), &mut |_| {}).await
     }
 
-    /// Seals and stores the key, as a gateway does.
+    /// Seals a value and stores the key, as a gateway does.
     async fn store(&self, keys: &dyn VaultKeys, name: KeyName, kek: KekId) -> Record {
         let value = format!("Bearer sk-of-{name}").into_bytes();
         let secret = SecretBytes::new(value.clone());
@@ -102,7 +103,7 @@ impl Rings {
         }
     }
 
-    /// Opens a record with what is stored now.
+    /// Opens a record with the key that is stored now.
     async fn open(&self, keys: &dyn VaultKeys, record: &Record) -> Option<Vec<u8>> {
         let stored = keys.get(&record.name).await.expect("readable")?;
         let wrapped = WrappedKey::parse(&stored.value).expect("a wrapped key");
@@ -112,7 +113,7 @@ impl Rings {
     }
 }
 
-/// Every third is the key of a task; both environments occur.
+/// Every third name is that of a task's key; both environments occur.
 fn name(number: u16) -> KeyName {
     let environment = [Environment::Live, Environment::Test][usize::from(number % 2)];
     let team = TeamId::new(Timestamp(1), u128::from(number % 5)).in_environment(environment);
@@ -140,7 +141,7 @@ async fn listed(keys: &dyn VaultKeys) -> Vec<KeyName> {
     page.into_iter().map(|listed| listed.name).collect()
 }
 
-/// Whether any file below the folder has these bytes.
+/// Whether any file below the folder contains these bytes.
 fn lies_in(folder: &Path, bytes: &[u8]) -> bool {
     let Ok(entries) = fs::read_dir(folder) else {
         return false;
@@ -155,7 +156,7 @@ fn lies_in(folder: &Path, bytes: &[u8]) -> bool {
     })
 }
 
-/// The part of a wrapped key that no other has.
+/// The part of a wrapped key that is unique to it.
 fn trace(wrapped: &WrappedKey) -> [u8; 48] {
     let bytes = wrapped.to_bytes();
     std::array::from_fn(|i| bytes[41 + i])
@@ -186,7 +187,7 @@ async fn every_key_moves_while_others_are_made_and_erased() {
     let making = async {
         let mut made = Vec::new();
         for number in 100..130 {
-            // A gateway that has not heard of the new KEK yet, and all the others.
+            // A gateway that does not know the new KEK yet, and all the others.
             let kek = if number < 110 { old } else { rings.newest() };
             made.push(rings.store(&*log, name(number), kek).await);
         }
@@ -200,7 +201,7 @@ async fn every_key_moves_while_others_are_made_and_erased() {
     let (rotating, second, made, ()) = tokio::join!(rotating, second, making, erasing);
     rotating.expect("no panic").expect("rotated");
     second.expect("rotated as well");
-    // What the late gateway sealed behind both walks.
+    // What the late gateway sealed after both walks had passed.
     rings.rotate(&*log).await.expect("rotated");
 
     let left = rings.newest_alone();

@@ -1,4 +1,4 @@
-//! No secret shows in what is printed for debugging, and none in an error.
+//! No secret appears in debug output or in an error.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,7 +7,8 @@ use waybill_vault::{
     SecretBytes, SenderSecret, WrappedKey, fresh_rings,
 };
 
-/// Whether any run of `WINDOW` bytes of the secret shows: as text, as hex, or as a list of numbers.
+/// Whether any `WINDOW` consecutive bytes of the secret appear: as text, as hex, or as a list of
+/// numbers.
 fn shows(printed: &str, secret: &[u8]) -> bool {
     const WINDOW: usize = 6;
     secret.windows(WINDOW).any(|part| {

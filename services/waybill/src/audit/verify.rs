@@ -14,19 +14,18 @@ use waybill_worker::{Clock, SystemClock};
 
 use super::{Failed, kept, keys, report};
 use crate::args::VerifyLog;
-use crate::beside::{self, eprint_line};
 use crate::config::Config;
+use crate::output;
+use crate::running_server::{self, eprint_line};
 
 /// Checkpoints read at a time. One may carry half a MiB of leaves.
 const CHECKPOINTS_AT_A_TIME: usize = 50;
 const NANOS_PER_MILLI: i64 = 1_000_000;
-/// Records that do not count, of which each is told; the others are counted.
-const MAX_VOIDS_TOLD: u64 = 20;
+/// Ignored records that are reported one by one; further ones are only counted.
+const MAX_VOIDS_REPORTED: u64 = 20;
 
 pub(super) async fn run(config: &mut Config, options: &VerifyLog) -> Result<ExitCode, Failed> {
-    if let Some(data) = &options.at.data {
-        config.data.clone_from(data);
-    }
+    running_server::locate(config, &options.at);
     let keys = keys(config, options.keys.as_deref())?;
     let older = kept(options)?;
     let found = match &options.export {
@@ -38,11 +37,13 @@ pub(super) async fn run(config: &mut Config, options: &VerifyLog) -> Result<Exit
     if let (Some(file), Some(note)) = (&options.write_checkpoint, &found.trusted) {
         write_whole(file, note).map_err(Failed::Incomplete)?;
     }
-    report::print(&mut std::io::stdout(), &found, options.json).map_err(Failed::incomplete)?;
+    let mut told = Vec::new();
+    report::print(&mut told, &found, options.json).map_err(Failed::incomplete)?;
+    output::tell_verdict(&String::from_utf8_lossy(&told)).map_err(Failed::incomplete)?;
     Ok(ExitCode::from(found.outcome.exit_code()))
 }
 
-/// Whole and on disk, or not at all: half a checkpoint would be none the next time.
+/// Written completely and synced, or not at all: half a checkpoint would be useless the next time.
 fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
     let partial = file.with_extension("partial");
     let mut written = File::create(&partial).with_context(|| partial.display().to_string())?;
@@ -71,20 +72,20 @@ fn export(file: &Path, keys: &TrustedKeys, older: Option<&str>) -> anyhow::Resul
             check.cut_off();
             break;
         }
-        // What is no text is no line of an export either.
+        // Bytes that are not UTF-8 cannot be a line of an export; the check then reports the line.
         check.line(&String::from_utf8_lossy(text));
     }
     Ok(check.finish())
 }
 
-/// Reads AUDITCP and CONTROL. Checkpoints first: then CONTROL has all that they cover.
+/// Reads AUDITCP and CONTROL. Checkpoints first, so that CONTROL has all that they cover.
 async fn log(
     config: &mut Config,
     options: &VerifyLog,
     keys: &TrustedKeys,
     older: Option<&str>,
 ) -> anyhow::Result<Report> {
-    let log = beside::connect(config, &options.at).await?;
+    let log = running_server::connect(config, &options.at).await?;
     let bounds = log.bounds(Stream::Control).await?;
     let mut check = LogCheck::new(keys, bounds.incarnation, older);
     let mut from = StreamSeq(1);
@@ -110,7 +111,7 @@ async fn log(
         for record in &page {
             check.event(&record.stored());
             if let Some(void) = record.void() {
-                tell_void(record.seq, void, voids);
+                report_void(record.seq, void, voids);
                 voids += 1;
             }
             from = record.seq.next();
@@ -128,9 +129,9 @@ async fn log(
     Ok(check.finish(now_ns))
 }
 
-/// Names a record that is part of the log as it is, but that no reader believes.
-fn tell_void(seq: StreamSeq, void: &Void, told: u64) {
-    if told < MAX_VOIDS_TOLD {
+/// Reports a record that is in the log but that no reader trusts.
+fn report_void(seq: StreamSeq, void: &Void, told: u64) {
+    if told < MAX_VOIDS_REPORTED {
         eprint_line(&format!("position {seq} of CONTROL does not count: {void}"));
     }
 }

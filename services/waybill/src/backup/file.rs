@@ -18,10 +18,10 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 /// Bytes of one part of a stream: tar wants to know a length before the bytes, and a stream does not tell its own.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// A secret is a key or a ring of keys. What is longer is none.
+/// Largest secret file, in bytes: a key or a ring of keys is far smaller.
 const SECRET_BYTES: u64 = 1024 * 1024;
 
-/// What the file holds, and of when.
+/// The contents of the file, and the time that they are from.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
     format: u32,
@@ -29,7 +29,7 @@ pub(super) struct Manifest {
     waybill: String,
     /// When the first stream was taken, RFC 3339.
     pub(super) taken_at: String,
-    /// `audit.deployment`: checkpoints are of that name.
+    /// `audit.deployment`, the name in all checkpoints.
     pub(super) deployment: String,
     pub(super) streams: Vec<StoredStream>,
     /// Names of the secret files.
@@ -193,7 +193,7 @@ fn part_path(stream: &str, part: u32) -> String {
     format!("streams/{stream}/{part:06}")
 }
 
-/// Reads the manifest, and every byte once: a file that is damaged or cut off is refused before anything is made of it.
+/// Reads the manifest, and every byte once: a damaged or truncated file is refused before anything is restored from it.
 pub(super) fn checked(path: &Path) -> anyhow::Result<Manifest> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let mut archive = tar::Archive::new(file);
@@ -267,7 +267,7 @@ fn hash_all(from: &mut impl Read, hash: &mut Sha256) -> io::Result<()> {
     }
 }
 
-/// What a restore meets in the file, in order.
+/// What a restore reads from the file, in order.
 pub(super) enum Item {
     /// Some bytes of a stream.
     Part { stream: String, bytes: Vec<u8> },

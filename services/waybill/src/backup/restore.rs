@@ -10,23 +10,23 @@ use waybill_log::jetstream::archive::{ArchivedStream, Restoring, StreamArchives}
 use super::file::{self, Item, Manifest, extent};
 use super::{OPEN_RING, SECRETS, refuse_existing};
 use crate::args::Restore;
-use crate::beside::{self, eprint_line};
 use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::NatsServer;
+use crate::output;
+use crate::ownership::HandOver;
+use crate::running_server::{self, eprint_line};
 use crate::secrets::write_private;
 use crate::{telemetry, up};
 
-/// What must be the same after a restore as before.
+/// Fields of a stream's state that must be equal before the backup and after the restore.
 const COMPARED: [&str; 3] = ["messages", "last_seq", "num_subjects"];
 
 /// `waybill restore`
 pub(crate) async fn restore(mut config: Config, wanted: Restore) -> anyhow::Result<()> {
     let _telemetry = telemetry::start_beside(&config, "restore")?;
-    if let Some(data) = &wanted.at.data {
-        config.data.clone_from(data);
-    }
-    let manifest = match beside::named() {
+    running_server::take_named(&mut config, &wanted.at)?;
+    let manifest = match running_server::named() {
         true => into_cluster(&config, &wanted.file).await?,
         false => into_folder(&config, &wanted).await?,
     };
@@ -61,11 +61,12 @@ async fn into_folder(config: &Config, wanted: &Restore) -> anyhow::Result<Manife
     let manifest = file::checked(path)?;
     fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
     let data = config.data.canonicalize()?;
+    let _theirs = HandOver::of(&data);
     let _lock = up::lock(&data)?;
     refuse_existing(&data)?;
     let put_back = put_back(&data, path, wanted, &manifest).await;
     if let Err(error) = put_back {
-        // Half an installation would start and look like one.
+        // Half an installation would start and look complete.
         for name in ["nats", SECRETS] {
             let left = data.join(name);
             if left.exists() && fs::remove_dir_all(&left).is_err() {
@@ -144,7 +145,7 @@ async fn finish(under_way: Option<(ArchivedStream, Restoring)>) -> anyhow::Resul
         return Ok(());
     };
     let restored = restoring.finish().await?;
-    // An empty stream that never held anything is said to begin at 0 or at 1.
+    // The server reports 0 or 1 as the first sequence of an empty stream.
     let is_empty = archived
         .state
         .get("messages")
@@ -180,7 +181,7 @@ fn secrets(data: &Path, path: &Path) -> anyhow::Result<()> {
 }
 
 fn report(config: &Config, manifest: &Manifest) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = output::stdout();
     writeln!(out, "restored what was there at {}:", manifest.taken_at)?;
     for stream in &manifest.streams {
         writeln!(out, "  {:<8} {}", stream.archived.name, stream.extent())?;

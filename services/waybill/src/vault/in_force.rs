@@ -1,4 +1,4 @@
-//! Which KEK gateways seal to: what the log says last, or the first of their ring before it says anything.
+//! The KEK in force, to which gateways seal: the one that the log names last, or the first of their ring if it names none.
 
 use anyhow::bail;
 use bytes::Bytes;
@@ -17,7 +17,10 @@ use waybill_worker::{Clock, SystemClock};
 /// Aggregate of KEKs in CONTROL.
 const KEK: &str = "kek";
 
-/// What the log says.
+/// Attempts to append after the last record. More than one is needed only where somebody without the right to writes there.
+const ROUNDS: usize = 10;
+
+/// The KEK that the log names.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Introduced {
     pub(super) kek: KekId,
@@ -46,10 +49,10 @@ pub(super) async fn introduced(log: &JetStreamLog) -> anyhow::Result<Option<Intr
 pub(super) async fn was_introduced(log: &JetStreamLog, kek: KekId) -> anyhow::Result<bool> {
     let kek = kek.to_string();
     let subject = ControlSubject::global(KEK, &kek)?.to_string();
-    Ok(log.last(Stream::Control, &subject).await?.is_some())
+    Ok(last_control_event(log, &subject).await?.is_some())
 }
 
-/// Says that gateways seal to this KEK from now on, if nobody has said anything since `after`.
+/// Puts a KEK in force in the log, unless somebody has put one in force since `after`.
 pub(super) async fn introduce(
     log: &JetStreamLog,
     kek: KekId,
@@ -68,22 +71,30 @@ pub(super) async fn introduce(
         origin: None,
         payload: Bytes::from(event.encode()),
     };
-    let expect = Expectation::LastOn {
-        filter: ControlSubject::global_of_kind(KEK)?,
-        seq: after.map_or(StreamSeq(0), |after| after.seq),
-    };
-    let append = Append {
-        stream: Stream::Control,
-        records: vec![record],
-        expect,
-        atomicity: Atomicity::Atomic,
-        msg_id: None,
-    };
-    match log.append(append).await {
-        Ok(appended) => Ok(appended.seqs.last().copied().unwrap_or_default()),
-        Err(AppendError::Conflict { .. }) => {
-            bail!("somebody else rotates the vault at this moment; run this again when it is done")
+    let filter = ControlSubject::global_of_kind(KEK)?;
+    for _ in 0..ROUNDS {
+        // The server counts every record, also an ignored one. So the expectation names the last of all, and what was
+        // decided on is compared after that was read: an event that comes meanwhile is seen here or is a conflict.
+        let last = log.last(Stream::Control, &filter).await?;
+        let now = introduced(log).await?;
+        if now.map(|now| now.seq) != after.map(|after| after.seq) {
+            bail!("somebody else rotates the vault at this moment; run this again when it is done");
         }
-        Err(error) => Err(error.into()),
+        let append = Append {
+            stream: Stream::Control,
+            records: vec![record.clone()],
+            expect: Expectation::LastOn {
+                filter: filter.clone(),
+                seq: last.map_or(StreamSeq(0), |last| last.seq),
+            },
+            atomicity: Atomicity::Atomic,
+            msg_id: None,
+        };
+        match log.append(append).await {
+            Ok(appended) => return Ok(appended.seqs.last().copied().unwrap_or_default()),
+            Err(AppendError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    bail!("others write to {filter} all the time; `waybill log skipped` lists what does not count")
 }

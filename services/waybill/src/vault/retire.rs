@@ -1,4 +1,4 @@
-//! `waybill vault retire`: forgets a KEK that nothing needs any more. Whatever copies of keys it wrapped lie in backups opens nothing then.
+//! `waybill vault retire`: forgets a KEK that nothing needs any more. Copies of keys that it wrapped, such as in backups, then open nothing.
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use waybill_worker::{Clock, SystemClock};
 
 use super::in_force::{introduced, was_introduced};
 use super::rings::{Held, variables};
-use crate::beside::eprint_line;
+use crate::running_server::eprint_line;
 
-/// What a gateway began to seal before it knew of the successor is stored within this.
+/// Everything that a gateway began to seal before it knew of the successor is stored within this time.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
 /// What decides whether a KEK may go.
@@ -20,7 +20,7 @@ struct Standing {
     in_force: KekId,
     /// How long it is in force; `None`: since the beginning.
     for_now: Option<Duration>,
-    /// Whether the one that is to go ever was.
+    /// Whether the one to retire ever was in force.
     ever: bool,
     /// How many stored keys it has wrapped.
     needed: u64,
@@ -73,7 +73,7 @@ pub(super) async fn retire(
         needed: census(log).await?.under(kek),
     };
     standing.check(kek)?;
-    // One that was retired in one ring, by a command that was killed, is retired in the other.
+    // A killed command may have retired it in one ring only; this retires it in the other.
     let seal = match in_seal {
         true => held.seal.without_kek(kek)?,
         false => (*held.seal).clone(),

@@ -1,7 +1,7 @@
 //! Where the rings of the vault are: variables of the environment, or files in the folder of secrets, which commands can change.
 //!
-//! Of two files one is written first. It is the open ring when a KEK comes, the seal ring when one goes: at no time can anything be sealed
-//! that nobody opens.
+//! Of the two files, the open ring is written first when a KEK is added, and the seal ring when one is removed: at no time can anything be sealed
+//! that no worker can open.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use crate::secrets::write_private;
 
 /// The folder of the files, in the folder of the data.
 pub(crate) const FOLDER: &str = "secrets";
-/// Between two looks at a file by a process that uses it.
+/// Pause between two looks at a file by a process that uses it.
 const RELOAD: Duration = Duration::from_secs(1);
-/// A process that runs has read a file that is older than this.
+/// Age of a file after which every running process has read it.
 const READ_AFTER: Duration = Duration::from_secs(3);
 
 /// Where one of the rings is.
@@ -68,12 +68,12 @@ impl Place {
     }
 }
 
-/// What a gateway seals with. `None`: there is no vault.
+/// The ring that a gateway seals with. `None`: there is no vault.
 pub(crate) fn seal(data: &Path) -> anyhow::Result<Option<Arc<LiveRing<SealRing>>>> {
     SEAL.load(data)
 }
 
-/// What a worker opens with.
+/// The ring that a worker opens with.
 pub(crate) fn open(data: &Path) -> anyhow::Result<Option<Arc<LiveRing<OpenRing>>>> {
     OPEN.load(data)
 }
@@ -83,12 +83,13 @@ pub(crate) fn follow<R: Ring>(ring: &Arc<LiveRing<R>>, stop: CancellationToken) 
     let ring = Arc::downgrade(ring);
     tokio::spawn(async move {
         loop {
+            // Only the pause is cut short; a reload runs to its end.
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RELOAD) => {}
             }
             let Some(ring) = ring.upgrade() else { return };
-            // It says itself what became of it. Only a panic in it ends this.
+            // A reload logs its own failures. Only a panic in it ends this task.
             if tokio::task::spawn_blocking(move || ring.reload())
                 .await
                 .is_err()
@@ -129,7 +130,7 @@ pub(crate) fn complete(data: &Path) -> anyhow::Result<()> {
         (true, true) => Ok(()),
         (false, false) => make(data).map(drop),
         (false, true) => {
-            // The open ring is made first. Another sender does as well, as soon as it is trusted.
+            // The open ring was made first. A new sender is as good as the lost one once the open ring trusts it.
             let sender = SenderSecret::generate()?;
             let ring = LiveRing::<OpenRing>::load(RingSource::File(open))?.current();
             let ring = ring.with_sender(sender.public().clone())?;
@@ -159,7 +160,7 @@ pub(crate) fn variables(seal: &SealRing, open: &OpenRing) -> Zeroizing<String> {
     Zeroizing::new(format!("{}{}", *seal, *open))
 }
 
-/// Both rings, for a command that changes them. No other one does so meanwhile.
+/// Both rings, locked for a command that changes them.
 pub(crate) struct Held {
     pub(super) seal: Arc<SealRing>,
     pub(super) open: Arc<OpenRing>,
@@ -224,7 +225,7 @@ impl Held {
         Ok(())
     }
 
-    /// Waits until the processes beside have read the files. One that has not, refuses to seal, or opens later.
+    /// Waits until the other processes have read the files. One that has not would refuse to seal, or open later.
     pub(super) async fn read_by_all(&self) -> anyhow::Result<()> {
         if !self.are_files() {
             return Ok(());

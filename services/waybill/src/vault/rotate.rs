@@ -1,6 +1,6 @@
 //! `waybill vault rotate`: a new KEK for everything, while the system runs.
 //!
-//! Stopped anywhere, it goes on when it is called again: a KEK that is in a ring but not in force is put in force instead of another being
+//! After an interruption it goes on when it is called again: a KEK that is in a ring but not in force is put in force instead of another being
 //! made, and keys that were not wrapped anew yet are.
 
 use std::io::Write;
@@ -11,9 +11,9 @@ use waybill_vault::{KekId, KekSecret, Rewrapped, Rotation, rewrap_all};
 
 use super::in_force::{Introduced, introduce, introduced};
 use super::rings::{Held, variables};
-use crate::beside::{eprint_line, settled};
+use crate::running_server::{eprint_line, settled};
 
-/// Between two words about progress, in keys.
+/// Keys between two lines about progress.
 const PROGRESS: u64 = 10_000;
 
 pub(super) async fn rotate(
@@ -57,7 +57,7 @@ pub(super) async fn rotate(
     report(out, kek, &done)
 }
 
-/// The KEK in force. If the log names none, the first of the ring is, and is said to be: one that is put before it must not be by that alone.
+/// The KEK in force. If the log names none, the first of the ring is put in force there: another one that is put before it must not be by that alone.
 async fn in_force(log: &JetStreamLog, held: &Held) -> anyhow::Result<Introduced> {
     if let Some(now) = introduced(log).await? {
         return Ok(now);
@@ -71,9 +71,9 @@ async fn in_force(log: &JetStreamLog, held: &Held) -> anyhow::Result<Introduced>
     }
 }
 
-/// The KEK that is in a ring before the one in force, and so waits for being it.
+/// The KEK that stands in a ring before the one in force, and so waits to be put in force.
 fn waiting(held: &Held, now: KekId) -> anyhow::Result<Option<KekId>> {
-    // The open ring is written first, so it is the one that knows.
+    // The open ring is written first, so it has the newest KEK.
     let keks = held.open.keks();
     ensure!(
         keks.contains(&now) && held.seal.keks().contains(&now),

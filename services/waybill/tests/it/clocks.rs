@@ -92,8 +92,7 @@ async fn a_clock_that_jumps_neither_holds_retries_nor_ends_tasks() -> Result<()>
     let sink = Sink::start(([127, 0, 0, 1], 0).into(), options).await?;
     let up = installation.up().await?;
     let http = up.http(&key);
-    let task =
-        |path: &str| json!({"targetUrl": sink.url(path), "maxRetries": 1, "maxWaitTime": 30});
+    let task = |path: &str| json!({"targetUrl": sink.url(path), "maxRetries": 1, "maxWaitTime": 30, "expiresIn": "60s"});
     for jump in [-JUMP, JUMP] {
         clock.set(0)?;
         let id = http.create(&task("/once")).await?;

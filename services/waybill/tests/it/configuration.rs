@@ -13,7 +13,7 @@ use crate::process::Whom;
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_are_named_with_what_would_be_right() -> Result<()> {
     let mut installation = Installation::new()?;
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 6] = [
         ("[worker]\nslotz = 3", &["slotz", "slots"]),
         ("[worker]\nslots = 'many'", &["worker.slots", "many"]),
         (
@@ -24,6 +24,7 @@ async fn wrong_settings_are_named_with_what_would_be_right() -> Result<()> {
             "[nats.streams]\npartitions = 5000",
             &["nats.streams.partitions", "not 5000"],
         ),
+        ("gateway = 3", &["`gateway`", "a table of settings"]),
         ("log = {", &["waybill.toml"]),
     ];
     for (text, words) in cases {

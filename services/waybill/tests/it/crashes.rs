@@ -10,11 +10,13 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::task::JoinSet;
 use waybill_sink::{Answer, Plan, Sink, SinkOptions};
+use waybill_testkit::descriptors::{limit_descriptors, open_descriptors};
 use waybill_testkit::eventually;
 
 use crate::installation::{Installation, runs};
 use crate::process::{PATIENCE, POLL, Whom};
 use waybill_testkit::http::Http;
+use waybill_testkit::nats::free_port;
 
 /// Tasks that are under way when something is killed.
 const TASKS: usize = 40;
@@ -203,6 +205,73 @@ async fn a_killed_nats_server_is_started_again_and_nothing_accepted_is_lost() ->
     // The one that was started later is bound to the same life as the first one was.
     up.kill().await?;
     eventually(PATIENCE, async || !runs(second)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_cannot_run_takes_no_other_with_it() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    // Somebody else holds the read model, so the projector gives up.
+    let folder = installation.data().join("projector");
+    std::fs::create_dir_all(&folder)?;
+    let held = std::fs::File::create(folder.join("LOCK"))?;
+    held.lock()?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    eventually(PATIENCE, async || {
+        let logged = up.process.stderr.text();
+        logged.contains("a role ended by itself") && logged.contains("projector")
+    })
+    .await?;
+    // Accepted and called all the same.
+    let task = http.create(&json!({"targetUrl": sink.url("/")})).await?;
+    sink.wait_for(1, PATIENCE).await?;
+    assert!(
+        http.get(&format!("/v1/tasks/{task}")).await?.status
+            == http::StatusCode::SERVICE_UNAVAILABLE
+    );
+    drop(held);
+    http.completed(&task).await?;
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
+    installation.nothing_leaked();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lack_of_descriptors_costs_no_attempt() -> Result<()> {
+    const CALLS: usize = 30;
+    let (mut installation, key) = Installation::with_key()?;
+    let metrics = format!("127.0.0.1:{}", free_port()?);
+    installation.set("WAYBILL__METRICS_LISTEN", &metrics);
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let operator = Http::new(&format!("http://{metrics}"), None);
+    // Connections that exist go on to be used while there can be no new one.
+    operator.until("/metrics", http::StatusCode::OK).await?;
+    let task = json!({"targetUrl": sink.url("/"), "delay": "3s", "maxRetries": 0});
+    let mut accepted = Vec::new();
+    for _ in 0..CALLS {
+        accepted.push(http.create(&task).await?);
+    }
+    let pid = up.process.pid()?;
+    let former = limit_descriptors(pid, open_descriptors(pid)?)?;
+    eventually(PATIENCE, async || {
+        let scraped = operator.get("/metrics").await;
+        scraped.is_ok_and(|answer| answer.text().contains("waybill_worker_faults_total"))
+    })
+    .await
+    .context("the lack is seen")?;
+    assert_eq!(sink.received().len(), 0);
+    limit_descriptors(pid, former)?;
+    for id in &accepted {
+        // With no retry allowed, one attempt that counted would have ended it.
+        http.completed(id).await?;
+    }
+    assert_eq!(sink.received().len(), CALLS);
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
+    installation.nothing_leaked();
     Ok(())
 }
 

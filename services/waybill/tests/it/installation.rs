@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, test_kill_process};
@@ -12,7 +13,7 @@ use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
 use waybill_domain::id::Environment;
 use waybill_testkit::nats;
 
-use crate::process::{Ended, Output, Process, Whom};
+use crate::process::{Ended, Output, PATIENCE, Process, Whom};
 use waybill_testkit::http::Http;
 
 /// A folder in which the binary runs.
@@ -108,6 +109,20 @@ impl Installation {
     /// Runs the binary to its end.
     pub(crate) async fn run(&mut self, arguments: &[&str]) -> Result<Ended> {
         self.start(arguments)?.ended().await
+    }
+
+    /// Runs the binary to its end with a standard output that nobody reads.
+    pub(crate) async fn run_unread(&mut self, arguments: &[&str]) -> Result<std::process::Output> {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = self.command(arguments)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped());
+        let child = command.kill_on_drop(true).spawn()?;
+        let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+        Ok(ended.with_context(|| format!("{arguments:?} does not end"))??)
     }
 
     /// `waybill up`, until it has said where it listens.

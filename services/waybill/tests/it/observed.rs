@@ -101,7 +101,8 @@ async fn dashboards_and_alerts_name_metrics_that_there_are() -> Result<()> {
         ("waybill_accepted_total", 2.0),
         ("waybill_tasks_started_total", 3.0),
         ("waybill_tasks_retried_total", 1.0),
-        ("waybill_tasks_succeeded_total", 1.0),
+        ("waybill_tasks_succeeded_total{ok=\"true\"}", 1.0),
+        ("waybill_tasks_succeeded_total{ok=\"false\"}", 0.0),
         ("waybill_tasks_failed_total{status=\"failed\"}", 1.0),
         ("waybill_partitions_owned", 16.0),
         ("waybill_stream_subscribers", 1.0),
@@ -111,6 +112,37 @@ async fn dashboards_and_alerts_name_metrics_that_there_are() -> Result<()> {
     }
     drop(stream);
     up.interrupt().await?.succeeded();
+    Ok(())
+}
+
+#[test]
+fn each_alert_has_an_entry_in_the_runbook_a_panel_and_a_test() -> Result<()> {
+    let (alerts, tests) = (
+        ops("prometheus/alerts.yml")?,
+        ops("prometheus/alerts.test.yml")?,
+    );
+    let headings: BTreeSet<String> = ops("README.md")?
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(str::to_lowercase)
+        .collect();
+    let after = |key: &'static str| {
+        alerts
+            .lines()
+            .filter_map(move |line| line.trim().strip_prefix(key))
+    };
+    for runbook in after("runbook: ") {
+        let heading = runbook.trim_matches('"').to_lowercase();
+        assert!(headings.contains(&heading), "no entry {heading:?}");
+    }
+    for alert in after("- alert: ") {
+        let fires = format!("alertname: {alert}\n        exp_alerts:\n");
+        assert!(tests.contains(&fires), "no test sees {alert} fire");
+    }
+    let panels = used(&ops("grafana/dashboards/waybill.json")?);
+    for metric in used(&alerts).keys() {
+        assert!(panels.contains_key(metric), "{metric} has no panel");
+    }
     Ok(())
 }
 
@@ -125,7 +157,7 @@ async fn a_trace_leads_from_the_request_to_the_call_in_logs_and_spans() -> Resul
     installation.set("WAYBILL__LOG__FORMAT", "json");
     installation.set(
         "WAYBILL__LOG__FILTER",
-        "info,waybill_gateway=debug,waybill_worker=debug",
+        "info,waybill_edge=debug,waybill_gateway=debug,waybill_worker=debug",
     );
     let up = installation.up().await?;
     let http = up.http(&key);

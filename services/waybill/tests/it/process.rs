@@ -1,10 +1,11 @@
 //! A child process whose output is read as it comes, and searched for secrets when it is done.
 
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -21,7 +22,7 @@ pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
     pub(crate) fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.0.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -30,7 +31,7 @@ impl Output {
         tokio::spawn(async move {
             let mut buffer = [0; 8192];
             while let Ok(read @ 1..) = from.read(&mut buffer).await {
-                let mut bytes = output.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = output.0.lock();
                 bytes.extend_from_slice(&buffer[..read]);
             }
         })
@@ -87,7 +88,7 @@ impl Process {
         })
     }
 
-    fn pid(&self) -> Result<Pid> {
+    pub(crate) fn pid(&self) -> Result<Pid> {
         let id = self.child.id().context("it has ended")?;
         Pid::from_raw(i32::try_from(id)?).context("a process id")
     }

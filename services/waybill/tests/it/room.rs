@@ -94,6 +94,37 @@ async fn a_full_log_refuses_drains_and_accepts_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ended_history_gives_way_before_creations_are_refused_for_good() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    installation.set("WAYBILL__NATS__STREAMS__TASKS_MAX_BYTES", "1000000");
+    installation.set("WAYBILL__NATS__STREAMS__TASKS_MIN_HISTORY_S", "1");
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = json!({"targetUrl": sink.url("/"), "body": "x".repeat(20_000)});
+    let mut newest = String::new();
+    // Three times what the log may hold, though its events are to be kept for 30 days.
+    for number in 0..150 {
+        eventually(PATIENCE, async || {
+            let Ok(answer) = http.post("/v1/tasks", &task).await else {
+                return false;
+            };
+            if let Some(id) = answer.task()["id"].as_str() {
+                newest = id.to_owned();
+            }
+            answer.status == StatusCode::CREATED
+        })
+        .await
+        .with_context(|| format!("task {number} is accepted"))?;
+    }
+    http.completed(&newest).await?;
+    sink.wait_for(150, PATIENCE).await?;
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
+    installation.nothing_leaked();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_little_disk_is_a_sentence_at_the_start() -> Result<()> {
     let mut installation = Installation::new()?;
     let Some(_disk) = SmallDisk::mount(&installation.data(), 64) else {

@@ -9,14 +9,15 @@ use tokio::process::Command;
 use crate::installation::Installation;
 use crate::process::Process;
 
-fn in_the_tree() -> String {
-    format!("{}/../../schemas", env!("CARGO_MANIFEST_DIR"))
+fn in_the_tree(folder: &str) -> String {
+    format!("{}/../../{folder}", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_schemas_in_the_tree_are_those_of_the_code() -> Result<()> {
     let mut installation = Installation::new()?;
-    let check = ["schemas", "--check", "--dir", &in_the_tree()];
+    let (schemas, docs) = (in_the_tree("schemas"), in_the_tree("docs"));
+    let check = ["schemas", "--check", "--dir", &schemas, "--docs", &docs];
     installation.run(&check).await?.succeeded();
     Ok(())
 }
@@ -25,7 +26,7 @@ async fn the_schemas_in_the_tree_are_those_of_the_code() -> Result<()> {
 async fn an_event_that_can_no_longer_be_read_is_noticed() -> Result<()> {
     let mut installation = Installation::new()?;
     let mut copy = Command::new("cp");
-    copy.args(["-r", &in_the_tree(), "schemas"])
+    copy.args(["-r", &in_the_tree("schemas"), &in_the_tree("docs"), "."])
         .current_dir(installation.path());
     Process::spawn(copy)?.ended().await?.succeeded();
     let folder = installation.path().join("schemas");
@@ -40,12 +41,14 @@ async fn an_event_that_can_no_longer_be_read_is_noticed() -> Result<()> {
     fs::remove_file(folder.join("golden/key.revoked.v1.msgpack"))?;
     append(&folder.join("events/task.created.v1.json"), " ")?;
     fs::write(folder.join("events/task.imagined.v1.json"), "{}")?;
+    append(&installation.path().join("docs/configuration.md"), " ")?;
     installation.run(&check).await?.refused(&[
         "golden/task.expired.v1.msgpack (means something else now)",
         "golden/task.dead.v1.msgpack (",
         "golden/key.revoked.v1.msgpack (missing)",
         "events/task.created.v1.json",
         "events/task.imagined.v1.json (of no event)",
+        "docs/configuration.md",
     ]);
 
     // Writing them anew mends what is generated, and touches nothing that was once stored.

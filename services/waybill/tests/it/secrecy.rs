@@ -1,12 +1,13 @@
 //! Invariant 6: after a full run no secret's plaintext is on disk, in the log, in a metric, in what a process printed or in an answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,7 +55,7 @@ impl Echo {
     }
 
     fn saw(&self, text: &str) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         seen.iter().any(|request| request.contains(text))
     }
 }
@@ -79,9 +80,7 @@ async fn answer(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> Result<
         "HTTP/1.1 {status}\r\nx-echo: {line}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    seen.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(text);
+    seen.lock().push(text);
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     Ok(stream.shutdown().await?)

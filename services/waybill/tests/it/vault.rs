@@ -211,6 +211,49 @@ async fn everything_moves_to_a_new_kek_while_the_system_runs() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_nobody_signed_stops_no_rotation_and_is_listed() -> Result<()> {
+    let (mut installation, _) = Installation::with_key()?;
+    let up = installation.up().await?;
+    let data = installation.data();
+    let old = rings(&data)?.0.keks()[0];
+    let subject = format!("control._.kek.{old}");
+    let log = log(&data).await?;
+    // Before anything is said of a KEK, and once more behind what the first rotation says.
+    for _ in 0..2 {
+        let before = rings(&data)?.0.keks()[0];
+        let client = log.client();
+        client.request(subject.clone(), "forged".into()).await?;
+        installation.vault(&["rotate"]).await?.succeeded();
+        let now = rings(&data)?.0.keks()[0];
+        assert_ne!(now, before);
+        let status = installation.status_of(now).await?;
+        assert!(status.contains("in force since"), "{status}");
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let listed = loop {
+        let listed = installation.run(&["log", "skipped"]).await?.succeeded();
+        if listed.stdout.lines().count() == 2 {
+            break listed.stdout;
+        }
+        anyhow::ensure!(std::time::Instant::now() < deadline, "{}", listed.stdout);
+    };
+    for line in listed.lines() {
+        assert!(
+            line.starts_with("CONTROL") && line.contains(&subject) && line.contains("void"),
+            "{line}"
+        );
+    }
+    let as_json = installation.run(&["log", "skipped", "--json"]).await?;
+    for line in as_json.succeeded().stdout.lines() {
+        let record: Value = serde_json::from_str(line)?;
+        assert_eq!(record["subject"], json!(subject), "{record}");
+        assert_eq!(record["reason"], json!("void"), "{record}");
+    }
+    up.interrupt().await?.succeeded();
+    Ok(())
+}
+
 #[ignore = "it waits for a minute"]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_retired_kek_wrapped_opens_nowhere() -> Result<()> {

@@ -1,7 +1,9 @@
-//! Makes the connections of callouts: resolves, judges every address, connects, judges the peer, and begins TLS.
+//! Makes the connections of callouts: resolves, checks every address, connects, checks the peer,
+//! and starts TLS.
 //!
-//! The address that was judged is the one that is dialled; nothing resolves again in between. The peer is judged once more, as the
-//! last line should a proxy or a rewriting network lie between.
+//! The checked address is the one that is dialled; nothing resolves again in between. The peer is
+//! checked once more, as the last line of defence against a proxy or address translation in
+//! between.
 
 use std::future::Future;
 use std::io;
@@ -26,10 +28,10 @@ use super::outcome::OwnFault;
 use super::resolve::{Resolve, ResolveError};
 use super::stream::Stream;
 
-/// Head start of one address over the next one (RFC 8305, 5).
+/// Head start of one address over the next (RFC 8305, 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// Addresses dialled for one connection.
+/// Limit of addresses dialled for one connection.
 const MAX_DIALLED: usize = 8;
 
 #[derive(Clone)]
@@ -45,7 +47,7 @@ struct Parts {
 }
 
 impl Connector {
-    /// `limit` covers everything from the name to the TLS session.
+    /// `limit` is the time limit from resolving the name to the TLS session.
     pub(super) fn new(
         egress: Egress,
         resolver: Arc<dyn Resolve>,
@@ -124,8 +126,8 @@ impl Parts {
         Ok(Stream::tls(tls))
     }
 
-    /// What may be dialled for that host. One address that may not refuses the whole name: a name that mixes public and private
-    /// addresses is an attack or a mistake.
+    /// The addresses that may be dialled for that host. A single forbidden address rejects the
+    /// whole name: a name that mixes public and private addresses is an attack or a mistake.
     async fn allowed_addresses(
         &self,
         host: &str,
@@ -159,7 +161,7 @@ impl Parts {
     }
 }
 
-/// The families in turn, so that one that does not work costs one head start.
+/// Alternates between the address families, so that a broken one costs one head start.
 fn in_dialling_order(found: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     let (mut v6, mut v4): (Vec<_>, Vec<_>) = found.iter().partition(|a| a.is_ipv6());
     v6.reverse();
@@ -178,7 +180,8 @@ fn in_dialling_order(found: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     order
 }
 
-/// The first connection that is made; each address begins when the one before has failed or had its head start.
+/// The first connection that succeeds. Each address is dialled when the one before has failed or
+/// had its head start.
 async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut waiting = addresses.iter();
     let Some(first) = waiting.next() else {
@@ -191,6 +194,8 @@ async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     dialling.push(dial_one(*first));
     loop {
         let head_start = tokio::time::sleep(NEXT_ADDRESS_AFTER);
+        // Biased: an established connection wins over dialling the next address. Dropping the other
+        // dials closes them.
         tokio::select! {
             biased;
             Some(connected) = dialling.next() => match (connected, waiting.next()) {
@@ -206,7 +211,8 @@ async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-/// A machine without IPv6 says of such an address what it says of IPv4 when it is out of ports. Only the latter is its own fault.
+/// Without IPv6, a machine reports the same error for an IPv6 address as for IPv4 when it has no
+/// ports left. Only the latter is the worker's own fault.
 async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await.map_err(|error| {
         if address.is_ipv6() && error.kind() == io::ErrorKind::AddrNotAvailable {

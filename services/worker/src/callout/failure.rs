@@ -1,4 +1,5 @@
-//! From the errors of connections and of the HTTP client to a reason and a sentence that a team may read.
+//! Turns errors of connections and of the HTTP client into a reason and a sentence that a team may
+//! read.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -16,10 +17,10 @@ use super::outcome::{FailReason, OwnFault, Phase};
 use super::stream::Use;
 use crate::vault::VaultFailure;
 
-/// Names of a certificate that a sentence shows.
+/// Limit of certificate names that a sentence shows.
 const MAX_SHOWN_NAMES: usize = 5;
 
-/// A reason and its sentence, before the time it took is known.
+/// A reason and its sentence, before the duration is known.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) reason: FailReason,
@@ -70,7 +71,8 @@ impl From<VaultFailure> for Fault {
     }
 }
 
-/// Why the connector made no connection. It travels through the HTTP client as the source of its error.
+/// Why the connector established no connection. It passes through the HTTP client as the source of
+/// its error.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectFailure {
     #[error(transparent)]
@@ -182,7 +184,7 @@ fn certificate_sentence(why: &CertificateError) -> Cow<'static, str> {
             format!("The target's certificate is not valid before {at}").into()
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            // Names come from the certificate as `DnsName("a.example")`.
+            // rustls formats names as `DnsName("a.example")`.
             let names: Vec<&str> = presented
                 .iter()
                 .take(MAX_SHOWN_NAMES)
@@ -211,7 +213,7 @@ fn date_of(time: UnixTime) -> String {
     Timestamp(millis).to_rfc3339()
 }
 
-/// An error of the HTTP client while a request was under way.
+/// An error of the HTTP client during a request.
 pub(super) fn of_request(error: &legacy::Error) -> Fault {
     if let Some(failure) = find::<ConnectFailure>(error) {
         return failure.into();
@@ -219,7 +221,7 @@ pub(super) fn of_request(error: &legacy::Error) -> Fault {
     of_exchange(error)
 }
 
-/// An error after the connection was there: of the request, of the head or of the body.
+/// An error after the connection was established: of the request, of the head or of the body.
 pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Fault {
     let closed = || {
         Fault::new(
@@ -267,7 +269,7 @@ pub(super) fn of_exchange(error: &(dyn StdError + 'static)) -> Fault {
     closed()
 }
 
-/// Which part of an answer is no HTTP. hyper tells only in words.
+/// Which part of an answer is not valid HTTP. hyper only tells by its message.
 fn not_http(error: &str) -> Cow<'static, str> {
     let part = [
         ("version", "its first line names no version of HTTP"),
@@ -285,11 +287,12 @@ fn not_http(error: &str) -> Cow<'static, str> {
     }
 }
 
-/// The target has surely not begun with the request, so that it may be sent again at once (RFC 9113, 8.7): it refused the stream, or
-/// announced that it goes away and took no stream as late as this one.
+/// Whether the target has certainly not begun to process the request, so that it may be sent again
+/// at once (RFC 9113, 8.7): it refused the stream, or announced that it goes away before reaching
+/// this stream.
 ///
-/// HTTP/1.1 says nothing of that kind. There the client itself repeats what it had not begun to write on a pooled connection, and
-/// [`met_a_closing_connection`] tells of what it had.
+/// HTTP/1.1 has nothing comparable. There, the client itself repeats what it had not begun to write
+/// on a pooled connection, and [`met_a_closing_connection`] covers what it had.
 pub(super) fn surely_not_processed(error: &legacy::Error) -> bool {
     find::<h2::Error>(error).is_some_and(|e| {
         e.is_remote()
@@ -298,7 +301,8 @@ pub(super) fn surely_not_processed(error: &legacy::Error) -> bool {
     })
 }
 
-/// The request went out on a connection that had been used before, and that ended before one byte of an answer.
+/// Whether the request was sent on a reused connection that ended before the first byte of an
+/// answer.
 pub(super) fn met_a_closing_connection(error: &legacy::Error) -> bool {
     let mut extras = http::Extensions::new();
     if let Some(connected) = error.connect_info() {

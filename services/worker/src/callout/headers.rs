@@ -1,4 +1,4 @@
-//! The headers of a request: from what the task gives to what goes out.
+//! The headers of a request: from those of the task to those that are sent.
 
 use http::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
@@ -7,33 +7,33 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use waybill_domain::egress::{HeaderRefused, check_header};
 use zeroize::Zeroizing;
 
-/// A header that no request can carry.
+/// A header cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("The header `{name}` {reason}")]
 pub struct RefusedHeader {
-    /// As given, with control characters escaped. The value is not repeated: it may be a secret.
+    /// The name, with control characters escaped. The value is not repeated, since it may be a
+    /// secret.
     pub name: String,
     pub reason: HeaderRefused,
 }
 
-/// A header of a task, as it is to be sent.
+/// A header of a task to send.
 #[derive(Clone)]
-pub struct Given<'t> {
+pub struct TaskHeader<'t> {
     pub name: &'t str,
     pub value: HeaderText<'t>,
 }
 
-/// The value of a header.
 #[derive(Clone)]
 pub enum HeaderText<'t> {
     /// As the task gives it.
     Plain(&'t str),
-    /// With a credential in it. It goes to nobody but the target, and is overwritten afterwards.
+    /// Contains a credential. It is sent to the target only, and overwritten afterwards.
     Secret(Zeroizing<String>),
 }
 
-impl<'t> Given<'t> {
-    /// A header that is no secret.
+impl<'t> TaskHeader<'t> {
+    /// A header without a credential.
     #[must_use]
     pub fn plain((name, value): &'t (String, String)) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl<'t> Given<'t> {
         }
     }
 
-    /// A header with a credential in it.
+    /// A header with a credential.
     #[must_use]
     pub fn secret(name: &'t str, value: Zeroizing<String>) -> Self {
         Self {
@@ -56,12 +56,14 @@ const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("waybill/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
-/// The headers that a task gives; those with a credential in them are marked as sensitive. Reserved ones are left out: a task that has them was accepted before they were reserved, and is
-/// better called without than not at all. A name that is no token or a value with control characters is refused, which matters for
-/// values that were not seen when the task was created, such as those of a vault.
-pub fn task_headers(given: &[Given<'_>]) -> Result<HeaderMap, RefusedHeader> {
+/// The headers that a task gives; those with a credential are marked as sensitive. Reserved headers
+/// are left out: a task with one was accepted before it was reserved, and is better called without
+/// it than not at all. A name that is not a token, or a value with control characters, is refused,
+/// which matters for values that were unknown when the task was created, such as those of the
+/// vault.
+pub fn task_headers(given: &[TaskHeader<'_>]) -> Result<HeaderMap, RefusedHeader> {
     let mut headers = HeaderMap::with_capacity(given.len() + 12);
-    for Given { name, value } in given {
+    for TaskHeader { name, value } in given {
         let (value, is_secret) = match value {
             HeaderText::Plain(value) => (*value, false),
             HeaderText::Secret(value) => (value.as_str(), true),
@@ -83,7 +85,8 @@ pub fn task_headers(given: &[Given<'_>]) -> Result<HeaderMap, RefusedHeader> {
     Ok(headers)
 }
 
-/// What frames the message is the client's to set, whoever made the headers: two opinions about a length are a request smuggled in.
+/// Removes the headers that frame the message, since they are the client's to set: two opinions
+/// about a length allow request smuggling.
 pub(super) fn complete(headers: &mut HeaderMap) {
     for framing in [
         HOST,
@@ -103,8 +106,8 @@ pub(super) fn complete(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn given<'t>(pairs: &[(&'t str, &'t str)]) -> Vec<Given<'t>> {
-        let plain = |(name, value): &(&'t str, &'t str)| Given {
+    fn given<'t>(pairs: &[(&'t str, &'t str)]) -> Vec<TaskHeader<'t>> {
+        let plain = |(name, value): &(&'t str, &'t str)| TaskHeader {
             name,
             value: HeaderText::Plain(value),
         };
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn a_secret_is_marked_so_that_nothing_shows_it() {
         let secret = Zeroizing::new("Bearer hidden".to_owned());
-        let headers = task_headers(&[Given::secret("X-Key", secret)]).expect("valid headers");
+        let headers = task_headers(&[TaskHeader::secret("X-Key", secret)]).expect("valid headers");
         assert!(headers["x-key"].is_sensitive());
         assert!(!format!("{headers:?}").contains("hidden"));
     }

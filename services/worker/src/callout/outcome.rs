@@ -1,4 +1,4 @@
-//! How a call ended, and its form in the log.
+//! How a call ended, and its representation in the log.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,28 +11,32 @@ use http::StatusCode;
 use rustix::io::Errno;
 use waybill_domain::event::task::{Answer, BodyEncoding, Failure, FailureKind};
 
-/// How a call ended. Whether that is a success is for the dispatcher to decide.
+/// How a call ended. The dispatcher decides whether that is a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The target answered, with whatever status.
+    /// The target answered, with any status.
     Answered(Answered),
     /// There is no complete answer.
     Failed(CallFailed),
 }
 
-/// What the target answered.
+/// The answer of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     pub status: StatusCode,
-    /// In the order received, at most [`super::answer::KEPT_HEADER_BYTES`]. What is no UTF-8 is replaced.
+    /// Headers in the order received, at most [`super::answer::KEPT_HEADER_BYTES`]. Invalid UTF-8
+    /// is replaced.
     pub headers: Vec<(String, String)>,
-    /// At most [`super::answer::KEPT_BODY_BYTES`].
+    /// Length of all headers, if not all of them are kept.
+    pub header_bytes: Option<u32>,
+    /// The body, or its beginning: at most as much as the request asked to keep.
     pub body: Bytes,
-    /// `body` is not the whole one.
+    /// Whether `body` is incomplete.
     pub truncated: bool,
-    /// Length of the whole body, as far as it was counted: see [`super::answer::COUNTED_BODY_BYTES`].
+    /// Length of the whole body, as far as it was counted: see
+    /// [`super::answer::COUNTED_BODY_BYTES`].
     pub body_bytes: u64,
-    /// From the start of the call to the end of the answer, over all hops.
+    /// Time from the start of the call to the end of the answer, over all hops.
     pub duration: Duration,
 }
 
@@ -40,51 +44,52 @@ pub struct Answered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallFailed {
     pub reason: FailReason,
-    /// A sentence for the team. Names no address, no header and no part of the URL.
+    /// A sentence for the team. It contains no address, no header and no part of the URL.
     pub message: Cow<'static, str>,
     pub duration: Duration,
 }
 
-/// Classes of failed calls.
+/// Kinds of failed calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailReason {
     /// The name did not resolve.
     Dns,
-    /// No connection.
+    /// No connection could be established.
     Connect,
     /// The worker itself could not make the call.
     Own(OwnFault),
-    /// No trusted TLS session.
+    /// No trusted TLS session could be established.
     Tls,
     /// A time limit was reached.
     Timeout(Phase),
-    /// The connection ended before the answer did. The target may have done what was asked.
+    /// The connection ended before the answer was complete. The target may have processed the
+    /// request.
     ClosedEarly,
-    /// What came back is not HTTP, or beyond its limits.
+    /// The answer is not valid HTTP, or exceeds its limits.
     Protocol,
-    /// The target is one that may not be called. Nothing was sent.
+    /// The target may not be called. Nothing was sent.
     BlockedAddress,
-    /// No request can be made of what was given. Nothing was sent.
+    /// The task cannot be turned into a request. Nothing was sent.
     InvalidRequest,
-    /// It holds a credential that may not be sent there. It was not.
+    /// The request contains a credential that may not be sent there. It was not sent.
     Vault,
 }
 
-/// What a worker lacks when it cannot make a call.
+/// The resource that a worker lacks when it cannot make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OwnFault {
     /// `EMFILE`, `ENFILE`.
     Descriptors,
-    /// `EADDRNOTAVAIL` for an IPv4 address: all local ports are taken.
+    /// `EADDRNOTAVAIL` for an IPv4 address: all local ports are in use.
     Ports,
     /// `ENOBUFS`, `ENOMEM`.
     Memory,
-    /// No name server answers, whatever it is asked.
+    /// No name server answers any question.
     Resolver,
 }
 
 impl OwnFault {
-    /// What an error of the operating system says about this machine; `None`: nothing.
+    /// The fault of this machine that an error of the operating system indicates, if any.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Self> {
         match Errno::from_io_error(error)? {
@@ -95,7 +100,7 @@ impl OwnFault {
         }
     }
 
-    /// The label of the metric.
+    /// The value of the metric's label.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -120,10 +125,10 @@ impl OwnFault {
     }
 }
 
-/// What a call was waiting for when its time was up.
+/// What a call was waiting for when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Resolving the name, the connection or its TLS session.
+    /// Resolving the name, connecting, or the TLS handshake.
     Connect,
     /// The head of the answer.
     FirstByte,
@@ -132,7 +137,8 @@ pub enum Phase {
 }
 
 impl Answered {
-    /// The form in the log. A text that was cut inside a character ends before it, and stays a text.
+    /// The representation in the log. A text that was truncated within a character ends before it,
+    /// and remains a text.
     #[must_use]
     pub fn into_event(self) -> Answer {
         let (body, encoding) = text_or_base64(&self.body, self.truncated);
@@ -143,12 +149,13 @@ impl Answered {
             encoding,
             body_bytes: self.body_bytes,
             duration_ms: u32::try_from(self.duration.as_millis()).unwrap_or(u32::MAX),
+            header_bytes: self.header_bytes,
         }
     }
 }
 
 impl CallFailed {
-    /// The form in the log.
+    /// The representation in the log.
     #[must_use]
     pub fn into_event(self) -> Failure {
         Failure {

@@ -1,4 +1,5 @@
-//! What follows from a redirect: the next request, by RFC 9110 (15.4), and what it must not take along.
+//! What follows from a redirect: the next request according to RFC 9110 (15.4), and what it must
+//! not carry.
 
 use bytes::Bytes;
 use http::header::{
@@ -7,7 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-/// Redirects followed in one call; the answer after the last one stands.
+/// Limit of redirects in one call; the answer after the last one is final.
 pub(super) const MAX_REDIRECTS: usize = 3;
 
 /// One request of a call.
@@ -15,15 +16,32 @@ pub(super) const MAX_REDIRECTS: usize = 3;
 pub(super) struct Hop {
     pub(super) method: Method,
     pub(super) url: Url,
+    /// The query as the client gave it, if `url` spells it differently.
+    pub(super) query: Option<String>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
 impl Hop {
-    /// The request that this answer asks for; none when it is no redirect, leads to no http target, or from https back to http.
+    /// The URL as it is sent.
+    pub(super) fn address(&self) -> String {
+        match &self.query {
+            None => self.url.as_str().to_owned(),
+            Some(query) => {
+                let mut before = self.url.clone();
+                before.set_query(None);
+                before.set_fragment(None);
+                format!("{before}?{query}")
+            }
+        }
+    }
+
+    /// The request that an answer asks for; `None` if it is not a redirect, does not lead to an
+    /// HTTP target, or leads from https to http.
     ///
-    /// Browsers make a GET of a POST that meets a 301 or 302. A task is no form: what it carries would get lost, and its end would
-    /// claim that it had arrived. Only 303 asks for a GET, of a result that the target has made of the request.
+    /// Browsers turn a POST into a GET on a 301 or 302. A task is not a form: its contents would be
+    /// lost, and its end would claim that they had arrived. Only 303 asks for a GET, namely of a
+    /// result that the target has derived from the request.
     pub(super) fn after(&self, status: StatusCode, answer: &HeaderMap) -> Option<Self> {
         let keeps_method = match status {
             StatusCode::MOVED_PERMANENTLY
@@ -45,6 +63,7 @@ impl Hop {
             headers: self.headers.clone(),
             body: self.body.clone(),
             url,
+            query: None,
         };
         if !keeps_method {
             next.become_get();
@@ -56,7 +75,8 @@ impl Hop {
         Some(next)
     }
 
-    /// A POST, PUT or PATCH without a body says so: many servers answer 411 otherwise (RFC 9110, 8.6).
+    /// Adds `Content-Length: 0` to a POST, PUT or PATCH without a body: many servers answer 411
+    /// otherwise (RFC 9110, 8.6).
     pub(super) fn say_that_it_is_empty(&mut self) {
         self.headers.remove(CONTENT_LENGTH);
         let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
@@ -66,7 +86,7 @@ impl Hop {
         }
     }
 
-    /// Nothing that describes or signs a body goes with a request that has none.
+    /// Removes the headers that describe or sign a body.
     fn become_get(&mut self) {
         self.method = Method::GET;
         self.body = Bytes::new();
@@ -81,14 +101,15 @@ impl Hop {
         self.keep_headers(|name| !signs(name));
     }
 
-    /// Whether a header holds a credential of the vault or of the task.
+    /// Whether a header contains a credential of the vault or of the task.
     pub(super) fn has_secret_headers(&self) -> bool {
         self.headers.values().any(HeaderValue::is_sensitive)
     }
 
-    /// Any header of a task may hold a credential for the host that it was made for, so another one gets only those that cannot, and
-    /// of these none that is known to hold one. Nor does it get our signature: whoever it is shown to could pass it on, and the receiver
-    /// that knows the secret would take the message for ours.
+    /// Drops headers for a redirect to another origin. Any header of a task may contain a
+    /// credential for its original host, so another one only gets headers that cannot, and none of
+    /// these that is known to contain one. It does not get our signature either: its recipient
+    /// could pass the message on, and a receiver that knows the secret would take it for ours.
     fn drop_secrets(&mut self) {
         self.keep(|name, value| {
             if value.is_sensitive() {
@@ -108,7 +129,7 @@ impl Hop {
     fn keep(&mut self, keep: impl Fn(&HeaderName, &HeaderValue) -> bool) {
         let kept = self.headers.drain();
         let mut headers = HeaderMap::new();
-        // `drain` names only the first of headers that repeat.
+        // `drain` yields a name only for the first of repeated headers.
         let mut current = None;
         for (name, value) in kept {
             if name.is_some() {
@@ -145,6 +166,7 @@ mod tests {
         Hop {
             method,
             url: Url::parse(url).expect("a URL"),
+            query: None,
             headers,
             body: Bytes::from_static(b"body"),
         }

@@ -1,10 +1,12 @@
-//! From a name to addresses.
+//! Name resolution.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -12,59 +14,64 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio::time::timeout;
 
-/// Finds the addresses of a name. Every one of them is judged before a connection is made, so an implementation need not.
+/// Resolves names. The caller checks every address before connecting, so an implementation need
+/// not.
 #[async_trait]
 pub trait Resolve: Send + Sync {
     /// All addresses, of both families.
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError>;
 }
 
-/// A name without addresses. Each fails a call: a resolver that does not answer must not open the way.
+/// Why a name has no addresses. Each of these fails the call: a resolver that does not answer must
+/// not bypass the checks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// There is no such name, or it has no address.
+    /// The name does not exist, or has no address.
     #[error("the name does not resolve")]
     NoSuchName,
-    /// The name servers have no answer for this name, though they do answer.
+    /// The name servers have no answer for this name, although they answer other questions.
     #[error("the name servers did not answer: {0}")]
     Failed(String),
-    /// No name server answers, whatever it is asked: the fault is this machine's or its network's, not the target's.
+    /// No name server answers any question: the fault is with this machine or its network, not with
+    /// the target.
     #[error("no name server can be reached: {0}")]
     Down(String),
 }
 
-/// Addresses taken of one name. Only to bound what a hostile name server can make of a call.
+/// Limit of addresses per name, which bounds what a hostile name server can make of a call.
 const MAX_ADDRESSES: usize = 64;
 
-/// One query and its tries, together within the default limit of connecting: then the failure says that it was the name.
+/// One query and its retries fit into the default time limit of connecting, so that the failure
+/// names the resolution as the cause.
 const QUERY_LIMIT: Duration = Duration::from_secs(2);
 const QUERY_TRIES: usize = 2;
 
-/// When a name takes so long, the name servers are asked for something that they surely know: whose fault is it?
+/// When a name takes this long, the name servers are asked for something that they certainly know,
+/// to determine whose fault it is.
 const PROBE_AFTER: Duration = Duration::from_millis(1_500);
 
-/// How long answers are kept at most, whatever their owners allow: a target that moved is found again, and a name that was just
-/// made is found soon.
+/// Limits of how long answers are cached, whatever their time to live: a target that moved is found
+/// again, and a name that was just created is found soon.
 const MAX_KEPT: Duration = Duration::from_secs(300);
 const MAX_KEPT_NEGATIVE: Duration = Duration::from_secs(5);
 
-/// The resolver of this machine's configuration.
+/// A resolver with this machine's configuration.
 pub(super) fn system() -> Arc<dyn Resolve> {
     let hickory = TokioResolver::builder_tokio()
         .and_then(|names| Hickory::new(names, TokioResolver::builder_tokio()?, QUERY_LIMIT));
     match hickory {
         Ok(resolver) => Arc::new(resolver),
         Err(error) => {
-            tracing::warn!(%error, "no usable /etc/resolv.conf: names are resolved by the C library");
+            tracing::warn!(%error, "/etc/resolv.conf cannot be used; names are resolved by the C library");
             Arc::new(LibC)
         }
     }
 }
 
-/// Asks name servers without blocking a thread, and keeps what they answered for as long as they say.
+/// Asks name servers without blocking a thread, and caches their answers for their time to live.
 struct Hickory {
     names: TokioResolver,
-    /// Keeps nothing: what it answers was answered now.
+    /// Caches nothing, so that its answers are current.
     probe: TokioResolver,
     probe_after: Duration,
 }
@@ -74,7 +81,7 @@ type Builder = ResolverBuilder<TokioRuntimeProvider>;
 impl Hickory {
     fn new(mut names: Builder, mut probe: Builder, limit: Duration) -> Result<Self, NetError> {
         let options = names.options_mut();
-        // One family's private address must be seen even where the other one's is public.
+        // A private address in one family must be seen even if the other family's is public.
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.timeout = limit;
         options.attempts = QUERY_TRIES;
@@ -91,7 +98,7 @@ impl Hickory {
         })
     }
 
-    /// Whether any name server answers. Even a refusal is an answer.
+    /// Whether any name server answers. A refusal counts as an answer.
     async fn answers(&self) -> bool {
         match self.probe.lookup(Name::root(), RecordType::NS).await {
             Ok(_) | Err(NetError::Dns(_)) => true,
@@ -107,7 +114,8 @@ impl Resolve for Hickory {
         tokio::pin!(lookup);
         let (found, probed) = match timeout(self.probe_after, &mut lookup).await {
             Ok(found) => (found, None),
-            // Beside each other, so that both are known within the limit of connecting.
+            // Both run at the same time, so that both results are known within the time limit of
+            // connecting.
             Err(_) => {
                 let (found, answers) = tokio::join!(lookup, self.answers());
                 (found, Some(answers))
@@ -139,10 +147,50 @@ struct LibC;
 #[async_trait]
 impl Resolve for LibC {
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        match tokio::net::lookup_host((name, 0)).await {
-            Ok(found) => Ok(found.take(MAX_ADDRESSES).map(|a| a.ip()).collect()),
-            Err(e) => Err(ResolveError::Failed(e.to_string())),
-        }
+        let name = name.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            addresses(&name).map_err(|error| of_the_c_library(error, || addresses(NO_NAME)))
+        });
+        found
+            .await
+            .unwrap_or_else(|error| Err(ResolveError::Down(error.to_string())))
+    }
+}
+
+/// A name that does not exist, as every name server knows (RFC 6761, 6.4).
+const NO_NAME: &str = "waybill.invalid.";
+
+fn addresses(name: &str) -> Result<Vec<IpAddr>, LookupError> {
+    // Asks for each address once, not once per socket type.
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
+    };
+    let found = getaddrinfo(Some(name), None, Some(hints))?;
+    let ips = found.filter_map(|found| found.ok().map(|found| found.sockaddr.ip()));
+    Ok(ips.take(MAX_ADDRESSES).collect())
+}
+
+/// `EAI_AGAIN` is returned both when no name server answers and when one has no answer for this
+/// name, so a name that every server knows is looked up. All other errors that are not about the
+/// name are faults of this machine: missing memory, descriptors or files (`EAI_MEMORY`,
+/// `EAI_SYSTEM`).
+fn of_the_c_library(
+    error: LookupError,
+    probe: impl FnOnce() -> Result<Vec<IpAddr>, LookupError>,
+) -> ResolveError {
+    let kind = error.kind();
+    let reason = io::Error::from(error).to_string();
+    match kind {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => ResolveError::NoSuchName,
+        LookupErrorKind::Fail => ResolveError::Failed(reason),
+        LookupErrorKind::Again => match probe().map_err(|error| error.kind()) {
+            Ok(_) | Err(LookupErrorKind::NoName | LookupErrorKind::NoData) => {
+                ResolveError::Failed(reason)
+            }
+            Err(_) => ResolveError::Down(reason),
+        },
+        _ => ResolveError::Down(reason),
     }
 }
 
@@ -158,7 +206,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(200);
 
-    /// A resolver over a name server that never answers questions for names, and refuses those for the root if it is told to.
+    /// A resolver with a name server that never answers queries for names, and refuses those for
+    /// the root if told to.
     async fn over_a_server(refuses_the_root: bool) -> (Hickory, JoinSet<()>) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -173,7 +222,8 @@ mod tests {
         serving.spawn(async move {
             let mut query = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut query).await {
-                // Behind the head of 12 bytes comes the name; that of the root is one byte, 0.
+                // The name follows the head of 12 bytes; the name of the root is a single zero
+                // byte.
                 if refuses_the_root && query[12] == 0 {
                     query[2] |= 0x80;
                     query[3] = query[3] & 0xf0 | 5;
@@ -197,5 +247,37 @@ mod tests {
         let (resolver, _serving) = over_a_server(true).await;
         let error = resolver.resolve("a.example.com.").await;
         assert!(matches!(error, Err(ResolveError::Failed(_))), "{error:?}");
+    }
+
+    /// glibc's codes, which `gai_strerror(3)` explains.
+    const EAI_NONAME: i32 = -2;
+    const EAI_AGAIN: i32 = -3;
+    const EAI_FAIL: i32 = -4;
+    const EAI_MEMORY: i32 = -10;
+
+    fn judged(code: i32, probe: Result<Vec<IpAddr>, i32>) -> ResolveError {
+        of_the_c_library(LookupError::new(code), || probe.map_err(LookupError::new))
+    }
+
+    #[test]
+    fn the_c_library_without_a_name_server_is_this_machines_fault() {
+        let down = |error| matches!(error, ResolveError::Down(_));
+        assert!(down(judged(EAI_AGAIN, Err(EAI_AGAIN))));
+        assert!(down(judged(EAI_MEMORY, Ok(Vec::new()))));
+    }
+
+    #[test]
+    fn what_a_name_server_says_of_a_name_is_the_names_fault() {
+        let failed = |error| matches!(error, ResolveError::Failed(_));
+        assert!(failed(judged(EAI_AGAIN, Err(EAI_NONAME))));
+        assert!(failed(judged(EAI_FAIL, Ok(Vec::new()))));
+        assert_eq!(judged(EAI_NONAME, Ok(Vec::new())), ResolveError::NoSuchName);
+    }
+
+    #[tokio::test]
+    async fn the_c_library_knows_this_machine() {
+        let found = LibC.resolve("localhost").await.expect("addresses");
+        assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+        assert!(!found.is_empty());
     }
 }

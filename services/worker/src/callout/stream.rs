@@ -1,8 +1,10 @@
-//! A connection to a target, with or without TLS, and what is known of its use.
+//! A connection to a target, with or without TLS, and its state of use.
 //!
-//! A target may close a connection at the very moment at which a pool uses it again. HTTP/1.1 cannot say whether such a request was
-//! seen; but a connection that was answered before, and of which not one byte has come since the request began, is closed for being
-//! old far more often than for the request (RFC 9112, 9.3.1). [`Use`] tells that apart from a target that breaks off an answer.
+//! A target may close a connection at the very moment when the pool reuses it. HTTP/1.1 cannot tell
+//! whether such a request was seen. But a connection that was answered before, and that has
+//! received nothing since the request began, was closed because of its age far more often than
+//! because of the request (RFC 9112, 9.3.1). [`Use`] distinguishes this from a target that aborts
+//! an answer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// What a request over HTTP/1.1 can begin with.
+/// Beginnings of a request over HTTP/1.1.
 const METHODS: [&[u8]; 7] = [
     b"GET ",
     b"POST ",
@@ -26,7 +28,8 @@ const METHODS: [&[u8]; 7] = [
     b"OPTIONS ",
 ];
 
-/// How far the exchanges on an HTTP/1.1 connection have come: 0 while nothing has come from the target. Shared between the connection and whoever handles its errors.
+/// Progress of the exchanges on an HTTP/1.1 connection; 0 while nothing was received. Shared
+/// between the connection and the code that handles its errors.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Use(Arc<AtomicU8>);
 
@@ -36,7 +39,8 @@ impl Use {
     /// Another request began after that.
     const ASKED_AGAIN: u8 = 2;
 
-    /// It has been answered before, and nothing has come since the current request began.
+    /// Whether the connection was answered before, and has received nothing since the current
+    /// request began.
     pub(super) fn is_reused_without_answer(&self) -> bool {
         self.0.load(Ordering::Acquire) == Self::ASKED_AGAIN
     }
@@ -45,8 +49,9 @@ impl Use {
         self.0.store(Self::ANSWERED, Ordering::Release);
     }
 
-    /// A target may answer while a body is still being written, so a write counts only when a request begins with it. hyper begins
-    /// none before the last answer has ended, and begins each with a write of its own.
+    /// Records a write. A target may answer while a body is still being written, so a write counts
+    /// only if a request begins with it. hyper begins no request before the last answer has ended,
+    /// and begins each with a separate write.
     fn writes(&self, bytes: &[u8]) {
         if self.0.load(Ordering::Acquire) == Self::ANSWERED
             && METHODS.iter().any(|method| bytes.starts_with(method))
@@ -87,7 +92,8 @@ impl Stream {
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         match &self.io {
-            // Many requests share the connection: what it read says nothing of one of them.
+            // Many requests share the connection, so what it has read says nothing about one of
+            // them.
             Io::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 Connected::new().negotiated_h2()
             }

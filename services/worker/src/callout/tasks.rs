@@ -1,4 +1,4 @@
-//! Owns the background tasks of the HTTP client: one for each connection.
+//! Owns the background tasks of the HTTP client, one per connection.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use hyper::rt::Executor;
 use tokio::task::JoinSet;
 
-/// Aborts its tasks when it is dropped.
+/// Aborts its tasks when dropped.
 #[derive(Debug, Default)]
 pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
@@ -16,7 +16,8 @@ impl Tasks {
     }
 }
 
-/// Starts tasks for their owner. Weak, since the tasks hold it themselves and would keep each other alive.
+/// Spawns tasks for their owner. It is weak, because the tasks hold it themselves and would keep
+/// each other alive.
 #[derive(Debug, Clone)]
 pub(super) struct Spawner(Weak<Mutex<JoinSet<()>>>);
 

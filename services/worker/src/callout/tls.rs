@@ -1,7 +1,8 @@
-//! Whom a TLS session is trusted with: the system's certificate authorities, and those of the configuration.
+//! Certificate authorities that callouts trust: those of the system and of the configuration.
 //!
-//! A certificate that is given in the configuration and that the target itself shows is trusted although it is one of an authority:
-//! what `openssl req -x509` makes is, and curl takes it. Its name and its time are checked as ever.
+//! A certificate that is in the configuration and that the target itself presents is trusted even
+//! if it is marked as one of an authority: `openssl req -x509` makes such certificates, and curl
+//! accepts them. Its name and validity period are checked as usual.
 
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use rustls::{
 
 use super::CalloutConfigError;
 
-/// The session settings of all callouts. HTTP/2 is offered first; the target chooses.
+/// TLS settings of all callouts. HTTP/2 is offered first; the target chooses.
 pub(super) fn client_config(extra_ca_pem: &[u8]) -> Result<Arc<ClientConfig>, CalloutConfigError> {
     let mut roots = RootCertStore::empty();
     let mut given = Vec::new();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
-        tracing::warn!(%error, "a certificate authority of the system cannot be read");
+        tracing::warn!(%error, "a certificate authority of the system cannot be parsed; targets that rely on it will be refused");
     }
     roots.add_parsable_certificates(native.certs);
     for certificate in CertificateDer::pem_slice_iter(extra_ca_pem) {
@@ -60,13 +61,14 @@ pub(super) fn client_config(extra_ca_pem: &[u8]) -> Result<Arc<ClientConfig>, Ca
 #[derive(Debug)]
 struct Verifier {
     usual: Arc<WebPkiServerVerifier>,
-    /// The certificates of the configuration.
+    /// The certificates in the configuration.
     given: Vec<CertificateDer<'static>>,
 }
 
-/// The certificate is one of an authority, and nothing else is wrong with it so far: webpki looks at the time before.
+/// Whether the certificate is marked as one of an authority, and nothing else is wrong with it so
+/// far: webpki checks the validity period before.
 fn is_an_authority(error: &Error) -> bool {
-    // The error of webpki itself is behind a private type.
+    // webpki's own error is wrapped in a private type.
     matches!(error, Error::InvalidCertificate(CertificateError::Other(other))
         if format!("{other:?}").contains("CaUsedAsEndEntity"))
 }

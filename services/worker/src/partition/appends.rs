@@ -10,13 +10,15 @@ use waybill_domain::dispatcher::Decision;
 use waybill_domain::event::TaskEvent;
 use waybill_domain::partition::Partition;
 use waybill_log::subject::TaskSubject;
-use waybill_log::{Append, AppendError, Appended, Atomicity, Expectation, NewRecord, Stream};
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, Mark, NewRecord, Stream, StreamSeq,
+};
 
 use super::{Exit, Serving};
 use crate::takeover;
 
 /// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
-const MAX_APPEND: usize = 250;
+pub(super) const MAX_APPEND: usize = 250;
 /// Pauses after an append that the log could not take.
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
@@ -30,7 +32,7 @@ impl Serving<'_> {
             return;
         }
         let partition = self.parts.partition;
-        let Some(decisions) = self.dispatcher.begin_append(MAX_APPEND) else {
+        let Some(decisions) = self.dispatcher.begin_append(self.at_once) else {
             self.renew_fence();
             return;
         };
@@ -48,7 +50,7 @@ impl Serving<'_> {
             atomicity: Atomicity::Ordered,
             msg_id: None,
         };
-        let log = Arc::clone(&self.parts.caller.log);
+        let log = Arc::clone(&self.parts.executor.log);
         self.appending = Some(async move { log.append(append).await }.boxed());
     }
 
@@ -59,15 +61,15 @@ impl Serving<'_> {
         if !is_due || self.dispatcher.snapshot_position() >= self.dispatcher.position() {
             return;
         }
-        let caller = &self.parts.caller;
+        let executor = &self.parts.executor;
         let append = takeover::owned(
             self.parts.partition,
             &self.parts.worker,
-            caller.clock.now(),
+            executor.clock.now(),
             self.low.stored(),
             self.fence,
         );
-        let log = Arc::clone(&caller.log);
+        let log = Arc::clone(&executor.log);
         self.renewing = true;
         self.appending = Some(async move { log.append(append).await }.boxed());
     }
@@ -77,6 +79,9 @@ impl Serving<'_> {
             Ok(exit) => return exit,
             Err(result) => result,
         };
+        if let Ok(appended) = &result {
+            self.stored(&appended.seqs);
+        }
         let partition = self.parts.partition;
         let renewing = std::mem::take(&mut self.renewing);
         match result {
@@ -90,6 +95,7 @@ impl Serving<'_> {
             }
             Ok(appended) => {
                 self.append_failures = 0;
+                self.at_once = MAX_APPEND.min(2 * self.at_once);
                 let mut actions = Vec::new();
                 self.dispatcher.appended(&appended.seqs, &mut actions);
                 self.carry_out(actions);
@@ -106,6 +112,9 @@ impl Serving<'_> {
                 | AppendError::Rejected { .. }),
             ) => {
                 self.dispatcher.not_appended();
+                if matches!(error, AppendError::Full { .. }) {
+                    self.at_once = (self.at_once / 2).max(1);
+                }
                 let pause = APPEND_PAUSE
                     .saturating_mul(1 << self.append_failures.min(8))
                     .min(LONGEST_APPEND_PAUSE);
@@ -113,16 +122,29 @@ impl Serving<'_> {
                 self.append_at = Instant::now() + pause;
                 match error {
                     AppendError::Rejected { .. } => {
-                        tracing::error!(%partition, %error, "the log takes no results");
+                        tracing::error!(%partition, %error, "the log rejects the partition's results; trying again");
                     }
                     AppendError::Full { .. } => tracing::error!(
                         %partition, %error,
                         "no room is left for results; they are stored as soon as something is removed (ops/README.md, \"the log is full\")"
                     ),
-                    _ => tracing::warn!(%partition, %error, "the log is away"),
+                    _ => {
+                        tracing::warn!(%partition, %error, "the log does not answer; results of calls are kept and stored later");
+                    }
                 }
                 None
             }
+        }
+    }
+
+    /// The log must hold what it has acknowledged. What it looks like there nobody has read, so only the end of the log is compared.
+    fn stored(&mut self, seqs: &[StreamSeq]) {
+        if let Some(&seq) = seqs.last().filter(|seq| **seq > self.mark.seq) {
+            self.mark = Mark {
+                seq,
+                fingerprint: None,
+                ..self.mark
+            };
         }
     }
 }

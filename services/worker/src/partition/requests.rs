@@ -1,30 +1,40 @@
-//! Requests of clients: answered from what the dispatcher knows, once that is certainly all there is to know.
+//! Requests of clients, answered from the dispatcher's state once that is certainly complete.
 
 use std::sync::Arc;
 
-use waybill_domain::command::OwnerRequest;
+use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::dispatcher::{Cancel, Ticket};
+use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
+use waybill_domain::task::History;
 use waybill_log::subject::TaskFilter;
-use waybill_log::{Stream, StreamSeq};
+use waybill_log::{Stream, StreamSeq, TaskRecord, task_record};
 
 use super::Serving;
 use crate::command::Command;
 use crate::lease::KeptLease;
 
-/// Requests about unknown tasks that are looked up at once. Beyond it clients are asked to try again.
+/// Limit of request and answer that are stored with a repeated webhook: together with the rest,
+/// they must fit into one message.
+const MAX_KEPT_BYTES: usize = 768 * 1024;
+/// Limit of requests about unknown tasks that are looked up at a time. Beyond it, clients are asked
+/// to try again.
 const MAX_BEHIND: usize = 256;
 
 impl Serving<'_> {
     pub(super) fn command(&mut self, command: Command) {
-        let OwnerRequest::Cancel { task, .. } = &command.request;
+        let task = match &command.request {
+            OwnerRequest::Cancel { task, .. } => task,
+            // The task has ended, and the request says where it is in the log.
+            OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
+        };
         if self.dispatcher.knows(*task) {
             return self.decide(command);
         }
         if self.looked_up.len() + self.behind.len() >= MAX_BEHIND {
             return;
         }
-        // It has ended, or it was created a moment ago and we have not read that yet.
-        let log = Arc::clone(&self.parts.caller.log);
+        // The task has ended, or was created a moment ago and is not read yet.
+        let log = Arc::clone(&self.parts.executor.log);
         let filter = TaskFilter::created(self.parts.partition).to_string();
         self.looked_up.spawn(async move {
             let last = log.last(Stream::Tasks, &filter).await;
@@ -41,7 +51,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Looks again at the requests that waited for what has been read now.
+    /// Decides the requests that waited for what has been read now.
     pub(super) fn caught_up(&mut self, lease: &KeptLease) {
         for (last, command) in std::mem::take(&mut self.behind) {
             if lease.is_held() {
@@ -56,12 +66,15 @@ impl Serving<'_> {
             team,
             actor,
             traceparent,
-        } = command.request;
+        } = command.request
+        else {
+            return;
+        };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         self.tickets.insert(ticket, command.reply);
         let mut actions = Vec::new();
-        let now = self.parts.caller.clock.times();
+        let now = self.parts.executor.clock.times();
         self.dispatcher.cancel(
             Cancel {
                 task,
@@ -73,6 +86,102 @@ impl Serving<'_> {
             now,
             &mut actions,
         );
+        self.carry_out(actions);
+    }
+
+    /// Reads the request and the end of an ended task, beside the partition's other work.
+    fn read_for_redelivery(&mut self, command: Command) {
+        let OwnerRequest::Redeliver {
+            task,
+            team,
+            stored,
+            ended,
+            ..
+        } = &command.request
+        else {
+            return;
+        };
+        // Dropping the request asks the client to try again.
+        if self.reading.len() >= MAX_BEHIND {
+            return;
+        }
+        let (task, team, stored, ended) = (*task, team.clone(), *stored, *ended);
+        let log = Arc::clone(&self.parts.executor.log);
+        self.reading.spawn(async move {
+            let read = async |seq| {
+                let record = log.read(Stream::Tasks, seq).await.ok()??;
+                match task_record(&record) {
+                    Ok(TaskRecord::Event(event)) => Some(event),
+                    Ok(TaskRecord::Owned(..)) | Err(_) => None,
+                }
+            };
+            let found = async {
+                let created = read(stored).await?.into_request()?;
+                let end = read(ended).await?.into_end()?;
+                (created.id == task && created.team == team && created.on_complete_url.is_some())
+                    .then_some((created, end))
+            };
+            (command, found.await)
+        });
+    }
+
+    /// Sends the webhook of a task again, as read from the log.
+    pub(super) fn redeliver(&mut self, command: Command, found: Option<(TaskCreated, TaskEnd)>) {
+        let OwnerRequest::Redeliver {
+            position,
+            attempts,
+            failures,
+            cancel_requested,
+            history,
+            actor,
+            traceparent,
+            ..
+        } = command.request
+        else {
+            return;
+        };
+        let Some((mut created, end)) = found else {
+            // The caller may be gone.
+            let _ = command.reply.send(OwnerReply::NotOpen);
+            return;
+        };
+        // The call has ended, so its credentials are no longer needed. The body is kept so that
+        // clients can read it, unless one message could not hold it.
+        created.sealed = None;
+        let weight =
+            created.stored_bytes() as usize + end.answer().map_or(0, |answer| answer.body.len());
+        if weight > MAX_KEPT_BYTES {
+            created.body = None;
+        }
+        let now = self.parts.executor.clock.times();
+        let event = TaskRestated {
+            created,
+            position,
+            at: now.wall,
+            standing: Standing::Ended {
+                deliveries: 0,
+                due: now.wall,
+                from: Some(now.wall),
+                end,
+            },
+            attempts,
+            failures,
+            lost: 0,
+            uncounted: 0,
+            first_start: None,
+            last_failure: None,
+            cancel_requested,
+            history: History {
+                callback: None,
+                ..*history
+            },
+        };
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, command.reply);
+        let mut actions = Vec::new();
+        self.dispatcher
+            .redeliver(event, (actor, traceparent, ticket), now, &mut actions);
         self.carry_out(actions);
     }
 }

@@ -1,7 +1,9 @@
-//! How a partition lets the log drop what is old: it states open tasks again, and moves its low-water mark.
+//! How a partition makes old records removable: it restates open tasks, and moves its low-water
+//! mark.
 //!
-//! All of it is background work, a few tasks at a time, beside everything else. A mark, once it could be stored, stays true: whatever
-//! comes later stands behind it. It is stored in a new fence record under the present fence, which from then on is the fence.
+//! All of it is background work, a few tasks at a time. A mark that could be stored once stays
+//! valid, since everything later is behind it. It is stored in a new fence record under the current
+//! fence, and that record becomes the fence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +24,20 @@ use super::{Exit, Serving};
 use crate::retention::Horizon;
 use crate::takeover;
 
-/// Tasks stated again at once: their requests are held in memory until they are stored.
+/// Limit of tasks restated at a time: their requests are held in memory until they are stored.
 const MAX_RESTATED: usize = 16;
-/// Pause after a look that found nothing to do yet, as when decisions wait about all that could be stated again.
+/// Pause after nothing could be done yet, for example because all restatable tasks have pending
+/// decisions.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a task's restatement carries, as read from the log.
+/// What a restatement carries, as read from the log.
 type Request = (TaskCreated, Option<TaskEnd>);
 
-/// What was read for a step of this work.
+/// Result of a read for this work.
 pub(super) enum Found {
-    /// Requests of tasks; `None`: the log no longer has it.
+    /// Requests of tasks; `None` if the log no longer has one.
     Requests(Vec<(Restatable, Option<Request>)>),
-    /// The last creation in the log, looked up after the log's end was.
+    /// The last creation in the log, looked up after the end of the log.
     LastCreated {
         last: StreamSeq,
         end: StreamSeq,
@@ -42,15 +45,15 @@ pub(super) enum Found {
     Failed(ReadError),
 }
 
-/// The low-water mark of a partition that is served.
+/// The low-water mark of a served partition.
 pub(super) struct LowWater {
     horizon: watch::Receiver<Horizon>,
-    /// As stored with the fence.
+    /// The mark stored with the fence.
     mark: StreamSeq,
     pub(super) reading: Option<BoxFuture<'static, Found>>,
-    /// To be stored when no other append is in flight.
+    /// The mark to store when no other append is in flight.
     wanted: Option<StreamSeq>,
-    /// Being stored.
+    /// The mark that is being stored.
     marking: Option<StreamSeq>,
     again_at: Instant,
 }
@@ -67,7 +70,7 @@ impl LowWater {
         }
     }
 
-    /// The horizon has moved. Pending for ever once nobody looks any more.
+    /// Waits until the horizon has moved; pending for ever once its sender is gone.
     pub(super) async fn moved(horizon: &mut watch::Receiver<Horizon>) {
         if horizon.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -78,26 +81,27 @@ impl LowWater {
         self.horizon.clone()
     }
 
-    /// The mark as it stands in the fence; `None`: there is none yet.
+    /// The mark stored with the fence; `None` if there is none yet.
     pub(super) fn stored(&self) -> Option<StreamSeq> {
         (self.mark > StreamSeq(0)).then_some(self.mark)
     }
 
-    /// When this work goes on by itself; `None` when it waits for the horizon.
+    /// When this work continues by itself; `None` if it waits for the horizon.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let is_behind = self.mark < self.horizon.borrow().from;
         let waits = self.reading.is_none() && self.wanted.is_none() && self.marking.is_none();
         (is_behind && waits).then_some(self.again_at)
     }
 
-    /// Does a reader that meets this gap still know all that concerns the partition? Nothing of it is dropped behind the mark.
+    /// Whether a reader that meets this gap still knows everything about the partition: no record
+    /// behind the mark is ever purged.
     pub(super) fn allows(&self, first: StreamSeq) -> bool {
         first <= self.mark.max(StreamSeq(1))
     }
 }
 
 impl Serving<'_> {
-    /// Goes on with stating tasks again, or with moving the mark, when the horizon has passed it.
+    /// Continues with restating tasks, or moves the mark, if the horizon has passed it.
     pub(super) fn make_room(&mut self) {
         let horizon = *self.low.horizon.borrow();
         let is_busy = self.low.reading.is_some()
@@ -108,29 +112,29 @@ impl Serving<'_> {
             return;
         }
         self.low.again_at = Instant::now() + PAUSE;
-        let log = Arc::clone(&self.parts.caller.log);
+        let log = Arc::clone(&self.parts.executor.log);
         let old = self.dispatcher.restatable(horizon.from, MAX_RESTATED);
         self.low.reading = Some(if old.is_empty() {
             let filter = TaskFilter::created(self.parts.partition).to_string();
             last_created(log, filter, horizon.last).boxed()
         } else {
             let known = old.into_iter().map(|of| {
-                let payload = self.parts.caller.payloads.get(of.stored);
+                let payload = self.parts.executor.payloads.get(of.stored);
                 (of, payload)
             });
             requests(log, known.collect()).boxed()
         });
     }
 
-    /// Takes in what was read.
+    /// Handles what was read.
     pub(super) fn found(&mut self, found: Found) {
         match found {
             Found::Requests(requests) => {
-                let now = self.parts.caller.clock.times();
+                let now = self.parts.executor.clock.times();
                 for (of, request) in requests {
                     let Some((created, end)) = request else {
-                        // Only retention by age, as it was before there were marks, can have taken it.
-                        tracing::error!(task = %of.task, seq = %of.stored, "the request of an open task is no longer in the log; the task ends");
+                        // Only age-based retention, from before marks existed, can have removed it.
+                        tracing::error!(task = %of.task, seq = %of.stored, "the request of an open task is no longer in the log, so no call can be made for it; the task fails");
                         self.dispatcher.request_lost(of.task, now);
                         continue;
                     };
@@ -142,7 +146,8 @@ impl Serving<'_> {
             }
             Found::LastCreated { last, end } => {
                 let position = self.dispatcher.position();
-                // All creations up to the end that was looked at are read, or only those up to our place.
+                // Either all creations up to the looked-up end are read, or only those up to our
+                // position.
                 let read = if last <= position {
                     position.max(end)
                 } else {
@@ -157,27 +162,27 @@ impl Serving<'_> {
                 }
             }
             Found::Failed(error) => {
-                tracing::warn!(partition = %self.parts.partition, %error, "cannot read what is to be stated again yet");
+                tracing::warn!(partition = %self.parts.partition, %error, "reading a task that must be restated failed; retrying");
             }
         }
     }
 
-    /// Stores the mark that is wanted. False: there is none, or another append is in flight.
+    /// Appends the wanted mark. False if there is none, or if another append is in flight.
     pub(super) fn append_mark(&mut self) -> bool {
         let Some(mark) = self.low.wanted.take() else {
             return false;
         };
         self.low.marking = Some(mark);
         let (partition, fence) = (self.parts.partition, self.fence);
-        let caller = &self.parts.caller;
+        let executor = &self.parts.executor;
         let worker = &self.parts.worker;
-        let append = takeover::owned(partition, worker, caller.clock.now(), Some(mark), fence);
-        let log = Arc::clone(&caller.log);
+        let append = takeover::owned(partition, worker, executor.clock.now(), Some(mark), fence);
+        let log = Arc::clone(&executor.log);
         self.appending = Some(async move { log.append(append).await }.boxed());
         true
     }
 
-    /// What became of an append, if it was one of a mark.
+    /// Handles the result of an append, if it was one of a mark.
     pub(super) fn marked(
         &mut self,
         result: Result<Appended, AppendError>,
@@ -196,13 +201,13 @@ impl Serving<'_> {
                 Ok(None)
             }
             Err(AppendError::Conflict { .. }) => {
-                tracing::warn!(partition = %self.parts.partition, "another worker owns the partition now");
+                tracing::warn!(partition = %self.parts.partition, "another worker owns the partition now; this one stops serving it");
                 Ok(Some(Exit::Fenced))
             }
             Err(AppendError::Unknown { reason }) => Ok(Some(Exit::Uncertain(reason))),
             Err(error) => {
                 self.low.again_at = Instant::now() + PAUSE * 5;
-                tracing::warn!(partition = %self.parts.partition, %error, "the low-water mark is not stored yet");
+                tracing::warn!(partition = %self.parts.partition, %error, "storing the low-water mark failed; retrying");
                 Ok(None)
             }
         }
@@ -256,7 +261,7 @@ async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadE
     };
     match task_record(&record) {
         Ok(TaskRecord::Event(event)) => Ok(Some(event)),
-        // What does not count is as good as gone.
+        // A record that does not count is treated as purged.
         Ok(TaskRecord::Owned(..)) | Err(_) => Ok(None),
     }
 }

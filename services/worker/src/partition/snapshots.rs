@@ -1,21 +1,21 @@
-//! When a partition's state is written down as a shortcut for the next replay.
+//! When a partition's state is written as a shortcut for the next replay.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use waybill_domain::dispatcher::Dispatcher;
-use waybill_log::StreamSeq;
+use waybill_domain::partition::Partition;
+use waybill_log::{Log, Snapshots, StreamSeq};
 
 use super::{PartitionParts, Serving};
 use crate::takeover;
 
-/// When a snapshot is written.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotPace {
-    /// When that much of the log lies behind the last one...
+    /// Write one after this many records since the last snapshot...
     pub records: u64,
-    /// ...and not more often than this.
+    /// ...but not more often than this.
     pub pause: Duration,
 }
 
@@ -29,9 +29,11 @@ impl Default for SnapshotPace {
 }
 
 impl Serving<'_> {
-    /// Whether one that goes up to `position` is worth being written now.
+    /// Whether a snapshot up to `position` is worth writing now.
     pub(super) fn snapshot_is_due(&self, position: StreamSeq) -> bool {
-        let behind = position.0.saturating_sub(self.snapshot_position.0);
+        let behind = self
+            .positions
+            .messages_between(self.snapshot_position, position);
         behind >= self.parts.pace.records && self.snapshot_at.elapsed() >= self.parts.pace.pause
     }
 
@@ -44,22 +46,20 @@ impl Serving<'_> {
         };
         self.snapshot_position = self.dispatcher.snapshot_position();
         self.snapshot_at = Instant::now();
-        let bytes = takeover::seal(self.incarnation, &state);
-        let snapshots = Arc::clone(&self.parts.snapshots);
-        let partition = self.parts.partition;
+        let (log, snapshots) = (
+            Arc::clone(&self.parts.executor.log),
+            Arc::clone(&self.parts.snapshots),
+        );
+        let (partition, incarnation) = (self.parts.partition, self.incarnation);
+        let position = self.snapshot_position;
         while self.snapshots.try_join_next().is_some() {}
         self.snapshots.spawn(async move {
-            if let Err(error) = snapshots
-                .put(&takeover::snapshot_name(partition), bytes)
-                .await
-            {
-                tracing::warn!(%partition, %error, "no snapshot written");
-            }
+            write(&*log, &*snapshots, partition, incarnation, position, &state).await;
         });
     }
 }
 
-/// The next owner begins with it.
+/// Writes a last snapshot, from which the next owner starts.
 pub(super) async fn last_snapshot(
     parts: &PartitionParts,
     incarnation: i64,
@@ -68,12 +68,35 @@ pub(super) async fn last_snapshot(
     let Some(state) = dispatcher.snapshot() else {
         return;
     };
-    let name = takeover::snapshot_name(parts.partition);
-    if let Err(error) = parts
-        .snapshots
-        .put(&name, takeover::seal(incarnation, &state))
-        .await
-    {
-        tracing::warn!(partition = %parts.partition, %error, "no snapshot written");
+    let (log, snapshots) = (&*parts.executor.log, &*parts.snapshots);
+    let position = dispatcher.snapshot_position();
+    write(
+        log,
+        snapshots,
+        parts.partition,
+        incarnation,
+        position,
+        &state,
+    )
+    .await;
+}
+
+/// Writes a snapshot. A failure is only logged: losing a snapshot costs time, never data.
+async fn write(
+    log: &dyn Log,
+    snapshots: &dyn Snapshots,
+    partition: Partition,
+    incarnation: i64,
+    position: StreamSeq,
+    state: &[u8],
+) {
+    let written = async {
+        let sealed = takeover::seal(log, incarnation, position, state).await?;
+        snapshots
+            .put(&takeover::snapshot_name(partition), sealed)
+            .await
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(%partition, %error, "writing a snapshot failed; the next takeover replays more of the log");
     }
 }

@@ -1,4 +1,5 @@
-//! Opened data keys and their envelopes, for a moment: most tasks of a team use the same few tokens.
+//! A short-lived cache of opened data keys and their envelopes, since most tasks of a team use the
+//! same few tokens.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,14 +10,14 @@ use waybill_domain::id::TokenId;
 
 use super::open::Opened;
 
-/// How long a key is held.
+/// How long a key is cached.
 const HELD_FOR: Duration = Duration::from_secs(30);
-/// Bytes of envelopes and keys that are held.
+/// Limit of cached envelopes and keys, in bytes.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-/// What an entry costs beside its envelope.
+/// Memory of an entry besides its envelope, in bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// Keys by token, with the version they are of. First in, first out: who came first is also the oldest.
+/// Keys by token, with their version. First in, first out: the first entry is also the oldest.
 #[derive(Debug, Default)]
 pub(super) struct KeyCache {
     by_token: HashMap<TokenId, Entry>,
@@ -63,7 +64,7 @@ impl KeyCache {
         }
     }
 
-    /// Drops what is too old, or too much.
+    /// Drops entries that are too old or too many.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((token, since)) = self.order.front() {
             let held = self.by_token.get(token);

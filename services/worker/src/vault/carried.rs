@@ -1,4 +1,5 @@
-//! What a request carries that nobody but its target may see: where it may go, and what is taken out of the answer.
+//! The secrets that a request carries: where they may be sent, and what must be removed from the
+//! answer.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use waybill_domain::vault::{AllowedHosts, Scrubber};
 
 use super::failure::VaultFailure;
 use crate::callout::Outcome;
-use crate::callout::answer::{KEPT_BODY_BYTES, KEPT_HEADER_BYTES};
+use crate::callout::answer::KEPT_HEADER_BYTES;
 
 /// The secrets of one request.
 pub struct Carried {
-    /// Tokens whose values it holds, and where each may be sent.
+    /// Tokens whose values the request contains, and where each may be sent.
     tokens: Vec<(TokenId, Arc<AllowedHosts>)>,
-    /// A value stands in the query or in the body.
+    /// Whether a value is in the query or in the body.
     in_line: bool,
     scrubber: Scrubber,
 }
@@ -43,13 +44,13 @@ impl Carried {
         }
     }
 
-    /// Whether a value stands in the query or in the body, where redirects do not take it out.
+    /// Whether a value is in the query or in the body, from which redirects do not remove it.
     #[must_use]
     pub fn is_in_line(&self) -> bool {
         self.in_line
     }
 
-    /// Whether the values may be sent to where this URL leads.
+    /// Checks that the values may be sent to the host of this URL.
     pub fn check(&self, url: &Url) -> Result<(), VaultFailure> {
         for (token, hosts) in &self.tokens {
             if !may_carry_secrets(url) {
@@ -66,8 +67,9 @@ impl Carried {
         Ok(())
     }
 
-    /// Whether a redirect may be followed. To another origin goes nothing that is part of the request itself, nor what the target has
-    /// written into the URL; headers with secrets are left out by then.
+    /// Checks that a redirect may be followed. Neither values in the query or body nor values that
+    /// the target has written into the URL may be sent to another origin; headers with secrets are
+    /// already dropped.
     pub fn check_redirect(&self, from: &Url, to: &Url) -> Result<(), VaultFailure> {
         let elsewhere = from.origin() != to.origin();
         if elsewhere && (self.in_line || self.is_in(to.as_str())) {
@@ -80,9 +82,10 @@ impl Carried {
         self.scrubber.text(text) != text
     }
 
-    /// Takes the secrets out of what came back, before anybody else sees it.
+    /// Removes the secrets from an outcome, before anything else sees it. `kept` bytes of the body
+    /// are kept.
     #[must_use]
-    pub fn scrub(&self, outcome: Outcome) -> Outcome {
+    pub fn scrub(&self, outcome: Outcome, kept: usize) -> Outcome {
         if self.scrubber.is_empty() {
             return outcome;
         }
@@ -93,16 +96,28 @@ impl Carried {
                 } else {
                     End::Whole
                 };
-                if is_compressed(&answered.headers, &answered.body) {
-                    // Nobody can look for secrets in it without unpacking it, which could take any amount of memory.
+                let is_compressed = is_compressed(&answered.headers, &answered.body);
+                if is_compressed {
+                    // A compressed body cannot be searched for secrets without unpacking it, which
+                    // could take any amount of memory.
                     answered.body = Bytes::from_static(COMPRESSED);
                 }
                 let mut body = answered.body.to_vec();
                 self.scrubber.answer(&mut answered.headers, &mut body, end);
-                // What stands in a secret's place may be longer than it was.
-                answered.truncated |= body.len() > KEPT_BODY_BYTES;
-                body.truncate(KEPT_BODY_BYTES);
+                // A mark may be longer or shorter than the secret in its place. The reported length
+                // is that of the scrubbed body, so that a truncated body is recognised, and a
+                // complete one is not taken for truncated.
+                if end == End::Whole && !is_compressed {
+                    answered.body_bytes = body.len() as u64;
+                }
+                answered.truncated |= body.len() > kept;
+                body.truncate(kept);
                 answered.body = Bytes::from(body);
+                let size = |(name, value): &(String, String)| name.len() + value.len();
+                let all: usize = answered.headers.iter().map(size).sum();
+                if all > KEPT_HEADER_BYTES && answered.header_bytes.is_none() {
+                    answered.header_bytes = u32::try_from(all).ok();
+                }
                 let mut room = KEPT_HEADER_BYTES;
                 answered.headers.retain(|(name, value)| {
                     let left = room.checked_sub(name.len() + value.len());
@@ -119,10 +134,11 @@ impl Carried {
     }
 }
 
-/// What is kept of a compressed body that came back to a call with a credential. Calls ask for no compression.
+/// Replaces a compressed body in the answer to a call with a credential. Such calls ask for no
+/// compression.
 const COMPRESSED: &[u8] = b"[vault:compressed]";
 
-/// Whether a body is said to be compressed, or begins like gzip, zlib or zstd.
+/// Whether a body is declared as compressed, or begins like gzip, zlib or zstd.
 fn is_compressed(headers: &[(String, String)], body: &[u8]) -> bool {
     let said = headers.iter().any(|(name, value)| {
         name.eq_ignore_ascii_case("content-encoding")
@@ -147,6 +163,7 @@ mod tests {
     use waybill_domain::vault::scrub::Label;
 
     use super::*;
+    use crate::callout::answer::KEPT_BODY_BYTES;
     use crate::callout::{Answered, CallFailed, FailReason};
 
     const SECRET: &str = "sk-live-0123456789";
@@ -223,18 +240,50 @@ mod tests {
         let answered = Answered {
             status: StatusCode::OK,
             headers: (0..8).map(header).collect(),
+            header_bytes: None,
             body_bytes: body.len() as u64,
             body: body.into(),
             truncated: false,
             duration: Duration::ZERO,
         };
-        let Outcome::Answered(scrubbed) = carried.scrub(Outcome::Answered(answered)) else {
+        let Outcome::Answered(scrubbed) =
+            carried.scrub(Outcome::Answered(answered), KEPT_BODY_BYTES)
+        else {
             panic!("it stays an answer");
         };
         assert!(scrubbed.body.len() <= KEPT_BODY_BYTES && scrubbed.truncated);
         let bytes = scrubbed.headers.iter().map(|(n, v)| n.len() + v.len());
         assert!(bytes.sum::<usize>() <= KEPT_HEADER_BYTES);
+        assert!(scrubbed.header_bytes.is_some());
         assert!(!format!("{scrubbed:?}").contains(SECRET));
+        let missing: Vec<_> = scrubbed.into_event().missing().collect();
+        assert_eq!(missing, ["headers", "body"], "it is said");
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_secret_is_no_cut() {
+        let long = "s".repeat(500);
+        let mut scrubber = Scrubber::new();
+        scrubber.add(&Label::Token(token()), &long);
+        let carried = Carried::new(Vec::new(), false, scrubber);
+        let body = format!("your key is {long}");
+        let answered = Answered {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            header_bytes: None,
+            body_bytes: body.len() as u64,
+            body: body.into(),
+            truncated: false,
+            duration: Duration::ZERO,
+        };
+        let Outcome::Answered(scrubbed) =
+            carried.scrub(Outcome::Answered(answered), KEPT_BODY_BYTES)
+        else {
+            panic!("it stays an answer");
+        };
+        let event = scrubbed.into_event();
+        assert_eq!(event.body, format!("your key is [vault:{}]", token()));
+        assert_eq!(event.missing().count(), 0, "{event:?}");
     }
 
     #[test]
@@ -244,7 +293,7 @@ mod tests {
             message: format!("no answer: {SECRET}").into(),
             duration: Duration::ZERO,
         };
-        match carried(&[], false).scrub(Outcome::Failed(failed)) {
+        match carried(&[], false).scrub(Outcome::Failed(failed), KEPT_BODY_BYTES) {
             Outcome::Failed(failed) => {
                 assert_eq!(failed.message, format!("no answer: [vault:{}]", token()));
             }

@@ -1,7 +1,8 @@
-//! What this worker knows of the vault's tokens, and the opened keys that it holds for a moment.
+//! The vault tokens that this worker knows, and the opened keys that it holds briefly.
 //!
-//! Both stand behind one lock: a key is kept only while the directory says that its version is the current one of a token that was not
-//! revoked, and is gone in the same moment in which the directory hears otherwise. A look-up that began before cannot put it back.
+//! Both are behind one lock: a key is kept only while the directory says that its version is the
+//! current one of an unrevoked token, and is dropped at the moment when the directory learns
+//! otherwise. A look-up that began before cannot put it back.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,20 +19,20 @@ use super::cache::KeyCache;
 use super::failure::VaultFailure;
 use super::open::Opened;
 
-/// Revoked tokens that are still told from those that never were. The oldest are forgotten first.
+/// Limit of revoked tokens that can be told from unknown ones. The oldest are forgotten first.
 const MAX_REVOKED: usize = 100_000;
 
 /// A token that may be used.
 #[derive(Debug)]
 pub(super) struct Token {
-    /// In its environment.
+    /// The team in its environment.
     pub(super) team: TeamId,
     pub(super) version: u32,
-    /// Where on CONTROL the envelope of this version stands.
+    /// Position in CONTROL of the envelope of this version.
     pub(super) sealed_at: StreamSeq,
     pub(super) hosts: Arc<AllowedHosts>,
     expires_at: Option<Timestamp>,
-    /// Somebody has said that it was used.
+    /// Whether its first use was reported.
     is_used: Arc<AtomicBool>,
 }
 
@@ -49,7 +50,7 @@ impl Token {
     }
 }
 
-/// Tokens, and opened keys. The lock is held for a look-up or a batch of events, never across an await.
+/// Tokens and opened keys. Locked for a look-up or a batch of events, never across an await.
 #[derive(Debug, Default)]
 pub(super) struct Directory(Mutex<State>);
 
@@ -58,13 +59,15 @@ struct State {
     tokens: HashMap<TokenId, Arc<Token>>,
     revoked: HashSet<TokenId>,
     revoked_in_order: VecDeque<TokenId>,
-    /// Teams of which something that may have taken a token away cannot be understood by this version.
+    /// Teams with an event that may have revoked a token, but that this version cannot decode.
     closed: HashSet<TeamId>,
     keys: KeyCache,
+    /// Whether everything is known that CONTROL had when reading began.
+    is_complete: bool,
 }
 
 impl Directory {
-    /// Takes in events of CONTROL, in their order.
+    /// Applies events of CONTROL, in order.
     pub(super) fn apply<'a>(&self, events: impl Iterator<Item = (StreamSeq, &'a ControlEvent)>) {
         let mut state = self.lock();
         for (seq, event) in events {
@@ -72,8 +75,8 @@ impl Directory {
         }
     }
 
-    /// No token of that team may be used any more: what stands in the log about them is not understood here. A start of a version that
-    /// understands it begins anew.
+    /// Closes all tokens of a team, because this version cannot decode an event about them. Only a
+    /// restart with a version that can starts over.
     pub(super) fn close(&self, team: TeamId) {
         let mut state = self.lock();
         let of_team = state
@@ -87,7 +90,17 @@ impl Directory {
         state.closed.insert(team);
     }
 
-    /// The token, if a task of that team in its environment may use it now.
+    /// Records that everything is known that existed at the start.
+    pub(super) fn complete(&self) {
+        self.lock().is_complete = true;
+    }
+
+    /// Clears the directory, because what was read belongs to a history that the log no longer has.
+    pub(super) fn begin_anew(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// The token, if a task of that team and environment may use it now.
     pub(super) fn usable(
         &self,
         token: &TokenId,
@@ -97,12 +110,12 @@ impl Directory {
         self.lock().usable(token, team, now).cloned()
     }
 
-    /// The opened key of that very version, if it is held.
+    /// The opened key of exactly this version, if it is cached.
     pub(super) fn key(&self, token: &TokenId, version: u32) -> Option<Arc<Opened>> {
         self.lock().keys.get(token, version, Instant::now())
     }
 
-    /// Holds an opened key for a moment, unless another version counts by now, or none.
+    /// Caches an opened key, unless another version is current by now, or the token was revoked.
     pub(super) fn hold(&self, token: &TokenId, version: u32, opened: &Arc<Opened>) {
         let mut state = self.lock();
         if state
@@ -116,7 +129,7 @@ impl Directory {
         }
     }
 
-    /// Drops keys that were held long enough.
+    /// Drops expired keys.
     pub(super) fn forget_old_keys(&self) {
         let mut state = self.lock();
         state.keys.expire(Instant::now());
@@ -136,6 +149,10 @@ impl State {
         team: &TeamId,
         now: Timestamp,
     ) -> Result<&Arc<Token>, VaultFailure> {
+        if !self.is_complete {
+            // A token that is unknown here may exist all the same.
+            return Err(VaultFailure::NoLease);
+        }
         let Some(known) = self.tokens.get(token) else {
             return Err(if self.revoked.contains(token) {
                 VaultFailure::Revoked(token.clone())
@@ -146,7 +163,7 @@ impl State {
         if self.closed.contains(&team.base()) {
             return Err(VaultFailure::NotUnderstood(token.clone()));
         }
-        // Another team's, or of the other world: nobody is told that it exists.
+        // The token of another team or environment: the caller does not learn that it exists.
         if known.team != *team {
             return Err(VaultFailure::Unknown(token.to_string()));
         }
@@ -281,6 +298,7 @@ mod tests {
 
     fn after(events: &[ControlEvent]) -> Directory {
         let directory = Directory::default();
+        directory.complete();
         apply(&directory, 1, events);
         directory
     }
@@ -379,8 +397,24 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_tokens_before_all_are_known() {
+        let directory = after(&[created(1), revoked(2)]);
+        directory.begin_anew();
+        apply(&directory, 1, &[created(1)]);
+        for number in [1, 2, 3] {
+            let found = directory.usable(&token(number), &team(), NOW);
+            assert_eq!(found.err(), Some(VaultFailure::NoLease), "{number}");
+        }
+        directory.complete();
+        assert!(directory.usable(&token(1), &team(), NOW).is_ok());
+        let found = directory.usable(&token(2), &team(), NOW);
+        assert!(matches!(found, Err(VaultFailure::Unknown(_))), "{found:?}");
+    }
+
+    #[test]
     fn revoked_tokens_take_bounded_memory() {
         let directory = Directory::default();
+        directory.complete();
         let count = MAX_REVOKED as u128 + 10;
         let events: Vec<_> = (0..count).map(revoked).collect();
         apply(&directory, 1, &events);

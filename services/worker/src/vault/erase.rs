@@ -1,8 +1,9 @@
-//! Erasing the keys of headers that were sealed for one task, once the task has ended.
+//! Erases the keys of headers that were sealed for one task, once the task has ended.
 //!
-//! The owner of a partition hands over the names of ended tasks and never waits. What a crash or a full queue swallows is found by a
-//! sweep over all keys of the partition, after each takeover and every so often: a key whose task is not open any more goes. Of a key
-//! that is young its task may not be in the log yet, so those are left alone.
+//! The owner of a partition queues the ids of ended tasks and never waits. Keys that are missed
+//! because of a crash or a full queue are found by a sweep over all keys of the partition, after
+//! each takeover and at intervals: a key whose task is not open is erased. The task of a young key
+//! may not be in the log yet, so young keys are left alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +17,24 @@ use waybill_domain::partition::Partition;
 use waybill_log::subject::TaskFilter;
 use waybill_log::{KeyName, KeysOf, Log, ReadError, Stream, StreamSeq, VaultKeys};
 
-use crate::clock::Clock;
-
-/// Names that wait to be erased; further ones are found by the sweep.
+/// Bound of the queue of keys to erase; the sweep finds what does not fit.
 const MAX_WAITING: usize = 10_000;
-/// Keys erased at a time. Erasing and storing wait for one another in the server: with sixteen, a third fewer tasks with credentials of
-/// their own get through.
+/// Limit of concurrent erasures. Erasing and storing wait for each other in the server: with
+/// sixteen at a time, a third fewer tasks with their own credentials get through.
 const MAX_AT_A_TIME: usize = 2;
 /// Keys in one page of a sweep.
 const PAGE: usize = 500;
-/// At the stop nobody waits longer; the next owner sweeps.
+/// Time limit at the stop; the next owner sweeps what is left.
 const LAST_ERASURES: Duration = Duration::from_secs(3);
 
 /// When keys are swept.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepPace {
-    /// After a takeover.
+    /// Delay of the first sweep after a takeover.
     pub first: Duration,
-    /// Between two sweeps.
+    /// Interval between sweeps.
     pub every: Duration,
-    /// How old a key is at least that is taken away by a sweep: far older than the creation of a task can take.
+    /// Minimum age of a key that a sweep erases: far more than the creation of a task can take.
     pub older_than: Duration,
 }
 
@@ -49,7 +48,7 @@ impl Default for SweepPace {
     }
 }
 
-/// Where names are handed over.
+/// The queue of keys to erase.
 #[derive(Debug, Clone)]
 pub(super) struct Erasures(mpsc::Sender<KeyName>);
 
@@ -61,12 +60,12 @@ impl Erasures {
 
     pub(super) fn erase_later(&self, name: KeyName) {
         if let Err(error) = self.0.try_send(name) {
-            tracing::debug!(%error, "a task's key is left to the sweep");
+            tracing::debug!(%error, "the queue of keys to erase is full; a sweep will erase this one");
         }
     }
 }
 
-/// Erases until stopped, and then what is left.
+/// Erases queued keys until stopped, and then the remaining ones.
 pub(super) async fn erase(
     keys: Arc<dyn VaultKeys>,
     mut waiting: mpsc::Receiver<KeyName>,
@@ -74,6 +73,8 @@ pub(super) async fn erase(
 ) {
     let mut erasing = JoinSet::new();
     loop {
+        // Biased: at the stop, the rest is drained below, with a time limit. Receiving is
+        // cancellation safe.
         let name = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -91,7 +92,7 @@ pub(super) async fn erase(
     };
     if tokio::time::timeout(LAST_ERASURES, rest).await.is_err() {
         tracing::warn!(
-            "keys of ended tasks were not erased before the stop; the next owner does it"
+            "some keys of ended tasks were not erased before the stop; the next owner's sweep erases them"
         );
     }
 }
@@ -105,21 +106,22 @@ async fn begin(erasing: &mut JoinSet<()>, keys: &Arc<dyn VaultKeys>, name: KeyNa
     erasing.spawn(async move {
         match keys.erase(&name).await {
             Ok(erased) => metrics::counter!("waybill_vault_keys_erased_total").increment(erased),
-            Err(error) => tracing::warn!(%name, %error, "a task's key is erased by the next sweep"),
+            Err(error) => tracing::warn!(%name, %error, "erasing the vault key of an ended task failed; the next sweep tries again"),
         }
     });
 }
 
-/// Keys of a partition that may be of tasks that have ended.
+/// Keys of a partition whose tasks may have ended.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// How far the partition's creations must be read before anybody may say that a task is not open.
+    /// The partition's creations must be read up to here before a task can be judged not to be
+    /// open.
     pub(crate) known_at: StreamSeq,
-    /// Old enough.
+    /// Keys that are old enough to be erased.
     pub(crate) keys: Vec<(TaskId, KeyName)>,
 }
 
-/// The sweeps over one partition, as long as it is kept.
+/// The sweeps over one partition. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     pages: mpsc::Receiver<Page>,
@@ -128,7 +130,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(super) fn start(sweeper: Sweeper) -> Self {
-        // One: the next page is read when the last one is taken.
+        // A bound of one: the next page is read when the last one is taken.
         let (sender, pages) = mpsc::channel(1);
         Self {
             pages,
@@ -136,7 +138,7 @@ impl Sweep {
         }
     }
 
-    /// The next page. Pending while there is none. Cancellation safe.
+    /// The next page; pending while there is none. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Page {
         match self.pages.recv().await {
             Some(page) => page,
@@ -145,12 +147,11 @@ impl Sweep {
     }
 }
 
-/// Reads the keys of one partition.
+/// Lists the keys of one partition.
 pub(super) struct Sweeper {
     pub(super) partition: Partition,
     pub(super) log: Arc<dyn Log>,
     pub(super) keys: Arc<dyn VaultKeys>,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) pace: SweepPace,
 }
 
@@ -164,21 +165,24 @@ impl Sweeper {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::warn!(partition = %self.partition, %error, "keys of ended tasks are looked for later");
+                    tracing::warn!(partition = %self.partition, %error, "listing vault keys for the sweep failed; the next sweep tries again");
                 }
             }
         }
     }
 
-    /// Once over all keys. `false`: nobody wants to know any more.
+    /// Goes over all keys once. `false` if nobody receives the pages any more.
     async fn sweep(&self, pages: &mpsc::Sender<Page>) -> Result<bool, ReadError> {
         let created = TaskFilter::created(self.partition).to_string();
         let of = KeysOf::Tasks(self.partition);
         let mut after = StreamSeq(0);
+        // The clock that dated the keys. Read before they are listed, so that a key made meanwhile
+        // counts as younger than it is.
+        let now = self.log.bounds(Stream::Tasks).await?.now;
         loop {
-            let now = self.clock.now();
             let listed = self.keys.list(&of, after, PAGE).await?;
-            // A page may be short of what is no name of a key: only an empty one is the last.
+            // A page may skip messages whose names are not those of keys, so only an empty page is
+            // the end.
             let Some(last) = listed.last() else {
                 return Ok(true);
             };
@@ -192,7 +196,8 @@ impl Sweeper {
                 })
                 .collect();
             if !keys.is_empty() {
-                // After the list: whatever task is old enough to have a key here stands before it.
+                // Read after the list: the creation of every task that is old enough to have a key
+                // here is before it.
                 let last = self.log.last(Stream::Tasks, &created).await?;
                 let known_at = last.map_or(StreamSeq(0), |record| record.seq);
                 if pages.send(Page { known_at, keys }).await.is_err() {

@@ -1,4 +1,5 @@
-//! From stored keys to opened ones: the only place that waits for the network, and only when a key is not held.
+//! Opens stored keys: the only code that waits for the network, and only for keys that are not
+//! cached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use waybill_vault::{
 
 use super::failure::VaultFailure;
 
-/// Looks at a key that seems not to be there, before that is believed: a leader that was deposed a moment ago may answer.
+/// How often a missing key is looked for before that is believed, since a leader that was just
+/// deposed may answer.
 const LOOKS: u32 = 3;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(150);
 
-/// A version of a token, unwrapped: opening it takes no network any more.
+/// A version of a token whose data key is unwrapped, so that opening it needs no network.
 pub(super) struct Opened {
     key: DataKey,
     envelope: Envelope,
@@ -45,16 +47,16 @@ impl Opened {
     }
 }
 
-/// Why something is not opened.
+/// Why something cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotOpened {
-    /// It was erased, or is not what was sealed. The caller looks whether somebody took it away.
+    /// The key was erased, or something was changed since it was sealed. The caller checks whether
+    /// the token was revoked.
     Broken(&'static str),
-    /// Nobody can say now.
+    /// The answer is not known at the moment.
     Away,
 }
 
-/// Reads keys and unwraps them.
 pub(super) struct Opener {
     pub(super) log: Arc<dyn Log>,
     pub(super) keys: Arc<dyn VaultKeys>,
@@ -62,7 +64,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// The key and the envelope of a version, whose event stands at `sealed_at` of CONTROL.
+    /// The key and the envelope of a version, whose event is at `sealed_at` in CONTROL.
     pub(super) async fn token(
         &self,
         team: &TeamId,
@@ -100,12 +102,12 @@ impl Opener {
         let opened = async {
             let key = self.key(&name, &context).await?;
             let envelope = Envelope::parse_text(&sealed.envelope)
-                .map_err(|_| NotOpened::Broken("the envelope is none"))?;
+                .map_err(|_| NotOpened::Broken("malformed envelope"))?;
             let bytes = key
                 .open(&context, &envelope)
                 .map_err(|_| NotOpened::Broken("the envelope does not open"))?;
             RawHeaders::decode(bytes.expose())
-                .map_err(|_| NotOpened::Broken("what was sealed are no headers"))
+                .map_err(|_| NotOpened::Broken("the sealed bytes are not headers"))
         };
         opened.await.map_err(|why| match why {
             NotOpened::Away => VaultFailure::KeysAway,
@@ -125,20 +127,20 @@ impl Opener {
                 Ok(None) if looks < LOOKS => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
                 Ok(None) => return Err(NotOpened::Broken("there is no key")),
                 Err(error) => {
-                    tracing::warn!(%name, %error, "a key of the vault cannot be read");
+                    tracing::warn!(%name, %error, "reading a vault key failed; the attempt is retried later");
                     return Err(NotOpened::Away);
                 }
             }
         };
         let wrapped = WrappedKey::parse(&stored.value)
-            .map_err(|_| NotOpened::Broken("the stored key is none"))?;
+            .map_err(|_| NotOpened::Broken("the stored key is malformed"))?;
         match self.unwrapper.unwrap_key(context, &wrapped).await {
             Ok(key) => Ok(key),
             Err(UnwrapError::NotAuthentic { .. }) => {
                 Err(NotOpened::Broken("the stored key does not unwrap"))
             }
             Err(error @ (UnwrapError::UnknownKek(_) | UnwrapError::Unavailable(_))) => {
-                tracing::warn!(%name, %error, "a key of the vault cannot be unwrapped");
+                tracing::warn!(%name, %error, "unwrapping a vault key failed; the attempt is retried later");
                 Err(NotOpened::Away)
             }
         }
@@ -150,11 +152,11 @@ impl Opener {
             looks += 1;
             match self.log.read(Stream::Control, at).await {
                 Ok(Some(record)) => break record,
-                // A copy that lags behind the one that the directory was read from.
+                // A replica that lags behind the one that the directory was read from.
                 Ok(None) if looks < LOOKS => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
                 Ok(None) => return Err(NotOpened::Away),
                 Err(error) => {
-                    tracing::warn!(%at, %error, "a sealed value cannot be read");
+                    tracing::warn!(%at, %error, "reading a sealed value failed; the attempt is retried later");
                     return Err(NotOpened::Away);
                 }
             }
@@ -162,19 +164,19 @@ impl Opener {
         let (of, text) = match control_event(&record) {
             Ok(ControlEvent::TokenCreated(e)) => (e.token, e.envelope),
             Ok(ControlEvent::TokenRotated(e)) => (e.token, e.envelope),
-            Ok(_) | Err(_) => return Err(NotOpened::Broken("its event is another one")),
+            Ok(_) | Err(_) => return Err(NotOpened::Broken("its event is of another type")),
         };
         if of != *token {
             return Err(NotOpened::Broken("its event is of another token"));
         }
-        Envelope::parse_text(&text).map_err(|_| NotOpened::Broken("the envelope is none"))
+        Envelope::parse_text(&text).map_err(|_| NotOpened::Broken("malformed envelope"))
     }
 }
 
-/// Something in the vault is not as it was left. An operator has to know.
+/// Reports that a record of the vault is missing or was changed, which an operator must know.
 pub(super) fn integrity_error(name: &KeyName, why: &'static str) {
     metrics::counter!("waybill_vault_integrity_errors_total").increment(1);
-    tracing::error!(%name, why, "the vault holds something that does not open");
+    tracing::error!(%name, why, "a vault record is missing or does not open; tasks that need it fail");
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! From a task to its request: references give way to values, and masks to the headers that were sealed for the task.
+//! Builds the request of a task: references are replaced by values, and masks by the headers that
+//! were sealed for the task.
 //!
-//! The order matters. The lease is asked for before the directory is read, never after; and the values that are sent are those that
-//! were looked up under it with nothing to wait for in between. What is not held is read first, and then everything is looked up again.
+//! The order matters. The lease is checked before the directory is read, never after. The values
+//! that are sent are those that were looked up under that lease, without waiting in between. What
+//! is not cached is read first, and then everything is looked up again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,61 +26,60 @@ use super::directory::Token;
 use super::failure::VaultFailure;
 use super::open::{NotOpened, Opened, integrity_error};
 use super::{Opening, Vault};
-use crate::callout::{Given, HeaderText};
+use crate::callout::{HeaderText, TaskHeader};
 
-/// Times that everything is looked up again, because keys had to be read meanwhile or tokens were rotated.
+/// How often everything is looked up again, because keys had to be read or tokens were rotated
+/// meanwhile.
 const MAX_ROUNDS: u32 = 5;
-/// Times that a lease is waited for; each takes as long as a renewal may.
+/// How often to wait for a lease; each wait takes as long as a renewal may.
 const WAITS_FOR_LEASE: u32 = 10;
 
-/// What a task's request is made of.
+/// The parts of a task's request.
 pub struct Prepared<'t> {
-    /// In the place of the URL's own query, when that refers to something.
+    /// Replaces the URL's own query, if that contains references.
     pub query: Option<Zeroizing<String>>,
     /// All headers that the task gives.
-    pub headers: Vec<Given<'t>>,
-    /// The body that is sent; empty when there is none.
+    pub headers: Vec<TaskHeader<'t>>,
+    /// The body to send; empty if there is none.
     pub body: Bytes,
-    /// What of it is secret.
+    /// The secrets in the request.
     pub carried: Option<Arc<Carried>>,
 }
 
 impl<'t> Prepared<'t> {
-    /// A task that needs nothing of the vault.
+    /// A task that needs nothing from the vault.
     #[must_use]
     pub fn plain(task: &'t TaskCreated) -> Self {
         Self {
             query: None,
-            headers: task.headers.iter().map(Given::plain).collect(),
-            body: match &task.body {
-                Some(body) => Bytes::copy_from_slice(body.as_bytes()),
-                None => Bytes::new(),
-            },
+            headers: task.headers.iter().map(TaskHeader::plain).collect(),
+            body: task.body_bytes().into(),
             carried: None,
         }
     }
 }
 
-/// Whether a request of this task needs the vault.
+/// Whether the request of this task needs the vault.
 #[must_use]
 pub fn needs_vault(task: &TaskCreated) -> bool {
     task.sealed.is_some() || task.references().next().is_some()
 }
 
-/// A value, opened, and what counted of its token then.
+/// An opened value, and the token version that it belongs to.
 struct Value {
     token: Arc<Token>,
     secret: SecretBytes,
 }
 
 type Values = BTreeMap<TokenId, Value>;
-/// What must be read first.
+/// The tokens whose keys must be read first.
 type Missing = Vec<(TokenId, Arc<Token>)>;
-/// What was read for one attempt; the directory may have dropped it again by the time it is used.
+/// Keys that were read for one attempt; the directory may have dropped them again before they are
+/// used.
 type Fetched = HashMap<(TokenId, u32), Arc<Opened>>;
 
 impl Vault {
-    /// The request of a task with everything that it refers to.
+    /// The request of a task, with all references replaced.
     pub async fn prepare<'t>(&self, task: &'t TaskCreated) -> Result<Prepared<'t>, VaultFailure> {
         let started = Instant::now();
         let prepared = self.prepared(task).await;
@@ -133,11 +134,11 @@ impl Vault {
             }
             self.fetch(opening, task, missing, &mut fetched).await?;
         }
-        tracing::warn!(task = %task.id, "the tokens of a task change faster than they are read");
+        tracing::warn!(task = %task.id, "the vault tokens of a task change faster than they can be read; the attempt is retried later");
         Err(VaultFailure::KeysAway)
     }
 
-    /// Waits a moment for a lease where there is none, as at the start.
+    /// Waits briefly for a lease if there is none, for example at the start.
     async fn leased(&self, opening: &Opening) -> Result<(), VaultFailure> {
         for _ in 0..WAITS_FOR_LEASE {
             if opening.fence.may_decide_soon().await.is_ok() {
@@ -147,7 +148,8 @@ impl Vault {
         Err(VaultFailure::NoLease)
     }
 
-    /// Everything that is wanted, as the directory has it now; and what of it must be read first.
+    /// Looks up everything that is needed in the directory, and returns the values and what must be
+    /// read first.
     fn look_up(
         &self,
         task: &TaskCreated,
@@ -195,8 +197,8 @@ impl Vault {
                 }
                 Err(NotOpened::Away) => return Err(VaultFailure::KeysAway),
                 Err(NotOpened::Broken(why)) => {
-                    // A key is erased only once no holder of a lease uses it: looked at again under the lease, the token is still there
-                    // as it was, or somebody took it away.
+                    // A key is erased only when no lease holder uses it. So if the token is looked
+                    // at again under the lease, it is either unchanged or revoked.
                     self.leased(opening).await?;
                     let still = self.directory.usable(&id, &task.team, self.clock.now())?;
                     if still.version == version {
@@ -236,7 +238,7 @@ fn shortened(text: &str) -> String {
     text.chars().take(CHARS).collect()
 }
 
-/// Puts everything in its place.
+/// Inserts all values into the request.
 fn filled<'t>(
     task: &'t TaskCreated,
     values: &Values,
@@ -262,7 +264,8 @@ fn filled<'t>(
     })?;
     for (at, (name, given)) in task.headers.iter().enumerate() {
         if selects_a_part(name) {
-            // In parts an echo of the credential would not be found. New tasks with both are refused.
+            // In a partial answer, an echo of the credential would not be found. New tasks with
+            // both are refused.
             continue;
         }
         let restored = raw
@@ -281,8 +284,8 @@ fn filled<'t>(
             None => replace::header(given, lookup).map_err(VaultFailure::Unfit)?,
         };
         headers.push(match value {
-            Some(secret) => Given::secret(name, secret),
-            None => Given {
+            Some(secret) => TaskHeader::secret(name, secret),
+            None => TaskHeader {
                 name,
                 value: HeaderText::Plain(given),
             },
@@ -302,7 +305,7 @@ fn filled<'t>(
     };
     let in_line = query.is_some() || replaced.is_some();
     let body = match (replaced, &task.body) {
-        // Overwritten when the last copy of the handle is gone.
+        // Overwritten when the last clone of the handle is dropped.
         (Some(replaced), _) => Bytes::from_owner(replaced),
         (None, Some(body)) => Bytes::copy_from_slice(body.as_bytes()),
         (None, None) => Bytes::new(),

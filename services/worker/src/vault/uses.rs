@@ -1,7 +1,8 @@
-//! That tokens are used: the first use of each is an event, and how often and when last is told to USAGE about once a minute.
+//! Reports the use of tokens: the first use of each is an event, and the number of uses and the
+//! latest one are written to USAGE about once a minute.
 //!
-//! Neither is waited for by a call. What is not told by a stop that takes too long is lost; an event that is not stored is appended at
-//! the next use.
+//! Calls wait for neither. Counts that cannot be written before a stop ends are lost; an event that
+//! could not be stored is appended at the next use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,23 +18,23 @@ use waybill_domain::time::Timestamp;
 use waybill_log::subject::ControlSubject;
 use waybill_log::tally::MAX_ADDITIONS;
 use waybill_log::{
-    Addition, Append, AppendError, Atomicity, Counted, Expectation, Log, NewRecord, Seen, Stream,
-    StreamSeq, Tallies, TallyName, Wanted,
+    Addition, Append, AppendError, Atomicity, Counted, Expectation, Log, NewRecord, ReadError,
+    Seen, Stream, StreamSeq, Tallies, TallyName, Wanted, last_control_event,
 };
 
 use super::directory::Token;
 
-/// First uses that are not stored yet; further ones are told at the next use.
+/// Bound of the queue of first uses; what does not fit is reported at the next use.
 const MAX_FIRST: usize = 1_000;
-/// Tokens that are remembered between two flushes; uses of further ones go uncounted.
+/// Limit of tokens that are remembered between two flushes; uses of further ones are not counted.
 const MAX_PENDING: usize = 100_000;
-/// Tries to store a first use, with growing pauses between.
+/// Limit of attempts to store a first use, with growing pauses.
 const MAX_TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(250);
-/// At the stop nobody waits longer for what is not told.
+/// Time limit of the last flush at the stop.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 
-/// What this worker has seen and not told.
+/// Uses that are not reported yet.
 pub(super) struct Uses {
     log: Arc<dyn Log>,
     tallies: Arc<dyn Tallies>,
@@ -67,7 +68,7 @@ impl Uses {
         (Arc::new(uses), firsts)
     }
 
-    /// A task is about to send a token.
+    /// Records that a task is about to send a token.
     pub(super) fn used(
         &self,
         id: &TokenId,
@@ -122,13 +123,15 @@ impl Uses {
         }
     }
 
-    /// Stores first uses until stopped, and then what is left.
+    /// Stores first uses until stopped, and then the remaining ones.
     pub(super) async fn announce(
         self: Arc<Self>,
         mut firsts: mpsc::Receiver<First>,
         stop: CancellationToken,
     ) {
         loop {
+            // Biased: at the stop, the rest is drained below, with a time limit. Receiving is
+            // cancellation safe.
             let first = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -144,7 +147,9 @@ impl Uses {
             }
         };
         if tokio::time::timeout(LAST_FLUSH, rest).await.is_err() {
-            tracing::warn!("first uses of vault tokens were not stored before the stop");
+            tracing::warn!(
+                "some first uses of vault tokens were not stored before the stop; they are stored at the next use"
+            );
         }
     }
 
@@ -153,10 +158,11 @@ impl Uses {
         let event = ControlEvent::TokenUsed(first.used);
         for attempt in 1..=MAX_TRIES {
             match self.append(&event).await {
-                // Another worker was first, or this one and its answer was lost.
-                Ok(()) | Err(AppendError::Conflict { .. }) => return,
+                Ok(()) => return,
+                // Another record is there: look at it, and append behind it if it does not count.
+                Err(AppendError::Conflict { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(%token, %error, "the first use of a vault token is stored later");
+                    tracing::warn!(%token, %error, "storing the first use of a vault token failed; retrying");
                     tokio::time::sleep(PAUSE.saturating_mul(1 << attempt.min(5))).await;
                 }
             }
@@ -170,6 +176,23 @@ impl Uses {
             reason: error.to_string(),
         })?;
         let subject = subject.to_string();
+        let unavailable = |error: ReadError| AppendError::Unavailable {
+            reason: error.to_string(),
+        };
+        // Only one record is the first: another worker's, or this one's whose answer was lost. The
+        // server's expectation includes every record, but a void one must not keep the first use
+        // from being stored.
+        let last = self.log.last(Stream::Control, &subject).await;
+        let after = match last.map_err(unavailable)? {
+            None => StreamSeq(0),
+            Some(last) => {
+                let told = last_control_event(&*self.log, &subject).await;
+                if told.map_err(unavailable)?.is_some() {
+                    return Ok(());
+                }
+                last.seq
+            }
+        };
         let append = Append {
             stream: Stream::Control,
             records: vec![NewRecord {
@@ -180,10 +203,9 @@ impl Uses {
                 origin: None,
                 payload: event.encode().into(),
             }],
-            // Only one is ever the first.
             expect: Expectation::LastOn {
                 filter: subject,
-                seq: StreamSeq(0),
+                seq: after,
             },
             atomicity: Atomicity::Atomic,
             msg_id: None,
@@ -206,14 +228,14 @@ impl Uses {
     }
 }
 
-/// The task that tells the counts.
+/// The task that writes the counts.
 pub(super) struct Flusher {
     uses: Arc<Uses>,
     interval: Duration,
-    /// Of this start of this worker: batches are told apart by it and a number.
+    /// Id of this run of the worker, which makes batch ids unique together with a number.
     name: String,
     batches: u64,
-    /// What was taken and is not known to be told. Nothing further is taken before it is.
+    /// Batches that were taken and may not be stored. No further uses are taken before they are.
     untold: Vec<(String, Vec<Addition>)>,
 }
 
@@ -228,9 +250,10 @@ impl Flusher {
         }
     }
 
-    /// Tells now and then, and once more when stopped.
+    /// Flushes once per interval, and once more at the stop.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
+            // Only the pause is cut short; a batch is written outside of it.
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}
                 () = stop.cancelled() => break,
@@ -238,7 +261,9 @@ impl Flusher {
             self.tell().await;
         }
         if tokio::time::timeout(LAST_FLUSH, self.tell()).await.is_err() {
-            tracing::warn!("the last uses of vault tokens were not counted before the stop");
+            tracing::warn!(
+                "the last uses of vault tokens were not counted before the stop; their counts are lost"
+            );
         }
     }
 
@@ -253,9 +278,12 @@ impl Flusher {
             }
         }
         while let Some((id, additions)) = self.untold.last_mut() {
-            // Cut off here, it is told again, under the same id.
+            // If it is cut off here, the batch is sent again under the same id, and counted once.
             if let Err(reason) = tell(&*self.uses.tallies, id, additions).await {
-                tracing::warn!(reason, "uses of vault tokens are counted later");
+                tracing::warn!(
+                    reason,
+                    "counting uses of vault tokens failed; they will be counted later"
+                );
                 return;
             }
             self.untold.pop();
@@ -264,7 +292,7 @@ impl Flusher {
 }
 
 async fn tell(tallies: &dyn Tallies, id: &str, additions: &mut [Addition]) -> Result<(), String> {
-    // Another worker may have used a token later than this one: the latest stays.
+    // Another worker may have used a token later than this one: the latest use is kept.
     let names = additions.iter().map(|addition| addition.name.clone());
     let stored = tallies.tallies(Wanted::Named(names.collect())).await;
     let stored = stored.map_err(|error| error.to_string())?.into_iter();

@@ -1,4 +1,5 @@
-//! Callouts against real sockets: good targets, hostile ones, and those that may not be called.
+//! Callouts over real sockets: well-behaved targets, hostile ones, and those that may not be
+//! called.
 
 mod exchange;
 mod guard;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use waybill_domain::egress::Egress;
 use waybill_sink::{Sink, SinkOptions};
+use waybill_worker::callout::answer::KEPT_BODY_BYTES;
 use waybill_worker::callout::{
     Answered, CallFailed, CalloutConfig, Callouts, Outcome, Request, Resolve, ResolveError,
 };
@@ -61,11 +63,13 @@ fn post(url: &str) -> Request {
     Request {
         method: Method::POST,
         url: url.parse().expect("a URL"),
+        query: None,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"hello"),
         first_byte: PATIENCE,
         total: PATIENCE,
         follow_redirects: false,
+        kept_body: KEPT_BODY_BYTES,
         carried: None,
     }
 }
@@ -84,7 +88,7 @@ fn failed(outcome: Outcome) -> CallFailed {
     }
 }
 
-/// Resolves every name to one list of addresses after the other; the last one stays.
+/// Resolves every name to one list of addresses after the other; the last one repeats.
 struct Script(Mutex<VecDeque<Vec<IpAddr>>>);
 
 fn resolving_to(answers: &[&[&str]]) -> Arc<dyn Resolve> {

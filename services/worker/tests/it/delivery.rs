@@ -1,4 +1,4 @@
-//! What targets and receivers of completion webhooks see, and when, through a whole worker.
+//! What targets and receivers of completion webhooks get, and when, through a whole worker.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use waybill_domain::event::{FailureKind, TaskEvent};
 use waybill_domain::signature::{
     ASYNCQUEUE_SIGNATURE, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, derive_team_secret,
 };
+use waybill_domain::task::Length;
 use waybill_sink::{Received, Sink, SinkOptions};
 
 use crate::rig::{PARTITIONS, PATIENCE, Rig, master, team};
 
-/// As a receiver would check them, from nothing but its secret and what it got.
+/// Checks the signatures as a receiver would, from its secret and what it received.
 pub(crate) fn assert_signed(received: &Received) {
     let secret = derive_team_secret(&master(), &team(), 0);
     let header = |name: &str| received.header(name).unwrap_or_else(|| panic!("no {name}"));
@@ -37,14 +38,14 @@ async fn a_target_that_hangs_stops_neither_others_nor_webhooks() {
     let worker = rig.worker("only").await;
     let hanging: Vec<_> = (0..100).map(|_| rig.a_task("/hang", |_| {})).collect();
     rig.append(hanging).await;
-    // It has what it may have, and ninety more wait for it.
+    // The hanging target has all the slots that it may use, and ninety more calls wait for it.
     rig.sink.wait_for(8, PATIENCE).await.expect("eight calls");
     for number in 0..20 {
         let task = rig
             .create("/", |task| {
                 task.target_url = Some(other.url("/status/200"));
                 task.on_complete_url = Some(other.url("/done"));
-                // Behind all those that hang.
+                // Behind all the tasks that hang.
                 task.priority = Some(1);
             })
             .await;
@@ -96,15 +97,15 @@ async fn a_retry_waits_as_long_as_the_target_asks() {
 }
 
 #[tokio::test]
-async fn a_task_whose_whole_time_has_passed_ends_as_timeout() {
+async fn a_task_that_has_expired_ends_as_timeout() {
     let rig = Rig::new().await;
     let worker = rig.worker("only").await;
     let hanging = rig
-        .create("/hang", |task| task.max_wait_seconds = Some(1.0))
+        .create("/hang", |task| task.expires_in = Some(Length::Seconds(1.0)))
         .await;
     let failing = rig
         .create("/status/503?retryAfter=30", |task| {
-            task.max_wait_seconds = Some(1.5);
+            task.expires_in = Some(Length::Seconds(1.5));
         })
         .await;
     for task in [hanging, failing] {

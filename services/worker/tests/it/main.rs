@@ -4,8 +4,10 @@
 
 mod callout;
 mod delivery;
+mod fork;
 mod ownership;
 mod poison;
+mod purge;
 mod retention;
 mod rig;
 mod simulation;

@@ -1,4 +1,5 @@
-//! Who owns a partition, on a real server: workers die, stand still, come and go, and the server itself restarts.
+//! Ownership of partitions on a real server: workers die, freeze, join and leave, and the server
+//! itself restarts.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use waybill_log::{
 };
 use waybill_testkit::{Proxy, eventually};
 use waybill_worker::partition::SnapshotPace;
-use waybill_worker::takeover::snapshot_name;
+use waybill_worker::takeover::{SNAPSHOT_HEADER_BYTES, snapshot_name};
 use waybill_worker::{Clock, SystemClock};
 
 use crate::rig::{LEASE_TTL, PARTITIONS, PATIENCE, Rig, partitions, queue_in_each_partition, team};
@@ -82,13 +83,14 @@ async fn a_partition_that_takes_only_creations_writes_snapshots_too() {
     let partition = tasks[0].id.partition();
     let first_fence = rig.fence(partition).await;
     rig.append(tasks).await;
-    // Only half of them: the last ones may lie within the pace.
+    // Only half of them: the last ones may be within the pace.
     eventually(PATIENCE, async || {
         let stored = rig.log.get(&snapshot_name(partition)).await;
         let Ok(Some(bytes)) = stored else {
             return false;
         };
-        Dispatcher::restore(&bytes[8..]).is_ok_and(|state| state.open() >= DELAYED / 2)
+        Dispatcher::restore(&bytes[SNAPSHOT_HEADER_BYTES..])
+            .is_ok_and(|state| state.open() >= DELAYED / 2)
     })
     .await
     .expect("a snapshot with tasks that were only created");
@@ -99,7 +101,7 @@ async fn a_partition_that_takes_only_creations_writes_snapshots_too() {
     let owed = worker.worker.board().owed();
     let tasks: u64 = owed.partitions.iter().map(|(_, owed)| owed.tasks).sum();
     assert_eq!(tasks, DELAYED as u64);
-    // The renewed fence is the one that counts from then on.
+    // The renewed fence is the current one from then on.
     let quick = rig.create("/status/200", |_| {}).await;
     rig.until(quick, "succeeded").await;
     worker.dies();
@@ -131,7 +133,7 @@ async fn an_owner_cut_off_past_its_lease_cannot_write() {
     rig.until_shares(&[&second], &[ALL]).await;
     rig.until(task, "succeeded").await;
     proxy.heal();
-    // The first one has a result to write by now, and learns that it may not.
+    // By now the first worker has a result to store, and learns that it may not.
     rig.until_shares(&[&first, &second], &[ALL / 2, ALL / 2])
         .await;
     assert_eq!(
@@ -144,7 +146,7 @@ async fn an_owner_cut_off_past_its_lease_cannot_write() {
             "succeeded"
         ]
     );
-    // The guard itself, seen from the server.
+    // The guard itself, as seen from the server.
     let refused = rig
         .log
         .append(cancellation(task, task.partition(), stale))
@@ -160,10 +162,7 @@ async fn an_owner_cut_off_past_its_lease_cannot_write() {
 
 /// What an owner would append under that fence.
 fn cancellation(id: TaskId, partition: Partition, fence: StreamSeq) -> Append {
-    let event = TaskEvent::Cancelled(TaskCancelled {
-        id,
-        at: SystemClock.now(),
-    });
+    let event = TaskEvent::Cancelled(TaskCancelled::idle(id, SystemClock.now()));
     let queue = QueueName::parse("default").expect("a valid name");
     Append {
         stream: Stream::Tasks,
@@ -210,14 +209,14 @@ async fn workers_share_the_partitions_fairly_as_they_come_and_go() {
 
 #[tokio::test]
 async fn a_worker_that_stops_gives_its_partitions_back_at_once() {
-    // Leases long enough that nobody could have waited for them to run out.
+    // Leases long enough that nobody could have waited for them to expire.
     let rig = Rig::with_leases_of(Duration::from_secs(60)).await;
     let first = rig.worker("first").await;
     rig.until_shares(&[&first], &[ALL]).await;
     let task = rig.create("/delay/300ms/status/200", |_| {}).await;
     rig.until(task, "started").await;
     first.stop().await;
-    // What was being called has been waited for.
+    // The stop has waited for running calls.
     assert_eq!(
         rig.kinds(task).await,
         ["created", "started", "succeeded"],
@@ -303,7 +302,8 @@ async fn a_worker_that_joins_and_leaves_again_causes_no_call_to_be_made_twice() 
         .await
         .expect("the second worker is to have half of the partitions");
     second.stop().await;
-    // Nobody is to have them any more: the first one serves them on, beside the calls in flight.
+    // No other worker is to have them any more: the first one continues to serve them, beside the
+    // running calls.
     for queue in queue_in_each_partition() {
         let quick = rig
             .create("/status/200", |task| task.queue = Some(queue))
@@ -381,14 +381,21 @@ async fn a_waiting_task_is_cancelled_by_its_owner() {
     let task = rig
         .create("/status/200", |task| task.delay_until = Some(later))
         .await;
-    // At once: the owner may not have read the creation yet, and must not deny the task all the same.
+    // At once: the owner may not have read the creation yet, and must find the task all the same.
     let reply = rig.cancel(task).await;
     assert!(matches!(reply, OwnerReply::Done { .. }), "{reply:?}");
     assert_eq!(rig.kinds(task).await, ["created", "cancelled"]);
     assert_eq!(rig.cancel(task).await, OwnerReply::NotOpen);
     let running = rig.create("/delay/30s", |_| {}).await;
     rig.until(running, "started").await;
-    assert_eq!(rig.cancel(running).await, OwnerReply::Running);
+    let reply = rig.cancel(running).await;
+    assert!(matches!(reply, OwnerReply::Done { .. }), "{reply:?}");
+    rig.until(running, "cancelled").await;
+    assert_eq!(
+        rig.kinds(running).await,
+        ["created", "started", "cancel_requested", "cancelled"]
+    );
+    assert_eq!(rig.cancel(running).await, OwnerReply::NotOpen);
     worker.dies();
 }
 

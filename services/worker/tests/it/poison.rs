@@ -1,4 +1,5 @@
-//! What nobody of ours wrote into TASKS stops no partition, and what a newer build wrote stops only its own.
+//! Foreign messages in TASKS stop no partition, and what a newer version wrote stops only its own
+//! partition.
 
 use async_nats::HeaderMap;
 use waybill_domain::event::{TaskCancelled, TaskEvent};
@@ -8,7 +9,7 @@ use waybill_worker::{Clock, SystemClock};
 
 use crate::rig::{PARTITIONS, PATIENCE, Rig, queue_in_each_partition, team};
 
-/// Stores a message as anybody could whom NATS lets publish there.
+/// Stores a message, as anybody could who may publish there.
 async fn plant(rig: &Rig, subject: String, event: Option<&str>, payload: Vec<u8>) {
     let mut headers = HeaderMap::new();
     if let Some(event) = event {
@@ -20,13 +21,10 @@ async fn plant(rig: &Rig, subject: String, event: Option<&str>, payload: Vec<u8>
 }
 
 fn cancellation(id: TaskId) -> TaskEvent {
-    TaskEvent::Cancelled(TaskCancelled {
-        id,
-        at: SystemClock.now(),
-    })
+    TaskEvent::Cancelled(TaskCancelled::idle(id, SystemClock.now()))
 }
 
-/// What was planted may stand behind it.
+/// Planted messages may follow.
 async fn until_succeeded(rig: &Rig, task: TaskId) {
     eventually(PATIENCE, async || {
         rig.kinds(task).await.contains(&"succeeded")
@@ -35,7 +33,7 @@ async fn until_succeeded(rig: &Rig, task: TaskId) {
     .unwrap_or_else(|error| panic!("{task} does not succeed: {error}"));
 }
 
-/// All kinds, on the subjects of a task.
+/// Plants every kind of message on the subjects of a task.
 async fn plant_all(rig: &Rig, queue: &str, task: TaskId) {
     let (partition, team) = (task.partition(), team());
     let event = cancellation(task);
@@ -52,7 +50,8 @@ async fn plant_all(rig: &Rig, queue: &str, task: TaskId) {
         )
         .await;
     }
-    // A true cancellation on the subjects of creations, of another queue and of another partition.
+    // A genuine cancellation on the subjects of creations, of another queue and of another
+    // partition.
     plant(rig, at(queue, "created"), Some(name), whole.clone()).await;
     plant(rig, at("elsewhere", "cancelled"), Some(name), whole.clone()).await;
     let other = (partition.get() + 1) % PARTITIONS;
@@ -72,12 +71,12 @@ async fn poison_stops_no_partition_and_ends_no_task() {
         plant_all(&rig, queue, task).await;
         tasks.push(task);
     }
-    // Met in the takeover.
+    // Found by the takeover.
     let worker = rig.worker("only").await;
     for task in &tasks {
         until_succeeded(&rig, *task).await;
     }
-    // Met while it serves.
+    // Found while serving.
     for queue in &queues {
         let task = rig
             .create("/status/200", |task| task.queue = Some(queue.clone()))

@@ -1,4 +1,4 @@
-//! Retention on a real server: the log is dropped under open tasks, and they come to their end as if it were not.
+//! Retention on a real server: the log is purged under open tasks, and they end as if it were not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use waybill_worker::{Clock, RetentionConfig, SystemClock};
 
 use crate::rig::{PATIENCE, Rig, partitions};
 
-/// Everything that nobody needs is dropped at once.
+/// Everything that is not needed is purged at once.
 const NO_HISTORY: RetentionConfig = RetentionConfig {
     age: Duration::from_millis(200),
     min_history: Duration::ZERO,
@@ -26,7 +26,7 @@ impl Rig {
         bounds.expect("the log can be read").first
     }
 
-    /// Waits until everything before that position is gone.
+    /// Waits until everything before a position is purged.
     async fn until_purged(&self, position: StreamSeq) {
         eventually(PATIENCE, async || self.first().await > position)
             .await
@@ -38,7 +38,7 @@ impl Rig {
         bounds.expect("the log can be read").last
     }
 
-    /// Waits until the target or webhook at a path was called so often.
+    /// Waits until the target or webhook at a path was called `count` times.
     async fn until_called(&self, path: &str, times: usize) {
         eventually(PATIENCE, async || self.called(path) >= times)
             .await
@@ -79,7 +79,7 @@ async fn an_open_task_far_older_than_the_log_runs_once_to_its_end_with_its_webho
     .await;
     let created = rig.last().await;
     rig.until_purged(created).await;
-    // Again and again, for as long as it is open.
+    // It is restated again and again, as long as it is open.
     let restated = rig.last().await;
     rig.until_purged(restated).await;
     rig.until_called("/status/200", 1).await;
@@ -108,14 +108,14 @@ async fn a_worker_that_dies_leaves_a_snapshot_older_than_the_log_and_no_task_is_
     let first = rig.worker("first").await;
     let all = usize::from(partitions().get());
     rig.until_shares(&[&first], &[all]).await;
-    // It writes a snapshot of every partition when it goes.
+    // It writes a snapshot of every partition when it stops.
     first.stop().await;
     let snapshot = rig.last().await;
     rig.retention = NO_HISTORY;
     let second = rig.worker("second").await;
     rig.until_purged(snapshot).await;
     second.dies();
-    // The next owner's snapshots say less than the log's beginning: it begins at the marks.
+    // The snapshots end before the beginning of the log, so the next owner begins at the marks.
     let third = rig.worker("third").await;
     rig.until_called("/status/200", tasks).await;
     rig.until_called("/status/204", tasks).await;
@@ -153,7 +153,7 @@ async fn a_retention_shorter_than_the_work_loses_no_task_while_owners_change() {
                 .await,
             );
         }
-        // An owner goes as in a crash, and another one takes over while the log is being purged.
+        // An owner crashes, and another one takes over while the log is being purged.
         workers.remove(0).dies();
         workers.push(rig.worker(&format!("w{}", round + 2)).await);
     }
@@ -183,7 +183,7 @@ async fn a_partition_without_an_owner_keeps_its_mark_and_holds_the_log() {
     })
     .await;
     let created = rig.last().await;
-    // Partitions that never had an owner have no mark: nothing is dropped, whatever the age.
+    // Partitions that never had an owner have no mark, so nothing is purged, whatever its age.
     assert_eq!(rig.mark(Partition::default()).await, None);
     rig.retention = NO_HISTORY;
     let worker = rig.worker("only").await;
@@ -194,4 +194,56 @@ async fn a_partition_without_an_owner_keeps_its_mark_and_holds_the_log() {
         let mark = rig.mark(partition).await.expect("a mark");
         assert!(mark >= held, "{partition}: {mark} is dropped up to {held}");
     }
+}
+
+/// Calls that end at about the same time, of one partition.
+const AT_ONCE: usize = 100;
+/// Room for a few ends, and for far fewer than are to be stored at once.
+const FEW_ENDS: u64 = 4_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_uses_the_last_bytes_of_the_log_for_what_still_fits() {
+    const LENGTH: Duration = Duration::from_secs(2);
+    let rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    for _ in 0..AT_ONCE {
+        rig.create("/delay/2s", |_| {}).await;
+    }
+    rig.until_called("/delay/2s", AT_ONCE).await;
+    let bytes = async || {
+        let bounds = rig.log.bounds(Stream::Tasks).await;
+        bounds.expect("the log can be read").bytes
+    };
+    // Not one end fits.
+    let used = bytes().await;
+    rig.log.lower_tasks(used).await.expect("it can be limited");
+    // Not a wait for anything to happen: the time that the calls take, after which all of their ends wait to be stored.
+    tokio::time::sleep(LENGTH).await;
+    let before = bytes().await;
+    rig.log
+        .lower_tasks(before + FEW_ENDS)
+        .await
+        .expect("it can be limited");
+    eventually(PATIENCE, async || bytes().await > before + FEW_ENDS / 2)
+        .await
+        .expect("what fits is stored");
+    rig.log
+        .raise(Stream::Tasks.name(), 1 << 30)
+        .await
+        .expect("it can be raised");
+    let until_drained = eventually(PATIENCE, async || {
+        let last = rig.last().await;
+        let records = rig
+            .log
+            .range(Stream::Tasks, &[], StreamSeq(1), last, usize::MAX)
+            .await
+            .expect("the log can be read");
+        let ends = records
+            .iter()
+            .filter(|record| record.event.contains("succeeded"));
+        ends.count() == AT_ONCE
+    });
+    until_drained.await.expect("every task ends");
+    assert_eq!(rig.called("/delay/2s"), AT_ONCE, "once each");
+    worker.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A real nats-server, a sink to call, and workers over them: what the tests of the whole worker stand on.
+//! The setup for tests of the whole worker: a real nats-server, a sink to call, and workers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,18 +25,18 @@ use waybill_testkit::{NatsOptions, NatsServer, eventually};
 use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
-use waybill_worker::calls::Caller;
+use waybill_worker::calls::CallExecutor;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::vault::{Vault, VaultService};
 use waybill_worker::{Clock, RetentionConfig, SystemClock, Worker, WorkerConfig, WorkerParts};
 
-/// Long enough for whatever is expected to happen on a busy machine.
+/// Time limit for anything that must happen, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const PARTITIONS: u16 = 4;
 pub(crate) const MASTER: [u8; 32] = [42; 32];
-/// Short, so that tests of a death do not wait long.
+/// A short lease, so that tests of crashes do not wait long.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
 
 pub(crate) struct Rig {
@@ -44,15 +44,15 @@ pub(crate) struct Rig {
     pub(crate) log: JetStreamLog,
     pub(crate) sink: Sink,
     lease_ttl_s: u64,
-    /// Of the workers that start from now on.
+    /// The retention of workers started from now on.
     pub(crate) retention: RetentionConfig,
-    /// How long workers that stop let calls go on.
+    /// How long stopping workers let calls go on.
     pub(crate) drain: Duration,
-    /// Calls that a worker makes at once.
+    /// How many calls a worker makes at once.
     pub(crate) slots: usize,
-    /// Workers log in as `worker`, with no more rights than that user has.
+    /// Whether workers log in as the user `worker`, with only that user's permissions.
     is_guarded: bool,
-    /// When workers started from now on write snapshots.
+    /// When workers that are started from now on write snapshots.
     pub(crate) pace: SnapshotPace,
 }
 
@@ -68,7 +68,7 @@ impl Hand {
         self.worker.stopped().await;
     }
 
-    /// As a crash would: nothing is given back.
+    /// Stops it like a crash: no lease is given back.
     pub(crate) fn dies(self) {
         drop(self.worker);
     }
@@ -85,7 +85,7 @@ impl Rig {
         Self::over(nats, config, false).await
     }
 
-    /// Over a server with the users of `nats/permissions.conf`.
+    /// A rig whose server has the users of `nats/permissions.conf`.
     pub(crate) async fn guarded() -> Self {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats/permissions.conf");
         let mut extra = std::fs::read_to_string(file).expect("the users");
@@ -127,12 +127,12 @@ impl Rig {
         self.worker_at(name, &self.nats.url()).await
     }
 
-    /// A worker that reaches NATS at that address, such as a proxy's.
+    /// Starts a worker that connects to NATS at the given address, such as a proxy's.
     pub(crate) async fn worker_at(&self, name: &str, url: &str) -> Hand {
         self.worker_with(name, url, |_| None).await
     }
 
-    /// The same, with the vault that is made over its connections.
+    /// The same, with a vault that uses the worker's connections.
     pub(crate) async fn worker_with(
         &self,
         name: &str,
@@ -150,7 +150,7 @@ impl Rig {
             ..CalloutConfig::default()
         })
         .expect("a valid configuration");
-        let caller = Caller {
+        let executor = CallExecutor {
             log: Arc::new(log.clone()),
             target: Arc::new(callouts),
             signer: Signer::new(master()),
@@ -159,7 +159,7 @@ impl Rig {
             vault,
         };
         let parts = WorkerParts {
-            caller: Arc::new(caller),
+            executor: Arc::new(executor),
             leases: Arc::new(log.clone()),
             snapshots: Arc::new(log.clone()),
             commands: Arc::new(NatsCommands(log.client())),
@@ -181,7 +181,7 @@ impl Rig {
         }
     }
 
-    /// Creates a task as a gateway would.
+    /// Creates a task, as a gateway would.
     pub(crate) async fn create(&self, path: &str, change: impl FnOnce(&mut TaskRequest)) -> TaskId {
         let created = self.a_task(path, change);
         let id = created.id;
@@ -249,7 +249,7 @@ impl Rig {
         rmp_serde::from_slice(&reply.payload).expect("an owner's reply")
     }
 
-    /// Everything in TASKS.
+    /// All events in TASKS.
     pub(crate) async fn records(&self) -> Vec<Record> {
         self.log
             .range(
@@ -277,7 +277,7 @@ impl Rig {
             .collect()
     }
 
-    /// Waits until a task's last event is of that kind.
+    /// Waits until the last event of a task is of a kind.
     pub(crate) async fn until(&self, task: TaskId, kind: &str) -> Vec<TaskEvent> {
         eventually(PATIENCE, async || {
             self.kinds(task).await.last() == Some(&kind)
@@ -287,7 +287,7 @@ impl Rig {
         self.events(task).await
     }
 
-    /// Waits until the workers own that many partitions each.
+    /// Waits until each worker owns the given number of partitions.
     pub(crate) async fn until_shares(&self, workers: &[&Hand], shares: &[usize]) {
         let owned = || -> Vec<usize> { workers.iter().map(|hand| hand.worker.owned()).collect() };
         eventually(PATIENCE, async || owned() == shares)
@@ -295,7 +295,7 @@ impl Rig {
             .unwrap_or_else(|error| panic!("shared as {:?}: {error}", owned()));
     }
 
-    /// The fence of the partition's owner.
+    /// The current fence of a partition.
     pub(crate) async fn fence(&self, partition: Partition) -> StreamSeq {
         let subject = TaskSubject::owner(partition).to_string();
         let last = self.log.last(Stream::Tasks, &subject).await;
@@ -303,7 +303,7 @@ impl Rig {
             .map_or(StreamSeq(0), |record| record.seq)
     }
 
-    /// Every task has come to exactly one end, by attempts without gaps.
+    /// Checks that every task has exactly one end, and attempts without gaps.
     pub(crate) async fn assert_orderly(&self) {
         for (task, events) in by_task(&self.records().await) {
             let mut attempts = 0;

@@ -1,11 +1,12 @@
 //! The real worker in a simulated world: simulated log, network, targets, clients, clocks and time, all driven by one seed.
 //!
-//! The code under test is that of production, from [`waybill_worker::Worker`] down to the dispatcher; a single-threaded runtime
-//! with paused time makes every history repeatable. Workers die, stand still past their leases, lose requests and answers of
-//! the log, read late, get damaged snapshots, and their clocks jump. [`ledger`] holds what happens against the promises.
+//! The code under test is the production code, from [`waybill_worker::Worker`] down to the
+//! dispatcher; a single-threaded runtime with paused time makes every history repeatable. Workers
+//! crash, pause past their leases, lose requests to the log and its answers, read late, get damaged
+//! snapshots, and their clocks jump. [`ledger`] checks every step against the promises.
 //!
-//! A failing history prints its seed: `WAYBILL_SIM_SEED=<seed>` tells it again, step by step. `WAYBILL_SIM_RUNS=<n>` lives
-//! through that many.
+//! A failing history prints its seed: `WAYBILL_SIM_SEED=<seed>` repeats it and prints each step.
+//! `WAYBILL_SIM_RUNS=<n>` sets the number of histories.
 
 mod clients;
 mod history;
@@ -18,44 +19,44 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use history::{Circumstances, History, Misfortunes, live};
+use history::{Conditions, History, ProcessFaults, live};
 use waybill_domain::task::Priority;
 use waybill_worker::RetentionConfig;
 use world::{Faults, Sabotage, World};
 
-/// Histories that a test run lives through, unless told otherwise.
+/// Number of histories that a test runs by default.
 const RUNS: u64 = 1_500;
-/// Histories within which a guard that is switched off must have been noticed.
+/// Number of histories within which the ledger must have noticed that a guard is switched off.
 const NOTICED_WITHIN: u64 = 300;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Nothing goes wrong.
-fn uneventful() -> Circumstances {
-    Circumstances {
+/// Conditions without any fault.
+fn uneventful() -> Conditions {
+    Conditions {
         faults: |_| Faults::default(),
-        misfortunes: Misfortunes::None,
-        ..Circumstances::default()
+        process_faults: ProcessFaults::None,
+        ..Conditions::default()
     }
 }
 
-/// Lives through one history, and tells it step by step should it break a promise.
-fn must_keep_its_promises(seed: u64, circumstances: Circumstances) -> BTreeMap<&'static str, u64> {
-    let told = live(seed, circumstances);
+/// Runs one history. If it breaks a promise, runs it again and prints each step.
+fn must_keep_its_promises(seed: u64, conditions: Conditions) -> BTreeMap<&'static str, u64> {
+    let told = live(seed, conditions);
     if !told.violations.is_empty() {
-        tell_again(seed, circumstances, &told.violations.join("\n  "));
+        tell_again(seed, conditions, &told.violations.join("\n  "));
     }
     told.counts
 }
 
-fn tell_again(seed: u64, circumstances: Circumstances, wrong: &str) -> ! {
+fn tell_again(seed: u64, conditions: Conditions, wrong: &str) -> ! {
     let again = live(
         seed,
-        Circumstances {
+        Conditions {
             noted: true,
-            ..circumstances
+            ..conditions
         },
     );
     panic!(
@@ -64,7 +65,7 @@ fn tell_again(seed: u64, circumstances: Circumstances, wrong: &str) -> ! {
     );
 }
 
-/// The histories of a test: so many, or as the environment says.
+/// The seeds of a test: `runs` of them, unless the environment says otherwise.
 fn seeds(usually: u64) -> std::ops::Range<u64> {
     match (number("WAYBILL_SIM_SEED"), number("WAYBILL_SIM_RUNS")) {
         (Some(seed), _) => seed..seed + 1,
@@ -76,21 +77,29 @@ fn seeds(usually: u64) -> std::ops::Range<u64> {
 fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in seeds(RUNS) {
-        for (what, times) in must_keep_its_promises(seed, Circumstances::default()) {
+        for (what, times) in must_keep_its_promises(seed, Conditions::default()) {
             *seen.entry(what).or_default() += times;
         }
     }
     eprintln!("{seen:?}");
+    if number("WAYBILL_SIM_SEED").is_none() {
+        for race in ["cut off", "answered before the cut"] {
+            assert!(
+                seen.contains_key(race),
+                "a cancellation that races the answer ends either way: {race}"
+            );
+        }
+    }
 }
 
-/// Everything that nobody needs any more is gone at once.
-fn no_history() -> Circumstances {
-    Circumstances {
+/// Everything that is no longer needed is purged at once.
+fn no_history() -> Conditions {
+    Conditions {
         retention: RetentionConfig {
             age: Duration::from_millis(300),
             min_history: Duration::ZERO,
         },
-        ..Circumstances::default()
+        ..Conditions::default()
     }
 }
 
@@ -110,68 +119,69 @@ fn retention_drops_nothing_of_an_open_task_however_short_it_is() {
 
 #[test]
 fn no_two_owners_move_a_mark_whatever_leases_say() {
-    let circumstances = Circumstances {
+    let conditions = Conditions {
         leases_vanish: true,
         ..no_history()
     };
     for seed in seeds(RUNS / 30) {
-        must_keep_its_promises(seed, circumstances);
+        must_keep_its_promises(seed, conditions);
     }
 }
 
 #[test]
 fn leases_are_only_advice() {
-    let circumstances = Circumstances {
+    let conditions = Conditions {
         leases_vanish: true,
-        ..Circumstances::default()
+        ..Conditions::default()
     };
     for seed in seeds(RUNS / 3) {
-        must_keep_its_promises(seed, circumstances);
+        must_keep_its_promises(seed, conditions);
     }
 }
 
 #[test]
 fn a_crowd_of_tasks_comes_to_its_end_too() {
-    let circumstances = Circumstances {
+    let conditions = Conditions {
         tasks: 1_500,
-        ..Circumstances::default()
+        ..Conditions::default()
     };
     for seed in seeds(10) {
-        must_keep_its_promises(seed, circumstances);
+        must_keep_its_promises(seed, conditions);
     }
 }
 
 #[test]
 fn no_attempt_is_lost_while_its_worker_lives() {
-    let circumstances = Circumstances {
+    let conditions = Conditions {
         faults: |random| Faults {
             leases: 0,
             ..Faults::drawn(random)
         },
-        misfortunes: Misfortunes::None,
-        // Several would pass partitions on, and give up calls that take longer than they wait.
+        process_faults: ProcessFaults::None,
+        // Several workers would hand partitions over, and abandon calls that take longer than they
+        // wait.
         workers: 1,
-        ..Circumstances::default()
+        ..Conditions::default()
     };
     for seed in seeds(RUNS / 5) {
-        let counts = must_keep_its_promises(seed, circumstances);
+        let counts = must_keep_its_promises(seed, conditions);
         if counts.contains_key("attempt lost") {
-            tell_again(seed, circumstances, "an attempt is lost");
+            tell_again(seed, conditions, "an attempt is lost");
         }
     }
 }
 
-/// Nothing but wall clocks goes wrong.
-fn clocks_jump() -> Circumstances {
-    Circumstances {
+/// Conditions in which only wall clocks are wrong.
+fn clocks_jump() -> Conditions {
+    Conditions {
         faults: |random| Faults {
             targets: Faults::drawn(random).targets.max(300),
             ..Faults::default()
         },
-        misfortunes: Misfortunes::Clocks,
-        // A second one would take over, and what a takeover knows of time is the wall clock's.
+        process_faults: ProcessFaults::Clocks,
+        // A second worker would take over, and a takeover knows only the wall clock's time.
         workers: 1,
-        ..Circumstances::default()
+        ..Conditions::default()
     }
 }
 
@@ -189,9 +199,9 @@ fn lengths_by_the_wall_clock_are_noticed() {
 
 #[test]
 fn the_same_seed_writes_the_same_log() {
-    let noted = Circumstances {
+    let noted = Conditions {
         noted: true,
-        ..Circumstances::default()
+        ..Conditions::default()
     };
     for seed in 0..50 {
         let (first, second) = (live(seed, noted), live(seed, noted));
@@ -204,23 +214,23 @@ fn the_same_seed_writes_the_same_log() {
                 second.notes.get(at)
             );
         }
-        let other = live(seed + 1_000, Circumstances::default());
+        let other = live(seed + 1_000, Conditions::default());
         assert_ne!(first.digest, other.digest);
     }
 }
 
-/// Lives through histories without that guard until the ledger notices.
+/// Runs histories without a guard until the ledger notices.
 fn is_noticed(sabotage: Sabotage) {
-    is_noticed_in(sabotage, Circumstances::default());
+    is_noticed_in(sabotage, Conditions::default());
 }
 
-fn is_noticed_in(sabotage: Sabotage, circumstances: Circumstances) {
+fn is_noticed_in(sabotage: Sabotage, conditions: Conditions) {
     for seed in 0..NOTICED_WITHIN {
-        let circumstances = Circumstances {
+        let conditions = Conditions {
             sabotage: Some(sabotage),
-            ..circumstances
+            ..conditions
         };
-        if !live(seed, circumstances).violations.is_empty() {
+        if !live(seed, conditions).violations.is_empty() {
             return;
         }
     }
@@ -243,6 +253,11 @@ fn a_log_that_denies_what_it_stored_is_noticed() {
 }
 
 #[test]
+fn an_attempt_cut_off_without_a_request_in_the_log_is_noticed() {
+    is_noticed(Sabotage::CancelRequestsLost);
+}
+
+#[test]
 fn a_reader_with_holes_is_noticed() {
     is_noticed(Sabotage::HolesInTails);
 }
@@ -255,11 +270,11 @@ fn a_snapshot_that_claims_too_much_is_noticed() {
 #[test]
 fn a_purge_beyond_the_low_water_mark_is_noticed() {
     for seed in 0..NOTICED_WITHIN {
-        let circumstances = Circumstances {
+        let conditions = Conditions {
             sabotage: Some(Sabotage::GreedyPurges),
             ..no_history()
         };
-        if !live(seed, circumstances).violations.is_empty() {
+        if !live(seed, conditions).violations.is_empty() {
             return;
         }
     }

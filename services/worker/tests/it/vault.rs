@@ -1,4 +1,5 @@
-//! Credentials of the vault through a whole worker: what targets receive, what stands in the log, and what a revocation stops.
+//! Credentials of the vault through a whole worker: what targets receive, what the log contains,
+//! and what a revocation stops.
 
 mod answers;
 mod resolving;

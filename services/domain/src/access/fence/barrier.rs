@@ -1,34 +1,37 @@
-//! One wait until a mark holds everywhere.
+//! The wait until one mark holds on every gateway and worker.
 
 use super::holders::Holders;
 use super::timing::{FenceTiming, Uptime};
 use crate::seq::StreamSeq;
 
-/// A mark that FENCE has stored, and since when that is known.
+/// A mark that FENCE has stored, and the moment by which all older leases have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Barrier {
     mark: StreamSeq,
-    /// Every lease that stood before the mark is over then.
+    /// By then, every lease that stood before the mark has ended.
     ends: Uptime,
 }
 
-/// How a barrier stands.
+/// Progress of a barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BarrierState {
-    /// Somebody may still decide without the mark's effect. Nothing but acknowledgements changes that before the given reading.
+    /// A holder may still decide without the mark's effect. Until the given reading, only an
+    /// acknowledgement can change that.
     Waiting {
-        /// When to look again at the latest.
+        /// When to check again at the latest.
         until: Uptime,
     },
-    /// Everybody who may decide has come to the mark.
+    /// Every holder that may decide has reached the mark.
     Reached,
-    /// Whoever has not come to the mark cannot hold a lease that is older than it.
+    /// The wait has outlasted every lease older than the mark, so holders that have not reached it
+    /// cannot decide.
     Expired,
 }
 
 impl Barrier {
-    /// FENCE has acknowledged the mark at the place `mark`. `acknowledged` must be read after that: a lease that was stored just
-    /// before the mark lasts from then.
+    /// Begins the wait for the mark that FENCE stored at sequence `mark`. `acknowledged` must be
+    /// read after the acknowledgement of that publish: a lease stored just before the mark lasts
+    /// from then.
     #[must_use]
     pub fn new(mark: StreamSeq, acknowledged: Uptime, timing: &FenceTiming) -> Self {
         Self {
@@ -37,20 +40,19 @@ impl Barrier {
         }
     }
 
-    /// Where the mark stands.
     #[must_use]
     pub fn mark(&self) -> StreamSeq {
         self.mark
     }
 
-    /// How it stands now.
+    /// Progress of the wait at the reading `now`.
     #[must_use]
     pub fn state(&self, holders: &Holders, now: Uptime) -> BarrierState {
         if now > self.ends {
             return BarrierState::Expired;
         }
         if holders.last_read() < self.mark {
-            // Who holds a lease that stands before the mark is not known yet.
+            // Not every record before the mark has been read, so unknown holders may exist.
             return BarrierState::Waiting { until: self.ends };
         }
         let behind = holders.behind(self.mark, now).map(|(_, until)| until);

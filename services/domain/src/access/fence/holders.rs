@@ -1,8 +1,9 @@
-//! Who may hold a lease now, as far as one reader of FENCE can know.
+//! The holders of leases, as far as one reader of FENCE can know.
 //!
-//! It errs towards waiting: everybody counts whose lease record came not longer ago than a lease can last, measured from when it came
-//! here, and whose word is not that it is given back. The server's time stamps are not used: a server's clock may be set. For the same
-//! reason FENCE may have forgotten a record that is young: where records are missing, anybody may hold a lease.
+//! It errs on the side of waiting. A holder counts if its lease record arrived here no longer ago
+//! than a lease can last, unless the record releases the lease. Time stamps of the server are not
+//! used, because the server's clock may be set. For the same reason FENCE may have deleted a record
+//! early: while records are missing, any holder may exist.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +12,16 @@ use super::record::{FenceRecord, HolderId, LeaseKind};
 use super::timing::{FenceTiming, Uptime};
 use crate::seq::StreamSeq;
 
-/// Holders known only by an acknowledgement, before their first record was read. A stranger's messages must not fill the memory.
+/// Limit of holders that are known only by an acknowledgement, before their first record was read.
+/// Messages of a stranger must not fill the memory.
 const MAX_HOLDERS: usize = 1_000;
 
-/// A fold of FENCE and of acknowledgements.
+/// Built from the records of FENCE and from acknowledgements.
 #[derive(Debug, Clone)]
 pub struct Holders {
     horizon: Duration,
     read: StreamSeq,
-    /// Until then somebody may hold a lease whose record was never seen here.
+    /// Until then, a holder may exist whose lease record was never read here.
     blind_until: Option<Uptime>,
     known: BTreeMap<HolderId, Holder>,
 }
@@ -32,7 +34,7 @@ struct Holder {
 }
 
 impl Holders {
-    /// Knows nobody. Reading will begin at `first`.
+    /// No holders are known yet. Reading begins at `first`.
     #[must_use]
     pub fn before(first: StreamSeq, now: Uptime, timing: &FenceTiming) -> Self {
         let horizon = timing.horizon();
@@ -44,7 +46,8 @@ impl Holders {
         }
     }
 
-    /// A record of FENCE came, which may be unreadable here. `now` must be read after it came.
+    /// Applies a record of FENCE; `None` if this version cannot decode it. `now` must be read after
+    /// the record arrived.
     pub fn read(&mut self, seq: StreamSeq, record: Option<&FenceRecord>, now: Uptime) {
         if seq > self.read.next() || record.is_none() {
             self.blind_until = Some(now.plus(self.horizon));
@@ -60,11 +63,12 @@ impl Holders {
         });
         holder.seen = holder.seen.max(now);
         holder.applied = holder.applied.max(lease.applied);
-        // A renewal that was under way when the lease was given back may come after that.
+        // A renewal that was in flight when the lease was released may be stored after the release.
         holder.released |= lease.released;
     }
 
-    /// A record came that nobody who may hold a lease has written: it says nothing, but it takes a place.
+    /// Advances past a record that no holder has signed. It has no meaning, but it takes up a
+    /// sequence.
     pub fn passed(&mut self, seq: StreamSeq, now: Uptime) {
         if seq > self.read.next() {
             self.blind_until = Some(now.plus(self.horizon));
@@ -72,12 +76,12 @@ impl Holders {
         self.read = self.read.max(seq);
     }
 
-    /// Somebody says that it has come so far.
+    /// Applies an acknowledgement: `who` has applied FENCE up to `applied`.
     pub fn acknowledged(&mut self, who: &HolderId, applied: StreamSeq, now: Uptime) {
         if let Some(holder) = self.known.get_mut(who) {
             holder.applied = holder.applied.max(applied);
         } else if self.known.len() < MAX_HOLDERS {
-            // Its record is on the way; to count it already costs a wait, at worst.
+            // Its lease record has not been read yet. Counting it early costs a wait at worst.
             let holder = Holder {
                 seen: now,
                 applied,
@@ -87,19 +91,20 @@ impl Holders {
         }
     }
 
-    /// How far FENCE was read here.
+    /// Sequence of the last record of FENCE that was read.
     #[must_use]
     pub fn last_read(&self) -> StreamSeq {
         self.read
     }
 
-    /// Until when somebody who is not known may hold a lease.
+    /// Until when an unknown holder may exist; `None` when there cannot be one.
     #[must_use]
     pub fn blind_until(&self, now: Uptime) -> Option<Uptime> {
         self.blind_until.filter(|until| now <= *until)
     }
 
-    /// Who may still decide without having come to `mark`, and until when at the longest.
+    /// Whether a holder may still decide without having reached `mark`, and until when at the
+    /// latest.
     pub fn behind(
         &self,
         mark: StreamSeq,
@@ -112,7 +117,7 @@ impl Holders {
         })
     }
 
-    /// How many of a kind may hold a lease.
+    /// Number of holders of one kind that may hold a lease.
     #[must_use]
     pub fn count(&self, kind: LeaseKind, now: Uptime) -> usize {
         let holds = |holder: &Holder| !holder.released && now <= holder.seen.plus(self.horizon);
@@ -122,7 +127,7 @@ impl Holders {
             .count()
     }
 
-    /// Forgets who can hold nothing any more.
+    /// Drops holders whose leases have certainly ended.
     pub fn forget(&mut self, now: Uptime) {
         let horizon = self.horizon;
         self.known

@@ -1,4 +1,4 @@
-//! Until when a gateway may decide requests from what it knows.
+//! Until when a gateway may decide requests from its copy of CONTROL.
 
 use std::collections::VecDeque;
 
@@ -6,33 +6,33 @@ use super::position::Position;
 use super::timing::{FenceTiming, Uptime};
 use crate::seq::StreamSeq;
 
-/// Leases granted whose place is not reached yet. A gateway that stores leases but reads nothing should not renew for ever: others
-/// would wait for it at every revocation.
+/// Limit of granted leases whose position in FENCE is not applied yet. A gateway that stores leases
+/// but reads nothing must stop renewing, since every revocation would wait for it.
 const MAX_UNREACHED: usize = 2;
 
-/// The lease of one life of a gateway.
+/// The lease of one gateway, from the start of its process to the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayLease {
     timing: FenceTiming,
-    /// Granted, and not to be used before FENCE is applied up to the place of the grant.
+    /// Grants that may be used only once FENCE is applied up to their position.
     granted: VecDeque<Grant>,
     until: Option<Uptime>,
     /// Everything acknowledged before this moment is known to be applied.
     covered: Option<Uptime>,
     start: Option<Start>,
-    /// What was sent before this moment counts for nothing.
+    /// Anything sent before this moment is ignored.
     ignored_before: Option<Uptime>,
     released: bool,
 }
 
-/// A renewal that FENCE has stored.
+/// A renewal stored in FENCE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grant {
     sent: Uptime,
     seq: StreamSeq,
 }
 
-/// An event of this gateway that CONTROL has stored.
+/// The start event of this gateway, stored in CONTROL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Start {
     sent: Uptime,
@@ -40,7 +40,7 @@ struct Start {
 }
 
 impl GatewayLease {
-    /// None yet.
+    /// A gateway that holds no lease yet.
     #[must_use]
     pub fn new(timing: FenceTiming) -> Self {
         Self {
@@ -54,8 +54,8 @@ impl GatewayLease {
         }
     }
 
-    /// Whether an event of its own must be appended to CONTROL before any lease can be used: at the start, after long without a
-    /// lease, and when records of FENCE were missed.
+    /// Whether an event of this gateway must be appended to CONTROL before any lease can be used:
+    /// at the start, after a long time without a lease, and after records of FENCE were missed.
     #[must_use]
     pub fn needs_start(&self, now: Uptime) -> bool {
         let is_recent = |since: Uptime| now.since(since) <= self.timing.restart_after;
@@ -63,14 +63,15 @@ impl GatewayLease {
             && !self.start.is_some_and(|start| is_recent(start.sent))
     }
 
-    /// CONTROL has stored an event of this gateway that was sent at `sent`.
+    /// Records that CONTROL has stored the start event that was sent at `sent`.
     pub fn started(&mut self, sent: Uptime, control: StreamSeq) {
         if !self.is_ignored(sent) {
             self.start = Some(Start { sent, control });
         }
     }
 
-    /// Whether a lease would be usable: the start is applied. Before that, others would wait for this gateway in vain.
+    /// Whether the start event is applied, so that a lease would be usable. Before that, renewing
+    /// would only make others wait for this gateway.
     #[must_use]
     pub fn is_started(&self, position: &Position) -> bool {
         self.covered.is_some()
@@ -79,20 +80,23 @@ impl GatewayLease {
                 .is_some_and(|start| start.control <= position.control())
     }
 
-    /// Whether a renewal is worth sending.
+    /// Whether a renewal is useful now: not after a release, nor while too many grants are
+    /// unapplied.
     #[must_use]
     pub fn may_renew(&self) -> bool {
         !self.released && self.granted.len() < MAX_UNREACHED
     }
 
-    /// FENCE has stored the renewal that was sent at `sent`, by this gateway's clock, at the place `seq`.
+    /// Records that FENCE has stored, at sequence `seq`, the renewal that was sent at `sent` by
+    /// this gateway's clock.
     pub fn granted(&mut self, sent: Uptime, seq: StreamSeq) {
         if !self.released && !self.is_ignored(sent) {
             self.granted.push_back(Grant { sent, seq });
         }
     }
 
-    /// Takes into use what may be used by now. To be called after every change of the position.
+    /// Starts to use the grants whose position is applied. Call it after every change of the
+    /// position.
     pub fn settle(&mut self, position: &Position, now: Uptime) {
         if let Some(start) = self.start
             && start.control <= position.control()
@@ -116,33 +120,35 @@ impl GatewayLease {
         }
     }
 
-    /// Until when requests may be decided; `None`: not at all.
+    /// Until when requests may be decided; `None` if there is no usable lease.
     #[must_use]
     pub fn until(&self) -> Option<Uptime> {
         self.until
     }
 
-    /// Whether requests may be decided now.
+    /// Whether requests may be decided at the reading `now`.
     #[must_use]
     pub fn is_usable(&self, now: Uptime) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// The clock is not to be trusted, as after a pause that it did not see: all that was sent before counts for nothing.
+    /// Ignores everything that was sent before `now`, because the clock cannot be trusted, as after
+    /// a pause that it did not measure.
     pub fn drop_all(&mut self, now: Uptime) {
         self.until = None;
         self.granted.clear();
         self.ignored_before = Some(now);
     }
 
-    /// Records of FENCE were missed, so it is unknown what must be applied: nothing is decided before a further start.
+    /// Requires another start before anything is decided: records of FENCE were missed, so it is
+    /// unknown what must be applied.
     pub fn missed_records(&mut self, now: Uptime) {
         self.drop_all(now);
         self.covered = None;
         self.start = None;
     }
 
-    /// Gives it back for good. To be told to others only after this.
+    /// Releases the lease for good. Announce it to others only afterwards.
     pub fn release(&mut self) {
         self.until = None;
         self.granted.clear();

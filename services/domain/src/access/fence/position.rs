@@ -1,33 +1,35 @@
-//! How far a gateway has come: read in FENCE, and with what the marks there ask for.
+//! How far a gateway has read FENCE and applied what its marks require.
 
 use std::collections::VecDeque;
 
 use crate::seq::StreamSeq;
 
-/// Marks whose demand is not met yet and that are remembered one by one; further ones count as part of the last.
+/// Limit of marks that are tracked one by one while CONTROL is not applied far enough; further ones
+/// are merged into the last.
 const MAX_UNMET: usize = 1_000;
 
-/// Records of FENCE were missed: what they asked for cannot be known any more.
+/// Records of FENCE were deleted before they were read, so what they required is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("FENCE has forgotten what stood between {after} and {before}")]
+#[error("FENCE has deleted the records between {after} and {before}")]
 pub struct Gap {
-    /// The last record that was read.
+    /// Sequence of the last record that was read.
     pub after: StreamSeq,
-    /// The one that came instead of the next.
+    /// Sequence of the record that arrived instead of its successor.
     pub before: StreamSeq,
 }
 
-/// How far a gateway has come in FENCE.
+/// How far a gateway has read and applied FENCE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     read: StreamSeq,
     control: StreamSeq,
-    /// Records read whose demand on CONTROL is not met: their place, and the demand. Both grow.
+    /// Records that were read but whose required position in CONTROL is not applied yet, as pairs
+    /// of sequence and requirement. Both ascend.
     unmet: VecDeque<(StreamSeq, StreamSeq)>,
 }
 
 impl Position {
-    /// Before the first record of FENCE that is to be read.
+    /// The position before the first record of FENCE that will be read.
     #[must_use]
     pub fn before(first: StreamSeq) -> Self {
         Self {
@@ -37,10 +39,10 @@ impl Position {
         }
     }
 
-    /// A record was read that demands so much of CONTROL.
+    /// Applies a record of FENCE that requires CONTROL up to `demands`.
     ///
     /// # Errors
-    /// When it is not the one after the last. It counts as read all the same.
+    /// When the record is not the successor of the last one. It counts as read all the same.
     pub fn read(&mut self, seq: StreamSeq, demands: StreamSeq) -> Result<(), Gap> {
         if seq <= self.read {
             return Ok(());
@@ -50,7 +52,7 @@ impl Position {
             before: seq,
         });
         self.read = seq;
-        // What asks for no more than an unmet record before it is met together with that one.
+        // A record that requires no more than an earlier unmet one is met together with it.
         let highest = self
             .unmet
             .back()
@@ -65,7 +67,8 @@ impl Position {
         gap.map_or(Ok(()), Err)
     }
 
-    /// CONTROL is applied up to here, and every decision from now on knows it.
+    /// Records that CONTROL is applied up to `control`, and that every decision from now on uses
+    /// it.
     pub fn applied_control(&mut self, control: StreamSeq) {
         self.control = self.control.max(control);
         while self
@@ -77,7 +80,8 @@ impl Position {
         }
     }
 
-    /// How far all records are read and what they ask for is applied. It never goes back.
+    /// The sequence up to which all records are read and their requirements applied. It never
+    /// decreases.
     #[must_use]
     pub fn applied(&self) -> StreamSeq {
         match self.unmet.front() {
@@ -86,7 +90,7 @@ impl Position {
         }
     }
 
-    /// The last record that was read.
+    /// Sequence of the last record that was read.
     #[must_use]
     pub fn last_read(&self) -> StreamSeq {
         self.read

@@ -1,4 +1,4 @@
-//! What stands in the stream FENCE.
+//! The records of the stream FENCE.
 
 use std::fmt;
 
@@ -8,26 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::event::events;
 use crate::seq::StreamSeq;
 
-/// One life of a gateway or of a worker: another one at every start, so that what a former life held is never taken for this one's.
+/// Identifies one run of a gateway or worker. Every start makes another, so that a lease of a
+/// former run is never attributed to this one.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct GatewayId(String);
 
-/// A text that is no id of a gateway.
+/// The text is not the id of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a gateway's id is 16 lower-case hexadecimal digits")]
 pub struct NotAGatewayId;
 
 impl GatewayId {
-    /// The id made of 64 random bits.
+    /// The id made from 64 random bits.
     #[must_use]
     pub fn new(random: u64) -> Self {
         Self(format!("{random:016x}"))
     }
 
-    /// As text, fit for a token of a subject.
+    /// As text, fit to be a token of a subject.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,7 +60,7 @@ impl fmt::Display for GatewayId {
     }
 }
 
-/// What is decided on a lease.
+/// What its holder decides under a lease.
 #[derive(
     Debug,
     Clone,
@@ -76,15 +77,14 @@ impl fmt::Display for GatewayId {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseKind {
-    /// Requests. Records without a kind are of gateways.
+    /// Requests. A record without a kind belongs to a gateway.
     #[default]
     Gateway,
-    /// Whether a credential of the vault is sent.
+    /// Whether to send a credential of the vault.
     Worker,
 }
 
 impl LeaseKind {
-    /// As text, such as of a label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,42 +94,41 @@ impl LeaseKind {
     }
 }
 
-/// Whose a lease is. A worker that goes by the id of a gateway is somebody else all the same, so it can say nothing in that one's name.
+/// The holder of a lease. A worker that uses a gateway's id is a different holder all the same, so
+/// it cannot speak for that gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HolderId {
-    /// What it decides.
     pub kind: LeaseKind,
-    /// Which life.
     pub id: GatewayId,
 }
 
-/// A gateway or a worker takes or renews its lease, or gives it back for good.
+/// A gateway or worker takes or renews its lease, or releases it for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseRecord {
-    /// Whose.
+    /// Id of the holder, whatever its kind; named so for stored records.
     pub gateway: GatewayId,
-    /// Which of both it is.
+    /// Whether the holder is a gateway or a worker.
     #[serde(default)]
     pub kind: LeaseKind,
-    /// How far it has come in FENCE: an acknowledgement of every mark up to there.
+    /// How far the holder has applied FENCE: an acknowledgement of every mark up to there.
     pub applied: StreamSeq,
-    /// How far it has applied CONTROL. Everybody else must have done so too before using a lease behind this record.
+    /// How far the holder has applied CONTROL. Other gateways must have applied as much before they
+    /// use a lease behind this record.
     pub control: StreamSeq,
-    /// It decides nothing any more and never will again.
+    /// The holder no longer decides anything and never will again.
     pub released: bool,
 }
 
-/// Somebody took a right away, and waits for everybody to know.
+/// A right was revoked, and the publisher waits until every holder has applied that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MarkRecord {
-    /// Who waits.
+    /// The publisher.
     pub gateway: GatewayId,
-    /// CONTROL must be applied up to here before a lease behind this record is used.
+    /// CONTROL must be applied up to this sequence before a lease behind this record is used.
     pub control: StreamSeq,
 }
 
 impl HolderId {
-    /// Somebody of a kind.
     #[must_use]
     pub fn new(kind: LeaseKind, id: GatewayId) -> Self {
         Self { kind, id }
@@ -137,7 +136,6 @@ impl HolderId {
 }
 
 impl LeaseRecord {
-    /// Whose it is.
     #[must_use]
     pub fn holder(&self) -> HolderId {
         HolderId::new(self.kind, self.gateway.clone())
@@ -155,7 +153,8 @@ events! {
 impl FenceRecord {
     /// How far CONTROL must be applied before a lease behind this record is used.
     ///
-    /// A worker takes no rights away, so its lease asks for nothing: one that lies can keep no gateway from serving.
+    /// A worker revokes nothing, so its lease requires nothing: a compromised worker cannot keep
+    /// gateways from serving.
     #[must_use]
     pub fn demands(&self) -> StreamSeq {
         match self {

@@ -1,11 +1,14 @@
-//! Gateways, clocks, a network and two streams, all simulated and driven by one seed; the machines that decide are those of production.
+//! Gateways, clocks, a network and two streams, simulated from one seed. The state machines under
+//! test are those of production.
 //!
-//! Gateways crash, stand still, are cut off, read late while their publishes are stored, hear acknowledgements late, forget what they
-//! had on disk, and their clocks drift. Requests arrive all the time. One that is accepted although it arrived after its credential's
-//! revocation was answered is a violation. There must be none; and for each rule of the protocol there is a world in which only that
-//! rule is broken, and in which violations must be found: so each of them is needed, and the simulation would notice its loss.
+//! Gateways crash, stall, lose their connection, read late while their publishes are stored,
+//! receive acknowledgements late and lose what they had on disk, and their clocks drift. Requests
+//! arrive all the time. A request is a violation if it is accepted although it arrived after the
+//! revocation of its credential was answered. There must be none. For each rule of the protocol
+//! there is also a world in which only that rule is broken, and there violations must be found: so
+//! every rule is needed, and the simulation would notice its loss.
 //!
-//! `WAYBILL_FENCE_SEEDS=<n>` lives through that many histories of each kind.
+//! `WAYBILL_FENCE_SEEDS=<n>` runs that many histories of each kind.
 
 mod gateway;
 mod random;
@@ -15,55 +18,55 @@ mod world;
 use std::time::Duration;
 
 use super::FenceTiming;
-use world::{Told, World};
+use world::{Tally, World};
 
-/// Histories of the protocol itself, unless told otherwise.
+/// Histories of the intact protocol, unless the environment says otherwise.
 const SEEDS: u64 = 60;
-/// Histories within which a broken rule must have been noticed.
+/// Number of histories within which a broken rule must be noticed.
 const NOTICED_WITHIN: u64 = 300;
 
-/// A rule of the protocol that is broken.
+/// The rule of the protocol that is broken in a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
     Nothing,
-    /// A lease runs from when its acknowledgement came, not from when it was asked for.
+    /// A lease runs from the arrival of its acknowledgement, not from the sending of the renewal.
     LeaseFromAcknowledgement,
-    /// A lease is used although what stands before it in FENCE is not applied.
+    /// A lease is used although records before it in FENCE are not applied.
     LeaseBeforeApplied,
-    /// That a gateway renews is taken for its acknowledgement.
+    /// A renewal counts as an acknowledgement of all marks before it.
     RenewalAcknowledges,
     /// A revoker waits half as long as a lease may last.
     HalfTheWait,
-    /// No allowance for clocks that drift.
+    /// Timing has no margin for drifting clocks.
     NoMargin,
-    /// A gateway serves from what it has on disk without its own start in the log.
+    /// A gateway serves from its disk without a start event in the log.
     NoStart,
-    /// What is known is read first, and the lease asked for afterwards.
+    /// The local copy is read first, and the lease checked afterwards.
     ReadBeforeLease,
-    /// A reader whose records were forgotten goes on as if there had been none.
+    /// A reader ignores that records were deleted before it read them.
     UnnoticedGaps,
-    /// Marks are acknowledged when they are read, although CONTROL is not applied so far.
+    /// Marks are acknowledged when they are read, although CONTROL is not applied that far.
     AcknowledgedUnapplied,
     /// A revoker's wait begins when it sends the mark, not when the mark is stored.
     WaitFromSending,
-    /// A gateway gives its lease back before it stops serving.
+    /// A gateway releases its lease before it stops serving.
     ReleasedWhileServing,
 }
 
-/// What a world is like.
+/// Conditions of a simulated world.
 #[derive(Debug, Clone, Copy)]
-struct Circumstances {
+struct Conditions {
     broken: Broken,
     gateways: usize,
-    /// How much clocks really drift, in parts per million: each one by as much, some fast, some slow.
+    /// By how much clocks drift, in parts per million; some are fast, some slow.
     drift_ppm: u32,
-    /// What gateways allow for it.
+    /// The drift that gateways allow for, in parts per million.
     allowed_ppm: u32,
-    /// Every second misfortune is that FENCE forgets everything while a gateway starts again.
+    /// Every second fault is that FENCE deletes everything while a gateway restarts.
     is_forgetful: bool,
 }
 
-impl Circumstances {
+impl Conditions {
     fn of(broken: Broken) -> Self {
         let drift_ppm = 1_000;
         Self {
@@ -92,22 +95,23 @@ fn seeds() -> u64 {
         .unwrap_or(SEEDS)
 }
 
-fn live(seed: u64, circumstances: Circumstances) -> Told {
-    World::new(seed, circumstances).live()
+fn live(seed: u64, conditions: Conditions) -> Tally {
+    World::new(seed, conditions).live()
 }
 
-fn keeps_its_promise(circumstances: Circumstances) {
-    let mut all = Told::default();
+fn keeps_its_promise(conditions: Conditions) {
+    let mut all = Tally::default();
     for seed in 0..seeds() {
-        let told = live(seed, circumstances);
+        let tally = live(seed, conditions);
         assert_eq!(
-            told.violations, 0,
-            "history {seed} of {circumstances:?}: {told:?}"
+            tally.violations, 0,
+            "history {seed} of {conditions:?}: {tally:?}"
         );
-        all.add(&told);
+        all.add(&tally);
     }
-    eprintln!("{circumstances:?}: {all:?}");
-    // It says something only if much was served, and revocations ended in both ways.
+    eprintln!("{conditions:?}: {all:?}");
+    // The result is meaningful only if many requests were served, and revocations ended in both
+    // ways.
     assert!(all.accepted > 50 * all.reached.max(1), "{all:?}");
     assert!(all.reached > seeds() && all.expired > 0, "{all:?}");
     assert!(
@@ -117,55 +121,55 @@ fn keeps_its_promise(circumstances: Circumstances) {
 }
 
 fn is_noticed(broken: Broken) {
-    is_noticed_in(Circumstances::of(broken));
+    is_noticed_in(Conditions::of(broken));
 }
 
-fn is_noticed_in(circumstances: Circumstances) {
+fn is_noticed_in(conditions: Conditions) {
     for seed in 0..NOTICED_WITHIN {
-        let told = live(seed, circumstances);
-        if told.violations > 0 {
-            eprintln!("{circumstances:?}: noticed in history {seed}: {told:?}");
+        let tally = live(seed, conditions);
+        if tally.violations > 0 {
+            eprintln!("{conditions:?}: noticed in history {seed}: {tally:?}");
             return;
         }
     }
-    panic!("{circumstances:?} was not noticed");
+    panic!("{conditions:?} was not noticed");
 }
 
 #[test]
 fn no_request_is_accepted_that_arrives_after_the_revocation_was_answered() {
-    keeps_its_promise(Circumstances::of(Broken::Nothing));
+    keeps_its_promise(Conditions::of(Broken::Nothing));
 }
 
 #[test]
 fn clocks_may_drift_as_much_as_is_allowed_for() {
-    keeps_its_promise(Circumstances {
+    keeps_its_promise(Conditions {
         drift_ppm: 100_000,
         allowed_ppm: 100_000,
-        ..Circumstances::of(Broken::Nothing)
+        ..Conditions::of(Broken::Nothing)
     });
 }
 
 #[test]
 fn fence_may_forget_everything_at_any_time() {
-    keeps_its_promise(Circumstances {
+    keeps_its_promise(Conditions {
         is_forgetful: true,
-        ..Circumstances::of(Broken::Nothing)
+        ..Conditions::of(Broken::Nothing)
     });
 }
 
 #[test]
 fn two_gateways_may_forget_everything() {
-    keeps_its_promise(Circumstances {
+    keeps_its_promise(Conditions {
         is_forgetful: true,
         gateways: 2,
-        ..Circumstances::of(Broken::Nothing)
+        ..Conditions::of(Broken::Nothing)
     });
 }
 
 #[test]
-fn a_history_is_told_the_same_again() {
-    let circumstances = Circumstances::of(Broken::Nothing);
-    assert_eq!(live(7, circumstances), live(7, circumstances));
+fn a_seed_yields_the_same_history_again() {
+    let conditions = Conditions::of(Broken::Nothing);
+    assert_eq!(live(7, conditions), live(7, conditions));
 }
 
 #[test]
@@ -190,20 +194,20 @@ fn a_revoker_must_wait_for_a_whole_lease() {
 
 #[test]
 fn drift_must_be_allowed_for() {
-    is_noticed_in(Circumstances {
+    is_noticed_in(Conditions {
         drift_ppm: 100_000,
         allowed_ppm: 0,
-        ..Circumstances::of(Broken::NoMargin)
+        ..Conditions::of(Broken::NoMargin)
     });
 }
 
 #[test]
 fn a_gateway_must_begin_with_an_event_of_its_own() {
-    // What one gateway forgot, the leases of many others ask for too.
-    is_noticed_in(Circumstances {
+    // With many gateways, the leases of the others require what one mark no longer does.
+    is_noticed_in(Conditions {
         is_forgetful: true,
         gateways: 2,
-        ..Circumstances::of(Broken::NoStart)
+        ..Conditions::of(Broken::NoStart)
     });
 }
 

@@ -1,41 +1,42 @@
-//! How long leases last, and the clock that they are measured by.
+//! How long leases last, and the clock that measures them.
 
 use std::time::Duration;
 
-/// A reading of a clock that is never set and runs on while the machine sleeps: on Linux `CLOCK_BOOTTIME`. Two readings compare only
-/// when they are of the same machine.
+/// A reading of a clock that is never set and that runs on while the machine sleeps: on Linux
+/// `CLOCK_BOOTTIME`. Readings can only be compared on the same machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Uptime(pub Duration);
 
 impl Uptime {
-    /// This reading, so much later.
+    /// This reading plus a duration; saturates.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// Time passed since `earlier`; zero if that is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// How long leases last. Every gateway of one log must have the same.
+/// How long leases last. Every gateway and worker of one log must use the same values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FenceTiming {
-    /// Length of a lease. It must outlast the election of a leader of the stream (4 to 9 s on nats-server), or that election takes
-    /// every gateway out of service.
+    /// Length of a lease. It must outlast the election of a stream leader (4 to 9 s on
+    /// nats-server), or each election takes every gateway out of service.
     pub lease: Duration,
-    /// Pause between two renewals.
+    /// Interval between renewals.
     pub renewal: Duration,
     /// How much slower or faster than real time a clock may run, in parts per million. Ordinary crystals are below 200.
     pub drift_ppm: u32,
-    /// After so long without a lease a gateway starts anew on CONTROL. It must be well below the age at which FENCE forgets marks.
+    /// After this long without a lease, a gateway appends another start event to CONTROL. It must
+    /// be well below the age at which FENCE deletes marks.
     pub restart_after: Duration,
 }
 
-/// A timing under which no gateway would serve, or not safely.
+/// A timing under which gateways would not serve, or not safely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImpossibleTiming {
     /// A single lost renewal would take the gateway out of service.
@@ -45,10 +46,10 @@ pub enum ImpossibleTiming {
     TooFewRenewals {
         /// Length of a lease.
         lease: Duration,
-        /// Pause between two renewals.
+        /// Interval between renewals.
         renewal: Duration,
     },
-    /// Twice the drift leaves nothing of a lease.
+    /// Twice the drift leaves no usable time of a lease.
     #[error(
         "a drift of {0} parts per million leaves nothing of a lease; at most 200000 are allowed"
     )]
@@ -62,14 +63,14 @@ impl Default for FenceTiming {
 }
 
 impl FenceTiming {
-    /// Renewals in one lease.
+    /// Renewals within one lease.
     const RENEWALS: u32 = 4;
-    /// Parts per million of the whole.
+    /// Denominator of parts per million.
     const WHOLE: u64 = 1_000_000;
-    /// More than any clock drifts; the simulation's clocks drift half as much.
+    /// More than any real clock drifts; clocks in the simulation drift by half of it.
     const MAX_DRIFT_PPM: u32 = 200_000;
 
-    /// Leases of this length, and all else in proportion.
+    /// Timing with leases of this length, and renewals in proportion.
     #[must_use]
     pub fn lasting(lease: Duration) -> Self {
         Self {
@@ -80,10 +81,10 @@ impl FenceTiming {
         }
     }
 
-    /// Whether gateways can live by it.
+    /// Checks that gateways can serve safely with this timing.
     ///
     /// # Errors
-    /// Which rule it breaks.
+    /// Names the rule that is broken.
     pub fn check(&self) -> Result<(), ImpossibleTiming> {
         if self.renewal.is_zero() || self.renewal.saturating_mul(3) > self.lease {
             return Err(ImpossibleTiming::TooFewRenewals {
@@ -97,15 +98,15 @@ impl FenceTiming {
         Ok(())
     }
 
-    /// How long a gateway uses a lease, by its own clock, from when it sent the renewal: T(1 - 2ρ). Even on the slowest clock this is
-    /// over before T in real time.
+    /// How long a gateway uses a lease, by its own clock, from the sending of the renewal: T(1 -
+    /// 2ρ). Even on the slowest clock this is less than T in real time.
     #[must_use]
     pub fn usable(&self) -> Duration {
         self.lease.saturating_sub(self.margin())
     }
 
-    /// After how long, by anybody's clock, a lease that was there at the beginning is certainly over: T(1 + 2ρ). Even on the fastest
-    /// clock this takes more than T in real time.
+    /// How long to wait, by any clock, until a lease that exists now has certainly ended: T(1 +
+    /// 2ρ). Even on the fastest clock this is more than T in real time.
     #[must_use]
     pub fn horizon(&self) -> Duration {
         self.lease.saturating_add(self.margin())
@@ -114,7 +115,7 @@ impl FenceTiming {
     fn margin(&self) -> Duration {
         let nanos = u64::try_from(self.lease.as_nanos()).unwrap_or(u64::MAX);
         let drift = 2 * u64::from(self.drift_ppm);
-        // Split, so that no product overflows; rounded up.
+        // Whole and remainder are computed apart, so that no product overflows; rounded up.
         let whole = (nanos / Self::WHOLE).saturating_mul(drift);
         let rest = (nanos % Self::WHOLE * drift).div_ceil(Self::WHOLE);
         Duration::from_nanos(whole.saturating_add(rest))

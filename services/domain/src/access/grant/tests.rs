@@ -176,7 +176,7 @@ fn a_code_presented_again_ends_everything_that_came_from_it() {
             Err(GrantRefusal::Over)
         );
     }
-    // A stranger who saw the code ends nothing.
+    // A stranger who saw the code cannot end the grant.
     let mut family = redeemed();
     assert_eq!(
         run(&mut family, redeem_as(2, VERIFIER, None), NOW),
@@ -316,7 +316,7 @@ fn only_the_client_gives_back_and_only_the_person_takes_back() {
     let refused = family.decide(withdraw.clone(), &stranger, &(), NOW);
     assert_eq!(refused, Err(GrantRefusal::NotYours));
     run(&mut family, refresh(1, 2), NOW).expect("refreshed");
-    // Also by one that was used: whoever gives back, has less afterwards.
+    // A used refresh token also works: revoking can only reduce what its holder has.
     assert_eq!(run(&mut family, give_back(1, 1), NOW), Ok(1));
     assert_eq!(run(&mut family, give_back(1, 2), NOW), Ok(0));
     assert_eq!(family.grant.revoked, Some(GrantEnd::Returned));

@@ -1,33 +1,34 @@
-//! What one gateway holds of one policy for one holder: credits of the current window.
+//! The credits of the current window that one gateway holds for one policy and holder.
 //!
-//! Windows are by the wall clock, since all gateways share them. How long credits have lain here, and how long a refusal holds, are
-//! lengths and run on the monotonic clock: a clock that is set back refuses nobody for longer.
+//! Windows follow the wall clock, since all gateways share them. The age of credits and the length
+//! of a refusal are durations and follow the monotonic clock, so setting the wall clock back
+//! refuses nobody for longer.
 
 use super::Window;
 use crate::access::plan::Policy;
 use crate::time::{Elapsed, Times, Timestamp};
 
-/// May a request be admitted?
+/// Whether a request can be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Yes; [`Bucket::spend`] charges it.
+    /// Yes; charge it with [`Bucket::spend`].
     Ready,
-    /// There is no credit here: ask the counter.
+    /// No credits are left here: ask the counter.
     Ask,
-    /// No.
+    /// The quota is used up.
     Refused,
 }
 
-/// A request to the counter: add `wanted + owed`, and give the answer to [`Bucket::granted`].
+/// A request to the counter: add `wanted + owed`, and pass the answer to [`Bucket::granted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// Number of the window; a part of the counter's name.
+    /// Number of the window; part of the counter's name.
     pub window: u64,
-    /// Credits wanted.
+    /// Credits requested.
     pub wanted: u64,
-    /// Admitted while the counter was away, and not on it yet.
+    /// Requests admitted while the counter was unavailable, which it does not include yet.
     pub owed: u64,
-    /// Ask for the total of the window before too, by [`Bucket::learn_previous`].
+    /// Whether to read the total of the previous window too, for [`Bucket::learn_previous`].
     pub needs_previous: bool,
 }
 
@@ -39,12 +40,11 @@ impl Ask {
     }
 }
 
-/// Credits to subtract from the counter. Try once: a credit that gets lost is unused, one that is handed back twice is spent twice.
+/// Credits to subtract from the counter. Try only once: a lost credit goes unused, but one handed
+/// back twice could be spent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandBack {
-    /// Number of the window.
     pub window: u64,
-    /// How many.
     pub credits: u64,
 }
 
@@ -60,30 +60,30 @@ impl HandBack {
 #[derive(Debug, Clone, Default)]
 pub struct Bucket {
     window: Option<u64>,
-    /// Granted and not spent.
+    /// Granted and not yet spent.
     credits: u64,
-    /// Admitted here in this window.
+    /// Requests admitted by this gateway in this window.
     spent: u64,
-    /// Of those, what the counter does not know.
+    /// The part of `spent` that the counter does not include yet.
     owed: u64,
-    /// The counter as last seen, less what went back to it from here since.
+    /// The counter as last seen, less what this gateway has handed back since.
     total: u64,
-    /// The total of the window before, for a smooth policy.
+    /// Total of the previous window, for a smooth policy.
     previous: Option<u64>,
     refused: Option<Refusal>,
     lease: Lease,
-    /// Credits spent per second, smoothed.
+    /// Smoothed rate, in credits per second.
     rate: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
     until: Elapsed,
-    /// With a larger quota it does not count.
+    /// A refusal does not hold once the quota is larger.
     quota: u64,
 }
 
-/// The credits granted last.
+/// The credits granted last, and when.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lease {
     at: Elapsed,
@@ -91,9 +91,11 @@ struct Lease {
 }
 
 impl Bucket {
-    /// May a request be admitted now? `live`: gateways that serve; `away`: the counter does not answer.
+    /// Whether a request can be admitted now. `live` is the number of serving gateways; `away` says
+    /// that the counter is unavailable.
     ///
-    /// Without the counter a gateway admits its share `floor(q / live)`, less what it has admitted in this window already.
+    /// Without the counter a gateway admits its share `floor(q / live)`, less what it has already
+    /// admitted in this window.
     pub fn check(&mut self, policy: &Policy, now: Times, live: u32, away: bool) -> Check {
         self.roll(policy, now.wall);
         if self.credits > 0 {
@@ -110,7 +112,7 @@ impl Bucket {
         }
     }
 
-    /// Charges one request, right after [`Check::Ready`] and under the same lock.
+    /// Charges one request. Call it right after [`Check::Ready`], under the same lock.
     pub fn spend(&mut self) {
         match self.credits.checked_sub(1) {
             Some(left) => self.credits = left,
@@ -119,11 +121,11 @@ impl Bucket {
         self.spent += 1;
     }
 
-    /// Takes back the charge of one request of this window: its credit lies here again.
+    /// Refunds one request that was charged in this window.
     pub fn unspend(&mut self, policy: &Policy, now: Timestamp) {
         self.roll(policy, now);
         if self.spent == 0 {
-            // It was charged in a window that is over.
+            // The request was charged in a window that has ended.
             return;
         }
         self.spent -= 1;
@@ -133,9 +135,11 @@ impl Bucket {
         }
     }
 
-    /// What to ask of the counter, right after [`Check::Ask`]. `waiting`: requests that would be served by the answer.
+    /// The request to the counter after [`Check::Ask`]. `waiting` is the number of requests that
+    /// wait for the answer.
     ///
-    /// As much as half a lease will need, but no more than an Nth of half of what is left: so the last credits go out one by one.
+    /// Asks for what half a lease will need, but for no more than an Nth of half of what is left,
+    /// so that the last credits are handed out one by one.
     #[must_use]
     pub fn ask(&mut self, policy: &Policy, now: Times, live: u32, waiting: u64) -> Ask {
         let window = self.roll(policy, now.wall);
@@ -157,14 +161,15 @@ impl Bucket {
         }
     }
 
-    /// Takes the total of the window before the one of `ask`, for a smooth policy.
+    /// Stores the total of the window before the one of `ask`, for a smooth policy.
     pub fn learn_previous(&mut self, ask: &Ask, policy: &Policy, total: i64) {
         if self.window == Some(ask.window) {
             self.previous = Some(unsigned(total).min(policy.q()));
         }
     }
 
-    /// Takes the answer to `ask`: the counter's new total. Gives back what the counter was raised by in vain.
+    /// Applies the answer to `ask`, the counter's new total. Returns the part of the increase that
+    /// granted nothing and must be handed back.
     pub fn granted(
         &mut self,
         policy: &Policy,
@@ -174,7 +179,7 @@ impl Bucket {
     ) -> Option<HandBack> {
         let window = self.roll(policy, now.wall);
         if window.id() != ask.window {
-            // Too late: a credit is good in its own window only.
+            // Too late: a credit is valid in its own window only.
             return None;
         }
         let held = self.held();
@@ -182,7 +187,8 @@ impl Bucket {
         self.owed = self.owed.saturating_sub(ask.owed);
         let before_ours = unsigned(total - signed(ask.wanted));
         let (granted, total) = if before < signed(held) {
-            // All that is held here is on the counter, unless the counter has lost its memory. Then it learns it again.
+            // The counter includes everything held here, unless it has lost its state. Then it is
+            // restored from here.
             self.owed += held;
             (0, before_ours)
         } else {
@@ -211,7 +217,7 @@ impl Bucket {
         })
     }
 
-    /// Gives back what has lain unused for a lease, so that another gateway may use it.
+    /// Returns the credits that have been unused for a lease, so that other gateways may use them.
     pub fn lapse(&mut self, policy: &Policy, now: Times) -> Option<HandBack> {
         let window = Window::at(now.wall, policy);
         let is_over = self.window != Some(window.id());
@@ -227,7 +233,8 @@ impl Bucket {
         })
     }
 
-    /// Requests that will still be admitted in this window, as far as this gateway knows. Exact with one gateway.
+    /// Requests that will still be admitted in this window, as far as this gateway knows. Exact
+    /// with one gateway.
     #[must_use]
     pub fn remaining(&self, policy: &Policy, now: Timestamp, live: u32, away: bool) -> u64 {
         if self.window != Some(Window::at(now, policy).id()) {
@@ -243,13 +250,14 @@ impl Bucket {
         (self.credits + left).min(unspent)
     }
 
-    /// Would it matter if this were forgotten? Not after its window, and not when the counter knows everything.
+    /// Whether this bucket can be dropped without effect: its window has ended, and the counter
+    /// includes everything.
     #[must_use]
     pub fn is_forgettable(&self, policy: &Policy, now: Timestamp) -> bool {
         self.owed == 0 || self.window != Some(Window::at(now, policy).id())
     }
 
-    /// Has nobody asked for a whole window? Until then its rate is worth keeping.
+    /// Whether there was no request for a whole window. Until then the rate is worth keeping.
     #[must_use]
     pub fn is_idle(&self, policy: &Policy, now: Timestamp) -> bool {
         let current = Window::at(now, policy).id();
@@ -257,18 +265,18 @@ impl Bucket {
             .is_none_or(|window| window > current || window + 1 < current)
     }
 
-    /// Credits that lie here unspent.
+    /// Unspent credits.
     #[must_use]
     pub fn credits(&self) -> u64 {
         self.credits
     }
 
-    /// What the counter must hold of this gateway at least.
+    /// The least that the counter must include for this gateway.
     fn held(&self) -> u64 {
         self.spent - self.owed + self.credits
     }
 
-    /// Begins the current window, if it is another one.
+    /// Moves on to the current window if another one has begun.
     fn roll(&mut self, policy: &Policy, now: Timestamp) -> Window {
         let window = Window::at(now, policy);
         if self.window != Some(window.id()) {
@@ -293,7 +301,8 @@ impl Bucket {
         policy.q().saturating_sub(carried)
     }
 
-    /// When a refused gateway asks again: when leases of others have lapsed, or enough of the window before has passed.
+    /// When a refused gateway asks again: when credits of other gateways have been handed back, or
+    /// enough of the previous window has passed.
     fn asks_again(&self, policy: &Policy, window: Window, total: u64, now: Timestamp) -> Timestamp {
         let latest = now.plus(policy.lease()).min(window.ends());
         match self
@@ -323,12 +332,12 @@ impl Bucket {
     }
 }
 
-/// What a gateway may admit by itself while the counter is away.
+/// What a gateway may admit on its own while the counter is unavailable.
 fn share(policy: &Policy, live: u32) -> u64 {
     policy.q() / u64::from(live.max(1))
 }
 
-/// What is left of the window and how long it is, in milliseconds.
+/// Remaining and total length of the window, in milliseconds.
 fn lengths_ms(window: Window, now: Timestamp) -> (u128, u128) {
     (window.left(now).as_millis(), window.length().as_millis())
 }
@@ -337,7 +346,7 @@ fn signed(credits: u64) -> i64 {
     i64::try_from(credits).unwrap_or(i64::MAX)
 }
 
-/// A counter that is below nothing has lost its memory.
+/// A negative counter has lost its state and counts as 0.
 fn unsigned(total: i64) -> u64 {
     u64::try_from(total).unwrap_or(0)
 }

@@ -1,7 +1,8 @@
-//! The header fields that tell clients where they stand; written here and nowhere else.
+//! The header fields that tell clients where they stand. No other code writes them.
 //!
-//! Two families: `X-RateLimit-Limit`, `-Remaining`, `-Reset` for the policy nearest to its end, and the structured fields
-//! `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers, syntax of -10, RFC 9651) for all policies.
+//! Two families: `X-RateLimit-Limit`, `-Remaining` and `-Reset` for the policy closest to
+//! exhaustion, and the structured fields `RateLimit-Policy` and `RateLimit`
+//! (draft-ietf-httpapi-ratelimit-headers, syntax of -10, RFC 9651) for all policies.
 
 use std::fmt::Write as _;
 
@@ -11,21 +12,23 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Meter, Standing, Window};
 use crate::time::Timestamp;
 
-/// `X-RateLimit-Limit` and `-Remaining` of a plan that counts nothing: the largest number that every client can hold.
+/// `X-RateLimit-Limit` and `-Remaining` of an unlimited plan: the largest number that fits into 32
+/// bits with a sign.
 pub const UNLIMITED: u64 = 2_147_483_647;
-/// `X-RateLimit-Reset` of such a plan is a multiple of this many seconds.
+/// `X-RateLimit-Reset` of an unlimited plan is a multiple of this many seconds.
 const UNLIMITED_WINDOW_S: u64 = 60;
 
 /// Values of the fields of one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimitFields {
-    /// `X-RateLimit-Limit`: requests in a window.
+    /// `X-RateLimit-Limit`: requests per window.
     pub limit: u64,
-    /// `X-RateLimit-Remaining`.
+    /// `X-RateLimit-Remaining`: requests left in the window.
     pub remaining: u64,
     /// `X-RateLimit-Reset`: seconds since the epoch at the end of the window.
     pub reset: u64,
-    /// `RateLimit-Policy` and `RateLimit`. Absent when there is no policy: a structured list without members is no field.
+    /// `RateLimit-Policy` and `RateLimit`. `None` without policies: a structured list must not be
+    /// empty.
     pub structured: Option<Structured>,
 }
 
@@ -38,7 +41,7 @@ pub struct Structured {
     pub limit: String,
 }
 
-/// The fields for a response at that time.
+/// The fields of a response that is sent at `now`.
 #[must_use]
 pub fn fields(standing: &Standing, now: Timestamp) -> RateLimitFields {
     let meters = standing.meters();
@@ -59,14 +62,15 @@ pub fn fields(standing: &Standing, now: Timestamp) -> RateLimitFields {
     }
 }
 
-/// Seconds until the window ends, rounded up: waiting so long is waiting long enough.
+/// Seconds until the window ends, rounded up, so that a client that waits this long has waited long
+/// enough.
 #[must_use]
 pub(super) fn delta_s(window: Window, now: Timestamp) -> u64 {
     let left = window.left(now);
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-/// The one with the smaller fraction left; of equals the one that lasts longer.
+/// The meter with the smaller fraction left; between equals, the one with the longer window.
 fn nearer<'a>(a: &'a Meter, b: &'a Meter) -> &'a Meter {
     let fraction = |meter: &Meter, other: &Meter| meter.remaining * other.policy.q();
     let later = std::cmp::Reverse;
@@ -76,7 +80,7 @@ fn nearer<'a>(a: &'a Meter, b: &'a Meter) -> &'a Meter {
 }
 
 fn structured(meters: &[Meter], now: Timestamp) -> Structured {
-    /// Bytes of one member.
+    /// Estimated bytes of one member, to allocate once.
     const MEMBER: usize = 64;
     let mut policy = String::with_capacity(meters.len() * MEMBER);
     let mut limit = String::with_capacity(meters.len() * MEMBER);
@@ -85,7 +89,7 @@ fn structured(meters: &[Meter], now: Timestamp) -> Structured {
             policy.push_str(", ");
             limit.push_str(", ");
         }
-        // Names have no character that would need an escape: the catalogue sees to it.
+        // Names need no escaping: the catalogue allows only `a-z 0-9 -`.
         let (name, q, w) = (&meter.policy.name, meter.policy.q(), meter.policy.window_s);
         let mut key = [0; 12];
         let written = STANDARD.encode_slice(meter.partition.0, &mut key);

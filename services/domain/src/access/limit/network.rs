@@ -1,9 +1,9 @@
-//! Where requests come from, as coarse as an attacker can move.
+//! The network that a request comes from, as coarse as an attacker can choose addresses.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// A source network: one IPv4 address, or an IPv6 /64, within which anybody has all addresses.
+/// A source network: one IPv4 address, or an IPv6 /64, since a subscriber usually has a whole one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Network {
     /// An IPv4 address.

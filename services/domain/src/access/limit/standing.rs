@@ -1,4 +1,4 @@
-//! Where a holder stands under its policies: what headers and errors are written from.
+//! Usage of a holder under each of its policies: the source of rate-limit headers and errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use super::Window;
 use crate::access::plan::Policy;
 use crate::time::Timestamp;
 
-/// Which holder a policy counts for, as clients see it: the first bytes of a hash, so that it tells partitions apart and nothing else.
+/// Which holder a policy counts for, as clients see it: the first bytes of a hash, which tells
+/// partitions apart and reveals nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionKey(pub [u8; 8]);
 
 impl PartitionKey {
-    /// Of the holder's id.
+    /// The partition key of a holder's id.
     #[must_use]
     pub fn of(holder: &str) -> Self {
         let mut key = [0; 8];
@@ -25,32 +26,31 @@ impl PartitionKey {
     }
 }
 
-/// One policy and what is left of it.
+/// One policy and the requests left under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meter {
-    /// The policy.
     pub policy: Arc<Policy>,
-    /// For whom.
+    /// The holder that the policy counts for.
     pub partition: PartitionKey,
-    /// An estimate of the requests still admitted in this window, never above the quota: exact with one gateway.
+    /// Estimate of the requests that are still admitted in this window, at most the quota. Exact
+    /// with one gateway.
     pub remaining: u64,
-    /// The window.
     pub window: Window,
-    /// Did it refuse the request?
+    /// Whether this policy refused the request.
     pub violated: bool,
 }
 
-/// What applies to a request.
+/// The policies that apply to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing is counted.
+    /// Requests are not counted.
     Unlimited,
-    /// These policies.
+    /// Every policy that applies, with its usage.
     Metered(Vec<Meter>),
 }
 
 impl Standing {
-    /// The policies; none when unlimited.
+    /// The policies; empty if unlimited.
     #[must_use]
     pub fn meters(&self) -> &[Meter] {
         match self {
@@ -60,20 +60,21 @@ impl Standing {
     }
 }
 
-/// A request is over a limit. At least one meter is violated.
+/// A request exceeds a limit. At least one meter is violated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limited {
-    /// All policies that apply.
+    /// Every policy that applies.
     pub meters: Vec<Meter>,
 }
 
 impl Limited {
-    /// The policies that refuse.
+    /// The policies that refuse the request.
     pub fn violated(&self) -> impl Iterator<Item = &Meter> {
         self.meters.iter().filter(|meter| meter.violated)
     }
 
-    /// Seconds after which the request may be repeated: no violated policy begins a window later.
+    /// Seconds until the request may be repeated: by then every violated policy has begun another
+    /// window.
     #[must_use]
     pub fn retry_after_s(&self, now: Timestamp) -> u64 {
         self.violated()

@@ -1,4 +1,4 @@
-//! Windows: aligned stretches of time, the same on every gateway whose clock is right.
+//! Windows: aligned periods of time, equal on all gateways with correct clocks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The policy's window at that time.
+    /// The window of a policy that contains `now`.
     #[must_use]
     pub fn at(now: Timestamp, policy: &Policy) -> Self {
         let length_s = policy.window().as_secs();
@@ -24,37 +24,35 @@ impl Window {
         }
     }
 
-    /// Its number, `floor(now / w)`: the last token of its counter.
+    /// Number of the window, `floor(now / w)`: the last token of its counter's name.
     #[must_use]
     pub fn id(self) -> u64 {
         self.id
     }
 
-    /// The number of the window before it.
+    /// Number of the window before it.
     #[must_use]
     pub fn previous(self) -> u64 {
         self.id.saturating_sub(1)
     }
 
-    /// Seconds since the epoch at which it ends; a multiple of `w`.
+    /// End of the window in seconds since the epoch; a multiple of `w`.
     #[must_use]
     pub fn ends_s(self) -> u64 {
         (self.id + 1) * self.length_s
     }
 
-    /// When it ends.
     #[must_use]
     pub fn ends(self) -> Timestamp {
         Timestamp(i64::try_from(self.ends_s().saturating_mul(1000)).unwrap_or(i64::MAX))
     }
 
-    /// How much of it is still to come.
+    /// Time until the window ends.
     #[must_use]
     pub fn left(self, now: Timestamp) -> Duration {
         self.ends().since(now).min(self.length())
     }
 
-    /// How long it is.
     #[must_use]
     pub fn length(self) -> Duration {
         Duration::from_secs(self.length_s)

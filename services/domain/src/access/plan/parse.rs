@@ -1,4 +1,5 @@
-//! Catalogues as text: TOML in, a checked [`Catalogue`] out, or an error that names the place and what would be right.
+//! Parsing of catalogues: TOML in, a checked [`Catalogue`] out, or an error that names the place
+//! and what would be right.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,35 +13,41 @@ use toml::{Table, Value};
 
 use super::{Catalogue, Guard, Plan, Policy, PolicyScope};
 use crate::access::scope::Api;
+use crate::event::task::{MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
 
-/// Longest name of a plan or policy, in characters.
+/// Limit of the name of a plan or policy, in characters.
 const MAX_NAME_CHARS: usize = 32;
-/// Most policies of a plan or guard: each one is a look at every request.
+/// Limit of policies per plan or guard: every request checks each of them.
 const MAX_POLICIES: usize = 8;
-/// Largest quota: what clients that read `X-RateLimit-Limit` into 32 bits still understand.
+/// Range of a quota. Clients that read `X-RateLimit-Limit` into 32 bits must understand the
+/// largest.
 const QUOTA: RangeInclusive<u32> = 1..=1_000_000_000;
-/// Seconds of a window. Counters are kept for two hours, and a window needs the one before it.
+/// Range of a window's length in seconds. Counters are kept for two hours, and a window needs the
+/// one before it.
 const WINDOW_S: RangeInclusive<u32> = 1..=3_600;
-/// Requests of a person about no team, where a catalogue says nothing of them: what a busy page needs.
+/// Limit of a person's requests outside teams when a catalogue has no `edge.person`: enough for a
+/// busy page.
 const PERSON_QUOTA: NonZeroU32 = NonZeroU32::new(300).unwrap();
 const PERSON_WINDOW_S: NonZeroU32 = NonZeroU32::new(60).unwrap();
-/// Seconds that a task may wait.
+/// Range of the longest wait of a task, in seconds.
 const MAX_WAIT_S: RangeInclusive<u32> = 1..=3_600;
-/// Keys, members, tokens or queues of a team.
+/// Range of the limits of keys, members, tokens and queues per team.
 const COUNT: RangeInclusive<u32> = 1..=1_000_000;
-/// Seconds that a key may live: an hour to ten years.
+/// Range of the stored response body in bytes: from what every plan stores up to what fits into the
+/// log.
+const ANSWER_BYTES: RangeInclusive<u32> = USUAL_ANSWER_BYTES..=MAX_ANSWER_BYTES;
+/// Range of the longest lifetime of a key, in seconds: an hour to ten years.
 const LIFETIME_S: RangeInclusive<u32> = 3_600..=315_360_000;
 
-/// What is wrong with a catalogue.
+/// Why a catalogue is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
-    /// It is not TOML.
     #[error("the catalogue of plans is not TOML: {0}")]
     Syntax(String),
-    /// One value is missing, unknown or wrong.
+    /// A value is missing, unknown or invalid.
     #[error("{at}: {reason}")]
     Field {
-        /// Where, such as `plans.free.policies.team.q`.
+        /// Path of the field, such as `plans.free.policies.team.q`.
         at: String,
         /// What is wrong, with the value, and what would be right.
         reason: String,
@@ -51,6 +58,7 @@ pub enum CatalogueError {
 #[serde(deny_unknown_fields)]
 struct RawPlan {
     max_wait_s: u32,
+    max_answer_bytes: Option<u32>,
     max_keys: Option<u32>,
     max_members: Option<u32>,
     max_tokens: Option<u32>,
@@ -118,7 +126,7 @@ pub(super) fn catalogue(toml: &str) -> Result<Catalogue, CatalogueError> {
     let failures = policy(at, failures, &[PolicyScope::Ip])?;
     let person = match edge.remove("person") {
         Some(value) => policy("edge.person", value, &[PolicyScope::Account])?,
-        // Catalogues from before it was counted do not name it.
+        // Catalogues written before this limit existed do not have it.
         None => Policy {
             name: "person".into(),
             scope: PolicyScope::Account,
@@ -132,6 +140,7 @@ pub(super) fn catalogue(toml: &str) -> Result<Catalogue, CatalogueError> {
     nothing_else("edge.", &edge)?;
     Ok(Catalogue {
         plans,
+        new_teams: Arc::clone(&default),
         default,
         failures: Arc::new(failures),
         person: Arc::new(person),
@@ -176,6 +185,8 @@ fn plan(name: &str, value: Value) -> Result<Plan, CatalogueError> {
     Ok(Plan {
         name: name.into(),
         max_wait: seconds(within(&field("max_wait_s"), raw.max_wait_s, &MAX_WAIT_S)?),
+        max_answer_bytes: optional("max_answer_bytes", raw.max_answer_bytes, &ANSWER_BYTES)?
+            .unwrap_or(USUAL_ANSWER_BYTES),
         max_keys: optional("max_keys", raw.max_keys, &COUNT)?,
         max_members: optional("max_members", raw.max_members, &COUNT)?,
         max_tokens: optional("max_tokens", raw.max_tokens, &COUNT)?,
@@ -191,7 +202,7 @@ fn plan(name: &str, value: Value) -> Result<Plan, CatalogueError> {
     })
 }
 
-/// Without a word, all of them: catalogues from before there were several name none.
+/// A catalogue without the field allows all APIs: older catalogues do not have it.
 fn api_faces(at: &str, names: Option<&[String]>) -> Result<Vec<Api>, CatalogueError> {
     let Some(names) = names else {
         return Ok(Api::ALL.to_vec());
@@ -233,7 +244,7 @@ fn policies(
     Ok(policies)
 }
 
-/// A policy whose scope is one of `scopes`; the only one need not be named.
+/// Parses a policy whose scope must be one of `scopes`; a single allowed scope is the default.
 fn policy(at: &str, value: Value, scopes: &[PolicyScope]) -> Result<Policy, CatalogueError> {
     let raw: RawPolicy = read(at, value)?;
     check_name(&format!("{at}.name"), &raw.name)?;
@@ -261,7 +272,7 @@ fn policy(at: &str, value: Value, scopes: &[PolicyScope]) -> Result<Policy, Cata
     })
 }
 
-/// Names stand in subjects of the log and in header fields, unquoted.
+/// Names appear unquoted in subjects of the log and in header fields.
 fn check_name(at: &str, name: &str) -> Result<(), CatalogueError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(plain) {
@@ -298,7 +309,7 @@ fn nothing_else(before: &str, table: &Table) -> Result<(), CatalogueError> {
 }
 
 fn read<T: DeserializeOwned>(at: &str, value: Value) -> Result<T, CatalogueError> {
-    // The error says which field in its second line.
+    // toml's message names the field in its second line.
     value
         .try_into()
         .map_err(|error: toml::de::Error| wrong(at, error.to_string().trim().replace('\n', " ")))
@@ -353,8 +364,8 @@ mod tests {
     fn errors_name_the_place_and_what_would_be_right() {
         let cases = [
             (
-                "q = 60, w = 60 }]\n\n[plans.pro]",
-                "q = 0, w = 60 }]\n\n[plans.pro]",
+                "q = 60, w = 60 }]\n\n# Between free",
+                "q = 0, w = 60 }]\n\n# Between free",
                 "plans.free.policies.team.q: must be between 1 and 1000000000, not 0",
             ),
             (
@@ -375,7 +386,7 @@ mod tests {
             (
                 "default = \"free\"",
                 "default = \"gold\"",
-                "default: must be one of enterprise, free, pro, not \"gold\"",
+                "default: must be one of enterprise, free, pro, starter, team, not \"gold\"",
             ),
             (
                 "[plans.pro]",

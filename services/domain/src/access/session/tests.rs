@@ -92,7 +92,7 @@ fn any_used_token_ends_the_whole_family() {
         }
         assert_eq!(run(&mut family, refresh(used, 9, NOW), NOW), Ok(1));
         assert_eq!(family.session.ended, Some(SessionEnd::Reused));
-        // The one that was good a moment ago is not either.
+        // The token that was valid a moment ago is void too.
         assert_eq!(
             run(&mut family, refresh(3, 9, NOW), NOW),
             Err(SessionRefusal::Over)
@@ -106,7 +106,7 @@ fn two_uses_within_a_moment_get_the_same_successor_and_later_ones_end_the_family
     let late = NOW.plus(GRACE);
     let used = |n| Proof::new(&token(n), [(1, PEPPER)].into_iter());
     let mut family = started();
-    // Two tabs, and one of them goes on before the other has asked.
+    // Two tabs, and one of them refreshes again before the other has asked.
     for n in 0..2 {
         assert_eq!(run(&mut family, refresh(n, n + 1, NOW), NOW), Ok(1));
     }

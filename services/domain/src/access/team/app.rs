@@ -1,4 +1,4 @@
-//! OAuth applications of a team: what they are, and what may be done to them.
+//! OAuth applications of a team: their state and their commands.
 
 #[cfg(test)]
 mod tests;
@@ -15,100 +15,90 @@ use crate::time::Timestamp;
 use super::decide::{Deciding, Decision, valid_name};
 use super::{Team, TeamRefusal};
 
-/// Applications of one team.
+/// Limit of applications per team.
 pub const MAX_APPS: usize = 50;
-/// Redirect URIs of one application.
+/// Limit of redirect URIs per application.
 pub const MAX_REDIRECTS: usize = 10;
 
-/// An OAuth application as its events tell.
+/// An OAuth application, built from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// How it was registered.
+    /// The application as it was registered.
     pub created: AppCreated,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Where browsers may be sent with a code.
+    /// Registered redirect URIs.
     pub redirect_uris: Vec<String>,
-    /// The most that it may be given.
+    /// The widest scopes that the application can be granted.
     pub scopes: ScopeSet,
-    /// What its secret is recognised by. `None`: a public client.
+    /// The MAC of its secret; `None` for a public client.
     pub secret: Option<SecretMac>,
-    /// When it was last described or given another secret.
+    /// When its description or secret last changed.
     pub changed_at: Timestamp,
-    /// Since when it is no more.
+    /// When the application was removed.
     pub removed: Option<Timestamp>,
 }
 
-/// What is stored of a client secret.
+/// The stored MAC of a client secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretMac {
     /// HMAC-SHA-256, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
 }
 
-/// An application to be registered.
+/// An application to register.
 #[derive(Debug, Clone)]
 pub struct AppDraft {
-    /// Its id.
     pub id: AppId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// The world that its tokens are for.
+    /// Environment of its tokens.
     pub environment: Environment,
-    /// Where browsers may be sent with a code. Empty: it acts for itself only.
+    /// Redirect URIs. Empty: the application acts for itself only.
     pub redirect_uris: Vec<String>,
-    /// The most that it may be given.
+    /// The widest scopes that the application can be granted.
     pub scopes: ScopeSet,
-    /// Of its secret. `None`: a public client, which could keep none.
+    /// The MAC of its secret; `None` for a public client, which could not keep a secret.
     pub secret: Option<SecretMac>,
 }
 
-/// What shall be different about an application; the rest stays.
+/// Changes to an application; `None` leaves a value as it is.
 #[derive(Debug, Clone, Default)]
 pub struct AppChange {
-    /// For people.
+    /// Name shown to people.
     pub name: Option<String>,
-    /// Where browsers may be sent with a code.
+    /// Redirect URIs, which replace the registered ones.
     pub redirect_uris: Option<Vec<String>>,
-    /// The most that it may be given.
+    /// The widest scopes that the application can be granted.
     pub scopes: Option<ScopeSet>,
 }
 
-/// What may be wanted of a team's applications.
+/// Commands about the applications of a team.
 #[derive(Debug, Clone)]
 pub enum AppCommand {
-    /// Register one.
+    /// Register an application.
     Create(Box<AppDraft>),
-    /// Describe one anew.
-    Change {
-        /// Which.
-        app: AppId,
-        /// How.
-        change: AppChange,
-    },
-    /// Give one another secret; the one before is void.
+    /// Change the description of an application.
+    Change { app: AppId, change: AppChange },
+    /// Replace the secret of an application; the previous one is void at once.
     RotateSecret {
-        /// Which.
         app: AppId,
-        /// Of the new secret.
+        /// The MAC of the new secret.
         secret: SecretMac,
     },
-    /// Remove one, and all that it was given. Removing twice is fine and changes nothing.
-    Remove {
-        /// Which.
-        app: AppId,
-    },
+    /// Remove an application and everything that it was granted. Idempotent.
+    Remove { app: AppId },
 }
 
 /// Why a command about an application is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppRefusal {
-    /// No such application in this team, or no more.
+    /// The team has no such application, or it was removed.
     #[error("Application not found")]
     NoSuchApp,
-    /// The team has as many as it may have.
+    /// The team has reached the limit.
     #[error("A team may have {MAX_APPS} applications; remove one first")]
     TooMany,
     /// A public client has no secret to rotate.
@@ -117,7 +107,6 @@ pub enum AppRefusal {
 }
 
 impl App {
-    /// Takes in how an application was registered.
     pub(super) fn new(created: AppCreated) -> Self {
         Self {
             name: created.name.clone(),
@@ -153,13 +142,13 @@ impl App {
         }
     }
 
-    /// Whether it keeps a secret, so that it can be told from others and act for itself.
+    /// Whether the application has a secret, so that it can authenticate and act for itself.
     #[must_use]
     pub fn is_confidential(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// The registered redirect URI that an asked one is, if any.
+    /// The registered redirect URI that a requested one matches, if any.
     #[must_use]
     pub fn redirect(&self, asked: &str) -> Option<RedirectUri> {
         let asked = RedirectUri::parse(asked).ok()?;
@@ -172,20 +161,22 @@ impl App {
             .then_some(asked)
     }
 
-    /// The most that it may do for a person of that role.
+    /// The widest scopes that the application can have on behalf of a person with that role.
     #[must_use]
     pub fn scopes_for(&self, role: Role) -> ScopeSet {
         self.scopes.intersection(role.scopes())
     }
 
-    /// The most that it may do for itself: nothing that looks at the people and keys of a team, which is for people to see.
+    /// The widest scopes that the application can have for itself: not those that read a team's
+    /// people and keys, which are reserved for people.
     #[must_use]
     pub fn own_scopes(&self) -> ScopeSet {
         self.scopes.intersection(without_a_person())
     }
 }
 
-/// What an application can be registered for. It can never be given the right to make keys, which would outlive its grant.
+/// Scopes that an application can be registered for. The right to make keys is never among them,
+/// since a key would outlive the grant.
 #[must_use]
 pub fn registrable() -> ScopeSet {
     without(&[Scope::KeysWrite])
@@ -203,13 +194,13 @@ fn without(left_out: &[Scope]) -> ScopeSet {
 }
 
 impl Team {
-    /// An application that is there.
+    /// An application that is not removed.
     #[must_use]
     pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
         self.apps.get(id).filter(|app| app.removed.is_none())
     }
 
-    /// Applications that are there, oldest first.
+    /// Applications that are not removed, oldest first.
     #[must_use]
     pub fn apps_by_age(&self) -> Vec<Arc<App>> {
         let there = |app: &&Arc<App>| app.removed.is_none();
@@ -218,7 +209,7 @@ impl Team {
 
     pub(super) fn evolve_app(&mut self, event: &ControlEvent) {
         let id = match event {
-            // Told twice, it changes nothing: what was removed stays removed.
+            // Applied again, the event changes nothing: a removed application stays removed.
             ControlEvent::AppCreated(e) => {
                 self.apps
                     .entry(e.app.clone())

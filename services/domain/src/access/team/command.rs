@@ -1,4 +1,4 @@
-//! What may be wanted of a team, and why it may be refused.
+//! Commands to a team, and the reasons to refuse them.
 
 use std::time::Duration;
 
@@ -7,158 +7,143 @@ use crate::access::key::{ApiKey, KeyMac};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::access::team::task_defaults::TaskDefaultsChange;
 use crate::access::team::vault::{TokenCommand, TokenRefusal};
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
 use crate::id::{Environment, InvitationId, KeyId, TeamId, UserId};
 use crate::time::Timestamp;
 
-/// A key just made from fresh entropy, and its MAC.
+/// A new key, made from fresh entropy, and its MAC.
 #[derive(Debug, Clone)]
 pub struct KeyDraft {
-    /// The key.
     pub key: ApiKey,
-    /// Its MAC.
     pub mac: KeyMac,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
 }
 
-/// An invitation to be sent.
+/// Lifetime of an invitation.
+pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
+
+/// An invitation to send.
 #[derive(Debug, Clone)]
 pub struct InvitationDraft {
-    /// Its id.
     pub id: InvitationId,
-    /// To whom.
+    /// Address of the invited person.
     pub email: Email,
-    /// Hash of the address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
     /// HMAC of the token, in hex.
     pub mac: String,
-    /// Which pepper made it.
+    /// Version of the pepper under which the MAC was made.
     pub pepper_version: u32,
-    /// What they would be.
+    /// Role that the invited person will have.
     pub role: Role,
-    /// How long it can be accepted.
+    /// Time until the invitation expires.
     pub lifetime: Duration,
 }
 
-/// What may be wanted of a team.
+/// Commands to a team.
 #[derive(Debug, Clone)]
 pub enum TeamCommand {
-    /// Make the team.
+    /// Create the team.
     Create {
-        /// Its id.
         team: TeamId,
-        /// For people.
+        /// Name shown to people.
         name: String,
-        /// Name of its plan.
         plan: String,
-        /// Its first member.
+        /// The first member, as owner; `None` leaves the team without members.
         owner: Option<UserId>,
     },
-    /// Call it something else.
+    /// Rename the team.
     Rename {
-        /// For people.
+        /// Name shown to people.
         name: String,
     },
-    /// Give it another plan.
-    ChangePlan {
-        /// Name of the plan.
-        plan: String,
-    },
-    /// Decide what happens to leaked keys.
+    /// Move the team to another plan.
+    ChangePlan { plan: String },
+    /// Choose what happens to leaked keys.
     ChangeLeakPolicy {
-        /// What happens.
+        /// The new policy.
         leaked_keys: LeakPolicy,
     },
-    /// Sign with another secret from now on.
+    /// Move on to the next signing secret.
     RotateSigningSecret {
-        /// In which environment.
         environment: Environment,
-        /// How long the secret before it signs too.
+        /// How long the previous secret still signs as well.
         overlap: Duration,
     },
-    /// Decide how credentials are guarded; what is `None` stays as it is.
+    /// Choose how credentials are protected; `None` leaves a value as it is.
     ChangeVaultPolicy {
-        /// Headers of tasks whose values are sealed, beside those that always are.
+        /// Headers of tasks to seal, besides those that always are.
         sealed_headers: Option<Vec<String>>,
-        /// New tokens must name the hosts that they may be sent to.
+        /// Whether new tokens must name the hosts that they may be sent to.
         require_allowed_hosts: Option<bool>,
     },
-    /// End the team, with everything that it has.
+    /// Change the defaults for tasks that do not set these options.
+    ChangeTaskDefaults(Box<TaskDefaultsChange>),
+    /// Delete the team and everything that belongs to it.
     Delete,
-    /// Something about one of its OAuth applications.
+    /// A command about one of the team's OAuth applications.
     App(AppCommand),
-    /// Something about one of its tokens in the vault.
+    /// A command about one of the team's vault tokens.
     Token(TokenCommand),
-    /// Ask somebody to join.
+    /// Invite a person.
     Invite(Box<InvitationDraft>),
-    /// Take an invitation back.
-    WithdrawInvitation {
-        /// Which.
-        invitation: InvitationId,
-    },
-    /// Join, with the token of an invitation that was checked against its MAC.
+    /// Withdraw an invitation.
+    WithdrawInvitation { invitation: InvitationId },
+    /// Join the team. The presented token was already checked against the MAC of the invitation.
     AcceptInvitation {
-        /// Which.
         invitation: InvitationId,
-        /// Who.
+        /// The person who joins.
         user: UserId,
-        /// Hash of their own address.
+        /// Keyed hash of that person's own address.
         email_hash: EmailHash,
     },
-    /// Let a member do more or less.
+    /// Change the role of a member.
     ChangeRole {
-        /// Who.
         user: UserId,
-        /// What they may do.
+        /// The new role.
         role: Role,
     },
-    /// End a membership.
-    RemoveMember {
-        /// Whose.
-        user: UserId,
-    },
-    /// Make a key.
+    /// Remove a member.
+    RemoveMember { user: UserId },
+    /// Create an API key.
     CreateKey {
-        /// The key.
         draft: KeyDraft,
-        /// For people.
+        /// Name shown to people.
         name: String,
-        /// What it may do.
         scopes: ScopeSet,
-        /// From when on it is accepted no more.
+        /// When the key expires; `None`: never.
         expires_at: Option<Timestamp>,
-        /// Networks that it may be used from. Empty: any.
+        /// Networks that the key may be used from. Empty: any.
         sources: Vec<String>,
-        /// How the request is known again when it is repeated.
+        /// Identifies a repetition of the request.
         request: Option<RepeatableRequest>,
     },
-    /// Give a key a successor that may do the same.
+    /// Give a key a successor with the same rights.
     RotateKey {
-        /// Which.
+        /// The key to replace.
         key: KeyId,
-        /// The successor, of the same prefix.
+        /// The successor, with the same prefix.
         draft: KeyDraft,
-        /// How long the old one is still accepted.
+        /// How long the old key remains valid.
         overlap: Duration,
     },
-    /// Accept a key no more. Revoking twice is fine and changes nothing.
+    /// Revoke a key. Idempotent.
     RevokeKey {
-        /// Which.
         key: KeyId,
-        /// Why.
+        /// The reason to record.
         reason: RevocationReason,
     },
-    /// Take notice that a key was found in the open; the team's policy says what follows.
+    /// Record that a key was found in public; the team's policy decides what follows.
     ReportKey {
-        /// Which.
         key: KeyId,
-        /// Who says so.
+        /// Name of the reporter.
         reporter: String,
-        /// What kind of place.
+        /// Kind of place where it was found, such as a commit.
         source: String,
-        /// Where.
+        /// URL of the place, if known.
         url: Option<String>,
     },
 }
@@ -166,100 +151,96 @@ pub enum TeamCommand {
 /// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TeamRefusal {
-    /// There is no such team.
     #[error("Team not found")]
     NoSuchTeam,
-    /// The team is there already.
     #[error("Team already exists")]
     AlreadyExists,
-    /// No such key in this team.
+    /// The team has no such key, or the caller cannot see it.
     #[error("API key not found")]
     NoSuchKey,
-    /// A key with this public id exists: make another one.
+    /// A key with this public id exists already; another key must be generated.
     #[error("API key id is taken")]
     KeyIdTaken,
-    /// A key that is accepted no more has no successor.
+    /// A key that is no longer valid cannot get a successor.
     #[error("Only an active API key can be rotated; this one is {0}")]
     NotRotatable(&'static str),
-    /// The key that it succeeded is still accepted.
+    /// The key that this one replaced is still valid.
     #[error(
         "This API key was made by a rotation, and the one before it is still accepted; revoke that one or wait until its time is over"
     )]
     PredecessorAccepted,
-    /// The plan has no room for another key.
+    /// The team has as many keys as its plan allows.
     #[error("The plan {plan} allows {limit} active API key(s); revoke one or change the plan")]
     KeyLimit {
         /// Name of the plan.
         plan: String,
-        /// Keys that it allows.
+        /// Keys that the plan allows.
         limit: u32,
     },
-    /// The plan has no room for another member.
+    /// The team has as many members and open invitations as its plan allows.
     #[error("The plan {plan} allows {limit} members, open invitations included")]
     MemberLimit {
         /// Name of the plan.
         plan: String,
-        /// Members that it allows.
+        /// Members that the plan allows.
         limit: u32,
     },
-    /// The plan does not come with the API.
+    /// The plan does not include API access.
     #[error("The plan {0} does not include API access")]
     FeatureNotAllowed(String),
-    /// There is no such plan.
     #[error("plan: there is no plan {0:?}")]
     NoSuchPlan(String),
-    /// A field will not do.
+    /// A field has an invalid value.
     #[error("{message}")]
     Invalid {
-        /// Which field.
         field: &'static str,
         /// What is wrong with it.
         message: String,
     },
-    /// The same request has made a key, and a key is shown once.
+    /// The same request has already made a key, and a key is shown only once.
     #[error(
         "This Idempotency-Key has made {0}, which was shown then and cannot be shown again; revoke it if it got lost"
     )]
     SecretAlreadyShown(KeyId),
-    /// Another request had the same idempotency key.
+    /// A different request was sent with the same idempotency key.
     #[error("The Idempotency-Key was used with another request")]
     RequestMismatch,
-    /// A key makes none that lives longer or elsewhere than itself.
+    /// A key cannot make a key that lives longer or elsewhere than itself.
     #[error("{message}")]
     BeyondCaller {
-        /// Which field asks for it.
+        /// The field that asks for it.
         field: &'static str,
-        /// What it asks for.
+        /// What the field may be at most.
         message: String,
     },
-    /// Nobody can give what they do not have.
+    /// A credential cannot pass on a scope that it does not have.
     #[error("The credential lacks the scope {0}, so it cannot give it to a key")]
     WiderThanCaller(Scope),
-    /// Whoever acts lost the right to, or never had it.
+    /// The caller lost the right to do this, or never had it.
     #[error("Access denied")]
     NotEntitled,
-    /// No such member.
     #[error("Member not found")]
     NoSuchMember,
-    /// They belong to it already.
+    /// The person is already a member.
     #[error("This person is a member of the team already")]
     AlreadyMember,
-    /// A team without an owner could be changed by nobody.
+    /// Without an owner, nobody could manage the team.
     #[error("A team needs an owner: make somebody else one first")]
     LastOwner,
-    /// No such open invitation, or it has run out, or it is somebody else's: the same for all.
+    /// The invitation does not exist, has expired, or is for somebody else; the answer is the same
+    /// in all cases.
     #[error("Invitation not found or no longer valid")]
     NoSuchInvitation,
-    /// Something about one of its OAuth applications.
+    /// A refusal about an OAuth application.
     #[error(transparent)]
     App(#[from] AppRefusal),
-    /// Something about one of its tokens in the vault.
+    /// A refusal about a vault token.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// Too many are open.
+    /// The team has too many open invitations.
     #[error("A team may have {0} open invitations")]
     TooManyInvitations(usize),
-    /// One person owns too many.
+    /// The person owns too many teams.
     #[error("A person may own {0} teams")]
     TooManyTeams(usize),
 }

@@ -1,6 +1,7 @@
-//! Founding a team: allowed as long as a person does not own too many, over all teams.
+//! Founding a team is allowed as long as the person does not own too many teams.
 //!
-//! A team's own history says nothing of its founder's other teams, so this is decided from what happened to one person's memberships.
+//! The history of a team does not show its founder's other teams, so this is decided from all
+//! events about one person's memberships.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +14,27 @@ use crate::event::ControlEvent;
 use crate::id::{TeamId, UserId};
 use crate::time::Timestamp;
 
-/// Teams that one person may own when founding another. Each comes with a plan's free quota, so nobody needs to be given any number.
+/// Limit of teams that one person may own when founding another: each comes with a free quota.
 pub const MAX_TEAMS_OWNED: usize = 10;
 
-/// The teams of one person, from the events about them as a member in any team.
+/// The teams of one person, built from their membership events in all teams.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memberships {
     roles: BTreeMap<TeamId, Role>,
 }
 
-/// A team to be founded.
+/// Command to found a team.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Its id.
     pub team: TeamId,
-    /// Whose memberships these are; they will own it.
+    /// The person whose memberships were read, who becomes the owner.
     pub founder: UserId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
 }
 
 impl Memberships {
-    /// How many teams the person owns.
+    /// Number of teams that the person owns.
     #[must_use]
     pub fn owned(&self) -> usize {
         let owned = |role: &&Role| **role == Role::Owner;
@@ -63,7 +63,7 @@ impl Aggregate for Memberships {
         let create = TeamCommand::Create {
             team: found.team,
             name: found.name,
-            plan: rules.default_plan().name.to_string(),
+            plan: rules.plan_of_new_teams().name.to_string(),
             owner: Some(found.founder),
         };
         Team::default().decide(create, by, rules, now)

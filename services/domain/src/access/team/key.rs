@@ -1,8 +1,9 @@
-//! An API key as its events tell.
+//! The state of an API key.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use utoipa::ToSchema;
 
 use crate::access::key::KeyMac;
 use crate::access::scope::ScopeSet;
@@ -10,41 +11,41 @@ use crate::event::{KeyCreated, RevocationReason};
 use crate::id::{Environment, KeyId};
 use crate::time::Timestamp;
 
-/// Networks that a key may be bound to.
+/// Limit of networks per key.
 pub const MAX_SOURCES: usize = 50;
 
-/// An API key as its events tell.
+/// An API key, built from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What is stored of it.
     pub created: KeyCreated,
-    /// What it may do.
     pub scopes: ScopeSet,
-    /// Its successor, and until when it is still accepted itself.
+    /// The successor, and until when this key remains valid after the rotation.
     pub rotated: Option<(KeyId, Timestamp)>,
-    /// Since when it is accepted no more, and why.
+    /// When and why the key was revoked.
     pub revoked: Option<(Timestamp, RevocationReason)>,
-    /// When it was last reported to lie in the open.
+    /// When the key was last reported as leaked.
     pub reported: Option<Timestamp>,
-    /// What it is recognised by. A MAC that cannot be read matches nothing.
+    /// The MAC of the key. `None` if the stored one is unreadable; it matches nothing.
     pub mac: Option<KeyMac>,
-    /// Networks that it may be used from. `None`: one that cannot be read, so it may be used from nowhere.
+    /// Networks that the key may be used from. `None` if one of them is unreadable: then the key
+    /// may not be used at all.
     sources: Option<Vec<IpNet>>,
 }
 
-/// Whether a key is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a key is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum KeyStatus {
-    /// It is.
+    /// The key is valid.
     Active,
-    /// No more: its time is over, its own or that of its grace after a rotation.
+    /// The key, or its overlap after a rotation, has expired.
     Expired,
-    /// No more: somebody wanted so.
+    /// The key was revoked.
     Revoked,
 }
 
 impl KeyStatus {
-    /// As in responses.
+    /// The name in responses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl Key {
         }
     }
 
-    /// Whether it is accepted at that time.
+    /// Whether the key is valid at the time `now`.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         if self.revoked.is_some() {
@@ -80,14 +81,15 @@ impl Key {
         }
     }
 
-    /// From when on it is accepted no more, as far as time alone decides.
+    /// When the key expires, as far as time alone decides.
     #[must_use]
     pub fn accepted_until(&self) -> Option<Timestamp> {
         let grace = self.rotated.as_ref().map(|(_, until)| *until);
         [self.created.expires_at, grace].into_iter().flatten().min()
     }
 
-    /// Whether it may be used from an address. An IPv4 address in IPv6 clothes counts as what it is.
+    /// Whether the key may be used from an address. An IPv4-mapped IPv6 address counts as the IPv4
+    /// address.
     #[must_use]
     pub fn may_come_from(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
@@ -96,7 +98,8 @@ impl Key {
         })
     }
 
-    /// Whether a key that is bound to these networks (none: to no network) could not be used from where this one cannot.
+    /// Whether a key bound to `sources` could only be used from where this one can. An empty list
+    /// binds to nothing.
     #[must_use]
     pub fn covers(&self, sources: &[String]) -> bool {
         let Some(own) = &self.sources else {
@@ -109,7 +112,6 @@ impl Key {
         own.is_empty() || (!sources.is_empty() && sources.iter().all(within))
     }
 
-    /// The environment that it lives in.
     #[must_use]
     pub fn environment(&self) -> Environment {
         if self.created.prefix.ends_with("_test_") {

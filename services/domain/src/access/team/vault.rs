@@ -1,4 +1,4 @@
-//! Tokens of the vault: what is told of them without their values, and what may be done to them.
+//! Vault tokens: what is known about them without their values, and their commands.
 
 #[cfg(test)]
 mod tests;
@@ -16,113 +16,105 @@ use crate::time::Timestamp;
 use super::decide::{Deciding, Decision, valid_name};
 use super::{Team, TeamRefusal};
 
-/// Tokens of one team that may count at a time, whatever its plan: each is looked at by every worker.
+/// Limit of active tokens per team on any plan: every worker keeps all of them in memory.
 pub const MAX_TOKENS: u32 = 10_000;
-/// Headers that a team may have sealed beside those that always are.
+/// Limit of headers that a team may have sealed besides those that always are.
 pub const MAX_SEALED_HEADERS: usize = 20;
 
-/// How a team guards its credentials.
+/// How the credentials of a team are protected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VaultPolicy {
-    /// Headers of tasks whose values are sealed, beside those that always are; in lower case.
+    /// Headers of tasks to seal, besides those that always are; in lower case.
     pub sealed_headers: Vec<String>,
-    /// New tokens must name the hosts that they may be sent to.
+    /// Whether new tokens must name the hosts that they may be sent to.
     pub require_allowed_hosts: bool,
 }
 
-/// A token as its events tell. Its value is sealed elsewhere.
+/// A token, built from its events. Its value is sealed and kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its id.
     pub id: TokenId,
-    /// The world whose tasks may refer to it.
+    /// Environment of the tasks that may refer to it.
     pub environment: Environment,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Which value it has.
+    /// Version of its value; each rotation raises it.
     pub version: u32,
-    /// The value can stand in a header.
+    /// Whether the value is valid in a header.
     pub fits_header: bool,
-    /// Hosts that it may be sent to. Empty: any.
+    /// Hosts that the value may be sent to. Empty: any.
     pub allowed_hosts: Vec<String>,
-    /// From when on nothing may refer to it.
+    /// When the token expires; `None`: never.
     pub expires_at: Option<Timestamp>,
-    /// Who put it there, as actors are written.
+    /// The actor who created it, in the text form of actors.
     pub created_by: String,
-    /// When it was put there.
     pub created_at: Timestamp,
-    /// When it got the value that it has now, when that is not its first.
+    /// When the current value was set, unless it is the first.
     pub rotated_at: Option<Timestamp>,
-    /// Since when it is no more, and why.
+    /// When and why the token was revoked.
     pub revoked: Option<(Timestamp, TokenEnd)>,
-    /// When its keys were erased.
+    /// When its wrapped keys were erased.
     pub shredded: Option<Timestamp>,
 }
 
-/// A token to be kept, its value sealed already.
+/// A token to create; its value is already sealed.
 #[derive(Debug, Clone)]
 pub struct TokenDraft {
-    /// Its id.
     pub id: TokenId,
-    /// The world whose tasks may refer to it.
+    /// Environment of the tasks that may refer to it.
     pub environment: Environment,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
     /// The sealed value, in unpadded base64url.
     pub envelope: String,
-    /// The value can stand in a header.
+    /// Whether the value is valid in a header.
     pub fits_header: bool,
-    /// Hosts that it may be sent to, checked. Empty: any.
+    /// Hosts that the value may be sent to, already checked. Empty: any.
     pub allowed_hosts: Vec<String>,
-    /// From when on nothing may refer to it.
+    /// When the token expires; `None`: never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What may be wanted of a team's tokens.
+/// Commands about the tokens of a team.
 #[derive(Debug, Clone)]
 pub enum TokenCommand {
-    /// Keep one.
+    /// Create a token.
     Create(Box<TokenDraft>),
-    /// Give one another value.
+    /// Replace the value of a token.
     Rotate {
-        /// Which.
         token: TokenId,
-        /// Above the version that it has; the value is sealed under it.
+        /// Version of the new value, above the current one; the value is sealed under it.
         version: u32,
         /// The sealed value, in unpadded base64url.
         envelope: String,
-        /// The value can stand in a header.
+        /// Whether the value is valid in a header.
         fits_header: bool,
     },
-    /// Let nothing use one any more.
+    /// Revoke a token.
     Revoke {
-        /// Which.
         token: TokenId,
-        /// Why.
+        /// The reason to record.
         reason: TokenEnd,
     },
-    /// Note that the keys of one are erased. It is revoked already.
-    NoteShredded {
-        /// Which.
-        token: TokenId,
-    },
+    /// Record that the wrapped keys of a revoked token were erased.
+    NoteShredded { token: TokenId },
 }
 
 /// Why a command about a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
-    /// No such token in this team and environment, or no more.
+    /// The team has no such token in this environment, or it was revoked.
     #[error("Token not found or already revoked")]
     NoSuchToken,
-    /// The plan has no room for another one.
+    /// The team has as many tokens as its plan allows.
     #[error("The plan {plan} allows {limit} vault tokens; revoke one or change the plan")]
     TooMany {
         /// Name of the plan.
         plan: String,
-        /// Tokens that it allows.
+        /// Tokens that the plan allows.
         limit: u32,
     },
-    /// Another value came first, under this number or a later one.
+    /// Another rotation to this version or a later one was stored first.
     #[error("The token was rotated at the same time; try again")]
     VersionMoved,
 }
@@ -145,13 +137,12 @@ impl Token {
         }
     }
 
-    /// Whether tasks may refer to it at that time.
+    /// Whether tasks may refer to the token at the time `now`.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.has_expired(now)
     }
 
-    /// Whether its time is over.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
@@ -159,7 +150,7 @@ impl Token {
 }
 
 impl Team {
-    /// A token that tasks of that environment may refer to.
+    /// A token that tasks of that environment may refer to at the time `now`.
     #[must_use]
     pub fn token(
         &self,
@@ -171,7 +162,7 @@ impl Team {
         self.tokens.get(id).filter(usable)
     }
 
-    /// Tokens that tasks of that environment may refer to, oldest first.
+    /// Tokens that tasks of that environment may refer to at the time `now`, oldest first.
     #[must_use]
     pub fn tokens_by_age(&self, environment: Environment, now: Timestamp) -> Vec<Arc<Token>> {
         let usable = |token: &&Arc<Token>| token.environment == environment && token.is_active(now);
@@ -180,7 +171,7 @@ impl Team {
         tokens
     }
 
-    /// Tokens that count, in both environments: what a plan limits.
+    /// Active tokens of both environments, which the plan limits together.
     #[must_use]
     pub fn counted_tokens(&self, now: Timestamp) -> usize {
         let tokens = self.tokens.values();
@@ -189,7 +180,7 @@ impl Team {
 
     pub(super) fn evolve_token(&mut self, event: &ControlEvent) {
         match event {
-            // Told twice, it changes nothing: what was revoked stays revoked.
+            // Applied again, the event changes nothing: a revoked token stays revoked.
             ControlEvent::TokenCreated(e) => {
                 self.tokens
                     .entry(e.token.clone())
@@ -216,7 +207,7 @@ impl Team {
         }
     }
 
-    /// The end of the team is the end of its tokens.
+    /// Deleting the team ends its tokens.
     pub(super) fn end_tokens(&mut self, at: Timestamp) {
         for token in self.tokens.values_mut() {
             let token = Arc::make_mut(token);
@@ -279,7 +270,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: TokenCommand) -> Decision
             })])
         }
         TokenCommand::Revoke { token, reason } => {
-            // One whose time is over is nobody's business any more but the janitor's.
+            // An expired token can only be cleaned up by the janitor.
             if reason == TokenEnd::Requested {
                 active(deciding, &token)?;
             } else {
@@ -310,7 +301,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: TokenCommand) -> Decision
     }
 }
 
-/// A token that whoever acts may change, and that still counts.
+/// An active token that the caller may change.
 fn active<'a>(deciding: &Deciding<'a>, id: &TokenId) -> Result<&'a Token, TeamRefusal> {
     let token = known(deciding, id)?;
     if token.has_expired(deciding.now) {
@@ -319,7 +310,8 @@ fn active<'a>(deciding: &Deciding<'a>, id: &TokenId) -> Result<&'a Token, TeamRe
     Ok(token)
 }
 
-/// A token that whoever acts may change, and that nobody has revoked. One of the other environment is as good as none.
+/// A token that the caller may change and that is not revoked. One of the other environment is
+/// reported as missing.
 fn known<'a>(deciding: &Deciding<'a>, id: &TokenId) -> Result<&'a Token, TeamRefusal> {
     let token = deciding.team.tokens.get(id);
     let token = token.filter(|token| token.revoked.is_none());
@@ -330,7 +322,7 @@ fn known<'a>(deciding: &Deciding<'a>, id: &TokenId) -> Result<&'a Token, TeamRef
     }
 }
 
-/// Whether whoever acts may change tokens of that environment.
+/// Whether the caller may change tokens of that environment.
 fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), TeamRefusal> {
     let own = match deciding.by {
         Actor::Key(id) => {
@@ -360,7 +352,7 @@ fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), Te
     Ok(())
 }
 
-/// The environments share the room.
+/// Both environments share the plan's limit.
 fn has_room(deciding: &Deciding<'_>) -> Result<(), TeamRefusal> {
     let limit = deciding.plan.max_tokens.unwrap_or(MAX_TOKENS);
     if deciding.team.counted_tokens(deciding.now) >= limit as usize {
@@ -370,7 +362,7 @@ fn has_room(deciding: &Deciding<'_>) -> Result<(), TeamRefusal> {
     Ok(())
 }
 
-/// Checks names of headers; gives them in lower case, each once.
+/// Checks header names, and returns them in lower case without duplicates.
 pub(super) fn valid_sealed_headers(names: &[String]) -> Result<Vec<String>, TeamRefusal> {
     let invalid = |message: String| Err(TeamRefusal::invalid("sealedHeaders", message));
     if names.len() > MAX_SEALED_HEADERS {

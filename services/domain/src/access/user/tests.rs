@@ -58,6 +58,15 @@ fn sign_up(number: u8) -> UserCommand {
     }
 }
 
+fn request_reset(number: u8) -> UserCommand {
+    let Newcomer { id, email_hash, .. } = newcomer(1);
+    UserCommand::RequestReset {
+        user: id,
+        email_hash,
+        token: draft(number),
+    }
+}
+
 fn confirm(number: u8, password: &str) -> UserCommand {
     UserCommand::Confirm {
         proof: proof(number),
@@ -116,7 +125,7 @@ fn only_a_token_that_was_mailed_confirms_and_only_once() {
         run(&mut user, sign_up(3), NOW),
         Err(UserRefusal::AlreadyConfirmed)
     );
-    // Who it is was settled by the first who asked.
+    // The first request for the address determined the id.
     assert_eq!(
         user.confirmed().expect("confirmed").0.id,
         UserId::new(NOW, 1)
@@ -148,12 +157,7 @@ fn a_new_password_makes_another_generation() {
         run(&mut user, reset(5), NOW),
         Err(UserRefusal::TokenRefused)
     );
-    run(
-        &mut user,
-        UserCommand::RequestReset { token: draft(5) },
-        NOW,
-    )
-    .expect("asked");
+    run(&mut user, request_reset(5), NOW).expect("asked");
     assert_eq!(
         run(&mut user, reset(6), NOW),
         Err(UserRefusal::TokenRefused)
@@ -173,16 +177,14 @@ fn a_new_password_makes_another_generation() {
 #[test]
 fn a_letter_that_is_under_way_stays_good_when_somebody_asks_again() {
     let mut user = ann();
-    let asked = |number| UserCommand::RequestReset {
-        token: draft(number),
-    };
+    let asked = request_reset;
     for number in 5..8 {
         run(&mut user, asked(number), NOW).expect("asked");
     }
     for number in 5..8 {
         assert!(user.resets(&proof(number), NOW));
     }
-    // What was asked for an hour before is over, and events do not name it any more.
+    // A token requested an hour earlier has expired, and later events no longer list it.
     let later = NOW.plus(RESET_LIFETIME);
     let events = user
         .decide(asked(9), &Actor::System("test".into()), &(), later)
@@ -191,7 +193,7 @@ fn a_letter_that_is_under_way_stays_good_when_somebody_asks_again() {
         panic!("{events:?}");
     };
     assert!(event.earlier.is_empty());
-    // However often it is asked for, events stay small.
+    // However often a token is requested, events stay small.
     for number in 10..60 {
         run(&mut user, asked(number), NOW).expect("asked");
     }
@@ -208,12 +210,7 @@ fn a_letter_that_is_under_way_stays_good_when_somebody_asks_again() {
 #[test]
 fn a_changed_password_voids_the_token_for_another_one() {
     let mut user = ann();
-    run(
-        &mut user,
-        UserCommand::RequestReset { token: draft(5) },
-        NOW,
-    )
-    .expect("asked");
+    run(&mut user, request_reset(5), NOW).expect("asked");
     let change = UserCommand::ChangePassword {
         known: "hash 1".into(),
         password: "hash 2".into(),
@@ -264,7 +261,7 @@ fn somebody_from_outside_is_the_person_with_that_address() {
     assert_eq!(run(&mut user, from_outside("4711"), NOW), Ok(1));
     assert_eq!(run(&mut user, from_outside("4711"), NOW), Ok(0));
     assert_eq!(account(&user).password.as_deref(), Some("hash 1"));
-    // Without an account they get one, and a sign-up that was under way is void.
+    // A person without an account gets one, and a pending sign-up is void.
     let mut user = User::default();
     run(&mut user, sign_up(1), NOW).expect("asked");
     assert_eq!(run(&mut user, from_outside("4711"), NOW), Ok(2));
@@ -283,11 +280,24 @@ fn somebody_from_outside_is_the_person_with_that_address() {
 }
 
 #[test]
+fn a_reset_for_an_address_without_an_account_is_stored_and_changes_nothing() {
+    for signed_up in [false, true] {
+        let mut user = User::default();
+        if signed_up {
+            run(&mut user, sign_up(1), NOW).expect("asked");
+        }
+        let before = user.clone();
+        assert_eq!(run(&mut user, request_reset(5), NOW), Ok(1));
+        assert_eq!(user, before);
+        assert!(!user.resets(&proof(5), NOW) && user.confirmed().is_none());
+    }
+}
+
+#[test]
 fn nobody_can_do_nothing() {
     let mut user = User::default();
     run(&mut user, sign_up(1), NOW).expect("asked");
     for command in [
-        UserCommand::RequestReset { token: draft(1) },
         UserCommand::Lock {
             until: Timestamp::MAX,
         },
@@ -311,7 +321,7 @@ fn any_command() -> impl Strategy<Value = UserCommand> {
             known: format!("hash {n}"),
             password: format!("hash {}", n + 1),
         },
-        4 => UserCommand::RequestReset { token: draft(n) },
+        4 => request_reset(n),
         5 => UserCommand::ResetPassword {
             proof: proof(n),
             password: format!("hash {n}"),

@@ -5,12 +5,12 @@ use std::convert::Infallible;
 
 use super::*;
 
-/// All complete subtrees of a tree, as a store keeps them.
+/// All complete subtrees of a tree, as a store would have them.
 #[derive(Default)]
 struct Kept {
     frontier: Frontier,
     nodes: HashMap<Node, Hash>,
-    /// Roots by size.
+    /// Root of the tree of each size.
     roots: Vec<Hash>,
 }
 
@@ -52,7 +52,7 @@ fn hashes(texts: &[&str]) -> Vec<Hash> {
         .collect()
 }
 
-/// The tree that the tests of Certificate Transparency use.
+/// The tree in the tests of Certificate Transparency.
 const LEAVES: [&str; 8] = [
     "",
     "00",
@@ -143,7 +143,8 @@ fn what_is_not_in_the_tree_has_no_proof() {
     assert!(verify_consistency(5, 4, &leaf, &root, &[]).is_err());
 }
 
-/// Every size, every leaf: proofs hold, and no change of one bit, of a place, or of the number of hashes leaves them holding.
+/// For every size and leaf: proofs hold, but not after a change of one bit, of the position, or of
+/// the number of hashes.
 #[test]
 fn no_altered_inclusion_proof_holds() {
     let kept = known();
@@ -184,7 +185,7 @@ fn no_altered_consistency_proof_holds() {
             for hash in bit_flips(&[old, new]) {
                 let about_nothing = first == 0 && hash[0] == old && first != second;
                 let held = verify_consistency(first, second, &hash[0], &hash[1], &path).is_ok();
-                // Every tree begins with the empty one.
+                // The empty tree is a prefix of every tree.
                 assert_eq!(held, about_nothing, "{first} {second}");
             }
         }
@@ -203,7 +204,7 @@ fn bit_flips(hashes: &[Hash]) -> Vec<Vec<Hash>> {
     all
 }
 
-/// One hash more or less, anywhere, and neighbours swapped.
+/// One hash added or removed anywhere, and neighbours swapped.
 fn resized(path: &[Hash], more: Hash) -> Vec<Vec<Hash>> {
     let mut all = Vec::new();
     for at in 0..=path.len() {
@@ -234,7 +235,7 @@ fn reference(leaves: &[Vec<u8>]) -> Reference {
     tree
 }
 
-/// The bytes of a proof, as the reference tells it.
+/// The bytes of a proof in the format of the reference implementation.
 fn bytes(path: &[Hash]) -> Vec<u8> {
     path.iter().flat_map(|hash| hash.0).collect()
 }

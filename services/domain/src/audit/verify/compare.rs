@@ -1,4 +1,4 @@
-//! Holding events against the leaves that must be there.
+//! Comparison of the existing events with the expected leaves.
 
 use std::collections::HashMap;
 
@@ -8,20 +8,20 @@ use super::super::tree::TreeId;
 use super::{Entry, Finding, Findings, Kind};
 use crate::seq::StreamSeq;
 
-/// What is compared.
+/// Input of the comparison.
 pub(super) struct Copy<'a> {
     pub(super) tree: &'a TreeId,
-    /// The events that are there, in their order.
+    /// The existing events, in order.
     pub(super) entries: &'a [Entry],
-    /// The leaves that must be there, if the list is to be believed.
+    /// The expected leaves, provided that the list can be trusted.
     pub(super) listed: &'a [Hash],
-    /// Checkpoints of this tree whose signatures hold, oldest first.
+    /// Checkpoints of this tree with valid signatures, oldest first.
     pub(super) checkpoints: &'a [Signed],
-    /// May there be events after the newest checkpoint?
+    /// Whether events may follow after the newest checkpoint.
     pub(super) may_go_on: bool,
 }
 
-/// Finds what differs. Returns how many events a checkpoint covers.
+/// Adds a finding for each difference. Returns how many events a checkpoint covers.
 pub(super) fn compare(copy: &Copy<'_>, findings: &mut Findings) -> u64 {
     let Some(newest) = copy
         .checkpoints
@@ -43,7 +43,7 @@ pub(super) fn compare(copy: &Copy<'_>, findings: &mut Findings) -> u64 {
         (0..roots.len()).any(|at| is_newest(at) && roots[at] == Some(true))
     };
 
-    // Two checkpoints may contradict each other: then one of the histories was signed, and the other one too.
+    // Two checkpoints may contradict each other: then two different histories were signed.
     let (known, source) = match &by_list {
         Some(roots) if leads_to_newest(roots) => (Some(roots), "list"),
         _ if leads_to_newest(&by_events) => (Some(&by_events), "events"),
@@ -70,7 +70,7 @@ pub(super) fn compare(copy: &Copy<'_>, findings: &mut Findings) -> u64 {
     newest.size.min(copy.entries.len() as u64)
 }
 
-/// For each checkpoint: do these leaves lead to its root? `None`: they are too few.
+/// Whether the leaves lead to the root of each checkpoint; `None` if there are too few leaves.
 fn roots(leaves: &[Hash], checkpoints: &[Signed]) -> Vec<Option<bool>> {
     let mut order: Vec<usize> = (0..checkpoints.len()).collect();
     order.sort_by_key(|&at| checkpoints[at].checkpoint.size);
@@ -91,7 +91,8 @@ fn roots(leaves: &[Hash], checkpoints: &[Signed]) -> Vec<Option<bool>> {
     found
 }
 
-/// The newest checkpoint holds; an older one that does not was signed over another history.
+/// Reports older checkpoints that do not hold although the newest one does: they were signed over
+/// another history.
 fn forks(copy: &Copy<'_>, roots: &[Option<bool>], findings: &mut Findings) {
     let judged = copy.checkpoints.iter().zip(roots);
     let others = judged.filter(|(_, agrees)| **agrees == Some(false));
@@ -104,13 +105,14 @@ fn forks(copy: &Copy<'_>, roots: &[Option<bool>], findings: &mut Findings) {
         other.size,
         super::super::checkpoint::millis(other.signed_ns)
     );
-    // Whoever signs a second history also signs its earlier sizes: they do not narrow it down.
+    // Whoever signs a second history also signs its earlier sizes, so those do not narrow down the
+    // place.
     let mut finding = Finding::new(Kind::Forked, Some(StreamSeq(1)), detail);
     finding.until = Some(other.last_seq);
     findings.add(finding);
 }
 
-/// A checkpoint names the sequence and time of its last event.
+/// Checks the sequence and time of the last event that each checkpoint names.
 fn ends(copy: &Copy<'_>, findings: &mut Findings) {
     if !findings.all.is_empty() {
         return;
@@ -125,7 +127,7 @@ fn ends(copy: &Copy<'_>, findings: &mut Findings) {
         let is_so = match (last, found) {
             (None, _) => said == (StreamSeq(0), 0),
             (Some(_), Some(entry)) => said == (entry.seq, entry.time_ns),
-            // Told already.
+            // Already reported.
             (Some(_), None) => true,
         };
         if !is_so {
@@ -139,11 +141,11 @@ fn ends(copy: &Copy<'_>, findings: &mut Findings) {
     }
 }
 
-/// Walks along events and leaves side by side. The leaves are what was signed.
+/// Walks along events and leaves in parallel. The leaves are what was signed.
 fn align(copy: &Copy<'_>, signed: &[Hash], findings: &mut Findings) {
     let entries = copy.entries;
     let (mut at, mut expected) = (0, 0);
-    // Most often nothing differs: the indices are made when something does.
+    // Most often nothing differs, so the indices are only built when something does.
     let mut made: Option<Indices> = None;
     while at < entries.len() && expected < signed.len() {
         let (entry, wanted) = (&entries[at], &signed[expected]);
@@ -166,7 +168,7 @@ fn align(copy: &Copy<'_>, signed: &[Hash], findings: &mut Findings) {
                 missing(copy, at, expected, count, findings);
                 expected += count;
             }
-            // The one that belongs here stands further forward, which was told there.
+            // The expected event stands further ahead, and was reported there.
             (None, Some(place)) if place < at => expected += 1,
             (None, Some(_)) => {
                 let detail = "it was not signed, and those around it were";
@@ -179,7 +181,7 @@ fn align(copy: &Copy<'_>, signed: &[Hash], findings: &mut Findings) {
                 at += 1;
             }
             (Some(own), Some(place)) if place < at || own < expected => {
-                // One of the two was told to have been moved.
+                // One of the two was already reported as moved.
                 at += usize::from(own < expected);
                 expected += usize::from(place < at);
             }
@@ -220,7 +222,7 @@ fn align(copy: &Copy<'_>, signed: &[Hash], findings: &mut Findings) {
     }
 }
 
-/// First places of leaves.
+/// The first position of each leaf, in both lists.
 struct Indices {
     entries: HashMap<Hash, usize>,
     signed: HashMap<Hash, usize>,
@@ -248,7 +250,7 @@ fn missing(copy: &Copy<'_>, at: usize, expected: usize, count: usize, findings: 
         .and_then(|before| copy.entries.get(before));
     let after = copy.entries.get(at).map(|entry| entry.seq);
     let (seq, place) = match copy.tree {
-        // Leaf 0 is sequence 1, and no sequence is left out.
+        // In CONTROL, leaf 0 is sequence 1, and sequences have no gaps.
         TreeId::Control => (StreamSeq(expected as u64 + 1), "at"),
         TreeId::Team(_) => (
             before.map_or(StreamSeq(1), |before| before.seq.next()),
@@ -264,7 +266,8 @@ fn missing(copy: &Copy<'_>, at: usize, expected: usize, count: usize, findings: 
     findings.add(finding);
 }
 
-/// No list leads to the newest root: what is left are the roots, which say between which sizes something was done.
+/// No list leads to the newest root. Only the roots remain, which show between which sizes
+/// something was changed.
 fn by_roots_alone(copy: &Copy<'_>, by_events: &[Option<bool>], findings: &mut Findings) {
     let Some(newest) = copy
         .checkpoints

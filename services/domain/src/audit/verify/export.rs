@@ -1,4 +1,5 @@
-//! Checking an export, line by line, without anything else but keys and, better still, a checkpoint kept elsewhere.
+//! Verification of an export, line by line, from nothing but keys and, better, a checkpoint that
+//! was kept elsewhere.
 
 use super::super::checkpoint::{CheckpointError, Signed};
 use super::super::export::{BadLine, Header, Line};
@@ -9,7 +10,7 @@ use super::compare::{Copy, compare};
 use super::{Entry, Finding, Findings, Kind, Outcome, Report};
 use crate::seq::StreamSeq;
 
-/// An export being checked.
+/// A verification in progress.
 pub struct ExportCheck<'k> {
     keys: &'k TrustedKeys,
     older: Option<Signed>,
@@ -22,8 +23,9 @@ pub struct ExportCheck<'k> {
 }
 
 impl<'k> ExportCheck<'k> {
-    /// `older`: the note of a checkpoint of the same tree that was kept where whoever made the export cannot change it. Without it, an
-    /// export that was made from an older state of the log looks whole.
+    /// `older` is the note of a checkpoint of the same tree that was kept where the author of the
+    /// export cannot change it. Without it, an export made from an older state of the log looks
+    /// complete.
     #[must_use]
     pub fn new(keys: &'k TrustedKeys, older: Option<&str>) -> Self {
         let mut findings = Findings::default();
@@ -46,13 +48,14 @@ impl<'k> ExportCheck<'k> {
         }
     }
 
-    /// The next line, without its line break.
+    /// Checks the next line, without its line break.
     pub fn line(&mut self, line: &str) {
         self.lines += 1;
         self.take(Line::read(line));
     }
 
-    /// The next line, read elsewhere: reading is what takes time, and can be spread over threads.
+    /// Checks the next line, already parsed: parsing takes most of the time, and the caller can
+    /// spread it over threads.
     pub fn take(&mut self, line: Result<Line, BadLine>) {
         let line = match line {
             Ok(line) => line,
@@ -90,7 +93,7 @@ impl<'k> ExportCheck<'k> {
         }
     }
 
-    /// The file does not end with a line break: the last line was cut off.
+    /// Reports that the file does not end with a line break, so the last line is truncated.
     pub fn cut_off(&mut self) {
         let seq = self
             .entries
@@ -155,7 +158,7 @@ impl<'k> ExportCheck<'k> {
         self.checkpoints.push(signed);
     }
 
-    /// Why a checkpoint is not one of this export.
+    /// Why a checkpoint does not belong to this export.
     fn stranger(&self, signed: &Signed) -> Option<String> {
         let header = self.header.as_ref()?;
         let checkpoint = &signed.checkpoint;
@@ -174,7 +177,7 @@ impl<'k> ExportCheck<'k> {
         })
     }
 
-    /// The verdict.
+    /// Ends the verification.
     #[must_use]
     pub fn finish(mut self) -> Report {
         let Some(header) = self.header.clone() else {
@@ -201,7 +204,7 @@ impl<'k> ExportCheck<'k> {
         self.report(covered)
     }
 
-    /// Holds the newest checkpoint of the export against the one that was kept.
+    /// Compares the newest checkpoint of the export with the one that was kept.
     fn anchor(&mut self) -> Anchored {
         let Some(older) = self.older.clone() else {
             return Anchored::No;
@@ -263,12 +266,12 @@ impl<'k> ExportCheck<'k> {
     }
 }
 
-/// What the older checkpoint is to the comparison.
+/// Role of the kept checkpoint in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Anchored {
     No,
     Also,
-    /// It is the only one.
+    /// It is the only checkpoint.
     Only,
 }
 

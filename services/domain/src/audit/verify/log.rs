@@ -1,4 +1,5 @@
-//! Checking the log itself: all of CONTROL, and every checkpoint that was ever signed of it.
+//! Verification of the log itself: all of CONTROL, and every checkpoint that was ever signed for
+//! it.
 
 use std::time::Duration;
 
@@ -12,27 +13,29 @@ use super::export::signature;
 use super::{Entry, Finding, Findings, Kind, Outcome, Report};
 use crate::seq::StreamSeq;
 
-/// Longest time between two checkpoints of all of CONTROL: an hour, and room for a notary that takes over.
+/// Longest allowed time between two checkpoints of CONTROL: an hour, and a margin for a notary that
+/// takes over.
 pub const MAX_SILENCE: Duration = Duration::from_secs(3600 + 120);
-/// An event must be covered after that long.
+/// Within this time, an event must be covered by a checkpoint.
 const MAX_UNCOVERED: Duration = Duration::from_secs(2);
 
-/// The log being checked.
+/// A verification in progress.
 pub struct LogCheck<'k> {
     keys: &'k TrustedKeys,
-    /// Creation time of the stream that is there.
+    /// Creation time of the existing stream.
     stream: i64,
     older: Option<Signed>,
     entries: Vec<Entry>,
     listed: Vec<Hash>,
     checkpoints: Vec<Signed>,
-    /// The one before could not be read, so the next one cannot name it.
+    /// Whether the previous checkpoint was unreadable, so that its hash cannot be compared.
     is_broken: bool,
     findings: Findings,
 }
 
 impl<'k> LogCheck<'k> {
-    /// `stream`: creation time of CONTROL as it is, in nanoseconds since the epoch. `older`: the note of a checkpoint that was kept elsewhere.
+    /// `stream` is the creation time of the existing CONTROL, in nanoseconds since the epoch;
+    /// `older` the note of a checkpoint that was kept elsewhere.
     #[must_use]
     pub fn new(keys: &'k TrustedKeys, stream: i64, older: Option<&str>) -> Self {
         let mut check = Self {
@@ -49,7 +52,7 @@ impl<'k> LogCheck<'k> {
         check
     }
 
-    /// Opens a note of this tree and stream.
+    /// Opens a note, and checks that it is about this tree and stream.
     fn opened(&mut self, what: &str, note: &str) -> Option<Signed> {
         let signed = match Signed::open(note, self.keys) {
             Ok(signed) => signed,
@@ -80,7 +83,7 @@ impl<'k> LogCheck<'k> {
         Some(signed)
     }
 
-    /// The next checkpoint as stored, oldest first.
+    /// Checks the next stored checkpoint, oldest first.
     pub fn checkpoint(&mut self, stored: &[u8]) {
         let Some(covering) = Covering::decode(stored) else {
             let seq = self
@@ -103,7 +106,7 @@ impl<'k> LogCheck<'k> {
         self.checkpoints.push(signed);
     }
 
-    /// Does it follow the one before it?
+    /// Checks that a checkpoint follows the one before it.
     fn link(&mut self, signed: &Signed) {
         let next = &signed.checkpoint;
         let last = self.checkpoints.last();
@@ -143,17 +146,19 @@ impl<'k> LogCheck<'k> {
         }
     }
 
-    /// The next event of CONTROL.
+    /// Checks the next event of CONTROL.
     pub fn event(&mut self, stored: &Stored) {
         self.leaf(stored.seq, stored.time_ns, stored.leaf(self.stream));
     }
 
-    /// The next event of CONTROL, hashed elsewhere: hashing can be spread over threads.
+    /// Checks the next event of CONTROL by its leaf: the caller can spread the hashing over
+    /// threads.
     pub fn leaf(&mut self, seq: StreamSeq, time_ns: i64, leaf: Hash) {
         self.entries.push(Entry { seq, time_ns, leaf });
     }
 
-    /// The verdict. `now_ns`: the time, for how long nothing has been signed.
+    /// Ends the verification. `now_ns` is the current time, from which the silence since the last
+    /// checkpoint follows.
     #[must_use]
     pub fn finish(mut self, now_ns: i64) -> Report {
         let in_log = self.checkpoints.len();
@@ -200,7 +205,7 @@ impl<'k> LogCheck<'k> {
         if let Some(newest) = newest {
             self.silence(newest.last_seq.next(), newest.signed_ns, now_ns);
         }
-        // Events that were inserted or removed shift those behind them.
+        // Inserted or removed events shift the positions of those behind them.
         if !self.findings.has(Outcome::Tampered) {
             self.uncovered(covered, now_ns);
         }
@@ -223,7 +228,7 @@ impl<'k> LogCheck<'k> {
         }
     }
 
-    /// A notary that runs covers an event within about a second.
+    /// A running notary covers an event within about a second.
     fn uncovered(&mut self, covered: u64, now_ns: i64) {
         let first = usize::try_from(covered)
             .ok()

@@ -4,9 +4,9 @@ use super::*;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// A task that failed once and pauses before its second attempt.
+/// A task that has failed once and pauses before its second attempt.
 fn a_pausing_task(world: &mut World) -> TaskId {
-    let id = world.create(|r| r.max_wait_seconds = Some(60.0));
+    let id = world.create(|r| r.expires_in = Some(Length::Seconds(60.0)));
     world.serve(1);
     world.end_call(answered(500));
     id
@@ -32,11 +32,11 @@ fn a_clock_that_jumps_neither_holds_nor_ends_a_task() {
 }
 
 #[test]
-fn a_clock_that_jumps_does_not_move_the_time_limit_over_all_attempts() {
+fn a_clock_that_jumps_does_not_move_the_end_of_a_life() {
     for jump in [-HOUR_MS, HOUR_MS] {
         let mut world = World::new();
         let id = world.create(|r| {
-            (r.max_wait_seconds, r.max_retries) = (Some(5.0), Some(10));
+            (r.expires_in, r.max_retries) = (Some(Length::Seconds(5.0)), Some(10));
         });
         world.serve(1);
         world.jump(jump);

@@ -1,4 +1,4 @@
-//! What happens to a team's OAuth applications.
+//! Events of a team's OAuth applications.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,69 +10,59 @@ use crate::time::Timestamp;
 /// A team registered an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppCreated {
-    /// Which; also its `client_id`.
+    /// The application; also its `client_id`.
     pub app: AppId,
-    /// The team that it belongs to.
     pub team: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// The world that its tokens are for.
+    /// Environment of its tokens.
     pub environment: Environment,
-    /// Where browsers may be sent with a code, to the letter.
+    /// Registered redirect URIs, which are compared exactly.
     pub redirect_uris: Vec<String>,
-    /// The most that it may be given.
+    /// The widest scopes that the application can be granted.
     pub scopes: Vec<Scope>,
-    /// HMAC-SHA-256 of its secret, in hex. Absent: a public client, which could keep none.
+    /// HMAC-SHA-256 of its secret, in hex. Absent for a public client, which could not keep a
+    /// secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_mac: Option<String>,
-    /// Which pepper made `secret_mac`.
+    /// Version of the pepper under which `secret_mac` was made.
     #[serde(default)]
     pub pepper_version: u32,
-    /// Who registered it, as `Wb-Actor` says.
+    /// Who registered it, in the form of the header `Wb-Actor`.
     pub created_by: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// An application is described anew.
+/// The description of an application was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppChanged {
-    /// Which.
     pub app: AppId,
-    /// The team that it belongs to.
     pub team: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Where browsers may be sent with a code, to the letter.
+    /// Registered redirect URIs, which are compared exactly.
     pub redirect_uris: Vec<String>,
-    /// The most that it may be given; what it was given before is narrowed to that.
+    /// The widest scopes that the application can be granted; existing grants are narrowed to them.
     pub scopes: Vec<Scope>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// An application has another secret; the one before is void.
+/// The secret of an application was replaced; the previous one is void.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppSecretRotated {
-    /// Which.
     pub app: AppId,
-    /// The team that it belongs to.
     pub team: TeamId,
     /// HMAC-SHA-256 of the new secret, in hex.
     pub secret_mac: String,
-    /// Which pepper made `secret_mac`.
+    /// Version of the pepper under which `secret_mac` was made.
     pub pepper_version: u32,
-    /// When.
     pub at: Timestamp,
 }
 
-/// An application is gone, and with it all that it was ever given.
+/// An application was removed, along with everything that it was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppRemoved {
-    /// Which.
     pub app: AppId,
-    /// The team that it belonged to.
     pub team: TeamId,
-    /// When.
     pub at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What happens to API keys.
+//! Events of API keys.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,83 +7,74 @@ use crate::access::scope::Scope;
 use crate::id::{KeyId, TeamId};
 use crate::time::Timestamp;
 
-/// An API key exists. The key itself is in no event.
+/// An API key was created. No event contains the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyCreated {
-    /// Its id; holds the public part of the key.
+    /// Id of the key, which contains its public part.
     pub key: KeyId,
-    /// Whose it is.
     pub team: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// What it begins with, such as `wb_live_`.
+    /// Prefix of the key, such as `wb_live_`.
     pub prefix: String,
-    /// Its last four characters, for people.
+    /// The last four characters of the key, for display.
     pub last4: String,
-    /// What it may do.
     pub scopes: Vec<Scope>,
     /// HMAC-SHA-256 of the key, in hex.
     pub mac: String,
-    /// Which pepper made `mac`.
+    /// Version of the pepper under which `mac` was made.
     pub pepper_version: u32,
-    /// From when on it is accepted no more.
+    /// When the key expires; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// Networks (CIDR) that it may be used from. Empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
-    /// The key that it succeeds.
+    /// The key that this one replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated_from: Option<KeyId>,
-    /// Who made it, as actors are written.
+    /// Who created it, in the form of the header `Wb-Actor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
-    /// The request that made it, when it said how its repetitions are known.
+    /// The request that created it, if the request had an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RepeatableRequest>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// How a request is known again when it is repeated.
+/// Identifies repetitions of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepeatableRequest {
-    /// SHA-256, in hex, of the idempotency key and the environment that it counts in.
+    /// SHA-256, in hex, of the idempotency key and the environment that it is valid in.
     pub idempotency_key: String,
-    /// SHA-256, in hex, of what was asked for.
+    /// SHA-256, in hex, of the contents of the request.
     pub fingerprint: String,
 }
 
-/// An API key has a successor and is accepted for a while longer.
+/// An API key was replaced by a successor, and stays valid for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRotated {
-    /// Which key.
     pub key: KeyId,
-    /// Whose it is.
     pub team: TeamId,
-    /// The key that takes its place.
+    /// The key that replaces it.
     pub successor: KeyId,
-    /// From when on it is accepted no more.
+    /// When the replaced key stops being valid.
     pub accepted_until: Timestamp,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Somebody found an API key in the open.
+/// An API key was found in public.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyReported {
-    /// Which key.
     pub key: KeyId,
-    /// Whose it is.
     pub team: TeamId,
-    /// Who says so.
+    /// Name of the reporter.
     pub reporter: String,
-    /// What kind of place it was found in, such as `commit`.
+    /// Kind of place where it was found, such as `commit`.
     pub source: String,
-    /// Where, when it was told.
+    /// URL of the place, if reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -91,27 +82,23 @@ pub struct KeyReported {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationReason {
-    /// Somebody entitled wanted it.
+    /// An entitled person or key revoked it.
     #[default]
     Requested,
-    /// Its holder wanted it.
+    /// Its own holder revoked it.
     ByHolder,
-    /// It was found in the open.
+    /// It was found in public.
     Leaked,
     /// Its team was deleted.
     TeamDeleted,
 }
 
-/// An API key is no longer accepted.
+/// An API key was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRevoked {
-    /// Which key.
     pub key: KeyId,
-    /// Whose it is.
     pub team: TeamId,
-    /// Why.
     #[serde(default)]
     pub reason: RevocationReason,
-    /// When.
     pub at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What happens to the people of a team.
+//! Events of a team's members.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,86 +8,67 @@ use crate::access::role::Role;
 use crate::id::{InvitationId, TeamId, UserId};
 use crate::time::Timestamp;
 
-/// A person belongs to a team.
+/// A person joined a team.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberJoined {
-    /// The team.
     pub team: TeamId,
-    /// Who.
     pub user: UserId,
-    /// What they may do.
     pub role: Role,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A member may do more, or less, from now on.
+/// The role of a member was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberRoleChanged {
-    /// The team.
     pub team: TeamId,
-    /// Who.
     pub user: UserId,
-    /// What they may do.
+    /// The new role.
     pub role: Role,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A person belongs to a team no more.
+/// A person left a team or was removed from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberRemoved {
-    /// The team.
     pub team: TeamId,
-    /// Who.
     pub user: UserId,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Somebody was asked to join a team. The invitation's token is in the mail and in no event.
+/// A person was invited to a team. The token of the invitation is in the mail and in no event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvitationSent {
-    /// The team.
     pub team: TeamId,
-    /// Which invitation.
     pub invitation: InvitationId,
-    /// Where the mail went.
+    /// Address that the mail was sent to.
     pub email: String,
-    /// Hash of the address: only its owner can accept.
+    /// Keyed hash of the address: only its owner can accept.
     pub email_hash: EmailHash,
-    /// What they would be.
+    /// Role that the invited person will have.
     pub role: Role,
     /// HMAC-SHA-256 of the token, in hex.
     pub mac: String,
-    /// Which pepper made `mac`.
+    /// Version of the pepper under which `mac` was made.
     pub pepper_version: u32,
-    /// Until when it can be accepted.
+    /// When the invitation expires.
     pub expires_at: Timestamp,
-    /// When.
     pub at: Timestamp,
 }
 
-/// An invitation was used.
+/// An invitation was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvitationAccepted {
-    /// The team.
     pub team: TeamId,
-    /// Which invitation.
     pub invitation: InvitationId,
-    /// By whom.
+    /// The person who accepted it.
     pub user: UserId,
-    /// When.
     pub at: Timestamp,
 }
 
-/// An invitation can be accepted no more.
+/// An invitation was withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvitationWithdrawn {
-    /// The team.
     pub team: TeamId,
-    /// Which invitation.
     pub invitation: InvitationId,
-    /// When.
     pub at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What is worth keeping of the work of access itself.
+//! Events about the operation of access control itself.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,45 +6,46 @@ use serde::{Deserialize, Serialize};
 use crate::id::TeamId;
 use crate::time::Timestamp;
 
-/// Requests were refused: one event stands for many of a kind, so that an attack does not fill the log.
+/// Requests were refused. One event stands for many requests of a kind, so that an attack does not
+/// fill the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessRefused {
-    /// Which gateway refused them.
+    /// Id of the gateway that refused them.
     pub gateway: String,
-    /// The team whose credential or resource it was about, when that is known.
+    /// The team whose credential or resource was concerned, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamId>,
-    /// The word for programs that the client was given, such as `insufficient_scope`.
+    /// The error code that the client received, such as `insufficient_scope`.
     pub code: String,
-    /// What was wanted, as method and route, of the last one.
+    /// Method and route of the last request.
     pub route: String,
-    /// The credential, as actors are written, when it was recognised.
+    /// The credential, in the form of the header `Wb-Actor`, if it was recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Source address of the last one.
+    /// Source address of the last request.
     pub source: String,
-    /// How many since the last such event of this kind.
+    /// Number of refused requests since the previous event of this kind.
     pub count: u64,
-    /// When, the last one.
+    /// When the last request was refused.
     pub at: Timestamp,
 }
 
-/// A gateway began to serve. Its sequence also tells that gateway how much of the log it must know first.
+/// A gateway started to serve. The sequence of this event also tells that gateway how much of the
+/// log it must apply first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GatewayStarted {
-    /// Its name, another one at every start.
+    /// Id of the gateway; another one at every start.
     pub gateway: String,
-    /// Version of the program.
+    /// Version of Waybill.
     pub version: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// From its own position on, events of CONTROL count only with a signature. Readers are configured with that position.
+/// From this record on, events of CONTROL count only with a signature. Readers are configured with
+/// its sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignaturesRequired {
-    /// Id of the key that signed it, in hex.
+    /// Id of the key that signed this record, in hex.
     pub key: String,
-    /// When.
     pub at: Timestamp,
 }

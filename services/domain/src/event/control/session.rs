@@ -1,4 +1,4 @@
-//! What happens to sessions: one person, signed in on one device.
+//! Events of sessions: one person, signed in on one device.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,45 +9,39 @@ use crate::time::Timestamp;
 /// A person signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStarted {
-    /// Which session.
     pub session: SessionId,
-    /// Whose.
     pub user: UserId,
-    /// The person's generation: void once they have another one.
+    /// Generation of the person's credentials; the session is void once the person has another one.
     pub generation: u64,
-    /// `password`, or the name of an outside issuer.
+    /// `password`, or the name of the external issuer.
     pub method: String,
     /// HMAC-SHA-256 of the refresh token, in hex.
     pub refresh_mac: String,
-    /// Which pepper made `refresh_mac`.
+    /// Version of the pepper under which `refresh_mac` was made.
     pub pepper_version: u32,
-    /// Void from then on unless it is refreshed.
+    /// When it ends unless it is refreshed.
     pub idle_until: Timestamp,
-    /// Void from then on.
+    /// When the session ends in any case.
     pub expires_at: Timestamp,
-    /// Address that it was begun from.
+    /// Source address of the log-in.
     pub source: String,
-    /// What the client calls itself.
+    /// The client's `User-Agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A refresh token was used, and there is another one in its place.
+/// A refresh token was exchanged for another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRefreshed {
-    /// Which session.
     pub session: SessionId,
-    /// Whose.
     pub user: UserId,
     /// HMAC-SHA-256 of the new refresh token, in hex.
     pub refresh_mac: String,
-    /// Which pepper made `refresh_mac`.
+    /// Version of the pepper under which `refresh_mac` was made.
     pub pepper_version: u32,
-    /// Void from then on unless it is refreshed.
+    /// When it ends unless it is refreshed.
     pub idle_until: Timestamp,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -59,19 +53,15 @@ pub enum SessionEnd {
     LoggedOut,
     /// The person ended it from another session.
     Ended,
-    /// A refresh token was used twice: somebody has a copy.
+    /// A refresh token was presented twice, so somebody has copied it.
     Reused,
 }
 
-/// A session is over, before its time.
+/// A session ended before it expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionEnded {
-    /// Which session.
     pub session: SessionId,
-    /// Whose.
     pub user: UserId,
-    /// Why.
     pub reason: SessionEnd,
-    /// When.
     pub at: Timestamp,
 }

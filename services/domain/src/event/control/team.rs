@@ -1,59 +1,58 @@
-//! What happens to a team itself.
+//! Events of a team itself.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::id::{Environment, TeamId};
+use crate::access::team::OutcomeDefaults;
+use crate::id::{Environment, QueueName, TeamId};
+use crate::task::{RetryOn, Success};
 use crate::time::Timestamp;
 
-/// A team exists.
+/// A team was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamCreated {
-    /// The team.
     pub team: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// Name of its plan.
     pub plan: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A team is called something else.
+/// A team was renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamRenamed {
-    /// The team.
     pub team: TeamId,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A team may use more, or less, from now on.
+/// A team was moved to another plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamPlanChanged {
-    /// The team.
     pub team: TeamId,
-    /// Name of its plan.
     pub plan: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// What to do when somebody reports that a key of the team was found in the open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What happens to a key that is reported as leaked.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LeakPolicy {
-    /// It is accepted no more.
+    /// The key is revoked.
     #[default]
     Revoke,
-    /// The team's owners and admins are told.
+    /// The team's owners and admins are notified.
     Warn,
 }
 
 impl LeakPolicy {
-    /// As in requests.
+    /// The name in requests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,52 +70,63 @@ impl LeakPolicy {
     }
 }
 
-/// A team has decided what happens to leaked keys.
+/// A team changed what happens to leaked keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamLeakPolicyChanged {
-    /// The team.
     pub team: TeamId,
-    /// What happens to leaked keys.
     pub leaked_keys: LeakPolicy,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A team has decided how its credentials are guarded.
+/// A team changed how its credentials are protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamVaultPolicyChanged {
-    /// The team.
     pub team: TeamId,
-    /// Headers of tasks whose values are sealed, beside those that always are; in lower case.
+    /// Headers of tasks to seal, besides those that always are; in lower case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sealed_headers: Vec<String>,
-    /// New tokens of the vault must name the hosts that they may be sent to.
+    /// Whether new vault tokens must name the hosts that they may be sent to.
     #[serde(default)]
     pub require_allowed_hosts: bool,
-    /// When.
     pub at: Timestamp,
 }
 
-/// What is called for a team is signed with another secret from now on.
+/// A team changed the defaults for tasks that do not set these options. The event has all values
+/// that apply from now on, including unchanged ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamTaskDefaultsChanged {
+    pub team: TeamId,
+    /// Answers that count as a success. Absent: the contract's rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<Success>,
+    /// Conditions for a retry. Absent: the contract's rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<RetryOn>,
+    /// Pauses before the second and each further delivery of completion webhooks, in seconds.
+    /// Absent: the platform's pauses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhook_pauses: Vec<u32>,
+    /// Defaults of single queues, which take precedence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub queues: BTreeMap<QueueName, OutcomeDefaults>,
+    pub at: Timestamp,
+}
+
+/// Requests to the team's receivers are signed with another secret from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamSigningSecretRotated {
-    /// The team.
     pub team: TeamId,
-    /// In which of its environments.
     pub environment: Environment,
-    /// The number of the secret that signs. The secret itself is derived, and stored nowhere.
+    /// Number of the current secret. The secret itself is derived from it, and not stored.
     pub number: u32,
-    /// Until then the one before it signs too.
+    /// Until then, the previous secret signs as well.
     pub former_until: Timestamp,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A team is no more: nobody belongs to it, its keys, applications and tokens count no longer.
+/// A team was deleted: it has no members, and its keys, applications and tokens are void.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamDeleted {
-    /// The team.
     pub team: TeamId,
-    /// When.
     pub at: Timestamp,
 }

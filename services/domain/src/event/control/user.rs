@@ -1,4 +1,5 @@
-//! What happens to people. An address is one person's because all of these lie under its hash.
+//! Events of people. An address belongs to one person, because all of these are stored under its
+//! hash.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,165 +8,154 @@ use crate::access::email::EmailHash;
 use crate::id::UserId;
 use crate::time::Timestamp;
 
-/// A token that was mailed before and is still good: whoever asks again must not void the letter that is under way.
+/// A token from an earlier mail that is still valid: another request must not void a mail that is
+/// on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MailedEarlier {
     /// HMAC-SHA-256 of the token, in hex.
     pub mac: String,
-    /// Which pepper made `mac`.
+    /// Version of the pepper under which `mac` was made.
     pub pepper_version: u32,
-    /// Until when the token is good.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// Somebody wants an account for an address, which nobody has confirmed yet. A later one of the same address replaces it.
+/// An account was requested for an address that is not confirmed yet. A later event for the same
+/// address replaces this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserSignedUp {
-    /// Who it would be; stays the same however often it is asked for.
+    /// Id that the person will have, however often an account is requested.
     pub user: UserId,
-    /// The address, where the token went.
+    /// The address, to which the token was sent.
     pub email: String,
-    /// Its keyed hash.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
     /// HMAC-SHA-256 of the token, in hex.
     pub mac: String,
-    /// Which pepper made `mac`.
+    /// Version of the pepper under which `mac` was made.
     pub pepper_version: u32,
-    /// Until when the token is good.
+    /// When the token expires.
     pub expires_at: Timestamp,
-    /// Tokens of earlier letters that are good as well, oldest first.
+    /// Tokens of earlier mails that are valid as well, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<MailedEarlier>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A person exists: the address is theirs.
+/// A person confirmed their address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserConfirmed {
-    /// Who.
     pub user: UserId,
     /// The address.
     pub email: String,
-    /// Its keyed hash.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
-    /// Hash of the password, as a PHC string. Unset: they come from an outside issuer.
+    /// Hash of the password, as a PHC string. Absent if the person signs in through an external
+    /// issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
     /// Sessions of an earlier generation are void.
     pub generation: u64,
-    /// When.
     pub at: Timestamp,
 }
 
-/// How a password came to be changed.
+/// How a password was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PasswordChange {
-    /// By somebody who knew the old one.
+    /// With the old password.
     Changed,
-    /// By somebody who reads the mail.
+    /// With a token from a mail.
     Reset,
 }
 
-/// A person has another password, and nobody is signed in as them any more.
+/// A password was changed. All sessions of the person end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserPasswordChanged {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
     /// Hash of the password, as a PHC string.
     pub password: String,
-    /// How.
     pub how: PasswordChange,
     /// Sessions of an earlier generation are void.
     pub generation: u64,
-    /// When.
     pub at: Timestamp,
 }
 
-/// The same password is stored in another way: it costs more to guess now.
+/// The same password was hashed again with a function that is more expensive to attack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserPasswordRehashed {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
     /// Hash of the password, as a PHC string.
     pub password: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Somebody forgot a password, or says so. A later one replaces it.
+// Of an address that nobody has confirmed it changes nothing. It is stored so that the answer does
+// not tell whether there is an account.
+/// A password reset was requested. A later event replaces this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserResetRequested {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
     /// HMAC-SHA-256 of the token, in hex.
     pub mac: String,
-    /// Which pepper made `mac`.
+    /// Version of the pepper under which `mac` was made.
     pub pepper_version: u32,
-    /// Until when the token is good.
+    /// When the token expires.
     pub expires_at: Timestamp,
-    /// Tokens of earlier letters that are good as well, oldest first.
+    /// Tokens of earlier mails that are valid as well, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<MailedEarlier>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// There were too many wrong passwords: none is looked at for a while.
+/// After too many wrong passwords, no password is checked for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserLocked {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
-    /// Until when.
+    /// End of the lock.
     pub until: Timestamp,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Who a person is to an outside issuer.
+/// A person's account at an external issuer.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub struct OutsideAccount {
-    /// The issuer's identifier.
+    /// Identifier of the issuer.
     pub issuer: String,
-    /// The person's, there.
+    /// Identifier of the person at the issuer.
     pub subject: String,
 }
 
-/// A person signs in by an outside issuer too.
+/// A person linked an account at an external issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserIdentityLinked {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
-    /// All of their accounts outside; the last one is the one that was added.
+    /// All linked accounts, the new one last.
     pub accounts: Vec<OutsideAccount>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A person has another name.
+/// A person changed their displayed name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserRenamed {
-    /// Who.
     pub user: UserId,
-    /// Hash of their address.
+    /// Keyed hash of the address.
     pub email_hash: EmailHash,
-    /// For people.
+    /// Name shown to people.
     pub name: String,
-    /// When.
     pub at: Timestamp,
 }

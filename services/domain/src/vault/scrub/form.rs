@@ -1,28 +1,30 @@
-//! The forms that a secret is looked for in.
+//! The encoded forms in which a secret is searched for.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// One way to write bytes.
+/// An encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As they are.
+    /// Unencoded.
     Exact,
     /// Base 64 of the secret alone, padded or not.
     Base64,
-    /// Base 64 of a text with so many bytes, of three each, before the secret: without the characters that it shares with them.
+    /// Base 64 of a text in which this many bytes (modulo 3) precede the secret: without the
+    /// characters that they share.
     Within(usize),
-    /// Digits in whatever case.
+    /// Hexadecimal digits in any case.
     Hex,
 }
 
-/// Whether letters of a form mean the same in the other case.
+/// Whether upper and lower case are equivalent in a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Case {
-    /// They do, or targets and proxies change them: names of headers come back in lower case, some echoes in upper case.
+    /// They are, or targets and proxies change them: header names come back in lower case, and some
+    /// echoes in upper case.
     Any,
-    /// They stand for other bytes.
+    /// They stand for different bytes.
     Exact,
 }
 
@@ -37,13 +39,14 @@ impl Form {
     ];
 }
 
-/// Writes the secret in each of the forms, one after the other, and has each looked at; base 64 in both alphabets where they differ.
+/// Encodes the secret in each of the forms and passes the results to `look`, one after the other;
+/// base 64 in both alphabets if they differ.
 pub(super) fn forms(secret: &[u8], wanted: &[Form], mut look: impl FnMut(&[u8], Case)) {
     for form in wanted {
         match *form {
             Form::Exact => look(secret, Case::Any),
             Form::Base64 => {
-                // Where there is no padding, the alignment without a byte before it says the same.
+                // Without padding, the form for alignment 0 is the same.
                 if !secret.len().is_multiple_of(3) {
                     let text = Zeroizing::new(STANDARD.encode(secret));
                     look_in_both_alphabets(&text, &mut look);
@@ -77,15 +80,17 @@ fn look_in_both_alphabets(text: &str, look: &mut impl FnMut(&[u8], Case)) {
     }
 }
 
-/// The characters of base 64 that depend on the secret alone when so many bytes stand before it and any behind it.
+/// The base 64 characters that depend on the secret alone, if `before` bytes precede it and any
+/// bytes follow.
 fn within(secret: &[u8], before: usize) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(before + secret.len()));
     bytes.extend(std::iter::repeat_n(0, before));
     bytes.extend_from_slice(secret);
     let text = Zeroizing::new(STANDARD_NO_PAD.encode(&*bytes));
-    // One byte before makes a character and two bits of the next, two make two and four bits.
+    // One preceding byte takes one character and two bits of the next, two take two characters and
+    // four bits.
     let first = if before == 0 { 0 } else { before + 1 };
-    // A rest of one or two bytes leaves bits of the last character to what follows.
+    // One or two remaining bytes share their last character with what follows.
     let last = text.len() - usize::from(!bytes.len().is_multiple_of(3));
     Zeroizing::new(text.get(first..last).unwrap_or_default().to_owned())
 }

@@ -29,7 +29,7 @@ fn cut(secret: &str, text: &str) -> String {
     String::from_utf8(clean).expect("text")
 }
 
-/// What is escaped differs from encoder to encoder; in which case, too.
+/// Encoders differ in what they escape, and in the case of the digits.
 fn percent(secret: &str, literal: impl Fn(u8) -> bool, upper: bool) -> String {
     secret
         .bytes()
@@ -60,7 +60,7 @@ fn entities(secret: &str, spell: impl Fn(u32) -> String) -> String {
     secret.chars().map(|c| spell(u32::from(c))).collect()
 }
 
-/// The secret in every form that is promised, by other encoders than the scrubber's.
+/// The secret in every supported form, made with encoders other than the scrubber's.
 fn every_form(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
@@ -116,7 +116,8 @@ fn inside_of_base64_it_is_found_at_every_alignment() {
                 let encoded = engine.encode(format!("{before}{SECRET}{behind}"));
                 let clean = scrubbed(SECRET, &encoded);
                 assert!(clean.contains(MARK), "{before:?} {behind:?}: {clean}");
-                // Two characters at most are left that hold bits of the secret and of its neighbours, beside the neighbours' own.
+                // At most two characters remain that mix bits of the secret and its neighbours,
+                // besides the neighbours' own.
                 let left = clean.len() - MARK.len();
                 let neighbours = (before.len() + behind.len()) * 4 / 3 + 5;
                 assert!(left <= neighbours, "{before:?} {behind:?}: {clean}");
@@ -167,7 +168,7 @@ fn of_a_basic_credential_user_and_password_are_taken_out_too() {
         let clean = scrubbed(&value, &format!("{pair} me:hunter22 hunter22 me"));
         assert_eq!(clean, format!("{MARK} {MARK} {MARK} me"), "{value}");
     }
-    // A password of three letters is in every text.
+    // A password of three letters occurs in every text.
     let short = STANDARD.encode("me:abc");
     assert_eq!(
         scrubbed(&format!("Basic {short}"), "me:abc abc"),
@@ -222,7 +223,8 @@ fn a_secret_cut_by_the_end_of_a_body_is_taken_out() {
             if !form.is_char_boundary(kept) {
                 continue;
             }
-            // How much of the secret that is depends on the form; what is shown is less than the least that counts.
+            // How much of the secret that reveals depends on the form; what remains visible is less
+            // than the minimum that counts.
             let clean = cut(SECRET, &format!("text {}", &form[..kept]));
             let rest = clean.strip_prefix("text ").expect("the text stays");
             assert!(
@@ -236,7 +238,7 @@ fn a_secret_cut_by_the_end_of_a_body_is_taken_out() {
     }
     assert_eq!(cut("abcdefgh", "text abc"), "text abc");
     assert_eq!(cut("abcabcabd", "x abcabcab"), format!("x {MARK}"));
-    // Nothing was cut: it is a word of its own.
+    // Nothing was truncated, so this is a word of its own.
     assert_eq!(scrubbed("abcdefgh", "text abcd"), "text abcd");
 }
 
@@ -262,7 +264,7 @@ fn large_and_repetitive_secrets_take_linear_time() {
     let start = std::time::Instant::now();
     assert_eq!(scrubbed(&secret, &text), text);
     assert_eq!(cut(&secret, &text), MARK);
-    // Quadratic it would be four billion comparisons for each of ten forms.
+    // A quadratic search would make four billion comparisons for each of ten forms.
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
 }
 
@@ -274,7 +276,7 @@ fn secrets() -> impl Strategy<Value = String> {
         "[ab]{4,9}",
         "[\\\\\"%+ /]{4,12}",
     ]
-    // Of a secret that begins or ends in blanks the rest is looked for; a mark is public, and what is part of one no secret.
+    // Spaces around a secret are ignored. A mark is public, so parts of it are excluded.
     .prop_filter("no part of a mark", |secret| {
         secret.trim() == secret && secret.len() >= 4 && !MARK.contains(secret.as_str())
     })
@@ -284,7 +286,8 @@ proptest! {
     #[test]
     fn no_form_of_a_secret_survives(secret in secrets(), before in "[ -~]{0,12}", behind in "[ -~]{0,12}") {
         for form in every_form(&secret) {
-            // What stands before it may begin an escape that swallows its beginning: then it is not that form any more.
+            // What precedes the secret may begin an escape that swallows its first characters, so
+            // that it is no longer that form.
             let before = before.replace(['\\', '%'], "");
             let clean = scrubbed(&secret, &format!("{before}{form}{behind}"));
             prop_assert!(clean.contains(MARK), "{} in {}", form, clean);

@@ -1,4 +1,4 @@
-//! A text as somebody reads it who undoes its escapes, with the way back to where each byte came from.
+//! Decoded views of a text, with the source of each byte.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -6,18 +6,20 @@ use std::ops::Range;
 
 use super::End;
 
-/// A text or what it means.
+/// A text, or a decoded version of it.
 pub(super) struct View<'t> {
     bytes: Cow<'t, [u8]>,
-    /// Where each byte begins in the text, and behind them where the last one ends. `None`: it is the text.
+    /// Source index of each byte, followed by the end of the last one; `None` if the view is the
+    /// text itself.
     sources: Option<Vec<u32>>,
-    /// The bytes in lower case, once somebody asked.
+    /// The bytes in lower case, computed on demand.
     folded: OnceCell<Vec<u8>>,
     end: End,
 }
 
-/// The text, and what it means where it has escapes: to a reader of URLs, of forms (when `spaces` are looked for), of JSON, of JSON in
-/// JSON and of URLs in JSON; and to a reader of HTML, of URLs in it, and of HTML in JSON.
+/// The text, and its decoded versions if it has escapes: as read by a parser of URLs, of forms (if
+/// `spaces` are searched for), of JSON, of JSON in JSON and of URLs in JSON; and by a parser of
+/// HTML, of URLs in HTML, and of HTML in JSON.
 pub(super) fn views(text: &[u8], end: End, spaces: bool) -> Vec<View<'_>> {
     let raw = View {
         bytes: Cow::Borrowed(text),
@@ -61,7 +63,7 @@ impl View<'_> {
         &self.bytes
     }
 
-    /// In lower case, byte by byte: every place is the same.
+    /// The bytes in lower case; all indices stay the same.
     pub(super) fn folded(&self) -> &[u8] {
         self.folded.get_or_init(|| self.bytes.to_ascii_lowercase())
     }
@@ -74,7 +76,7 @@ impl View<'_> {
         self.end
     }
 
-    /// Where in the text a range of this view came from.
+    /// The range of the text that a range of this view came from.
     pub(super) fn source(&self, start: usize, end: usize) -> (usize, usize) {
         match &self.sources {
             None => (start, end),
@@ -89,7 +91,7 @@ impl View<'_> {
         }
     }
 
-    /// Without percent-encoding; in a form, a plus is a space.
+    /// Percent-decoded; in a form, a plus sign becomes a space.
     fn decoded<'n>(&self, kind: Kind) -> View<'n> {
         let space = match kind {
             Kind::Url => b'%',
@@ -127,17 +129,18 @@ impl View<'_> {
         made.done(self.at(bytes.len()))
     }
 
-    /// Without the escapes of JSON strings; `None` when there are none.
+    /// With JSON string escapes resolved; `None` if there are none.
     fn unescaped<'n>(&self) -> Option<View<'n>> {
         self.resolved(b'\\', escape)
     }
 
-    /// Without the character references of HTML and XML; `None` when there are none.
+    /// With the character references of HTML and XML resolved; `None` if there are none.
     fn without_entities<'n>(&self) -> Option<View<'n>> {
         self.resolved(b'&', entity)
     }
 
-    /// With each character in place of what `read` reads behind a `mark`; `None` when there is no mark. What is no escape stays as it is.
+    /// With each escape, which `read` parses after a `mark`, replaced by its character; `None` if
+    /// there is no mark. An invalid escape is kept.
     fn resolved<'n>(&self, mark: u8, read: fn(&[u8]) -> Escape<'_>) -> Option<View<'n>> {
         memchr::memchr(mark, &self.bytes)?;
         let bytes = &*self.bytes;
@@ -165,10 +168,12 @@ impl View<'_> {
     }
 }
 
-/// Digits of a character reference that are read: more than any character needs, since zeros may lead.
+/// Limit of digits in a character reference: more than any character needs, since there may be
+/// leading zeros.
 const MAX_REFERENCE_DIGITS: usize = 12;
 
-/// What stands behind an ampersand: a number, or one of the five names that XML knows. A semicolon may be missing behind a number.
+/// Parses what follows an ampersand: a number, or one of the five names of XML. The semicolon after
+/// a number may be missing.
 fn entity(behind: &[u8]) -> Escape<'_> {
     let numeric = match behind {
         [] => return Escape::Unfinished,
@@ -216,14 +221,14 @@ fn named(behind: &[u8]) -> Escape<'_> {
     Escape::None
 }
 
-/// Whose escapes are undone.
+/// The kind of escapes to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Url,
     Form,
 }
 
-/// A view on its way.
+/// A view under construction.
 struct Made {
     bytes: Vec<u8>,
     sources: Vec<u32>,
@@ -239,7 +244,7 @@ impl Made {
         }
     }
 
-    /// A run without escapes.
+    /// Copies a range without escapes.
     fn copy(&mut self, view: &View<'_>, run: Range<usize>) {
         self.bytes.extend_from_slice(&view.bytes[run.clone()]);
         match &view.sources {
@@ -265,13 +270,13 @@ impl Made {
     }
 }
 
-/// What stands behind a backslash.
+/// What follows a backslash or ampersand.
 enum Escape<'t> {
-    /// A character, and what follows.
+    /// A character, and the rest of the text.
     Character(char, &'t [u8]),
-    /// The text ends within it.
+    /// The text ends within the escape.
     Unfinished,
-    /// No escape.
+    /// Not an escape.
     None,
 }
 
@@ -300,7 +305,7 @@ fn unicode(rest: &[u8]) -> Escape<'_> {
     if let Some(character) = char::from_u32(first) {
         return Escape::Character(character, rest);
     }
-    // The first half of a character beyond the first 65,536 (RFC 8259, 7).
+    // The first half of a surrogate pair (RFC 8259, 7).
     let behind = match rest {
         [b'\\', b'u', behind @ ..] => behind,
         [] | [b'\\'] => return Escape::Unfinished,
@@ -315,7 +320,7 @@ fn unicode(rest: &[u8]) -> Escape<'_> {
     }
 }
 
-/// Four hexadecimal digits.
+/// Parses four hexadecimal digits.
 fn unit(text: &[u8]) -> Result<(u32, &[u8]), Escape<'_>> {
     let mut value = 0;
     for place in 0..4 {

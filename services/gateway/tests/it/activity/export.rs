@@ -65,6 +65,25 @@ async fn a_table_holds_every_entry_of_the_list() -> Result<()> {
         .get("/v1/activity/export?format=csv&type=key.")
         .await?;
     assert_eq!(read(&keys.text())?.len(), 3);
+    let filtered = world
+        .http
+        .get("/v1/activity/export?format=jsonl&type=key.")
+        .await?;
+    assert_eq!(
+        filtered.header("content-type"),
+        Some("application/x-ndjson")
+    );
+    let lines: Vec<serde_json::Value> = filtered
+        .text()
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let mut listed = entries(&world.http, "type=key.").await?;
+    listed.sort_by_key(|entry| std::cmp::Reverse(entry["seq"].as_u64()));
+    assert_eq!(
+        lines, listed,
+        "the entries of the list, without header and checkpoint"
+    );
     for query in [
         "format=xml",
         "format=csv&type=a&type=b",

@@ -5,10 +5,12 @@ use http::Method;
 use serde_json::Value;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::Environment;
+use waybill_edge::refusals::RefusalTimes;
+use waybill_gateway::GatewayConfig;
 use waybill_testkit::eventually;
 
 use super::{entries, key, kinds, place};
-use crate::world::{SOON, World, a_task};
+use crate::world::{SOON, World, a_task, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_key_does_is_told_with_its_name_its_source_and_the_request() -> Result<()> {
@@ -59,7 +61,11 @@ async fn what_a_key_does_is_told_with_its_name_its_source_and_the_request() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_shows_what_matches_and_nothing_else() -> Result<()> {
-    let world = World::start().await?;
+    let world = World::start_with(GatewayConfig {
+        refusals: RefusalTimes::default(),
+        ..config()
+    })
+    .await?;
     let scopes = [Scope::TasksRead, Scope::ActivityRead];
     let (id, reader) = key(&world, "reader", &scopes, Environment::Live).await?;
     let first = world.http.create(&a_task()).await?;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
 use waybill_domain::trust::{Signer, Speaker};
-use waybill_gateway::fence::{Fence, FenceParts};
+use waybill_edge::fence::{CopyCheck, Fence, FenceParts};
 use waybill_log::jetstream::SignaturesConfig;
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
@@ -34,6 +34,8 @@ pub(super) fn signatures() -> Result<SignaturesConfig> {
 
 pub(super) struct Member {
     pub(super) fence: Arc<Fence>,
+    /// What the fence wants compared; nobody answers by itself.
+    pub(super) copy: Arc<CopyCheck>,
     pub(super) proxy: Proxy,
     log: JetStreamLog,
     applied: watch::Receiver<StreamSeq>,
@@ -78,28 +80,53 @@ impl Member {
             ..NatsConfig::at(proxy.url())
         };
         let log = waybill_log::connect(&config).await?;
+        let fences = Arc::new(log.clone());
+        Ok(Self::on(log, fences, proxy, kind, is_frozen))
+    }
+
+    /// One that sees FENCE as somebody else shows it.
+    pub(super) async fn start_seeing<F: Fences>(
+        nats: &NatsServer,
+        seeing: impl FnOnce(JetStreamLog) -> Arc<F>,
+    ) -> Result<Self> {
+        let proxy = Proxy::start(format!("127.0.0.1:{}", nats.port())).await?;
+        let log = waybill_log::connect(&NatsConfig::at(proxy.url())).await?;
+        let fences = seeing(log.clone());
+        Ok(Self::on(log, fences, proxy, LeaseKind::Gateway, false))
+    }
+
+    fn on(
+        log: JetStreamLog,
+        fences: Arc<dyn Fences>,
+        proxy: Proxy,
+        kind: LeaseKind,
+        is_frozen: bool,
+    ) -> Self {
         let (frozen, is_frozen) = watch::channel(is_frozen);
         let (apply, applied) = watch::channel(StreamSeq(0));
         let stop = CancellationToken::new();
+        let copy = Arc::<CopyCheck>::default();
         let (fence, task) = Fence::new(FenceParts {
-            fences: Arc::new(log.clone()),
+            fences,
             log: Arc::new(log.clone()),
             nats: log.client(),
             control: applied.clone(),
+            copy: Arc::clone(&copy),
             timing: FenceTiming::lasting(LEASE),
             kind,
         });
         let applying = follow(log.clone(), is_frozen, apply, stop.clone());
         let tasks = vec![tokio::spawn(applying), tokio::spawn(task.run(stop.clone()))];
-        Ok(Self {
+        Self {
             fence,
+            copy,
             proxy,
             log,
             applied,
             frozen,
             stop,
             tasks,
-        })
+        }
     }
 
     pub(super) fn log(&self) -> &JetStreamLog {

@@ -7,8 +7,8 @@ use anyhow::Result;
 use async_nats::client::Request;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceRecord, FenceTiming, LeaseKind, LeaseRecord};
-use waybill_gateway::fence::outside::answer;
-use waybill_gateway::fence::settle;
+use waybill_edge::fence::outside::answer;
+use waybill_edge::fence::settle;
 use waybill_log::{Fences, JetStreamLog, NatsConfig, StreamSeq};
 use waybill_testkit::NatsServer;
 
@@ -28,7 +28,7 @@ async fn speak_for(member: &Member, stranger: &JetStreamLog) -> Result<()> {
     client.publish(subject, applied.to_string().into()).await?;
     client.flush().await?;
     let record = FenceRecord::Lease(LeaseRecord {
-        gateway: holder.clone(),
+        gateway: holder,
         kind: LeaseKind::Gateway,
         applied,
         control: StreamSeq(1),

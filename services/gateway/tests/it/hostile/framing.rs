@@ -218,6 +218,7 @@ async fn a_request_names_one_host() -> Result<()> {
     for (head, status) in [
         ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         ("GET /healthz HTTP/1.0\r\n\r\n", 200),
+        ("GET /healthz HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         ("GET /healthz HTTP/1.1\r\n\r\n", 400),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nhost: y\r\n\r\n", 400),

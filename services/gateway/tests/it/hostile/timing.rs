@@ -8,7 +8,7 @@ use waybill_domain::access::key::{ApiKey, ENTROPY_BYTES};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::id::{Environment, TeamId};
 use waybill_domain::time::Timestamp;
-use waybill_gateway::auth::{Directory, Recognition};
+use waybill_edge::auth::{Directory, Recognition};
 
 use crate::world::pepper;
 

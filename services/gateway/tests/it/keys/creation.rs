@@ -256,7 +256,7 @@ async fn several_brands_are_accepted_and_new_keys_begin_with_the_first() -> Resu
         ("zz", "live"),
     ] {
         let mut wish =
-            waybill_gateway::KeyWish::new("k", waybill_domain::access::scope::Scope::ALL);
+            waybill_commands::KeyWish::new("k", waybill_domain::access::scope::Scope::ALL);
         if environment == "test" {
             wish.environment = waybill_domain::id::Environment::Test;
         }

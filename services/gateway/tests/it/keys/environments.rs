@@ -3,9 +3,9 @@
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
+use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::Environment;
-use waybill_gateway::KeyWish;
 use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 

@@ -6,11 +6,12 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use waybill_commands::{CommandError, ControlError, ControlWriter, KeyWish};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::TeamRefusal;
-use waybill_gateway::{CommandError, ControlError, ControlWriter, GatewayConfig, KeyWish};
+use waybill_gateway::GatewayConfig;
 
 use super::{keys_of, make};
 use crate::teams::people::Person;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::team::TeamCommand;
 use waybill_domain::event::LeakPolicy;
-use waybill_gateway::faces::keys::KeyReporters;
+use waybill_edge::auth::reporters::KeyReporters;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_testkit::http::{Answer, Http};
 

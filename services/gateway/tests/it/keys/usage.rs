@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::id::Environment;
-use waybill_gateway::usage::team_totals;
+use waybill_edge::usage::team_totals;
 use waybill_gateway::{Gateway, GatewayConfig};
 use waybill_testkit::eventually;
 use waybill_testkit::http::Http;

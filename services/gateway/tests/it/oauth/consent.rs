@@ -9,8 +9,8 @@ use serde_json::json;
 use url::Url;
 use waybill_domain::access::role::Role;
 use waybill_gateway::GatewayConfig;
-use waybill_gateway::people::PeopleConfig;
-use waybill_gateway::people::mail::{Letter, Mailer, NotSent};
+use waybill_identity::PeopleConfig;
+use waybill_mail::{Letter, Mailer, SendError};
 use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 
@@ -313,7 +313,7 @@ struct Mailbox(Arc<Mutex<Vec<Letter>>>);
 
 #[async_trait]
 impl Mailer for Mailbox {
-    async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
+    async fn send(&self, letter: &Letter) -> Result<(), SendError> {
         self.0.lock().expect("no panic inside").push(letter.clone());
         Ok(())
     }

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use url::Url;
 use waybill_domain::access::pkce::Challenge;
 use waybill_domain::id::TeamId;
+use waybill_gateway::GatewayConfig;
 use waybill_testkit::http::{Answer, Http};
 
 use crate::teams::people::Person;
-use crate::world::World;
+use crate::world::{World, config};
 
 pub(super) const REDIRECT: &str = "https://app.example.com/cb";
 pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -87,7 +88,11 @@ pub(super) fn oauth_error(answer: &Answer) -> (u16, String) {
 
 impl Stage {
     pub(super) async fn start() -> Result<Self> {
-        let world = World::start().await?;
+        Self::start_with(config()).await
+    }
+
+    pub(super) async fn start_with(config: GatewayConfig) -> Result<Self> {
+        let world = World::start_with(config).await?;
         let owner = Person::signed_in(&world, "ann").await?;
         let team = owner.team(&world, "Ours", "enterprise").await?;
         Ok(Self {

@@ -4,10 +4,13 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 use waybill_domain::access::role::Role;
+use waybill_gateway::GatewayConfig;
 
-use super::stage::{Stage, but, credentials, oauth_error, post, refreshing, request, text, told};
+use super::stage::{
+    Client, Stage, but, credentials, oauth_error, post, refreshing, request, text, told,
+};
 use crate::teams::people::Person;
-use crate::world::a_task;
+use crate::world::{a_task, config, plans_with_failures};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j6_a_refresh_token_that_comes_twice_ends_the_family() -> Result<()> {
@@ -349,5 +352,30 @@ async fn nothing_that_is_malformed_opens_anything() -> Result<()> {
         assert_eq!(answer.status, 401, "{}", &token[..6.min(token.len())]);
         assert!(answer.header("www-authenticate").is_some());
     }
+    stage.stop().await
+}
+
+/// Behind one address are many: a client that proves who it is gets its token whatever strangers there have done.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_failed_too_often_keep_no_client_out() -> Result<()> {
+    let stage = Stage::start_with(GatewayConfig {
+        plans: plans_with_failures(30),
+        ..config()
+    })
+    .await?;
+    let client = stage.client().await?;
+    let stranger = Client {
+        id: client.id.clone(),
+        secret: Some("wb_cs_x".into()),
+    };
+    let mut fields = credentials(&stranger);
+    fields.push(("grant_type", "client_credentials"));
+    let mut failed = 0;
+    while post(&stage.http, "/oauth/token", &fields).await?.status != 429 {
+        failed += 1;
+        anyhow::ensure!(failed < 1_000, "strangers are never told to wait");
+    }
+    let token = stage.own_token(&client).await?;
+    assert_eq!(stage.opens(&token).await?, 200);
     stage.stop().await
 }

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::json;
 use url::Url;
 use waybill_gateway::GatewayConfig;
-use waybill_gateway::people::PeopleConfig;
+use waybill_identity::PeopleConfig;
 use waybill_testkit::http::Answer;
 
 use super::stage::{PASSWORD, Stage};

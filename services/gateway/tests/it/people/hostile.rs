@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use http::Method;
 use serde_json::json;
+use waybill_log::{Log, Stream};
 use waybill_testkit::http::Answer;
 
 use super::stage::{PASSWORD, Stage, Tokens};
@@ -58,6 +59,60 @@ async fn nobody_learns_who_has_an_account() -> Result<()> {
         1,
         "only the sign-up"
     );
+    stage.stop().await
+}
+
+/// What a letter needs is stored before the answer; where it cannot be, that is said, whether or not the address has an account.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_in_the_log_nobody_is_promised_a_letter() -> Result<()> {
+    let stage = Stage::start().await?;
+    stage.person("ann@example.com").await?;
+    let letters = stage.mailbox.all("ann@example.com").len();
+    // CONTROL is read as before and takes nothing more.
+    let context = async_nats::jetstream::new(stage.world.log.client());
+    let mut stream = context.get_stream("CONTROL").await?;
+    let info = stream.info().await?;
+    let before = info.config.clone();
+    let full = async_nats::jetstream::stream::Config {
+        max_messages: i64::try_from(info.state.messages)?,
+        discard: async_nats::jetstream::stream::DiscardPolicy::New,
+        ..before.clone()
+    };
+    context.update_stream(full).await?;
+    for path in ["/v1/auth/signup", "/v1/auth/password/forgot"] {
+        let mut answers = Vec::new();
+        for email in ["ann@example.com", "nobody@example.com"] {
+            let answer = stage.post(path, &json!({ "email": email })).await?;
+            assert_eq!(answer.status, 503, "{path} {email}: {}", answer.text());
+            assert!(answer.header("retry-after").is_some());
+            answers.push(seen(&answer));
+        }
+        assert_eq!(answers[0], answers[1], "{path}");
+    }
+    context.update_stream(before).await?;
+    let forgot = json!({ "email": "ann@example.com" });
+    let accepted = stage.post("/v1/auth/password/forgot", &forgot).await?;
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    stage.mailbox.letter("ann@example.com", letters + 1).await?;
+    assert_eq!(stage.mailbox.all("ann@example.com").len(), letters + 1);
+    assert!(stage.mailbox.all("nobody@example.com").is_empty());
+    stage.stop().await
+}
+
+/// Each request for a letter leaves one event behind, so neither its time nor a log that fills up tells who has an account.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_for_a_letter_costs_the_log_the_same() -> Result<()> {
+    let stage = Stage::start().await?;
+    stage.person("ann@example.com").await?;
+    for path in ["/v1/auth/signup", "/v1/auth/password/forgot"] {
+        for email in ["ann@example.com", "nobody@example.com"] {
+            let before = stage.world.log.bounds(Stream::Control).await?.last;
+            let answer = stage.post(path, &json!({ "email": email })).await?;
+            assert_eq!(answer.status, 202);
+            let after = stage.world.log.bounds(Stream::Control).await?.last;
+            assert_eq!(after.0, before.0 + 1, "{path} {email}");
+        }
+    }
     stage.stop().await
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use waybill_gateway::people::mail::{Letter, Mailer, NotSent};
+use waybill_mail::{Letter, Mailer, SendError};
 use waybill_testkit::eventually;
 
 use crate::world::SOON;
@@ -14,7 +14,7 @@ pub(super) struct Mailbox(Arc<Mutex<Vec<Letter>>>);
 
 #[async_trait]
 impl Mailer for Mailbox {
-    async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
+    async fn send(&self, letter: &Letter) -> Result<(), SendError> {
         self.0.lock().expect("no panic inside").push(letter.clone());
         Ok(())
     }

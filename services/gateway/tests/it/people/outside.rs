@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
 use waybill_gateway::GatewayConfig;
-use waybill_gateway::people::PeopleConfig;
-use waybill_gateway::people::oidc::{OidcAlgorithm, OidcConfig};
+use waybill_identity::PeopleConfig;
+use waybill_identity::oidc::{OidcAlgorithm, OidcConfig};
 use waybill_testkit::http::Answer;
 
 use super::stage::{Stage, Tokens};

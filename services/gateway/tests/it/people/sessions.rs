@@ -8,7 +8,7 @@ use waybill_gateway::Gateway;
 use waybill_testkit::http::Http;
 
 use super::stage::{PASSWORD, Stage, Tokens, config_with};
-use crate::world::parts;
+use crate::world::{parts, plans_with_failures};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j6_a_refresh_token_used_twice_ends_the_whole_family() -> Result<()> {
@@ -64,6 +64,30 @@ async fn tokens_that_are_none_end_nothing() -> Result<()> {
     };
     assert_eq!(stage.me(&as_access).await?.status, 401);
     assert_eq!(stage.refresh(&tokens.refresh).await?.status, 200);
+    stage.stop().await
+}
+
+/// Behind one address are many: who is known is answered whatever strangers there have done.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_failed_too_often_keep_nobody_signed_out() -> Result<()> {
+    let stage = Stage::start_with(|mut config| {
+        config.plans = plans_with_failures(30);
+        config
+    })
+    .await?;
+    let tokens = stage.person("ann@example.com").await?;
+    let mut failed = 0;
+    while stage.http.get("/v1/tasks").await?.status != 429 {
+        failed += 1;
+        anyhow::ensure!(failed < 1_000, "strangers are never told to wait");
+    }
+    assert_eq!(stage.me(&tokens).await?.status, 200);
+    for _ in 0..2 {
+        let answer = stage.refresh(&tokens.refresh).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let answer = stage.log_in("ann@example.com", PASSWORD).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     stage.stop().await
 }
 

@@ -3,8 +3,12 @@
 use anyhow::Result;
 use http::Method;
 use serde_json::json;
+use waybill_domain::access::role::Role;
+use waybill_identity::{PeopleConfig, SignUpPolicy};
+use waybill_testkit::http::Http;
 
 use super::stage::{PASSWORD, Stage};
+use crate::world::{World, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_signs_up_confirms_and_is_who_they_are() -> Result<()> {
@@ -43,7 +47,7 @@ async fn a_token_confirms_once_and_only_the_last_one() -> Result<()> {
         stage.mailbox.token("ann@example.com", 1).await?,
         stage.mailbox.token("ann@example.com", 2).await?,
     ];
-    // Both errands ran by themselves: whichever came second is the one that counts.
+    // Both letters were written after their answers: whichever came second is the one that counts.
     let mut confirmed = Vec::new();
     for token in &tokens {
         let body = json!({ "token": token, "password": PASSWORD });
@@ -134,4 +138,85 @@ async fn fields_that_are_wrong_are_named() -> Result<()> {
     let body = json!({ "token": token, "password": PASSWORD });
     assert_eq!(stage.post("/v1/auth/confirm", &body).await?.status, 201);
     stage.stop().await
+}
+
+async fn with_policy(policy: SignUpPolicy) -> Result<Stage> {
+    Stage::start_with(|mut config| {
+        config.people.sign_up = policy;
+        config
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_whoever_is_invited_gets_a_letter_and_the_answer_does_not_tell() -> Result<()> {
+    let stage = with_policy(SignUpPolicy::Invited).await?;
+    let sign_up = async |email: &str| {
+        let answer = stage
+            .post("/v1/auth/signup", &json!({ "email": email }))
+            .await?;
+        anyhow::Ok((answer.status, answer.text()))
+    };
+    let invited = "ann@example.com";
+    stage.invite(invited, Role::Owner).await?;
+    let withdrawn = stage.invite("bob@example.com", Role::Member).await?;
+    stage.withdraw(withdrawn).await?;
+    let known = stage.invite("carol@example.com", Role::Member).await?;
+    sign_up("carol@example.com").await?;
+    stage.confirm("carol@example.com", 1).await?;
+    stage.withdraw(known).await?;
+
+    let stranger = sign_up("stranger@example.com").await?;
+    assert_eq!(stranger.0, 202, "{}", stranger.1);
+    assert_eq!(sign_up("bob@example.com").await?, stranger);
+    assert_eq!(sign_up("carol@example.com").await?, stranger);
+    assert_eq!(sign_up(invited).await?, stranger);
+    stage.confirm(invited, 1).await?;
+    // Whoever has an account reads that in the letter, invited or not.
+    let notice = stage.mailbox.letter("carol@example.com", 2).await?;
+    assert!(!notice.body.contains("wb_confirm_"), "{}", notice.body);
+    // A gateway that stops ends what it has begun, so whatever was to be written is written then.
+    let mailbox = stage.mailbox.clone();
+    stage.stop().await?;
+    for nobody in ["stranger@example.com", "bob@example.com"] {
+        assert!(mailbox.all(nobody).is_empty(), "{nobody}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_up_that_is_off_is_refused_and_accounts_go_on_working() -> Result<()> {
+    let stage = with_policy(SignUpPolicy::Off).await?;
+    stage.invite("ann@example.com", Role::Owner).await?;
+    for email in ["ann@example.com", "stranger@example.com"] {
+        let answer = stage
+            .post("/v1/auth/signup", &json!({ "email": email }))
+            .await?;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert_eq!(answer.json()["code"], "signup_off");
+    }
+    let forgot = json!({ "email": "ann@example.com" });
+    let forgot = stage.post("/v1/auth/password/forgot", &forgot).await?;
+    assert_eq!(forgot.status, 202, "{}", forgot.text());
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_would_wait_for_a_letter_is_told_when_none_can_leave() -> Result<()> {
+    // No mailer is configured.
+    let world = World::start_with(waybill_gateway::GatewayConfig {
+        people: PeopleConfig::default(),
+        ..config()
+    })
+    .await?;
+    let http = Http::at(world.gateway.addr());
+    for path in ["/v1/auth/signup", "/v1/auth/password/forgot"] {
+        let answer = http
+            .post(path, &json!({ "email": "ann@example.com" }))
+            .await?;
+        assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+        assert_eq!(answer.json()["code"], "mail_off");
+        assert!(answer.header("retry-after").is_some(), "{path}");
+    }
+    world.stop().await
 }

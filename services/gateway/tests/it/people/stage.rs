@@ -5,12 +5,20 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use serde_json::{Value, json};
+use waybill_domain::access::email::Email;
+use waybill_domain::access::role::Role;
+use waybill_domain::access::team::{INVITATION_LIFETIME, InvitationDraft, TeamCommand};
+use waybill_domain::access::token::TokenKind;
+use waybill_domain::id::InvitationId;
 use waybill_gateway::GatewayConfig;
-use waybill_gateway::people::PeopleConfig;
+use waybill_identity::PeopleConfig;
 use waybill_testkit::http::{Answer, Http};
 
 use super::mailbox::Mailbox;
-use crate::world::{World, config};
+use waybill_commands::entropy::random_u128;
+
+use crate::owner::now;
+use crate::world::{World, config, operator};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 
@@ -91,11 +99,48 @@ impl Stage {
             .post("/v1/auth/signup", &json!({ "email": email }))
             .await?;
         ensure!(answer.status == 202, answer.text());
-        let token = self.mailbox.token(email, before + 1).await?;
+        self.confirm(email, before + 1).await
+    }
+
+    /// Confirms an address with the token in the `number`th letter to it, and is signed in.
+    pub(super) async fn confirm(&self, email: &str, number: usize) -> Result<Tokens> {
+        let token = self.mailbox.token(email, number).await?;
         let body = json!({ "token": token, "password": PASSWORD, "name": "Ann" });
         let answer = self.post("/v1/auth/confirm", &body).await?;
         ensure!(answer.status == 201, answer.text());
         Tokens::of(&answer)
+    }
+
+    /// Invites an address to the world's team.
+    pub(super) async fn invite(&self, email: &str, role: Role) -> Result<InvitationId> {
+        let people = &self.world.gateway.state().people;
+        let email = Email::parse(email)?;
+        let id = InvitationId::new(now(), random_u128());
+        let token = people.token(TokenKind::Invitation, id.ulid());
+        let (_, mac, pepper_version) = token.context("a token")?;
+        let draft = InvitationDraft {
+            id: id.clone(),
+            email_hash: people.address(&email),
+            email,
+            mac: mac.to_hex(),
+            pepper_version,
+            role,
+            lifetime: INVITATION_LIFETIME,
+        };
+        self.of_team(TeamCommand::Invite(Box::new(draft))).await?;
+        Ok(id)
+    }
+
+    pub(super) async fn withdraw(&self, invitation: InvitationId) -> Result<()> {
+        let command = TeamCommand::WithdrawInvitation { invitation };
+        self.of_team(command).await
+    }
+
+    async fn of_team(&self, command: TeamCommand) -> Result<()> {
+        let writer = self.world.writer();
+        let team = &self.world.team;
+        writer.run_team(team, command, &operator()).await?;
+        Ok(())
     }
 
     pub(super) async fn log_in(&self, email: &str, password: &str) -> Result<Answer> {

@@ -1,10 +1,11 @@
 //! People who are signed in, and the mail they get.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use http::Method;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use waybill_domain::access::email::Email;
 use waybill_domain::access::role::Role;
@@ -16,11 +17,11 @@ use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, OutsideAccount, SessionStarted};
 use waybill_domain::id::{InvitationId, SessionId, TeamId, UserId};
 use waybill_domain::time::Timestamp;
-use waybill_gateway::people::PeopleConfig;
-use waybill_gateway::people::jwt::Bearer;
-use waybill_gateway::people::mail::{Letter, Mailer, NotSent};
 use waybill_gateway::{Gateway, GatewayConfig};
+use waybill_identity::PeopleConfig;
+use waybill_identity::jwt::Bearer;
 use waybill_log::{Log, Stream, StreamSeq};
+use waybill_mail::{Letter, Mailer, SendError};
 use waybill_testkit::http::{Answer, Http};
 
 use crate::owner::now;
@@ -34,15 +35,15 @@ pub(crate) struct Mailbox(Arc<Mutex<Vec<Letter>>>);
 
 #[async_trait]
 impl Mailer for Mailbox {
-    async fn send(&self, letter: &Letter) -> Result<(), NotSent> {
+    async fn send(&self, letter: &Letter) -> Result<(), SendError> {
         self.letters().push(letter.clone());
         Ok(())
     }
 }
 
 impl Mailbox {
-    fn letters(&self) -> std::sync::MutexGuard<'_, Vec<Letter>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn letters(&self) -> parking_lot::MutexGuard<'_, Vec<Letter>> {
+        self.0.lock()
     }
 
     /// Waits for so many letters about leaked keys to somebody; there are no more than that.

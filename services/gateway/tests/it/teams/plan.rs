@@ -27,6 +27,7 @@ async fn a_plan_says_what_may_be_used_and_what_is() -> Result<()> {
             "apiAccess": true,
             "apiFaces": ["tasks", "jobs", "market"],
             "maxWaitSeconds": 30,
+            "maxAnswerBytes": 65_536,
             "maxQueues": 20,
             "keys": {"used": 1, "limit": 1},
             "members": {"used": 1, "limit": 2},

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::event::{AccessRefused, ControlEvent};
-use waybill_gateway::refusals::RefusalTimes;
+use waybill_edge::refusals::RefusalTimes;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_testkit::eventually;
 use waybill_testkit::http::Http;

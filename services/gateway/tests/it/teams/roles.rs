@@ -35,6 +35,7 @@ fn least() -> BTreeMap<(&'static str, &'static str), Role> {
         (("GET", "/teams/{teamId}/plan"), Role::Viewer),
         (("PUT", "/teams/{teamId}/plan"), Role::Owner),
         (("PUT", "/teams/{teamId}/leak-policy"), Role::Admin),
+        (("PUT", "/teams/{teamId}/task-defaults"), Role::Admin),
         (("PUT", "/teams/{teamId}/vault-policy"), Role::Admin),
         (("GET", "/teams/{teamId}/usage"), Role::Viewer),
         (("POST", "/teams/{teamId}/apps"), Role::Admin),

@@ -4,9 +4,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::Environment;
-use waybill_gateway::{Gateway, KeyWish};
+use waybill_gateway::Gateway;
 use waybill_testkit::http::Http;
 
 use super::{TOKENS, VALUE, id, keep, keys, opened, revoke, rotate};

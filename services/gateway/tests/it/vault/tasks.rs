@@ -7,13 +7,14 @@ use futures::future::try_join_all;
 use http::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::TeamCommand;
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::RawHeaders;
-use waybill_gateway::{Gateway, KeyWish};
+use waybill_gateway::Gateway;
 use waybill_log::memory::MemoryVaultKeys;
 use waybill_log::{KeyName, KeysOf, Log, Stream, StreamSeq, VaultKeys};
 use waybill_testkit::eventually;
@@ -105,6 +106,32 @@ async fn unsealed(world: &World, task: &TaskCreated) -> Result<Vec<(String, Stri
     Ok(headers
         .map(|(name, value, _)| (name.to_owned(), value.to_owned()))
         .collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_an_answer_is_asked_for_along_with_a_credential() -> Result<()> {
+    let world = World::start().await?;
+    let token = id(&keep(&world.http, "ours", VALUE).await?);
+    for credential in [RAW.to_owned(), format!("Bearer {{{{{token}}}}}")] {
+        for part in ["Range", "rAnGe", "If-Range"] {
+            let task = with_headers(&json!({"Authorization": credential, part: "bytes=0-3"}));
+            let (status, error, field) = refused(&world.http, &task).await?;
+            assert_eq!((status, field), (400, json!("headers")), "{part}");
+            let expected = format!(
+                "headers: {part} cannot be sent along with a credential, which a target could echo in parts"
+            );
+            assert_eq!(error, expected);
+        }
+    }
+    let plain = with_headers(&json!({"Range": "bytes=0-3", "X-Trace": "1"}));
+    let made = create(&world.http, &plain).await?;
+    assert_eq!(
+        made.status,
+        201,
+        "without a credential it may: {}",
+        made.error()
+    );
+    world.stop().await
 }
 
 // V4.

@@ -10,12 +10,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::super::read::Reader;
 use super::heard::Heard;
+use super::lanes::Lanes;
 use super::locate::Located;
 use super::outcome::Why;
 use super::plan::{Copies, Planned, plan};
 use super::queue::Request;
 use super::unit::{State, Unit};
-use crate::{MAX_BATCH, ReadError, Stream, StreamSeq};
+use crate::{MAX_BATCH, Positions, ReadError, Stream, StreamSeq};
 
 /// Bytes in one gathering, so that a batch of large records does not hold the line for long.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -33,7 +34,9 @@ pub(in crate::jetstream) struct Settings {
     pub(in crate::jetstream) client: async_nats::Client,
     /// Counts the connections made.
     pub(in crate::jetstream) connected: watch::Receiver<u64>,
+    /// Of messages.
     pub(in crate::jetstream) reader: Reader,
+    pub(in crate::jetstream) positions: Positions,
     pub(in crate::jetstream) is_replicated: bool,
     /// Last sequence at the start.
     pub(in crate::jetstream) last: StreamSeq,
@@ -57,6 +60,7 @@ pub(super) async fn start(
         },
         last: settings.last,
         waiting: VecDeque::new(),
+        lanes: Lanes::default(),
         units: BTreeMap::new(),
         groups: HashMap::new(),
         busy_fences: HashSet::new(),
@@ -79,6 +83,8 @@ pub(super) struct Sender {
     pub(super) last: StreamSeq,
     /// Not sent yet. Bounded by the room in the queue, which each request holds a part of.
     pub(super) waiting: VecDeque<Request>,
+    /// The same, of what goes into frames.
+    pub(super) lanes: Lanes,
     pub(super) units: BTreeMap<u64, Unit>,
     /// Units in flight, by gathering.
     pub(super) groups: HashMap<u64, usize>,
@@ -103,10 +109,14 @@ impl Sender {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             while let Ok(request) = requests.try_recv() {
-                self.waiting.push_back(request);
+                self.queue_up(request);
             }
+            self.send_frames().await;
             self.send_gathered().await;
-            let is_idle = self.units.is_empty() && self.waiting.is_empty();
+            let is_idle =
+                self.units.is_empty() && self.waiting.is_empty() && self.lanes.are_empty();
+            // Cancellation safe: receiving from the subscription and the queue loses nothing, and all work is done in
+            // the bodies, which run to their end.
             tokio::select! {
                 answer = answers.next() => {
                     let Some(answer) = answer else { return };
@@ -117,7 +127,7 @@ impl Sender {
                     }
                 }
                 request = requests.recv() => match request {
-                    Some(request) => self.waiting.push_back(request),
+                    Some(request) => self.queue_up(request),
                     None => return,
                 },
                 Some(Ok((unit, why, located))) = self.locating.join_next() => {
@@ -148,7 +158,33 @@ impl Sender {
             }
             let group = self.next_unit;
             for requests in plan(gathered, self.copies) {
-                self.send_new(requests, group).await;
+                self.send_new(requests, Some(group)).await;
+            }
+        }
+    }
+
+    fn queue_up(&mut self, request: Request) {
+        if let Some(request) = self.lanes.queue_up(request) {
+            self.waiting.push_back(request);
+        }
+    }
+
+    /// It is the next one again.
+    pub(super) fn put_back(&mut self, request: Request) {
+        if let Some(request) = self.lanes.put_back(request) {
+            self.waiting.push_front(request);
+        }
+    }
+
+    /// Sends a frame on each lane where none is in flight. What comes meanwhile is in the next one.
+    async fn send_frames(&mut self) {
+        if !self.is_connected() || (self.is_leaderless && self.has_resting()) {
+            return;
+        }
+        for lane in self.lanes.ready(&self.busy_fences) {
+            let requests = self.lanes.fill(lane);
+            if !requests.is_empty() {
+                self.send_new(requests, None).await;
             }
         }
     }
@@ -183,7 +219,7 @@ impl Sender {
         gathered
     }
 
-    pub(super) async fn send_new(&mut self, requests: Vec<Request>, group: u64) {
+    pub(super) async fn send_new(&mut self, requests: Vec<Request>, group: Option<u64>) {
         let id = self.new_id();
         let unit = Unit::new(requests, id, self.last, group);
         if self.copies == Copies::Replicated {
@@ -195,18 +231,21 @@ impl Sender {
                 // Two in one gathering that each must go alone: the second waits for the first.
                 for request in unit.requests.into_iter().rev() {
                     request.progress.not_stored();
-                    self.waiting.push_front(request);
+                    self.put_back(request);
                 }
                 return;
             }
             self.busy_fences.extend(unit.fences.iter().cloned());
         }
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
-        let records = unit.records() as f64;
+        let records = unit.events() as f64;
         metrics::histogram!("waybill_log_append_batch_records", "stream" => self.settings.stream.name())
             .record(records);
         let number = self.next_unit;
         self.next_unit += 1;
+        if let Some(lane) = unit.lane {
+            self.lanes.sent(lane);
+        }
         self.units.insert(number, unit);
         self.transmit(number).await;
     }
@@ -224,8 +263,10 @@ impl Sender {
             return;
         };
         unit.tries += 1;
-        if !matches!(unit.state, State::InFlight { .. }) {
-            *self.groups.entry(unit.group).or_default() += 1;
+        if let Some(group) = unit.group
+            && !matches!(unit.state, State::InFlight { .. })
+        {
+            *self.groups.entry(group).or_default() += 1;
         }
         unit.state = State::InFlight {
             since: Instant::now(),
@@ -250,15 +291,17 @@ impl Sender {
             if let Err(error) = sent {
                 // The client refuses only what is malformed or too large, which was checked before; what it has taken of the
                 // batch is incomplete and will be dropped by the server.
-                tracing::error!(%error, "a record could not be sent");
+                tracing::error!(%error, "handing a record to the client of NATS failed; its append is tried again");
                 break;
             }
         }
     }
 
     /// The unit is in flight no longer.
-    fn land(&mut self, group: u64) {
-        if let Some(count) = self.groups.get_mut(&group) {
+    fn land(&mut self, group: Option<u64>) {
+        if let Some(group) = group
+            && let Some(count) = self.groups.get_mut(&group)
+        {
             *count -= 1;
             if *count == 0 {
                 self.groups.remove(&group);
@@ -274,6 +317,9 @@ impl Sender {
         }
         for fence in &unit.fences {
             self.busy_fences.remove(fence);
+        }
+        if let Some(lane) = unit.lane {
+            self.lanes.landed(lane);
         }
         Some(unit)
     }
@@ -313,6 +359,7 @@ impl Sender {
 
     async fn on_tick(&mut self) {
         self.waiting.retain(Request::is_awaited);
+        self.lanes.forget_forsaken();
         let forsaken: Vec<u64> = self
             .units
             .iter()

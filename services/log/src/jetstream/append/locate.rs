@@ -6,11 +6,13 @@
 //! claim the rest would be a lie.
 
 use super::super::read::Reader;
+use super::super::wire::Outgoing;
+use super::content::Content;
 use super::unit::Unit;
 use crate::{ReadError, StreamSeq};
 
-/// Records looked at per request.
-const PAGE: usize = 256;
+/// Messages looked at per request.
+const PAGE: usize = 64;
 
 /// What was sent, as far as it is needed to recognise it.
 #[derive(Debug, Clone)]
@@ -18,22 +20,28 @@ pub(super) struct Wanted {
     id: String,
     first_subject: String,
     last: (String, bytes::Bytes),
-    records: u64,
+    messages: u64,
     floor: StreamSeq,
 }
 
 impl Wanted {
     pub(super) fn of(unit: &Unit) -> Option<Self> {
-        let mut records = unit.requests.iter().flat_map(|request| &request.records);
-        let first = records.next()?;
-        let last = records.last().unwrap_or(first);
-        Some(Self {
+        let wanted = |first: &Outgoing, last: &Outgoing| Self {
             id: unit.id.clone(),
             first_subject: first.subject.clone(),
             last: (last.subject.clone(), last.payload.clone()),
-            records: unit.records() as u64,
+            messages: unit.count() as u64,
             floor: unit.floor,
-        })
+        };
+        if unit.lane.is_some() {
+            let frame = unit.frame();
+            return Some(wanted(&frame, &frame));
+        }
+        let contents = unit.requests.iter().map(|request| &request.content);
+        let mut messages = contents.flat_map(Content::messages);
+        let first = messages.next()?;
+        let last = messages.last().unwrap_or(first);
+        Some(wanted(first, last))
     }
 }
 
@@ -66,7 +74,7 @@ pub(super) async fn locate(reader: &Reader, wanted: &Wanted) -> Result<Located, 
             _ => return Ok(Located::Nowhere),
         }
     };
-    let last = StreamSeq(first.0 + wanted.records - 1);
+    let last = StreamSeq(first.0 + wanted.messages - 1);
     let whole = reader.read(last).await?.is_some_and(|record| {
         (record.subject.as_str(), &record.payload) == (wanted.last.0.as_str(), &wanted.last.1)
     });

@@ -58,7 +58,7 @@ impl Sender {
             Answer::Stored { last, duplicate } => {
                 self.last = self.last.max(last);
                 if let Some(unit) = self.take(number) {
-                    unit.stored(last, duplicate);
+                    unit.stored(last, duplicate, self.settings.positions);
                 }
             }
             Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
@@ -90,12 +90,12 @@ impl Sender {
             .windows(2)
             .all(|pair| pair[0].expect == pair[1].expect);
         if alike {
-            unit.conflicted();
+            unit.conflicted(self.settings.positions);
             return;
         }
         let group = self.next_unit;
         for requests in unit.by_expectation() {
-            self.send_new(requests, group).await;
+            self.send_new(requests, Some(group)).await;
         }
     }
 
@@ -112,7 +112,7 @@ impl Sender {
             for mut request in unit.requests.into_iter().rev() {
                 request.progress.not_stored();
                 request.goes_alone = true;
-                self.waiting.push_front(request);
+                self.put_back(request);
             }
         }
     }
@@ -122,7 +122,11 @@ impl Sender {
         let Some(unit) = self.units.get(&number) else {
             return;
         };
-        tracing::debug!(reason, tries = unit.tries, "an append is sent again");
+        tracing::debug!(
+            reason,
+            tries = unit.tries,
+            "an append was not answered; sending it again"
+        );
         if !unit.is_ambiguous {
             for request in &unit.requests {
                 request.progress.not_stored();
@@ -152,7 +156,7 @@ impl Sender {
             (Ok(Located::Whole { last }), _) => {
                 self.last = self.last.max(last);
                 if let Some(unit) = self.take(number) {
-                    unit.stored(last, true);
+                    unit.stored(last, true, self.settings.positions);
                 }
             }
             (Ok(Located::Partial { first }), _) => {

@@ -1,7 +1,7 @@
 //! The callers' side of the appender: a bounded queue, a deadline, and an honest answer when it passes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -11,8 +11,11 @@ use waybill_domain::trust::event::{self, Expected};
 
 use super::super::wire::{self, Outgoing};
 use super::appender::{self, Settings};
+use super::content::Content;
 use super::plan::Planned;
-use crate::{Append, AppendError, Appended, Expectation, MsgId, Stream};
+use crate::{
+    Append, AppendError, AppendFailure, Appended, Expectation, MsgId, Positions, Stream, StreamSeq,
+};
 
 /// Bytes of records that may wait or be in flight. At 512 bytes each that is more than a second of the fastest server;
 /// above it callers wait for room, and are refused when none comes by their deadline.
@@ -60,7 +63,8 @@ impl Progress {
 
 /// An append on its way.
 pub(super) struct Request {
-    pub(super) records: Vec<Outgoing>,
+    pub(super) content: Content,
+    /// In sequences of messages.
     pub(super) expect: Expectation,
     pub(super) msg_id: Option<MsgId>,
     pub(super) progress: Progress,
@@ -82,7 +86,7 @@ impl Request {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.records.iter().map(|record| record.size).sum()
+        self.content.bytes()
     }
 }
 
@@ -99,11 +103,12 @@ impl Planned for Request {
     }
 
     fn subjects(&self) -> impl Iterator<Item = &str> {
-        self.records.iter().map(|record| record.subject.as_str())
+        let messages = self.content.messages().iter();
+        messages.map(|message| message.subject.as_str())
     }
 
     fn len(&self) -> usize {
-        self.records.len()
+        self.content.messages().len()
     }
 }
 
@@ -114,8 +119,11 @@ pub(in crate::jetstream) struct Appender {
     room: Arc<Semaphore>,
     timeout: Duration,
     client: async_nats::Client,
+    positions: Positions,
     /// Of CONTROL: what its records are signed with.
     trust: Option<Arc<Trust>>,
+    /// Why the last append failed, if the log took none then. Its lock is held for an assignment, never across a wait.
+    failed: Mutex<Option<AppendFailure>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -128,7 +136,7 @@ impl Appender {
         let room = QUEUE_BYTES / GRAIN;
         // Each request holds at least one grain of room, so this never fills before the room does.
         let (queue, requests) = mpsc::channel(room);
-        let stream = settings.stream;
+        let (stream, positions) = (settings.stream, settings.positions);
         let client = settings.client.clone();
         let task = appender::start(settings, requests).await?;
         Ok(Self {
@@ -137,7 +145,9 @@ impl Appender {
             room: Arc::new(Semaphore::new(room)),
             timeout,
             client,
+            positions,
             trust,
+            failed: Mutex::default(),
             _task: AbortOnDropHandle::new(task),
         })
     }
@@ -159,7 +169,26 @@ impl Appender {
             metrics::counter!("waybill_log_append_errors_total", "stream" => stream, "kind" => kind)
                 .increment(1);
         }
+        self.remember(&answer);
         answer
+    }
+
+    /// Why the last append failed, if the log took none then.
+    pub(in crate::jetstream) fn last_failed(&self) -> Option<AppendFailure> {
+        let failed = self.failed.lock();
+        failed.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, answer: &Result<Appended, AppendError>) {
+        let failure = match answer {
+            Err(error) if error.is_of_the_log() => Some(AppendFailure {
+                at: Instant::now(),
+                error: error.clone(),
+            }),
+            // What was refused for what it is was answered, too.
+            _ => None,
+        };
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     async fn append_by_deadline(&self, append: Append) -> Result<Appended, AppendError> {
@@ -170,21 +199,24 @@ impl Appender {
             wire::check_msg_id(id)?;
         }
         let max_payload = self.client.max_payload();
-        let mut records = append
-            .records
-            .into_iter()
-            .map(|record| wire::outgoing(record, max_payload))
-            .collect::<Result<Vec<_>, _>>()?;
-        if let Some(trust) = &self.trust {
-            sign(trust, &mut records, &append.expect)?;
+        // A client's id refuses a second message, so it must not refuse others that share it.
+        let has_frames = self.positions.first_frame().is_some() && append.msg_id.is_none();
+        let mut content = if has_frames {
+            Content::framed(append.records, max_payload)?
+        } else {
+            Content::singles(append.records, max_payload)?
+        };
+        let expect = in_messages(append.expect, self.positions);
+        if let (Some(trust), Content::Messages { messages, .. }) = (&self.trust, &mut content) {
+            sign(trust, messages, &expect)?;
         }
         let deadline = tokio::time::Instant::now() + self.timeout;
-        let room = self.room_for(&records, deadline).await?;
+        let room = self.room_for(&content, deadline).await?;
         let (answer, answered) = oneshot::channel();
         let progress = Progress::new();
         let request = Request {
-            records,
-            expect: append.expect,
+            content,
+            expect,
             msg_id: append.msg_id,
             progress: progress.clone(),
             goes_alone: false,
@@ -209,13 +241,11 @@ impl Appender {
 
     async fn room_for(
         &self,
-        records: &[Outgoing],
+        content: &Content,
         deadline: tokio::time::Instant,
     ) -> Result<OwnedSemaphorePermit, AppendError> {
-        let grains: usize = records
-            .iter()
-            .map(|record| record.size.div_ceil(GRAIN))
-            .sum();
+        // Each record takes one at least; what it takes besides is counted together.
+        let grains = content.events().max(content.bytes().div_ceil(GRAIN));
         // What alone is larger than the queue may go when the queue is empty.
         let grains = grains.min(QUEUE_BYTES / GRAIN);
         let grains = u32::try_from(grains).unwrap_or(u32::MAX);
@@ -264,6 +294,17 @@ fn sign(trust: &Trust, records: &mut [Outgoing], expect: &Expectation) -> Result
         wire::add(&mut record.headers, added)?;
     }
     Ok(())
+}
+
+/// What the server is asked to compare.
+fn in_messages(expect: Expectation, positions: Positions) -> Expectation {
+    match expect {
+        Expectation::LastOn { filter, seq } => Expectation::LastOn {
+            filter,
+            seq: StreamSeq(positions.message(seq)),
+        },
+        Expectation::None => Expectation::None,
+    }
 }
 
 fn check_expectation(expect: &Expectation) -> Result<(), AppendError> {

@@ -1,4 +1,4 @@
-//! What is sent together and answered together: a single message, or an atomic batch.
+//! What is sent together and answered together: a frame, a single message, or an atomic batch.
 
 use std::time::Instant;
 
@@ -6,9 +6,12 @@ use async_nats::header::HeaderMap;
 use bytes::Bytes;
 
 use super::super::wire;
+use super::content::Content;
+use super::lanes::LaneKey;
 use super::plan::Planned;
 use super::queue::Request;
-use crate::{AppendError, Appended, Expectation, MsgId, StreamSeq};
+use crate::frame;
+use crate::{AppendError, Appended, Expectation, MsgId, Positions, StreamSeq};
 
 /// Where a unit is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +52,21 @@ pub(super) struct Unit {
     /// Nothing of it can be stored at or below.
     pub(super) floor: StreamSeq,
     pub(super) state: State,
-    /// The gathering it left with.
-    pub(super) group: u64,
+    /// The gathering it left with; `None` for a frame.
+    pub(super) group: Option<u64>,
+    /// Of a frame.
+    pub(super) lane: Option<LaneKey>,
     /// The filters that its first try stood on, each once.
     pub(super) fences: Vec<String>,
 }
 
 impl Unit {
-    pub(super) fn new(requests: Vec<Request>, id: String, floor: StreamSeq, group: u64) -> Self {
+    pub(super) fn new(
+        requests: Vec<Request>,
+        id: String,
+        floor: StreamSeq,
+        group: Option<u64>,
+    ) -> Self {
         debug_assert!(!requests.is_empty(), "a unit carries something");
         let mut fences: Vec<String> = requests
             .iter()
@@ -65,7 +75,9 @@ impl Unit {
         fences.sort_unstable();
         fences.dedup();
         let own_id = requests.first().and_then(|request| request.msg_id.clone());
+        let lane = requests.first().and_then(LaneKey::of);
         Self {
+            lane,
             requests,
             id: own_id.map_or(id, |MsgId(own)| own),
             tries: 0,
@@ -79,8 +91,18 @@ impl Unit {
         }
     }
 
-    pub(super) fn records(&self) -> usize {
-        self.requests.iter().map(Planned::len).sum()
+    /// Messages that it takes.
+    pub(super) fn count(&self) -> usize {
+        match self.lane {
+            Some(_) => 1,
+            None => self.requests.iter().map(Planned::len).sum(),
+        }
+    }
+
+    /// Records that are in it.
+    pub(super) fn events(&self) -> usize {
+        let contents = self.requests.iter().map(|request| &request.content);
+        contents.map(Content::events).sum()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -92,16 +114,36 @@ impl Unit {
         self.requests.iter().any(Request::is_awaited)
     }
 
+    /// The frame that its requests share.
+    pub(super) fn frame(&self) -> wire::Outgoing {
+        let contents = self.requests.iter().map(|request| &request.content);
+        let records = contents.flat_map(Content::records);
+        wire::frame(frame::write(records), self.events())
+    }
+
     /// Its messages, for one try.
     pub(super) fn messages(&self, batch_id: &str) -> Vec<Outbound> {
-        let count = self.records();
+        if self.lane.is_some() {
+            let mut frame = self.frame();
+            wire::set_msg_id(&mut frame.headers, &self.id);
+            if let Some(first) = self.requests.first() {
+                wire::set_expectation(&mut frame.headers, &first.expect);
+            }
+            return vec![Outbound {
+                subject: frame.subject,
+                headers: frame.headers,
+                payload: frame.payload,
+                is_last: true,
+            }];
+        }
+        let count = self.count();
         let mut messages = Vec::with_capacity(count);
         for request in &self.requests {
             let watches_itself = request.fence().is_some_and(|fence| {
                 let mut subjects = request.subjects();
                 subjects.any(|subject| crate::subject::matches(fence, subject))
             });
-            for (index, record) in request.records.iter().enumerate() {
+            for (index, record) in request.content.messages().iter().enumerate() {
                 let mut headers = record.headers.clone();
                 if messages.is_empty() {
                     wire::set_msg_id(&mut headers, &self.id);
@@ -125,17 +167,27 @@ impl Unit {
         messages
     }
 
-    /// Tells every caller its sequences.
-    pub(super) fn stored(self, last: StreamSeq, duplicate: bool) {
-        let mut next = (last.0 + 1).saturating_sub(self.records() as u64);
+    /// Tells every caller its positions. `last` is the sequence of the last message.
+    pub(super) fn stored(self, last: StreamSeq, duplicate: bool, positions: Positions) {
+        let (count, events) = (self.count() as u64, self.events());
+        let mut next = (last.0 + 1).saturating_sub(count);
+        let mut before = 0;
         for request in self.requests {
-            let count = request.len() as u64;
+            let seqs = match self.lane {
+                Some(_) => {
+                    let own = before..before + request.content.events();
+                    before = own.end;
+                    own.map(|event| positions.of(last.0, event, events))
+                        .collect()
+                }
+                None => request.content.seqs(next, positions),
+            };
+            next += request.len() as u64;
             let appended = Appended {
-                seqs: (next..next + count).map(StreamSeq).collect(),
+                seqs,
                 // The log's own ids only make its own repetitions harmless.
                 duplicate: duplicate && request.msg_id.is_some(),
             };
-            next += count;
             request.answer(Ok(appended));
         }
     }
@@ -148,12 +200,12 @@ impl Unit {
     }
 
     /// Tells every caller that its fence has moved.
-    pub(super) fn conflicted(self) {
+    pub(super) fn conflicted(self, positions: Positions) {
         for request in self.requests {
             let error = match &request.expect {
                 Expectation::LastOn { filter, seq } => AppendError::Conflict {
                     filter: filter.clone(),
-                    expected: *seq,
+                    expected: positions.last_in(seq.0),
                 },
                 Expectation::None => AppendError::Rejected {
                     reason: "the log saw an expectation where there was none".to_owned(),

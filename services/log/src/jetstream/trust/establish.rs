@@ -47,7 +47,7 @@ pub(in crate::jetstream) async fn establish(
 }
 
 fn keys(config: &SignaturesConfig) -> Result<Keys, String> {
-    let setting = |error| format!("signatures.keys: {error}");
+    let setting = |error| format!("nats.signatures.keys: {error}");
     let parsed = config.keys.iter().map(|line| Accepted::parse(line));
     let mut keys = parsed.collect::<Result<Vec<_>, _>>().map_err(setting)?;
     if let Some(signer) = &config.signer {
@@ -68,7 +68,7 @@ async fn confirmed(
 ) -> Result<StreamSeq, ConnectError> {
     let refused = |what: String| {
         Err(ConnectError::Config(format!(
-            "signatures.required_from {what}"
+            "nats.signatures.required_from {what}"
         )))
     };
     let pinned = StreamSeq(pinned);

@@ -13,7 +13,6 @@ pub(in crate::jetstream) trait Judge: Send {
     async fn judge(&mut self, records: &mut [Record]) -> Result<(), ReadError>;
 }
 
-/// Judges CONTROL.
 pub(in crate::jetstream) struct ControlVerifier {
     verifier: Verifier,
     seen: Seen,

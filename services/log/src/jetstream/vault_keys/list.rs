@@ -29,7 +29,26 @@ impl VaultKeyStore {
         if limit == 0 {
             return Ok(records);
         }
-        let client = self.api.client();
+        let pulled = self.pull(filters, from, limit, &mut records);
+        let pulled = self.reader.connection().unless_lost(pulled).await;
+        let is_lost = pulled.is_none();
+        pulled.unwrap_or(Ok(()))?;
+        // Also what has ended the connection on its way.
+        if self.is_replicated || is_lost {
+            self.finish_at_leader(filters, from, limit, &mut records)
+                .await?;
+        }
+        Ok(records)
+    }
+
+    async fn pull(
+        &self,
+        filters: &[String],
+        from: StreamSeq,
+        limit: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        let client = &self.reader.connection().client;
         let inbox = client.new_inbox();
         let messages = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let consumer = inbox.rsplit('.').next().unwrap_or("list").to_owned();
@@ -38,18 +57,13 @@ impl VaultKeyStore {
         let body = json!({ "batch": limit, "no_wait": true }).to_string();
         let sent = client.publish_with_reply(Api::subject(&verb), inbox, body.into());
         sent.await.map_err(unavailable)?;
-        let drained = self.drain(messages, from, limit, &mut records).await;
+        let drained = self.drain(messages, from, limit, records).await;
         // Nobody waits for the answer: the consumer ends by itself too.
         let delete = Api::subject(&format!("CONSUMER.DELETE.{STREAM}.{consumer}"));
         if let Err(error) = client.publish(delete, "".into()).await {
-            tracing::debug!(%error, "a consumer was left to end by itself");
+            tracing::debug!(%error, "deleting a consumer failed; the server removes it when it is idle");
         }
-        drained?;
-        if self.is_replicated {
-            self.finish_at_leader(filters, from, limit, &mut records)
-                .await?;
-        }
-        Ok(records)
+        drained
     }
 
     async fn open(
@@ -91,13 +105,18 @@ impl VaultKeyStore {
             let message = message
                 .map_err(|_| unavailable(format!("no answer within {patience:?}")))?
                 .ok_or_else(|| unavailable("the subscription ended"))?;
-            match message.status {
-                None => {}
-                // Nothing there, or nothing more.
-                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(()),
-                Some(status) => return Err(unavailable(format!("consumer: status {status}"))),
-            }
+            // What has its place in a consumer is a stored message, whatever its own status says.
             let delivery = message.reply.as_deref().and_then(Delivery::parse);
+            match message.status {
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) if delivery.is_none() => {
+                    // Nothing there, or nothing more.
+                    return Ok(());
+                }
+                Some(status) if delivery.is_none() => {
+                    return Err(unavailable(format!("consumer: status {status}")));
+                }
+                _ => {}
+            }
             let delivery = delivery
                 .filter(|it| it.consumer_seq == delivered)
                 .ok_or_else(|| unavailable("a hole in what was delivered"))?;
@@ -118,14 +137,7 @@ impl VaultKeyStore {
     ) -> Result<(), ReadError> {
         while records.len() < limit {
             let next = records.last().map_or(from, |record| record.seq.next());
-            let mut nearest: Option<Record> = None;
-            for filter in filters {
-                let found = self.reader.next(filter, next).await?;
-                nearest = [nearest, found]
-                    .into_iter()
-                    .flatten()
-                    .min_by_key(|record| record.seq);
-            }
+            let nearest = self.reader.next_of(filters, next).await?;
             match nearest {
                 Some(record) => records.push(record),
                 None => break,

@@ -18,7 +18,7 @@ fn team(number: u128) -> TeamId {
     TeamId::new(Timestamp(1), number)
 }
 
-/// Events of two teams, taking turns unevenly.
+/// Events of two teams, alternating irregularly.
 async fn history(events: u64) -> (Arc<MemoryLog>, Vec<Record>) {
     let log = Arc::new(MemoryLog::default());
     for number in 0..events {
@@ -76,7 +76,7 @@ async fn every_proof_leads_to_the_root_that_the_notary_signs() {
     let reader = Reader::new(store);
     for of in [None, Some(team(0)), Some(team(1))] {
         let tree = tree(of.as_ref());
-        // As the notary has it: roots by size, and where each event stands.
+        // As the notary computes it: roots by size, and the index of each event.
         let mut growing = Growing::new(tree.clone(), None);
         let mut frontier = Frontier::default();
         let (mut roots, mut seqs, mut leaves) = (vec![frontier.root()], Vec::new(), Vec::new());
@@ -183,7 +183,7 @@ async fn trees_are_the_same_however_the_events_came() {
         .expect("applied");
     let in_steps = options(CACHE).in_memory();
     for chunk in records.chunks(7) {
-        // Anew each time: what was kept in memory is read from the store.
+        // Recreated each time, so that everything is read from the store.
         let mut projection =
             Projection::resume(in_steps.clone(), incarnations.clone()).expect("resumed");
         projection.apply(Stream::Control, chunk).expect("applied");

@@ -1,4 +1,5 @@
-//! Three servers, where a put and an erasure of one key are decided by the leader and applied one after the other.
+//! Three servers: the leader decides puts and erasures of a key, and applies them one after the
+//! other.
 
 use futures::{StreamExt, stream};
 use waybill_log::{ConnectError, KeyStoreError};
@@ -15,7 +16,7 @@ async fn a_replicated_log() -> (NatsCluster, JetStreamLog) {
     };
     config.servers = cluster.urls().into_iter().map(Into::into).collect();
     config.streams.replicas = 3;
-    // Streams of three copies may be refused for a moment while the cluster still forms.
+    // Streams with three replicas may be refused for a moment while the cluster is still forming.
     let mut log = None;
     eventually(SOON * 2, async || {
         log = match connect(&config).await {
@@ -30,7 +31,7 @@ async fn a_replicated_log() -> (NatsCluster, JetStreamLog) {
     (cluster, log.expect("just there"))
 }
 
-/// One cluster for all of it: starting one is what takes time.
+/// One cluster for all parts, since starting one takes most of the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_on_a_cluster_keeps_its_promises() {
     let (cluster, log) = a_replicated_log().await;
@@ -69,8 +70,8 @@ async fn keys_move_and_their_older_wraps_are_gone_from_every_copy(
     }
 }
 
-/// Like [`lies_in`], but only in the stream's own folder: the servers' logs of agreement forget at their own pace, which is shown
-/// where the stream is tested.
+/// Like [`lies_in`], but only in the stream's own folder: the servers' Raft logs are compacted at
+/// their own pace, which the tests of the stream cover.
 fn lies_in_the_stream(folder: &Path, bytes: &[u8]) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| {
@@ -80,10 +81,11 @@ fn lies_in_the_stream(folder: &Path, bytes: &[u8]) -> bool {
     })
 }
 
-/// A rotation that puts a key while it is revoked: whoever comes second, the key is gone. The leader checks a put against what is applied,
-/// so without a barrier in the erasure a few in a hundred keys come back.
+/// A rotation puts a key while it is revoked: whichever comes second, the key is gone. The leader
+/// checks a put against the applied state, so without a barrier in the erasure, a few in a hundred
+/// keys come back.
 async fn a_key_that_is_revoked_beside_a_rotation_does_not_come_back(log: &JetStreamLog) {
-    /// Enough for some to meet in the wrong order.
+    /// Enough for some to overlap in the wrong order.
     const KEYS: u16 = 800;
     let outcomes: Vec<(bool, bool)> = stream::iter(1000..1000 + KEYS)
         .map(|number| async move {
@@ -92,7 +94,7 @@ async fn a_key_that_is_revoked_beside_a_rotation_does_not_come_back(log: &JetStr
             let first = log.put(&name, value("old"), NONE, None).await;
             let first = first.expect("stored");
             let rewrapped = async {
-                // Spread over the time that the erasure takes, so that they meet in every order.
+                // Spread over the time that the erasure takes, so that they overlap in every order.
                 tokio::time::sleep(Duration::from_micros(u64::from(number % 11) * 300)).await;
                 log.put(&name, value("new"), first, None).await
             };

@@ -1,4 +1,4 @@
-//! A rotation that is killed at each of its steps, and the one that comes after it.
+//! A rotation that is killed at each of its steps, and the one that follows it.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ enum Reaches {
     Nobody,
 }
 
-/// Keys whose caller is killed at the n-th call: from then on no call returns.
+/// A key store whose caller is killed at the n-th call: from then on, no call returns.
 struct Fatal {
     keys: Arc<dyn VaultKeys>,
     calls: AtomicUsize,
@@ -103,7 +103,7 @@ async fn a_rotation_that_is_killed_anywhere_is_resumed() {
                 done = next.rotate(&fatal) => { done.expect("rotated"); false }
                 () = fatal.killed.notified() => true,
             };
-            // The process is gone. Whatever it left, workers, who hold both KEKs, open everything.
+            // The process is dead. Whatever it left, workers with both KEKs open everything.
             for record in &records {
                 let value = next.open(&*keys, record).await;
                 assert_eq!(value.as_ref(), Some(&record.value), "{nth} {reaches:?}");
@@ -137,7 +137,7 @@ async fn what_is_erased_between_the_look_and_the_put_stays_erased() {
     let rings = Rings::fresh();
     let record = rings.store(&log, name(1), rings.newest()).await;
     let after = rings.with_successor();
-    // Killed when it is about to put: it has seen the key and wrapped it anew.
+    // Killed when it is about to put: it has read the key and rewrapped it.
     let keys: Arc<dyn VaultKeys> = Arc::new(log);
     let seen = keys
         .get(&record.name)

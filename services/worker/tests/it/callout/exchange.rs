@@ -1,8 +1,8 @@
-//! What goes out and what comes back when all is well.
+//! What is sent and what comes back if all goes well.
 
 use http::{HeaderValue, Method, StatusCode};
 use waybill_domain::event::task::{BodyEncoding, FailureKind};
-use waybill_worker::callout::{Given, task_headers};
+use waybill_worker::callout::{TaskHeader, task_headers};
 
 use super::{a_sink, a_sink_at, answered, failed, post, to_loopback};
 
@@ -15,7 +15,7 @@ async fn a_request_arrives_as_given_and_its_answer_comes_back() {
         ("Content-Type".to_owned(), "text/plain".to_owned()),
         ("Content-Length".to_owned(), "1".to_owned()),
     ];
-    let given: Vec<_> = given.iter().map(Given::plain).collect();
+    let given: Vec<_> = given.iter().map(TaskHeader::plain).collect();
     request.headers = task_headers(&given).expect("valid headers");
     request
         .headers

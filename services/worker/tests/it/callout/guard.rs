@@ -55,7 +55,8 @@ async fn the_guard_off_those_literals_do_reach_the_target() {
     assert_eq!(sink.count(), 4);
 }
 
-/// Whatever of this machine is open to tasks, what Waybill itself listens on is not: it trusts its own machine.
+/// Whatever else on this machine tasks may call, Waybill's own ports are denied: services on them
+/// trust the local machine.
 #[tokio::test]
 async fn our_own_ports_are_refused_under_every_name() {
     let sink = a_sink().await;
@@ -148,7 +149,7 @@ async fn the_machines_own_resolver_knows_localhost_and_the_guard_refuses_it() {
     let sink = a_sink().await;
     let url = format!("http://localhost:{}/", sink.addr.port());
     answered(to_loopback().call(post(&url)).await);
-    // Opening another network than loopback lets the name pass, but not its addresses.
+    // Allowing a network other than loopback lets the name pass, but not its addresses.
     let elsewhere = callouts(Egress::allowing(["10.0.0.0/8"]).expect("valid"));
     let failure = failed(elsewhere.call(post(&url)).await);
     assert_eq!(failure.reason, FailReason::BlockedAddress);

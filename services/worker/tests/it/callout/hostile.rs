@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use waybill_domain::egress::Egress;
 use waybill_worker::callout::answer::{COUNTED_BODY_BYTES, KEPT_BODY_BYTES};
-use waybill_worker::callout::{CalloutConfig, FailReason, Phase};
+use waybill_worker::callout::{CalloutConfig, FailReason, Phase, Request};
 
 use super::raw::{RawTarget, read_head};
 use super::{PATIENCE, a_sink, answered, failed, post, to_loopback, with};
@@ -50,9 +50,24 @@ async fn a_large_answer_is_counted_to_its_end_and_its_connection_kept() {
 }
 
 #[tokio::test]
+async fn as_much_of_a_large_answer_is_kept_as_its_call_wants() {
+    let sink = a_sink().await;
+    let callouts = to_loopback();
+    for (size, kept) in [(200_000, 200_000), (300_000, 262_144), (100, 100)] {
+        let request = Request {
+            kept_body: 262_144,
+            ..post(&sink.url(&format!("/big/{size}")))
+        };
+        let answer = answered(callouts.call(request).await);
+        assert_eq!((answer.body_bytes, answer.body.len()), (size, kept));
+        assert_eq!(answer.truncated, size > 262_144);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_other_clients_read_is_read() {
     for answer in [
-        // A header that goes on in the next line (RFC 9112, 5.2).
+        // A header that continues in the next line (RFC 9112, 5.2).
         &b"HTTP/1.1 200 OK\r\nX-Folded: a\r\n  b\r\nContent-Length: 2\r\n\r\nok"[..],
         b"HTTP/1.1 200 OK\r\nX-Spaced : a\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 2\r\n\r\nok",
@@ -211,7 +226,7 @@ async fn a_given_up_call_closes_its_connection() {
         let closed = closed.clone();
         async move {
             read_head(&mut stream).await;
-            // Ends when the caller closes, with no second request.
+            // Ends when the caller closes, without a second request.
             let again = read_head(&mut stream).await;
             let _ = closed.send(again).await;
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 targets that refuse, break off, go away or do not end.
+//! HTTP/2 targets that refuse streams, reset them, go away or never end.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{answered, failed, post};
 
 type Session = Connection<TlsStream<TcpStream>, Bytes>;
 
-/// A target that is handed HTTP/2 sessions, with the number of each from 0; and the client that trusts it.
+/// A target that gets HTTP/2 sessions, numbered from 0, and a client that trusts it.
 async fn sessions<F>(
     serve: impl Fn(Session, usize) -> F + Send + Sync + 'static,
 ) -> (RawTarget, Callouts)
@@ -41,7 +41,7 @@ where
     (target, authority.callouts())
 }
 
-/// As [`sessions`], one stream after the other, with the number of each from 0.
+/// Like [`sessions`], but with one stream after the other, numbered from 0.
 async fn streams(
     answer: impl Fn(SendResponse<Bytes>, usize) + Send + Sync + Clone + 'static,
 ) -> (RawTarget, Callouts, Arc<AtomicUsize>) {
@@ -141,7 +141,8 @@ async fn an_answer_without_an_end_costs_its_stream_and_not_the_connection() {
         }
     })
     .await;
-    // Together far beyond the window of the connection: what is not read must be given back.
+    // Far more than the connection's window in total, so the window must be returned for what is
+    // not read.
     for _ in 0..20 {
         let answer = answered(callouts.call(post(&url(&target))).await);
         assert_eq!(answer.body.len(), KEPT_BODY_BYTES);

@@ -1,4 +1,4 @@
-//! Connections are used again, and what happens when the target closes one meanwhile.
+//! Reuse of connections, and what happens when the target closes one meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ async fn a_connection_closed_while_idle_is_replaced() {
             read_head(&mut stream).await;
             let _ = stream.write_all(OK).await;
             let _ = stream.shutdown().await;
-            // The caller has seen the end when it closes its side.
+            // The caller has noticed the end when it closes its side.
             let _ = stream.read_u8().await;
             let _ = closed.send(()).await;
         }
@@ -139,7 +139,7 @@ async fn a_target_that_closes_idle_connections_after_milliseconds_fails_no_call(
         calls.spawn(async move {
             for _ in 0..60 {
                 answered(callouts.call(post(&url)).await);
-                // Each lane comes back at about the time at which its connection is closed.
+                // Each lane returns at about the time when its connection is closed.
                 tokio::time::sleep(IDLE - Duration::from_micros(200 * lane)).await;
             }
         });

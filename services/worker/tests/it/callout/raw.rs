@@ -1,4 +1,4 @@
-//! A target that speaks bytes, not HTTP.
+//! A target that sends bytes, not HTTP.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Hands each connection, with its number from 0, to a function. Stops when it is dropped.
+/// Passes each connection, numbered from 0, to a function. Stops when dropped.
 pub(super) struct RawTarget {
     pub(super) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ impl RawTarget {
         }
     }
 
-    /// Answers every connection's first request with these bytes, then closes.
+    /// Answers the first request of every connection with these bytes, then closes.
     pub(super) async fn saying(answer: &'static [u8]) -> Self {
         Self::start(move |mut stream, _| async move {
             read_head(&mut stream).await;
@@ -58,7 +58,8 @@ impl RawTarget {
     }
 }
 
-/// Reads until the empty line after the headers and the five bytes of body that the tests send; whether there was a request.
+/// Reads up to the empty line after the headers and the five bytes of body that the tests send;
+/// returns whether there was a request.
 pub(super) async fn read_head(stream: &mut TcpStream) -> bool {
     let mut seen = Vec::new();
     while !seen.ends_with(b"\r\n\r\nhello") {

@@ -1,4 +1,4 @@
-//! Redirects are answers by default, and followed a little on request.
+//! Redirects are answers by default, and followed within limits on request.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! HTTPS: whom we trust, and which HTTP is spoken.
+//! HTTPS: which certificates are trusted, and which HTTP version is used.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Authority {
         }
     }
 
-    /// What a server for that name needs, offering these protocols.
+    /// A TLS server with that name and these protocols.
     pub(super) fn server(&self, name: &str, protocols: &[&[u8]], expired: bool) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
@@ -148,7 +148,8 @@ async fn a_certificate_that_is_not_trusted_is_refused_and_said_why() {
     }
 }
 
-/// A certificate as `openssl req -x509` makes it: one of an authority, signed by itself, with the name of a server.
+/// A certificate as made by `openssl req -x509`: marked as one of an authority, self-signed, with
+/// the name of a server.
 fn self_signed(name: &str) -> (String, TlsAcceptor) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
@@ -202,7 +203,7 @@ async fn the_targets_own_certificate_as_the_extra_authority_is_trusted_for_its_n
 #[tokio::test]
 async fn an_alert_of_the_target_is_named() {
     let authority = Authority::new("authority");
-    // It speaks no protocol that is offered.
+    // The server supports none of the offered protocols.
     let target = https(authority.server(NAME, &[b"spdy/1"], false)).await;
     let failure = failed(authority.callouts().call(post(&url(&target))).await);
     assert!(
@@ -212,10 +213,31 @@ async fn an_alert_of_the_target_is_named() {
 }
 
 #[tokio::test]
+async fn a_target_of_an_old_version_is_told_so() {
+    // The answer of a server that supports at most TLS 1.1: the fatal alert protocol_version (RFC
+    // 5246, 7.2).
+    const TOO_OLD: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+    let target = RawTarget::start(|mut stream, _| async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &TOO_OLD).await;
+        // Held until the caller closes.
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
+    })
+    .await;
+    let callouts = Authority::new("authority").callouts();
+    let failure = failed(callouts.call(post(&url(&target))).await);
+    assert_eq!(failure.reason, FailReason::Tls);
+    assert_eq!(
+        failure.message,
+        "No TLS session with the target: it speaks neither TLS 1.2 nor TLS 1.3"
+    );
+}
+
+#[tokio::test]
 async fn a_target_that_speaks_no_tls_is_a_tls_failure() {
     let target = RawTarget::start(|mut stream, _| async move {
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad\r\n\r\n").await;
-        // Held until the caller hangs up.
+        // Held until the caller closes.
         let mut rest = Vec::new();
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
     })

@@ -1,4 +1,5 @@
-//! Clients and gateways of a simulated history: they create tasks and cancel some, and remember what they were told.
+//! Clients and gateways of a simulated history: they create tasks, cancel some, and record the
+//! answers in the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_domain::task::{Backoff, Method, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
@@ -21,7 +22,7 @@ use super::network::Network;
 use super::target::HOOK;
 use super::world::{Listener, Process, World, lock};
 
-/// Tries of one creation whose outcome is unknown; each has the same message id.
+/// How often a creation whose outcome is unknown is tried, each time with the same message id.
 const TRIES: u32 = 3;
 /// How long a gateway waits for an owner's reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ impl Gateway {
         &self.network.0.world
     }
 
-    /// A task like many others.
+    /// A random ordinary task.
     pub(crate) fn a_task(&self) -> TaskCreated {
         let world = self.world();
         let random = &world.random;
@@ -67,6 +68,7 @@ impl Gateway {
             } else {
                 Backoff::Exponential
             },
+            retry_pauses: OwnPauses::default(),
             retry_on: None,
             priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
                 .unwrap_or_default(),
@@ -75,12 +77,20 @@ impl Gateway {
             idempotency_key: None,
             fingerprint: None,
             resolve: waybill_domain::vault::Resolve::default(),
+            success: None,
+            deadline: None,
+            expires_in_ms: random.chance(500).then(|| 8_000 + random.below(60_000)),
+            tags: Vec::new(),
+            metadata: std::collections::BTreeMap::new(),
+            webhook_pauses: Vec::new(),
+            max_answer_bytes: None,
+            body_encoding: waybill_domain::event::BodyEncoding::Text,
             sealed: None,
             at: now,
         }
     }
 
-    /// Creates a task, as far as the log lets us; says whether its client was told that it is accepted.
+    /// Tries to create a task. Returns whether its client was told that it is accepted.
     pub(crate) async fn create(&self, task: TaskCreated) -> bool {
         let id = task.id;
         let subject =
@@ -117,7 +127,7 @@ impl Gateway {
         false
     }
 
-    /// What a newer version might write.
+    /// Stores an event as a newer version might write it.
     pub(crate) async fn append_unknown_event(&self, partition: Partition) {
         let team = TeamId::new(Timestamp(1_700_000_000_000), 0);
         let queue = QueueName::parse("default").expect("a valid name");
@@ -142,7 +152,8 @@ impl Gateway {
             .expect("the log in memory stores it");
     }
 
-    /// Asks the owner to cancel a task. Every listener hears it, as on NATS, and the first reply counts.
+    /// Asks the owner to cancel a task. Every listener gets the request, as with NATS, and the
+    /// first reply counts.
     pub(crate) async fn cancel(&self, task: TaskId, team: TeamId) {
         let world = Arc::clone(self.world());
         let actor = Actor::Operator(format!("client-{}", world.random.next()));
@@ -161,20 +172,20 @@ impl Gateway {
             .collect();
         for listener in listeners {
             let (world, request, tx) = (Arc::clone(&world), request.clone(), tx.clone());
-            // Belongs to the network; it ends when the listener has answered or is gone.
+            // Spawned on the network's behalf; ends when the listener has answered or is gone.
             tokio::spawn(async move {
                 if let Some(reply) = ask(&world, &listener, request).await {
                     world.note(|| {
                         format!("{} replies {reply:?} about {task}", listener.process.name)
                     });
                     world.ledger().replied(number, reply);
-                    // Only the first reply is waited for.
+                    // Sending fails if an earlier reply was taken, since only the first counts.
                     let _ = tx.try_send(());
                 }
             });
         }
         drop(tx);
-        // Whoever does not reply in time is not waited for.
+        // Listeners that do not reply in time are ignored.
         let _ = timeout(REPLY_DEADLINE, replies.recv()).await;
     }
 }
@@ -196,7 +207,7 @@ async fn ask(world: &World, listener: &Listener, request: OwnerRequest) -> Optio
     Some(answer)
 }
 
-/// Where the owners of one process hear requests.
+/// Delivers requests to the owners in one process.
 pub(crate) struct Desk(pub(crate) Arc<Process>);
 
 #[async_trait]

@@ -1,4 +1,5 @@
-//! One simulated history: workers, clients and misfortune for a while, then calm until everything has ended.
+//! One simulated history: workers, clients and faults for a while, then calm until everything has
+//! ended.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use waybill_log::subject::TaskFilter;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
-use waybill_worker::calls::Caller;
+use waybill_worker::calls::CallExecutor;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::{RetentionConfig, Worker, WorkerConfig, WorkerParts, takeover};
@@ -26,52 +27,54 @@ use super::random::Random;
 use super::target::Targets;
 use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
 
-/// Simulated time within which everything must have come to its end once nothing goes wrong any more.
+/// Simulated time within which every task must have ended once faults have stopped.
 const CALM_AT_MOST: Duration = Duration::from_secs(2 * 3_600);
-/// Simulated time in which a worker that is told to stop has stopped.
+/// Simulated time within which a worker must stop when it is told to.
 const STOP_AT_MOST: Duration = Duration::from_secs(60);
 
-/// What a history was.
-pub(crate) struct Told {
+/// The result of a history.
+pub(crate) struct Report {
     pub(crate) digest: u64,
     pub(crate) counts: std::collections::BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
     pub(crate) notes: Vec<String>,
 }
 
-/// What kind of history it is.
+/// The conditions of a history.
 #[derive(Clone, Copy)]
-pub(crate) struct Circumstances {
+pub(crate) struct Conditions {
     pub(crate) faults: fn(&Random) -> Faults,
-    pub(crate) misfortunes: Misfortunes,
-    /// Leases vanish while their holders believe in them: two workers own a partition at once.
+    pub(crate) process_faults: ProcessFaults,
+    /// Leases vanish while their holders still rely on them, so that two workers own a partition at
+    /// once.
     pub(crate) leases_vanish: bool,
-    /// Workers at the most.
+    /// Largest number of workers.
     pub(crate) workers: u64,
-    /// Tasks at the most.
+    /// Largest number of tasks.
     pub(crate) tasks: u64,
     pub(crate) sabotage: Option<Sabotage>,
     /// How long the log is kept.
     pub(crate) retention: RetentionConfig,
-    /// Write down every step.
+    /// Whether to record every step.
     pub(crate) noted: bool,
 }
 
-/// What happens to processes.
+/// Which faults processes have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Misfortunes {
+pub(crate) enum ProcessFaults {
     None,
-    /// Wall clocks jump by hours, forth and back. Nothing else goes wrong, so that lengths of time can be held against the truth.
+    /// Wall clocks jump forwards and back by hours. There are no other faults, so that durations
+    /// can be checked against the true time.
     Clocks,
-    /// They die, stand still and have wrong clocks, and the log goes away.
+    /// Processes crash, pause and have wrong clocks, and the log becomes unavailable.
     All,
 }
 
-impl Default for Circumstances {
+impl Default for Conditions {
     fn default() -> Self {
         Self {
             faults: Faults::drawn,
-            misfortunes: Misfortunes::All,
+            process_faults: ProcessFaults::All,
             leases_vanish: false,
             workers: 3,
             tasks: 12,
@@ -82,8 +85,8 @@ impl Default for Circumstances {
     }
 }
 
-/// Lives through the history of a seed.
-pub(crate) fn live(seed: u64, circumstances: Circumstances) -> Told {
+/// Runs the history of a seed.
+pub(crate) fn live(seed: u64, conditions: Conditions) -> Report {
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -92,11 +95,11 @@ pub(crate) fn live(seed: u64, circumstances: Circumstances) -> Told {
         .expect("a runtime");
     let before = PANICS.get();
     let mut told = runtime.block_on(async {
-        let world = World::new(seed, circumstances);
-        Box::pin(History::new(&world, circumstances).run(circumstances)).await;
+        let world = World::new(seed, conditions);
+        Box::pin(History::new(&world, conditions).run(conditions)).await;
         let mut ledger = world.ledger();
-        ledger.close(circumstances.leases_vanish);
-        Told {
+        ledger.close(conditions.leases_vanish);
+        Report {
             digest: ledger.digest(),
             counts: ledger.counts.clone(),
             violations: std::mem::take(&mut ledger.violations),
@@ -110,7 +113,8 @@ pub(crate) fn live(seed: u64, circumstances: Circumstances) -> Told {
 }
 
 thread_local! {
-    /// Panics inside tasks are caught by those who own the tasks: a history must not miss them.
+    /// Counts panics, since the owner of a spawned task catches them and the history would miss
+    /// them.
     static PANICS: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -139,18 +143,18 @@ pub(crate) struct History {
     retention: RetentionConfig,
     workers: Vec<Option<Running>>,
     started: u32,
-    /// Workers on their way out, and misfortunes that pass.
+    /// Workers that are stopping, and temporary faults.
     passing: JoinSet<()>,
 }
 
 impl History {
-    pub(crate) fn new(world: &Arc<World>, circumstances: Circumstances) -> Self {
+    pub(crate) fn new(world: &Arc<World>, conditions: Conditions) -> Self {
         let random = &world.random;
         let count = 1 + u16::try_from(random.below(3)).unwrap_or(0);
         let most = if random.chance(100) { 300 } else { 6 };
-        let slots = match circumstances.misfortunes {
-            // To wait for a slot is not what lengths are about.
-            Misfortunes::Clocks => 400,
+        let slots = match conditions.process_faults {
+            // Waiting for a slot would distort the durations that are checked.
+            ProcessFaults::Clocks => 400,
             _ => usize::try_from(1 + random.below(most)).unwrap_or(1),
         };
         Self::of(world, count, slots)
@@ -174,25 +178,25 @@ impl History {
         }
     }
 
-    async fn run(mut self, circumstances: Circumstances) {
+    async fn run(mut self, conditions: Conditions) {
         let world = Arc::clone(&self.world);
-        self.retention = circumstances.retention;
-        let count = 1 + world.random.below(circumstances.workers);
+        self.retention = conditions.retention;
+        let count = 1 + world.random.below(conditions.workers);
         for _ in 0..count {
             let running = self.start();
             self.workers.push(Some(running));
         }
         let until = Instant::now() + world.random.millis(3_000, 15_000);
-        let mut clients = self.clients(until, circumstances.tasks);
+        let mut clients = self.clients(until, conditions.tasks);
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;
-            if circumstances.leases_vanish && world.random.chance(300) {
+            if conditions.leases_vanish && world.random.chance(300) {
                 world.lose_leases();
             }
-            match circumstances.misfortunes {
-                Misfortunes::None => {}
-                Misfortunes::Clocks => self.clocks_jump(),
-                Misfortunes::All => self.misfortune(),
+            match conditions.process_faults {
+                ProcessFaults::None => {}
+                ProcessFaults::Clocks => self.clocks_jump(),
+                ProcessFaults::All => self.process_fault(),
             }
         }
         world.note(|| "calm".into());
@@ -205,9 +209,9 @@ impl History {
                 sleep(Duration::from_millis(500)).await;
             }
         };
-        // What is open still is found by the ledger.
+        // If tasks are still open after that, the ledger reports them.
         let _ = timeout(CALM_AT_MOST, calm).await;
-        // By then what dead workers held has run out, and everybody has a fair share.
+        // By then the leases of crashed workers have expired, and every worker has its fair share.
         sleep(LEASE_TTL + Duration::from_secs(3)).await;
         self.check_shares();
         self.stop_all().await;
@@ -219,7 +223,7 @@ impl History {
         self.started += 1;
         let process = Process::new(format!("w{}", self.started), Arc::clone(&self.world));
         let network = Arc::new(Network(Arc::clone(&process)));
-        let caller = Caller {
+        let executor = CallExecutor {
             log: Arc::clone(&network) as _,
             target: Arc::new(Targets(Arc::clone(&process))),
             signer: Signer::new(MasterSecret::new(vec![7; 32]).expect("long enough")),
@@ -228,7 +232,7 @@ impl History {
             vault: None,
         };
         let parts = WorkerParts {
-            caller: Arc::new(caller),
+            executor: Arc::new(executor),
             leases: Arc::clone(&network) as _,
             snapshots: network,
             commands: Arc::new(Desk(Arc::clone(&process))),
@@ -287,12 +291,12 @@ impl History {
         clients
     }
 
-    fn misfortune(&mut self) {
+    fn process_fault(&mut self) {
         let world = Arc::clone(&self.world);
         let random = &world.random;
         let at = usize::try_from(random.below(self.workers.len() as u64)).unwrap_or(0);
         let Some(running) = self.workers[at].take() else {
-            // Its place is empty since it died.
+            // The worker in this place has crashed.
             self.workers[at] = Some(self.start());
             return;
         };
@@ -342,7 +346,7 @@ impl History {
         }
     }
 
-    /// All clocks are right, and every place has its worker.
+    /// Corrects all clocks, and starts a worker in every empty place.
     fn recover(&mut self) {
         for at in 0..self.workers.len() {
             match &self.workers[at] {
@@ -390,7 +394,7 @@ impl History {
         }
     }
 
-    /// Whoever reads the log from its beginning finds nothing left to do either.
+    /// Checks that a replay of the whole log finds no open task either.
     async fn check_replay(&self) {
         for partition in self.partitions.all() {
             let filter = vec![TaskFilter::partition(partition).to_string()];
@@ -409,7 +413,7 @@ impl History {
             let payloads = Payloads::new(0);
             let mut dispatcher = Dispatcher::new();
             for record in records {
-                if let Err(error) = takeover::apply(&mut dispatcher, &payloads, record) {
+                if let Err(error) = takeover::apply(&mut dispatcher, &payloads, &record) {
                     self.world.ledger().violations.push(error.to_string());
                 }
             }
@@ -422,7 +426,7 @@ impl History {
         }
     }
 
-    /// One more worker.
+    /// Adds a worker.
     pub(crate) fn hire(&mut self) {
         let running = self.start();
         self.workers.push(Some(running));

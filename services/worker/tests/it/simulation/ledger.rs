@@ -1,4 +1,5 @@
-//! What happened, written down as it happens, and held against the promises: the checker of a simulated history.
+//! The checker of a simulated history: it records everything that happens, and checks it against
+//! the promises.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
 
-/// The life of one task, from the log and from what its target saw.
+/// The life of one task, according to the log and its target.
 struct Life {
     created: TaskCreated,
     started: u32,
@@ -22,11 +23,13 @@ struct Life {
     ended: bool,
     deliveries_failed: u32,
     delivered: bool,
-    /// By the server's clock: when its first attempt started, and when the pause after the last one is over.
-    first_start: Option<Timestamp>,
+    /// When it was accepted, and when the pause after the last attempt ends, by the server's clock.
+    accepted: Timestamp,
     pause_over: Option<Timestamp>,
-    /// By kind and number: the outcomes so far. A delivery may be made by more than one owner.
+    /// The outcomes so far, by kind and number. A delivery may be made by more than one owner.
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
+    /// Whether its cancellation was requested while an attempt was running.
+    cancel_requested: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,12 +54,12 @@ impl Life {
 }
 
 impl Life {
-    /// What is wrong with the time that passed before this event, if anything is.
+    /// The promise about time that this event breaks, if any.
     fn length(&self, record: &Record, event: &TaskEvent) -> Option<&'static str> {
         let is_early = |due: Timestamp| record.time.plus(STORED_LATER) < due;
         let is_late = |due: Timestamp| record.time > due.plus(SLACK);
-        let limit = Duration::from_millis(self.created.max_wait_ms.into());
-        let end = self.first_start.map(|start| start.plus(limit));
+        let length = self.created.expires_in_ms.map(Duration::from_millis);
+        let end = length.map(|length| self.accepted.plus(length));
         match event {
             TaskEvent::Started(_) if self.pause_over.is_some_and(is_early) => {
                 Some("no attempt before the pause is over")
@@ -77,7 +80,6 @@ impl Life {
     fn keep_time(&mut self, record: &Record, event: &TaskEvent) {
         match event {
             TaskEvent::Started(_) => {
-                self.first_start.get_or_insert(record.time);
                 self.pause_over = None;
             }
             TaskEvent::AttemptFailed(e) => {
@@ -88,20 +90,20 @@ impl Life {
     }
 }
 
-/// A reply, and how the task stood when it came.
+/// A reply, and the state of the task when it came.
 struct Replied {
     reply: OwnerReply,
     ended_then: bool,
-    started_then: bool,
+    requested_then: bool,
 }
 
 /// A cancellation that a client asked for.
 pub(super) struct Asked {
     pub(super) task: TaskId,
     pub(super) actor: String,
-    /// The client had been told that the task exists before it asked.
+    /// Whether the client knew that the task was accepted when it asked.
     pub(super) knew: bool,
-    /// From whoever heard the request: any of them might have been the first.
+    /// Replies of all owners that got the request: any of them might have been the first.
     replies: Vec<Replied>,
     stored: Option<StreamSeq>,
 }
@@ -117,16 +119,17 @@ pub(crate) struct Ledger {
     refused: Vec<TaskId>,
     order: Vec<TaskId>,
     digest: u64,
-    /// Nothing but wall clocks goes wrong: pauses and time limits take as long as they say.
+    /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
+    /// they should.
     exact_lengths: bool,
-    /// Kinds of things that happened, so that a test can tell that they did.
+    /// How often each kind of thing happened, so that a test can check that it did.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
 }
 
-/// What decisions, messages and turns may add to a length of time while nothing goes wrong.
+/// How much decisions, messages and scheduling may add to a duration without faults.
 const SLACK: Duration = Duration::from_secs(2);
-/// By how much the stored time of the event that begins a length may be later than the decision.
+/// How much later than the decision the event that begins a duration may be stored.
 const STORED_LATER: Duration = Duration::from_millis(50);
 
 impl Ledger {
@@ -142,18 +145,18 @@ impl Ledger {
     }
 
     fn hash(&mut self, bytes: &[u8]) {
-        // FNV-1a: only ever compared with itself.
+        // FNV-1a, which is enough to compare two runs of the same seed.
         for byte in bytes {
             self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 
-    /// Tells two logs apart.
+    /// A hash by which two logs are compared.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// Tasks, and completion webhooks, that have not come to their end.
+    /// Number of tasks and completion webhooks that have not ended.
     pub(crate) fn open(&self) -> usize {
         self.lives.values().filter(|life| life.is_open()).count()
     }
@@ -163,7 +166,7 @@ impl Ledger {
         &self.order
     }
 
-    /// A record was stored.
+    /// Checks a record that was stored.
     pub(super) fn stored(&mut self, record: &Record, by: &str, expected: Option<StreamSeq>) {
         self.hash(record.subject.as_bytes());
         self.hash(&record.payload);
@@ -194,9 +197,10 @@ impl Ledger {
             Err(error) => return self.broken(format!("{}: {error}", record.seq)),
         };
         if let TaskEvent::Created(created) = event {
-            return self.created(*created);
+            return self.created(*created, record.time);
         }
-        // Ownership: whatever happens to a task is written by the newest owner of its partition.
+        // Ownership: every event of a task after its creation is written by the newest owner of its
+        // partition.
         match self.owners.get(&partition) {
             Some((fence, owner)) if Some(*fence) == expected && owner == by => {}
             owner => {
@@ -214,7 +218,7 @@ impl Ledger {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    fn created(&mut self, created: TaskCreated) {
+    fn created(&mut self, created: TaskCreated, at: Timestamp) {
         self.count("created");
         let id = created.id;
         let life = Life {
@@ -225,8 +229,9 @@ impl Ledger {
             ended: false,
             deliveries_failed: 0,
             delivered: false,
-            first_start: None,
+            accepted: at,
             pause_over: None,
+            cancel_requested: false,
             calls: BTreeMap::new(),
         };
         if self.lives.insert(id, life).is_some() {
@@ -248,6 +253,7 @@ impl Ledger {
         if matches!(event, TaskEvent::AttemptFailed(e) if !e.counted) {
             *self.counts.entry("attempt lost").or_default() += 1;
         }
+        let was_requested = life.cancel_requested;
         let answer = |number| life.calls.get(&(CallOf::Attempt, number))?.last().cloned();
         let ends = matches!(
             event,
@@ -258,8 +264,8 @@ impl Ledger {
         );
         let wrong = match event {
             TaskEvent::Started(e) => {
-                (life.ended || life.running.is_some() || e.attempt != life.started + 1)
-                    .then_some("attempts count 1, 2, 3, one at a time, and none after the end")
+                (life.ended || life.cancel_requested || life.running.is_some() || e.attempt != life.started + 1)
+                    .then_some("attempts count 1, 2, 3, one at a time, and none after the end or a request to cancel")
             }
             TaskEvent::AttemptFailed(e) if life.running != Some(e.attempt) => {
                 Some("only the running attempt fails")
@@ -289,10 +295,14 @@ impl Ledger {
             }
             TaskEvent::Expired(e) => (life.running != e.attempt)
                 .then_some("a task expires between attempts or with the running one"),
-            TaskEvent::Cancelled(_) => life
-                .running
-                .is_some()
-                .then_some("a running task is not cancelled"),
+            TaskEvent::CancelRequested(e) => (life.ended
+                || life.cancel_requested
+                || life.running != Some(e.attempt))
+            .then_some("a cancellation is requested once, of the running attempt"),
+            TaskEvent::Cancelled(e) => (life.ended
+                || life.running != e.attempt
+                || (e.attempt.is_some() && !life.cancel_requested))
+                .then_some("a task is cancelled once, and while an attempt is made only as requested"),
             TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
                 let (number, wanted) = match event {
                     TaskEvent::CallbackSent(e) => (e.attempt, true),
@@ -348,6 +358,7 @@ impl Ledger {
                 life.deliveries_failed = e.attempt;
                 life.delivered = e.retry_at.is_none();
             }
+            TaskEvent::CancelRequested(_) => life.cancel_requested = true,
             _ if ends => (life.ended, life.running) = (true, None),
             _ => {}
         }
@@ -357,8 +368,16 @@ impl Ledger {
                 record.seq, record.event
             ));
         }
-        if matches!(event, TaskEvent::Cancelled(_)) {
+        if matches!(event, TaskEvent::CancelRequested(_))
+            || (matches!(event, TaskEvent::Cancelled(_)) && !was_requested)
+        {
             self.cancelled(id, record);
+        }
+        if was_requested && ends {
+            self.count(match event {
+                TaskEvent::Cancelled(_) => "cut off",
+                _ => "answered before the cut",
+            });
         }
     }
 
@@ -376,7 +395,7 @@ impl Ledger {
         }
     }
 
-    /// A call reaches its target.
+    /// Checks a call that reaches its target.
     pub(super) fn called(&mut self, id: TaskId, kind: CallKind, number: u32) {
         self.count("called");
         let Some(life) = self.lives.get_mut(&id) else {
@@ -399,7 +418,7 @@ impl Ledger {
         }
     }
 
-    /// How it went.
+    /// Records the outcome of a call.
     pub(super) fn answered(&mut self, id: TaskId, kind: CallKind, number: u32, outcome: Outcome) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.calls
@@ -409,7 +428,7 @@ impl Ledger {
         }
     }
 
-    /// A client was told that its task is accepted, or that it surely is not.
+    /// Records that a client was told that its task is accepted, or that it definitely is not.
     pub(super) fn told(&mut self, id: TaskId, accepted: bool) {
         let list = if accepted {
             &mut self.accepted
@@ -419,7 +438,8 @@ impl Ledger {
         list.push(id);
     }
 
-    /// A client asks for a cancellation; the number is for [`Ledger::replied`].
+    /// Records that a client asks for a cancellation. The returned number identifies it for
+    /// [`Ledger::replied`].
     pub(super) fn asks(&mut self, task: TaskId, actor: String) -> usize {
         let knew = self.accepted.contains(&task);
         self.asked.push(Asked {
@@ -436,6 +456,7 @@ impl Ledger {
         self.count(match reply {
             OwnerReply::Done { .. } => "cancel done",
             OwnerReply::Running => "cancel running",
+            OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
             OwnerReply::TryAgain => "cancel try again",
         });
@@ -443,13 +464,14 @@ impl Ledger {
             let life = self.lives.get(&asked.task);
             asked.replies.push(Replied {
                 ended_then: life.is_some_and(|life| life.ended),
-                started_then: life.is_some_and(|life| life.started > 0),
+                requested_then: life.is_some_and(|life| life.cancel_requested),
                 reply,
             });
         }
     }
 
-    /// The history is over: what was promised to clients? An owner whose lease vanished may deny a task, since it cannot know.
+    /// At the end of the history, checks the promises to clients. An owner whose lease vanished may
+    /// deny a task, since it cannot know better.
     pub(crate) fn close(&mut self, leases_vanish: bool) {
         let mut broken = Vec::new();
         for (id, life) in &self.lives {
@@ -475,8 +497,9 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running | OwnerReply::NotOpen if leases_vanish => false,
-                    OwnerReply::Running => stored.is_some() || !replied.started_then,
+                    OwnerReply::Running => true,
+                    OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
+                    OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),
                     OwnerReply::TryAgain => false,
                 };

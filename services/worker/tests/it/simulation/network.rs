@@ -1,6 +1,7 @@
-//! The log, the leases and the snapshots as a process sees them through a bad network.
+//! The log, the leases and the snapshots as a process sees them through an unreliable network.
 //!
-//! An append travels by itself: it may arrive after its sender has died, been stopped, or given up waiting.
+//! An append travels independently of its sender: it may arrive after the sender has crashed, been
+//! stopped, or given up waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use waybill_worker::takeover::seal;
 
 use super::world::{LEASE_TTL, Process, Sabotage, World, lock, unknown};
 
-/// How long the sender of an append waits for its answer.
+/// How long the sender of an append waits for the answer.
 const APPEND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The network of one process.
@@ -42,7 +43,7 @@ impl Network {
         self.0.gate().await;
     }
 
-    /// A request that may fail, and is harmless to repeat.
+    /// Simulates a request that may fail, and is harmless to repeat.
     async fn ask(&self, per_mille: u64) -> Result<(), String> {
         self.travel().await;
         if self.world().is_away() {
@@ -112,19 +113,19 @@ impl Log for Network {
         let patience = random.millis(0, 5_000);
         let (tx, answer) = oneshot::channel();
         let (sender, net) = (self.0.name.clone(), Arc::clone(&world));
-        // Belongs to the network, not to the sender: it ends by itself within the longest delay.
+        // Spawned on the network's behalf, not the sender's: it ends within the longest delay.
         tokio::spawn(async move {
             sleep(there).await;
             if !request_lost {
                 let result = net.store(append, &sender);
                 sleep(home).await;
                 if !answer_lost {
-                    // Who waited may be gone.
+                    // Sending fails if the sender no longer waits.
                     let _ = tx.send(result);
                     return;
                 }
             }
-            // A broken connection is noticed sooner or later.
+            // The sender notices the broken connection sooner or later.
             sleep(patience).await;
             drop(tx);
         });
@@ -151,6 +152,13 @@ impl Log for Network {
         let record = self.world().log.read(stream, seq).await;
         self.back().await;
         record
+    }
+
+    async fn read_message(&self, stream: Stream, seq: StreamSeq) -> Result<Vec<Record>, ReadError> {
+        self.reading().await?;
+        let records = self.world().log.read_message(stream, seq).await;
+        self.back().await;
+        records
     }
 
     async fn range(
@@ -191,11 +199,9 @@ impl Log for Network {
             Some(Sabotage::GreedyPurges) => self.world().random.below(8),
             _ => 0,
         };
-        let purged = self
-            .world()
-            .log
-            .purge_tasks(StreamSeq(first.0 + greed))
-            .await;
+        let positions = self.world().log.core().bounds(Stream::Tasks).positions;
+        let wanted = positions.messages_on(first, greed);
+        let purged = self.world().log.purge_tasks(wanted).await;
         self.world()
             .note(|| format!("{} purges up to {first}: {purged:?}", self.0.name));
         self.back().await;
@@ -203,11 +209,12 @@ impl Log for Network {
     }
 }
 
-/// A reader that comes late, stumbles, and gets through in the end.
+/// A tail that is delayed and fails now and then, but gets through in the end.
 struct LaggingTail {
     network: Network,
     inner: Box<dyn Tail>,
-    /// What has come and is not shown yet, and when it will be: kept here, so that a dropped call loses nothing.
+    /// Records that are read but not delivered yet, and when they will be. Kept here, so that a
+    /// dropped call loses nothing.
     came: Option<(Instant, Vec<Record>)>,
     fails: bool,
 }
@@ -311,9 +318,11 @@ impl Snapshots for Network {
             let bounds = world.log.bounds(Stream::Tasks).await?;
             let mut empty = Dispatcher::new();
             empty.replayed_to(bounds.last);
-            return Ok(empty
-                .snapshot()
-                .map(|state| seal(bounds.incarnation, &state)));
+            let Some(state) = empty.snapshot() else {
+                return Ok(None);
+            };
+            let sealed = seal(&world.log, bounds.incarnation, bounds.last, &state);
+            return Ok(Some(sealed.await?));
         }
         let written = lock(&world.snapshots)
             .get(name)

@@ -1,4 +1,4 @@
-//! Where all chance in a simulated history comes from: one generator, started from the seed.
+//! The only source of randomness in a simulated history: a generator that starts from the seed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,17 +21,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// 0 to `bound - 1`.
+    /// A number from 0 to `bound - 1`.
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in this many of a thousand cases.
     pub(crate) fn chance(&self, per_mille: u64) -> bool {
         per_mille > 0 && self.below(1000) < per_mille
     }
 
-    /// Whole milliseconds, both ends included.
+    /// A duration in whole milliseconds, both ends included.
     pub(crate) fn millis(&self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.below(to - from + 1))
     }

@@ -16,10 +16,10 @@ use waybill_worker::calls::Target;
 
 use super::world::Process;
 
-/// Path of the URLs that completion webhooks go to.
+/// Path of the URLs of completion webhooks.
 pub(crate) const HOOK: &str = "/hook";
 
-/// All targets there are, as one process calls them.
+/// All targets, as one process calls them.
 pub(crate) struct Targets(pub(crate) Arc<Process>);
 
 enum Fate {
@@ -107,6 +107,7 @@ fn answered(status: u16, retry_after: Option<u64>, duration: Duration) -> Outcom
             .collect(),
         body: Bytes::new(),
         truncated: false,
+        header_bytes: None,
         body_bytes: 0,
         duration,
     })

@@ -1,4 +1,5 @@
-//! What the workers of a simulated history live in: the log and its network, time, chance, and the ledger of what happened.
+//! The environment of the workers in a simulated history: the log and its network, time,
+//! randomness, and the ledger.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -18,35 +19,37 @@ use waybill_log::{
 use waybill_worker::clock::Clock;
 use waybill_worker::command::Command;
 
-use super::history::{Circumstances, Misfortunes};
+use super::history::{Conditions, ProcessFaults};
 use super::ledger::Ledger;
 use super::random::Random;
 
-/// When every simulated history begins.
+/// The time at which every simulated history begins.
 const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
-/// As in production.
+/// The lease of a partition, as in production.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(6);
 
-/// A guard that is switched off, so that a test sees the ledger notice.
+/// A guard that is switched off, so that a test can check that the ledger notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// The log stores whatever comes, whoever owns the partition.
+    /// The log stores every append, whoever owns the partition.
     NoFence,
     /// The log acknowledges some appends without storing them.
     AcknowledgedButLost,
-    /// The log says that it surely stored nothing, although it did.
+    /// The log says that it definitely stored nothing, although it did.
     DeniedButStored,
     /// Readers miss some records.
     HolesInTails,
-    /// Snapshots say that they know more than they do.
+    /// Snapshots claim a later position than their content has.
     EmptySnapshots,
-    /// Purges take more than they are told to.
+    /// Purges remove more than they are told to.
     GreedyPurges,
-    /// Lengths of time are measured by the wall clock.
+    /// The log acknowledges requests to cancel a running attempt without storing them.
+    CancelRequestsLost,
+    /// Durations are measured by the wall clock.
     OneClock,
 }
 
-/// How often, of a thousand times, what goes wrong.
+/// How often each kind of fault occurs, in a thousandth of the cases.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     pub(crate) refused: u64,
@@ -62,7 +65,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// A mixture of its own for each history: a few kinds often, the others not at all.
+    /// A random mixture for each history: a few kinds often, the others not at all.
     pub(crate) fn drawn(random: &Random) -> Self {
         let often = |most: u64| match random.below(3) {
             0 => 0,
@@ -88,20 +91,21 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) log: MemoryLog,
+    has_frames: bool,
     began: Instant,
     faults: Mutex<Faults>,
-    /// The log takes and gives nothing.
+    /// Whether the log is unavailable.
     pub(crate) away: AtomicBool,
     ledger: Mutex<Ledger>,
     pub(crate) listeners: Mutex<Vec<Listener>>,
     /// Every snapshot ever written.
     pub(crate) snapshots: Mutex<BTreeMap<String, Vec<Bytes>>>,
-    /// As they were last given out.
+    /// The leases as they were last granted.
     pub(crate) leases: Mutex<BTreeMap<String, Lease>>,
     notes: Option<Mutex<Vec<String>>>,
 }
 
-/// An owner, or one that thinks so, waiting for requests.
+/// An owner that waits for requests, or a process that still believes to be the owner.
 #[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) partition: Partition,
@@ -109,24 +113,34 @@ pub(crate) struct Listener {
     pub(crate) queue: mpsc::Sender<Command>,
 }
 
+/// Every other history is one of a log with frames.
+pub(crate) fn has_frames(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
 impl World {
-    pub(crate) fn new(seed: u64, circumstances: Circumstances) -> Arc<Self> {
-        let Circumstances {
+    pub(crate) fn new(seed: u64, conditions: Conditions) -> Arc<Self> {
+        let Conditions {
             sabotage, noted, ..
-        } = circumstances;
+        } = conditions;
         let random = Random::new(seed);
-        let faults = (circumstances.faults)(&random);
+        let faults = (conditions.faults)(&random);
         let began = Instant::now();
         let server = Arc::new(move || BEGINNING.plus(began.elapsed()));
+        let log = MemoryLog::new(server, LEASE_TTL);
+        if has_frames(seed) {
+            log.core().switch_to_frames();
+        }
         Arc::new(Self {
             random,
             sabotage,
-            log: MemoryLog::new(server, LEASE_TTL),
+            log,
+            has_frames: has_frames(seed),
             began,
             faults: Mutex::new(faults),
             away: AtomicBool::new(false),
             ledger: Mutex::new(Ledger::new(
-                circumstances.misfortunes == Misfortunes::Clocks,
+                conditions.process_faults == ProcessFaults::Clocks,
             )),
             listeners: Mutex::default(),
             snapshots: Mutex::default(),
@@ -135,16 +149,16 @@ impl World {
         })
     }
 
-    /// The server forgets who holds what.
+    /// The server forgets all leases.
     pub(crate) fn lose_leases(&self) {
         self.note(|| "the leases vanish".into());
         for lease in std::mem::take(&mut *lock(&self.leases)).values() {
-            // It may have been given back, or have run out.
+            // The release fails if the lease was given back, or has expired.
             let _ = self.log.core().release(lease);
         }
     }
 
-    /// The time on the server, and on clocks that are right.
+    /// The true time, which the server's clock shows.
     pub(crate) fn now(&self) -> Timestamp {
         BEGINNING.plus(self.began.elapsed())
     }
@@ -153,7 +167,7 @@ impl World {
         *lock(&self.faults)
     }
 
-    /// Nothing goes wrong from now on.
+    /// Stops all faults.
     pub(crate) fn calm(&self) {
         *lock(&self.faults) = Faults::default();
         self.away.store(false, Ordering::Relaxed);
@@ -167,7 +181,7 @@ impl World {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// Writes down what happened, when a history is told again.
+    /// Records a step, if the history is to be printed.
     pub(crate) fn note(&self, what: impl FnOnce() -> String) {
         if let Some(notes) = &self.notes {
             let at = self.began.elapsed();
@@ -182,7 +196,7 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// How long a message travels.
+    /// A random travel time of a message.
     pub(crate) fn latency(&self) -> Duration {
         if self.random.chance(self.faults().slow) {
             self.random.millis(50, 800)
@@ -191,7 +205,7 @@ impl World {
         }
     }
 
-    /// An append arrives at the server.
+    /// Handles an append that arrives at the server.
     pub(crate) fn store(&self, mut append: Append, by: &str) -> Result<Appended, AppendError> {
         let expected = match &append.expect {
             Expectation::LastOn { seq, .. } => Some(*seq),
@@ -208,10 +222,19 @@ impl World {
                     duplicate: false,
                 });
             }
+            Some(Sabotage::CancelRequestsLost) if is_request_to_cancel(&append) => {
+                let last = self.log.core().bounds(append.stream).last;
+                return Ok(Appended {
+                    seqs: vec![last.next()],
+                    duplicate: false,
+                });
+            }
             _ => {}
         }
         let mut cut_short = false;
-        if append.atomicity == Atomicity::Ordered
+        // A frame is stored whole or not at all.
+        if !self.has_frames
+            && append.atomicity == Atomicity::Ordered
             && append.records.len() > 1
             && self.random.chance(self.faults().cut_short)
         {
@@ -252,6 +275,11 @@ impl World {
     }
 }
 
+/// Whether an append consists only of a request to cancel a running attempt.
+fn is_request_to_cancel(append: &Append) -> bool {
+    matches!(&append.records[..], [only] if only.event == "task.cancel_requested.v1")
+}
+
 pub(crate) fn unknown(reason: &str) -> AppendError {
     AppendError::Unknown {
         reason: reason.into(),
@@ -262,16 +290,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process: it can be stopped for a while, its clock can be wrong, and it can die.
+/// A process, which can be paused for a while, have a wrong clock, and crash.
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) world: Arc<World>,
     paused: AtomicBool,
-    /// Wakes in the order of waiting, unlike a watch channel, which draws lots.
+    /// Wakes waiters in order, unlike a watch channel, whose order is random.
     goes_on: Notify,
     dead: AtomicBool,
     skew_ms: AtomicI64,
-    /// What its monotonic clock said when the world began: each process counts from an instant of its own.
+    /// The reading of its monotonic clock when the world began: each process counts from a
+    /// different instant.
     counted: i64,
 }
 
@@ -289,7 +318,8 @@ impl Process {
         })
     }
 
-    /// What a process does that others can see passes through here, before and after: nothing does while it is stopped.
+    /// Every externally visible action of a process calls this before and after, so that nothing
+    /// happens while the process is paused.
     pub(crate) async fn gate(&self) {
         while self.paused.load(Ordering::Relaxed) {
             self.goes_on.notified().await;
@@ -312,7 +342,7 @@ impl Process {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Its wall clock jumps: by seconds or by hours, forth or back.
+    /// Makes its wall clock jump by seconds or hours, forwards or back.
     pub(crate) fn draw_skew(&self) {
         let random = &self.world.random;
         let most = if random.chance(500) {

@@ -1,4 +1,4 @@
-//! What comes back from targets that repeat what they got, or send it on.
+//! Answers of targets that echo credentials, or redirect.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -15,7 +15,8 @@ use super::rig::{VaultRig, assert_final};
 
 const VALUE: &str = "sk+live/echo?me=b84c";
 
-/// Answers with the value of `X-Key` in many forms, in its headers and in its body, which it pads to a length.
+/// A target that answers with the value of `X-Key` in many encodings, in headers and in the body,
+/// which is padded to a length.
 struct Echo {
     addr: SocketAddr,
     _serving: JoinSet<()>,
@@ -70,7 +71,7 @@ async fn answer(mut stream: TcpStream, padding: usize) {
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
-/// What would give the value away in an event, in any of the forms that were sent back.
+/// The encodings of the value that must not appear in an event.
 fn forms() -> Vec<String> {
     let middle = |text: String| text[4..text.len() - 4].to_owned();
     vec![
@@ -87,7 +88,7 @@ async fn what_a_target_repeats_is_taken_out() {
     let vault = VaultRig::new().await;
     let worker = vault.worker("only").await;
     let token = vault.keep(VALUE).await;
-    // The second one is cut by the limit of what is kept, in the middle of the value.
+    // The second body is truncated at its limit, in the middle of the value.
     for padding in [0, 64 * 1024 - 6 - 10] {
         let echo = Echo::start(padding).await;
         let task = vault
@@ -185,7 +186,7 @@ async fn a_request_with_a_credential_in_it_follows_no_redirect_to_another_origin
             .await;
         assert_final(&vault.failure_of(task).await, FailureKind::Vault, message);
     }
-    // The same origin is the one that has it already.
+    // A redirect to the same origin may carry it, since that origin has it already.
     let task = vault
         .rig
         .create("/redirect?status=307&to=/there", |task| {

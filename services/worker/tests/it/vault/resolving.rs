@@ -1,4 +1,4 @@
-//! References in tasks, and what their targets receive in their place.
+//! References in tasks, and what targets receive in their place.
 
 use waybill_domain::event::{ControlEvent, FailureKind, TaskEvent, TeamDeleted};
 use waybill_domain::id::{Environment, TeamId};
@@ -12,7 +12,7 @@ use super::rig::{VaultRig, a_token_id, assert_final, key_name, with_key};
 use crate::delivery::assert_signed;
 use crate::rig::{PATIENCE, team};
 
-/// With what has a meaning in JSON, in URLs and in forms.
+/// A value with characters that have a meaning in JSON, URLs and forms.
 const AWKWARD: &str = "s3cr\"t\\/+&=% ü-5e1f";
 const PLAIN: &str = "sk-live-plain-5e1f9a";
 
@@ -146,7 +146,7 @@ async fn what_does_not_open_although_nobody_took_it_away_is_told_for_good() {
     vault.erase(&erased, 1).await;
     broken(erased).await;
 
-    // The envelope of another token, with that one's key beside it.
+    // The envelope of another token, together with that token's key.
     let other = vault.keep(PLAIN).await;
     let stored = vault.rig.log.get(&key_name(&other, 1)).await;
     let stored = stored.expect("an answer").expect("a key");
@@ -211,7 +211,7 @@ async fn a_worker_without_the_keys_sends_nothing_and_another_one_does() {
     worker.hand.stop().await;
 }
 
-/// With no more rights than a worker has.
+/// Connects with only the permissions of a worker.
 #[tokio::test]
 async fn the_first_use_is_told_once_and_every_use_is_counted() {
     let vault = VaultRig::guarded().await;
@@ -221,6 +221,10 @@ async fn the_first_use_is_told_once_and_every_use_is_counted() {
         .until_shares(&[&one.hand, &two.hand], &[2, 2])
         .await;
     let token = vault.keep(PLAIN).await;
+    // A key that someone else stored there before is useless.
+    let planted = vault.rig.log.client();
+    let planted = planted.request(format!("control._.use.{token}"), "forged".into());
+    planted.await.expect("stored");
     let mut tasks = Vec::new();
     for queue in crate::rig::queue_in_each_partition() {
         for _ in 0..3 {
@@ -250,8 +254,9 @@ async fn the_first_use_is_told_once_and_every_use_is_counted() {
         10,
     );
     let uses = uses.await.expect("the log can be read");
-    assert_eq!(uses.len(), 1);
-    match waybill_log::control_event(&uses[0]) {
+    assert_eq!(uses.len(), 2);
+    assert!(waybill_log::control_event(&uses[0]).is_err());
+    match waybill_log::control_event(&uses[1]) {
         Ok(ControlEvent::TokenUsed(used)) => {
             assert_eq!((&used.token, used.version), (&token, 1));
             assert!(tasks.contains(&used.task));

@@ -1,4 +1,5 @@
-//! After a revocation is answered, no attempt that begins sends the credential: whatever is under way, cut off, or begun anew.
+//! Once a revocation is answered, no new attempt sends the credential, with workers that are busy,
+//! cut off or restarted.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::rig::{LEASE, VaultRig, assert_final};
 use crate::rig::{PATIENCE, by_task};
 
 const VALUE: &str = "sk-live-taken-away-77c1";
-/// A rounding of timers, on a busy machine.
+/// Tolerance for timers on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
@@ -28,7 +29,7 @@ async fn what_was_revoked_before_the_call_is_not_sent_and_not_tried_again() {
     worker.hand.stop().await;
 }
 
-/// Attempts are begun all the time, by two workers with the key at hand.
+/// Two workers with the key in their caches constantly begin attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_fire_no_attempt_that_begins_after_the_answer_carries_the_value() {
     let vault = VaultRig::new().await;
@@ -44,7 +45,7 @@ async fn under_fire_no_attempt_that_begins_after_the_answer_carries_the_value() 
         let mut revoking = std::pin::pin!(async {
             vault.rig.sink.wait_for(20, PATIENCE).await.expect("called");
             vault.revoke(&token).await;
-            // Whatever begins from here on stands behind this.
+            // Attempts that begin from here on come after this position.
             let bounds = vault.rig.log.bounds(Stream::Tasks).await;
             bounds.expect("the log answers").last
         });
@@ -112,7 +113,7 @@ async fn a_worker_that_is_cut_off_is_outlasted_and_sends_nothing() {
     vault.revoke(&token).await;
     assert!(!worker.vault.is_serving(), "it would send what was revoked");
     assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
-    // Nobody waits for it a second time.
+    // A second revocation does not wait for it again.
     let other = vault.keep(VALUE).await;
     let start = Instant::now();
     vault.revoke(&other).await;
@@ -125,7 +126,7 @@ async fn a_worker_that_is_cut_off_is_outlasted_and_sends_nothing() {
     worker.hand.stop().await;
 }
 
-/// It has the key at hand, and tasks to make; only of the revocation it hears nothing.
+/// The worker has the key in its cache, and tasks to run, but does not learn of the revocation.
 #[tokio::test]
 async fn without_a_lease_a_key_at_hand_is_not_used() {
     let vault = VaultRig::new().await;
@@ -164,14 +165,14 @@ async fn a_worker_that_dies_is_followed_by_one_that_sends() {
     vault.rig.until(task, "succeeded").await;
     let received = vault.rig.sink.received();
     assert!(received.iter().all(|r| r.header("x-key") == Some(VALUE)));
-    // The dead one's lease is waited for at most once.
+    // At most one revocation waits for the lease of the crashed worker.
     let start = Instant::now();
     vault.revoke(&token).await;
     assert!(start.elapsed() < LEASE + LATE, "{:?}", start.elapsed());
     second.hand.stop().await;
 }
 
-/// A rotation under way: whoever reads the former key while it is erased goes on with the new one.
+/// During a rotation, a worker that finds the former key erased goes on with the new one.
 #[tokio::test]
 async fn a_rotation_breaks_no_attempt() {
     let vault = VaultRig::new().await;

@@ -1,4 +1,5 @@
-//! What gateways do for the vault, in small: tokens are kept, rotated and revoked over a real log, behind a real barrier.
+//! A minimal gateway for the vault: it stores, rotates and revokes tokens in a real log, with a
+//! real barrier.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use waybill_worker::{Clock, SystemClock};
 
 use crate::rig::{Hand, LEASE_TTL, PATIENCE, Rig, config, team};
 
-/// As long as leases last in these tests.
+/// Length of leases in these tests.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
 pub(super) struct VaultRig {
@@ -57,7 +58,7 @@ impl VaultRig {
         Self::over(Rig::new().await).await
     }
 
-    /// Workers have no more rights than they need.
+    /// A rig whose workers have only the permissions that they need.
     pub(super) async fn guarded() -> Self {
         Self::over(Rig::guarded().await).await
     }
@@ -71,6 +72,7 @@ impl VaultRig {
             log: Arc::new(rig.log.clone()),
             nats: rig.log.client(),
             control,
+            copy: Arc::default(),
             timing: FenceTiming::lasting(LEASE),
             kind: LeaseKind::Gateway,
         });
@@ -94,7 +96,7 @@ impl VaultRig {
         }
     }
 
-    /// A worker with the keys of the vault, and a lease.
+    /// Starts a worker with the keys of the vault, and a lease.
     pub(super) async fn worker(&self, name: &str) -> Opener {
         let opener = self.worker_at(name, &self.rig.nats.url()).await;
         eventually(PATIENCE, async || opener.vault.is_serving())
@@ -108,7 +110,8 @@ impl VaultRig {
             .await
     }
 
-    /// A worker whose vault alone reaches NATS at that address: cut off there, it goes on with tasks.
+    /// Starts a worker of which only the vault connects to NATS at the given address: if that is
+    /// cut off, it still runs tasks.
     pub(super) async fn worker_with_vault_at(&self, name: &str, url: &str) -> Opener {
         let beside = waybill_log::connect(&config(url, LEASE_TTL.as_secs()))
             .await
@@ -146,7 +149,7 @@ impl VaultRig {
         }
     }
 
-    /// Keeps a credential, as a gateway would.
+    /// Stores a credential, as a gateway would.
     pub(super) async fn keep(&self, value: &str) -> TokenId {
         self.keep_for(value, |_| {}).await
     }
@@ -177,7 +180,7 @@ impl VaultRig {
         token
     }
 
-    /// Gives a token another value, and waits until nobody uses the former one.
+    /// Gives a token another value, and waits until the former one is no longer used.
     pub(super) async fn rotate(&self, token: &TokenId, version: u32, value: &str) {
         let envelope = self
             .sealed(&team().to_string(), token, version, value)
@@ -195,7 +198,7 @@ impl VaultRig {
         self.erase(token, version - 1).await;
     }
 
-    /// Takes a token away; it is so for everybody when this returns.
+    /// Revokes a token. When this returns, the revocation has taken effect everywhere.
     pub(super) async fn revoke(&self, token: &TokenId) {
         let seq = self.append_revocation(token).await;
         self.fence.everywhere(seq).await.expect("everybody knows");
@@ -217,7 +220,7 @@ impl VaultRig {
         self.rig.log.erase(&name).await.expect("erased");
     }
 
-    /// Seals a value, stores its key, and gives the envelope.
+    /// Seals a value, stores its key, and returns the envelope.
     pub(super) async fn sealed(
         &self,
         team: &str,
@@ -239,7 +242,7 @@ impl VaultRig {
         envelope.to_text()
     }
 
-    /// Takes the credentials out of a task's headers and seals them for it alone.
+    /// Removes the credentials from a task's headers and seals them for that task alone.
     pub(super) async fn seal_headers(&self, task: &mut TaskCreated) -> KeyName {
         let raw = RawHeaders::take(&mut task.headers, &CredentialHeaders::and(&[]))
             .expect("the task brings credentials");
@@ -289,7 +292,7 @@ impl VaultRig {
         appended.seqs[0]
     }
 
-    /// A task that ends by a failure, which is given.
+    /// Runs a task that fails, and returns the failure.
     pub(super) async fn failure_of(&self, task: TaskId) -> Failure {
         let events = self.rig.until(task, "dead").await;
         match events.last() {
@@ -303,7 +306,7 @@ impl VaultRig {
         self.rig.create(path, with_key(token)).await
     }
 
-    /// No record of either log holds that text.
+    /// Checks that no record of either log contains a text.
     pub(super) async fn assert_nowhere(&self, secret: &str) {
         for stream in [Stream::Tasks, Stream::Control] {
             let records = self

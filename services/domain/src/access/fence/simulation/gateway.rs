@@ -1,16 +1,16 @@
-//! One gateway: the machines of production, fed as the circumstances have it.
+//! One gateway: the state machines of production, driven by the world.
 
 use std::time::Duration;
 
 use super::random::Random;
-use super::{Broken, Circumstances};
+use super::{Broken, Conditions};
 use crate::access::fence::{
     Barrier, BarrierState, FenceRecord, FenceTiming, GatewayId, GatewayLease, HolderId, Holders,
     LeaseKind, LeaseRecord, Position, Uptime,
 };
 use crate::seq::StreamSeq;
 
-/// A revocation whose mark is stored.
+/// A revocation whose mark is stored, and the wait for it.
 #[derive(Debug)]
 pub(super) struct Open {
     barrier: Barrier,
@@ -19,8 +19,8 @@ pub(super) struct Open {
 
 #[derive(Debug)]
 pub(super) struct Gateway {
-    circumstances: Circumstances,
-    /// Counts its lives. What was on the way to a former one is lost.
+    conditions: Conditions,
+    /// Number of restarts. Messages to a former run are lost.
     pub(super) life: u32,
     pub(super) is_up: bool,
     pub(super) id: GatewayId,
@@ -32,10 +32,10 @@ pub(super) struct Gateway {
     pub(super) open: Vec<Open>,
     pub(super) gaps: u64,
     pub(super) is_starting: bool,
-    /// Last mark read, and how far it was acknowledged.
+    /// The last mark that was read, and how far it was acknowledged.
     last_mark: StreamSeq,
     acknowledged: StreamSeq,
-    // Misfortunes last until these moments of real time.
+    // Faults last until these moments of real time.
     pub(super) cut_until: u64,
     pub(super) fence_stalled_until: u64,
     pub(super) control_stalled_until: u64,
@@ -44,11 +44,11 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) fn new(circumstances: Circumstances, random: &mut Random) -> Self {
-        let timing = circumstances.timing();
-        let drift = u64::from(circumstances.drift_ppm);
+    pub(super) fn new(conditions: Conditions, random: &mut Random) -> Self {
+        let timing = conditions.timing();
+        let drift = u64::from(conditions.drift_ppm);
         Self {
-            circumstances,
+            conditions,
             life: 0,
             is_up: false,
             id: GatewayId::new(random.next()),
@@ -74,7 +74,8 @@ impl Gateway {
         }
     }
 
-    /// A new life, with CONTROL applied as far as the disk says and FENCE from its first record.
+    /// Restarts the gateway, with CONTROL applied as far as its disk has it and FENCE from its
+    /// first record.
     pub(super) fn begin(
         &mut self,
         random: &mut Random,
@@ -82,7 +83,7 @@ impl Gateway {
         first: StreamSeq,
         on_disk: StreamSeq,
     ) {
-        let timing = self.circumstances.timing();
+        let timing = self.conditions.timing();
         self.life += 1;
         self.is_up = true;
         self.id = GatewayId::new(random.next());
@@ -98,11 +99,11 @@ impl Gateway {
     }
 
     fn is(&self, broken: Broken) -> bool {
-        self.circumstances.broken == broken
+        self.conditions.broken == broken
     }
 
     pub(super) fn revokers_timing(&self) -> FenceTiming {
-        let timing = self.circumstances.timing();
+        let timing = self.conditions.timing();
         if self.is(Broken::HalfTheWait) {
             FenceTiming {
                 lease: timing.lease / 2,
@@ -113,14 +114,14 @@ impl Gateway {
         }
     }
 
-    /// Its own clock, at a moment of real time in microseconds.
+    /// Reading of the gateway's own clock at a moment of real time in microseconds.
     pub(super) fn clock(&self, now: u64) -> Uptime {
         let micros = u128::from(now) * u128::from(self.clock_ppm) / 1_000_000;
         let micros = u64::try_from(micros).expect("a history is short");
         Uptime(Duration::from_micros(self.clock_began + micros))
     }
 
-    /// A moment of real time at or a little after its clock shows `until`.
+    /// A moment of real time at or shortly after the gateway's clock reads `until`.
     pub(super) fn real(&self, now: u64, until: Uptime) -> u64 {
         let wait = until.since(self.clock(now)).as_micros();
         let wait = wait * 1_000_000 / u128::from(self.clock_ppm);
@@ -176,7 +177,7 @@ impl Gateway {
         self.holders.forget(clock);
     }
 
-    /// What others should hear now.
+    /// How far the gateway should acknowledge now, if at all.
     pub(super) fn acknowledges(&mut self) -> Option<StreamSeq> {
         let applied = self.position.applied();
         let due = applied > self.acknowledged && self.acknowledged < self.last_mark;
@@ -193,7 +194,7 @@ impl Gateway {
         self.open.push(Open { barrier, control });
     }
 
-    /// Revocations that are over, with how, and when to look again.
+    /// Revocations that have ended, how they did, and when to check again.
     pub(super) fn over(&mut self, now: u64) -> (Vec<(StreamSeq, BarrierState)>, Option<u64>) {
         let clock = self.clock(now);
         let (mut over, mut look) = (Vec::new(), None);

@@ -1,4 +1,4 @@
-//! Chance, from one seed (SplitMix64).
+//! Random numbers from one seed (SplitMix64).
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ impl Random {
         range.start + self.next() % (range.end - range.start).max(1)
     }
 
-    /// Once in so many times.
+    /// True once in `times` calls on average.
     pub(super) fn one_in(&mut self, times: u64) -> bool {
         self.within(0..times) == 0
     }

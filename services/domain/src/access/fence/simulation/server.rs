@@ -1,9 +1,11 @@
-//! The two streams: one order each, what is acknowledged is stored, and FENCE forgets.
+//! The two streams: each is totally ordered, acknowledged records are stored, and FENCE deletes old
+//! ones.
 
 use crate::access::fence::FenceRecord;
 use crate::seq::StreamSeq;
 
-/// How long FENCE remembers, in microseconds. Twice as long as a gateway may be without a lease before it starts anew.
+/// Retention of FENCE, in microseconds: twice as long as a gateway may be without a lease before it
+/// starts anew.
 const REMEMBERED: u64 = 60_000_000;
 
 #[derive(Debug, Default)]
@@ -19,7 +21,7 @@ impl Server {
         StreamSeq(self.fence.len() as u64)
     }
 
-    /// An event on CONTROL, of any kind.
+    /// Appends an event of any kind to CONTROL.
     pub(super) fn append(&mut self) -> StreamSeq {
         self.control += 1;
         StreamSeq(self.control)
@@ -29,7 +31,7 @@ impl Server {
         StreamSeq(self.control)
     }
 
-    /// First place that is still remembered.
+    /// First sequence that is still stored.
     pub(super) fn first(&self, now: u64) -> StreamSeq {
         let forgotten = self.fence.partition_point(|(at, _)| at + REMEMBERED < now);
         StreamSeq(self.forgotten.max(forgotten as u64) + 1)
@@ -39,7 +41,7 @@ impl Server {
         self.forgotten = self.fence.len() as u64;
     }
 
-    /// What is remembered from `from` on.
+    /// Records that are still stored, from `from` on.
     pub(super) fn records(&self, now: u64, from: StreamSeq) -> Vec<(StreamSeq, FenceRecord)> {
         let from = from.max(self.first(now)).0;
         (from..=self.fence.len() as u64)

@@ -1,22 +1,23 @@
-//! Time, the network between gateways and streams, misfortunes, and who counts what.
+//! The event loop: time, the network between gateways and streams, faults, and the tally of what
+//! happened.
 
 use std::collections::BTreeMap;
 
 use super::gateway::Gateway;
 use super::random::Random;
 use super::server::Server;
-use super::{Broken, Circumstances};
+use super::{Broken, Conditions};
 use crate::access::fence::{BarrierState, FenceRecord, HolderId, MarkRecord, Uptime};
 use crate::seq::StreamSeq;
 
 const MILLI: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
-/// One history, in microseconds.
+/// Length of one history, in microseconds.
 const LENGTH: u64 = 120 * SECOND;
 
-/// What was counted.
+/// Tally of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Tally {
     pub(super) accepted: u64,
     pub(super) refused: u64,
     pub(super) reached: u64,
@@ -26,7 +27,7 @@ pub(super) struct Told {
     pub(super) violations: u64,
 }
 
-impl Told {
+impl Tally {
     pub(super) fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.refused += other.refused;
@@ -38,9 +39,9 @@ impl Told {
     }
 }
 
-/// Something on the way to a gateway, or that it wakes up for.
+/// A message to a gateway, or a timer of its own.
 #[derive(Debug, Clone)]
-enum Happens {
+enum Arrival {
     Granted {
         sent: Uptime,
         seq: StreamSeq,
@@ -67,22 +68,22 @@ enum Happens {
     Renew,
     Revoke,
     Request,
-    /// The second half of a request: what it saw first, and when it arrived.
+    /// The second half of a request: the first thing that it checked, and when it arrived.
     Decide(Asked),
     StopServing,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    /// Highest revocation that was answered when the request arrived.
+    /// The highest revocation that was answered when the request arrived.
     answered: StreamSeq,
     may: bool,
     knew: StreamSeq,
 }
 
-/// Something on the way to the streams.
+/// A message to the streams.
 #[derive(Debug, Clone)]
-enum Wanted {
+enum Publish {
     Lease { sent: Uptime, record: FenceRecord },
     Start { sent: Uptime },
     Revocation,
@@ -94,14 +95,14 @@ enum Event {
     At {
         gateway: usize,
         life: u32,
-        what: Happens,
+        what: Arrival,
     },
     Arrives {
         gateway: usize,
         life: u32,
-        wanted: Wanted,
+        wanted: Publish,
     },
-    Misfortune,
+    Fault,
     Begin(usize),
 }
 
@@ -112,17 +113,18 @@ pub(super) struct World {
     random: Random,
     server: Server,
     gateways: Vec<Gateway>,
-    circumstances: Circumstances,
-    /// Up to where revocations on CONTROL have been answered: each was applied after those before it.
+    conditions: Conditions,
+    /// Up to where revocations on CONTROL have been answered. Each was applied after those before
+    /// it.
     answered: StreamSeq,
-    told: Told,
+    tally: Tally,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, circumstances: Circumstances) -> Self {
+    pub(super) fn new(seed: u64, conditions: Conditions) -> Self {
         let mut random = Random::new(seed);
-        let gateways = (0..circumstances.gateways)
-            .map(|_| Gateway::new(circumstances, &mut random))
+        let gateways = (0..conditions.gateways)
+            .map(|_| Gateway::new(conditions, &mut random))
             .collect();
         Self {
             now: 0,
@@ -131,17 +133,17 @@ impl World {
             random,
             server: Server::default(),
             gateways,
-            circumstances,
+            conditions,
             answered: StreamSeq(0),
-            told: Told::default(),
+            tally: Tally::default(),
         }
     }
 
-    pub(super) fn live(mut self) -> Told {
+    pub(super) fn live(mut self) -> Tally {
         for gateway in 0..self.gateways.len() {
             self.schedule(gateway as u64 * SECOND, Event::Begin(gateway));
         }
-        self.schedule(5 * SECOND, Event::Misfortune);
+        self.schedule(5 * SECOND, Event::Fault);
         while let Some(((at, _), event)) = self.events.pop_first() {
             if at > LENGTH {
                 break;
@@ -149,8 +151,8 @@ impl World {
             self.now = at;
             self.happen(event);
         }
-        self.told.gaps = self.gateways.iter().map(|gateway| gateway.gaps).sum();
-        self.told
+        self.tally.gaps = self.gateways.iter().map(|gateway| gateway.gaps).sum();
+        self.tally
     }
 
     fn schedule(&mut self, at: u64, event: Event) {
@@ -158,7 +160,7 @@ impl World {
         self.events.insert((at, self.scheduled), event);
     }
 
-    fn to(&mut self, gateway: usize, at: u64, what: Happens) {
+    fn to(&mut self, gateway: usize, at: u64, what: Arrival) {
         let life = self.gateways[gateway].life;
         self.schedule(
             at,
@@ -173,7 +175,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Begin(gateway) => self.begin(gateway),
-            Event::Misfortune => self.misfortune(),
+            Event::Fault => self.fault(),
             Event::Arrives {
                 gateway,
                 life,
@@ -189,7 +191,7 @@ impl World {
                     return;
                 }
                 if self.now < it.paused_until {
-                    // It stands still: everything waits until it goes on.
+                    // The gateway is paused: everything waits until it resumes.
                     let at = it.paused_until + self.random.within(0..MILLI);
                     return self.schedule(
                         at,
@@ -207,27 +209,28 @@ impl World {
 
     fn begin(&mut self, gateway: usize) {
         let first = self.server.first(self.now);
-        // The disk may have been put back to any earlier state.
+        // The disk may have been restored to any earlier state.
         let control = self.server.control().0;
         let on_disk = StreamSeq(self.random.within(0..control + 1));
         self.gateways[gateway].begin(&mut self.random, self.now, first, on_disk);
-        if self.circumstances.is_forgetful || self.random.one_in(3) {
+        if self.conditions.is_forgetful || self.random.one_in(3) {
             self.gateways[gateway].control_stalled_until =
                 self.now + self.random.within(0..20 * SECOND);
         }
         for what in [
-            Happens::ReadFence,
-            Happens::ReadControl,
-            Happens::Renew,
-            Happens::Request,
-            Happens::Revoke,
+            Arrival::ReadFence,
+            Arrival::ReadControl,
+            Arrival::Renew,
+            Arrival::Request,
+            Arrival::Revoke,
         ] {
             let at = self.now + self.random.within(0..5 * MILLI);
             self.to(gateway, at, what);
         }
     }
 
-    /// On the way to the streams or back: mostly quick, sometimes as late as a client would still wait.
+    /// Delay of a message to or from the streams: mostly short, sometimes as long as a client's
+    /// time limit.
     fn delay(&mut self) -> u64 {
         match self.random.within(0..20) {
             0 => self.random.within(0..9 * SECOND),
@@ -236,7 +239,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, gateway: usize, wanted: Wanted) {
+    fn send(&mut self, gateway: usize, wanted: Publish) {
         let it = &self.gateways[gateway];
         if self.now < it.cut_until {
             return;
@@ -253,22 +256,22 @@ impl World {
         );
     }
 
-    /// Stored even if the sender has died meanwhile.
-    fn arrive(&mut self, gateway: usize, life: u32, wanted: Wanted) {
+    /// The message is stored even if its sender has died meanwhile.
+    fn arrive(&mut self, gateway: usize, life: u32, wanted: Publish) {
         let answer = match wanted {
-            Wanted::Lease { sent, record } => Happens::Granted {
+            Publish::Lease { sent, record } => Arrival::Granted {
                 sent,
                 seq: self.store(record),
             },
-            Wanted::Start { sent } => Happens::Started {
+            Publish::Start { sent } => Arrival::Started {
                 sent,
                 seq: self.append(),
             },
-            Wanted::Revocation => Happens::Revoked { seq: self.append() },
-            Wanted::Mark { sent, record } => {
+            Publish::Revocation => Arrival::Revoked { seq: self.append() },
+            Publish::Mark { sent, record } => {
                 let control = record.control;
                 let mark = self.store(FenceRecord::Mark(record));
-                Happens::Marked {
+                Arrival::Marked {
                     sent,
                     mark,
                     control,
@@ -277,7 +280,7 @@ impl World {
         };
         let delay = self.delay();
         let it = &self.gateways[gateway];
-        // What is said to a gateway that hears late comes when it hears again.
+        // Messages to a gateway that receives late arrive when it receives again.
         let at = (self.now + delay).max(it.deaf_until);
         if at >= it.cut_until || self.now >= it.cut_until {
             self.schedule(
@@ -293,75 +296,75 @@ impl World {
 
     fn store(&mut self, record: FenceRecord) -> StreamSeq {
         let seq = self.server.store(self.now, record);
-        self.tell_readers(&Happens::ReadFence);
+        self.notify_readers(&Arrival::ReadFence);
         seq
     }
 
     fn append(&mut self) -> StreamSeq {
         let seq = self.server.append();
-        self.tell_readers(&Happens::ReadControl);
+        self.notify_readers(&Arrival::ReadControl);
         seq
     }
 
-    fn tell_readers(&mut self, what: &Happens) {
+    fn notify_readers(&mut self, what: &Arrival) {
         for gateway in 0..self.gateways.len() {
             let at = self.now + self.random.within(100..3 * MILLI);
             self.to(gateway, at, what.clone());
         }
     }
 
-    fn at(&mut self, gateway: usize, what: Happens) {
+    fn at(&mut self, gateway: usize, what: Arrival) {
         let now = self.now;
         let it = &mut self.gateways[gateway];
         let clock = it.clock(now);
         match what {
-            Happens::Granted { sent, seq } => it.granted(sent, seq, now),
-            Happens::Started { sent, seq } => {
+            Arrival::Granted { sent, seq } => it.granted(sent, seq, now),
+            Arrival::Started { sent, seq } => {
                 it.is_starting = false;
                 it.lease.started(sent, seq);
             }
-            Happens::Revoked { seq } => {
+            Arrival::Revoked { seq } => {
                 let record = MarkRecord {
                     gateway: it.id.clone(),
                     control: seq,
                 };
                 self.send(
                     gateway,
-                    Wanted::Mark {
+                    Publish::Mark {
                         sent: clock,
                         record,
                     },
                 );
             }
-            Happens::Marked {
+            Arrival::Marked {
                 sent,
                 mark,
                 control,
             } => it.marked(sent, mark, control, now),
-            Happens::Acknowledged { by, applied } => it.holders.acknowledged(&by, applied, clock),
-            Happens::ReadFence => {
+            Arrival::Acknowledged { by, applied } => it.holders.acknowledged(&by, applied, clock),
+            Arrival::ReadFence => {
                 let stalled = it.fence_stalled_until.max(it.cut_until);
                 if now < stalled {
-                    return self.to(gateway, stalled, Happens::ReadFence);
+                    return self.to(gateway, stalled, Arrival::ReadFence);
                 }
                 let from = it.position.last_read().next();
                 for (seq, record) in self.server.records(now, from) {
                     it.read(seq, &record, now);
                 }
             }
-            Happens::ReadControl => {
+            Arrival::ReadControl => {
                 let stalled = it.control_stalled_until.max(it.cut_until);
                 if now < stalled {
-                    return self.to(gateway, stalled, Happens::ReadControl);
+                    return self.to(gateway, stalled, Arrival::ReadControl);
                 }
                 it.position.applied_control(self.server.control());
             }
-            Happens::Look => {}
-            Happens::Renew => self.renew(gateway, clock),
-            Happens::Revoke => self.revoke(gateway),
-            Happens::Request => return self.request(gateway),
-            Happens::Decide(asked) => return self.decide(gateway, asked),
-            Happens::StopServing => {
+            Arrival::Look => {}
+            Arrival::Renew => self.renew(gateway, clock),
+            Arrival::Revoke => self.revoke(gateway),
+            Arrival::Request => return self.request(gateway),
+            Arrival::Decide(asked) => return self.decide(gateway, asked),
+            Arrival::StopServing => {
                 it.is_up = false;
                 return;
             }
@@ -377,13 +380,13 @@ impl World {
         let (over, look) = it.over(now);
         for (control, state) in over {
             match state {
-                BarrierState::Expired => self.told.expired += 1,
-                _ => self.told.reached += 1,
+                BarrierState::Expired => self.tally.expired += 1,
+                _ => self.tally.reached += 1,
             }
             self.answered = self.answered.max(control);
         }
         if let Some(at) = look {
-            self.to(gateway, at, Happens::Look);
+            self.to(gateway, at, Arrival::Look);
         }
         let Some((by, applied)) = acknowledges else {
             return;
@@ -397,7 +400,7 @@ impl World {
                 self.to(
                     other,
                     at,
-                    Happens::Acknowledged {
+                    Arrival::Acknowledged {
                         by: by.clone(),
                         applied,
                     },
@@ -410,16 +413,16 @@ impl World {
         let it = &mut self.gateways[gateway];
         let mut wanted = None;
         if it.lease.needs_start(clock) {
-            if self.circumstances.broken == Broken::NoStart {
+            if self.conditions.broken == Broken::NoStart {
                 it.lease.started(clock, StreamSeq(0));
             } else {
                 it.is_starting = true;
-                self.told.starts += 1;
-                wanted = Some(Wanted::Start { sent: clock });
+                self.tally.starts += 1;
+                wanted = Some(Publish::Start { sent: clock });
             }
         } else if it.lease.may_renew() && it.lease.is_started(&it.position) {
             let record = it.lease_record(false);
-            wanted = Some(Wanted::Lease {
+            wanted = Some(Publish::Lease {
                 sent: clock,
                 record,
             });
@@ -427,19 +430,19 @@ impl World {
         if let Some(wanted) = wanted {
             self.send(gateway, wanted);
         }
-        // A start is asked for again soon, a lease in time.
+        // A start is repeated soon, a lease in time for its renewal.
         let pause = if self.gateways[gateway].is_starting {
             200 * MILLI
         } else {
             3 * SECOND
         };
-        self.to(gateway, self.now + pause, Happens::Renew);
+        self.to(gateway, self.now + pause, Arrival::Renew);
     }
 
     fn revoke(&mut self, gateway: usize) {
-        self.send(gateway, Wanted::Revocation);
+        self.send(gateway, Publish::Revocation);
         let at = self.now + self.random.within(SECOND..12 * SECOND);
-        self.to(gateway, at, Happens::Revoke);
+        self.to(gateway, at, Arrival::Revoke);
     }
 
     fn request(&mut self, gateway: usize) {
@@ -450,32 +453,32 @@ impl World {
             knew: it.position.control(),
         };
         let at = self.now + self.random.within(0..200 * MILLI);
-        self.to(gateway, at, Happens::Decide(asked));
+        self.to(gateway, at, Arrival::Decide(asked));
         let at = self.now + self.random.within(0..120 * MILLI);
-        self.to(gateway, at, Happens::Request);
+        self.to(gateway, at, Arrival::Request);
     }
 
-    /// Every credential revoked on CONTROL up to what was answered is tried at once.
+    /// Tries every credential that was revoked on CONTROL before the request arrived.
     fn decide(&mut self, gateway: usize, asked: Asked) {
         let it = &self.gateways[gateway];
-        let (may, knows) = if self.circumstances.broken == Broken::ReadBeforeLease {
+        let (may, knows) = if self.conditions.broken == Broken::ReadBeforeLease {
             (it.lease.is_usable(it.clock(self.now)), asked.knew)
         } else {
             (asked.may, it.position.control())
         };
         if !may {
-            self.told.refused += 1;
+            self.tally.refused += 1;
             return;
         }
-        self.told.accepted += 1;
+        self.tally.accepted += 1;
         if knows < asked.answered {
-            self.told.violations += 1;
+            self.tally.violations += 1;
         }
     }
 
-    fn misfortune(&mut self) {
+    fn fault(&mut self) {
         let at = self.now + self.random.within(SECOND..8 * SECOND);
-        self.schedule(at, Event::Misfortune);
+        self.schedule(at, Event::Fault);
         let gateway =
             usize::try_from(self.random.within(0..self.gateways.len() as u64)).expect("few");
         let long = if self.random.one_in(6) {
@@ -484,7 +487,7 @@ impl World {
             30 * SECOND
         };
         let until = self.now + self.random.within(0..long);
-        let kind = if self.circumstances.is_forgetful && self.random.one_in(2) {
+        let kind = if self.conditions.is_forgetful && self.random.one_in(2) {
             7
         } else {
             self.random.within(0..9)
@@ -503,7 +506,7 @@ impl World {
             5 => it.paused_until = self.now + self.random.within(0..20 * SECOND),
             6 => it.deaf_until = self.now + self.random.within(0..20 * SECOND),
             7 => {
-                // Its clock was set: everything there looks old.
+                // The server's clock was set forward, so every record looks expired.
                 self.server.forget();
                 self.end(gateway, SECOND);
             }
@@ -511,7 +514,7 @@ impl World {
         }
     }
 
-    /// By a crash, or giving the lease back.
+    /// Stops a gateway, by a crash or by releasing its lease.
     fn end(&mut self, gateway: usize, down: u64) {
         let again = self.now + self.random.within(0..down);
         self.schedule(again, Event::Begin(gateway));
@@ -520,24 +523,24 @@ impl World {
             it.is_up = false;
             return;
         }
-        if self.circumstances.broken == Broken::ReleasedWhileServing {
+        if self.conditions.broken == Broken::ReleasedWhileServing {
             let record = it.lease_record(true);
             let stop = self.now + self.random.within(0..2 * SECOND);
             self.send(
                 gateway,
-                Wanted::Lease {
+                Publish::Lease {
                     sent: Uptime::default(),
                     record,
                 },
             );
-            return self.to(gateway, stop.min(again - 1), Happens::StopServing);
+            return self.to(gateway, stop.min(again - 1), Arrival::StopServing);
         }
         it.lease.release();
         let record = it.lease_record(true);
         it.is_up = false;
         self.send(
             gateway,
-            Wanted::Lease {
+            Publish::Lease {
                 sent: Uptime::default(),
                 record,
             },

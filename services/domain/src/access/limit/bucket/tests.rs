@@ -1,4 +1,5 @@
-//! Gateways in any interleaving, against one counter: what they admit together, and what lies unused.
+//! Gateways in any interleaving against one counter: how much they admit together, and how much
+//! goes unused.
 
 use std::num::NonZeroU32;
 
@@ -26,7 +27,7 @@ fn at(ms: i64) -> Times {
     }
 }
 
-/// One gateway with a counter that always answers: `true` when the request is admitted.
+/// One request at a gateway whose counter always answers; `true` if it is admitted.
 fn take(bucket: &mut Bucket, counter: &mut i64, policy: &Policy, now: Times) -> bool {
     loop {
         match bucket.check(policy, now, 1, false) {
@@ -129,7 +130,7 @@ fn without_the_counter_a_gateway_admits_its_share_and_tells_the_counter_later() 
     assert_eq!(admitted, 20);
     assert_eq!(bucket.remaining(&policy, at(0).wall, 3, true), 0);
     assert!(!bucket.is_forgettable(&policy, at(0).wall));
-    // The counter is back, and others have taken 30.
+    // The counter is back, and other gateways have taken 30.
     let ask = bucket.ask(&policy, at(1_000), 3, 1);
     assert_eq!((ask.owed, ask.add()), (20, 21));
     bucket.granted(&policy, &ask, 51, at(1_000));
@@ -195,7 +196,7 @@ fn another_quota_holds_for_the_next_grants() {
     for _ in 0..100 {
         assert!(take(&mut bucket, &mut counter, &pro, at(1)));
     }
-    // Down again: what was granted may be spent, and nothing more comes.
+    // The quota is lowered again: granted credits may be spent, but no more are granted.
     let left = bucket.credits();
     let mut admitted = 0;
     while take(&mut bucket, &mut counter, &free, at(2)) {
@@ -238,17 +239,18 @@ fn a_smooth_policy_lets_go_what_has_left_the_last_w_seconds() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A request at a gateway: spends, is refused, or makes the gateway ask if it is not asking.
+    /// A request at a gateway: it spends a credit, is refused, or makes the gateway ask the
+    /// counter.
     Request(usize),
-    /// The oldest message on the wire of that gateway reaches the counter; its answer reaches the gateway.
+    /// The gateway's oldest message reaches the counter, and its answer the gateway.
     Deliver(usize),
-    /// It reaches the counter, and the answer is lost.
+    /// The message reaches the counter, but the answer is lost.
     LoseAnswer(usize),
-    /// It is lost before the counter.
+    /// The message is lost on its way to the counter.
     LoseMessage(usize),
-    /// Killed and started again.
+    /// The gateway is killed and restarted.
     Crash(usize),
-    /// Time passes.
+    /// Time passes, in milliseconds.
     Wait(i64),
 }
 
@@ -278,7 +280,7 @@ struct Gateway {
     wire: Vec<OnWire>,
 }
 
-/// Three gateways and counters by window.
+/// Three gateways, and a counter for each window.
 struct World {
     policy: Policy,
     gateways: [Gateway; GATEWAYS],
@@ -375,7 +377,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// The invariant of the module: in any interleaving, with crashes and lost messages, no window admits more than its quota.
+    /// The invariant of the module: with any interleaving, crashes and lost messages, no window
+    /// admits more than its quota.
     #[test]
     fn no_window_ever_admits_more_than_its_quota(
         q in 1_u32..80,
@@ -392,7 +395,7 @@ proptest! {
         }
     }
 
-    /// The bound on what lies unused: `q / 2 - N`, and nothing for a quota below `4N`.
+    /// The bound on unused credits: `q / 2 - N`, and zero for a quota below `4N`.
     #[test]
     fn at_most_half_the_quota_lies_unused(
         q in 1_u32..200,
@@ -404,7 +407,7 @@ proptest! {
         for step in &steps {
             let asked = matches!(step, Step::Deliver(_));
             world.step(step);
-            // Who asks does so for a request: one credit of each answer is spent at once.
+            // A gateway asks for a request, so one credit of each answer is spent at once.
             if asked {
                 for g in 0..GATEWAYS {
                     if world.gateways[g].bucket.credits() > bound / n {
@@ -416,7 +419,8 @@ proptest! {
         }
     }
 
-    /// Whatever happened before in the window, as long as nothing was lost: once leases have lapsed, one gateway gets all that is left.
+    /// Whatever happened earlier in the window, as long as nothing was lost: once leases have
+    /// ended, one gateway gets all that is left.
     #[test]
     fn when_nothing_is_lost_a_persistent_client_gets_the_whole_quota(
         q in 1_u32..200,
@@ -431,7 +435,7 @@ proptest! {
                 world.deliver(g, true);
             }
         }
-        // All that is above fits into 30 s; leases are 5 s.
+        // Everything above takes less than 30 s; leases are 5 s.
         for ms in [5_000, 5_000, 5_000] {
             world.step(&Step::Wait(ms));
             for g in 0..GATEWAYS {
@@ -451,7 +455,8 @@ proptest! {
         prop_assert_eq!(admitted, u64::from(q));
     }
 
-    /// Without a counter each gateway admits its share on top of what it had: `q` over all gateways, twice `q` with what was granted.
+    /// Without a counter each gateway admits its share on top of what it held: `q` over all
+    /// gateways, so at most twice `q` with what was granted before.
     #[test]
     fn without_the_counter_at_most_another_quota_is_admitted(
         q in 1_u32..200,

@@ -164,7 +164,7 @@ fn a_token_lives_from_its_creation_to_its_shredding() {
     }
     assert_eq!(by(&mut team, shredded(1), &system()), Ok(1));
     assert_eq!(by(&mut team, shredded(1), &system()), Ok(0));
-    // What was erased cannot be provided for again.
+    // An erased token cannot be recreated under the same id.
     assert_eq!(
         on(&mut team, create(draft(1))),
         Err(TeamRefusal::AlreadyExists)
@@ -231,7 +231,7 @@ fn only_who_may_write_tokens_of_that_world_does() {
         by(&mut team, create(draft(3)), &test),
         Err(TeamRefusal::BeyondCaller { .. })
     ));
-    // Nobody learns of what is in the other world.
+    // The answer reveals nothing about the other environment.
     for command in [revoke(1, TokenEnd::Requested), rotate(1, 2)] {
         assert_eq!(by(&mut team, command, &test), Err(gone()));
     }

@@ -1,0 +1,368 @@
+"""A walk through every operation of the API, in an order in which each has what it needs: see examples.py."""
+
+import base64
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+
+from page_signatures import Receiver
+
+SHOP = "https://shop.example.com"
+ANN, BEN = "ann@example.com", "ben@example.com"
+LETTER_SECONDS = 30
+# Without the log a gateway accepts no credential once its lease has run out.
+AWAY_SECONDS = 30
+# A little more than the time limit for receiving a body.
+SLOW_SECONDS = 60
+# One request an hour.
+TINY_PLAN = """
+[plans.tiny]
+max_wait_s = 30
+policies = [{ name = "team", scope = "team", q = 1, w = 3600 }]
+"""
+
+
+class Reporter:
+    """A reporter of leaked keys, with its own key pair."""
+
+    def __init__(self, folder):
+        self.key = folder / "reporter.pem"
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key], check=True, capture_output=True)
+        self.public = subprocess.run(["openssl", "ec", "-in", self.key, "-pubout"], check=True, capture_output=True, text=True).stdout
+
+    def headers(self, body):
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=body, check=True, capture_output=True).stdout
+        return {"Github-Public-Key-Identifier": "k1", "Github-Public-Key-Signature": base64.b64encode(signature).decode()}
+
+
+def configuration(reporter):
+    return f"""
+[gateway]
+plan_self_service = true
+
+[[gateway.key_reporters]]
+name = "scanner"
+identifier = "k1"
+public_key = '''
+{reporter.public}'''
+"""
+
+
+def go(walk, reporter):
+    receiver = Receiver(b'{"shipped": true}')
+    slow = SlowBody(walk.server.url, walk.server.key)
+    walk.names[receiver.url] = SHOP
+    try:
+        health(walk)
+        ann = people(walk)
+        team = teams(walk, ann)
+        keys(walk, ann, team)
+        vault(walk)
+        tasks(walk, receiver)
+        signatures(walk, receiver)
+        applications(walk, ann, team)
+        activity(walk)
+        reports(walk, reporter, ann, team)
+        ann = passwords(walk, ann)
+        errors(walk, ann, team, slow)
+    finally:
+        receiver.stop()
+
+
+def letter(walk, to, kind):
+    """The newest token of that kind in an email: without a mail server emails are written to the log."""
+    until = time.monotonic() + LETTER_SECONDS
+    while True:
+        letters = walk.server.log.read_text().split("a letter:")
+        found = [token for text in letters for token in re.findall(rf"wb_{kind}_[\w.-]+", text)]
+        if len(found) > walk.letters.get(kind, 0):
+            walk.letters[kind] = len(found)
+            return found[-1]
+        if time.monotonic() > until:
+            raise TimeoutError(f"no email to {to} with a token to {kind}")
+        time.sleep(0.05)
+
+
+def health(walk):
+    for operation in ("health.liveness.get", "health.readiness.get", "auth.signing_keys.list", "oauth.metadata.get", "activity.audit_keys.list"):
+        walk.send(operation, 200)
+
+
+def sign_up(walk, email, name, keep=False):
+    walk.send("auth.account.create", 202, live={"email": email}, keep=keep)
+    token = letter(walk, email, "confirm")
+    return walk.send("auth.address.confirm", 201, live={"token": token, "name": name}, keep=keep)
+
+
+def people(walk):
+    walk.letters = {}
+    sign_up(walk, ANN, "Ann", keep=True)
+    first = walk.send("auth.session.create", 200)
+    ann = walk.send("auth.session.refresh", 200, live={"refreshToken": first["refreshToken"]})["accessToken"]
+    walk.send("account.person.update", 200, key=ann)
+    walk.send("account.person.get", 200, key=ann)
+    sessions = walk.send("auth.session.list", 200, key=ann)["sessions"]
+    other = next(session for session in sessions if not session["current"])
+    walk.send("auth.session.delete", 204, {"sessionId": other["id"]}, key=ann)
+    return ann
+
+
+def teams(walk, ann):
+    team = {"teamId": walk.send("teams.team.create", 201, key=ann)["team"]["id"]}
+    for operation in ("teams.team.update", "teams.plan.set", "teams.task_defaults.set", "teams.vault_policy.set", "teams.leak_policy.set"):
+        walk.send(operation, 200, team, key=ann)
+    walk.send("teams.team.list", 200, key=ann)
+    for operation in ("teams.team.get", "teams.plan.get", "teams.usage.get"):
+        walk.send(operation, 200, team, key=ann)
+    invitation = walk.send("teams.invitation.create", 201, team, key=ann)["invitation"]
+    here = {**team, "invitationId": invitation["id"]}
+    token = letter(walk, BEN, "inv")
+    walk.send("teams.invitation.list", 200, team, key=ann)
+    walk.send("teams.invitation.get", 200, here, key=ann)
+    ben = sign_up(walk, BEN, "Ben")["accessToken"]
+    walk.send("teams.invitation.accept", 200, live={"token": token}, key=ben)
+    members = walk.send("teams.member.list", 200, team, key=ann)["members"]
+    there = {**team, "userId": next(member["id"] for member in members if member["role"] == "member")}
+    walk.send("teams.member.update", 200, there, key=ann)
+    walk.send("teams.member.delete", 204, there, key=ann)
+    another = walk.send("teams.invitation.create", 201, team, live={"email": "eve@example.com"}, key=ann, keep=False)["invitation"]
+    walk.send("teams.invitation.delete", 204, {**team, "invitationId": another["id"]}, key=ann)
+    return team
+
+
+def keys(walk, ann, team):
+    once = {"Idempotency-Key": "ci"}
+    made = walk.send("keys.key.create", 201, team, headers=once, key=ann)["apiKey"]
+    walk.send("keys.key.create", 422, team, live={"name": "another"}, headers=once, key=ann)
+    walk.send("keys.key.list", 200, team, key=ann)
+    walk.send("keys.own_key.get", 200, key=made["key"])
+    new = walk.send("keys.key.rotate", 201, {"keyId": made["id"]}, key=ann)["apiKey"]
+    walk.send("keys.key.rotate", 409, {"keyId": made["id"]}, key=ann)
+    walk.send("keys.key.revoke", 200, {"keyId": new["id"]}, key=ann)
+    walk.send("keys.own_key.revoke", 200, key=made["key"])
+    by_key = walk.send("keys.api_key.create", 201, headers=once, key=walk.server.key)["apiKey"]
+    walk.send("keys.api_key.create", 422, live={"name": "another"}, headers=once, key=walk.server.key)
+    walk.send("keys.api_key.delete", 200, {"keyId": by_key["id"]}, key=walk.server.key)
+
+
+def vault(walk):
+    key = walk.server.key
+    token = {"tokenId": walk.send("vault.token.create", 201, key=key)["token"]["id"]}
+    walk.send("vault.token.list", 200, key=key)
+    walk.send("vault.token.get", 200, token, key=key)
+    walk.send("vault.token.rotate", 200, token, key=key)
+    walk.send("vault.token.delete", 200, token, key=key)
+
+
+def tasks(walk, receiver):
+    key = walk.server.key
+    urls = {"targetUrl": receiver.url + "/orders", "onCompleteUrl": receiver.url + "/done"}
+    once = {"Idempotency-Key": "order-17"}
+    task = {"id": walk.send("tasks.task.create", 201, live=urls, headers=once, key=key)["task"]["id"]}
+    walk.send("tasks.task.create", 422, live={**urls, "json": {"order": 18}}, headers=once, key=key)
+    receiver.next()
+    _, message = receiver.next()
+    walk.ended = task["id"]
+    walk.request_received("tasks.webhook.receive", json.loads(message))
+    until_delivered(walk, task, key)
+    walk.send("tasks.task.get", 200, task, query={"wait": 25, "for": "end"}, key=key)
+    walk.send("tasks.result.get", 200, task, key=key)
+    walk.send("tasks.result.get", 200, task, query={"raw": "true"}, key=key)
+    walk.send("tasks.task.cancel", 409, task, key=key)
+    walk.send("tasks.task.delete", 409, task, key=key)
+    walk.send("tasks.webhook.redeliver", 200, task, key=key)
+    receiver.next()
+    until_delivered(walk, task, key)
+    batch = walk.examples["requests"]["tasks.task.create_batch"]["tasks"]
+    batch = [{**each, "targetUrl": receiver.url + "/orders"} for each in batch]
+    walk.send("tasks.task.create_batch", 200, live={"tasks": batch}, key=key)
+    receiver.next(), receiver.next()
+    wrong = [{**batch[0], "idempotencyKey": "order-20"}, {**batch[1], "maxRetries": 25}]
+    walk.send("tasks.task.create_batch", 207, live={"tasks": wrong}, key=key)
+    receiver.next()
+    for operation in ("tasks.task.cancel", "tasks.task.delete"):
+        later = walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]
+        walk.send(operation, 200, {"id": later}, key=key)
+        receiver.next()
+    walk.send("tasks.webhook.redeliver", 409, {"id": walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]}, key=key)
+    walk.send("tasks.task.list", 200, query={"tag": "orders", "status": "completed", "limit": 1}, key=key)
+    walk.send("tasks.event.stream", 200, task, key=key)
+    walk.send("tasks.stream_token.create", 201, task, key=key)
+    walk.send("tasks.stream_token.create_for_filter", 201, key=key)
+    walk.send("tasks.event.stream_all", 200, query={"after": 0, "type": "task.created"}, key=key, read="data:")
+
+
+def until_delivered(walk, task, key):
+    until = time.monotonic() + LETTER_SECONDS
+    while walk.send("tasks.task.get", 200, task, key=key, keep=False)["task"]["webhook"]["status"] != "delivered":
+        if time.monotonic() > until:
+            raise TimeoutError("the webhook was not delivered")
+        time.sleep(0.05)
+
+
+def signatures(walk, receiver):
+    key = walk.server.key
+    walk.server.call("POST", "/v1/tasks", {"targetUrl": receiver.url, "json": {"order": 17}})
+    headers, body = receiver.next()
+    wanted = walk.examples["requests"]["signing.signature.verify"]["headers"]
+    live = {"headers": {name: headers[name] for name in wanted}, "body": body.decode()}
+    walk.send("signing.signature.verify", 200, live=live, key=key)
+    walk.send("signing.secret.get", 200, key=key)
+    walk.send("signing.secret.rotate", 200, key=key)
+
+
+def applications(walk, ann, team):
+    app = walk.send("oauth.app.create", 201, team, key=ann)["app"]
+    here = {**team, "appId": app["id"]}
+    walk.send("oauth.app.list", 200, team, key=ann)
+    walk.send("oauth.app.get", 200, here, key=ann)
+    walk.send("oauth.app.update", 200, here, key=ann)
+    secret = walk.send("oauth.app_secret.rotate", 200, here, key=ann)["app"]["clientSecret"]
+    client = {"client_id": app["id"], "client_secret": secret}
+
+    decision = walk.examples["requests"]["oauth.authorization.decide"]
+    asked = {name: decision[name] for name in ("response_type", "redirect_uri", "state", "code_challenge", "code_challenge_method")} | {"client_id": app["id"]}
+    origin = {"Origin": walk.server.url}
+    sign_in = walk.send("oauth.session.create", 303, live={"client_id": app["id"]}, headers=origin)
+    cookie = {"Cookie": sign_in.headers["Set-Cookie"].split(";")[0]}
+    page = walk.send("oauth.authorization.ask", 200, query=asked, headers=cookie)
+    token = re.search(r'name="page" value="([^"]+)"', page.text)[1]
+    decided = walk.send("oauth.authorization.decide", 303, live={"client_id": app["id"], "team": team["teamId"], "page": token}, headers=origin | cookie)
+    code = urllib.parse.parse_qs(urllib.parse.urlsplit(decided.headers["Location"]).query)["code"][0]
+    tokens = walk.send("oauth.token.create", 200, live={"code": code, **client})
+    walk.send("oauth.token.introspect", 200, live={"token": tokens["access_token"], **client})
+    grants = walk.send("oauth.grant.list", 200, key=ann)["grants"]
+    walk.send("oauth.token.revoke", 200, live={"token": tokens["refresh_token"], **client})
+    walk.send("oauth.grant.delete", 204, {"grantId": grants[0]["id"]}, key=ann)
+    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke"):
+        walk.send(operation, 401, live={**client, "client_secret": "wrong"})
+    walk.send("oauth.app.delete", 204, here, key=ann)
+
+
+def activity(walk):
+    key = walk.server.key
+    entries = walk.send("activity.event.list", 200, query={"type": "token.created", "limit": 1}, key=key)["activity"]
+    walk.send("activity.checkpoint.get", 200, key=key)
+    walk.send("activity.event.prove", 200, {"seq": entries[0]["seq"]}, key=key)
+    walk.send("activity.consistency.prove", 200, query={"from": 1}, key=key)
+    # The signed export contains everything; one entry and its proof are enough here.
+    walk.send("activity.event.export", 200, query={"format": "jsonl"}, key=key, read="\n")
+    walk.send("activity.event.export", 200, query={"format": "csv", "type": "token.created"}, key=key)
+    walk.send("activity.event.stream", 200, query={"after": "0-0"}, key=key, read="data:")
+
+
+def reports(walk, reporter, ann, team):
+    leaked = walk.send("keys.key.create", 201, team, key=ann, keep=False)["apiKey"]["key"]
+    report = [{**walk.examples["requests"]["keys.report.create"][0], "token": leaked}]
+    body = json.dumps(report).encode()
+    walk.sent.add("keys.report.create")
+    walk.send("keys.report.create", 200, body=body, headers=reporter.headers(body))
+    walk.send("keys.report.create", 401, body=body, headers=reporter.headers(body + b" "))
+
+
+def passwords(walk, ann):
+    ann = walk.send("auth.password.change", 200, key=ann)["accessToken"]
+    walk.send("auth.password.forget", 202)
+    walk.send("auth.password.reset", 204, live={"token": letter(walk, ANN, "reset")})
+    password = walk.examples["requests"]["auth.password.reset"]["password"]
+    ann = walk.send("auth.session.create", 200, live={"password": password}, keep=False)["accessToken"]
+    walk.send("auth.session.create", 401)
+    walk.send("auth.session.end", 204, key=ann)
+    return walk.send("auth.session.create", 200, live={"password": password}, keep=False)["accessToken"]
+
+
+def errors(walk, ann, team, slow):
+    """Answers that any operation may give, each by the simplest request that provokes it."""
+    key = walk.server.key
+    reader = walk.server.new_key("reader", ["tasks:read"])["key"]
+    provoked = {
+        400: walk.send("tasks.task.list", 400, key=key, headers={"X-API-Key": reader}, keep=False),
+        403: walk.send("tasks.task.create", 403, key=reader, keep=False),
+        404: walk.send("tasks.task.get", 404, {"id": "task_" + "0" * 28}, key=key, keep=False),
+        409: walk.send("tasks.task.cancel", 409, {"id": walk.ended}, key=key, keep=False),
+        413: walk.send("tasks.task.create", 413, body=b" " * (1024 * 1024 + 1), key=key, keep=False),
+        415: walk.send("tasks.task.create", 415, headers={"Content-Encoding": "gzip"}, key=key, keep=False),
+    }
+    walk.send("tasks.task.create", 400, live={"maxRetries": 25}, key=key)
+    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke"):
+        walk.send(operation, 400, body=b"token=a&token=b&grant_type=password")
+    without_credentials(walk, provoked)
+    walk.send("teams.plan.set", 200, team, live={"plan": "tiny"}, key=ann, keep=False)
+    limited = walk.send("keys.key.create", 201, team, key=ann, keep=False)["apiKey"]["key"]
+    while (answer := walk.answer("tasks.task.list", key=limited)).status == 200:
+        pass
+    provoked[429] = answer
+    provoked[503] = log_away(walk, key)
+    provoked[408] = slow.answer()
+    for status, answer in provoked.items():
+        walk.error(status, answer)
+
+
+def without_credentials(walk, provoked):
+    """Every operation that needs a credential refuses a request without one, all with the same message."""
+    for operation, (_, template, _, described) in walk.operations.items():
+        if any(name in requirement for requirement in described.get("security", []) for name in ("api_key", "session")):
+            names = {name: "x" for name in re.findall(r"\{(\w+)\}", template)}
+            answer = walk.send(operation, 401, names, body=b"{}" if "requestBody" in described else None, keep=False)
+            first = provoked.setdefault(401, answer)
+            if dict(first) != dict(answer):
+                walk.wrong.append(f"{operation}: 401 {answer} instead of {first}")
+
+
+def child_of(parent):
+    """The child process of a process, from /proc: a slim machine has no `ps`."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            if re.search(rf"^PPid:\s+{parent}$", status.read_text(), re.MULTILINE):
+                return int(status.parent.name)
+        except (FileNotFoundError, ProcessLookupError):
+            # The process has ended meanwhile.
+            continue
+    raise KeyError("waybill up has no child")
+
+
+def stopped(process):
+    """Waits until all threads of a process have stopped: on a busy machine some keep running for a while."""
+    until = time.monotonic() + AWAY_SECONDS
+    while not all(re.search(r"^State:\s+T", thread.read_text(), re.MULTILINE) for thread in Path(f"/proc/{process}/task").glob("*/status")):
+        if time.monotonic() > until:
+            raise TimeoutError("nats-server does not stop")
+        time.sleep(0.01)
+
+
+def log_away(walk, key):
+    """Stops nats-server for a while: first nothing can be sealed, then no credential is accepted."""
+    nats = child_of(walk.server.process.pid)
+    os.kill(nats, signal.SIGSTOP)
+    try:
+        stopped(nats)
+        sealed = [{"targetUrl": "https://shop.example.com/orders", "headers": {"Authorization": "Bearer sk-17"}}]
+        walk.send("tasks.task.create_batch", 503, live={"tasks": sealed}, key=key)
+        until = time.monotonic() + AWAY_SECONDS
+        while (answer := walk.answer("keys.own_key.get", key=key)).get("code") != "authorization_unavailable" and time.monotonic() < until:
+            time.sleep(0.1)
+        return answer
+    finally:
+        os.kill(nats, signal.SIGCONT)
+
+
+class SlowBody:
+    """A request whose body is never completed: it is refused after half a minute, during which the walk goes on."""
+
+    def __init__(self, url, key):
+        address = urllib.parse.urlsplit(url)
+        self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=SLOW_SECONDS)
+        self.connection.putrequest("POST", "/v1/tasks")
+        for name, value in {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Content-Length": "100"}.items():
+            self.connection.putheader(name, value)
+        self.connection.endheaders(b'{"targetUrl": ')
+
+    def answer(self):
+        with self.connection.getresponse() as answer:
+            return json.load(answer)

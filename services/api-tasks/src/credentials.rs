@@ -1,0 +1,134 @@
+//! The vault's part in a new task: the tokens that it names exist and may be used, and the credentials that it brings along are sealed.
+
+use url::Url;
+use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::task::TaskSpec;
+use waybill_domain::vault::{
+    AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, selects_a_part,
+};
+use waybill_log::KeyName;
+use waybill_vault::SecretBytes;
+
+use crate::state::TasksApi;
+use waybill_commands::entropy;
+use waybill_edge::error::ApiError;
+
+/// A task whose references are valid, with its credentials taken out of the headers.
+pub(crate) struct Checked {
+    /// The request, with masks where credentials were.
+    pub(crate) spec: TaskSpec,
+    /// Those credentials, to be sealed under the id that the task gets.
+    pub(crate) raw: Option<RawHeaders>,
+}
+
+impl Checked {
+    /// Checks a task against the team's current state. A token that is revoked later is found by the worker.
+    pub(crate) fn new(
+        state: &TasksApi,
+        team: &TeamId,
+        mut spec: TaskSpec,
+    ) -> Result<Self, ApiError> {
+        check_references(state, team, &spec)?;
+        let raw = if state.vault.is_configured() {
+            let more = state
+                .auth
+                .directory()
+                .with_team(&team.base(), |team| {
+                    let info = team.info.as_ref()?;
+                    Some(info.vault.sealed_headers.clone())
+                })
+                .flatten()
+                .unwrap_or_default();
+            spec.take_raw_credentials(&CredentialHeaders::and(&more))
+        } else {
+            None
+        };
+        let has_credential = raw.is_some() || spec.references().next().is_some();
+        let part = spec.headers.iter().find(|(name, _)| selects_a_part(name));
+        if let (true, Some((name, _))) = (has_credential, part) {
+            return Err(ApiError::bad_field(
+                "headers",
+                format!(
+                    "headers: {name} cannot be sent along with a credential, which a target could echo in parts"
+                ),
+            ));
+        }
+        Ok(Self { spec, raw })
+    }
+}
+
+/// Refuses a task that refers to a token which it may not use, or not for its target. Unknown, revoked and expired tokens and those of
+/// other teams get the same answer.
+fn check_references(state: &TasksApi, team: &TeamId, spec: &TaskSpec) -> Result<(), ApiError> {
+    let named = named(spec);
+    if named.is_empty() {
+        return Ok(());
+    }
+    state.vault.check_configured()?;
+    let now = entropy::now();
+    let environment = team.environment();
+    let tokens = state.auth.directory().with_team(&team.base(), |team| {
+        let find = |(_, id): &(_, TokenId)| team.token(id, environment, now).cloned();
+        named.iter().map(find).collect::<Vec<_>>()
+    });
+    let tokens = tokens.unwrap_or_default();
+    let url = Url::parse(&spec.url).map_err(|error| ApiError::internal(&error))?;
+    for (at, (reference, _)) in named.iter().enumerate() {
+        let Some(token) = tokens.get(at).and_then(Option::as_ref) else {
+            return Err(reference.unknown().into());
+        };
+        let allowed = AllowedHosts::stored(&token.allowed_hosts);
+        if !allowed.allows(&url) {
+            return Err(reference.not_to(&allowed, &url).into());
+        }
+        if matches!(reference.place, Place::Header(_)) && !token.fits_header {
+            return Err(reference.not_in_a_header().into());
+        }
+    }
+    Ok(())
+}
+
+/// Each token that the task names, with the first reference to it, and the first one in a header: a body may name one a thousand times.
+fn named(spec: &TaskSpec) -> Vec<(Reference<'_>, TokenId)> {
+    let mut named: Vec<(Reference<'_>, TokenId)> = Vec::new();
+    for reference in spec.references() {
+        // A malformed one is refused with the rest of the request.
+        let Some(token) = reference.token.clone() else {
+            continue;
+        };
+        let in_header = |reference: &Reference<'_>| matches!(reference.place, Place::Header(_));
+        let told = |(other, id): &(Reference<'_>, TokenId)| {
+            *id == token && (in_header(other) || !in_header(&reference))
+        };
+        if !named.iter().any(told) {
+            named.push((reference, token));
+        }
+    }
+    named
+}
+
+/// Seals what was taken out of a task's headers. Returns the envelope and the name of the key, which is stored before the task; when the
+/// task is not stored after all, the key is erased.
+pub(crate) async fn seal(
+    state: &TasksApi,
+    team: &TeamId,
+    task: TaskId,
+    raw: &RawHeaders,
+) -> Result<(String, KeyName), ApiError> {
+    let key = KeyName::Task {
+        team: team.clone(),
+        task,
+    };
+    let packed = SecretBytes::new(raw.encode().to_vec());
+    // No time to live: an open task may wait for longer than any that could be chosen here. The owner of its partition erases the key when
+    // the task has ended, and sweeps up keys whose tasks are not open.
+    let envelope = state.vault.keep(&key, &packed, None).await?;
+    Ok((envelope, key))
+}
+
+/// Erases the key of a task that was not stored, in the background. If that fails, the owner of the partition erases it later.
+pub(crate) fn forget(state: &TasksApi, key: Option<KeyName>) {
+    let Some(key) = key else { return };
+    let vault = std::sync::Arc::clone(&state.vault);
+    state.tasks.spawn(async move { vault.forget(&key).await });
+}

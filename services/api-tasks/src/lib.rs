@@ -1,0 +1,55 @@
+//! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, and what happens to them, under `/v1/events`.
+//!
+//! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, [`lookup`] how a task is found and told apart
+//! from another team's, [`explain`] what a creation tells of its retries, [`idempotency`] how a repeated creation becomes the first one
+//! again, [`credentials`] how the secrets that a task brings along are sealed. [`signing`] is how receivers know that a call comes from
+//! here. [`TasksApi`] is what the handlers share.
+
+pub mod backoff;
+pub mod batch;
+pub mod cancel;
+pub mod create;
+pub mod credentials;
+pub mod events;
+pub mod explain;
+pub mod get;
+pub mod idempotency;
+mod labels;
+mod lengths;
+pub mod list;
+pub mod lookup;
+pub mod object;
+mod owner;
+mod parameters;
+mod queues;
+pub mod redeliver;
+pub mod request;
+pub mod result;
+pub mod signing;
+mod state;
+pub mod stream_token;
+pub mod task_events;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use labels::ReadModelLabels;
+pub use queues::QueueNames;
+pub use state::{TasksApi, TasksApiParts};
+
+/// The routes of this API.
+#[must_use]
+pub fn router() -> OpenApiRouter<TasksApi> {
+    OpenApiRouter::new()
+        .routes(routes!(create::create_task, list::list_tasks))
+        .routes(routes!(batch::create_tasks))
+        .routes(routes!(get::get_task, cancel::delete_task))
+        .routes(routes!(cancel::cancel_task))
+        .routes(routes!(result::get_result))
+        .routes(routes!(redeliver::redeliver_webhook))
+        .merge(signing::router())
+        .routes(routes!(events::team_events))
+        .routes(routes!(task_events::task_events))
+        .routes(routes!(stream_token::make_task_stream_token))
+        .routes(routes!(stream_token::make_event_stream_token))
+}

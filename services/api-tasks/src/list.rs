@@ -1,0 +1,371 @@
+//! `GET /v1/tasks`: newest first, filtered, by page or by cursor.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use waybill_domain::id::QueueName;
+use waybill_domain::task::Status;
+use waybill_domain::time::Timestamp;
+use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
+
+use super::object::{Attempts, Task};
+use crate::state::TasksApi;
+use waybill_edge::auth::Caller;
+use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::error::ApiError;
+use waybill_edge::lenient::LenientQuery;
+use waybill_edge::query::HasLists;
+use waybill_edge::warnings::{Handling, Warning};
+
+const DEFAULT_LIMIT: u16 = 20;
+
+/// Which tasks, and which page of them.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Current status: `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`; several separated by commas,
+    /// or as several parameters of this name.
+    status: Option<String>,
+    /// Tasks on a page, 1 to 100. Default 20.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+    /// Tasks to skip, up to 10000. Beyond that, use `cursor`.
+    #[param(minimum = 0, maximum = 10000)]
+    offset: Option<i64>,
+    /// `nextCursor` of an earlier answer: continues there, whatever was added meanwhile.
+    cursor: Option<String>,
+    /// Only tasks of this queue.
+    queue: Option<String>,
+    /// Only tasks accepted at or after this time (ISO 8601).
+    created_after: Option<String>,
+    /// Only tasks accepted before this time (ISO 8601).
+    created_before: Option<String>,
+    /// Only tasks with this target URL; with a `*` at its end, every URL with this prefix.
+    target: Option<String>,
+    /// Only tasks whose id, URL or queue contains this text.
+    q: Option<String>,
+    /// Only tasks whose completion webhook is in this state: `pending`, `delivered` or `given_up`.
+    webhook: Option<String>,
+    /// Only tasks that ended with a success (`true`), or without one (`false`).
+    ok: Option<String>,
+    /// Only tasks with this tag, or with all of several tags separated by commas.
+    tag: Option<String>,
+    /// Only these fields of each task, separated by commas; `id` is always included. Without `headers`, `body`, `bodyBytes`, `resolve` and
+    /// `result` a page is read much faster.
+    fields: Option<String>,
+}
+
+impl HasLists for ListParams {
+    const LISTS: &'static [&'static str] = &["status"];
+}
+
+/// Fields of a task that stand in the log, and not in the read model.
+const FROM_THE_LOG: [&str; 5] = ["headers", "body", "bodyBytes", "resolve", "result"];
+
+/// A page of tasks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskList {
+    /// Newest first. On a large page the last tasks can lack `headers`, `body` and those of the answer: `truncated` says so. Read such a task
+    /// by itself, or choose `fields`.
+    #[schema(value_type = Vec<Task>)]
+    tasks: Vec<Listed>,
+    /// The position of this page.
+    pagination: Pagination,
+    /// Parameters without effect, at most 20 warnings; absent when there are no warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// The position of a page.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pagination {
+    /// Number of tasks that match.
+    total: u64,
+    /// `false`: counting stopped early; there are at least `total`.
+    total_exact: bool,
+    limit: u16,
+    offset: u32,
+    /// Whether there is another page.
+    has_more: bool,
+    /// `cursor` of the next page.
+    next_cursor: Option<String>,
+}
+
+#[utoipa::path(
+    get,
+    path = "/v1/tasks",
+    operation_id = "tasks.task.list",
+    tag = "tasks",
+    security(("api_key" = ["tasks:read"])),
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page of tasks", body = TaskList),
+    )
+)]
+pub(crate) async fn list_tasks(
+    State(state): State<TasksApi>,
+    caller: Caller<TasksRead>,
+    handling: Handling,
+    LenientQuery(params, warnings): LenientQuery<ListParams>,
+) -> Result<axum::Json<TaskList>, ApiError> {
+    let warnings = warnings.judge(handling)?;
+    let page = params.page()?;
+    let (limit, offset) = (page.limit, page.offset);
+    let fields = given(params.fields.as_deref())
+        .map(Fields::parse)
+        .transpose()?;
+    let detail = fields.as_ref().is_none_or(Fields::are_from_the_log);
+    let list = ListTasks {
+        team: caller.team.clone(),
+        filter: params.filter()?,
+        page,
+        detail,
+    };
+    let min_seq = state.acknowledged.to(&caller.team);
+    let found = state.queries.list(list, min_seq).await?.value;
+    let tasks = found
+        .tasks
+        .into_iter()
+        .map(|view| Task::read(view, Attempts::Hidden))
+        .map(|task| Listed::new(task, fields.as_ref()))
+        .collect();
+    Ok(axum::Json(TaskList {
+        tasks,
+        pagination: Pagination {
+            total: found.total.count,
+            total_exact: found.total.exact,
+            limit,
+            offset,
+            has_more: found.next.is_some(),
+            next_cursor: found.next,
+        },
+        warnings,
+    }))
+}
+
+/// A task in a list: all of it, or what was chosen.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Whole(Box<Task>),
+    Chosen(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Listed {
+    fn new(task: Task, fields: Option<&Fields>) -> Self {
+        let Some(fields) = fields else {
+            return Self::Whole(Box::new(task));
+        };
+        match serde_json::to_value(&task) {
+            Ok(serde_json::Value::Object(mut all)) => {
+                all.retain(|name, _| name == "id" || fields.0.contains(name));
+                // What was not asked for is not missing.
+                let missing = all
+                    .get_mut("truncated")
+                    .and_then(|list| list.as_array_mut());
+                let is_whole = missing.is_some_and(|missing| {
+                    missing.retain(|name| name.as_str().is_some_and(|name| fields.has(name)));
+                    missing.is_empty()
+                });
+                if is_whole {
+                    all.remove("truncated");
+                }
+                Self::Chosen(all)
+            }
+            // A task always serialises to an object; if it ever did not, the whole task would be a better answer than an error.
+            _ => Self::Whole(Box::new(task)),
+        }
+    }
+}
+
+/// Names of fields that were chosen.
+#[derive(Debug)]
+struct Fields(BTreeSet<String>);
+
+impl Fields {
+    /// All there are in a list.
+    const KNOWN: [&str; 39] = [
+        "id",
+        "teamId",
+        "environment",
+        "status",
+        "queue",
+        "targetUrl",
+        "method",
+        "headers",
+        "body",
+        "bodyBytes",
+        "maxWaitTime",
+        "timeout",
+        "delayUntil",
+        "bodyEncoding",
+        "deadline",
+        "expiresIn",
+        "success",
+        "tags",
+        "metadata",
+        "ok",
+        "endReason",
+        "cancelRequested",
+        "maxRetries",
+        "retryCount",
+        "retryBackoff",
+        "retryOn",
+        "priority",
+        "followRedirects",
+        "onCompleteUrl",
+        "webhook",
+        "resolve",
+        "result",
+        "error",
+        "createdAt",
+        "updatedAt",
+        "startedAt",
+        "completedAt",
+        "truncated",
+        "attempts",
+    ];
+
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let mut chosen = BTreeSet::from(["truncated".to_owned()]);
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            if !Self::KNOWN.contains(&name) {
+                let shown: String = name.chars().take(40).collect();
+                return Err(ApiError::bad_field(
+                    "fields",
+                    format!(
+                        "fields: a task has no field {shown:?}; it has {}",
+                        Self::KNOWN.join(", ")
+                    ),
+                ));
+            }
+            chosen.insert(name.to_owned());
+        }
+        Ok(Self(chosen))
+    }
+
+    fn are_from_the_log(&self) -> bool {
+        FROM_THE_LOG.iter().any(|name| self.0.contains(*name))
+    }
+
+    /// `result.body` is part of `result`.
+    fn has(&self, name: &str) -> bool {
+        let field = name.split_once('.').map_or(name, |(field, _)| field);
+        self.0.contains(field)
+    }
+}
+
+impl ListParams {
+    fn page(&self) -> Result<Page, ApiError> {
+        let limit = match self.limit {
+            None => DEFAULT_LIMIT,
+            Some(limit) => u16::try_from(limit)
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+                .ok_or_else(|| {
+                    let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
+                    ApiError::bad_field("limit", message)
+                })?,
+        };
+        let offset = match self.offset {
+            None => 0,
+            Some(offset) => u32::try_from(offset).map_err(|_| {
+                ApiError::bad_field("offset", format!("offset must be 0 or more, not {offset}"))
+            })?,
+        };
+        Ok(Page {
+            limit,
+            offset,
+            cursor: given(self.cursor.as_deref()).map(str::to_owned),
+        })
+    }
+
+    fn filter(&self) -> Result<TaskFilter, ApiError> {
+        Ok(TaskFilter {
+            status: None,
+            statuses: statuses(given(self.status.as_deref()).unwrap_or_default())?,
+            ok: given(self.ok.as_deref()).map(boolean).transpose()?,
+            tags: given(self.tag.as_deref())
+                .map(|text| text.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
+            queue: given(self.queue.as_deref())
+                .map(|text| {
+                    QueueName::parse(text).map_err(|_| {
+                        ApiError::bad_field("queue", "queue must be the name of a queue")
+                    })
+                })
+                .transpose()?,
+            created_after: instant("createdAfter", self.created_after.as_deref())?,
+            created_before: instant("createdBefore", self.created_before.as_deref())?,
+            target: given(self.target.as_deref()).map(Target::parse),
+            q: given(self.q.as_deref()).map(str::to_owned),
+            webhook: given(self.webhook.as_deref()).map(webhook).transpose()?,
+        })
+    }
+}
+
+/// A parameter without a value, as forms send it, counts as absent.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// Each status once, as a list with commas between names them.
+fn statuses(list: &str) -> Result<Vec<Status>, ApiError> {
+    let named = list
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    // No more than there are: a repeated name changes nothing.
+    let named: BTreeSet<Status> = named.map(status).collect::<Result<_, _>>()?;
+    Ok(named.into_iter().collect())
+}
+
+fn status(text: &str) -> Result<Status, ApiError> {
+    Status::parse(text).ok_or_else(|| {
+        let known: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        ApiError::bad_field(
+            "status",
+            format!("status must be one of {}", known.join(", ")),
+        )
+    })
+}
+
+fn boolean(text: &str) -> Result<bool, ApiError> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(ApiError::bad_field("ok", "ok must be true or false")),
+    }
+}
+
+fn webhook(text: &str) -> Result<WebhookState, ApiError> {
+    let found = WebhookState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == text);
+    found.ok_or_else(|| {
+        let known = WebhookState::ALL.map(WebhookState::as_str).join(", ");
+        ApiError::bad_field("webhook", format!("webhook must be one of {known}"))
+    })
+}
+
+fn instant(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = given(text) else {
+        return Ok(None);
+    };
+    Timestamp::parse_in_query(text).map(Some).ok_or_else(|| {
+        ApiError::bad_field(
+            field,
+            format!(
+                "{field} must be an ISO 8601 time with a zone, such as 2030-01-31T12:00:00.000Z"
+            ),
+        )
+    })
+}

@@ -1,0 +1,441 @@
+//! What a client sends to create a task. Types are checked here, values by the core.
+
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use waybill_domain::egress::Egress;
+use waybill_domain::event::BodyEncoding;
+use waybill_domain::task::spec::MAX_HEADERS;
+use waybill_domain::task::{self, BackoffRequest, Limits, TaskRequest, TaskSpec};
+use waybill_domain::time::Timestamp;
+use waybill_domain::vault::{Resolve, reference};
+
+use super::backoff::RetryBackoff;
+use super::lengths::Length;
+use waybill_edge::error::ApiError;
+
+/// A task to be created. Only `targetUrl` is required. Unknown fields are ignored with a warning, those that only Waybill sets are refused.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateTask {
+    /// What to call: http or https. `callbackUrl` is an alias.
+    #[serde(alias = "callbackUrl")]
+    #[schema(
+        required = true,
+        pattern = "^https?://.",
+        max_length = 8192,
+        example = "https://example.com/hook",
+        format = "uri"
+    )]
+    pub target_url: Option<String>,
+    /// GET, POST, PUT, DELETE, PATCH or HEAD.
+    #[schema(default = "POST", value_type = Option<task::Method>)]
+    pub method: Option<String>,
+    /// Headers of the call. A value that begins with `tok_` is a token of the vault, and so is `{{tok_...}}` within a longer one
+    /// (`Bearer {{tok_...}}`): the token's value is sent in its place. Credentials given directly (`Authorization`, `Cookie`,
+    /// `Proxy-Authorization`, `X-Api-Key` and the names that the team adds) are sealed for this task, and shown as `Bearer ****`.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
+    pub headers: Option<Headers>,
+    /// Body of the call; not sent with GET and HEAD.
+    pub body: Option<String>,
+    /// How `body` is written: `text`, or `base64` for bytes that are not text.
+    #[schema(default = "text", value_type = Option<BodyEncoding>)]
+    pub body_encoding: Option<String>,
+    /// Instead of `body`: a value that is sent as JSON, with `Content-Type: application/json` unless `headers` names another type.
+    #[schema(value_type = Option<Object>)]
+    pub json: Option<serde_json::Value>,
+    /// The longest that one exchange with the target, or one wait for a callback, may take, in seconds. Pauses between attempts and time
+    /// in the queue do not count. Bounded by the plan; without it, the greater of 30 and `timeout`.
+    #[schema(default = 30, minimum = 0.001, maximum = 3600)]
+    pub max_wait_time: Option<f64>,
+    /// Seconds for each attempt: at most 900, `maxWaitTime` and what the plan allows.
+    #[schema(default = 30, minimum = 0.001, maximum = 900)]
+    pub timeout: Option<f64>,
+    /// Not before this time (ISO 8601).
+    #[schema(example = "2030-01-31T12:00:00.000Z", format = DateTime)]
+    pub delay_until: Option<String>,
+    /// Instead of `delayUntil`: the time from now, such as `90s`, `5m`, `1h30m` or `7d`, or a number of seconds. At most 366 days.
+    #[schema(value_type = Option<String>, example = "5m")]
+    pub delay: Option<Length>,
+    /// Nothing happens to the task after this time (ISO 8601): it ends as `timeout`, with `endReason` `expired`.
+    #[schema(example = "2030-01-31T18:00:00.000Z", format = DateTime)]
+    pub deadline: Option<String>,
+    /// Instead of `deadline`: the time from the creation, such as `6h`, or a number of seconds. At most 366 days.
+    #[schema(value_type = Option<String>, example = "6h")]
+    pub expires_in: Option<Length>,
+    /// Which answers are a success, such as `2xx` or `2xx,404`. Any other answer fails then, and is repeated as `retryOn` says. Without it,
+    /// every answer below 500 but 408, 425 and 429 completes the task, and `ok` tells whether it was a 2xx.
+    #[schema(example = "2xx,404")]
+    pub success: Option<String>,
+    /// Up to 10 words, of at most 64 characters each, to find the task by. Repeated in events and webhooks.
+    #[schema(example = json!(["invoices"]))]
+    pub tags: Option<Vec<String>>,
+    /// Texts of your own, at most 4096 bytes. Repeated in events and webhooks.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
+    pub metadata: Option<Headers>,
+    /// Retries after the first attempt, 0 to 10. Without it 3, or as many as `retryBackoff` lists.
+    #[schema(default = 3, minimum = 0, maximum = 10)]
+    pub max_retries: Option<i64>,
+    /// The pauses between attempts: `exponential` (1, 2, 4, 8 ... s), `linear` (1, 2, 3 ... s), `overnight` (10 retries over almost 14
+    /// hours, for a target that may be down for a night), or a list of up to 10 lengths such as `["10s", "5m", "2h"]`. `overnight` and a
+    /// list also say how many retries there are, unless `maxRetries` does; the last pause of a list repeats.
+    #[schema(default = "exponential")]
+    pub retry_backoff: Option<RetryBackoff>,
+    /// What retries instead of the default: statuses (`503`), classes (`5xx`), `timeout`, `connection`.
+    pub retry_on: Option<Vec<String>>,
+    /// 1 to 10, higher first.
+    #[schema(default = 5, minimum = 1, maximum = 10)]
+    pub priority: Option<i64>,
+    /// 1 to 100 of a-z, A-Z, 0-9, _ and -.
+    #[schema(default = "default", pattern = "^[a-zA-Z0-9_-]{1,100}$")]
+    pub queue: Option<String>,
+    /// Follow up to three redirects.
+    #[schema(default = false)]
+    pub follow_redirects: Option<bool>,
+    /// The URL that gets the completion webhook when the task has ended.
+    #[schema(format = "uri")]
+    pub on_complete_url: Option<String>,
+    /// Where `{{tok_...}}` stands for a token of the vault: `headers` (always), `query` (of `targetUrl`) and `body`. Values are
+    /// percent-encoded in a query, escaped in a JSON body, and form-encoded in a form.
+    #[schema(example = json!(["headers", "body"]))]
+    pub resolve: Option<Vec<String>>,
+    /// In a batch: makes a repeated creation of this task the first one again.
+    pub idempotency_key: Option<String>,
+    #[schema(ignore)]
+    provider: Option<IgnoredAny>,
+    #[schema(ignore)]
+    poll_config: Option<IgnoredAny>,
+    /// From here on, fields that only Waybill sets. A client that sends one expects an effect, so it is refused.
+    #[schema(ignore)]
+    id: Option<IgnoredAny>,
+    #[schema(ignore)]
+    team_id: Option<IgnoredAny>,
+    #[schema(ignore)]
+    plan: Option<IgnoredAny>,
+    #[schema(ignore)]
+    status: Option<IgnoredAny>,
+    #[schema(ignore)]
+    result: Option<IgnoredAny>,
+    #[schema(ignore)]
+    retry_count: Option<IgnoredAny>,
+    #[schema(ignore)]
+    created_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    updated_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    started_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    completed_at: Option<IgnoredAny>,
+}
+
+impl CreateTask {
+    /// Whether anything in it refers to the vault. May be asked before the request is checked.
+    pub fn refers_to_vault(&self) -> bool {
+        let headers = self.headers.as_ref().map_or(&[][..], |headers| &headers.0);
+        let url = self.target_url.as_deref().unwrap_or_default();
+        let resolve = self.resolve.as_deref().unwrap_or_default();
+        // An invalid place is refused with the rest.
+        let resolve = Resolve::parse(resolve).unwrap_or_default();
+        reference::references(headers, url, self.body.as_deref(), resolve)
+            .next()
+            .is_some()
+    }
+
+    /// Checks every value, but not whether the tokens that it names exist.
+    pub fn check(
+        self,
+        limits: &Limits,
+        egress: &Egress,
+        now: Timestamp,
+    ) -> Result<TaskSpec, ApiError> {
+        for (field, given) in [
+            ("provider", self.provider.is_some()),
+            ("pollConfig", self.poll_config.is_some()),
+        ] {
+            if given {
+                let message =
+                    format!("{field} is not available: polling tasks are not offered here");
+                return Err(ApiError::bad_field(field, message));
+            }
+        }
+        for (field, given) in [
+            ("id", self.id.is_some()),
+            ("teamId", self.team_id.is_some()),
+            ("plan", self.plan.is_some()),
+            ("status", self.status.is_some()),
+            ("result", self.result.is_some()),
+            ("retryCount", self.retry_count.is_some()),
+            ("createdAt", self.created_at.is_some()),
+            ("updatedAt", self.updated_at.is_some()),
+            ("startedAt", self.started_at.is_some()),
+            ("completedAt", self.completed_at.is_some()),
+        ] {
+            if given {
+                let message = format!("{field} is set by Waybill and cannot be sent");
+                return Err(ApiError::bad_field(field, message));
+            }
+        }
+        let mut headers = self.headers.unwrap_or_default().0;
+        let body = match (self.body, self.json) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::bad_field(
+                    "json",
+                    "json and body are both the body of the call; give one of them",
+                ));
+            }
+            (body, None) => body,
+            (None, Some(json)) => {
+                if self.body_encoding.is_some() {
+                    return Err(ApiError::bad_field(
+                        "bodyEncoding",
+                        "bodyEncoding says how body is written; json needs none",
+                    ));
+                }
+                let named = headers
+                    .iter()
+                    .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+                if !named {
+                    headers.push(("Content-Type".into(), "application/json".into()));
+                }
+                Some(json.to_string())
+            }
+        };
+        let request = TaskRequest {
+            target_url: self.target_url,
+            method: self.method,
+            headers,
+            body,
+            body_encoding: self.body_encoding,
+            max_wait_seconds: self.max_wait_time,
+            timeout_seconds: self.timeout,
+            delay_until: self.delay_until,
+            delay: self.delay.map(|length| length.0),
+            deadline: self.deadline,
+            expires_in: self.expires_in.map(|length| length.0),
+            success: self.success,
+            tags: self.tags,
+            metadata: self.metadata.map(|entries| entries.0),
+            max_retries: self.max_retries,
+            retry_backoff: self.retry_backoff.map(BackoffRequest::from),
+            retry_on: self.retry_on,
+            priority: self.priority,
+            queue: self.queue,
+            follow_redirects: self.follow_redirects,
+            on_complete_url: self.on_complete_url,
+            resolve: self.resolve,
+        };
+        let spec = TaskSpec::check(request, limits, now)?;
+        may_call(egress, "targetUrl", &spec.url)?;
+        if let Some(url) = &spec.on_complete_url {
+            may_call(egress, "onCompleteUrl", url)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// Refuses a target whose address alone shows that it may not be called; the task would only fail later.
+fn may_call(egress: &Egress, field: &'static str, url: &str) -> Result<(), ApiError> {
+    egress
+        .parse_target(url)
+        .map(drop)
+        .map_err(|refused| ApiError::bad_field(field, format!("{field} {refused}")))
+}
+
+/// An object of strings, in the order given. Of a name that comes twice, the last value counts.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(String, String)>);
+
+/// Values may be credentials.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        f.debug_set().entries(names).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut entries: Vec<(String, String)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    // Past the limit the request is refused anyway, and looking for names again would cost the square of their number.
+                    let earlier = entries
+                        .iter_mut()
+                        .take(MAX_HEADERS)
+                        .find(|entry| entry.0 == name);
+                    match earlier {
+                        Some(entry) => entry.1 = value,
+                        None => entries.push((name, value)),
+                    }
+                }
+                Ok(Headers(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use waybill_edge::body::parse;
+
+    fn check(json: &str) -> Result<TaskSpec, ApiError> {
+        let limits = Limits {
+            max_wait: Duration::from_secs(30),
+            max_delay: Duration::from_secs(86_400),
+        };
+        parse::<CreateTask>(json.as_bytes())?.check(&limits, &Egress::strict(), Timestamp(0))
+    }
+
+    fn refused(json: &str) -> (u16, String, Option<String>) {
+        let error = check(json).expect_err(json);
+        (
+            error.status.as_u16(),
+            error.body.error.to_string(),
+            error.body.field.as_ref().map(ToString::to_string),
+        )
+    }
+
+    #[test]
+    fn wrong_types_are_named() {
+        for (json, field, message) in [
+            (
+                r#"{"targetUrl": 7}"#,
+                "targetUrl",
+                "targetUrl: invalid type: integer `7`, expected a string",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "headers": {"X-A": 1}}"#,
+                "headers.X-A",
+                "headers.X-A: invalid type: integer `1`, expected a string",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "headers": []}"#,
+                "headers",
+                "headers: invalid type: sequence, expected an object of strings",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "maxRetries": 2.5}"#,
+                "maxRetries",
+                "maxRetries: invalid type: floating point `2.5`, expected i64",
+            ),
+            (
+                r#"{"targetUrl": "https://a.example", "body": {"a": 1}}"#,
+                "body",
+                "body: invalid type: map, expected a string",
+            ),
+        ] {
+            assert_eq!(refused(json), (400, message.into(), Some(field.into())));
+        }
+    }
+
+    #[test]
+    fn nulls_count_as_not_given_and_unknown_fields_are_ignored() {
+        let spec = check(
+            r#"{"callbackUrl": "https://a.example/x", "headers": null, "body": null, "provider": null, "colour": {"deep": [1]}}"#,
+        )
+        .expect("fine");
+        assert_eq!(spec.url, "https://a.example/x");
+    }
+
+    #[test]
+    fn json_is_the_body_and_says_so() {
+        let spec =
+            check(r#"{"targetUrl": "https://a.example", "json": {"b": [1, null]}}"#).expect("fine");
+        assert_eq!(spec.body.as_deref(), Some(r#"{"b":[1,null]}"#));
+        assert_eq!(
+            spec.headers,
+            [("Content-Type".to_owned(), "application/json".to_owned())]
+        );
+        let typed = r#"{"targetUrl": "https://a.example", "json": 1, "headers": {"content-type": "application/x"}}"#;
+        let spec = check(typed).expect("fine");
+        assert_eq!(spec.headers.len(), 1, "a type of one's own stays");
+        for (both, field) in [
+            (r#""json": 1, "body": "2""#, "json"),
+            (r#""json": 1, "bodyEncoding": "base64""#, "bodyEncoding"),
+        ] {
+            let refused = refused(&format!(r#"{{"targetUrl": "https://a.example", {both}}}"#));
+            assert_eq!((refused.0, refused.2.as_deref()), (400, Some(field)));
+        }
+    }
+
+    #[test]
+    fn lengths_come_as_texts_and_as_numbers() {
+        for length in [r#""2m""#, "120", "120.0"] {
+            let spec = check(&format!(
+                r#"{{"targetUrl": "https://a.example", "delay": {length}, "expiresIn": "1h"}}"#
+            ))
+            .expect(length);
+            assert_eq!(spec.not_before, Some(Timestamp(120_000)), "{length}");
+            assert_eq!(spec.expires_in_ms, Some(3_600_000));
+        }
+        let refused = refused(r#"{"targetUrl": "https://a.example", "delay": true}"#);
+        assert_eq!((refused.0, refused.2.as_deref()), (400, Some("delay")));
+    }
+
+    #[test]
+    fn what_is_not_offered_is_said() {
+        let polling = refused(r#"{"targetUrl": "https://a.example", "pollConfig": {}}"#);
+        assert_eq!((polling.0, polling.2.as_deref()), (400, Some("pollConfig")));
+        let path = refused(r#"{"targetUrl": "https://a.example", "resolve": ["path"]}"#);
+        assert_eq!((path.0, path.2.as_deref()), (400, Some("resolve")));
+    }
+
+    #[test]
+    fn references_are_seen_before_anything_is_checked() {
+        let refers = |json: &str| {
+            let task = parse::<CreateTask>(json.as_bytes()).expect("right types");
+            task.refers_to_vault()
+        };
+        assert!(refers(r#"{"headers": {"Authorization": "tok_1"}}"#));
+        assert!(refers(r#"{"headers": {"A": "Bearer {{tok_1}}"}}"#));
+        assert!(refers(
+            r#"{"targetUrl": "https://a.example/?{{tok_1}}", "resolve": ["query"]}"#
+        ));
+        assert!(refers(r#"{"body": "{{tok_1}}", "resolve": ["body"]}"#));
+        assert!(!refers(
+            r#"{"body": "{{tok_1}}", "headers": {"A": "Bearer tok_1"}}"#
+        ));
+        let task = parse::<CreateTask>(br#"{"headers": {"Authorization": "Bearer hunter2"}}"#);
+        let shown = format!("{:?}", task.expect("right types"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn targets_inside_are_refused_at_creation() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://169.254.169.254/latest",
+            "http://[::1]/",
+            "http://2130706433/",
+        ] {
+            let (status, message, field) = refused(&format!(r#"{{"targetUrl": "{url}"}}"#));
+            assert_eq!(
+                (status, field.as_deref()),
+                (400, Some("targetUrl")),
+                "{url}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_given_twice_counts_once_and_many_are_not_compared() {
+        let twice = parse::<Headers>(br#"{"a": "1", "b": "2", "a": "3"}"#).expect("fine");
+        assert_eq!(
+            twice.0,
+            [("a".into(), "3".into()), ("b".into(), "2".into())]
+        );
+    }
+}

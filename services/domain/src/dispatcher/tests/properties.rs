@@ -1,0 +1,341 @@
+//! Properties of any history: it is well-ordered, every task ends once, and a replay reproduces the
+//! state.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dispatcher::open::Allowance;
+
+/// One random step of a history.
+#[derive(Debug, Clone)]
+enum Step {
+    Create {
+        priority: i64,
+        delay: u64,
+        retries: i64,
+        wait: u64,
+        hook: bool,
+    },
+    Fill(usize),
+    Store,
+    Refuse,
+    EndCall {
+        which: usize,
+        outcome: u8,
+    },
+    EndDelivery {
+        which: usize,
+        outcome: u8,
+    },
+    Cancel(usize),
+    Pass(u64),
+    /// The owner's wall clock jumps, as that of a new machine may.
+    Jump(i64),
+    Snapshot,
+    Restate(usize),
+    Purge,
+    Crash {
+        stored: bool,
+        snapshot: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>())
+            .prop_map(|(priority, delay, retries, wait, hook)| Step::Create { priority, delay, retries, wait, hook }),
+        4 => (0..4_usize).prop_map(Step::Fill),
+        5 => Just(Step::Store),
+        1 => Just(Step::Refuse),
+        6 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndCall { which, outcome }),
+        3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
+        1 => any::<usize>().prop_map(Step::Cancel),
+        4 => (0..30_000_u64).prop_map(Step::Pass),
+        1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
+        1 => (-5_000..5_000_i64).prop_map(Step::Jump),
+        1 => Just(Step::Snapshot),
+        2 => (1..5_usize).prop_map(Step::Restate),
+        2 => Just(Step::Purge),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(stored, snapshot)| Step::Crash { stored, snapshot }),
+    ]
+}
+
+fn outcome(number: u8) -> Outcome {
+    match number % 8 {
+        0..=2 => answered(200),
+        3 => answered(404),
+        4 => answered(500),
+        5 => answered(429),
+        6 => failed(FailureKind::Connect),
+        _ => failed(FailureKind::BlockedAddress),
+    }
+}
+
+/// Invariants 1 and 2 of the design: attempts count 1, 2, 3...; each ends before the next begins;
+/// after an end come only deliveries, and no second end.
+pub(super) fn assert_orderly(log: &[TaskEvent]) {
+    #[derive(Default)]
+    struct Life {
+        attempts: u32,
+        running: bool,
+        ends: u32,
+        to_cancel: bool,
+    }
+    let mut lives: HashMap<TaskId, Life> = HashMap::new();
+    for event in log {
+        let life = lives.entry(event.id()).or_default();
+        match event {
+            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {}
+            TaskEvent::Started(e) => {
+                assert!(!life.running && life.ends == 0, "{event:?}");
+                assert!(!life.to_cancel, "{event:?}");
+                assert_eq!(e.attempt, life.attempts + 1, "{event:?}");
+                (life.attempts, life.running) = (e.attempt, true);
+            }
+            TaskEvent::AttemptFailed(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
+                life.running = false;
+            }
+            TaskEvent::Released(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
+                life.running = false;
+            }
+            TaskEvent::Succeeded(TaskSucceeded { attempt, .. })
+            | TaskEvent::Dead(TaskDead { attempt, .. }) => {
+                assert!(
+                    life.running && life.ends == 0 && *attempt == life.attempts,
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::Expired(e) => {
+                assert!(
+                    life.ends == 0 && life.running == e.attempt.is_some(),
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::CancelRequested(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
+                assert!(!life.to_cancel, "{event:?}");
+                life.to_cancel = true;
+            }
+            TaskEvent::Cancelled(e) => {
+                let attempt = life.running.then_some(life.attempts);
+                assert!(life.ends == 0 && e.attempt == attempt, "{event:?}");
+                assert!(life.to_cancel || !life.running, "{event:?}");
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
+                assert_eq!(life.ends, 1, "{event:?}");
+            }
+        }
+    }
+}
+
+fn run(steps: Vec<Step>) -> World {
+    let mut world = World::new();
+    let mut snapshot = None;
+    for step in steps {
+        match step {
+            Step::Create {
+                priority,
+                delay,
+                retries,
+                wait,
+                hook,
+            } => {
+                // The client's clock is correct.
+                let at = Timestamp(world.now.wall.0 - world.skew);
+                let at = at.plus(Duration::from_secs(delay));
+                let deadline = at.max(world.now.wall).plus(Duration::from_secs(1 + wait));
+                let is_delayed = delay > 10;
+                world.create(|r| {
+                    r.priority = Some(priority);
+                    r.delay_until = is_delayed.then(|| at.to_rfc3339());
+                    r.max_retries = Some(retries);
+                    #[expect(clippy::cast_precision_loss, reason = "small")]
+                    let length = Length::Seconds(wait as f64);
+                    r.expires_in = (!is_delayed).then_some(length);
+                    r.deadline = (is_delayed && priority > 5).then(|| deadline.to_rfc3339());
+                    r.on_complete_url = hook.then(|| "http://hook/".into());
+                });
+            }
+            Step::Fill(slots) => {
+                let mut actions = Vec::new();
+                world.dispatcher.tick(world.now);
+                let used = world.dispatcher.fill(slots, world.now, &mut actions);
+                assert!(used <= slots);
+                world.carry_out(actions);
+            }
+            Step::Store => world.append(),
+            Step::Refuse => {
+                if world.dispatcher.begin_append(2).is_some() {
+                    world.dispatcher.not_appended();
+                }
+            }
+            Step::EndCall {
+                which,
+                outcome: number,
+            } => {
+                if !world.calls.is_empty() {
+                    let call = world.calls.remove(which % world.calls.len());
+                    if number % 16 == 15 {
+                        world
+                            .dispatcher
+                            .attempt_released(call.task, call.attempt, world.now);
+                    }
+                    // After a release, a report arrives too late.
+                    world.dispatcher.attempt_ended(
+                        call.task,
+                        call.attempt,
+                        outcome(number),
+                        world.now,
+                    );
+                    // A second report of the same outcome changes nothing.
+                    world.dispatcher.attempt_ended(
+                        call.task,
+                        call.attempt,
+                        outcome(number / 8),
+                        world.now,
+                    );
+                }
+            }
+            Step::EndDelivery {
+                which,
+                outcome: number,
+            } => {
+                if !world.deliveries.is_empty() {
+                    let delivery = world.deliveries.remove(which % world.deliveries.len());
+                    world.dispatcher.delivery_ended(
+                        delivery.task,
+                        delivery.number,
+                        &outcome(number),
+                        world.now,
+                    );
+                }
+            }
+            Step::Cancel(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.tickets += 1;
+                    let request = Cancel {
+                        task: id,
+                        team: World::team(),
+                        actor: Actor::System("test".into()),
+                        traceparent: None,
+                        ticket: Ticket(world.tickets),
+                    };
+                    let mut actions = Vec::new();
+                    world.dispatcher.cancel(request, world.now, &mut actions);
+                    world.carry_out(actions);
+                }
+            }
+            Step::Pass(millis) => {
+                world.go_on(Duration::from_millis(millis));
+                world.dispatcher.tick(world.now);
+            }
+            Step::Jump(millis) => world.jump(millis),
+            Step::Restate(max) => world.restate(max),
+            Step::Purge => world.purge(),
+            Step::Snapshot => snapshot = world.dispatcher.snapshot().or(snapshot),
+            Step::Crash {
+                stored,
+                snapshot: from_snapshot,
+            } => {
+                // Whether the append in flight was stored is unknown.
+                if let Some(decisions) = world.dispatcher.begin_append(3)
+                    && stored
+                {
+                    let events: Vec<_> = decisions.iter().map(|d| d.event.clone()).collect();
+                    world.log.extend(events);
+                }
+                world.crash(snapshot.clone().filter(|_| from_snapshot));
+            }
+        }
+        world.dispatcher.check();
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_history_is_orderly_and_every_task_comes_to_its_one_end(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut world = run(steps);
+        // From here on nothing fails and the clock is correct, so every open task must end.
+        world.jump(-world.skew);
+        for round in 0..400 {
+            if world.dispatcher.open() == 0 {
+                break;
+            }
+            world.serve(8);
+            while !world.calls.is_empty() {
+                world.end_call(answered(200));
+            }
+            for delivery in std::mem::take(&mut world.deliveries) {
+                world.dispatcher.delivery_ended(delivery.task, delivery.number, &answered(200), world.now);
+            }
+            world.append();
+            // First for the retries, then for the webhooks, which are repeated for more than a day.
+            let pause = if round < 200 { 3 } else { 600 };
+            world.pass(Duration::from_secs(pause));
+        }
+        prop_assert_eq!(world.dispatcher.open(), 0, "no task is lost");
+        assert_orderly(&world.log);
+        let created = world.log.iter().filter(|e| matches!(e, TaskEvent::Created(_))).count();
+        let ends = world.log.iter().filter(|e| {
+            matches!(e, TaskEvent::Succeeded(_) | TaskEvent::Dead(_) | TaskEvent::Expired(_) | TaskEvent::Cancelled(_))
+        }).count();
+        prop_assert_eq!(created, ends, "one end each");
+    }
+
+    #[test]
+    fn a_replay_is_the_state(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut world = run(steps);
+        world.append();
+        let mut replayed = Dispatcher::new();
+        let left = (1..).map(StreamSeq).zip(&world.log);
+        for (seq, event) in left.filter(|(seq, _)| seq.0 > world.gone) {
+            replayed.apply(seq, None, event);
+            // Applying an event twice changes nothing.
+            replayed.apply(seq, None, event);
+        }
+        let without_derived = |dispatcher: &Dispatcher| {
+            let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
+                let mut task = task.clone();
+                (task.busy, task.restating, task.read_from) = (false, false, None);
+                task.allowance = Allowance::Endless;
+                match &mut task.phase {
+                    Phase::Ended { claimed, wake, .. } => (*claimed, *wake) = (false, Elapsed(0)),
+                    Phase::Waiting { wake, from, .. } => (*wake, *from) = (Elapsed(0), None),
+                    Phase::Ready { from, .. } => *from = Elapsed(0),
+                    Phase::Running { .. } => {}
+                }
+                if let Phase::Ready { since, .. } = task.phase
+                    && (task.not_before.is_some() || task.attempts > 0)
+                {
+                    task.phase = Phase::Waiting {
+                        until: since,
+                        from: None,
+                        wake: Elapsed(0),
+                    };
+                }
+                (*id, task)
+            }).collect();
+            tasks.sort_by_key(|(id, _)| *id);
+            tasks
+        };
+        prop_assert_eq!(without_derived(&replayed), without_derived(&world.dispatcher));
+    }
+}

@@ -1,0 +1,35 @@
+//! A task: one HTTP call that will be made, however long that takes.
+//!
+//! [`request`] is what a client wrote, and [`spec`] the same after validation. [`retry`] decides
+//! what follows an attempt, [`retry_plan`] predicts when attempts may be made, [`status`] is what
+//! clients see, [`row`] what read models store, and [`history`] what is remembered of a task's
+//! past. [`success`] says which answers count as a success, [`pauses`] which pauses between
+//! attempts a task may choose.
+//!
+//! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
+//! next.
+
+pub mod history;
+pub mod length;
+pub mod method;
+pub mod pauses;
+pub mod priority;
+pub mod request;
+pub mod retry;
+pub mod retry_plan;
+pub mod row;
+pub mod spec;
+pub mod status;
+pub mod success;
+
+pub use history::History;
+pub use length::Length;
+pub use method::Method;
+pub use pauses::{BackoffRequest, OwnPauses};
+pub use priority::Priority;
+pub use request::{Invalid, Limits, TaskRequest};
+pub use retry::{Backoff, RetryOn};
+pub use row::{Damage, TaskRow};
+pub use spec::TaskSpec;
+pub use status::{EndReason, Status};
+pub use success::Success;

@@ -1,0 +1,80 @@
+//! The fingerprint of a request, by which repetitions are recognised.
+
+use sha2::{Digest, Sha256};
+
+use super::TaskSpec;
+use crate::task::retry::RetryOn;
+
+impl TaskSpec {
+    /// SHA-256 of the whole request, in hex: equivalent requests have the same fingerprint. For a
+    /// removed credential only the mask is included, since a stored hash would allow guessing the
+    /// credential for ever.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut field = |text: &str| {
+            hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(text);
+        };
+        field(self.queue.as_str());
+        field(&self.url);
+        field(self.method.as_str());
+        field(&self.headers.len().to_string());
+        for (name, value) in &self.headers {
+            field(name);
+            field(value);
+        }
+        for text in [&self.body, &self.on_complete_url] {
+            field(if text.is_some() { "1" } else { "0" });
+            field(text.as_deref().unwrap_or_default());
+        }
+        let numbers = [
+            i64::from(self.timeout_ms),
+            i64::from(self.max_wait_ms),
+            self.not_before.map_or(-1, |at| at.0),
+            i64::from(self.max_retries),
+            i64::from(self.priority.get()),
+            i64::from(self.follow_redirects),
+        ];
+        for number in numbers {
+            field(&number.to_string());
+        }
+        field(self.backoff.as_str());
+        for condition in self.retry_on.iter().flat_map(RetryOn::as_slice) {
+            field(condition);
+        }
+        // Options added later are only included if they are used, so that older requests keep their
+        // fingerprints.
+        let mut newer = |name: &str, value: &str| {
+            field(name);
+            field(value);
+        };
+        if let Some(encoding) = self.body_encoding.name() {
+            newer("bodyEncoding", encoding);
+        }
+        for pause in self.retry_pauses.millis() {
+            newer("retryPause", &pause.to_string());
+        }
+        if let Some(success) = &self.success {
+            newer("success", &success.to_string());
+        }
+        if let Some(deadline) = self.deadline {
+            newer("deadline", &deadline.0.to_string());
+        }
+        if let Some(expires_in) = self.expires_in_ms {
+            newer("expiresIn", &expires_in.to_string());
+        }
+        for tag in &self.tags {
+            newer("tag", tag);
+        }
+        for (name, value) in &self.metadata {
+            newer(name, value);
+        }
+        if !self.resolve.is_headers_only() {
+            for place in self.resolve.names() {
+                field(place);
+            }
+        }
+        hex::encode(hash.finalize())
+    }
+}

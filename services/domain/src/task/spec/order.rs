@@ -1,0 +1,60 @@
+//! Queue, priority and retries of a task.
+
+use crate::id::QueueName;
+use crate::task::request::{Invalid, shortened};
+use crate::task::retry::{MAX_CONDITIONS, RetryOn};
+
+pub(super) fn queue(text: Option<&str>) -> Result<QueueName, Invalid> {
+    text.map_or_else(
+        || Ok(QueueName::default()),
+        |text| {
+            QueueName::parse(text).map_err(|_| {
+                Invalid::new(
+                    "queue",
+                    format!(
+                        "queue must be 1 to {} of a-z, A-Z, 0-9, _ and -, not {:?}",
+                        QueueName::MAX_CHARS,
+                        shortened(text)
+                    ),
+                )
+            })
+        },
+    )
+}
+
+pub(super) fn whole(
+    field: &'static str,
+    value: Option<i64>,
+    least: u16,
+    most: u16,
+) -> Result<Option<u16>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    match u16::try_from(value) {
+        Ok(small) if (least..=most).contains(&small) => Ok(Some(small)),
+        _ => Err(Invalid::new(
+            field,
+            format!("{field} must be between {least} and {most}, not {value}"),
+        )),
+    }
+}
+
+pub(crate) fn retry_on(conditions: &[String]) -> Result<RetryOn, Invalid> {
+    if conditions.len() > MAX_CONDITIONS {
+        return Err(Invalid::new(
+            "retryOn",
+            format!(
+                "retryOn must hold at most {MAX_CONDITIONS} conditions, not {}",
+                conditions.len()
+            ),
+        ));
+    }
+    RetryOn::parse(conditions).map_err(|wrong| {
+        Invalid::new(
+            "retryOn",
+            format!(
+                "retryOn must hold statuses (\"503\"), classes (\"3xx\", \"4xx\", \"5xx\"), \"timeout\" or \"connection\", not {:?}",
+                shortened(&wrong)
+            ),
+        )
+    })
+}

@@ -1,0 +1,351 @@
+//! The caller of a route, as an extractor: recognised by a credential, and entitled to what the route needs.
+//!
+//! This is the only place that decides whether a request may pass. In order: the lease under which this gateway may decide at all, the
+//! credential, the team, the limits of its plan, what the plan includes, the environment, the scope or role. A request is charged as
+//! soon as it is attributed, so that refusals cost as much as answers. The limit of failed attempts from one source network applies
+//! only to callers that were not recognised: a valid credential works whatever its neighbours do.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::request::Parts;
+use waybill_domain::access::plan::Plan;
+use waybill_domain::access::role::Role;
+use waybill_domain::access::scope::ScopeSet;
+use waybill_domain::actor::Actor;
+use waybill_domain::id::{Environment, SessionId, TeamId, UserId};
+
+use super::app;
+use super::credential;
+use super::directory::Recognition;
+use super::named;
+use super::needs::{Need, NeedRole};
+use super::person::{self, SignedIn};
+use super::principal::Principal;
+use crate::error::{ApiError, ErrorCode};
+use crate::request::RequestContext;
+use crate::state::Edge;
+use waybill_commands::Author;
+
+/// Who calls, entitled to `N`.
+#[derive(Debug)]
+pub struct Caller<N> {
+    /// The team that the credential belongs to, in the credential's environment.
+    pub team: TeamId,
+    /// What the team's plan allows.
+    pub plan: Arc<Plan>,
+    /// Whose credential it is.
+    pub principal: Principal,
+    /// All that the credential may do.
+    pub scopes: ScopeSet,
+    context: RequestContext,
+    need: PhantomData<N>,
+}
+
+impl<N: Need> Caller<N> {
+    /// The actor that events of this request name.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.principal.actor()
+    }
+
+    /// The author of the commands of this request.
+    #[must_use]
+    pub fn by(&self) -> Author {
+        Author {
+            actor: self.actor(),
+            origin: Some(self.context.origin()),
+        }
+    }
+
+    #[must_use]
+    pub fn context(&self) -> &RequestContext {
+        &self.context
+    }
+
+    /// Refuses what a plan without the API does not include: work, and credentials for it. What people need to look after a team that
+    /// lost it, such as its list of keys, stays open to them; keys and applications do not come here at all.
+    pub fn needs_api(&self) -> Result<(), ApiError> {
+        let includes = N::SCOPE.api().is_none_or(|api| self.plan.has(api));
+        if self.plan.api_access && includes {
+            Ok(())
+        } else {
+            Err(ApiError::feature_not_allowed(&self.plan.name))
+        }
+    }
+}
+
+impl<S, N: Need> FromRequestParts<S> for Caller<N>
+where
+    Edge: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let edge = Edge::from_ref(state);
+        let state = &edge;
+        let authenticated = authenticate(parts, state).await?;
+        let context = context(parts)?.clone();
+        let (principal, team, plan, scopes) = match authenticated {
+            Authenticated::Key {
+                principal,
+                team,
+                plan,
+                scopes,
+            } => {
+                if state.auth.is_closed(&principal, &team) {
+                    return Err(ApiError::not_understood());
+                }
+                state.usage.used(&principal, &team, context.source);
+                let slot = &context.limits;
+                let charged = state.limiter.take(slot, &team, principal.id(), &plan);
+                charged.await?;
+                let includes = N::SCOPE.api().is_none_or(|api| plan.has(api));
+                if !(plan.api_access && includes) {
+                    return Err(ApiError::feature_not_allowed(&plan.name));
+                }
+                // Checked before the path: a caller without the scope learns nothing of which keys exist, and costs no look-up.
+                if !scopes.contains(N::SCOPE) {
+                    return Err(ApiError::missing_scope(N::SCOPE));
+                }
+                // A path that names a team names the credential's own.
+                match named::in_path(parts, state, None).await? {
+                    Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
+                    _ => {}
+                }
+                (principal, team, plan, scopes)
+            }
+            Authenticated::Person(person) => {
+                let environment = named::environment(parts);
+                let counted_in = environment.as_ref().copied().unwrap_or(Environment::Live);
+                let own = named::own_team(parts, state, &person, counted_in).await?;
+                let team = own.team.in_environment(environment?);
+                let (role, plan) = (own.role, own.plan);
+                let principal = person.in_team(role);
+                if state.auth.is_closed(&principal, &team) {
+                    return Err(ApiError::not_understood());
+                }
+                state.usage.used(&principal, &team, context.source);
+                (principal, team, plan, role.scopes())
+            }
+        };
+        if !scopes.contains(N::SCOPE) {
+            return Err(ApiError::missing_scope(N::SCOPE));
+        }
+        Ok(Self {
+            team,
+            plan,
+            principal,
+            scopes,
+            context,
+            need: PhantomData,
+        })
+    }
+}
+
+/// A person, signed in, who is at least an `R` of the team that the path names.
+#[derive(Debug)]
+pub struct Member<R> {
+    pub team: TeamId,
+    /// What the team's plan allows.
+    pub plan: Arc<Plan>,
+    pub user: UserId,
+    /// The session, which is one device.
+    pub session: SessionId,
+    /// What they may do in the team.
+    pub role: Role,
+    context: RequestContext,
+    need: PhantomData<R>,
+}
+
+impl<R> Member<R> {
+    /// The author of the commands of this request.
+    #[must_use]
+    pub fn by(&self) -> Author {
+        Author {
+            actor: Actor::User(self.user.clone()),
+            origin: Some(self.context.origin()),
+        }
+    }
+
+    #[must_use]
+    pub fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+impl<S, R: NeedRole> FromRequestParts<S> for Member<R>
+where
+    Edge: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let edge = Edge::from_ref(state);
+        let state = &edge;
+        let person = match authenticate(parts, state).await? {
+            Authenticated::Person(person) => person,
+            other @ Authenticated::Key { .. } => {
+                return Err(other
+                    .refused(parts, state, ApiError::person_required())
+                    .await);
+            }
+        };
+        let own = named::own_team(parts, state, &person, Environment::Live).await?;
+        if own.role < R::ROLE {
+            return Err(ApiError::missing_role(R::ROLE));
+        }
+        Ok(Self {
+            team: own.team,
+            plan: own.plan,
+            role: own.role,
+            context: person.context,
+            user: person.user,
+            session: person.session,
+            need: PhantomData,
+        })
+    }
+}
+
+impl<S> FromRequestParts<S> for SignedIn
+where
+    Edge: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let edge = Edge::from_ref(state);
+        let state = &edge;
+        match authenticate(parts, state).await? {
+            Authenticated::Person(person) => {
+                person.charge(state).await?;
+                Ok(person)
+            }
+            other @ Authenticated::Key { .. } => Err(other
+                .refused(parts, state, ApiError::person_required())
+                .await),
+        }
+    }
+}
+
+/// What a credential alone says about the caller.
+pub(super) enum Authenticated {
+    /// It belongs to a team.
+    Key {
+        principal: Principal,
+        team: TeamId,
+        plan: Arc<Plan>,
+        scopes: ScopeSet,
+    },
+    /// It is a person's, who may belong to several.
+    Person(SignedIn),
+}
+
+impl Authenticated {
+    /// Charges a refusal to the owner of the credential: refusals are not free. Returns `error`, or the error of the limit.
+    pub(super) async fn refused(&self, parts: &Parts, state: &Edge, error: ApiError) -> ApiError {
+        let charged = match self {
+            Self::Person(person) => person.charge(state).await,
+            Self::Key {
+                principal,
+                team,
+                plan,
+                ..
+            } => match context(parts) {
+                Ok(context) => {
+                    let slot = &context.limits;
+                    let taken = state.limiter.take(slot, team, principal.id(), plan);
+                    taken.await.map_err(ApiError::from)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        charged.err().unwrap_or(error)
+    }
+}
+
+/// Recognises the credential. A caller that is not recognised is counted against its source network, and has to wait after too many;
+/// that comes after recognition, because other callers behind the same address have valid credentials.
+pub(super) async fn authenticate(parts: &Parts, state: &Edge) -> Result<Authenticated, ApiError> {
+    let context = context(parts)?;
+    let authenticated = recognise(parts, state, context).await;
+    // A key that may not be used from that address counts as well: its team must not pay for whoever has stolen it.
+    if authenticated
+        .as_ref()
+        .is_err_and(|error| error.status.is_client_error())
+    {
+        state
+            .limiter
+            .charge_failure(&context.limits, context.source)?;
+    }
+    authenticated
+}
+
+async fn recognise(
+    parts: &Parts,
+    state: &Edge,
+    context: &RequestContext,
+) -> Result<Authenticated, ApiError> {
+    let presented = credential::presented(&parts.headers)?;
+    state.auth.check_caught_up()?;
+    // Checked before anything is looked up: afterwards, a renewed lease would cover data that was read while it had lapsed.
+    state.fence.may_decide_soon().await?;
+    if credential::is_jwt(presented) {
+        let person = person::recognise(state, presented, context).await;
+        let person = person.ok_or_else(ApiError::session_refused)?;
+        if state.auth.is_person_closed(&person.user, &person.session) {
+            return Err(ApiError::not_understood());
+        }
+        context
+            .attribution
+            .to_credential(Actor::User(person.user.clone()));
+        return Ok(Authenticated::Person(person));
+    }
+    if credential::is_access_token(presented) {
+        let standing = app::recognise(state, presented, Some(context.source)).await?;
+        let principal = standing.principal();
+        context.attribution.to_team(&standing.team);
+        context.attribution.to_credential(principal.actor());
+        return Ok(Authenticated::Key {
+            principal,
+            team: standing.team,
+            plan: standing.plan,
+            scopes: standing.scopes,
+        });
+    }
+    let recognition = state.auth.recognise(presented, &state.config.key_brands);
+    if let Recognition::Known(known) | Recognition::Ended(known) = &recognition {
+        context.attribution.to_team(&known.team);
+        let key = known.key.created.key.clone();
+        context.attribution.to_credential(Actor::Key(key));
+    }
+    match recognition {
+        Recognition::Known(known) if !known.key.may_come_from(context.source) => {
+            Err(ApiError::source_refused())
+        }
+        Recognition::Known(known) => Ok(Authenticated::Key {
+            scopes: known.key.scopes,
+            principal: Principal::Key(known.key),
+            team: known.team,
+            plan: known.plan,
+        }),
+        // Its holder learns no more than of any other invalid key.
+        Recognition::Ended(_) => Err(ApiError::key_refused()),
+        Recognition::Refused => Err(ApiError::key_refused()),
+        Recognition::PepperMissing => Err(ApiError::unavailable(
+            ErrorCode::AuthorizationUnavailable,
+            "This key cannot be checked at the moment; try again later",
+        )),
+    }
+}
+
+pub(super) fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {
+    parts
+        .extensions
+        .get::<RequestContext>()
+        .ok_or_else(|| ApiError::internal(&"a route without its edge"))
+}

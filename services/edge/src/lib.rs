@@ -1,0 +1,34 @@
+//! What every API stands on: connections, the context of a request, who asks, limits, errors and answers.
+//!
+//! - [`server`] accepts connections; [`request`] is the layer that every request passes.
+//! - [`auth`] attributes a request to a caller; [`limits`], [`refusals`] and [`usage`] count what callers do; [`fence`] says whether this
+//!   gateway may decide at all.
+//! - [`path`], [`body`] and [`query`] read what a client sends, [`lenient`] does so with [`warnings`] of what is unknown, [`idempotency`] tells a repeated request; [`error`] is what a client gets when it is
+//!   refused, [`sse`] how an event stream is answered.
+//! - [`vault`] seals secrets. [`acknowledged`] lets a client read its own writes.
+//! - [`Edge`] is all of that in one value: APIs take it as their state, or within theirs.
+
+pub mod acknowledged;
+pub mod auth;
+pub mod body;
+pub mod config;
+pub mod error;
+pub mod fence;
+pub mod idempotency;
+pub mod iso;
+pub mod lenient;
+pub mod limits;
+pub mod path;
+pub mod query;
+pub mod refusals;
+pub mod request;
+pub mod server;
+pub mod sse;
+pub mod standing;
+pub mod state;
+pub mod usage;
+pub mod vault;
+pub mod warnings;
+
+pub use config::GatewayConfig;
+pub use state::{Edge, EdgeParts};

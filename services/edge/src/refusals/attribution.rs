@@ -1,0 +1,36 @@
+//! The team and credential of a request, found on its way in and needed on its way out.
+
+use std::sync::{Arc, OnceLock};
+
+use waybill_domain::actor::Actor;
+use waybill_domain::id::TeamId;
+
+/// The team and credential of a request. Clones share it; empty until a credential was recognised.
+#[derive(Debug, Clone, Default)]
+pub struct Attribution(Arc<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    team: OnceLock<TeamId>,
+    credential: OnceLock<Actor>,
+}
+
+impl Attribution {
+    /// The team whose credential it is or that it is about; what is found first stays.
+    pub fn to_team(&self, team: &TeamId) {
+        self.0.team.get_or_init(|| team.base());
+    }
+
+    /// The credential that it came with.
+    pub fn to_credential(&self, credential: Actor) {
+        // Set only once: the first credential stays.
+        let _ = self.0.credential.set(credential);
+    }
+
+    /// What was found, if anything was.
+    pub fn found(&self) -> Option<(Option<TeamId>, Option<Actor>)> {
+        let team = self.0.team.get().cloned();
+        let credential = self.0.credential.get().cloned();
+        (team.is_some() || credential.is_some()).then_some((team, credential))
+    }
+}

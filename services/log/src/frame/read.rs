@@ -1,0 +1,163 @@
+//! Frames as their readers see them: one record for each event.
+
+use std::collections::BTreeSet;
+
+use waybill_domain::actor::Origin;
+use waybill_domain::seq::StreamSeq;
+
+use super::{Kind, NAME, SEVERAL, STEPS, payload};
+use crate::Record;
+use crate::position::Positions;
+use crate::record::{DAMAGED_EVENT, DAMAGED_FRAME};
+use crate::subject::{CREATED, TaskSubject, matches};
+
+/// Turns a message into the records that it holds, and passes them on in order. `message.seq` is its sequence.
+pub(crate) fn expand(mut message: Record, positions: Positions, mut found: impl FnMut(Record)) {
+    let seq = message.seq.0;
+    message.seq = positions.last_in(seq);
+    message.follows = positions.last_in(seq.saturating_sub(1));
+    let may_be_frame = positions.first_frame().is_some_and(|first| seq >= first);
+    if message.event != NAME || !may_be_frame {
+        // Also a frame of another version: it stands at the end of its message, so whoever stops there stands before the whole of it.
+        return found(message);
+    }
+    let Some(place) = Place::parse(&message.subject) else {
+        message.event = DAMAGED_FRAME.to_owned();
+        return found(message);
+    };
+    let read = payload::read(&message.payload, |index, count, event| {
+        let position = positions.of(seq, index, count);
+        let mut record = Record {
+            seq: position,
+            follows: match index {
+                0 => message.follows,
+                _ => StreamSeq(position.0 - 1),
+            },
+            time: message.time,
+            subject: message.subject.clone(),
+            event: DAMAGED_EVENT.to_owned(),
+            actor: String::new(),
+            traceparent: None,
+            origin: None,
+            msg_id: None,
+            exact: None,
+            payload: bytes::Bytes::new(),
+        };
+        match event {
+            Ok(event) => {
+                if let Some(subject) = place.subject_of(&event) {
+                    record.subject = subject;
+                }
+                record.event = event.name.to_owned();
+                record.actor = event.actor.to_owned();
+                record.traceparent = event.traceparent.map(str::to_owned);
+                record.origin = event.origin.map(|(request_id, source, agent)| Origin {
+                    request_id: request_id.into(),
+                    source: source.into(),
+                    agent: agent.map(Into::into),
+                });
+                record.payload = event.payload;
+            }
+            Err(bytes) => record.payload = bytes,
+        }
+        found(record);
+    });
+    if read.is_none() {
+        message.event = DAMAGED_FRAME.to_owned();
+        found(message);
+    }
+}
+
+/// What the subject of a frame says of its events.
+struct Place<'a> {
+    partition: u16,
+    team: &'a str,
+    queue: &'a str,
+    kind: Kind,
+}
+
+impl<'a> Place<'a> {
+    fn parse(subject: &'a str) -> Option<Self> {
+        let TaskSubject::Event {
+            partition,
+            team,
+            queue,
+            event,
+        } = TaskSubject::parse(subject)?
+        else {
+            return None;
+        };
+        let kind = match event {
+            CREATED => Kind::Creations,
+            STEPS => Kind::Steps,
+            _ => return None,
+        };
+        Some(Self {
+            partition: partition.get(),
+            team,
+            queue,
+            kind,
+        })
+    }
+
+    /// The subject that an event would have by itself. `None`: it must not stand in this frame. Then it keeps the frame's own subject,
+    /// which is that of no event it could be, so that it counts as misplaced.
+    fn subject_of(&self, event: &payload::Found<'_>) -> Option<String> {
+        let is_own = (self.team == SEVERAL || self.team == event.team)
+            && (self.queue == SEVERAL || self.queue == event.queue)
+            && self.kind == Kind::of(event.token);
+        let (partition, team, queue, token) =
+            (self.partition, event.team, event.queue, event.token);
+        let subject = format!("tasks.{partition}.{team}.{queue}.{token}");
+        let is_subject = matches!(
+            TaskSubject::parse(&subject),
+            Some(TaskSubject::Event { .. })
+        );
+        (is_own && is_subject).then_some(subject)
+    }
+}
+
+/// Filters of messages that find every frame which may hold what `filters` match, beside the messages that match by themselves.
+pub(crate) fn filters_of_frames(filters: &[String]) -> Vec<String> {
+    let mut all = BTreeSet::new();
+    for filter in filters {
+        all.insert(filter.clone());
+        let tokens: Vec<&str> = filter.split('.').collect();
+        let &["tasks", partition, team, ref rest @ ..] = &tokens[..] else {
+            continue;
+        };
+        if matches!(team, "*" | ">") && rest.iter().all(|token| matches!(*token, "*" | ">")) {
+            continue;
+        }
+        match rest {
+            [] => {}
+            [">"] => {
+                all.insert(format!("tasks.{partition}.{SEVERAL}.>"));
+            }
+            [queue, last] => {
+                let last = match *last {
+                    ">" => ">",
+                    "*" => "*",
+                    event => Kind::of(event).token(),
+                };
+                all.insert(format!("tasks.{partition}.{team}.{queue}.{last}"));
+                if *queue != "*" {
+                    all.insert(format!("tasks.{partition}.{team}.{SEVERAL}.{last}"));
+                }
+                if team != "*" {
+                    all.insert(format!("tasks.{partition}.{SEVERAL}.{SEVERAL}.{last}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Whether a record is one that a reader with these filters (none: everything) asked for.
+pub(crate) fn is_wanted(filters: &[String], record: &Record) -> bool {
+    filters.is_empty()
+        || filters
+            .iter()
+            .any(|filter| matches(filter, &record.subject))
+}

@@ -1,0 +1,134 @@
+//! What one append asks to be stored: messages, or events that share a frame with others.
+
+use super::super::wire::{self, Outgoing};
+use crate::frame::{self, Lane, Split, split};
+use crate::{AppendError, NewRecord, Positions, StreamSeq};
+
+/// The records of one append.
+pub(super) enum Content {
+    /// They travel by themselves: one message, or several that are stored together.
+    Messages {
+        messages: Vec<Outgoing>,
+        /// Where each record stands: in which message, and as which of its events. `None`: each is the message of its place.
+        places: Option<Vec<(usize, usize)>>,
+    },
+    /// They go into the next frame of their lane.
+    Events {
+        lane: Lane,
+        records: Vec<NewRecord>,
+        /// That they take in a frame, at the most.
+        bytes: usize,
+    },
+}
+
+impl Content {
+    /// Each record in a message of its own.
+    pub(super) fn singles(
+        records: Vec<NewRecord>,
+        max_payload: usize,
+    ) -> Result<Self, AppendError> {
+        let messages = records
+            .into_iter()
+            .map(|record| wire::outgoing(record, max_payload));
+        Ok(Self::Messages {
+            messages: messages.collect::<Result<_, _>>()?,
+            places: None,
+        })
+    }
+
+    /// The records in frames. What takes several frames shares none of them with others.
+    pub(super) fn framed(records: Vec<NewRecord>, max_payload: usize) -> Result<Self, AppendError> {
+        for record in &records {
+            wire::check(record, max_payload)?;
+        }
+        let splits = split(&records);
+        if let [
+            Split {
+                lane: Some(lane),
+                bytes,
+                ..
+            },
+        ] = splits[..]
+        {
+            return Ok(Self::Events {
+                lane,
+                records,
+                bytes,
+            });
+        }
+        let mut places = vec![(0, 0); records.len()];
+        let mut messages = Vec::with_capacity(splits.len());
+        for Split { lane, events, .. } in splits {
+            for (index, &event) in events.iter().enumerate() {
+                places[event] = (messages.len(), index);
+            }
+            messages.push(match (lane, &events[..]) {
+                (None, &[single]) => wire::outgoing(records[single].clone(), max_payload)?,
+                _ => {
+                    let of_frame = events.iter().map(|&event| &records[event]);
+                    wire::frame(frame::write(of_frame), events.len())
+                }
+            });
+        }
+        Ok(Self::Messages {
+            messages,
+            places: Some(places),
+        })
+    }
+
+    /// What travels by itself.
+    pub(super) fn messages(&self) -> &[Outgoing] {
+        match self {
+            Self::Messages { messages, .. } => messages,
+            Self::Events { .. } => &[],
+        }
+    }
+
+    /// What goes into a frame with others.
+    pub(super) fn records(&self) -> &[NewRecord] {
+        match self {
+            Self::Messages { .. } => &[],
+            Self::Events { records, .. } => records,
+        }
+    }
+
+    pub(super) fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::Messages { .. } => None,
+            Self::Events { lane, .. } => Some(*lane),
+        }
+    }
+
+    /// How many records there are.
+    pub(super) fn events(&self) -> usize {
+        match self {
+            Self::Messages { messages, .. } => messages.iter().map(|message| message.events).sum(),
+            Self::Events { records, .. } => records.len(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Messages { messages, .. } => messages.iter().map(|message| message.size).sum(),
+            Self::Events { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Positions of the records, in their order, when the first message of theirs has this sequence.
+    pub(super) fn seqs(&self, first: u64, positions: Positions) -> Vec<StreamSeq> {
+        let messages = self.messages();
+        let Self::Messages {
+            places: Some(places),
+            ..
+        } = self
+        else {
+            let sequences = (first..).take(messages.len());
+            return sequences.map(|seq| positions.last_in(seq)).collect();
+        };
+        let position = |&(message, event): &(usize, usize)| {
+            let seq = first + message as u64;
+            positions.of(seq, event, messages[message].events)
+        };
+        places.iter().map(position).collect()
+    }
+}

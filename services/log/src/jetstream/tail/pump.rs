@@ -1,0 +1,104 @@
+//! Reads a tail in a task of its own, so that nothing of the reading begins anew when a reader drops a call.
+//!
+//! Readers wait for records beside other things, such as timers, and drop the call whenever one of those comes first. A pause before the
+//! next try, or a consumer that is being made, would then begin anew each time: with a timer that is faster than the pause the tail would
+//! never read again.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::take_whole;
+use crate::{Positions, ReadError, Record, Tail};
+
+/// Batches that are read and not taken. A further one is read only when there is room for it.
+const READ_AHEAD: usize = 1;
+/// Records in one of them.
+const BATCH: usize = 1_000;
+
+type Batch = Result<Vec<Record>, ReadError>;
+
+/// The reader's end. Dropping it ends the reading.
+pub(in crate::jetstream) struct Pumped {
+    batches: mpsc::Receiver<Batch>,
+    /// Taken, and more than was asked for.
+    rest: VecDeque<Record>,
+    positions: Positions,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Pumped {
+    pub(in crate::jetstream) fn new(tail: impl Tail + 'static, positions: Positions) -> Self {
+        let (sender, batches) = mpsc::channel(READ_AHEAD);
+        let task = tokio::spawn(pump(tail, sender));
+        Self {
+            batches,
+            rest: VecDeque::new(),
+            positions,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+}
+
+async fn pump(mut tail: impl Tail, sender: mpsc::Sender<Batch>) {
+    // An error: nobody reads any more.
+    while let Ok(room) = sender.reserve().await {
+        room.send(tail.next_batch(BATCH).await);
+    }
+}
+
+#[async_trait]
+impl Tail for Pumped {
+    async fn next_batch(&mut self, max: usize) -> Batch {
+        if self.rest.is_empty() {
+            let batch = self.batches.recv().await;
+            self.rest = batch.unwrap_or_else(|| Err(ended()))?.into();
+        }
+        Ok(take_whole(&mut self.rest, max, self.positions))
+    }
+}
+
+/// The task has panicked, or the process is about to end.
+fn ended() -> ReadError {
+    ReadError::Unavailable {
+        reason: "the task that reads the log has ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Needs longer for each record than its reader has patience.
+    struct Slow(u64);
+
+    const PATIENCE: Duration = Duration::from_millis(1);
+
+    #[async_trait]
+    impl Tail for Slow {
+        async fn next_batch(&mut self, _max: usize) -> Batch {
+            tokio::time::sleep(PATIENCE * 20).await;
+            self.0 += 1;
+            Err(ReadError::Unavailable {
+                reason: self.0.to_string(),
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_drops_its_calls_gets_everything_in_time() {
+        let mut tail = Pumped::new(Slow(0), Positions::OF_MESSAGES);
+        let mut read = Vec::new();
+        while read.len() < 3 {
+            if let Ok(batch) = tokio::time::timeout(PATIENCE, tail.next_batch(1)).await {
+                read.push(batch.expect_err("it has no records").to_string());
+            }
+        }
+        let last = read.iter().map(|error| error.chars().last());
+        assert!(last.eq(['1', '2', '3'].map(Some)), "{read:?}");
+    }
+}

@@ -1,0 +1,61 @@
+//! Mail to people: what is written, and how it leaves.
+//!
+//! A handler puts a [`Letter`] into the [`Outbox`] and goes on, so that the time of a request does not depend on the mail server and does not
+//! reveal whether an address is known. One task empties the outbox through a [`Mailer`], of which there are three: [`SmtpMailer`],
+//! [`PrintMailer`] for `waybill up`, where the log is the mailbox, and [`NoMailer`], whose outbox takes no letters.
+
+mod letters;
+mod none;
+mod outbox;
+mod print;
+mod smtp;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use waybill_domain::access::email::Email;
+
+pub use letters::{Links, Occasion};
+pub use none::NoMailer;
+pub use outbox::{Outbox, OutboxRefusal, OutboxSlot, OutboxTimes};
+pub use print::PrintMailer;
+pub use smtp::{SmtpConfig, SmtpMailer, SmtpRefused, SmtpTls};
+
+/// A letter to one person. It may hold a secret, so its `Debug` shows only that there is one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Id of the message, the same in every attempt to send it.
+    pub id: String,
+    pub to: Email,
+    pub subject: String,
+    pub body: String,
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Letter({}, {:?})", self.id, self.subject)
+    }
+}
+
+/// Why a letter was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Another attempt may succeed.
+    #[error("temporary failure: {0}")]
+    Temporary(String),
+    /// No further attempt can succeed.
+    #[error("permanent failure: {0}")]
+    Permanent(String),
+}
+
+/// A way to send letters.
+#[async_trait]
+pub trait Mailer: Send + Sync + 'static {
+    /// Whether it can send anything at all.
+    fn sends(&self) -> bool {
+        true
+    }
+
+    /// Sends one letter, within a deadline of the mailer's own.
+    async fn send(&self, letter: &Letter) -> Result<(), SendError>;
+}
