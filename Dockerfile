@@ -18,8 +18,8 @@ COPY . .
 # The caches outlive the build, so that a changed line does not compile every dependency again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p waybill --bin waybill \
-    && install -m 755 target/release/waybill /usr/local/bin/waybill
+    cargo build --profile dist --locked -p waybill --bin waybill \
+    && install -m 755 target/dist/waybill /usr/local/bin/waybill
 
 FROM ${DEBIAN_IMAGE}
 # The certificate authorities by which callouts check their targets.
