@@ -48,24 +48,36 @@ pub(crate) async fn naming<S: Send + Sync>(
 ) -> Result<Option<Naming>, ApiError> {
     let values = parameters(parts, state).await?;
     let template = parts.extensions.get::<MatchedPath>();
-    let before = template.map_or_else(Vec::new, |template| before_parameters(template.as_str()));
-    Ok(values
-        .iter()
-        .zip(before)
-        .find_map(|((_, value), before)| match before.as_str() {
-            "teams" => Some(Naming::Team(value.to_owned())),
-            "apikeys" | "api-keys" => Some(Naming::Key(value.to_owned())),
-            _ => None,
-        }))
+    let template = template.map_or("", MatchedPath::as_str);
+    let values: Vec<&str> = values.iter().map(|(_, value)| value).collect();
+    named(template, &values).map_err(|error| ApiError::internal(&error))
+}
+
+/// What the values of a route's parameters name. A path whose parameters are not those of its route would be looked up as one that names
+/// no team, so it is refused.
+fn named(template: &str, values: &[&str]) -> Result<Option<Naming>, String> {
+    let before = before_parameters(template);
+    if before.len() != values.len() {
+        let (known, found) = (before.len(), values.len());
+        return Err(format!(
+            "the route {template:?} has {known} parameters, and its path {found}"
+        ));
+    }
+    let mut pairs = before.into_iter().zip(values);
+    Ok(pairs.find_map(|(before, value)| match before {
+        "teams" => Some(Naming::Team((*value).to_owned())),
+        "apikeys" | "api-keys" => Some(Naming::Key((*value).to_owned())),
+        _ => None,
+    }))
 }
 
 /// The fixed segment before each parameter of a route.
-fn before_parameters(template: &str) -> Vec<String> {
+fn before_parameters(template: &str) -> Vec<&str> {
     let mut before = "";
     let mut found = Vec::new();
     for segment in template.split('/') {
         if segment.starts_with('{') {
-            found.push(before.to_owned());
+            found.push(before);
         } else {
             before = segment;
         }
@@ -116,6 +128,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parameters_that_are_not_those_of_the_route_are_refused() {
+        let team = Ok(Some(Naming::Team("t".into())));
+        assert_eq!(named("/teams/{team}/members/{user}", &["t", "u"]), team);
+        assert_eq!(named("/v1/tasks", &[]), Ok(None));
+        for (template, values) in [
+            ("/teams/{team}", &[][..]),
+            ("/teams/{team}", &["t", "u"]),
+            ("", &["t"]),
+        ] {
+            assert!(named(template, values).is_err(), "{template} {values:?}");
+        }
+    }
+
+    #[test]
     fn a_parameter_is_what_stands_before_it() {
         for template in [
             "/teams/{teamId}/apikeys",
@@ -128,6 +154,6 @@ mod tests {
             before_parameters("/teams/{a}/members/{b}"),
             ["teams", "members"]
         );
-        assert_eq!(before_parameters("/v1/tasks"), Vec::<String>::new());
+        assert!(before_parameters("/v1/tasks").is_empty());
     }
 }

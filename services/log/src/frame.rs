@@ -16,7 +16,7 @@ use crate::NewRecord;
 use crate::subject::{CREATED, TaskSubject};
 
 pub use crate::position::MAX_EVENTS;
-pub(crate) use read::{expand, filters_of_frames, is_wanted};
+pub(crate) use read::{expand, filters_of_frames, is_wanted, take_whole};
 pub(crate) use split::{Split, fits, split};
 
 /// The version that is written, as the header `Wb-Frame` names it.
@@ -112,37 +112,32 @@ pub(crate) struct Frame {
     pub(crate) payload: bytes::Bytes,
 }
 
-/// Writes a frame. The events are of one lane, at least one and at most [`MAX_EVENTS`].
-pub(crate) fn write<'a>(records: impl Iterator<Item = &'a NewRecord> + Clone) -> Frame {
+/// Writes a frame. The events are of that lane, at least one and at most [`MAX_EVENTS`].
+pub(crate) fn write<'a>(lane: Lane, records: impl Iterator<Item = &'a NewRecord> + Clone) -> Frame {
     Frame {
-        subject: subject(records.clone()),
+        subject: subject(lane, records.clone()),
         payload: payload::write(records).into(),
     }
 }
 
 /// The subject of a frame that holds these events.
-fn subject<'a>(records: impl Iterator<Item = &'a NewRecord>) -> String {
-    let mut shared: Option<(u16, Kind, &str, &str)> = None;
+fn subject<'a>(lane: Lane, records: impl Iterator<Item = &'a NewRecord>) -> String {
+    let mut shared: Option<(&str, &str)> = None;
     for record in records {
-        let Some(TaskSubject::Event {
-            partition,
-            team,
-            queue,
-            event,
-        }) = TaskSubject::parse(&record.subject)
+        debug_assert_eq!(Lane::of(record), Some(lane), "{}", record.subject);
+        let Some(TaskSubject::Event { team, queue, .. }) = TaskSubject::parse(&record.subject)
         else {
-            debug_assert!(false, "{} is no subject of an event", record.subject);
             continue;
         };
-        let (number, kind) = (partition.get(), Kind::of(event));
         shared = Some(match shared {
-            None => (number, kind, team, queue),
-            Some((_, _, of_team, _)) if of_team != team => (number, kind, SEVERAL, SEVERAL),
-            Some((_, _, _, of_queue)) if of_queue != queue => (number, kind, team, SEVERAL),
+            None => (team, queue),
+            Some((of_team, _)) if of_team != team => (SEVERAL, SEVERAL),
+            Some((_, of_queue)) if of_queue != queue => (team, SEVERAL),
             Some(same) => same,
         });
     }
-    let (partition, kind, team, queue) = shared.unwrap_or((0, Kind::Steps, SEVERAL, SEVERAL));
+    let (team, queue) = shared.unwrap_or((SEVERAL, SEVERAL));
+    let Lane { partition, kind } = lane;
     format!("tasks.{partition}.{team}.{queue}.{}", kind.token())
 }
 

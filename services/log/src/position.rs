@@ -41,7 +41,15 @@ impl Positions {
         self.first_frame
     }
 
-    fn has_places(self, message: u64) -> bool {
+    /// Whether any message may be a frame.
+    #[must_use]
+    pub fn has_frames(self) -> bool {
+        self.first_frame.is_some()
+    }
+
+    /// Whether the message with that sequence may be a frame.
+    #[must_use]
+    pub fn may_be_frame(self, message: u64) -> bool {
         self.first_frame.is_some_and(|first| message >= first)
     }
 
@@ -66,7 +74,7 @@ impl Positions {
     /// The position of the last event of a message.
     #[must_use]
     pub fn last_in(self, message: u64) -> StreamSeq {
-        if self.has_places(message) {
+        if self.may_be_frame(message) {
             StreamSeq((message << PLACE_BITS) | LAST_PLACE)
         } else {
             StreamSeq(message)
@@ -129,7 +137,7 @@ mod tests {
                 )
             })
             .prop_map(|(ways, a, b, count)| {
-                let framed = ways.first_frame().is_some_and(|first| a >= first);
+                let framed = ways.may_be_frame(a);
                 (ways, a, b, if framed { count } else { 1 })
             })
     }

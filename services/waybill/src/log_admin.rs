@@ -65,7 +65,7 @@ async fn nobody_holds_a_lease(log: &JetStreamLog) -> anyhow::Result<()> {
 
 async fn has_frames(log: &JetStreamLog) -> anyhow::Result<bool> {
     let bounds = log.bounds(Stream::Tasks).await?;
-    Ok(bounds.positions.first_frame().is_some())
+    Ok(bounds.positions.has_frames())
 }
 
 /// `waybill log skipped`: every record of both logs that all readers ignore, as a running projector has found it.

@@ -11,10 +11,10 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
-use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEnd, TaskEvent};
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::trace::child_of;
-use waybill_log::{Log, StreamSeq, TaskRecord, task_record};
+use waybill_log::{Log, ReadError, Stream, StreamSeq, TaskRecord, task_record};
 
 use crate::attempt::{self, Signer};
 use crate::bulkhead::Slot;
@@ -311,8 +311,7 @@ impl CallExecutor {
     async fn deliver(&self, delivery: Delivery) -> Outcome {
         let events = async {
             let task = self.created(delivery.created).await?;
-            let ended = self.event(delivery.ended).await?;
-            let ended = ended.into_end().ok_or_else(gone)?;
+            let ended = self.ended(delivery.ended).await?;
             Ok::<_, Failure>((task, ended))
         };
         let (task, ended) = match events.await {
@@ -369,37 +368,51 @@ impl CallExecutor {
     }
 
     async fn created(&self, seq: StreamSeq) -> Result<TaskCreated, Failure> {
-        self.event(seq).await?.into_request().ok_or_else(gone)
-    }
-
-    /// Reads an event by its sequence. Waits while the log does not answer, since the outcome of
-    /// the call could not be stored anyway.
-    async fn event(&self, seq: StreamSeq) -> Result<TaskEvent, Failure> {
         if let Some(payload) = self.payloads.get(seq)
             && let Some(event) = decode_created(&payload)
         {
-            return Ok(event);
+            return event.into_request().ok_or_else(gone);
         }
-        loop {
-            match self.payloads.read(self.log.as_ref(), seq).await {
-                Ok(Some(Found::Kept(payload))) => {
-                    return decode_created(&payload).ok_or_else(gone);
-                }
-                Ok(Some(Found::Stored(record))) => {
-                    return match task_record(&record) {
-                        Ok(TaskRecord::Event(event)) => Ok(event),
-                        Ok(TaskRecord::Owned(..)) => Err(gone()),
-                        Err(error) => {
-                            tracing::error!(%seq, %error, "the request of a task cannot be decoded; the call fails");
-                            Err(gone())
-                        }
-                    };
-                }
-                Ok(None) => return Err(gone()),
-                Err(error) => {
-                    tracing::warn!(%seq, %error, "reading the request of a task failed; the call waits and the read is retried");
-                    tokio::time::sleep(READ_PAUSE).await;
-                }
+        let read = async || self.payloads.read(self.log.as_ref(), seq).await;
+        let event = read_back(seq, read).await?;
+        event.into_request().ok_or_else(gone)
+    }
+
+    /// Ends are read one by one: no creation comes with them, which is all that the cache keeps.
+    async fn ended(&self, seq: StreamSeq) -> Result<TaskEnd, Failure> {
+        let read = async || {
+            let record = self.log.read(Stream::Tasks, seq).await?;
+            Ok(record.map(Found::Stored))
+        };
+        let event = read_back(seq, read).await?;
+        event.into_end().ok_or_else(gone)
+    }
+}
+
+/// Reads the event at a position. Waits while the log does not answer, since the outcome of the call could not be stored anyway.
+async fn read_back(
+    seq: StreamSeq,
+    read: impl AsyncFn() -> Result<Option<Found>, ReadError>,
+) -> Result<TaskEvent, Failure> {
+    loop {
+        match read().await {
+            Ok(Some(Found::Kept(payload))) => {
+                return decode_created(&payload).ok_or_else(gone);
+            }
+            Ok(Some(Found::Stored(record))) => {
+                return match task_record(&record) {
+                    Ok(TaskRecord::Event(event)) => Ok(event),
+                    Ok(TaskRecord::Owned(..)) => Err(gone()),
+                    Err(error) => {
+                        tracing::error!(%seq, %error, "an event of a task cannot be decoded; the call fails");
+                        Err(gone())
+                    }
+                };
+            }
+            Ok(None) => return Err(gone()),
+            Err(error) => {
+                tracing::warn!(%seq, %error, "reading an event of a task failed; the call waits and the read is retried");
+                tokio::time::sleep(READ_PAUSE).await;
             }
         }
     }

@@ -43,7 +43,7 @@ use crate::vault::{Page, Sweep};
 pub use snapshots::SnapshotPace;
 
 use retention::LowWater;
-use snapshots::last_snapshot;
+use snapshots::{Since, last_snapshot};
 
 /// Limit of new tasks applied at once.
 const MAX_TAIL: usize = 500;
@@ -108,7 +108,6 @@ struct Serving<'a> {
     dispatcher: Dispatcher,
     fence: StreamSeq,
     incarnation: i64,
-    positions: waybill_log::Positions,
     /// The newest record that is known to be in the log: read, or stored by this owner.
     mark: Mark,
     calls: &'a mut Calls,
@@ -135,8 +134,8 @@ struct Serving<'a> {
     reserve_wait: Option<SlotWait>,
     /// Completes when something was given back that a refused call may have waited for.
     freed: Option<BoxFuture<'static, ()>>,
-    snapshot_position: StreamSeq,
     snapshot_at: Instant,
+    since_snapshot: Since,
     snapshots: JoinSet<()>,
     /// Searches for keys of ended tasks.
     sweep: Option<Sweep>,
@@ -159,7 +158,6 @@ pub async fn serve(
         between,
         tail,
         incarnation,
-        positions,
         mark,
     } = taken;
     let now = Instant::now();
@@ -167,7 +165,6 @@ pub async fn serve(
         parts,
         fence,
         incarnation,
-        positions,
         mark: Mark {
             incarnation,
             seq: fence,
@@ -189,8 +186,8 @@ pub async fn serve(
         slot_wait: None,
         reserve_wait: None,
         freed: None,
-        snapshot_position: dispatcher.snapshot_position(),
         snapshot_at: now,
+        since_snapshot: Since::default(),
         snapshots: JoinSet::new(),
         sweep: parts
             .executor
@@ -558,6 +555,7 @@ impl Serving<'_> {
     }
 
     fn take_in(&mut self, records: Vec<Record>) -> Result<(), TakeOverError> {
+        self.since_snapshot.events += records.len() as u64;
         if let Some(last) = records.last().filter(|last| last.seq > self.mark.seq) {
             self.mark = Mark::of(last, self.incarnation);
         }

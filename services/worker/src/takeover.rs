@@ -12,9 +12,9 @@ use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskFilter, TaskSubject};
 use waybill_log::{
-    Append, AppendError, Atomicity, Bounds, Expectation, Fingerprint, Log, NewRecord, Positions,
-    ReadError, Record, Snapshots, Stream, StreamSeq, Tail, TaskRecord, Unreadable, set_aside,
-    stands_in, task_record,
+    Append, AppendError, Atomicity, Bounds, Expectation, Fingerprint, Log, NewRecord, ReadError,
+    Record, Snapshots, Stream, StreamSeq, Tail, TaskRecord, Unreadable, set_aside, stands_in,
+    task_record,
 };
 
 use crate::clock::Clock;
@@ -38,8 +38,6 @@ pub struct Taken {
     pub tail: Box<dyn Tail>,
     /// Which incarnation of the log the state is of.
     pub incarnation: i64,
-    /// How the log's positions are counted.
-    pub positions: Positions,
     /// The partition's low-water mark, as a former owner stored it.
     pub mark: Option<StreamSeq>,
 }
@@ -156,7 +154,6 @@ pub async fn take_over(
         between,
         tail,
         incarnation: bounds.incarnation,
-        positions: bounds.positions,
         mark,
     })
 }

@@ -1,6 +1,6 @@
 //! Frames as their readers see them: one record for each event.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use waybill_domain::actor::Origin;
 use waybill_domain::seq::StreamSeq;
@@ -11,22 +11,42 @@ use crate::position::Positions;
 use crate::record::{DAMAGED_EVENT, DAMAGED_FRAME};
 use crate::subject::{CREATED, TaskSubject, matches};
 
-/// Turns a message into the records that it holds, and passes them on in order. `message.seq` is its sequence.
-pub(crate) fn expand(mut message: Record, positions: Positions, mut found: impl FnMut(Record)) {
+/// Turns a message into the records that it holds, and passes on those that are wanted, in order. `message.seq` is its sequence.
+///
+/// `is_wanted` is asked by position and subject, before the rest of a record is made: a reader of one task would otherwise pay for each event
+/// of every frame that its task has one in.
+pub(crate) fn expand(
+    mut message: Record,
+    positions: Positions,
+    is_wanted: impl Fn(StreamSeq, &str) -> bool,
+    mut found: impl FnMut(Record),
+) {
     let seq = message.seq.0;
     message.seq = positions.last_in(seq);
     message.follows = positions.last_in(seq.saturating_sub(1));
-    let may_be_frame = positions.first_frame().is_some_and(|first| seq >= first);
-    if message.event != NAME || !may_be_frame {
+    let mut found_whole = |message: Record| {
+        if is_wanted(message.seq, &message.subject) {
+            found(message);
+        }
+    };
+    if message.event != NAME || !positions.may_be_frame(seq) {
         // Also a frame of another version: it stands at the end of its message, so whoever stops there stands before the whole of it.
-        return found(message);
+        return found_whole(message);
     }
     let Some(place) = Place::parse(&message.subject) else {
         message.event = DAMAGED_FRAME.to_owned();
-        return found(message);
+        return found_whole(message);
     };
     let read = payload::read(&message.payload, |index, count, event| {
         let position = positions.of(seq, index, count);
+        let own_subject = event
+            .as_ref()
+            .ok()
+            .and_then(|event| place.subject_of(event));
+        let subject = own_subject.unwrap_or_else(|| message.subject.clone());
+        if !is_wanted(position, &subject) {
+            return;
+        }
         let mut record = Record {
             seq: position,
             follows: match index {
@@ -34,7 +54,7 @@ pub(crate) fn expand(mut message: Record, positions: Positions, mut found: impl 
                 _ => StreamSeq(position.0 - 1),
             },
             time: message.time,
-            subject: message.subject.clone(),
+            subject,
             event: DAMAGED_EVENT.to_owned(),
             actor: String::new(),
             traceparent: None,
@@ -45,9 +65,6 @@ pub(crate) fn expand(mut message: Record, positions: Positions, mut found: impl 
         };
         match event {
             Ok(event) => {
-                if let Some(subject) = place.subject_of(&event) {
-                    record.subject = subject;
-                }
                 record.event = event.name.to_owned();
                 record.actor = event.actor.to_owned();
                 record.traceparent = event.traceparent.map(str::to_owned);
@@ -64,7 +81,9 @@ pub(crate) fn expand(mut message: Record, positions: Positions, mut found: impl 
     });
     if read.is_none() {
         message.event = DAMAGED_FRAME.to_owned();
-        found(message);
+        if is_wanted(message.seq, &message.subject) {
+            found(message);
+        }
     }
 }
 
@@ -154,10 +173,25 @@ pub(crate) fn filters_of_frames(filters: &[String]) -> Vec<String> {
     all.into_iter().collect()
 }
 
-/// Whether a record is one that a reader with these filters (none: everything) asked for.
-pub(crate) fn is_wanted(filters: &[String], record: &Record) -> bool {
-    filters.is_empty()
-        || filters
-            .iter()
-            .any(|filter| matches(filter, &record.subject))
+/// Whether a record with that subject is one that a reader with these filters (none: everything) asked for.
+pub(crate) fn is_wanted(filters: &[String], subject: &str) -> bool {
+    filters.is_empty() || filters.iter().any(|filter| matches(filter, subject))
+}
+
+/// Takes up to `max` records, and the rest of the frame that the last of them stands in: frames are applied whole.
+pub(crate) fn take_whole(
+    ready: &mut VecDeque<Record>,
+    max: usize,
+    positions: Positions,
+) -> Vec<Record> {
+    let mut count = ready.len().min(max.max(1));
+    let message = |record: &Record| positions.message(record.seq);
+    let last = count
+        .checked_sub(1)
+        .and_then(|at| ready.get(at))
+        .map(message);
+    while count < ready.len() && ready.get(count).map(message) == last {
+        count += 1;
+    }
+    ready.drain(..count).collect()
 }

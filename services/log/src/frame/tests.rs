@@ -46,9 +46,20 @@ fn message(subject: &str, event: &str, payload: Bytes) -> Record {
     }
 }
 
+/// The frame of records that share a lane.
+fn frame_of(records: &[NewRecord]) -> Frame {
+    let lane = records.first().and_then(Lane::of).expect("a lane");
+    write(lane, records.iter())
+}
+
 fn read(message: Record) -> Vec<Record> {
     let mut records = Vec::new();
-    expand(message, positions(), |record| records.push(record));
+    expand(
+        message,
+        positions(),
+        |_, _| true,
+        |record| records.push(record),
+    );
     records
 }
 
@@ -86,7 +97,6 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Records of one partition: creations, or what is none.
 /// What a record is made of: team, queue, event, actor, trace, origin and payload.
 type Texts = (
     String,
@@ -98,6 +108,7 @@ type Texts = (
     Vec<u8>,
 );
 
+/// Records of one partition: creations, or what is none.
 fn records() -> impl Strategy<Value = Vec<NewRecord>> {
     let record = (
         "[ab]",
@@ -132,7 +143,7 @@ fn records() -> impl Strategy<Value = Vec<NewRecord>> {
 proptest! {
     #[test]
     fn a_frame_is_read_as_what_was_written(records in records()) {
-        let frame = write(records.iter());
+        let frame = frame_of(&records);
         let found = read_frame(&frame);
         prop_assert_eq!(found.iter().map(said).collect::<Vec<_>>(), records.clone());
         let count = records.len();
@@ -150,7 +161,7 @@ proptest! {
 
     #[test]
     fn whoever_reads_by_a_filter_finds_the_frames_that_hold_what_it_matches(records in records()) {
-        let frame = write(records.iter());
+        let frame = frame_of(&records);
         let found = read_frame(&frame);
         for filter in [
             "tasks.3.>", "tasks.*.a.>", "tasks.*.b.q.>", "tasks.3.*.*.created", "tasks.*.a.*.started",
@@ -214,7 +225,7 @@ fn one_bad_event_takes_no_other_with_it() {
     let records: Vec<NewRecord> = (0..20_u8)
         .map(|n| a_record("tasks.3.a.q.started", "task.started.v1", &[0xaa, n, 0xbb]))
         .collect();
-    let frame = write(records.iter());
+    let frame = frame_of(&records);
     let clean = read_frame(&frame);
     for bad in 0..20_u8 {
         let mut bytes = frame.payload.to_vec();
@@ -244,7 +255,7 @@ fn a_frame_says_once_what_its_events_share() {
     let many: Vec<NewRecord> = (0..100)
         .map(|_| a_record("tasks.3.a.q.started", "task.started.v1", &[1; 40]))
         .collect();
-    let frame = write(many.iter());
+    let frame = frame_of(&many);
     assert_eq!(frame.subject, "tasks.3.a.q.steps");
     assert!(frame.payload.len() < 100 * 60, "{}", frame.payload.len());
 }
@@ -256,7 +267,7 @@ fn the_subject_says_what_all_events_share() {
             .iter()
             .map(|subject| a_record(subject, "task.started.v1", &[]))
             .collect();
-        subject(records.iter())
+        frame_of(&records).subject
     };
     assert_eq!(of(&["tasks.3.a.q.created"]), "tasks.3.a.q.created");
     assert_eq!(
@@ -286,7 +297,7 @@ fn an_event_counts_only_in_a_frame_whose_subject_allows_it() {
         let partition = event.id().partition().get();
         let subject = format!("tasks.{partition}.{team}.{queue}.{}", event.kind());
         let record = a_record(&subject, event.name(), &event.encode());
-        let frame = write([&record].into_iter());
+        let frame = frame_of(&[record]);
         let reason = |of_frame: String| {
             let found = read(message(&of_frame, NAME, frame.payload.clone()));
             task_record(&found[0]).err().map(|why| why.reason())
@@ -315,6 +326,28 @@ fn an_event_counts_only_in_a_frame_whose_subject_allows_it() {
 }
 
 #[test]
+fn a_reader_gets_those_events_of_a_frame_that_it_wants() {
+    let records: Vec<NewRecord> = (0..6_u8)
+        .map(|n| {
+            let queue = ["q", "r"][usize::from(n % 2)];
+            let subject = format!("tasks.3.a.{queue}.started");
+            a_record(&subject, "task.started.v1", &[n])
+        })
+        .collect();
+    let frame = frame_of(&records);
+    let all = read_frame(&frame);
+    let from = all[2].seq;
+    let mut found = Vec::new();
+    expand(
+        message(&frame.subject, NAME, frame.payload),
+        positions(),
+        |position, subject| position >= from && subject == "tasks.3.a.q.started",
+        |record| found.push(record),
+    );
+    assert_eq!(found, [all[2].clone(), all[4].clone()]);
+}
+
+#[test]
 fn what_is_no_frame_stays_one_record_at_the_end_of_its_message() {
     let end = positions().last_in(MESSAGE);
     for event in ["task.started.v1", "frame.batch.v2", ""] {
@@ -326,18 +359,18 @@ fn what_is_no_frame_stays_one_record_at_the_end_of_its_message() {
     let why = task_record(&unknown[0]).expect_err("a later version");
     assert_eq!(why.reason(), Reason::Newer);
     // A frame whose subject is that of none.
-    let frame = write([&a_record("tasks.3.a.q.dead", "task.dead.v1", &[])].into_iter());
+    let frame = frame_of(&[a_record("tasks.3.a.q.dead", "task.dead.v1", &[])]);
     let found = read(message("tasks.3.a.q.dead", NAME, frame.payload));
     assert_eq!((found.len(), &*found[0].event), (1, DAMAGED_FRAME));
 }
 
 #[test]
 fn before_the_switch_there_are_no_frames() {
-    let frame = write([&a_record("tasks.3.a.q.dead", "task.dead.v1", &[])].into_iter());
+    let frame = frame_of(&[a_record("tasks.3.a.q.dead", "task.dead.v1", &[])]);
     let mut records = Vec::new();
     let before = Positions::with_frames_from(MESSAGE + 1);
     let stored = message(&frame.subject, NAME, frame.payload);
-    expand(stored, before, |record| records.push(record));
+    expand(stored, before, |_, _| true, |record| records.push(record));
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].seq, StreamSeq(MESSAGE));
     let why = task_record(&records[0]).expect_err("it stands before the switch");

@@ -105,10 +105,10 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     if is_alone {
         tasks.positions = format::switch_to_frames(&api).await?;
     }
-    if tasks.positions.first_frame().is_some() {
+    if tasks.positions.has_frames() {
         check_payload(&api)?;
     }
-    let is_replicated = config.streams.replicas > 1;
+    let is_replicated = config.streams.is_replicated();
     let control = Reader::new(&api, &readers, Stream::Control.name(), is_replicated);
     let trust = establish(&config.signatures, &api, &control).await?;
     // A single server has nobody to lose.

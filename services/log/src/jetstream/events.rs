@@ -7,8 +7,8 @@ use crate::{Bounds, Positions, ReadError, Record, Stream, StreamSeq};
 /// Where messages may be frames, one is read for so many events that are wanted, at first: a range of a thousand events need not read a
 /// thousand frames.
 const EVENTS_IN_A_FRAME: usize = 32;
-/// Messages read at once, when most of them hold little that is wanted.
-const MANY_MESSAGES: usize = 1000;
+/// Messages read at once, when most of them hold little that is wanted: at most 16 MiB, since a frame has up to 256 KiB.
+const MANY_MESSAGES: usize = 64;
 
 /// Reads one of the two logs.
 #[derive(Clone)]
@@ -34,24 +34,34 @@ impl Events {
         self.positions
     }
 
-    fn has_frames(&self) -> bool {
-        self.positions.first_frame().is_some()
-    }
-
     pub(super) async fn read(&self, position: StreamSeq) -> Result<Option<Record>, ReadError> {
-        let records = self.read_message(position).await?;
-        Ok(records.into_iter().find(|record| record.seq == position))
+        let records = self.read_some(position, |of| of == position).await?;
+        Ok(records.into_iter().next())
     }
 
     /// All records of the message that holds a position.
     pub(super) async fn read_message(&self, position: StreamSeq) -> Result<Vec<Record>, ReadError> {
+        self.read_some(position, |_| true).await
+    }
+
+    /// Those records of the message that holds a position whose own positions are wanted.
+    async fn read_some(
+        &self,
+        position: StreamSeq,
+        is_wanted: impl Fn(StreamSeq) -> bool,
+    ) -> Result<Vec<Record>, ReadError> {
         let message = StreamSeq(self.positions.message(position));
         let Some(message) = self.messages.read(message).await? else {
             return Ok(Vec::new());
         };
         self.check_frames(std::slice::from_ref(&message)).await?;
         let mut records = Vec::new();
-        expand(message, self.positions, |record| records.push(record));
+        expand(
+            message,
+            self.positions,
+            |position, _| is_wanted(position),
+            |record| records.push(record),
+        );
         Ok(records)
     }
 
@@ -62,7 +72,7 @@ impl Events {
         to: StreamSeq,
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
-        if !self.has_frames() {
+        if !self.positions.has_frames() {
             let records = self.messages.range(filters, from, to, limit).await?;
             self.check_frames(&records).await?;
             return Ok(records);
@@ -80,12 +90,14 @@ impl Events {
                 next = last.seq.next();
             }
             for message in page {
-                expand(message, self.positions, |record| {
-                    let is_in_range = from <= record.seq && record.seq <= to;
-                    if is_in_range && is_wanted(filters, &record) {
-                        records.push(record);
-                    }
-                });
+                expand(
+                    message,
+                    self.positions,
+                    |position, subject| {
+                        (from..=to).contains(&position) && is_wanted(filters, subject)
+                    },
+                    |record| records.push(record),
+                );
             }
             if is_last {
                 break;
@@ -98,14 +110,14 @@ impl Events {
 
     /// Makes sure that what looks like a frame is none, where the stream was not known to hold any.
     async fn check_frames(&self, messages: &[Record]) -> Result<(), ReadError> {
-        if !self.has_frames() && messages.iter().any(|message| message.event == NAME) {
+        if !self.positions.has_frames() && messages.iter().any(|message| message.event == NAME) {
             self.bounds().await?;
         }
         Ok(())
     }
 
     pub(super) async fn last(&self, filter: &str) -> Result<Option<Record>, ReadError> {
-        if !self.has_frames() {
+        if !self.positions.has_frames() {
             return self.messages.last(filter).await;
         }
         let filters = [filter.to_owned()];
@@ -119,11 +131,12 @@ impl Events {
             return Ok(None);
         };
         let mut last = None;
-        expand(message, self.positions, |record| {
-            if is_wanted(&filters, &record) {
-                last = Some(record);
-            }
-        });
+        expand(
+            message,
+            self.positions,
+            |_, subject| is_wanted(&filters, subject),
+            |record| last = Some(record),
+        );
         if last.is_none() {
             let reason = format!("the last frame that may hold {filter} does not");
             return Err(ReadError::Unavailable { reason });

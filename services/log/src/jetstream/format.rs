@@ -61,7 +61,7 @@ pub(super) async fn switch_to_frames(api: &Api) -> Result<Positions, ProvisionEr
     let info = api.ask(&verb, &Value::Null).await;
     let info = info.map_err(|error| failed("read", error.to_string()))?;
     let found = positions(&info)?;
-    if found.first_frame().is_some() {
+    if found.has_frames() {
         return Ok(found);
     }
     let first = info["state"]["last_seq"].as_u64().unwrap_or(0) + 1;

@@ -23,7 +23,7 @@ use super::wire::{self, Delivery};
 use caution::Caution;
 use stall::Stall;
 
-use crate::frame::{NAME, expand, filters_of_frames, is_wanted};
+use crate::frame::{NAME, expand, filters_of_frames, is_wanted, take_whole};
 use crate::record::DAMAGED_HEADERS;
 use crate::{Positions, ReadError, Record, Stream, StreamSeq, Tail};
 
@@ -108,9 +108,10 @@ impl JetStreamTail {
         from: StreamSeq,
     ) -> Self {
         let (reader, positions) = (events.messages().clone(), events.positions());
-        let (filters, wanted) = match positions.first_frame() {
-            Some(_) => (filters_of_frames(&filters), filters),
-            None => (filters, Vec::new()),
+        let (filters, wanted) = if positions.has_frames() {
+            (filters_of_frames(&filters), filters)
+        } else {
+            (filters, Vec::new())
         };
         Self {
             api,
@@ -178,11 +179,12 @@ impl JetStreamTail {
             from,
             ..
         } = self;
-        expand(message, *positions, |record| {
-            if record.seq >= *from && is_wanted(wanted, &record) {
-                ready.push_back(record);
-            }
-        });
+        expand(
+            message,
+            *positions,
+            |position, subject| position >= *from && is_wanted(wanted, subject),
+            |record| ready.push_back(record),
+        );
     }
 
     /// Makes a consumer that begins at the next sequence.
@@ -502,20 +504,6 @@ impl Tail for JetStreamTail {
             }
         }
     }
-}
-
-/// Takes up to `max` records, and the rest of the frame that the last of them stands in: frames are applied whole.
-fn take_whole(ready: &mut VecDeque<Record>, max: usize, positions: Positions) -> Vec<Record> {
-    let mut count = ready.len().min(max.max(1));
-    let message = |record: &Record| positions.message(record.seq);
-    let last = count
-        .checked_sub(1)
-        .and_then(|at| ready.get(at))
-        .map(message);
-    while count < ready.len() && ready.get(count).map(message) == last {
-        count += 1;
-    }
-    ready.drain(..count).collect()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

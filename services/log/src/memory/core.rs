@@ -134,7 +134,7 @@ impl MemoryCore {
             .flat_map(|message| &message.records)
             .skip_while(move |record| record.seq < from)
             .take_while(move |record| record.seq <= to)
-            .filter(move |record| is_wanted(filters, record))
+            .filter(move |record| is_wanted(filters, &record.subject))
     }
 
     /// The last record whose subject matches `filter`.
@@ -348,7 +348,7 @@ impl Messages {
             });
         }
         let mut msg_id = append.msg_id.map(|MsgId(id)| id);
-        if self.positions.first_frame().is_some() && msg_id.is_none() {
+        if self.positions.has_frames() && msg_id.is_none() {
             let seqs = self.push_frames(&append.records, now);
             return Ok(Appended {
                 seqs,
@@ -370,8 +370,8 @@ impl Messages {
         let mut seqs = vec![StreamSeq(0); records.len()];
         for Split { lane, events, .. } in split(records) {
             let first = events.first().copied().unwrap_or_default();
-            let message = if lane.is_some() {
-                let frame = frame::write(events.iter().map(|&event| &records[event]));
+            let message = if let Some(lane) = lane {
+                let frame = frame::write(lane, events.iter().map(|&event| &records[event]));
                 NewRecord {
                     subject: frame.subject,
                     event: frame::NAME,
@@ -414,7 +414,12 @@ impl Messages {
             payload: record.payload,
         };
         let mut records = Vec::new();
-        expand(message, self.positions, |record| records.push(record));
+        expand(
+            message,
+            self.positions,
+            |_, _| true,
+            |record| records.push(record),
+        );
         self.messages.push_back(Message {
             subject,
             bytes,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use waybill_domain::time::Timestamp;
 
 use super::core::{Clock, MemoryCore};
+use crate::frame::{MAX_EVENTS, take_whole};
 use crate::{
     Append, AppendError, Appended, Bounds, Lease, LeaseError, Leases, Log, ReadError, Record,
     Snapshots, Stream, StreamSeq, Tail,
@@ -146,21 +147,14 @@ impl Tail for MemoryTail {
                     return Err(gap);
                 }
                 let bounds = core.bounds(self.stream);
-                let mut found = core
+                // No more than what may be taken: what was asked for, and the rest of a frame.
+                let enough = max.max(1).saturating_add(MAX_EVENTS);
+                let mut ready = core
                     .range(self.stream, &self.filters, self.next, StreamSeq(u64::MAX))
+                    .take(enough)
                     .cloned()
-                    .peekable();
-                let mut batch: Vec<Record> = found.by_ref().take(max.max(1)).collect();
-                // The rest of a frame.
-                while let Some(last) = batch
-                    .last()
-                    .map(|record| bounds.positions.message(record.seq))
-                    && let Some(more) =
-                        found.next_if(|record| bounds.positions.message(record.seq) == last)
-                {
-                    batch.push(more);
-                }
-                (batch, bounds.last)
+                    .collect();
+                (take_whole(&mut ready, max, bounds.positions), bounds.last)
             };
             if let Some(record) = batch.last() {
                 self.next = record.seq.next();

@@ -57,8 +57,7 @@ impl Serving<'_> {
     /// Appends the fence once more when creations have been taken in for so long, and nothing was appended, that a snapshot is due:
     /// only what the server lets through proves that nobody else has appended what the snapshot would hide.
     fn renew_fence(&mut self) {
-        let is_due = self.snapshot_is_due(self.dispatcher.position());
-        if !is_due || self.dispatcher.snapshot_position() >= self.dispatcher.position() {
+        if !self.certainty_is_due() {
             return;
         }
         let executor = &self.parts.executor;
@@ -139,6 +138,8 @@ impl Serving<'_> {
 
     /// The log must hold what it has acknowledged. What it looks like there nobody has read, so only the end of the log is compared.
     fn stored(&mut self, seqs: &[StreamSeq]) {
+        self.since_snapshot.events += seqs.len() as u64;
+        self.since_snapshot.let_through();
         if let Some(&seq) = seqs.last().filter(|seq| **seq > self.mark.seq) {
             self.mark = Mark {
                 seq,

@@ -13,7 +13,7 @@ use crate::takeover;
 
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotPace {
-    /// Write one after this many records since the last snapshot...
+    /// Write one after this many events of the partition since the last snapshot...
     pub records: u64,
     /// ...but not more often than this.
     pub pause: Duration,
@@ -28,30 +28,56 @@ impl Default for SnapshotPace {
     }
 }
 
+/// What has happened in a partition since its last snapshot. Messages of the log would not do: a frame has up to a thousand events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Since {
+    /// Events that were read or stored.
+    pub(super) events: u64,
+    /// Those of them that stand before the last append that was let through: a snapshot would cover them.
+    certain: u64,
+}
+
+impl Since {
+    /// An append was let through.
+    pub(super) fn let_through(&mut self) {
+        self.certain = self.events;
+    }
+
+    /// A snapshot was written.
+    fn covered(&mut self) {
+        self.events -= self.certain;
+        self.certain = 0;
+    }
+}
+
 impl Serving<'_> {
-    /// Whether a snapshot up to `position` is worth writing now.
-    pub(super) fn snapshot_is_due(&self, position: StreamSeq) -> bool {
-        let behind = self
-            .positions
-            .messages_between(self.snapshot_position, position);
-        behind >= self.parts.pace.records && self.snapshot_at.elapsed() >= self.parts.pace.pause
+    /// Whether another snapshot is worth writing that covers so many events.
+    fn snapshot_is_due(&self, events: u64) -> bool {
+        let SnapshotPace { records, pause } = self.parts.pace;
+        events >= records && self.snapshot_at.elapsed() >= pause
+    }
+
+    /// Whether a snapshot would be due, were all events certain.
+    pub(super) fn certainty_is_due(&self) -> bool {
+        let Since { events, certain } = self.since_snapshot;
+        certain < events && self.snapshot_is_due(events)
     }
 
     pub(super) fn snapshot_in_background(&mut self) {
-        if !self.snapshot_is_due(self.dispatcher.snapshot_position()) {
+        if !self.snapshot_is_due(self.since_snapshot.certain) {
             return;
         }
         let Some(state) = self.dispatcher.snapshot() else {
             return;
         };
-        self.snapshot_position = self.dispatcher.snapshot_position();
         self.snapshot_at = Instant::now();
+        self.since_snapshot.covered();
         let (log, snapshots) = (
             Arc::clone(&self.parts.executor.log),
             Arc::clone(&self.parts.snapshots),
         );
         let (partition, incarnation) = (self.parts.partition, self.incarnation);
-        let position = self.snapshot_position;
+        let position = self.dispatcher.snapshot_position();
         while self.snapshots.try_join_next().is_some() {}
         self.snapshots.spawn(async move {
             write(&*log, &*snapshots, partition, incarnation, position, &state).await;

@@ -62,12 +62,13 @@ impl Content {
             for (index, &event) in events.iter().enumerate() {
                 places[event] = (messages.len(), index);
             }
-            messages.push(match (lane, &events[..]) {
-                (None, &[single]) => wire::outgoing(records[single].clone(), max_payload)?,
-                _ => {
+            let first = events.first().copied().unwrap_or_default();
+            messages.push(match lane {
+                Some(lane) => {
                     let of_frame = events.iter().map(|&event| &records[event]);
-                    wire::frame(frame::write(of_frame), events.len())
+                    wire::frame(frame::write(lane, of_frame), events.len())
                 }
+                None => wire::outgoing(records[first].clone(), max_payload)?,
             });
         }
         Ok(Self::Messages {

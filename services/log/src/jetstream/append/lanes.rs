@@ -13,7 +13,7 @@ use crate::frame::{Lane, fits};
 /// A lane of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneKey {
-    lane: Lane,
+    pub(super) lane: Lane,
     /// An owner's: what gateways append has no fence.
     is_fenced: bool,
 }

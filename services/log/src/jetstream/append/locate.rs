@@ -33,8 +33,7 @@ impl Wanted {
             messages: unit.count() as u64,
             floor: unit.floor,
         };
-        if unit.lane.is_some() {
-            let frame = unit.frame();
+        if let Some(frame) = unit.frame() {
             return Some(wanted(&frame, &frame));
         }
         let contents = unit.requests.iter().map(|request| &request.content);

@@ -200,7 +200,7 @@ impl Appender {
         }
         let max_payload = self.client.max_payload();
         // A client's id refuses a second message, so it must not refuse others that share it.
-        let has_frames = self.positions.first_frame().is_some() && append.msg_id.is_none();
+        let has_frames = self.positions.has_frames() && append.msg_id.is_none();
         let mut content = if has_frames {
             Content::framed(append.records, max_payload)?
         } else {

@@ -114,17 +114,17 @@ impl Unit {
         self.requests.iter().any(Request::is_awaited)
     }
 
-    /// The frame that its requests share.
-    pub(super) fn frame(&self) -> wire::Outgoing {
+    /// The frame that its requests share, if it has a lane.
+    pub(super) fn frame(&self) -> Option<wire::Outgoing> {
+        let LaneKey { lane, .. } = self.lane?;
         let contents = self.requests.iter().map(|request| &request.content);
         let records = contents.flat_map(Content::records);
-        wire::frame(frame::write(records), self.events())
+        Some(wire::frame(frame::write(lane, records), self.events()))
     }
 
     /// Its messages, for one try.
     pub(super) fn messages(&self, batch_id: &str) -> Vec<Outbound> {
-        if self.lane.is_some() {
-            let mut frame = self.frame();
+        if let Some(mut frame) = self.frame() {
             wire::set_msg_id(&mut frame.headers, &self.id);
             if let Some(first) = self.requests.first() {
                 wire::set_expectation(&mut frame.headers, &first.expect);

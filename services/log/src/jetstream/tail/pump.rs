@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::take_whole;
+use crate::frame::take_whole;
 use crate::{Positions, ReadError, Record, Tail};
 
 /// Batches that are read and not taken. A further one is read only when there is room for it.
@@ -26,7 +26,8 @@ pub(in crate::jetstream) struct Pumped {
     /// Taken, and more than was asked for.
     rest: VecDeque<Record>,
     positions: Positions,
-    _task: AbortOnDropHandle<()>,
+    /// `None` once its end was seen.
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Pumped {
@@ -37,7 +38,7 @@ impl Pumped {
             batches,
             rest: VecDeque::new(),
             positions,
-            _task: AbortOnDropHandle::new(task),
+            task: Some(AbortOnDropHandle::new(task)),
         }
     }
 }
@@ -53,17 +54,28 @@ async fn pump(mut tail: impl Tail, sender: mpsc::Sender<Batch>) {
 impl Tail for Pumped {
     async fn next_batch(&mut self, max: usize) -> Batch {
         if self.rest.is_empty() {
-            let batch = self.batches.recv().await;
-            self.rest = batch.unwrap_or_else(|| Err(ended()))?.into();
+            self.rest = match self.batches.recv().await {
+                Some(batch) => batch?.into(),
+                None => return Err(self.ended().await),
+            };
         }
         Ok(take_whole(&mut self.rest, max, self.positions))
     }
 }
 
-/// The task has panicked, or the process is about to end.
-fn ended() -> ReadError {
-    ReadError::Unavailable {
-        reason: "the task that reads the log has ended".to_owned(),
+impl Pumped {
+    /// Why nothing comes any more: the process is about to end, or the task has panicked. A panic is the reader's, who would have had it
+    /// without the task; an error would be tried again for ever.
+    async fn ended(&mut self) -> ReadError {
+        if let Some(task) = self.task.take()
+            && let Err(error) = task.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+        ReadError::Unavailable {
+            reason: "the task that reads the log has ended".to_owned(),
+        }
     }
 }
 
@@ -87,6 +99,23 @@ mod tests {
                 reason: self.0.to_string(),
             })
         }
+    }
+
+    struct Broken;
+
+    #[async_trait]
+    impl Tail for Broken {
+        async fn next_batch(&mut self, _max: usize) -> Batch {
+            panic!("a defect of the reading");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_reading_is_the_readers() {
+        let mut tail = Pumped::new(Broken, Positions::OF_MESSAGES);
+        let reading = tokio::spawn(async move { tail.next_batch(1).await.map(|_| ()) });
+        let ended = reading.await.expect_err("the reader goes on");
+        assert!(ended.is_panic());
     }
 
     #[tokio::test(start_paused = true)]
