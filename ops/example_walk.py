@@ -70,6 +70,7 @@ def go(walk, reporter):
         activity(walk)
         reports(walk, reporter, ann, team)
         ann = passwords(walk, ann)
+        refusals(walk, ann, team)
         errors(walk, ann, team, slow)
     finally:
         receiver.stop()
@@ -264,6 +265,7 @@ def reports(walk, reporter, ann, team):
     walk.sent.add("keys.report.create")
     walk.send("keys.report.create", 200, body=body, headers=reporter.headers(body))
     walk.send("keys.report.create", 401, body=body, headers=reporter.headers(body + b" "))
+    walk.send("keys.report.create", 400, body=b"{}", headers=reporter.headers(b"{}"))
 
 
 def passwords(walk, ann):
@@ -275,6 +277,85 @@ def passwords(walk, ann):
     walk.send("auth.session.create", 401)
     walk.send("auth.session.end", 204, key=ann)
     return walk.send("auth.session.create", 200, live={"password": password}, keep=False)["accessToken"]
+
+
+# More than a team may have of anything.
+MOST_OF_A_KIND = 200
+# Well-formed ids that nothing has.
+NOBODY = "0" * 25 + "1"
+ABSENT = {
+    "teamId": f"team_{NOBODY}", "keyId": f"key_{NOBODY}", "appId": f"app_{NOBODY}", "userId": f"user_{NOBODY}", "invitationId": f"inv_{NOBODY}",
+    "sessionId": f"ses_{NOBODY}", "grantId": f"grant_{NOBODY}", "tokenId": f"tok_{NOBODY}", "id": "task_" + "0" * 28, "seq": "4000000000", "issuer": "nobody",
+}
+
+
+def refusals(walk, ann, team):
+    """Answers by which each operation refuses a request in its own words."""
+    own = walk.server.key
+    another_origin = {"Origin": "https://elsewhere.example.com"}
+
+    def credential(operation):
+        needed = {name for each in walk.operations[operation][3].get("security", []) for name in each}
+        return own if "api_key" in needed else ann if "session" in needed else None
+
+    # What a path names does not exist.
+    for operation, (described_in, template, _, described) in walk.operations.items():
+        names = re.findall(r"\{(\w+)\}", template)
+        answers = described["responses"].get("404", {})
+        # Of a team that a person is not in nothing is said, not even whether it exists.
+        if described_in == "paths" and names and names[-1] in ABSENT and names != ["teamId"] and "content" in answers:
+            here = {name: team.get(name, ABSENT[name]) for name in names[:-1]} | {names[-1]: ABSENT[names[-1]]}
+            walk.send(operation, 404, here, key=credential(operation))
+
+    # Forms and parameters that are wrong.
+    wrong = {"x": 1}
+    for operation in ("auth.address.confirm", "auth.session.create", "auth.password.forget", "auth.password.reset", "auth.session.refresh", "auth.account.create"):
+        walk.send(operation, 400, body=wrong)
+    walk.send("teams.team.delete", 400, team, live={"confirm": "another name"}, key=ann)
+    walk.send("teams.plan.set", 400, team, live={"plan": "platinum"}, key=ann)
+    walk.send("tasks.task.create_batch", 400, body={"tasks": []}, key=own)
+    strict = {"Prefer": "handling=strict"}
+    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.webhook.redeliver"):
+        walk.send(operation, 400, {"id": walk.ended}, query={"forse": "true"}, headers=strict, key=own)
+    walk.send("activity.consistency.prove", 400, key=own)
+    walk.send("activity.event.export", 400, query={"format": "xml"}, key=own)
+    walk.send("activity.event.prove", 400, {"seq": "first"}, key=own)
+
+    # Credentials of another kind, and pages of another origin.
+    for operation in ("teams.team.list", "teams.team.create", "teams.invitation.accept", "oauth.grant.list"):
+        walk.send(operation, 403, key=own)
+    walk.send("oauth.grant.delete", 403, {"grantId": ABSENT["grantId"]}, key=own)
+    walk.send("teams.plan.set", 403, team, key=own)
+    for operation in ("keys.own_key.get", "keys.own_key.revoke"):
+        walk.send(operation, 403, key=ann)
+    for operation in ("auth.address.confirm", "auth.session.create", "auth.password.change"):
+        walk.send(operation, 403, live={"cookie": True}, headers=another_origin, key=ann if operation == "auth.password.change" else None)
+    walk.send("auth.session.refresh", 403, body={}, headers=another_origin | {"Cookie": "waybill-refresh=wb_refresh_unknown"})
+    walk.send("auth.session.refresh", 401, live={"refreshToken": "wb_refresh_unknown"})
+    walk.send("auth.password.change", 401, live={"currentPassword": "not the password"}, key=ann)
+
+    walk.send("teams.invitation.accept", 404, live={"token": "wb_inv_unknown"}, key=ann)
+
+    # What the state does not allow.
+    once = {"Idempotency-Key": "ci-again"}
+    for status in (201, 409):
+        walk.send("keys.key.create", status, team, headers=once, key=ann, keep=status == 409)
+        walk.send("keys.api_key.create", status, headers=once, key=own, keep=status == 409)
+    me = walk.send("account.person.get", 200, key=ann, keep=False)["user"]["id"]
+    walk.send("teams.member.update", 409, {**team, "userId": me}, live={"role": "member"}, key=ann)
+    walk.send("teams.member.delete", 409, {**team, "userId": me}, key=ann)
+    public = walk.send("oauth.app.create", 201, team, live={"name": "Public", "type": "public"}, key=ann, keep=False)["app"]["id"]
+    walk.send("oauth.app_secret.rotate", 409, {**team, "appId": public}, key=ann)
+    full(walk, "oauth.app.create", team, lambda number: {"name": f"App {number}"}, ann)
+    full(walk, "teams.invitation.create", team, lambda number: {"email": f"guest{number}@example.com"}, ann)
+
+
+def full(walk, operation, team, live, key):
+    """Creates until no more is allowed."""
+    for number in range(MOST_OF_A_KIND):
+        if walk.try_to(operation, (201, 409), team, live=live(number), key=key).status == 409:
+            return
+    walk.wrong.append(f"{operation}: there is no limit")
 
 
 def errors(walk, ann, team, slow):

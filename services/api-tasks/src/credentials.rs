@@ -4,7 +4,7 @@ use url::Url;
 use waybill_domain::id::{TaskId, TeamId, TokenId};
 use waybill_domain::task::TaskSpec;
 use waybill_domain::vault::{
-    AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, selects_a_part,
+    AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, is_mask, selects_a_part,
 };
 use waybill_log::KeyName;
 use waybill_vault::SecretBytes;
@@ -39,7 +39,9 @@ impl Checked {
                 })
                 .flatten()
                 .unwrap_or_default();
-            spec.take_raw_credentials(&CredentialHeaders::and(&more))
+            let names = CredentialHeaders::and(&more);
+            check_no_mask(&spec, &names)?;
+            spec.take_raw_credentials(&names)
         } else {
             None
         };
@@ -54,6 +56,20 @@ impl Checked {
             ));
         }
         Ok(Self { spec, raw })
+    }
+}
+
+/// Refuses a task that was read back and sent again: its credential is not in it any more.
+fn check_no_mask(spec: &TaskSpec, names: &CredentialHeaders<'_>) -> Result<(), ApiError> {
+    let mut headers = spec.headers.iter();
+    match headers.find(|(name, value)| names.contains(name) && is_mask(value)) {
+        Some((name, value)) => Err(ApiError::bad_field(
+            "headers",
+            format!(
+                "headers: {name} is {value:?}, which stands for a credential that is not kept; send the credential itself"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

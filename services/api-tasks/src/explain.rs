@@ -74,13 +74,13 @@ pub struct PlannedAttempt {
     #[schema(example = 2)]
     number: u32,
     /// Seconds between the end of the attempt before it and this one.
-    #[schema(value_type = f64, example = 1.04)]
+    #[schema(value_type = f64, example = 1)]
     pause: Seconds,
     /// Its earliest start: each attempt before it fails at once.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     earliest: Iso,
     /// Its latest start: each attempt before it takes the whole `timeout`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     latest: Iso,
     /// Whether that is before `deadline` and within `expiresIn`: `always`, `maybe` (if attempts before it fail sooner than they may)
     /// or `never`.

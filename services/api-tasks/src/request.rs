@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use waybill_domain::egress::Egress;
 use waybill_domain::event::BodyEncoding;
@@ -45,7 +46,7 @@ pub struct CreateTask {
     pub body_encoding: Option<String>,
     /// Instead of `body`: a value that is sent as JSON, with `Content-Type: application/json` unless `headers` names another type.
     #[schema(value_type = Option<Object>)]
-    pub json: Option<serde_json::Value>,
+    pub json: Option<Box<RawValue>>,
     /// The longest that one exchange with the target, or one wait for a callback, may take, in seconds. Pauses between attempts and time
     /// in the queue do not count. Bounded by the plan; without it, the greater of 30 and `timeout`.
     #[schema(default = 30, minimum = 0.001, maximum = 3600)]
@@ -128,6 +129,43 @@ pub struct CreateTask {
     started_at: Option<IgnoredAny>,
     #[schema(ignore)]
     completed_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    ok: Option<IgnoredAny>,
+    #[schema(ignore)]
+    end_reason: Option<IgnoredAny>,
+    #[schema(ignore)]
+    error: Option<IgnoredAny>,
+    #[schema(ignore)]
+    attempts: Option<IgnoredAny>,
+    #[schema(ignore)]
+    webhook: Option<IgnoredAny>,
+    #[schema(ignore)]
+    cancel_requested: Option<IgnoredAny>,
+    #[schema(ignore)]
+    body_bytes: Option<IgnoredAny>,
+    #[schema(ignore)]
+    truncated: Option<IgnoredAny>,
+    #[schema(ignore)]
+    environment: Option<IgnoredAny>,
+}
+
+/// JSON as it was given, without the white space between its parts. Parsed and written again, long numbers and the order of members would
+/// change.
+fn compact(json: &RawValue) -> String {
+    let mut compact = String::with_capacity(json.get().len());
+    let (mut is_in_text, mut is_escaped) = (false, false);
+    for c in json.get().chars() {
+        if is_in_text {
+            is_in_text = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+        } else if c.is_ascii_whitespace() {
+            continue;
+        } else {
+            is_in_text = c == '"';
+        }
+        compact.push(c);
+    }
+    compact
 }
 
 impl CreateTask {
@@ -171,11 +209,23 @@ impl CreateTask {
             ("updatedAt", self.updated_at.is_some()),
             ("startedAt", self.started_at.is_some()),
             ("completedAt", self.completed_at.is_some()),
+            ("ok", self.ok.is_some()),
+            ("endReason", self.end_reason.is_some()),
+            ("error", self.error.is_some()),
+            ("attempts", self.attempts.is_some()),
+            ("webhook", self.webhook.is_some()),
+            ("cancelRequested", self.cancel_requested.is_some()),
+            ("bodyBytes", self.body_bytes.is_some()),
+            ("truncated", self.truncated.is_some()),
         ] {
             if given {
                 let message = format!("{field} is set by Waybill and cannot be sent");
                 return Err(ApiError::bad_field(field, message));
             }
+        }
+        if self.environment.is_some() {
+            let message = "environment is that of the API key and cannot be sent";
+            return Err(ApiError::bad_field("environment", message));
         }
         let mut headers = self.headers.unwrap_or_default().0;
         let body = match (self.body, self.json) {
@@ -199,7 +249,7 @@ impl CreateTask {
                 if !named {
                     headers.push(("Content-Type".into(), "application/json".into()));
                 }
-                Some(json.to_string())
+                Some(compact(&json))
             }
         };
         let request = TaskRequest {
@@ -306,6 +356,28 @@ mod tests {
             error.body.error.to_string(),
             error.body.field.as_ref().map(ToString::to_string),
         )
+    }
+
+    #[test]
+    fn json_is_sent_as_it_was_given() {
+        let sent = |json: &str| {
+            let task = format!(r#"{{"targetUrl": "https://example.com", "json": {json}}}"#);
+            check(&task).expect(json).body
+        };
+        for (given, body) in [
+            (
+                r#"{"b": 123456789012345678901, "a" : 0.10}"#,
+                r#"{"b":123456789012345678901,"a":0.10}"#,
+            ),
+            (
+                "[ 1e400,\t-0 , \"a \\\" b\\\\\" ]",
+                r#"[1e400,-0,"a \" b\\"]"#,
+            ),
+            (r#"" ""#, r#"" ""#),
+            ("\n1 ", "1"),
+        ] {
+            assert_eq!(sent(given).as_deref(), Some(body), "{given}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod replace;
 pub mod scrub;
 
 pub use hosts::AllowedHosts;
-pub use mask::{CredentialHeaders, RawHeaders};
+pub use mask::{CredentialHeaders, RawHeaders, is_mask};
 pub use reference::{Place, Reference, Resolve};
 pub use scrub::{Label, Scrubber};
 

@@ -1,6 +1,8 @@
-//! The stream AUDITCP: signed checkpoints of the audit trees, one subject a tree. Append-only, like what they vouch for.
+//! The stream AUDITCP: signed checkpoints of the audit trees, with one subject per tree. It is
+//! append-only, like the logs that the checkpoints vouch for.
 //!
-//! What a checkpoint says and who may sign it is `waybill_domain::audit`'s business; here are bytes in an order that nobody can fork.
+//! `waybill_domain::audit` defines what a checkpoint says and who may sign it. Here checkpoints are
+//! bytes in an order that nobody can fork.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use crate::{AppendError, ReadError, Record, StreamSeq};
 
 /// Subjects of the stream: `auditcp.<tree>`.
 pub(crate) const EVENT: &str = "audit.checkpoint.v1";
-/// Who writes there.
+/// The `Wb-Actor` of a stored checkpoint.
 pub(crate) const ACTOR: &str = "system:notary";
 
 /// A checkpoint as it is stored.
@@ -18,7 +20,7 @@ pub(crate) const ACTOR: &str = "system:notary";
 pub struct StoredCheckpoint {
     /// Position in AUDITCP.
     pub seq: StreamSeq,
-    /// As it was appended.
+    /// The signed checkpoint, unchanged.
     pub value: Bytes,
 }
 
@@ -34,8 +36,9 @@ impl From<Record> for StoredCheckpoint {
 /// The stream AUDITCP.
 #[async_trait]
 pub trait Checkpoints: Send + Sync + 'static {
-    /// Appends a checkpoint, if the last one of its tree has exactly the position `after` (0: there is none). So of two notaries that
-    /// both believe that they hold the lease only one goes on.
+    /// Appends a checkpoint if the last one of its tree has exactly the position `after` (0: there
+    /// is none yet). So if two notaries both believe that they hold the lease, only one of them
+    /// succeeds.
     async fn append_checkpoint(
         &self,
         tree: &TreeId,
@@ -43,10 +46,11 @@ pub trait Checkpoints: Send + Sync + 'static {
         value: Bytes,
     ) -> Result<StreamSeq, AppendError>;
 
-    /// The newest checkpoint of a tree, by the word of the stream's leader.
+    /// The newest checkpoint of a tree, read from the stream's leader.
     async fn last_checkpoint(&self, tree: &TreeId) -> Result<Option<StoredCheckpoint>, ReadError>;
 
-    /// Up to `limit` checkpoints of a tree from `from` (inclusive), oldest first. Fewer than `limit`: there are no more.
+    /// Up to `limit` checkpoints of a tree from `from` (inclusive), oldest first. Fewer than
+    /// `limit` means that there are no more.
     async fn checkpoints(
         &self,
         tree: &TreeId,
@@ -55,7 +59,7 @@ pub trait Checkpoints: Send + Sync + 'static {
     ) -> Result<Vec<StoredCheckpoint>, ReadError>;
 }
 
-/// Where the checkpoints of a tree are.
+/// The subject of a tree's checkpoints.
 pub(crate) fn subject(tree: &TreeId) -> String {
     format!("auditcp.{}", tree.name())
 }

@@ -1,9 +1,10 @@
-//! Whether a log still holds what a copy was made from.
+//! Checks whether a log still holds the records from which a copy of it was made.
 //!
-//! A position alone says nothing: after a restore from a backup the log is shorter than what was read of it, and once new events have filled
-//! it up again, other events stand at the same positions. So a copy keeps the fingerprint of the last record that it has read, and
-//! compares it with the record that stands there now: at its start ([`compare`]) and every few seconds while it follows the log ([`Watch`]),
-//! so also after the connection was lost.
+//! A position alone does not show that: after a restore from a backup the log is shorter than what
+//! was read of it, and once it has grown again, other events stand at the same positions. So a copy
+//! keeps the fingerprint of the last record that it has read, and compares it with the record that
+//! is now at that position: once at its start ([`compare`]), and every few seconds while it follows
+//! the log ([`Watch`]), which includes the time after a lost connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +15,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Log, ReadError, Record, Stream, StreamSeq};
 
-/// Bytes of a fingerprint. It tells apart what happened by accident, and nobody gains by a collision: whoever may write to the log needs none.
+/// Bytes of a fingerprint. It only has to distinguish records that differ by accident: whoever may
+/// write to the log gains nothing by a collision.
 const FINGERPRINT_BYTES: usize = 16;
-/// Looks at a log that seems to be too short, before that is believed: right after an election a leader may still be applying what it
-/// holds.
+/// How often a log must be found too short before that is believed: right after an election, a
+/// leader may still be applying what it holds.
 const LOOKS_AT_A_SHORT_LOG: u32 = 10;
-/// The same of a log that holds another record: only what a majority has stored is ever shown, so there is less to doubt.
+/// The same for a log that holds another record. There is less to doubt, since servers only show
+/// what a majority has stored.
 const LOOKS_AT_ANOTHER_RECORD: u32 = 2;
-/// Pause between two of them; together they outlast an election. A log of several copies is doubted longer, since a leader that was deposed
-/// may answer ([`Log::deposed_for`]).
+/// Pause between two checks; together they outlast an election. A replicated log is doubted for
+/// longer, since a former leader may answer ([`Log::deposed_for`]).
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a copy compares itself with the log while it follows it.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
@@ -32,14 +35,14 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 pub struct Fingerprint([u8; FINGERPRINT_BYTES]);
 
 impl Fingerprint {
-    /// Of a record as it was read.
+    /// Computes the fingerprint of a record that was read.
     #[must_use]
     pub fn of(record: &Record) -> Self {
         let stored = record.stored();
         let mut hash = Sha256::new();
         hash.update(stored.seq.0.to_be_bytes());
         hash.update(stored.time_ns.to_be_bytes());
-        // Each part with its length, so that no two records read alike.
+        // The length before each part keeps different records from hashing the same bytes.
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
@@ -55,32 +58,31 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// As it is kept.
     #[must_use]
     pub fn to_bytes(self) -> [u8; FINGERPRINT_BYTES] {
         self.0
     }
 
-    /// As it was kept.
     #[must_use]
     pub fn from_bytes(bytes: [u8; FINGERPRINT_BYTES]) -> Self {
         Self(bytes)
     }
 }
 
-/// How far a copy has come, and what stood there.
+/// How far a copy has read a log, and the fingerprint of the record there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Which stream it was: [`crate::Bounds::incarnation`].
+    /// The stream that was read: [`crate::Bounds::incarnation`].
     pub incarnation: i64,
     /// Position of the last record that was read.
     pub seq: StreamSeq,
-    /// What stood there. `None`: the copy was made by a version that did not keep it.
+    /// Fingerprint of that record. `None`: not known, for example because the copy was made by a
+    /// version that did not keep it.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl Mark {
-    /// Of the last record that was read of that stream.
+    /// The mark of a copy whose last record is this one.
     #[must_use]
     pub fn of(record: &Record, incarnation: i64) -> Self {
         Self {
@@ -91,27 +93,28 @@ impl Mark {
     }
 }
 
-/// What became of the place that a copy has come to.
+/// Whether the log still holds what a copy has read last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
-    /// The log holds what was read, or there is nothing to compare.
+    /// The log holds that record, or there is nothing to compare.
     Holds,
-    /// Retention has dropped it. That is no loss; whoever needs what stood before has a gap.
+    /// Retention has dropped the record, which is no fault of the log; a reader that needs the
+    /// records before it has a gap.
     Dropped,
-    /// The log went backwards: it does not hold what was read of it.
+    /// The log does not hold what was read of it.
     WentBackwards(WentBackwards),
 }
 
-/// A log does not hold what was read of it, as after a restore from an older backup.
+/// A log does not hold what was read of it, for example after a restore from an older backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("log_went_backwards: {} {}", .stream.name(), self.what())]
 pub struct WentBackwards {
     pub stream: Stream,
-    /// How far it was read.
+    /// Position up to which it was read.
     pub read: StreamSeq,
-    /// Where it ends now.
+    /// Position at which it ends now.
     pub last: StreamSeq,
-    /// It was deleted and made anew: nothing that was read can be taken to be in it.
+    /// The stream was deleted and created again: nothing that was read may be assumed to be in it.
     pub is_another: bool,
 }
 
@@ -128,13 +131,13 @@ impl WentBackwards {
     }
 }
 
-/// What one look has found.
+/// The result of one check.
 enum Look {
-    /// Or was dropped.
+    /// The log holds the record, or retention has dropped it.
     Fine(Continuity),
-    /// The log ends before the mark, or has nothing there.
+    /// The log ends before the mark, or has no record there.
     TooShort(WentBackwards),
-    /// Another stream, or another record.
+    /// It is another stream, or another record stands at the mark.
     Another(WentBackwards),
 }
 
@@ -165,7 +168,7 @@ async fn look(log: &dyn Log, stream: Stream, mark: Mark) -> Result<Look, ReadErr
             Ok(Look::Fine(Continuity::Holds))
         }
         Some(_) => Ok(Look::Another(lost)),
-        // A purge came in between, or a copy that lags has answered: the next look tells.
+        // A purge came in between, or a lagging replica has answered; the next check tells which.
         None => match log.bounds(stream).await? {
             bounds if mark.seq < bounds.first => Ok(Look::Fine(Continuity::Dropped)),
             _ => Ok(Look::TooShort(lost)),
@@ -173,7 +176,8 @@ async fn look(log: &dyn Log, stream: Stream, mark: Mark) -> Result<Look, ReadErr
     }
 }
 
-/// Compares a copy with the log, and believes a loss only when each of several looks has found it. Waits for a log that does not answer.
+/// Compares a copy with the log, and reports a loss only after several checks have found one.
+/// Retries for as long as the log does not answer.
 pub async fn compare(log: &dyn Log, stream: Stream, mark: Mark) -> Continuity {
     let mut found = 0;
     let mut doubted = None;
@@ -201,8 +205,8 @@ pub async fn compare(log: &dyn Log, stream: Stream, mark: Mark) -> Continuity {
     }
 }
 
-/// Compares a copy with the log every few seconds, beside the reading: a log in doubt is looked at for seconds, and what comes meanwhile
-/// has to be read on.
+/// Compares a copy with the log every few seconds, in a task of its own: confirming a loss takes
+/// seconds, during which the copy has to read on.
 pub struct Watch {
     log: Arc<dyn Log>,
     stream: Stream,
@@ -211,7 +215,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Of a copy of that stream.
+    /// Watches a copy of that stream.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, stream: Stream) -> Self {
         let mut ticks = interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
@@ -224,8 +228,9 @@ impl Watch {
         }
     }
 
-    /// Ends once the log is found not to hold what was read of it up to `mark`; never, while nothing was read. It may be dropped and
-    /// called again, with a later mark: a comparison that is under way goes on.
+    /// Returns once the log is found not to hold what was read of it up to `mark`, and waits for
+    /// ever while nothing was read. Cancellation safe: a later call, with a later mark, continues
+    /// the comparison that is under way.
     pub async fn went_backwards(&mut self, mark: Option<Mark>) -> WentBackwards {
         loop {
             if let Some(comparing) = &mut self.comparing {

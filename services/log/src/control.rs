@@ -1,7 +1,7 @@
-//! Events of CONTROL as they are read: by themselves, each compared with the subject that it stands on.
+//! Reads events of CONTROL, each by itself, and compares it with the subject that it is stored on.
 //!
-//! Workers may write to CONTROL too, but only on subjects of their own. Since an event counts nowhere but on its own subject, a worker
-//! cannot decide anything about rights.
+//! Workers may write to CONTROL too, but only on subjects of their own. Since an event counts only
+//! on its own subject, a worker cannot decide anything about access.
 
 use waybill_domain::event::ControlEvent;
 
@@ -9,13 +9,13 @@ use crate::quarantine::{Poison, Reason, Unreadable};
 use crate::subject::{ControlScope, ControlSubject, of_control};
 use crate::{Log, MAX_BATCH, ReadError, Record, Stream, StreamSeq};
 
-/// Where a worker says that it begins: `control._.worker.<worker>`.
+/// Aggregate of the subject on which a worker announces its start: `control._.worker.<worker>`.
 const WORKER: &str = "worker";
 
-/// Reads a record of CONTROL, and compares the subject with what it says.
+/// Reads a record of CONTROL and checks that its event belongs on its subject.
 ///
 /// # Errors
-/// When it does not count here.
+/// If the record does not count.
 pub fn control_event(record: &Record) -> Result<ControlEvent, Unreadable> {
     if let Some(void) = record.void() {
         return Err(Poison::new(Reason::NotSigned, void.to_string()).into());
@@ -30,7 +30,8 @@ pub fn control_event(record: &Record) -> Result<ControlEvent, Unreadable> {
     Err(Poison::misplaced(record, &own).into())
 }
 
-/// A worker announces itself by the same event as a gateway, where only workers write.
+/// Whether a worker announces its start: by the same event as a gateway, on a subject that only
+/// workers write to.
 fn is_start_of_worker(subject: &str, event: &ControlEvent) -> bool {
     let (ControlEvent::GatewayStarted(started), Some(subject)) =
         (event, ControlSubject::parse(subject))
@@ -42,7 +43,8 @@ fn is_start_of_worker(subject: &str, event: &ControlEvent) -> bool {
         && subject.id == started.gateway
 }
 
-/// The last event that a filter of CONTROL matches and that counts. A record behind it that does not count hides nothing.
+/// The last event that counts among those whose subject matches a filter of CONTROL. Later records
+/// that do not count are skipped.
 ///
 /// # Errors
 /// When the log does not answer.

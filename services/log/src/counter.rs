@@ -1,4 +1,5 @@
-//! Counters that gateways share: one per policy, holder and window of a rate limit. They hold no history and live in memory.
+//! Counters that gateways share, one for each policy, holder and window of a rate limit. They keep
+//! no history and are held in memory by the server.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use async_trait::async_trait;
 
 use crate::subject::is_token;
 
-/// Before the subjects of LIMITS.
+/// First token of the subjects of LIMITS.
 const PREFIX: &str = "limits";
 
-/// How long an answer of the counter may take. A request waits for it, and there is a way to go on without.
+/// How long an answer of a counter may take. A request waits for it, and can be decided without it.
 pub(crate) const COUNTER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Which counter: its subject is `limits.<policy>.<holder>.<window>`.
@@ -22,7 +23,7 @@ pub struct CounterName<'a> {
 }
 
 impl<'a> CounterName<'a> {
-    /// A counter of that policy, holder and window. `None` when policy or holder cannot be a token of a subject.
+    /// The name of a counter. `None` if policy or holder cannot be a token of a subject.
     #[must_use]
     pub fn new(policy: &'a str, holder: &'a str, window: u64) -> Option<Self> {
         (is_token(policy) && is_token(holder)).then_some(Self {
@@ -40,19 +41,19 @@ impl fmt::Display for CounterName<'_> {
     }
 }
 
-/// The counter did not answer in time: it may or may not have counted.
+/// The counter did not answer in time; it may or may not have counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the counter of rate limits does not answer: {reason}")]
 pub struct CounterAway {
-    /// For an operator.
+    /// What is wrong, for an operator.
     pub reason: String,
 }
 
-/// Counters in one total order each.
+/// Counters whose additions have one total order each.
 #[async_trait]
 pub trait Counters: Send + Sync + 'static {
-    /// Adds `by`, which may be negative or 0, and gives the new total. Sent once: never repeated, so never counted twice.
-    /// Answers within half a second.
+    /// Adds `by`, which may be negative or 0, and returns the new total. The request is sent once
+    /// and never repeated, so nothing is counted twice. Returns within half a second.
     async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway>;
 }
 

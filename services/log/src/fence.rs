@@ -1,7 +1,8 @@
 //! The stream FENCE: who serves on which lease, and which changes of access every gateway must have applied.
 //!
-//! Its rules are in `waybill_domain::access::fence`. It forgets after an hour, and nothing in it is read back but through its tail:
-//! only that gives every record, in the one order that all of them stand in.
+//! `waybill_domain::access::fence` has its rules. The stream drops records after an hour, and they
+//! are read through its tail only: that is the way to get every record in the one order that all
+//! readers share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,55 +15,60 @@ use waybill_domain::trust::{Trust, Void};
 use crate::subject::FenceSubject;
 use crate::{Bounds, ReadError, Record, StreamSeq, Tail};
 
-/// A record may or may not be stored.
+/// FENCE did not acknowledge a record, which may or may not be stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("FENCE does not acknowledge: {reason}")]
+#[error("FENCE did not acknowledge the record: {reason}")]
 pub struct FenceAway {
-    /// For an operator.
+    /// What is wrong, for an operator.
     pub reason: String,
 }
 
 /// The stream FENCE.
 #[async_trait]
 pub trait Fences: Send + Sync + 'static {
-    /// Stores a record and gives its place. It is sent once: another one in its stead is harmless, and says what is true then.
+    /// Stores a record and returns its position. It is sent once: instead of repeating it, the
+    /// caller publishes another record that says what is true by then.
     async fn publish(&self, record: FenceRecord, within: Duration) -> Result<StreamSeq, FenceAway>;
 
-    /// Reads in order from `from` (inclusive), for ever. What is forgotten is left out: the places of the records show that.
+    /// An endless reader from `from` (inclusive), in order. Records that were dropped are skipped,
+    /// which shows in the positions of the others.
     fn records(&self, from: StreamSeq) -> Box<dyn Tail>;
 
-    /// First and last place, from the stream's leader. It may be one that was deposed: what it says is then too low.
+    /// First and last position, from the stream's leader. If that is a former leader, they may be
+    /// too low.
     async fn fence_bounds(&self) -> Result<Bounds, ReadError>;
 
-    /// For how long a leader that was deposed may go on to answer. Zero where there is one copy.
+    /// How long a former leader may go on answering. Zero for a stream with one replica.
     fn deposed_for(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// What messages of the barrier are signed with, and whose signatures count.
+    /// The key that signs messages of the barrier, and the keys whose signatures count.
     fn trust(&self) -> Arc<Trust> {
         Arc::default()
     }
 
-    /// Gives up the connections and makes new ones, to another server if there is one: the one now may be hanging.
+    /// Replaces the connections by new ones, to another server if there is one, since the present
+    /// server may hang.
     async fn reconnect(&self);
 }
 
-/// Why a record of FENCE says nothing here.
+/// Why a record of FENCE is ignored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum NoFenceRecord {
-    /// It is of a version that is not known here.
+    /// This build does not know its type or version, or cannot decode it.
     #[error(transparent)]
     Unreadable(#[from] DecodeError),
-    /// It is not signed by whoever may say it: it says nothing, and nobody holds a lease on it.
+    /// It lacks the signature of a writer that may publish it, so nobody holds a lease by it.
     #[error(transparent)]
     Void(#[from] Void),
-    /// It stands where its writer may write and does not say what may be said there: who may write for workers speaks for no gateway.
+    /// It is stored on a subject that does not belong to it: a worker, which may write only on
+    /// subjects of workers, cannot speak for a gateway.
     #[error("a record on {subject} belongs on {expected}")]
     Misplaced {
-        /// Where it stands.
+        /// The subject it is stored on.
         subject: String,
-        /// Where one that says this would stand.
+        /// The subject that a record with this content belongs on.
         expected: String,
     },
 }
@@ -70,7 +76,7 @@ pub enum NoFenceRecord {
 /// Reads a record of FENCE.
 ///
 /// # Errors
-/// When it is of a version that is not known here, or stands on a subject of somebody else.
+/// If it is unsigned, of an unknown version, or stored on a subject that does not belong to it.
 pub fn fence_record(record: &Record) -> Result<FenceRecord, NoFenceRecord> {
     if let Some(void) = record.void() {
         return Err(void.clone().into());
@@ -87,7 +93,7 @@ pub fn fence_record(record: &Record) -> Result<FenceRecord, NoFenceRecord> {
     }
 }
 
-/// Who is said to have written a record.
+/// The `Wb-Actor` of a record.
 pub(crate) fn actor(record: &FenceRecord) -> String {
     let (kind, id) = match record {
         FenceRecord::Lease(lease) => (lease.kind, &lease.gateway),

@@ -1,12 +1,14 @@
 //! Frames: many events of TASKS in one message.
 //!
-//! A message costs the server about the same whatever it holds, and it is stored whole or not at all. So what one writer has to append
-//! to one partition at a time goes into one message: a frame. Its subject is `tasks.<partition>.<team>.<queue>.<created|steps>`, with
-//! `_` in the place of a team or a queue that its events do not share. Gateways may write only to subjects that end in `created`, so
-//! creations travel in frames of their own, and what is no creation does not count there.
+//! A message costs the server about the same whatever its size, and it is stored whole or not at
+//! all. So everything that one writer has to append to one partition at a time goes into one
+//! message: a frame. Its subject is `tasks.<partition>.<team>.<queue>.<created|steps>`, with `_`
+//! for a team or a queue that its events do not share. Gateways may only write to subjects that end
+//! in `created`, so creations have frames of their own, and other events do not count there.
 //!
-//! The header `Wb-Frame` names the version of the payload, which is MessagePack: every text that the events need, each once, and the
-//! events, each as bytes with their length, which name texts by number. An event that cannot be read takes no other with it.
+//! The header `Wb-Frame` names the version of the payload, which is MessagePack: a table with every
+//! string that the events need, and the events, each as length-prefixed bytes that refer to strings
+//! by number. An event that cannot be read leaves the others readable.
 
 mod payload;
 mod read;
@@ -21,21 +23,21 @@ pub(crate) use split::{Split, fits, split};
 
 /// The version that is written, as the header `Wb-Frame` names it.
 pub(crate) const VERSION: &str = "1";
-/// In the place of `Wb-Event`, of a frame that is read.
+/// Stands for `Wb-Event` in a frame that was read.
 pub(crate) const NAME: &str = "frame.batch.v1";
 /// Bytes of events in one frame; a larger event is a frame of its own.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// The same of creations: whoever calls a target reads a whole frame for its request.
+/// The same for creations. It is smaller because a worker reads a whole frame to get one request.
 pub const MAX_CREATION_BYTES: usize = 64 * 1024;
-/// What an event takes in a frame beside its texts and its payload, at the most.
+/// Upper bound of the bytes of an event in a frame besides its strings and its payload.
 const EVENT_BYTES: usize = 48;
 
-/// Stands for a team or a queue that the events of a frame do not share.
+/// Stands for a team or a queue in the subject, where the events of a frame do not share it.
 const SEVERAL: &str = "_";
-/// Last token of the subject of what is no creation.
+/// Last token of the subject of a frame whose events are not creations.
 const STEPS: &str = "steps";
 
-/// What can share a frame.
+/// Events of the same lane can share a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Lane {
     pub(crate) partition: u16,
@@ -45,9 +47,9 @@ pub(crate) struct Lane {
 /// The two kinds of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// What gateways write.
+    /// Creations, which gateways write.
     Creations,
-    /// What owners write.
+    /// All other events of tasks, which owners write.
     Steps,
 }
 
@@ -76,7 +78,8 @@ impl Kind {
 }
 
 impl Lane {
-    /// Where an event travels. `None`: it is no event of a task, so it is a message of its own.
+    /// The lane of a record. `None` for a record that is not an event of a task, and is stored in a
+    /// message of its own.
     pub(crate) fn of(record: &NewRecord) -> Option<Self> {
         match TaskSubject::parse(&record.subject)? {
             TaskSubject::Event {
@@ -90,7 +93,7 @@ impl Lane {
     }
 }
 
-/// Bytes that an event takes in a frame, at the most.
+/// Upper bound of the bytes that an event takes in a frame.
 pub(crate) fn size(record: &NewRecord) -> usize {
     let origin = record.origin.as_ref();
     let texts = [
@@ -112,7 +115,7 @@ pub(crate) struct Frame {
     pub(crate) payload: bytes::Bytes,
 }
 
-/// Writes a frame. The events are of that lane, at least one and at most [`MAX_EVENTS`].
+/// Encodes a frame. The events must be of that lane, at least one and at most [`MAX_EVENTS`].
 pub(crate) fn write<'a>(lane: Lane, records: impl Iterator<Item = &'a NewRecord> + Clone) -> Frame {
     Frame {
         subject: subject(lane, records.clone()),

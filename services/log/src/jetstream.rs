@@ -1,8 +1,10 @@
 //! The log on NATS JetStream.
 //!
-//! [`connect`] opens three connections (for appends, for what is read of streams, and for everything else), makes or checks the streams by
-//! `nats/streams.toml`, and gives a [`JetStreamLog`]: [`append`] is group commit, `read` are direct gets, `events` finds records in the
-//! messages that are read, `tail` is an ordered pull consumer, `leases` and `snapshots` are a KV bucket and an object store.
+//! [`connect`] opens three connections (for appends, for reading stored messages, and for
+//! everything else), creates or checks the streams according to `nats/streams.toml`, and returns a
+//! [`JetStreamLog`]. In it, [`append`] is a group commit, `read` uses direct gets, `events` finds
+//! records in the messages that are read, `tail` is an ordered pull consumer, and `leases` and
+//! `snapshots` are a KV bucket and an object store.
 
 mod api;
 mod append;
@@ -66,11 +68,12 @@ use trust::Verifier;
 use trust::tail::{ControlVerifier, VerifiedTail};
 use vault_keys::VaultKeyStore;
 
-/// A leader that is cut off from the others notices it when it has heard of no majority for 10 s, and looks for that every 10 s. Until then
-/// it answers as if nothing had happened since.
+/// How long a leader that is cut off from the others may go on answering from its old state. It
+/// steps down when it has heard from no majority for 10 s, and checks that every 10 s.
 const DEPOSED_FOR: Duration = Duration::from_secs(20);
 
-/// The log on JetStream. Clones share its connections; when the last one goes, appends that are under way end unanswered.
+/// The log on JetStream. Clones share its connections; when the last clone is dropped, appends that
+/// are under way end without an answer.
 #[derive(Clone)]
 pub struct JetStreamLog {
     shared: Arc<Shared>,
@@ -98,9 +101,9 @@ struct Logged {
     events: Events,
 }
 
-/// What [`connect`] has found and opened.
+/// The connections that [`connect`] has opened, and what it has found out about the streams.
 struct Parts {
-    /// Its connection carries no stored messages.
+    /// On a connection that carries no stored messages.
     api: Api,
     readers: ReadConnection,
     append_client: async_nats::Client,
@@ -109,7 +112,7 @@ struct Parts {
     states: [Provisioned; 2],
     identity: String,
     trust: Arc<Trust>,
-    /// Keeps the connections on servers that reach the leaders.
+    /// Moves connections away from servers that do not reach the leaders.
     reach: Option<AbortOnDropHandle<()>>,
 }
 
@@ -171,19 +174,21 @@ impl JetStreamLog {
         self.shared.fence.trust()
     }
 
-    /// Removes what interrupted snapshots left in the object store, as far as it was seen there `older_than` ago. Says how many there
-    /// were. Whoever writes snapshots does this by itself now and then.
+    /// Removes parts of interrupted snapshots from the object store, if they were already unused
+    /// `older_than` ago, and returns the number of snapshots that they belonged to. A process that
+    /// writes snapshots does this by itself from time to time.
     pub async fn sweep_snapshots(&self, older_than: Duration) -> Result<usize, ReadError> {
         self.shared.snapshots.sweep(older_than).await
     }
 
-    /// Is the connection up now?
+    /// Whether the connection is up now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.api.client().connection_state() == async_nats::connection::State::Connected
     }
 
-    /// A record that was read alone, with what is to be thought of it.
+    /// Checks the signature of a record of CONTROL that was read by itself, and marks the record if
+    /// it does not count.
     async fn judged(
         &self,
         stream: Stream,

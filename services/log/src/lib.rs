@@ -1,10 +1,12 @@
 //! The event log: the only code that writes to the two streams CONTROL and TASKS.
 //!
-//! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
-//! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
-//! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay),
-//! [`Counters`] (what rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which gateways serve, and what all of them must have applied);
-//! what vouches for the history: [`Checkpoints`]; and what can be destroyed: [`VaultKeys`].
+//! The trait [`Log`] has two implementations that pass the same conformance suite:
+//! [`jetstream::JetStreamLog`] for production, and [`memory::MemoryLog`] for simulations and for
+//! tests of the crates above. The crate also has stores that keep no history: [`Leases`] (which
+//! worker owns a partition), [`Snapshots`] (disposable shortcuts for a replay), [`Counters`] (what
+//! rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which
+//! gateways serve, and what all of them must have applied). [`Checkpoints`] are signed roots that
+//! vouch for the history; [`VaultKeys`] are keys that can be destroyed for good.
 
 pub mod checkpoints;
 pub mod continuity;
@@ -43,16 +45,18 @@ pub use tally::{Addition, Counted, Seen, Tallies, Tally, TallyAway, TallyName, W
 pub use tasks::{TaskRecord, stands_in, task_record};
 pub use vault_keys::{KeyName, KeyStoreError, KeysOf, ListedKey, StoredKey, VaultKeys};
 
-/// What must hold on the server for an append to be stored.
+/// The condition under which the server stores an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expectation {
-    /// Nothing: creation events of gateways.
+    /// No condition. Gateways append creations this way.
     None,
-    /// The last message whose subject matches `filter` (wildcards allowed) has exactly this sequence; `StreamSeq(0)`: there is none.
+    /// The last message whose subject matches `filter`, which may have wildcards, has exactly this
+    /// sequence. `StreamSeq(0)` expects that there is no such message.
     ///
     /// Sent as `Nats-Expected-Last-Subject-Sequence` and `-Subject`. The filter may differ from the subject published.
-    /// On a replicated stream the server holds back rivals by the text of their filter: whoever shares a boundary must name it by
-    /// the same filter, and nobody may append inside it without one.
+    /// On a replicated stream the server compares concurrent appends by the text of their filters.
+    /// All writers of a boundary must therefore use the same filter, and none of them may append
+    /// within the boundary without it.
     LastOn {
         /// Subject or wildcard filter that is watched.
         filter: String,
@@ -61,7 +65,7 @@ pub enum Expectation {
     },
 }
 
-/// How the records of one append hang together.
+/// Whether the records of one append are stored together or one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Atomicity {
     /// All or none, in one JetStream atomic batch (unless there is only one record).
@@ -70,25 +74,26 @@ pub enum Atomicity {
     Ordered,
 }
 
-/// One append: what is stored together, under one expectation.
+/// Records to be stored under one expectation.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Which of the two logs.
+    /// The log to append to.
     pub stream: Stream,
     /// At least one, at most [`MAX_BATCH`].
     pub records: Vec<NewRecord>,
     /// Fence or optimistic concurrency check; the same for each of the records.
     pub expect: Expectation,
-    /// All or none, or in order.
     pub atomicity: Atomicity,
-    /// A message id chosen by a client (idempotency key). Such an append has exactly one record and travels outside of batches,
-    /// since a duplicate id refuses the whole batch it is in. `None`: the log makes one, so that its own retries are harmless.
-    /// With an expectation beside it, a duplicate whose expectation no longer holds may be answered as either.
+    /// A message id chosen by a client (an idempotency key). Such an append has exactly one record
+    /// and is sent outside of batches, since the server refuses a whole batch for one duplicate id.
+    /// `None`: the log generates an id, which makes its own retries harmless. If the append has an
+    /// expectation too, and that no longer holds, a duplicate may be reported as a conflict.
     pub msg_id: Option<MsgId>,
 }
 
 impl Append {
-    /// Refuses what no log could store: no record, too many, or a client's message id on more than one.
+    /// Refuses an append that no log can store: without records, with too many, or with a client's
+    /// message id and several records.
     pub fn check(&self) -> Result<(), AppendError> {
         let reason = match self.records.len() {
             0 => "an append needs at least one record".to_owned(),
@@ -105,7 +110,7 @@ impl Append {
     }
 }
 
-/// What an acknowledged append got.
+/// The result of an acknowledged append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// The sequence of each record, in order.
@@ -117,7 +122,7 @@ pub struct Appended {
 /// Messages in one atomic batch. The server refuses more than 1000.
 pub const MAX_BATCH: usize = 1000;
 
-/// Why an append was not acknowledged. Only [`AppendError::Unknown`] may have been stored.
+/// Why an append was not acknowledged. Only after [`AppendError::Unknown`] may it have been stored.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum AppendError {
     /// The expectation did not hold. Nothing was stored.
@@ -128,25 +133,28 @@ pub enum AppendError {
         /// The sequence that was expected.
         expected: StreamSeq,
     },
-    /// The stream, or what the server may store in all, is full. Nothing was stored; once something is removed it works again.
+    /// The stream, or the storage of the server as a whole, is full. Nothing was stored. Appends
+    /// work again once something is removed.
     #[error("the log is full: {reason}")]
     Full {
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The server refuses it for good: too large, no permission. Nothing was stored.
+    /// The server refused the append permanently, for example because it is too large or not
+    /// permitted. Nothing was stored.
     #[error("the log refused the append: {reason}")]
     Rejected {
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The log does not answer, or too slowly, and nothing was sent. Nothing was stored; try again later.
+    /// The log does not answer, or answers too slowly, and the append was not sent. Nothing was
+    /// stored; try again later.
     #[error("the log is unavailable: {reason}")]
     Unavailable {
         /// What is wrong, for an operator.
         reason: String,
     },
-    /// Sent, and no answer within the deadline: it may or may not be stored.
+    /// The append was sent but not answered by the deadline: it may or may not be stored.
     #[error("the outcome of the append is unknown: {reason}")]
     Unknown {
         /// What is wrong, for an operator.
@@ -155,7 +163,7 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Whether the log took nothing from anybody then, rather than refusing this append for what it is.
+    /// Whether the failure concerns the log as a whole, and not only this append.
     #[must_use]
     pub fn is_of_the_log(&self) -> bool {
         match self {
@@ -165,21 +173,20 @@ impl AppendError {
     }
 }
 
-/// An append that failed because the log took none.
+/// A failed append whose failure concerns the log as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendFailure {
-    /// When that was known.
+    /// When the failure was reported.
     pub at: Instant,
-    /// Why.
     pub error: AppendError,
 }
 
-/// For so long an append that failed speaks against a process, unless a later one is stored: after that it is given work again, and the
-/// next append tells.
+/// How long a failed append counts against a process, unless a later one is stored. After that the
+/// process is given work again, and its next append decides.
 const FAILURE_COUNTS: Duration = Duration::from_secs(10);
 
 impl AppendFailure {
-    /// Whether it still says that the log takes nothing.
+    /// Whether the failure is recent enough to assume that the log still takes no appends.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.at.elapsed() < FAILURE_COUNTS
@@ -195,23 +202,24 @@ pub enum ReadError {
         /// What is wrong, for an operator.
         reason: String,
     },
-    /// Retention has dropped messages that this read would have returned, or may have: whoever holds state from before `first` discards
-    /// it and begins there. The read itself may go on from `first`.
-    #[error("{stream} begins at {first} now: what stood from {from} on was dropped by retention")]
+    /// Retention has dropped messages that this read would have returned, or might have. A reader
+    /// with state from before `first` must discard it and start there; the read itself can continue
+    /// from `first`.
+    #[error("{stream} now begins at {first}: retention has dropped the records from {from} on")]
     Gap {
         /// Name of the stream.
         stream: &'static str,
-        /// The first position that was to be read.
+        /// The first position that was requested.
         from: StreamSeq,
-        /// The first position that is left.
+        /// The first position that is still stored.
         first: StreamSeq,
     },
 }
 
-/// First and last position of a stream, which incarnation of it this is, how full it is, and when.
+/// The state of a stream at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Nothing that is still stored stands before it; it is behind `last` when the stream is empty.
+    /// No stored record has a lower position. It is greater than `last` if the stream is empty.
     pub first: StreamSeq,
     /// Position of the last record ever stored; 0 when none was.
     pub last: StreamSeq,
@@ -223,36 +231,40 @@ pub struct Bounds {
     pub positions: Positions,
     /// Bytes stored.
     pub bytes: u64,
-    /// Bytes that may be stored; `None`: as many as the server takes.
+    /// Limit of the bytes stored; `None`: only the limit of the server applies.
     pub max_bytes: Option<u64>,
-    /// The server's clock when it answered. Ages of records are counted by it, since it is what dated them: the clock of whoever asks may be
-    /// days off.
+    /// The server's clock when it answered. Ages of records are measured by it, since the server
+    /// dated them and the caller's clock may be days off.
     pub now: Timestamp,
 }
 
 /// The event log.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
-    /// Appends durably: when this is `Ok`, the records are on disk. Answers within a deadline (seconds), never hangs.
+    /// Appends durably: `Ok` means that the records are on disk. Returns within a deadline of some
+    /// seconds.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
-    /// Reads in order from `from` (inclusive), only subjects that match one of `filters` (empty: all), and goes on for ever.
-    /// Reconnects by itself without gap or repeat. Returns at once; problems show in [`Tail::next_batch`].
-    /// From [`StreamSeq::default`] on (0): from whatever is the first message left.
+    /// An endless reader, in order, from `from` (inclusive), of subjects that match one of
+    /// `filters` (empty: all). It reconnects by itself, without gaps or repetitions. This returns
+    /// at once; [`Tail::next_batch`] reports problems. From [`StreamSeq::default`] (0) it starts at
+    /// the first message that is still stored.
     fn tail(&self, stream: Stream, filters: Vec<String>, from: StreamSeq) -> Box<dyn Tail>;
 
-    /// The record at a position; `None` when it was dropped by retention or never was.
+    /// The record at a position; `None` if retention has dropped it, or if there never was one.
     async fn read(&self, stream: Stream, seq: StreamSeq) -> Result<Option<Record>, ReadError>;
 
-    /// The record at a position with all that share its message, in order: to read those one by one would read the message as often.
-    /// Empty when it was dropped by retention or never was.
+    /// All records of the message that holds a position, in order: reading them one by one would
+    /// read the message as many times. Empty if retention has dropped the message, or if there
+    /// never was one.
     async fn read_message(&self, stream: Stream, seq: StreamSeq) -> Result<Vec<Record>, ReadError> {
         Ok(self.read(stream, seq).await?.into_iter().collect())
     }
 
     /// Up to `limit` records from `from` to `to` (both inclusive) that match one of `filters` (empty: all), in order.
-    /// Fewer than `limit` means there are no more in the range. [`ReadError::Gap`] when TASKS no longer holds all of the range; from
-    /// position 0 on, the range begins with the first message left, whichever that is.
+    /// Fewer than `limit` means that the range has no more. [`ReadError::Gap`] if TASKS no longer
+    /// holds all of the range. From position 0 on, the range starts at the first message that is
+    /// still stored.
     async fn range(
         &self,
         stream: Stream,
@@ -262,30 +274,34 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError>;
 
-    /// The last record whose subject matches `filter`. One for TASKS names neither a team nor a queue, and no event but `created`: the
-    /// last message that may hold others may hold none of them.
+    /// The last record whose subject matches `filter`. A filter of TASKS must not name a team, a
+    /// queue, or an event other than `created`: the last frame that may hold a match need not hold
+    /// one.
     async fn last(&self, stream: Stream, filter: &str) -> Result<Option<Record>, ReadError>;
 
     /// First and last sequence now, from the stream's leader.
     async fn bounds(&self, stream: Stream) -> Result<Bounds, ReadError>;
 
-    /// For how long a leader that was deposed may go on to answer, and contradict what is known already. Zero where there is one copy.
+    /// How long a former leader of the stream may go on answering, and contradict what is already
+    /// known. Zero for a stream with one replica.
     fn deposed_for(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Why the last append of this process to a stream failed, if the log took none then; `None`: the last one was answered, or there was
-    /// none. That a log can be read does not say that it takes appends.
+    /// The failure of this process's last append to a stream, if it concerned the log as a whole.
+    /// `None`: the last append was answered, or there was none. A log that can be read does not
+    /// always take appends.
     fn last_append_failed(&self, _stream: Stream) -> Option<AppendFailure> {
         None
     }
 
-    /// Drops the messages of TASKS that stand before the one that holds `first`, and says how many that were. CONTROL is kept for ever, so no
-    /// method can drop anything of it.
+    /// Drops the messages of TASKS before the one that holds `first`, and returns their number.
+    /// CONTROL is kept for ever, so no method drops anything from it.
     async fn purge_tasks(&self, first: StreamSeq) -> Result<u64, ReadError>;
 }
 
-/// The first position of a stream, between `bounds.first` and behind its end, that was stored at `time` or later: positions grow with time.
+/// The first position of a stream that was stored at `time` or later; the one after `bounds.last`
+/// if there is none. A binary search, since times grow with positions.
 pub async fn first_at(
     log: &dyn Log,
     stream: Stream,
@@ -297,7 +313,8 @@ pub async fn first_at(
         let middle = StreamSeq(low + (high - low) / 2);
         let next = match log.range(stream, &[], middle, bounds.last, 1).await {
             Ok(records) => records.into_iter().next(),
-            // What is gone went by retention, and is older than what is left.
+            // Retention drops the oldest records first, so the missing ones are older than those
+            // left.
             Err(ReadError::Gap { first, .. }) => {
                 low = low.max(first.0);
                 continue;
@@ -315,31 +332,34 @@ pub async fn first_at(
 /// An endless ordered reader of a stream. Dropping it ends it.
 #[async_trait]
 pub trait Tail: Send {
-    /// Waits for at least one record and returns up to `max` that are there, in order; more where the last of them stands in a frame,
-    /// whose records come together. An error is passing: call again.
+    /// Waits for at least one record and returns up to `max` of those that have arrived, in order.
+    /// If the last of them belongs to a frame, the rest of the frame is returned too. Errors are
+    /// temporary: call again.
     /// Cancellation safe: a dropped call loses no record.
     ///
-    /// A [`ReadError::Gap`] says once that retention has overtaken the reader; it goes on behind the gap. A tail with filters says so
-    /// only when it begins and when it reconnects: in between the server passes over what was dropped as over what no filter matches.
-    /// Whoever relies on a filtered tail holds the low-water mark below its place, or compares the stream's first position afterwards.
+    /// A [`ReadError::Gap`] reports once that retention has overtaken the reader, which then
+    /// continues after the gap. A tail with filters reports it only when it starts and when it
+    /// reconnects: in between, the server skips dropped messages like those that match no filter.
+    /// Whoever relies on a filtered tail must keep the low-water mark below its position, or
+    /// compare the stream's first position afterwards.
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
 }
 
-/// A lease held, as of its last renewal.
+/// A lease as of its last renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// What is leased, such as `partition.3`.
     pub name: String,
     /// Who holds it.
     pub holder: String,
-    /// The revision that the next renewal must find.
+    /// The revision that the next renewal expects.
     pub revision: u64,
 }
 
 /// Why a lease could not be taken or kept.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum LeaseError {
-    /// Somebody else holds it, or it ran out meanwhile.
+    /// Another holder has the lease, or it has expired.
     #[error("lease {name} is not held by us")]
     NotHeld { name: String },
     /// The lease store does not answer.
@@ -350,18 +370,20 @@ pub enum LeaseError {
     },
 }
 
-/// Leases with a time to live, in a KV bucket. A lease is advice about who should try; the fence in the log is what is safe.
+/// Leases with a time to live, in a KV bucket. A lease only advises who should try to own a
+/// partition; the fence in the log is what makes ownership safe.
 #[async_trait]
 pub trait Leases: Send + Sync + 'static {
     /// How long a lease lives without renewal.
     fn ttl(&self) -> Duration;
-    /// Takes a lease that is free, or that this holder has already: the answer to an earlier request may have been lost.
+    /// Takes a lease that is free, or that this holder has already, since the answer to an earlier
+    /// request may have been lost.
     async fn acquire(&self, name: &str, holder: &str) -> Result<Lease, LeaseError>;
     /// Extends a lease by its time to live from now.
     async fn renew(&self, lease: &Lease) -> Result<Lease, LeaseError>;
     /// Gives a lease back at once.
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
-    /// Who holds what now: `(name, holder)`, by name.
+    /// All leases that are held now, as `(name, holder)`, sorted by name.
     async fn holders(&self) -> Result<Vec<(String, String)>, LeaseError>;
 }
 

@@ -1,7 +1,8 @@
-//! The log in memory: what the simulation and the tests of everything above the log run on.
+//! The log in memory, for simulations and for tests of everything above the log.
 //!
-//! [`MemoryCore`] is plain synchronous data, for a single-threaded deterministic simulation. [`MemoryLog`] puts it behind a
-//! mutex and implements the async traits. Both decide exactly as JetStream does; one conformance suite holds them to it.
+//! [`MemoryCore`] is plain synchronous data, for a deterministic simulation on one thread.
+//! [`MemoryLog`] puts it behind a mutex and implements the async traits. The conformance suite
+//! checks that the in-memory log and JetStream make the same decisions.
 
 mod checkpoints;
 mod core;

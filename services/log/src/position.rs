@@ -1,19 +1,20 @@
-//! Where an event of TASKS stands: which message holds it, and which of that message's events it is.
+//! Positions: which message of TASKS holds an event, and which of its events that is.
 //!
-//! Until the switch to frames (`frame.rs`) a message of TASKS is one event, and the position of the event is the sequence of the
-//! message. From the first frame's sequence on, which the stream's metadata names, a position is
-//! `sequence << 10 | place`, where the places of one message end with the last: the last event of every message has place 1023, the one
-//! before it 1022. So the end of a stream is a position that needs no look into its last message, and a checkpoint that stands behind a
-//! whole frame is followed by the beginning of the next one. All three kinds of numbers grow together, so that a position from before
-//! the switch stays what it was, and no position means two things.
+//! Before the switch to frames (`frame.rs`), each message of TASKS is one event, and the position
+//! of the event is the sequence of the message. From the sequence of the first frame on, which the
+//! metadata of the stream names, a position is `sequence << 10 | place`. The places are counted
+//! from the end: the last event of every message has place 1023, the one before it 1022. So the
+//! position of the end of a stream is known without reading its last message, and the position
+//! after a whole frame leads to the start of the next one. Positions grow across the switch,
+//! earlier ones keep their meaning, and no position has two meanings.
 
 use waybill_domain::seq::StreamSeq;
 
-/// Bits of a position that say which event of its message it is.
+/// Bits of a position that hold the place of an event in its message.
 pub const PLACE_BITS: u32 = 10;
 /// Events that one message can hold.
 pub const MAX_EVENTS: usize = 1 << PLACE_BITS;
-/// Of the last event of a message.
+/// Place of the last event of a message.
 const LAST_PLACE: u64 = (1 << PLACE_BITS) - 1;
 
 /// How the positions of a stream are counted. Fixed for as long as a process is connected.
@@ -24,10 +25,11 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// A position is the sequence of a message: of every stream but TASKS, and of TASKS before the switch.
+    /// Each position is the sequence of a message. So it is in every stream but TASKS, and in TASKS
+    /// before the switch.
     pub const OF_MESSAGES: Self = Self { first_frame: None };
 
-    /// Messages from that sequence on may be frames.
+    /// Positions of a stream whose messages may be frames from that sequence on.
     #[must_use]
     pub fn with_frames_from(first_frame: u64) -> Self {
         Self {
@@ -53,7 +55,8 @@ impl Positions {
         self.first_frame.is_some_and(|first| message >= first)
     }
 
-    /// The message that holds a position: of a position that no event has, the first message behind it.
+    /// Sequence of the message that holds a position. For a position without an event, it is the
+    /// next message that could have one.
     #[must_use]
     pub fn message(self, position: StreamSeq) -> u64 {
         match self.first_frame {
@@ -62,7 +65,8 @@ impl Positions {
         }
     }
 
-    /// The position right behind everything before a message: none of its events stands before it.
+    /// The lowest position of a message: right after the last one of the message before it. No
+    /// event of the message has a lower position.
     #[must_use]
     pub fn first_in(self, message: u64) -> StreamSeq {
         match message.checked_sub(1) {
@@ -81,7 +85,7 @@ impl Positions {
         }
     }
 
-    /// The position of an event, the first being 0, in a message of so many.
+    /// The position of an event in a message with `count` events, where the first event is 0.
     #[must_use]
     pub fn of(self, message: u64, event: usize, count: usize) -> StreamSeq {
         debug_assert!(event < count && count <= MAX_EVENTS, "{event} of {count}");
@@ -89,13 +93,14 @@ impl Positions {
         StreamSeq(self.last_in(message).0 - behind)
     }
 
-    /// Messages from the one that holds `from` to the one that holds `to`, without the first.
+    /// Number of messages after the one that holds `from`, up to and including the one that holds
+    /// `to`.
     #[must_use]
     pub fn messages_between(self, from: StreamSeq, to: StreamSeq) -> u64 {
         self.message(to).saturating_sub(self.message(from))
     }
 
-    /// The first position in the message that comes so many messages behind the one of `position`.
+    /// The first position of the message that comes `messages` after the one that holds `position`.
     #[must_use]
     pub fn messages_on(self, position: StreamSeq, messages: u64) -> StreamSeq {
         self.first_in(self.message(position).saturating_add(messages))
@@ -172,7 +177,8 @@ mod tests {
             prop_assume!(message < first);
             prop_assert_eq!(ways.message(StreamSeq(message)), message);
             prop_assert_eq!(ways.of(message, 0, 1), StreamSeq(message));
-            // Control: one that is counted by the other way would be taken for another message's.
+            // Negative control: the same message, counted in the other way, is a different
+            // position.
             prop_assert_ne!(ways.message(StreamSeq((message << PLACE_BITS) | LAST_PLACE)), message);
         }
 

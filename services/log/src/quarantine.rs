@@ -1,12 +1,15 @@
-//! The one rule for a record that a reader cannot use: it is set aside, counted and logged, and nothing stops.
+//! The rule for records that a reader cannot use: they are set aside, counted and logged, and the
+//! reader goes on.
 //!
-//! Anybody whom NATS lets publish to a subject can store anything there, and disks rot. So no reader may end, or wait for ever,
-//! because of what one record says. Every reader asks [`crate::task_record`] or [`crate::control_event`], which judge a record by
-//! itself alone, and passes what they refuse to [`set_aside`]. Two refusals ask for more than that:
-//!
-//! - [`Unreadable::Newer`]: a newer build wrote it. It is no fault, but whoever decides on the rest of that history has to leave
-//!   the decision to a build that knows it: an owner gives up the partition.
-//! - A record of CONTROL that may take rights away ([`Closes`]): what it may concern is closed until it is understood.
+//! Anyone whom NATS lets publish to a subject can store anything there, and disks fail. So no
+//! reader may end, or wait for ever, because of the content of one record. Every reader calls
+//! [`crate::task_record`] or [`crate::control_event`], which judge each record by itself, and
+//! passes those that they refuse to [`set_aside`]. Two kinds of refusals need more:
+//! - [`Unreadable::Newer`]: a newer build wrote the record. That is no fault, but a process that
+//!   decides on later records has to leave the decision to a build that understands this one: an
+//!   owner gives up the partition.
+//! - A record of CONTROL that may take rights away ([`Closes`]): whatever it may concern stays
+//!   closed until it is understood.
 
 use serde::{Deserialize, Serialize};
 use waybill_domain::event::{ControlEvent, DecodeError};
@@ -16,29 +19,30 @@ use crate::record::{DAMAGED_EVENT, DAMAGED_FRAME, DAMAGED_HEADERS};
 use crate::subject::{ControlScope, ControlSubject};
 use crate::{Record, Stream, StreamSeq};
 
-/// Longest detail that is kept and logged, in bytes: the decoder's words are not ours.
+/// Longest detail that is kept and logged, in bytes. The text comes from the decoder, so its length
+/// is not under our control.
 const MAX_DETAIL: usize = 256;
 
-/// Why a record is set aside. `as_str` is the label of metrics and what `waybill log skipped` prints.
+/// Why a record is set aside. Metrics and `waybill log skipped` show it as `as_str` writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It is no event of Waybill: `Wb-Event` is missing or is no name of an event.
+    /// It is not an event of Waybill: `Wb-Event` is missing or is not the name of an event.
     Foreign,
     /// Its type is known, but the payload is not one of that type.
     Malformed,
     /// It stands on a subject that is not its own.
     Misplaced,
-    /// It contradicts what the log said before it of the same thing.
+    /// It contradicts earlier records about the same thing.
     Inapplicable,
-    /// It is not signed by whoever may say it, or not for its place.
+    /// It lacks a valid signature by a key that may write it there.
     NotSigned,
     /// A newer build wrote it: this one does not know its type or version.
     Newer,
 }
 
 impl Reason {
-    /// A stable word.
+    /// A stable word for metrics and for the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,18 +56,17 @@ impl Reason {
     }
 }
 
-/// A record that must not count, whatever build reads it.
+/// Why a record does not count for any build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Poison {
-    /// What kind of fault it is.
+    /// The kind of fault.
     pub reason: Reason,
     /// A sentence for operators. It names types, subjects and limits, never values of the payload.
     pub detail: String,
 }
 
 impl Poison {
-    /// Of any kind.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         let mut detail = detail.into();
@@ -74,7 +77,7 @@ impl Poison {
         Self { reason, detail }
     }
 
-    /// An event that stands on a subject that is not its own.
+    /// The fault of an event that is stored on another subject than its own.
     #[must_use]
     pub fn misplaced(record: &Record, own: &str) -> Self {
         let (event, at) = (&record.event, &record.subject);
@@ -85,10 +88,10 @@ impl Poison {
     }
 }
 
-/// Why a record is not read.
+/// Why a record cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// An event of a type or version that is not known here.
+    /// An event whose type or version this build does not know.
     #[error("{event} is an event of a newer version of Waybill")]
     Newer {
         /// The value of `Wb-Event`.
@@ -100,7 +103,7 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// Why, as one word.
+    /// The kind of the refusal.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -109,7 +112,8 @@ impl Unreadable {
         }
     }
 
-    /// From what the decoder says of a record.
+    /// Sorts the error of the decoder: a name that an event of Waybill could have belongs to a
+    /// newer build.
     pub(crate) fn undecoded(error: DecodeError) -> Self {
         match error {
             DecodeError::Unknown { name } if is_event_name(&name) => Self::Newer { event: name },
@@ -130,9 +134,10 @@ impl Unreadable {
     }
 }
 
-/// Whether a text is formed as Waybill names events: `<thing>.<what_happened>.v<version>`.
+/// Whether a text has the form of Waybill's event names: `<thing>.<what_happened>.v<version>`.
 ///
-/// Only such a name is taken for a newer build's. Anything else would let a stray message hold up whoever waits for that build.
+/// Only such a name is attributed to a newer build. Otherwise any stray message could stop the
+/// readers that wait for that build.
 fn is_event_name(name: &str) -> bool {
     let word =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
@@ -148,7 +153,7 @@ fn is_event_name(name: &str) -> bool {
     word(thing) && word(happened) && version.is_some_and(|version| version > 0)
 }
 
-/// Makes the counter known before there is anything to count, so that dashboards and alerts find it.
+/// Registers the counter before it has counted anything, so that dashboards and alerts find it.
 pub fn describe() {
     metrics::describe_counter!(
         "waybill_log_skipped_total",
@@ -180,20 +185,22 @@ pub fn set_aside(reader: &'static str, stream: Stream, record: &Record, why: &Un
     );
 }
 
-/// What a record of CONTROL that is not understood closes until it is.
+/// What stays closed until a record of CONTROL is understood.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Closes {
     /// A team with all that belongs to it.
     Team(TeamId),
-    /// A person, a session or what an application was given, by the subject of its events.
+    /// A person, a session or a grant of an application, by the subject of its events.
     Subject(String),
 }
 
 impl Closes {
-    /// What may not be used while this record is not understood. `None`: it takes nothing away, or it does not count at all.
+    /// What must not be used while this record is not understood. `None` if it takes no rights
+    /// away, or does not count at all.
     ///
-    /// A record closes only what its own subject names, and only if its name is that of an event that may take rights away, or of a
-    /// newer build's: anything else would let whoever can store a message close a team for ever.
+    /// A record closes only what its own subject names, and only if its name is that of an event
+    /// that may take rights away, or of a newer build's event. Otherwise anyone who can store a
+    /// message could close a team for ever.
     #[must_use]
     pub fn of(record: &Record, why: &Unreadable) -> Option<Self> {
         let may_take_away = match why.reason() {
@@ -208,7 +215,7 @@ impl Closes {
         }
         match subject.scope {
             ControlScope::Team(team) => TeamId::parse(team).ok().map(|t| Self::Team(t.base())),
-            // Of what belongs to no team only these are boundaries of rights.
+            // Of the things that belong to no team, only these are boundaries of access.
             ControlScope::Global => matches!(thing, "user" | "session" | "grant")
                 .then(|| Self::Subject(record.subject.clone())),
         }
@@ -226,12 +233,12 @@ pub struct Skipped {
     pub subject: String,
     /// Why it does not count.
     pub reason: Reason,
-    /// The same in a sentence.
+    /// The reason as a sentence, for operators.
     pub detail: String,
 }
 
 impl Skipped {
-    /// A record and why it does not count.
+    /// The list entry of a record that does not count.
     #[must_use]
     pub fn new(stream: Stream, record: &Record, why: &Unreadable) -> Self {
         Self {

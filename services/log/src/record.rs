@@ -1,4 +1,4 @@
-//! What is stored: records, their sequences and their headers.
+//! Records, as they are appended and as they are stored.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use waybill_domain::trust::Void;
 /// The two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
-    /// Teams, keys and everything else that is for ever.
+    /// Teams, keys and everything else that is kept for ever.
     Control,
-    /// Tasks, kept by age and bytes.
+    /// Tasks, of which old events are purged by age and by bytes.
     Tasks,
 }
 
@@ -56,7 +56,8 @@ pub struct NewRecord {
 pub struct Record {
     /// Position in its stream ([`crate::Positions`]).
     pub seq: StreamSeq,
-    /// The position of the record right before it: whoever has read less than that has missed something.
+    /// The position of the record right before it. A reader whose last position is lower has missed
+    /// a record.
     pub follows: StreamSeq,
     /// When the server stored it, in milliseconds.
     pub time: Timestamp,
@@ -72,38 +73,39 @@ pub struct Record {
     pub origin: Option<Origin>,
     /// `Nats-Msg-Id`, when there is one.
     pub msg_id: Option<String>,
-    /// What is stored of it to the last bit; only of CONTROL and FENCE.
+    /// The exact stored form, which signatures and the audit tree need; only for CONTROL and FENCE.
     pub exact: Option<Arc<Exact>>,
     /// MessagePack with named fields.
     pub payload: Bytes,
 }
 
-/// In the place of `Wb-Event`, of a record whose headers cannot be read.
+/// Stands for `Wb-Event` in a record whose headers cannot be read.
 pub(crate) const DAMAGED_HEADERS: &str = "(unreadable headers)";
-/// The same of a frame that cannot be read.
+/// The same for a frame that cannot be read.
 pub(crate) const DAMAGED_FRAME: &str = "(unreadable frame)";
-/// The same of an event of a frame.
+/// The same for an event of a frame.
 pub(crate) const DAMAGED_EVENT: &str = "(unreadable event)";
 
-/// What a record loses when it is read for use, and its leaf in the audit tree needs.
+/// The parts of a stored message that [`Record`] does not keep, but its leaf in the audit tree
+/// needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exact {
     /// When the server stored it, in nanoseconds since the epoch.
     pub time_ns: i64,
     /// The headers that belong to the leaf, sorted by name.
     pub headers: Vec<(String, String)>,
-    /// Why it does not count, as its signature was judged when it was read.
+    /// Why the record does not count, according to the check of its signature when it was read.
     pub void: Option<Void>,
 }
 
 impl Record {
-    /// Why it does not count, although it is stored: it is not signed by whoever may say it, or not for its place.
+    /// Why the record does not count: it lacks a valid signature by a key that may write it there.
     #[must_use]
     pub fn void(&self) -> Option<&Void> {
         self.exact.as_ref()?.void.as_ref()
     }
 
-    /// The record as its leaf in the audit tree is made of it.
+    /// The record in the form that is hashed into its leaf of the audit tree.
     #[must_use]
     pub fn stored(&self) -> Stored {
         let (time_ns, headers) = match &self.exact {
@@ -119,7 +121,7 @@ impl Record {
         }
     }
 
-    /// The headers that the fields came from, sorted by name.
+    /// The headers from which the fields were read, sorted by name.
     fn own_headers(&self) -> Vec<(String, String)> {
         let origin = self.origin.as_ref();
         let all = [

@@ -1,7 +1,9 @@
-//! Whether the log still takes creations: every gateway watches how full TASKS is and what owners still need of it.
+//! Decides whether the log still has room for creations: every gateway watches how full TASKS is,
+//! and how much of it open tasks still need.
 //!
-//! What a gateway has accepted since it last looked counts at once. Creations of other gateways and figures of owners arrive about a
-//! second late; the margin of [`Room`] is for them.
+//! Tasks that this gateway has accepted since its last check count at once. Creations of other
+//! gateways and the reports of owners arrive about a second late; the margin of [`Room`] covers
+//! them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,15 +19,15 @@ use waybill_domain::room::{OWED_SUBJECT, Owed, OwedByPartition, Room};
 
 use crate::{Bounds, Log, Stream};
 
-/// What one look at the log may take.
+/// Time limit of one check of the log.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
-/// Pause before the figures of owners are subscribed to again.
+/// Pause before subscribing again to the reports of owners.
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_secs(1);
-/// How long partitions of which no owner has said anything count as if they owed nothing: owners are only starting then. After it,
-/// all that is stored of them counts as open.
+/// How long partitions whose owner has not reported yet count as if they needed no room, since
+/// owners may still be starting. After that, all that they store counts as open.
 const OWNERS_START: Duration = Duration::from_secs(30);
 
-/// A creation of ordinary size: without room for it the log counts as full.
+/// A creation of ordinary size. The log counts as full if it has no room for one.
 const ORDINARY: Owed = Owed {
     tasks: 1,
     bytes: 4_096,
@@ -36,11 +38,11 @@ const ORDINARY: Owed = Owed {
 pub enum LogFull {
     /// TASKS has reached its high-water mark.
     HighWater(Room),
-    /// The disk below the log has too little room left, whoever uses it.
+    /// The disk that holds the log has too little space left, whatever uses it.
     Disk {
         /// Bytes free.
         free: u64,
-        /// Bytes that stay free for ends, revocations and read models.
+        /// Bytes that must stay free for results, revocations and read models.
         kept: u64,
     },
 }
@@ -66,7 +68,7 @@ impl fmt::Display for LogFull {
     }
 }
 
-/// Bytes for people.
+/// A number of bytes as text for people.
 struct Size(u64);
 
 impl fmt::Display for Size {
@@ -82,17 +84,18 @@ impl fmt::Display for Size {
     }
 }
 
-/// Whether ended history has to give way before its time.
+/// Whether the history of ended tasks must be purged before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pressure {
-    /// There is room: events are kept for their age.
+    /// There is room: history is kept for its full age.
     #[default]
     None,
     /// The log or its disk is nearly full: the low-water mark may pass the age limit, down to `min_history`.
     High,
 }
 
-/// What is known about the room in TASKS. Its lock is held for a few instructions only, never across a wait.
+/// The known state of the room in TASKS. Its lock is held for a few instructions, never across an
+/// await.
 #[derive(Debug)]
 pub struct RoomWatch {
     partitions: PartitionCount,
@@ -104,17 +107,17 @@ pub struct RoomWatch {
 #[derive(Debug, Default)]
 struct State {
     used: u64,
-    /// `None` before the first look, and for a log without a limit.
+    /// `None` before the first check, and for a log without a limit.
     limit: Option<u64>,
     owed: HashMap<Partition, Owed>,
-    /// Accepted here since the last look.
+    /// Accepted by this gateway since the last check.
     created: Owed,
     disk: Option<LogFull>,
     was_full: bool,
 }
 
 impl RoomWatch {
-    /// Knows nothing yet, and refuses nothing.
+    /// A watch that refuses nothing until its first check.
     #[must_use]
     pub fn new(partitions: PartitionCount) -> Arc<Self> {
         Arc::new(Self {
@@ -125,7 +128,8 @@ impl RoomWatch {
         })
     }
 
-    /// Whether a creation of that many bytes has room; if it has, it counts from now on.
+    /// Checks that there is room for a creation of that many bytes, and counts it from now on if
+    /// there is.
     pub fn admit(&self, bytes: u64) -> Result<(), LogFull> {
         let mut state = self.lock();
         let created = state.created.and(Owed { tasks: 1, bytes });
@@ -134,7 +138,7 @@ impl RoomWatch {
         Ok(())
     }
 
-    /// Whether creations have room at all.
+    /// Checks that there is room for a creation of ordinary size.
     pub fn check(&self) -> Result<(), LogFull> {
         let state = self.lock();
         self.check_with(&state, state.created.and(ORDINARY))
@@ -147,7 +151,7 @@ impl RoomWatch {
         self.room_of(&state)
     }
 
-    /// What a look at TASKS has found.
+    /// Takes in the result of a check of TASKS.
     pub fn looked(&self, bounds: &Bounds) {
         let mut state = self.lock();
         state.used = bounds.bytes;
@@ -169,7 +173,7 @@ impl RoomWatch {
         gauge!("waybill_log_owed_bytes").set(float(room.map_or(0, |room| room.owed)));
     }
 
-    /// Whether ended history has to give way, as it changes.
+    /// A channel that reports each change of the pressure on history.
     #[must_use]
     pub fn pressure(&self) -> watch::Receiver<Pressure> {
         self.pressure.subscribe()
@@ -188,14 +192,14 @@ impl RoomWatch {
         });
     }
 
-    /// What an owner says of its partition.
+    /// Takes in an owner's report about its partition.
     pub fn owed(&self, partition: Partition, owed: Owed) {
         if partition.get() < self.partitions.get() {
             self.lock().owed.insert(partition, owed);
         }
     }
 
-    /// What whoever watches the disk says; `None`: it has room.
+    /// Takes in the state of the disk; `None`: it has room.
     pub fn disk(&self, full: Option<LogFull>) {
         let mut state = self.lock();
         state.disk = full;
@@ -236,7 +240,7 @@ impl RoomWatch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at TASKS every so often and hears what owners say, until stopped.
+    /// Checks TASKS periodically and listens to the reports of owners, until `stop` is cancelled.
     pub async fn follow(
         self: Arc<Self>,
         log: Arc<dyn Log>,
@@ -251,21 +255,23 @@ impl RoomWatch {
                 ticks.tick().await;
                 match tokio::time::timeout(LOOK_DEADLINE, log.bounds(Stream::Tasks)).await {
                     Ok(Ok(bounds)) => self.looked(&bounds),
-                    // The health check reports that the log does not answer; the last figures go on to count.
-                    Ok(Err(error)) => tracing::debug!(%error, "the room in TASKS is unknown"),
-                    Err(_) => tracing::debug!("the log does not say in time how full it is"),
+                    // Logged at debug only: the health check reports a log that does not answer.
+                    // The last figures stay in use.
+                    Ok(Err(error)) => tracing::debug!(%error, "reading the size of TASKS failed"),
+                    Err(_) => tracing::debug!("reading the size of TASKS timed out"),
                 }
             }
         };
         let hear = async {
             loop {
                 if let Err(error) = self.hear(&nats).await {
-                    tracing::warn!(%error, "what open tasks need of the log is unknown");
+                    tracing::warn!(%error, "subscribing to the reports of owners failed; trying again");
                 }
                 tokio::time::sleep(RESUBSCRIBE_PAUSE).await;
             }
         };
-        // Both only keep figures up to date; cut off, the last ones stay.
+        // Cancelling either of them loses nothing: they only update figures, and the last ones
+        // stay.
         tokio::select! {
             () = stop.cancelled() => {}
             () = look => {}
@@ -282,7 +288,7 @@ impl RoomWatch {
                         self.owed(partition, owed);
                     }
                 }
-                Err(error) => tracing::debug!(%error, "figures of an owner cannot be read"),
+                Err(error) => tracing::debug!(%error, "ignoring a malformed report of an owner"),
             }
         }
         Ok(())

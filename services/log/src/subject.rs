@@ -1,7 +1,8 @@
-//! Every subject of the two logs is built and read here, and nowhere else.
+//! Subjects: every subject of CONTROL, TASKS and FENCE is built and parsed here, and nowhere else.
 //!
-//! A subject is written by `Display` and read back by `parse`, which borrows: fan-out routes by subject without decoding a payload.
-//! The same types with tokens left out are filters.
+//! `Display` writes a subject and `parse` reads it back without copying, so that events can be
+//! routed by their subject without decoding a payload. The types of filters are like those of
+//! subjects, with optional tokens.
 
 use std::fmt;
 
@@ -10,11 +11,11 @@ use waybill_domain::event::{Boundary, ControlEvent};
 use waybill_domain::id::{KeyId, QueueName, TeamId};
 use waybill_domain::partition::Partition;
 
-/// Token that stands for everything that belongs to no team.
+/// Token in place of a team, for everything that belongs to no team.
 const GLOBAL: &str = "_";
 /// Last token of the subject on which owners of a partition announce themselves.
 const OWNER: &str = "owner";
-/// Event token of what gateways append to TASKS.
+/// Event token of creations, the only events of TASKS that gateways append.
 pub const CREATED: &str = "created";
 
 /// A subject of TASKS.
@@ -39,7 +40,8 @@ pub enum TaskSubject<'a> {
 }
 
 impl<'a> TaskSubject<'a> {
-    /// Where an event of a task is stored. `event` is the token of [`event_token`], such as `created`.
+    /// The subject of an event of a task. `event` is the token of [`event_token`], such as
+    /// `created`.
     #[must_use]
     pub fn event(
         partition: Partition,
@@ -56,7 +58,8 @@ impl<'a> TaskSubject<'a> {
         }
     }
 
-    /// Where owners of a partition announce themselves: the fence of everything an owner appends.
+    /// The subject on which owners of a partition announce themselves. Its last message is the
+    /// fence of everything that an owner appends.
     #[must_use]
     pub fn owner(partition: Partition) -> Self {
         Self::Owner { partition }
@@ -67,7 +70,7 @@ impl<'a> TaskSubject<'a> {
     pub fn parse(subject: &'a str) -> Option<Self> {
         let mut tokens = subject.strip_prefix("tasks.")?.split('.');
         let number = tokens.next()?;
-        // A leading zero or sign would name one partition in two ways.
+        // Leading zeros and signs are refused, so that each partition has one spelling.
         let canonical = number.bytes().all(|b| b.is_ascii_digit())
             && (number == "0" || !number.starts_with('0'));
         let partition = Partition::new(number.parse().ok().filter(|_| canonical)?)?;
@@ -108,7 +111,8 @@ impl fmt::Display for TaskSubject<'_> {
     }
 }
 
-/// Which subjects of TASKS: what is `None` matches anything. `Display` writes the filter.
+/// A filter of subjects of TASKS. A field that is `None` matches anything; `Display` writes the
+/// filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TaskFilter<'a> {
     /// Only of this partition.
@@ -122,7 +126,7 @@ pub struct TaskFilter<'a> {
 }
 
 impl<'a> TaskFilter<'a> {
-    /// Everything of a partition, its owners' announcements too.
+    /// Everything of a partition, including the announcements of its owners.
     #[must_use]
     pub fn partition(partition: Partition) -> Self {
         Self {
@@ -131,7 +135,7 @@ impl<'a> TaskFilter<'a> {
         }
     }
 
-    /// Only what gateways append to a partition: `tasks.<p>.*.*.created`.
+    /// Only the creations of a partition: `tasks.<p>.*.*.created`.
     #[must_use]
     pub fn created(partition: Partition) -> Self {
         Self {
@@ -197,7 +201,7 @@ impl fmt::Display for TaskFilter<'_> {
     }
 }
 
-/// Whom a subject of CONTROL concerns.
+/// The team that a subject of CONTROL belongs to, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ControlScope<'a> {
     Team(&'a str),
@@ -217,14 +221,15 @@ impl ControlScope<'_> {
 /// `control.<team>.<aggregate>.<id>`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ControlSubject<'a> {
-    /// The team, or nobody's.
+    /// The team it belongs to, if any.
     pub scope: ControlScope<'a>,
     /// Kind of thing, such as `key`.
     pub aggregate: &'a str,
     pub id: &'a str,
 }
 
-/// A text that cannot be a token of a subject: empty, or with a dot, a wildcard, white space or a control character.
+/// A string that cannot be a token of a subject: it is empty, or has a dot, a wildcard, white space
+/// or a control character.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} cannot be a token of a subject")]
 pub struct NotAToken(pub String);
@@ -305,13 +310,14 @@ impl<'a> ControlSubject<'a> {
         format!("control.{team}.>")
     }
 
-    /// Filter of everything about one key, whosever it is.
+    /// Filter of everything about one key, of whatever team.
     #[must_use]
     pub fn key_of_any_team(key: &KeyId) -> String {
         format!("control.*.key.{key}")
     }
 
-    /// Filter of everything about one thing, whosever it is: of one person as a member of any team, say.
+    /// Filter of everything about one thing, of whatever team: for example about one person as a
+    /// member of any team.
     pub fn of_any_team(aggregate: &str, id: &str) -> Result<String, NotAToken> {
         for token in [aggregate, id] {
             if !is_token(token) {
@@ -343,7 +349,8 @@ impl fmt::Display for ControlSubject<'_> {
     }
 }
 
-/// The one subject that an event of CONTROL is appended to by gateways and by `waybill`, and counts on.
+/// The subject of an event of CONTROL: gateways and `waybill` append it there, and it counts
+/// nowhere else.
 pub fn of_control(event: &ControlEvent) -> Result<String, NotAToken> {
     let (aggregate, id) = event.aggregate();
     let subject = match &event.boundary() {
@@ -353,12 +360,14 @@ pub fn of_control(event: &ControlEvent) -> Result<String, NotAToken> {
     Ok(subject)
 }
 
-/// A subject of FENCE. `Display` writes it; a record that stands on another subject than its own says nothing.
+/// A subject of FENCE, as `Display` writes it. A record that is stored on another subject than its
+/// own is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FenceSubject<'a> {
     /// `fence.lease.<gateway>`
     Lease(&'a GatewayId),
-    /// `fence.worker.<worker>`: the lease of a worker, which may write nowhere else in FENCE.
+    /// `fence.worker.<worker>`: the lease of a worker. Workers may not write to other subjects of
+    /// FENCE.
     Worker(&'a GatewayId),
     /// `fence.mark.<gateway>`
     Mark(&'a GatewayId),
@@ -377,7 +386,7 @@ impl<'a> FenceSubject<'a> {
         }
     }
 
-    /// Whether a subject is one where workers write.
+    /// Whether a subject is one that workers write to.
     #[must_use]
     pub fn is_of_workers(subject: &str) -> bool {
         subject.starts_with("fence.worker.")
@@ -400,7 +409,7 @@ pub fn event_token(event: &str) -> Option<&str> {
     event.split('.').nth(1).filter(|token| is_token(token))
 }
 
-/// May this stand between two dots of a subject that is published to?
+/// Whether a string can be a token of a subject that is published to.
 #[must_use]
 pub fn is_token(text: &str) -> bool {
     !text.is_empty()
@@ -409,7 +418,8 @@ pub fn is_token(text: &str) -> bool {
             .any(|b| matches!(b, b'.' | b'*' | b'>') || b <= b' ' || b == 0x7f)
 }
 
-/// Does a subject match a filter? `*` is one token, a last `>` one or more, as NATS has it.
+/// Whether a subject matches a filter. As in NATS, `*` matches one token, and `>` at the end
+/// matches one or more.
 #[must_use]
 pub fn matches(filter: &str, subject: &str) -> bool {
     let mut subject = subject.split('.');

@@ -1,7 +1,9 @@
-//! The stream USAGE: how often credentials were used, and when last. It holds totals, no history: none of it is an event.
+//! The stream USAGE: how often credentials were used, and when last. It holds totals and no
+//! history; none of its messages is an event.
 //!
-//! Each subject is a counter that the server adds to, so any number of gateways sum up exactly. When something was last used, and from
-//! where, travels beside the number. What nobody used for as long as the stream keeps things is forgotten.
+//! Each subject is a counter that the server adds to, so the total is exact with any number of
+//! gateways. The time and the address of the last use are stored beside it. A counter that is not
+//! used for the maximum age of the stream is dropped.
 
 use std::fmt;
 
@@ -12,9 +14,9 @@ use waybill_domain::time::Timestamp;
 use crate::ReadError;
 use crate::subject::is_token;
 
-/// Before the subjects of USAGE.
+/// First token of the subjects of USAGE.
 const PREFIX: &str = "usage";
-/// Additions in one call: they are one atomic batch on the server.
+/// Limit of the additions in one call, which the server stores as one atomic batch.
 pub const MAX_ADDITIONS: usize = 1000;
 
 /// What is counted within a team and its environment.
@@ -44,7 +46,7 @@ impl Counted {
     }
 }
 
-/// Which tally: its subject is `usage.<team>.<kind>.<id>`.
+/// The name of a tally. Its subject is `usage.<team>.<kind>.<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TallyName {
     team: TeamId,
@@ -52,7 +54,7 @@ pub struct TallyName {
 }
 
 impl TallyName {
-    /// A tally of a team in its environment. `None` when the id of what is counted cannot be a token of a subject.
+    /// A tally of a team in its environment. `None` if the id cannot be a token of a subject.
     #[must_use]
     pub fn new(team: TeamId, counted: Counted) -> Option<Self> {
         is_token(counted.id()).then_some(Self { team, counted })
@@ -63,7 +65,7 @@ impl TallyName {
         &self.counted
     }
 
-    /// Reads a subject.
+    /// Reads what `Display` writes; `None` for anything else.
     pub(crate) fn parse(subject: &str) -> Option<Self> {
         let rest = subject.strip_prefix(PREFIX)?.strip_prefix('.')?;
         let (team, rest) = rest.split_once('.')?;
@@ -90,7 +92,7 @@ impl fmt::Display for TallyName {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
     pub at: Timestamp,
-    /// From which address.
+    /// The address that it was used from.
     pub source: String,
 }
 
@@ -99,23 +101,23 @@ pub struct Seen {
 pub struct Addition {
     pub name: TallyName,
     pub count: u64,
-    /// The last use, when it is kept.
+    /// The last use, if it is kept for this tally.
     pub seen: Option<Seen>,
 }
 
-/// A tally as it stands.
+/// The current value of a tally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     pub name: TallyName,
     pub count: u64,
-    /// The last use that is known.
+    /// The last use, if one is known.
     pub seen: Option<Seen>,
 }
 
-/// What is asked for.
+/// The tallies that a query asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// These, as far as they exist.
+    /// Those of these that exist.
     Named(Vec<TallyName>),
     /// All days of a team in its environment.
     Days(TeamId),
@@ -124,7 +126,6 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// As filters of subjects.
     pub(crate) fn filters(&self) -> Vec<String> {
         match self {
             Self::Named(names) => names.iter().map(ToString::to_string).collect(),
@@ -134,22 +135,23 @@ impl Wanted {
     }
 }
 
-/// It is not known whether something was counted.
+/// The server did not answer. After an addition, it is not known whether it was counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the tallies do not answer: {reason}")]
+#[error("the stream USAGE does not answer: {reason}")]
 pub struct TallyAway {
-    /// For an operator.
+    /// What is wrong, for an operator.
     pub reason: String,
 }
 
 /// The stream USAGE.
 #[async_trait]
 pub trait Tallies: Send + Sync + 'static {
-    /// Adds all of these or none; at most [`MAX_ADDITIONS`]. Called again with the same id (a token, unique for ever) within an hour
-    /// after a failure, it adds what it did not add before, and nothing twice.
+    /// Adds all of these or none; at most [`MAX_ADDITIONS`]. After a failure it can be called again
+    /// within an hour with the same id, a token that is used only once: nothing is counted twice.
     async fn tally(&self, id: &str, additions: &[Addition]) -> Result<(), TallyAway>;
 
-    /// Reads totals, of a copy of the stream that may lag a moment. What was never counted is left out.
+    /// Reads totals from a replica that may lag for a moment. Tallies that were never counted are
+    /// left out.
     async fn tallies(&self, wanted: Wanted) -> Result<Vec<Tally>, ReadError>;
 }
 

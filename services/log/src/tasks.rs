@@ -1,4 +1,4 @@
-//! Records of TASKS as they are read: by themselves, without what is known of their task.
+//! Reads records of TASKS, each by itself, without knowledge of its task.
 
 use waybill_domain::event::{PartitionOwned, TaskEvent};
 use waybill_domain::partition::Partition;
@@ -7,7 +7,7 @@ use crate::Record;
 use crate::quarantine::{Poison, Reason, Unreadable};
 use crate::subject::TaskSubject;
 
-/// What stands in TASKS.
+/// The content of a record of TASKS.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskRecord {
     /// An owner of the partition announces itself.
@@ -16,13 +16,13 @@ pub enum TaskRecord {
     Event(TaskEvent),
 }
 
-/// Reads a record of TASKS, and compares the subject with what it says.
+/// Reads a record of TASKS and checks that its event belongs on its subject.
 ///
-/// What only its task's creation can tell, that the team and the queue of a later event are its task's, is left to readers that know
-/// the task: see [`stands_in`].
+/// Whether a later event stands on the subjects of its task's team and queue can only be judged
+/// with the task's creation; readers that know the task check it by [`stands_in`].
 ///
 /// # Errors
-/// When it does not count here.
+/// If the record does not count.
 pub fn task_record(record: &Record) -> Result<TaskRecord, Unreadable> {
     if record.event == PartitionOwned::NAME {
         return owned(record);
@@ -62,10 +62,10 @@ fn owned(record: &Record) -> Result<TaskRecord, Unreadable> {
     }
 }
 
-/// Whether a record stands on the subjects of a task of that team and queue.
+/// Checks that a record is stored on a subject of that team and queue.
 ///
 /// # Errors
-/// When it stands elsewhere.
+/// If it is stored elsewhere.
 pub fn stands_in(record: &Record, team: &str, queue: &str) -> Result<(), Poison> {
     match TaskSubject::parse(&record.subject) {
         Some(TaskSubject::Event {
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// Team and queue that a sample stands under: a later event does not name them.
+    /// Team and queue in the subject of a sample. Only a creation names them itself.
     fn place(event: &TaskEvent) -> (TeamId, QueueName) {
         match event {
             TaskEvent::Created(e) => (e.team.clone(), e.queue.clone()),

@@ -1,15 +1,22 @@
-//! The stream VKEYS: wrapped data keys, the one thing of the vault that can be destroyed. It holds no history: none of it is an event.
+//! The stream VKEYS: wrapped data keys, the part of the vault that can be destroyed. It keeps no
+//! history; none of its messages is an event.
 //!
-//! A sealed value lies in the log for ever; without its key it is noise. So the keys lie here, each under a subject of its own, and
-//! taking one away for good is [`VaultKeys::erase`]: every message of the subject is overwritten where it lies, on every copy of the
-//! stream. Nothing is dropped silently (no limit per subject, no purge), since what the server drops it does not overwrite.
+//! A sealed value stays in the log for ever, and is useless without its key. So each key is stored
+//! here under a subject of its own, and [`VaultKeys::erase`] destroys it for good: every message of
+//! the subject is overwritten in place, on every replica of the stream. The stream has no limit per
+//! subject and is never purged, since the server does not overwrite messages that it drops.
 //!
-//! On a single server an erased key is in no file when the erasure is answered. On three, each server's log of agreement (raft) keeps the
-//! bytes of a put until its next snapshot, two to three minutes later or when the server is stopped in order; so there a key is in no file
-//! once it is erased and older than that. A server that was away meanwhile overwrites when it is back, unless the others have forgotten
-//! the deletion by then (again some minutes): then the folder of VKEYS on it must go before it returns, and is made anew from the others.
-//! Backups are beyond any erasure: what is in them opens nothing once the key-encryption key is retired. `tests/it/erasure.rs` shows each.
+//! On a single server, an erased key is in no file by the time the erasure is answered. On a
+//! cluster, each server's Raft log keeps the bytes of a put until its next snapshot, two to three
+//! minutes later or when the server is stopped in order; a key is in no file once it has been
+//! erased and that snapshot was taken. A server that was down during the erasure overwrites the key
+//! when it is back, unless the others have dropped the deletion from their Raft logs by then (again
+//! after some minutes). In that case the folder of VKEYS must be deleted on that server before it
+//! returns, and is rebuilt from the others. Backups keep erased keys, but those open nothing once
+//! the key-encryption key is retired. `tests/it/erasure.rs` shows each of these cases.
 //!
+//! `waybill-vault` defines what a key wraps and who can unwrap it; here are names, bytes and an
+//! order that nobody can fork.
 //! What a key wraps and who can unwrap it is the business of `waybill-vault`; here are names, bytes and an order that nobody can fork.
 
 use std::fmt;
@@ -23,13 +30,13 @@ use waybill_domain::time::Timestamp;
 
 use crate::{ReadError, StreamSeq};
 
-/// Before the subjects of VKEYS.
+/// First token of the subjects of VKEYS.
 const PREFIX: &str = "vkeys";
 const TOKEN: &str = "token";
 const TASK: &str = "task";
 /// `Wb-Event` of a stored key.
 pub(crate) const EVENT: &str = "vault.key.v1";
-/// Who writes there.
+/// `Wb-Actor` of a stored key.
 pub(crate) const ACTOR: &str = "system:vault";
 /// The longest value that is stored. A wrapped key has 89 bytes.
 pub const MAX_VALUE: usize = 512;
@@ -51,7 +58,7 @@ pub enum KeyName {
     Task {
         /// In its environment.
         team: TeamId,
-        /// Which task; it names its partition.
+        /// The task, whose id contains its partition.
         task: TaskId,
     },
 }
@@ -65,7 +72,7 @@ impl KeyName {
         }
     }
 
-    /// Reads what `Display` writes, and nothing else.
+    /// Reads what `Display` writes; `None` for anything else.
     #[must_use]
     pub fn parse(subject: &str) -> Option<Self> {
         let mut tokens = subject.split('.');
@@ -94,7 +101,8 @@ impl KeyName {
     }
 }
 
-/// From 1, without a sign or leading zeros: one version has one name.
+/// Parses a version from 1 on. Signs and leading zeros are refused, so that each version has one
+/// spelling.
 fn version(text: &str) -> Option<u32> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| canonical)
@@ -116,9 +124,10 @@ impl fmt::Display for KeyName {
     }
 }
 
+/// A selection of keys, for a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeysOf {
-    /// Every key there is.
+    /// Every key.
     All,
     /// Those of all tokens.
     Tokens,
@@ -133,7 +142,7 @@ pub enum KeysOf {
 }
 
 impl KeysOf {
-    /// As filters of subjects, which do not overlap.
+    /// Filters of the subjects, which do not overlap.
     pub(crate) fn filters(&self) -> Vec<String> {
         match self {
             Self::All => vec![format!("{PREFIX}.>")],
@@ -154,9 +163,9 @@ impl KeysOf {
 pub struct StoredKey {
     /// Position in VKEYS.
     pub seq: StreamSeq,
-    /// When, by the server's clock.
+    /// When it was stored, by the server's clock.
     pub at: Timestamp,
-    /// As it was put.
+    /// The value, unchanged.
     pub value: Bytes,
 }
 
@@ -172,31 +181,31 @@ impl fmt::Debug for StoredKey {
 /// One message of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedKey {
-    /// What it belongs to.
+    /// The token or task that the key belongs to.
     pub name: KeyName,
-    /// What is stored.
     pub key: StoredKey,
 }
 
 /// Why a key was not stored or not erased.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyStoreError {
-    /// The last message of the name is another one. Nothing was stored.
+    /// The last message of the name is not the expected one. Nothing was stored.
     #[error("the last message of this key is not {expected}")]
     Conflict { expected: StreamSeq },
-    /// The server refuses it for good. Nothing was stored.
+    /// The server refused the value permanently. Nothing was stored.
     #[error("the key was refused: {reason}")]
     Rejected {
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The server does not answer, and nothing was sent.
-    #[error("the keys are unavailable: {reason}")]
+    /// The server does not answer, and no change was sent.
+    #[error("the stream VKEYS is unavailable: {reason}")]
     Unavailable {
         /// For an operator.
         reason: String,
     },
-    /// No answer: it may have happened or not. Do it again in the same way.
+    /// The server did not answer: the change may or may not have been made. Repeat the call
+    /// unchanged.
     #[error("it is not known whether the key was changed: {reason}")]
     Unknown {
         /// For an operator.
@@ -207,10 +216,12 @@ pub enum KeyStoreError {
 /// The stream VKEYS.
 #[async_trait]
 pub trait VaultKeys: Send + Sync + 'static {
-    /// Stores a value, if the last message of the name has exactly the position `expected` (0: there is none). The one before it stays
-    /// until [`VaultKeys::erase_before`]. The same value put again under the same expectation, because the answer was lost, is found.
+    /// Stores a value if the last message of the name has exactly the position `expected` (0: there
+    /// is none yet). The message before it stays until [`VaultKeys::erase_before`]. If the answer
+    /// is lost and the same value is put again under the same expectation, the stored one is found.
     ///
-    /// With a time to live (in whole seconds, rounded up) the server drops the message by itself then, without overwriting it.
+    /// If a time to live is given (rounded up to whole seconds), the server drops the message after
+    /// it, without overwriting it.
     async fn put(
         &self,
         name: &KeyName,
@@ -219,19 +230,22 @@ pub trait VaultKeys: Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> Result<StreamSeq, KeyStoreError>;
 
-    /// The newest value, by the word of the stream's leader.
+    /// The newest value, read from the stream's leader.
     async fn get(&self, name: &KeyName) -> Result<Option<StoredKey>, ReadError>;
 
-    /// Overwrites and removes every message of the name, and answers how many this call found. Harmless to repeat, also at once
-    /// by several. Once it is `Ok`, no message that was stored before the call is readable through the server.
+    /// Overwrites and removes every message of the name, and returns how many this call removed. It
+    /// may be repeated, and called concurrently. Once it returns `Ok`, no message that was stored
+    /// before the call can be read through the server.
     async fn erase(&self, name: &KeyName) -> Result<u64, KeyStoreError>;
 
     /// The same, but only what is older than `keep`.
     async fn erase_before(&self, name: &KeyName, keep: StreamSeq) -> Result<u64, KeyStoreError>;
 
-    /// Up to `limit` messages (at most [`MAX_LISTED`]) behind `after`, in the order in which they were stored; go on behind the last
-    /// one. Fewer than `limit`: there are no more. A name whose older message is not erased yet comes twice. What was erased a moment
-    /// ago may still be shown; nothing that was stored before the call is missing.
+    /// Up to `limit` messages (at most [`MAX_LISTED`]) after `after`, in the order in which they
+    /// were stored; for the next page, pass the position of the last one. Fewer than `limit` means
+    /// that there are no more. A name whose older message is not yet erased appears twice. A
+    /// message that was erased a moment ago may still appear; none that was stored before the call
+    /// is missing.
     async fn list(
         &self,
         of: &KeysOf,

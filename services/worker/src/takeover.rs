@@ -1,8 +1,10 @@
-//! From a lease to an active dispatcher: a fence in the log, then a replay up to it.
+//! Takes over a partition: from a lease to an active dispatcher, by a fence in the log and a replay
+//! up to it.
 //!
-//! The fence is the sequence of our own `partition.owned`. Every append of an owner expects it to be the last of its kind, so
-//! whatever a former owner still sends after it is refused by the server, and whatever it had sent before stands before the
-//! fence and is replayed. Nothing can come in between.
+//! The fence is the sequence of this worker's own `partition.owned`. Every append of an owner
+//! expects that this is the last one of its kind. So the server refuses everything that a former
+//! owner sends after the fence, and everything it sent before is stored before the fence and is
+//! replayed. Nothing can be stored in between.
 
 use bytes::Bytes;
 use waybill_domain::actor::Actor;
@@ -20,23 +22,23 @@ use waybill_log::{
 use crate::clock::Clock;
 use crate::payloads::Payloads;
 
-/// Records read at once while replaying.
+/// Limit of the records that a replay reads at once.
 const REPLAY_BATCH: usize = 1_000;
 
-/// Fences between two of our own that are looked at.
+/// Limit of the fences that are read between two of this worker's own.
 const MAX_BETWEEN: usize = 1_000;
 
-/// A partition taken over, ready to be activated.
+/// A partition that was taken over, ready to be activated.
 pub struct Taken {
     /// Its state up to the fence.
     pub dispatcher: Dispatcher,
-    /// What every append must expect.
+    /// Sequence that every append expects as the last of `partition.owned`.
     pub fence: StreamSeq,
-    /// Whether somebody else had it since this process had it.
+    /// Whether another worker has owned it since this process last did.
     pub between: Between,
-    /// New tasks from behind the fence on.
+    /// Creations after the fence.
     pub tail: Box<dyn Tail>,
-    /// Which incarnation of the log the state is of.
+    /// Incarnation of the log that the state was read from.
     pub incarnation: i64,
     /// The partition's low-water mark, as a former owner stored it.
     pub mark: Option<StreamSeq>,
@@ -45,9 +47,9 @@ pub struct Taken {
 /// Who owned a partition between two ownerships of this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Between {
-    /// Nobody else: whatever was stored since is our own.
+    /// No other worker, so everything stored since is this worker's own.
     Nobody,
-    /// Another worker, or nobody knows.
+    /// Another worker, or it is not known.
     Another,
 }
 
@@ -57,22 +59,24 @@ pub enum TakeOverError {
     /// Another worker took it over at the same time.
     #[error("another worker is taking over")]
     Raced,
-    /// The log does not answer. It is worth another try.
+    /// The fence could not be appended. A later attempt may succeed.
     #[error(transparent)]
     Append(AppendError),
-    /// The log does not answer. It is worth another try.
+    /// The log could not be read. A later attempt may succeed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A newer Waybill wrote something that this one does not understand: to ignore it could break what it means.
+    /// A newer build wrote an event that this one does not understand, and must not ignore.
     #[error("{seq}: {why}")]
     TooNew { seq: StreamSeq, why: Unreadable },
 }
 
 /// Bytes of the fingerprint of a record.
 const FINGERPRINT_BYTES: usize = 16;
-/// Bytes that stand before the state in a snapshot: the log's incarnation, and what stands at the snapshot's position.
+/// Bytes before the state in a snapshot: the incarnation of the log, and the fingerprint of the
+/// record at the snapshot's position.
 pub const SNAPSHOT_HEADER_BYTES: usize = 8 + FINGERPRINT_BYTES;
-/// Stands for the fingerprint of a position at which there is no record: the snapshot is of an empty log, or retention was faster.
+/// Fingerprint of a position without a record: the log was empty, or retention has dropped the
+/// record.
 const NOTHING_STANDS: [u8; FINGERPRINT_BYTES] = [0; FINGERPRINT_BYTES];
 
 /// Name of a partition's snapshot.
@@ -81,7 +85,8 @@ pub fn snapshot_name(partition: Partition) -> String {
     format!("partition.{partition}")
 }
 
-/// A snapshot, the log it is of, and what stands there at its position, so that it is not believed after a restore of the log.
+/// Encodes a snapshot with the incarnation of the log and the fingerprint of the record at its
+/// position, so that it is not used after a restore of the log.
 pub async fn seal(
     log: &dyn Log,
     incarnation: i64,
@@ -95,7 +100,8 @@ pub async fn seal(
         .into())
 }
 
-/// Takes a partition over. The caller holds its lease. `since`: the fence it had before, if it had one.
+/// Takes over a partition, whose lease the caller holds. `since` is this worker's last fence, if it
+/// had one.
 pub async fn take_over(
     log: &dyn Log,
     snapshots: &dyn Snapshots,
@@ -111,11 +117,11 @@ pub async fn take_over(
         None => Between::Another,
     };
     let bounds = log.bounds(Stream::Tasks).await?;
-    // Nothing before the mark is needed, and nothing behind it is dropped while this fence holds.
+    // Nothing before the mark is needed, and nothing after it is purged while this fence holds.
     let begin = mark.unwrap_or_default().max(bounds.first);
     let mut dispatcher = restored(log, snapshots, partition, &bounds).await;
     if dispatcher.position().next() < begin {
-        // Tasks of that state may have ended since, in what the log no longer holds.
+        // Tasks in that state may have ended in a part of the log that is already purged.
         dispatcher = Dispatcher::new();
         dispatcher.replayed_to(StreamSeq(begin.0.saturating_sub(1)));
     }
@@ -133,8 +139,9 @@ pub async fn take_over(
             }
         }
     }
-    // A tail with a filter passes over what was dropped under it. A purge that began before this fence was there, by a mark that this
-    // owner does not know, may have taken ends of tasks whose creations were read.
+    // A tail with a filter skips dropped records silently. A purge that began before this fence, up
+    // to a mark that this owner does not know, may have dropped the ends of tasks whose creations
+    // were read.
     let first = log.bounds(Stream::Tasks).await?.first;
     if first > from {
         let stream = Stream::Tasks.name();
@@ -158,7 +165,7 @@ pub async fn take_over(
     })
 }
 
-/// Passes a record of the partition on to its dispatcher; one that does not count is set aside.
+/// Applies a record of the partition to its dispatcher, or sets it aside if it does not count.
 pub fn apply(
     dispatcher: &mut Dispatcher,
     payloads: &Payloads,
@@ -182,7 +189,8 @@ pub fn apply(
             }
         }
         Ok(None) => {}
-        // To go on without it could break what it means, so the partition is left to a worker that knows it.
+        // Ignoring the event could violate what it means, so the partition is left to a worker of a
+        // newer build.
         Err(why @ Unreadable::Newer { .. }) => {
             return Err(TakeOverError::TooNew {
                 seq: record.seq,
@@ -191,12 +199,13 @@ pub fn apply(
         }
         Err(poison) => set_aside("owner", Stream::Tasks, record, &poison),
     }
-    // Whoever waits for what stands here has nothing more to wait for.
+    // Marks the position as read even if the record does not count, so that nothing waits for it.
     dispatcher.replayed_to(record.seq);
     Ok(())
 }
 
-/// Looks at the fences between two of our own. There may be more of ours: those whose answers got lost.
+/// Checks who has owned the partition between two fences of this worker. There may be further
+/// fences of its own, whose answers were lost.
 async fn between(
     log: &dyn Log,
     worker: &str,
@@ -209,14 +218,15 @@ async fn between(
         .range(Stream::Tasks, &owners, since, fence, MAX_BETWEEN)
         .await;
     let fences = match fences {
-        // A fence is not dropped before the next one is there, so there was one; whose it was is unknown.
+        // A fence is dropped only after the next one is stored, so there was one in between; its
+        // owner is unknown.
         Err(ReadError::Gap { .. }) => return Ok(Between::Another),
         fences => fences?,
     };
     let ours = |record: &Record| {
         PartitionOwned::decode(&record.payload).is_ok_and(|owned| owned.worker == worker)
     };
-    // All of them, from the one to the other.
+    // The list is complete if it begins with one fence and ends with the other.
     let complete = fences.first().map(|record| record.seq) == Some(since)
         && fences.last().map(|record| record.seq) == Some(fence);
     Ok(if complete && fences.iter().all(ours) {
@@ -226,7 +236,8 @@ async fn between(
     })
 }
 
-/// A new fence, and the mark that goes on with it.
+/// Appends a new fence, and returns it with the low-water mark that it takes over from the last
+/// one.
 async fn fence(
     log: &dyn Log,
     clock: &dyn Clock,
@@ -243,12 +254,13 @@ async fn fence(
     match log.append(append).await {
         Ok(appended) => Ok((appended.seqs.first().copied().unwrap_or_default(), mark)),
         Err(AppendError::Conflict { .. }) => Err(TakeOverError::Raced),
-        // Should it have been stored, it is our own, and the next try stands behind it.
+        // If it was stored all the same, it is this worker's own fence, and the next attempt comes
+        // after it.
         Err(error) => Err(TakeOverError::Append(error)),
     }
 }
 
-/// The append of a fence with its mark, which expects that `last` is the fence before it.
+/// Builds the append of a fence with its mark. It expects `last` to be the previous fence.
 pub(crate) fn owned(
     partition: Partition,
     worker: &str,
@@ -281,7 +293,8 @@ pub(crate) fn owned(
     }
 }
 
-/// Whether the log holds at the position of a snapshot what stood there when it was written. In doubt it does not: a replay costs time.
+/// Whether the log still has the record at the snapshot's position that it had when the snapshot
+/// was written. In doubt the answer is no, since a replay only costs time.
 async fn still_stands(
     log: &dyn Log,
     bounds: &Bounds,
@@ -292,7 +305,8 @@ async fn still_stands(
         return false;
     }
     if fingerprint == NOTHING_STANDS || position < bounds.first {
-        // Nothing to compare: retention has taken it. Whether the snapshot is too old is the caller's question.
+        // There is nothing to compare, since retention has dropped the record. The caller checks
+        // whether the snapshot is too old.
         return true;
     }
     match log.read(Stream::Tasks, position).await {
@@ -301,25 +315,28 @@ async fn still_stands(
     }
 }
 
-/// What a worker keeps of the logs: snapshots of partitions, partitions in memory, tokens of the vault, rotations of secrets that sign.
+/// The copies that a worker has of the logs: snapshots of partitions, partitions in memory, tokens
+/// of the vault, and rotations of signing secrets.
 const COPIES: [&str; 4] = ["snapshot", "owner", "vault", "signing"];
 
-/// Exports from the start that no copy of this worker was of another log, so that an alert can tell a worker that is well from one that
-/// is not there.
+/// Exports zeros from the start on, so that alerts can distinguish a healthy worker from one that
+/// is not running.
 pub(crate) fn nothing_went_backwards() {
     for copy in COPIES {
         metrics::gauge!("waybill_log_went_backwards", "copy" => copy).set(0.0);
     }
 }
 
-/// A log does not hold what that copy was made from. Told until the process ends; the copy is made anew.
+/// Counts that the log does not hold what a copy was made from. The gauge stays set until the
+/// process ends; the copy is rebuilt.
 pub(crate) fn went_backwards(copy: &'static str) {
     debug_assert!(COPIES.contains(&copy));
     metrics::gauge!("waybill_log_went_backwards", "copy" => copy).set(1.0);
     metrics::counter!("waybill_log_went_backwards_total", "copy" => copy).increment(1);
 }
 
-/// The partition's snapshot, if there is one of this log that can be read.
+/// The state in the partition's snapshot, or an empty state if there is no readable snapshot of
+/// this log.
 async fn restored(
     log: &dyn Log,
     snapshots: &dyn Snapshots,
@@ -357,7 +374,7 @@ async fn restored(
             Dispatcher::new()
         }
         Err(error) => {
-            tracing::info!(%partition, %error, "replaying from the start");
+            tracing::info!(%partition, %error, "the snapshot cannot be read; replaying from the start");
             Dispatcher::new()
         }
     }

@@ -1,8 +1,7 @@
 //! Plans: what a team may use. They are data, read once into a [`Catalogue`];
 //! `ops/plans/plans.toml` is compiled in as the default.
 //!
-//! A team refers to its plan by name. An unknown name gets the limits of the catalogue's default
-//! plan, never unlimited use.
+//! A team refers to its plan by name. An unknown name gets the limits of `free`, never unlimited use.
 
 mod parse;
 
@@ -183,7 +182,6 @@ impl Guard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
     plans: BTreeMap<Arc<str>, Arc<Plan>>,
-    default: Arc<Plan>,
     /// Plan of teams that are created without one.
     new_teams: Arc<Plan>,
     failures: Arc<Policy>,
@@ -209,10 +207,18 @@ impl Catalogue {
         &CATALOGUE
     }
 
-    /// The plan with that name, or the default plan if there is none.
+    /// The plan with that name, or the one for unknown names.
     #[must_use]
     pub fn plan(&self, name: &str) -> &Arc<Plan> {
-        self.plans.get(name).unwrap_or(&self.default)
+        self.plans.get(name).unwrap_or_else(|| self.of_unknown())
+    }
+
+    /// The plan of a team whose plan is not in the catalogue: `free`, of this catalogue or else of the built-in one. A plan that was renamed
+    /// or misspelt must not lift every limit.
+    #[must_use]
+    pub fn of_unknown(&self) -> &Arc<Plan> {
+        let own = self.plans.get(DEFAULT_PLAN);
+        own.unwrap_or_else(|| &Self::builtin().plans[DEFAULT_PLAN])
     }
 
     /// The plan with that name, if it exists.
@@ -221,8 +227,7 @@ impl Catalogue {
         self.plans.get(name)
     }
 
-    /// The same plans, but new teams start on the named one; `None` if it does not exist. A team
-    /// whose plan does not exist still gets the limits of the catalogue's default plan.
+    /// The same plans, but new teams start on the named one; `None` if it does not exist.
     #[must_use]
     pub fn beginning_on(mut self, name: &str) -> Option<Self> {
         self.new_teams = Arc::clone(self.find(name)?);
@@ -233,12 +238,6 @@ impl Catalogue {
     #[must_use]
     pub fn plan_of_new_teams(&self) -> &Arc<Plan> {
         &self.new_teams
-    }
-
-    /// Plan that applies to a team whose plan is unknown.
-    #[must_use]
-    pub fn default_plan(&self) -> &Arc<Plan> {
-        &self.default
     }
 
     /// All plans, in the order of their names.
@@ -293,6 +292,20 @@ mod tests {
         assert_eq!(catalogue.plan("platinum"), catalogue.plan(DEFAULT_PLAN));
         assert_eq!(catalogue.find("platinum"), None);
         assert_eq!(PlanLimits::of("platinum"), PlanLimits::of(DEFAULT_PLAN));
+    }
+
+    #[test]
+    fn an_unknown_plan_is_not_without_limits_because_new_teams_are() {
+        let own = BUILTIN.replace("default = \"free\"", "default = \"enterprise\"");
+        let own = Catalogue::parse(&own).expect("valid");
+        assert!(own.plan_of_new_teams().is_unlimited());
+        assert_eq!(own.plan("platinum"), own.plan(DEFAULT_PLAN));
+        let without_free = BUILTIN
+            .replace("default = \"free\"", "default = \"enterprise\"")
+            .replace("[plans.free]", "[plans.small]");
+        let without_free = Catalogue::parse(&without_free).expect("valid");
+        let builtin = Catalogue::builtin();
+        assert_eq!(without_free.plan("platinum"), builtin.plan(DEFAULT_PLAN));
     }
 
     #[test]

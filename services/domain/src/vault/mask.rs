@@ -73,6 +73,13 @@ pub fn mask(value: &str) -> String {
     }
 }
 
+/// Whether a value is what stands in the place of a credential that is not shown. Sent back, it would reach the target as a wrong one.
+#[must_use]
+pub fn is_mask(value: &str) -> bool {
+    let credential = split_scheme(value).map_or(value, |(_, credential)| credential);
+    credential == MASK
+}
+
 /// Splits `Bearer x` into scheme and credential.
 pub(super) fn split_scheme(value: &str) -> Option<(&str, &str)> {
     let (scheme, credential) = value.split_once(' ')?;
@@ -215,6 +222,14 @@ mod tests {
             ("x", "****"),
         ] {
             assert_eq!(mask(value), masked, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_mask_is_told_from_a_credential() {
+        for value in ["Bearer abc", "", "x", "sid=1", "Basic dXNlcjpwdw=="] {
+            assert!(!is_mask(value), "{value}");
+            assert!(is_mask(&mask(value)), "{value}");
         }
     }
 

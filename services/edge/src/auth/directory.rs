@@ -361,7 +361,7 @@ impl TeamEntry {
     fn new(id: &TeamId, plans: &Catalogue) -> Self {
         Self {
             team: Team::default(),
-            plan: Arc::clone(plans.default_plan()),
+            plan: Arc::clone(plans.of_unknown()),
             test: id.in_environment(Environment::Test),
         }
     }

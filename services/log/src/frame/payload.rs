@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::NewRecord;
 use crate::subject::TaskSubject;
 
-/// Texts that events name by number, and the events.
+/// The table of strings to which events refer by number, and the encoded events.
 #[derive(Serialize, Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -18,13 +18,13 @@ struct Payload<'a> {
     events: Vec<Blob<'a>>,
 }
 
-/// An event. The numbers are places in the list of texts.
+/// An event. Its numbers are indexes into the table of strings.
 #[derive(Serialize, Deserialize)]
 struct Event<'a> {
     name: u16,
     team: u16,
     queue: u16,
-    /// Last token of the subject that it would have by itself.
+    /// Last token of the subject that the event would have in a message of its own.
     token: u16,
     actor: u16,
     traceparent: Option<u16>,
@@ -33,7 +33,7 @@ struct Event<'a> {
     payload: Blob<'a>,
 }
 
-/// Bytes with their length before them.
+/// Bytes, encoded with their length.
 struct Blob<'a>(&'a [u8]);
 
 impl Serialize for Blob<'_> {
@@ -60,7 +60,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Blob<'a> {
     }
 }
 
-/// Each text once.
+/// Builds the table, which holds each string once.
 #[derive(Default)]
 struct Texts<'a> {
     all: Vec<&'a str>,
@@ -72,7 +72,7 @@ impl<'a> Texts<'a> {
         if let Some(&place) = self.places.get(text) {
             return place;
         }
-        // At most nine texts for each of 1,024 events.
+        // Always fits: there are at most nine strings for each of 1,024 events.
         let place = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
         self.all.push(text);
         self.places.insert(text, place);
@@ -106,7 +106,8 @@ pub(super) fn write<'a>(records: impl Iterator<Item = &'a NewRecord>) -> Vec<u8>
             }),
             payload: Blob(&record.payload),
         };
-        // Writing to memory what has no maps, no floats and no unknown lengths does not fail.
+        // Encoding cannot fail: the output is memory, and the data has no maps, floats or unknown
+        // lengths.
         events.push(rmp_serde::to_vec(&event).unwrap_or_default());
     }
     let events = events.iter().map(|event| Blob(event)).collect();
@@ -114,7 +115,7 @@ pub(super) fn write<'a>(records: impl Iterator<Item = &'a NewRecord>) -> Vec<u8>
     rmp_serde::to_vec(&Payload { texts, events }).unwrap_or_default()
 }
 
-/// An event as it was read, with its texts.
+/// A decoded event, with its strings.
 pub(super) struct Found<'a> {
     pub(super) name: &'a str,
     pub(super) team: &'a str,
@@ -126,7 +127,8 @@ pub(super) struct Found<'a> {
     pub(super) payload: Bytes,
 }
 
-/// Passes each event on, or the bytes of one that is not well formed. `None`: the frame as a whole is not.
+/// Calls `found` for each event with its index, the number of events, and the event or, if it is
+/// malformed, its bytes. `None` if the frame as a whole is malformed.
 pub(super) fn read<'a>(
     payload: &'a Bytes,
     mut found: impl FnMut(usize, usize, Result<Found<'a>, Bytes>),
@@ -146,7 +148,7 @@ pub(super) fn read<'a>(
 fn event<'a>(frame: &'a Bytes, texts: &[&'a str], bytes: &'a [u8]) -> Option<Found<'a>> {
     let event: Event<'a> = rmp_serde::from_slice(bytes).ok()?;
     let text = |place: u16| texts.get(usize::from(place)).copied();
-    // A number that names no text makes the event unreadable, also where the text may be missing.
+    // An index outside the table makes the event unreadable, even where the string is optional.
     let optional = |place: Option<u16>| match place {
         Some(place) => text(place).map(Some),
         None => Some(None),

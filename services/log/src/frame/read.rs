@@ -1,4 +1,4 @@
-//! Frames as their readers see them: one record for each event.
+//! Reading frames: each becomes one record for each of its events.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,10 +11,11 @@ use crate::position::Positions;
 use crate::record::{DAMAGED_EVENT, DAMAGED_FRAME};
 use crate::subject::{CREATED, TaskSubject, matches};
 
-/// Turns a message into the records that it holds, and passes on those that are wanted, in order. `message.seq` is its sequence.
+/// Calls `found` with each wanted record of a message, in order. `message.seq` is the sequence of the
+/// message.
 ///
-/// `is_wanted` is asked by position and subject, before the rest of a record is made: a reader of one task would otherwise pay for each event
-/// of every frame that its task has one in.
+/// `is_wanted` is asked by position and subject, before the rest of a record is made: a reader of
+/// one task would otherwise pay for every event of the frames that hold one of its task.
 pub(crate) fn expand(
     mut message: Record,
     positions: Positions,
@@ -30,7 +31,8 @@ pub(crate) fn expand(
         }
     };
     if message.event != NAME || !positions.may_be_frame(seq) {
-        // Also a frame of another version: it stands at the end of its message, so whoever stops there stands before the whole of it.
+        // Not a frame, or one of another version. Its position is the last one of the message, so a
+        // reader that stops at it has read nothing of the message.
         return found_whole(message);
     }
     let Some(place) = Place::parse(&message.subject) else {
@@ -87,7 +89,7 @@ pub(crate) fn expand(
     }
 }
 
-/// What the subject of a frame says of its events.
+/// What the subject of a frame allows its events to be.
 struct Place<'a> {
     partition: u16,
     team: &'a str,
@@ -119,8 +121,9 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// The subject that an event would have by itself. `None`: it must not stand in this frame. Then it keeps the frame's own subject,
-    /// which is that of no event it could be, so that it counts as misplaced.
+    /// The subject that an event would have in a message of its own. `None` if the frame's subject
+    /// does not allow the event. The event then keeps the subject of the frame, which is no valid
+    /// subject for it, so that it counts as misplaced.
     fn subject_of(&self, event: &payload::Found<'_>) -> Option<String> {
         let is_own = (self.team == SEVERAL || self.team == event.team)
             && (self.queue == SEVERAL || self.queue == event.queue)
@@ -136,7 +139,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Filters of messages that find every frame which may hold what `filters` match, beside the messages that match by themselves.
+/// Filters of messages that match every frame that may hold an event matched by `filters`, as well
+/// as all messages that match by themselves.
 pub(crate) fn filters_of_frames(filters: &[String]) -> Vec<String> {
     let mut all = BTreeSet::new();
     for filter in filters {
@@ -173,12 +177,13 @@ pub(crate) fn filters_of_frames(filters: &[String]) -> Vec<String> {
     all.into_iter().collect()
 }
 
-/// Whether a record with that subject is one that a reader with these filters (none: everything) asked for.
+/// Whether a record with that subject matches one of the filters; it does if there are none.
 pub(crate) fn is_wanted(filters: &[String], subject: &str) -> bool {
     filters.is_empty() || filters.iter().any(|filter| matches(filter, subject))
 }
 
-/// Takes up to `max` records, and the rest of the frame that the last of them stands in: frames are applied whole.
+/// Takes up to `max` records, and the rest of the frame that the last of them belongs to, since
+/// frames are applied as a whole.
 pub(crate) fn take_whole(
     ready: &mut VecDeque<Record>,
     max: usize,

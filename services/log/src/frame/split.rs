@@ -1,25 +1,25 @@
-//! Which events of an append travel in which frame.
+//! Splits the events of an append into frames.
 
 use super::{Kind, Lane, MAX_EVENTS, size};
 use crate::NewRecord;
 
-/// One frame, or one message that is none.
+/// The content of one message: a frame, or a single record that is not part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Split {
-    /// `None`: a message of its own, which is no frame.
+    /// `None`: a single record in a message of its own.
     pub(crate) lane: Option<Lane>,
-    /// Places of its events in the append, in order.
+    /// Indexes of its events in the append, in order.
     pub(crate) events: Vec<usize>,
     pub(crate) bytes: usize,
 }
 
-/// Splits an append into as few messages as it takes. The order of one lane's events is kept; so is, among the messages, the order of
-/// their first events.
+/// Splits an append into as few messages as possible. The events of each lane keep their order, and
+/// the messages have the order of their first events.
 pub(crate) fn split(records: &[NewRecord]) -> Vec<Split> {
     let mut splits: Vec<Split> = Vec::new();
     for (place, record) in records.iter().enumerate() {
         let (lane, bytes) = (Lane::of(record), size(record));
-        // Only the last frame of a lane is added to.
+        // Only the last frame of a lane can grow, which keeps the order within the lane.
         let open = splits.iter_mut().rev().find(|split| split.lane == lane);
         match open.filter(|split| split.has_room(bytes)) {
             Some(split) => {
@@ -45,7 +45,7 @@ impl Split {
     }
 }
 
-/// Whether several events that take so many bytes go into one frame.
+/// Whether that many events, with that many bytes in all, fit into one frame.
 pub(crate) fn fits(kind: Kind, events: usize, bytes: usize) -> bool {
     events <= MAX_EVENTS && bytes <= kind.max_bytes()
 }

@@ -67,7 +67,7 @@ fn read_frame(frame: &Frame) -> Vec<Record> {
     read(message(&frame.subject, NAME, frame.payload.clone()))
 }
 
-/// What a record says, without its place.
+/// The content of a record, without its position.
 fn said(record: &Record) -> NewRecord {
     NewRecord {
         subject: record.subject.clone(),
@@ -97,7 +97,7 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What a record is made of: team, queue, event, actor, trace, origin and payload.
+/// The parts of a record: team, queue, index of the event, actor, trace, origin and payload.
 type Texts = (
     String,
     String,
@@ -109,6 +109,7 @@ type Texts = (
 );
 
 /// Records of one partition: creations, or what is none.
+/// Records of one partition: either all creations or no creations.
 fn records() -> impl Strategy<Value = Vec<NewRecord>> {
     let record = (
         "[ab]",
@@ -154,7 +155,7 @@ proptest! {
         // Each follows the one before it, and the first one the message before.
         prop_assert!(found.windows(2).all(|pair| pair[1].follows == pair[0].seq));
         prop_assert_eq!(found[0].follows, positions().last_in(MESSAGE - 1));
-        // What was counted on is never less than what it takes.
+        // The size that was estimated is never less than the real one.
         let counted: usize = records.iter().map(size).sum();
         prop_assert!(frame.payload.len() <= counted + 16, "{} > {counted}", frame.payload.len());
     }
@@ -284,7 +285,8 @@ fn the_subject_says_what_all_events_share() {
     );
 }
 
-/// What a frame's own subject does not allow counts as misplaced: who may write creations may not write steps that way.
+/// An event that the frame's subject does not allow counts as misplaced: a writer with permission
+/// for creations cannot write other events that way.
 #[test]
 fn an_event_counts_only_in_a_frame_whose_subject_allows_it() {
     use waybill_domain::event::{TaskEvent, samples};
@@ -358,7 +360,7 @@ fn what_is_no_frame_stays_one_record_at_the_end_of_its_message() {
     let unknown = read(message("tasks.3.a.q.steps", "frame.batch.v2", Bytes::new()));
     let why = task_record(&unknown[0]).expect_err("a later version");
     assert_eq!(why.reason(), Reason::Newer);
-    // A frame whose subject is that of none.
+    // A frame stored on a subject that no frame can have.
     let frame = frame_of(&[a_record("tasks.3.a.q.dead", "task.dead.v1", &[])]);
     let found = read(message("tasks.3.a.q.dead", NAME, frame.payload));
     assert_eq!((found.len(), &*found[0].event), (1, DAMAGED_FRAME));

@@ -13,16 +13,16 @@ use serde_json::Value;
 
 use crate::ReadError;
 
-/// Before the subject of every request.
+/// Prefix of the subject of every request.
 const PREFIX: &str = "$JS.API";
 
-/// Pause before a request to the leader of a replicated stream is repeated. What a new leader is not asked again costs this much
-/// beyond its election.
+/// Pause before a request to the leader of a replicated stream is repeated. A request that was lost
+/// in an election is answered at most this much later than the election ends.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The codes of JetStream that the log tells apart.
+/// Error codes of JetStream that the log distinguishes.
 pub(super) mod code {
-    /// The stream, or JetStream as a whole, has no leader just now.
+    /// The stream, or JetStream as a whole, has no leader at the moment.
     pub(in crate::jetstream) const NOT_AVAILABLE: u64 = 10008;
     pub(in crate::jetstream) const NO_MESSAGE_FOUND: u64 = 10037;
     pub(in crate::jetstream) const STREAM_NAME_IN_USE: u64 = 10058;
@@ -35,11 +35,11 @@ pub(super) mod code {
     pub(in crate::jetstream) const DUPLICATE_IN_FLIGHT: u64 = 10158;
     pub(in crate::jetstream) const TOO_MANY_REQUESTS: u64 = 10167;
     pub(in crate::jetstream) const BATCH_INCOMPLETE: u64 = 10176;
-    /// What the server may store in all is used up.
+    /// The storage of the server as a whole is used up.
     pub(in crate::jetstream) const INSUFFICIENT_RESOURCES: u64 = 10023;
     pub(in crate::jetstream) const ACCOUNT_RESOURCES_EXCEEDED: u64 = 10002;
     pub(in crate::jetstream) const STORAGE_RESOURCES_EXCEEDED: u64 = 10047;
-    /// The store could not take it, as when the stream is full.
+    /// The message could not be stored, for example because the stream is full.
     pub(in crate::jetstream) const STORE_FAILED: u64 = 10077;
     /// A message of the batch has an id that is stored already.
     pub(in crate::jetstream) const BATCH_HAS_DUPLICATE: u64 = 10201;
@@ -59,13 +59,13 @@ pub(super) struct Refusal {
     pub(super) description: String,
 }
 
-/// Why a request got no answer that helps.
+/// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ApiError {
-    /// JetStream says no.
+    /// JetStream refused it.
     #[error(transparent)]
     Refused(Refusal),
-    /// No answer.
+    /// There was no answer, or a malformed one.
     #[error("{0}")]
     Away(String),
 }
@@ -89,7 +89,7 @@ impl From<ApiError> for ReadError {
 pub(super) struct Api {
     client: Client,
     timeout: Duration,
-    /// Streams have leaders, which may change.
+    /// Whether streams have leaders that may change.
     is_replicated: bool,
 }
 
@@ -102,7 +102,7 @@ impl Api {
         }
     }
 
-    /// The same for streams of so many copies.
+    /// The same API, for streams that are replicated or not.
     pub(super) fn with_copies(self, is_replicated: bool) -> Self {
         Self {
             is_replicated,
@@ -134,7 +134,8 @@ impl Api {
         answer(verb, &message)
     }
 
-    /// The same for requests that may be repeated: on a replicated stream they are, until one is answered.
+    /// The same for requests that are safe to repeat: on a replicated stream they are repeated
+    /// until one is answered.
     pub(super) async fn ask(&self, verb: &str, body: &Value) -> Result<Value, ApiError> {
         if !self.is_replicated {
             return self.call(verb, body).await;
@@ -175,7 +176,8 @@ impl Api {
 
     async fn send(&self, subject: &str, request: Request) -> Result<async_nats::Message, ApiError> {
         let request = request.timeout(Some(self.timeout));
-        // The client's own limit begins when the request is sent; while it is disconnected, sending itself may wait.
+        // The client's own time limit starts when the request is sent, but sending may wait while
+        // it is disconnected.
         let sent = self.client.send_request(subject.to_owned(), request);
         match tokio::time::timeout(self.timeout, sent).await {
             Ok(Ok(message)) => Ok(message),
@@ -188,9 +190,11 @@ impl Api {
     }
 }
 
-/// Asks, and asks again while no answer comes: the servers forget what is asked of a stream that has no leader, so a request that was
-/// sent before an election would wait in vain until its time is up. Whichever request is answered first decides; an answer that is
-/// `not_yet` one is asked for again after the same pause. The caller limits the time, and by it the number of requests.
+/// Sends a request, and repeats it while no answer arrives. Servers drop requests about a stream
+/// that has no leader, so a request from before an election would wait in vain until its time
+/// limit. The first answer to any of the requests is returned; an answer for which `not_yet` holds
+/// is ignored, and the request is repeated after the same pause. The caller limits the time, and
+/// thereby the number of requests.
 pub(super) async fn first_answer<F: Future>(
     ask: impl Fn() -> F,
     not_yet: impl Fn(&F::Output) -> bool,
@@ -201,7 +205,7 @@ pub(super) async fn first_answer<F: Future>(
         let again = tokio::time::sleep(ASK_AGAIN);
         tokio::pin!(again);
         loop {
-            // Both are cancellation safe: an answer that is ready stays in its future.
+            // Both branches are cancellation safe: an answer that has arrived stays in its future.
             tokio::select! {
                 Some(answer) = asked.next() => if !not_yet(&answer) {
                     return answer;
@@ -236,7 +240,7 @@ mod tests {
             asked.set(asked.get() + 1);
             let number = asked.get();
             async move {
-                // As a request that a dead leader has taken with it.
+                // Like a request that was lost with its leader.
                 if number == 1 {
                     std::future::pending::<()>().await;
                 }

@@ -1,9 +1,12 @@
-//! Streams as archives: what a backup takes out of a running server, and what a restore puts into one that has no such stream.
+//! Archives of streams: a backup takes them from a running server, and a restore puts them into a
+//! server that lacks these streams.
 //!
-//! The server makes the archive itself (`$JS.API.STREAM.SNAPSHOT`): consistent as of one moment of the stream, taken while it is written to, and opened
-//! again by no other means than its own (`$JS.API.STREAM.RESTORE`), which checks every message and keeps sequences and times. The creation time of the
-//! stream, which is part of what checkpoints and copies know a log by, is recorded in its metadata.
-//! Between two streams there is no common moment, so their order matters: see [`BACKED_UP`].
+//! The server creates the archive itself (`$JS.API.STREAM.SNAPSHOT`), consistent as of one moment,
+//! while the stream is being written to. Only the server can read it back
+//! (`$JS.API.STREAM.RESTORE`), and then checks every message and keeps sequences and times. The
+//! creation time of the stream, by which checkpoints and copies identify a log, is recorded in its
+//! metadata. Two streams are archived at different moments, so their order matters: see
+//! [`BACKED_UP`].
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,35 +24,36 @@ use super::config::NatsConfig;
 use super::connect::{ConnectError, open_api};
 use super::read::born;
 
-/// The streams that hold history, in the order in which a backup takes them: what refers to something is taken before what it refers to.
-/// A signed checkpoint vouches for events of CONTROL, a task belongs to a team of CONTROL, and what CONTROL and TASKS say of the vault needs keys of VKEYS.
-/// What is taken later may know more than what was taken before it, which every reader of the log bears; never less.
+/// The streams that a backup contains, in the order in which it takes them: a stream that refers to
+/// another one is taken first. A signed checkpoint vouches for events of CONTROL, a task belongs to
+/// a team of CONTROL, and CONTROL and TASKS refer to keys of VKEYS. So a stream may know more than
+/// those taken before it, which every reader tolerates, but never less.
 pub const BACKED_UP: [&str; 5] = ["AUDITCP", "TASKS", "CONTROL", "USAGE", "VKEYS"];
 
-/// Where a restored stream records when the first one of its history was made.
+/// Key of the metadata in which a restored stream records the creation time of the original.
 pub(super) const BORN_KEY: &str = "waybill.born";
-/// Bytes of a chunk, as the server sends it and as it is sent back. Well below the largest message that the server takes.
+/// Bytes of a chunk, in both directions. Well below the largest message that the server accepts.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// How long the server may take for the next chunk: it reads and checks its own files meanwhile.
+/// Time limit for the next chunk, before which the server reads and checks its own files.
 const CHUNK_WAIT: Duration = Duration::from_secs(60);
 
-/// Pause before a chunk that nobody has got is sent again.
+/// Pause before repeating a chunk that had no receiver.
 const NOT_YET_KNOWN: Duration = Duration::from_millis(20);
 
 /// Why a stream was not archived or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The server refuses, or does not answer.
+    /// The server refused, or did not answer.
     #[error("{what} of stream {stream}: {reason}")]
     Server {
         /// `archive`, `restore` or `state`.
         what: &'static str,
         /// Name of the stream.
         stream: String,
-        /// In the server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The chunk could not be kept.
+    /// A chunk could not be written.
     #[error("the archive of stream {stream} cannot be written")]
     Write {
         /// Name of the stream.
@@ -58,7 +62,8 @@ pub enum ArchiveError {
     },
 }
 
-/// What a server says of a stream beside its messages: all that a restore needs besides the bytes.
+/// The description of an archived stream: all that a restore needs besides the bytes of the
+/// archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArchivedStream {
     pub name: String,
@@ -66,21 +71,22 @@ pub struct ArchivedStream {
     pub config: Map<String, Value>,
     /// Its state: first and last sequence, count of messages.
     pub state: Map<String, Value>,
-    /// When the first stream of this history was made, RFC 3339.
+    /// Creation time of the original stream, in RFC 3339.
     pub born: String,
 }
 
-/// The streams of a server, as things to be archived. Makes and checks none of them.
+/// Access to the streams of a server for backup and restore. It creates and checks no streams at
+/// connecting.
 #[derive(Debug, Clone)]
 pub struct StreamArchives {
     api: Api,
 }
 
 impl StreamArchives {
-    /// Connects without looking at the streams.
+    /// Connects without checking the streams.
     ///
     /// # Errors
-    /// When no fit server is there within `connect_timeout_ms`.
+    /// If no suitable server answers within `connect_timeout_ms`.
     pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
         let api = open_api(config).await?;
         Ok(Self { api })
@@ -99,7 +105,7 @@ impl StreamArchives {
         }
     }
 
-    /// Passes the stream on, chunk by chunk, as it is at one moment from now.
+    /// Archives a stream as of one moment from now, and passes the archive to `keep` in chunks.
     pub async fn save(
         &self,
         stream: &str,
@@ -116,7 +122,8 @@ impl StreamArchives {
             .subscribe(inbox.clone())
             .await
             .map_err(|error| server("archive", stream, &error))?;
-        // Readers are made anew at every start; `jsck`: the server checks its blocks before it vouches for them.
+        // Consumers are not needed, since readers create new ones at every start. `jsck` makes the
+        // server check its blocks first.
         let request = json!({
             "deliver_subject": inbox,
             "no_consumers": true,
@@ -137,7 +144,8 @@ impl StreamArchives {
         Ok(described(stream, &answer, &info))
     }
 
-    /// The next chunk, acknowledged so that the server sends on; `None` behind the last.
+    /// Receives a chunk and acknowledges it, after which the server sends the next one; `None`
+    /// after the last.
     async fn next(
         &self,
         stream: &str,
@@ -148,7 +156,7 @@ impl StreamArchives {
             return Err(server("archive", stream, &"the server stopped sending"));
         };
         if message.payload.is_empty() {
-            // The end carries an error in its status line when the server could not read its own files.
+            // The empty message at the end has a status if the server could not read its own files.
             return match message.status {
                 Some(status) if status.as_u16() >= 300 => {
                     let reason = message.description.clone();
@@ -168,7 +176,7 @@ impl StreamArchives {
         Ok(Some(message.payload))
     }
 
-    /// Begins to put a stream back. There must be none of its name.
+    /// Starts to restore a stream. The server must not have one of that name.
     pub async fn restore(
         &self,
         archived: &ArchivedStream,
@@ -198,7 +206,7 @@ impl StreamArchives {
     }
 }
 
-/// A stream that is being put back. Given up in the middle, it leaves no stream behind.
+/// A restore in progress. If it is abandoned, it leaves no stream behind.
 #[derive(Debug)]
 pub struct Restoring {
     api: Api,
@@ -207,12 +215,12 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// Sends the next bytes, in pieces that the server takes.
+    /// Sends the next bytes, in chunks that the server accepts.
     pub async fn write(&self, bytes: &[u8]) -> Result<(), ArchiveError> {
         for piece in bytes.chunks(CHUNK_BYTES) {
             let piece = Bytes::copy_from_slice(piece);
             let answer = self.exchange(piece, self.api.timeout()).await?;
-            // An empty answer asks for more; anything else is an error in words.
+            // An empty answer asks for more; anything else is an error.
             if !answer.is_empty() {
                 let error: Value = serde_json::from_slice(&answer).unwrap_or_default();
                 let reason = error["error"]["description"].as_str();
@@ -226,7 +234,7 @@ impl Restoring {
         Ok(())
     }
 
-    /// Says that all bytes have been sent, and waits until the server has opened the stream.
+    /// Marks the end of the archive, and waits until the server has opened the stream.
     pub async fn finish(self) -> Result<ArchivedStream, ArchiveError> {
         let answer = self.exchange(Bytes::new(), CHUNK_WAIT * 10).await?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
@@ -243,8 +251,9 @@ impl Restoring {
             let client = self.api.client();
             match client.send_request(self.subject.clone(), request).await {
                 Ok(answer) => return Ok(answer.payload),
-                // In a cluster the subject of whoever restores is known to the other servers a moment after the answer that names it. Until
-                // then nobody has got the chunk, so it can be sent again.
+                // In a cluster, the other servers learn of the subject for chunks a moment after
+                // the answer that names it. Until then the chunk has reached nobody, so it can be
+                // sent again.
                 Err(error)
                     if error.kind() == RequestErrorKind::NoResponders && Instant::now() < until =>
                 {
@@ -256,7 +265,8 @@ impl Restoring {
     }
 }
 
-/// `info` says when the stream was made, which the answer to a request for an archive does not.
+/// Builds the description from an answer. The creation time comes from `info`, since the answer to
+/// `STREAM.SNAPSHOT` lacks it.
 fn described(name: &str, answer: &Value, info: &Value) -> ArchivedStream {
     let object = |field: &str| answer[field].as_object().cloned().unwrap_or_default();
     ArchivedStream {

@@ -14,14 +14,15 @@ use crate::checkpoints::{ACTOR, EVENT, StoredCheckpoint, subject};
 use crate::{AppendError, Expectation, NewRecord, ReadError, StreamSeq};
 
 const STREAM: &str = "AUDITCP";
-/// Tries of one append. They have one message id, so a lost acknowledgement does not store it twice.
+/// Attempts of one append. They share one message id, so that a lost acknowledgement does not store
+/// it twice.
 const TRIES: usize = 3;
 
 #[derive(Clone)]
 pub(super) struct CheckpointStore {
     api: Api,
     reader: Reader,
-    /// Of this process; with the count behind it no two appends have one message id.
+    /// Random per process. Together with the count it makes message ids unique.
     identity: Arc<str>,
     appended: Arc<AtomicU64>,
 }
@@ -71,7 +72,8 @@ impl CheckpointStore {
                 .await;
             match published {
                 Ok(ack) => return seq(&ack),
-                // On one copy the condition is looked at before the id: it may be our own first try that moved it.
+                // A stream with one replica checks the expectation before the message id, so the
+                // conflict may come from an earlier attempt of this append.
                 Err(error) if error.is(code::WRONG_LAST_SEQUENCE) && tried > 0 => {
                     return self.find(tree, after, &message.payload).await;
                 }
@@ -92,7 +94,7 @@ impl CheckpointStore {
         Err(AppendError::Unknown { reason: last })
     }
 
-    /// Whether what was to be appended is there.
+    /// Looks for the checkpoint after an ambiguous conflict: an earlier attempt may have stored it.
     async fn find(
         &self,
         tree: &TreeId,
@@ -146,6 +148,6 @@ fn seq(ack: &serde_json::Value) -> Result<StreamSeq, AppendError> {
         .as_u64()
         .map(StreamSeq)
         .ok_or_else(|| AppendError::Unknown {
-            reason: format!("the acknowledgement names no place: {ack}"),
+            reason: format!("the acknowledgement has no sequence: {ack}"),
         })
 }

@@ -1,5 +1,6 @@
-//! Opens the connections and makes sure that what is behind them is fit to be the log. [`servers`] says to which server one is made next,
-//! [`reach`] leaves a server that is of no use.
+//! Opens the connections and checks that the server and its streams are suitable for the log.
+//! [`servers`] chooses the server of the next connection, and [`reach`] leaves a server that does
+//! not reach the leaders.
 
 mod reach;
 mod servers;
@@ -27,39 +28,40 @@ use crate::subject::is_token;
 use reach::Watched;
 use servers::NextServer;
 
-/// The first server line with atomic batches.
+/// The first version of nats-server with atomic batches.
 const REQUIRED_VERSION: (i64, i64, i64) = (2, 12, 0);
-/// A dead connection is noticed after two of these. Gateways renew their leases through it and must not lose one to a silent server.
+/// A dead connection is detected after two of these. It must not take longer, since gateways renew
+/// their leases over it.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Between tries to connect, at the most.
+/// Longest pause between two attempts to connect.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// An append is sent again until its time is up, and the server recognises the repetition for two minutes (`duplicate_window`);
-/// so the time must stay well below that.
+/// Limits of the setting. An append is repeated until this timeout, and the server recognises a
+/// repetition for two minutes (`duplicate_window`), so the timeout must stay well below that.
 const REQUEST_TIMEOUT_MS: RangeInclusive<u64> = 100..=60_000;
 
-/// Bytes of the largest message that TASKS needs room for, with its headers.
+/// Bytes of the largest message of TASKS, with its headers.
 const LARGEST_FRAME: usize = MAX_BYTES + 16 * 1024;
 
-/// Why there is no log.
+/// Why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The configuration cannot work.
     #[error("the configuration of NATS is wrong: {0}")]
     Config(String),
-    /// No server answers within the time limit, or none lets us in.
+    /// No server answered within the time limit, or none accepted the credentials.
     #[error("no NATS server at {servers}: {reason}")]
     Unreachable {
         /// Addresses, without secrets.
         servers: String,
-        /// What the last try said.
+        /// The error of the last attempt.
         reason: String,
     },
     /// The server is too old.
     #[error("nats-server {found} is too old: Waybill needs {required} or newer")]
     TooOld {
         found: String,
-        /// The first one that will do.
+        /// The oldest version that is supported.
         required: String,
     },
     /// The streams are not as they must be.
@@ -67,16 +69,18 @@ pub enum ConnectError {
     Streams(#[from] ProvisionError),
 }
 
-/// Connects, and makes or checks the streams. From then on a lost connection is made again for ever.
+/// Connects, and creates or checks the streams. A connection that is lost later is reopened,
+/// without an end.
 ///
 /// # Errors
-/// When no fit server is there within `connect_timeout_ms`, or its streams differ from what is expected.
+/// If no suitable server answers within `connect_timeout_ms`, or its streams are not as expected.
 pub async fn connect(config: &NatsConfig) -> Result<JetStreamLog, ConnectError> {
     connect_as(config, false).await
 }
 
-/// Connects as the only process that works on these streams, and switches TASKS to frames if that has not been done: what is appended
-/// from then on is appended in frames, which no version before reads.
+/// Connects as the only process that uses these streams, and switches TASKS to frames if that has
+/// not been done yet. From then on events are appended in frames, which earlier versions cannot
+/// read.
 ///
 /// # Errors
 /// As [`connect`].
@@ -88,9 +92,10 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     check_timeout(config)?;
     let deadline = Instant::now() + config.connect_timeout();
     let general = open(config, config.name.clone(), deadline).await?;
-    // A stored message may end the connection on which it arrives (`stored.rs`).
+    // A malformed stored message ends the connection that it arrives on, so reading has its own
+    // (`stored.rs`).
     let reading = open(config, format!("{}-read", config.name), deadline).await?;
-    // Acknowledgements of appends do not wait behind what readers fetch.
+    // Appends have their own, so that acknowledgements do not wait behind bulk reads.
     let appending = open(config, format!("{}-append", config.name), deadline).await?;
     let all = [&general, &reading, &appending].map(|opened| opened.watched.clone());
     let readers = ReadConnection {
@@ -111,7 +116,7 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     let is_replicated = config.streams.is_replicated();
     let control = Reader::new(&api, &readers, Stream::Control.name(), is_replicated);
     let trust = establish(&config.signatures, &api, &control).await?;
-    // A single server has nobody to lose.
+    // With a single server there is no other one to move to.
     let reach = is_replicated.then(|| {
         let watching = reach::watch(config.clone(), all.into());
         AbortOnDropHandle::new(tokio::spawn(watching))
@@ -132,7 +137,7 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
         .map_err(|error| unreachable(config, &error))
 }
 
-/// Connects for requests to JetStream's API alone: no stream is looked at, none is made.
+/// Connects for requests to JetStream's API only. Streams are neither checked nor created.
 pub(super) async fn open_api(config: &NatsConfig) -> Result<Api, ConnectError> {
     check_timeout(config)?;
     let deadline = Instant::now() + config.connect_timeout();
@@ -144,7 +149,7 @@ pub(super) async fn open_api(config: &NatsConfig) -> Result<Api, ConnectError> {
 
 fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
     let timeout = config.request_timeout_ms;
-    // 0: as the number of copies needs it.
+    // 0 selects the default for the number of replicas.
     if timeout == 0 || REQUEST_TIMEOUT_MS.contains(&timeout) {
         return Ok(());
     }
@@ -154,7 +159,8 @@ fn check_timeout(config: &NatsConfig) -> Result<(), ConnectError> {
     )))
 }
 
-/// A server that does not take the largest frame would refuse what fills it, again and again.
+/// Checks that the server accepts the largest frame. Otherwise it would refuse full frames at every
+/// attempt.
 fn check_payload(api: &Api) -> Result<(), ConnectError> {
     let taken = api.client().server_info().max_payload;
     if taken >= LARGEST_FRAME {
@@ -168,7 +174,7 @@ fn check_payload(api: &Api) -> Result<(), ConnectError> {
 /// One connection.
 struct Opened {
     watched: Watched,
-    /// Counts how often it was made.
+    /// Counts how often it was opened.
     made: watch::Receiver<u64>,
 }
 
@@ -179,11 +185,11 @@ async fn open(
 ) -> Result<Opened, ConnectError> {
     let servers: Vec<&str> = config.servers.iter().map(ServerUrl::expose).collect();
     if servers.is_empty() {
-        return Err(ConnectError::Config("servers is empty".to_owned()));
+        return Err(ConnectError::Config("nats.servers is empty".to_owned()));
     }
     for (url, shown) in servers.iter().zip(&config.servers) {
         url.parse::<async_nats::ServerAddr>()
-            .map_err(|error| ConnectError::Config(format!("{shown} is no server: {error}")))?;
+            .map_err(|error| ConnectError::Config(format!("nats.servers: {shown}: {error}")))?;
     }
     loop {
         let (counter, made) = watch::channel(0);
@@ -221,15 +227,15 @@ async fn options(
         .event_callback(move |event| {
             match &event {
                 Event::Connected => counter.send_modify(|count| *count += 1),
-                Event::Disconnected => tracing::warn!("connection to NATS lost"),
-                _ => tracing::info!(%event, "NATS connection"),
+                Event::Disconnected => tracing::warn!("connection to NATS lost; reconnecting"),
+                _ => tracing::info!(%event, "an event of the connection to NATS"),
             }
             std::future::ready(())
         });
     Ok(options)
 }
 
-/// Who we are, and how the connection is protected.
+/// The options for credentials and TLS.
 async fn authenticated(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new().name(name);
     options = match (&config.user, &config.password, &config.token) {
@@ -240,11 +246,12 @@ async fn authenticated(config: &NatsConfig, name: &str) -> Result<ConnectOptions
         (None, None, None) => options,
         _ => {
             return Err(ConnectError::Config(
-                "give user and password, or token, or neither".to_owned(),
+                "set nats.user and nats.password, or nats.token, or none of them".to_owned(),
             ));
         }
     };
-    // Answers carry wrapped keys too. With inboxes of their own, users can be kept from hearing each other's (nats/permissions.conf).
+    // Answers may contain wrapped keys. A separate inbox for each user lets permissions keep users
+    // from reading each other's answers (nats/permissions.conf).
     if let Some(user) = config.user.as_deref().filter(|user| is_token(user)) {
         options = options.custom_inbox_prefix(format!("_INBOX.{user}"));
     }
@@ -284,7 +291,7 @@ async fn authenticated(config: &NatsConfig, name: &str) -> Result<ConnectOptions
     Ok(options)
 }
 
-/// Short at first: most often the server is only being restarted.
+/// Grows from a short pause, since the server is usually just restarting.
 fn reconnect_delay(tries: usize) -> Duration {
     let tries = u32::try_from(tries.min(16)).unwrap_or(16);
     (Duration::from_millis(4) * 2_u32.pow(tries)).min(RECONNECT_DELAY)
@@ -301,7 +308,8 @@ fn check_version(client: &Client) -> Result<(), ConnectError> {
     })
 }
 
-/// A server that has just started accepts clients before its JetStream is ready.
+/// Waits until JetStream answers: a server that has just started accepts clients before its
+/// JetStream is ready.
 async fn wait_for_jetstream(
     config: &NatsConfig,
     api: &Api,

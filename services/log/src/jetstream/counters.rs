@@ -20,7 +20,7 @@ const INCREMENT: &str = "Nats-Incr";
 pub(super) struct CounterStore {
     api: Api,
     streams: StreamsConfig,
-    /// Held by the one call that makes the stream again.
+    /// Held by the call that recreates the stream, so that only one does.
     remaking: Arc<Semaphore>,
 }
 
@@ -35,7 +35,8 @@ impl CounterStore {
     }
 
     pub(super) async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
-        // What is handed to a lost connection would be counted when it is back, and nobody would know.
+        // The client would keep a request for a lost connection and send it later, when nobody
+        // waits for it any more.
         if self.api.client().connection_state() != async_nats::connection::State::Connected {
             return Err(away("no connection"));
         }
@@ -55,18 +56,19 @@ impl CounterStore {
         }
     }
 
-    /// A stream in memory that is not replicated is gone when its server was started again, and nobody listens on its subjects.
+    /// Recreates the stream if it is missing: a stream in memory with one replica is lost when its
+    /// server restarts, and then nothing answers on its subjects.
     async fn remake(&self) {
         let Ok(_permit) = self.remaking.try_acquire() else {
             return;
         };
         if let Err(error) = provision::remake(&self.api, &self.streams, STREAM).await {
-            tracing::warn!(%error, "making the stream of rate limit counters again failed");
+            tracing::warn!(%error, "recreating the stream LIMITS failed; rate limits go on without shared counters");
         }
     }
 }
 
-/// The total is a text: the server counts with numbers of any size.
+/// The total is a string, since the server counts with integers of any size.
 fn total(ack: &Value) -> Option<i64> {
     ack.get("val")?.as_str()?.parse().ok()
 }

@@ -1,13 +1,14 @@
-//! The events of a log by their positions, whatever messages they are stored in.
+//! Reads the events of a log by their positions, whatever messages they are stored in.
 
 use super::read::Reader;
 use crate::frame::{NAME, expand, filters_of_frames, is_wanted};
 use crate::{Bounds, Positions, ReadError, Record, Stream, StreamSeq};
 
-/// Where messages may be frames, one is read for so many events that are wanted, at first: a range of a thousand events need not read a
-/// thousand frames.
+/// Events per frame that a range expects at first, to decide how many messages to read at once: a
+/// range of a thousand events should not read a thousand frames.
 const EVENTS_IN_A_FRAME: usize = 32;
-/// Messages read at once, when most of them hold little that is wanted: at most 16 MiB, since a frame has up to 256 KiB.
+/// Most messages read at once, which a range reaches if they hold few of the events it wants: at
+/// most 16 MiB, since a frame has up to 256 KiB.
 const MANY_MESSAGES: usize = 64;
 
 /// Reads one of the two logs.
@@ -25,7 +26,7 @@ impl Events {
         }
     }
 
-    /// The same messages, by their sequences.
+    /// The reader of the messages, by their sequences.
     pub(super) fn messages(&self) -> &Reader {
         &self.messages
     }
@@ -108,7 +109,8 @@ impl Events {
         Ok(records)
     }
 
-    /// Makes sure that what looks like a frame is none, where the stream was not known to hold any.
+    /// If a message looks like a frame although the stream was not known to have frames, checks
+    /// that the stream has not been switched to frames meanwhile.
     async fn check_frames(&self, messages: &[Record]) -> Result<(), ReadError> {
         if !self.positions.has_frames() && messages.iter().any(|message| message.event == NAME) {
             self.bounds().await?;
@@ -138,7 +140,7 @@ impl Events {
             |record| last = Some(record),
         );
         if last.is_none() {
-            let reason = format!("the last frame that may hold {filter} does not");
+            let reason = format!("the last frame that may hold {filter} holds no match");
             return Err(ReadError::Unavailable { reason });
         }
         Ok(last)
@@ -162,7 +164,8 @@ impl Events {
     }
 }
 
-/// A process that does not know of the switch would count positions as nobody else does, and take frames for events of another build.
+/// The error after a switch to frames that this process did not make: it would count positions
+/// differently from all others, and take frames for events of a newer build.
 pub(super) fn switched(stream: &str) -> ReadError {
     ReadError::Unavailable {
         reason: format!(
@@ -171,7 +174,7 @@ pub(super) fn switched(stream: &str) -> ReadError {
     }
 }
 
-/// What a reader of messages says, in positions.
+/// Translates the sequences in an error of the message reader into positions.
 pub(super) fn in_positions(error: ReadError, positions: Positions) -> ReadError {
     match error {
         ReadError::Gap {

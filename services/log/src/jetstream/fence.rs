@@ -1,4 +1,5 @@
-//! The stream FENCE on JetStream: acknowledged publishes on the connection of the appends, and the tail that the logs have too.
+//! The stream FENCE on JetStream: acknowledged publishes on the connection for appends, and a tail
+//! like those of the logs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,11 +27,12 @@ const STREAM: &str = "FENCE";
 
 pub(super) struct FenceStore {
     api: Api,
-    /// Of the appends: what is read in bulk is not waited for there.
+    /// The connection for appends, where acknowledgements do not wait behind bulk reads.
     publisher: Client,
     reader: Reader,
     trust: Arc<Trust>,
-    /// Records of this process: a copy of one has a number that was seen before.
+    /// Number of records that this process has published. Each record carries its number, which
+    /// exposes replayed copies.
     published: AtomicU64,
 }
 
@@ -41,7 +43,8 @@ impl FenceStore {
             published: AtomicU64::new(0),
             api: parts.api.clone(),
             publisher: parts.append_client.clone(),
-            // What is read of it beside its tail is the leader's word anyway.
+            // Not replicated for the reader: except for the tail, FENCE is read from its leader
+            // only.
             reader: Reader::new(&parts.api, &parts.readers, STREAM, false),
         }
     }
@@ -68,7 +71,7 @@ impl FenceStore {
             .map_err(|error| away(&error))?;
         match ack["seq"].as_u64() {
             Some(seq) if ack["stream"] == STREAM => Ok(StreamSeq(seq)),
-            _ => Err(away(&"the acknowledgement names no place in it")),
+            _ => Err(away(&"the acknowledgement has no sequence of FENCE")),
         }
     }
 
@@ -104,12 +107,12 @@ impl FenceStore {
     pub(super) async fn reconnect(&self) {
         let reading = &self.reader.connection().client;
         for client in [self.api.client(), reading, &self.publisher] {
-            // One that is being made already would be made once more as soon as it is there.
+            // A connection that is already being reopened would be reopened a second time.
             if client.connection_state() != State::Connected {
                 continue;
             }
             if let Err(error) = client.force_reconnect().await {
-                tracing::warn!(%error, "reconnecting to NATS failed");
+                tracing::warn!(%error, "forcing a new connection to NATS failed; the present one stays in use");
             }
         }
     }

@@ -1,7 +1,8 @@
-//! Which format the messages of TASKS have, as the stream's own metadata says.
+//! The format of the messages of TASKS, which the stream's metadata names.
 //!
-//! Format 1 is one event in each message. Format 2 has frames, from one sequence on that stands beside it: what that sequence is decides
-//! what a position means, so it is fixed once and read by every process before it looks at any message.
+//! Format 1 has one event in each message. Format 2 has frames, from a sequence on that the
+//! metadata names too. That sequence decides the meaning of positions, so it is set once, and every
+//! process reads it before any message.
 
 use serde_json::Value;
 
@@ -9,17 +10,17 @@ use super::api::Api;
 use super::provision::ProvisionError;
 use crate::{Positions, Stream};
 
-/// Where the format is recorded. Absent: the first one.
+/// Key of the format in the metadata. If it is missing, the format is 1.
 const FORMAT_KEY: &str = "waybill.format";
-/// Where the sequence of the first message is recorded that may be a frame.
+/// Key of the sequence of the first message that may be a frame.
 const FIRST_FRAME_KEY: &str = "waybill.first_frame";
-/// The format with frames, and the newest that this build reads.
+/// The format with frames, which is the newest one that this build reads.
 const FRAMES: u64 = 2;
 
-/// How positions are counted in a stream of which this is the info.
+/// How the positions of a stream are counted, according to its info.
 ///
 /// # Errors
-/// When the stream has a format that this build does not know.
+/// If this build does not know the format of the stream.
 pub(super) fn positions(info: &Value) -> Result<Positions, ProvisionError> {
     let metadata = &info["config"]["metadata"];
     let number = |key: &str| match &metadata[key] {
@@ -48,8 +49,8 @@ pub(super) fn positions(info: &Value) -> Result<Positions, ProvisionError> {
     }
 }
 
-/// Records that what is appended to TASKS from now on may be a frame. Whoever calls this is the only one that works on the streams: a
-/// process that reads or appends meanwhile would count positions the other way.
+/// Switches TASKS to frames, from the next message on. The caller must be the only process that
+/// uses the streams: another one that reads or appends meanwhile would count positions differently.
 pub(super) async fn switch_to_frames(api: &Api) -> Result<Positions, ProvisionError> {
     let stream = Stream::Tasks.name();
     let failed = |what, reason: String| ProvisionError::Failed {

@@ -1,4 +1,5 @@
-//! A look at a server from outside, for `waybill doctor`: what there is, how it differs from what is needed, and nothing changed.
+//! Inspects a server for `waybill doctor`: which streams it has and how they differ from the
+//! expected ones. It changes nothing.
 
 use serde_json::Value;
 use waybill_domain::time::Timestamp;
@@ -9,16 +10,16 @@ use super::connect::{ConnectError, open_api};
 use super::provision::{Difference, Fields, compare, expected};
 use super::sizes::Storage;
 
-/// What a server says of itself.
+/// The result of inspecting a server.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// Version of the nats-server that answered.
     pub version: String,
     /// The server's wall clock when it answered.
     pub clock: Option<Timestamp>,
-    /// Bytes that JetStream has stored in files, and how many it may.
+    /// Bytes that JetStream stores in files, and their limit.
     pub storage: Storage,
-    /// Each stream that Waybill needs.
+    /// All streams that Waybill needs.
     pub streams: Vec<InspectedStream>,
 }
 
@@ -26,32 +27,31 @@ pub struct Inspection {
 #[derive(Debug, Clone)]
 pub struct InspectedStream {
     pub name: String,
-    /// Whether it is as it must be.
     pub state: StreamState,
 }
 
-/// Whether a stream is as it must be.
+/// Whether a stream has the expected configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamState {
-    /// It is as it must be.
+    /// It has the expected configuration.
     Good {
         /// Bytes of its messages.
         bytes: u64,
-        /// Bytes that it may hold; `None`: as many as the server.
+        /// Limit of the bytes; `None`: only the server's limit applies.
         max_bytes: Option<u64>,
     },
-    /// It will be made by the next start of a role that may.
+    /// It does not exist. The next start of a role with the permission creates it.
     Missing,
-    /// A start refuses it.
+    /// It has another configuration, with which no role starts.
     Differs(Vec<Difference>),
-    /// The server did not say.
+    /// The server did not answer, for this reason.
     Unknown(String),
 }
 
-/// Looks at the server and at its streams.
+/// Inspects a server and its streams.
 ///
 /// # Errors
-/// When no fit server is there, or the configuration asks for what cannot be.
+/// If no suitable server answers, or the configuration is impossible.
 pub async fn inspect(config: &NatsConfig) -> Result<Inspection, ConnectError> {
     let api = open_api(config).await?;
     let version = api.client().server_info().version;
@@ -93,7 +93,7 @@ fn state(name: &str, expected: &Fields, info: Result<Value, ApiError>) -> Stream
     }
 }
 
-/// A limit of JetStream: -1 says that there is none.
+/// A limit of JetStream, where -1 means unlimited.
 fn limit(value: &Value) -> Option<u64> {
     value.as_u64().filter(|&limit| limit > 0)
 }

@@ -1,4 +1,5 @@
-//! Leases as keys of the KV bucket `owners`: each message lives as long as its `Nats-TTL`, each step expects the revision before it.
+//! Leases are keys of the KV bucket `owners`: each message expires after its `Nats-TTL`, and each
+//! change expects the revision before it.
 
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use crate::{Lease, LeaseError};
 
 const BUCKET: &str = "owners";
 const STREAM: &str = "KV_owners";
-/// How long the marker of a lease that was given back stays.
+/// How long the deletion marker of a released lease is kept.
 const MARKER_TTL: &str = "60s";
-/// Tries of one step. A step repeats with the same message id, so a lost acknowledgement does not lose the lease.
+/// Attempts of one change. They share one message id, so that a lost acknowledgement does not lose
+/// the lease.
 const TRIES: u32 = 3;
-/// A server that has no leader for the leases forgets what it is told, so a try that waits longer only loses time.
+/// Longest wait for one attempt: servers drop requests while the leases have no leader, so that
+/// waiting longer would only lose time.
 const LONGEST_TRY: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
@@ -29,12 +32,13 @@ pub(super) struct LeaseStore {
 
 impl LeaseStore {
     pub(super) fn new(api: &Api, readers: &ReadConnection, ttl: Duration) -> Self {
-        // Several tries must fit into a lease's life, or its holder would learn too late that it cannot be renewed.
+        // Several attempts must fit into the time to live, or the holder would learn too late that
+        // it cannot renew the lease.
         let api = Api::new(
             api.client().clone(),
             api.timeout().min(ttl / (TRIES + 1)).min(LONGEST_TRY),
         );
-        // Only what arrives as JSON is read by it.
+        // This reader is only used for messages that arrive as JSON.
         let reader = Reader::new(&api, readers, STREAM, false);
         Self { api, reader, ttl }
     }
@@ -86,7 +90,7 @@ impl LeaseStore {
         }
     }
 
-    /// What has a message, a marker of its end included.
+    /// The names of all leases with a message, including deletion markers.
     async fn names(&self) -> Result<Vec<String>, LeaseError> {
         let verb = format!("STREAM.INFO.{STREAM}");
         let (mut names, mut total) = (Vec::new(), 1);
@@ -111,7 +115,7 @@ impl LeaseStore {
         Ok(names)
     }
 
-    /// The leader's word, not that of a copy which may lag.
+    /// The last message of a lease, read from the leader since replicas may lag.
     async fn last(&self, name: &str) -> Result<Option<StoredMessage>, LeaseError> {
         let wanted = json!({ "last_by_subj": subject(name) });
         let found = self.reader.get_message(&wanted).await;
@@ -129,7 +133,7 @@ impl LeaseStore {
         })
     }
 
-    /// Publishes on the lease's subject, if its last revision is still this one.
+    /// Publishes a message on the lease's subject if `revision` is still its last one.
     async fn step(
         &self,
         name: &str,
@@ -183,8 +187,8 @@ fn check(name: &str) -> Result<(), LeaseError> {
     }
 }
 
-/// Does the message say that the key is gone? The server writes such ones too, when a lease runs out.
-/// Also a message with headers that are not well formed: whoever wrote it holds no lease.
+/// Whether the message says that the lease has ended. The server writes such a marker too when a
+/// lease expires. A message with malformed headers counts as one: whoever wrote it holds no lease.
 fn is_marker(message: &StoredMessage) -> bool {
     let Some(headers) = &message.headers else {
         return true;

@@ -1,4 +1,5 @@
-//! Makes the streams, checks them, and changes what may be changed: `nats/streams.toml` is the one place that says how they are.
+//! Creates and checks the streams, and changes settings that may be changed. `nats/streams.toml` is
+//! the only description of the streams.
 
 use std::fmt;
 
@@ -11,16 +12,17 @@ use super::config::StreamsConfig;
 use super::format;
 use crate::{Positions, Stream};
 
-/// The streams as data.
+/// The description of all streams.
 const STREAMS: &str = include_str!("../../../../nats/streams.toml");
-/// Where the count of partitions is recorded.
+/// Key of the number of partitions in the metadata of TASKS.
 const PARTITIONS_KEY: &str = "waybill.partitions";
-/// Fields that may be changed on a stream that holds data, when the configuration asks for it.
+/// Fields that are changed on an existing stream if the configuration asks for it.
 const CHANGEABLE: [&str; 4] = ["max_age", "max_bytes", "num_replicas", "duplicate_window"];
-/// Fields whose values are durations, in nanoseconds on the server.
+/// Fields with durations, which the server takes in nanoseconds.
 const DURATIONS: [&str; 3] = ["max_age", "duplicate_window", "subject_delete_marker_ttl"];
 
-/// Fields that this build itself changes on streams of an earlier one, since it relies on them.
+/// Fields that this build changes on streams of earlier builds without being asked, since it relies
+/// on their values.
 const MIGRATED: [(&str, &str); 2] = [("FENCE", "discard"), ("TASKS", "max_age")];
 
 /// A field of a stream that is not as expected.
@@ -62,13 +64,13 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Why the streams are not as they must be.
+/// Why the streams cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProvisionError {
-    /// They are there, but different.
+    /// They exist, but have another configuration.
     #[error("the streams differ from what is expected: {}", list(.0))]
     Differs(Vec<Difference>),
-    /// The configuration asks for what cannot be.
+    /// The configuration is impossible.
     #[error("{0}")]
     Impossible(String),
     /// TASKS was written by a newer build.
@@ -78,17 +80,17 @@ pub enum ProvisionError {
     )]
     TooNew {
         format: u64,
-        /// The newest one that this build reads.
+        /// The newest format that this build reads.
         known: u64,
     },
-    /// JetStream does not answer, or refuses.
+    /// JetStream did not answer, or refused.
     #[error("cannot {what} stream {stream}: {reason}")]
     Failed {
         /// `create`, `read` or `change`.
         what: &'static str,
         /// Name of the stream.
         stream: String,
-        /// In the server's words.
+        /// The server's error text.
         reason: String,
     },
 }
@@ -98,7 +100,7 @@ fn list(differences: &[Difference]) -> String {
     texts.join("; ")
 }
 
-/// What is known about a stream once it is as it must be.
+/// The state of a stream after it was checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Provisioned {
     pub(super) last_seq: u64,
@@ -144,8 +146,8 @@ pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, 
                 })?;
             }
         }
-        // Limits of bytes that the configuration does not name are whoever's who set them, such as the shares of `waybill up`. A new
-        // stream has none.
+        // A byte limit that the configuration does not set is not checked, since `waybill up` sets
+        // limits as shares of the disk. A new stream has none.
         fields.remove("max_bytes");
         fields.insert("num_replicas".to_owned(), json!(config.replicas));
         if name == Stream::Tasks.name() {
@@ -181,7 +183,7 @@ fn nanoseconds(value: &Value) -> Option<Value> {
     ))
 }
 
-/// Makes every stream that is missing and checks those that are there. Answers with CONTROL's and TASKS' state.
+/// Creates missing streams and checks the others. Returns the states of CONTROL and TASKS.
 pub(super) async fn provision(
     api: &Api,
     config: &StreamsConfig,
@@ -228,12 +230,12 @@ pub(super) async fn provision(
 /// The names of all streams.
 pub(super) fn names() -> Vec<String> {
     let streams = expected(&StreamsConfig::default());
-    // The file is part of the program, and a test reads it.
+    // Parsing cannot fail: the file is compiled into the program, and a test parses it.
     let streams = streams.unwrap_or_default();
     streams.into_iter().map(|(name, _)| name).collect()
 }
 
-/// Makes one stream, if it is missing: one that is kept in memory goes with its server.
+/// Creates one stream if it is missing. A stream in memory is lost when its server restarts.
 pub(super) async fn remake(
     api: &Api,
     config: &StreamsConfig,
@@ -269,7 +271,7 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
             tracing::info!(stream = name, "stream created");
             Ok(Found::Created(info))
         }
-        // Another process was faster, with another configuration.
+        // Another process has just created it, with another configuration.
         Err(error) if error.is(code::STREAM_NAME_IN_USE) => {
             match api.ask(&info, &Value::Null).await {
                 Ok(info) => Ok(Found::There(info)),
@@ -280,7 +282,7 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
     }
 }
 
-/// Which expected fields the stream does not have.
+/// The fields whose values differ from the expected ones.
 pub(super) fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |field: &str, expected: &Value, found: Option<&Value>| {
@@ -293,7 +295,7 @@ pub(super) fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Di
     };
     for (field, expected) in expected {
         if field == "metadata" {
-            // The server adds entries of its own.
+            // Only the expected entries are compared, since the server adds its own.
             for (key, expected) in expected.as_object().into_iter().flatten() {
                 let found = found.get(field).and_then(|metadata| metadata.get(key));
                 if found != Some(expected) {
@@ -303,7 +305,7 @@ pub(super) fn compare(stream: &str, expected: &Fields, found: &Fields) -> Vec<Di
             continue;
         }
         let found = found.get(field);
-        // The server leaves out what is false or zero.
+        // The server omits fields that are false or zero.
         let same = found.map_or_else(
             || *expected == json!(false) || *expected == json!(0),
             |found| found == expected,

@@ -1,8 +1,10 @@
-//! Reading what is stored, message by message: one record by sequence, ranges, the last of a subject, the bounds.
+//! Reads stored messages: one by sequence, ranges, the last one of a subject, and the bounds of a
+//! stream.
 //!
-//! Direct gets are the fast way, but any copy of a replicated stream may answer them, also one that lags. What they do not find
-//! there is therefore asked of the leader before it is called absent. And they arrive with their headers as they are stored, on the
-//! [`ReadConnection`], which ends where these are not well formed: what was asked for is then read as JSON.
+//! Direct gets are fast, but any replica may answer them, including one that lags. So a message
+//! that they do not find is requested from the leader before it counts as missing. And they carry
+//! the headers as they are stored, on the [`ReadConnection`], which breaks if the headers are
+//! malformed; such messages are then read as JSON.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +21,9 @@ use super::stored::{ReadConnection, StoredMessage};
 use super::wire;
 use crate::{Bounds, ReadError, Record, Stream, StreamSeq};
 
-/// Records in one direct get. More are read in several.
+/// Most records in one direct get.
 const PAGE: usize = 1000;
-/// Bytes in one direct get.
+/// Most bytes in one direct get.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reads one stream.
@@ -33,8 +35,9 @@ pub(super) struct Reader {
     is_replicated: bool,
 }
 
-/// When the stream was made: of one that was restored, when the stream of the backup was, since the server dates a restored stream anew.
-/// So a restored log is the same log at an earlier place, and whoever knows more than it notices.
+/// The creation time of the stream. The server gives a restored stream a new one, so for that it is
+/// the recorded time of the original. A restored log is thus the same log at an earlier position,
+/// and a reader that has read more of it notices.
 pub(super) fn born(info: &Value) -> Option<Timestamp> {
     let recorded = info["config"]["metadata"][BORN_KEY].as_str();
     recorded
@@ -73,7 +76,8 @@ impl Reader {
         let answer = direct.exchange(&subject, body.into());
         let message = match self.connection.unless_lost(answer).await {
             Some(Ok(message)) => message,
-            // The client library takes a status of the message itself for the server's word that nobody listens.
+            // If the stored message has a status of its own, the client library mistakes it for the
+            // server's report of no responders.
             Some(Err(_)) if asked.elapsed() < self.api.timeout() / 2 => {
                 return self.read_at_leader(seq).await;
             }
@@ -92,18 +96,19 @@ impl Reader {
         }
     }
 
-    /// By the leader's word, and as JSON: it arrives whatever its headers are.
+    /// Reads a message from the leader as JSON, which arrives whatever its headers are.
     pub(super) async fn read_at_leader(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
         self.get(&json!({ "seq": seq.0 })).await
     }
 
-    /// The last record whose subject matches `filter`, by the leader's word.
+    /// The last record whose subject matches `filter`, read from the leader.
     pub(super) async fn last(&self, filter: &str) -> Result<Option<Record>, ReadError> {
         check_filter(filter)?;
         self.get(&json!({ "last_by_subj": filter })).await
     }
 
-    /// The first record from `from` (inclusive) whose subject matches `filter`, by the leader's word.
+    /// The first record from `from` (inclusive) whose subject matches `filter`, read from the
+    /// leader.
     pub(super) async fn next(
         &self,
         filter: &str,
@@ -114,7 +119,8 @@ impl Reader {
             .await
     }
 
-    /// The first record from `from` (inclusive) whose subject matches one of `filters` (empty: all), by the leader's word.
+    /// The first record from `from` (inclusive) whose subject matches one of `filters` (empty:
+    /// all), read from the leader.
     pub(super) async fn next_of(
         &self,
         filters: &[String],
@@ -137,7 +143,7 @@ impl Reader {
         Ok(message.map(|message| message.into_record(self.stream)))
     }
 
-    /// What `STREAM.MSG.GET` finds.
+    /// Reads a message by `STREAM.MSG.GET`.
     pub(super) async fn get_message(
         &self,
         wanted: &Value,
@@ -153,7 +159,8 @@ impl Reader {
         }
     }
 
-    /// In sequences of messages, whatever its positions are.
+    /// The bounds of the stream as sequences of messages, even if its positions are counted
+    /// differently.
     pub(super) async fn bounds(&self) -> Result<Bounds, ReadError> {
         let verb = format!("STREAM.INFO.{}", self.stream);
         let info = self.api.ask(&verb, &Value::Null).await?;
@@ -164,9 +171,7 @@ impl Reader {
         };
         let now = info["ts"].as_str().and_then(Timestamp::parse_rfc3339);
         let Some(now) = now else {
-            return Err(unavailable(
-                "the stream's info does not say when it was made",
-            ));
+            return Err(unavailable("the stream's info has no time of the answer"));
         };
         Ok(Bounds {
             now,
@@ -179,7 +184,7 @@ impl Reader {
             messages: state("messages"),
             positions: format::positions(&info).map_err(unavailable)?,
             bytes: state("bytes"),
-            // Unlimited is -1, which is no `u64`.
+            // Unlimited is -1, which `as_u64` does not return.
             max_bytes: info["config"]["max_bytes"]
                 .as_u64()
                 .filter(|&bytes| bytes > 0),
@@ -204,12 +209,14 @@ impl Reader {
             records.extend(self.range_of(filter, from, to, limit).await?);
         }
         if filters.len() > 1 {
-            // The first `limit` of each contain the first `limit` of all. Filters may overlap.
+            // The first `limit` records of each filter contain the first `limit` of all. Filters
+            // may overlap.
             records.sort_by_key(|record| record.seq);
             records.dedup_by_key(|record| record.seq);
             records.truncate(limit);
         }
-        // Asked after reading: if nothing before the range is missing now, nothing was missing while it was read.
+        // Checked after reading: if the stream still begins at or before the range now, it did so
+        // during the read.
         if from.0 > 0 && self.stream == Stream::Tasks.name() {
             let first = self.bounds().await?.first;
             if from < first && from <= to {
@@ -254,7 +261,8 @@ impl Reader {
                 End::More if !is_empty => {}
                 End::More | End::Last => break,
                 End::Doubtful => {
-                    // Where one message ends a connection, there may be many: each time twice as many are read one by one.
+                    // Where one message breaks the connection, more may follow: read one by one,
+                    // twice as many each time.
                     let until = records.len().saturating_add(careful).min(limit);
                     let is_whole = self
                         .one_by_one(filter, &mut next, to, until, &mut records)
@@ -273,8 +281,9 @@ impl Reader {
         Ok(records)
     }
 
-    /// Reads by the leader's word, until there are so many records or no more: then `true`. On a replicated stream the copy that answered
-    /// before may not have had them yet.
+    /// Reads records from the leader one by one, until `records` has `until` of them or the range
+    /// has no more; returns `true` in the latter case. On a replicated stream, the replica that
+    /// answered before may have lagged.
     async fn one_by_one(
         &self,
         filter: &str,
@@ -333,7 +342,7 @@ impl Reader {
                     Err(_) => return Ok(End::Doubtful),
                 },
                 Some(StatusCode::NOT_FOUND) => return Ok(End::Last),
-                // End of batch.
+                // Status 204 ends the batch.
                 Some(status) if status.as_u16() == 204 => {
                     let headers = message.headers.unwrap_or_default();
                     return Ok(match pending(&headers) {
@@ -346,9 +355,9 @@ impl Reader {
         }
     }
 
-    /// Within the time limit of one answer.
+    /// Waits for at most the time limit of one answer.
     async fn timed<T>(&self, future: impl Future<Output = T>) -> Result<T, ReadError> {
-        // A little longer than the limit inside the client, whose error says more.
+        // A little longer than the client's own limit, whose error says more.
         let limit = self.api.timeout() + Duration::from_millis(100);
         tokio::time::timeout(limit, future)
             .await
@@ -361,13 +370,13 @@ struct Page {
     end: End,
 }
 
-/// Why a page has no more records.
+/// Why a page ends.
 enum End {
-    /// It is full.
+    /// It is full; more records may follow.
     More,
-    /// The copy that answered has no more.
+    /// The replica that answered has no more records.
     Last,
-    /// What came next has ended the connection, or could not be read as it arrived.
+    /// The next message has broken the connection, or could not be read from a direct get.
     Doubtful,
 }
 
@@ -375,7 +384,9 @@ fn check_filter(filter: &str) -> Result<(), ReadError> {
     if wire::is_filter(filter) {
         return Ok(());
     }
-    Err(unavailable(format!("{filter:?} is no filter of subjects")))
+    Err(unavailable(format!(
+        "{filter:?} is not a valid subject filter"
+    )))
 }
 
 fn pending(headers: &HeaderMap) -> Option<u64> {

@@ -1,4 +1,5 @@
-//! How full each stream is, and what it may take: for metrics, alerts, and for whoever gives out the room of a server.
+//! Sizes and limits of the streams: for metrics and alerts, and for dividing the space of a server
+//! among them.
 
 use serde_json::{Value, json};
 
@@ -10,28 +11,28 @@ pub struct StreamSize {
     pub stream: String,
     /// Bytes stored.
     pub bytes: u64,
-    /// Bytes that it may store; `None`: no limit.
+    /// Limit of the bytes; `None`: no limit of its own.
     pub max_bytes: Option<u64>,
 }
 
-/// What all streams together take in files.
+/// The file storage of all streams together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Storage {
     /// Bytes stored now.
     pub used: u64,
-    /// Bytes that may be stored; `None`: the server names no limit to this account.
+    /// Limit of the bytes; `None`: the server sets no limit for this account.
     pub limit: Option<u64>,
 }
 
 impl Storage {
-    /// As the server tells of an account.
+    /// Reads the server's description of an account.
     pub(super) fn of(account: &Value) -> Self {
-        // With tiers (replicas), the sum is what matters to a disk.
+        // With one tier for each number of replicas, the disk holds their sum.
         let tiers = account["tiers"].as_object().into_iter().flatten();
         let tiered: u64 = tiers.filter_map(|(_, tier)| tier["storage"].as_u64()).sum();
         Self {
             used: account["storage"].as_u64().unwrap_or(0).max(tiered),
-            // Unlimited is -1, which is no `u64`.
+            // Unlimited is -1, which `as_u64` does not return.
             limit: account["limits"]["max_storage"]
                 .as_u64()
                 .filter(|&limit| limit > 0),
@@ -40,20 +41,20 @@ impl Storage {
 }
 
 impl JetStreamLog {
-    /// What all streams together take in files, and may take.
+    /// The file storage of all streams together, and its limit.
     pub async fn storage(&self) -> Result<Storage, ReadError> {
         let account = self.shared.api.call("INFO", &Value::Null).await?;
         Ok(Storage::of(&account))
     }
 
-    /// How full all streams are.
+    /// The size and the limit of each stream.
     pub async fn sizes(&self) -> Result<Vec<StreamSize>, ReadError> {
         let mut sizes = Vec::new();
         for stream in provision::names() {
             let info = self.info(&stream).await?;
             sizes.push(StreamSize {
                 bytes: info["state"]["bytes"].as_u64().unwrap_or(0),
-                // Unlimited is -1, which is no `u64`.
+                // Unlimited is -1, which `as_u64` does not return.
                 max_bytes: info["config"]["max_bytes"]
                     .as_u64()
                     .filter(|&bytes| bytes > 0),
@@ -63,8 +64,8 @@ impl JetStreamLog {
         Ok(sizes)
     }
 
-    /// Lets a stream take more. What may take that much already, or has no room in it, stays as it is: the server would remove what is
-    /// over, whatever it is.
+    /// Raises the limit of a stream. A stream that already has that limit, or stores more than it,
+    /// is left as it is: the server would remove the excess, whatever it is.
     pub async fn raise(&self, stream: &str, max_bytes: u64) -> Result<(), ReadError> {
         let info = self.info(stream).await?;
         let limit = info["config"]["max_bytes"].as_i64().unwrap_or(-1);
@@ -76,7 +77,8 @@ impl JetStreamLog {
         self.limit(stream, max_bytes, &info).await
     }
 
-    /// Lets TASKS take less. It loses nothing by that, since it refuses what is new when it is full.
+    /// Lowers the limit of TASKS. Nothing is lost, since a full TASKS refuses new messages and
+    /// keeps old ones.
     pub async fn lower_tasks(&self, max_bytes: u64) -> Result<(), ReadError> {
         let stream = Stream::Tasks.name();
         let info = self.info(stream).await?;

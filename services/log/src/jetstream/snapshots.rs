@@ -1,7 +1,9 @@
 //! Snapshots in the object store `snapshots`.
 //!
-//! An object is its parts, then a message that names them; the parts of the one before go last. A process that dies in between, or a
-//! server that goes away, leaves parts that nothing names. Nobody finds them by reading, so every process looks for them now and then.
+//! An object is stored as its parts, followed by a message that names them; then the parts of the
+//! previous version are removed. If the process or the server fails in between, parts are left that
+//! no message names. No reader finds those, so every process that writes snapshots looks for them
+//! periodically.
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
@@ -18,38 +20,38 @@ use super::stored::ReadConnection;
 use crate::ReadError;
 
 const BUCKET: &str = "snapshots";
-/// Storing or reading one may take so long; a large one takes seconds.
+/// Time limit of storing or reading a snapshot; a large one takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// A part that does not come within this is missing.
+/// A part that has not arrived after this long counts as missing.
 const SILENCE: Duration = Duration::from_secs(5);
-/// As the store cuts objects.
+/// Size of the parts into which the object store divides objects.
 const PART: usize = 128 * 1024;
 
-/// The snapshots.
-/// How often a process looks for parts that nothing names, if it writes snapshots at all.
+/// Interval at which a process that writes snapshots looks for parts that no message names.
 const SWEEP_PAUSE: Duration = Duration::from_secs(300);
-/// Parts that nothing has named for so long belong to no object that is still being stored: that takes [`DEADLINE`] at the most.
+/// Age at which unnamed parts are removed. An object that is still being stored cannot be older
+/// than [`DEADLINE`].
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(600);
-/// Subjects of parts and of the messages that name them.
+/// Prefixes of the subjects of parts, and of the messages that name them.
 const PARTS: &str = "$O.snapshots.C.";
 const NAMES: &str = "$O.snapshots.M.";
 
 #[derive(Clone)]
 pub(super) struct SnapshotStore {
     context: jetstream::Context,
-    /// Locked for a moment only, never across an await.
+    /// Locked briefly, never across an await.
     left_over: Arc<Mutex<LeftOver>>,
 }
 
-/// Parts that nothing named when they were looked at.
+/// Parts that no message named at the last sweep.
 #[derive(Default)]
 struct LeftOver {
     swept: Option<Instant>,
-    /// By subject: when they were first seen so.
+    /// When each was first seen unnamed, by subject.
     seen: HashMap<String, Instant>,
 }
 
-/// What is read of the message that names an object's parts.
+/// The field that is needed of the message that names an object's parts.
 #[derive(serde::Deserialize)]
 struct Named {
     nuid: String,
@@ -66,14 +68,16 @@ impl SnapshotStore {
         }
     }
 
-    /// Removes the parts that nothing names now, and named nothing `older_than` ago either. Says how many objects they were of.
+    /// Removes the parts that no message names now, nor did `older_than` ago. Returns the number of
+    /// objects they belonged to.
     pub(super) async fn sweep(&self, older_than: Duration) -> Result<usize, ReadError> {
         let stream = self
             .context
             .get_stream(format!("OBJ_{BUCKET}"))
             .await
             .map_err(unavailable)?;
-        // The parts first: what is named by the time the names are read is no left-over.
+        // Parts are listed before names, so that parts of an object that is completed in between
+        // count as named.
         let parts = subjects(&stream, PARTS).await?;
         let mut named = HashSet::new();
         for name in subjects(&stream, NAMES).await? {
@@ -81,7 +85,7 @@ impl SnapshotStore {
                 .get_last_raw_message_by_subject(&name)
                 .await
                 .map_err(unavailable)?;
-            // Who cannot read all names removes nothing.
+            // If any name cannot be read, nothing is removed.
             let found: Named = serde_json::from_slice(&message.payload).map_err(unavailable)?;
             named.insert(format!("{PARTS}{}", found.nuid));
         }
@@ -99,7 +103,7 @@ impl SnapshotStore {
         Ok(removed)
     }
 
-    /// Keeps in mind what nothing names, and gives what has been so for long enough.
+    /// Remembers unnamed parts, and returns those that were already unnamed `older_than` ago.
     fn left_over(
         &self,
         parts: &[String],
@@ -173,7 +177,7 @@ impl SnapshotStore {
     }
 }
 
-/// The subjects of the store that begin so and have messages.
+/// The subjects of the object store that have messages and begin with `prefix`.
 async fn subjects(stream: &Stream, prefix: &str) -> Result<Vec<String>, ReadError> {
     let found = stream
         .info_with_subjects(format!("{prefix}>"))
@@ -186,12 +190,14 @@ async fn subjects(stream: &Stream, prefix: &str) -> Result<Vec<String>, ReadErro
         .map_err(unavailable)
 }
 
-/// Its parts may be missing or not match its digest: a snapshot is only a shortcut.
+/// Reads all parts. An error means that parts are missing or do not match the digest, which is
+/// tolerable since a snapshot is only a shortcut.
 async fn read_whole(object: &mut Object) -> Result<Option<Bytes>, String> {
     let mut value = Vec::with_capacity(object.info.size);
     let mut part = vec![0; PART];
     loop {
-        // Not `read_to_end`: the object reports a wrong digest together with the last bytes, which that takes for a fault of its own.
+        // Not `read_to_end`: the object reports a wrong digest together with the last bytes, which
+        // `read_to_end` does not handle.
         match tokio::time::timeout(SILENCE, object.read(&mut part)).await {
             Ok(Ok(0)) => break,
             Ok(Ok(read)) => value.extend_from_slice(&part[..read]),

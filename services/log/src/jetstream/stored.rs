@@ -1,16 +1,18 @@
-//! What is stored, whatever it says: messages with headers that the client library cannot parse.
+//! Reads stored messages whose headers the client library cannot parse.
 //!
-//! The server stores the headers of a message as they were sent, and looks at none that it does not use itself. The client library ends
-//! the whole connection at a message whose headers or subject are not well formed, before anybody above it sees one byte of it. So
-//! whoever may publish to a stream could end every connection that reads it, again and again. Therefore:
+//! The server stores the headers of a message unchanged, and checks only those that it uses itself.
+//! The client library closes the whole connection when a message with malformed headers or a
+//! malformed subject arrives, before any other code sees a byte of it. So anyone who may publish to
+//! a stream could break every connection that reads it, again and again. Therefore:
 //!
-//! - Stored messages travel on a connection of their own ([`ReadConnection`]). What is lost with it are reads; leases, appends and
-//!   everything else that is asked of the server go on.
-//! - A reader whose connection was made anew reads at least the next message by `STREAM.MSG.GET`. Its answer is JSON with the headers in
-//!   base64, which arrives whatever they are; they are parsed here ([`headers`]) by the rules of the client library, so that a message
-//!   reads alike on both ways.
-//! - A message whose headers are not well formed is a record without headers ([`super::wire::damaged`]), and goes the way of every
-//!   record that no reader can use.
+//! - Stored messages are read on a separate connection ([`ReadConnection`]). If it breaks, only
+//!   reads are lost; leases, appends and all other requests go on.
+//! - After its connection was reopened, a reader reads at least the next message by
+//!   `STREAM.MSG.GET`. The answer is JSON with the headers in base64, which arrives whatever they
+//!   are. They are parsed here ([`headers`]) by the rules of the client library, so that both ways
+//!   give the same result.
+//! - A message with malformed headers becomes a record without headers ([`super::wire::damaged`]),
+//!   and is treated like any record that no reader can use.
 
 use std::pin::pin;
 
@@ -29,17 +31,19 @@ use crate::{Record, StreamSeq};
 #[derive(Clone)]
 pub(super) struct ReadConnection {
     pub(super) client: Client,
-    /// Counts how often it was made: what was asked for before is lost.
+    /// Counts how often it was opened. Requests from before the last time are lost.
     pub(super) made: watch::Receiver<u64>,
 }
 
 impl ReadConnection {
-    /// What `answer` gives, or `None` as soon as the connection on which it would arrive is another one.
+    /// Waits for `answer`. Returns `None` as soon as the connection has been reopened, since the
+    /// answer is lost then.
     pub(super) async fn unless_lost<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         let mut made = self.made.clone();
         made.mark_unchanged();
         let mut answer = pin!(answer);
-        // Both are cancellation safe here: an answer that is dropped is asked for again. Biased, since what has arrived counts.
+        // Both branches are cancellation safe: the caller repeats a request whose answer was
+        // dropped. Biased, since an answer that has arrived counts.
         tokio::select! {
             biased;
             answer = &mut answer => Some(answer),
@@ -48,18 +52,18 @@ impl ReadConnection {
     }
 }
 
-/// A message as `STREAM.MSG.GET` tells it.
+/// A message as `STREAM.MSG.GET` returns it.
 pub(super) struct StoredMessage {
     pub(super) seq: StreamSeq,
     time_ns: i64,
     pub(super) subject: String,
-    /// `None`: they are not well formed.
+    /// `None` if they are malformed.
     pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
 }
 
 impl StoredMessage {
-    /// From the answer. `None`: it has no message.
+    /// Parses the answer. `None` if it contains no message.
     pub(super) fn parse(answer: &Value) -> Option<Self> {
         let message = &answer["message"];
         let decoded = |field: &str| match &message[field] {
@@ -84,8 +88,8 @@ impl StoredMessage {
     }
 }
 
-/// Reads a block of headers as the client library does. `None` where that would end the connection, and where the block has a status:
-/// only the server's own answers have one.
+/// Parses headers as the client library does. `None` where that would close the connection, and for
+/// headers with a status, which only the server's own answers have.
 fn headers(block: &[u8]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     if block.is_empty() {
@@ -103,7 +107,7 @@ fn headers(block: &[u8]) -> Option<HeaderMap> {
         let (name, value) = line.split_once(':')?;
         let name: HeaderName = name.parse().ok()?;
         let mut value = value.trim_start().to_owned();
-        // A value may go on in the lines behind it.
+        // A value may continue on the following lines.
         while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             value.push_str(more);
         }

@@ -1,7 +1,9 @@
-//! An endless ordered reader: a short-lived pull consumer, made anew from the next sequence whenever anything is doubtful.
+//! An endless ordered reader. It uses a short-lived pull consumer, and creates another one from the
+//! next sequence whenever the present one is in doubt.
 //!
-//! Pull, not push: no more arrives than was asked for, so a slow reader costs no memory and loses nothing. Every delivered
-//! message names its place in the consumer's own count; a hole in that count, silence, or a new connection ends the consumer.
+//! With pull instead of push, no more messages arrive than were requested, so a slow reader needs
+//! little memory and loses nothing. Every delivered message has a number in the consumer's own
+//! count. A gap in that count, silence, or a new connection ends the consumer.
 
 mod caution;
 pub(super) mod pump;
@@ -27,23 +29,25 @@ use crate::frame::{NAME, expand, filters_of_frames, is_wanted, take_whole};
 use crate::record::DAMAGED_HEADERS;
 use crate::{Positions, ReadError, Record, Stream, StreamSeq, Tail};
 
-/// Records asked for at once. Asked again when half of them have come, so that the server never waits for us.
+/// Messages requested at once. The next request is sent when half of them have arrived, so that the
+/// server never waits.
 const PULL: usize = 1000;
-/// Bytes asked for at once: what a reader may hold in memory, twice.
+/// Bytes requested at once. A reader may hold twice that in memory.
 const PULL_BYTES: usize = 8 * 1024 * 1024;
-/// How long a pull waits at the server.
+/// How long a pull request stays open at the server.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The server says that it is there, while there is nothing to deliver.
+/// Interval at which the server sends heartbeats while it has nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Two heartbeats missed: the consumer is gone.
+/// After this long without any message, two heartbeats are missing and the consumer counts as lost.
 const SILENCE: Duration = Duration::from_millis(2_500);
-/// After so long a consumer is asked for under another name; then after twice as long, and so on.
+/// First wait for a new consumer; after it another one is requested under another name, with twice
+/// the wait, and so on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a look at the leader may take; deliveries wait for it.
+/// Time limit of a check with the leader; deliveries wait for it.
 const LOOK: Duration = Duration::from_millis(500);
-/// The server forgets a consumer that nobody pulls from for so long.
+/// The server removes a consumer after this long without a pull request.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Rest before the next try to make a consumer: shortest and longest.
+/// Shortest and longest pause before the next attempt to create a consumer.
 const REST: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Reads one stream for ever.
@@ -51,51 +55,54 @@ pub(super) struct JetStreamTail {
     api: Api,
     reader: Reader,
     stream: &'static str,
-    /// Of messages.
+    /// Filters of messages.
     filters: Vec<String>,
-    /// Of records, where they may differ from those of messages.
+    /// Filters of records; empty where those of messages are sufficient.
     wanted: Vec<String>,
     positions: Positions,
-    /// Nothing before this position is wanted.
+    /// Records before this position are left out.
     from: StreamSeq,
-    /// An answer to a pull is lost with its connection.
+    /// The connection on which messages arrive. If it breaks, answers to pull requests are lost.
     connection: ReadConnection,
     caution: Caution,
     /// Sequence of the next message.
     next: StreamSeq,
-    /// Only of TASKS a reader must know what retention has dropped: other streams forget what nobody needs, or nothing.
+    /// Whether gaps are errors. They are in TASKS only: other streams drop only messages that are
+    /// no longer needed, or none.
     reports_gaps: bool,
-    /// A hole in the sequences that no purge has made, as the leader says.
+    /// A gap in the sequences that, according to the leader, was not made by a purge.
     hole: Option<StreamSeq>,
-    /// A frame where the stream was not known to hold any, until that is made sure of; and the last one of which it was.
+    /// `suspect`: a message that looks like a frame, in a stream that was not known to have frames,
+    /// until the leader was asked. `foreign`: the last such message after the leader has confirmed
+    /// that the stream has no frames.
     suspect: Option<StreamSeq>,
     foreign: Option<StreamSeq>,
-    /// Highest sequence delivered, and in which incarnation of the stream.
+    /// Highest sequence delivered, and the incarnation of the stream that it is from.
     seen: Option<(StreamSeq, i64)>,
     incarnation: i64,
     source: Option<Source>,
-    /// Of this consumer. `None` where the stream has one copy, which cannot lag.
+    /// Detects a stalled consumer. `None` for a stream with one replica, which cannot lag.
     stall: Option<Stall>,
     ready: VecDeque<Record>,
     failures: u32,
 }
 
-/// A consumer and where its messages arrive.
+/// A consumer and the subscription on which its messages arrive.
 struct Source {
     consumer: String,
     inbox: String,
     messages: Subscriber,
-    /// Its own count of what it delivered.
+    /// Number of the last delivered message in the consumer's own count.
     delivered: u64,
-    /// Records asked for and not yet delivered.
+    /// Messages requested and not yet delivered.
     outstanding: usize,
 }
 
-/// What a message means for the consumer.
+/// Whether a consumer can be used further.
 enum Heard {
-    /// The consumer goes on.
+    /// It can be used further.
     Fine,
-    /// Make another one.
+    /// It is in doubt, for this reason, and must be replaced.
     Doubtful(&'static str),
 }
 
@@ -137,7 +144,8 @@ impl JetStreamTail {
         }
     }
 
-    /// Whether there is still a stream that goes on where this reader is.
+    /// Checks that the stream is still the same one, and skips messages that retention has dropped.
+    /// For TASKS that is reported as a gap.
     async fn begin(&mut self) -> Result<(), ReadError> {
         let first = self.check_identity().await?;
         if self.next < first {
@@ -153,7 +161,7 @@ impl JetStreamTail {
         Ok(())
     }
 
-    /// Reads the next record by itself, as JSON. `false`: there is none now.
+    /// Reads the next record individually, as JSON. Returns `false` if there is none at the moment.
     async fn step_carefully(&mut self) -> Result<bool, ReadError> {
         self.begin().await?;
         let next = StreamSeq(self.next.0.max(1));
@@ -170,7 +178,7 @@ impl JetStreamTail {
         Ok(true)
     }
 
-    /// What a message holds is ready.
+    /// Adds the wanted records of a message to `ready`.
     fn take_in(&mut self, message: Record) {
         let Self {
             ready,
@@ -187,9 +195,9 @@ impl JetStreamTail {
         );
     }
 
-    /// Makes a consumer that begins at the next sequence.
+    /// Creates a consumer that starts at the next sequence.
     async fn open(&mut self) -> Result<Source, ReadError> {
-        // Before the consumer is made, so that a reconnection meanwhile is noticed.
+        // Before the consumer is created, so that a reconnection from here on is noticed.
         self.connection.made.mark_unchanged();
         self.begin().await?;
         let client = &self.connection.client;
@@ -211,8 +219,9 @@ impl JetStreamTail {
         })
     }
 
-    /// Makes a consumer, under another name whenever it takes long: a cluster may have given it to a node that has just gone, and would
-    /// answer only when that is back.
+    /// Creates a consumer, and tries again under another name if that takes long: a cluster may
+    /// have assigned the consumer to a node that has just failed, and would answer only after that
+    /// node is back.
     async fn make_consumer(&self, inbox: &str) -> Result<String, ReadError> {
         let base = inbox.rsplit('.').next().unwrap_or("tail");
         let give_up = Instant::now() + self.api.timeout();
@@ -255,8 +264,9 @@ impl JetStreamTail {
         (format!("CONSUMER.CREATE.{stream}.{consumer}"), body)
     }
 
-    /// A stream that was made anew, or that has lost its end, would be read as one that has nothing new: its sequences are all
-    /// below the next one wanted. That is an error until somebody decides what to do. Gives the first sequence that is left.
+    /// Checks that the stream is the one read so far, and returns its first sequence. If the stream
+    /// was recreated or has lost its end, its sequences are all below the next one wanted, and it
+    /// would seem to have no new messages. That is an error until an operator decides what to do.
     async fn check_identity(&mut self) -> Result<StreamSeq, ReadError> {
         let bounds = self.reader.bounds().await?;
         if bounds.positions != self.positions {
@@ -278,7 +288,7 @@ impl JetStreamTail {
         Ok(bounds.first)
     }
 
-    /// Waits for one message and takes what else is there.
+    /// Waits for one message, and then takes all others that have already arrived.
     async fn listen(&mut self) -> Result<Heard, ReadError> {
         let Some(source) = self.source.as_mut() else {
             return Ok(Heard::Doubtful("no consumer"));
@@ -288,6 +298,7 @@ impl JetStreamTail {
                 .pull(&self.connection, &self.api, self.stream)
                 .await?;
         }
+        // Cancellation safe: a subscription keeps its messages, and a new connection ends this consumer.
         let message = tokio::select! {
             message = tokio::time::timeout(SILENCE, source.messages.next()) => message,
             changed = self.connection.made.changed() => {
@@ -337,7 +348,7 @@ impl JetStreamTail {
         }
         source.delivered = delivery.consumer_seq;
         source.outstanding = source.outstanding.saturating_sub(1);
-        // A consumer made at a copy of the stream that lags begins earlier than asked for.
+        // A consumer on a lagging replica may start earlier than requested.
         if delivery.stream_seq < self.next {
             return Heard::Fine;
         }
@@ -346,7 +357,7 @@ impl JetStreamTail {
         }
         let seq = delivery.stream_seq;
         let message = wire::delivered(self.stream, delivery, message);
-        // Whoever passed over a frame that counts would never read its events.
+        // A valid frame must not be skipped, since its events would never be read.
         let has_no_frames = self.positions == Positions::OF_MESSAGES;
         if has_no_frames && message.event == NAME && self.foreign != Some(seq) {
             self.suspect = Some(seq);
@@ -361,7 +372,8 @@ impl JetStreamTail {
         Heard::Fine
     }
 
-    /// Whether the leader has had more for some time than this consumer delivers. Without a leader there is nothing to miss.
+    /// Whether the leader has had more messages for some time than this consumer delivers. Without
+    /// a leader nothing can be missing.
     async fn has_stalled(&mut self) -> bool {
         let Some(stall) = &mut self.stall else {
             return false;
@@ -375,7 +387,8 @@ impl JetStreamTail {
         stall.leader_has_more(Instant::now(), more)
     }
 
-    /// Without filters each sequence follows the one before, so what is missing went by retention: whoever begins anew finds out.
+    /// Whether messages are missing before `seq`. Without filters the sequences are consecutive, so
+    /// retention must have dropped the missing ones, which is checked by starting a new consumer.
     fn is_hole(&mut self, seq: StreamSeq) -> bool {
         let is_hole = self.reports_gaps
             && self.filters.is_empty()
@@ -387,7 +400,7 @@ impl JetStreamTail {
         is_hole
     }
 
-    /// One step towards a record that is ready. An error is passing.
+    /// Takes one step towards the next record. Errors are temporary.
     async fn advance(&mut self) -> Result<(), ReadError> {
         if self.source.is_none() && self.caution.is_due() {
             if !self.step_carefully().await? {
@@ -405,7 +418,7 @@ impl JetStreamTail {
         }
         if let Heard::Doubtful(why) = self.listen().await? {
             let (stream, next) = (self.stream, self.next);
-            tracing::debug!(stream, %next, why, "the consumer of the tail is made anew");
+            tracing::debug!(stream, %next, why, "replacing the consumer of a tail");
             self.source = None;
         }
         Ok(())
@@ -439,7 +452,7 @@ impl Source {
             body.to_string().into(),
         );
         let away = |reason: String| ReadError::Unavailable { reason };
-        // While disconnected, the client's own queue may be full.
+        // Time-limited, since the client's own queue may be full while it is disconnected.
         match tokio::time::timeout(api.timeout(), sent).await {
             Ok(Ok(())) => {
                 self.outstanding += PULL;
@@ -451,7 +464,7 @@ impl Source {
     }
 
     fn hear_status(&mut self, status: StatusCode, message: &async_nats::Message) -> Heard {
-        /// Of a consumer: a pull has ended, because it expired or its bytes are used up.
+        /// Status of a pull request that has ended, for example because its bytes are used up.
         const CONFLICT: u16 = 409;
         let header = |name: &str| {
             let headers = message.headers.as_ref()?;
@@ -460,7 +473,8 @@ impl Source {
         let description = message.description.as_deref().unwrap_or_default();
         match status {
             StatusCode::IDLE_HEARTBEAT => {
-                // It says how many it has delivered: more than arrived means that some were lost on the way.
+                // It contains the number of delivered messages. If that is higher than our count,
+                // some were lost on the way.
                 match header("Nats-Last-Consumer") {
                     Some(said) if said as u64 > self.delivered => Heard::Doubtful("lost messages"),
                     _ => Heard::Fine,

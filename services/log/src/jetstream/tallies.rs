@@ -19,9 +19,9 @@ const STREAM: &str = "USAGE";
 const INCREMENT: &str = "Nats-Incr";
 /// When something was last used, in milliseconds since the epoch.
 const SEEN_AT: &str = "Wb-Seen-At";
-/// From which address.
+/// The address that it was used from.
 const SEEN_FROM: &str = "Wb-Seen-From";
-/// Subjects asked for at once. The server answers no more than 1024.
+/// Subjects in one query. The server allows at most 1024.
 const SUBJECTS_AT_ONCE: usize = 1000;
 
 #[derive(Clone)]
@@ -46,11 +46,12 @@ impl TallyStore {
             return Ok(());
         };
         let client = self.api.client();
-        // What is handed to a lost connection might be counted when it is back, and nobody would know.
+        // The client would keep messages for a lost connection and send them later, when nobody
+        // waits for them any more.
         if client.connection_state() != async_nats::connection::State::Connected {
             return Err(away("no connection"));
         }
-        // Another try is another batch; its messages keep their ids.
+        // Each attempt is a new batch whose messages keep their ids.
         let batch = format!("{id}.{:016x}", getrandom::u64().map_err(away)?);
         for (at, addition) in before.iter().enumerate() {
             let mut headers = headers(addition, id, at);
@@ -66,7 +67,7 @@ impl TallyStore {
         let subject = last.name.to_string();
         match self.api.publish(&subject, headers, Bytes::new()).await {
             Ok(_) => Ok(()),
-            // All or none: an earlier try was stored.
+            // A batch is stored as a whole, so an earlier attempt has stored all of it.
             Err(error) if error.is(code::BATCH_HAS_DUPLICATE) => Ok(()),
             Err(error) => Err(away(error)),
         }
@@ -99,7 +100,7 @@ impl TallyStore {
             match message.status.filter(|_| !wire::is_stored(&message)) {
                 None => tallies.extend(delivered(&message)),
                 Some(StatusCode::NOT_FOUND) => return Ok(tallies),
-                // End of batch.
+                // Status 204 ends the batch.
                 Some(status) if status.as_u16() == 204 => return Ok(tallies),
                 Some(status) => return Err(unavailable(format!("direct get: status {status}"))),
             }
@@ -107,7 +108,8 @@ impl TallyStore {
         Err(unavailable("the subscription ended"))
     }
 
-    /// The same past a message that ends the connection which it arrives on. The stream keeps one message of each subject.
+    /// The same if a message breaks the connection: reads one message at a time as JSON. The stream
+    /// keeps only the last message of each subject.
     async fn one_by_one(&self, filters: &[String]) -> Result<Vec<Tally>, ReadError> {
         let mut tallies = Vec::new();
         for filter in filters {
@@ -138,13 +140,13 @@ fn headers(addition: &Addition, id: &str, at: usize) -> HeaderMap {
     headers
 }
 
-/// The total is a text: the server counts with numbers of any size.
+/// The total is a string, since the server counts with integers of any size.
 #[derive(Deserialize)]
 struct Total {
     val: String,
 }
 
-/// Reads the last message of a tally. What is no tally is left out.
+/// Parses the last message of a tally; `None` for a message that is not a tally.
 fn delivered(message: &async_nats::Message) -> Option<Tally> {
     let headers = message
         .headers

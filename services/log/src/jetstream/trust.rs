@@ -1,8 +1,10 @@
-//! Judges the records of CONTROL and FENCE as they are read: the rules are in `waybill_domain::trust`, here is what they are run on.
+//! Checks the signatures of records of CONTROL and FENCE when they are read. The rules are in
+//! `waybill_domain::trust`; this module supplies their inputs.
 //!
-//! Every way to read CONTROL comes by here, so no reader can forget it. A record that does not count is handed on with the reason, since its
-//! position counts all the same; [`crate::control_event`] refuses it. What was found genuine once is remembered by its position:
-//! the log is append-only, and commands read the same history again and again.
+//! Every way of reading CONTROL goes through this check, so no reader can omit it. A record that
+//! does not count is still passed on, together with the reason, since its position counts;
+//! [`crate::control_event`] refuses it. The positions of genuine records are remembered, since the
+//! log is append-only and commands read the same history repeatedly.
 
 pub(super) mod establish;
 pub(super) mod fence;
@@ -18,13 +20,14 @@ use waybill_domain::trust::{Genuine, Place, Seen, Trust, Void, verify};
 use super::read::Reader;
 use crate::{ReadError, Record, StreamSeq};
 
-/// Records below which their signatures are checked where they are: some ten microseconds each.
+/// Up to this many signatures are checked on the calling task, since each takes some ten
+/// microseconds.
 const CHECKED_INLINE: usize = 8;
-/// Positions in one page of the memory of genuine records: 4 KiB.
+/// Positions in one page of [`Genuines`]; a page takes 4 KiB.
 const PAGE: u64 = 32_768;
 const BITS: u64 = 64;
 
-/// Judges records of CONTROL. Clones share what they found.
+/// Checks records of CONTROL. Clones share the remembered positions.
 #[derive(Clone)]
 pub(super) struct Verifier {
     trust: Arc<Trust>,
@@ -41,10 +44,11 @@ impl Verifier {
         }
     }
 
-    /// Marks those that do not count. `seen` is what was read before them; they come in their order.
+    /// Marks the records that do not count. `seen` is the history that was read before them; the
+    /// records must be in order.
     ///
     /// # Errors
-    /// When the log does not say what lies between; nothing is lost by calling again.
+    /// If the log does not return the records in between. The call can be repeated.
     pub(super) async fn judge(
         &self,
         records: &mut [Record],
@@ -80,7 +84,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// Checks the signatures of those not found genuine before, on as many threads as there are processors.
+    /// Checks the signatures of records that are not yet known as genuine, on as many threads as
+    /// there are processors.
     async fn signatures(
         &self,
         records: &[Record],
@@ -104,7 +109,8 @@ impl Verifier {
         Ok(judged.collect())
     }
 
-    /// Whether nothing of the boundary lies between an event and what it follows, by the log's word.
+    /// Reads from the log whether the boundary has no event between an event and the one that it
+    /// follows.
     async fn is_free(&self, place: &Place) -> Result<bool, ReadError> {
         let Some((from, to)) = place.must_be_free() else {
             return Ok(true);
@@ -115,7 +121,7 @@ impl Verifier {
     }
 
     fn found(&self) -> std::sync::MutexGuard<'_, Genuines> {
-        // Nothing in there can be left half done.
+        // A poisoned lock is usable: no operation on the positions can be left half done.
         self.genuine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,7 +157,7 @@ fn mark(record: &mut Record, void: Void) {
     }
 }
 
-/// Positions of records that count: one bit each.
+/// The positions of genuine records, one bit each.
 #[derive(Default)]
 struct Genuines {
     pages: BTreeMap<u64, Vec<u64>>,

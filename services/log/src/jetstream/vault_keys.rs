@@ -1,4 +1,5 @@
-//! The stream VKEYS on JetStream: puts that expect what was there, gets by the leader, and erasure message by message.
+//! The stream VKEYS on JetStream: puts with an expectation, gets from the leader, and erasure
+//! message by message.
 
 mod list;
 
@@ -21,9 +22,10 @@ use crate::{AppendError, Expectation, NewRecord, ReadError, Record, StreamSeq};
 
 const STREAM: &str = "VKEYS";
 const TTL: &str = "Nats-TTL";
-/// Tries of one put. They have one message id, so a lost acknowledgement does not store it twice.
+/// Attempts of one put. They share one message id, so that a lost acknowledgement does not store it
+/// twice.
 const TRIES: usize = 3;
-/// A copy that is there has followed within so long.
+/// After this long, a connected replica has caught up.
 const COPIES_LAG: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
@@ -31,7 +33,7 @@ pub(super) struct VaultKeyStore {
     api: Api,
     reader: Reader,
     is_replicated: bool,
-    /// Of this process; with the count behind it no two puts have one message id.
+    /// Random per process. Together with the count it makes message ids unique.
     identity: Arc<str>,
     puts: Arc<AtomicU64>,
 }
@@ -54,7 +56,8 @@ impl VaultKeyStore {
         expected: StreamSeq,
         ttl: Option<Duration>,
     ) -> Result<StreamSeq, KeyStoreError> {
-        // What is handed to a lost connection might be stored when it is back, long after everybody has given up.
+        // The client would keep a message for a lost connection and send it later, long after the
+        // caller has given up.
         if !self.is_connected() {
             return Err(KeyStoreError::Unavailable {
                 reason: "no connection".to_owned(),
@@ -70,7 +73,8 @@ impl VaultKeyStore {
                 .await;
             match published {
                 Ok(ack) => return seq(&ack),
-                // It may be our own try that moved it: one of these, or of a call before whose answer was lost.
+                // An attempt of our own may have moved it: one of these, or of an earlier call
+                // whose answer was lost.
                 Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => {
                     return self.find(name, expected, &value).await;
                 }
@@ -121,7 +125,7 @@ impl VaultKeyStore {
         Ok(headers)
     }
 
-    /// Whether what was to be put is what stands there.
+    /// Looks for the value after a conflict: an earlier attempt may have stored it.
     async fn find(
         &self,
         name: &KeyName,
@@ -139,7 +143,8 @@ impl VaultKeyStore {
         Ok(self.reader.last(&name.to_string()).await?.map(Into::into))
     }
 
-    /// Erases what is older than `keep`, oldest first: whoever is stopped in between leaves the newest, by which it is found again.
+    /// Erases the messages older than `keep`, oldest first. If it is interrupted, the newest one is
+    /// left, by which the rest is found again.
     pub(super) async fn erase_before(
         &self,
         name: &KeyName,
@@ -158,8 +163,9 @@ impl VaultKeyStore {
             let seq = match found.map_err(|error| unknown(&error))? {
                 Some(record) if record.seq < keep => record.seq,
                 Some(_) => break,
-                // A put that was accepted while the last message was still there may be applied after it was erased: the leader checks
-                // against what is applied. To erase what is gone once more is agreed on behind that put, so the next look sees it.
+                // The leader checks a put against the applied state. So a put that was accepted
+                // before the last message was erased may be applied after that. Erasing the same
+                // message once more is ordered after such a put, so the next read finds it.
                 None => match last_erased.take().filter(|_| self.is_replicated) {
                     Some(gone) => {
                         self.overwrite(gone).await?;
@@ -178,12 +184,13 @@ impl VaultKeyStore {
         Ok(erased)
     }
 
-    /// A copy that is away overwrites when it is back, if the others still tell it of the deletion; after some minutes they only tell it
-    /// what is left, and it drops the message without overwriting it.
+    /// A replica that is down overwrites the key when it is back, if the others still have the
+    /// deletion in their Raft logs. After some minutes they send it only what is left, and it drops
+    /// the message without overwriting it.
     async fn warn_of_absent_copies(&self) {
         let mut absent = self.absent_copies().await;
         if !absent.is_empty() {
-            // One that only lags has what the others have by then.
+            // A replica that only lags has caught up by then.
             tokio::time::sleep(COPIES_LAG).await;
             absent = self.absent_copies().await;
         }
@@ -191,7 +198,7 @@ impl VaultKeyStore {
             let servers = absent.join(", ");
             tracing::warn!(
                 servers,
-                "a key of the vault was erased while copies of VKEYS were away: ops/VAULT.md says what to do before they return"
+                "a key of the vault was erased while replicas of VKEYS were down; ops/VAULT.md says what to do before they return"
             );
         }
     }
@@ -210,9 +217,11 @@ impl VaultKeyStore {
         absent.filter_map(name).collect()
     }
 
-    /// Overwrites one message on every copy of the stream, and removes it. `false`: somebody else has just done so.
+    /// Overwrites one message on every replica of the stream, and removes it. Returns `false` if it
+    /// was already erased.
     async fn overwrite(&self, seq: StreamSeq) -> Result<bool, KeyStoreError> {
-        // Without `no_erase` the server writes random bytes over the message before it lets go of it.
+        // With `no_erase` false, the server overwrites the message with random bytes before it
+        // removes it.
         let body = json!({ "seq": seq.0, "no_erase": false });
         let mut last = String::new();
         for _ in 0..TRIES {
@@ -222,7 +231,8 @@ impl VaultKeyStore {
                 Ok(answer) => last = format!("no success: {answer}"),
                 Err(error) => last = error.to_string(),
             }
-            // Erased by somebody else, or by a try before this one whose answer was lost.
+            // It may have been erased by another process, or by an earlier attempt whose answer was
+            // lost.
             let left = self.reader.read_at_leader(seq).await;
             if left.map_err(|error| unknown(&error))?.is_none() {
                 return Ok(false);
@@ -238,7 +248,7 @@ impl VaultKeyStore {
         limit: usize,
     ) -> Result<Vec<ListedKey>, ReadError> {
         let records = self.page(&of.filters(), after.next(), limit).await?;
-        // Of what is no name nobody here knows anything.
+        // Messages on other subjects are not keys, and are left out.
         let listed = records.into_iter().filter_map(|record| {
             Some(ListedKey {
                 name: KeyName::parse(&record.subject)?,
@@ -277,7 +287,7 @@ fn seq(ack: &Value) -> Result<StreamSeq, KeyStoreError> {
     match ack["seq"].as_u64() {
         Some(seq) if ack["stream"] == STREAM => Ok(StreamSeq(seq)),
         _ => Err(KeyStoreError::Unknown {
-            reason: "the acknowledgement names no place in it".to_owned(),
+            reason: "the acknowledgement has no sequence of VKEYS".to_owned(),
         }),
     }
 }

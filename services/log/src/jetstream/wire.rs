@@ -1,4 +1,4 @@
-//! Records as NATS messages: which headers there are, and how they are written and read.
+//! Records as NATS messages: their headers, and how they are encoded and parsed.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::{AppendError, Expectation, NewRecord, ReadError, Record, Stream, Stre
 
 const EVENT: &str = "Wb-Event";
 const FENCE: &str = "FENCE";
-/// Of several events in one message: the version of its payload.
+/// Marks a frame, and names the version of its payload.
 const FRAME: &str = "Wb-Frame";
 const ACTOR: &str = "Wb-Actor";
 const TRACEPARENT: &str = "traceparent";
@@ -29,7 +29,7 @@ const EXPECTED_ON: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const BATCH_ID: &str = "Nats-Batch-Id";
 const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
 const BATCH_COMMIT: &str = "Nats-Batch-Commit";
-/// Of a direct get.
+/// Headers that the server adds to the answer to a direct get.
 pub(super) const SUBJECT: &str = "Nats-Subject";
 const STREAM: &str = "Nats-Stream";
 const SEQUENCE: &str = "Nats-Sequence";
@@ -38,19 +38,19 @@ const TIME: &str = "Nats-Time-Stamp";
 /// Room for the headers that the appender adds: id, batch and expectation. Signatures are only on CONTROL, whose events are small.
 const ADDED_HEADERS: usize = 512;
 
-/// A record ready to be sent, but for the headers that the appender adds.
+/// An encoded message, without the headers that the appender adds.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
-    /// Bytes on the wire, about.
+    /// Approximate bytes on the wire.
     pub(super) size: usize,
-    /// Events that it holds.
+    /// Number of events in it.
     pub(super) events: usize,
 }
 
-/// Writes a record. Refuses what the server or the protocol would not take.
+/// Encodes a record. Refuses one that the server or the protocol would not accept.
 pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing, AppendError> {
     let size = check(&record, max_payload)?;
     let mut headers = HeaderMap::new();
@@ -66,7 +66,7 @@ pub(super) fn outgoing(record: NewRecord, max_payload: usize) -> Result<Outgoing
     })
 }
 
-/// What a record says beside its payload, by the headers that say it.
+/// The values of a record besides its payload, with the names of their headers.
 fn texts(record: &NewRecord) -> impl Iterator<Item = (&'static str, &str)> {
     let origin = record.origin.as_ref();
     let given = [
@@ -82,11 +82,15 @@ fn texts(record: &NewRecord) -> impl Iterator<Item = (&'static str, &str)> {
         .filter_map(|(name, text)| Some((name, text?)))
 }
 
-/// Refuses a record that could not be a message, also where it is to travel in a frame: what it may say does not depend on how it
-/// travels. Gives the bytes that it would take.
+/// Refuses a record that could not be sent as a message of its own. This applies to records in
+/// frames too, so that what is allowed does not depend on how a record is sent. Returns the bytes
+/// that it would take.
 pub(super) fn check(record: &NewRecord, max_payload: usize) -> Result<usize, AppendError> {
     if !is_publishable(&record.subject) {
-        return Err(rejected(format!("{:?} is no subject", record.subject)));
+        return Err(rejected(format!(
+            "{:?} is not a valid subject",
+            record.subject
+        )));
     }
     let mut size = record.subject.len() + record.payload.len() + ADDED_HEADERS;
     for (name, text) in texts(record) {
@@ -101,7 +105,7 @@ pub(super) fn check(record: &NewRecord, max_payload: usize) -> Result<usize, App
     Ok(size)
 }
 
-/// A frame of so many events.
+/// Encodes a frame with `events` events.
 pub(super) fn frame(frame: Frame, events: usize) -> Outgoing {
     let mut headers = HeaderMap::new();
     headers.insert(FRAME, frame::VERSION);
@@ -124,7 +128,7 @@ fn header(name: &str, text: &str) -> Result<HeaderValue, AppendError> {
 }
 
 fn check_text(name: &str, text: &str) -> Result<(), AppendError> {
-    // Whitespace at the ends would not survive the protocol.
+    // The protocol would strip white space at both ends.
     let is_clean = text.trim() == text && !text.bytes().any(|b| b < b' ' || b == 0x7f);
     is_clean.then_some(()).ok_or_else(|| no_value(name, text))
 }
@@ -133,12 +137,13 @@ fn no_value(name: &str, text: &str) -> AppendError {
     rejected(format!("{text:?} cannot be a value of {name}"))
 }
 
-/// A subject that can be published to: tokens without wildcards, white space or control characters.
+/// Whether a subject can be published to: its tokens have no wildcards, white space or control
+/// characters.
 fn is_publishable(subject: &str) -> bool {
     subject.split('.').all(crate::subject::is_token)
 }
 
-/// A filter that the server understands: as a subject, but with wildcards.
+/// Whether a string is a valid filter: a subject that may have wildcards.
 pub(super) fn is_filter(filter: &str) -> bool {
     !filter.is_empty()
         && filter
@@ -146,14 +151,14 @@ pub(super) fn is_filter(filter: &str) -> bool {
             .all(|token| token == "*" || token == ">" || crate::subject::is_token(token))
 }
 
-/// Adds the id by which the server recognises a message that it has already.
+/// Adds the id by which the server recognises a repeated message.
 pub(super) fn set_msg_id(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(MSG_ID, id);
     }
 }
 
-/// A client's id, checked as a header.
+/// Checks that a client's id can be the value of a header.
 pub(super) fn check_msg_id(id: &str) -> Result<(), AppendError> {
     header(MSG_ID, id).map(drop)
 }
@@ -168,7 +173,7 @@ pub(super) fn set_expectation(headers: &mut HeaderMap, expect: &Expectation) {
     }
 }
 
-/// Adds headers whose values are our own.
+/// Adds headers, such as those of a signature.
 pub(super) fn add(
     headers: &mut HeaderMap,
     added: Vec<(String, String)>,
@@ -190,7 +195,7 @@ pub(super) fn set_batch(headers: &mut HeaderMap, id: &str, sequence: usize, is_l
     }
 }
 
-/// Where a message was delivered from, by a consumer: the last tokens of its reply subject (ADR-15).
+/// The place of a message that a consumer delivered: the last tokens of its reply subject (ADR-15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) stream_seq: StreamSeq,
@@ -234,7 +239,8 @@ pub(super) fn delivered(
     }
 }
 
-/// A record whose headers are not those of NATS, or that has a status as only the server's own answers have: as if it had no headers.
+/// A record whose headers are malformed, or have a status like the server's own answers: it is read
+/// as if it had none.
 pub(super) fn damaged(
     stream: &'static str,
     seq: StreamSeq,
@@ -249,7 +255,8 @@ pub(super) fn damaged(
     }
 }
 
-/// Whether an answer is a stored message. Its own status, if it has one, is whatever its publisher wrote (nats-server 2.15 takes it off).
+/// Whether an answer is a stored message. If that has a status, its publisher wrote it (nats-server
+/// 2.15 removes it).
 pub(super) fn is_stored(message: &async_nats::Message) -> bool {
     let headers = message.headers.as_ref();
     headers.is_some_and(|headers| headers.get_last(SEQUENCE).is_some())
@@ -261,13 +268,14 @@ pub(super) fn direct(
     message: async_nats::Message,
 ) -> Result<Record, ReadError> {
     let headers = message.headers.unwrap_or_default();
-    // The server's own headers stand behind those of the message.
+    // The last value counts, since the server adds its headers after those of the message.
     let text = |name: &str| headers.get_last(name).map(HeaderValue::as_str);
     let found = text(SEQUENCE)
         .and_then(|seq| seq.parse().ok())
         .zip(text(TIME).and_then(nanoseconds))
         .zip(text(SUBJECT))
-        // The first one that the server adds: a block that does not end as it must would swallow it, and reads otherwise than it is stored.
+        // `Nats-Stream` is the first header that the server adds. Malformed headers of the message
+        // would swallow it, and would not be read as they are stored.
         .filter(|_| text(STREAM) == Some(stream));
     let Some(((seq, time_ns), subject)) = found else {
         return Err(ReadError::Unavailable {
@@ -281,7 +289,7 @@ pub(super) fn direct(
     })
 }
 
-/// Reads a record from its parts.
+/// Builds a record from the parts of a message.
 pub(super) fn record(
     stream: &'static str,
     seq: StreamSeq,
@@ -305,8 +313,8 @@ pub(super) fn record(
         follows: StreamSeq(seq.0.saturating_sub(1)),
         time: millis(time_ns),
         subject: subject.to_owned(),
-        // Anybody whom NATS lets publish can store a message without them. It is a record all the same, since every place in a stream
-        // counts, and one that no reader of events takes for an event.
+        // Anyone whom NATS lets publish can store a message without these headers. It is still a
+        // record, since every position counts, but no reader takes it for an event.
         event: text(EVENT)
             .or_else(|| text(FRAME).map(|version| format!("frame.batch.v{version}")))
             .unwrap_or_default(),
@@ -335,12 +343,12 @@ pub(super) fn headers_of_leaf(headers: &HeaderMap) -> Vec<(String, String)> {
                 .map(move |value| (name.to_owned(), value.as_str().to_owned()))
         })
         .collect();
-    // Stable: several values of one name keep their order.
+    // The sort is stable, so several values of one name keep their order.
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
 
-/// Reads RFC 3339 to the nanosecond, as the server writes times.
+/// Parses RFC 3339 with nanoseconds, as the server writes times.
 pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     let seconds = Timestamp::parse_rfc3339(text)?.as_secs();
     let fraction = text.split_once('.').map_or("", |(_, rest)| rest);

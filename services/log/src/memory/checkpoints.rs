@@ -12,12 +12,12 @@ use crate::{AppendError, ReadError, StreamSeq};
 /// Checkpoints in memory. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryCheckpoints {
-    /// Held for one step at a time, never across an await.
+    /// Locked for one operation at a time, never across an await.
     all: Arc<Mutex<Vec<(TreeId, StoredCheckpoint)>>>,
 }
 
 impl MemoryCheckpoints {
-    /// All of them, for a test that wants to look or interfere.
+    /// All checkpoints, for tests that inspect or change them.
     pub fn all(&self) -> MutexGuard<'_, Vec<(TreeId, StoredCheckpoint)>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }

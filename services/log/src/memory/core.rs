@@ -15,13 +15,14 @@ use crate::{
     ReadError, Record, Stream, StreamSeq,
 };
 
-/// Tells the time. A simulation supplies its own.
+/// The source of the time. A simulation supplies its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// As long as the server remembers message ids.
+/// How long message ids are remembered; the same as `duplicate_window` of the streams.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// Two streams, leases and snapshots in memory, without async: every call is one step.
+/// Two streams, leases and snapshots in memory. It is synchronous: every call is one step of a
+/// simulation.
 pub struct MemoryCore {
     clock: Clock,
     control: Messages,
@@ -37,17 +38,17 @@ struct Messages {
     positions: Positions,
     first: u64,
     messages: VecDeque<Message>,
-    /// Last sequence by subject, of what is still stored.
+    /// Last sequence of each subject, among the messages that are still stored.
     last_by_subject: BTreeMap<String, u64>,
     ids: HashMap<String, (u64, Timestamp)>,
     ids_by_age: VecDeque<(Timestamp, String)>,
 }
 
-/// What is stored under one sequence.
+/// The message that is stored under one sequence.
 struct Message {
     subject: String,
     bytes: usize,
-    /// One, or those of a frame.
+    /// One record, or those of a frame.
     records: Vec<Record>,
 }
 
@@ -87,7 +88,7 @@ impl MemoryCore {
         }
     }
 
-    /// What is appended to TASKS from now on is appended in frames.
+    /// Events that are appended to TASKS from now on are stored in frames.
     pub fn switch_to_frames(&mut self) {
         let first = self.tasks.last() + 1;
         let positions = &mut self.tasks.positions;
@@ -150,7 +151,7 @@ impl MemoryCore {
             .find(|record| matches(filter, &record.subject))
     }
 
-    /// First and last sequence, and which incarnation.
+    /// The state of a stream at this moment.
     #[must_use]
     pub fn bounds(&self, stream: Stream) -> Bounds {
         let messages = self.stream(stream);
@@ -170,17 +171,17 @@ impl MemoryCore {
         }
     }
 
-    /// What retention does: the oldest `count` messages go.
+    /// Drops the oldest `count` messages, as retention does.
     pub fn drop_first(&mut self, stream: Stream, count: usize) {
         self.stream_mut(stream).drop_first(count);
     }
 
-    /// What a restore from an older backup does: only the oldest `count` messages are left.
+    /// Keeps only the oldest `count` messages, as a restore from an older backup does.
     pub fn cut(&mut self, stream: Stream, count: usize) {
         self.stream_mut(stream).cut(count);
     }
 
-    /// Drops everything before `first`, and says how much that was.
+    /// Drops the messages before the one that holds `first`, and returns their number.
     pub fn purge(&mut self, stream: Stream, first: StreamSeq) -> u64 {
         let messages = self.stream_mut(stream);
         let wanted = messages
@@ -192,7 +193,8 @@ impl MemoryCore {
         count
     }
 
-    /// The gap that a read of TASKS from `from` on meets. A read from 0 on takes what is left.
+    /// The gap that a read of TASKS from `from` on meets. A read from 0 starts at the first message
+    /// left, so it meets none.
     #[must_use]
     pub fn gap(&self, stream: Stream, from: StreamSeq) -> Option<ReadError> {
         let messages = self.stream(stream);
@@ -269,7 +271,7 @@ impl MemoryCore {
         Ok(())
     }
 
-    /// Who holds what now, by name.
+    /// All leases that are held now, as `(name, holder)`, sorted by name.
     #[must_use]
     pub fn holders(&self) -> Vec<(String, String)> {
         let now = (self.clock)();
@@ -314,7 +316,8 @@ impl Messages {
         self.messages.get(at)
     }
 
-    /// Last sequence on a filter, 0 when nothing that matches is stored: also after retention dropped it, as on the server.
+    /// Last sequence on a filter; 0 if no stored message matches. As on the server, that includes
+    /// messages that retention has dropped.
     fn last_on(&self, filter: &str) -> u64 {
         if let Some(&seq) = self.last_by_subject.get(filter) {
             return seq;

@@ -19,17 +19,17 @@ struct State {
 }
 
 impl MemoryCounters {
-    /// From now on they do not answer, or answer again.
+    /// Makes them unavailable, or available again.
     pub fn set_away(&self, is_away: bool) {
         self.with(|state| state.is_away = is_away);
     }
 
-    /// Forgets all totals, as a server does that was started again.
+    /// Drops all totals, as a restarted server does.
     pub fn forget(&self) {
         self.with(|state| state.totals.clear());
     }
 
-    /// How often they were asked.
+    /// Number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.with(|state| state.calls)
@@ -49,7 +49,7 @@ impl MemoryCounters {
 #[async_trait]
 impl Counters for MemoryCounters {
     async fn add(&self, counter: CounterName<'_>, by: i64) -> Result<i64, CounterAway> {
-        // As over a network, others may run before the answer is there.
+        // As with a network, other tasks may run before the answer arrives.
         tokio::task::yield_now().await;
         self.with(|state| {
             state.calls += 1;

@@ -15,7 +15,7 @@ use crate::{
     Snapshots, Stream, StreamSeq, Tail,
 };
 
-/// As the leases of the JetStream log by default.
+/// The default of the JetStream log with one replica.
 const LEASE_TTL: Duration = Duration::from_secs(6);
 
 /// The in-memory log. Clones share it.
@@ -25,7 +25,7 @@ pub struct MemoryLog {
 }
 
 struct Shared {
-    /// Held for one synchronous step at a time, never across an await.
+    /// Locked for one synchronous step at a time, never across an await.
     core: Mutex<MemoryCore>,
     appended: Notify,
 }
@@ -42,7 +42,8 @@ impl MemoryLog {
         }
     }
 
-    /// The synchronous core, for a test that wants to look or interfere (such as [`MemoryCore::drop_first`]).
+    /// The synchronous core, for tests that inspect or change it (for example by
+    /// [`MemoryCore::drop_first`]).
     pub fn core(&self) -> MutexGuard<'_, MemoryCore> {
         self.shared.core()
     }
@@ -135,7 +136,8 @@ struct MemoryTail {
 impl Tail for MemoryTail {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {
         loop {
-            // Registered before looking, so that an append between the look and the wait is not missed.
+            // Register before reading, so that an append between the read and the wait is not
+            // missed.
             let appended = self.shared.appended.notified();
             tokio::pin!(appended);
             appended.as_mut().enable();

@@ -22,17 +22,17 @@ struct State {
 }
 
 impl MemoryTallies {
-    /// From now on they do not answer, or answer again.
+    /// Makes them unavailable, or available again.
     pub fn set_away(&self, is_away: bool) {
         self.with(|state| state.is_away = is_away);
     }
 
-    /// From now on they count, but the answer is lost; or no more so.
+    /// If set, additions are counted but their answers are lost.
     pub fn lose_answers(&self, loses_answers: bool) {
         self.with(|state| state.loses_answers = loses_answers);
     }
 
-    /// How often something was added.
+    /// Number of calls of `tally` so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.with(|state| state.calls)

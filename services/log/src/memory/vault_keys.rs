@@ -1,4 +1,4 @@
-//! The stream VKEYS in memory, for tests: it can be made unavailable, and its time passes when the test says so.
+//! The stream VKEYS in memory, for tests: it can be made unavailable, and tests set its clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::{ReadError, StreamSeq};
 /// Keys in memory. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryVaultKeys {
-    /// Held for one step at a time, never across an await.
+    /// Locked for one operation at a time, never across an await.
     state: Arc<Mutex<State>>,
 }
 
@@ -39,17 +39,17 @@ struct Message {
 }
 
 impl MemoryVaultKeys {
-    /// From now on they do not answer, or answer again.
+    /// Makes them unavailable, or available again.
     pub fn set_away(&self, is_away: bool) {
         self.with(|state| state.is_away = is_away);
     }
 
-    /// From now on they store and erase, but the answer is lost; or no more so.
+    /// If set, keys are stored and erased but the answers are lost.
     pub fn lose_answers(&self, loses_answers: bool) {
         self.with(|state| state.loses_answers = loses_answers);
     }
 
-    /// Sets the clock by which messages are stored and run out.
+    /// Sets the clock that dates messages and by which they expire.
     pub fn set_time(&self, now: Timestamp) {
         self.with(|state| {
             state.now = now;
@@ -59,7 +59,7 @@ impl MemoryVaultKeys {
         });
     }
 
-    /// Every message there is, for a test that wants to look.
+    /// All stored messages, for tests that inspect them.
     #[must_use]
     pub fn all(&self) -> Vec<ListedKey> {
         self.with(|state| state.messages.values().map(Message::listed).collect())

@@ -60,7 +60,7 @@ impl Default for Config {
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct PlansSection {
     /// Plan of a team that is created without a plan. Unset: `enterprise`, which has no limits, or the `default` of `gateway.plans_file`. A team whose
-    /// plan no longer exists has the limits of the file's default, or of `free`.
+    /// plan no longer exists has the limits of `free`.
     pub default: Option<String>,
 }
 

@@ -115,6 +115,22 @@ async fn dashboards_and_alerts_name_metrics_that_there_are() -> Result<()> {
     Ok(())
 }
 
+/// A 404 completes a task unless its rule of success says otherwise: counted without `ok`, a dead route would look like success.
+#[test]
+fn no_panel_takes_every_completed_task_for_a_success() -> Result<()> {
+    let dashboard = ops("grafana/dashboards/waybill.json")?;
+    let counted: Vec<&str> = dashboard
+        .split("waybill_tasks_succeeded_total")
+        .skip(1)
+        .collect();
+    assert!(counted.len() > 2);
+    for rest in counted {
+        let told = rest.starts_with("{ok=");
+        assert!(told, "waybill_tasks_succeeded_total{}", &rest[..40]);
+    }
+    Ok(())
+}
+
 #[test]
 fn each_alert_has_an_entry_in_the_runbook_a_panel_and_a_test() -> Result<()> {
     let (alerts, tests) = (

@@ -1,4 +1,4 @@
-//! What an owner stores: decisions, one append at a time, under its fence.
+//! Appends of an owner: it stores its decisions, one append at a time, under its fence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,10 @@ use waybill_log::{
 use super::{Exit, Serving};
 use crate::takeover;
 
-/// Decisions in one append. Larger appends keep calls waiting longer for their start to be stored.
+/// Limit of the decisions in one append. In larger appends, calls wait longer until their start is
+/// stored.
 pub(super) const MAX_APPEND: usize = 250;
-/// Pauses after an append that the log could not take.
+/// Shortest and longest pause after an append that the log did not take.
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_APPEND_PAUSE: Duration = Duration::from_secs(2);
 
@@ -54,8 +55,9 @@ impl Serving<'_> {
         self.appending = Some(async move { log.append(append).await }.boxed());
     }
 
-    /// Appends the fence once more when creations have been taken in for so long, and nothing was appended, that a snapshot is due:
-    /// only what the server lets through proves that nobody else has appended what the snapshot would hide.
+    /// Appends the fence again if a snapshot is due because of creations, while nothing was
+    /// appended: only an append that the server accepts proves that no other worker has appended
+    /// events that the snapshot would hide.
     fn renew_fence(&mut self) {
         if !self.certainty_is_due() {
             return;
@@ -136,7 +138,8 @@ impl Serving<'_> {
         }
     }
 
-    /// The log must hold what it has acknowledged. What it looks like there nobody has read, so only the end of the log is compared.
+    /// Records how far the log must reach, since it has acknowledged these appends. The records
+    /// were not read back, so only the end of the log is compared.
     fn stored(&mut self, seqs: &[StreamSeq]) {
         self.since_snapshot.events += seqs.len() as u64;
         self.since_snapshot.let_through();
@@ -150,7 +153,7 @@ impl Serving<'_> {
     }
 }
 
-/// A decision as it is stored.
+/// The record of a decision.
 fn record(partition: Partition, decision: &Decision) -> NewRecord {
     let event = &decision.event;
     let actor = decision.actor.clone().unwrap_or_else(Actor::worker);

@@ -140,8 +140,7 @@ pub(super) fn catalogue(toml: &str) -> Result<Catalogue, CatalogueError> {
     nothing_else("edge.", &edge)?;
     Ok(Catalogue {
         plans,
-        new_teams: Arc::clone(&default),
-        default,
+        new_teams: default,
         failures: Arc::new(failures),
         person: Arc::new(person),
         guards,

@@ -20,6 +20,15 @@ fn servers_own() -> Vec<(&'static str, Value)> {
         ("updatedAt", json!("2001-01-01T00:00:00Z")),
         ("startedAt", json!("2001-01-01T00:00:00Z")),
         ("completedAt", json!("2001-01-01T00:00:00Z")),
+        ("ok", json!(true)),
+        ("endReason", json!("completed")),
+        ("error", json!("none")),
+        ("attempts", json!([])),
+        ("webhook", json!({"status": "delivered"})),
+        ("cancelRequested", json!(true)),
+        ("bodyBytes", json!(17)),
+        ("truncated", json!(false)),
+        ("environment", json!("test")),
     ]
 }
 

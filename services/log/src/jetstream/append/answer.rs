@@ -1,4 +1,4 @@
-//! What the server says to a publish, sorted by what the appender must do.
+//! The server's answers to a publish, sorted by what the appender must do.
 
 use serde::Deserialize;
 
@@ -11,20 +11,20 @@ pub(super) enum Answer {
     /// Stored; `last` is the sequence of the last record.
     Stored {
         last: StreamSeq,
-        /// It was stored before, by a message with the same id.
+        /// An earlier message with the same id had stored it.
         duplicate: bool,
     },
-    /// A batch whose first message carries an id that is stored already.
+    /// The first message of the batch has an id that is already stored.
     StoredBefore,
     /// The expectation does not hold. Nothing was stored.
     Conflict,
-    /// Nothing was stored now, but it will work later.
+    /// Nothing was stored; a later attempt can succeed.
     Busy(String),
-    /// Nothing was stored for want of room.
+    /// Nothing was stored, since there is no room.
     Full(String),
-    /// Nobody takes appends: the stream has no leader, or its server is not ready.
+    /// No server takes appends: the stream has no leader, or its server is not ready.
     Leaderless,
-    /// Nothing was stored, nor will be.
+    /// Nothing was stored, and no later attempt can succeed.
     Refused(String),
 }
 
@@ -37,7 +37,8 @@ struct Ack {
     duplicate: bool,
 }
 
-/// Reads an answer. `None` for what is no answer, such as the empty one to the first message of a batch.
+/// Parses an answer. `None` for other messages, such as the empty one after the first message of a
+/// batch.
 pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
     if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
         return Some(Answer::Leaderless);
@@ -55,7 +56,7 @@ pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
 fn sort(refusal: &Refusal) -> Answer {
     /// JetStream's own "try again".
     const UNAVAILABLE: u64 = 503;
-    /// What the store says when a stream that drops nothing has as many bytes as it may have. It has no code of its own.
+    /// Error text for a full stream that discards new messages. It has no code of its own.
     const STREAM_FULL: &str = "maximum bytes exceeded";
     match refusal.err_code {
         code::WRONG_LAST_SEQUENCE => Answer::Conflict,

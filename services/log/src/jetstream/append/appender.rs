@@ -18,29 +18,31 @@ use super::queue::Request;
 use super::unit::{State, Unit};
 use crate::{MAX_BATCH, Positions, ReadError, Stream, StreamSeq};
 
-/// Bytes in one gathering, so that a batch of large records does not hold the line for long.
+/// Limit of the bytes in one gathering, so that a batch of large records does not delay others for
+/// long.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Gatherings in flight at once: with two, the server has the next one when it has synced the last. Measured with
-/// `examples/append_probe.rs`: as fast as one at 256 callers, a quarter faster at 32, and four bring nothing more.
+/// Gatherings in flight at once. With two, the server can start on the next one as soon as it has
+/// synced the last. Measured with `examples/append_probe.rs`: as fast as one at 256 callers, a
+/// quarter faster at 32; four gain nothing more.
 const MAX_GROUPS: usize = 2;
-/// What may be sent again only to hear whether anybody answers.
+/// Largest unit that is repeated only to find out whether a leader answers.
 const MAX_SCOUT_BYTES: usize = 64 * 1024;
-/// Between two looks at what is overdue.
+/// Interval of the check for overdue answers.
 const TICK: Duration = Duration::from_millis(10);
-/// What an appender needs.
+/// The inputs of an appender.
 pub(in crate::jetstream) struct Settings {
     pub(in crate::jetstream) stream: Stream,
     /// A connection of its own, so that no reader holds up acknowledgements.
     pub(in crate::jetstream) client: async_nats::Client,
     /// Counts the connections made.
     pub(in crate::jetstream) connected: watch::Receiver<u64>,
-    /// Of messages.
+    /// Reads messages, by their sequences.
     pub(in crate::jetstream) reader: Reader,
     pub(in crate::jetstream) positions: Positions,
     pub(in crate::jetstream) is_replicated: bool,
-    /// Last sequence at the start.
+    /// The last sequence of the stream at the start.
     pub(in crate::jetstream) last: StreamSeq,
-    /// Unique to this process and stream: the beginning of every id.
+    /// Prefix of every message id, unique to this process and stream.
     pub(in crate::jetstream) identity: String,
 }
 
@@ -74,25 +76,28 @@ pub(super) async fn start(
     Ok(tokio::spawn(state.run(requests, answers)))
 }
 
-/// Everything between the queue and the acknowledgement. What it does with an answer is in [`super::outcome`].
+/// The state of the appender task. Its reactions to answers are in [`super::outcome`].
 pub(super) struct Sender {
     pub(super) settings: Settings,
     pub(super) copies: Copies,
     pub(super) inbox: String,
     /// Highest sequence known to be stored.
     pub(super) last: StreamSeq,
-    /// Not sent yet. Bounded by the room in the queue, which each request holds a part of.
+    /// Requests that were not sent yet, except those that go into frames. Bounded, since each holds
+    /// a permit for its room in the queue.
     pub(super) waiting: VecDeque<Request>,
-    /// The same, of what goes into frames.
+    /// The same for requests that go into frames.
     pub(super) lanes: Lanes,
     pub(super) units: BTreeMap<u64, Unit>,
-    /// Units in flight, by gathering.
+    /// Number of units in flight, by gathering.
     pub(super) groups: HashMap<u64, usize>,
-    /// On a replicated stream: what must not be expected on again until it is answered.
+    /// On a replicated stream: filters of expectations that are in flight, and must not be sent
+    /// again until they are answered.
     pub(super) busy_fences: HashSet<String>,
     pub(super) locating: JoinSet<(u64, Why, Result<Located, ReadError>)>,
     pub(super) heard: Heard,
-    /// The last answer said that nobody takes appends. Until another one comes nothing new is sent, and one unit asks for all.
+    /// The last answer said that no server takes appends. Until another answer arrives, nothing new
+    /// is sent, and only one unit is repeated.
     pub(super) is_leaderless: bool,
     pub(super) next_unit: u64,
     pub(super) next_id: u64,
@@ -115,13 +120,14 @@ impl Sender {
             self.send_gathered().await;
             let is_idle =
                 self.units.is_empty() && self.waiting.is_empty() && self.lanes.are_empty();
-            // Cancellation safe: receiving from the subscription and the queue loses nothing, and all work is done in
-            // the bodies, which run to their end.
+            // Cancellation safe: receiving from the subscription and the queue loses nothing, and
+            // all work is done in the branch bodies, which run to their end.
             tokio::select! {
                 answer = answers.next() => {
                     let Some(answer) = answer else { return };
                     self.on_answer(&answer).await;
-                    // What else has come is worked off before anything is sent, so that more gathers.
+                    // Handle all answers that have arrived before sending, so that more requests
+                    // gather.
                     while let Some(Some(answer)) = answers.next().now_or_never() {
                         self.on_answer(&answer).await;
                     }
@@ -146,7 +152,7 @@ impl Sender {
         self.settings.client.connection_state() == Connection::Connected
     }
 
-    /// While nothing or little is in flight, sends what has gathered.
+    /// Sends gathered requests, while fewer than [`MAX_GROUPS`] gatherings are in flight.
     async fn send_gathered(&mut self) {
         if self.is_leaderless && self.has_resting() {
             return;
@@ -169,14 +175,15 @@ impl Sender {
         }
     }
 
-    /// It is the next one again.
+    /// Returns a request to the front of its queue.
     pub(super) fn put_back(&mut self, request: Request) {
         if let Some(request) = self.lanes.put_back(request) {
             self.waiting.push_front(request);
         }
     }
 
-    /// Sends a frame on each lane where none is in flight. What comes meanwhile is in the next one.
+    /// Sends a frame on each lane that has none in flight. Requests that arrive meanwhile go into
+    /// the next one.
     async fn send_frames(&mut self) {
         if !self.is_connected() || (self.is_leaderless && self.has_resting()) {
             return;
@@ -189,7 +196,8 @@ impl Sender {
         }
     }
 
-    /// Takes what may go now: up to a batch, but nothing whose fence is under way.
+    /// Takes requests for the next gathering: up to the size of a batch, without those whose fence
+    /// is in flight.
     fn gather(&mut self) -> Vec<Request> {
         let mut gathered = Vec::new();
         let mut skipped = VecDeque::new();
@@ -228,7 +236,8 @@ impl Sender {
                 .iter()
                 .any(|fence| self.busy_fences.contains(fence));
             if is_busy {
-                // Two in one gathering that each must go alone: the second waits for the first.
+                // Two requests of one gathering share a fence, but each must be sent alone: the
+                // second one waits for the first.
                 for request in unit.requests.into_iter().rev() {
                     request.progress.not_stored();
                     self.put_back(request);
@@ -257,7 +266,8 @@ impl Sender {
 
     /// Sends a unit, for the first time or again.
     async fn transmit(&mut self, number: u64) {
-        // A batch that is sent again must not mix with what the server may still hold of an earlier try.
+        // A new batch id for every attempt, so that the server does not mix it with what it still
+        // holds of an earlier one.
         let batch_id = self.new_id();
         let Some(unit) = self.units.get_mut(&number) else {
             return;
@@ -289,15 +299,15 @@ impl Sender {
                     .await
             };
             if let Err(error) = sent {
-                // The client refuses only what is malformed or too large, which was checked before; what it has taken of the
-                // batch is incomplete and will be dropped by the server.
-                tracing::error!(%error, "handing a record to the client of NATS failed; its append is tried again");
+                // The client refuses only malformed or too large messages, which were checked
+                // before. The server will drop the batch if it is incomplete.
+                tracing::error!(%error, "the NATS client refused a record; its append is tried again");
                 break;
             }
         }
     }
 
-    /// The unit is in flight no longer.
+    /// Updates the count of a gathering when one of its units is no longer in flight.
     fn land(&mut self, group: Option<u64>) {
         if let Some(group) = group
             && let Some(count) = self.groups.get_mut(&group)
@@ -309,7 +319,7 @@ impl Sender {
         }
     }
 
-    /// Takes a unit out for good.
+    /// Removes a unit.
     pub(super) fn take(&mut self, number: u64) -> Option<Unit> {
         let unit = self.units.remove(&number)?;
         if matches!(unit.state, State::InFlight { .. }) {
@@ -324,7 +334,7 @@ impl Sender {
         Some(unit)
     }
 
-    /// Sets a unit aside, in a state that is not in flight.
+    /// Puts a unit into a state other than in flight.
     pub(super) fn set_aside(&mut self, number: u64, state: State) {
         let Some(unit) = self.units.get_mut(&number) else {
             return;
@@ -337,7 +347,7 @@ impl Sender {
         }
     }
 
-    /// Answers to what was in flight may have been lost with the old connection.
+    /// Repeats all units in flight, since their answers may have been lost with the old connection.
     async fn on_connected(&mut self) {
         let in_flight: Vec<u64> = self
             .units
@@ -367,7 +377,8 @@ impl Sender {
             .map(|(number, _)| *number)
             .collect();
         for number in forsaken {
-            // Nobody waits: its callers have been told that its outcome is unknown, or that it was not sent.
+            // No caller waits any more: each was told that the outcome is unknown, or that the
+            // append was not sent.
             self.take(number);
         }
         if !self.is_connected() {
@@ -385,7 +396,7 @@ impl Sender {
             .map(|(number, _)| *number)
             .collect();
         if self.is_leaderless {
-            // One is enough to hear of a leader, and thousands would be a burden to it.
+            // One repetition is enough to detect a new leader; thousands would overload it.
             due.truncate(1);
         } else if due.is_empty() {
             due.extend(self.scout(now));
@@ -395,7 +406,8 @@ impl Sender {
         }
     }
 
-    /// What is sent again for the others when nothing is answered, since whoever leads now may never have heard of any of it.
+    /// The smallest unit in flight, to be repeated when nothing is answered: a new leader may never
+    /// have received any of them.
     fn scout(&mut self, now: Instant) -> Option<u64> {
         let in_flight = |unit: &Unit| match unit.state {
             State::InFlight { since } => Some(since),
@@ -419,7 +431,7 @@ impl Sender {
         units.any(|unit| matches!(unit.state, State::Resting { .. }))
     }
 
-    /// Somebody takes appends again: what rests need not rest longer.
+    /// Ends the pauses of all units, since a server takes appends again.
     pub(super) fn wake(&mut self) {
         let now = Instant::now();
         for unit in self.units.values_mut() {
@@ -438,7 +450,7 @@ impl Sender {
             return;
         }
         if !unit.is_ambiguous {
-            // Nothing of it is stored, so whoever has given up meanwhile is left out.
+            // Nothing of it is stored, so requests whose callers have given up can be left out.
             unit.requests.retain(|request| request.progress.send());
             if unit.requests.is_empty() {
                 self.take(number);

@@ -1,22 +1,25 @@
-//! What one append asks to be stored: messages, or events that share a frame with others.
+//! The records of one append: in messages of their own, or as events of a frame that other appends
+//! share.
 
 use super::super::wire::{self, Outgoing};
 use crate::frame::{self, Lane, Split, split};
 use crate::{AppendError, NewRecord, Positions, StreamSeq};
 
-/// The records of one append.
+/// The records of one append, in the form in which they are sent.
 pub(super) enum Content {
-    /// They travel by themselves: one message, or several that are stored together.
+    /// They do not share messages with other appends: one message, or several that are stored
+    /// together.
     Messages {
         messages: Vec<Outgoing>,
-        /// Where each record stands: in which message, and as which of its events. `None`: each is the message of its place.
+        /// The position of each record: index of its message, and its index among the events of
+        /// that message. `None`: each record is one message, in order.
         places: Option<Vec<(usize, usize)>>,
     },
-    /// They go into the next frame of their lane.
+    /// They go into the next frame of their lane, which other appends may share.
     Events {
         lane: Lane,
         records: Vec<NewRecord>,
-        /// That they take in a frame, at the most.
+        /// Upper bound of the bytes that they take in a frame.
         bytes: usize,
     },
 }
@@ -36,7 +39,8 @@ impl Content {
         })
     }
 
-    /// The records in frames. What takes several frames shares none of them with others.
+    /// The records in frames. An append that needs several frames does not share them with other
+    /// appends.
     pub(super) fn framed(records: Vec<NewRecord>, max_payload: usize) -> Result<Self, AppendError> {
         for record in &records {
             wire::check(record, max_payload)?;
@@ -77,7 +81,7 @@ impl Content {
         })
     }
 
-    /// What travels by itself.
+    /// The messages, if the append has its own.
     pub(super) fn messages(&self) -> &[Outgoing] {
         match self {
             Self::Messages { messages, .. } => messages,
@@ -85,7 +89,7 @@ impl Content {
         }
     }
 
-    /// What goes into a frame with others.
+    /// The records, if they go into a shared frame.
     pub(super) fn records(&self) -> &[NewRecord] {
         match self {
             Self::Messages { .. } => &[],
@@ -100,7 +104,6 @@ impl Content {
         }
     }
 
-    /// How many records there are.
     pub(super) fn events(&self) -> usize {
         match self {
             Self::Messages { messages, .. } => messages.iter().map(|message| message.events).sum(),
@@ -115,7 +118,7 @@ impl Content {
         }
     }
 
-    /// Positions of the records, in their order, when the first message of theirs has this sequence.
+    /// Positions of the records, in their order, if their first message has the sequence `first`.
     pub(super) fn seqs(&self, first: u64, positions: Positions) -> Vec<StreamSeq> {
         let messages = self.messages();
         let Self::Messages {

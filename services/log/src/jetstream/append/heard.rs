@@ -1,24 +1,28 @@
-//! Tells a server that is slow from one that has forgotten what it was asked.
+//! Distinguishes a server that is slow from one that has lost a request.
 
 use std::time::{Duration, Instant};
 
-/// An answer that is not there after this long may be asked for again: a cluster that changes its leader forgets.
+/// After this long a missing answer may count as lost: a cluster drops requests when its leader
+/// changes.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// On a replicated stream: what was sent so long before something that is stored now is lost, if it is not answered. Appends are
-/// stored in the order in which the leader got them, and only a refusal overtakes them.
+/// On a replicated stream: a request that was sent this long before another one that is stored now,
+/// and is not answered, is lost. Appends are stored in the order in which the leader receives them,
+/// and only refusals can overtake them.
 const OVERTAKEN_AFTER: Duration = Duration::from_millis(100);
-/// On a replicated stream: after so long without any answer one append is sent again, to hear whether there is a new leader.
+/// On a replicated stream: after this long without any answer, one append is repeated to find out
+/// whether there is a new leader.
 const SILENCE: Duration = Duration::from_millis(250);
 
-/// What the server has answered lately. It answers in the order in which it was asked, so one that is slow is told from one
-/// that has forgotten: to send again to a slow one would only make it slower.
+/// When the server has answered what. It answers in the order in which it receives requests, so a
+/// slow server can be distinguished from one that has lost a request. Repeating requests to a slow
+/// server would only make it slower.
 pub(super) struct Heard {
     is_replicated: bool,
-    /// When it last answered anything.
+    /// Time of the last answer.
     last: Instant,
-    /// When that was sent which was sent last of all that is answered.
+    /// Latest sending time among the requests that are answered.
     newest: Instant,
-    /// The same of all that is stored.
+    /// Latest sending time among the requests that are stored.
     newest_stored: Instant,
 }
 
@@ -38,12 +42,12 @@ impl Heard {
         self.newest = self.newest.max(sent);
     }
 
-    /// What was sent then was stored, and not by an earlier try.
+    /// Notes that a request sent at that time was stored, and not by an earlier attempt.
     pub(super) fn stored(&mut self, sent: Instant) {
         self.newest_stored = self.newest_stored.max(sent);
     }
 
-    /// Is the answer to what was sent then lost?
+    /// Whether the answer to a request that was sent at that time counts as lost.
     pub(super) fn is_overdue(&self, sent: Instant, now: Instant) -> bool {
         let long_ago = |then| now.saturating_duration_since(then) >= ANSWER_TIMEOUT;
         let is_overtaken = self.newest > sent;
@@ -52,7 +56,8 @@ impl Heard {
         is_lost || (long_ago(sent) && (is_overtaken || long_ago(self.last)))
     }
 
-    /// Has a replicated stream said nothing for a while, although something was sent, the last of it then?
+    /// Whether a replicated stream has answered nothing for a while, although requests are in
+    /// flight, the latest of which was sent at `latest`.
     pub(super) fn is_silent(&self, latest: Instant, now: Instant) -> bool {
         let since = latest.max(self.last);
         self.is_replicated && now.saturating_duration_since(since) >= SILENCE
@@ -69,12 +74,12 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut heard = Heard::new(false);
         heard.answer_to(at(10), at(2_900));
-        // Sent after everything that is answered, and others are still being answered.
+        // It was sent after everything that is answered, and other answers still arrive.
         assert!(!heard.is_overdue(at(20), at(3_000)));
         // Silence.
         assert!(heard.is_overdue(at(20), at(4_500)));
         assert!(!heard.is_overdue(at(4_400), at(4_500)));
-        // What was sent later is answered already.
+        // A later request has been answered.
         heard.answer_to(at(30), at(4_500));
         assert!(heard.is_overdue(at(20), at(4_600)));
         assert!(!heard.is_overdue(at(40), at(4_600)));
@@ -85,14 +90,14 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut heard = Heard::new(true);
-        // A refusal overtakes what waits for its copies, and proves nothing.
+        // A refusal overtakes requests that wait for replication, so it proves nothing.
         heard.answer_to(at(300), at(310));
         assert!(!heard.is_overdue(at(100), at(400)));
-        // Something younger is stored.
+        // A later request is stored.
         heard.stored(at(300));
         assert!(heard.is_overdue(at(100), at(400)));
         assert!(!heard.is_overdue(at(250), at(400)));
-        // On a single server the same is only slow.
+        // On a single server the same means only that it is slow.
         let mut single = Heard::new(false);
         single.answer_to(at(300), at(310));
         single.stored(at(300));

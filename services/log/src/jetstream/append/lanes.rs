@@ -1,7 +1,8 @@
-//! What waits for the next frame of its partition and writer.
+//! Requests that wait for the next frame of their partition and writer.
 //!
-//! A lane with nothing in flight sends at once; what comes meanwhile leaves together with the next frame. No lane waits for another, so
-//! that one partition whose fence is refused, or whose frame is not answered, holds nobody up.
+//! A lane with nothing in flight sends at once, and requests that arrive meanwhile go into its next
+//! frame together. Lanes do not wait for each other, so a partition whose fence is refused, or
+//! whose frame is not answered, delays no other.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -14,12 +15,12 @@ use crate::frame::{Lane, fits};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneKey {
     pub(super) lane: Lane,
-    /// An owner's: what gateways append has no fence.
+    /// Whether the requests are an owner's, with a fence; those of gateways have none.
     is_fenced: bool,
 }
 
 impl LaneKey {
-    /// `None`: it travels in no frame with others.
+    /// The lane of a request; `None` if it does not go into a shared frame.
     pub(super) fn of(request: &Request) -> Option<Self> {
         Some(Self {
             lane: request.content.lane()?,
@@ -30,9 +31,9 @@ impl LaneKey {
 
 #[derive(Default)]
 struct Waiting {
-    /// Bounded by the room in the queue, which each request holds a part of.
+    /// Bounded, since each request holds a permit for its room in the queue.
     requests: VecDeque<Request>,
-    /// A frame was sent and its outcome is not known.
+    /// A frame is in flight.
     is_busy: bool,
 }
 
@@ -41,7 +42,7 @@ struct Waiting {
 pub(super) struct Lanes(BTreeMap<LaneKey, Waiting>);
 
 impl Lanes {
-    /// Takes a request in, or gives back one that travels in no frame.
+    /// Adds a request, or returns it if it does not go into a shared frame.
     pub(super) fn queue_up(&mut self, request: Request) -> Option<Request> {
         let Some(key) = LaneKey::of(&request) else {
             return Some(request);
@@ -50,7 +51,7 @@ impl Lanes {
         None
     }
 
-    /// The same at the front: it was taken out before.
+    /// The same at the front, for a request that was taken out before.
     pub(super) fn put_back(&mut self, request: Request) -> Option<Request> {
         let Some(key) = LaneKey::of(&request) else {
             return Some(request);
@@ -59,7 +60,7 @@ impl Lanes {
         None
     }
 
-    /// Lanes on which something waits and may be sent.
+    /// Lanes with a request that may be sent now.
     pub(super) fn ready(&self, busy_fences: &HashSet<String>) -> Vec<LaneKey> {
         let may_go = |waiting: &Waiting| {
             let first = waiting.requests.front();
@@ -73,7 +74,7 @@ impl Lanes {
         ready.map(|(key, _)| *key).collect()
     }
 
-    /// Takes what the next frame of a lane holds.
+    /// Takes the requests for the next frame of a lane.
     pub(super) fn fill(&mut self, key: LaneKey) -> Vec<Request> {
         let mut frame: Vec<Request> = Vec::new();
         let Some(waiting) = self.0.get_mut(&key) else {
@@ -114,7 +115,7 @@ impl Lanes {
         self.0.values().all(|waiting| waiting.requests.is_empty())
     }
 
-    /// Drops what nobody waits for any more.
+    /// Drops requests whose callers no longer wait.
     pub(super) fn forget_forsaken(&mut self) {
         for waiting in self.0.values_mut() {
             waiting.requests.retain(Request::is_awaited);

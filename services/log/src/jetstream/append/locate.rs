@@ -1,9 +1,10 @@
-//! Finds what landed although its acknowledgement was lost.
+//! Finds an append that was stored although its acknowledgement was lost.
 //!
-//! When a batch is sent again and its first try did land, the server refuses the repetition for its duplicate id and does not
-//! say where the first one is; and an append with a fence may be refused for a fence that it has moved itself. It is found by
-//! its id. Its last record is looked at too: a server that crashed while it committed could have kept a part of a batch, and to
-//! claim the rest would be a lie.
+//! If a batch is repeated after its first attempt was stored, the server refuses the repetition for
+//! its duplicate id, and does not say where the first one is. An append with a fence may also be
+//! refused because it has moved that fence itself. Such an append is found by its id. Its last
+//! record is checked too: a server that crashed during the commit could have kept a part of a
+//! batch, and must not be believed to have stored all of it.
 
 use super::super::read::Reader;
 use super::super::wire::Outgoing;
@@ -11,10 +12,10 @@ use super::content::Content;
 use super::unit::Unit;
 use crate::{ReadError, StreamSeq};
 
-/// Messages looked at per request.
+/// Messages read per request.
 const PAGE: usize = 64;
 
-/// What was sent, as far as it is needed to recognise it.
+/// The parts of an append by which it is recognised in the log.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     id: String,
@@ -44,14 +45,14 @@ impl Wanted {
     }
 }
 
-/// Where a batch is.
+/// Where an append was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Located {
-    /// All of it, up to this sequence.
+    /// All of it is stored; `last` is the sequence of its last message.
     Whole { last: StreamSeq },
-    /// It begins in the log, but does not end there.
+    /// Its first message is stored, but not its last.
     Partial { first: StreamSeq },
-    /// Not found, perhaps because the copy that was read lags.
+    /// It was not found, perhaps because a lagging replica answered.
     Nowhere,
 }
 

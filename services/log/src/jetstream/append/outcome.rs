@@ -1,4 +1,4 @@
-//! What the appender does with an answer.
+//! The appender's reactions to answers.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,16 @@ use super::queue::unknown;
 use super::unit::State;
 use crate::{AppendError, ReadError};
 
-/// Shortest and longest rest before something is sent again.
+/// Shortest and longest pause before a unit is sent again.
 const REST: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 
-/// Why an append is looked for in the log.
+/// Why an append is searched for in the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Why {
-    /// The server has its id.
+    /// The server said that its id is already stored.
     StoredBefore,
-    /// Its fence has moved since an earlier try that was not answered; perhaps by that try.
+    /// Its fence has moved since an earlier attempt that was not answered, perhaps by that attempt
+    /// itself.
     Conflict,
 }
 
@@ -33,7 +34,7 @@ impl Sender {
         let (Some(unit), Some(answer)) = (self.units.get(&number), answer::read(message)) else {
             return;
         };
-        // "Stored" is final, whichever try it answers. Anything else about an earlier try says nothing about the latest.
+        // "Stored" is final for any attempt. Other answers count only for the latest attempt.
         let is_latest = tried == unit.tries;
         if let State::InFlight { since } = unit.state {
             self.heard.answer_to(since, Instant::now());
@@ -63,9 +64,9 @@ impl Sender {
             }
             Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),
             Answer::Busy(reason) if is_latest => self.rest(number, &reason),
-            Answer::Leaderless if is_latest => self.rest(number, "nobody takes appends"),
-            // On a stream of one copy the server looks at the fence before the id: an append that has landed and moved its
-            // own fence, or whose fence has moved since, is refused when it is sent again.
+            Answer::Leaderless if is_latest => self.rest(number, "the stream has no leader"),
+            // A stream with one replica checks the fence before the id. So a repetition is refused
+            // if its first attempt was stored and moved the fence, or if the fence has moved since.
             Answer::Conflict if is_latest && is_ambiguous => {
                 self.look_for(number, Why::Conflict);
             }
@@ -80,7 +81,7 @@ impl Sender {
         }
     }
 
-    /// A fence has moved, and nothing of this is stored.
+    /// Handles a moved fence; nothing of the unit is stored.
     async fn on_conflict(&mut self, number: u64) {
         let Some(unit) = self.take(number) else {
             return;
@@ -108,7 +109,7 @@ impl Sender {
         } else if unit.requests.len() == 1 {
             unit.failed(refused);
         } else {
-            // Each alone, so that only the guilty one fails.
+            // Send each request alone, so that only the refused one fails.
             for mut request in unit.requests.into_iter().rev() {
                 request.progress.not_stored();
                 request.goes_alone = true;
@@ -117,7 +118,7 @@ impl Sender {
         }
     }
 
-    /// To be sent again after a while.
+    /// Pauses a unit before it is sent again.
     fn rest(&mut self, number: u64, reason: &str) {
         let Some(unit) = self.units.get(&number) else {
             return;
@@ -125,7 +126,7 @@ impl Sender {
         tracing::debug!(
             reason,
             tries = unit.tries,
-            "an append was not answered; sending it again"
+            "an append was not acknowledged; sending it again"
         );
         if !unit.is_ambiguous {
             for request in &unit.requests {
@@ -160,20 +161,20 @@ impl Sender {
                 }
             }
             (Ok(Located::Partial { first }), _) => {
-                tracing::error!(%first, "the log holds only a part of an atomic batch");
+                tracing::error!(%first, "the log holds only a part of an atomic batch; its outcome is reported as unknown");
                 if let Some(unit) = self.take(number) {
                     unit.failed(&unknown("the log holds only a part of the batch"));
                 }
             }
             (Ok(Located::Nowhere), Why::Conflict) => self.on_conflict(number).await,
             (Ok(Located::Nowhere), Why::StoredBefore) => {
-                self.rest_in_doubt(number, "a batch that has landed is not found yet");
+                self.rest_in_doubt(number, "a stored batch was not found yet");
             }
             (Err(error), _) => self.rest_in_doubt(number, &error.to_string()),
         }
     }
 
-    /// To be sent again, although it may have landed.
+    /// The same for a unit that may already be stored.
     fn rest_in_doubt(&mut self, number: u64, reason: &str) {
         if let Some(unit) = self.units.get_mut(&number) {
             unit.is_ambiguous = true;
@@ -182,7 +183,8 @@ impl Sender {
     }
 }
 
-/// Rest before the next try: doubling, with jitter so that rivals do not meet again.
+/// The pause before the next attempt: it doubles, with jitter so that competing writers do not
+/// collide again.
 fn pause(tries: u32) -> Duration {
     let (shortest, longest) = REST;
     let doubled = shortest.saturating_mul(1 << tries.min(8)).min(longest);

@@ -1,23 +1,27 @@
-//! Which of the gathered appends travel together. Pure, so that its rules are tested without a server.
+//! Decides which of the gathered appends are sent together. It is pure, so that its rules can be
+//! tested without a server.
 //!
-//! Three things must not share a batch with others:
-//! - An append with a client's id: a duplicate id refuses the whole batch.
-//! - An append whose fence watches a subject that the batch itself writes to. Within a batch the server checks every fence
-//!   against what was stored before it, so two appends that each expect to be the first would both pass.
-//! - On a replicated stream, two sends with the same fence: the server refuses the second while the first is under way.
-//!   There, what shares a fence shares a batch.
+//! Three rules limit what may be sent together:
+//! - An append with a client's id is sent alone, since a duplicate id makes the server refuse the
+//!   whole batch.
+//! - An append whose fence watches a subject that the batch itself writes to is sent alone. The
+//!   server checks every fence of a batch against what was stored before the batch, so two appends
+//!   that each expect to be the first would both pass.
+//! - On a replicated stream, appends that share a fence are sent in one batch, since the server
+//!   refuses a second message with the same fence while the first is in flight.
 
 use std::collections::HashMap;
 
 use crate::subject::matches;
 
-/// Up to this many records are no dearer as pipelined singles than as a batch. A batch costs about 2 ms, whatever it holds; a
-/// single costs one sync of the server's disk, measured as 0.06 ms where nothing else writes, 0.3 ms where others do, and 1 ms
-/// and more where many do. With 30, a shared disk loses half of its throughput between 8 and 64 callers; with 8, an idle one
-/// loses a millisecond there.
+/// Up to this many records are sent as pipelined single messages, which then cost no more than a
+/// batch. A batch costs about 2 ms, whatever its size. A single message costs one sync of the
+/// server's disk, measured as 0.06 ms if nothing else writes, 0.3 ms if others do, and 1 ms or more
+/// if many do. With 30, a shared disk loses half of its throughput between 8 and 64 callers; with
+/// 8, an idle disk loses a millisecond there.
 pub(super) const FEW: usize = 8;
 
-/// How many copies the stream has, which decides what may be in flight at once.
+/// Whether the stream is replicated, which limits what may be in flight at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copies {
     One,
@@ -27,14 +31,15 @@ pub(super) enum Copies {
 /// What the plan needs to know of an append.
 pub(super) trait Planned {
     fn fence(&self) -> Option<&str>;
-    /// It carries a client's id, or has just been in a batch that was refused.
+    /// It has a client's id, or was just in a batch that the server refused.
     fn goes_alone(&self) -> bool;
     fn subjects(&self) -> impl Iterator<Item = &str>;
     fn len(&self) -> usize;
 }
 
-/// Splits what was gathered into sends. Several appends in a send, or one with several records: an atomic batch.
-/// The order of appends is kept within a send.
+/// Splits gathered appends into groups that are sent together. A group with several appends, or
+/// with an append of several records, is an atomic batch. Within a group the appends keep their
+/// order.
 pub(super) fn plan<A: Planned>(gathered: Vec<A>, copies: Copies) -> Vec<Vec<A>> {
     let exclusive = watched_and_written(&gathered);
     let mut sends: Vec<Vec<A>> = Vec::new();
@@ -70,7 +75,8 @@ pub(super) fn plan<A: Planned>(gathered: Vec<A>, copies: Copies) -> Vec<Vec<A>> 
     sends
 }
 
-/// For each append: does its fence watch a subject that is written by it or by another one here?
+/// For each append, whether its fence watches a subject that it or another one of these appends
+/// writes to.
 fn watched_and_written<A: Planned>(gathered: &[A]) -> Vec<bool> {
     let mut known: HashMap<&str, bool> = HashMap::new();
     for append in gathered {

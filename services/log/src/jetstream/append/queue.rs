@@ -1,4 +1,5 @@
-//! The callers' side of the appender: a bounded queue, a deadline, and an honest answer when it passes.
+//! The callers' side of the appender: a bounded queue, and a deadline after which a caller learns
+//! whether its append may be stored.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +18,22 @@ use crate::{
     Append, AppendError, AppendFailure, Appended, Expectation, MsgId, Positions, Stream, StreamSeq,
 };
 
-/// Bytes of records that may wait or be in flight. At 512 bytes each that is more than a second of the fastest server;
-/// above it callers wait for room, and are refused when none comes by their deadline.
+/// Limit of the bytes that wait or are in flight. With records of 512 bytes that is more than the
+/// fastest server stores in a second. Beyond it callers wait for room, and are refused if there is
+/// none by their deadline.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
-/// Grain in which room is counted; the least that a record takes.
+/// Bytes of one permit for room in the queue; each record takes at least one.
 const GRAIN: usize = 1024;
 
-/// Not handed to the connection: certainly not stored.
+/// Not yet passed to the connection: certainly not stored.
 const WAITING: u8 = 0;
-/// Handed to the connection: may be stored.
+/// Passed to the connection: may be stored.
 const SENT: u8 = 1;
 /// Its caller has been told that it was not stored, so it must never be sent.
 const ABANDONED: u8 = 2;
 
-/// How far a request has come. Shared by its caller and the appender; each step is one compare-and-swap, so that exactly one
-/// of "sent" and "certainly not stored" wins.
+/// The progress of a request, shared by its caller and the appender. Each step is one
+/// compare-and-swap, so that exactly one of "sent" and "certainly not stored" wins.
 #[derive(Debug, Clone)]
 pub(super) struct Progress(Arc<AtomicU8>);
 
@@ -46,12 +48,12 @@ impl Progress {
             .is_ok()
     }
 
-    /// From here on it may be stored. `false` when its caller has given up.
+    /// Marks it as sent: from now on it may be stored. `false` if its caller has given up.
     pub(super) fn send(&self) -> bool {
         self.step(WAITING, SENT) || self.0.load(Ordering::Acquire) == SENT
     }
 
-    /// The server has said that it was not stored.
+    /// Takes back [`Self::send`] after the server has said that it was not stored.
     pub(super) fn not_stored(&self) {
         self.step(SENT, WAITING);
     }
@@ -68,7 +70,7 @@ pub(super) struct Request {
     pub(super) expect: Expectation,
     pub(super) msg_id: Option<MsgId>,
     pub(super) progress: Progress,
-    /// It was in a batch that the server refused, and may be the reason.
+    /// It was in a batch that the server refused, and may be the cause.
     pub(super) goes_alone: bool,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
     _room: OwnedSemaphorePermit,
@@ -76,11 +78,11 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn answer(self, answer: Result<Appended, AppendError>) {
-        // The caller may have gone.
+        // An error means that the caller no longer waits.
         let _ = self.answer.send(answer);
     }
 
-    /// Does anybody still wait for the answer?
+    /// Whether the caller still waits for the answer.
     pub(super) fn is_awaited(&self) -> bool {
         !self.answer.is_closed()
     }
@@ -120,9 +122,10 @@ pub(in crate::jetstream) struct Appender {
     timeout: Duration,
     client: async_nats::Client,
     positions: Positions,
-    /// Of CONTROL: what its records are signed with.
+    /// Signs the records; for CONTROL only.
     trust: Option<Arc<Trust>>,
-    /// Why the last append failed, if the log took none then. Its lock is held for an assignment, never across a wait.
+    /// The failure of the last append, if it concerned the log as a whole. Locked for one
+    /// assignment, never across an await.
     failed: Mutex<Option<AppendFailure>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -134,7 +137,7 @@ impl Appender {
         trust: Option<Arc<Trust>>,
     ) -> Result<Self, async_nats::SubscribeError> {
         let room = QUEUE_BYTES / GRAIN;
-        // Each request holds at least one grain of room, so this never fills before the room does.
+        // Each request holds at least one permit for room, so this channel is never full.
         let (queue, requests) = mpsc::channel(room);
         let (stream, positions) = (settings.stream, settings.positions);
         let client = settings.client.clone();
@@ -152,9 +155,9 @@ impl Appender {
         })
     }
 
-    /// Appends, and answers by the deadline whatever happens.
+    /// Appends, and returns by the deadline in any case.
     ///
-    /// A caller that stops waiting does not take its append back: it may still be stored.
+    /// Cancelling the call does not undo the append: it may still be stored.
     pub(in crate::jetstream) async fn append(
         &self,
         append: Append,
@@ -173,7 +176,7 @@ impl Appender {
         answer
     }
 
-    /// Why the last append failed, if the log took none then.
+    /// The failure of the last append, if it concerned the log as a whole.
     pub(in crate::jetstream) fn last_failed(&self) -> Option<AppendFailure> {
         let failed = self.failed.lock();
         failed.unwrap_or_else(PoisonError::into_inner).clone()
@@ -185,7 +188,7 @@ impl Appender {
                 at: Instant::now(),
                 error: error.clone(),
             }),
-            // What was refused for what it is was answered, too.
+            // The log answered: with a success, or with a refusal of this append only.
             _ => None,
         };
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failure;
@@ -199,7 +202,8 @@ impl Appender {
             wire::check_msg_id(id)?;
         }
         let max_payload = self.client.max_payload();
-        // A client's id refuses a second message, so it must not refuse others that share it.
+        // The server refuses a repeated client's id together with the whole message, so such a
+        // record must not share a frame.
         let has_frames = self.positions.has_frames() && append.msg_id.is_none();
         let mut content = if has_frames {
             Content::framed(append.records, max_payload)?
@@ -244,9 +248,9 @@ impl Appender {
         content: &Content,
         deadline: tokio::time::Instant,
     ) -> Result<OwnedSemaphorePermit, AppendError> {
-        // Each record takes one at least; what it takes besides is counted together.
+        // Each record takes at least one permit; beyond that their bytes are counted together.
         let grains = content.events().max(content.bytes().div_ceil(GRAIN));
-        // What alone is larger than the queue may go when the queue is empty.
+        // An append larger than the whole queue is allowed when the queue is empty.
         let grains = grains.min(QUEUE_BYTES / GRAIN);
         let grains = u32::try_from(grains).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(grains);
@@ -296,7 +300,7 @@ fn sign(trust: &Trust, records: &mut [Outgoing], expect: &Expectation) -> Result
     Ok(())
 }
 
-/// What the server is asked to compare.
+/// Translates an expectation from positions to sequences, which the server compares.
 fn in_messages(expect: Expectation, positions: Positions) -> Expectation {
     match expect {
         Expectation::LastOn { filter, seq } => Expectation::LastOn {
@@ -311,7 +315,7 @@ fn check_expectation(expect: &Expectation) -> Result<(), AppendError> {
     match expect {
         Expectation::LastOn { filter, .. } if !wire::is_filter(filter) => {
             Err(AppendError::Rejected {
-                reason: format!("{filter:?} is no filter of subjects"),
+                reason: format!("{filter:?} is not a valid subject filter"),
             })
         }
         Expectation::LastOn { .. } | Expectation::None => Ok(()),

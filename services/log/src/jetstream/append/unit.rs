@@ -1,4 +1,4 @@
-//! What is sent together and answered together: a frame, a single message, or an atomic batch.
+//! Units, which are sent and answered as a whole: a frame, a single message, or an atomic batch.
 
 use std::time::Instant;
 
@@ -13,20 +13,20 @@ use super::queue::Request;
 use crate::frame;
 use crate::{AppendError, Appended, Expectation, MsgId, Positions, StreamSeq};
 
-/// Where a unit is on its way.
+/// The state of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Sent, not answered.
+    /// It was sent and is not answered.
     InFlight {
-        /// When it was sent last.
+        /// When it was last sent.
         since: Instant,
     },
-    /// To be sent again.
+    /// It waits to be sent again.
     Resting {
-        /// Not before.
+        /// Earliest time of the next attempt.
         until: Instant,
     },
-    /// It landed with an earlier try; where is being looked up.
+    /// An earlier attempt may have stored it, and it is being searched for in the log.
     Locating,
 }
 
@@ -35,28 +35,29 @@ pub(super) struct Outbound {
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
-    /// The server's answer is wanted for this one.
+    /// The server answers only this message of a unit.
     pub(super) is_last: bool,
 }
 
-/// Appends that travel together.
+/// Appends that are sent together.
 pub(super) struct Unit {
     /// At least one.
     pub(super) requests: Vec<Request>,
-    /// Id of the first message; the same for every try that follows an unanswered one.
+    /// Message id of the first message; the same for every attempt, so that the server recognises a
+    /// repetition.
     pub(super) id: String,
     /// How often it was sent.
     pub(super) tries: u32,
-    /// An earlier try was never answered, so this may be stored already.
+    /// An earlier attempt was not answered, so the unit may already be stored.
     pub(super) is_ambiguous: bool,
-    /// Nothing of it can be stored at or below.
+    /// Sequence up to which nothing of it can be stored.
     pub(super) floor: StreamSeq,
     pub(super) state: State,
     /// The gathering it left with; `None` for a frame.
     pub(super) group: Option<u64>,
-    /// Of a frame.
+    /// The lane of a frame; `None` for other units.
     pub(super) lane: Option<LaneKey>,
-    /// The filters that its first try stood on, each once.
+    /// The filters of its expectations, without duplicates.
     pub(super) fences: Vec<String>,
 }
 
@@ -91,7 +92,7 @@ impl Unit {
         }
     }
 
-    /// Messages that it takes.
+    /// Number of messages.
     pub(super) fn count(&self) -> usize {
         match self.lane {
             Some(_) => 1,
@@ -99,7 +100,7 @@ impl Unit {
         }
     }
 
-    /// Records that are in it.
+    /// Number of records.
     pub(super) fn events(&self) -> usize {
         let contents = self.requests.iter().map(|request| &request.content);
         contents.map(Content::events).sum()
@@ -109,12 +110,12 @@ impl Unit {
         self.requests.iter().map(Request::bytes).sum()
     }
 
-    /// Does anybody still wait for its answer?
+    /// Whether any caller still waits for its answer.
     pub(super) fn is_awaited(&self) -> bool {
         self.requests.iter().any(Request::is_awaited)
     }
 
-    /// The frame that its requests share, if it has a lane.
+    /// The frame with the events of all requests, if it has a lane.
     pub(super) fn frame(&self) -> Option<wire::Outgoing> {
         let LaneKey { lane, .. } = self.lane?;
         let contents = self.requests.iter().map(|request| &request.content);
@@ -122,7 +123,7 @@ impl Unit {
         Some(wire::frame(frame::write(lane, records), self.events()))
     }
 
-    /// Its messages, for one try.
+    /// The messages of one attempt.
     pub(super) fn messages(&self, batch_id: &str) -> Vec<Outbound> {
         if let Some(mut frame) = self.frame() {
             wire::set_msg_id(&mut frame.headers, &self.id);
@@ -148,7 +149,8 @@ impl Unit {
                 if messages.is_empty() {
                     wire::set_msg_id(&mut headers, &self.id);
                 }
-                // Where the records move the very fence they stand on, it is checked once, before the first.
+                // If the records move the fence that they expect, it is checked only once, before
+                // the first of them.
                 if index == 0 || !watches_itself {
                     wire::set_expectation(&mut headers, &request.expect);
                 }
@@ -167,7 +169,8 @@ impl Unit {
         messages
     }
 
-    /// Tells every caller its positions. `last` is the sequence of the last message.
+    /// Reports success to every caller, with its positions. `last` is the sequence of the last
+    /// message.
     pub(super) fn stored(self, last: StreamSeq, duplicate: bool, positions: Positions) {
         let (count, events) = (self.count() as u64, self.events());
         let mut next = (last.0 + 1).saturating_sub(count);
@@ -185,21 +188,22 @@ impl Unit {
             next += request.len() as u64;
             let appended = Appended {
                 seqs,
-                // The log's own ids only make its own repetitions harmless.
+                // Only a client's id can be a duplicate for its caller; the log's own ids only make
+                // its retries harmless.
                 duplicate: duplicate && request.msg_id.is_some(),
             };
             request.answer(Ok(appended));
         }
     }
 
-    /// Tells every caller the same.
+    /// Reports the same error to every caller.
     pub(super) fn failed(self, error: &AppendError) {
         for request in self.requests {
             request.answer(Err(error.clone()));
         }
     }
 
-    /// Tells every caller that its fence has moved.
+    /// Reports to every caller that its fence has moved.
     pub(super) fn conflicted(self, positions: Positions) {
         for request in self.requests {
             let error = match &request.expect {
@@ -215,7 +219,7 @@ impl Unit {
         }
     }
 
-    /// Its requests by expectation, so that a refused fence fails nobody else.
+    /// Groups the requests by expectation, so that a refused fence affects no others.
     pub(super) fn by_expectation(self) -> Vec<Vec<Request>> {
         let mut groups: Vec<Vec<Request>> = Vec::new();
         for request in self.requests {

@@ -1,12 +1,15 @@
-//! Leaves a server that does not reach the leaders of the streams, while another server does.
+//! Leaves a server that does not reach the leaders of the streams if another server does.
 //!
-//! Servers of a cluster hand messages to each other directly, never by way of a third. One that has lost the route to a neighbour goes on
-//! to serve its clients and to answer their pings, and whatever they send to a stream that the neighbour leads is lost: the client
-//! library sees nothing wrong. The same where a node is cut off and still takes itself for a leader, which it does for up to 20 s.
+//! Servers of a cluster pass messages to each other directly, never through a third one. A server
+//! that has lost the route to a neighbour goes on serving its clients and answering their pings,
+//! but loses all messages for streams that the neighbour leads, and the client library notices
+//! nothing. The same happens with a node that is cut off and still considers itself a leader, for
+//! up to 20 s.
 //!
-//! So each connection is asked now and then whether the leaders answer through it. When they do not for two looks in a row, the other
-//! servers are tried with connections of their own, and the connection moves to the first one through which all of them answer. While
-//! there is none, as during an election, it stays where it is: moving would only lose answers that are on their way.
+//! So each connection is checked periodically for answers of the leaders. If two checks in a row
+//! fail, the other servers are tried with separate connections, and the connection moves to the
+//! first one through which all leaders answer. If there is none, as during an election, it stays
+//! where it is: moving would only lose answers that are on their way.
 
 use std::time::Duration;
 
@@ -19,17 +22,18 @@ use super::super::api::Api;
 use super::super::config::NatsConfig;
 use super::servers::NextServer;
 
-/// Between two looks.
+/// Interval of the checks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// What the answers to one look may take.
+/// Time limit of one check.
 const ANSWER: Duration = Duration::from_millis(1_500);
-/// Looks in a row without the leaders before another server is tried.
+/// Failed checks in a row before another server is tried.
 const PATIENCE: u32 = 2;
-/// What a connection to another server may take, before it is asked.
+/// Time limit of a connection to another server, before it is checked.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Copies say something to their leader at least once a second. A leader that hears of no majority may have been deposed.
+/// How long a replica may be silent and still count as connected: replicas contact their leader at
+/// least once a second. A leader without a majority of them may have been replaced.
 const HEARD_LATELY: Duration = Duration::from_secs(4);
-/// What nothing goes without.
+/// The streams without which nothing works.
 const STREAMS: [&str; 4] = ["CONTROL", "TASKS", "FENCE", "KV_owners"];
 
 /// One of the connections of a log.
@@ -40,7 +44,7 @@ pub(in crate::jetstream) struct Watched {
     pub(super) next: NextServer,
 }
 
-/// Watches over connections for ever. To be dropped with them.
+/// Checks the connections without an end. It must be dropped with them.
 pub(super) async fn watch(config: NatsConfig, connections: Vec<Watched>) {
     let mut missed = vec![0; connections.len()];
     let mut ticks = interval(LOOK_EVERY);
@@ -59,7 +63,8 @@ pub(super) async fn watch(config: NatsConfig, connections: Vec<Watched>) {
     }
 }
 
-/// Whether the leaders answer through a connection. One that is being made anew is not to be judged.
+/// Whether the leaders answer through a connection. A connection that is being reopened passes the
+/// check.
 async fn look(client: &Client) -> bool {
     let is_up = || client.connection_state() == async_nats::connection::State::Connected;
     !is_up() || reaches_leaders(client).await || !is_up()
@@ -78,7 +83,7 @@ async fn reaches_leaders(client: &Client) -> bool {
     join_all(asked).await.into_iter().all(|answered| answered)
 }
 
-/// Whether whoever answers for a stream can still store something there, as far as can be known.
+/// Whether the leader that answered can still store messages, as far as its answer shows.
 fn has_majority(info: &Value) -> bool {
     let Some(copies) = info["cluster"]["replicas"].as_array() else {
         return true;
@@ -91,13 +96,13 @@ fn has_majority(info: &Value) -> bool {
     2 * there > 1 + copies.len()
 }
 
-/// To the first other server through which the leaders answer.
+/// Moves a connection to the first other server through which the leaders answer.
 async fn move_on(config: &NatsConfig, watched: &Watched) {
     let Ok(servers) = watched.client.server_pool().await else {
         return;
     };
     let mut others = watched.next.in_turn(&servers);
-    // Where it is.
+    // The last one is the present server.
     others.pop();
     for other in others {
         if !is_better(config, &other).await {
@@ -106,7 +111,7 @@ async fn move_on(config: &NatsConfig, watched: &Watched) {
         let connection = &watched.name;
         tracing::warn!(
             connection,
-            "the leaders of the streams do not answer through this server of NATS, and do through another one: the connection moves there"
+            "the stream leaders do not answer through this NATS server, but through another one; the connection moves there"
         );
         metrics::counter!("waybill_log_servers_left_total").increment(1);
         watched.next.prefer(other);

@@ -1,8 +1,9 @@
-//! To which server of a cluster a connection is made next.
+//! Chooses the server of a cluster to connect to next.
 //!
-//! The client library picks one at random of those that have failed least, the one that was just left included. But a server may take
-//! clients and be of no use to them, cut off from the others or about to end. So a connection goes round: next comes the server that it
-//! has been on least recently, unless another one is known to be better.
+//! The client library chooses at random among the servers with the fewest failures, including the
+//! one that was just left. But a server may accept clients and be useless to them, because it is
+//! cut off from the others or about to stop. So a connection rotates: next is the server that it
+//! used least recently, unless another one is known to be better.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,34 +12,34 @@ use async_nats::{ReconnectToServer, Server, ServerAddr};
 /// The choice for one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NextServer {
-    // Held for a look at a few addresses.
+    // Locked while a few addresses are compared, never across an await.
     turns: Arc<Mutex<Turns>>,
 }
 
 #[derive(Debug, Default)]
 struct Turns {
-    /// Where it has been or tried to be, the last one last.
+    /// Servers that it was or tried to be connected to, the latest one last.
     tried: Vec<ServerAddr>,
-    /// Where it should go now.
+    /// The server to prefer for the next connection.
     better: Option<ServerAddr>,
 }
 
 impl NextServer {
-    /// Of what the client library knows; `None` leaves the choice to it.
+    /// Chooses among the servers that the client library knows; `None` leaves the choice to it.
     pub(super) fn choose(&self, servers: &[Server]) -> Option<ReconnectToServer> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let addr = turns.choose(servers)?;
-        // The pause between tries is the library's own.
+        // The library decides the pause between attempts.
         Some(ReconnectToServer { addr, delay: None })
     }
 
-    /// The next connection is made to this server.
+    /// Makes the next connection go to this server.
     pub(super) fn prefer(&self, server: ServerAddr) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.better = Some(server);
     }
 
-    /// Of these, the one where the connection is now comes last.
+    /// The servers, least recently used first; the present one is last.
     pub(super) fn in_turn(&self, servers: &[Server]) -> Vec<ServerAddr> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.note_first(servers);
@@ -53,7 +54,7 @@ impl NextServer {
 
 impl Turns {
     fn choose(&mut self, servers: &[Server]) -> Option<ServerAddr> {
-        // The first connection tries all of them, wherever it begins.
+        // For the first connection the library tries all of them, in its own order.
         if servers.len() < 2 || !servers.iter().any(|server| server.did_connect) {
             return None;
         }
@@ -73,7 +74,7 @@ impl Turns {
         Some(chosen)
     }
 
-    /// The library itself has chosen the first one.
+    /// Notes the first server, which the library has chosen itself.
     fn note_first(&mut self, servers: &[Server]) {
         if self.tried.is_empty() {
             let first = servers.iter().find(|server| server.did_connect);
@@ -81,7 +82,7 @@ impl Turns {
         }
     }
 
-    /// Lowest for one where it has never been, highest for the last one.
+    /// Sorting key: lowest for a server that was never used, highest for the latest one.
     fn turn(&self, server: &Server) -> usize {
         let at = self.tried.iter().position(|tried| *tried == server.addr);
         at.map_or(0, |at| at + 1)
@@ -104,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Three, with the connection on the second.
+    /// Three servers, connected to the second one.
     fn three() -> [Server; 3] {
         let mut servers = [server(1), server(2), server(3)];
         servers[1].did_connect = true;

@@ -1,33 +1,34 @@
-//! How long a tail reads record by record, after it lost its connection.
+//! Decides how long a tail reads records one by one after its connection broke.
 //!
-//! A lost connection is most often just that, and costs one record read by itself. If that record has headers that the client library
-//! cannot parse, it was the cause, and there may be more: from then on each loss doubles the number of records, and the time, for which
-//! the tail does without a consumer. So a thousand such messages end ten connections, not a thousand; and whoever goes on to store them
-//! slows these readers down, but does not stop them.
+//! Usually such a loss has other causes, and costs one record that is read individually. If that
+//! record has headers that the client library cannot parse, it was the cause, and more may follow.
+//! From then on each loss doubles the number of records, and the time, for which the tail reads
+//! without a consumer. So a thousand such messages break ten connections, not a thousand; a writer
+//! that goes on storing them slows these readers down but does not stop them.
 
 use std::time::{Duration, Instant};
 
-/// Records after the first loss, doubled so often at the most.
+/// Limit of the doublings.
 const MOST_DOUBLINGS: u32 = 10;
-/// Time without a consumer after the first doubling.
+/// Unit of the time without a consumer, which each doubling doubles.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Between looks for a record.
+/// Pause between two checks for a new record.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Of one tail.
+/// The state of one tail.
 #[derive(Default)]
 pub(super) struct Caution {
     doublings: u32,
     /// Records to be read one by one before the next consumer.
     left: u64,
-    /// Until then also what is still to come.
+    /// Until then new records are read one by one too.
     until: Option<Instant>,
-    /// A record read so was the cause of the loss.
+    /// Whether a record with malformed headers was found, which was the cause of the loss.
     has_found: bool,
 }
 
 impl Caution {
-    /// The connection is another one.
+    /// Notes that the connection was lost.
     pub(super) fn lost(&mut self) {
         self.doublings = match std::mem::take(&mut self.has_found) {
             true => (self.doublings + 1).min(MOST_DOUBLINGS),
@@ -38,18 +39,19 @@ impl Caution {
             (self.doublings > 0).then(|| Instant::now() + SHORTEST * (1 << self.doublings));
     }
 
-    /// Is the next record to be read by itself?
+    /// Whether the next record must be read individually.
     pub(super) fn is_due(&self) -> bool {
         self.left > 0
     }
 
-    /// One was read.
+    /// Notes that a record was read individually.
     pub(super) fn has_read(&mut self, is_damaged: bool) {
         self.has_found |= is_damaged;
         self.left = self.left.saturating_sub(1);
     }
 
-    /// There is no record now. Cancellation safe.
+    /// Waits a little if there is no record, or ends the caution if its time is over. Cancellation
+    /// safe.
     pub(super) async fn nothing_there(&mut self) {
         match self.until {
             Some(until) if Instant::now() < until => tokio::time::sleep(PAUSE).await,

@@ -1,8 +1,9 @@
-//! Reads a tail in a task of its own, so that nothing of the reading begins anew when a reader drops a call.
+//! Reads a tail in a task of its own, so that a reader that drops a call does not restart the work
+//! of the tail.
 //!
-//! Readers wait for records beside other things, such as timers, and drop the call whenever one of those comes first. A pause before the
-//! next try, or a consumer that is being made, would then begin anew each time: with a timer that is faster than the pause the tail would
-//! never read again.
+//! Readers wait for records beside other events, such as timers, and drop the call whenever one of
+//! those comes first. A pause before the next attempt, or the creation of a consumer, would then
+//! start again each time; with a timer shorter than the pause, the tail would never read again.
 
 use std::collections::VecDeque;
 
@@ -13,17 +14,17 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::frame::take_whole;
 use crate::{Positions, ReadError, Record, Tail};
 
-/// Batches that are read and not taken. A further one is read only when there is room for it.
+/// Batches that are read ahead. The next one is read only when there is room for it.
 const READ_AHEAD: usize = 1;
-/// Records in one of them.
+/// Records in one batch.
 const BATCH: usize = 1_000;
 
 type Batch = Result<Vec<Record>, ReadError>;
 
-/// The reader's end. Dropping it ends the reading.
+/// The reader's end of the channel. Dropping it ends the task.
 pub(in crate::jetstream) struct Pumped {
     batches: mpsc::Receiver<Batch>,
-    /// Taken, and more than was asked for.
+    /// The rest of the last batch.
     rest: VecDeque<Record>,
     positions: Positions,
     /// `None` once its end was seen.
@@ -44,7 +45,7 @@ impl Pumped {
 }
 
 async fn pump(mut tail: impl Tail, sender: mpsc::Sender<Batch>) {
-    // An error: nobody reads any more.
+    // An error means that the reader is gone.
     while let Ok(room) = sender.reserve().await {
         room.send(tail.next_batch(BATCH).await);
     }
@@ -85,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// Needs longer for each record than its reader has patience.
+    /// A tail that takes longer for each record than its reader waits.
     struct Slow(u64);
 
     const PATIENCE: Duration = Duration::from_millis(1);

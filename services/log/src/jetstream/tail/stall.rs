@@ -1,17 +1,20 @@
-//! Whether a tail that hears nothing but heartbeats has fallen behind.
+//! Detects a tail that has fallen behind although it receives heartbeats.
 //!
-//! A consumer of one copy lives on one server. When that server is cut off from the leader of the stream, or its copy lags, it goes on to
-//! send heartbeats, delivers nothing, and does not know that there is more. So on a replicated stream a tail that has heard of nothing new
-//! asks the leader now and then; when the leader has had more for two looks in a row, the consumer is made anew, on a server that knows.
+//! A consumer with one replica runs on one server. If that server is cut off from the stream's
+//! leader, or its replica lags, it keeps sending heartbeats but delivers nothing, and does not know
+//! that there is more. So on a replicated stream, a tail without new messages asks the leader
+//! periodically. If the leader has more messages at two checks in a row, the tail creates a new
+//! consumer.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Interval of the checks.
 const LOOK_EVERY: Duration = Duration::from_millis(900);
-/// One look may fall between a message and its delivery; two cannot.
+/// Checks that must find more in a row. One may fall between the storing of a message and its
+/// delivery; two cannot.
 const LOOKS: u32 = 2;
 
-/// Of one consumer.
+/// The state of one consumer.
 #[derive(Debug)]
 pub(super) struct Stall {
     looked: Instant,
@@ -26,17 +29,17 @@ impl Stall {
         }
     }
 
-    /// Something new was delivered.
+    /// Notes that a message was delivered.
     pub(super) fn delivered(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// Is the leader to be asked?
+    /// Whether it is time to ask the leader.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now.duration_since(self.looked) >= LOOK_EVERY
     }
 
-    /// The leader was asked. `true`: the consumer has stalled.
+    /// Notes the answer of the leader. Returns `true` if the consumer has stalled.
     pub(super) fn leader_has_more(&mut self, now: Instant, more: bool) -> bool {
         self.looked = now;
         self.behind = if more { self.behind + 1 } else { 0 };

@@ -1,4 +1,5 @@
-//! Finds out at the start whose signatures count, and from which position of CONTROL on they are required.
+//! Determines at the start which keys' signatures count, and from which position of CONTROL on they
+//! are required.
 
 use waybill_domain::event::{ControlEvent, SignaturesRequired};
 use waybill_domain::time::Timestamp;
@@ -13,13 +14,13 @@ use super::super::wire;
 use crate::subject::ControlSubject;
 use crate::{Bounds, Expectation, NewRecord, ReadError, Record, StreamSeq};
 
-/// The kind of thing that the event is about, in its subject.
+/// Aggregate of the event, in its subject.
 const SIGNATURES: &str = "signatures";
 
-/// What this process signs with and believes.
+/// The key that this process signs with, and the keys whose signatures it accepts.
 ///
 /// # Errors
-/// When a key cannot be read, or the log does not hold what the configuration says of it.
+/// If a key cannot be read, or the log contradicts the configuration.
 pub(in crate::jetstream) async fn establish(
     config: &SignaturesConfig,
     api: &Api,
@@ -59,7 +60,8 @@ fn keys(config: &SignaturesConfig) -> Result<Keys, String> {
     Keys::new(keys).map_err(setting)
 }
 
-/// The configured position: the first of all, or one at which the log says so itself.
+/// Checks the configured position: it must be the first one, or the log must have an event there
+/// that requires signatures.
 async fn confirmed(
     pinned: u64,
     bounds: &Bounds,
@@ -80,7 +82,7 @@ async fn confirmed(
     }
     if pinned > bounds.last {
         return refused(format!(
-            "is {pinned}, but CONTROL ends at {}: it is another log, or was restored from a backup of before",
+            "is {pinned}, but CONTROL ends at {}: it is another log, or was restored from an older backup",
             bounds.last
         ));
     }
@@ -106,7 +108,8 @@ async fn discovered(trust: &Trust, control: &Reader) -> Result<Option<StreamSeq>
     Ok(None)
 }
 
-/// Whether a record is a genuine event that requires signatures. Copies of it stand behind it, so the first one counts.
+/// Whether a record is a genuine event that requires signatures. Replayed copies can only come
+/// after it, so the first one counts.
 fn requires(trust: &Trust, record: &Record) -> bool {
     let here = Trust {
         required_from: Some(record.seq),
@@ -117,7 +120,8 @@ fn requires(trust: &Trust, record: &Record) -> bool {
         && matches!(verify(&here, &record.stored()), Ok(Genuine::At(_)))
 }
 
-/// Appends the event. Of two processes that do so at once, one finds the other's.
+/// Appends the event that requires signatures. If two processes do so at once, one of them finds
+/// the event of the other.
 async fn introduce(trust: &Trust, api: &Api, control: &Reader) -> Result<StreamSeq, ConnectError> {
     let Some(signer) = &trust.signer else {
         let what = "signatures cannot be required without a private key of gateways";
@@ -170,11 +174,11 @@ async fn introduce(trust: &Trust, api: &Api, control: &Reader) -> Result<StreamS
     let sent = api
         .publish(&message.subject, message.headers, message.payload)
         .await;
-    // A refusal or a lost answer: then it may be there all the same.
+    // Look for the event in any case: after a refusal or a lost answer it may still be in the log.
     let found = discovered(trust, control).await?;
     match (found, sent) {
         (Some(seq), _) => {
-            tracing::info!(%seq, %key, "events of CONTROL count only when signed, from here on");
+            tracing::info!(%seq, %key, "signatures are required on CONTROL from this position on");
             Ok(seq)
         }
         (None, Err(error)) => Err(failed(&error)),

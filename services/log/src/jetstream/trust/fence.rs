@@ -1,7 +1,8 @@
-//! Judges records of FENCE.
+//! Checks the signatures of records of FENCE.
 //!
-//! FENCE forgets after an hour and nothing in it names what it follows. What a copy of a genuine record could do is to make a holder that is
-//! gone look alive, so each record has a number that only grows within the life of its holder.
+//! FENCE keeps records for an hour, and they do not name their predecessors. A replayed copy of a
+//! genuine record could make a holder that has stopped look alive, so each record has a number that
+//! only grows during the life of its holder.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use super::tail::Judge;
 use crate::subject::FenceSubject;
 use crate::{ReadError, Record};
 
-/// The header with the number of the record within the life of its writer.
+/// The header with the number of the record, counted by its writer.
 pub(in crate::jetstream) const COUNT: &str = "Wb-Count";
-/// Holders whose numbers are remembered. Only genuine records take room.
+/// Limit of the holders whose numbers are remembered. Only genuine records take room.
 const MAX_HOLDERS: usize = 10_000;
 
-/// What is signed of a record of FENCE.
+/// The parts of a record of FENCE that its signature covers.
 pub(in crate::jetstream) fn fence_parts<'a>(
     subject: &'a str,
     headers: &'a [(String, String)],
@@ -35,7 +36,7 @@ pub(in crate::jetstream) fn fence_parts<'a>(
 
 pub(in crate::jetstream) struct FenceVerifier {
     trust: Arc<Trust>,
-    /// The highest number of each holder, by its subject.
+    /// The highest number so far, by subject.
     counts: HashMap<String, u64>,
 }
 

@@ -1,4 +1,4 @@
-//! A tail whose records are judged before they are handed on.
+//! A tail that checks the signatures of its records before it returns them.
 
 use async_trait::async_trait;
 use waybill_domain::trust::Seen;
@@ -7,7 +7,7 @@ use super::super::tail::JetStreamTail;
 use super::Verifier;
 use crate::{ReadError, Record, Tail};
 
-/// Judges what a tail reads, in its order.
+/// Checks the records of a tail, in order.
 #[async_trait]
 pub(in crate::jetstream) trait Judge: Send {
     async fn judge(&mut self, records: &mut [Record]) -> Result<(), ReadError>;
@@ -31,12 +31,12 @@ impl Judge for ControlVerifier {
     }
 }
 
-/// A tail and its judge.
+/// A tail with a check of its records.
 pub(in crate::jetstream) struct VerifiedTail<J> {
     tail: JetStreamTail,
     judge: J,
     stream: &'static str,
-    /// Read and not judged yet: a call that is dropped meanwhile loses none of them.
+    /// Records that are read but not yet checked. They survive a call that is dropped meanwhile.
     read: Vec<Record>,
 }
 
@@ -58,7 +58,8 @@ impl<J: Judge> Tail for VerifiedTail<J> {
             self.read = self.tail.next_batch(max).await?;
         }
         self.judge.judge(&mut self.read).await?;
-        // Counted here, where each record comes by once: commands read the same history again and again.
+        // Counted here because each record passes here only once, while commands read the same
+        // history repeatedly.
         let void = self.read.iter().filter(|record| record.void().is_some());
         let void = u64::try_from(void.count()).unwrap_or(u64::MAX);
         metrics::counter!("waybill_log_void_records_total", "stream" => self.stream)

@@ -1,5 +1,6 @@
-//! Pages of VKEYS. Direct gets are off there, so a page comes from a consumer that lives no longer than that; and since a consumer may
-//! sit at a copy that lags, what is missing at its end is asked of the leader.
+//! Lists of VKEYS, page by page. Direct gets are disabled on this stream, so each page uses a
+//! short-lived consumer. The consumer may run on a replica that lags, so the rest of the page is
+//! read from the leader.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::jetstream::wire::{self, Delivery};
 use crate::vault_keys::MAX_LISTED;
 use crate::{ReadError, Record, StreamSeq};
 
-/// The server forgets a consumer whose maker has died after so long.
+/// The server removes an unused consumer after this long, for example if the process that created
+/// it has died.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
 impl VaultKeyStore {
@@ -33,7 +35,7 @@ impl VaultKeyStore {
         let pulled = self.reader.connection().unless_lost(pulled).await;
         let is_lost = pulled.is_none();
         pulled.unwrap_or(Ok(()))?;
-        // Also what has ended the connection on its way.
+        // Also if a message has broken the connection.
         if self.is_replicated || is_lost {
             self.finish_at_leader(filters, from, limit, &mut records)
                 .await?;
@@ -58,7 +60,7 @@ impl VaultKeyStore {
         let sent = client.publish_with_reply(Api::subject(&verb), inbox, body.into());
         sent.await.map_err(unavailable)?;
         let drained = self.drain(messages, from, limit, records).await;
-        // Nobody waits for the answer: the consumer ends by itself too.
+        // The answer is not awaited, since the server also removes an idle consumer by itself.
         let delete = Api::subject(&format!("CONSUMER.DELETE.{STREAM}.{consumer}"));
         if let Err(error) = client.publish(delete, "".into()).await {
             tracing::debug!(%error, "deleting a consumer failed; the server removes it when it is idle");
@@ -91,7 +93,7 @@ impl VaultKeyStore {
         Ok(self.api.call(&verb, &body).await.map(drop)?)
     }
 
-    /// Takes what one pull brings, until the server says that this is all.
+    /// Takes the messages of one pull request, until the server says that there are no more.
     async fn drain(
         &self,
         mut messages: Subscriber,
@@ -105,11 +107,12 @@ impl VaultKeyStore {
             let message = message
                 .map_err(|_| unavailable(format!("no answer within {patience:?}")))?
                 .ok_or_else(|| unavailable("the subscription ended"))?;
-            // What has its place in a consumer is a stored message, whatever its own status says.
+            // A message with a place in the consumer's count is a stored one, whatever status its
+            // publisher gave it.
             let delivery = message.reply.as_deref().and_then(Delivery::parse);
             match message.status {
                 Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) if delivery.is_none() => {
-                    // Nothing there, or nothing more.
+                    // There are no messages, or no more.
                     return Ok(());
                 }
                 Some(status) if delivery.is_none() => {
@@ -120,7 +123,7 @@ impl VaultKeyStore {
             let delivery = delivery
                 .filter(|it| it.consumer_seq == delivered)
                 .ok_or_else(|| unavailable("a hole in what was delivered"))?;
-            // A consumer made at a copy that lags begins earlier than asked for.
+            // A consumer on a lagging replica may start earlier than requested.
             if delivery.stream_seq >= from {
                 records.push(wire::delivered(STREAM, delivery, message));
             }
