@@ -202,10 +202,10 @@ impl TeamId {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// For production.
+    /// Tasks of the production systems of a team.
     #[default]
     Live,
-    /// For experiments.
+    /// Tasks of experiments and tests; separate from the live ones in every list and limit.
     Test,
 }
 

@@ -150,6 +150,7 @@ impl Again {
         let mut projector = roles::projector(&self.config, Setting::Embedded, &self.log)?;
         let late = self.late.clone();
         Ok(Box::pin(async move {
+            // Dropping the wait for its end loses nothing: `shutdown` waits for the same task.
             tokio::select! {
                 () = late.cancelled() => projector.shutdown().await?,
                 ended = projector.stopped() => ended?,
@@ -218,6 +219,7 @@ async fn start(
             tokio::spawn(room::export_disk(again.config.data.clone(), stop.clone()));
         }
     }
+    // The wait only looks. After a stop the roles are returned as well, since the caller ends them in order.
     tokio::select! {
         () = ready(&gateway) => {}
         () = stop.cancelled() => {}

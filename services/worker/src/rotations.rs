@@ -83,6 +83,7 @@ impl Rotations {
         let mut watch = Watch::new(Arc::clone(log), Stream::Control);
         let mut tail = log.tail(Stream::Control, vec![TEAM_EVENTS.to_owned()], StreamSeq(1));
         loop {
+            // Both are cancellation safe: a tail keeps what has arrived, and a comparison goes on.
             let batch = tokio::select! {
                 batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
                 backwards = watch.went_backwards(mark) => return backwards,

@@ -447,6 +447,7 @@ impl Owner {
             }
             // Without the lease, it would only disturb the new owner.
             if !lease.is_held() {
+                // Biased: a lease that is lost for good ends this before another look at it.
                 tokio::select! {
                     biased;
                     () = lease.lost() => return,

@@ -28,7 +28,7 @@ pub(super) enum Phase {
         #[serde(skip)]
         wake: Elapsed,
     },
-    /// May start.
+    /// It may start as soon as a slot is free and the limits allow it.
     Ready {
         since: Timestamp,
         /// The same moment as `since`, by this owner's monotonic clock.
@@ -84,7 +84,7 @@ pub(super) struct Open {
     pub(super) retry_on: Option<Box<RetryOn>>,
     pub(super) has_callback: bool,
     pub(super) traceparent: Option<Box<str>>,
-    /// Attempts started.
+    /// Attempts whose start is stored; also the number of the last one.
     pub(super) attempts: u32,
     /// Failed attempts that used up a retry.
     pub(super) failures: u16,
