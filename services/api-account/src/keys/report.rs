@@ -53,6 +53,7 @@ pub struct FoundKey {
     token_type: String,
     /// Address of the place, if it is public.
     #[serde(default)]
+    #[schema(format = "uri")]
     url: Option<String>,
     /// What kind of place, such as `content` or `commit`.
     #[serde(default)]
