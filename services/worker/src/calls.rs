@@ -373,49 +373,59 @@ impl CallExecutor {
         {
             return event.into_request().ok_or_else(gone);
         }
-        let read = async || self.payloads.read(self.log.as_ref(), seq).await;
-        let event = read_back(seq, read).await?;
+        let event = self.read_back(seq, Kind::Creation).await?;
         event.into_request().ok_or_else(gone)
     }
 
-    /// Ends are read one by one: no creation comes with them, which is all that the cache keeps.
     async fn ended(&self, seq: StreamSeq) -> Result<TaskEnd, Failure> {
-        let read = async || {
-            let record = self.log.read(Stream::Tasks, seq).await?;
-            Ok(record.map(Found::Stored))
-        };
-        let event = read_back(seq, read).await?;
+        let event = self.read_back(seq, Kind::End).await?;
         event.into_end().ok_or_else(gone)
     }
-}
 
-/// Reads the event at a position. Waits while the log does not answer, since the outcome of the call could not be stored anyway.
-async fn read_back(
-    seq: StreamSeq,
-    read: impl AsyncFn() -> Result<Option<Found>, ReadError>,
-) -> Result<TaskEvent, Failure> {
-    loop {
-        match read().await {
-            Ok(Some(Found::Kept(payload))) => {
-                return decode_created(&payload).ok_or_else(gone);
-            }
-            Ok(Some(Found::Stored(record))) => {
-                return match task_record(&record) {
-                    Ok(TaskRecord::Event(event)) => Ok(event),
-                    Ok(TaskRecord::Owned(..)) => Err(gone()),
-                    Err(error) => {
-                        tracing::error!(%seq, %error, "an event of a task cannot be decoded; the call fails");
-                        Err(gone())
-                    }
-                };
-            }
-            Ok(None) => return Err(gone()),
-            Err(error) => {
-                tracing::warn!(%seq, %error, "reading an event of a task failed; the call waits and the read is retried");
-                tokio::time::sleep(READ_PAUSE).await;
+    /// Reads the event at a position. Waits while the log does not answer, since the outcome of the
+    /// call could not be stored anyway.
+    async fn read_back(&self, seq: StreamSeq, kind: Kind) -> Result<TaskEvent, Failure> {
+        loop {
+            match self.find(seq, kind).await {
+                Ok(Some(Found::Kept(payload))) => {
+                    return decode_created(&payload).ok_or_else(gone);
+                }
+                Ok(Some(Found::Stored(record))) => {
+                    return match task_record(&record) {
+                        Ok(TaskRecord::Event(event)) => Ok(event),
+                        Ok(TaskRecord::Owned(..)) => Err(gone()),
+                        Err(error) => {
+                            tracing::error!(%seq, %error, "an event of a task cannot be decoded; the call fails");
+                            Err(gone())
+                        }
+                    };
+                }
+                Ok(None) => return Err(gone()),
+                Err(error) => {
+                    tracing::warn!(%seq, %error, "reading an event of a task failed; the call waits and the read is retried");
+                    tokio::time::sleep(READ_PAUSE).await;
+                }
             }
         }
     }
+
+    async fn find(&self, seq: StreamSeq, kind: Kind) -> Result<Option<Found>, ReadError> {
+        match kind {
+            Kind::Creation => self.payloads.read(self.log.as_ref(), seq).await,
+            // No creation comes with an end, and the cache keeps nothing else.
+            Kind::End => {
+                let record = self.log.read(Stream::Tasks, seq).await?;
+                Ok(record.map(Found::Stored))
+            }
+        }
+    }
+}
+
+/// Which event of a task is read back.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Creation,
+    End,
 }
 
 /// An outcome without the secrets that the request carried. `None` if they could not be searched

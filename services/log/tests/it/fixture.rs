@@ -16,7 +16,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A subject of TASKS.
 pub const EVENT: &str = "tasks.1.t.q.started";
 /// The shortest that the server counts.
-pub const LEASE_TTL: Duration = Duration::from_secs(1);
+pub const LEASE_TTL: Duration = Duration::from_secs(3);
 
 /// Everything that an implementation offers.
 pub trait Full: Log + Leases + Snapshots {}
