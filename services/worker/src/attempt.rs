@@ -1,12 +1,13 @@
 //! The request of an attempt: the task's own request, with the headers that identify and sign it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use url::Url;
 use waybill_domain::event::{Failure, FailureKind, TaskCreated};
 use waybill_domain::id::TeamId;
@@ -81,7 +82,7 @@ impl Signer {
 
     /// The secrets that currently sign for a team.
     fn secrets(&self, team: &TeamId, now: Timestamp) -> Vec<WebhookSecret> {
-        let mut known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.secrets.lock();
         let numbers = self.rotations.of(team).numbers(now);
         numbers
             .map(|number| {
