@@ -16,7 +16,7 @@ use waybill_domain::signature::{
     WebhookSecret, asyncqueue_header, derive_team_secret, standard_header,
 };
 use waybill_domain::time::Timestamp;
-use waybill_domain::trace::child_of;
+use waybill_domain::trace::TraceParent;
 use waybill_log::Log;
 
 use crate::callout::{Request, task_headers};
@@ -26,7 +26,7 @@ use crate::vault::Prepared;
 const TASK_ID: HeaderName = HeaderName::from_static("waybill-task-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("waybill-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -133,7 +133,7 @@ pub fn request(
     prepared: Prepared<'_>,
     attempt: u32,
     limit: Duration,
-    traceparent: Option<&str>,
+    trace: &TraceParent,
     signer: &Signer,
     now: Timestamp,
 ) -> Result<Request, Failure> {
@@ -169,11 +169,7 @@ pub fn request(
     if !headers.contains_key(USER_AGENT) {
         headers.insert(USER_AGENT, AGENT);
     }
-    set(
-        &mut headers,
-        TRACEPARENT,
-        &child_of(traceparent, task.id, attempt),
-    );
+    set(&mut headers, TRACEPARENT, trace.as_str());
     signer.sign(&mut headers, &task.team, &id, &body, now);
     Ok(Request {
         method: Method::from_bytes(task.method.as_str().as_bytes())
