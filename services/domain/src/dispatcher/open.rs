@@ -11,6 +11,7 @@ use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
+use crate::task::cancel::{Outline, RequestStage, Stage};
 use crate::task::{Backoff, History, OwnPauses, Priority, RetryOn, Success};
 use crate::time::{Elapsed, Times, Timestamp};
 
@@ -204,6 +205,23 @@ impl Open {
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
+        }
+    }
+
+    /// The part of the state on which cancelling the task depends.
+    pub(super) fn outline(&self) -> Outline {
+        Outline {
+            stage: match self.phase {
+                Phase::Waiting { .. } | Phase::Ready { .. } => Stage::Idle,
+                Phase::Running { attempt } => Stage::Running { attempt },
+                Phase::Ended { .. } => Stage::Ended,
+            },
+            is_being_decided: self.busy,
+            request: match (self.cancel_requested, self.requesting_cancel) {
+                (Some(_), _) => RequestStage::Stored,
+                (None, true) => RequestStage::Pending,
+                (None, false) => RequestStage::None,
+            },
         }
     }
 
