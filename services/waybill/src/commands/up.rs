@@ -23,6 +23,7 @@ use crate::nats_server::{NatsServer, Restarter};
 use crate::operations::Operations;
 use crate::output;
 use crate::ownership::HandOver;
+use crate::rings;
 use crate::roles::{self, Setting};
 use crate::room::{self, OwnRoom};
 use crate::secrets::Missing;
@@ -30,7 +31,6 @@ use crate::signals::stop_token;
 use crate::signatures;
 use crate::supervise::{self, Running};
 use crate::telemetry;
-use crate::vault::rings;
 
 /// How long the gateway may take to get ready before it is announced.
 const READY: Duration = Duration::from_secs(10);
