@@ -202,10 +202,10 @@ impl TeamId {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// Tasks of the production systems of a team.
+    /// The production systems of a team.
     #[default]
     Live,
-    /// Tasks of experiments and tests; separate from the live ones in every list and limit.
+    /// Experiments and tests, separate from production in every list and limit.
     Test,
 }
 
