@@ -40,7 +40,7 @@ pub struct ConsistencyProof {
     /// Root of the newer tree.
     #[schema(value_type = String)]
     to_root: Hash,
-    /// The proof.
+    /// Hashes that lead from the older root to the newer one, as in RFC 6962.
     #[schema(value_type = Vec<String>)]
     path: Vec<Hash>,
     /// The newer checkpoint, when `to` was not given.

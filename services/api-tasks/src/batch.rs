@@ -15,7 +15,7 @@ use waybill_domain::task::retry_plan::RetryTerms;
 use waybill_domain::task::spec::check_idempotency_key;
 use waybill_log::{Append, AppendError, Atomicity, Expectation, MAX_BATCH, Stream};
 
-use super::create::{Accepted, Accepting, count_accepted, limits};
+use super::accept::{Accepted, Accepting, count_accepted, limits};
 use super::explain::{ExplainParams, PlannedAttempt, warn_of_retries};
 use super::idempotency;
 use super::object::Task;

@@ -13,7 +13,7 @@ use waybill_log::{
 };
 use waybill_projector::query::IdempotentTask;
 
-use super::create::{Accepted, Accepting};
+use super::accept::{Accepted, Accepting};
 use super::lookup;
 use super::object::{Attempts, Task};
 use crate::credentials::{self, Checked};

@@ -1,10 +1,11 @@
 //! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, and what happens to them, under `/v1/events`.
 //!
-//! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, [`lookup`] how a task is found and told apart
-//! from another team's, [`explain`] what a creation tells of its retries, [`idempotency`] how a repeated creation becomes the first one
-//! again, [`credentials`] how the secrets that a task brings along are sealed. [`signing`] is how receivers know that a call comes from
-//! here. [`TasksApi`] is what the handlers share.
+//! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, `accept` how a request becomes a task on the log,
+//! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`idempotency`]
+//! how a repeated creation becomes the first one again, [`credentials`] how the secrets that a task brings along are sealed. [`signing`]
+//! is how receivers know that a call comes from here. [`TasksApi`] is what the handlers share.
 
+mod accept;
 pub mod backoff;
 pub mod batch;
 pub mod cancel;

@@ -23,7 +23,7 @@ use waybill_projector::query::{Detail, TaskDetail, TaskView, WebhookState};
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
-    /// Its id.
+    /// Id of the task.
     #[schema(example = "task_01kc0q2v9x3d8e5h7j9m1n3p5r0d")]
     pub id: String,
     /// Id of the team.
@@ -171,7 +171,7 @@ fn by_name(headers: Vec<(String, String)>) -> HeaderMap<HeaderValues> {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskResult {
-    /// HTTP status.
+    /// HTTP status that the target answered with.
     pub status_code: u16,
     /// Whether it is a success: a 2xx, or what the task's `success` names.
     pub ok: bool,
@@ -197,7 +197,7 @@ pub struct TaskResult {
     pub is_cut: bool,
 }
 
-/// One attempt.
+/// One call of the target, as the task's history shows it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskAttempt {
@@ -217,7 +217,7 @@ pub struct TaskAttempt {
 /// `{"task": ...}`
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TaskEnvelope {
-    /// The task.
+    /// The task as it was after the request.
     pub task: Task,
     /// What of the request has no effect: at most 20 warnings; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]

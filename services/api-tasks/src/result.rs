@@ -46,7 +46,7 @@ impl HasLists for ResultParams {}
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultEnvelope {
-    /// The task.
+    /// Id of the task.
     #[schema(example = "task_01kc0q2v9x3d8e5h7j9m1n3p5r0d")]
     id: String,
     /// How it ended.

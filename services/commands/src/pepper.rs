@@ -18,7 +18,6 @@ const LEAST_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a pepper has at least {LEAST_BYTES} bytes, not {found}")]
 pub struct BadPepper {
-    /// Bytes given.
     pub found: usize,
 }
 

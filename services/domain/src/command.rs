@@ -30,7 +30,7 @@ pub enum OwnerRequest {
         task: TaskId,
         /// Team that the task must belong to.
         team: TeamId,
-        /// The caller.
+        /// Who cancels it.
         actor: Actor,
         /// W3C trace context of the request.
         traceparent: Option<String>,
@@ -54,7 +54,7 @@ pub enum OwnerRequest {
         cancel_requested: Option<Timestamp>,
         /// The part of its past that clients are shown.
         history: Box<History>,
-        /// The caller.
+        /// Who asks for the redelivery.
         actor: Actor,
         /// W3C trace context of the request.
         traceparent: Option<String>,

@@ -202,10 +202,10 @@ impl TeamId {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// For production.
+    /// The production systems of a team.
     #[default]
     Live,
-    /// For experiments.
+    /// Experiments and tests, separate from production in every list and limit.
     Test,
 }
 

@@ -29,7 +29,7 @@ pub enum Maker {
     Key(KeyId),
     /// A person who is signed in.
     User { user: UserId, session: SessionId },
-    /// An application.
+    /// An OAuth application.
     App {
         app: AppId,
         /// The grant that the application acted under.

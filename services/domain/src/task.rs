@@ -1,7 +1,7 @@
 //! A task: one HTTP call that will be made, however long that takes.
 //!
 //! [`request`] is what a client wrote, and [`spec`] the same after validation. [`retry`] decides
-//! what follows an attempt, [`retry_plan`] predicts when attempts may be made, [`status`] is what
+//! what follows an attempt, [`cancel`] what follows a request to cancel, [`retry_plan`] predicts when attempts may be made, [`status`] is what
 //! clients see, [`row`] what read models store, and [`history`] what is remembered of a task's
 //! past. [`success`] says which answers count as a success, [`pauses`] which pauses between
 //! attempts a task may choose.
@@ -9,6 +9,7 @@
 //! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
 //! next.
 
+pub mod cancel;
 pub mod history;
 pub mod length;
 pub mod method;

@@ -57,7 +57,6 @@ pub struct Code(pub ErrorCode);
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", body.error)]
 pub struct ApiError {
-    /// HTTP status.
     pub status: StatusCode,
     /// Body of the response.
     pub body: Box<ErrorBody>,

@@ -7,7 +7,7 @@
 mod refused;
 pub mod room;
 pub mod source;
-pub mod trace;
+mod trace;
 
 pub use refused::{Crowded, Unread};
 
@@ -32,13 +32,13 @@ use ipnet::IpNet;
 use tower::{Layer, Service};
 use tracing::Instrument;
 use waybill_domain::actor::Origin;
+use waybill_domain::trace::TraceParent;
 
 use crate::config::RESPONSE_TIMEOUT;
 use crate::error::{ApiError, Code, ErrorCode, explain_bare};
 use crate::limits::{LimitSlot, Limiter, write_headers};
 use crate::refusals::{self, Attribution, Refusals};
 use room::{Held, Room};
-use trace::TraceParent;
 use waybill_commands::entropy;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,7 +73,7 @@ impl RequestContext {
     fn of_nobody(source: IpAddr) -> Self {
         Self {
             request_id: hex::encode(entropy::random::<8>()).into(),
-            traceparent: TraceParent::root().as_str().into(),
+            traceparent: trace::begun().as_str().into(),
             source,
             limits: LimitSlot::default(),
             attribution: Attribution::default(),
@@ -231,9 +231,7 @@ fn identify(
     let parent = headers
         .get(TRACEPARENT)
         .and_then(|value| TraceParent::parse(value.to_str().ok()?));
-    let trace = parent
-        .as_ref()
-        .map_or_else(TraceParent::root, TraceParent::child);
+    let trace = trace::continued(parent.as_ref());
     let request_id = headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())

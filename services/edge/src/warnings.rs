@@ -83,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Handling {
 
 /// The warnings of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "a warning that nobody is told of is none"]
+#[must_use = "warnings have an effect only in the answer to the client"]
 pub struct Warnings(Vec<Warning>);
 
 impl Warnings {

@@ -25,10 +25,11 @@ mod running;
 mod sending;
 mod task;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot, watch};
 use waybill_domain::access::fence::{FenceTiming, GatewayId, HolderId, LeaseKind, Uptime};
 use waybill_domain::trust::Trust;
@@ -184,7 +185,7 @@ impl Fence {
     }
 
     pub(crate) fn holder_id(&self) -> HolderId {
-        let holder = self.holder.read().unwrap_or_else(PoisonError::into_inner);
+        let holder = self.holder.read();
         holder.clone()
     }
 
@@ -197,7 +198,7 @@ impl Fence {
     /// Begins another run: the current log may hold records of the former one.
     fn begin_another_run(&self) {
         let next = HolderId::new(self.kind, GatewayId::new(random()));
-        *self.holder.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.holder.write() = next;
         // Callers that came between put it where the former log was.
         self.everywhere.store(0, Ordering::Release);
     }

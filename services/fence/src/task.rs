@@ -64,6 +64,8 @@ impl FenceTask {
                 return;
             };
             self = task;
+            // Dropping the wait loses nothing: no lease is held at that time, and the comparison is
+            // not this task's.
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.begin_anew() => {}
@@ -77,6 +79,7 @@ impl FenceTask {
         self.barriers = Barriers::default();
         // Dropping a call answers its caller with an error.
         let refuse = async { while self.calls.recv().await.is_some() {} };
+        // A call that arrives together with the comparison waits in the queue for the next run.
         tokio::select! {
             () = self.copy.compared() => {}
             // No fence is left that could call; then nobody waits for this task either.

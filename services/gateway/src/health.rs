@@ -63,7 +63,7 @@ pub enum NotReady {
 }
 
 impl NotReady {
-    /// For programs.
+    /// The stable code in answers, for programs.
     fn code(self) -> &'static str {
         match self {
             Self::Draining => "stopping",
@@ -116,12 +116,13 @@ impl Health {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // A probe that is dropped changes nothing, so a stop may win in either place.
+            // A stop loses at most one tick.
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
             let look = tokio::time::timeout(PROBE_DEADLINE, log.bounds(Stream::Control));
+            // A probe only reads, so dropping it changes nothing.
             let found = tokio::select! {
                 () = stop.cancelled() => return,
                 found = look => found,

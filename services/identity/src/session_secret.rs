@@ -11,7 +11,6 @@ const LEAST_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a session secret has at least {LEAST_BYTES} bytes, not {found}")]
 pub struct BadSessionSecret {
-    /// Bytes given.
     pub found: usize,
 }
 

@@ -9,6 +9,8 @@
 //! The header `Wb-Frame` names the version of the payload, which is MessagePack: a table with every
 //! string that the events need, and the events, each as length-prefixed bytes that refer to strings
 //! by number. An event that cannot be read leaves the others readable.
+//!
+//! The design and its reasons: docs/design/frames.md.
 
 mod payload;
 mod read;

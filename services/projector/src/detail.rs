@@ -16,7 +16,7 @@ pub async fn read(log: &dyn Log, row: &TaskRow) -> Result<Detail, ReadError> {
 /// Which answers to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
-    /// All answers.
+    /// Those of any size.
     All,
     /// Only those with a body of the usual size. Others would fill a list, and cost a read of a
     /// megabyte each.

@@ -194,6 +194,8 @@ impl Follower<'_> {
         let until = self.applied_at + self.config.gather;
         let busy = Instant::now() < until;
         if busy && records.len() < MAX_GATHERED {
+            // Neither branch holds records. A query that asks while no one waits here is remembered,
+            // and ends the next wait at once.
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.progress.wanted() => {}

@@ -26,7 +26,7 @@ pub use tasks::{
 
 /// Queue group of all replicas.
 pub const QUEUE_GROUP: &str = "projector";
-/// Largest page.
+/// Largest number of entries in one page.
 pub const MAX_LIMIT: u16 = 100;
 /// Largest offset of a page. Beyond it, a cursor is needed, since skipping costs as much as
 /// reading.

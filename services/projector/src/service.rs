@@ -206,6 +206,7 @@ async fn handle(server: Arc<Server>, message: Message) {
         })
     } else {
         let started = Instant::now();
+        // Queries only read, so one that is dropped leaves nothing half done.
         let reply = tokio::select! {
             reply = server.route(subject, &message.payload) => reply,
             // Nothing more will be applied that a query could wait for. Another replica, or the

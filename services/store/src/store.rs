@@ -6,8 +6,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     Batch, Checkpoint, Engine, Limits, StoreError, Tree, View, WipeReason,
@@ -235,7 +237,7 @@ impl Shared {
             let tree = self.index(tree)?;
             changes.push(Change { tree, key, value });
         }
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.writing.lock();
         for (stream, asked) in batch.checkpoints {
             let key = stream.clone().into_bytes();
             let value = asked.encode();

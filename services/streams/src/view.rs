@@ -33,9 +33,9 @@ pub struct TaskEventView {
     #[serde(rename = "type")]
     #[schema(example = "task.succeeded", value_type = TaskEventType)]
     pub kind: String,
-    /// The task.
+    /// Id of the task that it happened to.
     pub task_id: String,
-    /// Its queue.
+    /// Queue of the task.
     #[schema(example = "default")]
     pub queue: String,
     /// The task's status after this event. Absent on `task.callback_sent` and `task.callback_failed`, which do not change it.

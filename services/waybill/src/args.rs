@@ -192,7 +192,7 @@ pub(crate) enum Teams {
     },
     /// Changes the plan of a team. Gateways apply it within moments.
     Plan {
-        /// The team.
+        /// Id of the team.
         #[arg(long)]
         team: String,
         /// Name of the plan.
@@ -218,7 +218,7 @@ pub(crate) enum Teams {
     },
     /// The people of a team and their roles.
     Members {
-        /// The team.
+        /// Id of the team.
         #[arg(long)]
         team: String,
         #[command(flatten)]
@@ -302,7 +302,7 @@ pub(crate) struct NewKey {
 
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The team.
+    /// Id of the team whose events are written.
     #[arg(long)]
     pub team: String,
     /// Only of this log: `control` or `tasks`. Needed when an end is given as a sequence.

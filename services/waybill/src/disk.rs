@@ -71,7 +71,7 @@ impl Disk {
         })
     }
 
-    /// As metrics.
+    /// Sets the gauges of the disk.
     #[expect(clippy::cast_precision_loss, reason = "gauges of bytes")]
     pub(crate) fn export(self) {
         metrics::gauge!("waybill_disk_free_bytes").set(self.free as f64);

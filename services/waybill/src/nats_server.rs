@@ -74,8 +74,8 @@ impl Connection {
             )
         };
         let text = fs::read(&path).with_context(|| nobody("cannot be read"))?;
-        let connection: Self =
-            serde_json::from_slice(&text).with_context(|| nobody("is none of this version"))?;
+        let connection: Self = serde_json::from_slice(&text)
+            .with_context(|| nobody("is damaged or was written by another version"))?;
         let process = i32::try_from(connection.process)
             .ok()
             .and_then(Pid::from_raw);
@@ -260,6 +260,7 @@ async fn watch(
         } else {
             (pause * 2).min(LONGEST_RESTART_PAUSE)
         };
+        // Not biased: no server runs during the pause, so a stop that comes a turn late finds one that has just begun, and ends it above.
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(pause) => {}
@@ -370,6 +371,7 @@ async fn end_stray(folder: &Path) -> anyhow::Result<()> {
         pid = pid.as_raw_nonzero(),
         "a nats-server of a former start still runs; ending it"
     );
+    // It may have ended since its command line was read; the wait below then ends at once.
     let _ = kill_process(pid, Signal::TERM);
     let until = Instant::now() + STOP;
     while test_kill_process(pid).is_ok() {

@@ -8,11 +8,10 @@ use std::io::{self, ErrorKind, Write};
 #[error("nobody reads standard output any more")]
 struct ReaderLeft;
 
-/// Standard output.
+/// Standard output, whose errors say when its reader has left.
 #[derive(Debug)]
 pub(crate) struct Output(io::Stdout);
 
-/// Standard output.
 pub(crate) fn stdout() -> Output {
     Output(io::stdout())
 }

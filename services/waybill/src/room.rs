@@ -36,6 +36,7 @@ pub(crate) async fn report_owed(
     let mut ticks = interval(OWED_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // A stop loses one report at most. Gateways keep the last figures until the next owner of these partitions reports.
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
@@ -65,6 +66,7 @@ pub(crate) async fn export_disk(data: PathBuf, stop: CancellationToken) {
     let mut ticks = interval(SIZES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // A stop loses one measurement at most, and no role is left to which it would matter.
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
@@ -90,6 +92,7 @@ pub(crate) async fn export_sizes(log: JetStreamLog, stop: CancellationToken) {
     let mut ticks = interval(SIZES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // A stop loses one measurement at most.
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}

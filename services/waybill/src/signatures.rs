@@ -1,5 +1,5 @@
 //! The keys that events of CONTROL and the messages of the barrier are signed with: from the environment, or from the secrets of a
-//! `waybill up`; and `waybill signatures`, which requires them of a log that was written without.
+//! `waybill up`.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -10,12 +10,8 @@ use waybill_domain::trust::{Signer, Speaker};
 use waybill_log::JetStreamLog;
 use zeroize::Zeroizing;
 
-use crate::args::Signatures;
 use crate::config::{Config, environment};
-use crate::output;
-use crate::running_server;
 use crate::secrets::{self, Missing};
-use crate::telemetry;
 
 /// File in which a `waybill up` keeps the position from which signatures are required, so that a log that was replaced by one without
 const PIN: &str = "signatures-from";
@@ -112,37 +108,6 @@ pub(crate) fn check(log: &JetStreamLog, speaker: Option<Speaker>) -> anyhow::Res
         bail!(
             "signatures are required, so {variable} must be set: nothing that this role writes would count"
         );
-    }
-    Ok(())
-}
-
-/// `waybill signatures ...`
-pub(crate) async fn run(mut config: Config, command: Signatures) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start_beside(&config, "signatures")?;
-    let out = &mut output::stdout();
-    match command {
-        Signatures::Require { at } => {
-            config.nats.signatures.introduce = true;
-            let log = running_server::connect(&mut config, &at).await?;
-            if log.trust().signer.is_none() {
-                bail!(
-                    "WAYBILL_CONTROL_KEY must be set: the event that requires signatures is signed itself"
-                );
-            }
-            show(out, &log)
-        }
-        Signatures::Show { at } => show(out, &running_server::connect(&mut config, &at).await?),
-    }
-}
-
-fn show(out: &mut impl Write, log: &JetStreamLog) -> anyhow::Result<()> {
-    let trust = log.trust();
-    match trust.required_from {
-        Some(from) => writeln!(out, "nats.signatures.required_from = {from}")?,
-        None => writeln!(out, "# signatures are not required")?,
-    }
-    for key in trust.keys.all() {
-        writeln!(out, "# counts: {key}")?;
     }
     Ok(())
 }

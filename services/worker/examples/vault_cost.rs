@@ -21,6 +21,7 @@ use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::signature::MasterSecret;
 use waybill_domain::task::{Limits, TaskRequest, TaskSpec};
 use waybill_domain::time::Timestamp;
+use waybill_domain::trace::TraceParent;
 use waybill_log::subject::ControlSubject;
 use waybill_log::{
     Append, Atomicity, Expectation, JetStreamLog, KeyName, Log, NatsConfig, NewRecord, Stream,
@@ -62,6 +63,7 @@ async fn main() {
         .expect("the directory knows the token");
 
     let signer = Signer::new(MasterSecret::new(vec![7; 32]).expect("long enough"));
+    let trace = TraceParent::of_call(None, plain.id, 1);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -70,7 +72,7 @@ async fn main() {
             Prepared::plain(&plain),
             1,
             PATIENCE,
-            None,
+            &trace,
             &signer,
             Timestamp(1),
         );
@@ -85,7 +87,7 @@ async fn main() {
             prepared,
             1,
             PATIENCE,
-            None,
+            &trace,
             &signer,
             Timestamp(1),
         );

@@ -1,12 +1,13 @@
 //! The request of an attempt: the task's own request, with the headers that identify and sign it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use url::Url;
 use waybill_domain::event::{Failure, FailureKind, TaskCreated};
 use waybill_domain::id::TeamId;
@@ -15,7 +16,7 @@ use waybill_domain::signature::{
     WebhookSecret, asyncqueue_header, derive_team_secret, standard_header,
 };
 use waybill_domain::time::Timestamp;
-use waybill_domain::trace::child_of;
+use waybill_domain::trace::TraceParent;
 use waybill_log::Log;
 
 use crate::callout::{Request, task_headers};
@@ -25,7 +26,7 @@ use crate::vault::Prepared;
 const TASK_ID: HeaderName = HeaderName::from_static("waybill-task-id");
 const ATTEMPT: HeaderName = HeaderName::from_static("waybill-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waybill/", env!("CARGO_PKG_VERSION")));
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -81,7 +82,7 @@ impl Signer {
 
     /// The secrets that currently sign for a team.
     fn secrets(&self, team: &TeamId, now: Timestamp) -> Vec<WebhookSecret> {
-        let mut known = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.secrets.lock();
         let numbers = self.rotations.of(team).numbers(now);
         numbers
             .map(|number| {
@@ -132,7 +133,7 @@ pub fn request(
     prepared: Prepared<'_>,
     attempt: u32,
     limit: Duration,
-    traceparent: Option<&str>,
+    trace: &TraceParent,
     signer: &Signer,
     now: Timestamp,
 ) -> Result<Request, Failure> {
@@ -168,11 +169,7 @@ pub fn request(
     if !headers.contains_key(USER_AGENT) {
         headers.insert(USER_AGENT, AGENT);
     }
-    set(
-        &mut headers,
-        TRACEPARENT,
-        &child_of(traceparent, task.id, attempt),
-    );
+    set(&mut headers, TRACEPARENT, trace.as_str());
     signer.sign(&mut headers, &task.team, &id, &body, now);
     Ok(Request {
         method: Method::from_bytes(task.method.as_str().as_bytes())

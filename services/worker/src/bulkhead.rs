@@ -12,12 +12,13 @@
 
 use std::collections::HashMap;
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use metrics::counter;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use waybill_domain::dispatcher::{Admission, CallKind, Compartment, Wanted};
@@ -253,7 +254,7 @@ impl Bulkhead {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Finds a slot for a call, or returns the reason why there is none. `spare` has slots that

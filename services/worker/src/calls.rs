@@ -13,7 +13,7 @@ use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEnd, TaskEvent};
 use waybill_domain::task::retry::Outcome;
-use waybill_domain::trace::child_of;
+use waybill_domain::trace::TraceParent;
 use waybill_log::{Log, ReadError, Stream, StreamSeq, TaskRecord, task_record};
 
 use crate::attempt::{self, Signer};
@@ -143,16 +143,17 @@ impl Calls {
             number: call.attempt,
             kind: CallKind::Attempt,
         };
-        let trace = child_of(call.traceparent.as_deref(), call.task, call.attempt);
+        let parent = call.traceparent.as_deref().and_then(TraceParent::parse);
+        let trace = TraceParent::of_call(parent.as_ref(), call.task, call.attempt);
         let span = tracing::info_span!(
             "attempt",
             task = %call.task,
             attempt = call.attempt,
-            trace_id = ids(&trace).0,
-            span_id = ids(&trace).1,
-            parent_id = call.traceparent.as_deref().map(|parent| ids(parent).1),
+            trace_id = trace.trace_id(),
+            span_id = trace.span_id(),
+            parent_id = parent.as_ref().map(TraceParent::span_id),
         );
-        let made = async move { executor.attempt(call).await };
+        let made = async move { executor.attempt(call, trace).await };
         self.make(running, slot, made.instrument(span));
     }
 
@@ -163,17 +164,18 @@ impl Calls {
             number: delivery.number,
             kind: CallKind::Delivery,
         };
+        let parent = delivery.traceparent.as_deref().and_then(TraceParent::parse);
         let step = webhook::step(delivery.number);
-        let trace = child_of(delivery.traceparent.as_deref(), delivery.task, step);
+        let trace = TraceParent::of_call(parent.as_ref(), delivery.task, step);
         let span = tracing::info_span!(
             "delivery",
             task = %delivery.task,
             number = delivery.number,
-            trace_id = ids(&trace).0,
-            span_id = ids(&trace).1,
-            parent_id = delivery.traceparent.as_deref().map(|parent| ids(parent).1),
+            trace_id = trace.trace_id(),
+            span_id = trace.span_id(),
+            parent_id = parent.as_ref().map(TraceParent::span_id),
         );
-        let made = async move { executor.deliver(delivery).await };
+        let made = async move { executor.deliver(delivery, trace).await };
         self.make(running, slot, made.instrument(span));
     }
 
@@ -269,7 +271,7 @@ impl Calls {
 }
 
 impl CallExecutor {
-    async fn attempt(&self, call: Call) -> Outcome {
+    async fn attempt(&self, call: Call, trace: TraceParent) -> Outcome {
         let task = match self.created(call.created).await {
             Ok(task) => task,
             Err(failure) => return Outcome::Failed(failure),
@@ -283,13 +285,12 @@ impl CallExecutor {
         };
         self.signer.ready().await;
         let now = self.clock.now();
-        let traceparent = call.traceparent.as_deref();
         match attempt::request(
             &task,
             prepared,
             call.attempt,
             call.limit,
-            traceparent,
+            &trace,
             &self.signer,
             now,
         ) {
@@ -308,7 +309,7 @@ impl CallExecutor {
         }
     }
 
-    async fn deliver(&self, delivery: Delivery) -> Outcome {
+    async fn deliver(&self, delivery: Delivery, trace: TraceParent) -> Outcome {
         let events = async {
             let task = self.created(delivery.created).await?;
             let ended = self.ended(delivery.ended).await?;
@@ -320,13 +321,12 @@ impl CallExecutor {
         };
         self.signer.ready().await;
         let now = self.clock.now();
-        let traceparent = delivery.traceparent.as_deref();
         match webhook::request(
             &task,
             ended,
             delivery.retries,
             delivery.number,
-            traceparent,
+            &trace,
             &self.signer,
             now,
         ) {
@@ -447,12 +447,6 @@ async fn scrubbed(
 /// The cache has only `task.created` events.
 fn decode_created(payload: &[u8]) -> Option<TaskEvent> {
     TaskEvent::decode("task.created.v1", payload).ok()
-}
-
-/// Trace id and span id of a `traceparent`.
-fn ids(traceparent: &str) -> (&str, &str) {
-    let id = |range| traceparent.get(range).unwrap_or_default();
-    (id(3..35), id(36..52))
 }
 
 fn lost() -> Failure {

@@ -13,7 +13,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The monotonic clock.
     fn elapsed(&self) -> Elapsed;
 
-    /// Both clocks.
+    /// Both clocks, read one right after the other.
     fn times(&self) -> Times {
         Times {
             elapsed: self.elapsed(),

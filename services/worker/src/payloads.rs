@@ -6,9 +6,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use waybill_log::position::PLACE_BITS;
 use waybill_log::{Log, ReadError, Record, Stream, StreamSeq};
 
@@ -91,7 +91,7 @@ impl Payloads {
     pub fn put(&self, seq: StreamSeq, payload: &[u8]) {
         // A part of a frame would keep the whole of it in memory.
         let payload = Bytes::copy_from_slice(payload);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         let held = &mut *held;
         held.bytes += payload.len() + ENTRY_BYTES;
         match held.by_seq.insert(seq, payload) {
@@ -111,17 +111,12 @@ impl Payloads {
     /// The payload, if it is still cached.
     #[must_use]
     pub fn get(&self, seq: StreamSeq) -> Option<Bytes> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_seq
-            .get(&seq)
-            .cloned()
+        self.held.lock().by_seq.get(&seq).cloned()
     }
 
     /// Removes a payload that is not needed any more.
     pub fn forget(&self, seq: StreamSeq) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         if let Some(payload) = held.by_seq.remove(&seq) {
             held.bytes -= payload.len() + ENTRY_BYTES;
         }
@@ -168,7 +163,7 @@ mod tests {
             payloads.put(StreamSeq(seq), &[]);
             payloads.forget(StreamSeq(seq));
         }
-        let held = payloads.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = payloads.held.lock();
         assert!(held.order.len() <= SLACK + 3, "{}", held.order.len());
     }
 }

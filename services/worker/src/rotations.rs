@@ -1,9 +1,10 @@
 //! Which secrets sign the calls of a team, according to CONTROL.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use waybill_domain::event::ControlEvent;
@@ -83,6 +84,7 @@ impl Rotations {
         let mut watch = Watch::new(Arc::clone(log), Stream::Control);
         let mut tail = log.tail(Stream::Control, vec![TEAM_EVENTS.to_owned()], StreamSeq(1));
         loop {
+            // Both are cancellation safe: a tail keeps what has arrived, and a comparison goes on.
             let batch = tokio::select! {
                 batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
                 backwards = watch.went_backwards(mark) => return backwards,
@@ -124,7 +126,7 @@ impl Rotations {
     }
 
     fn teams(&self) -> RwLockWriteGuard<'_, HashMap<TeamId, Signing>> {
-        self.teams.write().unwrap_or_else(PoisonError::into_inner)
+        self.teams.write()
     }
 
     /// Records that everything is known that had happened when this process started.
@@ -138,7 +140,7 @@ impl Rotations {
     }
 
     pub(crate) fn of(&self, team: &TeamId) -> Signing {
-        let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner);
+        let teams = self.teams.read();
         teams.get(team).copied().unwrap_or_default()
     }
 }

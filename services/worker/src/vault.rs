@@ -249,6 +249,7 @@ impl Vault {
 
 async fn forget(directory: Arc<Directory>, stop: CancellationToken) {
     loop {
+        // Forgetting happens in the branch body, which runs to its end.
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FORGET_EVERY) => directory.forget_old_keys(),

@@ -13,9 +13,9 @@ use waybill_domain::event::{
 };
 use waybill_domain::task::{EndReason, Status};
 use waybill_domain::time::Timestamp;
-use waybill_domain::trace::child_of;
+use waybill_domain::trace::TraceParent;
 
-use crate::attempt::{Signer, set};
+use crate::attempt::{Signer, TRACEPARENT, set};
 use crate::callout::Request;
 use crate::callout::answer::KEPT_BODY_BYTES;
 
@@ -92,7 +92,7 @@ pub fn request(
     ended: TaskEnd,
     retries: u32,
     number: u32,
-    traceparent: Option<&str>,
+    trace: &TraceParent,
     signer: &Signer,
     now: Timestamp,
 ) -> Result<Request, Failure> {
@@ -153,11 +153,7 @@ pub fn request(
         HeaderName::from_static("waybill-attempt"),
         &number.to_string(),
     );
-    set(
-        &mut headers,
-        HeaderName::from_static("traceparent"),
-        &child_of(traceparent, task.id, step(number)),
-    );
+    set(&mut headers, TRACEPARENT, trace.as_str());
     signer.sign(&mut headers, &task.team, &format!("{id}-ended"), &body, now);
     Ok(Request {
         method: Method::POST,

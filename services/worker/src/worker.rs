@@ -5,11 +5,12 @@
 //! worker that dies stops renewing, so its partitions become free when their leases expire.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -447,6 +448,7 @@ impl Owner {
             }
             // Without the lease, it would only disturb the new owner.
             if !lease.is_held() {
+                // Biased: a lease that is lost for good ends this before another look at it.
                 tokio::select! {
                     biased;
                     () = lease.lost() => return,
@@ -573,7 +575,7 @@ impl LeftToNewer {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -43,7 +43,7 @@ const TEAMS_AT_A_TIME: usize = 8;
 const MAX_SOURCE_CHARS: usize = 60;
 const MAX_URL_CHARS: usize = 2_000;
 
-/// One find.
+/// A token that a scanner found, and where.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct FoundKey {
     /// What was found.
@@ -53,6 +53,7 @@ pub struct FoundKey {
     token_type: String,
     /// Address of the place, if it is public.
     #[serde(default)]
+    #[schema(format = "uri")]
     url: Option<String>,
     /// What kind of place, such as `content` or `commit`.
     #[serde(default)]
@@ -64,7 +65,7 @@ pub struct FoundKey {
 pub struct Verdict {
     /// Base64 of the SHA-256 of the token.
     token_hash: String,
-    /// As reported.
+    /// The kind of token, as the report gave it.
     token_type: String,
     /// `true_positive`: it is or was a key of this server. `false_positive`: it never was.
     label: &'static str,

@@ -30,6 +30,7 @@ pub(crate) struct Decision {
     /// `code`, as in the request.
     response_type: String,
     client_id: String,
+    #[schema(format = "uri")]
     redirect_uri: String,
     scope: Option<String>,
     state: Option<String>,

@@ -35,6 +35,7 @@ pub(crate) struct SignInForm {
     response_type: String,
     /// As in that request, like all that follow.
     client_id: String,
+    #[schema(format = "uri")]
     redirect_uri: String,
     scope: Option<String>,
     state: Option<String>,

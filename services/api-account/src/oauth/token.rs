@@ -40,6 +40,7 @@ pub(crate) struct TokenRequest {
     /// With `authorization_code`: what `code_challenge` was the SHA-256 of.
     code_verifier: Option<String>,
     /// With `authorization_code`: as the code was asked for, or nothing.
+    #[schema(format = "uri")]
     redirect_uri: Option<String>,
     /// With `refresh_token`.
     refresh_token: Option<String>,

@@ -51,7 +51,7 @@ pub struct TokensAnswer {
     /// Valid for one refresh. Absent when it is in a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
-    /// The session.
+    /// Id of the session, by which it can be listed and ended.
     session_id: String,
     /// Comes with a log-in. Sent along with the next one from this device, it keeps others who guess passwords from locking this device out;
     /// it grants no access. Absent when it is in a cookie.

@@ -34,10 +34,10 @@ use waybill_mail::Occasion;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogIn {
-    /// The address.
+    /// Email address of the account.
     #[schema(required = true)]
     email: Option<String>,
-    /// The password.
+    /// Password of the account, exactly as it was chosen.
     #[schema(required = true)]
     password: Option<String>,
     /// Whether the refresh token goes into a cookie, for browsers.

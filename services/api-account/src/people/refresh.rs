@@ -28,7 +28,7 @@ use waybill_mail::Occasion;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Refresh {
-    /// The token.
+    /// Refresh token of the last answer. Default: the one in the cookie.
     refresh_token: Option<String>,
 }
 

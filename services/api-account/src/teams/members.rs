@@ -22,7 +22,7 @@ use waybill_edge::path::Id;
 pub struct MemberObject {
     #[schema(example = "user_01k9x2v7m3f8q4t6r1w5y0z2bc")]
     id: String,
-    /// Their address.
+    /// Email address of the account, if it is known.
     #[schema(value_type = Option<String>)]
     email: Option<String>,
     /// Their name, as they wrote it.

@@ -63,7 +63,7 @@ pub struct SchemeVerdict {
 pub struct Difference {
     /// `header`, `id`, `timestamp`, `body`, `secret`, or `unknown` when nothing tells which.
     part: &'static str,
-    /// A sentence.
+    /// What differs, for people.
     message: String,
 }
 

@@ -29,7 +29,7 @@ const BUILTIN: &str = include_str!("../../../../ops/plans/plans.toml");
 pub enum PolicyScope {
     /// All credentials of a team in one environment.
     Team,
-    /// One credential.
+    /// One credential: an API key, or a person or an application in the team.
     Key,
     /// One source network: an IPv4 address or an IPv6 /64.
     Ip,

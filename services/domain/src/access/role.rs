@@ -23,7 +23,7 @@ use crate::access::scope::{Scope, ScopeSet};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads.
+    /// Reads what the team has, and changes nothing.
     Viewer,
     /// Works with tasks and what belongs to them.
     Member,

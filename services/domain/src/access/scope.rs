@@ -170,7 +170,6 @@ pub struct ScopeSet(u64);
 const _: () = assert!(Scope::ALL.len() <= u64::BITS as usize);
 
 impl ScopeSet {
-    /// Every scope.
     #[must_use]
     pub fn all() -> Self {
         Scope::ALL.iter().copied().collect()

@@ -26,7 +26,7 @@ pub struct Growing {
 /// A leaf, and the record that it was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its hash.
+    /// Hash of the leaf, as the tree uses it.
     pub hash: Hash,
     /// Sequence in CONTROL.
     pub seq: StreamSeq,

@@ -213,7 +213,7 @@ pub struct Cancel {
     pub task: TaskId,
     /// Team that the task must belong to.
     pub team: TeamId,
-    /// The caller.
+    /// Who cancels it.
     pub actor: Actor,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,

@@ -6,10 +6,11 @@ use super::action::{CallKind, Running};
 use super::open::Open;
 use crate::event::task::USUAL_ANSWER_BYTES;
 use crate::event::{
-    Answer, AttemptFailed, Failure, FailureKind, Standing, TaskCancelled, TaskDead, TaskEnd,
-    TaskEvent, TaskExpired, TaskSucceeded,
+    Answer, AttemptFailed, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskEvent,
+    TaskExpired, TaskSucceeded,
 };
 use crate::id::TaskId;
+use crate::task::cancel;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
 use crate::time::{Times, Timestamp};
 
@@ -44,12 +45,7 @@ pub(super) fn after(
 ) -> TaskEvent {
     match judged(task, id, attempt, outcome, times) {
         TaskEvent::AttemptFailed(failed) if task.cancel_requested.is_some() => {
-            TaskEvent::Cancelled(TaskCancelled {
-                id,
-                at: failed.at,
-                attempt: Some(attempt),
-                failure: Some(failed.failure),
-            })
+            TaskEvent::Cancelled(cancel::instead_of_retry(failed))
         }
         event => event,
     }

@@ -11,6 +11,7 @@ use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
+use crate::task::cancel::{Outline, RequestStage, Stage};
 use crate::task::{Backoff, History, OwnPauses, Priority, RetryOn, Success};
 use crate::time::{Elapsed, Times, Timestamp};
 
@@ -28,7 +29,7 @@ pub(super) enum Phase {
         #[serde(skip)]
         wake: Elapsed,
     },
-    /// May start.
+    /// It may start as soon as a slot is free and the limits allow it.
     Ready {
         since: Timestamp,
         /// The same moment as `since`, by this owner's monotonic clock.
@@ -84,7 +85,7 @@ pub(super) struct Open {
     pub(super) retry_on: Option<Box<RetryOn>>,
     pub(super) has_callback: bool,
     pub(super) traceparent: Option<Box<str>>,
-    /// Attempts started.
+    /// Attempts whose start is stored; also the number of the last one.
     pub(super) attempts: u32,
     /// Failed attempts that used up a retry.
     pub(super) failures: u16,
@@ -204,6 +205,23 @@ impl Open {
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
+        }
+    }
+
+    /// The part of the state on which cancelling the task depends.
+    pub(super) fn outline(&self) -> Outline {
+        Outline {
+            stage: match self.phase {
+                Phase::Waiting { .. } | Phase::Ready { .. } => Stage::Idle,
+                Phase::Running { attempt } => Stage::Running { attempt },
+                Phase::Ended { .. } => Stage::Ended,
+            },
+            is_being_decided: self.busy,
+            request: match (self.cancel_requested, self.requesting_cancel) {
+                (Some(_), _) => RequestStage::Stored,
+                (None, true) => RequestStage::Pending,
+                (None, false) => RequestStage::None,
+            },
         }
     }
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::{Dispatcher, Phase, attempt};
-use crate::event::{
-    CallbackFailed, CallbackSent, FailureKind, TaskCancelled, TaskEvent, TaskReleased,
-};
+use crate::event::{CallbackFailed, CallbackSent, FailureKind, TaskEvent, TaskReleased};
 use crate::id::TaskId;
+use crate::task::cancel;
 use crate::task::retry::Outcome;
 use crate::time::Times;
 
@@ -36,12 +35,7 @@ impl Dispatcher {
             return;
         }
         let event = if task.cancel_requested.is_some() {
-            TaskEvent::Cancelled(TaskCancelled {
-                id,
-                at: now.wall,
-                attempt: Some(attempt),
-                failure: None,
-            })
+            TaskEvent::Cancelled(cancel::cut_off(id, attempt, now.wall))
         } else {
             TaskEvent::Released(TaskReleased {
                 id,

@@ -3,14 +3,12 @@
 use super::{Action, Cancel, Decision, Dispatcher, Open, Phase, Ticket};
 use crate::actor::Actor;
 use crate::command::OwnerReply;
-use crate::event::{CancelRequested, TaskCancelled, TaskEvent, TaskRestated};
-use crate::id::TaskId;
+use crate::event::{CancelRequested, TaskEvent, TaskRestated};
+use crate::task::cancel::{self, CancelRefused, Cancellation};
 use crate::time::Times;
 
 impl Dispatcher {
-    /// Cancels a task, or replies why not. A running attempt is cut off once the log has stored the
-    /// request: whether its outcome or the cancellation is decided first determines how the task
-    /// ends.
+    /// Cancels a task, as [`cancel`] decides, or replies why not.
     pub fn cancel(&mut self, request: Cancel, now: Times, actions: &mut Vec<Action>) {
         let Cancel {
             task: id,
@@ -19,63 +17,46 @@ impl Dispatcher {
             traceparent,
             ticket,
         } = request;
-        let reply = match self.tasks.get(&id) {
-            Some(open) if self.lanes.names(open.lane).0 != team => OwnerReply::NotOpen,
-            None
-            | Some(Open {
-                phase: Phase::Ended { .. },
-                ..
-            }) => OwnerReply::NotOpen,
-            Some(Open { busy: true, .. }) => OwnerReply::TryAgain,
-            Some(Open {
-                cancel_requested: Some(_),
-                ..
-            }) => OwnerReply::AlreadyRequested { seq: self.certain },
-            Some(Open {
-                requesting_cancel: true,
-                ..
-            }) => OwnerReply::TryAgain,
-            Some(Open {
-                phase: Phase::Running { attempt },
-                ..
-            }) => {
-                let attempt = *attempt;
-                self.request_cancel(id, attempt, (actor, traceparent, ticket), now);
+        let of_team = |open: &&Open| self.lanes.names(open.lane).0 == team;
+        let decided = match self.tasks.get(&id).filter(of_team) {
+            Some(open) => cancel::cancel(id, open.outline(), now.wall),
+            None => Err(CancelRefused::NotOpen),
+        };
+        let asked = (actor, traceparent, ticket);
+        let reply = match decided {
+            Ok(Cancellation::Ends(event)) => {
+                self.decide(TaskEvent::Cancelled(event), Some(asked), now);
                 return;
             }
-            Some(Open {
-                phase: Phase::Waiting { .. } | Phase::Ready { .. },
-                ..
-            }) => {
-                let event = TaskEvent::Cancelled(TaskCancelled::idle(id, now.wall));
-                self.decide(event, Some((actor, traceparent, ticket)), now);
+            Ok(Cancellation::CutsOff(event)) => {
+                self.request_cancel(event, asked, now);
                 return;
             }
+            Err(CancelRefused::NotOpen) => OwnerReply::NotOpen,
+            Err(CancelRefused::AlreadyRequested) => {
+                OwnerReply::AlreadyRequested { seq: self.certain }
+            }
+            Err(CancelRefused::BeingDecided) => OwnerReply::TryAgain,
         };
         actions.push(Action::Reply { ticket, reply });
     }
 
-    /// Decides to cut off an attempt. The task is not busy meanwhile: the attempt continues until
-    /// the request is stored, and its outcome is decided after that.
+    /// Queues a request to cut off an attempt. The task is not busy meanwhile: the attempt continues
+    /// until the request is stored, and its outcome is decided after that.
     fn request_cancel(
         &mut self,
-        id: TaskId,
-        attempt: u32,
+        event: CancelRequested,
         asked: (Actor, Option<String>, Ticket),
         now: Times,
     ) {
-        let Some(task) = self.tasks.get_mut(&id) else {
+        let Some(task) = self.tasks.get_mut(&event.id) else {
             return;
         };
         task.requesting_cancel = true;
         let (team, queue) = self.lanes.names(task.lane).clone();
         let (actor, traceparent, ticket) = asked;
         self.decided.push_back(Decision {
-            event: TaskEvent::CancelRequested(CancelRequested {
-                id,
-                attempt,
-                at: now.wall,
-            }),
+            event: TaskEvent::CancelRequested(event),
             team,
             queue,
             actor: Some(actor),

@@ -33,7 +33,7 @@ pub struct Received<'a> {
 pub enum Scheme {
     /// `X-AsyncQueue-Signature`.
     AsyncQueue,
-    /// Standard Webhooks.
+    /// The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` of Standard Webhooks.
     Standard,
 }
 
@@ -57,7 +57,7 @@ pub enum Part {
     Id,
     /// The time of the signature.
     Timestamp,
-    /// The body.
+    /// The bytes of the body.
     Body,
     /// The secret, or the form of it that is used as key.
     Secret,

@@ -127,7 +127,7 @@ pub struct Attempt {
 /// An answer without headers and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AnswerSummary {
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// Length of the whole body in bytes, as far as it was read.
     pub body_bytes: u64,

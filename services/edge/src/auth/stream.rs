@@ -24,7 +24,7 @@ const ACCESS_TOKEN: &str = "access_token";
 /// A token that was accepted.
 #[derive(Debug)]
 pub struct TokenHolder {
-    /// Its contents.
+    /// What the token says: the stream that it opens, its maker and its end.
     pub token: StreamToken,
     /// The caller that made it.
     pub principal: Principal,

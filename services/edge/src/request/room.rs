@@ -16,10 +16,10 @@ const NETWORKS_AT_LEAST: usize = 4;
 /// There is no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// Of bytes of bodies.
+    /// The limit of bytes of request bodies is reached.
     #[error("Too many request bodies are being received at the moment; try again later")]
     Bodies,
-    /// Of requests.
+    /// The limit of requests that wait for their answers is reached.
     #[error("Too many requests are waiting for their answers at the moment; try again later")]
     Requests,
 }

@@ -101,6 +101,7 @@ impl Connection {
             ($connection:expr, $idle:expr) => {{
                 let connection = $connection;
                 tokio::pin!(connection);
+                // Nothing is lost whichever branch wins: the connection is only borrowed, and goes on to its end in the other two.
                 tokio::select! {
                     served = connection.as_mut() => served,
                     () = $idle => {

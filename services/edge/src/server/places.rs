@@ -21,7 +21,7 @@ pub(super) struct Places {
 /// What a connection may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Any request.
+    /// Requests of any kind.
     Any,
     /// Probes: no other place was free.
     Probe,

@@ -18,7 +18,7 @@ use waybill_domain::task::{EndReason, Status};
 pub(super) struct CompletionWebhook {
     /// How it ended.
     event: CompletionEvent,
-    /// The task.
+    /// The task as it ended.
     task: EndedTask,
 }
 
@@ -40,7 +40,7 @@ enum CompletionEvent {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EndedTask {
-    /// Its id.
+    /// Id of the task.
     id: String,
     /// `completed`, `failed`, `timeout` or `cancelled`.
     status: Status,
@@ -52,7 +52,7 @@ pub(super) struct EndedTask {
     result: Option<EndedTaskResult>,
     /// Why it failed.
     error: Option<String>,
-    /// Retries made.
+    /// Retries that were used up; released attempts use up none.
     retry_count: u32,
     /// As the client gave them.
     tags: Vec<String>,
@@ -70,7 +70,7 @@ pub(super) struct EndedTask {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EndedTaskResult {
-    /// HTTP status.
+    /// HTTP status that the target answered with.
     status_code: u16,
     /// Whether it is a success.
     ok: bool,

@@ -54,9 +54,9 @@ impl From<Result<(), NotReady>> for Served {
 /// Something that is wrong.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// For programs and alerts.
+    /// A stable code, for programs and alerts.
     code: &'static str,
-    /// For people.
+    /// What is wrong, for people.
     reason: String,
 }
 
@@ -79,11 +79,11 @@ pub(super) struct RoomFigures {
 pub(super) struct Serving {
     /// `ready`, `degraded` (some of it is not served) or `not_ready`.
     status: &'static str,
-    /// Reading tasks.
+    /// Whether tasks can be read.
     reads: Served,
-    /// Accepting tasks.
+    /// Whether tasks are accepted.
     creations: Served,
-    /// Changing access: keys, tokens, members.
+    /// Whether access can be changed: keys, tokens, members.
     revocations: Served,
     /// Everything that is wrong, each code once; also what refuses no request, such as revocations that were lost with a restored log.
     #[serde(skip_serializing_if = "Vec::is_empty")]

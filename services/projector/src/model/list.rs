@@ -18,7 +18,7 @@ use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total, W
 /// Whether a delay has passed is not stored, so it is checked for each delayed task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delay {
-    /// Not checked.
+    /// Whether it has passed is not checked.
     Any,
     /// Only delays that have not passed.
     Running,

@@ -1,10 +1,11 @@
 //! The main loop of a notary: take the lease, read, sign, and start over.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::{Message, Subscriber};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -343,14 +344,11 @@ struct Held(Mutex<Lease>);
 
 impl Held {
     fn now(&self) -> Lease {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, lease: Lease) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+        *self.0.lock() = lease;
     }
 }
 

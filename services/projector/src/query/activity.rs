@@ -129,7 +129,7 @@ pub struct ActivityTarget {
     pub name: Option<String>,
 }
 
-/// Refused attempts.
+/// Attempts that were refused with the same error code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The error code that clients received.

@@ -1,10 +1,8 @@
 //! The engine for tests and simulation: ordered maps behind one pointer.
 
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use parking_lot::RwLock;
 
 use super::{Change, Fault, Limits, RowIter, Snapshot, Storage, TreeIndex};
 use crate::{KeyRange, key_range::Order};
@@ -28,18 +26,18 @@ impl MemoryStorage {
     }
 
     fn now(&self) -> Arc<Trees> {
-        Arc::clone(&self.trees.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.trees.read())
     }
 }
 
 impl Storage for MemoryStorage {
     fn get(&self, tree: TreeIndex, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let trees = self.trees.read();
         Ok(trees[usize::from(tree.0)].get(key).cloned())
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), Fault> {
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let mut trees = self.trees.write();
         let trees = Arc::make_mut(&mut trees);
         for Change { tree, key, value } in changes {
             let rows = &mut trees[usize::from(tree.0)];

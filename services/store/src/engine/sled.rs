@@ -6,11 +6,9 @@
 //! 3. Bad bytes cause a panic as often as an error, so every caller of these functions catches
 //!    panics. Rarely, bad bytes cause neither; the [`Seal`] detects those.
 
-use std::{
-    fs::File,
-    path::PathBuf,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
-};
+use std::{fs::File, path::PathBuf};
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::{
     Change, Fault, Limits, MAX_KEY_LEN, Row, RowIter, Setup, Snapshot, Storage, TreeIndex,
@@ -74,7 +72,7 @@ impl Storage for SledStorage {
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), Fault> {
-        let mut seal = self.seal.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seal = self.seal.write();
         let mut next = *seal;
         let mut batch = sled::Batch::default();
         for Change { tree, key, value } in changes {
@@ -99,7 +97,7 @@ impl Storage for SledStorage {
     fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, Fault> {
         Ok(Box::new(SledSnapshot {
             storage: self,
-            _no_writers: self.seal.read().unwrap_or_else(PoisonError::into_inner),
+            _no_writers: self.seal.read(),
         }))
     }
 
@@ -109,7 +107,7 @@ impl Storage for SledStorage {
     }
 
     fn verify(&self) -> Result<u64, Fault> {
-        let sealed = self.seal.read().unwrap_or_else(PoisonError::into_inner);
+        let sealed = self.seal.read();
         let mut found = Seal::default();
         let mut bytes = 0;
         for row in self.db.iter() {

@@ -117,7 +117,7 @@ pub(crate) struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
 }
 
-/// The API.
+/// Settings of the role gateway, which serves the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct GatewaySection {
@@ -229,7 +229,7 @@ impl Default for WorkerSection {
     }
 }
 
-/// Read models.
+/// Settings of the role projector, which keeps the read models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct ProjectorSection {

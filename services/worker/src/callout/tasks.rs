@@ -1,9 +1,10 @@
 //! Owns the background tasks of the HTTP client, one per connection.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use hyper::rt::Executor;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 /// Aborts its tasks when dropped.
@@ -29,7 +30,7 @@ where
         let Some(tasks) = self.0.upgrade() else {
             return;
         };
-        let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }

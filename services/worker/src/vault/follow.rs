@@ -66,6 +66,8 @@ async fn follow_one_history(
     let mut tail = log.tail(Stream::Control, Vec::new(), StreamSeq(1));
     let mut watch = Watch::new(Arc::clone(log), Stream::Control);
     loop {
+        // All three are cancellation safe: a tail keeps what has arrived, a comparison goes on, and a
+        // request that is not answered here is found again in the next turn.
         let batch = tokio::select! {
             batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
             backwards = watch.went_backwards(mark) => return backwards,

@@ -5,9 +5,10 @@
 //! could not be stored is appended at the next use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -106,7 +107,7 @@ impl Uses {
             at,
             source: host.to_owned(),
         };
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let key = (team.clone(), token.clone());
         let is_full = pending.len() >= MAX_PENDING;
         match pending.get_mut(&key) {
@@ -214,8 +215,7 @@ impl Uses {
     }
 
     fn take(&self) -> Vec<Addition> {
-        let taken =
-            std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let taken = std::mem::take(&mut *self.pending.lock());
         let additions = taken.into_iter().filter_map(|((team, token), uses)| {
             let name = TallyName::new(team, Counted::Credential(token.to_string()))?;
             Some(Addition {

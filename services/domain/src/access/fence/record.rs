@@ -122,7 +122,7 @@ pub struct LeaseRecord {
 /// A right was revoked, and the publisher waits until every holder has applied that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MarkRecord {
-    /// The publisher.
+    /// The gateway that waits for the barrier.
     pub gateway: GatewayId,
     /// CONTROL must be applied up to this sequence before a lease behind this record is used.
     pub control: StreamSeq,

@@ -24,7 +24,7 @@ pub enum Check {
 pub struct Ask {
     /// Number of the window; part of the counter's name.
     pub window: u64,
-    /// Credits requested.
+    /// Credits for requests that are not admitted yet.
     pub wanted: u64,
     /// Requests admitted while the counter was unavailable, which it does not include yet.
     pub owed: u64,
@@ -265,7 +265,7 @@ impl Bucket {
             .is_none_or(|window| window > current || window + 1 < current)
     }
 
-    /// Unspent credits.
+    /// Credits that were granted and not spent.
     #[must_use]
     pub fn credits(&self) -> u64 {
         self.credits

@@ -46,7 +46,7 @@ pub struct UserSignedUp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserConfirmed {
     pub user: UserId,
-    /// The address.
+    /// Email address that the person has proved to receive mail at.
     pub email: String,
     /// Keyed hash of the address.
     pub email_hash: EmailHash,

@@ -16,7 +16,7 @@ pub const MAX_ANSWER_BYTES: u32 = 1024 * 1024;
 /// The answer of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// Headers in the order received, limited in size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -74,7 +74,7 @@ pub enum Standing {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Timestamp>,
     },
-    /// May start.
+    /// It may start as soon as a slot is free and the limits allow it.
     Ready {
         /// When the task became ready.
         since: Timestamp,

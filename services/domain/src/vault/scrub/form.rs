@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// An encoding.
+/// A form in which a target may send a secret back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Unencoded.
+    /// The bytes of the secret themselves.
     Exact,
     /// Base 64 of the secret alone, padded or not.
     Base64,

@@ -1,7 +1,8 @@
 //! The only source of randomness in a simulated history: a generator that starts from the seed.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and good enough to choose faults.
 #[derive(Debug)]
@@ -13,7 +14,7 @@ impl Random {
     }
 
     pub(crate) fn next(&self) -> u64 {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = *state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

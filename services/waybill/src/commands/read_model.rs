@@ -10,6 +10,7 @@ use waybill_log::Log;
 use waybill_projector::QueryClient;
 
 use crate::args::DataDir;
+use crate::commands::up;
 use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::NatsServer;
@@ -19,7 +20,6 @@ use crate::running_server::{connect, named, take_named};
 use crate::secrets::Missing;
 use crate::signatures;
 use crate::telemetry;
-use crate::up;
 
 /// `waybill rebuild`
 pub(crate) async fn rebuild(mut config: Config, at: DataDir) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ use crate::nats_server::{NatsServer, Restarter};
 use crate::operations::Operations;
 use crate::output;
 use crate::ownership::HandOver;
+use crate::rings;
 use crate::roles::{self, Setting};
 use crate::room::{self, OwnRoom};
 use crate::secrets::Missing;
@@ -30,7 +31,6 @@ use crate::signals::stop_token;
 use crate::signatures;
 use crate::supervise::{self, Running};
 use crate::telemetry;
-use crate::vault::rings;
 
 /// How long the gateway may take to get ready before it is announced.
 const READY: Duration = Duration::from_secs(10);
@@ -150,6 +150,7 @@ impl Again {
         let mut projector = roles::projector(&self.config, Setting::Embedded, &self.log)?;
         let late = self.late.clone();
         Ok(Box::pin(async move {
+            // Dropping the wait for its end loses nothing: `shutdown` waits for the same task.
             tokio::select! {
                 () = late.cancelled() => projector.shutdown().await?,
                 ended = projector.stopped() => ended?,
@@ -218,6 +219,7 @@ async fn start(
             tokio::spawn(room::export_disk(again.config.data.clone(), stop.clone()));
         }
     }
+    // The wait only looks. After a stop the roles are returned as well, since the caller ends them in order.
     tokio::select! {
         () = ready(&gateway) => {}
         () = stop.cancelled() => {}

@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: &Sink) -> anyhow::Result<()> {
         "The sink listens on {}\n  200: any path   a status: /status/503   two failures a task: ?fail=2   a stall: /delay/2s/... or /hang\n",
         sink.url("/")
     )?;
+    // The process ends after either branch. Requests in flight are dropped: the sink stands for targets that may do that.
     tokio::select! {
         () = sink.serve_forever() => {}
         stopped = tokio::signal::ctrl_c() => stopped?,

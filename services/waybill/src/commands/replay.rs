@@ -1,5 +1,8 @@
 //! `waybill replay`: events of a team as JSON lines, or who could do what at a time.
 
+mod access_at;
+mod events;
+
 use std::io::BufWriter;
 use std::sync::Arc;
 
@@ -7,13 +10,13 @@ use anyhow::anyhow;
 use waybill_domain::id::TeamId;
 use waybill_log::Log;
 
-use crate::access_at::{self, Until};
 use crate::args::Replay;
 use crate::config::Config;
 use crate::output;
-use crate::replay::{self, Bound, ReplayOptions, parse_stream};
 use crate::running_server::{connect, eprint_line};
 use crate::telemetry;
+use access_at::Until;
+use events::{Bound, ReplayOptions, parse_stream};
 
 /// `waybill replay`
 pub(crate) async fn run(mut config: Config, wanted: Replay) -> anyhow::Result<()> {
@@ -36,7 +39,7 @@ pub(crate) async fn run(mut config: Config, wanted: Replay) -> anyhow::Result<()
         wanted.stream.as_deref().map(parse_stream).transpose()?,
     )?;
     let log: Arc<dyn Log> = Arc::new(connect(&mut config, &wanted.at).await?);
-    let replayed = replay::replay(&log, &options, BufWriter::new(output::stdout())).await?;
+    let replayed = events::replay(&log, &options, BufWriter::new(output::stdout())).await?;
     if replayed.unreadable > 0 {
         eprint_line(&format!(
             "{} events were written by a newer version and cannot be read",

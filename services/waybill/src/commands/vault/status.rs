@@ -8,8 +8,8 @@ use waybill_log::jetstream::JetStreamLog;
 use waybill_vault::{KekId, census};
 
 use super::in_force::introduced;
-use super::rings;
 use crate::config::Config;
+use crate::rings;
 
 /// A line a KEK, the newest first: `<id>  <in force|older|...>  <rings>  <keys>`.
 pub(super) async fn show(

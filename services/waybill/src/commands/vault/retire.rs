@@ -9,7 +9,7 @@ use waybill_vault::{KekId, census};
 use waybill_worker::{Clock, SystemClock};
 
 use super::in_force::{introduced, was_introduced};
-use super::rings::{Held, variables};
+use crate::rings::{Held, variables};
 use crate::running_server::eprint_line;
 
 /// Everything that a gateway began to seal before it knew of the successor is stored within this time.

@@ -10,6 +10,7 @@ use waybill_log::jetstream::archive::{ArchivedStream, Restoring, StreamArchives}
 use super::file::{self, Item, Manifest, extent};
 use super::{OPEN_RING, SECRETS, refuse_existing};
 use crate::args::Restore;
+use crate::commands::up;
 use crate::config::Config;
 use crate::disk::Store;
 use crate::nats_server::NatsServer;
@@ -17,7 +18,7 @@ use crate::output;
 use crate::ownership::HandOver;
 use crate::running_server::{self, eprint_line};
 use crate::secrets::write_private;
-use crate::{telemetry, up};
+use crate::telemetry;
 
 /// Fields of a stream's state that must be equal before the backup and after the restore.
 const COMPARED: [&str; 3] = ["messages", "last_seq", "num_subjects"];

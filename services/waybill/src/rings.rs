@@ -162,8 +162,8 @@ pub(crate) fn variables(seal: &SealRing, open: &OpenRing) -> Zeroizing<String> {
 
 /// Both rings, locked for a command that changes them.
 pub(crate) struct Held {
-    pub(super) seal: Arc<SealRing>,
-    pub(super) open: Arc<OpenRing>,
+    pub(crate) seal: Arc<SealRing>,
+    pub(crate) open: Arc<OpenRing>,
     data: PathBuf,
     /// `None`: from variables, so nothing can be written.
     lock: Option<File>,
@@ -205,12 +205,12 @@ impl Held {
     }
 
     /// Whether what is written is what processes read.
-    pub(super) fn are_files(&self) -> bool {
+    pub(crate) fn are_files(&self) -> bool {
         self.lock.is_some()
     }
 
     /// Writes rings with a KEK more.
-    pub(super) fn grow(&mut self, seal: SealRing, open: OpenRing) -> anyhow::Result<()> {
+    pub(crate) fn grow(&mut self, seal: SealRing, open: OpenRing) -> anyhow::Result<()> {
         write_private(&OPEN.path(&self.data), open.render().as_bytes())?;
         write_private(&SEAL.path(&self.data), seal.render().as_bytes())?;
         (self.seal, self.open) = (Arc::new(seal), Arc::new(open));
@@ -218,7 +218,7 @@ impl Held {
     }
 
     /// Writes rings with a KEK less.
-    pub(super) fn shrink(&mut self, seal: SealRing, open: OpenRing) -> anyhow::Result<()> {
+    pub(crate) fn shrink(&mut self, seal: SealRing, open: OpenRing) -> anyhow::Result<()> {
         write_private(&SEAL.path(&self.data), seal.render().as_bytes())?;
         write_private(&OPEN.path(&self.data), open.render().as_bytes())?;
         (self.seal, self.open) = (Arc::new(seal), Arc::new(open));
@@ -226,7 +226,7 @@ impl Held {
     }
 
     /// Waits until the other processes have read the files. One that has not would refuse to seal, or open later.
-    pub(super) async fn read_by_all(&self) -> anyhow::Result<()> {
+    pub(crate) async fn read_by_all(&self) -> anyhow::Result<()> {
         if !self.are_files() {
             return Ok(());
         }

@@ -6,7 +6,6 @@
 
 mod in_force;
 mod retire;
-pub(crate) mod rings;
 mod rotate;
 mod status;
 
@@ -18,6 +17,7 @@ use waybill_vault::fresh_rings;
 use crate::args::Vault;
 use crate::config::Config;
 use crate::output;
+use crate::rings;
 use crate::running_server::{self, eprint_line};
 use crate::telemetry;
 

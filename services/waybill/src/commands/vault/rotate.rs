@@ -10,7 +10,7 @@ use waybill_log::jetstream::JetStreamLog;
 use waybill_vault::{KekId, KekSecret, Rewrapped, Rotation, rewrap_all};
 
 use super::in_force::{Introduced, introduce, introduced};
-use super::rings::{Held, variables};
+use crate::rings::{Held, variables};
 use crate::running_server::{eprint_line, settled};
 
 /// Keys between two lines about progress.

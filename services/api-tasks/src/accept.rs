@@ -1,0 +1,229 @@
+//! Accepting a task: from a checked request to a record on the log, or to a refusal that says why not.
+//!
+//! Creations come one by one, in batches and with idempotency keys. All of them go through [`Accepting`], which seals the task's
+//! credentials, fills in the defaults of its team, and refuses it while the log has no room.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use waybill_domain::access::plan::Plan;
+use waybill_domain::actor::Actor;
+use waybill_domain::dispatcher::RESTATEMENT_BYTES;
+use waybill_domain::event::{TaskCreated, TaskEvent};
+use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::partition::Partition;
+use waybill_domain::task::Limits;
+use waybill_domain::vault::RawHeaders;
+use waybill_log::subject::{CREATED, TaskSubject};
+use waybill_log::{
+    Append, AppendError, Appended, Atomicity, Expectation, KeyName, NewRecord, Stream,
+};
+
+use super::object::Task;
+use super::request::CreateTask;
+use crate::credentials::{self, Checked};
+use crate::state::TasksApi;
+use waybill_commands::entropy;
+use waybill_edge::auth::Caller;
+use waybill_edge::auth::needs::Need;
+use waybill_edge::error::ApiError;
+use waybill_edge::idempotency::Repeat;
+use waybill_edge::request::RequestContext;
+
+/// Every server takes events of this size, so only larger ones are compared with what this server says it takes.
+const ALWAYS_TAKEN_BYTES: usize = 64 * 1024;
+/// Bytes that are reserved for the subject and the headers of a message beside its payload.
+const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// Records how many tasks were accepted and how long that took.
+pub(crate) fn count_accepted(tasks: u64, start: Instant) {
+    metrics::counter!("waybill_accepted_total").increment(tasks);
+    metrics::histogram!("waybill_accept_seconds").record(start.elapsed().as_secs_f64());
+}
+
+/// What the caller's plan and the configuration allow.
+pub(crate) fn limits<N: Need>(state: &TasksApi, caller: &Caller<N>) -> Limits {
+    Limits {
+        max_wait: caller.plan.max_wait,
+        max_delay: state.config.max_delay,
+    }
+}
+
+/// An accepted task, ready to be appended.
+pub(crate) struct Accepted {
+    pub(crate) created: TaskCreated,
+    pub(crate) record: NewRecord,
+    /// The key that its credentials are sealed with, when it brought some.
+    pub(crate) seal: Option<KeyName>,
+}
+
+/// Turns checked requests of one caller into records on the log.
+pub(crate) struct Accepting<'a> {
+    pub(crate) state: &'a TasksApi,
+    pub(crate) team: &'a TeamId,
+    plan: &'a Plan,
+    actor: Actor,
+    context: &'a RequestContext,
+    /// The error of the vault once sealing has failed: a batch then waits for an unavailable vault once, not a thousand times. Locked for a
+    /// moment at a time, never across an await.
+    vault_error: Mutex<Option<ApiError>>,
+}
+
+impl<'a> Accepting<'a> {
+    pub(crate) fn new<N: Need>(
+        state: &'a TasksApi,
+        caller: &'a Caller<N>,
+        context: &'a RequestContext,
+    ) -> Self {
+        Self {
+            state,
+            team: &caller.team,
+            plan: &caller.plan,
+            actor: caller.actor(),
+            context,
+            vault_error: Mutex::new(None),
+        }
+    }
+
+    /// Checks everything about a request that can be checked before it is stored.
+    pub(crate) fn check(&self, request: CreateTask, limits: &Limits) -> Result<Checked, ApiError> {
+        if request.refers_to_vault() {
+            self.state.vault.check_configured()?;
+        }
+        let spec = request.check(limits, &self.state.config.egress, entropy::now())?;
+        let now = entropy::times().elapsed;
+        self.state
+            .queues
+            .admit(self.team, &spec.queue, self.plan, now)?;
+        Checked::new(self.state, self.team, spec)
+    }
+
+    /// Fills in what the task leaves open from the defaults of its queue and its team. They become part of the task, so that a worker needs
+    /// no other source. The fingerprint of the request does not include them: repeated after they changed, it is still the same request.
+    fn apply_team_defaults(&self, created: &mut TaskCreated) {
+        let directory = self.state.auth.directory();
+        let defaults = directory.with_team(&self.team.base(), |team| {
+            Some(team.info.as_ref()?.tasks.clone())
+        });
+        let Some(defaults) = defaults.flatten() else {
+            return;
+        };
+        let outcome = defaults.of_queue(&created.queue);
+        created.success = created.success.take().or(outcome.success);
+        created.retry_on = created.retry_on.take().or(outcome.retry_on);
+        if created.on_complete_url.is_some() {
+            created.webhook_pauses = defaults.webhook_pauses;
+        }
+    }
+
+    /// The event that accepts a task, and its record; credentials of the task are sealed, and the key of the seal is stored. Refused
+    /// when the log could not take it, or is full.
+    pub(crate) async fn accept(
+        &self,
+        checked: Checked,
+        key: Option<String>,
+    ) -> Result<Accepted, ApiError> {
+        let now = entropy::now();
+        let Checked { mut spec, raw } = checked;
+        let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
+        let id = TaskId::new(now, entropy::random_u128(), partition);
+        // Checked before a key is stored in vain.
+        self.state.room.check()?;
+        let mut seal = None;
+        if let Some(raw) = &raw {
+            let (envelope, name) = self.seal(id, raw).await?;
+            spec.set_sealed(raw, envelope);
+            seal = Some(name);
+        }
+        let mut created = spec.accept(id, self.team.clone(), key, now);
+        self.apply_team_defaults(&mut created);
+        created.max_answer_bytes = Some(self.plan.max_answer_bytes)
+            .filter(|bytes| *bytes != waybill_domain::event::task::USUAL_ANSWER_BYTES);
+        let event = TaskEvent::Created(Box::new(created));
+        let payload = Bytes::from(event.encode());
+        if payload.len() > ALWAYS_TAKEN_BYTES {
+            let largest = self.state.nats.server_info().max_payload;
+            let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES + RESTATEMENT_BYTES);
+            if payload.len() > room {
+                credentials::forget(self.state, seal);
+                return Err(ApiError::too_large(room));
+            }
+        }
+        if let Err(full) = self.state.room.admit(payload.len() as u64) {
+            credentials::forget(self.state, seal);
+            return Err(full.into());
+        }
+        let name = event.name();
+        let TaskEvent::Created(created) = event else {
+            return Err(ApiError::internal(&"an accepted task is a created one"));
+        };
+        let subject = TaskSubject::event(partition, self.team, &created.queue, CREATED).to_string();
+        let record = NewRecord {
+            subject,
+            event: name,
+            actor: self.actor.to_string(),
+            traceparent: Some((*self.context.traceparent).to_owned()),
+            origin: Some(self.context.origin()),
+            payload,
+        };
+        Ok(Accepted {
+            created: *created,
+            record,
+            seal,
+        })
+    }
+
+    async fn seal(&self, id: TaskId, raw: &RawHeaders) -> Result<(String, KeyName), ApiError> {
+        let failed = || self.vault_error.lock();
+        let known = failed().clone();
+        if let Some(error) = known {
+            return Err(error);
+        }
+        let sealed = credentials::seal(self.state, self.team, id, raw).await;
+        if let Err(error) = &sealed {
+            *failed() = Some(error.clone());
+        }
+        sealed
+    }
+
+    /// Turns a failed append into the client's error, and erases the key of the task's seal unless the task may be stored.
+    pub(crate) fn not_appended(&self, error: AppendError, seal: Option<KeyName>) -> ApiError {
+        if !matches!(error, AppendError::Unknown { .. }) {
+            credentials::forget(self.state, seal);
+        }
+        error.into()
+    }
+
+    /// Remembers the position that the client is about to be told, so that it reads its own writes.
+    pub(crate) fn acknowledged(&self, appended: &Appended) {
+        if let Some(&last) = appended.seqs.iter().max() {
+            self.state.acknowledged.told(self.team, last);
+        }
+    }
+
+    /// Stores a task without an idempotency key. The log's own retries store it once; a second request of the client is a second task.
+    pub(crate) async fn keyless(&self, checked: Checked) -> Result<Task, ApiError> {
+        let Accepted {
+            created,
+            record,
+            seal,
+        } = self.accept(checked, None).await?;
+        let appended = self.state.log.append(Append {
+            stream: Stream::Tasks,
+            records: vec![record],
+            expect: Expectation::None,
+            atomicity: Atomicity::Ordered,
+            msg_id: None,
+        });
+        match appended.await {
+            Ok(appended) => {
+                self.acknowledged(&appended);
+                Ok(Task::created(created))
+            }
+            Err(error) => Err(self
+                .not_appended(error, seal)
+                .for_unknown(created.id, Repeat::AfterLooking)),
+        }
+    }
+}
