@@ -3,7 +3,8 @@
 //! One trait, [`Log`], with two implementations that pass one conformance suite: [`jetstream::JetStreamLog`] for production
 //! and [`memory::MemoryLog`] for simulation and for tests of what sits above. Beside the log stand the small coordination
 //! concepts that hold no history: [`Leases`] (who owns a partition now), [`Snapshots`] (a disposable shortcut for replay),
-//! [`Counters`] (what rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which gateways serve, and what all of them must have applied);
+//! [`Counters`] (what rate limits have granted), [`Tallies`] (how often credentials were used), [`Fences`] (which gateways serve, and what all of them must have applied)
+//! and [`MailQueue`] (letters that wait to be sent);
 //! what vouches for the history: [`Checkpoints`]; and what can be destroyed: [`VaultKeys`].
 
 pub mod checkpoints;
@@ -13,6 +14,7 @@ pub mod counter;
 pub mod fence;
 pub mod frame;
 pub mod jetstream;
+pub mod mail;
 pub mod memory;
 pub mod position;
 pub mod quarantine;
@@ -35,6 +37,7 @@ pub use control::{control_event, last_control_event};
 pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect, connect_alone};
+pub use mail::{MailQueue, QueuedLetter};
 pub use position::Positions;
 pub use quarantine::{Closes, Poison, Reason, Skipped, Unreadable, set_aside};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};
