@@ -2,7 +2,7 @@
 //!
 //! A handler puts a [`Letter`] into the [`LetterBox`] of the [`Outbox`] and answers once it is stored in the stream MAIL, so that no letter is promised
 //! that a crash would lose, and the time of a request depends neither on the mail server nor on whether an address is known: a request that writes no
-//! letter stores a placeholder of the same size. Letters are sealed before they are stored ([`seal`]). The sender of any gateway takes
+//! letter stores a placeholder of the same size. Letters are sealed before they are stored (`seal.rs`). The sender of any gateway takes
 //! them from there and sends them through a [`Mailer`], of which there are three: [`SmtpMailer`], [`PrintMailer`] for `waybill up`, where the log
 //! is the mailbox, and [`NoMailer`], whose outbox takes no letters.
 

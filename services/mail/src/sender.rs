@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_commands::entropy;
 use waybill_domain::time::Timestamp;
 use waybill_log::mail::HOLD;
-use waybill_log::{MailQueue, QueuedLetter, ReadError};
+use waybill_log::{MailQueue, QueuedLetter};
 
 use super::outbox::OutboxTimes;
 use super::seal::{LetterSeal, NotOpened};
@@ -207,7 +207,9 @@ impl Sender {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => show(self.queue.waiting().await),
+                _ = ticks.tick() => if let Ok(waiting) = self.queue.waiting().await {
+                    show(waiting);
+                },
                 () = self.stop.cancelled() => return,
             }
         }
@@ -215,10 +217,8 @@ impl Sender {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a metric of some thousands")]
-fn show(waiting: Result<u64, ReadError>) {
-    if let Ok(waiting) = waiting {
-        gauge!("waybill_mail_waiting").set(waiting as f64);
-    }
+fn show(waiting: u64) {
+    gauge!("waybill_mail_waiting").set(waiting as f64);
 }
 
 #[cfg(test)]
