@@ -75,12 +75,14 @@ impl Pepper {
     #[must_use]
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         let oldest = self.versions.values().next();
-        let secret = oldest.map_or(&[][..], |bytes| bytes);
-        let mut derived = Zeroizing::new([0; 32]);
-        // Fails only for more than 255 blocks of output.
-        let _ = Hkdf::<Sha256>::new(Some(b"waybill/v1"), secret)
-            .expand(purpose.as_bytes(), &mut *derived);
-        derived
+        derived(oldest.map_or(&[][..], |bytes| bytes), purpose)
+    }
+
+    /// The same from one version, for what is stored with the version that it belongs to. `None`:
+    /// that version is not known here.
+    #[must_use]
+    pub fn derive_of(&self, version: u32, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
+        Some(derived(self.of(version)?, purpose))
     }
 
     /// The key under which email addresses are hashed.
@@ -105,6 +107,14 @@ impl Pepper {
     }
 }
 
+fn derived(secret: &[u8], purpose: &str) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0; 32]);
+    // Fails only for more than 255 blocks of output.
+    let _ =
+        Hkdf::<Sha256>::new(Some(b"waybill/v1"), secret).expand(purpose.as_bytes(), &mut *derived);
+    derived
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +127,9 @@ mod tests {
             .expect("long enough");
         assert_eq!(*first.derive("email"), *both.derive("email"));
         assert_ne!(*first.derive("email"), *first.derive("other"));
+        assert_eq!(first.derive_of(1, "mail"), both.derive_of(1, "mail"));
+        assert_ne!(both.derive_of(1, "mail"), both.derive_of(2, "mail"));
+        assert_eq!(first.derive_of(2, "mail"), None);
         assert_eq!(both.version(), 2);
         assert_eq!(both.of(1), Some(&[1_u8; 32][..]));
         assert_eq!(both.of(3), None);

@@ -155,6 +155,7 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        mail: Arc::new(log.clone()),
         sealer: None,
         nats: log.client(),
         stores,

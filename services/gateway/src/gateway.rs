@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::signature::MasterSecret;
-use waybill_log::{Counters, Fences, Log, RoomWatch, Tallies, VaultKeys};
+use waybill_log::{Counters, Fences, Log, MailQueue, RoomWatch, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
 
@@ -55,6 +55,8 @@ pub struct GatewayParts {
     pub tallies: Arc<dyn Tallies>,
     /// The stream VKEYS of the same log.
     pub vault_keys: Arc<dyn VaultKeys>,
+    /// The stream MAIL of the same log.
+    pub mail: Arc<dyn MailQueue>,
     /// What secrets are sealed with. `None`: there is no vault here.
     pub sealer: Option<Arc<dyn Wrapper>>,
     /// For queries and commands.
@@ -154,6 +156,7 @@ impl Gateway {
             &config.people,
             surroundings,
             Arc::clone(&parts.pepper),
+            parts.mail,
             &tasks,
             &background,
         )?;

@@ -56,7 +56,7 @@ pub struct PeopleConfig {
     pub sign_up: SignUpPolicy,
     /// How letters are sent.
     pub mailer: Arc<dyn Mailer>,
-    /// How often sending is attempted.
+    /// How often, and for how long, sending is attempted.
     pub outbox: OutboxTimes,
     pub oidc: Vec<OidcConfig>,
     /// How long keys and metadata that they publish are cached.

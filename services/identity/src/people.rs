@@ -13,7 +13,8 @@ use waybill_domain::access::proof::Proof;
 use waybill_domain::access::secret::{ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::token::{Token, TokenKind};
 use waybill_domain::access::user::User;
-use waybill_mail::{Letter, Links, Occasion, Outbox};
+use waybill_log::MailQueue;
+use waybill_mail::{Letter, Links, Occasion, Outbox, OutboxParts};
 use zeroize::Zeroizing;
 
 use super::SessionSecret;
@@ -62,7 +63,7 @@ pub struct People {
     pub oidc: Oidc,
     /// Who may ask for an account.
     pub sign_up: SignUpPolicy,
-    /// The queue of letters.
+    /// Where letters are posted.
     pub outbox: Outbox,
     /// The pages that letters point to.
     pub links: Links,
@@ -92,11 +93,12 @@ impl std::fmt::Debug for People {
 }
 
 impl People {
-    /// Builds it; the outbox runs among `tasks` until `stop`.
+    /// Builds it; the tasks of the outbox, whose letters wait in `mail`, run among `tasks` until `stop`.
     pub fn new(
         config: &PeopleConfig,
         surroundings: Surroundings<'_>,
         pepper: Arc<Pepper>,
+        mail: Arc<dyn MailQueue>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, PeopleRefused> {
@@ -131,10 +133,14 @@ impl People {
             oidc,
             sign_up: config.sign_up,
             outbox: Outbox::start(
-                Arc::clone(&config.mailer),
-                config.outbox,
+                OutboxParts {
+                    mailer: Arc::clone(&config.mailer),
+                    queue: mail,
+                    pepper: Arc::clone(&pepper),
+                    times: config.outbox,
+                },
                 tasks,
-                stop.clone(),
+                stop,
             ),
             links: Links {
                 app: config.app_url.clone(),
@@ -217,7 +223,7 @@ impl People {
         Some(successors)
     }
 
-    /// Queues a letter to somebody. When the outbox is full, the notice is dropped and counted.
+    /// Has a letter to somebody stored and sent. When too many of them wait to be stored, the notice is dropped and counted.
     pub fn notify(&self, to: &str, occasion: &Occasion) {
         match Email::parse(to) {
             Ok(to) => self

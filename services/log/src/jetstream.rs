@@ -18,6 +18,7 @@ mod fence;
 mod format;
 pub mod inspect;
 mod leases;
+mod mail;
 mod provision;
 mod read;
 mod sizes;
@@ -43,8 +44,9 @@ use waybill_domain::trust::{Seen, Trust};
 use crate::{
     Addition, Append, AppendError, AppendFailure, Appended, Bounds, Checkpoints, CounterAway,
     CounterName, Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease, LeaseError,
-    Leases, ListedKey, Log, ReadError, Record, Snapshots, StoredCheckpoint, StoredKey, Stream,
-    StreamSeq, Tail, Tallies, Tally, TallyAway, VaultKeys, Wanted,
+    Leases, ListedKey, Log, MailQueue, QueuedLetter, ReadError, Record, Snapshots,
+    StoredCheckpoint, StoredKey, Stream, StreamSeq, Tail, Tallies, Tally, TallyAway, VaultKeys,
+    Wanted,
 };
 use api::Api;
 use append::{Appender, Settings};
@@ -55,6 +57,7 @@ use counters::CounterStore;
 use events::Events;
 use fence::FenceStore;
 use leases::LeaseStore;
+use mail::MailStore;
 use provision::Provisioned;
 pub use provision::{Difference, ProvisionError};
 use read::Reader;
@@ -89,6 +92,7 @@ struct Shared {
     tallies: TallyStore,
     checkpoints: CheckpointStore,
     vault_keys: VaultKeyStore,
+    mail: MailStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
     deposed_for: Duration,
@@ -146,6 +150,7 @@ impl JetStreamLog {
             tallies: TallyStore::new(&parts),
             checkpoints: CheckpointStore::new(&parts, is_replicated),
             vault_keys: VaultKeyStore::new(&parts, is_replicated),
+            mail: MailStore::new(&parts, is_replicated),
             fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, &parts.readers, config.streams.lease_ttl()),
             snapshots: SnapshotStore::new(&parts.api, &parts.readers),
@@ -388,6 +393,33 @@ impl VaultKeys for JetStreamLog {
         limit: usize,
     ) -> Result<Vec<ListedKey>, ReadError> {
         self.shared.vault_keys.list(of, after, limit).await
+    }
+}
+
+#[async_trait]
+impl MailQueue for JetStreamLog {
+    async fn post(&self, letter: Bytes) -> Result<(), AppendError> {
+        self.shared.mail.post(letter).await
+    }
+
+    async fn take(&self, within: Duration) -> Result<Option<QueuedLetter>, ReadError> {
+        self.shared.mail.take(within).await
+    }
+
+    async fn finish(&self, letter: &QueuedLetter) -> Result<(), ReadError> {
+        self.shared.mail.finish(letter).await
+    }
+
+    async fn postpone(&self, letter: &QueuedLetter, pause: Duration) -> Result<(), ReadError> {
+        self.shared.mail.postpone(letter, pause).await
+    }
+
+    async fn extend(&self, letter: &QueuedLetter) -> Result<(), ReadError> {
+        self.shared.mail.extend(letter).await
+    }
+
+    async fn waiting(&self) -> Result<u64, ReadError> {
+        self.shared.mail.waiting().await
     }
 }
 

@@ -4,8 +4,9 @@
 //! [`jetstream::JetStreamLog`] for production, and [`memory::MemoryLog`] for simulations and for
 //! tests of the crates above. The crate also has stores that keep no history: [`Leases`] (which
 //! worker owns a partition), [`Snapshots`] (disposable shortcuts for a replay), [`Counters`] (what
-//! rate limits have granted), [`Tallies`] (how often credentials were used) and [`Fences`] (which
-//! gateways serve, and what all of them must have applied). [`Checkpoints`] are signed roots that
+//! rate limits have granted), [`Tallies`] (how often credentials were used), [`Fences`] (which
+//! gateways serve, and what all of them must have applied) and [`MailQueue`] (letters that wait to be
+//! sent). [`Checkpoints`] are signed roots that
 //! vouch for the history; [`VaultKeys`] are keys that can be destroyed for good.
 
 pub mod checkpoints;
@@ -15,6 +16,7 @@ pub mod counter;
 pub mod fence;
 pub mod frame;
 pub mod jetstream;
+pub mod mail;
 pub mod memory;
 pub mod position;
 pub mod quarantine;
@@ -37,6 +39,7 @@ pub use control::{control_event, last_control_event};
 pub use counter::{CounterAway, CounterName, Counters};
 pub use fence::{FenceAway, Fences};
 pub use jetstream::{ConnectError, JetStreamLog, NatsConfig, connect, connect_alone};
+pub use mail::{MailQueue, QueuedLetter};
 pub use position::Positions;
 pub use quarantine::{Closes, Poison, Reason, Skipped, Unreadable, set_aside};
 pub use record::{Exact, MsgId, NewRecord, Record, Stream, StreamSeq};

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod core;
 mod counters;
+mod mail;
 mod shared;
 mod tallies;
 mod vault_keys;
@@ -14,6 +15,7 @@ mod vault_keys;
 pub use checkpoints::MemoryCheckpoints;
 pub use core::{Clock, MemoryCore};
 pub use counters::MemoryCounters;
+pub use mail::MemoryMail;
 pub use shared::MemoryLog;
 pub use tallies::MemoryTallies;
 pub use vault_keys::MemoryVaultKeys;

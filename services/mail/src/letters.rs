@@ -1,11 +1,16 @@
 //! The letters that people get: one for each occasion.
 
+use std::time::Duration;
+
 use url::Url;
 use waybill_domain::access::email::Email;
+use waybill_domain::access::user::{CONFIRMATION_LIFETIME, RESET_LIFETIME};
 
 use super::Letter;
 use waybill_commands::entropy;
 
+/// A letter that could not be sent for so long would surprise whoever gets it.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Longest name that somebody chose and that stands in a letter to somebody else, in characters.
 const MAX_NAME_CHARS: usize = 60;
 
@@ -62,6 +67,21 @@ pub enum Occasion {
     },
 }
 
+impl Occasion {
+    /// For how long sending is worth a try: a token that has expired is not sent.
+    fn lifetime(&self) -> Duration {
+        match self {
+            Self::ConfirmSignUp { .. } => CONFIRMATION_LIFETIME.min(LONGEST_WAIT),
+            Self::AlreadySignedUp { .. } | Self::ResetPassword { .. } => RESET_LIFETIME,
+            Self::PasswordChanged { .. }
+            | Self::LockedOut { .. }
+            | Self::SessionReused { .. }
+            | Self::Invitation { .. }
+            | Self::LeakedKey { .. } => LONGEST_WAIT,
+        }
+    }
+}
+
 /// Pages of a web application that letters point to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
@@ -106,6 +126,7 @@ impl Letter {
             to: to.clone(),
             subject,
             body: format!("{body}\n-- \nWaybill\n"),
+            until: entropy::now().plus(occasion.lifetime()),
         }
     }
 }

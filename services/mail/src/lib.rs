@@ -1,23 +1,28 @@
 //! Mail to people: what is written, and how it leaves.
 //!
-//! A handler puts a [`Letter`] into the [`Outbox`] and goes on, so that the time of a request does not depend on the mail server and does not
-//! reveal whether an address is known. One task empties the outbox through a [`Mailer`], of which there are three: [`SmtpMailer`],
-//! [`PrintMailer`] for `waybill up`, where the log is the mailbox, and [`NoMailer`], whose outbox takes no letters.
+//! A handler puts a [`Letter`] into the [`LetterBox`] of the [`Outbox`] and answers once it is stored in the stream MAIL, so that no letter is promised
+//! that a crash would lose, and the time of a request depends neither on the mail server nor on whether an address is known: a request that writes no
+//! letter stores a placeholder of the same size. Letters are sealed before they are stored (`seal.rs`). The sender of any gateway takes
+//! them from there and sends them through a [`Mailer`], of which there are three: [`SmtpMailer`], [`PrintMailer`] for `waybill up`, where the log
+//! is the mailbox, and [`NoMailer`], whose outbox takes no letters.
 
 mod letters;
 mod none;
 mod outbox;
 mod print;
+mod seal;
+mod sender;
 mod smtp;
 #[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;
 use waybill_domain::access::email::Email;
+use waybill_domain::time::Timestamp;
 
 pub use letters::{Links, Occasion};
 pub use none::NoMailer;
-pub use outbox::{Outbox, OutboxRefusal, OutboxSlot, OutboxTimes};
+pub use outbox::{LetterBox, Outbox, OutboxParts, OutboxRefusal, OutboxTimes};
 pub use print::PrintMailer;
 pub use smtp::{SmtpConfig, SmtpMailer, SmtpRefused, SmtpTls};
 
@@ -29,6 +34,8 @@ pub struct Letter {
     pub to: Email,
     pub subject: String,
     pub body: String,
+    /// It is not sent later than that: what it says has expired.
+    pub until: Timestamp,
 }
 
 impl std::fmt::Debug for Letter {

@@ -1,40 +1,36 @@
-//! The queue of letters, and the task that sends them.
+//! The way of a letter into the stream MAIL: durable before anybody is promised anything.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
-use metrics::{counter, gauge};
-use tokio::sync::{Semaphore, mpsc};
+use metrics::counter;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use waybill_commands::{Pepper, entropy};
+use waybill_log::{AppendError, MailQueue};
 
-use super::{Letter, Mailer, SendError};
+use super::seal::LetterSeal;
+use super::sender::Sender;
+use super::{Letter, Mailer};
 
-/// Letters that may wait: a mail server that does not answer for some minutes on a busy day. They are in memory; whoever misses one asks again.
-const MAX_WAITING: usize = 1024;
-/// Letters sent at the same time, so that one slow connection does not hold up the others.
-const MAX_CONNECTIONS: usize = 4;
+/// Notices that may wait until they are stored, which takes milliseconds each. They are in memory: nobody waits for one.
+const MAX_NOTICES: usize = 256;
 
-/// How often, and for how long, sending a letter is attempted.
+/// How often, and for how long, storing and sending is attempted. It ends with the letter's own time ([`Letter::until`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxTimes {
-    /// Attempts, the first one included.
-    pub attempts: u32,
-    /// Pause after the first; each further one is twice as long.
+    /// Pause after the first attempt; each further one is twice as long.
     pub first_pause: Duration,
     pub longest_pause: Duration,
-    /// How long letters may still be sent after a stop was requested.
+    /// How long letters that are being sent, and notices that are not stored yet, are attended to after a stop was requested.
     pub drain: Duration,
 }
 
 impl Default for OutboxTimes {
     fn default() -> Self {
-        // 2 s, 4 s ... 5 min: half an hour in all, which is longer than most greylists and shorter than most tokens live.
+        // 2 s, 4 s ... 5 min, as long as the letter is worth it: longer than any greylist.
         Self {
-            attempts: 12,
             first_pause: Duration::from_secs(2),
             longest_pause: Duration::from_secs(300),
             drain: Duration::from_secs(3),
@@ -42,172 +38,204 @@ impl Default for OutboxTimes {
     }
 }
 
+impl OutboxTimes {
+    /// The pause after an attempt, numbered from 1.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1)).min(1 << 16);
+        (self.first_pause * doubled).min(self.longest_pause)
+    }
+}
+
 /// Why a letter cannot be put into the outbox. Whoever asks for one is answered 503, so that nobody waits for a letter that never comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboxRefusal {
-    /// The outbox has no room.
+    /// The stream MAIL has no room.
     #[error("too many mails wait to be sent; try again later")]
     Full,
     /// The mailer can send nothing.
     #[error("This installation sends no mail (mail.transport); ask its operator")]
     MailOff,
+    /// It was not stored, or nobody knows whether it was.
+    #[error("the letter was not stored: {reason}")]
+    NotStored {
+        /// For an operator.
+        reason: String,
+    },
 }
 
-/// The queue of letters. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Outbox {
-    letters: mpsc::Sender<Letter>,
-    sends: bool,
+/// What an outbox is built from.
+pub struct OutboxParts {
+    pub mailer: Arc<dyn Mailer>,
+    /// The stream MAIL.
+    pub queue: Arc<dyn MailQueue>,
+    /// What the key that seals letters is derived from.
+    pub pepper: Arc<Pepper>,
+    pub times: OutboxTimes,
 }
 
-/// Room for one letter. Taken before it is known whether one is written at all, so that a full outbox answers everybody alike.
-#[derive(Debug)]
-pub struct OutboxSlot(mpsc::OwnedPermit<Letter>);
+/// Where letters go, if this gateway sends any. Clones share it.
+#[derive(Clone)]
+pub struct Outbox(Option<LetterBox>);
 
-impl OutboxSlot {
-    /// Queues a letter.
-    pub fn post(self, letter: Letter) {
-        self.0.send(letter);
-    }
+/// The outbox of a gateway that sends mail. Clones share it.
+#[derive(Clone)]
+pub struct LetterBox {
+    posting: Posting,
+    notices: mpsc::Sender<Letter>,
 }
 
 impl Outbox {
-    /// Starts an outbox, which `mailer` empties until `stop`, as a task of `tasks`.
-    pub fn start(
-        mailer: Arc<dyn Mailer>,
-        times: OutboxTimes,
-        tasks: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let sends = mailer.sends();
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let in_flight = FuturesUnordered::new();
-        tasks.spawn(
-            OutboxWorker {
-                mailer,
-                times,
-                receiver,
-                stop,
-                connections,
-                in_flight,
-            }
-            .run(),
-        );
-        Self {
-            letters: sender,
-            sends,
+    /// Starts the tasks that store notices and send letters, among `tasks` and until `stop`. A gateway that sends no mail neither stores nor
+    /// takes any.
+    pub fn start(parts: OutboxParts, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        if !parts.mailer.sends() {
+            return Self(None);
         }
+        let posting = Posting {
+            queue: Arc::clone(&parts.queue),
+            seal: LetterSeal::new(parts.pepper),
+        };
+        let sender = Sender {
+            mailer: parts.mailer,
+            queue: parts.queue,
+            seal: posting.seal.clone(),
+            times: parts.times,
+            stop: stop.clone(),
+        };
+        tasks.spawn(sender.run());
+        let (notices, received) = mpsc::channel(MAX_NOTICES);
+        let store = NoticeTask {
+            posting: posting.clone(),
+            received,
+            times: parts.times,
+            stop: stop.clone(),
+        };
+        tasks.spawn(store.run());
+        Self(Some(LetterBox { posting, notices }))
     }
 
-    /// Reserves room for a letter.
-    pub fn reserve(&self) -> Result<OutboxSlot, OutboxRefusal> {
-        if !self.sends {
-            return Err(OutboxRefusal::MailOff);
-        }
-        self.letters
-            .clone()
-            .try_reserve_owned()
-            .map(OutboxSlot)
-            .map_err(|_| OutboxRefusal::Full)
+    /// Where letters are posted. Asked for before it is known whether one is written, so that everybody is refused alike.
+    pub fn letter_box(&self) -> Result<&LetterBox, OutboxRefusal> {
+        self.0.as_ref().ok_or(OutboxRefusal::MailOff)
     }
 
-    /// Queues a letter if there is room: for notices that nobody waits for. One that finds no room is counted as lost.
+    /// Has a letter stored soon: for notices that nobody waits for. One that finds no room is counted as lost.
     pub fn post_or_lose(&self, letter: Letter) {
-        match self.reserve() {
-            Ok(place) => place.post(letter),
-            Err(why) => {
-                counter!("waybill_mail_lost_total").increment(1);
-                tracing::warn!(letter = letter.id, %why, "a notice by mail is lost");
-            }
+        let posted = match &self.0 {
+            None => Err((letter, OutboxRefusal::MailOff)),
+            Some(letter_box) => letter_box
+                .notices
+                .try_send(letter)
+                .map_err(|error| (error.into_inner(), OutboxRefusal::Full)),
+        };
+        if let Err((letter, why)) = posted {
+            lost(&letter, &why);
         }
     }
 }
 
-type Delivery = Pin<Box<dyn Future<Output = (Letter, u32, Result<(), SendError>)> + Send>>;
-
-struct OutboxWorker {
-    mailer: Arc<dyn Mailer>,
-    times: OutboxTimes,
-    receiver: mpsc::Receiver<Letter>,
-    stop: CancellationToken,
-    connections: Arc<Semaphore>,
-    in_flight: FuturesUnordered<Delivery>,
+impl LetterBox {
+    /// Stores a letter; when this is `Ok`, it is on disk and will be sent. Without a letter, a placeholder is stored that takes as long
+    /// and looks the same.
+    pub async fn post(&self, letter: Option<&Letter>) -> Result<(), OutboxRefusal> {
+        self.posting.post(letter).await
+    }
 }
 
-impl OutboxWorker {
+/// Seals letters and stores them.
+#[derive(Clone)]
+struct Posting {
+    queue: Arc<dyn MailQueue>,
+    seal: LetterSeal,
+}
+
+impl Posting {
+    async fn post(&self, letter: Option<&Letter>) -> Result<(), OutboxRefusal> {
+        let sealed = self.seal.seal(letter).map_err(|error| not_stored(&error))?;
+        self.queue.post(sealed).await.map_err(|error| match error {
+            AppendError::Full { .. } => OutboxRefusal::Full,
+            error => not_stored(&error),
+        })
+    }
+}
+
+fn not_stored(error: &dyn std::fmt::Display) -> OutboxRefusal {
+    OutboxRefusal::NotStored {
+        reason: error.to_string(),
+    }
+}
+
+fn lost(letter: &Letter, why: &OutboxRefusal) {
+    counter!("waybill_mail_lost_total").increment(1);
+    tracing::warn!(letter = letter.id, %why, "a notice by mail is lost");
+}
+
+/// Stores notices one after the other.
+struct NoticeTask {
+    posting: Posting,
+    received: mpsc::Receiver<Letter>,
+    times: OutboxTimes,
+    stop: CancellationToken,
+}
+
+impl NoticeTask {
     async fn run(mut self) {
         loop {
-            // Cancellation safe: a letter is either in the queue or among those in flight, whichever branch wins.
+            // Cancellation safe: a notice is either in the queue or here.
+            let notice = tokio::select! {
+                notice = self.received.recv() => notice,
+                () = self.stop.cancelled() => None,
+            };
+            match notice {
+                Some(notice) => self.store(&notice).await,
+                None => break,
+            }
+        }
+        self.received.close();
+        let rest = async {
+            while let Some(notice) = self.received.recv().await {
+                if let Err(why) = self.posting.post(Some(&notice)).await {
+                    lost(&notice, &why);
+                }
+            }
+        };
+        // What is left after that time is counted too.
+        if tokio::time::timeout(self.times.drain, rest).await.is_err() {
+            while let Ok(notice) = self.received.try_recv() {
+                lost(&notice, &not_stored(&"the gateway stops"));
+            }
+        }
+    }
+
+    /// Tries until it is stored. The ones behind it would fare no better.
+    async fn store(&self, notice: &Letter) {
+        for attempt in 1.. {
+            let Err(why) = self.posting.post(Some(notice)).await else {
+                return;
+            };
+            let pause = self.times.pause(attempt);
+            if self.stop.is_cancelled() || entropy::now().plus(pause) >= notice.until {
+                return lost(notice, &why);
+            }
             tokio::select! {
-                Some((letter, attempt, sent)) = self.in_flight.next() => self.on_result(letter, attempt, sent, true),
-                letter = self.receiver.recv(), if self.in_flight.len() < MAX_WAITING => match letter {
-                    Some(letter) => self.send_after(letter, 1, Duration::ZERO),
-                    None => break,
-                },
-                () = self.stop.cancelled() => break,
-            }
-            gauge!("waybill_mail_waiting").set(self.waiting());
-        }
-        let drain = self.times.drain;
-        if tokio::time::timeout(drain, self.drain()).await.is_err() {
-            tracing::warn!(
-                letters = self.waiting(),
-                "letters were not sent before the stop"
-            );
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a metric of a few thousand")]
-    fn waiting(&self) -> f64 {
-        (self.in_flight.len() + self.receiver.len()) as f64
-    }
-
-    /// Attempts every letter that is left once more.
-    async fn drain(&mut self) {
-        self.receiver.close();
-        while let Ok(letter) = self.receiver.try_recv() {
-            self.send_after(letter, 1, Duration::ZERO);
-        }
-        while let Some((letter, attempt, sent)) = self.in_flight.next().await {
-            self.on_result(letter, attempt, sent, false);
-        }
-    }
-
-    fn send_after(&mut self, letter: Letter, attempt: u32, pause: Duration) {
-        let (mailer, connections) = (Arc::clone(&self.mailer), Arc::clone(&self.connections));
-        self.in_flight.push(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            // The semaphore is never closed. If it were, one connection more would do no harm.
-            let _connection = connections.acquire().await.ok();
-            let sent = mailer.send(&letter).await;
-            (letter, attempt, sent)
-        }));
-    }
-
-    fn on_result(
-        &mut self,
-        letter: Letter,
-        attempt: u32,
-        sent: Result<(), SendError>,
-        again: bool,
-    ) {
-        match sent {
-            Ok(()) => counter!("waybill_mail_sent_total").increment(1),
-            Err(SendError::Temporary(reason)) if again && attempt < self.times.attempts => {
-                tracing::info!(
-                    letter = letter.id,
-                    attempt,
-                    reason,
-                    "sending a letter failed; trying again"
-                );
-                let pause = self.times.first_pause * 2u32.saturating_pow(attempt - 1).min(1 << 16);
-                self.send_after(letter, attempt + 1, pause.min(self.times.longest_pause));
-            }
-            Err(reason) => {
-                counter!("waybill_mail_lost_total").increment(1);
-                tracing::warn!(letter = letter.id, attempt, %reason, "sending a letter failed for the last time; it is dropped");
+                () = tokio::time::sleep(pause) => {}
+                // One more try, and then the others get theirs.
+                () = self.stop.cancelled() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let times = OutboxTimes::default();
+        let seconds = |attempt| times.pause(attempt).as_secs();
+        assert_eq!([1, 2, 3, 8].map(seconds), [2, 4, 8, 256]);
+        assert_eq!([9, 17, 400, u32::MAX].map(seconds), [300; 4]);
+        assert_eq!(seconds(0), 2);
     }
 }

@@ -6,10 +6,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use waybill_commands::{Pepper, entropy};
 use waybill_domain::access::email::Email;
+use waybill_log::MailQueue as _;
+use waybill_log::mail::HOLD;
+use waybill_log::memory::MemoryMail;
 use waybill_testkit::smtp::SmtpServer;
 
 use super::*;
+
+/// For something to become true on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 fn mailer(server: &SmtpServer) -> SmtpMailer {
     SmtpMailer::new(SmtpConfig {
@@ -44,11 +51,86 @@ fn letter(subject: &str) -> Letter {
 
 fn quick() -> OutboxTimes {
     OutboxTimes {
-        attempts: 3,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(2),
-        drain: Duration::from_secs(5),
+        drain: Duration::ZERO,
     }
+}
+
+/// A gateway as far as mail is concerned. Several may share a queue.
+struct Gateway {
+    outbox: Outbox,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    fn start(mailer: impl Mailer, queue: &MemoryMail) -> Self {
+        Self::with_pepper(mailer, queue, 1)
+    }
+
+    fn with_pepper(mailer: impl Mailer, queue: &MemoryMail, version: u32) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let byte = u8::try_from(version).expect("small");
+        let pepper = Pepper::new(version, vec![byte; 32]).expect("long enough");
+        let parts = OutboxParts {
+            mailer: Arc::new(mailer),
+            queue: Arc::new(queue.clone()),
+            pepper: Arc::new(pepper),
+            times: quick(),
+        };
+        let outbox = Outbox::start(parts, &tasks, &stop);
+        Self {
+            outbox,
+            tasks,
+            stop,
+        }
+    }
+
+    async fn post(&self, letter: Option<&Letter>) -> Result<(), OutboxRefusal> {
+        self.outbox.letter_box()?.post(letter).await
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Counts what it is asked to send, and answers so after some time.
+#[derive(Clone)]
+struct Counting {
+    asked: Arc<AtomicUsize>,
+    takes: Duration,
+    answer: Result<(), SendError>,
+}
+
+impl Counting {
+    fn answering(answer: Result<(), SendError>) -> Self {
+        Self {
+            asked: Arc::default(),
+            takes: Duration::ZERO,
+            answer,
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Mailer for Counting {
+    async fn send(&self, _: &Letter) -> Result<(), SendError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(self.takes).await;
+        self.answer.clone()
+    }
+}
+
+async fn all_gone(queue: &MemoryMail) -> anyhow::Result<()> {
+    Ok(waybill_testkit::eventually(SOON, async || queue.stored().is_empty()).await?)
 }
 
 #[tokio::test]
@@ -102,7 +184,7 @@ async fn no_header_can_be_smuggled_in() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_now_is_tried_again() -> anyhow::Result<()> {
+async fn what_is_refused_for_now_is_tried_again_under_the_same_id() -> anyhow::Result<()> {
     let mut server = SmtpServer::start(|attempt| {
         if attempt < 2 {
             "451 later"
@@ -111,47 +193,39 @@ async fn what_is_refused_for_now_is_tried_again() -> anyhow::Result<()> {
         }
     })
     .await?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let outbox = Outbox::start(Arc::new(mailer(&server)), quick(), &tasks, stop.clone());
-    outbox.reserve()?.post(letter("Again"));
-    assert!(server.next().await?.content.contains("Subject: Again"));
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    let queue = MemoryMail::default();
+    let gateway = Gateway::start(mailer(&server), &queue);
+    let letter = letter("Again");
+    gateway.post(Some(&letter)).await?;
+    let content = server.next().await?.content;
+    assert!(content.contains("Subject: Again"));
+    let id = format!("Message-ID: <{}@example.com>", letter.id);
+    assert!(content.contains(&id), "{content}");
+    all_gone(&queue).await?;
+    gateway.stop().await;
     Ok(())
 }
 
-/// Counts what it is asked to send.
-struct Counting(AtomicUsize, SendError);
-
-#[async_trait]
-impl Mailer for Counting {
-    async fn send(&self, _: &Letter) -> Result<(), SendError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Err(self.1.clone())
-    }
-}
-
 #[tokio::test]
-async fn what_is_refused_for_ever_is_given_up_and_so_is_the_rest_in_the_end() -> anyhow::Result<()>
-{
-    for (refusal, expected) in [
-        (SendError::Permanent("no".into()), 1),
-        (SendError::Temporary("no".into()), 3),
+async fn what_is_refused_for_ever_is_given_up_and_so_is_what_has_expired() -> anyhow::Result<()> {
+    let (later, never) = (
+        SendError::Temporary("later".into()),
+        SendError::Permanent("never".into()),
+    );
+    for (answer, good_for, attempts) in [
+        (never, 60_000, 1..=1),
+        (later.clone(), 50, 2..=50),
+        (later, -1, 0..=0),
     ] {
-        let mailer = Arc::new(Counting(AtomicUsize::new(0), refusal));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let outbox = Outbox::start(mailer.clone(), quick(), &tasks, stop.clone());
-        outbox.reserve()?.post(letter("No"));
-        // The task ends by itself when nobody can post any more and all is done.
-        waybill_testkit::eventually(Duration::from_secs(10), async || {
-            mailer.0.load(Ordering::SeqCst) == expected
-        })
-        .await?;
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
-        assert_eq!(mailer.0.load(Ordering::SeqCst), expected);
+        let queue = MemoryMail::default();
+        let mailer = Counting::answering(Err(answer));
+        let gateway = Gateway::start(mailer.clone(), &queue);
+        let mut letter = letter("No");
+        letter.until = Timestamp(entropy::now().0 + good_for);
+        gateway.post(Some(&letter)).await?;
+        all_gone(&queue).await?;
+        assert!(attempts.contains(&mailer.asked()), "{}", mailer.asked());
+        gateway.stop().await;
     }
     let server = SmtpServer::start(|_| "550 no such user").await?;
     let refused = mailer(&server).send(&letter("x")).await;
@@ -163,59 +237,168 @@ async fn what_is_refused_for_ever_is_given_up_and_so_is_the_rest_in_the_end() ->
 }
 
 #[tokio::test]
-async fn letters_that_wait_leave_before_a_stop() -> anyhow::Result<()> {
-    let mut server = SmtpServer::start(|_| "250 taken").await?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let outbox = Outbox::start(Arc::new(mailer(&server)), quick(), &tasks, stop.clone());
+async fn a_gateway_that_stops_leaves_its_letters_to_the_next_one() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let stuck = Counting {
+        takes: Duration::from_secs(3_600),
+        ..Counting::answering(Ok(()))
+    };
+    let first = Gateway::start(stuck.clone(), &queue);
     for _ in 0..8 {
-        outbox.reserve()?.post(letter("Last"));
+        first.post(Some(&letter("Left"))).await?;
     }
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    waybill_testkit::eventually(SOON, async || stuck.asked() == 4).await?;
+    first.stop().await;
+    assert_eq!(queue.stored().len(), 8);
+    let mut server = SmtpServer::start(|_| "250 taken").await?;
+    let next = Gateway::start(mailer(&server), &queue);
     for _ in 0..8 {
-        server.next().await?;
+        let content = server.next().await?.content;
+        assert!(content.contains("wb_reset_0123"), "{content}");
+    }
+    all_gone(&queue).await?;
+    next.stop().await;
+    Ok(())
+}
+
+/// Time is tokio's here, which passes while everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_dies_leaves_its_letters_to_another() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let off = Gateway::start(Counting::answering(Ok(())), &queue);
+    off.stop.cancel();
+    off.post(Some(&letter("Left"))).await?;
+    // Taken by a gateway that says nothing about it ever after.
+    queue.take(Duration::ZERO).await?.expect("a letter");
+    let mailer = Counting::answering(Ok(()));
+    let another = Gateway::start(mailer.clone(), &queue);
+    tokio::time::sleep(HOLD - Duration::from_secs(1)).await;
+    assert_eq!(mailer.asked(), 0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((mailer.asked(), queue.stored().len()), (1, 0));
+    another.stop().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_mail_server_is_sent_a_letter_once() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let slow = Counting {
+        takes: HOLD * 5,
+        ..Counting::answering(Ok(()))
+    };
+    let gateways = [(); 2].map(|()| Gateway::start(slow.clone(), &queue));
+    gateways[0].post(Some(&letter("Slow"))).await?;
+    tokio::time::sleep(HOLD * 6).await;
+    assert_eq!((slow.asked(), queue.stored().len()), (1, 0));
+    for gateway in gateways {
+        gateway.stop().await;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_full_outbox_says_so() {
-    struct Stuck;
-    #[async_trait]
-    impl Mailer for Stuck {
-        async fn send(&self, _: &Letter) -> Result<(), SendError> {
-            std::future::pending().await
-        }
-    }
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let times = OutboxTimes {
-        drain: Duration::ZERO,
-        ..quick()
-    };
-    let outbox = Outbox::start(Arc::new(Stuck), times, &tasks, stop.clone());
-    let mut posted = 0;
-    while let Ok(place) = outbox.reserve() {
-        place.post(letter("x"));
-        posted += 1;
-        tokio::task::yield_now().await;
-        assert!(posted < 10_000);
-    }
-    assert_eq!(outbox.reserve().err(), Some(OutboxRefusal::Full));
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+async fn what_stands_in_for_no_letter_looks_like_one_and_is_not_sent() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let mailer = Counting::answering(Ok(()));
+    let gateway = Gateway::start(mailer.clone(), &queue);
+    gateway.stop.cancel();
+    gateway.tasks.close();
+    gateway.tasks.wait().await;
+    gateway.post(Some(&letter("Yes"))).await?;
+    gateway.post(None).await?;
+    let sizes: Vec<usize> = queue.stored().iter().map(bytes::Bytes::len).collect();
+    assert_eq!(sizes, [4096, 4096]);
+    let another = Gateway::start(mailer.clone(), &queue);
+    all_gone(&queue).await?;
+    another.stop().await;
+    assert_eq!(mailer.asked(), 1);
+    Ok(())
 }
 
 #[tokio::test]
-async fn an_outbox_without_a_mail_server_takes_no_letters() {
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let outbox = Outbox::start(Arc::new(NoMailer), quick(), &tasks, stop.clone());
-    assert_eq!(outbox.reserve().err(), Some(OutboxRefusal::MailOff));
-    outbox.post_or_lose(letter("a notice"));
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+async fn a_stored_letter_that_nobody_can_open_is_dropped() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let mailer = Counting::answering(Ok(()));
+    // Sealed under the pepper that is here, as it says.
+    let forged = [&[1, 0, 0, 0, 1][..], &[7; 4091]].concat();
+    // Under one that another gateway may have.
+    let foreign = [&[1, 0, 0, 0, 9][..], &[7; 4091]].concat();
+    for stored in [Vec::new(), forged, foreign.clone()] {
+        queue.post(stored.into()).await?;
+    }
+    let gateway = Gateway::start(mailer.clone(), &queue);
+    waybill_testkit::eventually(SOON, async || queue.stored() == [foreign.clone()]).await?;
+    gateway.stop().await;
+    assert_eq!(mailer.asked(), 0);
+    Ok(())
+}
+
+/// While the pepper is being changed, gateways know different versions of it.
+#[tokio::test]
+async fn a_letter_under_another_pepper_is_left_to_who_has_it() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let mailer = Counting::answering(Ok(()));
+    let stopping = Gateway::with_pepper(mailer.clone(), &queue, 2);
+    stopping.stop.cancel();
+    stopping.post(Some(&letter("New"))).await?;
+    stopping.stop().await;
+    let old = Gateway::start(mailer.clone(), &queue);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    old.stop().await;
+    assert_eq!((mailer.asked(), queue.stored().len()), (0, 1));
+    let new = Gateway::with_pepper(mailer.clone(), &queue, 2);
+    all_gone(&queue).await?;
+    new.stop().await;
+    assert_eq!(mailer.asked(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_outbox_without_room_or_without_its_log_says_so() {
+    let queue = MemoryMail::default();
+    queue.set_room(0);
+    let gateway = Gateway::start(Counting::answering(Ok(())), &queue);
+    for letter in [None, Some(&letter("x"))] {
+        assert_eq!(gateway.post(letter).await, Err(OutboxRefusal::Full));
+    }
+    queue.set_away(true);
+    let away = gateway.post(None).await;
+    assert!(
+        matches!(away, Err(OutboxRefusal::NotStored { .. })),
+        "{away:?}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_notice_is_stored_once_the_log_is_back() -> anyhow::Result<()> {
+    let queue = MemoryMail::default();
+    let mailer = Counting::answering(Ok(()));
+    queue.set_away(true);
+    let gateway = Gateway::start(mailer.clone(), &queue);
+    for _ in 0..3 {
+        gateway.outbox.post_or_lose(letter("a notice"));
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    queue.set_away(false);
+    waybill_testkit::eventually(SOON, async || mailer.asked() == 3).await?;
+    gateway.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_mail_server_neither_stores_letters_nor_takes_any() -> anyhow::Result<()>
+{
+    let queue = MemoryMail::default();
+    queue.post("somebody else's".into()).await?;
+    let gateway = Gateway::start(NoMailer, &queue);
+    assert_eq!(gateway.post(None).await, Err(OutboxRefusal::MailOff));
+    gateway.outbox.post_or_lose(letter("a notice"));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(queue.stored().len(), 1);
+    gateway.stop().await;
+    Ok(())
 }
 
 #[tokio::test]

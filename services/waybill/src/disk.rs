@@ -29,8 +29,8 @@ const KEPT_FREE: u64 = 24 * MIB;
 const WORTH_GROWING: u64 = 10;
 
 /// Shares of the store, in percent, and the least that a stream gets. What is for ever or must never be refused gets more than it ever
-/// needs. The sum leaves 8 percent, from which such a stream gets more when it has used half of its share.
-const SHARES: [(&str, u64, u64); 7] = [
+/// needs. The sum leaves 6 percent, from which such a stream gets more when it has used half of its share.
+const SHARES: [(&str, u64, u64); 8] = [
     ("CONTROL", 8, 8 * MIB),
     ("VKEYS", 6, 4 * MIB),
     ("AUDITCP", 2, 2 * MIB),
@@ -38,6 +38,7 @@ const SHARES: [(&str, u64, u64); 7] = [
     ("KV_owners", 2, 2 * MIB),
     ("USAGE", 3, 2 * MIB),
     ("OBJ_snapshots", 12, 8 * MIB),
+    ("MAIL", 2, 2 * MIB),
 ];
 /// TASKS' share, in percent, and the least that it gets.
 const TASKS_PERCENT: u64 = 56;

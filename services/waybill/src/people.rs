@@ -396,6 +396,7 @@ mod tests {
         let takes = |text: &str, setting| {
             let mailer = mail(text).mailer(setting).expect("made");
             let letter = waybill_mail::Letter {
+                until: waybill_domain::time::Timestamp::MAX,
                 id: "1".into(),
                 to: waybill_domain::access::email::Email::parse("a@b.c").expect("an address"),
                 subject: String::new(),

@@ -124,6 +124,8 @@ fn exporter(endpoint: &str, role: &'static str) -> anyhow::Result<SdkTracerProvi
 fn begin(role: &str) {
     if matches!(role, "up" | "gateway") {
         counter!("waybill_accepted_total").absolute(0);
+        counter!("waybill_mail_sent_total").absolute(0);
+        counter!("waybill_mail_lost_total").absolute(0);
     }
     if matches!(role, "up" | "worker") {
         counter!("waybill_tasks_started_total").absolute(0);
@@ -185,6 +187,18 @@ fn describe() {
     describe_counter!(
         "waybill_accepted_total",
         "Tasks accepted: durable in the log"
+    );
+    describe_counter!(
+        "waybill_mail_sent_total",
+        "Letters that the mail server has taken"
+    );
+    describe_counter!(
+        "waybill_mail_lost_total",
+        "Letters given up: refused for good, too old, unreadable, or notices that could not be stored"
+    );
+    describe_gauge!(
+        "waybill_mail_waiting",
+        "Letters in the stream MAIL; every gateway that sends mail shows the same"
     );
     describe_counter!("waybill_tasks_started_total", "Attempts started");
     describe_counter!(

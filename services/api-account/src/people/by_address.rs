@@ -1,8 +1,8 @@
 //! What requests about an e-mail address have in common: they tell nobody but its owner whether it has an account.
 //!
-//! Whatever is known of an address, a request for a letter takes room in the outbox, appends one event about the address and is answered once
-//! that is stored. So an answer of 202 means that the letter can be used, and neither its time nor a log that takes no appends tells
-//! known addresses from unknown ones.
+//! Whatever is known of an address, a request for a letter appends one event about the address, puts a letter or a placeholder of the same size into the
+//! outbox, and is answered once both are stored. So an answer of 202 means that the letter will be sent and can be used, and neither its
+//! time nor a log that takes no appends tells known addresses from unknown ones.
 
 use waybill_domain::access::email::Email;
 use waybill_domain::access::user::{User, UserCommand, UserRefusal};

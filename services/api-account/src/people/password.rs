@@ -159,12 +159,14 @@ pub(crate) async fn forgot_password(
         .limiter
         .guard(&context.limits, Guard::Reset, &guarded)
         .await?;
-    let slot = state.people.outbox.reserve()?;
+    let letter_box = state.people.outbox.letter_box()?;
     catch_up(&state, &email).await?;
-    if let Some(token) = request_reset(&state, &context, &address).await? {
+    let token = request_reset(&state, &context, &address).await?;
+    let letter = token.map(|token| {
         let occasion = Occasion::ResetPassword { token };
-        slot.post(Letter::about(&occasion, &email, &state.people.links));
-    }
+        Letter::about(&occasion, &email, &state.people.links)
+    });
+    letter_box.post(letter.as_ref()).await?;
     Ok(accepted())
 }
 

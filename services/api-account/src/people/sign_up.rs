@@ -100,7 +100,7 @@ pub(crate) async fn sign_up(
         .limiter
         .guard(&context.limits, Guard::SignUp, &guarded)
         .await?;
-    let slot = state.people.outbox.reserve()?;
+    let letter_box = state.people.outbox.letter_box()?;
     match policy {
         // An invitation is an event of a team, which is not known here, so everything has to be read.
         SignUpPolicy::Invited => catch_up_fully(&state).await?,
@@ -112,9 +112,8 @@ pub(crate) async fn sign_up(
         let token = request_reset(&state, &context, &address).await?;
         token.map(|token| Occasion::AlreadySignedUp { token })
     };
-    if let Some(occasion) = occasion {
-        slot.post(Letter::about(&occasion, &email, &state.people.links));
-    }
+    let letter = occasion.map(|occasion| Letter::about(&occasion, &email, &state.people.links));
+    letter_box.post(letter.as_ref()).await?;
     Ok(accepted())
 }
 

@@ -136,7 +136,7 @@ pub(crate) async fn invite(
         .limiter
         .guard(slot, Guard::Invitation, &guarded)
         .await?;
-    let place = state.people.outbox.reserve()?;
+    let letter_box = state.people.outbox.letter_box()?;
     let id = InvitationId::new(entropy::now(), entropy::random_u128());
     let token = state.people.token(TokenKind::Invitation, id.ulid());
     let (token, mac, pepper_version) =
@@ -161,7 +161,9 @@ pub(crate) async fn invite(
         role: role.to_string(),
         token: token.reveal().to_owned(),
     };
-    place.post(Letter::about(&occasion, &email, &state.people.links));
+    let letter = Letter::about(&occasion, &email, &state.people.links);
+    // Where it cannot be stored, the invitation is open and nobody has its token: another one takes its place.
+    letter_box.post(Some(&letter)).await?;
     // It may have taken the place of an earlier one.
     state.settle_everywhere(after.version).await?;
     let sent = after.state.invitations.get(&id);

@@ -55,6 +55,16 @@ impl From<OutboxRefusal> for ApiError {
         match refusal {
             OutboxRefusal::Full => Self::unavailable(ErrorCode::Busy, text),
             OutboxRefusal::MailOff => Self::unavailable(ErrorCode::MailOff, text),
+            OutboxRefusal::NotStored { reason } => {
+                tracing::warn!(
+                    reason,
+                    "a letter was not stored in the stream MAIL; the client got 503 and may ask again"
+                );
+                Self::unavailable(
+                    ErrorCode::LogUnavailable,
+                    "The mail could not be stored for sending; ask for it again",
+                )
+            }
         }
     }
 }

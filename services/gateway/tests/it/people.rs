@@ -4,6 +4,7 @@ mod browser;
 mod hostile;
 mod lockout;
 mod mailbox;
+mod outbox;
 mod outside;
 mod passwords;
 mod sessions;

@@ -151,8 +151,17 @@ impl World {
 
     /// A further gateway on the same log.
     pub(crate) async fn another(&self, name: &str, stop: &CancellationToken) -> Result<Gateway> {
+        self.another_with(name, config(), stop).await
+    }
+
+    pub(crate) async fn another_with(
+        &self,
+        name: &str,
+        config: GatewayConfig,
+        stop: &CancellationToken,
+    ) -> Result<Gateway> {
         let parts = parts(&self.log, &self.folder, name);
-        let gateway = Gateway::start(config(), parts, stop.clone()).await?;
+        let gateway = Gateway::start(config, parts, stop.clone()).await?;
         let http = Http::at(gateway.addr());
         eventually(SOON, async || {
             let ready = http.get("/readyz").await;
@@ -193,6 +202,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        mail: Arc::new(log.clone()),
         sealer: Some(Arc::clone(&RINGS.0) as Arc<dyn Wrapper>),
         nats: log.client(),
         stores: folder.path().join(name),

@@ -198,6 +198,8 @@ pub(super) fn set_batch(headers: &mut HeaderMap, id: &str, sequence: usize, is_l
 /// The place of a message that a consumer delivered: the last tokens of its reply subject (ADR-15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Delivery {
+    /// How often the message was delivered, this time included.
+    pub(super) attempt: u32,
     pub(super) stream_seq: StreamSeq,
     pub(super) consumer_seq: u64,
     /// Since the epoch.
@@ -215,6 +217,7 @@ impl Delivery {
         };
         let number = |index: usize| tokens.get(index)?.parse::<u64>().ok();
         Some(Self {
+            attempt: u32::try_from(number(at - 1)?).ok()?,
             stream_seq: StreamSeq(number(at)?),
             consumer_seq: number(at + 1)?,
             time_ns: i64::try_from(number(at + 2)?).ok()?,
@@ -378,6 +381,7 @@ mod tests {
     #[test]
     fn both_forms_of_a_reply_subject_are_read() {
         let expected = Delivery {
+            attempt: 1,
             stream_seq: StreamSeq(42),
             consumer_seq: 7,
             time_ns: 1_700_000_000_123_456_789,

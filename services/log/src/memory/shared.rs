@@ -55,7 +55,7 @@ impl Default for MemoryLog {
     }
 }
 
-fn system_time() -> Timestamp {
+pub(super) fn system_time() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -12,6 +12,7 @@ mod fixture;
 mod frames;
 mod leader_kill;
 mod lost_answers;
+mod mail;
 mod malformed;
 mod permissions;
 mod provisioning;

@@ -17,6 +17,7 @@ use crate::installation::{Installation, runs};
 use crate::process::{PATIENCE, POLL, Whom};
 use waybill_testkit::http::Http;
 use waybill_testkit::nats::free_port;
+use waybill_testkit::smtp::SmtpServer;
 
 /// Tasks that are under way when something is killed.
 const TASKS: usize = 40;
@@ -277,6 +278,44 @@ async fn a_lack_of_descriptors_costs_no_attempt() -> Result<()> {
 
 async fn create(http: &Http, key: &str, url: &str) -> Result<String> {
     http.create_surely(key, &json!({"targetUrl": url})).await
+}
+
+/// The answer to a request for a letter is a promise as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_was_promised_is_sent_after_the_crash() -> Result<()> {
+    let (mut installation, _) = Installation::with_key()?;
+    for (name, value) in [
+        ("TRANSPORT", "smtp"),
+        ("HOST", "127.0.0.1"),
+        ("TLS", "none"),
+        ("FROM", "Waybill <waybill@example.com>"),
+    ] {
+        installation.set(&format!("WAYBILL__MAIL__{name}"), value);
+    }
+    // Nobody is there.
+    installation.set("WAYBILL__MAIL__PORT", &free_port()?.to_string());
+    let up = installation.up().await?;
+    let http = Http::new(&up.url, None);
+    let ann = json!({"email": "ann@example.com"});
+    let answer = http.post("/v1/auth/signup", &ann).await?;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    up.kill().await?;
+
+    let mut mails = SmtpServer::start(|_| "250 taken").await?;
+    installation.set("WAYBILL__MAIL__PORT", &mails.port.to_string());
+    let up = installation.up().await?;
+    let content = mails.next().await?.unfolded();
+    let token = content
+        .lines()
+        .find_map(|line| line.strip_prefix("    wb_confirm_"));
+    let token = format!("wb_confirm_{}", token.context("a token")?);
+    installation.keep_secret(&token);
+    let confirmation = json!({"token": token, "password": "correct horse battery"});
+    let http = Http::new(&up.url, None);
+    let confirmed = http.post("/v1/auth/confirm", &confirmation).await?;
+    assert_eq!(confirmed.status, 201, "{}", confirmed.text());
+    up.interrupt().await?.succeeded();
+    Ok(())
 }
 
 fn port_of(installation: &Installation) -> Result<String> {

@@ -5,10 +5,12 @@ use http::Method;
 use serde_json::json;
 use waybill_domain::access::role::Role;
 use waybill_identity::{PeopleConfig, SignUpPolicy};
+use waybill_log::MailQueue as _;
+use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 
 use super::stage::{PASSWORD, Stage};
-use crate::world::{World, config};
+use crate::world::{SOON, World, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_signs_up_confirms_and_is_who_they_are() -> Result<()> {
@@ -175,7 +177,12 @@ async fn only_whoever_is_invited_gets_a_letter_and_the_answer_does_not_tell() ->
     // Whoever has an account reads that in the letter, invited or not.
     let notice = stage.mailbox.letter("carol@example.com", 2).await?;
     assert!(!notice.body.contains("wb_confirm_"), "{}", notice.body);
-    // A gateway that stops ends what it has begun, so whatever was to be written is written then.
+    // Whatever was to be written is written then.
+    eventually(SOON, async || {
+        let waiting = stage.world.log.waiting().await;
+        waiting.is_ok_and(|waiting| waiting == 0)
+    })
+    .await?;
     let mailbox = stage.mailbox.clone();
     stage.stop().await?;
     for nobody in ["stranger@example.com", "bob@example.com"] {
