@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary as its users start it, over a real nats-server, watched from outside.
 
+mod answers;
 mod apart;
 mod audit;
 mod backup;
@@ -26,3 +27,4 @@ mod stopping;
 mod teams;
 mod trying;
 mod vault;
+mod webhooks;
