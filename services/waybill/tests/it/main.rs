@@ -21,6 +21,7 @@ mod revocation;
 mod room;
 mod schemas;
 mod secrecy;
+mod shipped;
 mod signatures;
 mod signing;
 mod stopping;
