@@ -14,6 +14,7 @@ mod frames;
 mod installation;
 mod observed;
 mod outcomes;
+mod own_ports;
 mod pages;
 mod process;
 mod read_model;
