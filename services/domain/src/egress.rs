@@ -128,6 +128,13 @@ impl Egress {
         self
     }
 
+    /// The same once the API listens on that port: the system chooses one if none is configured.
+    #[must_use]
+    pub fn and_api_port(mut self, port: u16) -> Self {
+        self.own.api = Some(port);
+        self
+    }
+
     /// Whether a host may be called at an address and port that it resolved to. A trusted name may
     /// resolve to anything that is neither denied nor one of our own ports.
     pub fn check_peer(&self, host: &str, peer: SocketAddr) -> Result<(), Blocked> {

@@ -67,6 +67,9 @@ pub(crate) struct Running {
     acknowledgements: Subscriber,
     sending: FuturesUnordered<BoxFuture<'static, Sent>>,
     is_starting: bool,
+    /// A record of FENCE asks for more than CONTROL was seen to hold, so another start event is
+    /// due, whose position caps what is asked for.
+    is_asked_too_much: bool,
     is_acknowledging: bool,
     /// The highest sequence in FENCE that is known to be stored.
     known: StreamSeq,
@@ -105,6 +108,7 @@ impl Running {
             acknowledgements,
             sending: FuturesUnordered::new(),
             is_starting: false,
+            is_asked_too_much: false,
             is_acknowledging: false,
             known: StreamSeq(0),
             acknowledged: StreamSeq(0),
@@ -226,17 +230,20 @@ impl Running {
         if let Some(raised) = self.task.barriers.raise(now) {
             self.send(|sender| sender.mark(raised).boxed());
         }
-        if self.lease.needs_start(now) {
-            if !self.is_starting && now >= self.start_at {
-                self.is_starting = true;
-                self.send(|sender| sender.start().boxed());
-            }
-        } else if now >= self.renew_at && self.lease.is_started(&self.position) {
+        let needs_start = self.lease.needs_start(now);
+        if (needs_start || self.is_asked_too_much) && !self.is_starting && now >= self.start_at {
+            self.is_starting = true;
+            let read = self.position.before_append();
+            self.send(|sender| sender.start(read).boxed());
+        }
+        // No lease is usable before the start event is stored, so none is renewed.
+        if !needs_start && now >= self.renew_at && self.lease.is_started(&self.position) {
             self.renew_at = now.plus(self.task.timing.renewal);
             if self.lease.may_renew() {
                 let known = Known {
                     fence: self.known,
                     control: self.position.control(),
+                    demanded: self.position.demanded(),
                 };
                 self.send(|sender| sender.renew(known, applied).boxed());
             } else {
@@ -270,13 +277,14 @@ impl Running {
                 self.renew_at = self.renew_at.min(now.plus(self.retry_pause()));
                 self.on_renewal_missed();
             }
-            Sent::Start { at, result } => {
+            Sent::Start { at, read, result } => {
                 self.is_starting = false;
                 self.start_at = now.plus(RETRY_PAUSE);
                 match result {
                     Ok(seq) => {
                         self.begun.get_or_insert(seq);
                         self.lease.started(at, seq);
+                        self.cap_demands(read, seq);
                     }
                     Err(reason) => tracing::warn!(
                         reason,
@@ -350,8 +358,25 @@ impl Running {
         self.doubts = 0;
         self.wall_offset = clock::wall_offset();
         self.known = self.known.max(*seq);
+        // An answer of a deposed leader shows this too. It costs a start event, which then caps
+        // nothing.
+        self.is_asked_too_much |= control.last < known.demanded;
         self.lease.granted(at, *seq);
         Ok(())
+    }
+
+    /// A start event that was sent after the records up to `read` had been read is stored at
+    /// `begun`. Whatever they ask for beyond that belongs to a history of CONTROL that was lost, and
+    /// would keep this process from serving until CONTROL has grown as long. The bounds of CONTROL
+    /// are no such limit: they may be older than the records, and may come from a deposed leader.
+    fn cap_demands(&mut self, read: StreamSeq, begun: StreamSeq) {
+        self.is_asked_too_much = false;
+        let demanded = self.position.demanded();
+        if self.position.cap(read, begun) {
+            tracing::warn!(%demanded, %begun, "records of FENCE ask for a position that CONTROL does not hold: they are of a history that was lost, so this process serves once it has applied its own start event (runbook: the log went backwards)");
+            let kind = self.task.fence.kind.as_str();
+            counter!("waybill_fence_demands_refused_total", "kind" => kind).increment(1);
+        }
     }
 
     /// A stream ends before what was already read of it. Believed only after several checks, since

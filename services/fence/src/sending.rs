@@ -39,6 +39,8 @@ pub(crate) enum Sent {
     },
     Start {
         at: Uptime,
+        /// The last record of FENCE that was read before it was sent.
+        read: StreamSeq,
         result: Result<StreamSeq, String>,
     },
     Mark {
@@ -54,6 +56,8 @@ pub(crate) enum Sent {
 pub(crate) struct Known {
     pub(crate) fence: StreamSeq,
     pub(crate) control: StreamSeq,
+    /// The highest position of CONTROL that a record of FENCE asks for.
+    pub(crate) demanded: StreamSeq,
 }
 
 /// A stored renewal, and the bounds of both streams, read after it was sent.
@@ -119,10 +123,10 @@ impl Sender {
 
     /// Appends the start event to CONTROL: a process that has applied it has applied everything
     /// stored before it.
-    pub(crate) async fn start(self) -> Sent {
+    pub(crate) async fn start(self, read: StreamSeq) -> Sent {
         let at = clock::uptime();
         let result = self.append_start().await;
-        Sent::Start { at, result }
+        Sent::Start { at, read, result }
     }
 
     async fn append_start(&self) -> Result<StreamSeq, String> {

@@ -108,7 +108,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts one. It listens when this returns and is ready a moment later; it drains when `shutdown` is cancelled.
     pub async fn start(
-        config: GatewayConfig,
+        mut config: GatewayConfig,
         parts: GatewayParts,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -118,6 +118,7 @@ impl Gateway {
         };
         let listener = server::bind(&config).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        config.egress = config.egress.and_api_port(address.port());
         let auth = Arc::new(Auth::new(
             Arc::clone(&parts.pepper),
             Arc::clone(&config.plans),

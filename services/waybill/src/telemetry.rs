@@ -157,6 +157,11 @@ fn begin(role: &str) {
     if matches!(role, "up" | "gateway" | "worker") {
         counter!("waybill_fence_messages_refused_total").absolute(0);
     }
+    for kind in ["gateway", "worker"] {
+        if role == "up" || role == kind {
+            counter!("waybill_fence_demands_refused_total", "kind" => kind).absolute(0);
+        }
+    }
     for stream in ["CONTROL", "FENCE"] {
         counter!("waybill_log_void_records_total", "stream" => stream).absolute(0);
     }
@@ -183,6 +188,10 @@ fn describe() {
     describe_counter!(
         "waybill_fence_messages_refused_total",
         "Acknowledgements and questions to the barrier that are not signed by whoever may say them"
+    );
+    describe_counter!(
+        "waybill_fence_demands_refused_total",
+        "Times that records of FENCE asked for a position that CONTROL does not hold, since they are of a history that was lost"
     );
     describe_counter!(
         "waybill_accepted_total",

@@ -14,6 +14,9 @@
 //!   how far its own gateway has applied CONTROL. An event whose mark was never published because
 //!   its revoker died is therefore covered within one renewal.
 //! - [`position`] tracks how far a gateway has read FENCE and applied what the marks there require.
+//!   A record that requires more than CONTROL holds was written in a history that was lost. What it
+//!   requires is capped by an event that is appended to CONTROL after the record was read, since
+//!   whatever an honest record requires was stored before the record.
 //! - [`lease`] tracks until when a gateway may decide. A lease starts with an event of the
 //!   gateway's own on CONTROL: a gateway that has applied that event has applied everything
 //!   acknowledged before it, including what marks required that FENCE has already deleted.

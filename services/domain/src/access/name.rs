@@ -2,7 +2,7 @@
 
 /// Whether a text is visible and hides nothing: it has no control character, no line break, no
 /// change of text direction, and nothing that is invisible or looks like a space (Unicode's
-/// `Default_Ignorable_Code_Point`, and blank letters).
+/// `Default_Ignorable_Code_Point`, blank letters, and every white space other than U+0020).
 ///
 /// Joiners and variation selectors are needed by some scripts and emoji, so they are allowed after
 /// a character that is not ASCII.
@@ -16,7 +16,9 @@ pub fn is_plain(text: &str) -> bool {
             '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' | '\u{e0020}'..='\u{e007f}'
         );
         let may_join = before.is_some_and(|before: char| !before.is_ascii());
-        if (joins && !may_join) || (!joins && (c.is_control() || is_invisible(c))) {
+        let looks_like_a_space = c.is_whitespace() && c != ' ';
+        let hides = c.is_control() || looks_like_a_space || is_invisible(c);
+        if (joins && !may_join) || (!joins && hides) {
             return false;
         }
         sees_something |= !joins && !c.is_whitespace();
@@ -64,6 +66,14 @@ mod tests {
             "Ops\u{202e}spO",
             "Ops\u{2028}",
             "a\nb",
+            "a\u{a0}b",
+            "a\u{1680}b",
+            "a\u{2000}b",
+            "a\u{2003}b",
+            "a\u{200a}b",
+            "a\u{202f}b",
+            "a\u{205f}b",
+            "a\u{3000}b",
             "a\u{e0061}",
         ] {
             assert!(!is_plain(hidden), "{hidden:?}");

@@ -268,7 +268,16 @@ pub(super) fn delivered(
         .ok()
         .and_then(|number| pauses.get(number.checked_sub(1)?))
         .filter(|_| !hopeless && !unwanted);
-    let retry_at =
-        pause.map(|pause| retry::after(Duration::from_secs((*pause).into()), number, id, now));
+    // A receiver may lengthen the pause and not shorten it: the pauses are what lets it be down for
+    // a night.
+    let wanted = match outcome {
+        Outcome::Answered(answer) => retry::retry_after(answer, now),
+        Outcome::Failed(_) => None,
+    };
+    let wanted = wanted.unwrap_or_default().min(retry::LONGEST);
+    let retry_at = pause.map(|pause| {
+        let pause = Duration::from_secs((*pause).into()).max(wanted);
+        retry::after(pause, number, id, now)
+    });
     Err((failure, retry_at))
 }

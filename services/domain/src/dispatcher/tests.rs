@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::command::OwnerReply;
 use crate::event::{
-    Answer, BodyEncoding, Failure, FailureKind, Standing, TaskDead, TaskEnd, TaskRestated,
-    TaskSucceeded,
+    Answer, BodyEncoding, Failure, FailureKind, Standing, TaskCreated, TaskDead, TaskEnd,
+    TaskRestated, TaskSucceeded,
 };
 use crate::id::TeamId;
 use crate::partition::Partition;
@@ -69,6 +69,15 @@ impl World {
     }
 
     fn create(&mut self, change: impl FnOnce(&mut TaskRequest)) -> TaskId {
+        self.create_with(change, |_| {})
+    }
+
+    /// The same, with what its team settles.
+    fn create_with(
+        &mut self,
+        change: impl FnOnce(&mut TaskRequest),
+        settle: impl FnOnce(&mut TaskCreated),
+    ) -> TaskId {
         let mut request = TaskRequest {
             target_url: Some("http://sink/".into()),
             ..TaskRequest::default()
@@ -81,8 +90,9 @@ impl World {
         let spec = TaskSpec::check(request, &limits, self.now.wall).expect("a valid request");
         let partition = Partition::new(0).expect("a partition");
         let id = TaskId::new(self.now.wall, self.log.len() as u128, partition);
-        let event =
-            TaskEvent::Created(Box::new(spec.accept(id, Self::team(), None, self.now.wall)));
+        let mut created = spec.accept(id, Self::team(), None, self.now.wall);
+        settle(&mut created);
+        let event = TaskEvent::Created(Box::new(created));
         let seq = self.store(event.clone());
         self.dispatcher.apply(seq, None, &event);
         self.dispatcher.check();
@@ -291,9 +301,16 @@ impl World {
 }
 
 fn answered(status: u16) -> Outcome {
+    answered_with(status, &[])
+}
+
+fn answered_with(status: u16, headers: &[(&str, &str)]) -> Outcome {
+    let headers = headers.iter();
     Outcome::Answered(Answer {
         status,
-        headers: vec![],
+        headers: headers
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         body: String::new(),
         encoding: BodyEncoding::Text,
         body_bytes: 0,

@@ -95,13 +95,13 @@ where
                 plan,
                 scopes,
             } => {
+                let slot = &context.limits;
+                let charged = state.limiter.take(slot, &team, principal.id(), &plan);
+                charged.await?;
                 if state.auth.is_closed(&principal, &team) {
                     return Err(ApiError::not_understood());
                 }
                 state.usage.used(&principal, &team, context.source);
-                let slot = &context.limits;
-                let charged = state.limiter.take(slot, &team, principal.id(), &plan);
-                charged.await?;
                 let includes = N::SCOPE.api().is_none_or(|api| plan.has(api));
                 if !(plan.api_access && includes) {
                     return Err(ApiError::feature_not_allowed(&plan.name));
@@ -282,6 +282,12 @@ pub(super) async fn authenticate(parts: &Parts, state: &Edge) -> Result<Authenti
             .limiter
             .charge_failure(&context.limits, context.source)?;
     }
+    if let Ok(Authenticated::Person(person)) = &authenticated
+        && state.auth.is_person_closed(&person.user, &person.session)
+    {
+        person.charge(state).await?;
+        return Err(ApiError::not_understood());
+    }
     authenticated
 }
 
@@ -297,9 +303,6 @@ async fn recognise(
     if credential::is_jwt(presented) {
         let person = person::recognise(state, presented, context).await;
         let person = person.ok_or_else(ApiError::session_refused)?;
-        if state.auth.is_person_closed(&person.user, &person.session) {
-            return Err(ApiError::not_understood());
-        }
         context
             .attribution
             .to_credential(Actor::User(person.user.clone()));

@@ -38,13 +38,13 @@ pub(super) async fn own_team(
     };
     match found {
         Ok(own) => {
+            let (slot, user) = (&person.context.limits, person.user.as_str());
+            let team = own.team.clone().in_environment(environment);
+            state.limiter.take(slot, &team, user, &own.plan).await?;
             let boundary = Boundary::Team(own.team.base());
             if state.auth.directory().is_closed(&boundary) {
                 return Err(ApiError::not_understood());
             }
-            let (slot, user) = (&person.context.limits, person.user.as_str());
-            let team = own.team.clone().in_environment(environment);
-            state.limiter.take(slot, &team, user, &own.plan).await?;
             Ok(own)
         }
         Err(error) => {

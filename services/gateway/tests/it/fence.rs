@@ -8,7 +8,7 @@ mod signed;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use waybill_domain::access::fence::{FenceRecord, GatewayId, MarkRecord};
+use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind, LeaseRecord, MarkRecord};
 use waybill_edge::fence::FenceError;
 use waybill_log::{Fences, NatsConfig, StreamSeq};
 use waybill_testkit::{NatsServer, eventually};
@@ -294,6 +294,39 @@ async fn what_records_of_a_lost_history_ask_for_keeps_nobody_from_serving() -> R
     former.publish(FenceRecord::Mark(mark), LATE).await?;
     let [one] = members(&nats).await?;
     one.fence.everywhere(one.append().await?).await?;
+    one.stop().await
+}
+
+/// The same, of processes that go on writing for a moment after the log was restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_history_asks_for_later_keeps_nobody_from_serving_either() -> Result<()> {
+    let nats = NatsServer::start().await?;
+    let [one] = members(&nats).await?;
+    let former = waybill_log::connect(&NatsConfig::at(nats.url())).await?;
+    let (gateway, lost) = (GatewayId::new(7), StreamSeq(1_000_000));
+    let released = FenceRecord::Lease(LeaseRecord {
+        gateway: gateway.clone(),
+        kind: LeaseKind::Gateway,
+        applied: StreamSeq(0),
+        control: lost,
+        released: true,
+    });
+    let mark = FenceRecord::Mark(MarkRecord {
+        gateway,
+        control: lost,
+    });
+    for record in [released, mark] {
+        former.publish(record, LATE).await?;
+        // Every lease from before the record runs out within this time.
+        let written = Instant::now();
+        eventually(SOON, async || {
+            written.elapsed() > LEASE && one.fence.is_serving()
+        })
+        .await?;
+        let seq = one.append().await?;
+        one.fence.everywhere(seq).await?;
+        assert!(one.applied() >= seq && one.fence.is_serving());
+    }
     one.stop().await
 }
 

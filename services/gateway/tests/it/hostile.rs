@@ -3,6 +3,7 @@
 //!
 //! - [`credentials`]: keys that are none, keys in the wrong place.
 //! - [`bodies`]: members that only the server sets, cursors and limits made up.
+//! - [`endless`]: bodies that do not end.
 //! - [`framing`]: requests that two parsers would cut at different places.
 //! - [`paths`]: methods, spellings of a path, headers that claim another.
 //! - [`routes`]: every described route with a key that may only read, and with another team's.
@@ -11,8 +12,9 @@
 
 mod bodies;
 mod credentials;
+mod endless;
 mod framing;
 mod paths;
-mod routes;
+pub(crate) mod routes;
 mod timing;
 mod wire;

@@ -1,5 +1,7 @@
 //! Rate limits as clients meet them: headers on every answer, 429 that says why and until when, and who is charged for what.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,15 +27,21 @@ const ROOM_S: u64 = 15;
 const TEAM_QUOTA: u64 = 20;
 const KEY_QUOTA: u64 = 12;
 const FAILURES: u64 = 30;
+/// What the headers of a plan without a limit say.
+const UNLIMITED: u64 = 2_147_483_647;
 
 fn config_here() -> GatewayConfig {
+    config_with(TEAM_QUOTA, KEY_QUOTA)
+}
+
+fn config_with(team: u64, key: u64) -> GatewayConfig {
     let plans = include_str!("../../../../ops/plans/plans.toml")
         .replacen("max_keys = 1\n", "", 1)
         .replacen(
             "{ name = \"team\", scope = \"team\", q = 60, w = 60 }",
             &format!(
-                "{{ name = \"team\", scope = \"team\", q = {TEAM_QUOTA}, w = {WINDOW_S} }}, \
-                 {{ name = \"key\", scope = \"key\", q = {KEY_QUOTA}, w = {WINDOW_S} }}"
+                "{{ name = \"team\", scope = \"team\", q = {team}, w = {WINDOW_S} }}, \
+                 {{ name = \"key\", scope = \"key\", q = {key}, w = {WINDOW_S} }}"
             ),
             1,
         )
@@ -62,9 +70,16 @@ struct Stage {
 impl Stage {
     /// A world with a team on the limited plan, at a time when its window will not end soon.
     async fn start() -> Result<Self> {
-        eventually(SOON, async || WINDOW_S - now_s() % WINDOW_S > ROOM_S).await?;
-        let world = World::start_with(config_here()).await?;
-        let writer = world.writer().with_plans(config_here().plans);
+        Self::start_with(config_here(), ROOM_S).await
+    }
+
+    /// The same, for a test that takes up to `room_s` seconds.
+    async fn start_with(config: GatewayConfig, room_s: u64) -> Result<Self> {
+        let wait = SOON + std::time::Duration::from_secs(room_s);
+        eventually(wait, async || WINDOW_S - now_s() % WINDOW_S > room_s).await?;
+        let plans = Arc::clone(&config.plans);
+        let world = World::start_with(config).await?;
+        let writer = world.writer().with_plans(plans);
         let team = writer.create_team("limited", "free", &operator()).await?;
         Ok(Self { world, team })
     }
@@ -246,6 +261,13 @@ async fn l4_every_answer_says_where_the_request_stands() -> Result<()> {
     for (status, answer) in &answers {
         assert_eq!(answer.status.as_u16(), *status, "{}", answer.text());
         check_fields(answer).with_context(|| status.to_string())?;
+    }
+    // What the world's own team sends is not limited: one documented value, and no policy.
+    for answer in [&answers[0].1, &answers[1].1] {
+        assert_eq!(number(answer, "x-ratelimit-limit")?, UNLIMITED);
+        assert_eq!(number(answer, "x-ratelimit-remaining")?, UNLIMITED);
+        assert_eq!(answer.header("ratelimit-policy"), None);
+        assert_eq!(answer.header("ratelimit"), None);
     }
     while limited.get("/v1/tasks").await?.status == 200 {}
     let refused = limited.get("/v1/tasks").await?;

@@ -22,6 +22,7 @@ mod owner;
 mod people;
 mod scopes;
 mod signing;
+mod spellings;
 mod stream_tokens;
 mod streams;
 mod tasks;

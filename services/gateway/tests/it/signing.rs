@@ -4,9 +4,11 @@ use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
 use waybill_commands::KeyWish;
+use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::signature::{MasterSecret, WebhookSecret, derive_team_secret};
 
+use crate::teams::people::Person;
 use crate::world::{World, operator};
 
 const BODY: &str = r#"{"event":"task.completed"}"#;
@@ -135,6 +137,26 @@ async fn only_who_may_sees_the_secret() -> Result<()> {
         let refused = world.http.post("/v1/signatures/verify", &request).await?;
         assert_eq!(refused.status, 400, "{request}");
         assert_eq!(refused.json()["field"], field);
+    }
+    world.stop().await
+}
+
+/// Whoever has it can sign in the team's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_admins_and_owners_see_the_secret() -> Result<()> {
+    let world = World::start().await?;
+    for (role, status) in [
+        (Role::Viewer, 403),
+        (Role::Member, 403),
+        (Role::Admin, 200),
+        (Role::Owner, 200),
+    ] {
+        let person = Person::signed_in(&world, role.as_str()).await?;
+        person.joined(&world, &world.team, role).await?;
+        let answer = person.http.get("/v1/signing-secret").await?;
+        assert_eq!(answer.status.as_u16(), status, "{role}: {}", answer.text());
+        let is_shown = answer.json()["signingSecret"]["secret"].is_string();
+        assert_eq!(is_shown, status == 200, "{role}");
     }
     world.stop().await
 }

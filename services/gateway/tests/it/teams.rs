@@ -4,6 +4,7 @@ mod foreign;
 mod invitations;
 mod joining;
 mod life;
+mod names;
 pub(crate) mod people;
 mod plan;
 mod refusals;

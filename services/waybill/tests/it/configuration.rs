@@ -186,3 +186,26 @@ async fn a_nats_server_that_will_not_do_is_refused() -> Result<()> {
         .refused(&["no NATS server at", "nats.log"]);
     Ok(())
 }
+
+/// Otherwise an operator learns of it when all clients share the limits of one address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_https_address_without_a_trusted_proxy_is_warned_of_at_the_start() -> Result<()> {
+    let (mut installation, _) = Installation::with_key()?;
+    installation.set("WAYBILL__AUTH__PUBLIC_URL", "https://waybill.example");
+    let warning = "gateway.trusted_proxies is empty";
+    let mut up = installation.up().await?;
+    up.process
+        .says(|stdout, stderr| {
+            [stdout, stderr]
+                .iter()
+                .any(|text| text.contains(warning))
+                .then_some(())
+        })
+        .await?;
+    up.interrupt().await?.succeeded();
+    installation.set("WAYBILL__GATEWAY__TRUSTED_PROXIES", "127.0.0.0/8");
+    let up = installation.up().await?;
+    let ended = up.interrupt().await?.succeeded();
+    assert!(!ended.stdout.contains(warning) && !ended.stderr.contains(warning));
+    Ok(())
+}

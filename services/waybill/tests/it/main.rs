@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary as its users start it, over a real nats-server, watched from outside.
 
+mod answers;
 mod apart;
 mod audit;
 mod backup;
@@ -13,6 +14,7 @@ mod frames;
 mod installation;
 mod observed;
 mod outcomes;
+mod own_ports;
 mod pages;
 mod process;
 mod read_model;
@@ -20,9 +22,11 @@ mod revocation;
 mod room;
 mod schemas;
 mod secrecy;
+mod shipped;
 mod signatures;
 mod signing;
 mod stopping;
 mod teams;
 mod trying;
 mod vault;
+mod webhooks;

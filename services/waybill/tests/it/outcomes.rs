@@ -118,6 +118,9 @@ async fn a_body_is_json_text_or_bytes() -> Result<()> {
             None,
         ),
         (json!({"body": "plain"}), b"plain", None),
+        // It begins like JSON, and is none.
+        (json!({"body": "[ERROR] x"}), b"[ERROR] x", None),
+        (json!({"method": "POST"}), b"", None),
     ] {
         let mut task = given.clone();
         task["targetUrl"] = json!(url);
@@ -135,6 +138,8 @@ async fn a_body_is_json_text_or_bytes() -> Result<()> {
             kind.map(str::as_bytes)
         );
         assert_eq!(call.path, "/it?name='O%27Hara'", "as it was given");
+        let length = sent.len().to_string();
+        assert_eq!(call.header("content-length"), Some(length.as_str()));
     }
     up.interrupt().await?;
     Ok(())

@@ -167,3 +167,59 @@ async fn a_completion_webhook_is_retried_across_a_crash_of_its_worker() {
     );
     second.stop().await;
 }
+
+/// Whatever the status, as long as it is one that is retried.
+#[tokio::test]
+async fn every_answer_that_is_retried_may_ask_for_a_pause() {
+    let rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    let mut tasks = Vec::new();
+    for status in [408, 425, 429, 500, 502, 503, 504, 529] {
+        let path = format!("/script/{status},200?retryAfter=3");
+        tasks.push((status, rig.create(&path, |_| {}).await));
+    }
+    for (status, task) in tasks {
+        let events = rig.until(task, "succeeded").await;
+        let TaskEvent::AttemptFailed(failed) = &events[2] else {
+            panic!("{status}: the first attempt failed: {events:?}");
+        };
+        // Without the header it would be one second, and a tenth.
+        let pause = failed.retry_at.since(failed.at);
+        let asked = Duration::from_secs(3);
+        assert!(
+            pause >= asked && pause <= asked * 11 / 10,
+            "{status}: {pause:?}"
+        );
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_delivery_of_a_webhook_waits_as_long_as_its_receiver_asks() {
+    let rig = Rig::new().await;
+    let worker = rig.worker("only").await;
+    let mut created = rig.a_task("/status/200", |task| {
+        task.on_complete_url = Some(rig.sink.url("/hook/script/503,200?retryAfter=3"));
+    });
+    created.webhook_pauses = vec![1];
+    let task = created.id;
+    rig.append(vec![created]).await;
+    let events = rig.until(task, "callback_sent").await;
+    let failed = events.iter().find_map(|event| match event {
+        TaskEvent::CallbackFailed(failed) => Some(failed),
+        _ => None,
+    });
+    let failed = failed.unwrap_or_else(|| panic!("one delivery failed: {events:?}"));
+    let retry_at = failed.retry_at.expect("another delivery");
+    let pause = retry_at.since(failed.at);
+    assert!(pause >= Duration::from_secs(3), "{pause:?}");
+    let received = rig.sink.received();
+    let hooks: Vec<_> = received
+        .iter()
+        .filter(|received| received.path.starts_with("/hook"))
+        .collect();
+    assert_eq!(hooks.len(), 2);
+    let between = Duration::from_micros(hooks[1].time_us - hooks[0].time_us);
+    assert!(between >= Duration::from_millis(2_950), "{between:?}");
+    worker.stop().await;
+}

@@ -26,6 +26,18 @@ pub struct Position {
     /// Records that were read but whose required position in CONTROL is not applied yet, as pairs
     /// of sequence and requirement. Both ascend.
     unmet: VecDeque<(StreamSeq, StreamSeq)>,
+    /// Set while an event that will cap requirements is on its way to CONTROL.
+    capping: Option<Capping>,
+}
+
+/// What is read while an event that will cap requirements is on its way to CONTROL. It may be
+/// stored before the records that arrive meanwhile, so theirs are not capped by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Capping {
+    /// The last record that was read before the event was sent.
+    place: StreamSeq,
+    /// The highest requirement of the records after it.
+    demanded_since: StreamSeq,
 }
 
 impl Position {
@@ -36,6 +48,7 @@ impl Position {
             read: StreamSeq(first.0.saturating_sub(1)),
             control: StreamSeq(0),
             unmet: VecDeque::new(),
+            capping: None,
         }
     }
 
@@ -52,12 +65,11 @@ impl Position {
             before: seq,
         });
         self.read = seq;
+        if let Some(capping) = &mut self.capping {
+            capping.demanded_since = capping.demanded_since.max(demands);
+        }
         // A record that requires no more than an earlier unmet one is met together with it.
-        let highest = self
-            .unmet
-            .back()
-            .map_or(self.control, |(_, control)| *control);
-        if demands > highest {
+        if demands > self.demanded() {
             let is_full = self.unmet.len() >= MAX_UNMET;
             match self.unmet.back_mut().filter(|_| is_full) {
                 Some((_, control)) => *control = demands,
@@ -78,6 +90,55 @@ impl Position {
         {
             self.unmet.pop_front();
         }
+    }
+
+    /// How far CONTROL must be applied for everything that was read to be applied.
+    #[must_use]
+    pub fn demanded(&self) -> StreamSeq {
+        self.unmet
+            .back()
+            .map_or(self.control, |(_, control)| *control)
+    }
+
+    /// Call this before an event is sent to CONTROL, and [`cap`](Self::cap) with the place that
+    /// this returns once it is stored. A call replaces the one before.
+    pub fn before_append(&mut self) -> StreamSeq {
+        self.capping = Some(Capping {
+            place: self.read,
+            demanded_since: StreamSeq(0),
+        });
+        self.read
+    }
+
+    /// Lowers what the records up to `place` require to `most`, the position of the event that
+    /// was sent to CONTROL after they were read. An honest record is written by a process that has
+    /// applied what it requires, so that lies before every event that is stored after the record.
+    /// One that requires more belongs to a history of CONTROL that was lost. Returns whether there
+    /// was one.
+    pub fn cap(&mut self, place: StreamSeq, most: StreamSeq) -> bool {
+        let Some(capping) = self.capping.filter(|capping| capping.place == place) else {
+            return false;
+        };
+        self.capping = None;
+        let is_refused =
+            |(seq, demanded): &(StreamSeq, StreamSeq)| *seq <= place && *demanded > most;
+        let Some(first) = self.unmet.iter().position(is_refused) else {
+            return false;
+        };
+        // Whatever follows either required too much as well, or was read after `place`. Of the
+        // latter, some were dropped since they required less than a record that is capped now, or
+        // merged into it: the next record takes over the highest requirement of them all.
+        self.unmet.truncate(first + 1);
+        if let Some((_, demanded)) = self.unmet.back_mut() {
+            *demanded = most;
+        }
+        if capping.demanded_since > most {
+            self.unmet.push_back((place.next(), capping.demanded_since));
+        }
+        // The first of them may require no more now than CONTROL is applied, or than the one
+        // before it.
+        self.applied_control(self.control);
+        true
     }
 
     /// The sequence up to which all records are read and their requirements applied. It never
@@ -139,6 +200,84 @@ mod tests {
         };
         assert_eq!(read(&mut position, 9, 0), Err(gap));
         assert_eq!(position.last_read(), StreamSeq(9));
+    }
+
+    /// A position that has read a record of a lost history at 2, and an honest one at 1 that asks
+    /// for 10. CONTROL is applied up to 9 and ends at 10.
+    fn a_position_asked_for_too_much() -> Position {
+        let mut position = Position::before(StreamSeq(1));
+        position.applied_control(StreamSeq(9));
+        for (seq, demands) in [(1, 10), (2, 1_000), (3, 1_000)] {
+            assert_eq!(read(&mut position, seq, demands), Ok(()));
+        }
+        assert_eq!(position.demanded(), StreamSeq(1_000));
+        position
+    }
+
+    #[test]
+    fn a_demand_beyond_the_end_of_control_is_capped_and_the_others_are_kept() {
+        let mut position = a_position_asked_for_too_much();
+        let place = position.before_append();
+        assert!(position.cap(place, StreamSeq(11)));
+        assert_eq!(position.applied(), StreamSeq(0));
+        assert_eq!(position.demanded(), StreamSeq(11));
+        position.applied_control(StreamSeq(10));
+        assert_eq!(position.applied(), StreamSeq(1));
+        position.applied_control(StreamSeq(11));
+        assert_eq!(position.applied(), StreamSeq(3));
+    }
+
+    #[test]
+    fn what_is_read_after_the_event_was_sent_is_not_capped_by_it() {
+        let mut position = a_position_asked_for_too_much();
+        let place = position.before_append();
+        // The event is stored at 11, and this revocation behind it. What is known of it must not be
+        // lost although it asks for less than the record before.
+        assert_eq!(read(&mut position, 4, 12), Ok(()));
+        assert!(position.cap(place, StreamSeq(11)));
+        position.applied_control(StreamSeq(11));
+        assert_eq!(position.applied(), StreamSeq(3));
+        position.applied_control(StreamSeq(12));
+        assert_eq!(position.applied(), StreamSeq(4));
+    }
+
+    #[test]
+    fn an_event_caps_only_what_was_read_when_it_was_sent() {
+        let mut position = a_position_asked_for_too_much();
+        let early = position.before_append();
+        assert_eq!(read(&mut position, 4, 12), Ok(()));
+        let late = position.before_append();
+        assert!(!position.cap(early, StreamSeq(11)), "it was replaced");
+        assert_eq!(position.demanded(), StreamSeq(1_000));
+        assert!(position.cap(late, StreamSeq(13)));
+        assert_eq!(position.demanded(), StreamSeq(13));
+    }
+
+    #[test]
+    fn an_event_behind_all_demands_caps_nothing() {
+        let mut position = Position::before(StreamSeq(1));
+        assert_eq!(read(&mut position, 1, 10), Ok(()));
+        let before = position.clone();
+        let place = position.before_append();
+        assert!(!position.cap(place, StreamSeq(11)));
+        assert_eq!(position, before);
+    }
+
+    #[test]
+    fn a_demand_that_was_merged_into_a_capped_one_is_kept() {
+        let mut position = Position::before(StreamSeq(1));
+        let full = MAX_UNMET as u64;
+        for seq in 1..full {
+            assert_eq!(read(&mut position, seq, seq), Ok(()));
+        }
+        assert_eq!(read(&mut position, full, 1_000_000), Ok(()));
+        let place = position.before_append();
+        assert_eq!(read(&mut position, full + 1, 2_000_000), Ok(()));
+        assert!(position.unmet.len() <= MAX_UNMET);
+        assert!(position.cap(place, StreamSeq(full)));
+        position.applied_control(StreamSeq(full));
+        assert_eq!(position.applied(), StreamSeq(full));
+        assert_eq!(position.demanded(), StreamSeq(2_000_000));
     }
 
     #[test]

@@ -51,6 +51,9 @@ enum Broken {
     WaitFromSending,
     /// A gateway releases its lease before it stops serving.
     ReleasedWhileServing,
+    /// What records ask for is capped by where CONTROL was seen to end, not by an event that was
+    /// appended after they were read.
+    CappedByALook,
 }
 
 /// Conditions of a simulated world.
@@ -64,6 +67,8 @@ struct Conditions {
     allowed_ppm: u32,
     /// Every second fault is that FENCE deletes everything while a gateway restarts.
     is_forgetful: bool,
+    /// FENCE gets records of a history of CONTROL that was lost.
+    is_restored: bool,
 }
 
 impl Conditions {
@@ -75,6 +80,7 @@ impl Conditions {
             drift_ppm,
             allowed_ppm: drift_ppm,
             is_forgetful: false,
+            is_restored: false,
         }
     }
 
@@ -167,6 +173,14 @@ fn two_gateways_may_forget_everything() {
 }
 
 #[test]
+fn records_of_a_lost_history_end_no_service() {
+    keeps_its_promise(Conditions {
+        is_restored: true,
+        ..Conditions::of(Broken::Nothing)
+    });
+}
+
+#[test]
 fn a_seed_yields_the_same_history_again() {
     let conditions = Conditions::of(Broken::Nothing);
     assert_eq!(live(7, conditions), live(7, conditions));
@@ -229,6 +243,11 @@ fn a_mark_must_not_be_acknowledged_before_its_demand_is_met() {
 #[test]
 fn a_revoker_must_count_from_when_its_mark_is_stored() {
     is_noticed(Broken::WaitFromSending);
+}
+
+#[test]
+fn demands_must_be_capped_by_an_event_that_was_stored_after_them() {
+    is_noticed(Broken::CappedByALook);
 }
 
 #[test]

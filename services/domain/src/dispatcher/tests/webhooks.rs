@@ -106,3 +106,67 @@ fn a_delivery_that_the_worker_cannot_make_is_put_off_and_counts_for_nothing() {
     }
     assert_eq!(world.kinds(id), ["created", "started", "succeeded"]);
 }
+
+/// Answers one delivery after the other; the pause before the next one, in whole seconds.
+fn pauses_after(world: &mut World, id: TaskId, answers: &[Outcome]) -> Vec<Option<u64>> {
+    let mut pauses = Vec::new();
+    for answer in answers {
+        world.serve(1);
+        world.end_delivery(answer);
+        let events = world.events(id);
+        let Some(TaskEvent::CallbackFailed(failed)) = events.last() else {
+            panic!("a delivery failed: {events:?}");
+        };
+        let at = world.now.wall;
+        let pause = failed.retry_at.map(|retry_at| retry_at.since(at));
+        pauses.push(pause.map(|pause| pause.as_secs()));
+        world.pass(pause.unwrap_or_default());
+    }
+    pauses
+}
+
+#[test]
+fn a_receiver_may_lengthen_the_pause_before_the_next_delivery_and_not_shorten_it() {
+    let mut world = World::new();
+    let id = world.create(|r| r.on_complete_url = Some("http://hook/".into()));
+    world.serve(1);
+    world.end_call(answered(200));
+    let wants = |status, pause| answered_with(status, &[("Retry-After", pause)]);
+    let answers = [
+        wants(503, "120"),
+        wants(429, "1"),
+        wants(503, "90000"),
+        wants(503, "90000"),
+        wants(503, "soon"),
+    ];
+    let pauses = pauses_after(&mut world, id, &answers);
+    // An hour is the longest that is heeded. Each has up to a tenth on top.
+    let least = [120, 300, 3_600, 7_200, 18_000];
+    assert_eq!(pauses.len(), least.len());
+    for (pause, least) in pauses.into_iter().zip(least) {
+        let pause = pause.expect("another delivery");
+        assert!((least..=least + least / 10).contains(&pause), "{pause} s");
+    }
+    let gone = pauses_after(&mut world, id, &[wants(410, "60")]);
+    assert_eq!(gone, [None], "it wants no further deliveries");
+}
+
+#[test]
+fn a_team_decides_how_often_and_when_its_webhooks_are_delivered() {
+    let mut world = World::new();
+    let id = world.create_with(
+        |request| request.on_complete_url = Some("http://hook/".into()),
+        |created| created.webhook_pauses = vec![1, 2],
+    );
+    world.serve(1);
+    world.end_call(answered(200));
+    let answers = [answered(500), answered(500), answered(500)];
+    let pauses = pauses_after(&mut world, id, &answers);
+    assert_eq!(pauses, [Some(1), Some(2), None]);
+    assert_eq!(world.given_up, 1);
+    world.serve(1);
+    assert!(world.deliveries.is_empty(), "there is no fourth");
+    let failures = world.kinds(id);
+    let failures = failures.iter().filter(|kind| **kind == "callback_failed");
+    assert_eq!(failures.count(), 3);
+}

@@ -8,14 +8,20 @@ use waybill_testkit::http::Http;
 
 use crate::world::{World, a_task};
 
-/// A route of the description: method, path template, and whether it wants a key.
-struct Route {
-    method: Method,
-    path: String,
-    scope: Option<String>,
+/// A route of the description: method, path template, and whom it wants.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// What a key needs; people need a role with it.
+    pub(crate) scope: Option<String>,
+    /// Any key will do, and no person.
+    pub(crate) is_for_keys: bool,
+    /// No key will do.
+    pub(crate) is_for_people: bool,
+    pub(crate) has_body: bool,
 }
 
-fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let api = serde_json::to_value(waybill_gateway::openapi()).expect("JSON");
     let mut routes = Vec::new();
     for (path, item) in api["paths"].as_object().expect("paths") {
@@ -24,16 +30,19 @@ fn routes() -> Vec<Route> {
             if operation.is_null() {
                 continue;
             }
-            let scope = operation["security"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find_map(|requirement| requirement["api_key"][0].as_str())
-                .map(str::to_owned);
+            let security = operation["security"].as_array();
+            let wants = |who: &str| {
+                let mut all = security.into_iter().flatten();
+                all.find_map(|requirement| requirement.get(who))
+            };
+            let key = wants("api_key");
             routes.push(Route {
                 method: method.to_uppercase().parse().expect("a method"),
                 path: path.clone(),
-                scope,
+                scope: key.and_then(|scopes| scopes[0].as_str()).map(str::to_owned),
+                is_for_keys: key.is_some_and(|scopes| scopes == &json!([])),
+                is_for_people: wants("session").is_some(),
+                has_body: operation.get("requestBody").is_some(),
             });
         }
     }

@@ -10,7 +10,7 @@ use waybill_commands::{CommandError, ControlError, ControlWriter, KeyWish};
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
-use waybill_domain::access::team::TeamRefusal;
+use waybill_domain::access::team::{TeamCommand, TeamRefusal};
 use waybill_gateway::GatewayConfig;
 
 use super::{keys_of, make};
@@ -21,7 +21,8 @@ const ROUNDS: usize = 200;
 
 fn plans() -> Arc<Catalogue> {
     let plans = include_str!("../../../../../ops/plans/plans.toml");
-    let without = "[plans.closed]\nmax_wait_s = 30\napi_access = false\npolicies = []\n\n[edge]\n";
+    let without = "[plans.closed]\nmax_wait_s = 30\napi_access = false\npolicies = []\n\n\
+                   [plans.lists]\nmax_wait_s = 30\napi_faces = [\"waitlists\"]\npolicies = []\n\n[edge]\n";
     let plans = plans.replacen("[edge]\n", without, 1);
     Arc::new(Catalogue::parse(&plans).expect("valid"))
 }
@@ -49,7 +50,7 @@ async fn a_plan_without_the_api_stops_keys_and_a_better_one_lets_them_go_on() ->
     state.auth.wait_for(doomed.seq).await?;
     let key = world.http.with_key(made.key.reveal());
     let change = async |plan: &str| -> Result<()> {
-        let command = waybill_domain::access::team::TeamCommand::ChangePlan { plan: plan.into() };
+        let command = TeamCommand::ChangePlan { plan: plan.into() };
         let changed = writer.run_team(&team, command, &operator()).await?;
         state.auth.wait_for(changed.version).await?;
         Ok(())
@@ -97,6 +98,51 @@ async fn a_plan_without_the_api_stops_keys_and_a_better_one_lets_them_go_on() ->
     change("pro").await?;
     assert_eq!(key.get("/v1/tasks").await?.status, 200, "the same key");
     assert_eq!(spare.get("/v1/key").await?.status, 401);
+    world.stop().await
+}
+
+/// A plan may include one API and leave the others out. The owner looks after what was made for the others all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_without_tasks_stops_their_keys_and_lets_the_owner_list_and_revoke_them()
+-> Result<()> {
+    let config = GatewayConfig {
+        plans: plans(),
+        ..config()
+    };
+    let world = World::start_with(config).await?;
+    let writer = world.writer().with_plans(plans());
+    let owner = Person::signed_in(&world, "owner").await?;
+    let team = owner.team(&world, "Ours", "pro").await?;
+    let made = writer
+        .create_key(&team, "k", Scope::ALL, &operator())
+        .await?;
+    world.gateway.state().auth.wait_for(made.seq).await?;
+    let key = world.http.with_key(made.key.reveal());
+    assert_eq!(key.get("/v1/tasks").await?.status, 200);
+    let command = TeamCommand::ChangePlan {
+        plan: "lists".into(),
+    };
+    let changed = writer.run_team(&team, command, &operator()).await?;
+    world.gateway.state().auth.wait_for(changed.version).await?;
+    for method in [Method::GET, Method::POST] {
+        let task = crate::world::a_task().to_string();
+        let refused = key.send(method, "/v1/tasks", &[], task).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code().as_str()),
+            (403, "feature_not_allowed"),
+            "{}",
+            refused.text()
+        );
+    }
+    // What belongs to no API stays.
+    assert_eq!(key.get("/v1/key").await?.status, 200);
+    let listed = owner.http.get(&keys_of(&team)).await?;
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    assert_eq!(listed.json()["apiKeys"][0]["id"], json!(made.key.id()));
+    let revoke = format!("/apikeys/{}/revoke", made.key.id());
+    let revoked = owner.http.send(Method::POST, &revoke, &[], "").await?;
+    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    assert_eq!(key.get("/v1/key").await?.status, 401);
     world.stop().await
 }
 

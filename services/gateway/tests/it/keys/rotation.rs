@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use waybill_testkit::eventually;
 use waybill_testkit::http::Http;
 
-use super::{listed, make, stored};
+use super::{keys_of, listed, make, stored};
+use crate::teams::people::Person;
 use crate::world::{SOON, World};
 
 // K19.
@@ -165,5 +166,43 @@ async fn a_successor_is_not_rotated_while_the_key_before_it_is_accepted() -> Res
         let blocked = world.http.post(&rotate(&id), &body).await?;
         assert_eq!(blocked.status, 409, "{}", blocked.text());
     }
+    world.stop().await
+}
+
+/// The plan has room for one key; a rotation lends it a second one, and no third.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_for_one_key_has_at_most_two_that_work() -> Result<()> {
+    let world = World::start().await?;
+    let owner = Person::signed_in(&world, "owner").await?;
+    let team = owner.team(&world, "Ours", "free").await?;
+    let first = make(&owner.http, &team, &json!({"name": "k"})).await?;
+    let rotate = |id: &str| {
+        let (http, path) = (owner.http.clone(), format!("/apikeys/{id}/rotate"));
+        async move { http.send(Method::POST, &path, &[], "").await }
+    };
+    let rotated = rotate(first.id()).await?;
+    assert_eq!(rotated.status, 201, "{}", rotated.text());
+    let second = rotated.json()["apiKey"].clone();
+    let mut secrets = vec![first.secret().to_owned()];
+    secrets.extend(second["key"].as_str().map(str::to_owned));
+    let chained = rotate(second["id"].as_str().unwrap_or_default()).await?;
+    assert_eq!(chained.status, 409, "{}", chained.text());
+    let another = owner
+        .http
+        .post(&keys_of(&team), &json!({"name": "another"}))
+        .await?;
+    assert_eq!(another.status, 403, "{}", another.text());
+    for made in [&chained, &another] {
+        let secret = made.json()["apiKey"]["key"].as_str().map(str::to_owned);
+        secrets.extend(secret);
+    }
+    let mut working = 0;
+    for secret in &secrets {
+        let answer = world.http.with_key(secret).get("/v1/key").await?;
+        working += usize::from(answer.status == 200);
+    }
+    assert_eq!(working, 2, "of {}", secrets.len());
+    let list = owner.http.get(&keys_of(&team)).await?.json();
+    assert_eq!(list["apiKeys"].as_array().map(Vec::len), Some(2), "{list}");
     world.stop().await
 }

@@ -460,6 +460,23 @@ async fn without_a_public_address_there_is_no_oauth() -> Result<()> {
             "{path}"
         );
     }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let fields = "grant_type=client_credentials&client_id=x&client_secret=y&token=z";
+    for path in [
+        "/oauth/token",
+        "/oauth/introspect",
+        "/oauth/revoke",
+        "/oauth/authorize",
+        "/oauth/sign-in",
+    ] {
+        let answer = world.http.send(Method::POST, path, &form, fields).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (404, "oauth_not_configured"),
+            "{path}: {}",
+            answer.text()
+        );
+    }
     world.stop().await
 }
 

@@ -76,3 +76,40 @@ async fn a_team_decides_for_itself_and_for_each_queue() -> Result<()> {
     }
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_decides_when_its_webhooks_are_delivered_again() -> Result<()> {
+    let (world, _) = world_with(|_| {}).await?;
+    let ann = Person::signed_in(&world, "ann").await?;
+    let team = ann.team(&world, "ours", "pro").await?;
+    let path = format!("/teams/{team}/task-defaults");
+    let shown = async || -> Result<Value> {
+        let answer = ann.http.get(&format!("/teams/{team}")).await?;
+        Ok(answer.json()["team"]["webhookRetrySeconds"].clone())
+    };
+    let usual = shown().await?;
+    let set = put(&ann.http, &path, &json!({"webhookRetrySeconds": [1, 2]})).await?;
+    assert_eq!(set.status, 200, "{}", set.text());
+    assert_eq!(set.json()["team"]["webhookRetrySeconds"], json!([1, 2]));
+    assert_eq!(shown().await?, json!([1, 2]));
+    let before = stored(&world).await?;
+    for wrong in [
+        json!([0]),
+        json!([60; 21].to_vec()),
+        json!([259_201]),
+        json!(["1"]),
+    ] {
+        let body = json!({"webhookRetrySeconds": wrong});
+        let refused = put(&ann.http, &path, &body).await?;
+        let field = refused.json()["field"].clone();
+        let field = field.as_str().unwrap_or_default();
+        assert_eq!(refused.status, 400, "{body}: {}", refused.text());
+        assert!(field.starts_with("webhookRetrySeconds"), "{body}: {field}");
+    }
+    assert_eq!(stored(&world).await?, before, "nothing has changed");
+    assert_eq!(shown().await?, json!([1, 2]));
+    let reset = put(&ann.http, &path, &json!({"webhookRetrySeconds": []})).await?;
+    assert_eq!(reset.status, 200, "{}", reset.text());
+    assert_eq!(shown().await?, usual);
+    world.stop().await
+}

@@ -32,6 +32,7 @@ pub(super) struct Gateway {
     pub(super) open: Vec<Open>,
     pub(super) gaps: u64,
     pub(super) is_starting: bool,
+    pub(super) is_asked_too_much: bool,
     /// The last mark that was read, and how far it was acknowledged.
     last_mark: StreamSeq,
     acknowledged: StreamSeq,
@@ -64,6 +65,7 @@ impl Gateway {
             open: Vec::new(),
             gaps: 0,
             is_starting: false,
+            is_asked_too_much: false,
             last_mark: StreamSeq(0),
             acknowledged: StreamSeq(0),
             cut_until: 0,
@@ -92,6 +94,7 @@ impl Gateway {
         self.lease = GatewayLease::new(timing);
         self.open.clear();
         self.is_starting = false;
+        self.is_asked_too_much = false;
         self.last_mark = StreamSeq(0);
         self.acknowledged = StreamSeq(0);
         self.clock_began = random.within(0..1_000_000_000);
@@ -133,6 +136,19 @@ impl Gateway {
         let sent = if late { self.clock(now) } else { sent };
         self.lease.granted(sent, seq);
         self.settle(now);
+    }
+
+    /// CONTROL was seen to end at `end` when a renewal was stored, which was sent when the records
+    /// that were read by then asked for `demanded`.
+    pub(super) fn looked(&mut self, end: StreamSeq, demanded: StreamSeq) {
+        if self.is(Broken::CappedByALook) {
+            if end < self.position.demanded() {
+                let place = self.position.before_append();
+                self.position.cap(place, end);
+            }
+        } else {
+            self.is_asked_too_much |= end < demanded;
+        }
     }
 
     pub(super) fn read(&mut self, seq: StreamSeq, record: &FenceRecord, now: u64) {

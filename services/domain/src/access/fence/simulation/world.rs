@@ -7,7 +7,7 @@ use super::gateway::Gateway;
 use super::random::Random;
 use super::server::Server;
 use super::{Broken, Conditions};
-use crate::access::fence::{BarrierState, FenceRecord, HolderId, MarkRecord, Uptime};
+use crate::access::fence::{BarrierState, FenceRecord, GatewayId, HolderId, MarkRecord, Uptime};
 use crate::seq::StreamSeq;
 
 const MILLI: u64 = 1_000;
@@ -45,10 +45,16 @@ enum Arrival {
     Granted {
         sent: Uptime,
         seq: StreamSeq,
+        /// What records asked for when the renewal was sent.
+        demanded: StreamSeq,
+        /// Where CONTROL ended when it was stored.
+        end: StreamSeq,
     },
     Started {
         sent: Uptime,
         seq: StreamSeq,
+        /// The last record of FENCE that was read before it was sent.
+        read: StreamSeq,
     },
     Revoked {
         seq: StreamSeq,
@@ -84,10 +90,20 @@ struct Asked {
 /// A message to the streams.
 #[derive(Debug, Clone)]
 enum Publish {
-    Lease { sent: Uptime, record: FenceRecord },
-    Start { sent: Uptime },
+    Lease {
+        sent: Uptime,
+        record: FenceRecord,
+        demanded: StreamSeq,
+    },
+    Start {
+        sent: Uptime,
+        read: StreamSeq,
+    },
     Revocation,
-    Mark { sent: Uptime, record: MarkRecord },
+    Mark {
+        sent: Uptime,
+        record: MarkRecord,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -259,13 +275,20 @@ impl World {
     /// The message is stored even if its sender has died meanwhile.
     fn arrive(&mut self, gateway: usize, life: u32, wanted: Publish) {
         let answer = match wanted {
-            Publish::Lease { sent, record } => Arrival::Granted {
+            Publish::Lease {
+                sent,
+                record,
+                demanded,
+            } => Arrival::Granted {
                 sent,
                 seq: self.store(record),
+                demanded,
+                end: self.server.control(),
             },
-            Publish::Start { sent } => Arrival::Started {
+            Publish::Start { sent, read } => Arrival::Started {
                 sent,
                 seq: self.append(),
+                read,
             },
             Publish::Revocation => Arrival::Revoked { seq: self.append() },
             Publish::Mark { sent, record } => {
@@ -318,10 +341,20 @@ impl World {
         let it = &mut self.gateways[gateway];
         let clock = it.clock(now);
         match what {
-            Arrival::Granted { sent, seq } => it.granted(sent, seq, now),
-            Arrival::Started { sent, seq } => {
+            Arrival::Granted {
+                sent,
+                seq,
+                demanded,
+                end,
+            } => {
+                it.looked(end, demanded);
+                it.granted(sent, seq, now);
+            }
+            Arrival::Started { sent, seq, read } => {
                 it.is_starting = false;
+                it.is_asked_too_much = false;
                 it.lease.started(sent, seq);
+                it.position.cap(read, seq);
             }
             Arrival::Revoked { seq } => {
                 let record = MarkRecord {
@@ -411,23 +444,27 @@ impl World {
 
     fn renew(&mut self, gateway: usize, clock: Uptime) {
         let it = &mut self.gateways[gateway];
-        let mut wanted = None;
-        if it.lease.needs_start(clock) {
-            if self.conditions.broken == Broken::NoStart {
-                it.lease.started(clock, StreamSeq(0));
-            } else {
-                it.is_starting = true;
-                self.tally.starts += 1;
-                wanted = Some(Publish::Start { sent: clock });
-            }
-        } else if it.lease.may_renew() && it.lease.is_started(&it.position) {
-            let record = it.lease_record(false);
-            wanted = Some(Publish::Lease {
+        let mut wanted = Vec::new();
+        let needs_start = it.lease.needs_start(clock);
+        if needs_start && self.conditions.broken == Broken::NoStart {
+            it.lease.started(clock, StreamSeq(0));
+        } else if needs_start || it.is_asked_too_much {
+            it.is_starting |= needs_start;
+            self.tally.starts += 1;
+            wanted.push(Publish::Start {
                 sent: clock,
-                record,
+                read: it.position.before_append(),
             });
         }
-        if let Some(wanted) = wanted {
+        if !needs_start && it.lease.may_renew() && it.lease.is_started(&it.position) {
+            let record = it.lease_record(false);
+            wanted.push(Publish::Lease {
+                sent: clock,
+                record,
+                demanded: it.position.demanded(),
+            });
+        }
+        for wanted in wanted {
             self.send(gateway, wanted);
         }
         // A start is repeated soon, a lease in time for its renewal.
@@ -487,6 +524,16 @@ impl World {
             30 * SECOND
         };
         let until = self.now + self.random.within(0..long);
+        if self.conditions.is_restored && self.random.one_in(2) {
+            // Whoever wrote this had read a CONTROL that was longer than this one will ever be.
+            let lost = self.server.control().0 + 1_000_000;
+            let record = MarkRecord {
+                gateway: GatewayId::new(self.random.next()),
+                control: StreamSeq(lost),
+            };
+            self.store(FenceRecord::Mark(record));
+            return;
+        }
         let kind = if self.conditions.is_forgetful && self.random.one_in(2) {
             7
         } else {
@@ -531,6 +578,7 @@ impl World {
                 Publish::Lease {
                     sent: Uptime::default(),
                     record,
+                    demanded: StreamSeq(0),
                 },
             );
             return self.to(gateway, stop.min(again - 1), Arrival::StopServing);
@@ -543,6 +591,7 @@ impl World {
             Publish::Lease {
                 sent: Uptime::default(),
                 record,
+                demanded: StreamSeq(0),
             },
         );
     }
