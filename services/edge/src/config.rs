@@ -44,6 +44,8 @@ pub struct GatewayConfig {
     pub cors_origins: Vec<String>,
     /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// Bytes of memory for tags and metadata of tasks in event streams.
+    pub label_bytes: u64,
     /// How long a client may take to send the head of a request; also how long an idle connection is kept.
     pub header_read_timeout: Duration,
     /// How long a client may take to send a body.
@@ -130,6 +132,7 @@ impl Default for GatewayConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             cors_origins: Vec::new(),
             max_body_bytes: MAX_BODY_BYTES,
+            label_bytes: 16 * 1_048_576,
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),

@@ -33,7 +33,7 @@ use waybill_edge::usage::{Flusher, Usage};
 use waybill_edge::vault::{Vault, janitor};
 use waybill_edge::{Edge, EdgeParts};
 use waybill_identity::{People, PeopleRefused, Surroundings};
-use waybill_streams::Hub;
+use waybill_streams::{Hub, HubLimits};
 
 use crate::health::Health;
 use crate::router;
@@ -168,6 +168,10 @@ impl Gateway {
             parts.partitions,
             labels,
             stopping.clone(),
+            HubLimits {
+                label_bytes: config.label_bytes,
+                ..HubLimits::default()
+            },
         );
         let room = parts.room;
         let issuer = issuer(&config, address);

@@ -20,7 +20,7 @@ use waybill_log::subject::TaskSubject;
 use waybill_log::{Bounds, Log, Mark, ReadError, Record, Stream, Tail, Watch, set_aside};
 
 use super::filter::EventFilter;
-use super::known_labels::KnownLabels;
+use super::known_labels::{KEPT_BYTES, KnownLabels};
 use super::labels::{LabelSource, Labelled};
 use super::roster::{Inbox, Place, Reads, Roster};
 use super::slots::{NoRoom, Slot, Slots};
@@ -49,6 +49,8 @@ pub struct HubLimits {
     pub queue: usize,
     /// Pages of history that are read at the same time: a page can hold bodies, so this bounds memory.
     pub page_reads: usize,
+    /// Bytes of labels that are kept.
+    pub label_bytes: u64,
 }
 
 impl Default for HubLimits {
@@ -60,6 +62,7 @@ impl Default for HubLimits {
             watches_per_team: 2000,
             queue: 256,
             page_reads: 4,
+            label_bytes: KEPT_BYTES,
         }
     }
 }
@@ -106,20 +109,9 @@ struct FanOut {
 }
 
 impl Hub {
-    /// A hub with the default limits. Spawns nothing until somebody listens.
+    /// Spawns nothing until somebody listens.
     #[must_use]
     pub fn new(
-        log: Arc<dyn Log>,
-        partitions: PartitionCount,
-        labels: Arc<dyn LabelSource>,
-        stopping: CancellationToken,
-    ) -> Arc<Self> {
-        Self::with_limits(log, partitions, labels, stopping, HubLimits::default())
-    }
-
-    /// A hub with these limits.
-    #[must_use]
-    pub fn with_limits(
         log: Arc<dyn Log>,
         partitions: PartitionCount,
         labels: Arc<dyn LabelSource>,
@@ -132,7 +124,7 @@ impl Hub {
             partitions,
             stopping,
             page_reads: Semaphore::new(limits.page_reads),
-            labels: KnownLabels::new(labels),
+            labels: KnownLabels::new(labels, limits.label_bytes),
             streams: Slots::new(
                 limits.streams,
                 limits.streams_per_team,

@@ -19,8 +19,8 @@ use waybill_domain::id::TaskId;
 use super::labels::{LabelSource, Labelled, Labels};
 use super::view::Step;
 
-/// Bytes of labels that a gateway keeps: of a few ten thousand tasks that have some, of a hundred thousand that have none.
-const KEPT_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of labels that a gateway keeps by default: of a few ten thousand tasks that have some, of a hundred thousand that have none.
+pub(crate) const KEPT_BYTES: u64 = 16 * 1024 * 1024;
 /// Tasks for which the cache makes itself ready.
 const EXPECTED_TASKS: usize = 16_384;
 /// What an entry takes beside its texts.
@@ -51,10 +51,10 @@ pub(crate) struct KnownLabels {
 }
 
 impl KnownLabels {
-    pub(crate) fn new(source: Arc<dyn LabelSource>) -> Self {
+    pub(crate) fn new(source: Arc<dyn LabelSource>, kept_bytes: u64) -> Self {
         Self {
             source,
-            kept: Cache::with_weighter(EXPECTED_TASKS, KEPT_BYTES, ByBytes),
+            kept: Cache::with_weighter(EXPECTED_TASKS, kept_bytes, ByBytes),
             began: Instant::now(),
             rests_until: AtomicU64::new(0),
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod docs;
 mod egress;
+pub(crate) mod memory;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use waybill_projector::ProjectorConfig;
 use waybill_worker::RetentionConfig;
 
 use crate::output;
+use memory::MemoryShares;
 
 pub(crate) use sections::{Config, LogConfig, LogFormat};
 
@@ -119,6 +121,13 @@ impl Config {
             return wrong(
                 "nats.streams.partitions",
                 format!("must be between 1 and {MAX_PARTITIONS}, not {count}"),
+            );
+        }
+        if !(memory::LEAST_MIB..=memory::MOST_MIB).contains(&self.memory_mib) {
+            let (least, most, given) = (memory::LEAST_MIB, memory::MOST_MIB, self.memory_mib);
+            return wrong(
+                "memory_mib",
+                format!("must be between {least} and {most}, not {given}"),
             );
         }
         if !(1..=100_000).contains(&self.worker.slots) {
@@ -224,6 +233,7 @@ impl Config {
     pub(crate) fn gateway(&self, embedded: bool) -> Result<GatewayConfig, ConfigError> {
         let defaults = GatewayConfig::default();
         Ok(GatewayConfig {
+            label_bytes: self.memory().labels,
             listen: self.gateway.listen,
             is_local: embedded,
             cors_origins: self.gateway.cors_origins.clone(),
@@ -337,11 +347,26 @@ impl Config {
         TrustedKeys::parse(&text).map_err(|error| wrong(error.to_string()))
     }
 
+    /// What the budget of memory comes to.
+    #[must_use]
+    pub(crate) fn memory(&self) -> MemoryShares {
+        MemoryShares::of(self.memory_mib)
+    }
+
+    /// Bytes of memory for recent tasks.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        let own = self.worker.cache_mib.map(|mib| mib << 20);
+        own.unwrap_or_else(|| usize::try_from(self.memory().payloads).unwrap_or(usize::MAX))
+    }
+
     /// The projector's own configuration.
     #[must_use]
     pub(crate) fn projector(&self) -> ProjectorConfig {
         ProjectorConfig {
-            cache_bytes: self.projector.cache_mib << 20,
+            cache_bytes: self
+                .projector
+                .cache_mib
+                .map_or(self.memory().read_model, |mib| mib << 20),
             ..ProjectorConfig::default()
         }
     }

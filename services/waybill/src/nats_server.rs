@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use waybill_log::jetstream::NatsConfig;
 
+use crate::config::environment;
 use crate::disk::Store;
 use crate::secrets::write_private;
 
@@ -170,8 +171,12 @@ fn folder(data: &Path) -> PathBuf {
 }
 
 impl NatsServer {
-    /// Starts a server on a data folder. It may take a moment until it answers.
-    pub(crate) async fn start(data: &Path, store: Store) -> anyhow::Result<(Self, Restarter)> {
+    /// Starts a server on a data folder. It may take a moment until it answers. `memory` is what its garbage collector aims at, in bytes.
+    pub(crate) async fn start(
+        data: &Path,
+        store: Store,
+        memory: Option<u64>,
+    ) -> anyhow::Result<(Self, Restarter)> {
         let program = program().await?;
         let folder = folder(data);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -195,11 +200,16 @@ impl NatsServer {
             &folder.join("connection.json"),
             &serde_json::to_vec(&connection)?,
         )?;
-        let child = spawn(&program, &configuration)?;
+        let program = Program {
+            path: program,
+            configuration,
+            memory,
+        };
+        let child = program.spawn()?;
         let stop = CancellationToken::new();
         // A second restart that is requested meanwhile waits for the first.
         let (restarts, restart) = mpsc::channel(1);
-        let watch = tokio::spawn(watch(child, program, configuration, restart, stop.clone()));
+        let watch = tokio::spawn(watch(child, program, restart, stop.clone()));
         let server = Self {
             connection,
             data: data.to_owned(),
@@ -236,8 +246,7 @@ impl NatsServer {
 /// Starts the server again whenever it ends, and when it is asked to, until it is to stop.
 async fn watch(
     mut child: Child,
-    program: PathBuf,
-    configuration: PathBuf,
+    program: Program,
     mut restart: mpsc::Receiver<()>,
     stop: CancellationToken,
 ) {
@@ -265,7 +274,7 @@ async fn watch(
             () = stop.cancelled() => return,
             () = sleep(pause) => {}
         }
-        match spawn(&program, &configuration) {
+        match program.spawn() {
             Ok(next) => child = next,
             Err(error) => tracing::error!(%error, "nats-server does not start; trying again"),
         }
@@ -308,29 +317,48 @@ fn text(
     Ok(text)
 }
 
-fn spawn(program: &Path, configuration: &Path) -> anyhow::Result<Child> {
-    // Should this process be killed, the kernel ends the server with it. `setpriv` is part of util-linux; without it a stray server
-    // is found and ended at the next start.
-    let mut command = match which("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command
+/// The variable by which the runtime of Go learns what to aim at.
+const MEMORY_LIMIT: &str = "GOMEMLIMIT";
+
+/// How the server is started.
+struct Program {
+    path: PathBuf,
+    configuration: PathBuf,
+    /// Bytes of memory that its garbage collector aims at. `None`: it knows no aim.
+    memory: Option<u64>,
+}
+
+impl Program {
+    fn spawn(&self) -> anyhow::Result<Child> {
+        // Should this process be killed, the kernel ends the server with it. `setpriv` is part of util-linux; without it a stray server
+        // is found and ended at the next start.
+        let mut command = match which("setpriv") {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.path);
+                command
+            }
+            None => Command::new(&self.path),
+        };
+        command
+            .arg("--config")
+            .arg(&self.configuration)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A Ctrl-C in the terminal is meant for this process, which still needs the server while it stops.
+            .process_group(0)
+            .kill_on_drop(true);
+        // An aim of the operator's own counts.
+        if let Some(bytes) = self.memory
+            && environment(MEMORY_LIMIT).is_none()
+        {
+            command.env(MEMORY_LIMIT, bytes.to_string());
         }
-        None => Command::new(program),
-    };
-    command
-        .arg("--config")
-        .arg(configuration)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        // A Ctrl-C in the terminal is meant for this process, which still needs the server while it stops.
-        .process_group(0)
-        .kill_on_drop(true);
-    command
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))
+        command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.path.display()))
+    }
 }
 
 async fn end(child: &mut Child) {

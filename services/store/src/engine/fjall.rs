@@ -1,6 +1,7 @@
 //! fjall 3 behind the trait: one keyspace, whose journal makes batches atomic and whose snapshots
 //! are free.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -19,9 +20,10 @@ pub(super) const LIMITS: Limits = Limits {
     value_len: 4 * 1024 * 1024,
 };
 
-/// Rows that are gathered in memory before they are written to a file. Twice as much may be in
-/// memory: one memtable fills while the other is written.
-const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of rows that are gathered in memory before they are written to a file: at least and at
+/// most. Twice as much may be in memory, since one memtable fills while the other is written, so a
+/// memtable gets half of what the block cache has.
+const MEMTABLE_BYTES: RangeInclusive<u64> = 4 * 1024 * 1024..=32 * 1024 * 1024;
 
 /// Size of the journal at which fjall writes memtables out, which bounds the time of recovery; its
 /// default is 512 MiB.
@@ -44,7 +46,9 @@ impl FjallStorage {
             .worker_threads(WORKER_THREADS)
             .open()?;
         let rows = db.keyspace("rows", || {
-            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+            let memtable =
+                (setup.cache_bytes / 2).clamp(*MEMTABLE_BYTES.start(), *MEMTABLE_BYTES.end());
+            KeyspaceCreateOptions::default().max_memtable_size(memtable)
         })?;
         Ok(Self {
             db,

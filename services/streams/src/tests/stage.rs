@@ -240,7 +240,7 @@ impl Gateway {
         let partitions = partitions();
         let read_model = Arc::<ReadModel>::default();
         Self {
-            hub: Hub::with_limits(
+            hub: Hub::new(
                 Arc::clone(log),
                 partitions,
                 Arc::clone(&read_model) as Arc<dyn LabelSource>,

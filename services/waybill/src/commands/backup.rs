@@ -140,7 +140,7 @@ async fn prove(file: &Path) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new()
         .prefix(".waybill-restore-")
         .tempdir_in(beside.unwrap_or(Path::new(".")))?;
-    let (server, _) = NatsServer::start(folder.path(), Store::unbounded()).await?;
+    let (server, _) = NatsServer::start(folder.path(), Store::unbounded(), None).await?;
     let tried = restore::into_server(file, &server).await;
     server.stop().await;
     tried

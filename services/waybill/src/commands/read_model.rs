@@ -61,7 +61,7 @@ impl StoppedUp {
         let lock = up::lock(&data)
             .context("stop it before rebuilding (`waybill verify` works while it runs)")?;
         let store = Store::at(&data, config.up.max_file_store())?;
-        let (server, _) = NatsServer::start(&data, store).await?;
+        let (server, _) = NatsServer::start(&data, store, None).await?;
         Ok(Self {
             server,
             _lock: lock,

@@ -49,7 +49,8 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     let own_server = environment("NATS_URL").is_none();
     let (server, own) = if own_server {
         let store = store(&config)?;
-        let (server, restarter) = NatsServer::start(&config.data, store).await?;
+        let memory = config.memory().nats_server;
+        let (server, restarter) = NatsServer::start(&config.data, store, Some(memory)).await?;
         (Some(server), Some((store, restarter)))
     } else {
         (None, None)

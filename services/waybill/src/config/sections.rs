@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waybill_gateway::GatewayConfig;
 use waybill_log::jetstream::NatsConfig;
-use waybill_projector::ProjectorConfig;
 
 use crate::people::{AuthSection, MailSection, OidcSection};
 
@@ -20,6 +19,9 @@ pub(crate) struct Config {
     pub data: PathBuf,
     /// Address for Prometheus, `/healthz`, and `/readyz` of the worker; `off` switches it off. Metrics hold no secrets, but belong inside.
     pub metrics_listen: String,
+    /// MiB of memory for what can be bounded: the caches of all roles that run in a process, and the nats-server that `waybill up` starts. At least 64.
+    /// Open tasks come on top, a few hundred bytes each, and what is under way.
+    pub memory_mib: u64,
     pub log: LogConfig,
     pub telemetry: TelemetryConfig,
     pub nats: NatsConfig,
@@ -39,6 +41,7 @@ impl Default for Config {
         Self {
             data: "data".into(),
             metrics_listen: "127.0.0.1:9464".into(),
+            memory_mib: 256,
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
             nats: NatsConfig::default(),
@@ -208,8 +211,8 @@ pub(crate) struct WorkerSection {
     pub loopback_targets: Option<bool>,
     /// PEM file with certificate authorities that are trusted in calls to targets, besides those of the system.
     pub extra_ca_file: Option<PathBuf>,
-    /// MiB of memory for recent tasks, which then need not be read back from the log.
-    pub cache_mib: usize,
+    /// MiB of memory for recent tasks, which then need not be read back from the log. Unset: an eighth of `memory_mib`.
+    pub cache_mib: Option<usize>,
 }
 
 impl Default for WorkerSection {
@@ -224,25 +227,17 @@ impl Default for WorkerSection {
             deny_targets: Vec::new(),
             loopback_targets: None,
             extra_ca_file: None,
-            cache_mib: 32,
+            cache_mib: None,
         }
     }
 }
 
 /// Settings of the role projector, which keeps the read models.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub(crate) struct ProjectorSection {
-    /// MiB of memory for blocks of the read model.
-    pub cache_mib: u64,
-}
-
-impl Default for ProjectorSection {
-    fn default() -> Self {
-        Self {
-            cache_mib: ProjectorConfig::default().cache_bytes >> 20,
-        }
-    }
+    /// MiB of memory for blocks of the read model; rows that wait to be written to a file may take as much again. Unset: an eighth of `memory_mib`.
+    pub cache_mib: Option<u64>,
 }
 
 /// The signed activity log.

@@ -58,7 +58,7 @@ pub(crate) fn worker(
         log: log.clone(),
         target: Arc::new(callouts),
         signer: Signer::new(secrets::webhook_master(&config.data, setting.missing())?).following(),
-        payloads: Payloads::new(config.worker.cache_mib << 20),
+        payloads: Payloads::new(config.payload_bytes()),
         clock: Arc::new(SystemClock),
         vault: Some(vault),
     };

@@ -85,7 +85,7 @@ async fn put_back(
     wanted: &Restore,
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
-    let (server, _) = NatsServer::start(data, Store::unbounded()).await?;
+    let (server, _) = NatsServer::start(data, Store::unbounded(), None).await?;
     let restored = into_server(path, &server).await;
     server.stop().await;
     restored?;
