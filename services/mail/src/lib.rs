@@ -15,6 +15,7 @@ mod sender;
 mod smtp;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use async_trait::async_trait;
 use waybill_domain::access::email::Email;
@@ -22,9 +23,10 @@ use waybill_domain::time::Timestamp;
 
 pub use letters::{Links, Occasion};
 pub use none::NoMailer;
-pub use outbox::{LetterBox, Outbox, OutboxParts, OutboxRefusal, OutboxTimes};
+pub use outbox::{LetterBox, Outbox, OutboxParts, OutboxRefusal};
 pub use print::PrintMailer;
 pub use smtp::{SmtpConfig, SmtpMailer, SmtpRefused, SmtpTls};
+pub use times::OutboxTimes;
 
 /// A letter to one person. It may hold a secret, so its `Debug` shows only that there is one.
 #[derive(Clone, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use waybill_domain::time::Timestamp;
 use waybill_log::mail::HOLD;
 use waybill_log::{MailQueue, QueuedLetter};
 
-use super::outbox::OutboxTimes;
 use super::seal::{LetterSeal, NotOpened};
+use super::times::OutboxTimes;
 use super::{Letter, Mailer, SendError};
 
 /// Letters sent at the same time, so that one slow connection does not hold up the others.
