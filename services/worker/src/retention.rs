@@ -89,6 +89,32 @@ pub struct Horizon {
     pub last: StreamSeq,
 }
 
+/// The horizon, told to each partition through a channel of its own: a channel with several
+/// receivers wakes them in a random order, and a simulation would not be repeatable.
+#[derive(Clone)]
+pub(crate) struct Horizons(Arc<[watch::Sender<Horizon>]>);
+
+impl Horizons {
+    pub(crate) fn new(partitions: PartitionCount) -> Self {
+        let channels = partitions.all().map(|_| watch::Sender::default());
+        Self(channels.collect())
+    }
+
+    pub(crate) fn of(&self, partition: Partition) -> watch::Receiver<Horizon> {
+        let channel = self.0.get(usize::from(partition.get()));
+        channel.map_or_else(
+            || watch::channel(Horizon::default()).1,
+            watch::Sender::subscribe,
+        )
+    }
+
+    fn send(&self, horizon: Horizon) {
+        for channel in self.0.iter() {
+            channel.send_replace(horizon);
+        }
+    }
+}
+
 /// What retention needs.
 pub(crate) struct Janitor {
     pub(crate) log: Arc<dyn Log>,
@@ -99,7 +125,7 @@ pub(crate) struct Janitor {
     pub(crate) partitions: PartitionCount,
     pub(crate) pressure: watch::Receiver<Pressure>,
     /// Sent to this worker's partitions.
-    pub(crate) horizon: watch::Sender<Horizon>,
+    pub(crate) horizons: Horizons,
     /// The mark at the previous check: readers have had the time since then to pass what is purged
     /// next.
     pub(crate) former: StreamSeq,
@@ -159,7 +185,7 @@ impl Janitor {
         let pressure = *self.pressure.borrow_and_update();
         let bounds = self.log.bounds(Stream::Tasks).await?;
         let horizon = self.look(bounds, pressure).await?;
-        self.horizon.send_replace(horizon);
+        self.horizons.send(horizon);
         if !self.is_janitor(lease).await? {
             return Ok(());
         }

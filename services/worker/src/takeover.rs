@@ -119,11 +119,16 @@ pub async fn take_over(
     let bounds = log.bounds(Stream::Tasks).await?;
     // Nothing before the mark is needed, and nothing after it is purged while this fence holds.
     let begin = mark.unwrap_or_default().max(bounds.first);
-    let mut dispatcher = restored(log, snapshots, partition, &bounds).await;
+    let mut dispatcher = restored(log, snapshots, partition, &bounds, fence).await?;
     if dispatcher.position().next() < begin {
         // Tasks in that state may have ended in a part of the log that is already purged.
         dispatcher = Dispatcher::new();
         dispatcher.replayed_to(StreamSeq(begin.0.saturating_sub(1)));
+    }
+    // Only a later owner can have moved the mark beyond this fence, while this worker stood still.
+    // Nothing would ever come for a replay that begins behind its own end.
+    if dispatcher.position() >= fence {
+        return Err(TakeOverError::Raced);
     }
     let from = dispatcher.position().next();
     let filter = TaskFilter::partition(partition).to_string();
@@ -342,40 +347,51 @@ async fn restored(
     snapshots: &dyn Snapshots,
     partition: Partition,
     bounds: &Bounds,
-) -> Dispatcher {
+    fence: StreamSeq,
+) -> Result<Dispatcher, TakeOverError> {
     let bytes = match snapshots.get(&snapshot_name(partition)).await {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Dispatcher::new(),
+        Ok(None) => return Ok(Dispatcher::new()),
         Err(error) => {
             tracing::warn!(%partition, %error, "reading the snapshot failed; replaying from the start");
-            return Dispatcher::new();
+            return Ok(Dispatcher::new());
         }
     };
     let Some((of, state)) = bytes.split_first_chunk::<8>() else {
-        return Dispatcher::new();
+        return Ok(Dispatcher::new());
     };
     let Some((fingerprint, state)) = state.split_first_chunk() else {
-        return Dispatcher::new();
+        return Ok(Dispatcher::new());
     };
     if i64::from_be_bytes(*of) != bounds.incarnation {
         tracing::info!(%partition, "the snapshot is of another log; replaying from the start");
-        return Dispatcher::new();
+        return Ok(Dispatcher::new());
     }
-    match Dispatcher::restore(state) {
-        Ok(dispatcher) if still_stands(log, bounds, dispatcher.position(), *fingerprint).await => {
-            dispatcher
-        }
-        Ok(_) => {
-            went_backwards("snapshot");
-            tracing::error!(
-                %partition,
-                "the log does not hold what the snapshot was made from, as after a restore from a backup; replaying from the start"
-            );
-            Dispatcher::new()
-        }
+    let dispatcher = match Dispatcher::restore(state) {
+        Ok(dispatcher) => dispatcher,
         Err(error) => {
             tracing::info!(%partition, %error, "the snapshot cannot be read; replaying from the start");
-            Dispatcher::new()
+            return Ok(Dispatcher::new());
         }
+    };
+    // What a later owner wrote, while this worker stood still, may lie behind the end that this one
+    // knows.
+    let position = dispatcher.position();
+    let later = match position > bounds.last {
+        true => Some(log.bounds(Stream::Tasks).await?),
+        false => None,
+    };
+    let bounds = later.as_ref().unwrap_or(bounds);
+    if !still_stands(log, bounds, position, *fingerprint).await {
+        went_backwards("snapshot");
+        tracing::error!(
+            %partition,
+            "the log does not hold what the snapshot was made from, as after a restore from a backup; replaying from the start"
+        );
+        return Ok(Dispatcher::new());
     }
+    if position >= fence {
+        return Err(TakeOverError::Raced);
+    }
+    Ok(dispatcher)
 }

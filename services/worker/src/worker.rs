@@ -24,7 +24,7 @@ use crate::calls::{CallExecutor, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
 use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
-use crate::retention::{Horizon, Janitor, RetentionConfig};
+use crate::retention::{Horizons, Janitor, RetentionConfig};
 use crate::takeover::{self, TakeOverError, take_over};
 use crate::vault::VaultService;
 
@@ -101,7 +101,7 @@ impl Worker {
         takeover::nothing_went_backwards();
         let vault = parts.vault.take();
         let executor = Arc::clone(&parts.executor);
-        let (horizon, horizons) = watch::channel(Horizon::default());
+        let horizons = Horizons::new(config.partitions);
         let janitor = Janitor {
             log: Arc::clone(&parts.executor.log),
             leases: Arc::clone(&parts.leases),
@@ -112,11 +112,11 @@ impl Worker {
                 .pressure
                 .take()
                 .unwrap_or_else(|| watch::channel(Pressure::None).1),
-            horizon,
+            horizons: horizons.clone(),
             former: StreamSeq::default(),
         };
         let shell = Shell {
-            horizon: horizons,
+            horizons,
             bulkhead: Bulkhead::new(config.slots, config.caps),
             config,
             parts: Arc::new(parts),
@@ -211,7 +211,7 @@ struct Shell {
     owned: Arc<AtomicUsize>,
     board: Arc<Board>,
     left: LeftToNewer,
-    horizon: watch::Receiver<Horizon>,
+    horizons: Horizons,
     leaving: Arc<AtomicUsize>,
 }
 
@@ -386,7 +386,7 @@ impl Shell {
         let parts = PartitionParts {
             partition,
             worker: self.config.name.clone(),
-            horizon: self.horizon.clone(),
+            horizon: self.horizons.of(partition),
             executor: Arc::clone(&self.parts.executor),
             snapshots: Arc::clone(&self.parts.snapshots),
             bulkhead: Arc::clone(&self.bulkhead),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
@@ -15,7 +16,9 @@ use waybill_domain::task::{Limits, TaskRequest, TaskSpec};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::{CREATED, TaskSubject};
-use waybill_log::{Append, Atomicity, Expectation, Log, NewRecord, Snapshots, Stream, StreamSeq};
+use waybill_log::{
+    Append, Atomicity, Expectation, Log, NewRecord, ReadError, Snapshots, Stream, StreamSeq,
+};
 use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
@@ -23,10 +26,10 @@ use waybill_worker::calls::CallExecutor;
 use waybill_worker::command::{CommandSource, Commands, ListenError};
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
-use waybill_worker::takeover::{Taken, seal, snapshot_name, take_over};
+use waybill_worker::takeover::{TakeOverError, Taken, seal, snapshot_name, take_over};
 use waybill_worker::{Clock, RetentionConfig, SystemClock, Worker, WorkerConfig, WorkerParts};
 
-use crate::rig::{master, team};
+use crate::rig::{PATIENCE, master, team};
 
 const ONE: u16 = 1;
 
@@ -90,8 +93,47 @@ async fn taken_over(log: &MemoryLog) -> Taken {
     taken.expect("taken over")
 }
 
+/// Snapshots of a log that another worker takes over, serves and gives back before the first of
+/// them is read.
+struct Overtaken(MemoryLog);
+
+#[async_trait]
+impl Snapshots for Overtaken {
+    async fn put(&self, name: &str, value: Bytes) -> Result<(), ReadError> {
+        self.0.put(name, value).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
+        create(&self.0, 7).await;
+        write_snapshot(&self.0, taken_over(&self.0).await).await;
+        self.0.get(name).await
+    }
+}
+
+/// A worker that stands still in the middle of a takeover holds the lease again once it goes on, if
+/// the owner in between has given it back. It must not wait behind its own fence for ever.
+#[tokio::test]
+async fn a_takeover_that_was_overtaken_meanwhile_ends() {
+    let log = log_of_a_day();
+    create(&log, 1).await;
+    let (overtaken, payloads) = (Overtaken(log.clone()), Payloads::new(1_000_000));
+    let taking = take_over(
+        &log,
+        &overtaken,
+        &payloads,
+        &SystemClock,
+        "b",
+        partition(),
+        None,
+    );
+    let taken = tokio::time::timeout(PATIENCE, taking).await;
+    let raced = taken.expect("it ends").err().expect("it is not the owner");
+    assert!(matches!(raced, TakeOverError::Raced), "{raced}");
+    assert_eq!(taken_over(&log).await.dispatcher.open(), 2);
+}
+
 /// The snapshot that an owner writes when it stops.
-async fn write_snapshot(log: &MemoryLog, taken: &Taken) {
+async fn write_snapshot(log: &MemoryLog, taken: Taken) {
     let state = taken.dispatcher.snapshot().expect("nothing is in flight");
     let position = taken.dispatcher.snapshot_position();
     let sealed = seal(log, taken.incarnation, position, &state).await;
@@ -103,7 +145,7 @@ async fn write_snapshot(log: &MemoryLog, taken: &Taken) {
 async fn a_snapshot_of_a_history_that_the_log_has_left_is_not_believed() {
     let log = log_of_a_day();
     let lost = create(&log, 1).await;
-    write_snapshot(&log, &taken_over(&log).await).await;
+    write_snapshot(&log, taken_over(&log).await).await;
     // The control: for the log that it was made from, the snapshot is used.
     assert!(taken_over(&log).await.dispatcher.is_open(lost));
 
