@@ -52,7 +52,7 @@ async fn up_signs_from_its_first_event_on_and_migrates_what_is_older() -> Result
     let refused = installation.run(&["up", "--listen", "127.0.0.1:0"]).await?;
     refused.refused(&[
         "signatures.required_from is 999999",
-        "restored from a backup",
+        "restored from an older backup",
     ]);
     Ok(())
 }
