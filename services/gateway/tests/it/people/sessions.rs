@@ -102,6 +102,7 @@ async fn two_refreshes_within_a_moment_get_the_same_successor_from_any_gateway()
     let known = stage.world.gateway.state().auth.applied();
     second.state().auth.wait_for(known).await?;
     let other = Http::at(second.addr());
+    other.until("/readyz", http::StatusCode::OK).await?;
     let body = json!({ "refreshToken": tokens.refresh });
     let (one, two) = tokio::join!(
         stage.refresh(&tokens.refresh),
@@ -175,13 +176,7 @@ async fn r15_after_a_logout_no_gateway_takes_the_token() -> Result<()> {
     let parts = parts(&stage.world.log, &stage.world.folder, "another");
     let another = Gateway::start(config_with(&stage.mailbox), parts, stop.clone()).await?;
     let there = Http::at(another.addr());
-    waybill_testkit::eventually(crate::world::SOON, async || {
-        there
-            .get("/readyz")
-            .await
-            .is_ok_and(|answer| answer.status == 200)
-    })
-    .await?;
+    there.until("/readyz", http::StatusCode::OK).await?;
     let ann = stage.person("ann@example.com").await?;
     for _ in 0..8 {
         let tokens = Tokens::of(&stage.log_in("ann@example.com", PASSWORD).await?)?;
