@@ -1,11 +1,12 @@
 //! Clients that constantly create, cancel, read and list tasks, and record the answers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use http::Method;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -83,7 +84,7 @@ impl Target {
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let kept = Arc::clone(&calls);
         let on_receive: OnReceive = Arc::new(move |received: &Received| {
-            let mut calls = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut calls = kept.lock();
             if calls.len() < MAX_CALLS {
                 calls.push(Call {
                     time_us: received.time_us,
@@ -108,10 +109,7 @@ impl Target {
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.calls.lock().clone()
     }
 }
 

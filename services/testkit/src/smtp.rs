@@ -67,7 +67,12 @@ impl SmtpServer {
 
     /// The next accepted mail.
     pub async fn next(&mut self) -> Result<Received> {
-        let next = tokio::time::timeout(SOON, self.received.recv()).await;
+        self.next_within(SOON).await
+    }
+
+    /// The next accepted mail, if it comes within that time.
+    pub async fn next_within(&mut self, limit: Duration) -> Result<Received> {
+        let next = tokio::time::timeout(limit, self.received.recv()).await;
         next.context("no mail came")?.context("the server ended")
     }
 }

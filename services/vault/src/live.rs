@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -93,7 +94,7 @@ impl<R: Ring> LiveRing<R> {
             return Reload::Unchanged;
         };
         // A poisoned lock means that a panic interrupted a check; the stored state is still valid.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         match self.look(&seen.digest) {
             Ok(None) => {
                 seen.problem = None;

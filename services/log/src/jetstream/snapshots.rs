@@ -11,8 +11,10 @@ use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::AsyncReadExt;
 
 use super::api::Api;
@@ -126,9 +128,7 @@ impl SnapshotStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, LeftOver> {
-        self.left_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.left_over.lock()
     }
 
     async fn sweep_now_and_then(&self) {

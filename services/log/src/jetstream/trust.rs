@@ -11,9 +11,10 @@ pub(super) mod fence;
 pub(super) mod tail;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::try_join_all;
+use parking_lot::{Mutex, MutexGuard};
 use waybill_domain::audit::Stored;
 use waybill_domain::trust::{Genuine, Place, Seen, Trust, Void, verify};
 
@@ -120,9 +121,9 @@ impl Verifier {
         Ok(between.is_empty())
     }
 
-    fn found(&self) -> std::sync::MutexGuard<'_, Genuines> {
+    fn found(&self) -> MutexGuard<'_, Genuines> {
         // A poisoned lock is usable: no operation on the positions can be left half done.
-        self.genuine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.genuine.lock()
     }
 }
 

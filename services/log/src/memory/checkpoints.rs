@@ -1,9 +1,10 @@
 //! The stream AUDITCP in memory.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use waybill_domain::audit::TreeId;
 
 use crate::checkpoints::{Checkpoints, StoredCheckpoint, subject};
@@ -19,7 +20,7 @@ pub struct MemoryCheckpoints {
 impl MemoryCheckpoints {
     /// All checkpoints, for tests that inspect or change them.
     pub fn all(&self) -> MutexGuard<'_, Vec<(TreeId, StoredCheckpoint)>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     fn of(&self, tree: &TreeId) -> Vec<StoredCheckpoint> {

@@ -1,9 +1,10 @@
 //! Counters in memory, for tests: they can be made unavailable, and they can forget.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::counter::{CounterAway, CounterName, Counters};
 
@@ -42,7 +43,7 @@ impl MemoryCounters {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock())
     }
 }
 

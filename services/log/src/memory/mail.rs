@@ -1,11 +1,12 @@
 //! The stream MAIL in memory, for tests: it can be made unavailable, and it can be full.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use waybill_domain::time::Timestamp;
@@ -65,7 +66,7 @@ impl MemoryMail {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let state = &self.0.state;
-        let done = act(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = act(&mut state.lock());
         self.0.changed.notify_waiters();
         done
     }
@@ -143,7 +144,7 @@ impl MailQueue for MemoryMail {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             let (taken, next_due) = {
-                let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.0.state.lock();
                 if state.is_away {
                     let reason = "away".to_owned();
                     return Err(ReadError::Unavailable { reason });

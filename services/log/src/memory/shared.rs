@@ -1,10 +1,11 @@
 //! The in-memory log behind a mutex, with waiting readers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use waybill_domain::time::Timestamp;
 
@@ -64,7 +65,7 @@ pub(super) fn system_time() -> Timestamp {
 
 impl Shared {
     fn core(&self) -> MutexGuard<'_, MemoryCore> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 }
 

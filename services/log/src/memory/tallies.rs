@@ -1,9 +1,10 @@
 //! Tallies in memory, for tests: they can be made unavailable, and they count their calls.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::ReadError;
 use crate::tally::{Addition, Tallies, Tally, TallyAway, Wanted};
@@ -39,7 +40,7 @@ impl MemoryTallies {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock())
     }
 }
 

@@ -1,11 +1,12 @@
 //! The stream VKEYS in memory, for tests: it can be made unavailable, and tests set its clock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use waybill_domain::time::Timestamp;
 
 use crate::subject::matches;
@@ -66,7 +67,7 @@ impl MemoryVaultKeys {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 
     fn read<T>(&self, act: impl FnOnce(&mut State) -> T) -> Result<T, ReadError> {

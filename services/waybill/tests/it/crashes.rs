@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::task::JoinSet;
+use waybill_log::mail::HOLD;
 use waybill_sink::{Answer, Plan, Sink, SinkOptions};
 use waybill_testkit::descriptors::{limit_descriptors, open_descriptors};
 use waybill_testkit::eventually;
@@ -304,7 +305,8 @@ async fn a_letter_that_was_promised_is_sent_after_the_crash() -> Result<()> {
     let mut mails = SmtpServer::start(|_| "250 taken").await?;
     installation.set("WAYBILL__MAIL__PORT", &mails.port.to_string());
     let up = installation.up().await?;
-    let content = mails.next().await?.unfolded();
+    // The process that was killed may have held it, which ends after half a minute.
+    let content = mails.next_within(2 * HOLD).await?.unfolded();
     let token = content
         .lines()
         .find_map(|line| line.strip_prefix("    wb_confirm_"));

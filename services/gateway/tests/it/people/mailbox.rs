@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use waybill_log::mail::HOLD;
 use waybill_mail::{Letter, Mailer, SendError};
 use waybill_testkit::eventually;
-
-use crate::world::SOON;
 
 #[derive(Clone, Default)]
 pub(super) struct Mailbox(Arc<Mutex<Vec<Letter>>>);
@@ -32,7 +31,8 @@ impl Mailbox {
 
     /// The `number`th letter to somebody (from 1), once it is there.
     pub(super) async fn letter(&self, to: &str, number: usize) -> Result<Letter> {
-        eventually(SOON, async || self.all(to).len() >= number).await?;
+        // A gateway that was killed may have held it.
+        eventually(2 * HOLD, async || self.all(to).len() >= number).await?;
         self.all(to)
             .into_iter()
             .nth(number - 1)

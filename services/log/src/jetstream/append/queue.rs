@@ -1,10 +1,11 @@
 //! The callers' side of the appender: a bounded queue, and a deadline after which a caller learns
 //! whether its append may be stored.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::trust::Trust;
@@ -178,8 +179,7 @@ impl Appender {
 
     /// The failure of the last append, if it concerned the log as a whole.
     pub(in crate::jetstream) fn last_failed(&self) -> Option<AppendFailure> {
-        let failed = self.failed.lock();
-        failed.unwrap_or_else(PoisonError::into_inner).clone()
+        self.failed.lock().clone()
     }
 
     fn remember(&self, answer: &Result<Appended, AppendError>) {
@@ -191,7 +191,7 @@ impl Appender {
             // The log answered: with a success, or with a refusal of this append only.
             _ => None,
         };
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self.failed.lock() = failure;
     }
 
     async fn append_by_deadline(&self, append: Append) -> Result<Appended, AppendError> {

@@ -5,9 +5,10 @@
 //! cut off from the others or about to stop. So a connection rotates: next is the server that it
 //! used least recently, unless another one is known to be better.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
+use parking_lot::Mutex;
 
 /// The choice for one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +28,7 @@ struct Turns {
 impl NextServer {
     /// Chooses among the servers that the client library knows; `None` leaves the choice to it.
     pub(super) fn choose(&self, servers: &[Server]) -> Option<ReconnectToServer> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         let addr = turns.choose(servers)?;
         // The library decides the pause between attempts.
         Some(ReconnectToServer { addr, delay: None })
@@ -35,13 +36,13 @@ impl NextServer {
 
     /// Makes the next connection go to this server.
     pub(super) fn prefer(&self, server: ServerAddr) {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         turns.better = Some(server);
     }
 
     /// The servers, least recently used first; the present one is last.
     pub(super) fn in_turn(&self, servers: &[Server]) -> Vec<ServerAddr> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         turns.note_first(servers);
         let mut servers: Vec<&Server> = servers.iter().collect();
         servers.sort_by_key(|server| turns.turn(server));
