@@ -96,7 +96,7 @@ impl Arguments {
 /// Whether and how tasks have a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Credential {
-    /// None.
+    /// Tasks carry no credential.
     None,
     /// In the task itself, sealed for that task alone.
     Raw,

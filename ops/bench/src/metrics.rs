@@ -40,7 +40,7 @@ impl Metrics {
         self.0.lines().filter_map(value).sum()
     }
 
-    /// Average of the values that a histogram recorded since `before`. `None` if there were none.
+    /// Average of the values that a histogram recorded since `before`; `None` if it recorded nothing.
     pub(crate) fn mean_since(&self, before: &Self, name: &str, label: &str) -> Option<f64> {
         let grown = |part: &str| {
             let name = format!("{name}_{part}");

@@ -58,7 +58,7 @@ impl fmt::Display for Product {
 pub(crate) struct Started {
     /// In the order in which they were started.
     pub(crate) children: Vec<Child>,
-    /// Takes tasks.
+    /// Where tasks are posted to.
     pub(crate) address: SocketAddr,
 }
 

@@ -51,7 +51,7 @@ const LAGS_FOR: Duration = Duration::from_secs(2);
 /// Two nodes that cannot reach each other are kept so for this long, which is often enough for them
 /// to depose each other's leaders.
 const PARTED_FOR: Duration = Duration::from_secs(8);
-/// Appends wait for a leader for 10 s; the harness notices up to two seconds late that there is none.
+/// Appends wait 10 s for a leader; the harness may notice two seconds late that the stream has lost its own.
 const MUST_WAIT: Duration = Duration::from_secs(8);
 /// Streams whose copies must be complete again before the next fault.
 const STREAMS: [&str; 4] = ["TASKS", "CONTROL", "FENCE", "KV_owners"];

@@ -31,7 +31,7 @@ impl Seeded {
         self.below(100) < of_hundred
     }
 
-    /// A random element. `None` if there are none.
+    /// A random element; `None` if the slice is empty.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let at = self.below(from.len() as u64);
         from.get(usize::try_from(at).ok()?)
