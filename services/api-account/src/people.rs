@@ -11,6 +11,7 @@ pub mod by_address;
 pub mod cookie;
 pub mod fields;
 pub mod keys;
+mod letter_request;
 pub mod log_in;
 pub mod me;
 pub mod outside;

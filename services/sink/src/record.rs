@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{MAX_RECORDED, Received, Recording};
@@ -59,19 +59,19 @@ impl Record {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        lock(&self.kept).iter().cloned().collect()
+        self.kept.lock().iter().cloned().collect()
     }
 
     pub(crate) fn reset(&self) {
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         kept.clear();
-        lock(&self.visits).clear();
+        self.visits.lock().clear();
         self.count.store(0, Ordering::Release);
     }
 
     /// Number of this request of the task, from 1.
     pub(crate) fn visit(&self, visitor: &str) -> u32 {
-        let mut visits = lock(&self.visits);
+        let mut visits = self.visits.lock();
         if let Some(n) = visits.get_mut(visitor) {
             *n = n.saturating_add(1);
             return *n;
@@ -87,7 +87,7 @@ impl Record {
     pub(crate) fn keep(&self, received: Received) -> io::Result<()> {
         let logged = self.write_line(&received);
         if self.recording == Recording::Everything {
-            let mut kept = lock(&self.kept);
+            let mut kept = self.kept.lock();
             if kept.len() == MAX_RECORDED {
                 kept.pop_front();
             }
@@ -111,7 +111,7 @@ impl Record {
         let Some(log) = &self.log else { return Ok(()) };
         let mut line = received.to_log_line().to_string();
         line.push('\n');
-        lock(log).write_all(line.as_bytes())
+        log.lock().write_all(line.as_bytes())
     }
 
     /// Waits until at least `n` requests were counted.
@@ -127,9 +127,4 @@ impl Record {
             arrival.await;
         }
     }
-}
-
-/// Ignores poisoning: the data is consistent wherever a holder could panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }

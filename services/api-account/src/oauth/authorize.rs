@@ -126,16 +126,10 @@ pub(crate) async fn decide(
     headers: HeaderMap,
     form: Result<Form, OAuthError>,
 ) -> Response {
-    let form = match form {
+    let form = match page_form(&state, &headers, form).await {
         Ok(form) => form,
-        Err(error) => return unreadable(&error),
+        Err(refusal) => return refusal,
     };
-    if let Err(error) = check_origin(&state.people, &headers) {
-        return page::refusal(error.status, &error.body.error);
-    }
-    if let Err(error) = decidable(&state).await {
-        return page::failure(&error);
-    }
     let request = match AuthorizationRequest::read(form.parameters(), state.auth.directory()) {
         Ok(request) => request,
         Err(refused) => return refuse(&issuer, refused),
@@ -168,12 +162,22 @@ pub(crate) async fn decide(
     }
 }
 
-/// The answer to a form that no page of this service would send.
-pub(super) fn unreadable(error: &OAuthError) -> Response {
-    match error {
-        OAuthError::Other(error) => page::failure(error),
-        OAuthError::Refused { status, .. } => page::refusal(*status, "The form cannot be read."),
-    }
+/// The form that a page of this service sent, or the page that refuses it.
+pub(super) async fn page_form(
+    state: &AccountApi,
+    headers: &HeaderMap,
+    form: Result<Form, OAuthError>,
+) -> Result<Form, Response> {
+    let form = form.map_err(|error| match error {
+        OAuthError::Other(error) => page::failure(&error),
+        OAuthError::Refused { status, .. } => page::refusal(status, "The form cannot be read."),
+    })?;
+    check_origin(&state.people, headers)
+        .map_err(|error| page::refusal(error.status, &error.body.error))?;
+    decidable(state)
+        .await
+        .map_err(|error| page::failure(&error))?;
+    Ok(form)
 }
 
 /// The teams in which this person could give the application access, the application's own first.

@@ -6,15 +6,14 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use utoipa::ToSchema;
 
-use super::authorize::unreadable;
-use super::decidable;
+use super::authorize::page_form;
 use super::error::OAuthError;
 use super::metadata::Issuer;
 use super::page;
 use super::parameters::Form;
 use super::request::{AuthorizationRequest, RequestRefused};
 use crate::people::answer::DEVICE_LIFETIME;
-use crate::people::cookie::{Jar, check_origin};
+use crate::people::cookie::Jar;
 use crate::people::fields::{candidate, email};
 use crate::people::log_in::{Before, prove};
 use crate::people::{self, SignedInNow};
@@ -68,16 +67,10 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     form: Result<Form, OAuthError>,
 ) -> Response {
-    let form = match form {
+    let form = match page_form(&state, &headers, form).await {
         Ok(form) => form,
-        Err(error) => return unreadable(&error),
+        Err(refusal) => return refusal,
     };
-    if let Err(error) = check_origin(&state.people, &headers) {
-        return page::refusal(error.status, &error.body.error);
-    }
-    if let Err(error) = decidable(&state).await {
-        return page::failure(&error);
-    }
     let request = match AuthorizationRequest::read(form.parameters(), state.auth.directory()) {
         Ok(request) => request,
         Err(RequestRefused::Here(text)) => return page::refusal(StatusCode::BAD_REQUEST, text),

@@ -16,7 +16,8 @@ use waybill_domain::event::Boundary;
 use super::answer::{self, Keeping, TokensAnswer};
 use super::by_address::{anonymous, catch_up, command};
 use super::cookie;
-use super::fields::{candidate, email, new_password, required};
+use super::fields::{candidate, new_password, required};
+use super::letter_request;
 use super::log_in::{Before, prove};
 use super::reset_request::request_reset;
 use super::sign_up::{Accepted, accepted, mailed, wrong_token};
@@ -27,7 +28,6 @@ use waybill_commands::{Author, Loaded};
 use waybill_edge::auth::SignedIn;
 use waybill_edge::body::Json;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
-use waybill_edge::limits::Guarded;
 use waybill_edge::request::RequestContext;
 use waybill_mail::{Letter, Occasion};
 
@@ -147,26 +147,15 @@ pub(crate) async fn forgot_password(
     Extension(context): Extension<RequestContext>,
     Json(request): Json<ForgotPassword>,
 ) -> Result<(StatusCode, axum::Json<Accepted>), ApiError> {
-    let email = email(request.email)?;
-    let address = state.people.address(&email);
-    let mailbox = state.people.mailbox(&email);
-    let guarded = Guarded {
-        source: Some(context.source),
-        account: Some(mailbox.as_str()),
-        team: None,
-    };
-    state
-        .limiter
-        .guard(&context.limits, Guard::Reset, &guarded)
-        .await?;
-    let letter_box = state.people.outbox.letter_box()?;
-    catch_up(&state, &email).await?;
-    let token = request_reset(&state, &context, &address).await?;
+    let asked = letter_request::admit(&state, &context, Guard::Reset, request.email).await?;
+    let (email, address) = (&asked.email, &asked.address);
+    catch_up(&state, email).await?;
+    let token = request_reset(&state, &context, address).await?;
     let letter = token.map(|token| {
         let occasion = Occasion::ResetPassword { token };
-        Letter::about(&occasion, &email, &state.people.links)
+        Letter::about(&occasion, email, &state.people.links)
     });
-    letter_box.post(letter.as_ref()).await?;
+    asked.letter_box.post(letter.as_ref()).await?;
     Ok(accepted())
 }
 

@@ -23,7 +23,8 @@ use waybill_log::Stream;
 use super::answer::{self, Keeping, TokensAnswer};
 use super::by_address::{anonymous, catch_up, catch_up_fully, command};
 use super::cookie;
-use super::fields::{email, new_password, required};
+use super::fields::{new_password, required};
+use super::letter_request;
 use super::reset_request::request_reset;
 use crate::people::sign_in;
 use crate::state::AccountApi;
@@ -31,7 +32,6 @@ use waybill_commands::CommandError;
 use waybill_commands::entropy;
 use waybill_edge::body::Json;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
-use waybill_edge::limits::Guarded;
 use waybill_edge::request::RequestContext;
 use waybill_identity::SignUpPolicy;
 use waybill_mail::{Letter, Occasion};
@@ -88,32 +88,21 @@ pub(crate) async fn sign_up(
             "Sign-up is off here (auth.signup); ask the operator for an account",
         ));
     }
-    let email = email(request.email)?;
-    let address = state.people.address(&email);
-    let mailbox = state.people.mailbox(&email);
-    let guarded = Guarded {
-        source: Some(context.source),
-        account: Some(mailbox.as_str()),
-        team: None,
-    };
-    state
-        .limiter
-        .guard(&context.limits, Guard::SignUp, &guarded)
-        .await?;
-    let letter_box = state.people.outbox.letter_box()?;
+    let asked = letter_request::admit(&state, &context, Guard::SignUp, request.email).await?;
+    let (email, address) = (&asked.email, &asked.address);
     match policy {
         // An invitation is an event of a team, which is not known here, so everything has to be read.
         SignUpPolicy::Invited => catch_up_fully(&state).await?,
-        SignUpPolicy::Open | SignUpPolicy::Off => catch_up(&state, &email).await?,
+        SignUpPolicy::Open | SignUpPolicy::Off => catch_up(&state, email).await?,
     }
-    let occasion = if may_sign_up(&state, &address) {
-        invite(&state, &context, &email, &address).await?
+    let occasion = if may_sign_up(&state, address) {
+        invite(&state, &context, email, address).await?
     } else {
-        let token = request_reset(&state, &context, &address).await?;
+        let token = request_reset(&state, &context, address).await?;
         token.map(|token| Occasion::AlreadySignedUp { token })
     };
-    let letter = occasion.map(|occasion| Letter::about(&occasion, &email, &state.people.links));
-    letter_box.post(letter.as_ref()).await?;
+    let letter = occasion.map(|occasion| Letter::about(&occasion, email, &state.people.links));
+    asked.letter_box.post(letter.as_ref()).await?;
     Ok(accepted())
 }
 

@@ -153,3 +153,23 @@ pub async fn read_until(tail: &mut dyn Tail, count: usize) -> Vec<Record> {
     );
     records
 }
+
+/// Runs each test over the store in memory and over JetStream.
+macro_rules! over_both {
+    ($memory:ident; $($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&super::$memory::default()).await;
+            })*
+        }
+        mod jetstream {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (_server, log) = super::a_jetstream_log().await;
+                super::$name(&log).await;
+            })*
+        }
+    };
+}
+pub(crate) use over_both;

@@ -12,7 +12,7 @@ use waybill_log::{AppendError, JetStreamLog, MailQueue, QueuedLetter, connect};
 use waybill_testkit::{NatsServer, Proxy, eventually};
 
 use crate::cluster::a_replicated_log;
-use crate::fixture::{SOON, a_jetstream_log, config_at};
+use crate::fixture::{SOON, a_jetstream_log, config_at, over_both};
 use crate::permissions::{a_guarded_server, config};
 
 /// In which a letter that is due comes.
@@ -45,25 +45,8 @@ async fn nothing_is_due(queue: &dyn MailQueue) {
     assert_eq!(queue.take(A_MOMENT).await.unwrap(), None);
 }
 
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(&super::MemoryMail::default()).await;
-            })*
-        }
-        mod jetstream {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let (_server, log) = super::a_jetstream_log().await;
-                super::$name(&log).await;
-            })*
-        }
-    };
-}
-
-conformance!(
+over_both!(
+    MemoryMail;
     a_letter_is_taken_once_and_gone_when_it_is_finished,
     a_postponed_letter_comes_back_after_its_pause,
     a_letter_given_back_without_a_pause_comes_at_once,

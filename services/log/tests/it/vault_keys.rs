@@ -13,7 +13,7 @@ use waybill_log::vault_keys::MAX_LISTED;
 use waybill_log::{KeyName, KeyStoreError, KeysOf, StreamSeq, VaultKeys, connect};
 use waybill_testkit::{NatsServer, Proxy, eventually};
 
-use crate::fixture::{SOON, a_jetstream_log, config_at};
+use crate::fixture::{SOON, a_jetstream_log, config_at, over_both};
 
 const NONE: StreamSeq = StreamSeq(0);
 
@@ -45,25 +45,8 @@ async fn value(keys: &dyn VaultKeys, name: &KeyName) -> Option<Bytes> {
     keys.get(name).await.unwrap().map(|stored| stored.value)
 }
 
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(&super::MemoryVaultKeys::default()).await;
-            })*
-        }
-        mod jetstream {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let (_server, log) = super::a_jetstream_log().await;
-                super::$name(&log).await;
-            })*
-        }
-    };
-}
-
-conformance!(
+over_both!(
+    MemoryVaultKeys;
     what_is_put_is_read_back,
     a_put_expects_what_was_there,
     the_same_value_put_again_is_found,
