@@ -78,7 +78,7 @@ impl Compartment {
 }
 
 /// A collision-resistant hash, since clients choose the hosts.
-fn number(kind: &str, name: &str) -> u64 {
+pub(super) fn number(kind: &str, name: &str) -> u64 {
     let digest = Sha256::new()
         .chain_update(kind)
         .chain_update([0])
