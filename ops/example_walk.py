@@ -189,6 +189,7 @@ def tasks(walk, receiver):
     receiver.next()
     for operation in ("tasks.task.cancel", "tasks.task.delete"):
         later = walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]
+        walk.send("tasks.task.explain", 200, {"id": later}, key=key)
         walk.send(operation, 200, {"id": later}, key=key)
         receiver.next()
     walk.send("tasks.webhook.redeliver", 409, {"id": walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]}, key=key)
@@ -315,7 +316,7 @@ def refusals(walk, ann, team):
     walk.send("teams.plan.set", 400, team, live={"plan": "platinum"}, key=ann)
     walk.send("tasks.task.create_batch", 400, body={"tasks": []}, key=own)
     strict = {"Prefer": "handling=strict"}
-    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.webhook.redeliver"):
+    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.task.explain", "tasks.webhook.redeliver"):
         walk.send(operation, 400, {"id": walk.ended}, query={"forse": "true"}, headers=strict, key=own)
     walk.send("activity.consistency.prove", 400, key=own)
     walk.send("activity.event.export", 400, query={"format": "xml"}, key=own)

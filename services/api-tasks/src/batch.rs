@@ -1,6 +1,7 @@
 //! `POST /v1/tasks/batch`: up to 1000 tasks in one request, each with its own outcome.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use axum::Extension;
@@ -10,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use waybill_domain::id::QueueName;
 use waybill_domain::task::Limits;
 use waybill_domain::task::retry_plan::RetryTerms;
 use waybill_domain::task::spec::check_idempotency_key;
@@ -258,6 +260,26 @@ fn key_at(batch: &str, at: usize) -> String {
     format!("{batch}\u{1f}{at}")
 }
 
+/// Tasks that are stored one after the other, so that they stand in the log in the order of the request: those of one queue with the same
+/// ordering key. Every other task is alone.
+fn in_lines(tasks: Vec<(usize, Checked, String)>) -> Vec<Vec<(usize, Checked, String)>> {
+    let mut lines: Vec<Vec<_>> = Vec::with_capacity(tasks.len());
+    let mut known: HashMap<(QueueName, String), usize> = HashMap::new();
+    for task in tasks {
+        let spec = &task.1.spec;
+        let line = spec
+            .ordering
+            .as_ref()
+            .map(|ordering| (spec.queue.clone(), ordering.key.clone()));
+        let at = line.map(|line| *known.entry(line).or_insert(lines.len()));
+        match at.and_then(|at| lines.get_mut(at)) {
+            Some(line) => line.push(task),
+            None => lines.push(vec![task]),
+        }
+    }
+    lines
+}
+
 /// How the tasks of a request are read.
 struct Reading<'a> {
     accepting: &'a Accepting<'a>,
@@ -382,22 +404,26 @@ impl Batch {
     /// Stores the tasks with a key, each by itself: a duplicate must not refuse its neighbours.
     async fn store_alone(&mut self, accepting: &Accepting<'_>) {
         use futures::StreamExt;
-        let keyed = std::mem::take(&mut self.alone);
+        let keyed = in_lines(std::mem::take(&mut self.alone));
         let outcomes: Vec<_> = futures::stream::iter(keyed)
-            .map(async |(at, checked, key)| {
-                let outcome = match idempotency::create(accepting, checked, key).await {
-                    Ok(outcome) => {
-                        let (task, replayed) = outcome.into_parts();
-                        TaskOutcome::created(task, replayed)
-                    }
-                    Err(error) => TaskOutcome::refused(error),
-                };
-                (at, outcome)
+            .map(async |line| {
+                let mut outcomes = Vec::with_capacity(line.len());
+                for (at, checked, key) in line {
+                    let outcome = match idempotency::create(accepting, checked, key).await {
+                        Ok(outcome) => {
+                            let (task, replayed) = outcome.into_parts();
+                            TaskOutcome::created(task, replayed)
+                        }
+                        Err(error) => TaskOutcome::refused(error),
+                    };
+                    outcomes.push((at, outcome));
+                }
+                outcomes
             })
             .buffered(KEYED_AT_A_TIME)
             .collect()
             .await;
-        for (at, outcome) in outcomes {
+        for (at, outcome) in outcomes.into_iter().flatten() {
             self.settle(at, outcome);
         }
     }

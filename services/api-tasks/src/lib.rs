@@ -1,7 +1,7 @@
 //! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, and what happens to them, under `/v1/events`.
 //!
 //! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, `accept` how a request becomes a task on the log,
-//! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`idempotency`]
+//! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`waiting`] why a task does not run, [`idempotency`]
 //! how a repeated creation becomes the first one again, [`credentials`] how the secrets that a task brings along are sealed. [`signing`]
 //! is how receivers know that a call comes from here. [`TasksApi`] is what the handlers share.
 
@@ -30,6 +30,7 @@ pub mod signing;
 mod state;
 pub mod stream_token;
 pub mod task_events;
+pub mod waiting;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -48,6 +49,7 @@ pub fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(cancel::cancel_task))
         .routes(routes!(result::get_result))
         .routes(routes!(redeliver::redeliver_webhook))
+        .routes(routes!(waiting::explain_task))
         .merge(signing::router())
         .routes(routes!(events::team_events))
         .routes(routes!(task_events::task_events))

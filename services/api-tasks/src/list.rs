@@ -188,7 +188,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 39] = [
+    const KNOWN: [&str; 42] = [
         "id",
         "teamId",
         "environment",
@@ -216,6 +216,9 @@ impl Fields {
         "retryBackoff",
         "retryOn",
         "priority",
+        "fairnessKey",
+        "orderingKey",
+        "onFailure",
         "followRedirects",
         "onCompleteUrl",
         "webhook",

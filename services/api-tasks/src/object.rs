@@ -13,7 +13,7 @@ use waybill_domain::event::{Answer, HeaderValues, TaskCreated, group_repeated};
 use waybill_domain::id::Environment;
 use waybill_domain::task::retry_plan::RetryTerms;
 use waybill_domain::task::row::{Attempt, TaskRow};
-use waybill_domain::task::{EndReason, Method, RetryOn, Status, Success};
+use waybill_domain::task::{EndReason, Method, OnFailure, RetryOn, Status, Success};
 use waybill_domain::vault::Resolve;
 use waybill_edge::iso::Iso;
 use waybill_edge::warnings::Warning;
@@ -81,6 +81,12 @@ pub struct Task {
     pub retry_on: Option<RetryOn>,
     /// 1 to 10.
     pub priority: u8,
+    /// Whose turn it takes within its queue, when it has such a key.
+    pub fairness_key: Option<String>,
+    /// It starts when those with the same key that were created before it have ended.
+    pub ordering_key: Option<String>,
+    /// What follows for those behind it should it fail, when it has an `orderingKey`.
+    pub on_failure: Option<OnFailure>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -280,6 +286,9 @@ impl Task {
             retry_backoff: ShownBackoff::of(e.backoff, &e.retry_pauses),
             retry_on: e.retry_on,
             priority: e.priority.get(),
+            fairness_key: e.fairness_key,
+            on_failure: e.ordering.as_ref().map(|ordering| ordering.on_failure),
+            ordering_key: e.ordering.map(|ordering| ordering.key),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -358,6 +367,9 @@ impl Task {
             retry_backoff: ShownBackoff::of(row.backoff, &row.retry_pauses),
             retry_on: row.retry_on,
             priority: row.priority.get(),
+            fairness_key: row.fairness_key,
+            on_failure: row.ordering.as_ref().map(|ordering| ordering.on_failure),
+            ordering_key: row.ordering.map(|ordering| ordering.key),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),

@@ -82,7 +82,10 @@ pub(crate) async fn redeliver_webhook(
                 "The task's request or its end is no longer in the log",
             ));
         }
-        OwnerReply::Running | OwnerReply::AlreadyRequested { .. } | OwnerReply::TryAgain => {
+        OwnerReply::Running
+        | OwnerReply::AlreadyRequested { .. }
+        | OwnerReply::Explained(_)
+        | OwnerReply::TryAgain => {
             return Err(no_owner());
         }
     };

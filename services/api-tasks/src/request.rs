@@ -86,9 +86,22 @@ pub struct CreateTask {
     pub retry_backoff: Option<RetryBackoff>,
     /// What retries instead of the default: statuses (`503`), classes (`5xx`), `timeout`, `connection`.
     pub retry_on: Option<Vec<String>>,
-    /// 1 to 10, higher first.
+    /// 1 to 10, higher first among tasks of the same `queue` and `fairnessKey`. A task that waits counts as one of the next higher priority
+    /// after each 5 minutes.
     #[schema(default = 5, minimum = 1, maximum = 10)]
     pub priority: Option<i64>,
+    /// Whose turn it takes within its queue, such as a customer: at most 128 characters. Tasks of different keys start in turn, however many
+    /// tasks each of them has; all tasks without a key share one turn.
+    #[schema(min_length = 1, max_length = 128, example = "customer-17")]
+    pub fairness_key: Option<String>,
+    /// Tasks of a queue with the same key run one after the other, in the order in which they were created: each starts when the one before
+    /// it has ended, after all of its attempts. At most 128 characters.
+    #[schema(min_length = 1, max_length = 128, example = "order-4711")]
+    pub ordering_key: Option<String>,
+    /// What follows when this task ends as `failed` or `timeout`: `skip` starts the next one with the same `orderingKey`, `cancelRest` cancels
+    /// all that were created by then.
+    #[schema(value_type = Option<task::OnFailure>, default = "skip")]
+    pub on_failure: Option<String>,
     /// 1 to 100 of a-z, A-Z, 0-9, _ and -.
     #[schema(default = "default", pattern = "^[a-zA-Z0-9_-]{1,100}$")]
     pub queue: Option<String>,
@@ -271,6 +284,9 @@ impl CreateTask {
             retry_backoff: self.retry_backoff.map(BackoffRequest::from),
             retry_on: self.retry_on,
             priority: self.priority,
+            fairness_key: self.fairness_key,
+            ordering_key: self.ordering_key,
+            on_failure: self.on_failure,
             queue: self.queue,
             follow_redirects: self.follow_redirects,
             on_complete_url: self.on_complete_url,

@@ -35,6 +35,12 @@ pub enum OwnerRequest {
         /// W3C trace context of the request.
         traceparent: Option<String>,
     },
+    /// Tell why a task does not run. Nothing is stored.
+    Explain {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+    },
     /// Send the completion webhook of an ended task again.
     Redeliver {
         task: TaskId,
@@ -61,6 +67,54 @@ pub enum OwnerRequest {
     },
 }
 
+/// What keeps an open task from running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blocker {
+    /// Its client delayed it.
+    NotDue {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It pauses before its next attempt.
+    RetryPause {
+        /// Until when, unless the wall clock is set.
+        until: Timestamp,
+    },
+    /// Another task comes first by their ordering key.
+    OrderHead {
+        /// The first of them that has not ended.
+        task: TaskId,
+    },
+    /// Its team has no slot left on this worker.
+    TeamFull,
+    /// Its host has no slot left on this worker.
+    HostFull,
+    /// The worker has no slot left.
+    NoSlot,
+    /// The worker pauses, because it could not make its last calls.
+    WorkerPauses,
+    /// It is the turn of others, or it starts at any moment.
+    Turn,
+    /// What was decided about it is being stored.
+    BeingStored,
+}
+
+/// Why an open task does not run, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// `None`: an attempt is running.
+    pub blocker: Option<Blocker>,
+    /// Tasks that come before it: by its ordering key, or else in its queue and by its fairness key.
+    /// Counted up to [`MAX_AHEAD`].
+    pub ahead: Option<u32>,
+    /// It does not start before this time. `None`: as soon as nothing blocks it.
+    pub not_before: Option<Timestamp>,
+}
+
+/// How many tasks ahead of another are counted.
+pub const MAX_AHEAD: u32 = 10_000;
+
 /// Reply of an owner, sent once the outcome is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +132,8 @@ pub enum OwnerReply {
         /// A sequence in TASKS at or after the stored request.
         seq: StreamSeq,
     },
+    /// Why the task does not run.
+    Explained(Explained),
     /// The owner knows no such open task: it has ended, or never existed.
     NotOpen,
     /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.

@@ -23,8 +23,10 @@ mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
 mod evolve;
+mod explain;
 mod lanes;
 mod open;
+mod orders;
 mod outcomes;
 mod owed;
 mod ready;
@@ -48,6 +50,7 @@ use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use lanes::Lanes;
 use open::{Open, Phase};
+use orders::Orders;
 use ready::Ready;
 use timers::Timers;
 
@@ -66,6 +69,8 @@ const LEASE_SLACK: Duration = Duration::from_secs(5);
 pub struct Dispatcher {
     tasks: HashMap<TaskId, Open>,
     lanes: Lanes,
+    /// Which task of each ordering key may run.
+    orders: Orders,
     /// Everything up to this sequence has been applied.
     position: StreamSeq,
     /// Up to this sequence, certainly no other owner has appended: the fence, or the last append
@@ -74,7 +79,7 @@ pub struct Dispatcher {
     certain: StreamSeq,
     /// Empty until the dispatcher is active: during replay, nothing is due.
     ready: Ready,
-    /// Due deliveries, in the order in which they became due.
+    /// Due deliveries, in each queue in the order in which they became due.
     due_deliveries: Ready,
     deliveries_due: u64,
     /// The pending [`alarms`](Open::alarms) of all tasks; empty during replay, like `ready`.
@@ -94,6 +99,7 @@ impl Dispatcher {
         Self {
             tasks: HashMap::new(),
             lanes: Lanes::default(),
+            orders: Orders::default(),
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
@@ -252,6 +258,9 @@ impl Dispatcher {
     /// Time until [`Dispatcher::tick`] has something to do, unless the wall clock jumps.
     #[must_use]
     pub fn wake_in(&self, now: Times) -> Option<Duration> {
+        if self.ready.is_cut_short() {
+            return Some(Duration::ZERO);
+        }
         self.timers.next_in(now)
     }
 
@@ -275,9 +284,9 @@ impl Dispatcher {
         for alarm in task.alarms() {
             self.timers.insert(alarm, id);
         }
-        if matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled() {
-            self.ready
-                .push(task.compartment(), task.priority, task.created, id);
+        let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
+        if is_ready && self.is_its_turn(id, task) {
+            self.ready.push(task.entry(id));
         }
     }
 
@@ -292,8 +301,7 @@ impl Dispatcher {
         for alarm in task.alarms() {
             self.timers.remove(alarm, id);
         }
-        self.ready
-            .remove(task.compartment(), task.priority, task.created);
+        self.ready.remove(&task.entry(id));
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {
@@ -306,7 +314,10 @@ impl Dispatcher {
         let (overdue, has_waited) = (task.is_overdue(now), task.has_waited(now));
         match task.phase {
             _ if task.is_to_be_cancelled() => {
-                let event = TaskEvent::Cancelled(TaskCancelled::idle(id, now.wall));
+                let event = TaskEvent::Cancelled(TaskCancelled {
+                    after: task.cancelled_after.as_ref().map(|after| after.task),
+                    ..TaskCancelled::idle(id, now.wall)
+                });
                 self.decide(event, None, now);
             }
             Phase::Waiting { .. } | Phase::Ready { .. } if overdue => self.expire(id, now),
@@ -339,6 +350,7 @@ impl Dispatcher {
             attempt: None,
             at: now.wall,
             failure: attempt::too_late(task, task.last_failure.as_deref(), now),
+            cancels_to: None,
         });
         self.decide(event, None, now);
     }
@@ -346,10 +358,11 @@ impl Dispatcher {
     /// Queues an event for the log, decided by the dispatcher itself or on request.
     fn decide(
         &mut self,
-        event: TaskEvent,
+        mut event: TaskEvent,
         asked: Option<(Actor, Option<String>, Ticket)>,
         now: Times,
     ) {
+        self.settle_rest(&mut event);
         self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;

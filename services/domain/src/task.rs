@@ -4,7 +4,7 @@
 //! what follows an attempt, [`cancel`] what follows a request to cancel, [`retry_plan`] predicts when attempts may be made, [`status`] is what
 //! clients see, [`row`] what read models store, and [`history`] what is remembered of a task's
 //! past. [`success`] says which answers count as a success, [`pauses`] which pauses between
-//! attempts a task may choose.
+//! attempts a task may choose, [`ordering`] which tasks run one after the other.
 //!
 //! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
 //! next.
@@ -13,6 +13,7 @@ pub mod cancel;
 pub mod history;
 pub mod length;
 pub mod method;
+pub mod ordering;
 pub mod pauses;
 pub mod priority;
 pub mod request;
@@ -26,6 +27,7 @@ pub mod success;
 pub use history::History;
 pub use length::Length;
 pub use method::Method;
+pub use ordering::{OnFailure, Ordering};
 pub use pauses::{BackoffRequest, OwnPauses};
 pub use priority::Priority;
 pub use request::{Invalid, Limits, TaskRequest};

@@ -10,6 +10,8 @@
 //! (tokio's semaphores are fair). Whoever waits because a team or host has reached its limit uses
 //! [`Bulkhead::freed`].
 
+mod lacks;
+
 use std::collections::HashMap;
 use std::future::ready;
 use std::sync::Arc;
@@ -553,9 +555,12 @@ mod tests {
         let mut slots = all(&bulkhead, 1, 1);
         let since = bulkhead.given_back();
         assert!(attempt(&bulkhead, 1, 1).is_err());
+        let compartment = Compartment { team: 1, host: 1 };
+        assert_eq!(bulkhead.lacks(compartment), Some(Refusal::HostFull));
         let freed = bulkhead.freed(since);
         slots.pop();
         freed.await;
+        assert_eq!(bulkhead.lacks(compartment), None);
         assert!(attempt(&bulkhead, 1, 1).is_ok());
         // Even if it was given back before anybody waited.
         bulkhead.freed(since).await;

@@ -78,7 +78,7 @@ impl Compartment {
 }
 
 /// A collision-resistant hash, since clients choose the hosts.
-fn number(kind: &str, name: &str) -> u64 {
+pub(super) fn number(kind: &str, name: &str) -> u64 {
     let digest = Sha256::new()
         .chain_update(kind)
         .chain_update([0])
@@ -106,6 +106,9 @@ pub enum Admission {
     HostFull,
     /// The team has no slot left; other teams may.
     TeamFull,
+    /// Something other than slots holds this very task back. It leaves the ready queue without being
+    /// served, and whoever says so pushes it again when that has changed.
+    Blocked,
     /// No slot of this kind is left.
     Full,
 }

@@ -76,6 +76,7 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
             at: now,
             failure,
             answer,
+            cancels_to: None,
         })
     };
     let again = |failure, mut answer: Option<Answer>, retry_at, counted| {
@@ -124,6 +125,7 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
             attempt: Some(attempt),
             at: now,
             failure,
+            cancels_to: None,
         });
     }
     if task.failures >= task.max_retries {

@@ -1,6 +1,6 @@
 //! Consistency checks of a dispatcher's state, for tests and simulations.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::open::Phase;
 use super::{Decision, Dispatcher};
@@ -33,6 +33,16 @@ impl Dispatcher {
                 "one decision about a task at a time"
             );
         }
+        let lines: BTreeMap<_, _> = self
+            .tasks
+            .iter()
+            .filter_map(|(id, task)| Some(((task.line()?, task.created), *id)))
+            .collect();
+        assert_eq!(
+            *self.orders.all(),
+            lines,
+            "in a line is: every open task with an ordering key"
+        );
         let mut timers = 0;
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
@@ -42,18 +52,23 @@ impl Dispatcher {
                 decided.contains(id),
                 "busy is: a decision waits ({id})"
             );
-            let queued = self
-                .ready
-                .contains(task.compartment(), task.priority, task.created);
+            let queued = self.ready.contains(&task.entry(*id));
             let should = self.active
                 && !task.busy
                 && matches!(task.phase, Phase::Ready { .. })
-                && !task.is_to_be_cancelled();
+                && !task.is_to_be_cancelled()
+                && self.is_its_turn(*id, task);
             assert_eq!(
                 queued, should,
-                "in the queue is: ready and not busy ({id}, {:?})",
+                "in the queue is: ready, not busy, and first of its ordering key ({id}, {:?})",
                 task.phase
             );
+            if task.attempts > 0 && matches!(task.phase, Phase::Running { .. }) {
+                assert!(
+                    self.is_its_turn(*id, task),
+                    "of an ordering key only the first runs ({id})"
+                );
+            }
             if self.active && !task.busy {
                 let mut alarms: Vec<_> = task.alarms().collect();
                 alarms.dedup();

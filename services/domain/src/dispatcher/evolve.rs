@@ -104,10 +104,15 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let id = event.id();
+        let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
+        let in_line = in_line.cloned();
         self.disarm(id);
         self.change(seq, event, at, actions);
         // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);
+        if let Some(former) = in_line.filter(|_| !self.is_open(id)) {
+            self.go_on_after(id, &former, event);
+        }
     }
 
     fn change(

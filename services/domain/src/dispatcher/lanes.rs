@@ -15,6 +15,11 @@ use crate::id::{QueueName, TeamId};
 pub(super) struct Lane(u32);
 
 impl Lane {
+    #[cfg(test)]
+    pub(super) fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     fn index(self) -> usize {
         self.0 as usize
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
-use super::action::{Call, Compartment};
+use super::action::{Call, Compartment, number};
 use super::lanes::Lane;
+use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
@@ -138,6 +139,15 @@ pub(super) struct Open {
     /// Pauses before retries that the task lists itself. Missing in older snapshots.
     #[serde(default)]
     pub(super) retry_pauses: OwnPauses,
+    /// Hash of its fairness key; 0 without one, as in older snapshots.
+    #[serde(default)]
+    pub(super) fairness: u64,
+    /// Its ordering key. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) order: Option<Box<Order>>,
+    /// The failed task because of which it is to be cancelled. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) cancelled_after: Option<Box<CancelledAfter>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -202,6 +212,17 @@ impl Open {
                 .map_or(0, Compartment::host),
             cancel_requested: None,
             retry_pauses: created.retry_pauses.clone(),
+            fairness: created
+                .fairness_key
+                .as_deref()
+                .map_or(0, |key| number("fairness", key)),
+            order: created.ordering.as_ref().map(|ordering| {
+                Box::new(Order {
+                    line: Line::of(&created.team, &created.queue, &ordering.key),
+                    on_failure: ordering.on_failure,
+                })
+            }),
+            cancelled_after: None,
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
@@ -227,7 +248,7 @@ impl Open {
 
     /// Whether the task must be cancelled as soon as no attempt is running.
     pub(super) fn is_to_be_cancelled(&self) -> bool {
-        self.cancel_requested.is_some()
+        (self.cancel_requested.is_some() || self.cancelled_after.is_some())
             && matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
     }
 

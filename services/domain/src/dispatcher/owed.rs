@@ -17,10 +17,15 @@ impl Dispatcher {
     }
 
     pub(super) fn remember(&mut self, id: TaskId, task: Open) {
+        let created = task.created;
         self.owed_bytes += u64::from(task.bytes);
+        self.orders.enter(id, &task);
         if let Some(before) = self.tasks.insert(id, task) {
             self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
             self.lanes.leave(before.lane);
+            if before.created != created {
+                self.orders.leave(&before);
+            }
         }
     }
 
@@ -28,6 +33,7 @@ impl Dispatcher {
         if let Some(task) = self.tasks.remove(&id) {
             self.owed_bytes = self.owed_bytes.saturating_sub(task.bytes.into());
             self.lanes.leave(task.lane);
+            self.orders.leave(&task);
         }
     }
 }

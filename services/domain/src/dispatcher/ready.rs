@@ -1,323 +1,453 @@
 //! The order of service: which ready task runs next.
 //!
-//! Higher priorities come first, and within a priority tasks are served in the order of creation; a
-//! task that is retried keeps its place. Ready tasks are grouped by team and host, so that all
-//! tasks of a team or host that has used its share of the slots are skipped in one step, however
-//! many they are. Any future rule that holds a ready task back or lets another one overtake belongs
-//! here.
+//! Teams take turns, in a team its queues, in a queue its fairness keys; each turn starts one task.
+//! That is deficit round robin in which each task costs one and each turn is worth one. Tasks of one
+//! fairness key (a flow) are served by priority, and a task that waits rises by one priority for
+//! each [`RISE`]: it is placed by the time at which it was due, less a [`RISE`] for each priority.
+//! All of them age alike, so that their order never changes while they wait. Among tasks of one
+//! priority the order is that of creation, whatever the clocks of gateways say; a task that is
+//! retried keeps its place.
+//!
+//! All tasks of a team that has used its share of the slots are skipped in one step, and those of a
+//! full host in one step for each flow, however many they are. Any future rule that lets a ready task overtake
+//! another belongs here; one that holds tasks back takes them out ([`Admission::Blocked`]).
+
+mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+#[cfg(any(test, feature = "check"))]
+use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::time::Duration;
 
 use super::action::{Admission, Compartment};
+use super::lanes::Lane;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Priority;
+use crate::time::Timestamp;
+use ring::{At, Ring};
 
-/// Limit of compartments without a free slot that one turn tries. Compartments behind them wait for
-/// the next turn, so that a turn stays short with any number of teams and hosts.
-const MAX_PASSED_OVER: usize = 1_024;
+/// How long a task waits before it counts as one of the next higher priority.
+pub(super) const RISE: Duration = Duration::from_secs(300);
+/// Limit of hosts and teams without a free slot that one turn passes over, counted in each flow: a
+/// turn stays short with any number of teams, queues and hosts.
+const MAX_PASSED_OVER: usize = 2_048;
+/// The same within one team and within one queue. Behind that the others still have a chance, and
+/// those that were passed over come last in the next turn.
+const MAX_PASSED_OVER_OF_TEAM: usize = 512;
+const MAX_PASSED_OVER_OF_LANE: usize = 256;
+/// Limit of tasks that leave the queue in one turn because they are blocked, for the same reason.
+const MAX_BLOCKED: usize = 10_000;
 
-/// A task's position; the smallest is served first.
-type Place = (Reverse<Priority>, StreamSeq);
-
-#[derive(Debug, Default)]
-pub(super) struct Ready {
-    queue: BTreeMap<(Compartment, Place), TaskId>,
-    /// The first task of each compartment, by team: team, place, host.
-    hosts: BTreeSet<(u64, Place, u64)>,
-    /// The first task of each team.
-    teams: BTreeSet<(Place, u64)>,
-}
-
-/// A task to serve next.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pick {
-    compartment: Compartment,
-    place: Place,
+/// A ready task, and all that its turn depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
     pub(super) id: TaskId,
+    /// Whose slots it uses.
+    pub(super) compartment: Compartment,
+    pub(super) lane: Lane,
+    /// Hash of its fairness key; 0 without one.
+    pub(super) fairness: u64,
+    pub(super) priority: Priority,
+    /// When it was to run first.
+    pub(super) due: Timestamp,
+    /// Sequence of its creation.
+    pub(super) seq: StreamSeq,
 }
 
-impl Ready {
-    pub(super) fn push(
-        &mut self,
-        compartment: Compartment,
-        priority: Priority,
-        seq: StreamSeq,
-        id: TaskId,
-    ) {
-        let place = (Reverse(priority), seq);
-        let head = self.head(compartment);
-        self.queue.insert((compartment, place), id);
-        if head.is_none_or(|head| place < head) {
-            self.move_head(compartment, head, Some(place));
+impl Entry {
+    fn flow(&self) -> Flow {
+        Flow {
+            team: self.compartment.team,
+            lane: self.lane,
+            fairness: self.fairness,
         }
     }
 
-    pub(super) fn remove(&mut self, compartment: Compartment, priority: Priority, seq: StreamSeq) {
-        self.take(compartment, (Reverse(priority), seq));
+    fn column(&self) -> Column {
+        Column {
+            host: self.compartment.host,
+            priority: self.priority,
+        }
+    }
+}
+
+/// Tasks among which priorities count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Flow {
+    team: u64,
+    lane: Lane,
+    fairness: u64,
+}
+
+/// Tasks of a flow that differ only in when they were created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Column {
+    host: u64,
+    priority: Priority,
+}
+
+/// Place of a column's first task in its flow; the smallest is served first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// When it was due in milliseconds, less what its priority is worth.
+    time: i64,
+    priority: Reverse<Priority>,
+    seq: StreamSeq,
+}
+
+impl Place {
+    fn of(priority: Priority, due: Timestamp, seq: StreamSeq) -> Self {
+        let worth = i64::try_from(RISE.as_millis()).unwrap_or(i64::MAX);
+        let worth = worth.saturating_mul(priority.get().into());
+        Self {
+            time: due.0.saturating_sub(worth),
+            priority: Reverse(priority),
+            seq,
+        }
+    }
+}
+
+/// A column's first task, in its flow's order: its place and its host.
+type Head = (Place, u64);
+
+/// Before every head.
+const FIRST: Head = (
+    Place {
+        time: i64::MIN,
+        priority: Reverse(Priority::MAX),
+        seq: StreamSeq(0),
+    },
+    0,
+);
+
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// All tasks, with when they were due.
+    queue: BTreeMap<(Flow, Column, StreamSeq), (TaskId, Timestamp)>,
+    /// The first task of each column.
+    heads: BTreeMap<(Flow, Head), TaskId>,
+    teams: Ring<(), u64>,
+    lanes: Ring<u64, Lane>,
+    keys: Ring<(u64, Lane), u64>,
+    /// Whether the last turn ended because so many tasks were blocked.
+    is_cut_short: bool,
+}
+
+/// A task that could be served next.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    flow: Flow,
+    head: Head,
+    id: TaskId,
+}
+
+impl Candidate {
+    fn compartment(&self) -> Compartment {
+        Compartment {
+            team: self.flow.team,
+            host: self.head.1,
+        }
+    }
+}
+
+/// What one turn has passed over so far. Whatever is served goes behind all others, so a turn only
+/// ever looks ahead.
+#[derive(Debug, Default)]
+struct Walk {
+    teams: At,
+    lanes: HashMap<u64, At>,
+    keys: HashMap<(u64, Lane), At>,
+    heads: HashMap<Flow, Head>,
+    full: HashSet<Compartment>,
+    steps: usize,
+    steps_of_team: HashMap<u64, usize>,
+    steps_of_lane: HashMap<(u64, Lane), usize>,
+}
+
+impl Walk {
+    fn step(&mut self, team: u64, lane: Option<Lane>) {
+        self.steps += 1;
+        *self.steps_of_team.entry(team).or_default() += 1;
+        if let Some(lane) = lane {
+            *self.steps_of_lane.entry((team, lane)).or_default() += 1;
+        }
+    }
+
+    fn is_tired_of_team(&self, team: u64) -> bool {
+        let steps = self.steps_of_team.get(&team);
+        steps.is_some_and(|steps| *steps >= MAX_PASSED_OVER_OF_TEAM)
+    }
+
+    fn is_tired_of_lane(&self, team: u64, lane: Lane) -> bool {
+        let steps = self.steps_of_lane.get(&(team, lane));
+        steps.is_some_and(|steps| *steps >= MAX_PASSED_OVER_OF_LANE)
+    }
+}
+
+impl Ready {
+    /// Adds a task, unless the queue has it.
+    pub(super) fn push(&mut self, entry: Entry) {
+        let (flow, column) = (entry.flow(), entry.column());
+        let former = self.head(flow, column);
+        self.queue
+            .insert((flow, column, entry.seq), (entry.id, entry.due));
+        let place = Place::of(entry.priority, entry.due, entry.seq);
+        match former {
+            Some(((first, _), _)) if first.seq <= entry.seq => return,
+            Some((former, _)) => {
+                self.heads.remove(&(flow, former));
+            }
+            None => {}
+        }
+        let head = (place, column.host);
+        self.heads.insert((flow, head), entry.id);
+        self.keys.enter((flow.team, flow.lane), flow.fairness);
+        self.lanes.enter(flow.team, flow.lane);
+        self.teams.enter((), flow.team);
+    }
+
+    /// Removes a task, if the queue has it.
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.take(entry.flow(), entry.column(), entry.seq);
     }
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
+    /// Whether the last turn ended before its time, so that another one finds more to do at once.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
     /// Removes and returns the tasks that may be served now, in order. `admit` decides about one
-    /// task after the other.
+    /// task after the other. Those that it calls blocked are removed too, and not returned.
     pub(super) fn serve(
         &mut self,
         mut admit: impl FnMut(TaskId, Compartment) -> Admission,
     ) -> Vec<TaskId> {
-        let picks = self.pick(&mut admit);
-        for pick in &picks {
-            self.take(pick.compartment, pick.place);
-        }
-        picks.into_iter().map(|pick| pick.id).collect()
-    }
-
-    fn pick(&self, admit: &mut impl FnMut(TaskId, Compartment) -> Admission) -> Vec<Pick> {
-        let mut picks = Vec::new();
-        let mut passed_over = 0;
-        // Two sorted sources: teams that are not yet started, and the next task of each started
-        // team.
-        let mut teams = self.teams.iter().peekable();
-        let mut begun: BinaryHeap<Reverse<(Place, u64, u64)>> = BinaryHeap::new();
-        while passed_over < MAX_PASSED_OVER {
-            let next_team = teams.peek().map(|(place, _)| *place);
-            let next_begun = begun.peek().map(|Reverse((place, ..))| *place);
-            let from_begun = match (next_team, next_begun) {
-                (None, None) => break,
-                (Some(team), Some(begun)) => begun < team,
-                (team, _) => team.is_none(),
-            };
-            if !from_begun {
-                if let Some((_, team)) = teams.next() {
-                    begun.extend(self.first_host(*team).map(Reverse));
-                }
-                continue;
-            }
-            let Some(Reverse((place, team, host))) = begun.pop() else {
+        let mut served = Vec::new();
+        let mut blocked = 0;
+        let mut walk = Walk::default();
+        while blocked < MAX_BLOCKED {
+            let Some(candidate) = self.candidate(&mut walk) else {
                 break;
             };
-            let compartment = Compartment { team, host };
-            let Some(&id) = self.queue.get(&(compartment, place)) else {
-                continue;
-            };
-            match admit(id, compartment) {
+            let Candidate { flow, head, id } = candidate;
+            match admit(id, candidate.compartment()) {
                 Admission::Yes => {
-                    picks.push(Pick {
-                        compartment,
-                        place,
-                        id,
-                    });
-                    // The compartment continues with its next task. The team's other hosts are in
-                    // the heap already, or enter it with their first task.
-                    begun.extend(self.after(compartment, place).map(Reverse));
-                    if self.head(compartment) == Some(place) {
-                        begun.extend(self.host_after(team, place, host).map(Reverse));
-                    }
+                    self.take_head(flow, head, &mut walk);
+                    self.keys.served((flow.team, flow.lane), flow.fairness);
+                    self.lanes.served(flow.team, flow.lane);
+                    self.teams.served((), flow.team);
+                    served.push(id);
+                }
+                Admission::Blocked => {
+                    blocked += 1;
+                    self.take_head(flow, head, &mut walk);
                 }
                 Admission::HostFull => {
-                    passed_over += 1;
-                    if self.head(compartment) == Some(place) {
-                        begun.extend(self.host_after(team, place, host).map(Reverse));
-                    }
+                    walk.full.insert(candidate.compartment());
                 }
                 Admission::TeamFull => {
-                    passed_over += 1;
-                    begun.retain(|Reverse((_, of, _))| *of != team);
+                    walk.step(flow.team, None);
+                    if let Some((at, _)) = self.teams.first((), walk.teams) {
+                        walk.teams = at.next();
+                    }
                 }
                 Admission::Full => break,
             }
         }
-        picks
+        self.is_cut_short = blocked >= MAX_BLOCKED;
+        served
     }
 
-    /// The first host of a team.
-    fn first_host(&self, team: u64) -> Option<(Place, u64, u64)> {
-        let first = (Reverse(Priority::MAX), StreamSeq(0));
-        let &(of, place, host) = self.hosts.range((team, first, 0)..).next()?;
-        (of == team).then_some((place, team, host))
-    }
-
-    /// The team's next host, whose first task comes after that one.
-    fn host_after(&self, team: u64, place: Place, host: u64) -> Option<(Place, u64, u64)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let range = (Excluded((team, place, host)), Unbounded);
-        let &(of, place, host) = self.hosts.range(range).next()?;
-        (of == team).then_some((place, team, host))
-    }
-
-    /// The next task of the compartment.
-    fn after(&self, compartment: Compartment, place: Place) -> Option<(Place, u64, u64)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let range = (Excluded((compartment, place)), Unbounded);
-        let (&(of, place), _) = self.queue.range(range).next()?;
-        (of == compartment).then_some((place, compartment.team, compartment.host))
-    }
-
-    fn head(&self, compartment: Compartment) -> Option<Place> {
-        let first = (Reverse(Priority::MAX), StreamSeq(0));
-        let (&(of, place), _) = self.queue.range((compartment, first)..).next()?;
-        (of == compartment).then_some(place)
-    }
-
-    fn take(&mut self, compartment: Compartment, place: Place) {
-        let head = self.head(compartment);
-        if self.queue.remove(&(compartment, place)).is_some() && head == Some(place) {
-            let next = self.head(compartment);
-            self.move_head(compartment, head, next);
-        }
-    }
-
-    fn move_head(&mut self, compartment: Compartment, from: Option<Place>, to: Option<Place>) {
-        let Compartment { team, host } = compartment;
-        let team_from = self.first_host(team).map(|(place, ..)| place);
-        if let Some(from) = from {
-            self.hosts.remove(&(team, from, host));
-        }
-        if let Some(to) = to {
-            self.hosts.insert((team, to, host));
-        }
-        let team_to = self.first_host(team).map(|(place, ..)| place);
-        if team_from != team_to {
-            if let Some(from) = team_from {
-                self.teams.remove(&(from, team));
+    /// The next task that may be served, as far as this turn knows; `None` at the end of the turn.
+    fn candidate(&mut self, walk: &mut Walk) -> Option<Candidate> {
+        loop {
+            if walk.steps >= MAX_PASSED_OVER {
+                self.teams.pass_over((), walk.teams);
+                return None;
             }
-            if let Some(to) = team_to {
-                self.teams.insert((to, team));
+            let (at, team) = self.teams.first((), walk.teams)?;
+            if let Some(candidate) = self.candidate_of_team(team, walk) {
+                return Some(candidate);
             }
+            walk.teams = at.next();
         }
+    }
+
+    fn candidate_of_team(&mut self, team: u64, walk: &mut Walk) -> Option<Candidate> {
+        loop {
+            let from = walk.lanes.get(&team).copied().unwrap_or_default();
+            if walk.is_tired_of_team(team) {
+                self.lanes.pass_over(team, from);
+                return None;
+            }
+            let (at, lane) = self.lanes.first(team, from)?;
+            if let Some(candidate) = self.candidate_of_lane(team, lane, walk) {
+                return Some(candidate);
+            }
+            walk.lanes.insert(team, at.next());
+        }
+    }
+
+    fn candidate_of_lane(&mut self, team: u64, lane: Lane, walk: &mut Walk) -> Option<Candidate> {
+        loop {
+            let from = walk.keys.get(&(team, lane)).copied().unwrap_or_default();
+            if walk.is_tired_of_lane(team, lane) {
+                self.keys.pass_over((team, lane), from);
+                return None;
+            }
+            let (at, fairness) = self.keys.first((team, lane), from)?;
+            let flow = Flow {
+                team,
+                lane,
+                fairness,
+            };
+            if let Some(candidate) = self.candidate_of_flow(flow, walk) {
+                return Some(candidate);
+            }
+            walk.keys.insert((team, lane), at.next());
+        }
+    }
+
+    fn candidate_of_flow(&self, flow: Flow, walk: &mut Walk) -> Option<Candidate> {
+        loop {
+            let (head, id) = self.first_head(flow, walk.heads.get(&flow))?;
+            let (team, host) = (flow.team, head.1);
+            if walk.full.is_empty() || !walk.full.contains(&Compartment { team, host }) {
+                return Some(Candidate { flow, head, id });
+            }
+            walk.heads.insert(flow, head);
+            walk.step(team, Some(flow.lane));
+        }
+    }
+
+    /// The first task of the flow, or of those behind a head of it.
+    fn first_head(&self, flow: Flow, behind: Option<&Head>) -> Option<(Head, TaskId)> {
+        let from = match behind {
+            Some(head) => Excluded((flow, *head)),
+            None => Included((flow, FIRST)),
+        };
+        let (&(of, head), &id) = self.heads.range((from, Unbounded)).next()?;
+        (of == flow).then_some((head, id))
+    }
+
+    /// The first task of a column.
+    fn head(&self, flow: Flow, column: Column) -> Option<(Head, TaskId)> {
+        let first = (flow, column, StreamSeq(0));
+        let (&(of, in_column, seq), &(id, due)) = self.queue.range(first..).next()?;
+        let is_of = of == flow && in_column == column;
+        is_of.then(|| ((Place::of(column.priority, due, seq), column.host), id))
+    }
+
+    /// Removes a task, and returns the head that follows in its column if it was the first there.
+    fn take(&mut self, flow: Flow, column: Column, seq: StreamSeq) -> Option<Head> {
+        let (_, due) = self.queue.remove(&(flow, column, seq))?;
+        let former = (Place::of(column.priority, due, seq), column.host);
+        self.heads.remove(&(flow, former))?;
+        let next = self.head(flow, column);
+        match next {
+            Some((head, id)) => {
+                self.heads.insert((flow, head), id);
+            }
+            None if self.first_head(flow, None).is_none() => self.close(flow),
+            None => {}
+        }
+        next.map(|(head, _)| head)
+    }
+
+    /// Removes a flow without a task, with its queue and its team if it was their last one.
+    fn close(&mut self, flow: Flow) {
+        let Flow {
+            team,
+            lane,
+            fairness,
+        } = flow;
+        self.keys.leave((team, lane), fairness);
+        if self.keys.first((team, lane), At::default()).is_none() {
+            self.lanes.leave(team, lane);
+        }
+        if self.lanes.first(team, At::default()).is_none() {
+            self.teams.leave((), team);
+        }
+    }
+
+    /// Takes a candidate out of the queue.
+    fn take_head(&mut self, flow: Flow, head: Head, walk: &mut Walk) {
+        let (place, host) = head;
+        let column = Column {
+            host,
+            priority: place.priority.0,
+        };
+        let next = self.take(flow, column, place.seq);
+        // The next task of the column was created later. If it was due earlier all the same, it may
+        // come before heads that were passed over.
+        if let (Some(next), Some(passed)) = (next, walk.heads.get(&flow))
+            && next < *passed
+        {
+            walk.heads.remove(&flow);
+        }
+    }
+
+    /// How many tasks of its flow come before a task, counting no further than `most`.
+    pub(super) fn ahead(&self, entry: &Entry, most: usize) -> usize {
+        let (flow, column) = (entry.flow(), entry.column());
+        let place = Place::of(entry.priority, entry.due, entry.seq);
+        let first = Column {
+            host: 0,
+            priority: Priority::LEAST,
+        };
+        self.queue
+            .range((flow, first, StreamSeq(0))..)
+            .take_while(|((of, ..), _)| *of == flow)
+            .filter(|((_, of, seq), (_, due))| {
+                if *of == column {
+                    *seq < entry.seq
+                } else {
+                    Place::of(of.priority, *due, *seq) < place
+                }
+            })
+            .take(most)
+            .count()
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(super) fn contains(
-        &self,
-        compartment: Compartment,
-        priority: Priority,
-        seq: StreamSeq,
-    ) -> bool {
+    pub(super) fn contains(&self, entry: &Entry) -> bool {
         self.queue
-            .contains_key(&(compartment, (Reverse(priority), seq)))
+            .contains_key(&(entry.flow(), entry.column(), entry.seq))
     }
 
-    /// Panics if the first tasks do not match the queue.
+    /// Panics if parts of the queue contradict each other.
     #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
-        let mut firsts: BTreeMap<Compartment, Place> = BTreeMap::new();
-        for (compartment, place) in self.queue.keys() {
-            firsts.entry(*compartment).or_insert(*place);
+        let mut heads: BTreeMap<(Flow, Column), (Head, TaskId)> = BTreeMap::new();
+        let mut keys = BTreeSet::new();
+        let mut lanes = BTreeSet::new();
+        let mut teams = BTreeSet::new();
+        for (&(flow, column, seq), &(id, due)) in &self.queue {
+            let head = (Place::of(column.priority, due, seq), column.host);
+            heads.entry((flow, column)).or_insert((head, id));
+            keys.insert(((flow.team, flow.lane), flow.fairness));
+            lanes.insert((flow.team, flow.lane));
+            teams.insert(((), flow.team));
         }
-        let hosts: BTreeSet<_> = firsts
-            .iter()
-            .map(|(compartment, place)| (compartment.team, *place, compartment.host))
-            .collect();
-        assert_eq!(self.hosts, hosts, "each compartment has its head");
-        let mut teams: BTreeMap<u64, Place> = BTreeMap::new();
-        for (team, place, _) in &hosts {
-            teams.entry(*team).or_insert(*place);
-        }
-        let teams: BTreeSet<_> = teams
+        let heads: BTreeMap<_, _> = heads
             .into_iter()
-            .map(|(team, place)| (place, team))
+            .map(|((flow, _), (head, id))| ((flow, head), id))
             .collect();
-        assert_eq!(self.teams, teams, "each team has its head");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::partition::Partition;
-    use crate::time::Timestamp;
-
-    fn id(number: u64) -> TaskId {
-        let partition = Partition::new(0).expect("a partition");
-        TaskId::new(Timestamp(1), u128::from(number), partition)
-    }
-
-    /// What a simple walk over all tasks in order would serve.
-    fn model(
-        tasks: &[(Compartment, Priority)],
-        blocked: impl Fn(Compartment) -> Admission,
-    ) -> Vec<TaskId> {
-        let mut ordered: Vec<_> = (0..).zip(tasks).collect();
-        ordered.sort_by_key(|(seq, (_, priority))| (Reverse(*priority), *seq));
-        ordered
-            .into_iter()
-            .filter(|(_, (compartment, _))| blocked(*compartment) == Admission::Yes)
-            .map(|(seq, _)| id(seq))
-            .collect()
-    }
-
-    proptest! {
-        #[test]
-        fn those_who_may_not_be_served_are_passed_over_and_all_others_keep_their_order(
-            tasks in prop::collection::vec((0_u64..4, 0_u64..4, 1_u8..=10), 0..60),
-            removed in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
-            full_team in 0_u64..5,
-            full_hosts in prop::collection::btree_set(0_u64..5, 0..4),
-        ) {
-            let blocked = |compartment: Compartment| {
-                if compartment.team == full_team {
-                    Admission::TeamFull
-                } else if full_hosts.contains(&compartment.host) {
-                    Admission::HostFull
-                } else {
-                    Admission::Yes
-                }
-            };
-            let tasks: Vec<_> = tasks
-                .into_iter()
-                .map(|(team, host, priority)| {
-                    let priority = Priority::new(priority).expect("1 to 10");
-                    (Compartment { team, host }, priority)
-                })
-                .collect();
-            let mut ready = Ready::default();
-            for (seq, (compartment, priority)) in (0..).zip(&tasks) {
-                ready.push(*compartment, *priority, StreamSeq(seq), id(seq));
-                ready.check();
-            }
-            let mut gone = Vec::new();
-            if !tasks.is_empty() {
-                for index in removed {
-                    let at = index.index(tasks.len());
-                    let (compartment, priority) = tasks[at];
-                    ready.remove(compartment, priority, StreamSeq(at as u64));
-                    ready.check();
-                    gone.push(id(at as u64));
-                }
-            }
-            let mut expected = model(&tasks, blocked);
-            expected.retain(|id| !gone.contains(id));
-            let served = ready.serve(|_, compartment| blocked(compartment));
-            ready.check();
-            prop_assert_eq!(served, expected);
-            let rest = ready.serve(|_, _| Admission::Yes);
-            prop_assert!(rest.iter().all(|id| !gone.contains(id)));
-            prop_assert_eq!(ready.len(), 0);
-        }
-    }
-
-    #[test]
-    fn no_more_than_is_admitted_is_served() {
-        let mut ready = Ready::default();
-        let compartment = Compartment { team: 1, host: 1 };
-        for seq in 0..10 {
-            ready.push(compartment, Priority::default(), StreamSeq(seq), id(seq));
-        }
-        let mut left = 3;
-        let served = ready.serve(|_, _| {
-            if left == 0 {
-                return Admission::Full;
-            }
-            left -= 1;
-            Admission::Yes
-        });
-        assert_eq!(served, [id(0), id(1), id(2)]);
-        assert_eq!(ready.len(), 7);
+        assert_eq!(self.heads, heads, "each column has its head");
+        assert_eq!(self.keys.children().collect::<BTreeSet<_>>(), keys);
+        assert_eq!(self.lanes.children().collect::<BTreeSet<_>>(), lanes);
+        assert_eq!(self.teams.children().collect::<BTreeSet<_>>(), teams);
+        self.keys.check();
+        self.lanes.check();
+        self.teams.check();
     }
 }

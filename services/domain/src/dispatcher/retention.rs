@@ -43,12 +43,14 @@ impl Dispatcher {
     /// decision are left out this time.
     #[must_use]
     pub fn restatable(&self, horizon: StreamSeq, max: usize) -> Vec<Restatable> {
+        let about_to_end = self.lines_about_to_end();
         let mut found: Vec<_> = self
             .tasks
             .iter()
             .filter(|(_, task)| {
                 task.stored < horizon && !task.busy && !task.restating && !task.requesting_cancel
             })
+            .filter(|(_, task)| task.may_be_restated(&about_to_end))
             .map(|(&id, task)| Restatable {
                 task: id,
                 stored: task.stored,
@@ -76,13 +78,15 @@ impl Dispatcher {
         end: Option<TaskEnd>,
         now: Times,
     ) -> bool {
+        let about_to_end = self.lines_about_to_end();
         let Some(task) = self.tasks.get_mut(&of.task) else {
             return false;
         };
         let changed = task.stored != of.stored || created.id != of.task;
         // A pending request to cancel is not part of the state yet, and a restatement after it
         // would undo it.
-        if task.busy || task.restating || task.requesting_cancel || changed {
+        let may_be = task.may_be_restated(&about_to_end);
+        if task.busy || task.restating || task.requesting_cancel || changed || !may_be {
             return false;
         }
         let Some(event) = task.restate(created, end, now.wall) else {
@@ -118,6 +122,7 @@ impl Dispatcher {
                 attempt: None,
                 at: now.wall,
                 failure,
+                cancels_to: None,
             }),
             Phase::Ended {
                 deliveries,
@@ -237,7 +242,8 @@ impl Open {
 
     /// The oldest sequence that this task still needs.
     pub(super) fn needs(&self) -> StreamSeq {
-        self.read_from
-            .map_or(self.stored, |seq| seq.min(self.stored))
+        let after = self.cancelled_after.as_ref().map(|after| after.needed);
+        let others = self.read_from.into_iter().chain(after);
+        others.fold(self.stored, StreamSeq::min)
     }
 }

@@ -3,12 +3,13 @@
 
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
 use super::open::{Open, Phase};
+use super::ready::Entry;
 use super::{Dispatcher, LEASE_SLACK};
 use crate::event::{TaskEvent, TaskStarted};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Priority;
-use crate::time::Times;
+use crate::time::{Times, Timestamp};
 
 impl Dispatcher {
     /// Uses up to `slots` free slots of the worker, and returns how many. Each becomes one
@@ -98,9 +99,8 @@ impl Dispatcher {
             return;
         };
         self.deliveries_due += 1;
-        let place = StreamSeq(self.deliveries_due);
         self.due_deliveries
-            .push(task.webhook_compartment(), Priority::DEFAULT, place, id);
+            .push(task.delivery_entry(id, self.deliveries_due));
     }
 
     fn deliver(&mut self, id: TaskId, actions: &mut Vec<Action>) {
@@ -121,5 +121,35 @@ impl Dispatcher {
             retries: task.failures.into(),
             traceparent: task.traceparent.as_deref().map(Into::into),
         }));
+    }
+}
+
+impl Open {
+    /// The task in the queue of those that are ready. It never changes, so that a task that is
+    /// retried keeps its place.
+    pub(super) fn entry(&self, id: TaskId) -> Entry {
+        let due = self.not_before.unwrap_or(self.created_at);
+        Entry {
+            id,
+            compartment: self.compartment(),
+            lane: self.lane,
+            fairness: self.fairness,
+            priority: self.priority,
+            due: due.max(self.created_at),
+            seq: self.created,
+        }
+    }
+
+    /// A delivery of its webhook in the queue of those that are due, as the `number`th of all.
+    pub(super) fn delivery_entry(&self, id: TaskId, number: u64) -> Entry {
+        Entry {
+            id,
+            compartment: self.webhook_compartment(),
+            lane: self.lane,
+            fairness: 0,
+            priority: Priority::DEFAULT,
+            due: Timestamp(0),
+            seq: StreamSeq(number),
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Dispatcher;
 use super::lanes::Lanes;
 use super::open::Open;
+use super::orders::Orders;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
@@ -91,7 +92,12 @@ impl Dispatcher {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
         let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
+        let mut orders = Orders::default();
+        for (id, task) in &tasks {
+            orders.enter(*id, task);
+        }
         Ok(Self {
+            orders,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
             tasks,

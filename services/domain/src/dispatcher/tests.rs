@@ -3,6 +3,7 @@
 mod answers;
 mod cancelling;
 mod lengths;
+mod ordering;
 mod properties;
 mod serving;
 mod takeover;
@@ -19,7 +20,7 @@ use crate::event::{
 };
 use crate::id::TeamId;
 use crate::partition::Partition;
-use crate::task::{Length, Limits, TaskRequest, TaskSpec};
+use crate::task::{Length, Limits, OnFailure, TaskRequest, TaskSpec};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 

@@ -24,7 +24,7 @@ use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::Success;
 use crate::task::history::{AnswerSummary, Attempt, Callback, History};
-use crate::task::{Backoff, Method, OwnPauses, Priority, RetryOn};
+use crate::task::{Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryOn};
 use crate::time::Timestamp;
 use crate::vault::Resolve;
 
@@ -83,6 +83,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             at: AT,
             failure: failure(),
             answer: Some(answer()),
+            cancels_to: Some(StreamSeq(9)),
         }),
         TaskEvent::CancelRequested(CancelRequested {
             id,
@@ -94,12 +95,14 @@ pub fn task_events() -> Vec<TaskEvent> {
             at: AT,
             attempt: Some(2),
             failure: Some(failure()),
+            after: None,
         }),
         TaskEvent::Expired(TaskExpired {
             id,
             attempt: Some(2),
             at: AT,
             failure: failure(),
+            cancels_to: None,
         }),
         TaskEvent::CallbackSent(CallbackSent {
             id,
@@ -144,6 +147,11 @@ fn created(id: TaskId) -> TaskCreated {
         webhook_pauses: vec![5, 60],
         max_answer_bytes: None,
         priority: Priority::default(),
+        fairness_key: Some("customer-1".into()),
+        ordering: Some(Ordering {
+            key: "order-1".into(),
+            on_failure: OnFailure::CancelRest,
+        }),
         follow_redirects: true,
         on_complete_url: Some("https://example.com/done".into()),
         idempotency_key: Some("order-1".into()),

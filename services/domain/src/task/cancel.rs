@@ -90,6 +90,7 @@ pub fn cut_off(id: TaskId, attempt: u32, at: Timestamp) -> TaskCancelled {
         at,
         attempt: Some(attempt),
         failure: None,
+        after: None,
     }
 }
 
@@ -102,6 +103,7 @@ pub fn instead_of_retry(failed: AttemptFailed) -> TaskCancelled {
         at: failed.at,
         attempt: Some(failed.attempt),
         failure: Some(failed.failure),
+        after: None,
     }
 }
 

@@ -79,6 +79,9 @@ impl History {
             // `updated_at` already records this event.
             TaskEvent::CancelRequested(_) => {}
             TaskEvent::Cancelled(e) => {
+                if e.after.is_some() {
+                    self.error = e.sentence();
+                }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
                     let sentence = shortened(&sentence);
                     end_attempt(

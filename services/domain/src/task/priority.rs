@@ -13,6 +13,8 @@ pub struct Priority(u8);
 impl Priority {
     /// Priority of a task that does not set one.
     pub const DEFAULT: Self = Self(5);
+    /// The lowest priority.
+    pub const LEAST: Self = Self(1);
     /// The highest priority.
     pub const MAX: Self = Self(10);
 

@@ -16,6 +16,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::history;
 use crate::task::method::Method;
+use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
 use crate::task::retry::{Backoff, RetryOn};
@@ -39,6 +40,10 @@ pub struct TaskRow {
     pub method: Method,
     /// From 1 to 10; higher ones are served first.
     pub priority: Priority,
+    /// Whose turn the task takes among the tasks of its queue.
+    pub fairness_key: Option<String>,
+    /// The task starts after the end of those that were created before it with the same key.
+    pub ordering: Option<Ordering>,
     /// Time limit of one attempt, in milliseconds.
     pub timeout_ms: u32,
     /// Time limit of one exchange with the target, in milliseconds.
@@ -215,6 +220,8 @@ impl TaskRow {
             url: e.url.clone(),
             method: e.method,
             priority: e.priority,
+            fairness_key: e.fairness_key.clone(),
+            ordering: e.ordering.clone(),
             timeout_ms: e.timeout_ms,
             max_wait_ms: e.max_wait_ms,
             not_before: e.not_before,
@@ -245,6 +252,8 @@ impl TaskRow {
             url: String::new(),
             method: Method::default(),
             priority: Priority::default(),
+            fairness_key: None,
+            ordering: None,
             timeout_ms: 0,
             max_wait_ms: 0,
             not_before: None,
@@ -370,6 +379,9 @@ impl TaskRow {
             }
             TaskEvent::Cancelled(e) => {
                 self.end(&TaskEnd::Cancelled(e.clone()), seq);
+                if e.after.is_some() {
+                    self.error = e.sentence();
+                }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
                     let sentence = history::shortened(&sentence);
                     let said = Some(sentence.clone());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::method::Method;
+use crate::task::ordering::Ordering;
 use crate::task::pauses::{self, OwnPauses};
 use crate::task::priority::Priority;
 use crate::task::request::{Invalid, Limits, TaskRequest};
@@ -26,7 +27,7 @@ use crate::vault::{CredentialHeaders, RawHeaders};
 use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
 use labels::{metadata, tags};
 pub(crate) use order::retry_on;
-use order::{queue, whole};
+use order::{key, ordering, queue, whole};
 use time::{deadline, expires_in, not_before, windows};
 
 /// Limit of a URL, in bytes.
@@ -46,6 +47,8 @@ pub const MAX_TAG_CHARS: usize = 64;
 pub const MAX_METADATA_BYTES: usize = 4_096;
 /// Limit of retries after the first attempt.
 pub const MAX_RETRIES: u16 = 10;
+/// Limit of `fairnessKey` and `orderingKey`, in characters.
+pub const MAX_KEY_CHARS: usize = 128;
 /// Largest time limit of one attempt.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(900);
 /// Limit of an idempotency key, in characters.
@@ -99,6 +102,10 @@ pub struct TaskSpec {
     pub webhook_pauses: Vec<u32>,
     /// From 1 to 10; higher ones are served first.
     pub priority: Priority,
+    /// Whose turn the task takes among the tasks of its queue.
+    pub fairness_key: Option<String>,
+    /// The task starts after the end of those that were created before it with the same key.
+    pub ordering: Option<Ordering>,
     /// Whether to follow up to three redirects.
     pub follow_redirects: bool,
     /// URL to call when the task has ended.
@@ -177,6 +184,8 @@ impl TaskSpec {
             priority: whole("priority", request.priority, 1, 10)?
                 .and_then(|value| Priority::new(u8::try_from(value).ok()?))
                 .unwrap_or_default(),
+            fairness_key: key("fairnessKey", request.fairness_key)?,
+            ordering: ordering(request.ordering_key, request.on_failure.as_deref())?,
             follow_redirects: request.follow_redirects.unwrap_or(false),
             on_complete_url: request
                 .on_complete_url
@@ -243,6 +252,8 @@ impl TaskSpec {
             // The plan determines this, not the client.
             max_answer_bytes: None,
             priority: self.priority,
+            fairness_key: self.fairness_key,
+            ordering: self.ordering,
             follow_redirects: self.follow_redirects,
             on_complete_url: self.on_complete_url,
             idempotency_key,

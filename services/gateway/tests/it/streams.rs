@@ -127,6 +127,7 @@ fn dead(id: TaskId) -> TaskEvent {
             message: "Server error: HTTP 500 ".repeat(100),
         },
         answer: None,
+        cancels_to: None,
     })
 }
 

@@ -54,6 +54,8 @@ impl Source {
                 max_retries: 3,
                 backoff: Backoff::Exponential,
                 retry_pauses: OwnPauses::default(),
+                fairness_key: None,
+                ordering: None,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

@@ -72,6 +72,8 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         max_retries: 3,
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
+        fairness_key: None,
+        ordering: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -367,12 +369,14 @@ impl History {
                     at,
                     failure: failure("no connection"),
                     answer: None,
+                    cancels_to: None,
                 }),
                 4 => TaskEvent::Expired(TaskExpired {
                     id,
                     attempt: Some(attempt),
                     at,
                     failure: failure("timed out"),
+                    cancels_to: None,
                 }),
                 _ => TaskEvent::Succeeded(TaskSucceeded {
                     ok: None,

@@ -323,6 +323,8 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         max_retries: 3,
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
+        fairness_key: None,
+        ordering: None,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

@@ -64,6 +64,7 @@ pub(super) fn event(kind: u8, id: TaskId) -> TaskEvent {
                 kind: FailureKind::Timeout,
                 message: "No answer within 30 s".into(),
             },
+            cancels_to: None,
         }),
     }
 }

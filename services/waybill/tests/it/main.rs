@@ -10,6 +10,7 @@ mod configuration;
 mod crashes;
 mod doctor;
 mod first_start;
+mod flow;
 mod frames;
 mod installation;
 mod observed;

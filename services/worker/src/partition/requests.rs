@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use waybill_domain::command::{OwnerReply, OwnerRequest};
-use waybill_domain::dispatcher::{Cancel, Ticket};
+use waybill_domain::command::{Blocker, OwnerReply, OwnerRequest};
+use waybill_domain::dispatcher::{Cancel, Ticket, Wanted};
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
+use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::task::History;
 use waybill_log::subject::TaskFilter;
 use waybill_log::{Stream, StreamSeq, TaskRecord, task_record};
 
 use super::Serving;
+use crate::bulkhead::Refusal;
 use crate::command::Command;
 use crate::lease::KeptLease;
 
@@ -23,7 +25,7 @@ const MAX_BEHIND: usize = 256;
 impl Serving<'_> {
     pub(super) fn command(&mut self, command: Command) {
         let task = match &command.request {
-            OwnerRequest::Cancel { task, .. } => task,
+            OwnerRequest::Cancel { task, .. } | OwnerRequest::Explain { task, .. } => task,
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
         };
@@ -61,6 +63,12 @@ impl Serving<'_> {
     }
 
     fn decide(&mut self, command: Command) {
+        if let OwnerRequest::Explain { task, team } = &command.request {
+            let reply = self.explain(*task, team);
+            // The caller may be gone.
+            let _ = command.reply.send(reply);
+            return;
+        }
         let OwnerRequest::Cancel {
             task,
             team,
@@ -87,6 +95,25 @@ impl Serving<'_> {
             &mut actions,
         );
         self.carry_out(actions);
+    }
+
+    fn explain(&self, task: TaskId, team: &TeamId) -> OwnerReply {
+        let now = self.parts.executor.clock.times();
+        let slots = |wanted: Wanted| {
+            let lacks = self.parts.bulkhead.lacks(wanted.compartment)?;
+            Some(match lacks {
+                Refusal::TeamFull => Blocker::TeamFull,
+                Refusal::HostFull => Blocker::HostFull,
+                Refusal::Paused => Blocker::WorkerPauses,
+                Refusal::NoGeneralSlot | Refusal::NoSlot | Refusal::NoWebhookSlot => {
+                    Blocker::NoSlot
+                }
+            })
+        };
+        match self.dispatcher.explain(task, team, now, slots) {
+            Some(explained) => OwnerReply::Explained(explained),
+            None => OwnerReply::NotOpen,
+        }
     }
 
     /// Reads the request and the end of an ended task, beside the partition's other work.

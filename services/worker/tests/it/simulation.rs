@@ -89,6 +89,10 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
                 "a cancellation that races the answer ends either way: {race}"
             );
         }
+        assert!(
+            seen.contains_key("cancelled by its line"),
+            "failures cancel those behind them"
+        );
     }
 }
 
@@ -293,9 +297,13 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             let world = World::new(seed, uneventful());
             let mut history = History::of(&world, 1, 1);
             let mut wanted = Vec::new();
+            let first = history.gateway.a_task();
+            let (team, queue) = (first.team, first.queue);
             for place in 0..30 {
                 let mut task = history.gateway.a_task();
                 task.not_before = None;
+                (task.ordering, task.fairness_key) = (None, None);
+                (task.team, task.queue) = (team.clone(), queue.clone());
                 task.priority = *world.random.pick(&[
                     Priority::DEFAULT,
                     Priority::new(1).expect("a priority"),
@@ -316,6 +324,111 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             assert_eq!(world.ledger().violations, Vec::<String>::new());
         });
     }
+}
+
+/// Runs a history in which a single slot serves many tasks of one customer and some of two others,
+/// by one owner after the other. Returns whether customers who waited were served equally often.
+fn takes_turns(seed: u64, sabotage: Option<Sabotage>) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let conditions = Conditions {
+            sabotage,
+            ..uneventful()
+        };
+        let world = World::new(seed, conditions);
+        let mut history = History::of(&world, 1, 1);
+        history.hire();
+        let mut customers = BTreeMap::new();
+        let first = history.gateway.a_task();
+        for place in 0..40 {
+            let mut task = history.gateway.a_task();
+            (task.not_before, task.ordering, task.expires_in_ms) = (None, None, None);
+            task.priority = Priority::DEFAULT;
+            (task.team, task.queue) = (first.team.clone(), first.queue.clone());
+            let customer = if place < 24 { 0 } else { place % 3 };
+            task.fairness_key = Some(format!("customer {customer}"));
+            customers.insert(task.id, customer);
+            assert!(history.gateway.create(task).await);
+        }
+        let mut left = [0; 3];
+        let started = world.ledger().order().len();
+        for (id, customer) in &customers {
+            if !world.ledger().order().contains(id) {
+                left[*customer] += 1;
+            }
+        }
+        while world.ledger().order().len() < started + 12 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // The next owner begins a round of its own.
+        history.stop_all().await;
+        let handed_over = world.ledger().order().len();
+        history.hire();
+        while world.ledger().open() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        history.stop_all().await;
+        let order = world.ledger().order().to_vec();
+        [started..handed_over, handed_over..order.len()]
+            .into_iter()
+            .all(|owner| {
+                let mut served = [0; 3];
+                order[owner].iter().all(|id| {
+                    let customer = customers[id];
+                    served[customer] += 1;
+                    left[customer] -= 1;
+                    let waiting = (0..3).filter(|other| left[*other] > 0);
+                    waiting
+                        .map(|other| served[other])
+                        .min()
+                        .is_none_or(|least| {
+                            // One more than others in their turn, and one that was chosen before they came.
+                            served[customer] <= least + 2
+                        })
+                })
+            })
+    })
+}
+
+#[test]
+fn customers_of_a_queue_take_turns_whoever_owns_it() {
+    for seed in 0..20 {
+        assert!(takes_turns(seed, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reader_that_overlooks_fairness_keys_is_noticed() {
+    assert!((0..20).any(|seed| !takes_turns(seed, Some(Sabotage::NoFairness))));
+}
+
+/// Runs histories without a guard until the ledger notices that an ordering key was not kept.
+fn is_noticed_by_its_order(sabotage: Sabotage) {
+    for seed in 0..NOTICED_WITHIN {
+        let conditions = Conditions {
+            sabotage: Some(sabotage),
+            ..Conditions::default()
+        };
+        let violations = live(seed, conditions).violations;
+        if violations.iter().any(|what| what.contains("ordering key")) {
+            return;
+        }
+    }
+    panic!("nobody noticed {sabotage:?} in {NOTICED_WITHIN} histories");
+}
+
+#[test]
+fn a_reader_that_overlooks_ordering_keys_is_noticed() {
+    is_noticed_by_its_order(Sabotage::NoOrder);
+}
+
+#[test]
+fn a_reader_that_overlooks_what_a_failure_cancels_is_noticed() {
+    is_noticed_by_its_order(Sabotage::NoOnFailure);
 }
 
 #[test]

@@ -15,6 +15,7 @@ enum Step {
         retries: i64,
         wait: u64,
         hook: bool,
+        line: u8,
     },
     Fill(usize),
     Store,
@@ -42,8 +43,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>())
-            .prop_map(|(priority, delay, retries, wait, hook)| Step::Create { priority, delay, retries, wait, hook }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8)
+            .prop_map(|(priority, delay, retries, wait, hook, line)| Step::Create { priority, delay, retries, wait, hook, line }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
@@ -82,6 +83,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
         to_cancel: bool,
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
+    assert_in_order(log);
     for event in log {
         let life = lives.entry(event.id()).or_default();
         match event {
@@ -142,6 +144,64 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
     }
 }
 
+/// Of tasks with the same ordering key each starts after the end of all that were created before
+/// it, and a failure that cancels the rest leaves none of those behind it to run.
+fn assert_in_order(log: &[TaskEvent]) {
+    struct InLine {
+        id: TaskId,
+        seq: u64,
+        ended: bool,
+        cancels_rest: bool,
+        is_cancelled: bool,
+    }
+    let mut lines: BTreeMap<String, Vec<InLine>> = BTreeMap::new();
+    for (seq, event) in (1..).zip(log) {
+        if let TaskEvent::Created(created) = event
+            && let Some(ordering) = &created.ordering
+        {
+            let line = lines.entry(ordering.key.clone()).or_default();
+            line.push(InLine {
+                id: created.id,
+                seq,
+                ended: false,
+                cancels_rest: ordering.on_failure == OnFailure::CancelRest,
+                is_cancelled: false,
+            });
+        }
+        let id = event.id();
+        let Some((line, at)) = lines.values_mut().find_map(|line| {
+            let at = line.iter().position(|task| task.id == id)?;
+            Some((line, at))
+        }) else {
+            continue;
+        };
+        match event {
+            TaskEvent::Started(_) => {
+                assert!(line[..at].iter().all(|task| task.ended), "{event:?}");
+                assert!(!line[at].is_cancelled, "{event:?}");
+            }
+            TaskEvent::Dead(TaskDead { cancels_to, .. })
+            | TaskEvent::Expired(TaskExpired { cancels_to, .. }) => {
+                line[at].ended = true;
+                assert_eq!(cancels_to.is_some(), line[at].cancels_rest, "{event:?}");
+                let last = cancels_to.unwrap_or_default().0;
+                for task in line[at + 1..].iter_mut().filter(|task| task.seq <= last) {
+                    task.is_cancelled |= !task.ended;
+                }
+            }
+            TaskEvent::Cancelled(cancelled) => {
+                line[at].ended = true;
+                if let Some(failed) = cancelled.after {
+                    assert!(line[at].is_cancelled, "{event:?}");
+                    assert!(line[..at].iter().any(|task| task.id == failed), "{event:?}");
+                }
+            }
+            TaskEvent::Succeeded(_) => line[at].ended = true,
+            _ => {}
+        }
+    }
+}
+
 fn run(steps: Vec<Step>) -> World {
     let mut world = World::new();
     let mut snapshot = None;
@@ -153,6 +213,7 @@ fn run(steps: Vec<Step>) -> World {
                 retries,
                 wait,
                 hook,
+                line,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
@@ -161,6 +222,10 @@ fn run(steps: Vec<Step>) -> World {
                 let is_delayed = delay > 10;
                 world.create(|r| {
                     r.priority = Some(priority);
+                    r.fairness_key = (priority % 3 > 0).then(|| format!("customer {priority}"));
+                    // Of nine tasks six are in two lines, some of which cancel the rest.
+                    r.ordering_key = (line < 6).then(|| format!("line {}", line % 2));
+                    r.on_failure = (line < 4).then(|| "cancelRest".into());
                     r.delay_until = is_delayed.then(|| at.to_rfc3339());
                     r.max_retries = Some(retries);
                     #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -316,6 +381,9 @@ proptest! {
                 let mut task = task.clone();
                 (task.busy, task.restating, task.read_from) = (false, false, None);
                 task.allowance = Allowance::Endless;
+                if let Some(after) = &mut task.cancelled_after {
+                    after.needed = StreamSeq(0);
+                }
                 match &mut task.phase {
                     Phase::Ended { claimed, wake, .. } => (*claimed, *wake) = (false, Elapsed(0)),
                     Phase::Waiting { wake, from, .. } => (*wake, *from) = (Elapsed(0), None),

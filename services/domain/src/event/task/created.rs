@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::task::method::Method;
+use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
 use crate::task::retry::{Backoff, RetryOn};
@@ -79,6 +80,12 @@ pub struct TaskCreated {
     pub max_answer_bytes: Option<u32>,
     /// From 1 to 10; higher ones are served first.
     pub priority: Priority,
+    /// Whose turn the task takes among the tasks of its queue. Absent: that of all without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<String>,
+    /// The task starts after the end of those that were created before it with the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
     /// Whether to follow up to three redirects.
     #[serde(default)]
     pub follow_redirects: bool,
@@ -122,9 +129,14 @@ impl TaskCreated {
             &self.on_complete_url,
             &self.idempotency_key,
             &self.fingerprint,
+            &self.fairness_key,
         ];
         let texts: usize = texts.into_iter().map(optional).sum();
-        let own = self.tags.iter().map(|tag| tag.len() + 5).sum::<usize>();
+        let ordering = self
+            .ordering
+            .as_ref()
+            .map_or(0, |ordering| ordering.key.len() + 48);
+        let own = ordering + self.tags.iter().map(|tag| tag.len() + 5).sum::<usize>();
         let own = own
             + self
                 .metadata

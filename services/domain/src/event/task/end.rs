@@ -7,6 +7,7 @@ use super::TaskEvent;
 use super::answer::Answer;
 use super::failure::{Failure, FailureKind};
 use crate::id::TaskId;
+use crate::seq::StreamSeq;
 use crate::task::status::{EndReason, Status};
 use crate::task::success;
 use crate::time::Timestamp;
@@ -120,6 +121,10 @@ pub struct TaskDead {
     /// The answer, if the target gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// The last creation, as a sequence in TASKS, that this failure cancels of those behind it with
+    /// the same ordering key. Absent if it cancels none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancels_to: Option<StreamSeq>,
 }
 
 impl TaskDead {
@@ -156,6 +161,10 @@ pub struct TaskCancelled {
     /// it is unknown what the target did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The failed task of the same ordering key because of which it was cancelled. Absent if a
+    /// client asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TaskId>,
 }
 
 impl TaskCancelled {
@@ -170,12 +179,19 @@ impl TaskCancelled {
             at,
             attempt: None,
             failure: None,
+            after: None,
         }
     }
 
-    /// The explanation of how the cancellation ended the attempt, if one was running.
+    /// The explanation of how the cancellation ended the attempt, if one was running, or of why the
+    /// task was cancelled, if no client asked for it.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
+        if let Some(failed) = self.after {
+            return Some(format!(
+                "Cancelled, because {failed} failed, which comes before it by its ordering key"
+            ));
+        }
         self.attempt?;
         Some(match &self.failure {
             None => Self::CUT_OFF.to_owned(),
@@ -194,4 +210,7 @@ pub struct TaskExpired {
     pub at: Timestamp,
     /// How the last attempt failed, or that it was cut off.
     pub failure: Failure,
+    /// As in `task.dead`: the last creation that this failure cancels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancels_to: Option<StreamSeq>,
 }

@@ -64,6 +64,13 @@ impl TaskSpec {
         if let Some(expires_in) = self.expires_in_ms {
             newer("expiresIn", &expires_in.to_string());
         }
+        if let Some(key) = &self.fairness_key {
+            newer("fairnessKey", key);
+        }
+        if let Some(ordering) = &self.ordering {
+            newer("orderingKey", &ordering.key);
+            newer("onFailure", ordering.on_failure.as_str());
+        }
         for tag in &self.tags {
             newer("tag", tag);
         }

@@ -1,6 +1,8 @@
-//! Queue, priority and retries of a task.
+//! Queue, priority, keys and retries of a task.
 
+use super::MAX_KEY_CHARS;
 use crate::id::QueueName;
+use crate::task::ordering::{OnFailure, Ordering};
 use crate::task::request::{Invalid, shortened};
 use crate::task::retry::{MAX_CONDITIONS, RetryOn};
 
@@ -20,6 +22,57 @@ pub(super) fn queue(text: Option<&str>) -> Result<QueueName, Invalid> {
             })
         },
     )
+}
+
+/// A name that the client gives to some of its tasks.
+pub(super) fn key(field: &'static str, text: Option<String>) -> Result<Option<String>, Invalid> {
+    let Some(text) = text else { return Ok(None) };
+    let length = text.chars().count();
+    if (1..=MAX_KEY_CHARS).contains(&length) && !text.chars().any(char::is_control) {
+        return Ok(Some(text));
+    }
+    Err(Invalid::new(
+        field,
+        format!(
+            "{field} must have 1 to {MAX_KEY_CHARS} characters and no control characters, not {:?} ({length} characters)",
+            shortened(&text)
+        ),
+    ))
+}
+
+pub(super) fn ordering(
+    given: Option<String>,
+    on_failure: Option<&str>,
+) -> Result<Option<Ordering>, Invalid> {
+    const FIELD: &str = "onFailure";
+    let Some(key) = key("orderingKey", given)? else {
+        return match on_failure {
+            None => Ok(None),
+            Some(_) => Err(Invalid::new(
+                FIELD,
+                "onFailure says what becomes of the tasks behind this one; it needs an orderingKey",
+            )),
+        };
+    };
+    let on_failure = match on_failure {
+        None => OnFailure::default(),
+        Some("block") => {
+            return Err(Invalid::new(
+                FIELD,
+                "onFailure: \"block\" is not offered; it must be \"skip\" or \"cancelRest\"",
+            ));
+        }
+        Some(text) => OnFailure::parse(text).ok_or_else(|| {
+            Invalid::new(
+                FIELD,
+                format!(
+                    "onFailure must be \"skip\" or \"cancelRest\", not {:?}",
+                    shortened(text)
+                ),
+            )
+        })?,
+    };
+    Ok(Some(Ordering { key, on_failure }))
 }
 
 pub(super) fn whole(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::task::length::Length;
+use crate::task::ordering::OnFailure;
 use crate::task::pauses::BackoffRequest;
 use proptest::prelude::*;
 
@@ -377,6 +378,76 @@ fn where_references_are_replaced_is_part_of_a_fingerprint_only_when_it_is_said()
     assert_ne!(with(None), with(Some(overnight)));
 }
 
+#[test]
+fn keys_are_checked_and_what_they_mean_together() {
+    let with = |fairness: Option<&str>, ordering: Option<&str>, on_failure: Option<&str>| {
+        let mut request = request();
+        request.fairness_key = fairness.map(Into::into);
+        request.ordering_key = ordering.map(Into::into);
+        request.on_failure = on_failure.map(Into::into);
+        TaskSpec::check(request, &limits(), NOW)
+    };
+    let longest = "ü".repeat(128);
+    let spec = with(Some(&longest), Some(&longest), Some("cancelRest")).expect("fine");
+    assert_eq!(spec.fairness_key.as_ref(), Some(&longest));
+    let ordering = spec.ordering.expect("a key");
+    assert_eq!(
+        (ordering.key, ordering.on_failure),
+        (longest.clone(), OnFailure::CancelRest)
+    );
+    let usual = with(None, Some("a"), None).expect("fine");
+    assert_eq!(
+        usual.ordering.map(|ordering| ordering.on_failure),
+        Some(OnFailure::Skip)
+    );
+    let too_long = format!("{longest}x");
+    for (fairness, ordering, on_failure, field, part) in [
+        (Some(""), None, None, "fairnessKey", "1 to 128 characters"),
+        (
+            Some(&*too_long),
+            None,
+            None,
+            "fairnessKey",
+            "129 characters",
+        ),
+        (
+            None,
+            Some("a\nb"),
+            None,
+            "orderingKey",
+            "control characters",
+        ),
+        (
+            None,
+            None,
+            Some("skip"),
+            "onFailure",
+            "needs an orderingKey",
+        ),
+        (None, Some("a"), Some("block"), "onFailure", "not offered"),
+        (
+            None,
+            Some("a"),
+            Some("stop"),
+            "onFailure",
+            "\"cancelRest\", not \"stop\"",
+        ),
+    ] {
+        let invalid = with(fairness, ordering, on_failure).expect_err(field);
+        assert_eq!(invalid.field, field);
+        assert!(invalid.message.contains(part), "{}", invalid.message);
+    }
+    let print = |ordering, on_failure| {
+        let spec = with(None, ordering, on_failure).expect("fine");
+        spec.fingerprint()
+    };
+    let skips = print(Some("a"), None);
+    assert_ne!(skips, print(None, None));
+    assert_ne!(skips, print(Some("b"), None));
+    assert_ne!(skips, print(Some("a"), Some("cancelRest")));
+    assert_eq!(skips, print(Some("a"), Some("skip")));
+}
+
 proptest! {
     #[test]
     fn no_request_makes_it_panic(url in ".{0,60}", number in any::<f64>(), whole in any::<i64>(), text in ".{0,30}") {
@@ -386,6 +457,7 @@ proptest! {
             delay: None, deadline: Some(text.clone()), expires_in: Some(Length::Seconds(number)), success: Some(text.clone()),
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
             max_retries: Some(whole), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
+            fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
         }, &limits(), NOW);
     }

@@ -12,7 +12,7 @@ use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
+use waybill_domain::task::{Backoff, Method, OnFailure, Ordering, OwnPauses, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
@@ -69,6 +69,17 @@ impl Gateway {
                 Backoff::Exponential
             },
             retry_pauses: OwnPauses::default(),
+            fairness_key: random
+                .chance(500)
+                .then(|| format!("customer {}", random.below(3))),
+            ordering: random.chance(400).then(|| Ordering {
+                key: format!("line {}", random.below(2)),
+                on_failure: if random.chance(500) {
+                    OnFailure::CancelRest
+                } else {
+                    OnFailure::Skip
+                },
+            }),
             retry_on: None,
             priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
                 .unwrap_or_default(),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
-use waybill_domain::id::TaskId;
+use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
+use waybill_domain::task::OnFailure;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
@@ -30,6 +31,10 @@ struct Life {
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
     /// Whether its cancellation was requested while an attempt was running.
     cancel_requested: bool,
+    /// Sequence of its creation.
+    seq: StreamSeq,
+    /// The task whose failure cancels it, because of their ordering key.
+    cancelled_after: Option<TaskId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +95,12 @@ impl Life {
     }
 }
 
+/// What a task shares with those that run before and after it.
+fn line_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {
+    let key = created.ordering.as_ref()?.key.clone();
+    Some((created.team.clone(), created.queue.clone(), key))
+}
+
 /// A reply, and the state of the task when it came.
 struct Replied {
     reply: OwnerReply,
@@ -118,6 +129,8 @@ pub(crate) struct Ledger {
     accepted: Vec<TaskId>,
     refused: Vec<TaskId>,
     order: Vec<TaskId>,
+    /// The tasks of each ordering key, in the order of their creations.
+    lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -197,7 +210,7 @@ impl Ledger {
             Err(error) => return self.broken(format!("{}: {error}", record.seq)),
         };
         if let TaskEvent::Created(created) = event {
-            return self.created(*created, record.time);
+            return self.created(*created, record);
         }
         // Ownership: every event of a task after its creation is written by the newest owner of its
         // partition.
@@ -218,9 +231,12 @@ impl Ledger {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    fn created(&mut self, created: TaskCreated, at: Timestamp) {
+    fn created(&mut self, created: TaskCreated, record: &Record) {
         self.count("created");
         let id = created.id;
+        if let Some(line) = line_of(&created) {
+            self.lines.entry(line).or_default().push(id);
+        }
         let life = Life {
             created,
             started: 0,
@@ -229,9 +245,11 @@ impl Ledger {
             ended: false,
             deliveries_failed: 0,
             delivered: false,
-            accepted: at,
+            accepted: record.time,
             pause_over: None,
             cancel_requested: false,
+            seq: record.seq,
+            cancelled_after: None,
             calls: BTreeMap::new(),
         };
         if self.lives.insert(id, life).is_some() {
@@ -242,6 +260,7 @@ impl Ledger {
     fn event(&mut self, record: &Record, event: &TaskEvent) {
         let id = event.id();
         self.count(event.kind());
+        self.in_order(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -369,7 +388,7 @@ impl Ledger {
             ));
         }
         if matches!(event, TaskEvent::CancelRequested(_))
-            || (matches!(event, TaskEvent::Cancelled(_)) && !was_requested)
+            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none()) && !was_requested)
         {
             self.cancelled(id, record);
         }
@@ -378,6 +397,58 @@ impl Ledger {
                 TaskEvent::Cancelled(_) => "cut off",
                 _ => "answered before the cut",
             });
+        }
+    }
+
+    /// Checks what an event means to the tasks with the same ordering key.
+    fn in_order(&mut self, record: &Record, event: &TaskEvent) {
+        let id = event.id();
+        let Some(life) = self.lives.get(&id) else {
+            return;
+        };
+        let Some(line) = line_of(&life.created).and_then(|line| self.lines.get(&line)) else {
+            return;
+        };
+        let at = line.iter().position(|other| *other == id).unwrap_or(0);
+        let (before, behind) = (&line[..at], &line[at + 1..]);
+        let is_open = |id: &TaskId| self.lives.get(id).is_some_and(|life| !life.ended);
+        let wrong = match event {
+            TaskEvent::Started(_) if before.iter().any(is_open) => {
+                Some("a task starts after the end of those before it with its ordering key")
+            }
+            TaskEvent::Started(_) if life.cancelled_after.is_some() => {
+                Some("a task that a failure cancels by its ordering key does not start")
+            }
+            TaskEvent::Cancelled(e) if e.after.is_some() && e.after != life.cancelled_after => {
+                Some("a task is cancelled after the one that failed by its ordering key")
+            }
+            TaskEvent::Dead(_) | TaskEvent::Expired(_) => {
+                let cancels_to = match event {
+                    TaskEvent::Dead(e) => e.cancels_to,
+                    TaskEvent::Expired(e) => e.cancels_to,
+                    _ => None,
+                };
+                let on_failure = life.created.ordering.as_ref().map(|order| order.on_failure);
+                let cancels = on_failure == Some(OnFailure::CancelRest);
+                let last = cancels_to.unwrap_or_default();
+                let cancelled: Vec<_> = behind.iter().filter(|id| is_open(*id)).copied().collect();
+                for id in cancelled {
+                    if let Some(life) = self.lives.get_mut(&id).filter(|life| life.seq <= last) {
+                        life.cancelled_after.get_or_insert(event.id());
+                        *self.counts.entry("cancelled by its line").or_default() += 1;
+                    }
+                }
+                (cancels != cancels_to.is_some() || last >= record.seq).then_some(
+                    "a failure says which of those behind it by its ordering key it cancels",
+                )
+            }
+            _ => None,
+        };
+        if let Some(promise) = wrong {
+            self.broken(format!(
+                "{} {} of {id} breaks: {promise}",
+                record.seq, record.event
+            ));
         }
     }
 
@@ -458,6 +529,7 @@ impl Ledger {
             OwnerReply::Running => "cancel running",
             OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
+            OwnerReply::Explained(_) => "explained",
             OwnerReply::TryAgain => "cancel try again",
         });
         if let Some(asked) = self.asked.get_mut(number) {
@@ -497,7 +569,7 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running => true,
+                    OwnerReply::Running | OwnerReply::Explained(_) => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),

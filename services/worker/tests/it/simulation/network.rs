@@ -11,6 +11,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use waybill_domain::dispatcher::Dispatcher;
+use waybill_domain::event::TaskEvent;
+use waybill_domain::task::OnFailure;
 use waybill_log::{
     Append, AppendError, Appended, Bounds, Lease, LeaseError, Leases, Log, ReadError, Record,
     Snapshots, Stream, StreamSeq, Tail,
@@ -219,6 +221,21 @@ struct LaggingTail {
     fails: bool,
 }
 
+/// Removes from a creation what a sabotaged reader does not see.
+fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
+    let Ok(TaskEvent::Created(mut created)) = TaskEvent::decode(&record.event, &record.payload)
+    else {
+        return;
+    };
+    match (sabotage, &mut created.ordering) {
+        (Some(Sabotage::NoOrder), ordering) => *ordering = None,
+        (Some(Sabotage::NoOnFailure), Some(ordering)) => ordering.on_failure = OnFailure::Skip,
+        (Some(Sabotage::NoFairness), _) => created.fairness_key = None,
+        _ => return,
+    }
+    record.payload = TaskEvent::Created(created).encode().into();
+}
+
 #[async_trait]
 impl Tail for LaggingTail {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {
@@ -232,6 +249,9 @@ impl Tail for LaggingTail {
                     .await?;
                 if world.sabotage == Some(Sabotage::HolesInTails) {
                     records.retain(|_| !world.random.chance(50));
+                }
+                for record in &mut records {
+                    hide(world.sabotage, record);
                 }
                 self.fails = world.random.chance(world.faults().reads);
                 self.came = Some((Instant::now() + world.latency(), records));

@@ -46,6 +46,12 @@ pub(crate) enum Sabotage {
     GreedyPurges,
     /// The log acknowledges requests to cancel a running attempt without storing them.
     CancelRequestsLost,
+    /// Workers read creations without their ordering keys.
+    NoOrder,
+    /// Workers read creations without what their failure means to those behind them.
+    NoOnFailure,
+    /// Workers read creations without their fairness keys.
+    NoFairness,
     /// Durations are measured by the wall clock.
     OneClock,
 }
