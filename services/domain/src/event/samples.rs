@@ -14,17 +14,17 @@ use crate::event::{
     CancelRequested, ControlEvent, Failure, FailureKind, GatewayStarted, InvitationAccepted,
     InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated,
     LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged, RepeatableRequest,
-    RevocationReason, SealedHeaders, SignaturesRequired, Standing, TaskCancelled, TaskCreated,
-    TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated, TaskStarted,
-    TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
+    RevocationReason, RunRequested, SealedHeaders, SignaturesRequired, Standing, TaskCancelled,
+    TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated,
+    TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged,
+    TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
 };
 use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::Success;
 use crate::task::history::{AnswerSummary, Attempt, Callback, History};
-use crate::task::{Backoff, Method, OwnPauses, Priority, RetryOn};
+use crate::task::{Backoff, Method, OwnPauses, Priority, RetryBounds, RetryOn};
 use crate::time::Timestamp;
 use crate::vault::Resolve;
 
@@ -84,6 +84,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: failure(),
             answer: Some(answer()),
         }),
+        TaskEvent::RunRequested(RunRequested { id, at: AT }),
         TaskEvent::CancelRequested(CancelRequested {
             id,
             attempt: 2,
@@ -135,6 +136,9 @@ fn created(id: TaskId) -> TaskCreated {
         max_retries: 3,
         backoff: Backoff::Linear,
         retry_pauses: OwnPauses::default(),
+        // The golden encodings are older than these two.
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
         success: Success::parse("2xx,404").ok(),
         deadline: Some(LATER),

@@ -34,7 +34,19 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null, "bodyBytes": 7,
         "webhook": {"status": "pending", "attempts": 0, "statusCode": null, "error": null, "nextAttemptAt": null},
     });
-    for absent in ["deadline", "expiresIn", "success", "ok", "endReason"] {
+    expected["jitter"] = json!("tenth");
+    for absent in [
+        "deadline",
+        "expiresIn",
+        "success",
+        "ok",
+        "endReason",
+        "minDelay",
+        "maxDelay",
+        "maxAge",
+        "replayOf",
+        "replayedAs",
+    ] {
         expected[absent] = Value::Null;
     }
     (expected["tags"], expected["metadata"]) = (json!([]), json!({}));

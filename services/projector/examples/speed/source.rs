@@ -8,7 +8,7 @@ use waybill_domain::event::{
 };
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
@@ -54,6 +54,8 @@ impl Source {
                 max_retries: 3,
                 backoff: Backoff::Exponential,
                 retry_pauses: OwnPauses::default(),
+                retry_bounds: RetryBounds::default(),
+                replay_of: None,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

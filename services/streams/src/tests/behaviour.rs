@@ -8,7 +8,7 @@ use waybill_domain::event::{CallbackSent, TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::partition::Partition;
 use waybill_domain::seq::StreamSeq;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, TaskRow};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::TaskSubject;
@@ -323,6 +323,8 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         max_retries: 3,
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

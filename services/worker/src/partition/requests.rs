@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waybill_domain::command::{OwnerReply, OwnerRequest};
-use waybill_domain::dispatcher::{Cancel, Ticket};
+use waybill_domain::dispatcher::{Cancel, RunNow, Ticket};
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
 use waybill_domain::task::History;
 use waybill_log::subject::TaskFilter;
@@ -23,7 +23,7 @@ const MAX_BEHIND: usize = 256;
 impl Serving<'_> {
     pub(super) fn command(&mut self, command: Command) {
         let task = match &command.request {
-            OwnerRequest::Cancel { task, .. } => task,
+            OwnerRequest::Cancel { task, .. } | OwnerRequest::RunNow { task, .. } => task,
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
         };
@@ -61,31 +61,46 @@ impl Serving<'_> {
     }
 
     fn decide(&mut self, command: Command) {
-        let OwnerRequest::Cancel {
-            task,
-            team,
-            actor,
-            traceparent,
-        } = command.request
-        else {
-            return;
-        };
+        let Command { request, reply } = command;
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, command.reply);
         let mut actions = Vec::new();
         let now = self.parts.executor.clock.times();
-        self.dispatcher.cancel(
-            Cancel {
+        match request {
+            OwnerRequest::Cancel {
                 task,
                 team,
                 actor,
                 traceparent,
-                ticket,
-            },
-            now,
-            &mut actions,
-        );
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = Cancel {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.cancel(request, now, &mut actions);
+            }
+            OwnerRequest::RunNow {
+                task,
+                team,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = RunNow {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.run_now(request, now, &mut actions);
+            }
+            OwnerRequest::Redeliver { .. } => return,
+        }
         self.carry_out(actions);
     }
 

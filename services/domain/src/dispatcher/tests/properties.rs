@@ -15,6 +15,7 @@ enum Step {
         retries: i64,
         wait: u64,
         hook: bool,
+        age: Option<u64>,
     },
     Fill(usize),
     Store,
@@ -28,6 +29,7 @@ enum Step {
         outcome: u8,
     },
     Cancel(usize),
+    RunNow(usize),
     Pass(u64),
     /// The owner's wall clock jumps, as that of a new machine may.
     Jump(i64),
@@ -42,14 +44,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>())
-            .prop_map(|(priority, delay, retries, wait, hook)| Step::Create { priority, delay, retries, wait, hook }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), proptest::option::weighted(0.2, 1..20_u64))
+            .prop_map(|(priority, delay, retries, wait, hook, age)| Step::Create { priority, delay, retries, wait, hook, age }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
         6 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndCall { which, outcome }),
         3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => any::<usize>().prop_map(Step::RunNow),
         4 => (0..30_000_u64).prop_map(Step::Pass),
         1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
         1 => (-5_000..5_000_i64).prop_map(Step::Jump),
@@ -80,6 +83,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
         running: bool,
         ends: u32,
         to_cancel: bool,
+        failed: bool,
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     for event in log {
@@ -97,7 +101,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                     life.running && life.ends == 0 && e.attempt == life.attempts,
                     "{event:?}"
                 );
-                life.running = false;
+                (life.running, life.failed) = (false, life.failed || e.counted);
             }
             TaskEvent::Released(e) => {
                 assert!(
@@ -106,13 +110,26 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                 );
                 life.running = false;
             }
-            TaskEvent::Succeeded(TaskSucceeded { attempt, .. })
-            | TaskEvent::Dead(TaskDead { attempt, .. }) => {
+            TaskEvent::Succeeded(TaskSucceeded { attempt, .. }) => {
                 assert!(
                     life.running && life.ends == 0 && *attempt == life.attempts,
                     "{event:?}"
                 );
                 (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::Dead(TaskDead { attempt, .. }) => {
+                // Between two attempts, a task with `maxAge` may become too old for the next one.
+                assert!(
+                    (life.running || life.failed) && life.ends == 0 && *attempt == life.attempts,
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::RunRequested(_) => {
+                assert!(
+                    !life.running && life.ends == 0 && !life.to_cancel,
+                    "{event:?}"
+                );
             }
             TaskEvent::Expired(e) => {
                 assert!(
@@ -153,6 +170,7 @@ fn run(steps: Vec<Step>) -> World {
                 retries,
                 wait,
                 hook,
+                age,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
@@ -167,6 +185,9 @@ fn run(steps: Vec<Step>) -> World {
                     let length = Length::Seconds(wait as f64);
                     r.expires_in = (!is_delayed).then_some(length);
                     r.deadline = (is_delayed && priority > 5).then(|| deadline.to_rfc3339());
+                    #[expect(clippy::cast_precision_loss, reason = "small")]
+                    let age = age.map(|age| Length::Seconds(age as f64));
+                    r.max_age = age;
                     r.on_complete_url = hook.then(|| "http://hook/".into());
                 });
             }
@@ -238,6 +259,12 @@ fn run(steps: Vec<Step>) -> World {
                     let mut actions = Vec::new();
                     world.dispatcher.cancel(request, world.now, &mut actions);
                     world.carry_out(actions);
+                }
+            }
+            Step::RunNow(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.ask_to_run(id);
                 }
             }
             Step::Pass(millis) => {
@@ -315,7 +342,7 @@ proptest! {
             let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
                 let mut task = task.clone();
                 (task.busy, task.restating, task.read_from) = (false, false, None);
-                task.allowance = Allowance::Endless;
+                (task.allowance, task.retries_until) = (Allowance::Endless, Allowance::Endless);
                 match &mut task.phase {
                     Phase::Ended { claimed, wake, .. } => (*claimed, *wake) = (false, Elapsed(0)),
                     Phase::Waiting { wake, from, .. } => (*wake, *from) = (Elapsed(0), None),

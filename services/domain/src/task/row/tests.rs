@@ -51,6 +51,8 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         max_retries: 3,
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

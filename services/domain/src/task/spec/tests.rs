@@ -1,6 +1,7 @@
 //! Validation of good and bad requests.
 
 use super::*;
+use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
 use crate::task::pauses::BackoffRequest;
 use proptest::prelude::*;
@@ -385,7 +386,7 @@ proptest! {
             body: Some(text.clone()), body_encoding: Some("base64".into()), max_wait_seconds: Some(number), timeout_seconds: Some(number), delay_until: Some(text.clone()),
             delay: None, deadline: Some(text.clone()), expires_in: Some(Length::Seconds(number)), success: Some(text.clone()),
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
-            max_retries: Some(whole), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
+            max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
         }, &limits(), NOW);
     }

@@ -12,7 +12,7 @@ use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
@@ -69,6 +69,8 @@ impl Gateway {
                 Backoff::Exponential
             },
             retry_pauses: OwnPauses::default(),
+            retry_bounds: RetryBounds::default(),
+            replay_of: None,
             retry_on: None,
             priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
                 .unwrap_or_default(),
