@@ -183,7 +183,7 @@ fn what_is_wrong_is_named_with_its_limit() {
     );
     assert_eq!(
         message(|r| r.retry_backoff = Some(BackoffRequest::Word("never".into()))),
-        "retryBackoff must be exponential, linear, overnight or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not \"never\""
+        "retryBackoff must be exponential, linear, fixed, overnight or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not \"never\""
     );
     assert_eq!(
         message(|r| r.delay_until = Some("2050-01-01T00:00:00Z".into())),
