@@ -22,6 +22,7 @@ use super::idempotency::{self, Outcome};
 use super::lookup;
 use super::object::TaskEnvelope;
 use super::request::CreateTask;
+use super::request::again::ReplayTask;
 use crate::credentials::Checked;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
@@ -54,7 +55,7 @@ use waybill_edge::warnings::Handling;
         ("Prefer" = Option<String>, Header, description = "`handling=strict`: what would be a warning is refused with 400"),
         ExplainParams,
     ),
-    request_body(content = Option<CreateTask>, description = "What differs from the old task"),
+    request_body = Option<ReplayTask>,
     responses(
         (status = 201, description = "Accepted: the new task is on disk", body = TaskEnvelope, headers(("Idempotency-Replayed" = bool, description = "`true` when an earlier request with the same `Idempotency-Key` had this answer"))),
         (status = 404, description = "No such task", body = ErrorBody),

@@ -1,6 +1,6 @@
 //! What a client sends to create a task. Types are checked here, values by the core.
 
-mod again;
+pub mod again;
 
 use std::fmt;
 

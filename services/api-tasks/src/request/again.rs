@@ -1,5 +1,9 @@
 //! The request of a task that does an ended one again: what the client gives, and otherwise what the ended one had.
 
+use std::borrow::Cow;
+
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use waybill_domain::event::TaskCreated;
 use waybill_domain::task::spec::MAX_RETRIES;
 use waybill_domain::task::{self, OwnPauses};
@@ -9,6 +13,37 @@ use super::{CreateTask, Headers};
 use crate::backoff::RetryBackoff;
 use crate::jitter::Jitter;
 use crate::lengths::Length;
+
+/// What a replay changes, as it is described: the members of a creation, none of which is required or has a default. It is read as a
+/// [`CreateTask`].
+#[derive(Debug)]
+pub struct ReplayTask;
+
+impl PartialSchema for ReplayTask {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = CreateTask::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.description = Some("What differs from the old task".into());
+            object.required.clear();
+            for property in object.properties.values_mut() {
+                if let RefOr::T(Schema::Object(property)) = property {
+                    property.default = None;
+                }
+            }
+        }
+        schema
+    }
+}
+
+impl ToSchema for ReplayTask {
+    fn name() -> Cow<'static, str> {
+        "ReplayTask".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        CreateTask::schemas(schemas);
+    }
+}
 
 impl CreateTask {
     /// Whether a replay needs nothing of the credentials that the ended task brought along, which are gone.
