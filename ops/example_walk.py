@@ -161,6 +161,14 @@ def vault(walk):
     walk.send("vault.token.delete", 200, token, key=key)
 
 
+def dies(walk, task, receiver, key):
+    """Creates a task whose answer is no success, and waits for its end and its webhook."""
+    task = walk.send("tasks.task.create", 201, live=task, key=key, keep=False)["task"]["id"]
+    receiver.next(), receiver.next()
+    walk.send("tasks.task.get", 200, {"id": task}, query={"wait": 25, "for": "end"}, key=key, keep=False)
+    return task
+
+
 def tasks(walk, receiver):
     key = walk.server.key
     urls = {"targetUrl": receiver.url + "/orders", "onCompleteUrl": receiver.url + "/done"}
@@ -192,7 +200,23 @@ def tasks(walk, receiver):
         walk.send("tasks.task.explain", 200, {"id": later}, key=key)
         walk.send(operation, 200, {"id": later}, key=key)
         receiver.next()
-    walk.send("tasks.webhook.redeliver", 409, {"id": walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]}, key=key)
+    later = {"id": walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]}
+    walk.send("tasks.webhook.redeliver", 409, later, key=key)
+    walk.send("tasks.task.replay", 409, later, key=key)
+    walk.send("tasks.task.run_now", 200, later, key=key)
+    receiver.next(), receiver.next()
+    walk.send("tasks.task.run_now", 409, task, key=key)
+    once = {"Idempotency-Key": "order-17-again"}
+    walk.send("tasks.task.replay", 201, task, headers=once, key=key)
+    walk.send("tasks.task.replay", 422, task, live={"queue": "another"}, headers=once, key=key)
+    receiver.next(), receiver.next()
+    dead = {"id": dies(walk, {**urls, "success": "404"}, receiver, key)}
+    walk.send("tasks.dead_letter.list", 200, key=key)
+    walk.send("tasks.dead_letter.group", 200, key=key)
+    walk.send("tasks.dead_letter.retry", 201, dead, key=key)
+    receiver.next(), receiver.next()
+    sealed = dies(walk, {**urls, "success": "404", "headers": {"Authorization": "Bearer secret"}}, receiver, key)
+    walk.send("tasks.dead_letter.retry", 409, {"id": sealed}, key=key)
     walk.send("tasks.task.list", 200, query={"tag": "orders", "status": "completed", "limit": 1}, key=key)
     walk.send("tasks.event.stream", 200, task, key=key)
     walk.send("tasks.stream_token.create", 201, task, key=key)
@@ -316,7 +340,7 @@ def refusals(walk, ann, team):
     walk.send("teams.plan.set", 400, team, live={"plan": "platinum"}, key=ann)
     walk.send("tasks.task.create_batch", 400, body={"tasks": []}, key=own)
     strict = {"Prefer": "handling=strict"}
-    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.task.explain", "tasks.webhook.redeliver"):
+    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.task.explain", "tasks.webhook.redeliver", "tasks.task.run_now", "tasks.dead_letter.retry"):
         walk.send(operation, 400, {"id": walk.ended}, query={"forse": "true"}, headers=strict, key=own)
     walk.send("activity.consistency.prove", 400, key=own)
     walk.send("activity.event.export", 400, query={"format": "xml"}, key=own)

@@ -9,12 +9,12 @@ use waybill_domain::task::{Backoff, BackoffRequest, OwnPauses};
 
 use super::lengths::{Length, Seconds};
 
-/// When retries are due: `exponential`, `linear`, `overnight`, or a list of up to 10 lengths such as `["10s", "5m", "2h"]`.
+/// When retries are due: `exponential`, `linear`, `fixed`, `overnight`, or a list of up to 10 lengths such as `["10s", "5m", "2h"]`.
 #[derive(Debug, Clone, PartialEq, ToSchema)]
 #[schema(as = RetryBackoffWanted)]
 #[serde(untagged)]
 pub enum RetryBackoff {
-    /// `exponential`, `linear` or `overnight`.
+    /// `exponential`, `linear`, `fixed` or `overnight`.
     #[schema(value_type = RetryBackoffName)]
     Word(String),
     /// The pause before each retry; the last one repeats.
@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for RetryBackoff {
             type Value = RetryBackoff;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("exponential, linear, overnight or a list of pauses")
+                f.write_str("exponential, linear, fixed, overnight or a list of pauses")
             }
 
             fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<RetryBackoff, E> {
@@ -64,7 +64,7 @@ impl From<RetryBackoff> for BackoffRequest {
 #[schema(as = RetryBackoff)]
 #[serde(untagged)]
 pub enum ShownBackoff {
-    /// `exponential`, `linear` or `overnight`.
+    /// `exponential`, `linear`, `fixed` or `overnight`.
     Word(RetryBackoffName),
     /// Seconds before each retry; the last one repeats.
     #[schema(value_type = Vec<f64>)]
@@ -75,10 +75,12 @@ pub enum ShownBackoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RetryBackoffName {
-    /// 1, 2, 4, 8 ... s.
+    /// `minDelay` (1 s), twice that, four times, eight times ...
     Exponential,
-    /// 1, 2, 3, 4 ... s.
+    /// `minDelay` (1 s), twice that, three times, four times ...
     Linear,
+    /// Always `minDelay` (1 s).
+    Fixed,
     /// Ten retries over almost 14 hours.
     Overnight,
 }
@@ -88,6 +90,7 @@ impl From<Backoff> for RetryBackoffName {
         match backoff {
             Backoff::Exponential => Self::Exponential,
             Backoff::Linear => Self::Linear,
+            Backoff::Fixed => Self::Fixed,
         }
     }
 }

@@ -83,7 +83,8 @@ pub(crate) async fn create_task(
     Ok(answer(envelope, replayed))
 }
 
-fn answer(envelope: TaskEnvelope, replayed: bool) -> Response {
+/// 201 with a task that was created now or, `replayed`, by an earlier request.
+pub(crate) fn answer(envelope: TaskEnvelope, replayed: bool) -> Response {
     let mut response = (StatusCode::CREATED, axum::Json(envelope)).into_response();
     if replayed {
         response

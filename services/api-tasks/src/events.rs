@@ -20,7 +20,7 @@ const PARAMETERS: [&str; 6] = ["after", "queue", "type", "status", "ok", "access
 /// Follow the events of all tasks of the team.
 ///
 /// Server-sent events, live and without end. `id` is a position in the log, `event` says what happened (`task.created`,
-/// `task.started`, `task.attempt_failed`, `task.released`, `task.succeeded`, `task.dead`, `task.cancel_requested`, `task.cancelled`, `task.expired`,
+/// `task.started`, `task.attempt_failed`, `task.released`, `task.succeeded`, `task.dead`, `task.run_requested`, `task.cancel_requested`, `task.cancelled`, `task.expired`,
 /// `task.callback_sent`, `task.callback_failed`), `data` is a TaskEvent. Bodies and headers are in no event.
 ///
 /// Without `after` the stream begins now. With `after`, or the header `Last-Event-ID` that browsers send by themselves, it begins

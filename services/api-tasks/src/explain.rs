@@ -1,5 +1,7 @@
 //! `?explain=retries` of a creation: when the attempts of the task may be made.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::task::retry_plan::{self, RetryTerms};
@@ -73,26 +75,34 @@ pub struct PlannedAttempt {
     /// 1, 2, 3...
     #[schema(example = 2)]
     number: u32,
-    /// Seconds between the end of the attempt before it and this one.
+    /// Seconds between the end of the attempt before it and this one, without jitter.
     #[schema(value_type = f64, example = 1)]
     pause: Seconds,
+    /// The same with the largest jitter.
+    #[schema(value_type = f64, example = 1.1)]
+    longest_pause: Seconds,
     /// Its earliest start: each attempt before it fails at once.
     #[schema(value_type = String, format = DateTime)]
     earliest: Iso,
-    /// Its latest start: each attempt before it takes the whole `timeout`.
+    /// Its latest start: each attempt before it takes the whole `timeout`, and each pause is the longest.
     #[schema(value_type = String, format = DateTime)]
     latest: Iso,
-    /// Whether that is before `deadline` and within `expiresIn`: `always`, `maybe` (if attempts before it fail sooner than they may)
+    /// Whether that is before `deadline` and within `expiresIn` and, for a retry, `maxAge`: `always`, `maybe` (if attempts before it fail sooner than they may)
     /// or `never`.
     #[schema(value_type = String, example = "always")]
     fits: &'static str,
+}
+
+fn seconds(length: Duration) -> Seconds {
+    Seconds(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl From<retry_plan::PlannedAttempt> for PlannedAttempt {
     fn from(planned: retry_plan::PlannedAttempt) -> Self {
         Self {
             number: planned.number,
-            pause: Seconds(u64::try_from(planned.pause.as_millis()).unwrap_or(u64::MAX)),
+            pause: seconds(planned.pause),
+            longest_pause: seconds(planned.longest_pause),
             earliest: Iso(planned.earliest),
             latest: Iso(planned.latest),
             fits: planned.fits.as_str(),

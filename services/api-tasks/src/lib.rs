@@ -1,4 +1,5 @@
-//! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, and what happens to them, under `/v1/events`.
+//! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, those that failed for good, under `/v1/dead-letters`, and what
+//! happens to them, under `/v1/events`.
 //!
 //! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, `accept` how a request becomes a task on the log,
 //! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`waiting`] why a task does not run, [`idempotency`]
@@ -11,10 +12,13 @@ pub mod batch;
 pub mod cancel;
 pub mod create;
 pub mod credentials;
+pub mod dead_letters;
 pub mod events;
 pub mod explain;
+pub mod filters;
 pub mod get;
 pub mod idempotency;
+mod jitter;
 mod labels;
 mod lengths;
 pub mod list;
@@ -24,8 +28,10 @@ mod owner;
 mod parameters;
 mod queues;
 pub mod redeliver;
+pub mod replay;
 pub mod request;
 pub mod result;
+pub mod run_now;
 pub mod signing;
 mod state;
 pub mod stream_token;
@@ -47,6 +53,9 @@ pub fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(batch::create_tasks))
         .routes(routes!(get::get_task, cancel::delete_task))
         .routes(routes!(cancel::cancel_task))
+        .routes(routes!(run_now::run_task_now))
+        .routes(routes!(replay::replay_task))
+        .merge(dead_letters::router())
         .routes(routes!(result::get_result))
         .routes(routes!(redeliver::redeliver_webhook))
         .routes(routes!(waiting::explain_task))

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use waybill_domain::id::QueueName;
 use waybill_domain::task::Status;
-use waybill_domain::time::Timestamp;
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
 
+use super::filters::{Conditions, Searched, boolean, given};
 use super::object::{Attempts, Task};
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
@@ -37,12 +36,25 @@ pub struct ListParams {
     offset: Option<i64>,
     /// `nextCursor` of an earlier answer: continues there, whatever was added meanwhile.
     cursor: Option<String>,
-    /// Only tasks of this queue.
+    /// Only tasks of these queues, separated by commas or as several parameters.
     queue: Option<String>,
     /// Only tasks accepted at or after this time (ISO 8601).
     created_after: Option<String>,
     /// Only tasks accepted before this time (ISO 8601).
     created_before: Option<String>,
+    /// Only tasks that ended at or after this time (ISO 8601).
+    completed_after: Option<String>,
+    /// Only tasks that ended before this time (ISO 8601).
+    completed_before: Option<String>,
+    /// Only tasks that call one of these hosts; without a port, at any port. Several as with `queue`.
+    host: Option<String>,
+    /// Only tasks whose last answer was one of these: statuses (`503`) or classes (`5xx`). Several as with `queue`.
+    http_status: Option<String>,
+    /// Only tasks with this text in `error`, ignoring case.
+    error_contains: Option<String>,
+    /// Only tasks with at least as many attempts.
+    #[param(minimum = 1)]
+    min_attempts: Option<i64>,
     /// Only tasks with this target URL; with a `*` at its end, every URL with this prefix.
     target: Option<String>,
     /// Only tasks whose id, URL or queue contains this text.
@@ -51,7 +63,7 @@ pub struct ListParams {
     webhook: Option<String>,
     /// Only tasks that ended with a success (`true`), or without one (`false`).
     ok: Option<String>,
-    /// Only tasks with this tag, or with all of several tags separated by commas.
+    /// Only tasks with this tag, or with all of several, given as with `queue`.
     tag: Option<String>,
     /// Only these fields of each task, separated by commas; `id` is always included. Without `headers`, `body`, `bodyBytes`, `resolve` and
     /// `result` a page is read much faster.
@@ -59,7 +71,7 @@ pub struct ListParams {
 }
 
 impl HasLists for ListParams {
-    const LISTS: &'static [&'static str] = &["status"];
+    const LISTS: &'static [&'static str] = &["status", "queue", "tag", "host", "httpStatus"];
 }
 
 /// Fields of a task that stand in the log, and not in the read model.
@@ -74,6 +86,10 @@ pub struct TaskList {
     tasks: Vec<Listed>,
     /// The position of this page.
     pagination: Pagination,
+    /// How much was looked at for a condition that has no index; absent when every condition has one, as `status`, one `queue`,
+    /// `createdAfter` and `createdBefore` do. Up to 20,000 tasks are looked at for a page; `nextCursor` goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched: Option<Searched>,
     /// Parameters without effect, at most 20 warnings; absent when there are no warnings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
@@ -143,6 +159,7 @@ pub(crate) async fn list_tasks(
             has_more: found.next.is_some(),
             next_cursor: found.next,
         },
+        searched: found.searched.map(Searched::from),
         warnings,
     }))
 }
@@ -188,7 +205,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 42] = [
+    const KNOWN: [&str; 48] = [
         "id",
         "teamId",
         "environment",
@@ -214,6 +231,12 @@ impl Fields {
         "maxRetries",
         "retryCount",
         "retryBackoff",
+        "minDelay",
+        "maxDelay",
+        "jitter",
+        "maxAge",
+        "replayOf",
+        "replayedAs",
         "retryOn",
         "priority",
         "fairnessKey",
@@ -292,32 +315,30 @@ impl ListParams {
     }
 
     fn filter(&self) -> Result<TaskFilter, ApiError> {
+        let conditions = Conditions {
+            queue: self.queue.as_deref(),
+            tag: self.tag.as_deref(),
+            host: self.host.as_deref(),
+            http_status: self.http_status.as_deref(),
+            error_contains: self.error_contains.as_deref(),
+            min_attempts: self.min_attempts,
+            created_after: self.created_after.as_deref(),
+            created_before: self.created_before.as_deref(),
+            completed_after: self.completed_after.as_deref(),
+            completed_before: self.completed_before.as_deref(),
+        };
         Ok(TaskFilter {
             status: None,
             statuses: statuses(given(self.status.as_deref()).unwrap_or_default())?,
-            ok: given(self.ok.as_deref()).map(boolean).transpose()?,
-            tags: given(self.tag.as_deref())
-                .map(|text| text.split(',').map(str::to_owned).collect())
-                .unwrap_or_default(),
-            queue: given(self.queue.as_deref())
-                .map(|text| {
-                    QueueName::parse(text).map_err(|_| {
-                        ApiError::bad_field("queue", "queue must be the name of a queue")
-                    })
-                })
+            ok: given(self.ok.as_deref())
+                .map(|text| boolean("ok", text))
                 .transpose()?,
-            created_after: instant("createdAfter", self.created_after.as_deref())?,
-            created_before: instant("createdBefore", self.created_before.as_deref())?,
             target: given(self.target.as_deref()).map(Target::parse),
             q: given(self.q.as_deref()).map(str::to_owned),
             webhook: given(self.webhook.as_deref()).map(webhook).transpose()?,
+            ..conditions.filter()?
         })
     }
-}
-
-/// A parameter without a value, as forms send it, counts as absent.
-fn given(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.is_empty())
 }
 
 /// Each status once, as a list with commas between names them.
@@ -341,14 +362,6 @@ fn status(text: &str) -> Result<Status, ApiError> {
     })
 }
 
-fn boolean(text: &str) -> Result<bool, ApiError> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(ApiError::bad_field("ok", "ok must be true or false")),
-    }
-}
-
 fn webhook(text: &str) -> Result<WebhookState, ApiError> {
     let found = WebhookState::ALL
         .into_iter()
@@ -356,19 +369,5 @@ fn webhook(text: &str) -> Result<WebhookState, ApiError> {
     found.ok_or_else(|| {
         let known = WebhookState::ALL.map(WebhookState::as_str).join(", ");
         ApiError::bad_field("webhook", format!("webhook must be one of {known}"))
-    })
-}
-
-fn instant(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
-    let Some(text) = given(text) else {
-        return Ok(None);
-    };
-    Timestamp::parse_in_query(text).map(Some).ok_or_else(|| {
-        ApiError::bad_field(
-            field,
-            format!(
-                "{field} must be an ISO 8601 time with a zone, such as 2030-01-31T12:00:00.000Z"
-            ),
-        )
     })
 }

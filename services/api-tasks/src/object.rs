@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::backoff::ShownBackoff;
 use crate::explain::PlannedAttempt;
+use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -76,6 +77,17 @@ pub struct Task {
     pub retry_count: u16,
     /// How the pause between retries grows.
     pub retry_backoff: ShownBackoff,
+    /// The shortest pause between attempts in seconds, when the task sets it.
+    #[schema(value_type = Option<f64>)]
+    pub min_delay: Option<Seconds>,
+    /// The longest pause between attempts in seconds, when the task sets it.
+    #[schema(value_type = Option<f64>)]
+    pub max_delay: Option<Seconds>,
+    /// The most that is added to each pause.
+    pub jitter: ShownJitter,
+    /// Seconds from its creation after which no retry begins.
+    #[schema(value_type = Option<f64>)]
+    pub max_age: Option<Seconds>,
     /// What is retried, when the task, its team or its queue says so.
     #[schema(value_type = Option<Vec<String>>)]
     pub retry_on: Option<RetryOn>,
@@ -107,6 +119,10 @@ pub struct Task {
     pub cancel_requested: bool,
     /// Why it failed, or why the last attempt did.
     pub error: Option<String>,
+    /// Id of the ended task that it does again.
+    pub replay_of: Option<String>,
+    /// Id of the last task that does it again.
+    pub replayed_as: Option<String>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Iso,
@@ -284,6 +300,10 @@ impl Task {
             max_retries: e.max_retries,
             retry_count: 0,
             retry_backoff: ShownBackoff::of(e.backoff, &e.retry_pauses),
+            min_delay: millis(e.retry_bounds.min_ms),
+            max_delay: millis(e.retry_bounds.max_ms),
+            jitter: e.retry_bounds.jitter.into(),
+            max_age: e.retry_bounds.max_age_ms.map(Seconds),
             retry_on: e.retry_on,
             priority: e.priority.get(),
             fairness_key: e.fairness_key,
@@ -295,6 +315,8 @@ impl Task {
             result: None,
             cancel_requested: false,
             error: None,
+            replay_of: e.replay_of.map(|id| id.to_string()),
+            replayed_as: None,
             created_at: Iso(e.at),
             updated_at: Iso(e.at),
             started_at: None,
@@ -314,6 +336,7 @@ impl Task {
             row,
             detail,
             body_bytes,
+            replayed_as,
         } = view;
         let mut truncated = truncated(&row, &detail, attempts);
         let TaskDetail {
@@ -365,6 +388,10 @@ impl Task {
             max_retries: row.max_retries,
             retry_count: row.retry_count,
             retry_backoff: ShownBackoff::of(row.backoff, &row.retry_pauses),
+            min_delay: millis(row.retry_bounds.min_ms),
+            max_delay: millis(row.retry_bounds.max_ms),
+            jitter: row.retry_bounds.jitter.into(),
+            max_age: row.retry_bounds.max_age_ms.map(Seconds),
             retry_on: row.retry_on,
             priority: row.priority.get(),
             fairness_key: row.fairness_key,
@@ -376,6 +403,8 @@ impl Task {
             result,
             cancel_requested: row.cancel_requested.is_some(),
             error: row.error,
+            replay_of: row.replay_of.map(|id| id.to_string()),
+            replayed_as: replayed_as.map(|id| id.to_string()),
             created_at: Iso(row.created_at),
             updated_at: Iso(row.updated_at),
             started_at: row.started_at.map(Iso),
@@ -386,6 +415,10 @@ impl Task {
             },
         }
     }
+}
+
+fn millis(millis: Option<u32>) -> Option<Seconds> {
+    millis.map(|millis| Seconds(millis.into()))
 }
 
 /// Names of the task's own fields that are missing.

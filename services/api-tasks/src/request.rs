@@ -1,5 +1,7 @@
 //! What a client sends to create a task. Types are checked here, values by the core.
 
+pub mod again;
+
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -14,6 +16,7 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::vault::{Resolve, reference};
 
 use super::backoff::RetryBackoff;
+use super::jitter::Jitter;
 use super::lengths::Length;
 use waybill_edge::error::ApiError;
 
@@ -79,11 +82,30 @@ pub struct CreateTask {
     /// Retries after the first attempt, 0 to 10. Without it 3, or as many as `retryBackoff` lists.
     #[schema(default = 3, minimum = 0, maximum = 10)]
     pub max_retries: Option<i64>,
-    /// The pauses between attempts: `exponential` (1, 2, 4, 8 ... s), `linear` (1, 2, 3 ... s), `overnight` (10 retries over almost 14
+    /// Instead of `maxRetries`, and up to 100: all attempts that count, the first one included. Both may be given if they say the same.
+    #[schema(minimum = 1, maximum = 100)]
+    pub max_attempts: Option<i64>,
+    /// The pauses between attempts: `exponential` (1, 2, 4, 8 ... s), `linear` (1, 2, 3 ... s), `fixed` (1, 1, 1 ... s), `overnight` (10 retries over almost 14
     /// hours, for a target that may be down for a night), or a list of up to 10 lengths such as `["10s", "5m", "2h"]`. `overnight` and a
     /// list also say how many retries there are, unless `maxRetries` does; the last pause of a list repeats.
     #[schema(default = "exponential")]
     pub retry_backoff: Option<RetryBackoff>,
+    /// The shortest pause, from which `exponential` and `linear` grow and which `fixed` repeats: 1 s to 24 h, such as `30s`, or a number of
+    /// seconds. At most the shortest pause of a list. A target that asks for less by `Retry-After` waits as long.
+    #[schema(value_type = Option<String>, example = "30s", default = "1s")]
+    pub min_delay: Option<Length>,
+    /// The longest pause, jitter included: 1 s to 24 h. Up to it a `Retry-After` is heard. At least `minDelay`, and the longest pause of a
+    /// list. Without it, pauses that grow and `Retry-After` end at an hour, jitter not included.
+    #[schema(value_type = Option<String>, example = "10m")]
+    pub max_delay: Option<Length>,
+    /// The most that is added to each pause, drawn evenly: `none`, `tenth`, `full` (as much again: a pause of 4 s lasts 4 to 8 s), or a
+    /// share of the pause from 0 to 1.
+    #[schema(default = "tenth")]
+    pub jitter: Option<Jitter>,
+    /// No retry begins later than this after the creation, such as `2h`, or a number of seconds; at most 366 days. The task then ends as
+    /// `failed` with its last error. Unlike `expiresIn`, it neither cuts an attempt short nor ends a task that has not failed yet.
+    #[schema(value_type = Option<String>, example = "2h")]
+    pub max_age: Option<Length>,
     /// What retries instead of the default: statuses (`503`), classes (`5xx`), `timeout`, `connection`.
     pub retry_on: Option<Vec<String>>,
     /// 1 to 10, higher first among tasks of the same `queue` and `fairnessKey`. A task that waits counts as one of the next higher priority
@@ -281,7 +303,12 @@ impl CreateTask {
             tags: self.tags,
             metadata: self.metadata.map(|entries| entries.0),
             max_retries: self.max_retries,
+            max_attempts: self.max_attempts,
             retry_backoff: self.retry_backoff.map(BackoffRequest::from),
+            min_delay: self.min_delay.map(|length| length.0),
+            max_delay: self.max_delay.map(|length| length.0),
+            jitter: self.jitter.map(Into::into),
+            max_age: self.max_age.map(|length| length.0),
             retry_on: self.retry_on,
             priority: self.priority,
             fairness_key: self.fairness_key,

@@ -41,6 +41,16 @@ pub enum OwnerRequest {
         /// Team that the task must belong to.
         team: TeamId,
     },
+    /// Make a task ready that waits for its time or for its retry.
+    RunNow {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// Who asks for it.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
     /// Send the completion webhook of an ended task again.
     Redeliver {
         task: TaskId,
@@ -124,10 +134,11 @@ pub enum OwnerReply {
         /// Sequence of the event in TASKS.
         seq: StreamSeq,
     },
-    /// An attempt is running. Only older owners reply this; the current version cuts the attempt
-    /// off.
+    /// An attempt is running, so the task cannot be run now. To a cancellation, only older owners
+    /// reply this; the current version cuts the attempt off.
     Running,
-    /// The cancellation was requested before, during an attempt that is still being cut off.
+    /// Nothing is left to do: the cancellation was requested before, during an attempt that is still
+    /// being cut off; or the task is ready already.
     AlreadyRequested {
         /// A sequence in TASKS at or after the stored request.
         seq: StreamSeq,

@@ -43,7 +43,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::actor::Actor;
-use crate::event::{TaskCancelled, TaskEvent, TaskExpired};
+use crate::event::{TaskCancelled, TaskDead, TaskEvent, TaskExpired};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
@@ -55,8 +55,8 @@ use ready::Ready;
 use timers::Timers;
 
 pub use action::{
-    Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, Running, Ticket,
-    Uncounted, Wanted,
+    Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
+    Ticket, Uncounted, Wanted,
 };
 pub use retention::{RESTATEMENT_BYTES, Restatable};
 pub use snapshot::SnapshotError;
@@ -341,17 +341,28 @@ impl Dispatcher {
         }
     }
 
+    /// Ends a task that may make no further attempt.
     fn expire(&mut self, id: TaskId, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        let event = TaskEvent::Expired(TaskExpired {
-            id,
-            attempt: None,
-            at: now.wall,
-            failure: attempt::too_late(task, task.last_failure.as_deref(), now),
-            cancels_to: None,
-        });
+        let event = match &task.last_failure {
+            Some(last) if !task.has_expired(now) => TaskEvent::Dead(TaskDead {
+                id,
+                attempt: task.attempts,
+                at: now.wall,
+                failure: attempt::too_old(task, (**last).clone()),
+                answer: None,
+                cancels_to: None,
+            }),
+            last => TaskEvent::Expired(TaskExpired {
+                id,
+                attempt: None,
+                at: now.wall,
+                failure: attempt::too_late(task, last.as_deref(), now),
+                cancels_to: None,
+            }),
+        };
         self.decide(event, None, now);
     }
 

@@ -26,9 +26,9 @@ pub use control::{
 pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, CancelRequested, Failure,
-    FailureKind, HeaderValues, PartitionOwned, SealedHeaders, Standing, TaskCancelled, TaskCreated,
-    TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated, TaskStarted,
-    TaskSucceeded, group_repeated,
+    FailureKind, HeaderValues, PartitionOwned, RunRequested, SealedHeaders, Standing,
+    TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased,
+    TaskRestated, TaskStarted, TaskSucceeded, group_repeated,
 };
 
 /// Why a stored event could not be decoded.

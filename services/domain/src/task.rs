@@ -9,7 +9,9 @@
 //! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
 //! next.
 
+pub mod bounds;
 pub mod cancel;
+pub mod cause;
 pub mod history;
 pub mod length;
 pub mod method;
@@ -20,10 +22,13 @@ pub mod request;
 pub mod retry;
 pub mod retry_plan;
 pub mod row;
+pub mod run_now;
 pub mod spec;
 pub mod status;
+pub mod steering;
 pub mod success;
 
+pub use bounds::{Jitter, JitterRequest, RetryBounds};
 pub use history::History;
 pub use length::Length;
 pub use method::Method;

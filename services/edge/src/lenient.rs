@@ -30,6 +30,28 @@ where
     }
 }
 
+/// The same, or what `T` is without a body.
+#[derive(Debug, Clone)]
+pub struct OptionalLenientJson<T>(pub T, pub Warnings);
+
+impl<S, T: DeserializeOwned + Default> FromRequest<S> for OptionalLenientJson<T>
+where
+    Edge: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let edge = Edge::from_ref(state);
+        let bytes = body::read_json(request, &edge.config).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default(), Warnings::default()));
+        }
+        let (value, warnings) = body::parse_leniently(&bytes)?;
+        Ok(Self(value, warnings))
+    }
+}
+
 /// The parameters of a query string as `T`, with warnings of unknown ones.
 #[derive(Debug, Clone)]
 pub struct LenientQuery<T>(pub T, pub Warnings);

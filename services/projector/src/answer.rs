@@ -14,9 +14,10 @@ use crate::detail::{self, Answers};
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, Detail, FollowActivity,
-    GetCounters, GetTask, IdempotentTask, Inclusion, ListActivity, ListSkipped, ListTasks,
-    ProveConsistency, ProveInclusion, Refused, SkippedPage, TaskPage, TaskView, Verdict, Verify,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups, Detail,
+    FollowActivity, GetCounters, GetTask, GroupDeadLetters, IdempotentTask, Inclusion,
+    ListActivity, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, SkippedPage,
+    TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -88,6 +89,7 @@ impl Answerer {
         };
         Ok(Some(TaskView {
             status: row.status_at(now()),
+            replayed_as: self.reader.last_replay(row.id).map_err(refused)?,
             row,
             detail,
             body_bytes,
@@ -135,6 +137,7 @@ impl Answerer {
             };
             tasks.push(TaskView {
                 status,
+                replayed_as: page.replays.get(&row.id).copied(),
                 row,
                 detail,
                 body_bytes,
@@ -144,6 +147,7 @@ impl Answerer {
             tasks,
             total: page.total,
             next: page.next,
+            searched: page.searched,
         })
     }
 
@@ -159,6 +163,11 @@ impl Answerer {
             }
         }
         self.reader.by_idempotency_key(&query).map_err(refused)
+    }
+
+    pub(crate) async fn dead_groups(&self, query: GroupDeadLetters) -> Result<DeadGroups, Refused> {
+        self.reading(move |reader| reader.dead_groups(&query, now()))
+            .await
     }
 
     pub(crate) async fn counters(&self, query: GetCounters) -> Result<Counters, Refused> {

@@ -13,8 +13,10 @@ mod about;
 mod activity;
 mod audit;
 mod counts;
+mod groups;
 mod keys;
 mod list;
+mod matching;
 mod page;
 mod projection;
 mod quarantine;
@@ -54,6 +56,8 @@ pub(crate) const BY_STATUS: Tree = Tree::new("by_status");
 pub(crate) const DELAYED: Tree = Tree::new("delayed");
 /// Index by team, hashed idempotency key and sequence.
 pub(crate) const IDEMPOTENCY: Tree = Tree::new("idempotency");
+/// Id of an ended task and sequence of a creation to the id of the task that does it again.
+pub(crate) const REPLAYS: Tree = Tree::new("replays");
 /// Team and queue to the number of tasks in each status.
 pub(crate) const COUNTS: Tree = Tree::new("counts");
 /// Index by team, stream and sequence to who did what.
@@ -78,6 +82,7 @@ pub(crate) const TREES: &[Tree] = &[
     BY_STATUS,
     DELAYED,
     IDEMPOTENCY,
+    REPLAYS,
     COUNTS,
     ACTIVITY,
     ROSTER,

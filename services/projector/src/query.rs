@@ -6,6 +6,7 @@
 //! each stream.
 
 mod activity;
+mod dead;
 mod operations;
 mod tasks;
 
@@ -18,10 +19,12 @@ pub use activity::{
     FollowActivity, Inclusion, ListActivity, Outcome, ProveConsistency, ProveInclusion, Refusal,
     SignNow,
 };
+pub use dead::{DeadCause, DeadGroup, DeadGroups, GroupDeadLetters, MAX_GROUPS};
 pub use operations::{ListSkipped, SkippedPage, TreeVerdict, Verdict, Verify};
 pub use tasks::{
-    ByIdempotencyKey, Counters, Detail, GetCounters, GetTask, IdempotentTask, ListTasks, Page,
-    QueueCounts, Target, TaskDetail, TaskFilter, TaskPage, TaskView, Total, WebhookState,
+    ByIdempotencyKey, Counters, Detail, GetCounters, GetTask, HttpStatus, IdempotentTask,
+    ListTasks, MAX_FILTER_VALUES, Page, QueueCounts, Searched, Target, TaskDetail, TaskFilter,
+    TaskPage, TaskView, Total, WebhookState,
 };
 
 /// Queue group of all replicas.

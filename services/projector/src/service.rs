@@ -20,9 +20,9 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, ListActivity, ListSkipped,
-    ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply,
-    Request, Verify,
+    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, GroupDeadLetters,
+    ListActivity, ListSkipped, ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP,
+    Query, Refused, Reply, Request, Verify,
 };
 
 /// Limit of how long a query waits, whatever its client allows.
@@ -168,6 +168,7 @@ async fn subscribe(server: &Server) -> Requests {
         ListTasks::SUBJECT,
         ByIdempotencyKey::SUBJECT,
         GetCounters::SUBJECT,
+        GroupDeadLetters::SUBJECT,
         ListActivity::SUBJECT,
         FollowActivity::SUBJECT,
         ProveInclusion::SUBJECT,
@@ -240,6 +241,9 @@ impl Server {
                     .await
             }
             GetCounters::SUBJECT => self.run(payload, async |q, _| a.counters(q).await).await,
+            GroupDeadLetters::SUBJECT => {
+                self.run(payload, async |q, _| a.dead_groups(q).await).await
+            }
             ListActivity::SUBJECT => self.run(payload, async |q, _| a.activity(q).await).await,
             FollowActivity::SUBJECT => {
                 self.run(payload, async |q, _| a.follow_activity(q).await)

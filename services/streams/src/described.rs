@@ -49,6 +49,9 @@ fn meaning(kind: &str) -> &'static str {
         }
         "succeeded" => "the target answered, and that ends the task; `ok` says how",
         "dead" => "the last attempt failed, or the failure is final",
+        "run_requested" => {
+            "somebody asked for the task to run now, before its time or its retry was due"
+        }
         "cancel_requested" => "the attempt that is being made is to be cut off",
         "cancelled" => "the task was cancelled",
         "expired" => "the deadline of the task has passed",

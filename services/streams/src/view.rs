@@ -122,7 +122,9 @@ impl TaskEventView {
             TaskEvent::Created(e) => {
                 view.delay_until = e.not_before.map(Timestamp::to_rfc3339);
             }
-            TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {}
+            TaskEvent::RunRequested(_)
+            | TaskEvent::CallbackRequested(_)
+            | TaskEvent::Restated(_) => {}
             TaskEvent::Started(e) => view.attempt = Some(e.attempt),
             TaskEvent::AttemptFailed(e) => {
                 view.attempt = Some(e.attempt);
@@ -189,9 +191,10 @@ impl TaskEventView {
 fn status_after(event: &TaskEvent) -> Option<Status> {
     Some(match event {
         TaskEvent::Created(e) if e.not_before.is_some_and(|due| due > e.at) => Status::Delayed,
-        TaskEvent::Created(_) | TaskEvent::AttemptFailed(_) | TaskEvent::Released(_) => {
-            Status::Pending
-        }
+        TaskEvent::Created(_)
+        | TaskEvent::AttemptFailed(_)
+        | TaskEvent::Released(_)
+        | TaskEvent::RunRequested(_) => Status::Pending,
         TaskEvent::Started(_) => Status::Processing,
         TaskEvent::Succeeded(_) => Status::Completed,
         TaskEvent::Dead(e) => e.status(),
@@ -210,7 +213,7 @@ fn status_after(event: &TaskEvent) -> Option<Status> {
 /// The short names of the events that can leave a task in a status.
 pub(crate) fn kinds_leading_to(status: Status) -> &'static [&'static str] {
     match status {
-        Status::Pending => &["created", "attempt_failed", "released"],
+        Status::Pending => &["created", "attempt_failed", "released", "run_requested"],
         Status::Delayed => &["created"],
         Status::Processing => &["started"],
         Status::Completed => &["succeeded"],
@@ -261,6 +264,7 @@ impl Milestone {
             TaskEvent::Started(_)
             | TaskEvent::AttemptFailed(_)
             | TaskEvent::Released(_)
+            | TaskEvent::RunRequested(_)
             | TaskEvent::CancelRequested(_) => Self::Underway,
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)

@@ -67,6 +67,8 @@ pub(crate) enum Step {
         attempt: Option<u32>,
     },
     Released(u32),
+    /// Made ready before its time or its retry was due.
+    RunRequested,
     /// Requested while that attempt was running.
     CancelRequested(u32),
     Cancelled {
@@ -105,6 +107,7 @@ impl Step {
                 status: e.status().as_str(),
             },
             TaskEvent::Expired(e) => Self::Expired { attempt: e.attempt },
+            TaskEvent::RunRequested(_) => Self::RunRequested,
             TaskEvent::CancelRequested(e) => Self::CancelRequested(e.attempt),
             TaskEvent::Cancelled(e) => Self::Cancelled { attempt: e.attempt },
             TaskEvent::CallbackSent(_) => Self::CallbackSent,
@@ -126,6 +129,7 @@ impl Step {
             | Self::Started(_)
             | Self::AttemptFailed { .. }
             | Self::Released(_)
+            | Self::RunRequested
             | Self::CancelRequested(_)
             | Self::CallbackSent
             | Self::Restated
@@ -151,6 +155,7 @@ impl Step {
             Self::Succeeded { .. } => "task.succeeded",
             Self::Dead { .. } => "task.dead",
             Self::Expired { .. } => "task.expired",
+            Self::RunRequested => "task.run_requested",
             Self::CancelRequested(_) => "task.cancel_requested",
             Self::Cancelled { .. } => "task.cancelled",
             Self::CallbackSent => "task.callback_sent",

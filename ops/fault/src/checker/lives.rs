@@ -204,6 +204,7 @@ impl Phase {
                 },
             ) if *attempt == n => Ok(Self::Ended("timeout")),
             (Self::Waiting(_), Step::Expired { .. }) => Ok(Self::Ended("timeout")),
+            (Self::Waiting(_), Step::RunRequested) => Ok(self),
             (Self::Running(n), Step::CancelRequested(attempt)) if *attempt == n => Ok(self),
             (Self::Waiting(_), Step::Cancelled { attempt: None }) => Ok(Self::Ended("cancelled")),
             (

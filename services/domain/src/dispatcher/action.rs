@@ -7,7 +7,7 @@ use crate::command::OwnerReply;
 use crate::event::{FailureKind, TaskEvent};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
-use crate::task::Status;
+use crate::task::{Status, cause};
 use crate::time::Elapsed;
 use sha2::{Digest, Sha256};
 
@@ -61,19 +61,7 @@ impl Compartment {
     /// different hash, which only gives it a share of its own within that of its team.
     #[must_use]
     pub fn host(url: &str) -> u64 {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-        let authority = &rest[..end];
-        let host = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, host)| host);
-        let host = host.to_ascii_lowercase();
-        let default = if scheme.eq_ignore_ascii_case("https") {
-            ":443"
-        } else {
-            ":80"
-        };
-        number("host", host.strip_suffix(default).unwrap_or(&host))
+        number("host", &cause::host(url))
     }
 }
 
@@ -217,6 +205,20 @@ pub struct Cancel {
     /// Team that the task must belong to.
     pub team: TeamId,
     /// Who cancels it.
+    pub actor: Actor,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+    /// The request to reply to.
+    pub ticket: Ticket,
+}
+
+/// A request to run a task now that waits for its time or for its retry.
+#[derive(Debug, Clone)]
+pub struct RunNow {
+    pub task: TaskId,
+    /// Team that the task must belong to.
+    pub team: TeamId,
+    /// Who asks for it.
     pub actor: Actor,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,

@@ -10,8 +10,8 @@ use crate::event::{
     TaskExpired, TaskSucceeded,
 };
 use crate::id::TaskId;
-use crate::task::cancel;
 use crate::task::retry::{self, Backoff, Outcome, Verdict};
+use crate::task::{cancel, steering};
 use crate::time::{Times, Timestamp};
 
 /// Attempts in a row that may be lost with their workers before each further one uses up a retry;
@@ -69,6 +69,7 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
         Outcome::Answered(answer) => (retry::answer_failure(&answer), Some(answer)),
         Outcome::Failed(failure) => (failure, None),
     };
+    let declined = answer.as_ref().and_then(steering::declines_retry);
     let dead = |failure, answer| {
         TaskEvent::Dead(TaskDead {
             id,
@@ -118,7 +119,13 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
     if verdict == Verdict::Hopeless {
         return dead(failure, answer);
     }
-    if task.is_overdue(times) {
+    if let Some(said) = declined {
+        failure
+            .message
+            .push_str(&format!(". The target wants no retry ({said})"));
+        return dead(failure, answer);
+    }
+    if task.has_expired(times) {
         let failure = too_late(task, Some(&failure), times);
         return TaskEvent::Expired(TaskExpired {
             id,
@@ -133,10 +140,14 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
     }
     let wanted = answer
         .as_ref()
-        .and_then(|answer| retry::retry_after(answer, now));
+        .and_then(|answer| steering::retry_after(answer, now));
     let retry = u32::from(task.failures) + 1;
-    let pause = retry::pause(task.backoff, &task.retry_pauses, retry, wanted);
-    let retry_at = retry::after(pause, retry, id, now);
+    let (own, bounds) = (&task.retry_pauses, &task.retry_bounds);
+    let span = retry::pause(task.backoff, own, bounds, retry, wanted);
+    let retry_at = retry::within(span, retry, id, now);
+    if task.is_too_old_to_retry(times.elapsed.plus(retry_at.since(now))) {
+        return dead(too_old(task, failure), answer);
+    }
     again(failure, answer, retry_at, true)
 }
 
@@ -163,6 +174,7 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
         TaskEvent::CallbackSent(e) => (e.attempt, CallKind::Delivery),
         TaskEvent::CallbackFailed(e) => (e.attempt, CallKind::Delivery),
         TaskEvent::Created(_)
+        | TaskEvent::RunRequested(_)
         | TaskEvent::CancelRequested(_)
         | TaskEvent::CallbackRequested(_)
         | TaskEvent::Restated(_) => return None,
@@ -238,6 +250,16 @@ pub(super) fn too_late(task: &Open, last: Option<&Failure>, now: Times) -> Failu
     }
 }
 
+/// The failure of a task that would be older than its `maxAge` when it is retried.
+pub(super) fn too_old(task: &Open, mut last: Failure) -> Failure {
+    #[expect(clippy::cast_precision_loss, reason = "at most a year")]
+    let seconds = task.retry_bounds.max_age_ms.unwrap_or_default() as f64 / 1000.0;
+    last.message.push_str(&format!(
+        ". Not retried: the retry would begin later than its maxAge of {seconds} s"
+    ));
+    last
+}
+
 /// The status of a successful delivery, or else its failure and when the next one is due.
 pub(super) fn delivered(
     outcome: &Outcome,
@@ -258,8 +280,12 @@ pub(super) fn delivered(
         FailureKind::BlockedAddress | FailureKind::InvalidRequest
     );
     // A receiver that answers 410 Gone wants no further deliveries (Standard Webhooks, "Webhook
-    // delivery").
-    let unwanted = matches!(outcome, Outcome::Answered(answer) if answer.status == 410);
+    // delivery"), and one that declines a retry gets no further delivery of this webhook.
+    let unwanted = matches!(
+        outcome,
+        Outcome::Answered(answer)
+            if answer.status == 410 || steering::declines_retry(answer).is_some()
+    );
     let own = &task.webhook_pauses;
     let pauses = if own.is_empty() {
         &DELIVERY_PAUSES[..]
@@ -273,7 +299,7 @@ pub(super) fn delivered(
     // A receiver may lengthen the pause and not shorten it: the pauses are what lets it be down for
     // a night.
     let wanted = match outcome {
-        Outcome::Answered(answer) => retry::retry_after(answer, now),
+        Outcome::Answered(answer) => steering::retry_after(answer, now),
         Outcome::Failed(_) => None,
     };
     let wanted = wanted.unwrap_or_default().min(retry::LONGEST);

@@ -161,6 +161,16 @@ impl Dispatcher {
                 task.released(e, at);
                 actions.push(Action::Uncounted(Uncounted::Released));
             }
+            TaskEvent::RunRequested(e) => {
+                if !matches!(task.phase, Phase::Waiting { .. }) {
+                    return;
+                }
+                task.history.get_or_insert_default().take_in(event);
+                task.phase = Phase::Ready {
+                    since: e.at,
+                    from: at.unwrap_or_default(),
+                };
+            }
             TaskEvent::CancelRequested(e) => {
                 task.requesting_cancel = false;
                 if task.phase != (Phase::Running { attempt: e.attempt }) {

@@ -13,7 +13,7 @@ use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
 use crate::seq::StreamSeq;
 use crate::task::cancel::{Outline, RequestStage, Stage};
-use crate::task::{Backoff, History, OwnPauses, Priority, RetryOn, Success};
+use crate::task::{Backoff, History, OwnPauses, Priority, RetryBounds, RetryOn, Success};
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// State of a task, with the data that is valid in each state.
@@ -59,15 +59,15 @@ pub(super) enum Phase {
     },
 }
 
-/// The rest of `expiresIn`, by this owner's monotonic clock.
+/// The rest of `expiresIn` or of `maxAge`, by this owner's monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Allowance {
-    /// The task does not expire.
+    /// There is no such limit.
     #[default]
     Endless,
-    /// The task expires at this reading.
+    /// It is over at this reading.
     Until(Elapsed),
-    /// According to the wall clock, the task had expired when this owner took over. Clocks may be
+    /// According to the wall clock, it was over when this owner took over. Clocks may be
     /// wrong, and meanwhile no worker served the task, so it may have one more attempt.
     OneMore,
 }
@@ -148,6 +148,9 @@ pub(super) struct Open {
     /// The failed task because of which it is to be cancelled. Missing in older snapshots.
     #[serde(default)]
     pub(super) cancelled_after: Option<Box<CancelledAfter>>,
+    /// Bounds of pauses and retries. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) retry_bounds: RetryBounds,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -156,6 +159,35 @@ pub(super) struct Open {
     pub(super) busy: bool,
     #[serde(skip)]
     pub(super) allowance: Allowance,
+    /// How long retries may begin.
+    #[serde(skip)]
+    pub(super) retries_until: Allowance,
+}
+
+impl Allowance {
+    /// Of a length that began at `since`, for an owner that takes over now.
+    fn of(length: Option<Duration>, since: Timestamp, now: Times) -> Self {
+        match length {
+            None => Self::Endless,
+            Some(length) => match now.end_of(since, length) {
+                end if end <= now.elapsed => Self::OneMore,
+                end => Self::Until(end),
+            },
+        }
+    }
+
+    /// Whether it is over at that reading.
+    fn is_over(self, at: Elapsed) -> bool {
+        matches!(self, Self::Until(end) if end <= at)
+    }
+
+    /// What is left once an attempt begins: the one more attempt is the last.
+    fn after_start(self, at: Elapsed) -> Self {
+        match self {
+            Self::OneMore => Self::Until(at),
+            other => other,
+        }
+    }
 }
 
 impl Open {
@@ -223,9 +255,11 @@ impl Open {
                 })
             }),
             cancelled_after: None,
+            retry_bounds: created.retry_bounds,
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
+            retries_until: Allowance::Endless,
         }
     }
 
@@ -254,13 +288,8 @@ impl Open {
 
     /// Converts the dates in the log to the clock of an owner that takes over.
     pub(super) fn place(&mut self, now: Times) {
-        self.allowance = match self.expires_in() {
-            None => Allowance::Endless,
-            Some(length) => match now.end_of(self.created_at, length) {
-                end if end <= now.elapsed => Allowance::OneMore,
-                end => Allowance::Until(end),
-            },
-        };
+        self.allowance = Allowance::of(self.expires_in(), self.created_at, now);
+        self.retries_until = Allowance::of(self.retry_bounds.max_age(), self.created_at, now);
         match &mut self.phase {
             Phase::Waiting { until, from, wake } => {
                 if let Some(from) = *from {
@@ -285,6 +314,9 @@ impl Open {
         if let Some(length) = self.expires_in() {
             self.allowance = Allowance::Until(now.elapsed.plus(length));
         }
+        if let Some(length) = self.retry_bounds.max_age() {
+            self.retries_until = Allowance::Until(now.elapsed.plus(length));
+        }
     }
 
     /// The timers that the state of the task needs.
@@ -302,14 +334,17 @@ impl Open {
             } => Some(Alarm::Length(wake)),
             Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
         };
-        // A task that waits for its time or for a slot can still expire. A running attempt has its
-        // own limit, which is never later.
+        // A task that waits for its time or for a slot can still expire, or become too old for a
+        // retry. A running attempt has its own limit, which is never later.
         let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
             && !self.is_to_be_cancelled();
-        let end = match self.allowance {
-            Allowance::Until(end) if waits => Some(Alarm::Length(end)),
+        let of = |allowance: Allowance, holds: bool| match allowance {
+            Allowance::Until(end) if holds => Some(end),
             _ => None,
         };
+        let life = of(self.allowance, waits);
+        let age = of(self.retries_until, waits && self.failures > 0);
+        let end = life.into_iter().chain(age).min().map(Alarm::Length);
         let deadline = self.deadline.filter(|_| waits).map(Alarm::Date);
         wake.into_iter().chain(end).chain(deadline)
     }
@@ -354,13 +389,25 @@ impl Open {
         }
     }
 
-    /// Whether the task has passed its deadline or expired.
+    /// Whether the task must end instead of making another attempt: it has passed its deadline,
+    /// expired, or waits for a retry for which it is too old.
     pub(super) fn is_overdue(&self, now: Times) -> bool {
+        let waits = matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. });
+        self.has_expired(now)
+            || (waits && self.failures > 0 && self.is_too_old_to_retry(now.elapsed))
+    }
+
+    /// Whether the task has passed its deadline or expired.
+    pub(super) fn has_expired(&self, now: Times) -> bool {
         if matches!(self.phase, Phase::Ended { .. }) {
             return false;
         }
-        self.is_past_deadline(now)
-            || matches!(self.allowance, Allowance::Until(end) if end <= now.elapsed)
+        self.is_past_deadline(now) || self.allowance.is_over(now.elapsed)
+    }
+
+    /// Whether the task is older at that reading than a retry may be.
+    pub(super) fn is_too_old_to_retry(&self, at: Elapsed) -> bool {
+        self.retries_until.is_over(at)
     }
 
     /// Whether the task has passed its deadline. A date chosen by a client follows the wall clock,
@@ -390,10 +437,8 @@ impl Open {
             attempt: event.attempt,
         };
         let Some(at) = at else { return };
-        if self.allowance == Allowance::OneMore {
-            // This is the one more attempt; no other follows.
-            self.allowance = Allowance::Until(at);
-        }
+        self.allowance = self.allowance.after_start(at);
+        self.retries_until = self.retries_until.after_start(at);
     }
 
     /// The call of a started attempt.

@@ -1,10 +1,12 @@
-//! Requests of clients to the owner of a task: cancelling it, and sending its webhook again.
+//! Requests of clients to the owner of a task: cancelling it, running it now, and sending its webhook
+//! again.
 
-use super::{Action, Cancel, Decision, Dispatcher, Open, Phase, Ticket};
+use super::{Action, Cancel, Decision, Dispatcher, Open, Phase, RunNow, Ticket};
 use crate::actor::Actor;
 use crate::command::OwnerReply;
 use crate::event::{CancelRequested, TaskEvent, TaskRestated};
 use crate::task::cancel::{self, CancelRefused, Cancellation};
+use crate::task::run_now::{self, RunRefused};
 use crate::time::Times;
 
 impl Dispatcher {
@@ -37,6 +39,39 @@ impl Dispatcher {
                 OwnerReply::AlreadyRequested { seq: self.certain }
             }
             Err(CancelRefused::BeingDecided) => OwnerReply::TryAgain,
+        };
+        actions.push(Action::Reply { ticket, reply });
+    }
+
+    /// Makes a task ready that waits for its time or for its retry, as [`run_now`] decides, or
+    /// replies why not.
+    pub fn run_now(&mut self, request: RunNow, now: Times, actions: &mut Vec<Action>) {
+        let RunNow {
+            task: id,
+            team,
+            actor,
+            traceparent,
+            ticket,
+        } = request;
+        let of_team = |open: &&Open| self.lanes.names(open.lane).0 == team;
+        let decided = match self.tasks.get(&id).filter(of_team) {
+            // A task whose time has come is made ready by its timer.
+            Some(open) => {
+                let waits = matches!(open.phase, Phase::Waiting { .. }) && !open.has_waited(now);
+                run_now::run_now(id, open.outline(), waits, now.wall)
+            }
+            None => Err(RunRefused::NotOpen),
+        };
+        let reply = match decided {
+            Ok(event) => {
+                let asked = (actor, traceparent, ticket);
+                self.decide(TaskEvent::RunRequested(event), Some(asked), now);
+                return;
+            }
+            Err(RunRefused::NotOpen) => OwnerReply::NotOpen,
+            Err(RunRefused::Running) => OwnerReply::Running,
+            Err(RunRefused::Ready) => OwnerReply::AlreadyRequested { seq: self.certain },
+            Err(RunRefused::BeingDecided) => OwnerReply::TryAgain,
         };
         actions.push(Action::Reply { ticket, reply });
     }

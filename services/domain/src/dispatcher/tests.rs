@@ -5,6 +5,8 @@ mod cancelling;
 mod lengths;
 mod ordering;
 mod properties;
+mod retries;
+mod run_now;
 mod serving;
 mod takeover;
 mod webhooks;
@@ -230,6 +232,29 @@ impl World {
         };
         self.dispatcher.cancel(request, self.now, &mut actions);
         self.carry_out(actions);
+        self.append();
+        self.replies.get(&ticket).cloned()
+    }
+
+    /// Asks for a task to run now; the answer comes when the log has stored it, or at once.
+    fn ask_to_run(&mut self, task: TaskId) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let mut actions = Vec::new();
+        let request = RunNow {
+            task,
+            team: Self::team(),
+            actor: Actor::System("test".into()),
+            traceparent: None,
+            ticket,
+        };
+        self.dispatcher.run_now(request, self.now, &mut actions);
+        self.carry_out(actions);
+        ticket
+    }
+
+    fn run_now(&mut self, task: TaskId) -> Option<OwnerReply> {
+        let ticket = self.ask_to_run(task);
         self.append();
         self.replies.get(&ticket).cloned()
     }

@@ -14,17 +14,19 @@ use crate::event::{
     CancelRequested, ControlEvent, Failure, FailureKind, GatewayStarted, InvitationAccepted,
     InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated,
     LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged, RepeatableRequest,
-    RevocationReason, SealedHeaders, SignaturesRequired, Standing, TaskCancelled, TaskCreated,
-    TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated, TaskStarted,
-    TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
+    RevocationReason, RunRequested, SealedHeaders, SignaturesRequired, Standing, TaskCancelled,
+    TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated,
+    TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged,
+    TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
 };
 use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::Success;
 use crate::task::history::{AnswerSummary, Attempt, Callback, History};
-use crate::task::{Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryOn};
+use crate::task::{
+    Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryBounds, RetryOn,
+};
 use crate::time::Timestamp;
 use crate::vault::Resolve;
 
@@ -85,6 +87,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             answer: Some(answer()),
             cancels_to: Some(StreamSeq(9)),
         }),
+        TaskEvent::RunRequested(RunRequested { id, at: AT }),
         TaskEvent::CancelRequested(CancelRequested {
             id,
             attempt: 2,
@@ -138,6 +141,9 @@ fn created(id: TaskId) -> TaskCreated {
         max_retries: 3,
         backoff: Backoff::Linear,
         retry_pauses: OwnPauses::default(),
+        // The golden encodings are older than these two.
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
         success: Success::parse("2xx,404").ok(),
         deadline: Some(LATER),

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 pub use answer::{
     Answer, BodyEncoding, HeaderValues, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES, group_repeated,
 };
-pub use attempt::{AttemptFailed, TaskReleased, TaskStarted};
+pub use attempt::{AttemptFailed, RunRequested, TaskReleased, TaskStarted};
 pub use created::{SealedHeaders, TaskCreated};
 pub use end::{CancelRequested, TaskCancelled, TaskDead, TaskEnd, TaskExpired, TaskSucceeded};
 pub use failure::{Failure, FailureKind};
@@ -34,6 +34,7 @@ events! {
         Released(TaskReleased) = "task.released.v1",
         Succeeded(TaskSucceeded) = "task.succeeded.v1",
         Dead(TaskDead) = "task.dead.v1",
+        RunRequested(RunRequested) = "task.run_requested.v1",
         CancelRequested(CancelRequested) = "task.cancel_requested.v1",
         Cancelled(TaskCancelled) = "task.cancelled.v1",
         Expired(TaskExpired) = "task.expired.v1",
@@ -54,6 +55,7 @@ impl TaskEvent {
             Self::Released(e) => e.id,
             Self::Succeeded(e) => e.id,
             Self::Dead(e) => e.id,
+            Self::RunRequested(e) => e.id,
             Self::CancelRequested(e) => e.id,
             Self::Cancelled(e) => e.id,
             Self::Expired(e) => e.id,
@@ -73,6 +75,7 @@ impl TaskEvent {
             Self::Released(_) => "released",
             Self::Succeeded(_) => "succeeded",
             Self::Dead(_) => "dead",
+            Self::RunRequested(_) => "run_requested",
             Self::CancelRequested(_) => "cancel_requested",
             Self::Cancelled(_) => "cancelled",
             Self::Expired(_) => "expired",
@@ -98,6 +101,7 @@ impl TaskEvent {
         "released",
         "succeeded",
         "dead",
+        "run_requested",
         "cancel_requested",
         "cancelled",
         "expired",
@@ -115,6 +119,7 @@ impl TaskEvent {
             Self::Released(e) => e.at,
             Self::Succeeded(e) => e.at,
             Self::Dead(e) => e.at,
+            Self::RunRequested(e) => e.at,
             Self::CancelRequested(e) => e.at,
             Self::Cancelled(e) => e.at,
             Self::Expired(e) => e.at,

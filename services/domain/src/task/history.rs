@@ -69,6 +69,9 @@ impl History {
                 self.answer = Some((&e.answer).into());
                 self.error = e.answer.unfollowed_redirect();
             }
+            TaskEvent::Dead(e) if has_ended(&self.attempts, e.attempt) => {
+                self.error = Some(sentence(&e.failure));
+            }
             TaskEvent::Dead(e) => {
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
@@ -76,8 +79,8 @@ impl History {
                 Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
                 None => self.error = Some(sentence(&e.failure)),
             },
-            // `updated_at` already records this event.
-            TaskEvent::CancelRequested(_) => {}
+            // `updated_at` already records these events.
+            TaskEvent::RunRequested(_) | TaskEvent::CancelRequested(_) => {}
             TaskEvent::Cancelled(e) => {
                 if e.after.is_some() {
                     self.error = e.sentence();
@@ -197,6 +200,13 @@ pub(crate) fn start_attempt(attempts: &mut Vec<Attempt>, started: &TaskStarted) 
         status: None,
         error: None,
     });
+}
+
+/// Whether that attempt is known to have ended. A task that is too old for a retry ends after its
+/// last attempt, which stays as it was.
+pub(crate) fn has_ended(attempts: &[Attempt], number: u32) -> bool {
+    let attempt = attempts.iter().rfind(|attempt| attempt.number == number);
+    attempt.is_some_and(|attempt| attempt.duration_ms.is_some())
 }
 
 pub(crate) fn end_attempt(

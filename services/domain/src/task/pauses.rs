@@ -23,7 +23,7 @@ const OVERNIGHT_SECONDS: [u32; MAX_RETRIES as usize] = [
 /// The retry pauses in a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BackoffRequest {
-    /// A name, such as `exponential` or `overnight`.
+    /// A name, such as `exponential`, `fixed` or `overnight`.
     Word(String),
     /// The pause before each retry.
     Pauses(Vec<Length>),
@@ -89,7 +89,7 @@ pub(super) fn read(request: Option<&BackoffRequest>) -> Result<(Backoff, OwnPaus
             None => Err(Invalid::new(
                 FIELD,
                 format!(
-                    "{FIELD} must be exponential, linear, {OVERNIGHT} or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not {:?}",
+                    "{FIELD} must be exponential, linear, fixed, {OVERNIGHT} or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not {:?}",
                     shortened(word)
                 ),
             )),
@@ -190,7 +190,7 @@ mod tests {
         assert!(
             refused
                 .message
-                .contains("exponential, linear, overnight or a list"),
+                .contains("exponential, linear, fixed, overnight or a list"),
             "{refused}"
         );
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
 use crate::task::pauses::BackoffRequest;
 
@@ -29,7 +30,12 @@ pub struct TaskRequest {
     pub tags: Option<Vec<String>>,
     pub metadata: Option<Vec<(String, String)>>,
     pub max_retries: Option<i64>,
+    pub max_attempts: Option<i64>,
     pub retry_backoff: Option<BackoffRequest>,
+    pub min_delay: Option<Length>,
+    pub max_delay: Option<Length>,
+    pub jitter: Option<JitterRequest>,
+    pub max_age: Option<Length>,
     pub retry_on: Option<Vec<String>>,
     pub priority: Option<i64>,
     pub fairness_key: Option<String>,
@@ -57,7 +63,7 @@ impl fmt::Debug for TaskRequest {
 pub struct Limits {
     /// Limit of `maxWaitTime`.
     pub max_wait: Duration,
-    /// Limit of how far in the future `delayUntil` may be.
+    /// Limit of how far in the future `delayUntil` may be, and of `expiresIn` and `maxAge`.
     pub max_delay: Duration,
 }
 

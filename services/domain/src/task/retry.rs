@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::event::{Answer, Failure, FailureKind};
 use crate::id::TaskId;
+use crate::task::bounds::{Jitter, RetryBounds, Span};
 use crate::task::pauses::OwnPauses;
 use crate::task::success::Success;
 use crate::time::Timestamp;
@@ -32,6 +33,8 @@ pub enum Backoff {
     Exponential,
     /// 1, 2, 3, 4 s...
     Linear,
+    /// Always as long as the first one.
+    Fixed,
 }
 
 impl Backoff {
@@ -41,6 +44,7 @@ impl Backoff {
         match self {
             Self::Exponential => "exponential",
             Self::Linear => "linear",
+            Self::Fixed => "fixed",
         }
     }
 
@@ -50,55 +54,71 @@ impl Backoff {
         match text {
             "exponential" => Some(Self::Exponential),
             "linear" => Some(Self::Linear),
+            "fixed" => Some(Self::Fixed),
             _ => None,
         }
     }
 
-    /// The pause before retry 1, 2, 3..., without jitter.
+    /// The pause before retry 1, 2, 3... of a task that sets no bounds, without jitter.
     #[must_use]
     pub fn pause(self, retry: u32) -> Duration {
+        self.grown(BASE, retry).min(LONGEST)
+    }
+
+    /// The pause before retry 1, 2, 3..., if the first one is `first`; without any bound.
+    fn grown(self, first: Duration, retry: u32) -> Duration {
         let factor = match self {
             Self::Exponential => 1_u32
                 .checked_shl(retry.saturating_sub(1))
                 .unwrap_or(u32::MAX),
             Self::Linear => retry.max(1),
+            Self::Fixed => 1,
         };
-        BASE.saturating_mul(factor).min(LONGEST)
+        first.saturating_mul(factor)
     }
 }
 
-/// The pause before retry 1, 2, 3..., without jitter. `wanted` is the target's `Retry-After`. It
+/// How long the pause before retry 1, 2, 3... may be. `wanted` is the target's `Retry-After`. It
 /// replaces a pause that grows by the back-off, but only lengthens one that the task lists itself:
 /// a task that is to outlive a night must not use up its retries because a failing target answers a
 /// short one.
 #[must_use]
-pub fn pause(backoff: Backoff, own: &OwnPauses, retry: u32, wanted: Option<Duration>) -> Duration {
-    let wanted = wanted.map(|wanted| wanted.clamp(BASE, LONGEST));
+pub fn pause(
+    backoff: Backoff,
+    own: &OwnPauses,
+    bounds: &RetryBounds,
+    retry: u32,
+    wanted: Option<Duration>,
+) -> Span {
+    let wanted = wanted.map(|wanted| bounds.asked(wanted));
     match own.before(retry) {
-        Some(own) => own.max(wanted.unwrap_or_default()),
-        None => wanted.unwrap_or_else(|| backoff.pause(retry)),
+        Some(own) => wanted
+            .filter(|wanted| wanted.from > own)
+            .unwrap_or_else(|| bounds.listed(own)),
+        None => wanted.unwrap_or_else(|| bounds.span(backoff.grown(bounds.shortest(), retry))),
     }
 }
 
-/// When a pause that begins now ends.
-///
-/// Up to a tenth of the pause is added as jitter, so that tasks that failed together are not
-/// retried together. The jitter is computed from the task and the attempt, not from a random
-/// source, so that a replay decides the same.
+/// When a pause that begins now ends, with up to a tenth of it as jitter.
 #[must_use]
 pub fn after(pause: Duration, number: u32, id: TaskId, now: Timestamp) -> Timestamp {
-    let jitter = draw(id, number) % (most_jitter_ms(pause) + 1);
-    now.plus(pause.saturating_add(Duration::from_millis(jitter)))
+    let span = Span {
+        from: pause,
+        to: pause.saturating_add(Jitter::TENTH.most(pause)),
+    };
+    within(span, number, id, now)
 }
 
-/// The pause including the maximum jitter.
+/// When a pause of that span that begins now ends.
+///
+/// The jitter is computed from the task and the attempt, not from a random source, so that a replay
+/// decides the same.
 #[must_use]
-pub(super) fn with_longest_jitter(pause: Duration) -> Duration {
-    pause.saturating_add(Duration::from_millis(most_jitter_ms(pause)))
-}
-
-fn most_jitter_ms(pause: Duration) -> u64 {
-    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX) / 10
+pub fn within(span: Span, number: u32, id: TaskId, now: Timestamp) -> Timestamp {
+    let room = span.to.saturating_sub(span.from).as_millis();
+    let room = u64::try_from(room).unwrap_or(u64::MAX);
+    let jitter = draw(id, number) % room.saturating_add(1);
+    now.plus(span.from.saturating_add(Duration::from_millis(jitter)))
 }
 
 fn draw(id: TaskId, attempt: u32) -> u64 {
@@ -292,21 +312,6 @@ fn http_failure(status: u16) -> Failure {
         kind: FailureKind::HttpStatus,
         message: format!("{side}: HTTP {status}{separator}{reason}"),
     }
-}
-
-/// How long the target asks us to wait: the `Retry-After` of an answer that is retried, whatever
-/// its status, in seconds or as a date (RFC 9110, 10.2.3).
-#[must_use]
-pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    let value = answer
-        .headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
-        .map(|(_, value)| value.trim())?;
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    Timestamp::parse_http_date(value).map(|at| at.since(now))
 }
 
 /// The registered reason phrases (RFC 9110 and the IANA registry) of statuses that may be failures.
@@ -508,6 +513,7 @@ mod tests {
         };
         assert_eq!(seconds(Backoff::Exponential), [1, 2, 4, 8, 16]);
         assert_eq!(seconds(Backoff::Linear), [1, 2, 3, 4, 5]);
+        assert_eq!(seconds(Backoff::Fixed), [1, 1, 1, 1, 1]);
     }
 
     #[test]
@@ -515,31 +521,15 @@ mod tests {
         let own = OwnPauses::overnight();
         let seconds = |retry, wanted: Option<u64>| {
             let wanted = wanted.map(Duration::from_secs);
-            pause(Backoff::Exponential, &own, retry, wanted).as_secs()
+            let bounds = RetryBounds::default();
+            pause(Backoff::Exponential, &own, &bounds, retry, wanted)
+                .from
+                .as_secs()
         };
         assert_eq!(seconds(1, None), 10);
         assert_eq!(seconds(1, Some(120)), 120);
         assert_eq!(seconds(7, Some(30)), 7_200);
         assert_eq!(seconds(2, Some(90_000)), 3_600, "up to an hour");
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_of_its_forms() {
-        let now = Timestamp::parse_rfc3339("2015-10-21T07:27:00.000Z").expect("a time");
-        let wait = |status, value| retry_after(&answer(status, &[("Retry-After", value)]), now);
-        assert_eq!(wait(429, "7"), Some(Duration::from_secs(7)));
-        assert_eq!(
-            wait(503, "Wed, 21 Oct 2015 07:28:00 GMT"),
-            Some(Duration::from_secs(60))
-        );
-        for retried in [408, 425, 500, 502, 504, 529] {
-            assert_eq!(wait(retried, "7"), Some(Duration::from_secs(7)));
-        }
-        assert_eq!(wait(429, "soon"), None);
-        assert_eq!(
-            wait(429, "99999999999999999999999"),
-            Some(Duration::from_secs(u64::MAX))
-        );
     }
 
     #[test]
@@ -564,11 +554,32 @@ mod tests {
         #[test]
         fn a_retry_is_never_early_and_at_most_a_tenth_late(retry in 1_u32..200, wanted in proptest::option::of(0_u64..u64::MAX)) {
             let wanted = wanted.map(Duration::from_secs);
-            let pause = pause(Backoff::Exponential, &OwnPauses::default(), retry, wanted);
+            let span = pause(Backoff::Exponential, &OwnPauses::default(), &RetryBounds::default(), retry, wanted);
+            let pause = span.from;
             prop_assert_eq!(pause, wanted.map_or(Backoff::Exponential.pause(retry), |w| w.clamp(BASE, LONGEST)));
-            let at = after(pause, retry, id(), Timestamp(0));
+            let at = within(span, retry, id(), Timestamp(0));
             prop_assert!(at.since(Timestamp(0)) >= pause);
             prop_assert!(at.since(Timestamp(0)) <= pause + pause / 10 + Duration::from_millis(1));
+        }
+
+        #[test]
+        fn a_pause_lies_between_the_bounds_of_its_task_whatever_the_target_asks_for(
+            backoff in proptest::sample::select(vec![Backoff::Exponential, Backoff::Linear, Backoff::Fixed]),
+            min in 1_000_u32..86_400_000,
+            more in 0_u32..86_400_000,
+            jitter in 0_u16..=1_000,
+            retry in 1_u32..100,
+            wanted in proptest::option::of(0_u64..200_000),
+        ) {
+            let jitter: Jitter = serde_json::from_str(&jitter.to_string()).expect("a share");
+            let bounds = RetryBounds { min_ms: Some(min), max_ms: Some(min + more), jitter, max_age_ms: None };
+            let span = pause(backoff, &OwnPauses::default(), &bounds, retry, wanted.map(Duration::from_secs));
+            let millis = within(span, retry, id(), Timestamp(0)).since(Timestamp(0)).as_millis();
+            prop_assert!((u128::from(min)..=u128::from(min + more)).contains(&millis), "{millis} in {bounds:?}");
+            if let Some(wanted) = wanted {
+                let heard = u128::from(wanted * 1_000).min(u128::from(min + more));
+                prop_assert!(millis >= heard, "{millis} after {wanted} s in {bounds:?}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::bounds::RetryBounds;
 use super::pauses::{OVERNIGHT, OwnPauses};
 use super::retry::{self, Backoff};
 use super::row::TaskRow;
@@ -23,6 +24,7 @@ pub struct RetryTerms {
     max_retries: u16,
     backoff: Backoff,
     pauses: OwnPauses,
+    bounds: RetryBounds,
     deadline: Option<Timestamp>,
     expires_in: Option<Duration>,
 }
@@ -38,6 +40,7 @@ macro_rules! terms {
             max_retries: $task.max_retries,
             backoff: $task.backoff,
             pauses: $task.retry_pauses.clone(),
+            bounds: $task.retry_bounds,
             deadline: $task.deadline,
             expires_in: $task.expires_in_ms.map(Duration::from_millis),
         }
@@ -98,6 +101,8 @@ pub struct PlannedAttempt {
     pub number: u32,
     /// The pause before the attempt, without jitter.
     pub pause: Duration,
+    /// The same with the largest jitter.
+    pub longest_pause: Duration,
     /// The attempt does not begin earlier.
     pub earliest: Timestamp,
     /// The attempt begins no later, unless it must wait for a slot: every attempt before it uses
@@ -111,18 +116,18 @@ impl RetryTerms {
     /// The first attempt and all retries, assuming that each of them fails.
     #[must_use]
     pub fn plan(&self) -> Vec<PlannedAttempt> {
-        let end = self.end();
+        let (end, age) = (self.end(), self.last_retry());
         let begin = self.not_before.unwrap_or(self.accepted).max(self.accepted);
         let (mut earliest, mut latest) = (begin, begin);
         let mut attempts = Vec::with_capacity(usize::from(self.max_retries) + 1);
         for retry in 0..=u32::from(self.max_retries) {
-            let mut pause = Duration::ZERO;
+            let (mut pause, mut longest_pause, mut end) = (Duration::ZERO, Duration::ZERO, end);
             if retry > 0 {
-                pause = retry::pause(self.backoff, &self.pauses, retry, None);
+                let span = retry::pause(self.backoff, &self.pauses, &self.bounds, retry, None);
+                (pause, longest_pause) = (span.from, span.to);
                 earliest = earliest.plus(pause);
-                latest = latest
-                    .plus(self.longest_attempt)
-                    .plus(retry::with_longest_jitter(pause));
+                latest = latest.plus(self.longest_attempt).plus(longest_pause);
+                end = end.into_iter().chain(age).min();
             }
             let fits = match end {
                 Some(end) if earliest >= end => Fits::Never,
@@ -132,12 +137,18 @@ impl RetryTerms {
             attempts.push(PlannedAttempt {
                 number: retry + 1,
                 pause,
+                longest_pause,
                 earliest,
                 latest,
                 fits,
             });
         }
         attempts
+    }
+
+    /// When the last retry may begin, because of `maxAge`.
+    fn last_retry(&self) -> Option<Timestamp> {
+        self.bounds.max_age().map(|age| self.accepted.plus(age))
     }
 
     /// When the task ends in any case.
@@ -150,17 +161,20 @@ impl RetryTerms {
     /// every retry may be made.
     #[must_use]
     pub fn what_cannot_fit(&self) -> Option<(&'static str, String)> {
-        let end = self.end()?;
+        let age = self.last_retry();
+        let end = self.end().into_iter().chain(age).min()?;
         let plan = self.plan();
         let never = plan.iter().filter(|attempt| attempt.fits == Fits::Never);
         let never = never.count();
         if never == 0 {
             return None;
         }
-        let field = if self.deadline == Some(end) {
-            "deadline"
+        let (field, bound) = if self.deadline == Some(end) {
+            ("deadline", "before the task ends")
+        } else if age == Some(end) && self.end() != age {
+            ("maxAge", "before the task is too old for them")
         } else {
-            "expiresIn"
+            ("expiresIn", "before the task ends")
         };
         let retries = self.max_retries;
         let fitting = usize::from(retries).saturating_sub(never);
@@ -168,7 +182,7 @@ impl RetryTerms {
         Some((
             field,
             format!(
-                "only {fitting} of {retries} retries can begin before the task ends at {end}, even when every attempt fails at once: \
+                "only {fitting} of {retries} retries can begin {bound} at {end}, even when every attempt fails at once: \
                  the last one is due at {last}"
             ),
         ))

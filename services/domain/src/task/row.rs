@@ -14,6 +14,7 @@ use crate::event::{
 };
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
+use crate::task::bounds::RetryBounds;
 use crate::task::history;
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
@@ -122,6 +123,12 @@ pub struct TaskRow {
     /// record it.
     #[serde(default)]
     pub body_bytes: Option<u64>,
+    /// Bounds of pauses and retries.
+    #[serde(default)]
+    pub retry_bounds: RetryBounds,
+    /// The ended task that it does again.
+    #[serde(default)]
+    pub replay_of: Option<TaskId>,
 }
 
 /// An event that does not count. Its contents are unknown, so the rest of the row reflects the log
@@ -228,6 +235,8 @@ impl TaskRow {
             max_retries: e.max_retries,
             backoff: e.backoff,
             retry_pauses: e.retry_pauses.clone(),
+            retry_bounds: e.retry_bounds,
+            replay_of: e.replay_of,
             retry_on: e.retry_on.clone(),
             success: e.success.clone(),
             deadline: e.deadline,
@@ -289,6 +298,8 @@ impl TaskRow {
             damage: None,
             cancel_requested: None,
             body_bytes: None,
+            retry_bounds: RetryBounds::default(),
+            replay_of: None,
         }
     }
 
@@ -306,6 +317,12 @@ impl TaskRow {
         row.callback.clone_from(&e.history.callback);
         row.cancel_requested = e.cancel_requested;
         match &e.standing {
+            // Somebody asked for it before its time.
+            Standing::Ready { since }
+                if e.attempts == 0 && e.created.not_before.is_some_and(|due| *since < due) =>
+            {
+                row.status = Status::Pending;
+            }
             // Whether a delay has passed is not stored: a row keeps the status `delayed` until the
             // first attempt.
             Standing::Waiting { .. } | Standing::Ready { .. } if e.attempts == 0 => {}
@@ -365,7 +382,11 @@ impl TaskRow {
             }
             TaskEvent::Dead(e) => {
                 self.end(&TaskEnd::Dead(e.clone()), seq);
-                self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
+                if history::has_ended(&self.attempts, e.attempt) {
+                    self.error = Some(history::sentence(&e.failure));
+                } else {
+                    self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
+                }
             }
             TaskEvent::Expired(e) => {
                 self.end(&TaskEnd::Expired(e.clone()), seq);
@@ -373,6 +394,10 @@ impl TaskRow {
                     Some(attempt) => self.attempt_failed(attempt, e.at, &e.failure, None),
                     None => self.error = Some(history::sentence(&e.failure)),
                 }
+            }
+            TaskEvent::RunRequested(e) => {
+                self.status = Status::Pending;
+                self.retry_at = self.retry_at.map(|_| e.at);
             }
             TaskEvent::CancelRequested(e) => {
                 self.cancel_requested.get_or_insert(e.at);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
 use crate::id::{QueueName, TaskId, TeamId};
+use crate::task::bounds::{self, RetryBounds};
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::{self, OwnPauses};
@@ -27,7 +28,7 @@ use crate::vault::{CredentialHeaders, RawHeaders};
 use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
 use labels::{metadata, tags};
 pub(crate) use order::retry_on;
-use order::{key, ordering, queue, whole};
+use order::{key, ordering, queue, retries, whole};
 use time::{deadline, expires_in, not_before, windows};
 
 /// Limit of a URL, in bytes.
@@ -45,10 +46,12 @@ pub const MAX_TAGS: usize = 10;
 pub const MAX_TAG_CHARS: usize = 64;
 /// Limit of all names and values of the metadata together, in bytes.
 pub const MAX_METADATA_BYTES: usize = 4_096;
-/// Limit of retries after the first attempt.
+/// Limit of `maxRetries`, and of the pauses that a task lists.
 pub const MAX_RETRIES: u16 = 10;
 /// Limit of `fairnessKey` and `orderingKey`, in characters.
 pub const MAX_KEY_CHARS: usize = 128;
+/// Limit of `maxAttempts`: all attempts of a task that count, the first one included.
+pub const MAX_COUNTED_ATTEMPTS: u16 = 100;
 /// Largest time limit of one attempt.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(900);
 /// Limit of an idempotency key, in characters.
@@ -85,6 +88,8 @@ pub struct TaskSpec {
     pub backoff: Backoff,
     /// Pauses before retries that the task lists itself; empty if it lists none.
     pub retry_pauses: OwnPauses,
+    /// Bounds of pauses and retries.
+    pub retry_bounds: RetryBounds,
     /// Conditions for a retry, if the task sets them.
     pub retry_on: Option<RetryOn>,
     /// Answers that count as a success; `None` for the contract's rule.
@@ -114,6 +119,8 @@ pub struct TaskSpec {
     pub resolve: Resolve,
     /// Credentials that were removed from the headers, sealed.
     pub sealed: Option<SealedHeaders>,
+    /// The ended task that it does again.
+    pub replay_of: Option<TaskId>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -149,6 +156,7 @@ impl TaskSpec {
         let expires_in = expires_in(request.expires_in.as_ref(), not_before, limits, now)?;
         check_references(&request.headers, &url, request.body.as_deref(), resolve)?;
         let (backoff, retry_pauses) = pauses::read(request.retry_backoff.as_ref())?;
+        let retry_bounds = bounds::read(&request, &retry_pauses, limits)?;
         let usual_retries = match retry_pauses.retries() {
             0 => DEFAULT_RETRIES,
             listed => listed,
@@ -176,10 +184,11 @@ impl TaskSpec {
             tags: tags(request.tags.unwrap_or_default())?,
             metadata: metadata(request.metadata.unwrap_or_default())?,
             webhook_pauses: Vec::new(),
-            max_retries: whole("maxRetries", request.max_retries, 0, MAX_RETRIES)?
+            max_retries: retries(request.max_retries, request.max_attempts)?
                 .unwrap_or(usual_retries),
             backoff,
             retry_pauses,
+            retry_bounds,
             retry_on: request.retry_on.as_deref().map(retry_on).transpose()?,
             priority: whole("priority", request.priority, 1, 10)?
                 .and_then(|value| Priority::new(u8::try_from(value).ok()?))
@@ -194,6 +203,7 @@ impl TaskSpec {
                 .transpose()?,
             resolve,
             sealed: None,
+            replay_of: None,
         })
     }
 
@@ -242,6 +252,7 @@ impl TaskSpec {
             max_retries: self.max_retries,
             backoff: self.backoff,
             retry_pauses: self.retry_pauses,
+            retry_bounds: self.retry_bounds,
             retry_on: self.retry_on,
             success: self.success,
             deadline: self.deadline,
@@ -260,6 +271,7 @@ impl TaskSpec {
             fingerprint,
             resolve: self.resolve,
             sealed: self.sealed,
+            replay_of: self.replay_of,
             at: now,
         }
     }

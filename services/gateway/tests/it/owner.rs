@@ -4,7 +4,10 @@ use anyhow::Result;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
-use waybill_domain::event::{CancelRequested, TaskCancelled, TaskEvent, TaskStarted};
+use waybill_domain::event::{
+    Answer, BodyEncoding, CancelRequested, Failure, FailureKind, RunRequested, TaskCancelled,
+    TaskDead, TaskEvent, TaskStarted,
+};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
@@ -44,8 +47,19 @@ impl Owner {
             while let Some(message) = requests.next().await {
                 asked += 1;
                 let request = rmp_serde::from_slice(&message.payload).expect("a request");
-                let OwnerRequest::Cancel { task, team, .. } = request else {
-                    panic!("this owner only cancels: {request:?}");
+                let (task, team) = match request {
+                    OwnerRequest::Cancel { task, team, .. } => (task, team),
+                    OwnerRequest::RunNow { task, team, .. } => {
+                        let reply = match says {
+                            Says::Running => OwnerReply::Running,
+                            _ => make_ready(&log, task, team).await,
+                        };
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
+                    OwnerRequest::Redeliver { .. } => panic!("this owner delivers nothing"),
                 };
                 let reply = match says {
                     Says::Yes => cancel(&log, task, team).await,
@@ -75,6 +89,50 @@ async fn cut_off(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
     OwnerReply::Done {
         seq: append(log, &team, &requested).await.expect("stored"),
     }
+}
+
+async fn make_ready(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
+    let event = TaskEvent::RunRequested(RunRequested { id, at: now() });
+    OwnerReply::Done {
+        seq: append(log, &team, &event).await.expect("stored"),
+    }
+}
+
+/// Stores an attempt that failed for good with an answer of that status.
+pub(crate) async fn die(
+    log: &JetStreamLog,
+    team: &TeamId,
+    id: TaskId,
+    status: u16,
+    message: &str,
+) -> Result<StreamSeq> {
+    let (attempt, at) = (1, now());
+    let started = TaskEvent::Started(TaskStarted {
+        id,
+        attempt,
+        at,
+        lease_until: at,
+    });
+    append(log, team, &started).await?;
+    let dead = TaskEvent::Dead(TaskDead {
+        id,
+        attempt,
+        at,
+        failure: Failure {
+            kind: FailureKind::HttpStatus,
+            message: message.into(),
+        },
+        answer: Some(Answer {
+            status,
+            headers: Vec::new(),
+            body: String::new(),
+            encoding: BodyEncoding::Text,
+            body_bytes: 0,
+            duration_ms: 1,
+            header_bytes: None,
+        }),
+    });
+    append(log, team, &dead).await
 }
 
 async fn cancel(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {

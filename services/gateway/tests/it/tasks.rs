@@ -34,6 +34,7 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "createdAt": task["createdAt"], "updatedAt": task["createdAt"], "startedAt": null, "completedAt": null, "bodyBytes": 7,
         "webhook": {"status": "pending", "attempts": 0, "statusCode": null, "error": null, "nextAttemptAt": null},
     });
+    expected["jitter"] = json!("tenth");
     for absent in [
         "deadline",
         "expiresIn",
@@ -43,6 +44,11 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "fairnessKey",
         "orderingKey",
         "onFailure",
+        "minDelay",
+        "maxDelay",
+        "maxAge",
+        "replayOf",
+        "replayedAs",
     ] {
         expected[absent] = Value::Null;
     }

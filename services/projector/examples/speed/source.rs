@@ -8,7 +8,7 @@ use waybill_domain::event::{
 };
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
@@ -56,6 +56,8 @@ impl Source {
                 retry_pauses: OwnPauses::default(),
                 fairness_key: None,
                 ordering: None,
+                retry_bounds: RetryBounds::default(),
+                replay_of: None,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

@@ -138,6 +138,15 @@ pub(super) fn idempotency_at(team: &TeamId, key: &str, at: StreamSeq) -> Vec<u8>
     join(&[&idempotency(team, key), &at.0.to_be_bytes()])
 }
 
+/// Prefix of the replays of a task. Ids have one length, so none is the beginning of another.
+pub(super) fn replays(of: TaskId) -> Vec<u8> {
+    id(of)
+}
+
+pub(super) fn replay_at(of: TaskId, at: StreamSeq) -> Vec<u8> {
+    join(&[&id(of), &at.0.to_be_bytes()])
+}
+
 pub(super) fn counts(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
     join(&[&team(team_id), queue.as_str().as_bytes()])
 }

@@ -1,6 +1,6 @@
 //! Lists of tasks: which index to walk, what to check on the way, and when to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
 use waybill_domain::id::{QueueName, TeamId};
@@ -10,10 +10,11 @@ use waybill_store::{KeyRange, Rows, Tree, View};
 
 use super::counts::Counts;
 use super::keys::{self, Place, millis};
+use super::matching;
 use super::page::{self, InvalidQuery};
 use super::reader::{QueueRow, ReaderError, RowPage};
 use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, TASKS, decode, row_error};
-use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Target, TaskFilter, Total, WebhookState};
+use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Searched, Target, TaskFilter, Total};
 
 /// Whether a delay has passed is not stored, so it is checked for each delayed task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,8 @@ struct Walk {
 }
 
 /// A task found by a walk.
-struct Found {
-    place: Place,
+pub(super) struct Found {
+    pub(super) place: Place,
     value: Vec<u8>,
     delay: Delay,
 }
@@ -48,44 +49,26 @@ pub(super) fn list(
     let limit = page::limit(query.page.limit)?;
     let cursor = check(query)?;
     let filter = &query.filter;
-    let plan = Plan::choose(view, query)?;
-    let mut sides = Vec::new();
-    for walk in &plan.walks {
-        let mut range = KeyRange::prefix(&walk.prefix).descending();
-        let at = |place: Place| [&walk.prefix[..], &place.to_bytes()].concat();
-        let first_of = |at| Place {
-            at: millis(at),
-            seq: waybill_log::StreamSeq(0),
-        };
-        if let Some(after) = filter.created_after {
-            range = range.from(&at(first_of(after)));
-        }
-        if let Some(before) = filter.created_before {
-            range = range.before(&at(first_of(before)));
-        }
-        if let Some(cursor) = cursor {
-            range = range.before(&at(cursor));
-        }
-        let rows = view.range(walk.tree, &range)?;
-        sides.push(Side { walk, rows }.peekable());
-    }
+    let plan = Plan::choose(view, &query.team, filter)?;
+    let mut sides = plan.sides(view, filter, cursor)?;
     let counted = plan.total(view, query, now)?;
     let mut skip = query.page.offset;
     let mut matched = 0;
     let mut rows: Vec<(Status, TaskRow)> = Vec::new();
+    let mut replays = BTreeMap::new();
     let mut last_on_page = None;
-    let mut last_seen = None;
+    let mut seen = Seen::default();
     let mut more = false;
     let mut exhausted = false;
-    for looked_at in 0.. {
+    loop {
         let Some(found) = newest(&mut sides)? else {
             exhausted = true;
             break;
         };
-        if looked_at == MAX_SCAN {
+        if !seen.has_room() {
             break;
         }
-        last_seen = Some(found.place);
+        seen.take_in(found.place);
         if !found.is_at(now) {
             continue;
         }
@@ -93,7 +76,7 @@ pub(super) fn list(
         // Once the page is full, only the number of further matches is needed.
         let row = if plan.needs_row || !(full || skip > 0) {
             let row = row(view, found.place)?;
-            if !matches(&row, filter, now) {
+            if !matching::matches(view, &row, filter, now)? {
                 continue;
             }
             Some(row)
@@ -110,24 +93,61 @@ pub(super) fn list(
             }
         } else if let Some(row) = row {
             last_on_page = Some(found.place);
+            if let Some(replay) = matching::last_replay(view, row.id)? {
+                replays.insert(row.id, replay);
+            }
             rows.push((row.status_at(now), row));
         }
     }
     let resume = match (more, exhausted) {
         (true, _) => last_on_page,
         // The rest was not looked at.
-        (false, false) if rows.len() < limit => last_seen,
+        (false, false) if rows.len() < limit => seen.last,
         (false, false) => last_on_page,
         (false, true) => None,
     };
     Ok(RowPage {
         rows,
+        replays,
+        searched: filter.has_no_index().then(|| seen.searched(exhausted)),
         total: counted.unwrap_or(Total {
             count: matched,
             exact: exhausted && cursor.is_none(),
         }),
         next: resume.map(|place| page::write_cursor(page::TASKS_CURSOR, place.to_bytes())),
     })
+}
+
+/// The tasks that a walk has looked at; there is a limit of them.
+#[derive(Default)]
+pub(super) struct Seen {
+    count: usize,
+    first: Option<Place>,
+    last: Option<Place>,
+}
+
+impl Seen {
+    pub(super) fn has_room(&self) -> bool {
+        self.count < MAX_SCAN
+    }
+
+    pub(super) fn take_in(&mut self, place: Place) {
+        self.count += 1;
+        self.first.get_or_insert(place);
+        self.last = Some(place);
+    }
+
+    pub(super) fn searched(&self, complete: bool) -> Searched {
+        let at = |place: Place| Timestamp(i64::try_from(place.at).unwrap_or(i64::MAX));
+        Searched {
+            tasks: self.count as u64,
+            window: self
+                .first
+                .zip(self.last)
+                .map(|(newest, oldest)| (at(newest), at(oldest))),
+            complete,
+        }
+    }
 }
 
 fn check(query: &ListTasks) -> Result<Option<Place>, InvalidQuery> {
@@ -146,20 +166,24 @@ fn check(query: &ListTasks) -> Result<Option<Place>, InvalidQuery> {
     };
     page::check_text("target", target)?;
     page::check_text("q", query.filter.q.as_deref())?;
+    matching::check(&query.filter)?;
     let cursor = query.page.cursor.as_deref();
     let cursor = cursor.map(|text| page::read_cursor(page::TASKS_CURSOR, text));
     Ok(cursor.transpose()?.map(Place::from_bytes))
 }
 
 /// Which walks lead to the wanted tasks, and whether their rows must be checked.
-struct Plan {
+pub(super) struct Plan {
     walks: Vec<Walk>,
     needs_row: bool,
 }
 
 impl Plan {
-    fn choose(view: &View<'_>, query: &ListTasks) -> Result<Self, ReaderError> {
-        let (team, filter) = (&query.team, &query.filter);
+    pub(super) fn choose(
+        view: &View<'_>,
+        team: &TeamId,
+        filter: &TaskFilter,
+    ) -> Result<Self, ReaderError> {
         let by_queue = |queue: &QueueName| Walk {
             tree: BY_QUEUE,
             prefix: keys::queue(team, queue),
@@ -190,13 +214,38 @@ impl Plan {
         };
         Ok(Self {
             walks,
-            needs_row: both
-                || filter.target.is_some()
-                || filter.q.is_some()
-                || filter.webhook.is_some()
-                || filter.ok.is_some()
-                || !filter.tags.is_empty(),
+            needs_row: both || filter.has_no_index(),
         })
+    }
+
+    /// The walks of the plan between the filter's dates, behind a cursor.
+    pub(super) fn sides<'a>(
+        &'a self,
+        view: &'a View<'_>,
+        filter: &TaskFilter,
+        cursor: Option<Place>,
+    ) -> Result<Vec<Peekable<Side<'a>>>, ReaderError> {
+        let mut sides = Vec::new();
+        for walk in &self.walks {
+            let mut range = KeyRange::prefix(&walk.prefix).descending();
+            let at = |place: Place| [&walk.prefix[..], &place.to_bytes()].concat();
+            let first_of = |at| Place {
+                at: millis(at),
+                seq: waybill_log::StreamSeq(0),
+            };
+            if let Some(after) = filter.created_after {
+                range = range.from(&at(first_of(after)));
+            }
+            if let Some(before) = filter.created_before {
+                range = range.before(&at(first_of(before)));
+            }
+            if let Some(cursor) = cursor {
+                range = range.before(&at(cursor));
+            }
+            let rows = view.range(walk.tree, &range)?;
+            sides.push(Side { walk, rows }.peekable());
+        }
+        Ok(sides)
     }
 
     /// The number of matches, if the counters have it.
@@ -293,7 +342,7 @@ fn by_status(team: &TeamId, wanted: &BTreeSet<Status>) -> Vec<Walk> {
         .collect()
 }
 
-struct Side<'a> {
+pub(super) struct Side<'a> {
     walk: &'a Walk,
     rows: Rows<'a>,
 }
@@ -316,7 +365,7 @@ impl Iterator for Side<'_> {
 }
 
 /// Takes the newest of the next tasks of all walks.
-fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, ReaderError> {
+pub(super) fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, ReaderError> {
     let mut best: Option<(usize, Place)> = None;
     for (index, side) in sides.iter_mut().enumerate() {
         match side.peek() {
@@ -345,37 +394,11 @@ impl Found {
     }
 }
 
-fn row(view: &View<'_>, place: Place) -> Result<TaskRow, ReaderError> {
+pub(super) fn row(view: &View<'_>, place: Place) -> Result<TaskRow, ReaderError> {
     match view.get(TASKS, &keys::task(place.seq))? {
         Some(row) => Ok(decode(TASKS, &row)?),
         None => Err(row_error(TASKS, "a listed task is missing").into()),
     }
-}
-
-fn matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
-    let status = row.status_at(now);
-    let named = || filter.status == Some(status) || filter.statuses.contains(&status);
-    ((filter.status.is_none() && filter.statuses.is_empty()) || named())
-        && filter
-            .queue
-            .as_ref()
-            .is_none_or(|queue| row.queue == *queue)
-        && filter
-            .target
-            .as_ref()
-            .is_none_or(|target| target.matches(&row.url))
-        && filter
-            .webhook
-            .is_none_or(|state| WebhookState::of(row) == Some(state))
-        && filter.ok.is_none_or(|ok| row.ok == Some(ok))
-        && filter.tags.iter().all(|tag| row.tags.contains(tag))
-        && filter.q.as_ref().is_none_or(|q| {
-            let q = q.to_ascii_lowercase();
-            let id = row.id.to_string();
-            [row.url.as_str(), row.queue.as_str(), id.as_str()]
-                .iter()
-                .any(|text| text.to_ascii_lowercase().contains(&q))
-        })
 }
 
 fn counts(view: &View<'_>, team: &TeamId, queue: &QueueName) -> Result<Counts, ReaderError> {

@@ -21,12 +21,12 @@ use super::counts::CountsCache;
 use super::keys::{self, Place, TeamKey};
 use super::roster::Roster;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, RESTATED, TASKS, about,
-    decode, encode, quarantine, sweep,
+    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, REPLAYS, RESTATED,
+    TASKS, about, decode, encode, quarantine, sweep,
 };
 use crate::query::Position;
 
-/// Limit of events in one batch. Each changes at most nine rows, and the store accepts ten
+/// Limit of events in one batch. Each changes at most ten rows, and the store accepts ten
 /// thousand.
 pub const BATCH_EVENTS: usize = 1_000;
 /// The same for CONTROL. Each event can complete a subtree on each of about twenty levels of its
@@ -502,7 +502,7 @@ fn delayed_until(row: &TaskRow, status: Status) -> Option<waybill_domain::time::
     row.not_before.filter(|_| status == Status::Delayed)
 }
 
-/// Adds a task to the lists, and its first creation to the index of idempotency keys.
+/// Adds a task to the lists, and its first creation to the indexes of idempotency keys and replays.
 fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
     let place = Place::of(row);
     batch
@@ -513,6 +513,10 @@ fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
         let made = (row.id, fingerprint);
         let key = keys::idempotency_at(&row.team, key, row.created_seq);
         batch.put(IDEMPOTENCY, key, encode(&made));
+    }
+    if let Some(replayed) = row.replay_of {
+        let key = keys::replay_at(replayed, row.created_seq);
+        batch.put(REPLAYS, key, encode(&row.id));
     }
 }
 
@@ -534,6 +538,9 @@ pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Statu
     if let Some(key) = &row.idempotency_key {
         let key = keys::idempotency_at(&row.team, key, row.created_seq);
         batch.delete(IDEMPOTENCY, key);
+    }
+    if let Some(replayed) = row.replay_of {
+        batch.delete(REPLAYS, keys::replay_at(replayed, row.created_seq));
     }
 }
 

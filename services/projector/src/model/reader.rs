@@ -1,6 +1,8 @@
 //! Answers queries from a read model. Nothing here waits: the service decides whether the model is
 //! fresh enough.
 
+use std::collections::BTreeMap;
+
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
@@ -9,12 +11,14 @@ use waybill_store::{KeyRange, Store, StoreError, View};
 
 use super::page::InvalidQuery;
 use super::{
-    BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, keys, list, quarantine,
+    BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, groups, keys, list, matching,
+    quarantine,
 };
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, FollowActivity,
-    IdempotentTask, Inclusion, ListActivity, ListSkipped, ListTasks, MAX_QUEUES, MAX_SCAN,
-    Position, ProveConsistency, ProveInclusion, QueueCounts, SkippedPage, Total,
+    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups,
+    FollowActivity, GroupDeadLetters, IdempotentTask, Inclusion, ListActivity, ListSkipped,
+    ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
+    Searched, SkippedPage, Total,
 };
 
 /// Why there is no answer.
@@ -37,6 +41,10 @@ impl From<StoreError> for ReaderError {
 pub struct RowPage {
     /// Newest first, each with its current status.
     pub rows: Vec<(Status, TaskRow)>,
+    /// Of those that were replayed: the last task that does it again.
+    pub replays: BTreeMap<TaskId, TaskId>,
+    /// What was looked at, if a filter has no index.
+    pub searched: Option<Searched>,
     /// Total number of matches.
     pub total: Total,
     /// Cursor of the next page.
@@ -76,6 +84,20 @@ impl Reader {
                 None => Err(super::row_error(BY_ID, "a task without a row").into()),
             }
         })
+    }
+
+    /// The last task that does an ended one again.
+    pub fn last_replay(&self, of: TaskId) -> Result<Option<TaskId>, ReaderError> {
+        self.reading(|view| matching::last_replay(view, of))
+    }
+
+    /// Dead letters of a team by their causes.
+    pub fn dead_groups(
+        &self,
+        query: &GroupDeadLetters,
+        now: Timestamp,
+    ) -> Result<DeadGroups, ReaderError> {
+        self.reading(|view| groups::dead(view, query, now))
     }
 
     /// The first task that was created with an idempotency key and is still kept.

@@ -18,7 +18,7 @@ use super::{
 
 const FLOOR: &[u8] = b"floor";
 const SWEEPING: &[u8] = b"sweeping";
-/// Limit of tasks removed in one batch: eight rows each.
+/// Limit of tasks removed in one batch: nine rows each.
 const TASKS_AT_ONCE: usize = 500;
 /// Limit of entries removed in one batch.
 const ENTRIES_AT_ONCE: usize = 4_000;

@@ -40,6 +40,9 @@ pub struct TaskView {
     /// Length of the body, if it was read but did not fit.
     #[serde(default)]
     pub body_bytes: Option<u64>,
+    /// The last task that does this one again.
+    #[serde(default)]
+    pub replayed_as: Option<TaskId>,
 }
 
 /// The large parts of a task, which only the log has.
@@ -114,6 +117,33 @@ pub struct TaskFilter {
     /// Only with all of these tags. Looks at as many tasks.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Only in one of these queues, besides `queue`. Looks at as many tasks.
+    #[serde(default)]
+    pub queues: Vec<QueueName>,
+    /// Only to one of these hosts, with their port or for any. Looks at as many tasks.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Only with one of these statuses as the last answer. Looks at as many tasks.
+    #[serde(default)]
+    pub http_statuses: Vec<HttpStatus>,
+    /// Part of the error, ignoring case. Looks at as many tasks.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Only with at least as many attempts. Looks at as many tasks.
+    #[serde(default)]
+    pub min_attempts: Option<u32>,
+    /// Only ended at this time or later. Looks at as many tasks.
+    #[serde(default)]
+    pub completed_after: Option<Timestamp>,
+    /// Only ended before this time. Looks at as many tasks.
+    #[serde(default)]
+    pub completed_before: Option<Timestamp>,
+    /// Only tasks that failed for good: no attempt was left, or the failure was final.
+    #[serde(default)]
+    pub dead: bool,
+    /// Only tasks that were replayed, or only those that were not.
+    #[serde(default)]
+    pub replayed: Option<bool>,
 }
 
 impl TaskFilter {
@@ -122,6 +152,71 @@ impl TaskFilter {
     pub fn wanted(&self) -> BTreeSet<Status> {
         self.status.iter().chain(&self.statuses).copied().collect()
     }
+
+    /// Whether a condition has no index, so that each task must be looked at.
+    #[must_use]
+    pub fn has_no_index(&self) -> bool {
+        let indexed = Self {
+            status: self.status,
+            statuses: self.statuses.clone(),
+            queue: self.queue.clone(),
+            created_after: self.created_after,
+            created_before: self.created_before,
+            ..Self::default()
+        };
+        *self != indexed
+    }
+}
+
+/// Limit of values of one condition of a filter.
+pub const MAX_FILTER_VALUES: usize = 20;
+
+/// Statuses of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpStatus {
+    /// `503`
+    Exactly(u16),
+    /// `5xx`, by its first digit.
+    Class(u16),
+}
+
+impl HttpStatus {
+    /// Reads `503` or `5xx`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(class) = text.strip_suffix("xx") {
+            let class = class.parse().ok();
+            return class
+                .filter(|class| (1..=5).contains(class))
+                .map(Self::Class);
+        }
+        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+        let status = text.parse().ok().filter(|_| digits);
+        status
+            .filter(|status| (100..600).contains(status))
+            .map(Self::Exactly)
+    }
+
+    /// Whether a status is one of them.
+    #[must_use]
+    pub fn holds(self, status: u16) -> bool {
+        match self {
+            Self::Exactly(wanted) => status == wanted,
+            Self::Class(class) => status / 100 == class,
+        }
+    }
+}
+
+/// The tasks that were looked at for a condition that has no index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Searched {
+    /// How many.
+    pub tasks: u64,
+    /// When the newest and the oldest of them were created; `None` if there was none.
+    pub window: Option<(Timestamp, Timestamp)>,
+    /// Whether nothing is left behind them.
+    pub complete: bool,
 }
 
 /// State of a task's completion webhook.
@@ -222,6 +317,9 @@ pub struct TaskPage {
     /// Cursor of the next page; `None` on the last one. A page can be short or even empty and still
     /// have a next one ([`MAX_SCAN`]).
     pub next: Option<String>,
+    /// What was looked at, if a condition has no index.
+    #[serde(default)]
+    pub searched: Option<Searched>,
 }
 
 /// A count that may be incomplete.

@@ -12,7 +12,7 @@ use waybill_domain::event::{
 };
 use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::{ControlSubject, TaskSubject};
@@ -74,6 +74,8 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
         ordering: None,
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -311,6 +313,9 @@ impl History {
         if self.random.one_in(4) {
             event.idempotency_key = Some(format!("k{}", self.random.below(5)));
             event.fingerprint = Some(format!("{:064x}", self.made));
+        }
+        if self.random.one_in(4) {
+            event.replay_of = Some(task_id(1 + self.random.below(self.made)));
         }
         let stored = TaskEvent::Created(Box::new(event.clone()));
         let position = self.put(Stream::Tasks, task_record(&team, &queue, &stored));

@@ -11,7 +11,8 @@ use waybill_domain::time::Timestamp;
 use waybill_log::{Record, Stream, StreamSeq};
 use waybill_projector::model::{Reader, ReaderError};
 use waybill_projector::query::{
-    ActivityFilter, ListActivity, ListTasks, MAX_OFFSET, Page, Target, TaskFilter, WebhookState,
+    ActivityFilter, HttpStatus, ListActivity, ListTasks, MAX_OFFSET, Page, Target, TaskFilter,
+    WebhookState,
 };
 
 use crate::history::{History, queue, team};
@@ -89,6 +90,15 @@ fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
                 .to_string()
         }),
         webhook: random.one_in(5).then(|| *random.pick(&WebhookState::ALL)),
+        queues: (0..random.below(3) / 2)
+            .map(|_| queue(random.below(3)))
+            .collect(),
+        http_statuses: (0..random.below(5) / 4)
+            .map(|_| HttpStatus::Class(2))
+            .collect(),
+        min_attempts: random.one_in(6).then_some(2),
+        replayed: random.one_in(6).then(|| random.one_in(2)),
+        ..TaskFilter::default()
     }
 }
 
@@ -112,6 +122,24 @@ fn wanted<'a>(world: &'a World, query: &ListTasks) -> Vec<&'a TaskRow> {
         .filter(|row| filter.target.as_ref().is_none_or(|t| t.matches(&row.url)))
         .filter(|row| filter.q.as_ref().is_none_or(|q| has(row, q)))
         .filter(|row| filter.ok.is_none_or(|ok| row.ok == Some(ok)))
+        .filter(|row| filter.queues.is_empty() || filter.queues.contains(&row.queue))
+        .filter(|row| {
+            let mut statuses = filter.http_statuses.iter().peekable();
+            let answer = row.answer.map(|answer| answer.status);
+            statuses.peek().is_none()
+                || answer.is_some_and(|status| statuses.any(|wanted| wanted.holds(status)))
+        })
+        .filter(|row| {
+            let made = row.attempts.last().map_or(0, |attempt| attempt.number);
+            filter.min_attempts.is_none_or(|least| made >= least)
+        })
+        .filter(|row| {
+            let again = world
+                .rows
+                .iter()
+                .any(|other| other.replay_of == Some(row.id));
+            filter.replayed.is_none_or(|wanted| wanted == again)
+        })
         .filter(|row| {
             let tried = row.callback.as_ref();
             match filter.webhook {
@@ -146,8 +174,17 @@ fn pages_are_those_of_a_sorted_filtered_table(seed: u64) {
         loop {
             let (page, _) = world.reader.list(&query, world.now).expect("a page");
             assert!(page.rows.len() <= query.page.limit.into());
+            assert_eq!(page.searched.is_some(), query.filter.has_no_index());
             for (status, row) in &page.rows {
                 assert_eq!(*status, row.status_at(world.now));
+                let again = world
+                    .rows
+                    .iter()
+                    .filter(|other| other.replay_of == Some(row.id));
+                let last = again
+                    .max_by_key(|other| other.created_seq)
+                    .map(|other| other.id);
+                assert_eq!(page.replays.get(&row.id).copied(), last);
             }
             if query.page.cursor.is_none() {
                 assert!(page.total.exact);

@@ -8,7 +8,7 @@ use waybill_domain::event::{CallbackSent, TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::partition::Partition;
 use waybill_domain::seq::StreamSeq;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, TaskRow};
+use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::TaskSubject;
@@ -325,6 +325,8 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
         ordering: None,
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waybill_domain::command::{Blocker, OwnerReply, OwnerRequest};
-use waybill_domain::dispatcher::{Cancel, Ticket, Wanted};
+use waybill_domain::dispatcher::{Cancel, RunNow, Ticket, Wanted};
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::task::History;
@@ -25,7 +25,9 @@ const MAX_BEHIND: usize = 256;
 impl Serving<'_> {
     pub(super) fn command(&mut self, command: Command) {
         let task = match &command.request {
-            OwnerRequest::Cancel { task, .. } | OwnerRequest::Explain { task, .. } => task,
+            OwnerRequest::Cancel { task, .. }
+            | OwnerRequest::Explain { task, .. }
+            | OwnerRequest::RunNow { task, .. } => task,
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
         };
@@ -63,37 +65,51 @@ impl Serving<'_> {
     }
 
     fn decide(&mut self, command: Command) {
-        if let OwnerRequest::Explain { task, team } = &command.request {
-            let reply = self.explain(*task, team);
+        let Command { request, reply } = command;
+        if let OwnerRequest::Explain { task, team } = &request {
             // The caller may be gone.
-            let _ = command.reply.send(reply);
+            let _ = reply.send(self.explain(*task, team));
             return;
         }
-        let OwnerRequest::Cancel {
-            task,
-            team,
-            actor,
-            traceparent,
-        } = command.request
-        else {
-            return;
-        };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, command.reply);
         let mut actions = Vec::new();
         let now = self.parts.executor.clock.times();
-        self.dispatcher.cancel(
-            Cancel {
+        match request {
+            OwnerRequest::Cancel {
                 task,
                 team,
                 actor,
                 traceparent,
-                ticket,
-            },
-            now,
-            &mut actions,
-        );
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = Cancel {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.cancel(request, now, &mut actions);
+            }
+            OwnerRequest::RunNow {
+                task,
+                team,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = RunNow {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.run_now(request, now, &mut actions);
+            }
+            OwnerRequest::Explain { .. } | OwnerRequest::Redeliver { .. } => return,
+        }
         self.carry_out(actions);
     }
 

@@ -16,6 +16,7 @@ enum Step {
         wait: u64,
         hook: bool,
         line: u8,
+        age: Option<u64>,
     },
     Fill(usize),
     Store,
@@ -29,6 +30,7 @@ enum Step {
         outcome: u8,
     },
     Cancel(usize),
+    RunNow(usize),
     Pass(u64),
     /// The owner's wall clock jumps, as that of a new machine may.
     Jump(i64),
@@ -43,14 +45,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8)
-            .prop_map(|(priority, delay, retries, wait, hook, line)| Step::Create { priority, delay, retries, wait, hook, line }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64))
+            .prop_map(|(priority, delay, retries, wait, hook, line, age)| Step::Create { priority, delay, retries, wait, hook, line, age }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
         6 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndCall { which, outcome }),
         3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => any::<usize>().prop_map(Step::RunNow),
         4 => (0..30_000_u64).prop_map(Step::Pass),
         1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
         1 => (-5_000..5_000_i64).prop_map(Step::Jump),
@@ -81,6 +84,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
         running: bool,
         ends: u32,
         to_cancel: bool,
+        failed: bool,
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     assert_in_order(log);
@@ -99,7 +103,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                     life.running && life.ends == 0 && e.attempt == life.attempts,
                     "{event:?}"
                 );
-                life.running = false;
+                (life.running, life.failed) = (false, life.failed || e.counted);
             }
             TaskEvent::Released(e) => {
                 assert!(
@@ -108,13 +112,26 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                 );
                 life.running = false;
             }
-            TaskEvent::Succeeded(TaskSucceeded { attempt, .. })
-            | TaskEvent::Dead(TaskDead { attempt, .. }) => {
+            TaskEvent::Succeeded(TaskSucceeded { attempt, .. }) => {
                 assert!(
                     life.running && life.ends == 0 && *attempt == life.attempts,
                     "{event:?}"
                 );
                 (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::Dead(TaskDead { attempt, .. }) => {
+                // Between two attempts, a task with `maxAge` may become too old for the next one.
+                assert!(
+                    (life.running || life.failed) && life.ends == 0 && *attempt == life.attempts,
+                    "{event:?}"
+                );
+                (life.running, life.ends) = (false, 1);
+            }
+            TaskEvent::RunRequested(_) => {
+                assert!(
+                    !life.running && life.ends == 0 && !life.to_cancel,
+                    "{event:?}"
+                );
             }
             TaskEvent::Expired(e) => {
                 assert!(
@@ -214,6 +231,7 @@ fn run(steps: Vec<Step>) -> World {
                 wait,
                 hook,
                 line,
+                age,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
@@ -232,6 +250,9 @@ fn run(steps: Vec<Step>) -> World {
                     let length = Length::Seconds(wait as f64);
                     r.expires_in = (!is_delayed).then_some(length);
                     r.deadline = (is_delayed && priority > 5).then(|| deadline.to_rfc3339());
+                    #[expect(clippy::cast_precision_loss, reason = "small")]
+                    let age = age.map(|age| Length::Seconds(age as f64));
+                    r.max_age = age;
                     r.on_complete_url = hook.then(|| "http://hook/".into());
                 });
             }
@@ -303,6 +324,12 @@ fn run(steps: Vec<Step>) -> World {
                     let mut actions = Vec::new();
                     world.dispatcher.cancel(request, world.now, &mut actions);
                     world.carry_out(actions);
+                }
+            }
+            Step::RunNow(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.ask_to_run(id);
                 }
             }
             Step::Pass(millis) => {
@@ -380,7 +407,7 @@ proptest! {
             let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
                 let mut task = task.clone();
                 (task.busy, task.restating, task.read_from) = (false, false, None);
-                task.allowance = Allowance::Endless;
+                (task.allowance, task.retries_until) = (Allowance::Endless, Allowance::Endless);
                 if let Some(after) = &mut task.cancelled_after {
                     after.needed = StreamSeq(0);
                 }

@@ -54,3 +54,12 @@ impl TaskReleased {
     pub const SENTENCE: &'static str = "The worker was stopped during the attempt, which is repeated and uses up no retry; \
          the target may or may not have been called";
 }
+
+/// Somebody asked for a task that waited for its time or for its retry: it may start as soon as a
+/// slot is free. It uses up no retry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRequested {
+    pub id: TaskId,
+    /// When it became ready, before the time that it waited for.
+    pub at: Timestamp,
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
 use crate::id::{QueueName, TaskId, TeamId};
+use crate::task::bounds::RetryBounds;
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
@@ -52,6 +53,9 @@ pub struct TaskCreated {
     /// Pauses before retries that the task lists itself, in milliseconds. Absent: they grow by its back-off.
     #[serde(default, skip_serializing_if = "OwnPauses::is_empty")]
     pub retry_pauses: OwnPauses,
+    /// Bounds of pauses and retries. Absent if the task sets none.
+    #[serde(default, skip_serializing_if = "RetryBounds::are_usual")]
+    pub retry_bounds: RetryBounds,
     /// Conditions for a retry, if the task sets them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<RetryOn>,
@@ -104,6 +108,9 @@ pub struct TaskCreated {
     /// The values of the masked headers. Absent if no header is masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<SealedHeaders>,
+    /// The ended task that it does again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<TaskId>,
     /// When it was accepted.
     pub at: Timestamp,
 }

@@ -53,6 +53,8 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
         ordering: None,
+        retry_bounds: RetryBounds::default(),
+        replay_of: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

@@ -55,6 +55,15 @@ impl TaskSpec {
         for pause in self.retry_pauses.millis() {
             newer("retryPause", &pause.to_string());
         }
+        let bounds = &self.retry_bounds;
+        if !bounds.are_usual() {
+            let text =
+                |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+            newer("minDelay", &text(bounds.min_ms.map(u64::from)));
+            newer("maxDelay", &text(bounds.max_ms.map(u64::from)));
+            newer("jitter", &bounds.jitter.thousandths().to_string());
+            newer("maxAge", &text(bounds.max_age_ms));
+        }
         if let Some(success) = &self.success {
             newer("success", &success.to_string());
         }
@@ -70,6 +79,9 @@ impl TaskSpec {
         if let Some(ordering) = &self.ordering {
             newer("orderingKey", &ordering.key);
             newer("onFailure", ordering.on_failure.as_str());
+        }
+        if let Some(replayed) = self.replay_of {
+            newer("replayOf", &replayed.to_string());
         }
         for tag in &self.tags {
             newer("tag", tag);

@@ -1,6 +1,6 @@
 //! Queue, priority, keys and retries of a task.
 
-use super::MAX_KEY_CHARS;
+use super::{MAX_COUNTED_ATTEMPTS, MAX_KEY_CHARS, MAX_RETRIES};
 use crate::id::QueueName;
 use crate::task::ordering::{OnFailure, Ordering};
 use crate::task::request::{Invalid, shortened};
@@ -88,6 +88,23 @@ pub(super) fn whole(
             field,
             format!("{field} must be between {least} and {most}, not {value}"),
         )),
+    }
+}
+
+/// Retries after the first attempt, from `maxRetries` or `maxAttempts`. Both may be given if they
+/// say the same.
+pub(super) fn retries(retries: Option<i64>, attempts: Option<i64>) -> Result<Option<u16>, Invalid> {
+    let retries = whole("maxRetries", retries, 0, MAX_RETRIES)?;
+    let attempts = whole("maxAttempts", attempts, 1, MAX_COUNTED_ATTEMPTS)?;
+    match (retries, attempts) {
+        (Some(retries), Some(attempts)) if retries + 1 != attempts => Err(Invalid::new(
+            "maxAttempts",
+            format!(
+                "maxAttempts of {attempts} contradicts maxRetries of {retries}, which are {} attempts; give one of them",
+                retries + 1
+            ),
+        )),
+        (retries, attempts) => Ok(retries.or(attempts.map(|attempts| attempts - 1))),
     }
 }
 

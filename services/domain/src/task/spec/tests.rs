@@ -1,6 +1,7 @@
 //! Validation of good and bad requests.
 
 use super::*;
+use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
 use crate::task::ordering::OnFailure;
 use crate::task::pauses::BackoffRequest;
@@ -183,7 +184,7 @@ fn what_is_wrong_is_named_with_its_limit() {
     );
     assert_eq!(
         message(|r| r.retry_backoff = Some(BackoffRequest::Word("never".into()))),
-        "retryBackoff must be exponential, linear, overnight or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not \"never\""
+        "retryBackoff must be exponential, linear, fixed, overnight or a list of pauses such as [\"10s\", \"5m\", \"2h\"], not \"never\""
     );
     assert_eq!(
         message(|r| r.delay_until = Some("2050-01-01T00:00:00Z".into())),
@@ -456,7 +457,7 @@ proptest! {
             body: Some(text.clone()), body_encoding: Some("base64".into()), max_wait_seconds: Some(number), timeout_seconds: Some(number), delay_until: Some(text.clone()),
             delay: None, deadline: Some(text.clone()), expires_in: Some(Length::Seconds(number)), success: Some(text.clone()),
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
-            max_retries: Some(whole), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
+            max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
             fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
         }, &limits(), NOW);

@@ -12,7 +12,9 @@ use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
-use waybill_domain::task::{Backoff, Method, OnFailure, Ordering, OwnPauses, Priority};
+use waybill_domain::task::{
+    Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryBounds,
+};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
@@ -80,6 +82,8 @@ impl Gateway {
                     OnFailure::Skip
                 },
             }),
+            retry_bounds: RetryBounds::default(),
+            replay_of: None,
             retry_on: None,
             priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
                 .unwrap_or_default(),

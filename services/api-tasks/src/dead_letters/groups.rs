@@ -1,0 +1,193 @@
+//! `GET /v1/dead-letters/groups`: dead letters by what they have in common.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use waybill_domain::task::Status;
+use waybill_projector::query::{DeadGroup, GroupDeadLetters, MAX_GROUPS, Position, TaskFilter};
+
+use crate::filters::{Conditions, LISTS, Searched, boolean, given};
+use crate::state::TasksApi;
+use waybill_edge::auth::Caller;
+use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::error::ApiError;
+use waybill_edge::iso::Iso;
+use waybill_edge::lenient::LenientQuery;
+use waybill_edge::query::HasLists;
+use waybill_edge::warnings::{Handling, Warning};
+
+const DEFAULT_LIMIT: u16 = 20;
+
+/// Which dead letters, and how many groups of them.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLetterGroupParams {
+    /// Groups in the answer, 1 to 100. Default 20.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+    /// `true`: also dead letters that were retried or replayed.
+    retried: Option<String>,
+    /// Only of these queues, separated by commas or as several parameters.
+    queue: Option<String>,
+    /// Only with all of these tags, given in the same way.
+    tag: Option<String>,
+    /// Only of one of these hosts; without a port, of any port.
+    host: Option<String>,
+    /// Only with one of these last answers: statuses (`503`) or classes (`5xx`).
+    http_status: Option<String>,
+    /// Only with this text in the error, ignoring case.
+    error_contains: Option<String>,
+    /// Only with at least as many attempts.
+    #[param(minimum = 1)]
+    min_attempts: Option<i64>,
+    /// Only created at or after this time (ISO 8601).
+    created_after: Option<String>,
+    /// Only created before this time (ISO 8601).
+    created_before: Option<String>,
+    /// Only those that died at or after this time (ISO 8601).
+    completed_after: Option<String>,
+    /// Only those that died before this time (ISO 8601).
+    completed_before: Option<String>,
+}
+
+impl HasLists for DeadLetterGroupParams {
+    const LISTS: &'static [&'static str] = &LISTS;
+}
+
+/// Dead letters by their causes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterGroups {
+    /// The most frequent cause first.
+    groups: Vec<DeadLetterGroup>,
+    /// Dead letters that were counted, in all groups.
+    total: u64,
+    /// Dead letters of further causes, which are in none of `groups`.
+    others: u64,
+    /// Whether something was cut: causes (`others`), or older dead letters that were not looked at (`searched`).
+    truncated: bool,
+    /// How much was looked at.
+    searched: Searched,
+    /// Parameters without effect, at most 20 warnings; absent when there are no warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// Dead letters of one cause.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetterGroup {
+    /// Host of the target, with its port unless that is the scheme's own.
+    #[schema(example = "api.example.com")]
+    host: String,
+    /// HTTP status of the last answer; `null` when there was none.
+    http_status: Option<u16>,
+    /// The error with `<n>` for numbers, `<id>` for ids, `<text>` for quoted parts and `<url>` for URLs.
+    #[schema(example = "Server error: HTTP <n> - Service Unavailable")]
+    error: String,
+    /// How many there are.
+    count: u64,
+    /// When the first of them died.
+    #[schema(value_type = String, format = DateTime)]
+    first_at: Iso,
+    /// When the last of them died.
+    #[schema(value_type = String, format = DateTime)]
+    last_at: Iso,
+    /// Id of that one.
+    #[schema(example = "task_01kc0q2v9x3d8e5h7j9m1n3p5r0d")]
+    example: String,
+}
+
+impl From<DeadGroup> for DeadLetterGroup {
+    fn from(group: DeadGroup) -> Self {
+        Self {
+            host: group.cause.host,
+            http_status: group.cause.status,
+            error: group.cause.error,
+            count: group.count,
+            first_at: Iso(group.first),
+            last_at: Iso(group.last),
+            example: group.example.to_string(),
+        }
+    }
+}
+
+/// Group dead letters by their causes.
+///
+/// A cause is the host that was called, the status of its last answer, and the error without what differs from task to task. Up to 20,000
+/// failed tasks are looked at, the ones created last, and up to 1,000 causes are told apart; `truncated` says when there were more.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/groups",
+    operation_id = "tasks.dead_letter.group",
+    tag = "dead letters",
+    security(("api_key" = ["tasks:read"])),
+    params(DeadLetterGroupParams),
+    responses(
+        (status = 200, description = "The groups", body = DeadLetterGroups),
+    )
+)]
+pub(crate) async fn group_dead_letters(
+    State(state): State<TasksApi>,
+    caller: Caller<TasksRead>,
+    handling: Handling,
+    LenientQuery(params, warnings): LenientQuery<DeadLetterGroupParams>,
+) -> Result<axum::Json<DeadLetterGroups>, ApiError> {
+    let warnings = warnings.judge(handling)?;
+    let query = GroupDeadLetters {
+        team: caller.team.clone(),
+        filter: params.filter()?,
+        limit: limit(params.limit)?,
+    };
+    let min_seq = Position::tasks(state.acknowledged.to(&caller.team));
+    let found = state.queries.ask(query, min_seq).await?.value;
+    Ok(axum::Json(DeadLetterGroups {
+        truncated: found.others > 0 || !found.searched.complete,
+        groups: found
+            .groups
+            .into_iter()
+            .map(DeadLetterGroup::from)
+            .collect(),
+        total: found.total,
+        others: found.others,
+        searched: found.searched.into(),
+        warnings,
+    }))
+}
+
+fn limit(limit: Option<i64>) -> Result<u16, ApiError> {
+    let Some(limit) = limit else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let read = u16::try_from(limit).ok();
+    read.filter(|limit| (1..=MAX_GROUPS).contains(limit))
+        .ok_or_else(|| {
+            let message = format!("limit must be between 1 and {MAX_GROUPS}, not {limit}");
+            ApiError::bad_field("limit", message)
+        })
+}
+
+impl DeadLetterGroupParams {
+    fn filter(&self) -> Result<TaskFilter, ApiError> {
+        let conditions = Conditions {
+            queue: self.queue.as_deref(),
+            tag: self.tag.as_deref(),
+            host: self.host.as_deref(),
+            http_status: self.http_status.as_deref(),
+            error_contains: self.error_contains.as_deref(),
+            min_attempts: self.min_attempts,
+            created_after: self.created_after.as_deref(),
+            created_before: self.created_before.as_deref(),
+            completed_after: self.completed_after.as_deref(),
+            completed_before: self.completed_before.as_deref(),
+        };
+        let retried = given(self.retried.as_deref());
+        let retried = retried.map(|text| boolean("retried", text)).transpose()?;
+        Ok(TaskFilter {
+            statuses: vec![Status::Failed, Status::Timeout],
+            dead: true,
+            replayed: (retried != Some(true)).then_some(false),
+            ..conditions.filter()?
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! Whether a task is one that a filter wants.
+
+use waybill_domain::id::TaskId;
+use waybill_domain::task::{EndReason, TaskRow, cause};
+use waybill_domain::time::Timestamp;
+use waybill_store::{KeyRange, View};
+
+use super::page::{self, InvalidQuery};
+use super::reader::ReaderError;
+use super::{REPLAYS, decode, keys};
+use crate::query::{MAX_FILTER_VALUES, TaskFilter, WebhookState};
+
+/// The last task that does an ended one again.
+pub(super) fn last_replay(view: &View<'_>, of: TaskId) -> Result<Option<TaskId>, ReaderError> {
+    let range = KeyRange::prefix(&keys::replays(of)).descending();
+    match view.range(REPLAYS, &range)?.next() {
+        Some(row) => Ok(Some(decode(REPLAYS, &row?.1)?)),
+        None => Ok(None),
+    }
+}
+
+/// Checks the sizes of a filter that gateways do not check.
+pub(super) fn check(filter: &TaskFilter) -> Result<(), InvalidQuery> {
+    page::check_text("errorContains", filter.error.as_deref())?;
+    for (field, count) in [
+        ("queue", filter.queues.len()),
+        ("host", filter.hosts.len()),
+        ("httpStatus", filter.http_statuses.len()),
+    ] {
+        if count > MAX_FILTER_VALUES {
+            return Err(InvalidQuery::new(
+                field,
+                format!("{field} must have at most {MAX_FILTER_VALUES} values, not {count}"),
+            ));
+        }
+    }
+    for host in &filter.hosts {
+        page::check_text("host", Some(host))?;
+    }
+    Ok(())
+}
+
+pub(super) fn matches(
+    view: &View<'_>,
+    row: &TaskRow,
+    filter: &TaskFilter,
+    now: Timestamp,
+) -> Result<bool, ReaderError> {
+    if !row_matches(row, filter, now) {
+        return Ok(false);
+    }
+    match filter.replayed {
+        None => Ok(true),
+        Some(wanted) => Ok(last_replay(view, row.id)?.is_some() == wanted),
+    }
+}
+
+fn row_matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
+    let status = row.status_at(now);
+    let named = || filter.status == Some(status) || filter.statuses.contains(&status);
+    let (statuses, hosts) = (&filter.http_statuses, &filter.hosts);
+    ((filter.status.is_none() && filter.statuses.is_empty()) || named())
+        && filter
+            .queue
+            .as_ref()
+            .is_none_or(|queue| row.queue == *queue)
+        && (filter.queues.is_empty() || filter.queues.contains(&row.queue))
+        && filter
+            .target
+            .as_ref()
+            .is_none_or(|target| target.matches(&row.url))
+        && filter
+            .webhook
+            .is_none_or(|state| WebhookState::of(row) == Some(state))
+        && filter.ok.is_none_or(|ok| row.ok == Some(ok))
+        && filter.tags.iter().all(|tag| row.tags.contains(tag))
+        && (!filter.dead || is_dead(row))
+        && filter
+            .completed_after
+            .is_none_or(|after| row.completed_at.is_some_and(|at| at >= after))
+        && filter
+            .completed_before
+            .is_none_or(|before| row.completed_at.is_some_and(|at| at < before))
+        && filter
+            .min_attempts
+            .is_none_or(|least| attempts(row) >= least)
+        && (hosts.is_empty() || hosts.iter().any(|host| cause::is_at(&row.url, host)))
+        && (statuses.is_empty()
+            || row
+                .answer
+                .is_some_and(|answer| statuses.iter().any(|wanted| wanted.holds(answer.status))))
+        && filter.error.as_ref().is_none_or(|part| {
+            row.error
+                .as_ref()
+                .is_some_and(|error| contains(error, part))
+        })
+        && filter.q.as_ref().is_none_or(|q| {
+            let id = row.id.to_string();
+            [row.url.as_str(), row.queue.as_str(), id.as_str()]
+                .iter()
+                .any(|text| contains(text, q))
+        })
+}
+
+fn contains(text: &str, part: &str) -> bool {
+    text.to_ascii_lowercase()
+        .contains(&part.to_ascii_lowercase())
+}
+
+/// Whether the task failed for good: it did not expire, and nobody cancelled it.
+pub(super) fn is_dead(row: &TaskRow) -> bool {
+    matches!(row.end_reason, Some(EndReason::Dead | EndReason::Timeout))
+}
+
+/// How many attempts were made.
+fn attempts(row: &TaskRow) -> u32 {
+    row.attempts.last().map_or(0, |attempt| attempt.number)
+}
