@@ -252,6 +252,9 @@ impl Dispatcher {
     /// Time until [`Dispatcher::tick`] has something to do, unless the wall clock jumps.
     #[must_use]
     pub fn wake_in(&self, now: Times) -> Option<Duration> {
+        if self.ready.is_cut_short() {
+            return Some(Duration::ZERO);
+        }
         self.timers.next_in(now)
     }
 

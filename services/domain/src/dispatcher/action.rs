@@ -106,6 +106,9 @@ pub enum Admission {
     HostFull,
     /// The team has no slot left; other teams may.
     TeamFull,
+    /// Something other than slots holds this very task back. It leaves the ready queue without being
+    /// served, and whoever says so pushes it again when that has changed.
+    Blocked,
     /// No slot of this kind is left.
     Full,
 }

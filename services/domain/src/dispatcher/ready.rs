@@ -17,6 +17,8 @@ use crate::task::Priority;
 /// Limit of compartments without a free slot that one turn tries. Compartments behind them wait for
 /// the next turn, so that a turn stays short with any number of teams and hosts.
 const MAX_PASSED_OVER: usize = 1_024;
+/// Limit of tasks that leave the queue in one turn because they are blocked, for the same reason.
+const MAX_BLOCKED: usize = 10_000;
 
 /// A task's position; the smallest is served first.
 type Place = (Reverse<Priority>, StreamSeq);
@@ -28,6 +30,8 @@ pub(super) struct Ready {
     hosts: BTreeSet<(u64, Place, u64)>,
     /// The first task of each team.
     teams: BTreeSet<(Place, u64)>,
+    /// Whether the last turn ended because so many tasks were blocked.
+    is_cut_short: bool,
 }
 
 /// A task to serve next.
@@ -35,7 +39,9 @@ pub(super) struct Ready {
 pub(super) struct Pick {
     compartment: Compartment,
     place: Place,
-    pub(super) id: TaskId,
+    id: TaskId,
+    /// Whether it leaves the queue without being served.
+    is_blocked: bool,
 }
 
 impl Ready {
@@ -62,8 +68,13 @@ impl Ready {
         self.queue.len()
     }
 
+    /// Whether the last turn ended before its time, so that another one finds more to do at once.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
     /// Removes and returns the tasks that may be served now, in order. `admit` decides about one
-    /// task after the other.
+    /// task after the other. Those that it calls blocked are removed too, and not returned.
     pub(super) fn serve(
         &mut self,
         mut admit: impl FnMut(TaskId, Compartment) -> Admission,
@@ -72,17 +83,20 @@ impl Ready {
         for pick in &picks {
             self.take(pick.compartment, pick.place);
         }
-        picks.into_iter().map(|pick| pick.id).collect()
+        let blocked = picks.iter().filter(|pick| pick.is_blocked).count();
+        self.is_cut_short = blocked >= MAX_BLOCKED;
+        let served = picks.into_iter().filter(|pick| !pick.is_blocked);
+        served.map(|pick| pick.id).collect()
     }
 
     fn pick(&self, admit: &mut impl FnMut(TaskId, Compartment) -> Admission) -> Vec<Pick> {
         let mut picks = Vec::new();
-        let mut passed_over = 0;
+        let (mut passed_over, mut blocked) = (0, 0);
         // Two sorted sources: teams that are not yet started, and the next task of each started
         // team.
         let mut teams = self.teams.iter().peekable();
         let mut begun: BinaryHeap<Reverse<(Place, u64, u64)>> = BinaryHeap::new();
-        while passed_over < MAX_PASSED_OVER {
+        while passed_over < MAX_PASSED_OVER && blocked < MAX_BLOCKED {
             let next_team = teams.peek().map(|(place, _)| *place);
             let next_begun = begun.peek().map(|Reverse((place, ..))| *place);
             let from_begun = match (next_team, next_begun) {
@@ -104,11 +118,14 @@ impl Ready {
                 continue;
             };
             match admit(id, compartment) {
-                Admission::Yes => {
+                admission @ (Admission::Yes | Admission::Blocked) => {
+                    let is_blocked = admission == Admission::Blocked;
+                    blocked += usize::from(is_blocked);
                     picks.push(Pick {
                         compartment,
                         place,
                         id,
+                        is_blocked,
                     });
                     // The compartment continues with its next task. The team's other hosts are in
                     // the heap already, or enter it with their first task.
@@ -259,6 +276,7 @@ mod tests {
             removed in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
             full_team in 0_u64..5,
             full_hosts in prop::collection::btree_set(0_u64..5, 0..4),
+            blocked_ones in prop::collection::btree_set(0_u64..60, 0..10),
         ) {
             let blocked = |compartment: Compartment| {
                 if compartment.team == full_team {
@@ -291,15 +309,48 @@ mod tests {
                     gone.push(id(at as u64));
                 }
             }
+            let is_blocked = |task: TaskId| blocked_ones.iter().any(|number| task == id(*number));
             let mut expected = model(&tasks, blocked);
-            expected.retain(|id| !gone.contains(id));
-            let served = ready.serve(|_, compartment| blocked(compartment));
+            expected.retain(|id| !gone.contains(id) && !is_blocked(*id));
+            let mut left = Vec::new();
+            let served = ready.serve(|task, compartment| {
+                let admission = blocked(compartment);
+                if admission == Admission::Yes && is_blocked(task) {
+                    left.push(task);
+                    return Admission::Blocked;
+                }
+                admission
+            });
             ready.check();
-            prop_assert_eq!(served, expected);
+            prop_assert_eq!(&served, &expected);
             let rest = ready.serve(|_, _| Admission::Yes);
-            prop_assert!(rest.iter().all(|id| !gone.contains(id)));
+            prop_assert!(rest.iter().all(|id| !gone.contains(id) && !left.contains(id)));
+            prop_assert_eq!(served.len() + left.len() + rest.len() + gone.iter().collect::<BTreeSet<_>>().len(), tasks.len());
             prop_assert_eq!(ready.len(), 0);
         }
+    }
+
+    #[test]
+    fn a_turn_that_finds_too_many_blocked_tasks_is_cut_short_and_the_next_one_goes_on() {
+        let mut ready = Ready::default();
+        let compartment = Compartment { team: 1, host: 1 };
+        let all = MAX_BLOCKED as u64 + 5;
+        for seq in 0..all {
+            ready.push(compartment, Priority::default(), StreamSeq(seq), id(seq));
+        }
+        let last = id(all - 1);
+        let admit = |id: TaskId, _: Compartment| {
+            if id == last {
+                Admission::Yes
+            } else {
+                Admission::Blocked
+            }
+        };
+        assert!(ready.serve(admit).is_empty());
+        assert!(ready.is_cut_short());
+        assert_eq!(ready.serve(admit), [last]);
+        assert!(!ready.is_cut_short());
+        assert_eq!(ready.len(), 0);
     }
 
     #[test]
