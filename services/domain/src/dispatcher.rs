@@ -14,8 +14,9 @@
 //! outcome of an append cannot be determined, the shell discards the dispatcher, takes the
 //! partition again under a new fence and replays.
 //!
-//! Only [`ready`] decides what is served next: fairness, rate and concurrency limits, ordering keys
-//! and pauses are questions about the order of ready tasks, and belong there.
+//! Only [`ready`] decides what is served next: fairness and ordering keys are questions about the
+//! order of ready tasks, and belong there. What may not be served at all for now, because its queue
+//! is paused or has used what its limits allow, is kept out of it by [`gates`].
 
 mod action;
 mod append;
@@ -23,13 +24,16 @@ mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
 mod evolve;
+mod gates;
 mod lanes;
 mod open;
 mod outcomes;
 mod owed;
+mod rate;
 mod ready;
 mod requests;
 mod retention;
+mod rules;
 mod serve;
 mod snapshot;
 mod timers;
@@ -46,6 +50,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
+use gates::Gates;
 use lanes::Lanes;
 use open::{Open, Phase};
 use ready::Ready;
@@ -56,6 +61,7 @@ pub use action::{
     Uncounted, Wanted,
 };
 pub use retention::{RESTATEMENT_BYTES, Restatable};
+pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
 
 /// How long after an attempt's time limit its worker may still report the outcome.
@@ -74,6 +80,8 @@ pub struct Dispatcher {
     certain: StreamSeq,
     /// Empty until the dispatcher is active: during replay, nothing is due.
     ready: Ready,
+    /// What holds ready tasks back.
+    gates: Gates,
     /// Due deliveries, in the order in which they became due.
     due_deliveries: Ready,
     deliveries_due: u64,
@@ -97,6 +105,7 @@ impl Dispatcher {
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
+            gates: Gates::default(),
             due_deliveries: Ready::default(),
             deliveries_due: 0,
             timers: Timers::default(),
@@ -194,6 +203,12 @@ impl Dispatcher {
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
+        for id in &ids {
+            if let Some(task) = self.tasks.get(id) {
+                let runs = matches!(task.phase, Phase::Running { .. });
+                self.gates.runs(task.lane, *id, runs);
+            }
+        }
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
@@ -244,6 +259,7 @@ impl Dispatcher {
     /// Handles every task whose time has come.
     pub fn tick(&mut self, now: Times) {
         self.now = now;
+        self.gates.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -255,10 +271,11 @@ impl Dispatcher {
         if self.ready.is_cut_short() {
             return Some(Duration::ZERO);
         }
-        self.timers.next_in(now)
+        let gates = self.gates.next_in(now);
+        self.timers.next_in(now).into_iter().chain(gates).min()
     }
 
-    /// Number of calls that could begin if there were slots.
+    /// Number of calls that could begin if there were slots, without the tasks that are held back.
     #[must_use]
     pub fn wanted_slots(&self) -> usize {
         self.ready.len() + self.due_deliveries.len()
@@ -279,8 +296,11 @@ impl Dispatcher {
             self.timers.insert(alarm, id);
         }
         if matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled() {
-            self.ready
-                .push(task.compartment(), task.priority, task.created, id);
+            let place = (self.lanes.names(task.lane), task.lane);
+            if self.gates.enter(place, task.rank(), id, self.now) {
+                self.ready
+                    .push(task.compartment(), task.priority, task.created, id);
+            }
         }
     }
 
@@ -297,6 +317,8 @@ impl Dispatcher {
         }
         self.ready
             .remove(task.compartment(), task.priority, task.created);
+        self.gates
+            .leave(self.lanes.names(task.lane), task.rank(), id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {

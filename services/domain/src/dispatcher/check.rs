@@ -1,10 +1,11 @@
 //! Consistency checks of a dispatcher's state, for tests and simulations.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::open::Phase;
+use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
 use crate::event::TaskEvent;
+use crate::id::TaskId;
 
 impl Dispatcher {
     /// Panics if parts of the state contradict each other. It visits every task, so it is for tests
@@ -33,7 +34,25 @@ impl Dispatcher {
                 "one decision about a task at a time"
             );
         }
-        let mut timers = 0;
+        let starting = |decision: &Decision| match &decision.event {
+            TaskEvent::Started(event) => Some(event.id),
+            _ => None,
+        };
+        let decisions = self.in_flight.iter().chain(&self.decided);
+        let runs = |(id, task): (&TaskId, &Open)| {
+            matches!(task.phase, Phase::Running { .. }).then_some(*id)
+        };
+        let slots: BTreeSet<_> = self
+            .tasks
+            .iter()
+            .filter_map(runs)
+            .chain(decisions.filter_map(starting))
+            .collect();
+        if self.active {
+            let held = self.gates.running();
+            assert_eq!(held, slots, "slots are held by what runs or is about to");
+        }
+        let (mut timers, mut parked) = (0, 0);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
         for (id, task) in &self.tasks {
@@ -49,9 +68,15 @@ impl Dispatcher {
                 && !task.busy
                 && matches!(task.phase, Phase::Ready { .. })
                 && !task.is_to_be_cancelled();
+            let held = self
+                .gates
+                .is_parked(self.lanes.names(task.lane), task.rank());
+            assert!(!(queued && held), "in one of them only ({id})");
+            parked += usize::from(held);
             assert_eq!(
-                queued, should,
-                "in the queue is: ready and not busy ({id}, {:?})",
+                queued || held,
+                should,
+                "in the queue, or held back, is: ready and not busy ({id}, {:?})",
                 task.phase
             );
             if self.active && !task.busy {
@@ -66,6 +91,7 @@ impl Dispatcher {
                 }
             }
         }
+        assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
         assert_eq!(
             self.timers.len(),
             timers,

@@ -105,7 +105,13 @@ impl Dispatcher {
     ) {
         let id = event.id();
         self.disarm(id);
+        let lane = self.tasks.get(&id).map(|task| task.lane);
         self.change(seq, event, at, actions);
+        if let Some(lane) = lane.filter(|_| self.active) {
+            let task = self.tasks.get(&id);
+            let runs = task.is_some_and(|task| matches!(task.phase, Phase::Running { .. }));
+            self.gates.runs(lane, id, runs);
+        }
         // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);
     }
