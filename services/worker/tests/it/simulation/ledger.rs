@@ -1,13 +1,13 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
-use waybill_domain::id::TaskId;
+use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
@@ -26,6 +26,8 @@ struct Life {
     /// When it was accepted, and when the pause after the last attempt ends, by the server's clock.
     accepted: Timestamp,
     pause_over: Option<Timestamp>,
+    /// Its attempts that were stored while its queue was certainly paused: they must not be made.
+    forbidden: BTreeSet<u32>,
     /// The outcomes so far, by kind and number. A delivery may be made by more than one owner.
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
     /// Whether its cancellation was requested while an attempt was running.
@@ -118,6 +120,8 @@ pub(crate) struct Ledger {
     accepted: Vec<TaskId>,
     refused: Vec<TaskId>,
     order: Vec<TaskId>,
+    /// Queues whose pause was answered.
+    paused: BTreeSet<(TeamId, QueueName)>,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -231,6 +235,7 @@ impl Ledger {
             delivered: false,
             accepted: at,
             pause_over: None,
+            forbidden: BTreeSet::new(),
             cancel_requested: false,
             calls: BTreeMap::new(),
         };
@@ -347,6 +352,11 @@ impl Ledger {
                     self.order.push(id);
                 }
                 (life.started, life.running) = (e.attempt, Some(e.attempt));
+                let place = (life.created.team.clone(), life.created.queue.clone());
+                if self.paused.contains(&place) {
+                    life.forbidden.insert(e.attempt);
+                    *self.counts.entry("started while paused").or_default() += 1;
+                }
             }
             TaskEvent::AttemptFailed(e) => {
                 life.running = None;
@@ -396,6 +406,16 @@ impl Ledger {
     }
 
     /// Checks a call that reaches its target.
+    /// From now on, nothing of the queue may be started.
+    pub(super) fn pause_answered(&mut self, team: &TeamId, queue: &QueueName) {
+        self.count("paused");
+        self.paused.insert((team.clone(), queue.clone()));
+    }
+
+    pub(super) fn resumed(&mut self, team: &TeamId, queue: &QueueName) {
+        self.paused.remove(&(team.clone(), queue.clone()));
+    }
+
     pub(super) fn called(&mut self, id: TaskId, kind: CallKind, number: u32) {
         self.count("called");
         let Some(life) = self.lives.get_mut(&id) else {
@@ -404,7 +424,11 @@ impl Ledger {
         let again = life.calls.contains_key(&(kind.into(), number));
         life.calls.entry((kind.into(), number)).or_default();
         let (started, ended) = (life.started, life.ended);
+        let forbidden = life.forbidden.contains(&number);
         match kind {
+            CallKind::Attempt if forbidden => self.broken(format!(
+                "attempt {number} of {id} was made, and its start was stored while its queue was paused"
+            )),
             CallKind::Attempt if number > started => self.broken(format!(
                 "{id} was called before its attempt {number} was stored"
             )),
