@@ -64,6 +64,7 @@ def go(walk, reporter):
         team = teams(walk, ann)
         keys(walk, ann, team)
         vault(walk)
+        queues(walk)
         tasks(walk, receiver)
         signatures(walk, receiver)
         applications(walk, ann, team)
@@ -159,6 +160,17 @@ def vault(walk):
     walk.send("vault.token.get", 200, token, key=key)
     walk.send("vault.token.rotate", 200, token, key=key)
     walk.send("vault.token.delete", 200, token, key=key)
+
+
+def queues(walk):
+    key = walk.server.key
+    mail = {"name": "mail"}
+    walk.send("work.queue.limit", 200, mail, key=key)
+    walk.send("work.queue.pause", 200, mail, key=key)
+    walk.send("work.queue.list", 200, key=key)
+    walk.send("work.queue.get", 200, mail, key=key)
+    walk.send("work.queue.resume", 200, mail, key=key)
+    walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
 
 
 def tasks(walk, receiver):

@@ -16,7 +16,6 @@ pub mod explain;
 pub mod get;
 pub mod idempotency;
 mod labels;
-mod lengths;
 pub mod list;
 pub mod lookup;
 pub mod object;
@@ -33,6 +32,7 @@ pub mod task_events;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use waybill_edge::lengths;
 
 pub use labels::ReadModelLabels;
 pub use queues::QueueNames;

@@ -47,6 +47,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     servers((url = "/", description = "The address that served this description")),
     tags(
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
+        (name = "queues", description = "Queues: which there are, and what holds their tasks back"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "teams", description = "Teams, their members, invitations, plan and policies"),

@@ -20,6 +20,7 @@ mod long_lived;
 mod oauth;
 mod owner;
 mod people;
+mod queues;
 mod scopes;
 mod signing;
 mod spellings;
