@@ -106,7 +106,8 @@ impl VaultRig {
 async fn after_the_answer_of_a_pause_nothing_of_the_queue_starts_until_it_is_resumed() {
     let mut stage = VaultRig::guarded().await;
     (stage.rig.has_queues, stage.rig.slots) = (true, 4);
-    let [paused, other, ..] = &queue_in_each_partition()[..] else {
+    let queues = queue_in_each_partition();
+    let [paused, other, ..] = &queues[..] else {
         panic!("four partitions");
     };
     let first = stage.rig.worker("first").await;
@@ -174,7 +175,7 @@ async fn a_worker_that_hears_of_no_pause_starts_nothing_once_it_is_answered() {
     let proxy = Proxy::start(format!("127.0.0.1:{}", stage.rig.nats.port()))
         .await
         .expect("a proxy");
-    let worker = stage.rig.worker_at("cut off", &proxy.url()).await;
+    let worker = stage.rig.worker_at("cut-off", &proxy.url()).await;
     stage.rig.until_shares(&[&worker], &[4]).await;
     let first = stage.crowd("mail", 1, "/status/200").await;
     stage.until_ended(&first).await;
