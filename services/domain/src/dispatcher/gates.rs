@@ -48,7 +48,8 @@ pub(super) struct Gates {
 struct Gate {
     rules: QueueRules,
     parked: BTreeMap<Rank, TaskId>,
-    /// Its tasks in the ready queue, as far as they went there through this gate.
+    /// Its tasks in the ready queue, as far as they went there through this gate. They take up what
+    /// the limits leave, also while they wait for a slot of their host.
     offered: HashSet<TaskId>,
     bucket: Option<Bucket>,
 }
