@@ -101,15 +101,17 @@ async fn a_queue_is_paused_told_and_resumed() -> Result<()> {
     bare(&world.http, "/v1/queues/a-new-one/resume").await?;
     assert_eq!(listed(&world.http).await?.len(), 1);
 
-    let entries = world.http.get("/v1/activity?type=queue.").await?;
-    let entries = entries.json()["entries"].clone();
+    let told = world.http.get("/v1/activity?type=queue.").await?;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let entries = told.json()["activity"].clone();
     let entries = entries.as_array().context("entries")?;
     let kinds: Vec<_> = entries.iter().map(|entry| entry["type"].as_str()).collect();
     let (pause, resume) = (Some("queue.paused"), Some("queue.resumed"));
     assert_eq!(kinds, [resume, resume, pause, pause, pause]);
+    let target = &entries[1]["target"];
     assert_eq!(
-        entries[1]["target"],
-        json!({"kind": "queue", "id": "default", "name": null})
+        (&target["kind"], &target["id"]),
+        (&json!("queue"), &json!("default"))
     );
     assert_eq!(entries[1]["environment"], "live");
     world.stop().await
