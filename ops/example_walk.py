@@ -64,6 +64,7 @@ def go(walk, reporter):
         team = teams(walk, ann)
         keys(walk, ann, team)
         vault(walk)
+        queues(walk)
         tasks(walk, receiver)
         signatures(walk, receiver)
         applications(walk, ann, team)
@@ -167,6 +168,17 @@ def dies(walk, task, receiver, key):
     receiver.next(), receiver.next()
     walk.send("tasks.task.get", 200, {"id": task}, query={"wait": 25, "for": "end"}, key=key, keep=False)
     return task
+
+
+def queues(walk):
+    key = walk.server.key
+    mail = {"name": "mail"}
+    walk.send("work.queue.limit", 200, mail, key=key)
+    walk.send("work.queue.pause", 200, mail, key=key)
+    walk.send("work.queue.list", 200, key=key)
+    walk.send("work.queue.get", 200, mail, key=key)
+    walk.send("work.queue.resume", 200, mail, key=key)
+    walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
 
 
 def tasks(walk, receiver):

@@ -107,7 +107,7 @@ pub struct ActivityEntry {
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EntryTarget {
-    /// `task`, `key`, `token`, `member`, `invitation`, `app`, `grant`, `team`, `user`, `session`; `route` of what was refused.
+    /// `task`, `key`, `token`, `member`, `invitation`, `app`, `grant`, `team`, `user`, `session`, `queue`; `route` of what was refused.
     #[schema(example = "key")]
     pub kind: String,
     /// Which: its id; of a `route`, the method and the path.

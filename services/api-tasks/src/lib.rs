@@ -20,7 +20,6 @@ pub mod get;
 pub mod idempotency;
 mod jitter;
 mod labels;
-mod lengths;
 pub mod list;
 pub mod lookup;
 pub mod object;
@@ -40,6 +39,7 @@ pub mod waiting;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use waybill_edge::lengths;
 
 pub use labels::ReadModelLabels;
 pub use queues::QueueNames;

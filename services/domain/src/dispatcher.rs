@@ -14,8 +14,9 @@
 //! outcome of an append cannot be determined, the shell discards the dispatcher, takes the
 //! partition again under a new fence and replays.
 //!
-//! Only [`ready`] decides what is served next: fairness, rate and concurrency limits, ordering keys
-//! and pauses are questions about the order of ready tasks, and belong there.
+//! Only [`ready`] decides what is served next: fairness and ordering keys are questions about the
+//! order of ready tasks, and belong there. What may not be served at all for now, because its queue
+//! is paused or has used what its limits allow, is kept out of it by [`gates`].
 
 mod action;
 mod append;
@@ -24,14 +25,17 @@ mod attempt;
 mod check;
 mod evolve;
 mod explain;
+mod gates;
 mod lanes;
 mod open;
 mod orders;
 mod outcomes;
 mod owed;
+mod rate;
 mod ready;
 mod requests;
 mod retention;
+mod rules;
 mod serve;
 mod snapshot;
 mod timers;
@@ -48,6 +52,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
+use gates::Gates;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -59,6 +64,7 @@ pub use action::{
     Ticket, Uncounted, Wanted,
 };
 pub use retention::{RESTATEMENT_BYTES, Restatable};
+pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
 
 /// How long after an attempt's time limit its worker may still report the outcome.
@@ -79,6 +85,8 @@ pub struct Dispatcher {
     certain: StreamSeq,
     /// Empty until the dispatcher is active: during replay, nothing is due.
     ready: Ready,
+    /// What holds ready tasks back.
+    gates: Gates,
     /// Due deliveries, in each queue in the order in which they became due.
     due_deliveries: Ready,
     deliveries_due: u64,
@@ -103,6 +111,7 @@ impl Dispatcher {
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
+            gates: Gates::default(),
             due_deliveries: Ready::default(),
             deliveries_due: 0,
             timers: Timers::default(),
@@ -200,6 +209,12 @@ impl Dispatcher {
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
+        for id in &ids {
+            if let Some(task) = self.tasks.get(id) {
+                let runs = matches!(task.phase, Phase::Running { .. });
+                self.gates.runs(task.lane, *id, runs);
+            }
+        }
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
@@ -250,6 +265,7 @@ impl Dispatcher {
     /// Handles every task whose time has come.
     pub fn tick(&mut self, now: Times) {
         self.now = now;
+        self.gates.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -261,10 +277,11 @@ impl Dispatcher {
         if self.ready.is_cut_short() {
             return Some(Duration::ZERO);
         }
-        self.timers.next_in(now)
+        let gates = self.gates.next_in(now);
+        self.timers.next_in(now).into_iter().chain(gates).min()
     }
 
-    /// Number of calls that could begin if there were slots.
+    /// Number of calls that could begin if there were slots, without the tasks that are held back.
     #[must_use]
     pub fn wanted_slots(&self) -> usize {
         self.ready.len() + self.due_deliveries.len()
@@ -286,7 +303,10 @@ impl Dispatcher {
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
         if is_ready && self.is_its_turn(id, task) {
-            self.ready.push(task.entry(id));
+            let place = (self.lanes.names(task.lane), task.lane);
+            if self.gates.enter(place, task.rank(), id, self.now) {
+                self.ready.push(task.entry(id));
+            }
         }
     }
 
@@ -302,6 +322,8 @@ impl Dispatcher {
             self.timers.remove(alarm, id);
         }
         self.ready.remove(&task.entry(id));
+        self.gates
+            .leave(self.lanes.names(task.lane), task.rank(), id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {

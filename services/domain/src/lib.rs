@@ -10,6 +10,7 @@ pub mod egress;
 pub mod event;
 pub mod id;
 pub mod partition;
+pub mod rate;
 pub mod room;
 pub mod seq;
 pub mod signature;

@@ -4,7 +4,7 @@
 //! - [`auth`] attributes a request to a caller; [`limits`], [`refusals`] and [`usage`] count what callers do; [`fence`] says whether this
 //!   gateway may decide at all.
 //! - [`path`], [`body`] and [`query`] read what a client sends, [`lenient`] does so with [`warnings`] of what is unknown, [`idempotency`] tells a repeated request; [`error`] is what a client gets when it is
-//!   refused, [`sse`] how an event stream is answered.
+//!   refused, [`sse`] how an event stream is answered, [`iso`] and [`lengths`] how times and lengths of time are written.
 //! - [`vault`] seals secrets. [`acknowledged`] lets a client read its own writes.
 //! - [`Edge`] is all of that in one value: APIs take it as their state, or within theirs.
 
@@ -16,6 +16,7 @@ pub mod error;
 pub mod fence;
 pub mod idempotency;
 pub mod iso;
+pub mod lengths;
 pub mod lenient;
 pub mod limits;
 pub mod path;

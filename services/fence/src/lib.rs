@@ -69,6 +69,8 @@ pub struct FenceParts {
 /// The lease of this gateway or worker, and the barrier.
 #[derive(Debug)]
 pub struct Fence {
+    /// The label `kind` of its metrics.
+    name: &'static str,
     kind: LeaseKind,
     /// Of this run: another one begins when the log was replaced. Locked for a moment only, never
     /// across an await.
@@ -92,8 +94,16 @@ impl Fence {
     /// A fence without a lease, and the task that obtains one.
     #[must_use]
     pub fn new(parts: FenceParts) -> (Arc<Self>, FenceTask) {
+        let name = parts.kind.as_str();
+        Self::named(name, parts)
+    }
+
+    /// The same for a process with more than one lease: `name` tells its metrics apart.
+    #[must_use]
+    pub fn named(name: &'static str, parts: FenceParts) -> (Arc<Self>, FenceTask) {
         let (calls, called) = mpsc::channel(MAX_CALLS);
         let fence = Arc::new(Self {
+            name,
             kind: parts.kind,
             holder: RwLock::new(HolderId::new(parts.kind, GatewayId::new(random()))),
             until: AtomicU64::new(0),

@@ -126,7 +126,7 @@ impl Running {
 
     /// Runs until stopped; gives the task back when the log turns out to be another one.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Option<FenceTask> {
-        let kind = self.task.fence.kind.as_str();
+        let kind = self.task.fence.name;
         gauge!("waybill_fence_log_went_backwards", "kind" => kind).set(0.0);
         // If it is dropped in the middle, a renewal may be stored without being used, which is
         // safe.
@@ -272,7 +272,7 @@ impl Running {
                 ..
             } => {
                 tracing::warn!(reason, "the lease was not renewed; retrying");
-                let kind = self.task.fence.kind.as_str();
+                let kind = self.task.fence.name;
                 counter!("waybill_fence_renewals_missed_total", "kind" => kind).increment(1);
                 self.renew_at = self.renew_at.min(now.plus(self.retry_pause()));
                 self.on_renewal_missed();
@@ -374,7 +374,7 @@ impl Running {
         let demanded = self.position.demanded();
         if self.position.cap(read, begun) {
             tracing::warn!(%demanded, %begun, "records of FENCE ask for a position that CONTROL does not hold: they are of a history that was lost, so this process serves once it has applied its own start event (runbook: the log went backwards)");
-            let kind = self.task.fence.kind.as_str();
+            let kind = self.task.fence.name;
             counter!("waybill_fence_demands_refused_total", "kind" => kind).increment(1);
         }
     }
@@ -526,7 +526,7 @@ impl Running {
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge; the counts are small")]
     fn measure(&self, now: Uptime) {
-        let kind = self.task.fence.kind.as_str();
+        let kind = self.task.fence.name;
         let remaining = self
             .lease
             .until()

@@ -33,12 +33,13 @@ pub(crate) fn description() -> OpenApi {
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
-pub(crate) fn descriptions() -> [(&'static str, OpenApi); 4] {
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 5] {
     [
         ("account", waybill_api_account::router().into_openapi()),
         ("activity", waybill_api_activity::router().into_openapi()),
         ("tasks", waybill_api_tasks::router().into_openapi()),
         ("vault", waybill_api_vault::router().into_openapi()),
+        ("work", waybill_api_work::router().into_openapi()),
     ]
 }
 
@@ -66,6 +67,7 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_activity::router()).with_state(state.activity_api.clone()))
         .merge(Router::from(waybill_api_tasks::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
+        .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
         .merge(docs::router(docs::openapi()))
         .fallback(error::no_such_path)
         .layer(edge)

@@ -171,7 +171,7 @@ impl Answerer {
     }
 
     pub(crate) async fn counters(&self, query: GetCounters) -> Result<Counters, Refused> {
-        self.reading(move |reader| reader.counters(&query.team, now()))
+        self.reading(move |reader| reader.counters(&query.team, query.queue.as_ref(), now()))
             .await
     }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_log::StreamSeq;
 
 use crate::query::{
     ActivityFilter, ActivityPage, ByIdempotencyKey, Counters, GetCounters, GetTask, IdempotentTask,
-    ListActivity, ListTasks, Position, Query, Refused, Reply, Request, TaskPage, TaskView, Verdict,
-    Verify,
+    ListActivity, ListTasks, Position, Query, QueueCounts, Refused, Reply, Request, TaskPage,
+    TaskView, Verdict, Verify,
 };
 
 /// Time limit of a query, including retries.
@@ -131,8 +131,27 @@ impl QueryClient {
         team: &TeamId,
         min_seq: StreamSeq,
     ) -> Result<Answered<Counters>, QueryError> {
-        let query = GetCounters { team: team.clone() };
+        let query = GetCounters {
+            team: team.clone(),
+            queue: None,
+        };
         self.ask(query, Position::tasks(min_seq)).await
+    }
+
+    /// Number of tasks of one queue by status; `None` if it has none.
+    pub async fn queue_counters(
+        &self,
+        team: &TeamId,
+        queue: &QueueName,
+        min_seq: StreamSeq,
+    ) -> Result<Option<QueueCounts>, QueryError> {
+        let query = GetCounters {
+            team: team.clone(),
+            queue: Some(queue.clone()),
+        };
+        let counters = self.ask(query, Position::tasks(min_seq)).await?.value;
+        let mut found = counters.queues.into_iter();
+        Ok(found.find(|counts| counts.queue == *queue))
     }
 
     /// Who did what in a team, newest first. `min_seq` is what must have been read of both logs.

@@ -5,6 +5,8 @@
 //!   [`partition`]: the loop of one partition.
 //! - [`calls`]: the running calls. [`attempt`], [`webhook`]: their requests. `rotations`: which
 //!   secrets sign them. [`callout`]: the HTTP client.
+//! - [`queues`]: which queues are paused and what limits they have, as every partition must know it.
+//!   `follow`: how copies of CONTROL are kept.
 //! - [`retention`]: how far the log may be purged, and by which worker.
 //! - [`vault`]: the credentials that tasks refer to, inserted at the last moment.
 //! - [`command`]: requests of clients. [`payloads`]: recent events, so that they need not be read
@@ -19,9 +21,11 @@ pub mod callout;
 pub mod calls;
 pub mod clock;
 pub mod command;
+mod follow;
 pub mod lease;
 pub mod partition;
 pub mod payloads;
+pub mod queues;
 pub mod retention;
 mod rotations;
 pub mod takeover;

@@ -3,11 +3,13 @@
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, the state of this dispatcher can no
 //! longer be trusted: the loop ends, and the partition is taken over again or left to its new owner.
 //!
-//! `appends`: what is stored. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
+//! `appends`: what is stored. `slots`: what is started. `rules`: what holds queues back. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
 
 mod appends;
 mod requests;
 mod retention;
+mod rules;
+mod slots;
 mod snapshots;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,14 +19,13 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use metrics::{counter, histogram};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::command::OwnerReply;
-use waybill_domain::dispatcher::{Action, Admission, CallKind, Dispatcher, Running, Ticket};
+use waybill_domain::dispatcher::{Action, CallKind, Dispatcher, Running, Ticket};
 use waybill_domain::event::{TaskCreated, TaskEnd, TaskEvent};
-use waybill_domain::id::TaskId;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
 use waybill_log::{
@@ -32,10 +33,11 @@ use waybill_log::{
 };
 
 use crate::board::Place;
-use crate::bulkhead::{Bulkhead, Refusal, Slot, Spare};
+use crate::bulkhead::{Bulkhead, Slot, Spare};
 use crate::calls::{CallExecutor, Calls, EndedCall, Handover};
 use crate::command::{Command, Commands};
 use crate::lease::KeptLease;
+use crate::queues::Seat;
 use crate::retention::Horizon;
 use crate::takeover::{self, Between, TakeOverError, Taken};
 use crate::vault::{Page, Sweep};
@@ -43,6 +45,7 @@ use crate::vault::{Page, Sweep};
 pub use snapshots::SnapshotPace;
 
 use retention::LowWater;
+use rules::{may_start_soon, rules_changed};
 use snapshots::{Since, last_snapshot};
 
 /// Limit of new tasks applied at once.
@@ -76,6 +79,8 @@ pub struct PartitionParts {
     pub leave: watch::Receiver<bool>,
     /// Number of running calls, from which the worker chooses the partition to give up.
     pub running: Arc<AtomicUsize>,
+    /// From where the partition learns what holds its queues back; `None`: nothing does.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl PartitionParts {
@@ -142,6 +147,9 @@ struct Serving<'a> {
     /// A page of found keys, until enough of the log is read to judge it.
     swept: Option<Page>,
     low: LowWater,
+    /// Up to where rules of queues are taken into account, while starts that were decided before
+    /// still wait for the log.
+    unsettled: Option<StreamSeq>,
 }
 
 /// Serves a partition until it is given up or lost.
@@ -196,6 +204,7 @@ pub async fn serve(
             .map(|vault| vault.sweep(parts.partition)),
         swept: None,
         low: LowWater::new(parts.horizon.clone(), mark),
+        unsettled: None,
         dispatcher,
     };
     serving.activate(between);
@@ -226,7 +235,9 @@ pub async fn serve(
                 break Exit::Stopped;
             }
         }
-        serving.advance(draining.is_none() && lease.is_held());
+        let starts = parts.may_start();
+        serving.follow_rules();
+        serving.advance(draining.is_none() && lease.is_held() && starts);
         let wake = serving.wake_at(draining);
         tokio::select! {
             biased;
@@ -273,6 +284,9 @@ pub async fn serve(
             }
             Some(found) = poll_option(&mut serving.low.reading) => serving.found(found),
             () = LowWater::moved(&mut horizon) => {}
+            // The top of the loop handles both.
+            () = rules_changed(parts) => {}
+            () = may_start_soon(parts), if !starts => {}
             page = next_page(&mut serving.sweep), if serving.swept.is_none() => serving.swept = Some(page),
             // Last of the external events: all ended calls are handled in each iteration, and would leave no turn to the others.
             Some(ended) = serving.calls.ended(), if !serving.calls.is_empty() => serving.call_ended(ended),
@@ -291,6 +305,9 @@ pub async fn serve(
         fence,
         ..
     } = serving;
+    if let (Some(seat), false) = (&parts.seat, matches!(exit, Exit::Uncertain(_))) {
+        seat.vacate();
+    }
     match exit {
         Exit::Stopped => last_snapshot(parts, incarnation, &dispatcher).await,
         Exit::Uncertain(_) => calls.hand_over(Handover {
@@ -332,15 +349,6 @@ async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Outpu
     }
 }
 
-/// Takes, keeps or gives up a place in the queue for slots.
-fn wait_for(wait: &mut Option<SlotWait>, wanted: bool, slots: impl FnOnce() -> Arc<Semaphore>) {
-    if !wanted {
-        *wait = None;
-    } else if wait.is_none() {
-        *wait = Some(slots().acquire_owned().boxed());
-    }
-}
-
 impl Serving<'_> {
     /// Continues where a former dispatcher of this process stopped.
     fn activate(&mut self, between: Between) {
@@ -356,6 +364,7 @@ impl Serving<'_> {
         }
         self.promised = promised;
         let now = self.parts.executor.clock.times();
+        self.take_rules(now);
         let mut actions = Vec::new();
         self.dispatcher
             .activate(now, &alive, unstored, &mut actions);
@@ -401,47 +410,17 @@ impl Serving<'_> {
         }
     }
 
-    /// Offers free slots to the dispatcher.
-    fn fill(&mut self) {
-        // Read before any slot is asked for, so that nothing given back from here on is missed.
-        let given_back = self.parts.bulkhead.given_back();
-        let parts = self.parts;
-        let bulkhead = &parts.bulkhead;
-        let (promised, spare) = (&mut self.promised, &mut self.spare);
-        let (mut wants_general, mut wants_reserve) = (false, false);
-        let mut is_refused = false;
-        let mut actions = Vec::new();
-        let now = self.parts.executor.clock.times();
-        let mut admit = |wanted| match bulkhead.admit(&wanted, spare) {
-            Ok(slot) => {
-                promised.insert(wanted.running, slot);
-                Admission::Yes
-            }
-            Err(refusal) => {
-                wants_general |= matches!(refusal, Refusal::NoGeneralSlot | Refusal::NoSlot);
-                wants_reserve |= refusal == Refusal::NoSlot;
-                is_refused = true;
-                refusal.into()
-            }
-        };
-        self.dispatcher.fill_where(&mut admit, now, &mut actions);
-        // Unused slots are returned for other partitions.
-        self.spare = Spare::default();
-        self.carry_out(actions);
-        self.freed = is_refused.then(|| bulkhead.freed(given_back));
-        wait_for(&mut self.slot_wait, wants_general, || bulkhead.general());
-        wait_for(&mut self.reserve_wait, wants_reserve, || bulkhead.reserve());
-    }
-
-    fn stop_waiting(&mut self) {
-        self.spare = Spare::default();
-        (self.slot_wait, self.reserve_wait) = (None, None);
-        self.freed = None;
-    }
-
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
+                // The lease was lost while the start was being stored: what was paused since is not
+                // known, so the call is not made. It uses up no retry.
+                Action::Call(call) if !self.parts.may_start() => {
+                    self.slot(call.task, call.attempt, CallKind::Attempt);
+                    let now = self.parts.executor.clock.times();
+                    self.dispatcher
+                        .attempt_released(call.task, call.attempt, now);
+                }
                 Action::Call(call) => {
                     counter!("waybill_tasks_started_total").increment(1);
                     histogram!("waybill_queue_wait_seconds").record(call.waited);
@@ -497,14 +476,6 @@ impl Serving<'_> {
                 }
             }
         }
-    }
-
-    /// The slot reserved for a call that begins now.
-    fn slot(&mut self, task: TaskId, number: u32, kind: CallKind) -> Option<Slot> {
-        let running = Running { task, number, kind };
-        let slot = self.promised.remove(&running);
-        debug_assert!(slot.is_some(), "every call has been promised a slot");
-        slot
     }
 
     fn call_ended(&mut self, ended: EndedCall) {

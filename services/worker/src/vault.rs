@@ -38,6 +38,7 @@ use waybill_log::{Fences, KeyName, Log, StreamSeq, Tallies, VaultKeys};
 use waybill_vault::Unwrapper;
 
 use crate::clock::Clock;
+use crate::follow::follow;
 
 pub use carried::Carried;
 pub use erase::SweepPace;
@@ -48,6 +49,7 @@ pub(crate) use erase::{Page, Sweep};
 
 use directory::Directory;
 use erase::{Erasures, Sweeper};
+use follow::Tokens;
 use open::Opener;
 use uses::{First, Flusher, Uses};
 
@@ -212,14 +214,18 @@ impl VaultService {
         let mut tasks = JoinSet::new();
         let name = fence_task.is_some().then(|| vault.life());
         if let Some(fence_task) = fence_task {
-            let (log, directory) = (Arc::clone(&vault.log), Arc::clone(&vault.directory));
+            let log = Arc::clone(&vault.log);
+            let tokens = Arc::new(Tokens {
+                directory: Arc::clone(&vault.directory),
+                applied,
+            });
             let following = stop.clone();
             tasks.spawn(async move {
                 // Following only reads: if it is dropped in the middle, the directory is a little
                 // older, and the fence has ended the lease by then.
                 tokio::select! {
                     () = following.cancelled() => {}
-                    () = follow::follow(log, directory, applied, copy_check) => {}
+                    () = follow(log, tokens, copy_check) => {}
                 }
             });
             tasks.spawn(fence_task.run(stop.clone()));

@@ -4,13 +4,14 @@
 //! by the number of workers, rounded up. A worker with too many partitions gives some back, and one with too few takes free ones. A
 //! worker that dies stops renewing, so its partitions become free when their leases expire.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod left;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::gauge;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -24,9 +25,12 @@ use crate::calls::{CallExecutor, Calls};
 use crate::command::CommandSource;
 use crate::lease::KeptLease;
 use crate::partition::{Exit, PartitionParts, SnapshotPace, serve};
+use crate::queues::{Queues, QueuesService};
 use crate::retention::{Horizons, Janitor, RetentionConfig};
 use crate::takeover::{self, TakeOverError, take_over};
 use crate::vault::VaultService;
+
+pub use left::LeftToNewer;
 
 /// Interval between checks of the shares; also the longest time that a free partition waits for its next owner.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
@@ -66,6 +70,9 @@ pub struct WorkerParts {
     pub commands: Arc<dyn CommandSource>,
     /// The service of the vault, if there is one.
     pub vault: Option<VaultService>,
+    /// What holds queues back, and the lease under which tasks are started; `None`: no queue can be
+    /// paused.
+    pub queues: Option<QueuesService>,
     /// Whether ended history must be purged early; `None`: never.
     pub pressure: Option<watch::Receiver<Pressure>>,
 }
@@ -100,6 +107,8 @@ impl Worker {
         let leaving = Arc::new(AtomicUsize::new(0));
         takeover::nothing_went_backwards();
         let vault = parts.vault.take();
+        let queues_service = parts.queues.take();
+        let queues = queues_service.as_ref().map(QueuesService::queues);
         let executor = Arc::clone(&parts.executor);
         let horizons = Horizons::new(config.partitions);
         let janitor = Janitor {
@@ -117,6 +126,7 @@ impl Worker {
         };
         let shell = Shell {
             horizons,
+            queues,
             bulkhead: Bulkhead::new(config.slots, config.caps),
             config,
             parts: Arc::new(parts),
@@ -132,7 +142,13 @@ impl Worker {
             board,
             left,
             leaving,
-            task: tokio::spawn(with_others(shell.run(stop), janitor, vault, executor)),
+            task: tokio::spawn(with_others(
+                shell.run(stop),
+                janitor,
+                vault,
+                queues_service,
+                executor,
+            )),
         }
     }
 
@@ -180,6 +196,7 @@ async fn with_others(
     worker: impl Future<Output = ()>,
     janitor: Janitor,
     vault: Option<VaultService>,
+    queues: Option<QueuesService>,
     executor: Arc<CallExecutor>,
 ) {
     let stop = CancellationToken::new();
@@ -188,6 +205,9 @@ async fn with_others(
     beside.spawn(janitor.run(stop.clone()));
     if let Some(vault) = vault {
         beside.spawn(vault.run(stop.clone()));
+    }
+    if let Some(queues) = queues {
+        beside.spawn(queues.run(stop.clone()));
     }
     let following = stop.clone();
     beside.spawn(async move {
@@ -212,6 +232,7 @@ struct Shell {
     board: Arc<Board>,
     left: LeftToNewer,
     horizons: Horizons,
+    queues: Option<Arc<Queues>>,
     leaving: Arc<AtomicUsize>,
 }
 
@@ -396,6 +417,7 @@ impl Shell {
             stop: stop.clone(),
             leave: leaving,
             running: Arc::clone(&running),
+            seat: self.queues.as_ref().map(|queues| queues.seat(partition)),
         };
         let owner = Owner {
             name: self.config.name.clone(),
@@ -500,6 +522,9 @@ impl Owner {
         if too_new.is_some() {
             self.left.insert(partition);
         }
+        if let Some(seat) = &self.parts.seat {
+            seat.vacate();
+        }
         if let Err(error) = lease.release().await {
             tracing::debug!(%partition, %error, "the partition's lease could not be released; it expires by itself");
         }
@@ -542,40 +567,6 @@ impl Owner {
                 })
             })?;
         Ok((taken, commands))
-    }
-}
-
-/// Partitions that were given back because a newer version wrote to them. Clones share the list.
-///
-/// A partition is removed when this worker can own it after all. One that another worker serves
-/// remains, since this worker still could not.
-#[derive(Debug, Clone, Default)]
-pub struct LeftToNewer(Arc<Mutex<BTreeSet<Partition>>>);
-
-impl LeftToNewer {
-    /// The partitions, ascending.
-    #[must_use]
-    pub fn all(&self) -> Vec<Partition> {
-        self.lock().iter().copied().collect()
-    }
-
-    fn insert(&self, partition: Partition) {
-        self.change(|left| left.insert(partition));
-    }
-
-    fn remove(&self, partition: Partition) {
-        self.change(|left| left.remove(&partition));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>) -> bool) {
-        let mut left = self.lock();
-        change(&mut left);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most 1,024")]
-        gauge!("waybill_partitions_left_to_newer").set(left.len() as f64);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
-        self.0.lock()
     }
 }
 

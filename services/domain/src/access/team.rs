@@ -1,4 +1,4 @@
-//! A team with its members, invitations, keys, applications and vault tokens: the state that its
+//! A team with its members, invitations, keys, applications, vault tokens and queues: the state that its
 //! commands are decided from, and that gateways keep a copy of.
 
 pub mod app;
@@ -6,6 +6,7 @@ mod command;
 mod decide;
 mod founding;
 mod key;
+pub mod queues;
 mod task_defaults;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use app::App;
 pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use queues::Queue;
 pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
 pub use vault::{Token, VaultPolicy};
 
@@ -27,7 +29,7 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
-use crate::id::{AppId, Environment, InvitationId, KeyId, TeamId, TokenId, UserId};
+use crate::id::{AppId, Environment, InvitationId, KeyId, QueueName, TeamId, TokenId, UserId};
 use crate::signature::Signing;
 use crate::time::Timestamp;
 
@@ -50,6 +52,8 @@ pub struct Team {
     pub apps: BTreeMap<AppId, Arc<App>>,
     /// All vault tokens, including ended ones.
     pub tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Queues that are paused, were until their pause ended by itself, or have limits.
+    pub queues: BTreeMap<(Environment, QueueName), Queue>,
     /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
 }
@@ -282,6 +286,7 @@ impl Aggregate for Team {
             _ => {
                 self.evolve_app(event);
                 self.evolve_token(event);
+                self.evolve_queue(event);
             }
         }
     }

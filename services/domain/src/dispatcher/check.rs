@@ -1,10 +1,11 @@
 //! Consistency checks of a dispatcher's state, for tests and simulations.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::open::Phase;
+use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
 use crate::event::TaskEvent;
+use crate::id::TaskId;
 
 impl Dispatcher {
     /// Panics if parts of the state contradict each other. It visits every task, so it is for tests
@@ -43,7 +44,25 @@ impl Dispatcher {
             lines,
             "in a line is: every open task with an ordering key"
         );
-        let mut timers = 0;
+        let starting = |decision: &Decision| match &decision.event {
+            TaskEvent::Started(event) => Some(event.id),
+            _ => None,
+        };
+        let decisions = self.in_flight.iter().chain(&self.decided);
+        let runs = |(id, task): (&TaskId, &Open)| {
+            matches!(task.phase, Phase::Running { .. }).then_some(*id)
+        };
+        let slots: BTreeSet<_> = self
+            .tasks
+            .iter()
+            .filter_map(runs)
+            .chain(decisions.filter_map(starting))
+            .collect();
+        if self.active {
+            let held = self.gates.running();
+            assert_eq!(held, slots, "slots are held by what runs or is about to");
+        }
+        let (mut timers, mut parked) = (0, 0);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
         for (id, task) in &self.tasks {
@@ -58,9 +77,15 @@ impl Dispatcher {
                 && matches!(task.phase, Phase::Ready { .. })
                 && !task.is_to_be_cancelled()
                 && self.is_its_turn(*id, task);
+            let held = self
+                .gates
+                .is_parked(self.lanes.names(task.lane), task.rank());
+            assert!(!(queued && held), "in one of them only ({id})");
+            parked += usize::from(held);
             assert_eq!(
-                queued, should,
-                "in the queue is: ready, not busy, and first of its ordering key ({id}, {:?})",
+                queued || held,
+                should,
+                "in the queue, or held back, is: ready, not busy, and first of its ordering key ({id}, {:?})",
                 task.phase
             );
             if task.attempts > 0 && matches!(task.phase, Phase::Running { .. }) {
@@ -81,6 +106,7 @@ impl Dispatcher {
                 }
             }
         }
+        assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
         assert_eq!(
             self.timers.len(),
             timers,

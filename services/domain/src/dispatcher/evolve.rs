@@ -107,7 +107,13 @@ impl Dispatcher {
         let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
         let in_line = in_line.cloned();
         self.disarm(id);
+        let lane = self.tasks.get(&id).map(|task| task.lane);
         self.change(seq, event, at, actions);
+        if let Some(lane) = lane.filter(|_| self.active) {
+            let task = self.tasks.get(&id);
+            let runs = task.is_some_and(|task| matches!(task.phase, Phase::Running { .. }));
+            self.gates.runs(lane, id, runs);
+        }
         // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);
         if let Some(former) = in_line.filter(|_| !self.is_open(id)) {

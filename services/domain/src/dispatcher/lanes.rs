@@ -100,6 +100,11 @@ impl Lanes {
         }
     }
 
+    /// The lane of a queue that has a task.
+    pub(super) fn find(&self, name: &(TeamId, QueueName)) -> Option<Lane> {
+        self.numbers.get(name).copied()
+    }
+
     /// The names of a lane that has a task.
     pub(super) fn names(&self, lane: Lane) -> &(TeamId, QueueName) {
         #[expect(

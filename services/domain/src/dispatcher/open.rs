@@ -1,12 +1,14 @@
 //! An open task as the dispatcher holds it: everything that decides when it runs, but nothing of
 //! what it carries. Its body and headers stay in the log.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::{Call, Compartment, number};
+use super::gates::Rank;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
@@ -371,6 +373,11 @@ impl Open {
             Phase::Ended { deliveries, .. } => Some(deliveries + 1),
             _ => None,
         }
+    }
+
+    /// Its place among the tasks of its queue that are held back.
+    pub(super) fn rank(&self) -> Rank {
+        (Reverse(self.priority), self.created)
     }
 
     /// Whose slots its attempts use.

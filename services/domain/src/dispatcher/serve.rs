@@ -4,7 +4,7 @@
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
 use super::open::{Open, Phase};
 use super::ready::Entry;
-use super::{Dispatcher, LEASE_SLACK};
+use super::{Dispatcher, LEASE_SLACK, Place, QueueRules};
 use crate::event::{TaskEvent, TaskStarted};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
@@ -54,23 +54,71 @@ impl Dispatcher {
         for id in due {
             self.deliver(id, actions);
         }
-        let tasks = &self.tasks;
-        let ready = self.ready.serve(|id, compartment| match tasks.get(&id) {
+        self.let_go(now);
+        let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
+        let mut held = Vec::new();
+        let ready = self.ready.serve(|id, compartment| {
+            let Some(task) = tasks.get(&id) else {
+                return Admission::Yes;
+            };
             // The task expires instead of starting, and needs no slot.
-            Some(task) if task.is_overdue(now) => Admission::Yes,
-            Some(task) => admit(Wanted {
+            if task.is_overdue(now) {
+                return Admission::Yes;
+            }
+            let place = (lanes.names(task.lane), task.lane);
+            if !gates.allows(place, now) {
+                held.push(id);
+                return Admission::Blocked;
+            }
+            let admission = admit(Wanted {
                 running: Running {
                     task: id,
                     number: task.attempts + 1,
                     kind: CallKind::Attempt,
                 },
                 compartment,
-            }),
-            None => Admission::Yes,
+            });
+            if admission == Admission::Yes {
+                gates.starts(place, id, now);
+            }
+            admission
         });
+        for id in held {
+            if let Some(task) = self.tasks.get(&id) {
+                self.gates
+                    .park(self.lanes.names(task.lane), task.rank(), id);
+            }
+        }
         for id in ready {
             self.start(id, now);
         }
+    }
+
+    /// Puts the tasks back into the ready queue that nothing holds back any more.
+    fn let_go(&mut self, now: Times) {
+        for id in self.gates.let_go(&self.lanes, now) {
+            if let Some(task) = self.tasks.get(&id) {
+                self.ready.push(task.entry(id));
+            }
+        }
+    }
+
+    /// Sets what holds the tasks of a queue back. A pause takes effect at once, but for starts that
+    /// were decided before: see [`Dispatcher::starts_paused`].
+    pub fn set_rules(&mut self, place: &Place, rules: QueueRules, now: Times) {
+        self.gates.set(place, rules, now);
+    }
+
+    /// Whether the start of a task whose queue is paused still waits for the log.
+    #[must_use]
+    pub fn starts_paused(&self) -> bool {
+        let mut waiting = self.in_flight.iter().chain(&self.decided);
+        waiting.any(|decision| {
+            matches!(decision.event, TaskEvent::Started(_))
+                && self
+                    .gates
+                    .is_paused(&(decision.team.clone(), decision.queue.clone()))
+        })
     }
 
     /// Decides the start of a task that has just left the ready queue; returns false if it expires

@@ -2,6 +2,7 @@
 
 mod answers;
 mod cancelling;
+mod gates;
 mod lengths;
 mod ordering;
 mod properties;
@@ -35,6 +36,8 @@ struct World {
     /// Number of events purged from the beginning.
     gone: u64,
     dispatcher: Dispatcher,
+    /// What the team has decided about its queues.
+    rules: HashMap<Place, QueueRules>,
     calls: Vec<Call>,
     cut_off: Vec<Running>,
     deliveries: Vec<Delivery>,
@@ -54,6 +57,7 @@ impl World {
             log: Vec::new(),
             gone: 0,
             dispatcher: Dispatcher::new(),
+            rules: HashMap::new(),
             calls: Vec::new(),
             cut_off: Vec::new(),
             deliveries: Vec::new(),
@@ -274,6 +278,9 @@ impl World {
         }
         // In another process, the monotonic clock counts from another instant.
         self.now.elapsed.0 = self.now.elapsed.0.wrapping_mul(31) % 1_000_003;
+        for (place, rules) in &self.rules {
+            next.set_rules(place, *rules, self.now);
+        }
         next.activate(self.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         self.dispatcher = next;
         self.calls.clear();

@@ -5,6 +5,7 @@ mod grant;
 mod key;
 mod member;
 mod operation;
+mod queue;
 mod session;
 mod team;
 mod user;
@@ -22,6 +23,7 @@ pub use member::{
     MemberRoleChanged,
 };
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
+pub use queue::{QueueLimited, QueuePaused, QueueResumed};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
@@ -86,6 +88,9 @@ events! {
         TokenRevoked(TokenRevoked) = "token.revoked.v1",
         TokenShredded(TokenShredded) = "token.shredded.v1",
         TokenUsed(TokenUsed) = "token.used.v1",
+        QueuePaused(QueuePaused) = "queue.paused.v1",
+        QueueResumed(QueueResumed) = "queue.resumed.v1",
+        QueueLimited(QueueLimited) = "queue.limited.v1",
         VaultKekIntroduced(VaultKekIntroduced) = "vault.kek_introduced.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
@@ -97,7 +102,7 @@ events! {
 /// that the decision was based on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Boundary {
-    /// A team with its members, invitations, keys, applications and vault tokens.
+    /// A team with its members, invitations, keys, applications, vault tokens and queues.
     Team(TeamId),
     /// A person, by the hash of the address, so that an address belongs to one person with any
     /// number of gateways.
@@ -180,6 +185,9 @@ impl ControlEvent {
             Self::TokenRevoked(e) => Some(&e.team),
             Self::TokenShredded(e) => Some(&e.team),
             Self::TokenUsed(e) => Some(&e.team),
+            Self::QueuePaused(e) => Some(&e.team),
+            Self::QueueResumed(e) => Some(&e.team),
+            Self::QueueLimited(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -276,6 +284,9 @@ impl ControlEvent {
             Self::TokenShredded(e) => ("token", e.token.as_str()),
             // Decided outside the team's boundary, so not on the subject of the token's own events.
             Self::TokenUsed(e) => ("use", e.token.as_str()),
+            Self::QueuePaused(e) => ("queue", e.queue.as_str()),
+            Self::QueueResumed(e) => ("queue", e.queue.as_str()),
+            Self::QueueLimited(e) => ("queue", e.queue.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -359,6 +370,10 @@ impl ControlEvent {
             | Self::TokenCreated(_)
             | Self::TokenShredded(_)
             | Self::TokenUsed(_)
+            // No right of anybody: workers take them into account.
+            | Self::QueuePaused(_)
+            | Self::QueueResumed(_)
+            | Self::QueueLimited(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

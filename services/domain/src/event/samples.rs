@@ -2,6 +2,7 @@
 
 mod oauth;
 mod people;
+mod queue;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -237,6 +238,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(people::events());
     events.extend(oauth::events(&team));
     events.extend(vault::events(&team));
+    events.extend(queue::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

@@ -27,6 +27,8 @@ needs!(
     KeysWrite,
     TokensRead,
     TokensWrite,
+    QueuesRead,
+    QueuesWrite,
     ActivityRead,
     SigningSecretWrite,
 );

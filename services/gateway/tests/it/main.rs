@@ -23,6 +23,7 @@ mod owner;
 mod people;
 mod replay;
 mod run_now;
+mod queues;
 mod scopes;
 mod signing;
 mod spellings;

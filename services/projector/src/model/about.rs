@@ -61,6 +61,7 @@ impl About {
             _ => None,
         };
         let environment = match kind {
+            "queue" => of_queue(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
@@ -78,6 +79,16 @@ impl About {
             environment,
             refused,
         })
+    }
+}
+
+/// The environment of a queue that the event is about.
+fn of_queue(event: &ControlEvent) -> Option<Environment> {
+    match event {
+        ControlEvent::QueuePaused(e) => Some(e.environment),
+        ControlEvent::QueueResumed(e) => Some(e.environment),
+        ControlEvent::QueueLimited(e) => Some(e.environment),
+        _ => None,
     }
 }
 

@@ -430,6 +430,22 @@ pub(super) fn queues_of<'a>(
     }))
 }
 
+/// The same, or of one queue only.
+pub(super) fn counted<'a>(
+    view: &'a View<'_>,
+    team: &TeamId,
+    only: Option<&QueueName>,
+) -> Result<Box<dyn Iterator<Item = QueueRow> + 'a>, ReaderError> {
+    let Some(queue) = only else {
+        return Ok(Box::new(queues_of(view, team)?));
+    };
+    let counts = counts(view, team, queue)?;
+    let has_tasks = counts.sum() > 0;
+    Ok(Box::new(
+        has_tasks.then(|| Ok((queue.clone(), counts))).into_iter(),
+    ))
+}
+
 /// How many tasks of a queue are stored as delayed although their delay has passed. Looks at no
 /// more than `scan` rows, and deducts them.
 pub(super) fn due(

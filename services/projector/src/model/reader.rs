@@ -135,6 +135,7 @@ impl Reader {
     pub fn counters(
         &self,
         team: &waybill_domain::id::TeamId,
+        only: Option<&waybill_domain::id::QueueName>,
         now: Timestamp,
     ) -> Result<Counters, ReaderError> {
         self.reading(|view| {
@@ -143,7 +144,7 @@ impl Reader {
                 exact: true,
                 ..Counters::default()
             };
-            for row in list::queues_of(view, team)? {
+            for row in list::counted(view, team, only)? {
                 let (queue, counts) = row?;
                 if counters.queues.len() == MAX_QUEUES {
                     counters.truncated = true;

@@ -362,6 +362,9 @@ pub struct IdempotentTask {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetCounters {
     pub team: TeamId,
+    /// Only of this queue. Older replicas answer with those of all.
+    #[serde(default)]
+    pub queue: Option<QueueName>,
 }
 
 impl Query for GetCounters {

@@ -210,7 +210,7 @@ fn pages_are_those_of_a_sorted_filtered_table(seed: u64) {
     for number in 0..2 {
         let counters = world
             .reader
-            .counters(&team(number), world.now)
+            .counters(&team(number), None, world.now)
             .expect("counted");
         for counts in counters.queues {
             let of = |status: Status| {

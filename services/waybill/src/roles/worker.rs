@@ -16,6 +16,7 @@ use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::CallExecutor;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
+use waybill_worker::queues::{Queues, QueuesParts};
 use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts, VaultService};
 use waybill_worker::{SystemClock, Worker, WorkerConfig, WorkerParts};
 
@@ -52,6 +53,13 @@ pub(crate) fn worker(
         ..CalloutConfig::default()
     })?;
     let (vault, vault_service) = vault(config, log, &stop)?;
+    let (_, queues) = Queues::new(QueuesParts {
+        log: Arc::new(log.clone()),
+        fences: Arc::new(log.clone()),
+        nats: log.client(),
+        timing: fence_timing(),
+        partitions: config.partitions(),
+    });
     let nats = log.client();
     let log = Arc::new(log.clone());
     let executor = CallExecutor {
@@ -68,6 +76,7 @@ pub(crate) fn worker(
         snapshots: log.clone(),
         commands: Arc::new(NatsCommands(log.client())),
         vault: Some(vault_service),
+        queues: Some(queues),
         pressure: Some(room.pressure()),
     };
     let worker = WorkerConfig {

@@ -1,105 +1,44 @@
 //! Follows CONTROL from its first record, so that the directory knows every token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use waybill_domain::event::ControlEvent;
-use waybill_fence::CopyCheck;
-use waybill_log::{
-    Closes, Continuity, Log, Mark, Record, Stream, StreamSeq, Watch, WentBackwards, control_event,
-    set_aside,
-};
+use waybill_log::{Closes, Record, Stream, StreamSeq, control_event, set_aside};
 
 use super::directory::Directory;
-use crate::takeover::went_backwards;
+use crate::follow::ControlCopy;
 
-/// Limit of records in one batch.
-const RECORDS_AT_A_TIME: usize = 500;
-/// Pause after the log did not answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
-
-/// Follows for ever. `applied` is raised only when every look-up in the directory takes the records
-/// into account.
-pub(super) async fn follow(
-    log: Arc<dyn Log>,
-    directory: Arc<Directory>,
-    applied: watch::Sender<StreamSeq>,
-    copy_check: Arc<CopyCheck>,
-) {
-    loop {
-        let backwards = follow_one_history(&log, &directory, &applied, &copy_check).await;
-        went_backwards("vault");
-        tracing::error!(
-            %backwards,
-            "CONTROL does not hold what this worker has read of it, as after a restore from a backup; nothing is sent with tokens of the \
-             vault until it was read again"
-        );
-        directory.begin_anew();
-        applied.send_replace(StreamSeq(0));
-    }
+/// The directory as a copy of CONTROL.
+pub(super) struct Tokens {
+    pub(super) directory: Arc<Directory>,
+    /// Raised only when every look-up in the directory takes the records into account.
+    pub(super) applied: watch::Sender<StreamSeq>,
 }
 
-/// Follows CONTROL until it no longer has what was read of it.
-async fn follow_one_history(
-    log: &Arc<dyn Log>,
-    directory: &Directory,
-    applied: &watch::Sender<StreamSeq>,
-    copy_check: &CopyCheck,
-) -> WentBackwards {
-    let wanted = copy_check.newest();
-    let start = loop {
-        match log.bounds(Stream::Control).await {
-            Ok(bounds) => break bounds,
-            Err(error) => {
-                tracing::warn!(%error, "CONTROL cannot be read, so no vault token can be used yet; retrying");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-        }
-    };
-    if start.last == StreamSeq(0) {
-        directory.complete();
+impl ControlCopy for Tokens {
+    fn name(&self) -> &'static str {
+        "vault"
     }
-    // Nothing is known yet, so nothing is known that the log does not hold.
-    copy_check.answer(wanted);
-    let mut mark = None;
-    let mut tail = log.tail(Stream::Control, Vec::new(), StreamSeq(1));
-    let mut watch = Watch::new(Arc::clone(log), Stream::Control);
-    loop {
-        // All three are cancellation safe: a tail keeps what has arrived, a comparison goes on, and a
-        // request that is not answered here is found again in the next turn.
-        let batch = tokio::select! {
-            batch = tail.next_batch(RECORDS_AT_A_TIME) => batch,
-            backwards = watch.went_backwards(mark) => return backwards,
-            wanted = copy_check.wanted() => {
-                if let Some(mark) = mark
-                    && let Continuity::WentBackwards(backwards) =
-                        waybill_log::compare(&**log, Stream::Control, mark).await
-                {
-                    return backwards;
-                }
-                copy_check.answer(wanted);
-                continue;
-            }
-        };
-        let records = match batch {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::warn!(%error, "reading CONTROL failed, so changes of vault tokens are not seen; retrying");
-                tokio::time::sleep(RETRY_PAUSE).await;
-                continue;
-            }
-        };
-        let read = |record| event(record, directory);
+
+    fn apply(&self, records: &[Record]) {
+        let read = |record| event(record, &self.directory);
         let events: Vec<_> = records.iter().filter_map(read).collect();
-        directory.apply(events.iter().map(|(seq, event)| (*seq, event)));
-        if let Some(last) = records.last() {
-            mark = Some(Mark::of(last, start.incarnation));
-            if last.seq >= start.last {
-                directory.complete();
-            }
-            applied.send_replace(last.seq);
-        }
+        let events = events.iter().map(|(seq, event)| (*seq, event));
+        self.directory.apply(events);
+    }
+
+    fn complete(&self) {
+        self.directory.complete();
+    }
+
+    fn applied(&self, seq: StreamSeq) {
+        self.applied.send_replace(seq);
+    }
+
+    fn begin_anew(&self) {
+        self.directory.begin_anew();
+        self.applied.send_replace(StreamSeq(0));
     }
 }
 
@@ -123,7 +62,10 @@ fn event(record: &Record, directory: &Directory) -> Option<(StreamSeq, ControlEv
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::follow::follow;
     use waybill_domain::event::TokenCreated;
     use waybill_domain::id::{Environment, TeamId, TokenId};
     use waybill_domain::time::Timestamp;
@@ -172,10 +114,13 @@ mod tests {
         let directory = Arc::new(Directory::default());
         let (kept, lost) = (create(&log, 1).await, create(&log, 2).await);
         let (applied, _) = watch::channel(StreamSeq(0));
+        let tokens = Tokens {
+            directory: Arc::clone(&directory),
+            applied,
+        };
         let following = tokio::spawn(follow(
             Arc::new(log.clone()),
-            Arc::clone(&directory),
-            applied,
+            Arc::new(tokens),
             Arc::default(),
         ));
         let usable = |token: &TokenId| directory.usable(token, &team(), Timestamp(2));

@@ -191,6 +191,7 @@ fn worker(log: &MemoryLog, stop: &CancellationToken) -> Worker {
         snapshots: Arc::new(log.clone()),
         commands: Arc::new(NobodyAsks),
         vault: None,
+        queues: None,
         pressure: None,
     };
     let config = WorkerConfig {

@@ -8,6 +8,7 @@ mod fork;
 mod ownership;
 mod poison;
 mod purge;
+mod queues;
 mod retention;
 mod rig;
 mod simulation;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use waybill_domain::access::fence::FenceTiming;
 use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
 use waybill_domain::egress::Egress;
@@ -29,6 +30,7 @@ use waybill_worker::calls::CallExecutor;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
+use waybill_worker::queues::{Queues, QueuesParts, QueuesService};
 use waybill_worker::vault::{Vault, VaultService};
 use waybill_worker::{Clock, RetentionConfig, SystemClock, Worker, WorkerConfig, WorkerParts};
 
@@ -54,6 +56,8 @@ pub(crate) struct Rig {
     is_guarded: bool,
     /// When workers that are started from now on write snapshots.
     pub(crate) pace: SnapshotPace,
+    /// Whether workers that are started from now on follow what is decided about queues.
+    pub(crate) has_queues: bool,
 }
 
 /// A worker of a test, with its own connections.
@@ -120,6 +124,7 @@ impl Rig {
             slots: 256,
             is_guarded,
             pace: SnapshotPace::default(),
+            has_queues: false,
         }
     }
 
@@ -164,6 +169,7 @@ impl Rig {
             snapshots: Arc::new(log.clone()),
             commands: Arc::new(NatsCommands(log.client())),
             vault: service,
+            queues: self.has_queues.then(|| queues(&log)),
             pressure: None,
         };
         let config = WorkerConfig {
@@ -351,6 +357,17 @@ fn as_user(config: NatsConfig, user: &str) -> NatsConfig {
         password: Some(format!("{user}-secret").into()),
         ..config
     }
+}
+
+fn queues(log: &JetStreamLog) -> QueuesService {
+    let (_, service) = Queues::new(QueuesParts {
+        log: Arc::new(log.clone()),
+        fences: Arc::new(log.clone()),
+        nats: log.client(),
+        timing: FenceTiming::lasting(LEASE_TTL),
+        partitions: partitions(),
+    });
+    service
 }
 
 pub(crate) fn partitions() -> PartitionCount {

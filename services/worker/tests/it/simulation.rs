@@ -12,6 +12,7 @@ mod clients;
 mod history;
 mod ledger;
 mod network;
+mod pauses;
 mod random;
 mod target;
 mod world;
@@ -239,6 +240,39 @@ fn is_noticed_in(sabotage: Sabotage, conditions: Conditions) {
         }
     }
     panic!("nobody noticed {sabotage:?} in {NOTICED_WITHIN} histories");
+}
+
+/// Somebody pauses queues and resumes them.
+fn pauses() -> Conditions {
+    Conditions {
+        pauses: true,
+        tasks: 60,
+        ..Conditions::default()
+    }
+}
+
+#[test]
+fn nothing_of_a_paused_queue_is_called_after_the_answer_whatever_happens() {
+    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in seeds(RUNS / 5) {
+        for (what, times) in must_keep_its_promises(seed, pauses()) {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    eprintln!("{seen:?}");
+    if number("WAYBILL_SIM_SEED").is_none() {
+        assert!(seen.contains_key("paused") && seen.contains_key("started while paused"));
+    }
+}
+
+#[test]
+fn a_start_without_a_lease_is_noticed() {
+    is_noticed_in(Sabotage::LeasesLastForEver, pauses());
+}
+
+#[test]
+fn a_pause_that_is_answered_too_early_is_noticed() {
+    is_noticed_in(Sabotage::PausesAreAnsweredAtOnce, pauses());
 }
 
 #[test]

@@ -4,5 +4,5 @@
 mod answers;
 mod resolving;
 mod revocation;
-mod rig;
+pub(crate) mod rig;
 mod sealed;

@@ -7,6 +7,7 @@ use crate::access::key::{ApiKey, KeyMac};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::access::team::queues::QueueCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
 use crate::access::team::vault::{TokenCommand, TokenRefusal};
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
@@ -88,6 +89,8 @@ pub enum TeamCommand {
     App(AppCommand),
     /// A command about one of the team's vault tokens.
     Token(TokenCommand),
+    /// A command about one of the team's queues.
+    Queue(QueueCommand),
     /// Invite a person.
     Invite(Box<InvitationDraft>),
     /// Withdraw an invitation.

@@ -6,7 +6,6 @@ mod tests;
 use std::sync::Arc;
 
 use crate::access::scope::Scope;
-use crate::actor::Actor;
 use crate::event::{
     ControlEvent, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded,
 };
@@ -324,32 +323,7 @@ fn known<'a>(deciding: &Deciding<'a>, id: &TokenId) -> Result<&'a Token, TeamRef
 
 /// Whether the caller may change tokens of that environment.
 fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), TeamRefusal> {
-    let own = match deciding.by {
-        Actor::Key(id) => {
-            let key = deciding.acting_key(id)?;
-            (key.scopes, Some(key.environment()))
-        }
-        Actor::User(user) => {
-            let role = deciding.team.role_of(user);
-            (role.ok_or(TeamRefusal::NotEntitled)?.scopes(), None)
-        }
-        Actor::App(id) => {
-            let app = deciding.team.app(id).ok_or(TeamRefusal::NotEntitled)?;
-            (app.scopes, Some(app.created.environment))
-        }
-        Actor::System(_) | Actor::Operator(_) => return Ok(()),
-    };
-    let (scopes, world) = own;
-    if !scopes.contains(Scope::TokensWrite) {
-        return Err(TeamRefusal::NotEntitled);
-    }
-    if world.is_some_and(|world| world != environment) {
-        return Err(TeamRefusal::BeyondCaller {
-            field: "environment",
-            message: "environment must be that of the calling credential".into(),
-        });
-    }
-    Ok(())
+    deciding.needs_scope_in(Scope::TokensWrite, environment)
 }
 
 /// Both environments share the plan's limit.

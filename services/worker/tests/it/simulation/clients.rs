@@ -29,6 +29,9 @@ const TRIES: u32 = 3;
 /// How long a gateway waits for an owner's reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The queues of the tasks.
+pub(crate) const QUEUES: [&str; 4] = ["default", "mail", "reports", "images"];
+
 /// One gateway.
 #[derive(Clone)]
 pub(crate) struct Gateway {
@@ -45,8 +48,7 @@ impl Gateway {
     pub(crate) fn a_task(&self) -> TaskCreated {
         let world = self.world();
         let random = &world.random;
-        let queues = ["default", "mail", "reports", "images"];
-        let queue = QueueName::parse(random.pick::<&str>(&queues)).expect("a valid name");
+        let queue = QueueName::parse(random.pick::<&str>(&QUEUES)).expect("a valid name");
         let team = TeamId::new(Timestamp(1_700_000_000_000), u128::from(random.below(2)));
         let partition = Partition::of(&team, &queue, self.partitions);
         let now = world.now();

@@ -23,6 +23,7 @@ use waybill_worker::{RetentionConfig, Worker, WorkerConfig, WorkerParts, takeove
 
 use super::clients::{Desk, Gateway};
 use super::network::Network;
+use super::pauses::{follower, somebody_pauses};
 use super::random::Random;
 use super::target::Targets;
 use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
@@ -52,6 +53,8 @@ pub(crate) struct Conditions {
     pub(crate) workers: u64,
     /// Largest number of tasks.
     pub(crate) tasks: u64,
+    /// Whether somebody pauses queues now and then.
+    pub(crate) pauses: bool,
     pub(crate) sabotage: Option<Sabotage>,
     /// How long the log is kept.
     pub(crate) retention: RetentionConfig,
@@ -78,6 +81,7 @@ impl Default for Conditions {
             leases_vanish: false,
             workers: 3,
             tasks: 12,
+            pauses: false,
             sabotage: None,
             retention: RetentionConfig::default(),
             noted: false,
@@ -141,6 +145,7 @@ pub(crate) struct History {
     partitions: PartitionCount,
     slots: usize,
     retention: RetentionConfig,
+    pauses: bool,
     workers: Vec<Option<Running>>,
     started: u32,
     /// Workers that are stopping, and temporary faults.
@@ -172,6 +177,7 @@ impl History {
             partitions,
             slots,
             retention: RetentionConfig::default(),
+            pauses: false,
             workers: Vec::new(),
             started: 0,
             passing: JoinSet::new(),
@@ -181,6 +187,7 @@ impl History {
     async fn run(mut self, conditions: Conditions) {
         let world = Arc::clone(&self.world);
         self.retention = conditions.retention;
+        self.pauses = conditions.pauses;
         let count = 1 + world.random.below(conditions.workers);
         for _ in 0..count {
             let running = self.start();
@@ -188,6 +195,9 @@ impl History {
         }
         let until = Instant::now() + world.random.millis(3_000, 15_000);
         let mut clients = self.clients(until, conditions.tasks);
+        if conditions.pauses {
+            clients.spawn(somebody_pauses(Arc::clone(&world), until));
+        }
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;
             if conditions.leases_vanish && world.random.chance(300) {
@@ -231,12 +241,17 @@ impl History {
             clock: Arc::clone(&process) as _,
             vault: None,
         };
+        let stop = CancellationToken::new();
+        let queues = self
+            .pauses
+            .then(|| follower(&network, self.partitions, &stop));
         let parts = WorkerParts {
             executor: Arc::new(executor),
             leases: Arc::clone(&network) as _,
             snapshots: network,
             commands: Arc::new(Desk(Arc::clone(&process))),
             vault: None,
+            queues,
             pressure: None,
         };
         let config = WorkerConfig {
@@ -251,7 +266,6 @@ impl History {
             records: 10,
             pause: Duration::from_secs(1),
         };
-        let stop = CancellationToken::new();
         self.world.note(|| format!("{} starts", process.name));
         Running {
             worker: Worker::start_with(config, parts, pace, stop.clone()),

@@ -1,7 +1,7 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use waybill_domain::command::OwnerReply;
@@ -27,6 +27,8 @@ struct Life {
     /// When it was accepted, and when the pause after the last attempt ends, by the server's clock.
     accepted: Timestamp,
     pause_over: Option<Timestamp>,
+    /// Its attempts that were stored while its queue was certainly paused: they must not be made.
+    forbidden: BTreeSet<u32>,
     /// The outcomes so far, by kind and number. A delivery may be made by more than one owner.
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
     /// Whether its cancellation was requested while an attempt was running.
@@ -131,6 +133,8 @@ pub(crate) struct Ledger {
     order: Vec<TaskId>,
     /// The tasks of each ordering key, in the order of their creations.
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
+    /// Queues whose pause was answered.
+    paused: BTreeSet<(TeamId, QueueName)>,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -247,6 +251,7 @@ impl Ledger {
             delivered: false,
             accepted: record.time,
             pause_over: None,
+            forbidden: BTreeSet::new(),
             cancel_requested: false,
             seq: record.seq,
             cancelled_after: None,
@@ -366,6 +371,11 @@ impl Ledger {
                     self.order.push(id);
                 }
                 (life.started, life.running) = (e.attempt, Some(e.attempt));
+                let place = (life.created.team.clone(), life.created.queue.clone());
+                if self.paused.contains(&place) {
+                    life.forbidden.insert(e.attempt);
+                    *self.counts.entry("started while paused").or_default() += 1;
+                }
             }
             TaskEvent::AttemptFailed(e) => {
                 life.running = None;
@@ -467,6 +477,16 @@ impl Ledger {
     }
 
     /// Checks a call that reaches its target.
+    /// From now on, nothing of the queue may be started.
+    pub(super) fn pause_answered(&mut self, team: &TeamId, queue: &QueueName) {
+        self.count("paused");
+        self.paused.insert((team.clone(), queue.clone()));
+    }
+
+    pub(super) fn resumed(&mut self, team: &TeamId, queue: &QueueName) {
+        self.paused.remove(&(team.clone(), queue.clone()));
+    }
+
     pub(super) fn called(&mut self, id: TaskId, kind: CallKind, number: u32) {
         self.count("called");
         let Some(life) = self.lives.get_mut(&id) else {
@@ -475,7 +495,11 @@ impl Ledger {
         let again = life.calls.contains_key(&(kind.into(), number));
         life.calls.entry((kind.into(), number)).or_default();
         let (started, ended) = (life.started, life.ended);
+        let forbidden = life.forbidden.contains(&number);
         match kind {
+            CallKind::Attempt if forbidden => self.broken(format!(
+                "attempt {number} of {id} was made, and its start was stored while its queue was paused"
+            )),
             CallKind::Attempt if number > started => self.broken(format!(
                 "{id} was called before its attempt {number} was stored"
             )),

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use waybill_domain::partition::Partition;
 use waybill_domain::time::{Elapsed, Timestamp};
@@ -54,6 +54,10 @@ pub(crate) enum Sabotage {
     NoFairness,
     /// Durations are measured by the wall clock.
     OneClock,
+    /// Workers start tasks although their lease is over.
+    LeasesLastForEver,
+    /// A pause is answered before the workers know of it.
+    PausesAreAnsweredAtOnce,
 }
 
 /// How often each kind of fault occurs, in a thousandth of the cases.
@@ -109,6 +113,10 @@ pub(crate) struct World {
     pub(crate) snapshots: Mutex<BTreeMap<String, Vec<Bytes>>>,
     /// The leases as they were last granted.
     pub(crate) leases: Mutex<BTreeMap<String, Lease>>,
+    /// How far each worker has taken pauses into account.
+    pub(crate) holders: Mutex<Vec<watch::Receiver<StreamSeq>>>,
+    /// Up to where CONTROL must be taken into account by leases from now on.
+    pub(crate) demanded: AtomicU64,
     notes: Option<Mutex<Vec<String>>>,
 }
 
@@ -152,6 +160,8 @@ impl World {
             listeners: Mutex::default(),
             snapshots: Mutex::default(),
             leases: Mutex::default(),
+            holders: Mutex::default(),
+            demanded: AtomicU64::new(0),
             notes: noted.then(Mutex::default),
         })
     }

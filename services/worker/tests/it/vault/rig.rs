@@ -33,9 +33,9 @@ use crate::rig::{Hand, LEASE_TTL, PATIENCE, Rig, config, team};
 /// Length of leases in these tests.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
-pub(super) struct VaultRig {
-    pub(super) rig: Rig,
-    pub(super) fence: Arc<Fence>,
+pub(crate) struct VaultRig {
+    pub(crate) rig: Rig,
+    pub(crate) fence: Arc<Fence>,
     seal_ring: SealRing,
     open_ring: Arc<OpenRing>,
     stop: CancellationToken,
@@ -54,12 +54,12 @@ impl Drop for VaultRig {
 }
 
 impl VaultRig {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::over(Rig::new().await).await
     }
 
     /// A rig whose workers have only the permissions that they need.
-    pub(super) async fn guarded() -> Self {
+    pub(crate) async fn guarded() -> Self {
         Self::over(Rig::guarded().await).await
     }
 
@@ -270,7 +270,7 @@ impl VaultRig {
         stored.expect("the key is stored");
     }
 
-    pub(super) async fn append(&self, event: ControlEvent) -> StreamSeq {
+    pub(crate) async fn append(&self, event: ControlEvent) -> StreamSeq {
         let (aggregate, id) = event.aggregate();
         let team = team();
         let subject = ControlSubject::of_team(&team, aggregate, id).expect("a subject");

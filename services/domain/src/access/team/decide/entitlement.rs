@@ -5,7 +5,7 @@ use crate::access::role::Role;
 use crate::access::scope::Scope;
 use crate::access::team::{Key, KeyStatus, TeamRefusal};
 use crate::actor::Actor;
-use crate::id::KeyId;
+use crate::id::{Environment, KeyId};
 
 impl Deciding<'_> {
     pub(super) fn needs_keys_write(&self) -> Result<(), TeamRefusal> {
@@ -37,6 +37,39 @@ impl Deciding<'_> {
         };
         own.filter(|role| *role >= least)
             .ok_or(TeamRefusal::NotEntitled)
+    }
+
+    /// Whether the caller has that scope in that environment.
+    pub(in crate::access::team) fn needs_scope_in(
+        &self,
+        scope: Scope,
+        environment: Environment,
+    ) -> Result<(), TeamRefusal> {
+        let (scopes, own) = match self.by {
+            Actor::Key(id) => {
+                let key = self.acting_key(id)?;
+                (key.scopes, Some(key.environment()))
+            }
+            Actor::User(user) => {
+                let role = self.team.role_of(user);
+                (role.ok_or(TeamRefusal::NotEntitled)?.scopes(), None)
+            }
+            Actor::App(id) => {
+                let app = self.team.app(id).ok_or(TeamRefusal::NotEntitled)?;
+                (app.scopes, Some(app.created.environment))
+            }
+            Actor::System(_) | Actor::Operator(_) => return Ok(()),
+        };
+        if !scopes.contains(scope) {
+            return Err(TeamRefusal::NotEntitled);
+        }
+        if own.is_some_and(|own| own != environment) {
+            return Err(TeamRefusal::BeyondCaller {
+                field: "environment",
+                message: "environment must be that of the calling credential".into(),
+            });
+        }
+        Ok(())
     }
 
     pub(in crate::access::team) fn needs_api_access(&self) -> Result<(), TeamRefusal> {

@@ -9,6 +9,7 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::access::scope::ScopeSet;
 use crate::access::team::{KeyDraft, TeamCommand};
+use crate::actor::Actor;
 use crate::event::{MemberJoined, TeamCreated};
 use crate::id::{KeyId, TeamId, UserId};
 

@@ -1,0 +1,253 @@
+use super::*;
+use crate::access::Aggregate;
+use crate::access::key::{ApiKey, ENTROPY_BYTES};
+use crate::access::plan::Catalogue;
+use crate::access::role::Role;
+use crate::access::scope::ScopeSet;
+use crate::access::team::{KeyDraft, TeamCommand};
+use crate::actor::Actor;
+use crate::dispatcher::QueueRulesBook;
+use crate::event::{MemberJoined, TeamCreated};
+use crate::id::{TeamId, UserId};
+
+const NOW: Timestamp = Timestamp(1_000);
+const LATER: Timestamp = Timestamp(2_000);
+
+fn user(number: u128) -> Actor {
+    Actor::User(UserId::new(NOW, number))
+}
+
+fn queue(name: &str) -> QueueName {
+    QueueName::parse(name).expect("a name")
+}
+
+fn pause(reason: Option<&str>, until: Option<Timestamp>) -> QueueCommand {
+    QueueCommand::Pause {
+        environment: Environment::Live,
+        queue: queue("mail"),
+        reason: reason.map(str::to_owned),
+        until,
+    }
+}
+
+fn resume() -> QueueCommand {
+    QueueCommand::Resume {
+        environment: Environment::Live,
+        queue: queue("mail"),
+    }
+}
+
+fn limit(concurrency: Option<u32>, rate: Option<StartRate>) -> QueueCommand {
+    QueueCommand::Limit {
+        environment: Environment::Live,
+        queue: queue("mail"),
+        concurrency,
+        rate,
+    }
+}
+
+/// A team with an owner (1), a member (2) and a viewer (3), beside the rules that workers derive.
+#[derive(Default)]
+struct Stage {
+    team: Team,
+    book: QueueRulesBook,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut stage = Self::default();
+        let team = TeamId::new(NOW, 1);
+        stage.apply(&ControlEvent::TeamCreated(TeamCreated {
+            team: team.clone(),
+            name: "Ours".into(),
+            plan: "pro".into(),
+            at: NOW,
+        }));
+        for (number, role) in [(1, Role::Owner), (2, Role::Member), (3, Role::Viewer)] {
+            stage.apply(&ControlEvent::MemberJoined(MemberJoined {
+                team: team.clone(),
+                user: UserId::new(NOW, number),
+                role,
+                at: NOW,
+            }));
+        }
+        stage
+    }
+
+    fn apply(&mut self, event: &ControlEvent) {
+        self.team.evolve(event);
+        // Applied twice, an event changes nothing.
+        self.book.apply(event);
+        self.book.apply(event);
+    }
+
+    fn run(
+        &mut self,
+        command: TeamCommand,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<usize, TeamRefusal> {
+        let events = self.team.decide(command, by, Catalogue::builtin(), now)?;
+        for event in &events {
+            self.apply(event);
+        }
+        Ok(events.len())
+    }
+
+    fn by(&mut self, command: QueueCommand, by: &Actor) -> Result<usize, TeamRefusal> {
+        self.run(TeamCommand::Queue(command), by, NOW)
+    }
+
+    fn on(&mut self, command: QueueCommand) -> Result<usize, TeamRefusal> {
+        self.by(command, &user(2))
+    }
+
+    fn mail(&self) -> Option<&Queue> {
+        self.team.queue(Environment::Live, &queue("mail"))
+    }
+
+    fn key(&mut self, environment: Environment, scopes: &[Scope]) -> Actor {
+        let entropy = [environment as u8 + 3; ENTROPY_BYTES];
+        let key = ApiKey::generate("wb", environment, &entropy).expect("a key");
+        let id = key.id().clone();
+        let create = TeamCommand::CreateKey {
+            draft: KeyDraft {
+                mac: key.mac(&[7; 32], &TeamId::new(NOW, 1)),
+                key,
+                pepper_version: 1,
+            },
+            name: "ci".into(),
+            scopes: scopes.iter().copied().collect::<ScopeSet>(),
+            expires_at: None,
+            sources: Vec::new(),
+            request: None,
+        };
+        self.run(create, &user(1), NOW).expect("made");
+        Actor::Key(id)
+    }
+}
+
+#[test]
+fn a_queue_is_paused_until_it_is_resumed() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.on(pause(Some(" moving "), None)), Ok(1));
+    let paused = stage.mail().and_then(|known| known.paused(LATER)).cloned();
+    let paused = paused.expect("paused");
+    assert_eq!((paused.since, paused.until), (NOW, None));
+    assert_eq!(paused.reason.as_deref(), Some("moving"));
+    assert_eq!(paused.by, user(2).to_string());
+    assert_eq!(stage.on(pause(Some("moving"), None)), Ok(0), "it is so");
+    // A pause states all of it anew, and began when the first one did.
+    let anew = TeamCommand::Queue(pause(None, Some(Timestamp(3_000))));
+    assert_eq!(stage.run(anew, &user(1), LATER), Ok(1));
+    let paused = stage.mail().and_then(|known| known.paused(LATER)).cloned();
+    let paused = paused.expect("paused");
+    assert_eq!((paused.since, paused.until), (NOW, Some(Timestamp(3_000))));
+    assert_eq!((paused.reason, paused.by), (None, user(1).to_string()));
+    assert_eq!(stage.on(resume()), Ok(1));
+    assert_eq!(stage.on(resume()), Ok(0));
+    assert_eq!(stage.mail(), None);
+    assert_eq!(stage.book, QueueRulesBook::default());
+}
+
+#[test]
+fn a_pause_ends_by_itself_and_the_next_one_begins_anew() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.on(pause(None, Some(LATER))), Ok(1));
+    let known = stage.mail().cloned().expect("known");
+    assert!(known.paused(Timestamp(1_999)).is_some() && known.paused(LATER).is_none());
+    let again = TeamCommand::Queue(pause(None, None));
+    assert_eq!(stage.run(again, &user(2), LATER), Ok(1));
+    let paused = stage.mail().and_then(|known| known.pause.clone());
+    assert_eq!(paused.map(|pause| pause.since), Some(LATER));
+}
+
+#[test]
+fn only_those_with_the_scope_pause_and_resume_in_their_environment() {
+    let mut stage = Stage::new();
+    let reads = stage.key(Environment::Live, &[Scope::QueuesRead, Scope::TasksWrite]);
+    let elsewhere = stage.key(Environment::Test, &[Scope::QueuesWrite]);
+    for command in [pause(None, None), resume(), limit(Some(1), None)] {
+        for stranger in [&user(3), &user(9), &reads] {
+            let refused = stage.by(command.clone(), stranger);
+            assert_eq!(refused, Err(TeamRefusal::NotEntitled));
+        }
+        let refused = stage.by(command, &elsewhere);
+        let beyond = matches!(refused, Err(TeamRefusal::BeyondCaller { .. }));
+        assert!(beyond, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_restart_of_the_state_keeps_what_was_decided() {
+    let mut stage = Stage::new();
+    let rate = StartRate {
+        limit: 10,
+        per_ms: 60_000,
+        burst: 1,
+    };
+    assert_eq!(stage.on(limit(Some(3), Some(rate))), Ok(1));
+    assert_eq!(stage.on(limit(Some(3), Some(rate))), Ok(0));
+    assert_eq!(stage.on(pause(None, None)), Ok(1));
+    assert_eq!(stage.on(limit(None, Some(rate))), Ok(1), "replaced");
+    assert_eq!(stage.on(resume()), Ok(1));
+    let known = stage.mail().cloned().expect("limited");
+    assert_eq!((known.concurrency, known.rate), (None, Some(rate)));
+    assert_eq!(stage.on(limit(None, None)), Ok(1));
+    assert_eq!(stage.mail(), None);
+    assert_eq!(stage.book, QueueRulesBook::default());
+}
+
+#[test]
+fn what_is_out_of_bounds_is_refused_with_its_field() {
+    let mut stage = Stage::new();
+    let rate = |limit, per_ms, burst| {
+        Some(StartRate {
+            limit,
+            per_ms,
+            burst,
+        })
+    };
+    let long = "x".repeat(MAX_REASON_CHARS + 1);
+    for (command, wanted) in [
+        (pause(Some(&long), None), "reason"),
+        (pause(Some("a\u{202e}b"), None), "reason"),
+        (pause(None, Some(NOW)), "until"),
+        (limit(Some(0), None), "concurrency"),
+        (limit(Some(MAX_CONCURRENCY + 1), None), "concurrency"),
+        (limit(None, rate(0, 1_000, 1)), "rate.limit"),
+        (limit(None, rate(1, 999, 1)), "rate.per"),
+        (limit(None, rate(1, MAX_RATE_MS + 1, 1)), "rate.per"),
+        (limit(None, rate(1, 1_000, 0)), "rate.burst"),
+    ] {
+        match stage.on(command) {
+            Err(TeamRefusal::Invalid { field, message }) => {
+                assert_eq!(field, wanted);
+                assert!(message.starts_with(wanted), "{message}");
+            }
+            other => panic!("{wanted}: {other:?}"),
+        }
+    }
+    assert_eq!(stage.on(pause(Some("  "), None)), Ok(1), "no reason");
+}
+
+#[test]
+fn the_number_of_queues_with_rules_is_bounded_and_what_is_over_does_not_count() {
+    let mut stage = Stage::new();
+    let numbered = |number: usize, until| QueueCommand::Pause {
+        environment: Environment::Test,
+        queue: queue(&format!("q{number}")),
+        reason: None,
+        until,
+    };
+    for number in 0..MAX_RULED_QUEUES {
+        let until = (number == 0).then_some(LATER);
+        assert_eq!(stage.on(numbered(number, until)), Ok(1));
+    }
+    let refused = stage.on(numbered(MAX_RULED_QUEUES, None));
+    let one_too_many = matches!(refused, Err(TeamRefusal::Invalid { field: "name", .. }));
+    assert!(one_too_many, "{refused:?}");
+    assert_eq!(stage.on(numbered(1, Some(LATER))), Ok(1), "a known one");
+    let later = TeamCommand::Queue(numbered(MAX_RULED_QUEUES, None));
+    assert_eq!(stage.run(later, &user(2), LATER), Ok(1));
+}

@@ -1,0 +1,263 @@
+//! Ready tasks that are held back: those of queues that are paused, or that have as many attempts
+//! as they may have.
+//!
+//! A task that is held back is parked outside of the ready queue, under its queue, so that a crowd
+//! of them costs nothing per turn. It is let go, in its order, once its queue may start something
+//! again. Nothing is counted up and down: how much of a limit is used is the set of the running
+//! tasks, and what is parked is a part of the ready ones; both follow from the state, so nothing
+//! can leak.
+//!
+//! A task that is in the ready queue when its queue is paused is parked when its turn comes:
+//! looking for such tasks would cost a walk over all.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use super::lanes::{Lane, Lanes};
+use super::rate::Bucket;
+use super::rules::{Hold, Place, QueueRules};
+use crate::id::TaskId;
+use crate::seq::StreamSeq;
+use crate::task::Priority;
+use crate::time::{Elapsed, Times, Timestamp};
+
+/// Most parked tasks of a queue that go back into the ready queue in one turn, so that a turn stays
+/// short however many there are.
+const AT_ONCE: usize = 1_000;
+
+/// The order of parked tasks; the smallest goes first.
+pub(super) type Rank = (Reverse<Priority>, StreamSeq);
+
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    /// Queues that have rules, or had and still have parked tasks.
+    gates: HashMap<Place, Gate>,
+    /// The tasks of each queue that hold a slot: their attempt is running, or its start waits for
+    /// the log.
+    running: HashMap<Lane, HashSet<TaskId>>,
+    /// Queues whose parked tasks may be able to go on.
+    stirred: BTreeSet<Place>,
+    /// When pauses end.
+    dates: BTreeSet<(Timestamp, Place)>,
+    /// When rates allow the next start.
+    lengths: BTreeSet<(Elapsed, Place)>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    rules: QueueRules,
+    parked: BTreeMap<Rank, TaskId>,
+    /// Its tasks in the ready queue, as far as they went there through this gate. They take up what
+    /// the limits leave, also while they wait for a slot of their host.
+    offered: HashSet<TaskId>,
+    bucket: Option<Bucket>,
+}
+
+impl Gate {
+    /// How many more tasks could start now, apart from those in the ready queue.
+    fn room(&self, running: usize, now: Times) -> usize {
+        if self.rules.paused.is_some() {
+            return 0;
+        }
+        let slots = self
+            .rules
+            .concurrency
+            .map_or(usize::MAX, |most| (most as usize).saturating_sub(running));
+        let starts = self.bucket.as_ref().map_or(usize::MAX, |bucket| {
+            usize::try_from(bucket.starts(now.elapsed)).unwrap_or(usize::MAX)
+        });
+        slots.min(starts)
+    }
+}
+
+impl Gates {
+    /// Sets the rules of a queue.
+    pub(super) fn set(&mut self, place: &Place, rules: QueueRules, now: Times) {
+        let is_idle = self
+            .gates
+            .get(place)
+            .is_none_or(|gate| gate.parked.is_empty());
+        if rules == QueueRules::default() && is_idle {
+            if let Some(gate) = self.gates.remove(place) {
+                self.forget_date(place, gate.rules);
+            }
+            return;
+        }
+        let gate = self.gates.entry(place.clone()).or_default();
+        let before = std::mem::replace(&mut gate.rules, rules);
+        if before.rate != rules.rate {
+            // Empty: how many starts there were in the time before is not known.
+            gate.bucket = rules.rate.map(|rate| Bucket::new(rate, now.elapsed));
+        }
+        self.forget_date(place, before);
+        if let Some(Hold::Until(until)) = rules.paused {
+            self.dates.insert((until, place.clone()));
+        }
+        self.stirred.insert(place.clone());
+    }
+
+    fn forget_date(&mut self, place: &Place, rules: QueueRules) {
+        if let Some(Hold::Until(until)) = rules.paused {
+            self.dates.remove(&(until, place.clone()));
+        }
+    }
+
+    /// Whether a queue is paused.
+    pub(super) fn is_paused(&self, place: &Place) -> bool {
+        let gate = self.gates.get(place);
+        gate.is_some_and(|gate| gate.rules.paused.is_some())
+    }
+
+    /// A task of the queue has become ready. Returns whether it goes into the ready queue; otherwise
+    /// it is parked.
+    pub(super) fn enter(
+        &mut self,
+        (place, lane): (&Place, Lane),
+        rank: Rank,
+        id: TaskId,
+        now: Times,
+    ) -> bool {
+        let Some(gate) = self.gates.get_mut(place) else {
+            return true;
+        };
+        let running = self.running.get(&lane).map_or(0, HashSet::len);
+        // Behind those that wait already: the better of them goes first.
+        if gate.parked.is_empty() && gate.room(running, now) > gate.offered.len() {
+            gate.offered.insert(id);
+            return true;
+        }
+        gate.parked.insert(rank, id);
+        self.stirred.insert(place.clone());
+        false
+    }
+
+    /// A task is no longer ready, or a decision about it is pending.
+    pub(super) fn leave(&mut self, place: &Place, rank: Rank, id: TaskId) {
+        let Some(gate) = self.gates.get_mut(place) else {
+            return;
+        };
+        gate.parked.remove(&rank);
+        gate.offered.remove(&id);
+        self.stirred.insert(place.clone());
+    }
+
+    /// Whether a task whose turn it is may start.
+    pub(super) fn allows(&self, (place, lane): (&Place, Lane), now: Times) -> bool {
+        let Some(gate) = self.gates.get(place) else {
+            return true;
+        };
+        gate.room(self.running.get(&lane).map_or(0, HashSet::len), now) > 0
+    }
+
+    /// Parks a task that was in the ready queue.
+    pub(super) fn park(&mut self, place: &Place, rank: Rank, id: TaskId) {
+        if let Some(gate) = self.gates.get_mut(place) {
+            gate.offered.remove(&id);
+            gate.parked.insert(rank, id);
+            self.stirred.insert(place.clone());
+        }
+    }
+
+    /// A task starts: it uses what the limits of its queue allow.
+    pub(super) fn starts(&mut self, (place, lane): (&Place, Lane), id: TaskId, now: Times) {
+        self.running.entry(lane).or_default().insert(id);
+        if let Some(gate) = self.gates.get_mut(place) {
+            gate.offered.remove(&id);
+            if let Some(bucket) = &mut gate.bucket {
+                bucket.take(now.elapsed);
+            }
+        }
+    }
+
+    /// Notes whether the attempt of a task is running.
+    pub(super) fn runs(&mut self, lane: Lane, id: TaskId, runs: bool) {
+        if runs {
+            self.running.entry(lane).or_default().insert(id);
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&lane)
+            && running.remove(&id)
+            && running.is_empty()
+        {
+            self.running.remove(&lane);
+        }
+    }
+
+    /// Ends the pauses and waits whose time has come.
+    pub(super) fn tick(&mut self, now: Times) {
+        while let Some((until, _)) = self.dates.first()
+            && *until <= now.wall
+            && let Some((_, place)) = self.dates.pop_first()
+        {
+            if let Some(gate) = self.gates.get_mut(&place) {
+                gate.rules.paused = None;
+            }
+            self.stirred.insert(place);
+        }
+        while let Some((at, _)) = self.lengths.first()
+            && *at <= now.elapsed
+            && let Some((_, place)) = self.lengths.pop_first()
+        {
+            self.stirred.insert(place);
+        }
+    }
+
+    /// Time until [`Gates::tick`] has something to do, unless the wall clock jumps.
+    pub(super) fn next_in(&self, now: Times) -> Option<Duration> {
+        let date = self.dates.first().map(|(at, _)| at.since(now.wall));
+        let length = self.lengths.first().map(|(at, _)| at.since(now.elapsed));
+        date.into_iter().chain(length).min()
+    }
+
+    /// The parked tasks that go into the ready queue now.
+    pub(super) fn let_go(&mut self, lanes: &Lanes, now: Times) -> Vec<TaskId> {
+        let mut free = Vec::new();
+        for place in std::mem::take(&mut self.stirred) {
+            let Some(gate) = self.gates.get_mut(&place) else {
+                continue;
+            };
+            let running = lanes
+                .find(&place)
+                .and_then(|lane| self.running.get(&lane))
+                .map_or(0, HashSet::len);
+            let room = gate.room(running, now);
+            let more = room.saturating_sub(gate.offered.len());
+            for _ in 0..more.min(AT_ONCE) {
+                let Some((_, id)) = gate.parked.pop_first() else {
+                    break;
+                };
+                gate.offered.insert(id);
+                free.push(id);
+            }
+            if gate.parked.is_empty() {
+                if gate.rules == QueueRules::default() {
+                    self.gates.remove(&place);
+                }
+            } else if more > AT_ONCE {
+                self.stirred.insert(place);
+            } else if let Some(bucket) = gate.bucket.filter(|_| gate.rules.paused.is_none())
+                && let Some(at) = bucket.next_start(now.elapsed)
+            {
+                self.lengths.insert((at, place));
+            }
+        }
+        free
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn is_parked(&self, place: &Place, rank: Rank) -> bool {
+        let gate = self.gates.get(place);
+        gate.is_some_and(|gate| gate.parked.contains_key(&rank))
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn parked(&self) -> usize {
+        self.gates.values().map(|gate| gate.parked.len()).sum()
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn running(&self) -> BTreeSet<TaskId> {
+        self.running.values().flatten().copied().collect()
+    }
+}

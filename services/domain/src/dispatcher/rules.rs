@@ -1,0 +1,75 @@
+//! What a team decides about the start of a queue's tasks, as far as dispatchers must know it.
+
+use std::collections::HashMap;
+
+use crate::event::ControlEvent;
+use crate::id::{QueueName, TeamId};
+use crate::rate::StartRate;
+use crate::time::Timestamp;
+
+/// A queue of a team in its environment.
+pub type Place = (TeamId, QueueName);
+
+/// How long nothing is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Until it is lifted.
+    Open,
+    /// Until then by the owner's clock, unless it is lifted earlier.
+    Until(Timestamp),
+}
+
+/// The rules of one queue. By default, nothing holds its tasks back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueRules {
+    /// Whether the queue is paused.
+    pub paused: Option<Hold>,
+    /// Most attempts at a time; `None`: no limit.
+    pub concurrency: Option<u32>,
+    /// Most starts in a time; `None`: no limit.
+    pub rate: Option<StartRate>,
+}
+
+/// The rules of all queues that have any, built from the events of CONTROL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueRulesBook(HashMap<Place, QueueRules>);
+
+impl QueueRulesBook {
+    /// Applies an event; applied again, it changes nothing. Returns the queue that it is about.
+    pub fn apply(&mut self, event: &ControlEvent) -> Option<Place> {
+        let (team, environment, queue) = match event {
+            ControlEvent::QueuePaused(e) => (&e.team, e.environment, &e.queue),
+            ControlEvent::QueueResumed(e) => (&e.team, e.environment, &e.queue),
+            ControlEvent::QueueLimited(e) => (&e.team, e.environment, &e.queue),
+            _ => return None,
+        };
+        let place = (team.in_environment(environment), queue.clone());
+        let mut rules = self.rules(&place);
+        match event {
+            ControlEvent::QueuePaused(e) => {
+                rules.paused = Some(e.until.map_or(Hold::Open, Hold::Until));
+            }
+            ControlEvent::QueueLimited(e) => {
+                (rules.concurrency, rules.rate) = (e.concurrency, e.rate);
+            }
+            _ => rules.paused = None,
+        }
+        if rules == QueueRules::default() {
+            self.0.remove(&place);
+        } else {
+            self.0.insert(place.clone(), rules);
+        }
+        Some(place)
+    }
+
+    /// The rules of a queue.
+    #[must_use]
+    pub fn rules(&self, place: &Place) -> QueueRules {
+        self.0.get(place).copied().unwrap_or_default()
+    }
+
+    /// The queues that have rules, in no particular order.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.0.keys()
+    }
+}

@@ -1,0 +1,54 @@
+//! Events of queues: what a team decides about the start of their tasks.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Environment, QueueName, TeamId};
+use crate::rate::StartRate;
+use crate::time::Timestamp;
+
+/// No task of a queue is started until the queue is resumed or the pause ends by itself. Of a queue
+/// that is paused already, the event states the pause anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueuePaused {
+    pub queue: QueueName,
+    pub team: TeamId,
+    /// Environment of the queue.
+    pub environment: Environment,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the pause ends by itself; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Who paused it, in the form of the header `Wb-Actor`.
+    pub paused_by: String,
+    pub at: Timestamp,
+}
+
+/// Tasks of a paused queue may start again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueResumed {
+    pub queue: QueueName,
+    pub team: TeamId,
+    /// Environment of the queue.
+    pub environment: Environment,
+    pub at: Timestamp,
+}
+
+/// How fast the tasks of a queue may start was set: all limits of the queue, also those that stay
+/// as they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueLimited {
+    pub queue: QueueName,
+    pub team: TeamId,
+    /// Environment of the queue.
+    pub environment: Environment,
+    /// Most attempts at a time; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Most starts in a time; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<StartRate>,
+    pub at: Timestamp,
+}
