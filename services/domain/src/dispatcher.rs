@@ -22,6 +22,7 @@ mod append;
 mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod epochs;
 mod evolve;
 mod lanes;
 mod open;
@@ -46,6 +47,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
+use epochs::Epochs;
 use lanes::Lanes;
 use open::{Open, Phase};
 use ready::Ready;
@@ -86,6 +88,8 @@ pub struct Dispatcher {
     active: bool,
     /// Total stored size of the creations of `tasks`.
     owed_bytes: u64,
+    /// Keys that the sealed headers of `tasks` need.
+    epochs: Epochs,
 }
 
 impl Dispatcher {
@@ -108,6 +112,7 @@ impl Dispatcher {
             in_flight: Vec::new(),
             active: false,
             owed_bytes: 0,
+            epochs: Epochs::default(),
         }
     }
 

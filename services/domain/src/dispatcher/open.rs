@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::{Call, Compartment};
+use super::epochs::HeadersKey;
 use super::lanes::Lane;
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
@@ -138,6 +139,9 @@ pub(super) struct Open {
     /// Pauses before retries that the task lists itself. Missing in older snapshots.
     #[serde(default)]
     pub(super) retry_pauses: OwnPauses,
+    /// Which key its sealed headers need.
+    #[serde(default)]
+    pub(super) key: HeadersKey,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -202,6 +206,7 @@ impl Open {
                 .map_or(0, Compartment::host),
             cancel_requested: None,
             retry_pauses: created.retry_pauses.clone(),
+            key: HeadersKey::of(created),
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,

@@ -18,8 +18,10 @@ impl Dispatcher {
 
     pub(super) fn remember(&mut self, id: TaskId, task: Open) {
         self.owed_bytes += u64::from(task.bytes);
+        self.epochs.enter(&task);
         if let Some(before) = self.tasks.insert(id, task) {
             self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
+            self.epochs.leave(&before);
             self.lanes.leave(before.lane);
         }
     }
@@ -27,6 +29,7 @@ impl Dispatcher {
     pub(super) fn forget(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.remove(&id) {
             self.owed_bytes = self.owed_bytes.saturating_sub(task.bytes.into());
+            self.epochs.leave(&task);
             self.lanes.leave(task.lane);
         }
     }

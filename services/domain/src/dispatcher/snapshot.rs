@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
+use super::epochs::Epochs;
 use super::lanes::Lanes;
 use super::open::Open;
 use crate::id::TaskId;
@@ -91,7 +92,10 @@ impl Dispatcher {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
         let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
+        let mut epochs = Epochs::default();
+        tasks.values().for_each(|task| epochs.enter(task));
         Ok(Self {
+            epochs,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
             tasks,

@@ -155,6 +155,7 @@ fn created(id: TaskId) -> TaskCreated {
         sealed: Some(SealedHeaders {
             headers: vec![0],
             envelope: "AQID".into(),
+            epoch: None,
         }),
         at: AT,
     }
