@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::time::sleep;
 use waybill_domain::event::{PartitionOwned, TaskEvent};
-use waybill_domain::partition::PartitionCount;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{JetStreamLog, Log, Stream, StreamSeq};
 
@@ -485,7 +484,7 @@ impl Injector<'_> {
     /// The latest owner of each partition according to the log.
     async fn owners(&self) -> Result<Vec<(u16, String)>> {
         let mut owners = Vec::new();
-        for partition in PartitionCount::default().all() {
+        for partition in self.log.partitions().all() {
             let subject = TaskSubject::owner(partition).to_string();
             if let Some(record) = self.log.last(Stream::Tasks, &subject).await? {
                 let owned: PartitionOwned = rmp_serde::from_slice(&record.payload)?;

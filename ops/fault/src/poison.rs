@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use waybill_domain::actor::Actor;
 use waybill_domain::event::TaskEvent;
 use waybill_domain::id::TeamId;
-use waybill_domain::partition::{Partition, PartitionCount};
+use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{ControlSubject, TaskSubject};
 use waybill_log::{
@@ -29,7 +29,7 @@ pub(crate) async fn plant(log: &JetStreamLog) -> Result<Vec<(Stream, StreamSeq)>
     else {
         anyhow::bail!("{} is no subject of an event", record.subject);
     };
-    let another = another(partition)?;
+    let another = another(log, partition)?;
     // Use a team that does not exist: an unreadable record would rightly close access to an
     // existing one.
     let nobody = TeamId::new(Timestamp(1), 1);
@@ -103,8 +103,8 @@ async fn newest_creation(log: &JetStreamLog) -> Result<Record> {
         .context("a task was created lately")
 }
 
-fn another(partition: Partition) -> Result<Partition> {
-    PartitionCount::default()
+fn another(log: &JetStreamLog, partition: Partition) -> Result<Partition> {
+    log.partitions()
         .all()
         .find(|other| *other != partition)
         .context("there are several partitions")

@@ -11,14 +11,12 @@ use waybill_domain::access::plan::Plan;
 use waybill_domain::actor::Actor;
 use waybill_domain::dispatcher::RESTATEMENT_BYTES;
 use waybill_domain::event::{TaskCreated, TaskEvent};
-use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::id::{EpochId, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Limits;
 use waybill_domain::vault::RawHeaders;
 use waybill_log::subject::{CREATED, TaskSubject};
-use waybill_log::{
-    Append, AppendError, Appended, Atomicity, Expectation, KeyName, NewRecord, Stream,
-};
+use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream};
 
 use super::object::Task;
 use super::request::CreateTask;
@@ -54,8 +52,6 @@ pub(crate) fn limits<N: Need>(state: &TasksApi, caller: &Caller<N>) -> Limits {
 pub(crate) struct Accepted {
     pub(crate) created: TaskCreated,
     pub(crate) record: NewRecord,
-    /// The key that its credentials are sealed with, when it brought some.
-    pub(crate) seal: Option<KeyName>,
 }
 
 /// Turns checked requests of one caller into records on the log.
@@ -117,7 +113,7 @@ impl<'a> Accepting<'a> {
         }
     }
 
-    /// The event that accepts a task, and its record; credentials of the task are sealed, and the key of the seal is stored. Refused
+    /// The event that accepts a task, and its record; credentials of the task are sealed under a key that is stored. Refused
     /// when the log could not take it, or is full.
     pub(crate) async fn accept(
         &self,
@@ -130,11 +126,9 @@ impl<'a> Accepting<'a> {
         let id = TaskId::new(now, entropy::random_u128(), partition);
         // Checked before a key is stored in vain.
         self.state.room.check()?;
-        let mut seal = None;
         if let Some(raw) = &raw {
-            let (envelope, name) = self.seal(id, raw).await?;
-            spec.set_sealed(raw, envelope);
-            seal = Some(name);
+            let (envelope, epoch) = self.seal(id, raw).await?;
+            spec.set_sealed(raw, envelope, epoch);
         }
         let mut created = spec.accept(id, self.team.clone(), key, now);
         self.apply_team_defaults(&mut created);
@@ -146,14 +140,10 @@ impl<'a> Accepting<'a> {
             let largest = self.state.nats.server_info().max_payload;
             let room = largest.saturating_sub(MESSAGE_OVERHEAD_BYTES + RESTATEMENT_BYTES);
             if payload.len() > room {
-                credentials::forget(self.state, seal);
                 return Err(ApiError::too_large(room));
             }
         }
-        if let Err(full) = self.state.room.admit(payload.len() as u64) {
-            credentials::forget(self.state, seal);
-            return Err(full.into());
-        }
+        self.state.room.admit(payload.len() as u64)?;
         let name = event.name();
         let TaskEvent::Created(created) = event else {
             return Err(ApiError::internal(&"an accepted task is a created one"));
@@ -170,11 +160,10 @@ impl<'a> Accepting<'a> {
         Ok(Accepted {
             created: *created,
             record,
-            seal,
         })
     }
 
-    async fn seal(&self, id: TaskId, raw: &RawHeaders) -> Result<(String, KeyName), ApiError> {
+    async fn seal(&self, id: TaskId, raw: &RawHeaders) -> Result<(String, EpochId), ApiError> {
         let failed = || self.vault_error.lock();
         let known = failed().clone();
         if let Some(error) = known {
@@ -187,14 +176,6 @@ impl<'a> Accepting<'a> {
         sealed
     }
 
-    /// Turns a failed append into the client's error, and erases the key of the task's seal unless the task may be stored.
-    pub(crate) fn not_appended(&self, error: AppendError, seal: Option<KeyName>) -> ApiError {
-        if !matches!(error, AppendError::Unknown { .. }) {
-            credentials::forget(self.state, seal);
-        }
-        error.into()
-    }
-
     /// Remembers the position that the client is about to be told, so that it reads its own writes.
     pub(crate) fn acknowledged(&self, appended: &Appended) {
         if let Some(&last) = appended.seqs.iter().max() {
@@ -204,11 +185,7 @@ impl<'a> Accepting<'a> {
 
     /// Stores a task without an idempotency key. The log's own retries store it once; a second request of the client is a second task.
     pub(crate) async fn keyless(&self, checked: Checked) -> Result<Task, ApiError> {
-        let Accepted {
-            created,
-            record,
-            seal,
-        } = self.accept(checked, None).await?;
+        let Accepted { created, record } = self.accept(checked, None).await?;
         let appended = self.state.log.append(Append {
             stream: Stream::Tasks,
             records: vec![record],
@@ -221,9 +198,7 @@ impl<'a> Accepting<'a> {
                 self.acknowledged(&appended);
                 Ok(Task::created(created))
             }
-            Err(error) => Err(self
-                .not_appended(error, seal)
-                .for_unknown(created.id, Repeat::AfterLooking)),
+            Err(error) => Err(ApiError::from(error).for_unknown(created.id, Repeat::AfterLooking)),
         }
     }
 }

@@ -15,14 +15,14 @@ use waybill_domain::id::QueueName;
 use waybill_domain::task::Limits;
 use waybill_domain::task::retry_plan::RetryTerms;
 use waybill_domain::task::spec::check_idempotency_key;
-use waybill_log::{Append, AppendError, Atomicity, Expectation, MAX_BATCH, Stream};
+use waybill_log::{Append, Atomicity, Expectation, MAX_BATCH, Stream};
 
 use super::accept::{Accepted, Accepting, count_accepted, limits};
 use super::explain::{ExplainParams, PlannedAttempt, warn_of_retries};
 use super::idempotency;
 use super::object::Task;
 use super::request::CreateTask;
-use crate::credentials::{self, Checked};
+use crate::credentials::Checked;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
@@ -359,9 +359,8 @@ impl Batch {
                 Ok(Accepted {
                     created: event,
                     record,
-                    seal,
                 }) => {
-                    created.push((at, event, seal));
+                    created.push((at, event));
                     records.push(record);
                 }
                 Err(error) => self.settle(at, TaskOutcome::refused(error)),
@@ -382,18 +381,12 @@ impl Batch {
                 accepting.acknowledged(&appended);
                 None
             }
-            Err(error) => Some((
-                matches!(error, AppendError::Unknown { .. }),
-                ApiError::from(error),
-            )),
+            Err(error) => Some(ApiError::from(error)),
         };
-        for (at, event, seal) in created {
+        for (at, event) in created {
             let outcome = match &error {
                 None => TaskOutcome::created(Task::created(event), false),
-                Some((maybe_stored, error)) => {
-                    if !maybe_stored {
-                        credentials::forget(accepting.state, seal);
-                    }
+                Some(error) => {
                     TaskOutcome::refused(error.clone().for_unknown(event.id, Repeat::AfterLooking))
                 }
             };

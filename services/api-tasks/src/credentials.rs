@@ -1,12 +1,11 @@
 //! The vault's part in a new task: the tokens that it names exist and may be used, and the credentials that it brings along are sealed.
 
 use url::Url;
-use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::id::{EpochId, TaskId, TeamId, TokenId};
 use waybill_domain::task::TaskSpec;
 use waybill_domain::vault::{
     AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, is_mask, selects_a_part,
 };
-use waybill_log::KeyName;
 use waybill_vault::SecretBytes;
 
 use crate::state::TasksApi;
@@ -123,28 +122,14 @@ fn named(spec: &TaskSpec) -> Vec<(Reference<'_>, TokenId)> {
     named
 }
 
-/// Seals what was taken out of a task's headers. Returns the envelope and the name of the key, which is stored before the task; when the
-/// task is not stored after all, the key is erased.
+/// Seals what was taken out of a task's headers, for that task only. Returns the envelope and the epoch whose key opens it; that key is stored
+/// by then. Other tasks may need it too, so it stays when this task is not stored after all.
 pub(crate) async fn seal(
     state: &TasksApi,
     team: &TeamId,
     task: TaskId,
     raw: &RawHeaders,
-) -> Result<(String, KeyName), ApiError> {
-    let key = KeyName::Task {
-        team: team.clone(),
-        task,
-    };
+) -> Result<(String, EpochId), ApiError> {
     let packed = SecretBytes::new(raw.encode().to_vec());
-    // No time to live: an open task may wait for longer than any that could be chosen here. The owner of its partition erases the key when
-    // the task has ended, and sweeps up keys whose tasks are not open.
-    let envelope = state.vault.keep(&key, &packed, None).await?;
-    Ok((envelope, key))
-}
-
-/// Erases the key of a task that was not stored, in the background. If that fails, the owner of the partition erases it later.
-pub(crate) fn forget(state: &TasksApi, key: Option<KeyName>) {
-    let Some(key) = key else { return };
-    let vault = std::sync::Arc::clone(&state.vault);
-    state.tasks.spawn(async move { vault.forget(&key).await });
+    state.vault.seal_for_task(team, task, &packed).await
 }

@@ -16,7 +16,7 @@ use waybill_projector::query::IdempotentTask;
 use super::accept::{Accepted, Accepting};
 use super::lookup;
 use super::object::{Attempts, Task};
-use crate::credentials::{self, Checked};
+use crate::credentials::Checked;
 use waybill_edge::error::{ApiError, ErrorCode};
 use waybill_edge::idempotency::Repeat;
 
@@ -50,11 +50,7 @@ pub(crate) async fn create(
     }
     let msg_id = msg_id(team, &key);
     let spec = checked.spec.clone();
-    let Accepted {
-        created,
-        record,
-        seal,
-    } = accepting.accept(checked, Some(key)).await?;
+    let Accepted { created, record } = accepting.accept(checked, Some(key)).await?;
     let appended = state
         .log
         .append(Append {
@@ -68,9 +64,7 @@ pub(crate) async fn create(
     let appended = match appended {
         Ok(appended) => appended,
         Err(error) => {
-            return Err(accepting
-                .not_appended(error, seal)
-                .for_unknown(created.id, Repeat::ByKey));
+            return Err(ApiError::from(error).for_unknown(created.id, Repeat::ByKey));
         }
     };
     accepting.acknowledged(&appended);
@@ -82,7 +76,6 @@ pub(crate) async fn create(
         Ok(stored) => stored,
         // Retention took the first message within the server's window. Should its task be open still, the index knows it.
         Err(gone) => {
-            credentials::forget(state, seal);
             let key = created.idempotency_key.as_deref().unwrap_or_default();
             return match state.queries.by_idempotency_key(team, key).await? {
                 Some(earlier) => replay(accepting, &spec, earlier).await,
@@ -94,8 +87,6 @@ pub(crate) async fn create(
         // The duplicate is this request's own first try, which had been stored.
         return Ok(Outcome::First(Task::created(created)));
     }
-    // This request created no task, so nothing needs the key of its credentials.
-    credentials::forget(state, seal);
     let earlier = IdempotentTask {
         id: stored.id,
         created_seq: seq,

@@ -23,6 +23,7 @@ mod append;
 mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod epochs;
 mod evolve;
 mod explain;
 mod gates;
@@ -53,6 +54,7 @@ use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use gates::Gates;
+use epochs::Epochs;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -99,6 +101,8 @@ pub struct Dispatcher {
     active: bool,
     /// Total stored size of the creations of `tasks`.
     owed_bytes: u64,
+    /// Keys that the sealed headers of `tasks` need.
+    epochs: Epochs,
 }
 
 impl Dispatcher {
@@ -123,6 +127,7 @@ impl Dispatcher {
             in_flight: Vec::new(),
             active: false,
             owed_bytes: 0,
+            epochs: Epochs::default(),
         }
     }
 

@@ -114,6 +114,44 @@ impl std::fmt::Display for TaskId {
     }
 }
 
+/// `ep_` + ULID: the epoch of a credential that tasks bring along. All tasks that name it carry the
+/// same credential, sealed under one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EpochId(Ulid);
+
+impl EpochId {
+    const PREFIX: &'static str = "ep_";
+
+    /// An id for a new epoch.
+    #[must_use]
+    pub fn new(at: Timestamp, random: u128) -> Self {
+        Self(Ulid::new(at, random))
+    }
+
+    /// When it began, according to the clock of its gateway.
+    #[must_use]
+    pub fn made_at(self) -> Timestamp {
+        Timestamp(i64::try_from(self.0.0 >> 80).unwrap_or(0))
+    }
+
+    /// Parses exactly what `Display` writes.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let ulid = text.strip_prefix(Self::PREFIX);
+        ulid.and_then(|ulid| Ulid::read(ulid.as_bytes()))
+            .map(Self)
+            .ok_or(InvalidId { kind: "epoch id" })
+    }
+}
+
+impl std::fmt::Display for EpochId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = String::with_capacity(Self::PREFIX.len() + ULID_CHARS);
+        text.push_str(Self::PREFIX);
+        self.0.write(&mut text);
+        f.write_str(&text)
+    }
+}
+
 /// `team_` + ULID, followed by `_test` for the team's test environment.
 ///
 /// For everything that works with tasks, a test environment is a team of its own: its tasks,
@@ -391,6 +429,7 @@ impl Default for QueueName {
 }
 
 text_id!(TaskId, TaskId::parse, "^task_[0-9a-hjkmnp-tv-z]{28}$");
+text_id!(EpochId, EpochId::parse, "^ep_[0-9a-hjkmnp-tv-z]{26}$");
 text_id!(
     TeamId,
     display,

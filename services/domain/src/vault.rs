@@ -5,9 +5,10 @@
 //! references when the task is created and again when it runs, [`hosts`] decides where the
 //! credential may be sent, [`replace`] inserts it without letting it change the structure around
 //! it, and [`scrub`] removes it from the answer. Credentials that a task contains itself are found
-//! and [`mask`]ed. The crate `waybill-vault` seals and opens values; no key is known here.
+//! and [`mask`]ed, and share keys for as long as an [`epoch`]. The crate `waybill-vault` seals and opens values; no key is known here.
 
 pub mod check;
+pub mod epoch;
 pub mod hosts;
 pub mod mask;
 pub mod reference;

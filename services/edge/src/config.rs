@@ -94,6 +94,9 @@ pub struct GatewayConfig {
     pub key_reporters: KeyReporters,
     /// How often the vault's janitor looks for interrupted work.
     pub janitor: JanitorTimes,
+    /// How long tasks that bring the same credential along share a key. Owners of partitions erase such keys by their age, so this is shortened in
+    /// tests and never lengthened.
+    pub credential_epoch: Duration,
     /// Pause between two probes of the log.
     pub probe_interval: Duration,
 }
@@ -156,6 +159,7 @@ impl Default for GatewayConfig {
             usage_flush: Duration::from_secs(60),
             key_reporters: KeyReporters::default(),
             janitor: JanitorTimes::default(),
+            credential_epoch: waybill_domain::vault::epoch::LASTS,
             probe_interval: Duration::from_secs(1),
         }
     }

@@ -2,21 +2,30 @@
 //!
 //! The key of a seal goes to VKEYS before anything that is sealed goes anywhere: a key without a use is harmless, and erased by the
 //! [`janitor`]; a value without its key would be lost.
+//! Credentials that tasks bring along share keys by [`epochs`].
 
+mod epochs;
 pub mod janitor;
 mod shred;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::time::Instant;
+use waybill_domain::id::{EpochId, TaskId, TeamId};
+use waybill_domain::partition::Partition;
 use waybill_log::{KeyName, KeyStoreError, StreamSeq, VaultKeys};
-use waybill_vault::{KekId, Place, SealError, SecretBytes, WrapError, Wrapper, seal};
+use waybill_vault::{
+    Context, KekId, Place, SealError, SecretBytes, WrapError, Wrapper, begin_epoch, seal,
+};
 
 pub use shred::shred;
 
 use crate::auth::Auth;
 use crate::error::{ApiError, ErrorCode};
+use epochs::{EpochKey, Epochs};
+use waybill_commands::entropy;
 
 /// The error code when nothing can be sealed.
 const CODE: ErrorCode = ErrorCode::VaultUnavailable;
@@ -28,20 +37,24 @@ pub struct Vault {
     wrapper: Option<Arc<dyn Wrapper>>,
     /// Knows which key-encryption key is in force.
     auth: Arc<Auth>,
+    epochs: Epochs,
 }
 
 impl Vault {
-    /// Seals with what `wrapper` has; without one everything that needs the vault is refused.
+    /// Seals with what `wrapper` has; without one everything that needs the vault is refused. Tasks that bring the same credential share a key
+    /// for as long as `epoch`.
     #[must_use]
     pub fn new(
         keys: Arc<dyn VaultKeys>,
         wrapper: Option<Arc<dyn Wrapper>>,
         auth: Arc<Auth>,
+        epoch: Duration,
     ) -> Self {
         Self {
             keys,
             wrapper,
             auth,
+            epochs: Epochs::lasting(epoch),
         }
     }
 
@@ -69,7 +82,7 @@ impl Vault {
         &self,
         name: &KeyName,
         value: &SecretBytes,
-        ttl: Option<std::time::Duration>,
+        ttl: Option<Duration>,
     ) -> Result<String, KeepError> {
         let wrapper = self.wrapper()?;
         let begin = Instant::now();
@@ -83,6 +96,54 @@ impl Vault {
         histogram!("waybill_vault_keep_seconds").record(begin.elapsed().as_secs_f64());
         counter!("waybill_vault_sealed_total").increment(1);
         Ok(envelope.to_text())
+    }
+
+    /// Seals the credentials that a task brings along under the key of their epoch, which is made and stored first if there is none. Returns the
+    /// sealed value as text, which opens for this task only, and the epoch that the task must name. The owner of the task's partition erases the
+    /// key when no task needs it any more.
+    pub async fn seal_for_task(
+        &self,
+        team: &TeamId,
+        task: TaskId,
+        value: &SecretBytes,
+    ) -> Result<(String, EpochId), ApiError> {
+        let partition = task.partition();
+        let now = entropy::times().elapsed;
+        let epoch = self.epochs.of(team, partition, value.expose(), now);
+        let made = epoch.get_or_init(|| self.begin_epoch(team, partition));
+        let EpochKey { id, sealer } = made.await.as_ref().map_err(Clone::clone)?;
+        let text = task.to_string();
+        let envelope = sealer.seal(&Context::task(team.as_str(), &text), value);
+        counter!("waybill_vault_sealed_total").increment(1);
+        Ok((envelope.map_err(|error| not_sealed(&error))?, *id))
+    }
+
+    /// Makes the key of a new epoch and stores it.
+    async fn begin_epoch(&self, team: &TeamId, partition: Partition) -> Result<EpochKey, ApiError> {
+        let wrapper = self.wrapper()?;
+        let begin = Instant::now();
+        let kek = self.kek_in_force()?;
+        let id = EpochId::new(entropy::now(), entropy::random_u128());
+        let name = KeyName::Epoch {
+            partition,
+            team: team.clone(),
+            epoch: id,
+        };
+        let place = Place::of(&name);
+        let (sealer, wrapped) = begin_epoch(wrapper, kek, &place.context())
+            .await
+            .map_err(|error| not_sealed(&error))?;
+        let wrapped = wrapped.to_bytes().to_vec().into();
+        let stored = self.keys.put(&name, wrapped, StreamSeq(0), None).await;
+        // No time to live: a task may wait for longer than any that could be chosen here.
+        stored.map_err(|error| ApiError::from(KeepError::from(error)))?;
+        histogram!("waybill_vault_keep_seconds").record(begin.elapsed().as_secs_f64());
+        Ok(EpochKey { id, sealer })
+    }
+
+    /// Forgets the epochs that are over.
+    fn end_epochs(&self) {
+        self.epochs.end(entropy::times().elapsed);
     }
 
     /// Erases all keys of that name. Doing it again is fine.

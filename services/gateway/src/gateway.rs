@@ -189,6 +189,7 @@ impl Gateway {
                 parts.vault_keys,
                 parts.sealer,
                 Arc::clone(&auth),
+                config.credential_epoch,
             )),
             log: parts.log,
             auth,

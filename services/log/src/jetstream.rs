@@ -39,6 +39,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::audit::TreeId;
+use waybill_domain::partition::PartitionCount;
 use waybill_domain::trust::{Seen, Trust};
 
 use crate::{
@@ -95,6 +96,7 @@ struct Shared {
     mail: MailStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
+    partitions: PartitionCount,
     deposed_for: Duration,
     _reach: Option<AbortOnDropHandle<()>>,
 }
@@ -114,6 +116,7 @@ struct Parts {
     append_connected: watch::Receiver<u64>,
     /// Of CONTROL and TASKS.
     states: [Provisioned; 2],
+    partitions: PartitionCount,
     identity: String,
     trust: Arc<Trust>,
     /// Moves connections away from servers that do not reach the leaders.
@@ -159,6 +162,7 @@ impl JetStreamLog {
             } else {
                 Duration::ZERO
             },
+            partitions: parts.partitions,
             _reach: parts.reach,
             api: parts.api,
         };
@@ -171,6 +175,12 @@ impl JetStreamLog {
     #[must_use]
     pub fn client(&self) -> async_nats::Client {
         self.shared.api.client().clone()
+    }
+
+    /// The number of partitions that TASKS was made with. It never changes.
+    #[must_use]
+    pub fn partitions(&self) -> PartitionCount {
+        self.shared.partitions
     }
 
     /// Whose signatures count, and from which position of CONTROL on they are required.

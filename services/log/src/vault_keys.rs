@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::id::{EpochId, TaskId, TeamId, TokenId};
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 
@@ -34,6 +34,7 @@ use crate::{ReadError, StreamSeq};
 const PREFIX: &str = "vkeys";
 const TOKEN: &str = "token";
 const TASK: &str = "task";
+const EPOCH: &str = "epoch";
 /// `Wb-Event` of a stored key.
 pub(crate) const EVENT: &str = "vault.key.v1";
 /// `Wb-Actor` of a stored key.
@@ -61,6 +62,15 @@ pub enum KeyName {
         /// The task, whose id contains its partition.
         task: TaskId,
     },
+    /// One credential in the sealed headers of the tasks of one partition and team that name the
+    /// epoch: `vkeys.epoch.<partition>.<team>.<epoch>`
+    Epoch {
+        /// Of the tasks.
+        partition: Partition,
+        /// In its environment.
+        team: TeamId,
+        epoch: EpochId,
+    },
 }
 
 impl KeyName {
@@ -68,7 +78,7 @@ impl KeyName {
     #[must_use]
     pub fn team(&self) -> &TeamId {
         match self {
-            Self::Token { team, .. } | Self::Task { team, .. } => team,
+            Self::Token { team, .. } | Self::Task { team, .. } | Self::Epoch { team, .. } => team,
         }
     }
 
@@ -95,10 +105,21 @@ impl KeyName {
                 }
                 Self::Task { team, task }
             }
+            EPOCH => Self::Epoch {
+                partition: partition(next()?)?,
+                team: TeamId::parse(next()?).ok()?,
+                epoch: EpochId::parse(next()?).ok()?,
+            },
             _ => return None,
         };
         next().is_none().then_some(name)
     }
+}
+
+/// Parses the number of a partition, which has one spelling.
+fn partition(text: &str) -> Option<Partition> {
+    let partition = Partition::new(text.parse().ok()?)?;
+    (partition.to_string() == text).then_some(partition)
 }
 
 /// Parses a version from 1 on. Signs and leading zeros are refused, so that each version has one
@@ -120,6 +141,11 @@ impl fmt::Display for KeyName {
                 let partition = task.partition();
                 write!(f, "{PREFIX}.{TASK}.{partition}.{team}.{task}")
             }
+            Self::Epoch {
+                partition,
+                team,
+                epoch,
+            } => write!(f, "{PREFIX}.{EPOCH}.{partition}.{team}.{epoch}"),
         }
     }
 }
@@ -131,14 +157,16 @@ pub enum KeysOf {
     All,
     /// Those of all tokens.
     Tokens,
-    /// Those of a team in its environment, of tokens and of tasks.
+    /// Those of a team in its environment, of tokens, of tasks and of epochs.
     Team(TeamId),
     /// Those of the tokens of a team in its environment.
     TokensOf(TeamId),
     /// Every version of one token.
     Token(TeamId, TokenId),
-    /// Those of the tasks of one partition.
+    /// Those that tasks of one partition have of their own.
     Tasks(Partition),
+    /// Those of the epochs of one partition.
+    Epochs(Partition),
 }
 
 impl KeysOf {
@@ -150,10 +178,12 @@ impl KeysOf {
             Self::Team(team) => vec![
                 format!("{PREFIX}.{TOKEN}.{team}.>"),
                 format!("{PREFIX}.{TASK}.*.{team}.*"),
+                format!("{PREFIX}.{EPOCH}.*.{team}.*"),
             ],
             Self::TokensOf(team) => vec![format!("{PREFIX}.{TOKEN}.{team}.>")],
             Self::Token(team, token) => vec![format!("{PREFIX}.{TOKEN}.{team}.{token}.*")],
             Self::Tasks(partition) => vec![format!("{PREFIX}.{TASK}.{partition}.>")],
+            Self::Epochs(partition) => vec![format!("{PREFIX}.{EPOCH}.{partition}.>")],
         }
     }
 }
@@ -181,7 +211,7 @@ impl fmt::Debug for StoredKey {
 /// One message of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedKey {
-    /// The token or task that the key belongs to.
+    /// The token, task or epoch that the key belongs to.
     pub name: KeyName,
     pub key: StoredKey,
 }
@@ -266,7 +296,7 @@ mod tests {
     use crate::subject::matches;
     use waybill_domain::id::Environment;
 
-    fn names() -> [KeyName; 3] {
+    fn names() -> [KeyName; 4] {
         let team = TeamId::new(Timestamp(1), 2);
         let partition = Partition::new(7).expect("in range");
         [
@@ -281,8 +311,13 @@ mod tests {
                 version: u32::MAX,
             },
             KeyName::Task {
-                team,
+                team: team.clone(),
                 task: TaskId::new(Timestamp(5), 6, partition),
+            },
+            KeyName::Epoch {
+                partition,
+                team,
+                epoch: EpochId::new(Timestamp(7), 8),
             },
         ]
     }
@@ -296,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        let [token, _, task] = names().map(|name| name.to_string());
+        let [token, _, task, epoch] = names().map(|name| name.to_string());
         for subject in [
             String::new(),
             "vkeys".to_owned(),
@@ -312,6 +347,10 @@ mod tests {
             token.replace(".token.", ".task."),
             task.replace(".7.", ".8."),
             task.replace(".7.", ".07."),
+            epoch.replace(".7.", ".07."),
+            epoch.replace(".7.", ".1024."),
+            epoch.replace(".epoch.", ".task."),
+            format!("{epoch}.1"),
             "vkeys.>".to_owned(),
         ] {
             assert_eq!(KeyName::parse(&subject), None, "{subject}");
@@ -326,16 +365,18 @@ mod tests {
         };
         let partition = |number| Partition::new(number).expect("in range");
         for (of, wanted) in [
-            (KeysOf::All, [true, true, true]),
-            (KeysOf::Tokens, [true, true, false]),
-            (KeysOf::Team(team.clone()), [true, false, true]),
-            (KeysOf::TokensOf(team.clone()), [true, false, false]),
+            (KeysOf::All, [true, true, true, true]),
+            (KeysOf::Tokens, [true, true, false, false]),
+            (KeysOf::Team(team.clone()), [true, false, true, true]),
+            (KeysOf::TokensOf(team.clone()), [true, false, false, false]),
             (
                 KeysOf::Token(team.clone(), token.clone()),
-                [true, false, false],
+                [true, false, false, false],
             ),
-            (KeysOf::Tasks(partition(7)), [false, false, true]),
-            (KeysOf::Tasks(partition(8)), [false, false, false]),
+            (KeysOf::Tasks(partition(7)), [false, false, true, false]),
+            (KeysOf::Epochs(partition(7)), [false, false, false, true]),
+            (KeysOf::Epochs(partition(8)), [false; 4]),
+            (KeysOf::Tasks(partition(8)), [false; 4]),
         ] {
             let filters = of.filters();
             let found = names.clone().map(|name| {

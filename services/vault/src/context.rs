@@ -21,6 +21,9 @@ pub enum Purpose {
     TokenValue,
     /// The raw credentials in a task's headers.
     TaskHeaders,
+    /// The raw credentials in the headers of the tasks of one epoch: only of their stored key, since
+    /// each task's envelope is bound to the task.
+    EpochHeaders,
 }
 
 impl Purpose {
@@ -28,6 +31,7 @@ impl Purpose {
         match self {
             Self::TokenValue => b"token-value",
             Self::TaskHeaders => b"task-headers",
+            Self::EpochHeaders => b"epoch-headers",
         }
     }
 }
@@ -39,7 +43,7 @@ pub struct Context<'a> {
     pub purpose: Purpose,
     /// The team in its environment: `team_...` or `team_..._test`.
     pub team: &'a str,
-    /// The id of the token (`tok_...`) or of the task.
+    /// The id of the token (`tok_...`), of the task or of the epoch (`ep_...`).
     pub id: &'a str,
     /// Version of the token's value, from 1.
     pub version: u32,
@@ -62,6 +66,16 @@ impl<'a> Context<'a> {
             purpose: Purpose::TaskHeaders,
             team,
             id: task,
+            version: TASK_HEADERS_VERSION,
+        }
+    }
+
+    /// The stored key of an epoch of one credential.
+    pub fn epoch(team: &'a str, epoch: &'a str) -> Self {
+        Self {
+            purpose: Purpose::EpochHeaders,
+            team,
+            id: epoch,
             version: TASK_HEADERS_VERSION,
         }
     }
@@ -101,7 +115,11 @@ mod tests {
     use super::*;
 
     fn purpose() -> impl Strategy<Value = Purpose> {
-        prop_oneof![Just(Purpose::TokenValue), Just(Purpose::TaskHeaders)]
+        prop_oneof![
+            Just(Purpose::TokenValue),
+            Just(Purpose::TaskHeaders),
+            Just(Purpose::EpochHeaders),
+        ]
     }
 
     proptest! {

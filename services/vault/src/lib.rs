@@ -4,6 +4,7 @@
 //! [`Envelope`]; it may stay in the log for ever. The data key is wrapped to a key-encryption key
 //! (KEK) with HPKE (RFC 9180), which yields the [`WrappedKey`]; it is stored outside the log and
 //! can be erased. Erasing the wrapped key shreds the value, wherever copies of its envelope are.
+//! Credentials that many tasks bring along share such a key for an [epoch](begin_epoch).
 //!
 //! ```text
 //! value --AES-256-GCM, data key--> Envelope    events, for ever
@@ -24,6 +25,7 @@
 
 mod context;
 mod envelope;
+mod epoch;
 mod keys;
 mod live;
 mod random;
@@ -39,6 +41,7 @@ pub use context::{Context, Purpose};
 pub use envelope::{
     ENVELOPE_OVERHEAD_BYTES, Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, MAX_PLAINTEXT_BYTES,
 };
+pub use epoch::{EpochOpener, EpochSealer, begin_epoch};
 pub use keys::{
     Kek, KekId, KekPublic, KekSecret, KeyId, KeyRole, NoKeyId, PublicKey, SecretKey, Sender,
     SenderId, SenderPublic, SenderSecret,

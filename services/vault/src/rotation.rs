@@ -136,6 +136,9 @@ impl Place {
                 version,
             } => Context::token(team.as_str(), token.as_str(), *version).into(),
             KeyName::Task { team, task } => Context::task(team.as_str(), &task.to_string()).into(),
+            KeyName::Epoch { team, epoch, .. } => {
+                Context::epoch(team.as_str(), &epoch.to_string()).into()
+            }
         }
     }
 
@@ -247,7 +250,7 @@ impl Rotation<'_> {
         };
         let ttl = match name {
             KeyName::Token { .. } => None,
-            KeyName::Task { .. } => self.task_ttl,
+            KeyName::Task { .. } | KeyName::Epoch { .. } => self.task_ttl,
         };
         let value = Bytes::copy_from_slice(&new.to_bytes());
         let put = with_retries(|| self.keys.put(&name, value.clone(), stored.seq, ttl)).await;

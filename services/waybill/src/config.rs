@@ -116,8 +116,8 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |setting, reason: String| Err(ConfigError::Value { setting, reason });
-        if PartitionCount::new(self.nats.streams.partitions).is_none() {
-            let count = self.nats.streams.partitions;
+        let partitions = self.nats.streams.partitions;
+        if let Some(count) = partitions.filter(|count| PartitionCount::new(*count).is_none()) {
             return wrong(
                 "nats.streams.partitions",
                 format!("must be between 1 and {MAX_PARTITIONS}, not {count}"),
@@ -209,12 +209,6 @@ impl Config {
                 reason: format!("must be ADDR:PORT or {OFF}, not {:?}", self.metrics_listen),
             }),
         }
-    }
-
-    /// Partitions of the log.
-    #[must_use]
-    pub(crate) fn partitions(&self) -> PartitionCount {
-        PartitionCount::new(self.nats.streams.partitions).unwrap_or_default()
     }
 
     /// How long ended tasks are kept. Any age is safe: open tasks stay.

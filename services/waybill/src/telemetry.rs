@@ -263,6 +263,7 @@ fn describe() {
         "waybill_projector_lag_records",
         "Records of the log that are not in the read model yet"
     );
+    describe_gauge!("waybill_partitions", "Partitions of the log");
     describe_gauge!(
         "waybill_partitions_owned",
         "Partitions served by this worker"

@@ -396,18 +396,15 @@ impl Serving<'_> {
         self.erase_swept();
     }
 
-    /// Erases the keys found by a sweep whose tasks are not open: they have ended, or were never created.
+    /// Erases the keys found by a sweep that no open task needs: the tasks have ended, or were never created.
     fn erase_swept(&mut self) {
         let is_read = |page: &mut Page| page.known_at <= self.dispatcher.position();
         let (Some(page), Some(vault)) = (self.swept.take_if(is_read), &self.parts.executor.vault)
         else {
             return;
         };
-        for (task, name) in page.keys {
-            if !self.dispatcher.is_open(task) {
-                vault.erase_swept(name);
-            }
-        }
+        page.unneeded(&self.dispatcher)
+            .for_each(|name| vault.erase_swept(name));
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) {

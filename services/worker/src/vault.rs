@@ -5,7 +5,7 @@
 //!   be sent, and whether it was revoked. It also holds opened keys for half a minute (`cache`).
 //! - [`resolve`] builds a task's request under the lease of the fence: once a revocation is
 //!   answered, no attempt that begins later sends the credential. `open` reads and unwraps the keys
-//!   that are not cached.
+//!   that are not cached; `epochs` caches those that tasks share.
 //! - [`carried`] accompanies the request: it decides where its values may be sent, hop by hop, and
 //!   removes them from the answer.
 //! - [`failure`] says why nothing was sent. `uses` reports the use of tokens. [`erase`] erases the
@@ -17,6 +17,7 @@
 mod cache;
 pub mod carried;
 mod directory;
+mod epochs;
 pub mod erase;
 pub mod failure;
 mod follow;
@@ -48,6 +49,7 @@ pub use resolve::{Prepared, needs_vault};
 pub(crate) use erase::{Page, Sweep};
 
 use directory::Directory;
+use epochs::EpochKeys;
 use erase::{Erasures, Sweeper};
 use follow::Tokens;
 use open::Opener;
@@ -133,6 +135,7 @@ impl Vault {
                     log: Arc::clone(&parts.log),
                     keys: Arc::clone(&parts.keys),
                     unwrapper: opening.unwrapper,
+                    epochs: EpochKeys::default(),
                 };
                 (Some(Opening { opener, fence }), Some(task))
             }
@@ -167,7 +170,7 @@ impl Vault {
         opening.is_some_and(|opening| opening.fence.is_serving())
     }
 
-    /// Queues the key of an ended task's sealed headers for erasure.
+    /// Queues the key for erasure that an ended task has of its own.
     pub fn erase_later(&self, team: TeamId, task: TaskId) {
         self.erasures.erase_later(KeyName::Task { team, task });
     }
@@ -229,7 +232,7 @@ impl VaultService {
                 }
             });
             tasks.spawn(fence_task.run(stop.clone()));
-            tasks.spawn(forget(Arc::clone(&vault.directory), stop.clone()));
+            tasks.spawn(Arc::clone(&vault).forget(stop.clone()));
         }
         if let Some(name) = name.flatten() {
             let flusher = Flusher::new(Arc::clone(&vault.uses), usage_flush, name);
@@ -251,14 +254,19 @@ impl Vault {
         let opening = self.opening.as_ref()?;
         Some(opening.fence.holder().to_string())
     }
-}
 
-async fn forget(directory: Arc<Directory>, stop: CancellationToken) {
-    loop {
-        // Forgetting happens in the branch body, which runs to its end.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(FORGET_EVERY) => directory.forget_old_keys(),
+    async fn forget(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            // Forgetting happens in the branch body, which runs to its end.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(FORGET_EVERY) => {
+                    self.directory.forget_old_keys();
+                    if let Some(opening) = &self.opening {
+                        opening.opener.epochs.forget_old();
+                    }
+                }
+            }
         }
     }
 }

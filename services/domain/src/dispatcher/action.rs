@@ -126,8 +126,8 @@ pub enum Action {
     Ended {
         task: TaskId,
         team: TeamId,
-        /// Whether it carried sealed headers: their key must be erased, since nothing opens them
-        /// again.
+        /// Whether it carried headers that were sealed under a key of its own: that must be erased,
+        /// since nothing opens them again. Keys of epochs are swept.
         sealed: bool,
         /// Sequence of its latest request: the creation or a restatement.
         created: StreamSeq,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::epochs::Epochs;
 use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
 use crate::event::TaskEvent;
@@ -19,6 +20,9 @@ impl Dispatcher {
             owed,
             "what is owed is: the creations of all that is open"
         );
+        let mut epochs = Epochs::default();
+        self.tasks.values().for_each(|task| epochs.enter(task));
+        self.epochs.check(&epochs);
         let mut decided = HashSet::new();
         // A restatement does not change its task, and a request to cancel leaves the attempt
         // running, so both may be pending beside a decision.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Dispatcher;
 use super::action::{Action, Running, Uncounted};
+use super::epochs::HeadersKey;
 use super::open::{Open, Phase};
 use crate::event::{TaskCreated, TaskEvent, TaskRestated};
 use crate::id::TaskId;
@@ -199,7 +200,7 @@ impl Dispatcher {
                 actions.push(Action::Ended {
                     task: id,
                     team: self.lanes.names(task.lane).0.clone(),
-                    sealed: task.sealed,
+                    sealed: task.sealed && task.key.is_own(),
                     created: task.stored,
                     status: ending(event),
                     ok: matches!(event, TaskEvent::Succeeded(end) if end.is_ok()),
@@ -208,6 +209,8 @@ impl Dispatcher {
                 if task.has_callback {
                     task.history.get_or_insert_default().take_in(event);
                     task.read_from = None;
+                    self.epochs.leave(task);
+                    task.key = HeadersKey::None;
                     task.phase = Phase::Ended {
                         seq,
                         deliveries: 0,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::{Call, Compartment, number};
+use super::epochs::HeadersKey;
 use super::gates::Rank;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
@@ -153,6 +154,9 @@ pub(super) struct Open {
     /// Bounds of pauses and retries. Missing in older snapshots.
     #[serde(default)]
     pub(super) retry_bounds: RetryBounds,
+    /// Which key its sealed headers need.
+    #[serde(default)]
+    pub(super) key: HeadersKey,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -258,6 +262,7 @@ impl Open {
             }),
             cancelled_after: None,
             retry_bounds: created.retry_bounds,
+            key: HeadersKey::of(created),
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,

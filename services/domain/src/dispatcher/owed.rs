@@ -20,8 +20,10 @@ impl Dispatcher {
         let created = task.created;
         self.owed_bytes += u64::from(task.bytes);
         self.orders.enter(id, &task);
+        self.epochs.enter(&task);
         if let Some(before) = self.tasks.insert(id, task) {
             self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
+            self.epochs.leave(&before);
             self.lanes.leave(before.lane);
             if before.created != created {
                 self.orders.leave(&before);
@@ -32,6 +34,7 @@ impl Dispatcher {
     pub(super) fn forget(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.remove(&id) {
             self.owed_bytes = self.owed_bytes.saturating_sub(task.bytes.into());
+            self.epochs.leave(&task);
             self.lanes.leave(task.lane);
             self.orders.leave(&task);
         }

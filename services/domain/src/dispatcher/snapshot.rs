@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
+use super::epochs::Epochs;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
@@ -93,11 +94,14 @@ impl Dispatcher {
         }
         let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
         let mut orders = Orders::default();
+        let mut epochs = Epochs::default();
         for (id, task) in &tasks {
             orders.enter(*id, task);
+            epochs.enter(task);
         }
         Ok(Self {
             orders,
+            epochs,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
             tasks,

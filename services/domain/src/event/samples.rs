@@ -170,6 +170,7 @@ fn created(id: TaskId) -> TaskCreated {
         sealed: Some(SealedHeaders {
             headers: vec![0],
             envelope: "AQID".into(),
+            epoch: None,
         }),
         at: AT,
     }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
-use crate::id::{QueueName, TaskId, TeamId};
+use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::task::bounds::{self, RetryBounds};
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
@@ -220,10 +220,11 @@ impl TaskSpec {
     }
 
     /// Adds the sealed credentials, which the event will carry.
-    pub fn set_sealed(&mut self, taken: &RawHeaders, envelope: String) {
+    pub fn set_sealed(&mut self, taken: &RawHeaders, envelope: String, epoch: EpochId) {
         self.sealed = Some(SealedHeaders {
             headers: taken.places(),
             envelope,
+            epoch: Some(epoch),
         });
     }
 

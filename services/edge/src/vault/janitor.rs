@@ -52,6 +52,7 @@ pub async fn run(state: Edge, stop: CancellationToken) {
     let work = async {
         let mut walked: Option<tokio::time::Instant> = None;
         loop {
+            state.vault.end_epochs();
             if state.fence.is_serving() {
                 look(&state).await;
                 if walked.is_none_or(|at| at.elapsed() >= times.walk) && walk(&state, &times).await

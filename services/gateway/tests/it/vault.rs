@@ -3,6 +3,7 @@
 mod blind;
 mod contract;
 mod end;
+mod epochs;
 mod janitor;
 mod rotation;
 mod tasks;
@@ -53,7 +54,7 @@ async fn keys(world: &World, team: &TeamId, token: &TokenId) -> Result<Vec<u32>>
     let listed = world.log.list(&of, StreamSeq(0), 100).await?;
     let version = |name: &KeyName| match name {
         KeyName::Token { version, .. } => *version,
-        KeyName::Task { .. } => 0,
+        KeyName::Task { .. } | KeyName::Epoch { .. } => 0,
     };
     Ok(listed.iter().map(|key| version(&key.name)).collect())
 }

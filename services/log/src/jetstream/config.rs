@@ -192,8 +192,10 @@ pub struct SignaturesConfig {
 pub struct StreamsConfig {
     /// Copies of every stream: 1, 3 or 5. More than one needs a cluster of as many servers.
     pub replicas: u16,
-    /// Partitions of TASKS, the units of order and ownership; 1 to 1024. Fixed when the streams are made.
-    pub partitions: u16,
+    /// Partitions of TASKS, the units of order and ownership; 1 to 1024. Fixed when the streams are made: another number than theirs is
+    /// refused. Unset: what TASKS has, and 4 if this process makes it, by `waybill up` and in a cluster alike. Set more before the first
+    /// start of an installation that is to have more than four workers.
+    pub partitions: Option<u16>,
     /// Seconds that ended tasks and their events are kept. Unset: 30 days. Any age is safe for open tasks.
     pub tasks_max_age_s: Option<u64>,
     /// Seconds that they are kept at least when the log is nearly full. Unset: one day.
@@ -212,7 +214,7 @@ impl Default for StreamsConfig {
     fn default() -> Self {
         Self {
             replicas: 1,
-            partitions: 16,
+            partitions: None,
             tasks_max_age_s: None,
             tasks_min_history_s: None,
             tasks_max_bytes: None,

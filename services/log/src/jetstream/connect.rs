@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::api::Api;
 use super::config::{NatsConfig, ServerUrl};
 use super::format;
-use super::provision::{ProvisionError, provision};
+use super::provision::{Found, ProvisionError, provision};
 use super::read::Reader;
 use super::stored::ReadConnection;
 use super::trust::establish::establish;
@@ -105,7 +105,10 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     let api = Api::new(general.watched.client, config.request_timeout())
         .with_copies(config.streams.is_replicated());
     wait_for_jetstream(config, &api, deadline).await?;
-    let mut states = provision(&api, &config.streams).await?;
+    let Found {
+        mut states,
+        partitions,
+    } = provision(&api, &config.streams).await?;
     let [_, tasks] = &mut states;
     if is_alone {
         tasks.positions = format::switch_to_frames(&api).await?;
@@ -129,6 +132,7 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
         append_connected: appending.made,
         reach,
         states,
+        partitions,
         identity: format!("{identity:016x}"),
         trust: Arc::new(trust),
     };

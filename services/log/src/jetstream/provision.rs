@@ -39,6 +39,11 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Whether the number of partitions differs, which nothing can change.
+    fn is_partitions(&self) -> bool {
+        self.field.strip_prefix("metadata.") == Some(PARTITIONS_KEY)
+    }
+
     fn is_changeable(&self) -> bool {
         CHANGEABLE.contains(&self.field.as_str())
     }
@@ -56,6 +61,14 @@ impl fmt::Display for Difference {
             expected,
             found,
         } = self;
+        if self.is_partitions() {
+            return write!(
+                f,
+                "nats.streams.partitions is {}, but {stream} was made with {}, which cannot be changed: set that number, or none",
+                expected.trim_matches('"'),
+                found.trim_matches('"')
+            );
+        }
         write!(f, "{field} of {stream} is {found}, expected {expected}")?;
         if self.is_changeable() {
             f.write_str(" (nats.streams.apply_changes would change it)")?;
@@ -107,6 +120,15 @@ pub(super) struct Provisioned {
     pub(super) positions: Positions,
 }
 
+/// What was found when the streams were checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// Of CONTROL and TASKS.
+    pub(super) states: [Provisioned; 2],
+    /// Of TASKS, whether they were made now or before.
+    pub(super) partitions: PartitionCount,
+}
+
 /// A stream's configuration, field by field.
 pub(super) type Fields = Map<String, Value>;
 
@@ -118,11 +140,12 @@ struct File {
 
 /// The configuration that each stream must have, by name.
 pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, ProvisionError> {
-    if PartitionCount::new(config.partitions).is_none() {
+    if let Some(count) = config.partitions
+        && PartitionCount::new(count).is_none()
+    {
         return Err(impossible(format!(
-            "nats.streams.partitions must be between 1 and {}, not {}",
+            "nats.streams.partitions must be between 1 and {}, not {count}",
             waybill_domain::partition::MAX_PARTITIONS,
-            config.partitions
         )));
     }
     if ![1, 3, 5].contains(&config.replicas) {
@@ -154,12 +177,33 @@ pub(super) fn expected(config: &StreamsConfig) -> Result<Vec<(String, Fields)>, 
             if let Some(bytes) = config.tasks_max_bytes {
                 fields.insert("max_bytes".to_owned(), json!(bytes));
             }
-            let metadata = json!({ PARTITIONS_KEY: config.partitions.to_string() });
-            fields.insert("metadata".to_owned(), metadata);
+            // A number that is not set is not checked either: it is what the stream has.
+            if let Some(count) = config.partitions {
+                fields.insert("metadata".to_owned(), partitions(count));
+            }
         }
         streams.push((name, fields));
     }
     Ok(streams)
+}
+
+/// The metadata of a TASKS with so many partitions.
+fn partitions(count: u16) -> Value {
+    json!({ PARTITIONS_KEY: count.to_string() })
+}
+
+/// The number of partitions that TASKS was made with.
+fn partitions_of(info: &Value) -> Result<PartitionCount, ProvisionError> {
+    let found = &info["config"]["metadata"][PARTITIONS_KEY];
+    let count = found.as_str().and_then(|text| text.parse().ok());
+    count.and_then(PartitionCount::new).ok_or_else(|| {
+        ProvisionError::Differs(vec![Difference {
+            stream: Stream::Tasks.name().to_owned(),
+            field: format!("metadata.{PARTITIONS_KEY}"),
+            expected: "a number of partitions".to_owned(),
+            found: found.to_string(),
+        }])
+    })
 }
 
 fn impossible(what: String) -> ProvisionError {
@@ -183,12 +227,10 @@ fn nanoseconds(value: &Value) -> Option<Value> {
     ))
 }
 
-/// Creates missing streams and checks the others. Returns the states of CONTROL and TASKS.
-pub(super) async fn provision(
-    api: &Api,
-    config: &StreamsConfig,
-) -> Result<[Provisioned; 2], ProvisionError> {
+/// Creates missing streams and checks the others.
+pub(super) async fn provision(api: &Api, config: &StreamsConfig) -> Result<Found, ProvisionError> {
     let mut differences = Vec::new();
+    let mut partitions = PartitionCount::default();
     let unknown = Provisioned {
         last_seq: 0,
         positions: Positions::OF_MESSAGES,
@@ -196,8 +238,8 @@ pub(super) async fn provision(
     let mut states = [unknown; 2];
     for (name, fields) in expected(config)? {
         let info = match find_or_create(api, &name, &fields).await? {
-            Found::Created(info) => info,
-            Found::There(info) => {
+            Stored::Created(info) => info,
+            Stored::There(info) => {
                 let found = info.get("config").and_then(Value::as_object);
                 let found = found.cloned().unwrap_or_default();
                 let differing = compare(&name, &fields, &found);
@@ -213,6 +255,10 @@ pub(super) async fn provision(
             }
         };
         let last_seq = info["state"]["last_seq"].as_u64().unwrap_or(0);
+        // After a difference was found the start fails anyway, with a sentence that says what is set.
+        if name == Stream::Tasks.name() && differences.is_empty() {
+            partitions = partitions_of(&info)?;
+        }
         for (state, stream) in states.iter_mut().zip([Stream::Control, Stream::Tasks]) {
             if stream.name() == name {
                 state.last_seq = last_seq;
@@ -221,7 +267,7 @@ pub(super) async fn provision(
         }
     }
     if differences.is_empty() {
-        Ok(states)
+        Ok(Found { states, partitions })
     } else {
         Err(ProvisionError::Differs(differences))
     }
@@ -248,12 +294,12 @@ pub(super) async fn remake(
     find_or_create(api, name, fields).await.map(drop)
 }
 
-enum Found {
+enum Stored {
     Created(Value),
     There(Value),
 }
 
-async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found, ProvisionError> {
+async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Stored, ProvisionError> {
     let failed = |what, error: ApiError| ProvisionError::Failed {
         what,
         stream: name.to_owned(),
@@ -261,20 +307,25 @@ async fn find_or_create(api: &Api, name: &str, fields: &Fields) -> Result<Found,
     };
     let info = format!("STREAM.INFO.{name}");
     match api.ask(&info, &Value::Null).await {
-        Ok(info) => return Ok(Found::There(info)),
+        Ok(info) => return Ok(Stored::There(info)),
         Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
         Err(error) => return Err(failed("read", error)),
     }
-    let body = Value::Object(fields.clone());
+    let mut fields = fields.clone();
+    if name == Stream::Tasks.name() && !fields.contains_key("metadata") {
+        let count = PartitionCount::default().get();
+        fields.insert("metadata".to_owned(), partitions(count));
+    }
+    let body = Value::Object(fields);
     match api.call(&format!("STREAM.CREATE.{name}"), &body).await {
         Ok(info) => {
             tracing::info!(stream = name, "stream created");
-            Ok(Found::Created(info))
+            Ok(Stored::Created(info))
         }
         // Another process has just created it, with another configuration.
         Err(error) if error.is(code::STREAM_NAME_IN_USE) => {
             match api.ask(&info, &Value::Null).await {
-                Ok(info) => Ok(Found::There(info)),
+                Ok(info) => Ok(Stored::There(info)),
                 Err(error) => Err(failed("read", error)),
             }
         }
@@ -358,7 +409,7 @@ mod tests {
             .expect("TASKS")
             .1;
         assert_eq!(tasks["max_age"], json!(0), "the server drops no open task");
-        assert_eq!(tasks["metadata"][PARTITIONS_KEY], "16");
+        assert!(!tasks.contains_key("metadata"), "unset: what there is");
         assert!(streams.iter().any(|(name, _)| name == "CONTROL"));
     }
 
@@ -386,7 +437,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         for config in [
             StreamsConfig {
-                partitions: 0,
+                partitions: Some(0),
                 ..StreamsConfig::default()
             },
             StreamsConfig {

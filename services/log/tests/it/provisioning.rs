@@ -28,12 +28,50 @@ async fn a_second_process_finds_what_the_first_made() {
 async fn another_count_of_partitions_is_an_error_that_says_so() {
     let (server, _log) = a_jetstream_log().await;
     let mut config = config_at(&server.url());
-    config.streams.partitions = 32;
+    config.streams.partitions = Some(32);
     config.streams.apply_changes = true;
     assert_eq!(
         differences(&config).await,
-        [["TASKS", "metadata.waybill.partitions", "\"32\"", "\"16\""].map(str::to_owned)]
+        [["TASKS", "metadata.waybill.partitions", "\"32\"", "\"4\""].map(str::to_owned)]
     );
+    let error = connect(&config).await.err().expect("refused").to_string();
+    let wanted =
+        "nats.streams.partitions is 32, but TASKS was made with 4, which cannot be changed";
+    assert!(error.contains(wanted), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_keeps_the_number_of_partitions_that_it_was_made_with() {
+    let server = NatsServer::start().await.unwrap();
+    let mut config = config_at(&server.url());
+    config.streams.partitions = Some(16);
+    let made = connect(&config).await.unwrap();
+    assert_eq!(made.partitions().get(), 16);
+    config.streams.partitions = None;
+    let later = connect(&config).await.unwrap();
+    assert_eq!(later.partitions().get(), 16);
+    // A stream whose number nobody can read is not guessed at.
+    let context = async_nats::jetstream::new(later.client());
+    let stream = context.get_stream("TASKS").await.unwrap();
+    let mut damaged = stream.cached_info().config.clone();
+    let number = damaged
+        .metadata
+        .insert("waybill.partitions".into(), "x".into());
+    assert_eq!(number.as_deref(), Some("16"));
+    context.update_stream(damaged).await.unwrap();
+    assert_eq!(
+        differences(&config).await[0][1],
+        "metadata.waybill.partitions"
+    );
+}
+
+#[tokio::test]
+async fn a_new_store_has_four_partitions() {
+    let (server, log) = a_jetstream_log().await;
+    assert_eq!(log.partitions().get(), 4);
+    let mut config = config_at(&server.url());
+    config.streams.partitions = Some(4);
+    connect(&config).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use waybill_domain::id::{Environment, TaskId, TeamId, TokenId};
+use waybill_domain::id::{Environment, EpochId, TaskId, TeamId, TokenId};
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryVaultKeys;
@@ -113,12 +113,20 @@ impl Rings {
     }
 }
 
-/// Every third name is that of a task's key; both environments occur.
+/// Every third name is that of a task's or an epoch's key; both environments occur.
 fn name(number: u16) -> KeyName {
     let environment = [Environment::Live, Environment::Test][usize::from(number % 2)];
     let team = TeamId::new(Timestamp(1), u128::from(number % 5)).in_environment(environment);
     if number.is_multiple_of(3) {
         let partition = Partition::new(number % 8).expect("in range");
+        if number.is_multiple_of(2) {
+            let epoch = EpochId::new(Timestamp(2), u128::from(number));
+            return KeyName::Epoch {
+                partition,
+                team,
+                epoch,
+            };
+        }
         let task = TaskId::new(Timestamp(2), u128::from(number), partition);
         return KeyName::Task { team, task };
     }

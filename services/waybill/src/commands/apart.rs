@@ -34,7 +34,7 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
     room::limits_are_missing(&config);
     tokio::spawn(room::export_sizes(log.clone(), stop.clone()));
     tokio::spawn(room::export_disk(config.data.clone(), stop.clone()));
-    let room = RoomWatch::new(config.partitions());
+    let room = RoomWatch::new(log.partitions());
     let gateway = roles::gateway(&config, Setting::Apart, &log, room, stop).await?;
     let given = environment(roles::BOOTSTRAP_KEY).is_some();
     if let (Some(key), false) = (&bootstrap.key, given) {
@@ -58,7 +58,7 @@ pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
     };
     tokio::spawn(room::export_disk(config.data.clone(), stop.clone()));
     let api = config.gateway.listen;
-    let room = RoomWatch::new(config.partitions());
+    let room = RoomWatch::new(log.partitions());
     tokio::spawn(Arc::clone(&room).follow(
         Arc::new(log.clone()),
         log.client(),

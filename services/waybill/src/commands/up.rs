@@ -68,7 +68,7 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
         Ok(Some(roles)) => roles.run(stop).await,
         Ok(None) => Ok(()),
         Err(error) => match &server {
-            Some(server) if error.is::<ConnectError>() => Err(error.context(format!(
+            Some(server) if is_unreachable(&error) => Err(error.context(format!(
                 "the private nats-server does not come up; its log is {}",
                 server.log_file().display()
             ))),
@@ -79,6 +79,11 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
         server.stop().await;
     }
     served
+}
+
+/// Whether no server answered. Other errors of the log, such as a number of partitions that it does not have, say all that there is to say.
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ConnectError::Unreachable { .. }))
 }
 
 /// How large the store of the private server is.
@@ -192,7 +197,7 @@ async fn start(
     rings::complete(&config.data)?;
     let bootstrap = roles::bootstrap(&config, Setting::Embedded, &log).await?;
     let mut again = Again {
-        room: RoomWatch::new(config.partitions()),
+        room: RoomWatch::new(log.partitions()),
         config,
         log: log.clone(),
         operations: operations.clone(),

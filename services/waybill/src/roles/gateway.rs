@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context;
+use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_commands::{Author, Bootstrap};
 use waybill_domain::actor::Actor;
@@ -37,6 +38,8 @@ pub(crate) async fn gateway(
     if let Some(ring) = &seal_ring {
         rings::follow(ring, stop.clone());
     }
+    // Gateways say it as well, so that it is known while no worker runs.
+    gauge!("waybill_partitions").set(f64::from(log.partitions().get()));
     let parts = GatewayParts {
         log: Arc::new(log.clone()),
         fences: Arc::new(log.clone()),
@@ -49,7 +52,7 @@ pub(crate) async fn gateway(
         stores,
         pepper,
         signing: secrets::webhook_master_of_gateway(&config.data, setting.missing())?,
-        partitions: config.partitions(),
+        partitions: log.partitions(),
         room,
     };
     let mut gateway = config.gateway(setting.is_embedded())?;

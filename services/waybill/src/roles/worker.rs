@@ -81,7 +81,7 @@ pub(crate) fn worker(
     };
     let worker = WorkerConfig {
         name: worker_name(config)?,
-        partitions: config.partitions(),
+        partitions: log.partitions(),
         slots,
         caps: Caps {
             per_host: config.worker.slots_per_host,
@@ -91,6 +91,7 @@ pub(crate) fn worker(
         retention: config.retention(),
     };
     // Zero from the start, so that a dashboard shows the series before the first partition is taken.
+    gauge!("waybill_partitions").set(f64::from(log.partitions().get()));
     gauge!("waybill_partitions_owned").set(0.0);
     gauge!("waybill_partitions_left_to_newer").set(0.0);
     let worker = Worker::start(worker, parts, stop.clone());

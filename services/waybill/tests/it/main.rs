@@ -27,6 +27,7 @@ mod shipped;
 mod signatures;
 mod signing;
 mod stopping;
+mod stores;
 mod teams;
 mod trying;
 mod vault;

@@ -1,9 +1,13 @@
-//! Erases the keys of headers that were sealed for one task, once the task has ended.
+//! Erases the keys of sealed headers, once no task needs them.
 //!
-//! The owner of a partition queues the ids of ended tasks and never waits. Keys that are missed
-//! because of a crash or a full queue are found by a sweep over all keys of the partition, after
-//! each takeover and at intervals: a key whose task is not open is erased. The task of a young key
-//! may not be in the log yet, so young keys are left alone.
+//! Keys of epochs ([`waybill_domain::vault::epoch`]) are found by a sweep over those of the
+//! partition, soon after each takeover and at short intervals: an old enough key that no open task
+//! names is erased.
+//!
+//! Tasks of earlier versions have keys of their own. The owner of a partition queues those of ended
+//! tasks and never waits. Keys that are missed because of a crash or a full queue are found by a
+//! slower sweep: a key whose task is not open is erased. The task of a young key may not be in the
+//! log yet, so young keys are left alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +16,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use waybill_domain::id::TaskId;
+use waybill_domain::dispatcher::Dispatcher;
 use waybill_domain::partition::Partition;
+use waybill_domain::vault::epoch;
 use waybill_log::subject::TaskFilter;
 use waybill_log::{KeyName, KeysOf, Log, ReadError, Stream, StreamSeq, VaultKeys};
 
@@ -32,10 +37,15 @@ const LAST_ERASURES: Duration = Duration::from_secs(3);
 pub struct SweepPace {
     /// Delay of the first sweep after a takeover.
     pub first: Duration,
-    /// Interval between sweeps.
+    /// Interval between sweeps of keys that tasks have of their own.
     pub every: Duration,
-    /// Minimum age of a key that a sweep erases: far more than the creation of a task can take.
+    /// Minimum age of such a key that a sweep erases: far more than the creation of a task can
+    /// take.
     pub older_than: Duration,
+    /// Interval between sweeps of keys of epochs.
+    pub epochs_every: Duration,
+    /// Minimum age of the key of an epoch that a sweep erases.
+    pub epochs_older_than: Duration,
 }
 
 impl Default for SweepPace {
@@ -44,6 +54,8 @@ impl Default for SweepPace {
             first: Duration::from_secs(2),
             every: Duration::from_secs(600),
             older_than: Duration::from_secs(600),
+            epochs_every: Duration::from_secs(30),
+            epochs_older_than: epoch::SETTLED_AFTER,
         }
     }
 }
@@ -106,19 +118,31 @@ async fn begin(erasing: &mut JoinSet<()>, keys: &Arc<dyn VaultKeys>, name: KeyNa
     erasing.spawn(async move {
         match keys.erase(&name).await {
             Ok(erased) => metrics::counter!("waybill_vault_keys_erased_total").increment(erased),
-            Err(error) => tracing::warn!(%name, %error, "erasing the vault key of an ended task failed; the next sweep tries again"),
+            Err(error) => tracing::warn!(%name, %error, "erasing a vault key that no task needs failed; the next sweep tries again"),
         }
     });
 }
 
-/// Keys of a partition whose tasks may have ended.
+/// Keys of a partition that may not be needed any more.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The partition's creations must be read up to here before a task can be judged not to be
-    /// open.
+    /// The partition's creations must be read up to here before a key can be judged not to be
+    /// needed.
     pub(crate) known_at: StreamSeq,
     /// Keys that are old enough to be erased.
-    pub(crate) keys: Vec<(TaskId, KeyName)>,
+    pub(crate) keys: Vec<KeyName>,
+}
+
+impl Page {
+    /// The keys that no task of the partition needs, as far as its creations are read.
+    pub(crate) fn unneeded(self, dispatcher: &Dispatcher) -> impl Iterator<Item = KeyName> {
+        let is_needed = |name: &KeyName| match name {
+            KeyName::Task { task, .. } => dispatcher.is_open(*task),
+            KeyName::Epoch { epoch, .. } => dispatcher.needs_epoch(*epoch),
+            KeyName::Token { .. } => true,
+        };
+        self.keys.into_iter().filter(move |name| !is_needed(name))
+    }
 }
 
 /// The sweeps over one partition. Dropping it ends them.
@@ -157,11 +181,33 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     async fn run(self, pages: mpsc::Sender<Page>) {
+        let pace = &self.pace;
+        let epochs = async {
+            let of = KeysOf::Epochs(self.partition);
+            let every = pace.epochs_every;
+            self.repeat(&of, every, pace.epochs_older_than, &pages)
+                .await;
+        };
+        let own = async {
+            let of = KeysOf::Tasks(self.partition);
+            self.repeat(&of, pace.every, pace.older_than, &pages).await;
+        };
+        // Both end only when nobody receives the pages any more.
+        tokio::join!(epochs, own);
+    }
+
+    async fn repeat(
+        &self,
+        of: &KeysOf,
+        every: Duration,
+        older_than: Duration,
+        pages: &mpsc::Sender<Page>,
+    ) {
         let mut pause = self.pace.first;
         loop {
             tokio::time::sleep(pause).await;
-            pause = self.pace.every;
-            match self.sweep(&pages).await {
+            pause = every;
+            match self.sweep(of, older_than, pages).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -171,16 +217,20 @@ impl Sweeper {
         }
     }
 
-    /// Goes over all keys once. `false` if nobody receives the pages any more.
-    async fn sweep(&self, pages: &mpsc::Sender<Page>) -> Result<bool, ReadError> {
+    /// Goes over these keys once. `false` if nobody receives the pages any more.
+    async fn sweep(
+        &self,
+        of: &KeysOf,
+        older_than: Duration,
+        pages: &mpsc::Sender<Page>,
+    ) -> Result<bool, ReadError> {
         let created = TaskFilter::created(self.partition).to_string();
-        let of = KeysOf::Tasks(self.partition);
         let mut after = StreamSeq(0);
         // The clock that dated the keys. Read before they are listed, so that a key made meanwhile
         // counts as younger than it is.
         let now = self.log.bounds(Stream::Tasks).await?.now;
         loop {
-            let listed = self.keys.list(&of, after, PAGE).await?;
+            let listed = self.keys.list(of, after, PAGE).await?;
             // A page may skip messages whose names are not those of keys, so only an empty page is
             // the end.
             let Some(last) = listed.last() else {
@@ -189,15 +239,12 @@ impl Sweeper {
             after = last.key.seq;
             let keys: Vec<_> = listed
                 .into_iter()
-                .filter(|listed| now.since(listed.key.at) >= self.pace.older_than)
-                .filter_map(|listed| match &listed.name {
-                    KeyName::Task { task, .. } => Some((*task, listed.name)),
-                    KeyName::Token { .. } => None,
-                })
+                .filter(|listed| now.since(listed.key.at) >= older_than)
+                .map(|listed| listed.name)
                 .collect();
             if !keys.is_empty() {
-                // Read after the list: the creation of every task that is old enough to have a key
-                // here is before it.
+                // Read after the list: the creation of every task that may need one of these keys is
+                // before it.
                 let last = self.log.last(Stream::Tasks, &created).await?;
                 let known_at = last.map_or(StreamSeq(0), |record| record.seq);
                 if pages.send(Page { known_at, keys }).await.is_err() {

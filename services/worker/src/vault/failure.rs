@@ -42,6 +42,11 @@ pub enum VaultFailure {
     /// The same for the headers that were sealed for one task.
     #[error("The sealed headers of the task cannot be opened; nothing was sent")]
     BrokenHeaders,
+    /// The key of the epoch that the task names was erased before the task was read.
+    #[error(
+        "The task reached the log after the key of its credential had been erased, as its gateway must have stood still for minutes; nothing was sent"
+    )]
+    LateCredential,
     /// This worker has no open ring.
     #[error("This worker holds no key of the vault; nothing was sent")]
     NotConfigured,
@@ -69,7 +74,9 @@ impl VaultFailure {
             | Self::OtherHost { .. }
             | Self::Readable(_)
             | Self::Redirected => FailureKind::Vault,
-            Self::BrokenToken(_) | Self::BrokenHeaders => FailureKind::VaultIntegrity,
+            Self::BrokenToken(_) | Self::BrokenHeaders | Self::LateCredential => {
+                FailureKind::VaultIntegrity
+            }
             Self::NotConfigured | Self::NoLease | Self::NotUnderstood(_) | Self::KeysAway => {
                 FailureKind::VaultAway
             }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waybill_domain::event::{ControlEvent, SealedHeaders};
-use waybill_domain::id::{TaskId, TeamId, TokenId};
+use waybill_domain::id::{EpochId, TaskId, TeamId, TokenId};
 use waybill_domain::vault::RawHeaders;
 use waybill_log::{KeyName, Log, Stream, StreamSeq, VaultKeys, control_event};
 use waybill_vault::{
-    Context, DataKey, Envelope, NotAuthentic, SecretBytes, UnwrapError, Unwrapper, WrappedKey,
+    Context, DataKey, Envelope, EpochOpener, NotAuthentic, SecretBytes, UnwrapError, Unwrapper,
+    WrappedKey,
 };
 
+use super::epochs::EpochKeys;
 use super::failure::VaultFailure;
 
 /// How often a missing key is looked for before that is believed, since a leader that was just
@@ -50,17 +52,31 @@ impl Opened {
 /// Why something cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotOpened {
-    /// The key was erased, or something was changed since it was sealed. The caller checks whether
+    /// Something was changed since it was sealed. As if there is no key, the caller checks whether
     /// the token was revoked.
     Broken(&'static str),
+    /// There is no key.
+    Gone,
     /// The answer is not known at the moment.
     Away,
+}
+
+impl NotOpened {
+    /// What is wrong with the record; `None` if that is not known.
+    pub(super) fn fault(self) -> Option<&'static str> {
+        match self {
+            Self::Broken(fault) => Some(fault),
+            Self::Gone => Some("there is no key"),
+            Self::Away => None,
+        }
+    }
 }
 
 pub(super) struct Opener {
     pub(super) log: Arc<dyn Log>,
     pub(super) keys: Arc<dyn VaultKeys>,
     pub(super) unwrapper: Arc<dyn Unwrapper>,
+    pub(super) epochs: EpochKeys,
 }
 
 impl Opener {
@@ -86,36 +102,57 @@ impl Opener {
         })
     }
 
-    /// The headers that were sealed for one task.
+    /// The headers that were sealed for a task.
     pub(super) async fn headers(
         &self,
         team: &TeamId,
         task: TaskId,
         sealed: &SealedHeaders,
     ) -> Result<RawHeaders, VaultFailure> {
-        let name = KeyName::Task {
-            team: team.clone(),
-            task,
-        };
         let id = task.to_string();
         let context = Context::task(team.as_str(), &id);
+        let name = key_of(team, task, sealed);
         let opened = async {
-            let key = self.key(&name, &context).await?;
-            let envelope = Envelope::parse_text(&sealed.envelope)
-                .map_err(|_| NotOpened::Broken("malformed envelope"))?;
-            let bytes = key
-                .open(&context, &envelope)
-                .map_err(|_| NotOpened::Broken("the envelope does not open"))?;
+            let opened = if let Some(epoch) = sealed.epoch {
+                let opener = self.epoch(&name, team, epoch).await?;
+                opener.open(&context, &sealed.envelope)
+            } else {
+                let key = self.key(&name, &context).await?;
+                let envelope = Envelope::parse_text(&sealed.envelope)
+                    .map_err(|_| NotOpened::Broken("malformed envelope"))?;
+                key.open(&context, &envelope)
+            };
+            let bytes = opened.map_err(|_| NotOpened::Broken("the envelope does not open"))?;
             RawHeaders::decode(bytes.expose())
                 .map_err(|_| NotOpened::Broken("the sealed bytes are not headers"))
         };
-        opened.await.map_err(|why| match why {
-            NotOpened::Away => VaultFailure::KeysAway,
-            NotOpened::Broken(why) => {
-                integrity_error(&name, why);
-                VaultFailure::BrokenHeaders
+        opened.await.map_err(|why| {
+            let Some(fault) = why.fault() else {
+                return VaultFailure::KeysAway;
+            };
+            integrity_error(&name, fault);
+            match why {
+                NotOpened::Gone if sealed.epoch.is_some() => VaultFailure::LateCredential,
+                _ => VaultFailure::BrokenHeaders,
             }
         })
+    }
+
+    /// What opens the headers of all tasks of an epoch.
+    async fn epoch(
+        &self,
+        name: &KeyName,
+        team: &TeamId,
+        epoch: EpochId,
+    ) -> Result<Arc<EpochOpener>, NotOpened> {
+        if let Some(opener) = self.epochs.get(name) {
+            return Ok(opener);
+        }
+        let id = epoch.to_string();
+        let key = self.key(name, &Context::epoch(team.as_str(), &id)).await?;
+        let opener = Arc::new(EpochOpener::new(&key));
+        self.epochs.put(name, &opener);
+        Ok(opener)
     }
 
     async fn key(&self, name: &KeyName, context: &Context<'_>) -> Result<DataKey, NotOpened> {
@@ -125,7 +162,7 @@ impl Opener {
             match self.keys.get(name).await {
                 Ok(Some(stored)) => break stored,
                 Ok(None) if looks < LOOKS => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
-                Ok(None) => return Err(NotOpened::Broken("there is no key")),
+                Ok(None) => return Err(NotOpened::Gone),
                 Err(error) => {
                     tracing::warn!(%name, %error, "reading a vault key failed; the attempt is retried later");
                     return Err(NotOpened::Away);
@@ -170,6 +207,19 @@ impl Opener {
             return Err(NotOpened::Broken("its event is of another token"));
         }
         Envelope::parse_text(&text).map_err(|_| NotOpened::Broken("malformed envelope"))
+    }
+}
+
+/// Name of the key that opens the sealed headers of a task.
+pub(super) fn key_of(team: &TeamId, task: TaskId, sealed: &SealedHeaders) -> KeyName {
+    let team = team.clone();
+    match sealed.epoch {
+        Some(epoch) => KeyName::Epoch {
+            partition: task.partition(),
+            team,
+            epoch,
+        },
+        None => KeyName::Task { team, task },
     }
 }
 

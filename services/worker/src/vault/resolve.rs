@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::carried::Carried;
 use super::directory::Token;
 use super::failure::VaultFailure;
-use super::open::{NotOpened, Opened, integrity_error};
+use super::open::{Opened, integrity_error, key_of};
 use super::{Opening, Vault};
 use crate::callout::{HeaderText, TaskHeader};
 
@@ -195,8 +195,10 @@ impl Vault {
                     self.directory.hold(&id, version, &opened);
                     fetched.insert((id, version), opened);
                 }
-                Err(NotOpened::Away) => return Err(VaultFailure::KeysAway),
-                Err(NotOpened::Broken(why)) => {
+                Err(not_opened) => {
+                    let Some(why) = not_opened.fault() else {
+                        return Err(VaultFailure::KeysAway);
+                    };
                     // A key is erased only when no lease holder uses it. So if the token is looked
                     // at again under the lease, it is either unchanged or revoked.
                     self.leased(opening).await?;
@@ -255,11 +257,10 @@ fn filled<'t>(
     let mut headers = Vec::with_capacity(task.headers.len());
     let raw = sealed.map(|sealed| sealed.restore(&task.headers));
     let raw = raw.transpose().map_err(|_| {
-        let name = KeyName::Task {
-            team: task.team.clone(),
-            task: task.id,
-        };
-        integrity_error(&name, "the sealed headers are of another task");
+        if let Some(sealed) = &task.sealed {
+            let name = key_of(&task.team, task.id, sealed);
+            integrity_error(&name, "the sealed headers are of another task");
+        }
         VaultFailure::BrokenHeaders
     })?;
     for (at, (name, given)) in task.headers.iter().enumerate() {

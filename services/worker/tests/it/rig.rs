@@ -345,7 +345,7 @@ pub(crate) fn by_task(records: &[Record]) -> BTreeMap<TaskId, Vec<TaskEvent>> {
 
 pub(crate) fn config(url: &str, lease_ttl_s: u64) -> NatsConfig {
     let mut config = NatsConfig::at(url);
-    config.streams.partitions = PARTITIONS;
+    config.streams.partitions = Some(PARTITIONS);
     config.streams.lease_ttl_s = lease_ttl_s;
     config.request_timeout_ms = 3_000;
     config

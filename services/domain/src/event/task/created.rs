@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
-use crate::id::{QueueName, TaskId, TeamId};
+use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::task::bounds::RetryBounds;
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
@@ -121,6 +121,8 @@ impl TaskCreated {
     pub fn stored_bytes(&self) -> u32 {
         /// Bytes of numbers, dates, ids and field names.
         const FIXED: usize = 384;
+        /// Bytes of the name of an epoch.
+        const EPOCH: usize = 36;
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let headers: usize = self
             .headers
@@ -130,7 +132,7 @@ impl TaskCreated {
         let sealed = self
             .sealed
             .as_ref()
-            .map_or(0, |sealed| sealed.envelope.len());
+            .map_or(0, |sealed| sealed.envelope.len() + EPOCH);
         let texts = [
             &self.body,
             &self.on_complete_url,
@@ -176,14 +178,16 @@ impl TaskCreated {
     }
 }
 
-/// Credentials in the headers of a task, sealed for this task only.
+/// Credentials in the headers of a task, sealed so that they open for this task only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SealedHeaders {
     /// Indices of the masked headers among all headers, from 0, ascending.
     pub headers: Vec<u16>,
-    /// The sealed values, in unpadded base64url. Nobody can open them once the key of the task is
-    /// erased.
+    /// The sealed values, in unpadded base64url. Nobody can open them once their key is erased.
     pub envelope: String,
+    /// The epoch whose key they are sealed under. Absent if the task has a key of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<EpochId>,
 }
 
 impl std::fmt::Debug for SealedHeaders {

@@ -341,7 +341,8 @@ fn a_fingerprint_knows_no_credential_that_was_taken_out() {
         let mut spec = TaskSpec::check(request, &limits(), NOW).expect("fine");
         let raw = spec.take_raw_credentials(&CredentialHeaders::default());
         let raw = raw.expect("one");
-        spec.set_sealed(&raw, "envelope".into());
+        let epoch = EpochId::new(NOW, 3);
+        spec.set_sealed(&raw, "envelope".into(), epoch);
         assert_eq!(spec.headers[0].1, "Bearer ****");
         let created = spec.clone().accept(
             TaskId::new(NOW, 1, crate::partition::Partition::default()),
@@ -351,8 +352,8 @@ fn a_fingerprint_knows_no_credential_that_was_taken_out() {
         );
         let sealed = created.sealed.expect("sealed");
         assert_eq!(
-            (sealed.headers, sealed.envelope),
-            (vec![0], "envelope".into())
+            (sealed.headers, sealed.envelope, sealed.epoch),
+            (vec![0], "envelope".into(), Some(epoch))
         );
         spec.fingerprint()
     };

@@ -5,7 +5,9 @@ use serde_json::json;
 use waybill_domain::event::{ControlEvent, TaskEvent};
 use waybill_log::{KeyName, KeysOf, Log, Stream, StreamSeq, VaultKeys};
 use waybill_testkit::search::files_with;
-use waybill_vault::{Context, Envelope, OpenRing, Ring as _, WrappedKey, open};
+use waybill_vault::{
+    Context, Envelope, EpochOpener, OpenRing, Place, Ring as _, Unwrapper as _, WrappedKey,
+};
 
 use super::{VALUE, id, keep};
 use crate::world::{PEPPER, RINGS, World};
@@ -50,29 +52,28 @@ async fn all_that_a_gateway_has_opens_nothing() -> Result<()> {
     assert_eq!(
         listed.len(),
         2,
-        "one of the token, one of the task's headers"
+        "one of the token, one of the epoch of the task's headers"
     );
     for listed in &listed {
-        let (team, item) = match &listed.name {
-            KeyName::Token { team, token, .. } => (team.to_string(), token.to_string()),
-            KeyName::Task { team, task } => (team.to_string(), task.to_string()),
-        };
-        let (context, envelope) = match &listed.name {
-            KeyName::Token { .. } => (
-                Context::token(&team, &item, 1),
-                of_token(&world, &token).await?,
-            ),
-            KeyName::Task { .. } => (Context::task(&team, &item), of_task(&world).await?),
-        };
-        let (envelope, key) = (
-            Envelope::parse_text(&envelope)?,
-            WrappedKey::parse(&listed.key.value)?,
-        );
+        let place = Place::of(&listed.name);
+        let wrapped = WrappedKey::parse(&listed.key.value)?;
         for ring in &rings {
-            assert!(open(ring, &context, &envelope, &key).await.is_err());
+            assert!(ring.unwrap_key(&place.context(), &wrapped).await.is_err());
         }
         // The control: what workers have does open it.
-        assert!(open(&*RINGS.1, &context, &envelope, &key).await.is_ok());
+        let key = RINGS.1.unwrap_key(&place.context(), &wrapped).await?;
+        let opened = match &listed.name {
+            KeyName::Token { token, .. } => {
+                let envelope = Envelope::parse_text(&of_token(&world, token).await?)?;
+                key.open(&place.context(), &envelope)
+            }
+            KeyName::Task { .. } | KeyName::Epoch { .. } => {
+                let (task, envelope) = of_task(&world).await?;
+                let context = Context::task(listed.name.team().as_str(), &task);
+                EpochOpener::new(&key).open(&context, &envelope)
+            }
+        };
+        assert!(opened.is_ok());
     }
 
     // Neither the values nor what opens them are on the gateway's disk, in its ring, or in the streams.
@@ -103,7 +104,8 @@ async fn of_token(world: &World, token: &waybill_domain::id::TokenId) -> Result<
     envelope.context("a token was made")
 }
 
-async fn of_task(world: &World) -> Result<String> {
+/// The id and the envelope of the task with sealed headers.
+async fn of_task(world: &World) -> Result<(String, String)> {
     let end = world.log.bounds(Stream::Tasks).await?.last;
     let records = world
         .log
@@ -112,9 +114,10 @@ async fn of_task(world: &World) -> Result<String> {
     let sealed =
         records.iter().find_map(
             |record| match TaskEvent::decode(&record.event, &record.payload) {
-                Ok(TaskEvent::Created(created)) => created.sealed,
+                Ok(TaskEvent::Created(created)) => Some((created.id, created.sealed?)),
                 _ => None,
             },
         );
-    Ok(sealed.context("sealed headers")?.envelope)
+    let (task, sealed) = sealed.context("sealed headers")?;
+    Ok((task.to_string(), sealed.envelope))
 }

@@ -1,5 +1,6 @@
 //! Tasks that refer to the vault, and tasks that bring their own credentials.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -11,28 +12,27 @@ use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::TeamCommand;
 use waybill_domain::event::{TaskCreated, TaskEvent};
-use waybill_domain::id::{Environment, TaskId};
+use waybill_domain::id::{Environment, EpochId};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::RawHeaders;
 use waybill_gateway::Gateway;
 use waybill_log::memory::MemoryVaultKeys;
 use waybill_log::{KeyName, KeysOf, Log, Stream, StreamSeq, VaultKeys};
-use waybill_testkit::eventually;
 use waybill_testkit::http::{Answer, Http};
-use waybill_vault::{Context, Envelope, WrappedKey, open};
+use waybill_vault::{Context, EpochOpener, Unwrapper as _, WrappedKey};
 
 use super::{TOKENS, VALUE, id, keep, revoke};
-use crate::world::{RINGS, SOON, World, config, operator, parts};
+use crate::world::{RINGS, World, config, operator, parts};
 
 const TASKS: &str = "/v1/tasks";
 /// A credential that stands nowhere else.
-const RAW: &str = "Bearer raw-7e1d-secret-of-this-test";
+pub(super) const RAW: &str = "Bearer raw-7e1d-secret-of-this-test";
 
-fn with_headers(headers: &Value) -> Value {
+pub(super) fn with_headers(headers: &Value) -> Value {
     json!({"targetUrl": "https://api.example.com/v1", "headers": headers})
 }
 
-async fn create(http: &Http, task: &Value) -> Result<Answer> {
+pub(super) async fn create(http: &Http, task: &Value) -> Result<Answer> {
     http.post(TASKS, task).await
 }
 
@@ -49,7 +49,7 @@ async fn refused(http: &Http, task: &Value) -> Result<(u16, String, Value)> {
 }
 
 /// Every task that was ever accepted, with the bytes that stand in the log.
-async fn stored(world: &World) -> Result<Vec<(TaskCreated, Vec<u8>)>> {
+pub(super) async fn stored(world: &World) -> Result<Vec<(TaskCreated, Vec<u8>)>> {
     let end = world.log.bounds(Stream::Tasks).await?.last;
     let records = world
         .log
@@ -70,36 +70,40 @@ async fn stored(world: &World) -> Result<Vec<(TaskCreated, Vec<u8>)>> {
     Ok(created.collect())
 }
 
-/// The tasks whose keys are there.
-async fn sealed_tasks(world: &World) -> Result<Vec<TaskId>> {
+/// The epochs whose keys are there.
+pub(super) async fn epochs(world: &World) -> Result<Vec<EpochId>> {
     let listed = world
         .log
         .list(&KeysOf::All, StreamSeq(0), 1_000)
         .await?
         .into_iter()
         .filter_map(|key| match key.name {
-            KeyName::Task { task, .. } => Some(task),
-            KeyName::Token { .. } => None,
+            KeyName::Epoch { epoch, .. } => Some(epoch),
+            KeyName::Token { .. } | KeyName::Task { .. } => None,
         });
     Ok(listed.collect())
 }
 
 /// What a worker would send: the headers of the event, with what its envelope holds in the places of the masks.
-async fn unsealed(world: &World, task: &TaskCreated) -> Result<Vec<(String, String)>> {
-    let name = KeyName::Task {
-        team: task.team.clone(),
-        task: task.id,
-    };
-    let key = world.log.get(&name).await?.context("a key of the task")?;
+pub(super) async fn unsealed(world: &World, task: &TaskCreated) -> Result<Vec<(String, String)>> {
     let sealed = task.sealed.as_ref().context("sealed headers")?;
-    let (team, id) = (task.team.to_string(), task.id.to_string());
-    let opened = open(
-        &*RINGS.1,
-        &Context::task(&team, &id),
-        &Envelope::parse_text(&sealed.envelope)?,
-        &WrappedKey::parse(&key.value)?,
-    )
-    .await?;
+    let epoch = sealed.epoch.context("an epoch")?;
+    let name = KeyName::Epoch {
+        partition: task.id.partition(),
+        team: task.team.clone(),
+        epoch,
+    };
+    let stored = world.log.get(&name).await?.context("a key of the epoch")?;
+    let (team, id, epoch) = (
+        task.team.to_string(),
+        task.id.to_string(),
+        epoch.to_string(),
+    );
+    let wrapped = WrappedKey::parse(&stored.value)?;
+    let context = Context::epoch(&team, &epoch);
+    let key = RINGS.1.unwrap_key(&context, &wrapped).await?;
+    let opener = EpochOpener::new(&key);
+    let opened = opener.open(&Context::task(&team, &id), &sealed.envelope)?;
     let raw = RawHeaders::decode(opened.expose())?;
     assert_eq!(raw.places(), sealed.headers);
     let headers = raw.restore(&task.headers)?.into_iter();
@@ -340,13 +344,13 @@ async fn credentials_that_a_task_brings_along_are_sealed_and_masked() -> Result<
         .collect::<serde_json::Map<_, _>>()
         .into();
     assert_eq!(headers, given);
-    // Nobody's task but this one's.
-    assert_eq!(sealed_tasks(&world).await?, [created.id]);
+    let epoch = created.sealed.and_then(|sealed| sealed.epoch);
+    assert_eq!(epochs(&world).await?, Vec::from_iter(epoch));
     world.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_is_known_by_its_masks_and_leaves_no_key() -> Result<()> {
+async fn a_repeated_request_is_known_by_its_masks_and_takes_no_other_key() -> Result<()> {
     let world = World::start().await?;
     let task = with_headers(&json!({"Authorization": RAW}));
     let first = create_once(&world.http, "once", &task).await?;
@@ -361,22 +365,17 @@ async fn a_repeated_request_is_known_by_its_masks_and_leaves_no_key() -> Result<
     }
     let basic = with_headers(&json!({"Authorization": "Basic eA=="}));
     assert_eq!(create_once(&world.http, "once", &basic).await?.status, 422);
-    assert_eq!(sealed_tasks(&world).await?.len(), 1);
+    assert_eq!(epochs(&world).await?.len(), 1);
 
     // At the same time, all seal and one is first.
     let racing = (0..8).map(|_| create_once(&world.http, "race", &task));
     let racing = try_join_all(racing).await?;
-    let ids: std::collections::BTreeSet<_> = racing
+    let ids: BTreeSet<_> = racing
         .iter()
         .map(|answer| answer.task()["id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
-    eventually(SOON, async || {
-        sealed_tasks(&world)
-            .await
-            .is_ok_and(|tasks| tasks.len() == 2)
-    })
-    .await?;
+    assert_eq!(epochs(&world).await?.len(), 1);
     for (created, _) in stored(&world).await? {
         let headers = unsealed(&world, &created).await?;
         assert_eq!(headers[0].1, RAW);
@@ -411,10 +410,7 @@ async fn each_task_of_a_batch_is_looked_at_and_sealed_by_itself() -> Result<()> 
     let error = results[101]["error"].as_str().expect("an error");
     assert!(error.contains("unknown vault token"), "{error}");
     let stored = stored(&world).await?;
-    assert_eq!(
-        (stored.len(), sealed_tasks(&world).await?.len()),
-        (102, 101)
-    );
+    assert_eq!((stored.len(), epochs(&world).await?.len()), (102, 101));
     // In the order of the request, each with its own.
     for (at, (created, _)) in stored.iter().take(100).enumerate() {
         assert_eq!(results[at]["task"]["id"], json!(created.id.to_string()));
@@ -425,7 +421,7 @@ async fn each_task_of_a_batch_is_looked_at_and_sealed_by_itself() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_the_log_refuses_leaves_no_key() -> Result<()> {
+async fn tasks_that_the_log_refuses_leave_one_key_at_most() -> Result<()> {
     let world = World::start().await?;
     let js = async_nats::jetstream::new(world.log.client());
     let mut stream = js.get_stream("TASKS").await?;
@@ -443,12 +439,8 @@ async fn a_task_that_the_log_refuses_leaves_no_key() -> Result<()> {
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert!(!answer.text().contains("raw-7e1d"));
     }
-    eventually(SOON, async || {
-        sealed_tasks(&world)
-            .await
-            .is_ok_and(|tasks| tasks.is_empty())
-    })
-    .await?;
+    // Which a worker sweeps away when the epoch is over.
+    assert_eq!(epochs(&world).await?.len(), 1);
     assert!(stored(&world).await?.is_empty());
     world.stop().await
 }

@@ -11,7 +11,8 @@ use waybill_domain::event::{
     ControlEvent, Failure, FailureKind, SealedHeaders, TaskCreated, TaskEvent, TokenCreated,
     TokenEnd, TokenRevoked, TokenRotated,
 };
-use waybill_domain::id::{Environment, TaskId, TokenId};
+use waybill_domain::id::{Environment, EpochId, TaskId, TokenId};
+use waybill_domain::partition::Partition;
 use waybill_domain::task::TaskRequest;
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::{CredentialHeaders, RawHeaders};
@@ -23,7 +24,8 @@ use waybill_log::{
 };
 use waybill_testkit::eventually;
 use waybill_vault::{
-    Context, OpenRing, SealRing, SecretBytes, Unwrapper, WrappedKey, fresh_rings, seal,
+    Context, EpochSealer, OpenRing, SealRing, SecretBytes, Unwrapper, WrappedKey, begin_epoch,
+    fresh_rings, seal,
 };
 use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts};
 use waybill_worker::{Clock, SystemClock};
@@ -45,6 +47,30 @@ pub(crate) struct VaultRig {
 pub(super) struct Opener {
     pub(super) hand: Hand,
     pub(super) vault: Arc<Vault>,
+}
+
+/// An epoch and its key.
+pub(super) struct Epoch {
+    id: EpochId,
+    pub(super) name: KeyName,
+    sealer: EpochSealer,
+}
+
+impl Epoch {
+    /// Removes the credentials from a task's headers and seals them under the key of the epoch.
+    pub(super) fn seal_headers(&self, task: &mut TaskCreated) {
+        let raw = RawHeaders::take(&mut task.headers, &CredentialHeaders::and(&[]))
+            .expect("the task brings credentials");
+        let id = task.id.to_string();
+        let context = Context::task(task.team.as_str(), &id);
+        let secret = SecretBytes::new(raw.encode().to_vec());
+        let envelope = self.sealer.seal(&context, &secret).expect("sealed");
+        task.sealed = Some(SealedHeaders {
+            headers: raw.places(),
+            envelope,
+            epoch: Some(self.id),
+        });
+    }
 }
 
 impl Drop for VaultRig {
@@ -260,8 +286,26 @@ impl VaultRig {
         task.sealed = Some(SealedHeaders {
             headers: raw.places(),
             envelope: envelope.to_text(),
+            epoch: None,
         });
         name
+    }
+
+    /// Begins an epoch, as a gateway does for the first task with a credential.
+    pub(super) async fn begin_epoch(&self, partition: Partition) -> Epoch {
+        let random = u128::from(getrandom::u64().expect("randomness"));
+        let id = EpochId::new(SystemClock.now(), random);
+        let (team, text) = (team(), id.to_string());
+        let context = Context::epoch(team.as_str(), &text);
+        let made = begin_epoch(&self.seal_ring, None, &context).await;
+        let (sealer, wrapped) = made.expect("wrapped");
+        let name = KeyName::Epoch {
+            partition,
+            team: team.clone(),
+            epoch: id,
+        };
+        self.store(&name, &wrapped).await;
+        Epoch { id, name, sealer }
     }
 
     pub(super) async fn store(&self, name: &KeyName, wrapped: &WrappedKey) {
@@ -365,6 +409,8 @@ fn parts(log: &JetStreamLog, unwrapper: Option<Arc<dyn Unwrapper>>) -> VaultPart
             first: Duration::from_millis(100),
             every: Duration::from_millis(300),
             older_than: Duration::ZERO,
+            epochs_every: Duration::from_millis(300),
+            epochs_older_than: Duration::ZERO,
         },
     }
 }

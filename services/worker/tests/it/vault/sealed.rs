@@ -1,9 +1,10 @@
-//! Credentials that a task brings along: sealed for that task alone, sent unchanged, and erased
-//! with it.
+//! Credentials that a task brings along: sealed so that they open for that task alone, sent
+//! unchanged, and erased when no task needs their key.
 
 use std::time::Duration;
 
 use waybill_domain::event::{FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::partition::Partition;
 use waybill_log::{KeyName, VaultKeys};
 use waybill_testkit::eventually;
 
@@ -132,5 +133,89 @@ async fn sealed_headers_without_their_key_are_told_for_good() {
             .iter()
             .any(|e| matches!(e, TaskEvent::AttemptFailed(_)))
     );
+    worker.hand.stop().await;
+}
+
+/// Waits until the keys of a partition were swept, with everything that was there before.
+async fn swept(vault: &VaultRig, partition: Partition) {
+    let unused = vault.begin_epoch(partition).await;
+    eventually(PATIENCE, async || !is_there(vault, &unused.name).await)
+        .await
+        .expect("a key that no task names is swept away");
+}
+
+#[tokio::test]
+async fn the_key_of_an_epoch_goes_with_the_last_task_that_names_it() {
+    let vault = VaultRig::guarded().await;
+    let mut first = a_task(&vault, "/script/503,200");
+    let mut last = a_task(&vault, "/status/200");
+    last.not_before = Some(last.at.plus(LONG));
+    let partition = first.id.partition();
+    assert_eq!(partition, last.id.partition());
+    let epoch = vault.begin_epoch(partition).await;
+    epoch.seal_headers(&mut first);
+    epoch.seal_headers(&mut last);
+    let (ended, open) = (first.id, last.id);
+    // Before any worker runs: in these tests a key may be swept away at any age.
+    vault.rig.append(vec![first]).await;
+    vault.rig.append(vec![last]).await;
+    let worker = vault.worker("first").await;
+    vault.rig.until(ended, "succeeded").await;
+    for received in vault.rig.sink.received() {
+        let bearer = format!("Bearer {RAW}");
+        assert_eq!(received.header("authorization"), Some(bearer.as_str()));
+    }
+    swept(&vault, partition).await;
+    assert!(is_there(&vault, &epoch.name).await, "one task is open");
+    worker.hand.stop().await;
+    // The next owner knows it from its snapshot or from the log.
+    let worker = vault.worker("second").await;
+    swept(&vault, partition).await;
+    assert!(is_there(&vault, &epoch.name).await, "one task is open");
+    vault.rig.cancel(open).await;
+    vault.rig.until(open, "cancelled").await;
+    eventually(PATIENCE, async || !is_there(&vault, &epoch.name).await)
+        .await
+        .expect("the key is erased");
+    worker.hand.stop().await;
+    vault.assert_nowhere(RAW).await;
+}
+
+#[tokio::test]
+async fn what_was_sealed_for_another_task_of_the_epoch_does_not_open() {
+    let vault = VaultRig::new().await;
+    let (mut own, mut other) = (a_task(&vault, "/status/200"), a_task(&vault, "/status/200"));
+    own.not_before = Some(own.at.plus(LONG));
+    let epoch = vault.begin_epoch(own.id.partition()).await;
+    epoch.seal_headers(&mut own);
+    epoch.seal_headers(&mut other);
+    other.sealed.clone_from(&own.sealed);
+    let task = other.id;
+    vault.rig.append(vec![own]).await;
+    vault.rig.append(vec![other]).await;
+    let worker = vault.worker("only").await;
+    let failure = vault.failure_of(task).await;
+    let message = "The sealed headers of the task cannot be opened; nothing was sent";
+    assert_final(&failure, FailureKind::VaultIntegrity, message);
+    assert_eq!(vault.rig.sink.count(), 0);
+    worker.hand.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_comes_after_its_epoch_ends_with_a_sentence() {
+    let vault = VaultRig::new().await;
+    let worker = vault.worker("only").await;
+    let mut late = a_task(&vault, "/status/200");
+    let epoch = vault.begin_epoch(late.id.partition()).await;
+    epoch.seal_headers(&mut late);
+    eventually(PATIENCE, async || !is_there(&vault, &epoch.name).await)
+        .await
+        .expect("nobody waits for a gateway that stands still");
+    let task = late.id;
+    vault.rig.append(vec![late]).await;
+    let failure = vault.failure_of(task).await;
+    let message = "The task reached the log after the key of its credential had been erased, as its gateway must have stood still for minutes; nothing was sent";
+    assert_final(&failure, FailureKind::VaultIntegrity, message);
+    assert_eq!(vault.rig.sink.count(), 0);
     worker.hand.stop().await;
 }
