@@ -1,6 +1,7 @@
 //! The configuration of a gateway, and its fixed limits.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct GatewayConfig {
     pub janitor: JanitorTimes,
     /// Pause between two probes of the log.
     pub probe_interval: Duration,
+    /// Folder that the dashboard is served from, while somebody works on it. `None`: from the binary.
+    pub dashboard_from: Option<PathBuf>,
 }
 
 impl GatewayConfig {
@@ -157,6 +160,7 @@ impl Default for GatewayConfig {
             key_reporters: KeyReporters::default(),
             janitor: JanitorTimes::default(),
             probe_interval: Duration::from_secs(1),
+            dashboard_from: None,
         }
     }
 }

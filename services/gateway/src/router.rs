@@ -67,6 +67,9 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_tasks::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
         .merge(docs::router(docs::openapi()))
+        .merge(waybill_dashboard::router(
+            state.config.dashboard_from.clone(),
+        ))
         .fallback(error::no_such_path)
         .layer(edge)
         .layer(
