@@ -76,7 +76,7 @@ export function frame(page, content) {
           </nav>`
         : nothing}
       <main id="content" tabindex="-1">
-        ${environment() === "test" && team ? html`<p class="environment">Test environment: keys and tasks of live are not shown here.</p>` : nothing}
+        ${environment() === "test" && team ? html`<p class="environment">Test environment: tasks of live are not shown here.</p>` : nothing}
         ${content} ${asCurl(page.requests?.() ?? [])}
       </main>
     </div>

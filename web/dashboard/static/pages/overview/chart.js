@@ -25,7 +25,8 @@ export async function createChart(place, rates) {
   /** @type {any} */
   const { default: UPlot } = await import("../../vendor/uplot/uplot.js");
   const width = () => Math.max(200, place.clientWidth);
-  const axis = () => ({ stroke: colour("--text"), grid: { stroke: colour("--line") }, ticks: { show: false } });
+  // Functions, because the theme may change while the chart is there.
+  const axis = () => ({ stroke: () => colour("--text"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false } });
   const chart = new UPlot(
     {
       width: width(),
@@ -34,7 +35,7 @@ export async function createChart(place, rates) {
       cursor: { show: false },
       scales: { x: { range: (_, from, to) => [Math.max(from, to - SECONDS), Math.max(to, from + 60)] }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
       axes: [axis(), { ...axis(), size: 40 }],
-      series: [{}, ...SERIES.map(([label, name]) => ({ label, stroke: colour(name), width: 2, points: { show: false } }))],
+      series: [{}, ...SERIES.map(([label, name]) => ({ label, stroke: () => colour(name), width: 2, points: { show: false } }))],
     },
     columns(rates),
     place,
