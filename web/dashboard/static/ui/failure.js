@@ -20,8 +20,9 @@ function whenAgain(failure) {
 export function failurePanel(failure, { retry, repeats = false } = {}) {
   if (!failure) return nothing;
   const limits = failure.violated.length > 0 ? html`<p>Over the limit: ${failure.violated.join(", ")}.</p>` : nothing;
-  return html`<div class="failure" role="alert">
-    <p><strong>${failure.message}</strong></p>
+  // Only the sentence is read out at once; a countdown would be read every second.
+  return html`<div class="failure">
+    <p role="alert"><strong>${failure.message}</strong></p>
     ${limits} ${repeats ? whenAgain(failure) : nothing}
     <p class="fine">
       Code <code>${failure.code}</code>${failure.field ? html`, field <code>${failure.field}</code>` : nothing}${failure.requestId

@@ -78,7 +78,7 @@ export function open() {
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
-        return html`<p class="sentence" role="status">${health(found, total, failed.pagination.totalExact)}</p>
+        return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
           ${happening(sum(rates.state, 60))} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })} ${planNote(plan)}`;
       })}`,
     dispose() {

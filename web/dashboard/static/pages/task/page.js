@@ -6,8 +6,10 @@ import { createLoader } from "../../core/loader.js";
 import { here, href, restore } from "../../core/location.js";
 import { createStore } from "../../core/store.js";
 import { createAction } from "../../ui/action.js";
+import { announce } from "../../ui/announce.js";
 import { loaded } from "../../ui/state.js";
 import { readHistory } from "./history.js";
+import { sentence } from "./sentence.js";
 import { noTask, reduce } from "./state.js";
 import { attemptTable, eventTable, exchange, head, planTable, terms, timeline, warningList } from "./view.js";
 
@@ -25,7 +27,10 @@ export function open({ id }) {
 
   const loader = createLoader((signal) => get(path, { signal }), {
     loaded({ task }) {
+      const before = store.peek().task?.status;
       store.dispatch({ type: "read", task });
+      // The sentence on the page counts down; what is read out changes with the status alone.
+      if (before && before !== task.status) announce(sentence(task, null, 0));
       requestAnimationFrame(restore);
     },
   });

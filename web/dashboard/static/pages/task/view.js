@@ -14,7 +14,7 @@ import { placed, spans, WIDTH } from "./timeline.js";
 /** @param {any} task @param {any[]} events */
 export function head(task, events) {
   const at = task.completedAt ? 0 : now();
-  return html`<p class="sentence" role="status">${statusBadge(task.status, task.ok)} ${sentence(task, nextTry(events), at)}</p>
+  return html`<p class="sentence">${statusBadge(task.status, task.ok)} ${sentence(task, nextTry(events), at)}</p>
     <p class="fine"><code>${task.id}</code> ${copyButton(task.id, "id")} Accepted ${time(task.createdAt)}.</p>`;
 }
 
