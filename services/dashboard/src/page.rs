@@ -11,10 +11,8 @@ use waybill_edge::error::ApiError;
 use crate::files::Files;
 
 /// Scripts, styles and requests of this origin only, and no text becomes markup but through the templates of `lit-html`.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
-     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html",
-);
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html";
 const DOCUMENT: &str = "index.html";
 /// Stands in the document where the address of the files belongs.
 const PLACEHOLDER: &str = "{{assets}}";
@@ -43,7 +41,7 @@ pub(crate) async fn page(
             CONTENT_TYPE,
             HeaderValue::from_static("text/html; charset=utf-8"),
         ),
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         // It names the files of one version: a browser has to ask whether there is another one.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];

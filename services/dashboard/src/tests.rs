@@ -106,10 +106,8 @@ async fn a_folder_is_read_at_each_request_and_nothing_beside_it() {
     );
     fs::write(files.join("a.js"), "2").expect("written");
     let file = get(&router, "/ui/assets/working/a.js", "*/*").await;
-    assert_eq!(
-        (&*file.body, &file.headers[CACHE_CONTROL]),
-        ("2", &"no-store".parse().expect("a value"))
-    );
+    assert_eq!(file.body, "2");
+    assert_eq!(file.headers[CACHE_CONTROL], "no-store");
     for path in [
         "..%2Fsecret.js",
         "%2e%2e/secret.js",
