@@ -87,6 +87,11 @@ need_openssl() {
     command -v openssl >/dev/null 2>&1 || install_packages "no openssl (it makes the certificates of NATS)" openssl
 }
 
+# need_chromium: the browser that the dashboard is tested in.
+need_chromium() {
+    command -v chromium >/dev/null 2>&1 || install_packages "no chromium (the dashboard is tested in it)" chromium
+}
+
 # need_faketime: the library by which tests make the clock of the binary jump. Only Debian's path is checked.
 need_faketime() {
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null && return

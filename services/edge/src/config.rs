@@ -1,6 +1,7 @@
 //! The configuration of a gateway, and its fixed limits.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ pub struct GatewayConfig {
     pub credential_epoch: Duration,
     /// Pause between two probes of the log.
     pub probe_interval: Duration,
+    /// Folder that the dashboard is served from, while somebody works on it. `None`: from the binary.
+    pub dashboard_from: Option<PathBuf>,
 }
 
 impl GatewayConfig {
@@ -161,6 +164,7 @@ impl Default for GatewayConfig {
             janitor: JanitorTimes::default(),
             credential_epoch: waybill_domain::vault::epoch::LASTS,
             probe_interval: Duration::from_secs(1),
+            dashboard_from: None,
         }
     }
 }

@@ -69,6 +69,9 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
         .merge(docs::router(docs::openapi()))
+        .merge(waybill_dashboard::router(
+            state.config.dashboard_from.clone(),
+        ))
         .fallback(error::no_such_path)
         .layer(edge)
         .layer(

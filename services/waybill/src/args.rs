@@ -90,6 +90,9 @@ pub(crate) struct Up {
     /// Address of the API. Default: 127.0.0.1:8080, as in the configuration.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Serves the dashboard from this folder instead of from the binary, for working on it: `web/dashboard` of a working tree.
+    #[arg(long, value_name = "DIR")]
+    pub dashboard_from: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -228,6 +228,7 @@ impl Config {
         let defaults = GatewayConfig::default();
         Ok(GatewayConfig {
             label_bytes: self.memory().labels,
+            dashboard_from: self.dashboard_from.clone(),
             listen: self.gateway.listen,
             is_local: embedded,
             cors_origins: self.gateway.cors_origins.clone(),

@@ -82,6 +82,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 if let Some(listen) = up.listen {
                     config.gateway.listen = listen;
                 }
+                config.dashboard_from = up.dashboard_from;
                 up::run(config).await
             }
             Command::Gateway => apart::gateway(config).await,

@@ -307,6 +307,7 @@ fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyh
     let given = environment(roles::BOOTSTRAP_KEY).is_some();
     let mut out = output::stdout();
     writeln!(out, "\nWaybill listens on {url}  (API page: {url}/docs)")?;
+    writeln!(out, "  dashboard {url}/ui/")?;
     writeln!(out, "  data      {}", config.data.display())?;
     writeln!(out, "  team      {}", bootstrap.team)?;
     let key = match &bootstrap.key {

@@ -34,6 +34,9 @@ pub(crate) struct Config {
     pub projector: ProjectorSection,
     pub audit: AuditSection,
     pub up: UpSection,
+    /// Set on the command line alone: see `Up::dashboard_from`.
+    #[serde(skip)]
+    pub dashboard_from: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -54,6 +57,7 @@ impl Default for Config {
             projector: ProjectorSection::default(),
             audit: AuditSection::default(),
             up: UpSection::default(),
+            dashboard_from: None,
         }
     }
 }

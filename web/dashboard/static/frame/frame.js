@@ -1,0 +1,85 @@
+// What surrounds every page: where one is, which team it is about, whether it is live, who is signed in.
+import { html, nothing } from "../ui/lit.js";
+import { signal } from "../vendor/signals-core/signals-core.js";
+import { go, here, href } from "../core/location.js";
+import { togglePause } from "../core/live.js";
+import { session, signOut } from "../core/session.js";
+import { setShortcuts } from "../core/shortcuts.js";
+import { currentTeam, environment } from "../core/team.js";
+import { asCurl } from "../ui/curl.js";
+import { helpDialog } from "./help.js";
+import { liveDot } from "./live-dot.js";
+import { teamSwitch } from "./team-switch.js";
+
+/** Name, path and second key of `g` for each page in the menu. @type {[string, string, string][]} */
+const MENU = [
+  ["Overview", "/", "o"],
+  ["Tasks", "/tasks", "t"],
+  ["New task", "/tasks/new", "n"],
+  ["Activity", "/activity", "a"],
+  ["Keys", "/keys", "k"],
+];
+
+const helpIsOpen = signal(false);
+const closeHelp = () => {
+  helpIsOpen.value = false;
+};
+
+function focusSearch() {
+  const field = document.querySelector("[data-search]");
+  if (field instanceof HTMLElement) field.focus();
+}
+
+setShortcuts("Everywhere", [
+  { keys: "?", what: "Help and settings", act: () => (helpIsOpen.value = true) },
+  ...MENU.map(([name, path, key]) => ({ keys: `g ${key}`, what: `Go to ${name}`, act: () => go(href(path)) })),
+  { keys: "/", what: "Search or filter", act: focusSearch },
+  { keys: "p", what: "Pause or go on with live events", act: togglePause },
+]);
+
+/** @param {string} path */
+function isCurrent(path) {
+  const at = here().path;
+  if (path === "/tasks") return at === path || (at.startsWith("/tasks/") && at !== "/tasks/new");
+  return at === path;
+}
+
+function account() {
+  const me = session().me;
+  if (!me) return nothing;
+  return html`<div class="account">
+    <span class="who" title=${me.user.email}>${me.user.name}</span>
+    <button type="button" class="quiet" @click=${signOut}>Sign out</button>
+  </div>`;
+}
+
+/**
+ * @param {import("../pages/pages.js").Page} page
+ * @param {unknown} content
+ */
+export function frame(page, content) {
+  const team = currentTeam();
+  return html`
+    <a class="skip" href="#content">Skip to the content</a>
+    <header class=${environment() === "test" ? "top test" : "top"}>
+      <a class="brand" href=${href("/")}>Waybill</a>
+      ${teamSwitch()} ${team ? liveDot() : nothing}
+      <button type="button" class="quiet" aria-label="Help and settings" @click=${() => (helpIsOpen.value = true)}>Help</button>
+      ${account()}
+    </header>
+    <div class="body">
+      ${team
+        ? html`<nav aria-label="Pages">
+            <ul>
+              ${MENU.map(([name, path]) => html`<li><a href=${href(path)} aria-current=${isCurrent(path) ? "page" : nothing}>${name}</a></li>`)}
+            </ul>
+          </nav>`
+        : nothing}
+      <main id="content" tabindex="-1">
+        ${environment() === "test" && team ? html`<p class="environment">Test environment: tasks of live are not shown here.</p>` : nothing}
+        ${content} ${asCurl(page.requests?.() ?? [])}
+      </main>
+    </div>
+    ${helpIsOpen.value ? helpDialog(closeHelp) : nothing}
+  `;
+}

@@ -1,0 +1,106 @@
+// How the activity looks.
+import { html, live, nothing, repeat } from "../../ui/lit.js";
+import { href } from "../../core/location.js";
+import { empty } from "../../ui/state.js";
+import { time } from "../../ui/time.js";
+import { number } from "../../ui/words.js";
+import { CHOICES, noFilters, presets, TEXTS, TIMES } from "./filters.js";
+import { what, toWhat, who } from "./sentence.js";
+import { keyOf } from "./state.js";
+
+/** An ISO time as the field of a form wants it: local, without its zone. @param {string} iso */
+function local(iso) {
+  const at = new Date(iso);
+  return Number.isNaN(at.getTime()) ? "" : new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** @param {Record<string, string>} filters @param {(changes: Record<string, string>) => void} set */
+export function filterBar(filters, set) {
+  const submitted = (event) => {
+    event.preventDefault();
+    const given = Object.fromEntries([...new FormData(event.currentTarget)].map(([name, value]) => [name, String(value)]));
+    for (const name of TIMES) if (given[name]) given[name] = new Date(given[name]).toISOString();
+    set(given);
+  };
+  const isSame = (wanted) => {
+    const names = new Set([...Object.keys(filters), ...Object.keys(wanted)]);
+    return [...names].every((name) => filters[name] === wanted[name]);
+  };
+  return html`<form class="filters" role="search" aria-label="Filter activity" @submit=${submitted}>
+    <p class="chips">
+      ${presets().map(
+        ([name, wanted]) => html`<button type="button" class="chip" aria-pressed=${isSame(wanted)} @click=${() => set({ ...noFilters(), ...wanted })}>${name}</button>`,
+      )}
+      ${filters.taskId
+        ? html`<button type="button" class="chip" aria-pressed="true" @click=${() => set({ taskId: "" })}>Task …${filters.taskId.slice(-10)}: all tasks</button>`
+        : nothing}
+    </p>
+    <div class="inputs">
+      ${TEXTS.map(
+        ([name, label, hint], n) => html`<label
+          >${label} <input name=${name} type="search" placeholder=${hint} .value=${live(filters[name] ?? "")} ?data-search=${n === 0} />
+        </label>`,
+      )}
+      ${CHOICES.map(
+        ([name, label, values]) => html`<label
+          >${label}
+          <select name=${name}>
+            <option value="" .selected=${!filters[name]}>any</option>
+            ${values.map((value) => html`<option .selected=${filters[name] === value}>${value}</option>`)}
+          </select></label
+        >`,
+      )}
+      ${TIMES.map((name) => html`<label>${name === "after" ? "Since" : "Before"} <input name=${name} type="datetime-local" .value=${live(filters[name] ? local(filters[name]) : "")} /></label>`)}
+      <button type="submit">Filter</button>
+    </div>
+  </form>`;
+}
+
+/** @param {any} entry */
+function about(entry) {
+  const target = toWhat(entry);
+  if (!target) return nothing;
+  const name = html`<code title=${target.id}>${target.kind === "task" ? `…${target.id.slice(-10)}` : target.name}</code>`;
+  return html`${target.kind} ${target.kind === "task" ? html`<a href=${href(`/tasks/${target.id}`)}>${name}</a>` : name}`;
+}
+
+/** @param {any} entry */
+function row(entry) {
+  return html`<tr data-row=${keyOf(entry)} class=${entry.outcome === "refused" ? "refused" : ""}>
+    <td>${time(entry.at)}</td>
+    <th scope="row" class="wide">
+      <a class="row-link" href=${href("/activity", { actor: entry.actor })} title=${entry.actor}>${who(entry)}</a> ${what(entry)} ${about(entry)}
+    </th>
+    <td><code>${entry.type}</code></td>
+    <td>${entry.environment ?? ""}</td>
+    <td>${entry.source ? html`<code title=${entry.userAgent ?? ""}>${entry.source}</code>` : ""}</td>
+    <td>${entry.requestId ? html`<code>${entry.requestId}</code>` : ""}</td>
+    <td><code title=${`Position in the log ${entry.stream}`}>${number(entry.seq)}</code></td>
+  </tr>`;
+}
+
+/** @param {import("./state.js").ActivityState} state @param {{clear: () => void, older: () => void, isFiltered: boolean, cursor: string}} more */
+export function list(state, { clear, older, isFiltered, cursor }) {
+  const further = state.next ? html`<button type="button" @click=${older}>Older</button>` : nothing;
+  if (state.entries.length === 0) {
+    // A page can be empty and still have a next one.
+    if (state.next) return html`<p>Nothing on this page matches. ${further}</p>`;
+    if (cursor) return empty("No older activity");
+    return isFiltered ? empty("Nothing matches these filters", html`<p><button type="button" @click=${clear}>Clear the filters</button></p>`) : empty("Nothing has happened yet");
+  }
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Activity">
+      <table>
+        <caption class="unseen">Activity, newest first</caption>
+        <thead>
+          <tr>
+            <th scope="col" aria-sort="descending">When</th><th scope="col">Who did what</th><th scope="col">Event</th><th scope="col">Environment</th>
+            <th scope="col">From</th><th scope="col">Request</th><th scope="col">Position</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${repeat(state.entries, keyOf, row)}
+        </tbody>
+      </table>
+    </div>
+    <p class="footer">${cursor ? html`<button type="button" @click=${clear}>Newest</button>` : nothing} ${further}</p>`;
+}

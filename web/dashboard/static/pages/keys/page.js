@@ -1,0 +1,164 @@
+// The keys of the team: what the API tells of each, and creating, rotating and revoking them.
+import { html, nothing, repeat } from "../../ui/lit.js";
+import { effect } from "../../vendor/signals-core/signals-core.js";
+import { get, withQuery } from "../../core/api.js";
+import { now } from "../../core/clock.js";
+import { createLoader } from "../../core/loader.js";
+import { here, href, restore, setQuery } from "../../core/location.js";
+import { setShortcuts } from "../../core/shortcuts.js";
+import { createStore } from "../../core/store.js";
+import { currentTeam, roleMay, whyNot } from "../../core/team.js";
+import { rowShortcuts } from "../../ui/rows.js";
+import { empty, loaded } from "../../ui/state.js";
+import { time } from "../../ui/time.js";
+import { number } from "../../ui/words.js";
+import { createDialog, revokeDialog, rotateDialog, secretDialog } from "./dialogs.js";
+import { flags, noDialog, reduce } from "./state.js";
+
+/** Filters that the API has. @type {[string, string, string[]][]} */
+const FILTERS = [
+  ["environment", "Environment", ["live", "test"]],
+  ["status", "State", ["active", "expired", "revoked"]],
+];
+
+export function open() {
+  return roleMay(currentTeam()?.role, "keys:write") ? keys() : barred();
+}
+
+/** Whoever cannot manage keys is told who can. */
+function barred() {
+  return {
+    title: "Keys",
+    view: () => html`<h1>Keys</h1>
+      ${empty("Keys are for admins and owners", html`<p>${whyNot("keys:write")} Ask one of them for a key, or for another role.</p>`)}`,
+  };
+}
+
+function keys() {
+  const store = createStore(reduce, noDialog);
+  const filter = (name) => here().query.get(name) ?? "";
+  const path = () => withQuery(`/teams/${currentTeam()?.id}/apikeys`, Object.fromEntries(FILTERS.map(([name]) => [name, filter(name)])));
+  const loader = createLoader((signal) => get(path(), { signal }), { loaded: () => requestAnimationFrame(restore) });
+  /** The dialog with a form that is open. @type {{view: () => unknown} | null} */
+  let opened = null;
+
+  const tell = {
+    close() {
+      // Drawn once more without the key, so that no element that anything still holds has it.
+      store.dispatch({ type: "forgotten" });
+      store.dispatch({ type: "closed" });
+    },
+    stored: (stored) => store.dispatch({ type: "stored", stored }),
+    made(key) {
+      store.dispatch({ type: "made", key });
+      void loader.load();
+    },
+    revoked(key, ms) {
+      store.dispatch({ type: "revoked", key, ms });
+      void loader.load();
+    },
+  };
+  const start = (dialog) => {
+    if (dialog.kind === "create") opened = createDialog(tell);
+    else if (dialog.kind === "rotate") opened = rotateDialog(dialog.key, tell);
+    else opened = revokeDialog(dialog.key, tell);
+    store.dispatch({ type: "opened", dialog });
+  };
+  const currentDialog = () => {
+    const { dialog } = store.state;
+    if (dialog.kind === "none") return nothing;
+    return dialog.kind === "secret" ? secretDialog(dialog.key, dialog.stored, tell) : opened?.view();
+  };
+
+  let address = "";
+  const stop = effect(() => {
+    const next = path();
+    if (here().path !== "/keys" || next === address) return;
+    address = next;
+    void loader.load();
+  });
+  setShortcuts("This page", [{ keys: "n", what: "Create a key", act: () => start({ kind: "create" }) }, ...rowShortcuts]);
+
+  return {
+    title: "Keys",
+    requests: () => [{ method: "GET", path: path() }],
+    view: () => html`<div class="title">
+        <h1>Keys</h1>
+        <button type="button" class="primary" @click=${() => start({ kind: "create" })}>Create a key</button>
+      </div>
+      <form class="filters" role="search" aria-label="Filter keys" @submit=${(event) => event.preventDefault()}>
+        <div class="inputs">
+          ${FILTERS.map(
+            ([name, label, values], n) => html`<label
+              >${label}
+              <select name=${name} ?data-search=${n === 0} @change=${(event) => setQuery({ [name]: event.target.value })}>
+                <option value="" .selected=${!filter(name)}>any</option>
+                ${values.map((value) => html`<option .selected=${filter(name) === value}>${value}</option>`)}
+              </select></label
+            >`,
+          )}
+        </div>
+      </form>
+      ${store.state.notice ? html`<p class="notice" role="status">${store.state.notice}</p>` : nothing}
+      ${loaded(loader, ({ apiKeys }) => table(apiKeys, start))} ${currentDialog()}`,
+    dispose() {
+      stop();
+      loader.dispose();
+    },
+  };
+}
+
+/** @param {any[]} all @param {(dialog: any) => void} start */
+function table(all, start) {
+  if (all.length === 0) {
+    const clear = () => setQuery({ environment: "", status: "" });
+    return empty("No key matches", html`<p><button type="button" @click=${clear}>Show all keys</button></p>`);
+  }
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Keys">
+    <table>
+      <caption class="unseen">Keys, oldest first</caption>
+      <thead>
+        <tr>
+          <th scope="col">Name</th><th scope="col">Key</th><th scope="col">Access</th><th scope="col">Environment</th><th scope="col">State</th>
+          <th scope="col">Last used</th><th scope="col">Requests</th><th scope="col">Made</th><th scope="col">Expires</th><th scope="col">Actions</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${repeat(all, (key) => key.id, (key) => row(key, start))}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** Who made it; of a long id its end, which is what differs. @param {string | null} actor */
+function shortActor(actor) {
+  if (!actor) return "unknown";
+  const [kind, id = ""] = actor.split(":");
+  return `${kind}:${id.length > 16 ? `…${id.slice(-6)}` : id}`;
+}
+
+/** @param {any} key @param {(dialog: any) => void} start */
+function row(key, start) {
+  const isActive = key.status === "active";
+  return html`<tr data-row=${key.id}>
+    <th scope="row"><a class="row-link" href=${href("/activity", { actor: `key:${key.id}` })} title="What it did">${key.name}</a></th>
+    <td><code title=${key.id}>${key.displayPrefix}</code></td>
+    <td><span title=${key.scopes.join(", ")}>${key.access}${key.access === "Custom" ? `, ${key.scopes.length} scopes` : ""}</span></td>
+    <td>${key.environment}</td>
+    <td>
+      <span class=${`state ${key.status}`}>${key.status}</span>
+      ${flags(key, now()).map((flag) => html` <span class="flag">${flag}</span>`)}
+      ${isActive && key.acceptedUntil ? html`<br /><span class="fine">accepted until ${time(key.acceptedUntil)}</span>` : nothing}
+    </td>
+    <td>${key.lastUsedAt ? html`${time(key.lastUsedAt)} from <code>${key.lastUsedFrom}</code>` : "not yet"}</td>
+    <td>${number(key.useCount ?? 0)}</td>
+    <td>${time(key.createdAt)} by <code title=${key.createdBy ?? ""}>${shortActor(key.createdBy)}</code>${key.allowedSources.length > 0 ? html`<br /><span class="fine">only from ${key.allowedSources.join(", ")}</span>` : nothing}</td>
+    <td>${key.expiresAt ? time(key.expiresAt) : "never"}</td>
+    <td>
+      ${isActive
+        ? html`<button type="button" class="small" aria-label=${`Rotate ${key.name}`} ?disabled=${Boolean(key.rotatedTo)} @click=${() => start({ kind: "rotate", key })}>Rotate</button>
+            <button type="button" class="small danger" aria-label=${`Revoke ${key.name}`} @click=${() => start({ kind: "revoke", key })}>Revoke</button>`
+        : nothing}
+    </td>
+  </tr>`;
+}

@@ -1,0 +1,93 @@
+// The overview: is it healthy, what is happening, what is there, what failed lately.
+import { html } from "../../ui/lit.js";
+import { get, withQuery } from "../../core/api.js";
+import { taskEvents } from "../../core/live.js";
+import { createLoader } from "../../core/loader.js";
+import { restore } from "../../core/location.js";
+import { pace } from "../../core/pace.js";
+import { createStore } from "../../core/store.js";
+import { currentTeam, environment } from "../../core/team.js";
+import { loaded } from "../../ui/state.js";
+import { causes } from "./causes.js";
+import { createChart } from "./chart.js";
+import { noRates, reduce, sum } from "./rates.js";
+import { counts, failureList, happening, health, planNote } from "./view.js";
+
+/** The counts are read by several requests: so many times rarer than a list. */
+const RARER = 5;
+/** Failures that are read and grouped: a page of the list. */
+const LATEST = 100;
+const DAY = 86_400_000;
+
+export function open() {
+  const team = currentTeam()?.id;
+  const rates = createStore(reduce, noRates);
+  const since = new Date(Math.floor((Date.now() - DAY) / 60_000) * 60_000).toISOString();
+  const paths = {
+    usage: `/teams/${team}/usage`,
+    plan: `/teams/${team}/plan`,
+    failed: withQuery("/v1/tasks", { status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
+    last: withQuery("/v1/tasks", { status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
+  };
+  const loader = createLoader(
+    async (signal) => {
+      const [usage, plan, failed, last] = await Promise.all(Object.values(paths).map((path) => get(path, { signal })));
+      return { usage: usage.usage[environment()], plan: plan.plan, failed, last: last.tasks[0] };
+    },
+    { loaded: () => requestAnimationFrame(restore) },
+  );
+  let timer = 0;
+  const reload = () => {
+    timer = 0;
+    void loader.load();
+  };
+  const reloadSoon = () => {
+    timer ||= setTimeout(reload, RARER * pace());
+  };
+  const unsubscribe = taskEvents.subscribe({
+    events(events) {
+      rates.dispatch({ type: "happened", events });
+      reloadSoon();
+    },
+    resync: reloadSoon,
+  });
+
+  /** @type {Awaited<ReturnType<typeof createChart>> | null} */
+  let chart = null;
+  let isOver = false;
+  /** The chart lives in an element of its own, which the view never fills. */
+  async function drawn() {
+    const place = document.getElementById("rates");
+    if (!place || chart || isOver) return;
+    const made = await createChart(place, rates.peek());
+    if (isOver) made.dispose();
+    else chart = made;
+  }
+  const second = setInterval(() => {
+    rates.dispatch({ type: "passed", at: Date.now() });
+    if (chart) chart.show(rates.peek());
+    else void drawn();
+  }, 1000);
+  void loader.load();
+
+  return {
+    title: "Overview",
+    requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
+    view: () => html`<h1>Overview</h1>
+      ${loaded(loader, ({ usage, plan, failed, last }) => {
+        const isAll = failed.pagination.total <= failed.tasks.length;
+        const found = causes(failed.tasks);
+        const { total } = failed.pagination;
+        return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
+          ${happening(sum(rates.state, 60))} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })} ${planNote(plan)}`;
+      })}`,
+    dispose() {
+      isOver = true;
+      unsubscribe();
+      loader.dispose();
+      clearTimeout(timer);
+      clearInterval(second);
+      chart?.dispose();
+    },
+  };
+}

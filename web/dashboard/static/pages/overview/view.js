@@ -1,0 +1,90 @@
+// How the overview looks: four questions and their answers.
+import { html, nothing } from "../../ui/lit.js";
+import { href } from "../../core/location.js";
+import { empty } from "../../ui/state.js";
+import { time } from "../../ui/time.js";
+import { counted, number } from "../../ui/words.js";
+
+/** Whether it is well, in one sentence with its cause. @param {import("./causes.js").Cause[]} failures @param {number} count @param {boolean} isAll */
+export function health(failures, count, isAll) {
+  if (count === 0) return "Healthy: no task failed in the last 24 hours.";
+  const [worst] = failures;
+  const many = isAll ? counted(count, "task") : `At least ${counted(count, "task")}`;
+  return `${many} failed in the last 24 hours; most often ${worst.host}: ${worst.error} (${number(worst.count)}).`;
+}
+
+/** Statuses of tasks that have not ended, and of those that have. */
+const OPEN = ["pending", "delayed", "processing"];
+const ENDED = ["completed", "failed", "timeout", "cancelled"];
+
+/** @param {any} counts @param {string[]} statuses */
+function figures(counts, statuses) {
+  return html`<ul class="figures">
+    ${statuses.map((status) => html`<li><a href=${href("/tasks", { status })}><strong>${number(counts[status])}</strong> ${status}</a></li>`)}
+  </ul>`;
+}
+
+/** @param {any} usage Of the environment. @param {any} last The task that ended last with success. */
+export function counts(usage, last) {
+  const { tasks } = usage;
+  return html`<section aria-labelledby="now-title">
+    <h2 id="now-title">What is there?</h2>
+    ${tasks.total === 0
+      ? empty("No task was sent yet", html`<p><a href=${href("/tasks/new")}>Send the first one</a></p>`)
+      : html`${figures(tasks, OPEN)} ${figures(tasks, ENDED)}
+          <p class="fine">${tasks.exact ? "" : "At least; there are more queues than are counted. "}${last ? html`The last success was ${time(last.completedAt)}.` : nothing}</p>`}
+  </section>`;
+}
+
+/** @param {import("./causes.js").Cause[]} failures @param {{isAll: boolean, since: string, count: number}} what */
+export function failureList(failures, { isAll, since, count }) {
+  return html`<section aria-labelledby="failed-title">
+    <h2 id="failed-title">What failed lately?</h2>
+    ${failures.length === 0
+      ? html`<p>Nothing, in the last 24 hours.</p>`
+      : html`<div class="scroll" tabindex="0" role="region" aria-label="Causes of failures">
+            <table>
+              <caption class="unseen">Causes of failures in the last 24 hours, most frequent first</caption>
+              <thead><tr><th scope="col">Target</th><th scope="col">Error</th><th scope="col">Tasks</th><th scope="col">Last</th></tr></thead>
+              <tbody>
+                ${failures.slice(0, 10).map(
+                  (cause) => html`<tr>
+                    <th scope="row">${cause.host}</th>
+                    <td>${cause.error}</td>
+                    <td><a href=${href("/tasks", { status: "failed,timeout", target: cause.target, createdAfter: since })}>${number(cause.count)}</a></td>
+                    <td>${time(cause.last)}</td>
+                  </tr>`,
+                )}
+              </tbody>
+            </table>
+          </div>
+          <p class="fine">${isAll ? "" : `Of the latest ${number(count)}. `}<a href=${href("/tasks", { status: "failed,timeout", createdAfter: since })}>See all</a></p>`}
+  </section>`;
+}
+
+/** @param {{accepted: number, succeeded: number, failed: number}} minute */
+export function happening(minute) {
+  return html`<section aria-labelledby="happening-title">
+    <h2 id="happening-title">What is happening?</h2>
+    <p>
+      In the last minute, since this page was opened: <span class="key accent">${counted(minute.accepted, "task")} accepted</span>,
+      <span class="key good">${number(minute.succeeded)} succeeded</span>, <span class="key bad">${number(minute.failed)} failed</span>.
+    </p>
+    <div class="chart" id="rates" aria-hidden="true"></div>
+    <p class="fine">Per second, from the live events; at most ten minutes.</p>
+  </section>`;
+}
+
+/** @param {any} plan */
+export function planNote(plan) {
+  const share = ({ used, limit }) => (limit === undefined ? number(used) : `${number(used)} of ${number(limit)}`);
+  return html`<section aria-labelledby="plan-title">
+    <h2 id="plan-title">Plan ${plan.name}</h2>
+    <dl class="terms">
+      <div><dt>Keys</dt><dd><a href=${href("/keys")}>${share(plan.keys)}</a></dd></div>
+      <div><dt>Members</dt><dd>${share(plan.members)}</dd></div>
+      <div><dt>Vault</dt><dd>${share(plan.tokens)} tokens</dd></div>
+      ${plan.policies.map((policy) => html`<div><dt>${policy.name}</dt><dd>${number(policy.quota)} requests in ${number(policy.windowSeconds)} s for each ${policy.scope}</dd></div>`)}
+    </dl>
+  </section>`;
+}

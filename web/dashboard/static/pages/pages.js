@@ -1,0 +1,74 @@
+// Which page an address means. A page is loaded when it is first opened.
+
+/**
+ * @typedef {object} Page
+ * @property {string} title
+ * @property {() => unknown} view Reads signals, so that it is drawn again when they change.
+ * @property {() => import("../core/api.js").Call[]} [requests] The requests that made it, for "As curl".
+ * @property {() => void} [dispose]
+ */
+
+/** @typedef {{open: (parameters: Record<string, string>) => Page}} PageModule */
+
+/** Pages of the team. @type {[string, () => Promise<PageModule>][]} */
+const OF_TEAM = [
+  ["/", () => import("./overview/page.js")],
+  ["/tasks", () => import("./tasks/page.js")],
+  ["/tasks/new", () => import("./composer/page.js")],
+  ["/tasks/:id", () => import("./task/page.js")],
+  ["/activity", () => import("./activity/page.js")],
+  ["/keys", () => import("./keys/page.js")],
+];
+
+/** Pages for whoever is signed in, with a team or without. @type {[string, () => Promise<PageModule>][]} */
+const OF_PERSON = [
+  ["/teams/new", () => import("./team/page.js")],
+  ["/join", () => import("./account/join.js")],
+];
+
+/** Pages for everybody: the links of letters lead to them. @type {[string, () => Promise<PageModule>][]} */
+const OF_ALL = [
+  ["/sign-up", () => import("./account/sign-up.js")],
+  ["/confirm", () => import("./account/confirm.js")],
+  ["/forgot", () => import("./account/forgot.js")],
+  ["/reset", () => import("./account/reset.js")],
+];
+
+/** @param {string} pattern @param {string} path @returns {Record<string, string> | null} */
+export function match(pattern, path) {
+  const wanted = pattern.split("/");
+  const given = path.replace(/(.)\/$/, "$1").split("/");
+  if (wanted.length !== given.length) return null;
+  /** @type {Record<string, string>} */
+  const parameters = {};
+  for (const [n, part] of wanted.entries()) {
+    if (part.startsWith(":") && given[n]) parameters[part.slice(1)] = decodeURIComponent(given[n]);
+    else if (part !== given[n]) return null;
+  }
+  return parameters;
+}
+
+/** @param {[string, () => Promise<PageModule>][]} pages @param {string} path */
+function find(pages, path) {
+  for (const [pattern, load] of pages) {
+    const parameters = match(pattern, path);
+    if (parameters) return { load, parameters };
+  }
+  return null;
+}
+
+/**
+ * The page to show, given who is signed in.
+ * @param {string} path
+ * @param {{signedIn: boolean, hasTeam: boolean}} who
+ * @returns {{load: () => Promise<PageModule>, parameters: Record<string, string>}}
+ */
+export function pageAt(path, { signedIn, hasTeam }) {
+  const open = find(OF_ALL, path);
+  if (open) return open;
+  if (!signedIn) return { load: () => import("./account/sign-in.js"), parameters: {} };
+  const own = find(OF_PERSON, path);
+  if (own) return own;
+  if (!hasTeam) return { load: () => import("./team/page.js"), parameters: {} };
+  return find(OF_TEAM, path) ?? { load: () => import("./missing.js"), parameters: { path } };
+}

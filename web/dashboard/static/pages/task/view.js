@@ -1,0 +1,195 @@
+// How a task looks.
+import { html, nothing, repeat, svg } from "../../ui/lit.js";
+import { now } from "../../core/clock.js";
+import { href } from "../../core/location.js";
+import { copyButton } from "../../ui/copy.js";
+import { quoted } from "../../ui/curl.js";
+import { statusBadge } from "../../ui/status.js";
+import { time } from "../../ui/time.js";
+import { counted, length, number, size } from "../../ui/words.js";
+import { sentence } from "./sentence.js";
+import { nextTry } from "./state.js";
+import { placed, spans, WIDTH } from "./timeline.js";
+
+/** @param {any} task @param {any[]} events */
+export function head(task, events) {
+  const at = task.completedAt ? 0 : now();
+  return html`<p class="sentence">${statusBadge(task.status, task.ok)} ${sentence(task, nextTry(events), at)}</p>
+    <p class="fine"><code>${task.id}</code> ${copyButton(task.id, "id")} Accepted ${time(task.createdAt)}.</p>`;
+}
+
+/** @param {any} task */
+export function timeline(task) {
+  const all = placed(spans(task, task.completedAt ? 0 : now()));
+  const whole = all.length > 0 ? all.at(-1).span.to - all[0].span.from : 0;
+  const words = all.map(({ span }) => `${span.label}, ${length(span.to - span.from)}`).join("; ");
+  return html`<figure class="timeline">
+    <svg viewBox="0 0 ${WIDTH} 40" preserveAspectRatio="none" role="img" aria-label=${`From left to right: ${words}`}>
+      ${all.map(
+        ({ span, x, width }) =>
+          svg`<rect class=${`${span.kind} ${span.tone}`} x=${x} y=${span.kind === "attempt" ? 4 : 17} width=${width} height=${span.kind === "attempt" ? 32 : 6}><title>${span.label}, ${length(span.to - span.from)}</title></rect>`,
+      )}
+    </svg>
+    <figcaption class="fine">${length(whole)} from left to right; tall bars are calls of the target, the thin line is waiting.</figcaption>
+  </figure>`;
+}
+
+/** @param {any} task */
+export function attemptTable(task) {
+  if (!task.attempts?.length) return html`<p>No attempt was made yet.</p>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Attempts">
+    <table>
+      <caption class="unseen">Attempts, oldest first</caption>
+      <thead><tr><th scope="col">Attempt</th><th scope="col">Began</th><th scope="col">Took</th><th scope="col">Status</th><th scope="col">What went wrong</th></tr></thead>
+      <tbody>
+        ${task.attempts.map(
+          (attempt) => html`<tr>
+            <th scope="row">${attempt.number}</th>
+            <td>${time(attempt.startedAt)}</td>
+            <td>${attempt.duration === null ? "" : length(attempt.duration)}</td>
+            <td>${attempt.statusCode ?? ""}</td>
+            <td>${attempt.error ?? (attempt.duration === null && task.status !== "processing" ? "Its outcome is unknown: it was lost with its worker, and is made again" : "")}</td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** @param {Record<string, string | string[]> | null} headers */
+function headerList(headers) {
+  const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  if (pairs.length === 0) return html`<p class="fine">No headers.</p>`;
+  return html`<dl class="headers">${pairs.map(([name, value]) => html`<div><dt>${name}</dt><dd><code>${value}</code></dd></div>`)}</dl>`;
+}
+
+/** JSON with indents, anything else as it is. @param {string} text */
+export function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+/** Characters of a body that are put on the page. */
+const SHOWN = 20_000;
+
+/** @param {string | null} body @param {string | undefined} encoding @param {number | null} bytes @param {string} label */
+function bodyPane(body, encoding, bytes, label) {
+  if (body === null || body === "") return html`<p class="fine">${bytes ? `${size(bytes)}, not kept` : "No body."}</p>`;
+  const text = encoding === "base64" ? body : pretty(body);
+  const note = encoding === "base64" ? "bytes that are no text, as base64" : "";
+  return html`<pre tabindex="0" aria-label=${label}><code>${text.slice(0, SHOWN)}</code></pre>
+    <p class="fine">${bytes === null ? "" : size(bytes)} ${note} ${text.length > SHOWN ? `The first ${number(SHOWN)} characters are shown.` : ""} ${copyButton(body, label)}</p>`;
+}
+
+/** The call of the target as a line for a shell. @param {any} task */
+export function targetCurl(task) {
+  const words = ["curl", "-sS", "-X", task.method, quoted(task.targetUrl)];
+  for (const [name, value] of Object.entries(task.headers)) words.push("-H", quoted(`${name}: ${value}`));
+  if (task.body && !task.bodyEncoding) words.push("--data-raw", quoted(task.body));
+  return words.join(" ");
+}
+
+/** @param {any} task */
+export function exchange(task) {
+  const result = task.result;
+  return html`<div class="panes">
+    <section aria-labelledby="request-title">
+      <h2 id="request-title">Request</h2>
+      <p><code>${task.method} ${task.targetUrl}</code></p>
+      ${headerList(task.headers)} ${bodyPane(task.body, task.bodyEncoding, task.bodyBytes, "Body of the request")}
+      <p>Call of the target as curl: ${copyButton(() => targetCurl(task), "call of the target")}</p>
+    </section>
+    <section aria-labelledby="answer-title">
+      <h2 id="answer-title">Answer</h2>
+      ${result
+        ? html`<p><strong>${result.statusCode}</strong> in ${length(result.duration)}</p>
+            ${headerList(result.headers)} ${bodyPane(result.body, result.bodyEncoding, result.bodyBytes, "Body of the answer")}`
+        : html`<p class="fine">${task.completedAt ? "No answer ended this task." : "The target has given no final answer yet."}</p>`}
+    </section>
+  </div>`;
+}
+
+/** @param {any} task */
+export function terms(task) {
+  const given = [
+    ["Queue", html`<a href=${href("/tasks", { queue: task.queue })}>${task.queue}</a>`],
+    ["Priority", task.priority],
+    ["Retries", `${task.retryCount} of ${task.maxRetries}`],
+    ["Pauses", typeof task.retryBackoff === "string" ? task.retryBackoff : JSON.stringify(task.retryBackoff)],
+    ["Limit of an attempt", `${task.timeout} s`],
+    ["Success is", task.success ?? "any answer below 500 but 408, 425 and 429; ok tells whether it was a 2xx"],
+    ["Not before", time(task.delayUntil)],
+    ["Deadline", time(task.deadline)],
+    ["Tags", task.tags.map((tag) => html`<a href=${href("/tasks", { tag })}>${tag}</a> `)],
+    ["Metadata", Object.entries(task.metadata).map(([name, value]) => html`<code>${name}=${value}</code> `)],
+    ["Webhook", task.onCompleteUrl ? webhook(task) : nothing],
+  ];
+  const isSet = ([, value]) => value !== nothing && value !== null && !(Array.isArray(value) && value.length === 0);
+  return html`<dl class="terms">${given.filter(isSet).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/** @param {any} task */
+function webhook(task) {
+  const { status, attempts, statusCode, error, nextAttemptAt } = task.webhook;
+  const how = statusCode ? `, answered ${statusCode}` : error ? `: ${error}` : "";
+  const next = nextAttemptAt ? html`, next try ${time(nextAttemptAt)}` : nothing;
+  return html`<code>${task.onCompleteUrl}</code> ${status.replace("_", " ")} after ${counted(attempts, "delivery", "deliveries")}${how}${next}`;
+}
+
+/** What of the request has no effect. @param {{field: string, message: string}[]} warnings */
+export function warningList(warnings) {
+  if (warnings.length === 0) return nothing;
+  return html`<ul class="warnings">${warnings.map(({ field, message }) => html`<li><code>${field}</code>: ${message}</li>`)}</ul>`;
+}
+
+/** The attempts as the API planned them when the task was sent. @param {any[]} plan */
+export function planTable(plan) {
+  return html`<section aria-labelledby="plan-title">
+    <h2 id="plan-title">Planned attempts</h2>
+    <p class="fine">When attempts are made, should each one fail: told by the API when the task was sent from here.</p>
+    <div class="scroll" tabindex="0" role="region" aria-label="Planned attempts">
+      <table>
+        <caption class="unseen">Planned attempts</caption>
+        <thead><tr><th scope="col">Attempt</th><th scope="col">Pause before it</th><th scope="col">At the earliest</th><th scope="col">At the latest</th><th scope="col">Before the deadline</th></tr></thead>
+        <tbody>
+          ${plan.map(
+            (attempt) => html`<tr><th scope="row">${attempt.number}</th><td>${length(attempt.pause * 1000)}</td><td>${time(attempt.earliest)}</td><td>${time(attempt.latest)}</td><td>${attempt.fits}</td></tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+/** @param {any} event */
+function detail(event) {
+  const parts = [];
+  if (event.attempt) parts.push(`${event.type.startsWith("task.callback") ? "delivery" : "attempt"} ${event.attempt}`);
+  if (event.statusCode) parts.push(`status ${event.statusCode}`);
+  if (event.duration !== undefined) parts.push(length(event.duration));
+  if (event.error) parts.push(event.error);
+  return parts.join(", ");
+}
+
+/** @param {any[]} events */
+export function eventTable(events) {
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
+    <table>
+      <caption class="unseen">Events, oldest first</caption>
+      <thead><tr><th scope="col">Position</th><th scope="col">When</th><th scope="col">What</th><th scope="col">More</th><th scope="col">By</th></tr></thead>
+      <tbody>
+        ${repeat(
+          events,
+          (event) => event.id,
+          (event) => html`<tr data-event=${event.id}>
+            <td><code>${number(event.id)}</code></td><td>${time(event.at)}</td><th scope="row">${event.type.slice(5).replaceAll("_", " ")}</th>
+            <td>${detail(event)}${event.retryAt ? html`, next one due ${time(event.retryAt)}` : nothing}</td><td><code>${event.actor}</code></td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}

@@ -1,0 +1,54 @@
+// The filters of the list of tasks: exactly those that `GET /v1/tasks` has, and the address holds them.
+
+/** @typedef {Record<string, string>} Filters */
+
+export const STATUSES = ["pending", "delayed", "processing", "completed", "failed", "timeout", "cancelled"];
+/** Filters that are texts: parameter, label, hint. @type {[string, string, string][]} */
+export const TEXTS = [
+  ["q", "Search", "Part of an id, URL or queue"],
+  ["target", "Target", "A URL, or its beginning with * at the end"],
+  ["queue", "Queue", "Exact name"],
+  ["tag", "Tags", "All of them, separated by commas"],
+];
+/** Filters with few values. @type {[string, string, string[]][]} */
+export const CHOICES = [
+  ["ok", "Success", ["true", "false"]],
+  ["webhook", "Webhook", ["pending", "delivered", "given_up"]],
+];
+const NAMES = ["status", ...TEXTS.map(([name]) => name), ...CHOICES.map(([name]) => name), "createdAfter", "createdBefore"];
+/** What a row shows. Without bodies and answers a page is read much faster. */
+const FIELDS = "status,queue,targetUrl,method,maxRetries,retryCount,ok,endReason,error,cancelRequested,webhook,createdAt,updatedAt,startedAt,completedAt";
+export const PAGE = 50;
+
+/** @param {URLSearchParams} query @returns {Filters} */
+export function filtersOf(query) {
+  return Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? ""]).filter(([, value]) => value));
+}
+
+/** Filters that are often wanted. @param {number} now @returns {[string, Filters][]} */
+export function presets(now) {
+  const hourAgo = new Date(now - 3_600_000).toISOString();
+  return [
+    ["All", {}],
+    ["In flight", { status: "pending,delayed,processing" }],
+    ["Failed, last hour", { status: "failed,timeout", createdAfter: hourAgo }],
+    ["Completed, not ok", { status: "completed", ok: "false" }],
+  ];
+}
+
+/** Every filter without a value, so that setting some takes out the others. @returns {Filters} */
+export function noFilters() {
+  return Object.fromEntries([...NAMES, "cursor"].map((name) => [name, ""]));
+}
+
+/** @param {string} list @param {string} status @returns {string} The list with that status taken in, or out. */
+export function toggled(list, status) {
+  const chosen = new Set(list.split(",").filter(Boolean));
+  if (!chosen.delete(status)) chosen.add(status);
+  return STATUSES.filter((known) => chosen.has(known)).join(",");
+}
+
+/** The parameters of the request. @param {Filters} filters @param {string} cursor */
+export function listParameters(filters, cursor) {
+  return { ...filters, limit: PAGE, cursor, fields: FIELDS };
+}

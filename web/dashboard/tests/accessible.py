@@ -1,0 +1,114 @@
+"""Everybody can use the pages: axe finds nothing, in both themes and at 360 px; and pictures of them, when they are asked for."""
+
+import os
+from pathlib import Path
+
+import axe_playwright_python
+
+from browser import is_live
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+WIDTHS = [1280, 360]
+# What the README shows, and how large.
+SHOWN = ["task-failed"]
+SMALL = (840, 500)
+
+
+def violations(browser, page, rules):
+    """What axe finds. It comes in by the debugger, since the policy of the page refuses scripts of others."""
+    session = browser.context.new_cdp_session(page)
+    if not page.evaluate("'axe' in window"):
+        session.send("Runtime.evaluate", {"expression": AXE})
+    node = "node.html.slice(0, 160) + ' ' + node.failureSummary.slice(0, 200)"
+    found = f"found.violations.map((one) => [one.id, one.nodes.slice(0, 3).map((node) => {node})])"
+    run = f"axe.run(document, {{runOnly: {rules}, preload: false}}).then((found) => JSON.stringify({found}))"
+    answer = session.send("Runtime.evaluate", {"expression": run, "awaitPromise": True, "returnByValue": True})
+    session.detach()
+    return answer["result"].get("value", str(answer))
+
+
+def dress(page, theme, width, height=800):
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+
+
+def look(browser, page, name):
+    """Checks what is shown now, in each theme and width. A theme changes colours alone, so the second one is asked about those."""
+    for width in WIDTHS:
+        for theme, rules in [("light", RULES), ("dark", COLOURS)]:
+            dress(page, theme, width)
+            overflow = page.evaluate("document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth")
+            assert overflow <= 0, f"{name} is {overflow} px too wide at {width} px"
+            found = violations(browser, page, rules)
+            assert found == "[]", f"{name}, {theme}, {width} px: {found}"
+            keep_picture(page, f"{name}-{theme}-{width}")
+    for theme in ["light", "dark"] if name in SHOWN else []:
+        dress(page, theme, *SMALL)
+        keep_picture(page, f"small-{name}-{theme}")
+    dress(page, "light", WIDTHS[0])
+
+
+def keep_picture(page, name):
+    folder = os.environ.get("WAYBILL_DASHBOARD_PICTURES")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", caret="initial")
+
+
+def test_pages_before_sign_in_are_accessible(world, browser):
+    page = browser.page()
+    for name in ["", "sign-up", "confirm", "forgot", "reset"]:
+        browser.open(page, f"/ui/{name}")
+        look(browser, page, name or "sign-in")
+
+
+def test_pages_of_a_team_are_accessible(world, browser):
+    failed = world.send("/hello?fail=9", maxRetries=1, retryBackoff=["1s"], success="2xx", tags=["weekly"], metadata={"order": "17"})
+    world.send(delay="2h", queue="mail")
+    done = world.send("/hello", json={"hello": "world"}, onCompleteUrl=world.sink.url + "/hook")
+    for task in [failed, done]:
+        world.call("GET", f"/v1/tasks/{task}?wait=20")
+    page = browser.signed_in()
+    pages = [
+        ("overview", "/ui/", "#rates canvas"),
+        ("tasks", "/ui/tasks", "tbody tr"),
+        ("tasks-none", "/ui/tasks?q=nothing-like-it", ".empty"),
+        ("task", f"/ui/tasks/{done}", "tr[data-event]"),
+        ("task-failed", f"/ui/tasks/{failed}", "tr[data-event]"),
+        ("composer", "/ui/tasks/new", "#json"),
+        ("activity", "/ui/activity", "tbody tr"),
+        ("keys", "/ui/keys", "tbody tr"),
+        ("team", "/ui/teams/new", "#name"),
+        ("join", "/ui/join", "#token"),
+        ("missing", "/ui/nowhere", ".empty"),
+    ]
+    for name, path, ready in pages:
+        browser.open(page, path, ready)
+        is_live(page)
+        page.evaluate("document.querySelector('details.curl')?.setAttribute('open', '')")
+        look(browser, page, name)
+
+
+def test_dialogs_are_accessible(world, browser):
+    page = browser.signed_in(path="/ui/keys?env=test")
+    page.wait_for_selector("tbody tr")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog#help[open]")
+    look(browser, page, "help")
+    page.keyboard.press("Escape")
+    page.click("main button.primary")
+    page.select_option("#preset", "custom")
+    look(browser, page, "create-key")
+    page.fill("#name", "for a look")
+    page.select_option("#preset", "read_only")
+    page.click("dialog button.primary")
+    page.wait_for_selector("#new-key")
+    look(browser, page, "secret")
+
+
+def test_failures_are_accessible(world, browser):
+    browser.allow("404")
+    page = browser.signed_in(path="/ui/tasks/task_01k00000000000000000000000")
+    page.wait_for_selector(".failure")
+    look(browser, page, "failure")

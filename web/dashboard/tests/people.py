@@ -1,0 +1,198 @@
+"""Signing in and up, teams, roles, and keys that are shown once."""
+
+import re
+import time
+
+from browser import is_live, until
+from world import PASSWORD
+
+
+def type_into(page, text):
+    page.keyboard.type(text)
+
+
+def tab_to(page, selector):
+    """Goes to an element as a person without a mouse does."""
+    for _ in range(80):
+        if page.evaluate("(selector) => document.activeElement?.matches(selector) ?? false", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} is not reached by Tab")
+
+
+def test_by_keyboard_alone_one_signs_in_and_creates_a_key_which_is_gone_once_its_dialog_is_closed(world, browser):
+    page = browser.open(browser.page())
+    tab_to(page, "#email")
+    type_into(page, world.owner)
+    tab_to(page, "#password")
+    type_into(page, PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("nav")
+    page.keyboard.press("g")
+    page.keyboard.press("k")
+    page.wait_for_selector("h1:text('Keys')")
+    page.wait_for_selector("table")
+    tab_to(page, "main button.primary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog#create-key[open]")
+    tab_to(page, "#name")
+    type_into(page, "made by keyboard")
+    page.keyboard.press("Enter")
+    # No handle on the element: it would keep the element, and the key in it, in the memory of the page.
+    secret = page.inner_text("#new-key")
+    assert re.fullmatch(r"wb_live_\w{40,}", secret), secret
+    page.keyboard.press("Escape")
+    assert page.is_visible("#new-key"), "Escape closed the dialog of a key that nobody has stored"
+    tab_to(page, "#secret input[type=checkbox]")
+    page.keyboard.press("Space")
+    tab_to(page, "#secret button.primary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#secret", state="detached")
+    page.wait_for_selector("tr:has-text('made by keyboard')")
+    assert not in_heap(browser, page, secret), "the key is still in the memory of the page"
+    where = page.evaluate(
+        """(secret) => {
+            const parts = {
+                document: document.documentElement.outerHTML,
+                fields: [...document.querySelectorAll("input, textarea")].map((field) => field.value).join(" "),
+                local: JSON.stringify({ ...localStorage }), session: JSON.stringify({ ...sessionStorage }),
+                history: JSON.stringify(history.state), cookie: document.cookie, address: location.href,
+                requests: performance.getEntries().map((entry) => entry.name).join(" "),
+            };
+            return Object.keys(parts).filter((name) => parts[name].includes(secret));
+        }""",
+        secret,
+    )
+    assert where == [], f"the key is still in: {where}"
+    assert world.call("GET", "/v1/key", bearer=secret)["apiKey"]["name"] == "made by keyboard"
+
+
+def in_heap(browser, page, text):
+    """Whether a snapshot of the heap holds the text, after a collection."""
+    session = browser.context.new_cdp_session(page)
+    chunks = []
+    session.on("HeapProfiler.addHeapSnapshotChunk", lambda event: chunks.append(event["chunk"]))
+    session.send("HeapProfiler.enable")
+    # What the browser itself does with a closed dialog takes a moment.
+    for _ in range(10):
+        chunks.clear()
+        session.send("HeapProfiler.collectGarbage")
+        session.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
+        snapshot = "".join(chunks)
+        assert "made by keyboard" in snapshot, "the snapshot is empty"
+        if text not in snapshot:
+            break
+        page.wait_for_timeout(300)
+    session.detach()
+    return text in snapshot
+
+
+def test_a_key_is_rotated_and_revoked(world, browser):
+    name = "to be rotated"
+    world.call("POST", f"/teams/{world.team}/apikeys", {"name": name, "scopes": ["tasks:read"]})
+    page = browser.signed_in(path="/ui/keys")
+    page.click(f"button[aria-label='Rotate {name}']")
+    page.select_option("#overlap", "3600")
+    page.click("dialog button.primary")
+    successor = page.inner_text("#new-key")
+    page.check("#secret input[type=checkbox]")
+    page.click("#secret button.primary")
+    page.wait_for_selector("text=accepted until")
+    page.locator(f"button[aria-label='Revoke {name}']").last.click()
+    page.click("dialog button.danger")
+    page.wait_for_selector(".notice:has-text('No gateway accepts')")
+    browser.allow("401")
+    status = page.evaluate("(key) => fetch('/v1/key', { headers: { authorization: `Bearer ${key}` } }).then((answer) => answer.status)", successor)
+    assert status == 401, status
+    page.select_option("select[name=status]", "revoked")
+    page.wait_for_selector(f"tr:has-text('{name}') .revoked")
+    assert "status=revoked" in page.url
+
+
+def test_a_refused_form_says_why_beside_the_field(world, browser):
+    browser.allow("400")
+    page = browser.signed_in(path="/ui/keys")
+    page.click("main button.primary")
+    page.fill("#name", "wrong network")
+    page.fill("#allowedSources", "not-a-network")
+    page.click("dialog button.primary")
+    page.wait_for_selector("#error-allowedSources")
+    assert page.evaluate("document.activeElement.id") == "allowedSources"
+    page.fill("#allowedSources", "")
+    page.click("dialog button.primary")
+    page.wait_for_selector("#new-key")
+
+
+def test_a_newcomer_signs_up_confirms_and_makes_a_first_team(world, browser):
+    page = browser.open(browser.page(), "/ui/sign-up")
+    page.fill("#email", "new@example.com")
+    page.click("button[type=submit]")
+    page.wait_for_selector("text=I have the token")
+    until = time.monotonic() + 10
+    while not (found := re.findall(r"wb_confirm_\w+", world.log.read_text())):
+        assert time.monotonic() < until, world.log.read_text()
+        page.wait_for_timeout(50)
+    browser.open(page, f"/ui/confirm#token={found[-1]}")
+    assert page.input_value("#token") == found[-1]
+    page.fill("#password", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_selector("h1:text('Your first team')")
+    page.fill("#name", "Newcomers")
+    page.click("button[type=submit]")
+    page.wait_for_selector("h1:text('Overview')")
+    page.wait_for_selector("text=No task was sent yet")
+
+
+def test_a_wrong_password_is_refused_in_words(world, browser):
+    browser.allow("401")
+    page = browser.open(browser.page())
+    page.fill("#email", world.owner)
+    page.fill("#password", "something else")
+    page.click("button[type=submit]")
+    page.wait_for_selector(".failure:has-text('Wrong e-mail address or password')")
+    assert page.is_visible(".failure code:text('invalid_credentials')")
+
+
+def test_an_ended_session_is_signed_in_again_over_the_page(world, browser):
+    browser.allow("401")
+    page = browser.signed_in(path="/ui/tasks?status=failed")
+    is_live(page)
+    bearer = world.call("POST", "/v1/auth/login", {"email": world.owner, "password": PASSWORD})["accessToken"]
+    for session in world.call("GET", "/v1/auth/sessions", bearer=bearer)["sessions"]:
+        if not session["current"]:
+            world.call("DELETE", f"/v1/auth/sessions/{session['id']}", bearer=bearer)
+    page.wait_for_selector("text=Your session has ended")
+    page.fill("#email", world.owner)
+    page.fill("#password", PASSWORD)
+    page.press("#password", "Enter")
+    page.wait_for_selector("h1:text('Tasks')")
+    assert page.url.endswith("/ui/tasks?status=failed"), page.url
+
+
+def test_signing_out_in_one_tab_signs_out_all(world, browser):
+    first = browser.signed_in()
+    second = browser.open(browser.page(), "/ui/tasks", "nav")
+    first.click("text=Sign out")
+    second.wait_for_selector("h1:text('Sign in')")
+    first.wait_for_selector("h1:text('Sign in')")
+
+
+def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
+    task = world.send(delay="1h")
+    page = browser.signed_in(world.viewer)
+    before = len(browser.writes())
+    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", "/ui/tasks/new", "/ui/activity", "/ui/keys"]:
+        browser.open(page, path)
+        until(page, "document.querySelector('.loading') === null")
+        buttons = page.locator("main button:enabled:not(:has-text('Copy'))")
+        for n in range(buttons.count()):
+            if n < buttons.count() and buttons.nth(n).is_visible():
+                buttons.nth(n).click()
+        page.keyboard.press("Control+Enter")
+    writes = [write for write in browser.writes()[before:] if not write.endswith("/v1/auth/refresh")]
+    assert writes == [], writes
+    browser.open(page, f"/ui/tasks/{task}")
+    assert page.wait_for_selector("button:has-text('Cancel')").is_disabled()
+    page.wait_for_selector("text=you are viewer here")
+    page.goto(world.url + "/ui/keys")
+    page.wait_for_selector("text=Keys are for admins and owners")

@@ -1,0 +1,119 @@
+// Tests of the pure functions. Runs in a page, which gives the address of the modules, and answers with what is wrong.
+async (assets) => {
+  const load = (path) => import(`${assets}/${path}`);
+  const wrong = [];
+  const equal = (name, found, wanted) => {
+    const [one, other] = [found, wanted].map((value) => JSON.stringify(value));
+    if (one !== other) wrong.push(`${name}: ${one} instead of ${other}`);
+  };
+
+  const { atStart, read } = await load("core/sse.js");
+  {
+    const first = read(atStart, ": after=0\nretry: 2000\nid: 0\n\nid: 5\nevent: task.created\nda");
+    equal("a block that is not whole waits", [first.events.map((event) => event.id), first.state.id], [["0"], "0"]);
+    const second = read(first.state, 'ta: {"a":1}\n\n: heartbeat\nid: 9\n\n');
+    equal("the rest makes it whole", second.events, [{ id: "5", type: "task.created", data: '{"a":1}' }, { id: "9", type: "", data: "" }]);
+    equal("a heartbeat moves the position", second.state.id, "9");
+  }
+
+  const tasks = await load("pages/tasks/state.js");
+  {
+    const row = (id, more = {}) => ({ id, status: "pending", updatedAt: "2030-01-01T00:00:01.000Z", retryCount: 0, ...more });
+    const page = (...all) => ({ tasks: all, pagination: { total: all.length, totalExact: true, nextCursor: null } });
+    const shown = tasks.reduce(tasks.noList, { type: "loaded", page: page(row("b"), row("a")) });
+    const checked = tasks.reduce(shown, { type: "checked", page: page(row("c"), row("b", { status: "failed", updatedAt: "2030-01-01T00:00:02.000Z" }), row("a")) });
+    equal("new rows wait", checked.rows.map((one) => one.id), ["b", "a"]);
+    equal("rows change where they stand", checked.rows[0].status, "failed");
+    equal("how many are new", checked.fresh, 1);
+    equal("until they are asked for", tasks.reduce(checked, { type: "merged" }).rows.map((one) => one.id), ["c", "b", "a"]);
+    const event = { type: "task.succeeded", taskId: "a", at: "2030-01-01T00:00:05.000Z", status: "completed", ok: true };
+    const after = tasks.reduce(shown, { type: "happened", events: [event] });
+    equal("an event changes its row", [after.rows[1].status, after.rows[1].ok, after.rows[0].status], ["completed", true, "pending"]);
+    equal("events of others change nothing", tasks.reduce(shown, { type: "happened", events: [{ ...event, taskId: "z" }] }) === shown, true);
+    const late = tasks.reduce(after, { type: "checked", page: page(row("b"), row("a")) });
+    equal("an older reading takes nothing back", late.rows[1].status, "completed");
+    const failed = tasks.after(row("a"), { type: "task.attempt_failed", attempt: 2, at: "2030-01-01T00:00:03.000Z", status: "pending", retryAt: "x" });
+    equal("a failed attempt counts", [failed.retryCount, failed.retryAt], [2, "x"]);
+  }
+
+  const filters = await load("pages/tasks/filters.js");
+  equal("a status is taken in", filters.toggled("failed", "pending"), "pending,failed");
+  equal("and out", filters.toggled("pending,failed", "failed"), "pending");
+
+  const draft = await load("pages/composer/draft.js");
+  {
+    const first = draft.firstDraft("http://x");
+    const typed = draft.reduce(first, { type: "typed", text: '{"targetUrl": "http://y", "later": 1}' });
+    equal("the text is the state", typed.task, { targetUrl: "http://y", later: 1 });
+    const set = draft.reduce(typed, { type: "set", field: "queue", value: "mail" });
+    equal("the form keeps what it does not know", JSON.parse(set.text), { targetUrl: "http://y", later: 1, queue: "mail" });
+    equal("an empty field is left out", draft.reduce(set, { type: "set", field: "queue", value: "" }).task, { targetUrl: "http://y", later: 1 });
+    const broken = draft.reduce(set, { type: "typed", text: "{" });
+    equal("broken text keeps the last task", [broken.text, broken.task.queue, broken.wrong !== ""], ["{", "mail", true]);
+    equal("half-typed JSON stays a text", draft.reduce(first, { type: "body", kind: "json", text: "{" }).task.body, "{");
+    equal("whole JSON is a value", draft.reduce(first, { type: "body", kind: "json", text: '{"a":[1]}' }).task.json, { a: [1] });
+    equal("pauses are a name", draft.pauses("overnight"), "overnight");
+    equal("or lengths", draft.pauses("10s, 5m"), ["10s", "5m"]);
+  }
+
+  const { spans, placed, WIDTH } = await load("pages/task/timeline.js");
+  {
+    const iso = (ms) => new Date(ms).toISOString();
+    const task = {
+      createdAt: iso(0), completedAt: iso(10_000), delayUntil: null, status: "completed", ok: true,
+      attempts: [{ number: 1, startedAt: iso(1000), duration: 500, error: "no", statusCode: 500 }, { number: 2, startedAt: iso(9000), duration: 1000, error: null, statusCode: 200 }],
+    };
+    const all = spans(task, 0);
+    equal("what follows what", all.map((span) => [span.kind, span.from, span.to]), [["wait", 0, 1000], ["attempt", 1000, 1500], ["pause", 1500, 9000], ["attempt", 9000, 10_000]]);
+    equal("how it went", all.map((span) => span.tone), ["plain", "bad", "plain", "good"]);
+    equal("all of it fits", placed(all).every(({ x, width }) => x >= 0 && x + width <= WIDTH), true);
+  }
+
+  const rates = await load("pages/overview/rates.js");
+  {
+    const passed = rates.reduce(rates.noRates, { type: "passed", at: 100_500 });
+    const event = (type, at, more = {}) => ({ type, at: new Date(at).toISOString(), ...more });
+    const counted = rates.reduce(passed, { type: "happened", events: [event("task.created", 100_100), event("task.succeeded", 102_000, { ok: true })] });
+    equal("each second has its place", counted.buckets.map((bucket) => [bucket.second, bucket.accepted, bucket.succeeded]), [[100, 1, 0], [101, 0, 0], [102, 0, 1]]);
+    equal("no more are kept than needed", rates.reduce(counted, { type: "passed", at: 9_000_000 }).buckets.length, rates.SECONDS);
+  }
+
+  const { causes } = await load("pages/overview/causes.js");
+  equal(
+    "failures of one cause are one line",
+    causes([{ targetUrl: "http://a/1", error: "x\ny", completedAt: "1" }, { targetUrl: "http://a/2", error: "x", completedAt: "2" }]).map((cause) => [cause.host, cause.error, cause.count, cause.last]),
+    [["a", "x", 2, "2"]],
+  );
+
+  const activity = await load("pages/activity/state.js");
+  {
+    const entry = { stream: "control", seq: 1, at: "2030-01-01T00:00:00.000Z", type: "key.created", actor: "user:user_1", outcome: "ok" };
+    const once = activity.reduce(activity.noActivity, { type: "happened", entries: [entry] });
+    equal("an entry is shown once", activity.reduce(once, { type: "happened", entries: [entry] }).fresh.length, 1);
+    equal("a beginning of a type matches", activity.matches(entry, { type: "key.", actor: "user_1" }), true);
+    equal("another one does not", activity.matches(entry, { type: "task." }), false);
+  }
+
+  const keys = await load("pages/keys/state.js");
+  {
+    const made = keys.reduce(keys.noDialog, { type: "made", key: { key: "secret" } });
+    equal("a key that nobody has stored stays on the page", keys.reduce(made, { type: "closed" }).dialog.kind, "secret");
+    const stored = keys.reduce(made, { type: "stored", stored: true });
+    equal("and is gone once it is", JSON.stringify(keys.reduce(stored, { type: "closed" })).includes("secret"), false);
+  }
+
+  const { roleMay } = await load("core/team.js");
+  equal("what roles may", [roleMay("viewer", "tasks:write"), roleMay("member", "tasks:write"), roleMay("member", "keys:write"), roleMay("admin", "keys:write")], [false, true, false, true]);
+
+  const { curlLine } = await load("ui/curl.js");
+  equal("curl quotes what a shell would read", curlLine({ method: "POST", path: "/v1/tasks?a=b", body: { a: "it's" } }, "http://x").includes(`'{"a":"it'\\''s"}'`), true);
+
+  const { length, relative } = await load("ui/words.js");
+  equal("lengths in words", [length(340), length(3_100), length(125_000), length(90_000_000)], ["340 ms", "3.1 s", "2 min 5 s", "1 d 1 h"]);
+  equal("times in words", [relative(0, 3000), relative(120_000, 0), relative(0, 400)], ["3 s ago", "in 2 min", "now"]);
+
+  const { match } = await load("pages/pages.js");
+  equal("addresses name pages", [match("/tasks/:id", "/tasks/task_1"), match("/tasks", "/tasks/"), match("/tasks", "/keys")], [{ id: "task_1" }, {}, null]);
+
+  return wrong;
+}

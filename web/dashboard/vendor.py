@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Keeps the libraries of the dashboard, which are part of this tree: static/vendor, described by vendor.json.
+
+    web/dashboard/vendor.py            compares the files with the hashes in vendor.json; needs no network
+    web/dashboard/vendor.py --renew    fetches the versions that vendor.json names with npm, and writes files and hashes anew
+
+To take a newer version: change its number in vendor.json, run with --renew, read the diff, run ops/dashboard-test.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MANIFEST = HERE / "vendor.json"
+VENDOR = HERE / "static" / "vendor"
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def problems():
+    """What of the folder is not as the manifest says."""
+    known = {}
+    for library in json.loads(MANIFEST.read_text()):
+        for file in library["files"]:
+            known[file["to"]] = file["sha256"]
+    for path in sorted(VENDOR.rglob("*")):
+        name = str(path.relative_to(VENDOR))
+        if path.is_file() and name not in known:
+            yield f"{name} is not in vendor.json"
+    for name, wanted in known.items():
+        path = VENDOR / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif sha256(path.read_bytes()) != wanted:
+            yield f"{name} has SHA-256 {sha256(path.read_bytes())}, vendor.json says {wanted}"
+
+
+def renew():
+    """Fetches every library by npm, which checks what it downloads, and writes the files that are used."""
+    if shutil.which("npm") is None:
+        sys.exit("vendor.py --renew needs npm (Debian: apt-get install npm); checking does not")
+    libraries = json.loads(MANIFEST.read_text())
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    for library in libraries:
+        with tempfile.TemporaryDirectory() as work:
+            wanted = f"{library['package']}@{library['version']}"
+            packed = subprocess.run(["npm", "pack", "--silent", wanted], cwd=work, check=True, capture_output=True, text=True)
+            with tarfile.open(Path(work) / packed.stdout.strip().splitlines()[-1]) as archive:
+                for file in library["files"]:
+                    # uPlot's small file is a script; as a module it has to export what it makes.
+                    data = archive.extractfile(f"package/{file['from']}").read() + file.get("append", "").encode()
+                    target = VENDOR / file["to"]
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+                    file["sha256"] = sha256(data)
+        print(f"{wanted}: {len(library['files'])} files")
+    MANIFEST.write_text(json.dumps(libraries, indent=2) + "\n")
+
+
+def main():
+    if sys.argv[1:] == ["--renew"]:
+        renew()
+    elif sys.argv[1:]:
+        sys.exit(__doc__)
+    found = list(problems())
+    for problem in found:
+        print(f"vendor: {problem}")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
