@@ -38,7 +38,7 @@ impl Files {
     }
 
     /// The files in `static` of that folder, read anew at each request.
-    pub(crate) fn in_folder(folder: PathBuf) -> Self {
+    pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: Some(folder.join(STATIC)),
             hash: WORKING.into(),

@@ -18,7 +18,7 @@ use files::Files;
 ///
 /// `folder` is where the files are read from at each request (`web/dashboard` of a working tree); without it those in the binary are served.
 pub fn router(folder: Option<PathBuf>) -> Router {
-    let files = Arc::new(folder.map_or_else(Files::embedded, Files::in_folder));
+    let files = Arc::new(folder.map_or_else(Files::embedded, |folder| Files::in_folder(&folder)));
     Router::new()
         .route("/", get(discovery::root))
         .route("/ui", get(page::moved))

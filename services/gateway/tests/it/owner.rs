@@ -59,7 +59,9 @@ impl Owner {
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
                     }
-                    OwnerRequest::Redeliver { .. } => panic!("this owner delivers nothing"),
+                    OwnerRequest::Redeliver { .. } | OwnerRequest::Explain { .. } => {
+                        panic!("this owner delivers and explains nothing")
+                    }
                 };
                 let reply = match says {
                     Says::Yes => cancel(&log, task, team).await,
@@ -131,6 +133,7 @@ pub(crate) async fn die(
             duration_ms: 1,
             header_bytes: None,
         }),
+        cancels_to: None,
     });
     append(log, team, &dead).await
 }

@@ -17,8 +17,10 @@ async fn with_scopes(world: &World, environment: Environment, scopes: &[Scope]) 
         environment,
         ..KeyWish::new("queues", scopes)
     };
-    let made = world.writer().make_key(&world.team, wish, &operator());
-    let made = made.await?;
+    let made = world
+        .writer()
+        .make_key(&world.team, wish, &operator())
+        .await?;
     world.gateway.state().auth.wait_for(made.seq).await?;
     Ok(world.http.with_key(made.key.reveal()))
 }

@@ -58,7 +58,7 @@ pub(crate) fn worker(
         fences: Arc::new(log.clone()),
         nats: log.client(),
         timing: fence_timing(),
-        partitions: config.partitions(),
+        partitions: log.partitions(),
     });
     let nats = log.client();
     let log = Arc::new(log.clone());

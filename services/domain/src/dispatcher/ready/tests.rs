@@ -4,6 +4,9 @@ use super::*;
 use crate::partition::Partition;
 use crate::time::Timestamp;
 
+/// What distinguishes the entries of a level of turns.
+type Level<'a, T> = &'a dyn Fn(&Entry) -> T;
+
 fn id(number: u64) -> TaskId {
     let partition = Partition::new(0).expect("a partition");
     TaskId::new(Timestamp(1), u128::from(number), partition)
@@ -288,7 +291,7 @@ proptest! {
         let mut ready = ready(entries.iter().copied());
         let served = serve(&mut ready, slots);
         // Of any two siblings that still wait, neither was served more than once more often.
-        let group = |of: &dyn Fn(&Entry) -> (u64, Option<Lane>, u64), within: &dyn Fn(&Entry) -> (u64, Option<Lane>)| {
+        let group = |of: Level<'_, (u64, Option<Lane>, u64)>, within: Level<'_, (u64, Option<Lane>)>| {
             let mut counts: BTreeMap<_, BTreeMap<_, (usize, usize)>> = BTreeMap::new();
             for entry in &entries {
                 let count = counts.entry(within(entry)).or_default().entry(of(entry)).or_default();

@@ -9,7 +9,7 @@ use waybill_vault::{
     Context, Envelope, EpochOpener, OpenRing, Place, Ring as _, Unwrapper as _, WrappedKey,
 };
 
-use super::{VALUE, id, keep};
+use super::{VALUE, keep};
 use crate::world::{PEPPER, RINGS, World};
 
 const RAW: &str = "sk-raw-of-the-blind-gateway";
@@ -25,7 +25,7 @@ fn keys_of(text: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_a_gateway_has_opens_nothing() -> Result<()> {
     let world = World::start().await?;
-    let token = id(&keep(&world.http, "ours", VALUE).await?);
+    keep(&world.http, "ours", VALUE).await?;
     let mut task = crate::world::a_task();
     task["headers"] = json!({"Authorization": format!("Bearer {RAW}")});
     world.http.create(&task).await?;

@@ -441,7 +441,7 @@ impl Ledger {
                 let on_failure = life.created.ordering.as_ref().map(|order| order.on_failure);
                 let cancels = on_failure == Some(OnFailure::CancelRest);
                 let last = cancels_to.unwrap_or_default();
-                let cancelled: Vec<_> = behind.iter().filter(|id| is_open(*id)).copied().collect();
+                let cancelled: Vec<_> = behind.iter().filter(|id| is_open(id)).copied().collect();
                 for id in cancelled {
                     if let Some(life) = self.lives.get_mut(&id).filter(|life| life.seq <= last) {
                         life.cancelled_after.get_or_insert(event.id());
