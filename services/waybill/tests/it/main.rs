@@ -12,6 +12,7 @@ mod doctor;
 mod first_start;
 mod frames;
 mod installation;
+mod newer;
 mod observed;
 mod outcomes;
 mod own_ports;
