@@ -29,6 +29,7 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     let partitions = stage.system.partitions_served().await?;
     ensure!(partitions > 0, "the worker serves no partition");
 
+    let mark = stage.mark().await?;
     let arrived = stage.deliveries.distinct();
     let begin = Instant::now();
     stage.system.kill_and_start().await?;
@@ -74,6 +75,8 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     ] {
         report.figure(name, time.as_secs_f64(), "s");
     }
+    // Of the processes that were started again: everything since their start.
+    stage.account(&mark, loaded.accepted).await?;
     stage.note_failures(&loaded);
     Ok(stage.report.clone())
 }
