@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Requests per second of the open loops (`accept-open`, `e2e-open`).
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Tasks of `idle`, `hanging`, `drain` and `memory`. Default: 1000 for the first two, 100000 for the others.
+    /// Tasks of `idle`, `hanging`, `drain`, `memory` and `takeover`. Default: 1000 for the first two, 100000 for the others.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
     /// Bytes of a task's body.
@@ -125,6 +125,8 @@ pub(crate) enum Choice {
     Drain,
     /// Memory that queued tasks take.
     Memory,
+    /// `kill -9` while many tasks are open, until all partitions have an owner again. Not with `--target`.
+    Takeover,
     /// All of them, one after the other.
     All,
     /// The same load on Waybill, on BullMQ and on Restate, in turn. `ops/bench/peers/run` installs those two first.
@@ -143,6 +145,7 @@ pub(crate) enum Kind {
     Hanging,
     Drain,
     Memory,
+    Takeover,
 }
 
 impl Choice {
@@ -158,6 +161,7 @@ impl Choice {
             Self::Hanging => vec![Kind::Hanging],
             Self::Drain => vec![Kind::Drain],
             Self::Memory => vec![Kind::Memory],
+            Self::Takeover => vec![Kind::Takeover],
             Self::Peers => vec![],
             Self::All => vec![
                 Kind::Accept,
@@ -169,6 +173,7 @@ impl Choice {
                 Kind::Hanging,
                 Kind::Drain,
                 Kind::Memory,
+                Kind::Takeover,
             ],
         }
     }
@@ -187,6 +192,7 @@ impl Kind {
             Self::Hanging => "hanging: one task at a time while another target hangs",
             Self::Drain => "drain: a backlog due at once",
             Self::Memory => "memory: queued tasks",
+            Self::Takeover => "takeover: killed while many tasks are open",
         }
     }
 }

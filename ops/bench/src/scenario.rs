@@ -9,6 +9,7 @@ mod idle;
 mod memory;
 pub(crate) mod peers;
 mod stage;
+mod takeover;
 
 use anyhow::Result;
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
         Kind::Hanging => hanging::run(&mut stage).await,
         Kind::Drain => drain::run(&mut stage).await,
         Kind::Memory => memory::run(&mut stage).await,
+        Kind::Takeover => takeover::run(&mut stage).await,
     };
     stage.system.stop().await?;
     report

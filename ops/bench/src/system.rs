@@ -65,6 +65,43 @@ struct Own {
     /// In the order in which they were started; stopped in the opposite one.
     children: Vec<Child>,
     folder: TempDir,
+    /// How it is started again; `None` for another product.
+    up: Option<Up>,
+}
+
+/// A `waybill up` with addresses of its own.
+struct Up {
+    program: PathBuf,
+    address: SocketAddr,
+    metrics: SocketAddr,
+    key: String,
+}
+
+impl Up {
+    fn launch(&self, folder: &Path) -> Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"))?;
+        Command::new(&self.program)
+            .arg("up")
+            .arg("--data")
+            .arg(folder.join("data"))
+            .arg("--listen")
+            .arg(self.address.to_string())
+            .env("WAYBILL_BOOTSTRAP_KEY", &self.key)
+            // Draining is not part of the measurement.
+            .env("WAYBILL__WORKER__DRAIN_SECONDS", "2")
+            .env("WAYBILL__METRICS_LISTEN", self.metrics.to_string())
+            .env_remove("NATS_URL")
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))
+    }
 }
 
 impl System {
@@ -91,25 +128,13 @@ impl System {
         let folder = data_folder(arguments)?;
         let (address, metrics) = (free_address()?, free_address()?);
         let key = fresh_key()?;
-        let log = File::create(folder.path().join("log"))?;
-        let child = Command::new(&program)
-            .arg("up")
-            .arg("--data")
-            .arg(folder.path().join("data"))
-            .arg("--listen")
-            .arg(address.to_string())
-            .env("WAYBILL_BOOTSTRAP_KEY", &key)
-            // Draining is not part of the measurement.
-            .env("WAYBILL__WORKER__DRAIN_SECONDS", "2")
-            .env("WAYBILL__METRICS_LISTEN", metrics.to_string())
-            .env_remove("NATS_URL")
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        let up = Up {
+            program,
+            address,
+            metrics,
+            key: key.clone(),
+        };
+        let child = up.launch(folder.path())?;
         let pid = child.id().context("it runs")?;
         let mut system = Self {
             target: Target {
@@ -123,6 +148,7 @@ impl System {
             own: Some(Own {
                 children: vec![child],
                 folder,
+                up: Some(up),
             }),
         };
         if let Err(error) = system.wait_until_ready().await {
@@ -151,6 +177,7 @@ impl System {
             own: Some(Own {
                 children: started.children,
                 folder,
+                up: None,
             }),
         })
     }
@@ -174,7 +201,33 @@ impl System {
         Ok(())
     }
 
-    async fn wait_until_ready(&mut self) -> Result<()> {
+    /// Kills `waybill up` (SIGKILL) and starts it again at once, on the same folder and addresses.
+    pub(crate) async fn kill_and_start(&mut self) -> Result<()> {
+        let own = self.own.as_mut().context("only what was started here")?;
+        let up = own.up.as_ref().context("only Waybill")?;
+        for child in &mut own.children {
+            child.kill().await?;
+        }
+        let child = up.launch(own.folder.path())?;
+        self.roots = child.id().into_iter().collect();
+        own.children = vec![child];
+        Ok(())
+    }
+
+    /// How many partitions its worker serves.
+    pub(crate) async fn partitions_served(&self) -> Result<usize> {
+        let address = self.metrics.context("its port for operators is known")?;
+        let mut connection = Connection::open(address).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        let answer = connection.exchange(request.as_bytes()).await?;
+        let body: serde_json::Value = serde_json::from_slice(connection.body(answer))?;
+        let partitions = body["partitions"].as_object().context("partitions")?;
+        let is_served = |partition: &&serde_json::Value| partition["state"] == "serving";
+        Ok(partitions.values().filter(is_served).count())
+    }
+
+    /// Waits until its gateway serves requests.
+    pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
         let give_up = Instant::now() + START_DEADLINE;
         loop {
             for child in self.own.iter_mut().flat_map(|own| &mut own.children) {

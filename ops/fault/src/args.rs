@@ -32,6 +32,9 @@ pub(crate) enum Length {
         /// Inject only faults whose name begins with one of these.
         #[arg(long)]
         only: Vec<String>,
+        /// Tasks per second that producers create in batches, besides the requests of the usual clients.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=5_000))]
+        rate: u64,
         /// How many minutes to inject faults.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=180))]
         minutes: u64,
@@ -60,6 +63,14 @@ impl Length {
     pub(crate) fn servers(&self) -> u16 {
         match self {
             Self::Ci { servers, .. } | Self::Long { servers, .. } => *servers,
+        }
+    }
+
+    /// Tasks per second that are created in batches; 0 for none.
+    pub(crate) fn rate(&self) -> u64 {
+        match self {
+            Self::Ci { .. } => 0,
+            Self::Long { rate, .. } => *rate,
         }
     }
 

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time for the read model to catch up with the log.
 const CATCH_UP: Duration = Duration::from_secs(30);
+/// How much longer it takes for each task to list them all.
+const LIST_EACH: Duration = Duration::from_micros(500);
 /// How many tasks are read one by one.
 const SAMPLE: usize = 300;
 
@@ -142,7 +144,8 @@ impl Reading {
 /// run out.
 pub(crate) async fn list(client: &Client, reading: &Reading) -> Result<Vec<Listed>> {
     let expected = reading.tasks().len();
-    let give_up = Instant::now() + CATCH_UP;
+    let in_all = LIST_EACH * u32::try_from(expected).unwrap_or(u32::MAX);
+    let give_up = Instant::now() + CATCH_UP + in_all;
     loop {
         let listed = list_once(client, give_up).await?;
         let is_open =

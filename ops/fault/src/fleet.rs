@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use waybill_domain::access::key::ApiKey;
@@ -21,6 +22,9 @@ pub(crate) const WORKERS: usize = 2;
 /// Lease of a partition with one server: short, because a run has several take-overs. With three
 /// servers leases must outlast elections, as in production.
 const LEASE_TTL_SECONDS: u64 = 3;
+/// Time limit of a verification, and how much longer it may take for each event.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(120);
+const VERIFY_EACH: Duration = Duration::from_micros(200);
 
 /// Secrets that no process may print.
 struct Secrets {
@@ -144,10 +148,10 @@ impl Fleet {
         command
     }
 
-    /// Runs `waybill verify` on the read model. The error is its output.
-    pub(crate) async fn verify(&self) -> Result<(), String> {
+    /// Runs `waybill verify` on the read model of so many events. The error is its output.
+    pub(crate) async fn verify(&self, events: usize) -> Result<(), String> {
         let command = self.command(&["verify"]).output();
-        let limit = std::time::Duration::from_secs(120);
+        let limit = VERIFY_DEADLINE + VERIFY_EACH * u32::try_from(events).unwrap_or(u32::MAX);
         let output = match tokio::time::timeout(limit, command).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(format!("waybill verify: {error}")),

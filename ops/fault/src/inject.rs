@@ -90,8 +90,8 @@ struct Before {
     leader: usize,
     /// The end of TASKS.
     last: StreamSeq,
-    /// Length of the output in which the effect will appear.
-    logged: usize,
+    /// Bytes of the output in which the effect will appear.
+    logged: u64,
 }
 
 /// Whose output to search.
@@ -147,8 +147,8 @@ impl Injector<'_> {
             Err(_) => 0,
         };
         let logged = match fault {
-            Fault::FillDisk => self.said(Output::SmallDisk)?.len(),
-            Fault::FewDescriptors(number) => self.said(Output::Worker(number))?.len(),
+            Fault::FillDisk => self.said(Output::SmallDisk, 0)?.len() as u64,
+            Fault::FewDescriptors(number) => self.worker(number)?.role.printed(),
             _ => 0,
         };
         Ok(Before {
@@ -400,12 +400,11 @@ impl Injector<'_> {
         .await
     }
 
-    async fn until_said(&mut self, output: Output, after: usize, words: &[&str]) -> Result<()> {
+    async fn until_said(&mut self, output: Output, after: u64, words: &[&str]) -> Result<()> {
         let give_up = Instant::now() + BITE_DEADLINE;
         loop {
-            let said = self.said(output)?;
-            let new = said.get(after..).unwrap_or_default();
-            if words.iter().any(|word| new.contains(word)) {
+            let said = self.said(output, after)?;
+            if words.iter().any(|word| said.contains(word)) {
                 return Ok(());
             }
             ensure!(
@@ -416,10 +415,15 @@ impl Injector<'_> {
         }
     }
 
-    fn said(&mut self, output: Output) -> Result<String> {
+    /// What was printed after so many bytes.
+    fn said(&mut self, output: Output, after: u64) -> Result<String> {
         Ok(match output {
-            Output::Worker(number) => self.worker(number)?.role.output(),
-            Output::SmallDisk => self.fleet.servers.node(ON_SMALL_DISK)?.log(),
+            Output::Worker(number) => self.worker(number)?.role.output_after(after),
+            Output::SmallDisk => {
+                let log = self.fleet.servers.node(ON_SMALL_DISK)?.log();
+                let after = usize::try_from(after)?;
+                log.get(after..).unwrap_or_default().to_owned()
+            }
         })
     }
 

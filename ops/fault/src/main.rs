@@ -5,6 +5,7 @@
 //! received and what subscribers read with what the log holds.
 
 mod args;
+mod bulk;
 mod checker;
 mod client;
 mod clock;

@@ -1,6 +1,7 @@
 //! One role as a separate process that can be started, killed and frozen, and whose output is kept.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -131,10 +132,27 @@ impl Role {
 
     /// Everything that it has printed, over all restarts.
     pub(crate) fn output(&self) -> String {
-        fs::read(self.output_file()).map_or_else(
+        self.output_after(0)
+    }
+
+    /// What it has printed after so many bytes.
+    pub(crate) fn output_after(&self, bytes: u64) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(self.output_file())?;
+            file.seek(SeekFrom::Start(bytes))?;
+            let mut rest = Vec::new();
+            file.read_to_end(&mut rest)?;
+            Ok(rest)
+        };
+        read().map_or_else(
             |_| String::new(),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
         )
+    }
+
+    /// How many bytes it has printed.
+    pub(crate) fn printed(&self) -> u64 {
+        fs::metadata(self.output_file()).map_or(0, |file| file.len())
     }
 
     fn output_file(&self) -> PathBuf {

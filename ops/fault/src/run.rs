@@ -1,5 +1,6 @@
 //! A run from its start to its verdict.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Arguments;
-use crate::checker::{self, Check, Evidence};
+use crate::bulk;
+use crate::checker::{self, Check, Evidence, Told};
 use crate::client::Client;
 use crate::collect::{self, Reading};
 use crate::faults::{Fault, Lacking};
@@ -71,7 +73,14 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     let log = fleet.log().await?;
 
     let subscribers = Subscribers::start(&client);
-    let workload = Workload::start(CLIENTS, &client, &target, seed);
+    let mut workload = Workload::start(CLIENTS, &client, &target, seed);
+    bulk::start(
+        arguments.length.rate(),
+        &mut workload,
+        &client,
+        &target,
+        seed,
+    );
     let mut checks = Vec::new();
     let mut planned = Vec::new();
     let mut planted = Vec::new();
@@ -135,7 +144,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     };
     checks.push(Check::of(
         "waybill verify finds the read model as the log makes it",
-        fleet.verify().await,
+        fleet.verify(evidence.log.len()).await,
     ));
     let leak = reading
         .leaks
@@ -160,8 +169,10 @@ fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant)
     let lost = |entry: &&checker::Entry| {
         matches!(entry.step, checker::Step::AttemptFailed { lost: true, .. })
     };
+    let acknowledged: HashSet<&str> = evidence.told.iter().filter_map(Told::accepted).collect();
     say(&format!(
-        "{} events ({} attempts lost with their worker, or by its fault), {} answers to clients, {} calls received, in {:.0} s",
+        "{} tasks acknowledged, {} events ({} attempts lost with their worker, or by its fault), {} answers to clients, {} calls received, in {:.0} s",
+        acknowledged.len(),
         evidence.log.len(),
         evidence.log.iter().filter(lost).count(),
         evidence.told.len(),

@@ -23,13 +23,13 @@ pub(crate) const QUEUES: u64 = 8;
 /// Longest pause of a client between two operations.
 const PAUSE_MS: u64 = 100;
 /// Pause before an operation that failed is repeated.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How many of its own tasks a client remembers, to cancel and read them.
 const REMEMBERED: usize = 50;
 /// How many calls the target records; a run has far fewer.
 const MAX_CALLS: usize = 5_000_000;
 /// Path of the completion webhooks.
-const WEBHOOK: &str = "/webhook";
+pub(crate) const WEBHOOK: &str = "/webhook";
 
 /// Counters of failures, by which the effects of faults are detected.
 #[derive(Debug, Default)]
@@ -49,10 +49,10 @@ impl Counters {
         Duration::from_micros(self.slowest_us.swap(0, Ordering::Relaxed))
     }
 
-    fn count_creation(&self, reply: &Reply, took: Duration) {
+    pub(crate) fn count_creation(&self, reply: &Reply, took: Duration) {
         self.count(reply);
         match reply.status() {
-            Some(201) => {
+            Some(200 | 201) => {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 self.slowest_us.fetch_max(micros, Ordering::Relaxed);
             }
@@ -146,6 +146,15 @@ impl Workload {
         }
     }
 
+    /// Adds another client, which is told where to count and when to stop.
+    pub(crate) fn add<C>(&mut self, client: impl FnOnce(Arc<Counters>, CancellationToken) -> C)
+    where
+        C: Future<Output = Result<Vec<Told>>> + Send + 'static,
+    {
+        self.clients
+            .spawn(client(Arc::clone(&self.counters), self.stop.clone()));
+    }
+
     /// Stops the clients, and returns the answers that they recorded.
     pub(crate) async fn stop(mut self) -> Result<Vec<Told>> {
         self.stop.cancel();
@@ -203,8 +212,7 @@ impl Worker {
             "body": format!("task {} of {}", self.made, self.name),
         });
         if self.random.percent(20) {
-            let ahead = Duration::from_millis(1_000 + self.random.below(3_000));
-            task["delayUntil"] = now().plus(ahead).to_rfc3339().into();
+            task["delayUntil"] = in_a_while(&mut self.random).into();
         }
         if self.random.percent(15) {
             task["onCompleteUrl"] = format!("{}{WEBHOOK}", self.base).into();
@@ -320,6 +328,12 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// A date one to four seconds ahead.
+pub(crate) fn in_a_while(random: &mut Seeded) -> String {
+    let ahead = Duration::from_millis(1_000 + random.below(3_000));
+    now().plus(ahead).to_rfc3339()
 }
 
 fn now() -> Timestamp {

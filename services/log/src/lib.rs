@@ -341,10 +341,12 @@ pub trait Tail: Send {
     /// Cancellation safe: a dropped call loses no record.
     ///
     /// A [`ReadError::Gap`] reports once that retention has overtaken the reader, which then
-    /// continues after the gap. A tail with filters reports it only when it starts and when it
-    /// reconnects: in between, the server skips dropped messages like those that match no filter.
-    /// Whoever relies on a filtered tail must keep the low-water mark below its position, or
-    /// compare the stream's first position afterwards.
+    /// continues after the gap. To a tail with filters the server skips dropped messages like those
+    /// that match no filter. Such a tail asks afterwards, at most once a second, whether the
+    /// messages that it passed over are still there. So it may have returned later records before
+    /// it reports the gap, whose reader begins anew with another tail; and it also reports dropped
+    /// messages that no filter may have matched. Whoever must know at once compares the stream's
+    /// first position after reading.
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError>;
 }
 

@@ -144,7 +144,7 @@ pub async fn take_over(
             }
         }
     }
-    // A tail with a filter skips dropped records silently. A purge that began before this fence, up
+    // A tail with a filter reports dropped records only some time later. A purge that began before this fence, up
     // to a mark that this owner does not know, may have dropped the ends of tasks whose creations
     // were read.
     let first = log.bounds(Stream::Tasks).await?.first;

@@ -191,6 +191,16 @@ pub(crate) enum Told {
     },
 }
 
+impl Told {
+    /// The task that was acknowledged.
+    pub(crate) fn accepted(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// One request that the target received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Call {

@@ -8,6 +8,7 @@
 mod caution;
 pub(super) mod pump;
 mod stall;
+mod unseen;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use super::stored::ReadConnection;
 use super::wire::{self, Delivery};
 use caution::Caution;
 use stall::Stall;
+use unseen::Unseen;
 
 use crate::frame::{NAME, expand, filters_of_frames, is_wanted, take_whole};
 use crate::record::DAMAGED_HEADERS;
@@ -72,6 +74,8 @@ pub(super) struct JetStreamTail {
     reports_gaps: bool,
     /// A gap in the sequences that, according to the leader, was not made by a purge.
     hole: Option<StreamSeq>,
+    /// Sequences that were passed without their messages. `None` if that is no gap, or always one.
+    unseen: Option<Unseen>,
     /// `suspect`: a message that looks like a frame, in a stream that was not known to have frames,
     /// until the leader was asked. `foreign`: the last such message after the leader has confirmed
     /// that the stream has no frames.
@@ -120,6 +124,8 @@ impl JetStreamTail {
         } else {
             (filters, Vec::new())
         };
+        let reports_gaps = stream == Stream::Tasks.name();
+        let may_skip = reports_gaps && !filters.is_empty();
         Self {
             api,
             connection: reader.connection().clone(),
@@ -131,8 +137,9 @@ impl JetStreamTail {
             positions,
             from,
             next: StreamSeq(positions.message(from)),
-            reports_gaps: stream == Stream::Tasks.name(),
+            reports_gaps,
             hole: None,
+            unseen: may_skip.then(|| Unseen::new(Instant::now())),
             suspect: None,
             foreign: None,
             seen: None,
@@ -148,17 +155,40 @@ impl JetStreamTail {
     /// For TASKS that is reported as a gap.
     async fn begin(&mut self) -> Result<(), ReadError> {
         let first = self.check_identity().await?;
-        if self.next < first {
-            let from = std::mem::replace(&mut self.next, first);
-            if from.0 > 0 && self.reports_gaps {
-                return Err(ReadError::Gap {
-                    stream: self.stream,
-                    from,
-                    first,
-                });
-            }
+        let unseen = self.unseen.as_mut();
+        let unseen = unseen.and_then(|unseen| unseen.settle(first));
+        let from = unseen.unwrap_or(self.next);
+        self.next = self.next.max(first);
+        if from < first && from.0 > 0 && self.reports_gaps {
+            return Err(self.gap(from, first));
         }
         Ok(())
+    }
+
+    fn gap(&self, from: StreamSeq, first: StreamSeq) -> ReadError {
+        ReadError::Gap {
+            stream: self.stream,
+            from,
+            first,
+        }
+    }
+
+    /// The gap that a purge has made of messages which were passed unseen, if the leader is to be
+    /// asked now, and says so. Where it does not answer, or may have been deposed, it is asked again.
+    async fn purged_unseen(&mut self) -> Option<ReadError> {
+        let unseen = self.unseen.as_mut()?;
+        if !unseen.asks(Instant::now()) {
+            return None;
+        }
+        let bounds = tokio::time::timeout(LOOK, self.reader.bounds());
+        let bounds = bounds.await.ok()?.ok()?;
+        let is_behind = |&(seen, _): &(StreamSeq, i64)| bounds.last < seen;
+        if bounds.incarnation != self.incarnation || self.seen.as_ref().is_some_and(is_behind) {
+            return None;
+        }
+        let from = unseen.settle(bounds.first)?;
+        self.next = self.next.max(bounds.first);
+        Some(self.gap(from, bounds.first))
     }
 
     /// Reads the next record individually, as JSON. Returns `false` if there is none at the moment.
@@ -172,6 +202,9 @@ impl JetStreamTail {
             return Ok(true);
         }
         self.caution.has_read(record.event == DAMAGED_HEADERS);
+        if let Some(unseen) = &mut self.unseen {
+            unseen.got(self.next, record.seq);
+        }
         self.next = record.seq.next();
         self.seen = Some((record.seq, self.incarnation));
         self.take_in(record);
@@ -210,6 +243,9 @@ impl JetStreamTail {
                     reason: error.to_string(),
                 })?;
         let consumer = self.make_consumer(&inbox).await?;
+        if let Some(unseen) = &mut self.unseen {
+            unseen.begins();
+        }
         Ok(Source {
             consumer,
             inbox,
@@ -339,7 +375,13 @@ impl JetStreamTail {
         };
         let Some(delivery) = message.reply.as_deref().and_then(Delivery::parse) else {
             return match message.status {
-                Some(status) => source.hear_status(status, &message),
+                Some(status) => {
+                    let heard = source.hear_status(status, &message);
+                    if let (StatusCode::IDLE_HEARTBEAT, Some(unseen)) = (status, &mut self.unseen) {
+                        unseen.got_nothing(self.next);
+                    }
+                    heard
+                }
                 None => Heard::Doubtful("a message without its place in the stream"),
             };
         };
@@ -362,6 +404,9 @@ impl JetStreamTail {
         if has_no_frames && message.event == NAME && self.foreign != Some(seq) {
             self.suspect = Some(seq);
             return Heard::Doubtful("a frame, which the stream was not known to hold");
+        }
+        if let Some(unseen) = &mut self.unseen {
+            unseen.got(self.next, seq);
         }
         self.next = seq.next();
         self.seen = Some((seq, self.incarnation));
@@ -510,6 +555,9 @@ impl Tail for JetStreamTail {
             }
             if self.source.is_none() && self.failures > 0 {
                 tokio::time::sleep(self.rest()).await;
+            }
+            if let Some(gap) = self.purged_unseen().await {
+                return Err(in_positions(gap, self.positions));
             }
             if let Err(error) = self.advance().await {
                 self.source = None;

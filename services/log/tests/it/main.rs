@@ -14,6 +14,7 @@ mod leader_kill;
 mod lost_answers;
 mod mail;
 mod malformed;
+mod overtaken;
 mod permissions;
 mod provisioning;
 mod rogue_server;

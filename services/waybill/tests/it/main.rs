@@ -13,6 +13,7 @@ mod first_start;
 mod flow;
 mod frames;
 mod installation;
+mod newer;
 mod observed;
 mod outcomes;
 mod own_ports;
