@@ -19,6 +19,7 @@
 //! is paused or has used what its limits allow, is kept out of it by [`gates`].
 
 mod action;
+mod allowance;
 mod append;
 mod attempt;
 #[cfg(any(test, feature = "check"))]
@@ -32,6 +33,7 @@ mod open;
 mod orders;
 mod outcomes;
 mod owed;
+mod parked;
 mod rate;
 mod ready;
 mod requests;

@@ -10,24 +10,19 @@
 //! A task that is in the ready queue when its queue is paused is parked when its turn comes:
 //! looking for such tasks would cost a walk over all.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::lanes::{Lane, Lanes};
+use super::parked::{Parked, Rank};
 use super::rate::Bucket;
 use super::rules::{Hold, Place, QueueRules};
 use crate::id::TaskId;
-use crate::seq::StreamSeq;
-use crate::task::Priority;
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// Most parked tasks of a queue that go back into the ready queue in one turn, so that a turn stays
 /// short however many there are.
 const AT_ONCE: usize = 1_000;
-
-/// The order of parked tasks; the smallest goes first.
-pub(super) type Rank = (Reverse<Priority>, StreamSeq);
 
 #[derive(Debug, Default)]
 pub(super) struct Gates {
@@ -47,7 +42,7 @@ pub(super) struct Gates {
 #[derive(Debug, Default)]
 struct Gate {
     rules: QueueRules,
-    parked: BTreeMap<Rank, TaskId>,
+    parked: Parked,
     /// Its tasks in the ready queue, as far as they went there through this gate. They take up what
     /// the limits leave, also while they wait for a slot of their host.
     offered: HashSet<TaskId>,
@@ -137,7 +132,7 @@ impl Gates {
         let Some(gate) = self.gates.get_mut(place) else {
             return;
         };
-        gate.parked.remove(&rank);
+        gate.parked.remove(rank);
         gate.offered.remove(&id);
         self.stirred.insert(place.clone());
     }
@@ -224,7 +219,7 @@ impl Gates {
             let room = gate.room(running, now);
             let more = room.saturating_sub(gate.offered.len());
             for _ in 0..more.min(AT_ONCE) {
-                let Some((_, id)) = gate.parked.pop_first() else {
+                let Some(id) = gate.parked.pop() else {
                     break;
                 };
                 gate.offered.insert(id);
@@ -248,7 +243,7 @@ impl Gates {
     #[cfg(any(test, feature = "check"))]
     pub(super) fn is_parked(&self, place: &Place, rank: Rank) -> bool {
         let gate = self.gates.get(place);
-        gate.is_some_and(|gate| gate.parked.contains_key(&rank))
+        gate.is_some_and(|gate| gate.parked.contains(rank))
     }
 
     #[cfg(any(test, feature = "check"))]

@@ -1,15 +1,14 @@
 //! An open task as the dispatcher holds it: everything that decides when it runs, but nothing of
 //! what it carries. Its body and headers stay in the log.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
 use super::action::{Call, Compartment, number};
+use super::allowance::Allowance;
 use super::epochs::HeadersKey;
-use super::gates::Rank;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
@@ -60,19 +59,6 @@ pub(super) enum Phase {
         #[serde(skip)]
         wake: Elapsed,
     },
-}
-
-/// The rest of `expiresIn` or of `maxAge`, by this owner's monotonic clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Allowance {
-    /// There is no such limit.
-    #[default]
-    Endless,
-    /// It is over at this reading.
-    Until(Elapsed),
-    /// According to the wall clock, it was over when this owner took over. Clocks may be
-    /// wrong, and meanwhile no worker served the task, so it may have one more attempt.
-    OneMore,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,32 +154,6 @@ pub(super) struct Open {
     /// How long retries may begin.
     #[serde(skip)]
     pub(super) retries_until: Allowance,
-}
-
-impl Allowance {
-    /// Of a length that began at `since`, for an owner that takes over now.
-    fn of(length: Option<Duration>, since: Timestamp, now: Times) -> Self {
-        match length {
-            None => Self::Endless,
-            Some(length) => match now.end_of(since, length) {
-                end if end <= now.elapsed => Self::OneMore,
-                end => Self::Until(end),
-            },
-        }
-    }
-
-    /// Whether it is over at that reading.
-    fn is_over(self, at: Elapsed) -> bool {
-        matches!(self, Self::Until(end) if end <= at)
-    }
-
-    /// What is left once an attempt begins: the one more attempt is the last.
-    fn after_start(self, at: Elapsed) -> Self {
-        match self {
-            Self::OneMore => Self::Until(at),
-            other => other,
-        }
-    }
 }
 
 impl Open {
@@ -378,11 +338,6 @@ impl Open {
             Phase::Ended { deliveries, .. } => Some(deliveries + 1),
             _ => None,
         }
-    }
-
-    /// Its place among the tasks of its queue that are held back.
-    pub(super) fn rank(&self) -> Rank {
-        (Reverse(self.priority), self.created)
     }
 
     /// Whose slots its attempts use.

@@ -91,9 +91,9 @@ struct Column {
     priority: Priority,
 }
 
-/// Place of a column's first task in its flow; the smallest is served first.
+/// Place of a task in its flow; the smallest is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+pub(super) struct Place {
     /// When it was due in milliseconds, less what its priority is worth.
     time: i64,
     priority: Reverse<Priority>,
@@ -101,7 +101,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(priority: Priority, due: Timestamp, seq: StreamSeq) -> Self {
+    pub(super) fn of(priority: Priority, due: Timestamp, seq: StreamSeq) -> Self {
         let worth = i64::try_from(RISE.as_millis()).unwrap_or(i64::MAX);
         let worth = worth.saturating_mul(priority.get().into());
         Self {

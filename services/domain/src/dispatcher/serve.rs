@@ -3,7 +3,8 @@
 
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
 use super::open::{Open, Phase};
-use super::ready::Entry;
+use super::parked::Rank;
+use super::ready::{self, Entry};
 use super::{Dispatcher, LEASE_SLACK, Place, QueueRules};
 use crate::event::{TaskEvent, TaskStarted};
 use crate::id::TaskId;
@@ -185,6 +186,15 @@ impl Open {
             priority: self.priority,
             due: due.max(self.created_at),
             seq: self.created,
+        }
+    }
+
+    /// Its place among the tasks of its queue that are held back.
+    pub(super) fn rank(&self) -> Rank {
+        let due = self.not_before.unwrap_or(self.created_at);
+        Rank {
+            fairness: self.fairness,
+            place: ready::Place::of(self.priority, due.max(self.created_at), self.created),
         }
     }
 

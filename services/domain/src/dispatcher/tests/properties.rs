@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatcher::open::Allowance;
+use crate::dispatcher::allowance::Allowance;
 
 /// One random step of a history.
 #[derive(Debug, Clone)]

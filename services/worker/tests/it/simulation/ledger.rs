@@ -1,15 +1,17 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use order::line_of;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::OnFailure;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
@@ -95,12 +97,6 @@ impl Life {
             _ => {}
         }
     }
-}
-
-/// What a task shares with those that run before and after it.
-fn line_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {
-    let key = created.ordering.as_ref()?.key.clone();
-    Some((created.team.clone(), created.queue.clone(), key))
 }
 
 /// A reply, and the state of the task when it came.
@@ -410,58 +406,6 @@ impl Ledger {
         }
     }
 
-    /// Checks what an event means to the tasks with the same ordering key.
-    fn in_order(&mut self, record: &Record, event: &TaskEvent) {
-        let id = event.id();
-        let Some(life) = self.lives.get(&id) else {
-            return;
-        };
-        let Some(line) = line_of(&life.created).and_then(|line| self.lines.get(&line)) else {
-            return;
-        };
-        let at = line.iter().position(|other| *other == id).unwrap_or(0);
-        let (before, behind) = (&line[..at], &line[at + 1..]);
-        let is_open = |id: &TaskId| self.lives.get(id).is_some_and(|life| !life.ended);
-        let wrong = match event {
-            TaskEvent::Started(_) if before.iter().any(is_open) => {
-                Some("a task starts after the end of those before it with its ordering key")
-            }
-            TaskEvent::Started(_) if life.cancelled_after.is_some() => {
-                Some("a task that a failure cancels by its ordering key does not start")
-            }
-            TaskEvent::Cancelled(e) if e.after.is_some() && e.after != life.cancelled_after => {
-                Some("a task is cancelled after the one that failed by its ordering key")
-            }
-            TaskEvent::Dead(_) | TaskEvent::Expired(_) => {
-                let cancels_to = match event {
-                    TaskEvent::Dead(e) => e.cancels_to,
-                    TaskEvent::Expired(e) => e.cancels_to,
-                    _ => None,
-                };
-                let on_failure = life.created.ordering.as_ref().map(|order| order.on_failure);
-                let cancels = on_failure == Some(OnFailure::CancelRest);
-                let last = cancels_to.unwrap_or_default();
-                let cancelled: Vec<_> = behind.iter().filter(|id| is_open(id)).copied().collect();
-                for id in cancelled {
-                    if let Some(life) = self.lives.get_mut(&id).filter(|life| life.seq <= last) {
-                        life.cancelled_after.get_or_insert(event.id());
-                        *self.counts.entry("cancelled by its line").or_default() += 1;
-                    }
-                }
-                (cancels != cancels_to.is_some() || last >= record.seq).then_some(
-                    "a failure says which of those behind it by its ordering key it cancels",
-                )
-            }
-            _ => None,
-        };
-        if let Some(promise) = wrong {
-            self.broken(format!(
-                "{} {} of {id} breaks: {promise}",
-                record.seq, record.event
-            ));
-        }
-    }
-
     fn cancelled(&mut self, id: TaskId, record: &Record) {
         let asked = self
             .asked
@@ -476,7 +420,6 @@ impl Ledger {
         }
     }
 
-    /// Checks a call that reaches its target.
     /// From now on, nothing of the queue may be started.
     pub(super) fn pause_answered(&mut self, team: &TeamId, queue: &QueueName) {
         self.count("paused");
@@ -487,6 +430,7 @@ impl Ledger {
         self.paused.remove(&(team.clone(), queue.clone()));
     }
 
+    /// Checks a call that reaches its target.
     pub(super) fn called(&mut self, id: TaskId, kind: CallKind, number: u32) {
         self.count("called");
         let Some(life) = self.lives.get_mut(&id) else {
