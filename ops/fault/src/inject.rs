@@ -35,6 +35,8 @@ const END_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// Free descriptors left to a worker by the fault.
 const FEW: u64 = 0;
+/// Calls that need connections of their own, over all queues and so for both workers.
+const NEW_CONNECTIONS: usize = 32;
 /// Descriptor limit that is enough for any worker.
 const ENOUGH: u64 = 1_024;
 /// A recorded time that is off by more than this proves that the clock was wrong.
@@ -186,6 +188,8 @@ impl Injector<'_> {
             Fault::FewDescriptors(number) => {
                 let role = &self.worker(number)?.role;
                 role.limit_descriptors(role.descriptors()? + FEW)?;
+                // Calls to the usual target may do with the connections that are open.
+                self.probe.hang(NEW_CONNECTIONS).await?;
             }
             Fault::RestartLeader => self.fleet.servers.node(before.leader)?.lame_duck().await?,
             Fault::FreezeFollower => self.fleet.servers.node(follower)?.pause()?,
