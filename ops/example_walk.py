@@ -177,6 +177,7 @@ def queues(walk):
     walk.send("work.queue.pause", 200, mail, key=key)
     walk.send("work.queue.list", 200, key=key)
     walk.send("work.queue.get", 200, mail, key=key)
+    walk.send("work.queue.get", 404, {"name": "nowhere"}, key=key)
     walk.send("work.queue.resume", 200, mail, key=key)
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
 

@@ -306,7 +306,8 @@ mod tests {
             [
                 format!("tasks.*.{team}.*.created"),
                 format!("tasks.*.{team}.*.attempt_failed"),
-                format!("tasks.*.{team}.*.released")
+                format!("tasks.*.{team}.*.released"),
+                format!("tasks.*.{team}.*.run_requested")
             ]
         );
         let queue = QueueName::parse("mail").expect("a name");

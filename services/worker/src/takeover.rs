@@ -321,8 +321,8 @@ async fn still_stands(
 }
 
 /// The copies that a worker has of the logs: snapshots of partitions, partitions in memory, tokens
-/// of the vault, and rotations of signing secrets.
-const COPIES: [&str; 4] = ["snapshot", "owner", "vault", "signing"];
+/// of the vault, rotations of signing secrets, and rules of queues.
+const COPIES: [&str; 5] = ["snapshot", "owner", "vault", "signing", "queues"];
 
 /// Exports zeros from the start on, so that alerts can distinguish a healthy worker from one that
 /// is not running.

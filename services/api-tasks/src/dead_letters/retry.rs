@@ -7,7 +7,6 @@ use std::time::Instant;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use waybill_domain::id::TaskId;
 use waybill_domain::task::{EndReason, TaskRow};
 
@@ -62,8 +61,6 @@ pub(crate) async fn retry_dead_letter(
     let row = match lookup::find_row(&state, &caller.team, id, min_seq).await {
         Ok(row) if is_dead(&row) => row,
         Ok(_) => return Err(no_such_letter()),
-        // Whether another team has a task of this id is not told.
-        Err(error) if error.status == StatusCode::FORBIDDEN => return Err(no_such_letter()),
         Err(error) => return Err(error),
     };
     let key = key(id);

@@ -162,7 +162,7 @@ mod tests {
                 "timeout": 12.5, "maxWaitTime": 60, "delay": "5m", "deadline": "2030-01-31T12:00:00Z", "expiresIn": "6h", "success": "2xx,404",
                 "tags": ["a"], "metadata": {"k": "v"}, "retryBackoff": ["10s", "1m30s"], "minDelay": "5s", "maxDelay": "3m", "jitter": 0.25,
                 "maxAge": "2h", "maxRetries": 4, "retryOn": ["5xx"], "priority": 9, "queue": "q", "followRedirects": true,
-                "onCompleteUrl": "https://b.example/", "resolve": ["headers", "body"]}"#,
+                "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"]}"#,
         );
         let mut same = spec(request("{}").or_as(old.clone()));
         assert_eq!((same.not_before, same.deadline), (None, None));

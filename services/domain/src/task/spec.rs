@@ -82,6 +82,8 @@ pub struct TaskSpec {
     pub max_wait_ms: u32,
     /// The first attempt does not start earlier.
     pub not_before: Option<Timestamp>,
+    /// The delay from acceptance to `not_before`, if the client gave a length and no date.
+    pub delay: Option<Duration>,
     /// Retries after the first attempt.
     pub max_retries: u16,
     /// How the pause before a retry grows.
@@ -171,6 +173,11 @@ impl TaskSpec {
             timeout_ms,
             max_wait_ms,
             not_before,
+            delay: request
+                .delay
+                .as_ref()
+                .and(not_before)
+                .map(|at| at.since(now)),
             deadline,
             expires_in_ms: expires_in
                 .map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX)),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_testkit::eventually;
 
+use crate::owner::now;
 use crate::world::{SOON, World, a_task};
 use waybill_testkit::http::{Answer, Http};
 
@@ -62,6 +63,21 @@ async fn the_same_request_again_is_the_first_task_again() -> Result<()> {
             "{key}"
         );
     }
+    world.stop().await
+}
+
+/// A length means another date each time; the request is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_request_again_is_the_first_task_again() -> Result<()> {
+    let world = World::start().await?;
+    let task = |delay: &str| json!({"targetUrl": "https://example.com/hook", "delay": delay});
+    let first = create(&world.http, "order-17", &task("1h")).await?;
+    let accepted = now();
+    eventually(SOON, async || now() > accepted).await?;
+    let again = create(&world.http, "order-17", &task("1h")).await?;
+    assert_eq!(again.task(), first.task());
+    let refused = create(&world.http, "order-17", &task("2h")).await?;
+    assert_eq!(refused.code(), "idempotency_mismatch");
     world.stop().await
 }
 

@@ -28,10 +28,12 @@ impl TaskSpec {
             field(if text.is_some() { "1" } else { "0" });
             field(text.as_deref().unwrap_or_default());
         }
+        // A request that is repeated means the same length, which ends at another date.
+        let dated = self.not_before.filter(|_| self.delay.is_none());
         let numbers = [
             i64::from(self.timeout_ms),
             i64::from(self.max_wait_ms),
-            self.not_before.map_or(-1, |at| at.0),
+            dated.map_or(-1, |at| at.0),
             i64::from(self.max_retries),
             i64::from(self.priority.get()),
             i64::from(self.follow_redirects),
@@ -49,6 +51,9 @@ impl TaskSpec {
             field(name);
             field(value);
         };
+        if let Some(delay) = self.delay {
+            newer("delay", &delay.as_millis().to_string());
+        }
         if let Some(encoding) = self.body_encoding.name() {
             newer("bodyEncoding", encoding);
         }

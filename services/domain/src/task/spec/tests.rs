@@ -381,6 +381,26 @@ fn where_references_are_replaced_is_part_of_a_fingerprint_only_when_it_is_said()
 }
 
 #[test]
+fn a_delay_that_is_repeated_later_is_the_same_delay() {
+    let fingerprint = |delay: Option<f64>, until: Option<&str>, now: Timestamp| {
+        let mut request = request();
+        request.delay = delay.map(Length::Seconds);
+        request.delay_until = until.map(Into::into);
+        let spec = TaskSpec::check(request, &limits(), now).expect("fine");
+        spec.fingerprint()
+    };
+    let later = NOW.plus(Duration::from_secs(3));
+    let first = fingerprint(Some(60.0), None, NOW);
+    assert_eq!(first, fingerprint(Some(60.0), None, later));
+    assert_ne!(first, fingerprint(Some(61.0), None, NOW));
+    assert_ne!(first, fingerprint(None, None, NOW));
+    let date = NOW.plus(Duration::from_secs(60)).to_string();
+    assert_ne!(first, fingerprint(None, Some(&date), NOW));
+    let dated = |now| fingerprint(None, Some(&date), now);
+    assert_eq!(dated(NOW), dated(later));
+}
+
+#[test]
 fn keys_are_checked_and_what_they_mean_together() {
     let with = |fairness: Option<&str>, ordering: Option<&str>, on_failure: Option<&str>| {
         let mut request = request();

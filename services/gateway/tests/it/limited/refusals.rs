@@ -38,6 +38,7 @@ fn path(route: &Route, team: &TeamId) -> String {
         .replace("{sessionId}", &format!("ses_{ulid}"))
         .replace("{grantId}", &format!("grant_{ulid}"))
         .replace("{seq}", "1")
+        .replace("{name}", "mail")
 }
 
 /// What is left of a policy, answer by answer.
