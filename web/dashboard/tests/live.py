@@ -44,6 +44,15 @@ def test_a_list_never_jumps(world, browser):
     wait_until_equal(page, world, "queue=calm")
 
 
+def test_news_do_not_disturb_who_types(world, browser):
+    page = browser.signed_in(path="/ui/tasks")
+    is_live(page)
+    page.fill("input[name=queue]", "half a na")
+    world.send(queue="news", delay="1h")
+    page.wait_for_selector(".fresh")
+    assert page.input_value("input[name=queue]") == "half a na"
+
+
 def test_a_killed_server_leaves_no_gap(world, browser):
     browser.allow("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "503", "500")
     page = browser.signed_in(path="/ui/tasks?queue=killed")

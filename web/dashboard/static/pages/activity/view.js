@@ -1,5 +1,5 @@
 // How the activity looks.
-import { html, live, nothing, repeat } from "../../ui/lit.js";
+import { html, nothing, repeat } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
 import { empty } from "../../ui/state.js";
 import { time } from "../../ui/time.js";
@@ -38,7 +38,7 @@ export function filterBar(filters, set) {
     <div class="inputs">
       ${TEXTS.map(
         ([name, label, hint], n) => html`<label
-          >${label} <input name=${name} type="search" placeholder=${hint} .value=${live(filters[name] ?? "")} ?data-search=${n === 0} />
+          >${label} <input name=${name} type="search" placeholder=${hint} .value=${filters[name] ?? ""} ?data-search=${n === 0} />
         </label>`,
       )}
       ${CHOICES.map(
@@ -50,7 +50,7 @@ export function filterBar(filters, set) {
           </select></label
         >`,
       )}
-      ${TIMES.map((name) => html`<label>${name === "after" ? "Since" : "Before"} <input name=${name} type="datetime-local" .value=${live(filters[name] ? local(filters[name]) : "")} /></label>`)}
+      ${TIMES.map((name) => html`<label>${name === "after" ? "Since" : "Before"} <input name=${name} type="datetime-local" .value=${filters[name] ? local(filters[name]) : ""} /></label>`)}
       <button type="submit">Filter</button>
     </div>
   </form>`;

@@ -1,5 +1,5 @@
 // How the list of tasks looks.
-import { html, live, nothing, repeat } from "../../ui/lit.js";
+import { html, nothing, repeat } from "../../ui/lit.js";
 import { now } from "../../core/clock.js";
 import { href } from "../../core/location.js";
 import { empty } from "../../ui/state.js";
@@ -34,7 +34,7 @@ export function filterBar(filters, set) {
     <div class="inputs">
       ${TEXTS.map(
         ([name, label, hint], n) => html`<label
-          >${label} <input name=${name} type="search" placeholder=${hint} .value=${live(filters[name] ?? "")} ?data-search=${n === 0} />
+          >${label} <input name=${name} type="search" placeholder=${hint} .value=${filters[name] ?? ""} ?data-search=${n === 0} />
         </label>`,
       )}
       ${CHOICES.map(
