@@ -78,6 +78,12 @@ pub enum BlockedByKind {
     RetryPause,
     /// Another task comes first by its `orderingKey`.
     Order,
+    /// Its queue is paused.
+    QueuePaused,
+    /// Its queue has as many attempts running as it may have at a time.
+    QueueConcurrency,
+    /// Its queue has started as many attempts as its rate allows.
+    QueueRate,
     /// Its team has no slot left on the worker.
     TeamFull,
     /// Its host has no slot left on the worker.
@@ -102,6 +108,15 @@ impl From<Blocker> for BlockedBy {
                 Kind::Order,
                 "Another task comes first by its orderingKey and has not ended",
             ),
+            Blocker::QueuePaused { .. } => (Kind::QueuePaused, "Its queue is paused"),
+            Blocker::QueueConcurrency => (
+                Kind::QueueConcurrency,
+                "Its queue has as many attempts running as it may have at a time",
+            ),
+            Blocker::QueueRate { .. } => (
+                Kind::QueueRate,
+                "Its queue has started as many attempts as its rate allows",
+            ),
             Blocker::TeamFull => (Kind::TeamFull, "Its team uses all slots that it may have"),
             Blocker::HostFull => (Kind::HostFull, "Its host uses all slots that it may have"),
             Blocker::NoSlot => (Kind::NoSlot, "All slots of the worker are in use"),
@@ -118,10 +133,7 @@ impl From<Blocker> for BlockedBy {
                 "What was decided about it is being stored",
             ),
         };
-        let until = match blocker {
-            Blocker::NotDue { until } | Blocker::RetryPause { until } => Some(Iso(until)),
-            _ => None,
-        };
+        let until = blocker.until().map(Iso);
         let task_id = match blocker {
             Blocker::OrderHead { task } => Some(task.to_string()),
             _ => None,

@@ -96,6 +96,18 @@ pub enum Blocker {
         /// The first of them that has not ended.
         task: TaskId,
     },
+    /// Its queue is paused.
+    QueuePaused {
+        /// When the pause ends, if it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// Its queue has as many attempts running as it may have at a time.
+    QueueConcurrency,
+    /// Its queue has started as many attempts as it may.
+    QueueRate {
+        /// When it may start another one.
+        until: Timestamp,
+    },
     /// Its team has no slot left on this worker.
     TeamFull,
     /// Its host has no slot left on this worker.
@@ -108,6 +120,27 @@ pub enum Blocker {
     Turn,
     /// What was decided about it is being stored.
     BeingStored,
+}
+
+impl Blocker {
+    /// When it is over, if that is known.
+    #[must_use]
+    pub fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::NotDue { until } | Self::RetryPause { until } | Self::QueueRate { until } => {
+                Some(until)
+            }
+            Self::QueuePaused { until } => until,
+            Self::OrderHead { .. }
+            | Self::QueueConcurrency
+            | Self::TeamFull
+            | Self::HostFull
+            | Self::NoSlot
+            | Self::WorkerPauses
+            | Self::Turn
+            | Self::BeingStored => None,
+        }
+    }
 }
 
 /// Why an open task does not run, as its owner sees it.

@@ -2,6 +2,7 @@
 
 use super::Dispatcher;
 use super::action::{CallKind, Running, Wanted};
+use super::gates::HeldBy;
 use super::open::{Open, Phase};
 use crate::command::{Blocker, Explained, MAX_AHEAD};
 use crate::id::{TaskId, TeamId};
@@ -54,20 +55,41 @@ impl Dispatcher {
                         kind: CallKind::Attempt,
                     };
                     let compartment = task.compartment();
-                    let blocker = slots(Wanted {
-                        running,
-                        compartment,
-                    });
-                    let ahead = self.ready.ahead(&task.entry(id), MAX_AHEAD as usize);
-                    (Some(blocker.unwrap_or(Blocker::Turn)), Some(ahead))
+                    let place = (self.lanes.names(task.lane), task.lane);
+                    let blocker = match self.gates.holds(place, now) {
+                        Some(held) => Some(held.blocker(now)),
+                        None => slots(Wanted {
+                            running,
+                            compartment,
+                        }),
+                    };
+                    let most = MAX_AHEAD as usize;
+                    let ahead = self.ready.ahead(&task.entry(id), most)
+                        + self.gates.ahead(place.0, task.rank(), most);
+                    (
+                        Some(blocker.unwrap_or(Blocker::Turn)),
+                        Some(ahead.min(most)),
+                    )
                 }
             },
         };
         Some(Explained {
-            not_before: blocker.and_then(|_| not_before(waits)),
+            not_before: blocker.and_then(|blocker| not_before(waits.max(blocker.until()))),
             blocker,
             ahead: ahead.and_then(|ahead| u32::try_from(ahead).ok()),
         })
+    }
+}
+
+impl HeldBy {
+    fn blocker(self, now: Times) -> Blocker {
+        match self {
+            Self::Pause(until) => Blocker::QueuePaused { until },
+            Self::Concurrency => Blocker::QueueConcurrency,
+            Self::Rate(length) => Blocker::QueueRate {
+                until: now.wall.plus(length),
+            },
+        }
     }
 }
 

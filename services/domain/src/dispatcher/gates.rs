@@ -39,6 +39,17 @@ pub(super) struct Gates {
     lengths: BTreeSet<(Elapsed, Place)>,
 }
 
+/// Which rule of its queue holds a task back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBy {
+    /// The queue is paused, until then if the pause has an end.
+    Pause(Option<Timestamp>),
+    /// As many attempts are running as may.
+    Concurrency,
+    /// The rate allows no start before that time has passed.
+    Rate(Duration),
+}
+
 #[derive(Debug, Default)]
 struct Gate {
     rules: QueueRules,
@@ -143,6 +154,29 @@ impl Gates {
             return true;
         };
         gate.room(self.running.get(&lane).map_or(0, HashSet::len), now) > 0
+    }
+
+    /// Which rule keeps the queue's tasks from starting now.
+    pub(super) fn holds(&self, (place, lane): (&Place, Lane), now: Times) -> Option<HeldBy> {
+        let gate = self.gates.get(place)?;
+        match gate.rules.paused {
+            Some(Hold::Open) => return Some(HeldBy::Pause(None)),
+            Some(Hold::Until(until)) => return Some(HeldBy::Pause(Some(until))),
+            None => {}
+        }
+        let running = self.running.get(&lane).map_or(0, HashSet::len);
+        let most = gate.rules.concurrency;
+        if most.is_some_and(|most| running >= most as usize) {
+            return Some(HeldBy::Concurrency);
+        }
+        let next = gate.bucket?.next_start(now.elapsed)?;
+        Some(HeldBy::Rate(next.since(now.elapsed)))
+    }
+
+    /// How many of the tasks that are held back come before that one, counted up to `most`.
+    pub(super) fn ahead(&self, place: &Place, rank: Rank, most: usize) -> usize {
+        let gate = self.gates.get(place);
+        gate.map_or(0, |gate| gate.parked.ahead(rank, most))
     }
 
     /// Parks a task that was in the ready queue.

@@ -54,6 +54,12 @@ impl Parked {
         Some(id)
     }
 
+    /// How many tasks of the same key come before that one, counted up to `most`.
+    pub(super) fn ahead(&self, rank: Rank, most: usize) -> usize {
+        let tasks = self.keys.get(&rank.fairness);
+        tasks.map_or(0, |tasks| tasks.range(..rank.place).take(most).count())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

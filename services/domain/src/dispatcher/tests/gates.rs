@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::Blocker;
 use crate::id::QueueName;
 use crate::rate::StartRate;
 
@@ -96,6 +97,56 @@ fn nothing_of_a_paused_queue_starts_and_all_of_it_does_afterwards() {
     world.rule("a", QueueRules::default());
     world.serve(10);
     assert_eq!(world.called(), [before, other, waiting, new]);
+}
+
+#[test]
+fn a_task_that_is_held_back_says_by_what_and_until_when() {
+    let mut world = World::new();
+    let running = world.create_in("a");
+    world.serve(10);
+    let (first, second) = (world.create_in("a"), world.create_in("a"));
+    let explained = |world: &World, id: TaskId| {
+        let explained = world
+            .dispatcher
+            .explain(id, &World::team(), world.now, |_| None);
+        let explained = explained.expect("it is open");
+        (explained.blocker, explained.ahead, explained.not_before)
+    };
+    assert_eq!(explained(&world, running), (None, None, None));
+    let until = world.now.wall.plus(Duration::from_secs(60));
+    for (hold, until) in [(Hold::Open, None), (Hold::Until(until), Some(until))] {
+        world.rule(
+            "a",
+            QueueRules {
+                paused: Some(hold),
+                ..QueueRules::default()
+            },
+        );
+        world.serve(10);
+        let paused = Some(Blocker::QueuePaused { until });
+        assert_eq!(explained(&world, second), (paused, Some(1), until));
+    }
+    world.rule("a", at_a_time(1));
+    world.serve(10);
+    let busy = Some(Blocker::QueueConcurrency);
+    assert_eq!(explained(&world, first), (busy, Some(0), None));
+    world.rule("a", at_a_time(2));
+    assert_eq!(explained(&world, first).0, Some(Blocker::Turn));
+    world.rule(
+        "a",
+        QueueRules {
+            rate: Some(StartRate {
+                limit: 1,
+                per_ms: 10_000,
+                burst: 1,
+            }),
+            ..QueueRules::default()
+        },
+    );
+    world.serve(10);
+    let until = world.now.wall.plus(Duration::from_secs(10));
+    let rate = Some(Blocker::QueueRate { until });
+    assert_eq!(explained(&world, second), (rate, Some(1), Some(until)));
 }
 
 #[test]
