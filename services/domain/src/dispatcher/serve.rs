@@ -177,24 +177,28 @@ impl Open {
     /// The task in the queue of those that are ready. It never changes, so that a task that is
     /// retried keeps its place.
     pub(super) fn entry(&self, id: TaskId) -> Entry {
-        let due = self.not_before.unwrap_or(self.created_at);
         Entry {
             id,
             compartment: self.compartment(),
             lane: self.lane,
             fairness: self.fairness,
             priority: self.priority,
-            due: due.max(self.created_at),
+            due: self.first_due(),
             seq: self.created,
         }
     }
 
+    /// When it was to run first.
+    fn first_due(&self) -> Timestamp {
+        let due = self.not_before.unwrap_or(self.created_at);
+        due.max(self.created_at)
+    }
+
     /// Its place among the tasks of its queue that are held back.
     pub(super) fn rank(&self) -> Rank {
-        let due = self.not_before.unwrap_or(self.created_at);
         Rank {
             fairness: self.fairness,
-            place: ready::Place::of(self.priority, due.max(self.created_at), self.created),
+            place: ready::Place::of(self.priority, self.first_due(), self.created),
         }
     }
 
