@@ -8,7 +8,6 @@ use axum::extract::State;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::id::TaskId;
 use waybill_domain::task::Status;
-use waybill_log::Stream;
 use waybill_projector::query::TaskView;
 
 use super::lookup;
@@ -116,8 +115,7 @@ async fn ended(
     caller: &Caller<TasksWrite>,
     id: TaskId,
 ) -> Result<ApiError, ApiError> {
-    let last = state.log.bounds(Stream::Tasks).await?.last;
-    let view = lookup::find_as_of(state, &caller.team, id, last).await?;
+    let view = lookup::find_as_of_now(state, &caller.team, id).await?;
     if view.status.is_terminal() {
         Ok(not_open(view.status))
     } else {

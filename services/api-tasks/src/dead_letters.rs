@@ -8,7 +8,11 @@ pub mod retry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::filters::{Conditions, boolean, given};
 use crate::state::TasksApi;
+use waybill_domain::task::Status;
+use waybill_edge::error::ApiError;
+use waybill_projector::query::TaskFilter;
 
 /// The routes of dead letters.
 pub(crate) fn router() -> OpenApiRouter<TasksApi> {
@@ -16,4 +20,17 @@ pub(crate) fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(list::list_dead_letters))
         .routes(routes!(groups::group_dead_letters))
         .routes(routes!(retry::retry_dead_letter))
+}
+
+/// Finds the dead letters under these conditions; without those that were tried again, unless `retried` is `true`.
+fn dead(conditions: &Conditions<'_>, retried: Option<&str>) -> Result<TaskFilter, ApiError> {
+    let retried = given(retried)
+        .map(|text| boolean("retried", text))
+        .transpose()?;
+    Ok(TaskFilter {
+        statuses: vec![Status::Failed, Status::Timeout],
+        dead: true,
+        replayed: (retried != Some(true)).then_some(false),
+        ..conditions.filter()?
+    })
 }

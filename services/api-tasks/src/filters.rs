@@ -11,6 +11,22 @@ use waybill_projector::query::{self, HttpStatus, TaskFilter};
 /// Parameters that may be given several times.
 pub(crate) const LISTS: [&str; 4] = ["queue", "tag", "host", "httpStatus"];
 
+/// Entries of a page whose request does not say how many.
+const DEFAULT_LIMIT: u16 = 20;
+
+/// Reads `limit`: from 1 to `most`, by default 20.
+pub(crate) fn limit(given: Option<i64>, most: u16) -> Result<u16, ApiError> {
+    let Some(limit) = given else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let read = u16::try_from(limit).ok();
+    read.filter(|limit| (1..=most).contains(limit))
+        .ok_or_else(|| {
+            let message = format!("limit must be between 1 and {most}, not {limit}");
+            ApiError::bad_field("limit", message)
+        })
+}
+
 /// A parameter without a value, as forms send it, counts as absent.
 pub(crate) fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())

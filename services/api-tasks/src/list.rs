@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use waybill_domain::task::Status;
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
 
-use super::filters::{Conditions, Searched, boolean, given};
+use super::filters::{Conditions, Searched, boolean, given, limit};
 use super::object::{Attempts, Task};
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
@@ -17,8 +17,6 @@ use waybill_edge::error::ApiError;
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::query::HasLists;
 use waybill_edge::warnings::{Handling, Warning};
-
-const DEFAULT_LIMIT: u16 = 20;
 
 /// Which tasks, and which page of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -291,16 +289,7 @@ impl Fields {
 
 impl ListParams {
     fn page(&self) -> Result<Page, ApiError> {
-        let limit = match self.limit {
-            None => DEFAULT_LIMIT,
-            Some(limit) => u16::try_from(limit)
-                .ok()
-                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or_else(|| {
-                    let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
-                    ApiError::bad_field("limit", message)
-                })?,
-        };
+        let limit = limit(self.limit, MAX_LIMIT)?;
         let offset = match self.offset {
             None => 0,
             Some(offset) => u32::try_from(offset).map_err(|_| {

@@ -47,6 +47,16 @@ pub(crate) async fn find_as_of(
     Ok(view)
 }
 
+/// The same, as of the end of the log.
+pub(crate) async fn find_as_of_now(
+    state: &TasksApi,
+    team: &TeamId,
+    id: TaskId,
+) -> Result<TaskView, ApiError> {
+    let end = state.log.bounds(Stream::Tasks).await?.last;
+    find_as_of(state, team, id, end).await
+}
+
 /// The team's task without headers, bodies and answer, as of `min_seq` at least.
 pub(crate) async fn find_row(
     state: &TasksApi,

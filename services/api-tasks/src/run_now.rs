@@ -7,7 +7,6 @@ use axum::extract::State;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::id::TaskId;
 use waybill_domain::task::Status;
-use waybill_log::Stream;
 
 use super::lookup;
 use super::object::{Attempts, Task, TaskEnvelope};
@@ -63,8 +62,7 @@ pub(crate) async fn run_task_now(
         OwnerReply::Done { seq } | OwnerReply::AlreadyRequested { seq } => seq,
         OwnerReply::Running => return Err(running()),
         OwnerReply::NotOpen => {
-            let last = state.log.bounds(Stream::Tasks).await?.last;
-            let view = lookup::find_as_of(&state, &caller.team, id, last).await?;
+            let view = lookup::find_as_of_now(&state, &caller.team, id).await?;
             // Otherwise the task was created, and its owner has not read that yet.
             return Err(if view.status.is_terminal() {
                 ended(view.status)

@@ -12,7 +12,6 @@ use waybill_domain::id::TaskId;
 use waybill_domain::task::row::TaskRow;
 use waybill_domain::task::{EndReason, Status};
 use waybill_domain::time::Timestamp;
-use waybill_log::Stream;
 use waybill_projector::query::TaskView;
 
 use super::lookup;
@@ -208,8 +207,7 @@ pub(crate) async fn explain_task(
             OwnerReply::Explained(told) => explained = Some(told),
             OwnerReply::NotOpen => {
                 // It has ended meanwhile, or its owner has not read its creation.
-                let last = state.log.bounds(Stream::Tasks).await?.last;
-                view = lookup::find_as_of(&state, &caller.team, id, last).await?;
+                view = lookup::find_as_of_now(&state, &caller.team, id).await?;
                 if !view.status.is_terminal() {
                     return Err(no_owner());
                 }

@@ -3,10 +3,10 @@
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use waybill_domain::task::Status;
 use waybill_projector::query::{DeadGroup, GroupDeadLetters, MAX_GROUPS, Position, TaskFilter};
 
-use crate::filters::{Conditions, LISTS, Searched, boolean, given};
+use super::dead;
+use crate::filters::{Conditions, LISTS, Searched, limit};
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
@@ -15,8 +15,6 @@ use waybill_edge::iso::Iso;
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::query::HasLists;
 use waybill_edge::warnings::{Handling, Warning};
-
-const DEFAULT_LIMIT: u16 = 20;
 
 /// Which dead letters, and how many groups of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -137,7 +135,7 @@ pub(crate) async fn group_dead_letters(
     let query = GroupDeadLetters {
         team: caller.team.clone(),
         filter: params.filter()?,
-        limit: limit(params.limit)?,
+        limit: limit(params.limit, MAX_GROUPS)?,
     };
     let min_seq = Position::tasks(state.acknowledged.to(&caller.team));
     let found = state.queries.ask(query, min_seq).await?.value;
@@ -155,18 +153,6 @@ pub(crate) async fn group_dead_letters(
     }))
 }
 
-fn limit(limit: Option<i64>) -> Result<u16, ApiError> {
-    let Some(limit) = limit else {
-        return Ok(DEFAULT_LIMIT);
-    };
-    let read = u16::try_from(limit).ok();
-    read.filter(|limit| (1..=MAX_GROUPS).contains(limit))
-        .ok_or_else(|| {
-            let message = format!("limit must be between 1 and {MAX_GROUPS}, not {limit}");
-            ApiError::bad_field("limit", message)
-        })
-}
-
 impl DeadLetterGroupParams {
     fn filter(&self) -> Result<TaskFilter, ApiError> {
         let conditions = Conditions {
@@ -181,13 +167,6 @@ impl DeadLetterGroupParams {
             completed_after: self.completed_after.as_deref(),
             completed_before: self.completed_before.as_deref(),
         };
-        let retried = given(self.retried.as_deref());
-        let retried = retried.map(|text| boolean("retried", text)).transpose()?;
-        Ok(TaskFilter {
-            statuses: vec![Status::Failed, Status::Timeout],
-            dead: true,
-            replayed: (retried != Some(true)).then_some(false),
-            ..conditions.filter()?
-        })
+        dead(&conditions, self.retried.as_deref())
     }
 }

@@ -8,7 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 use waybill_domain::task::{EndReason, Method, Status, cause};
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, TaskFilter, TaskView};
 
-use crate::filters::{Conditions, LISTS, Searched, boolean, given};
+use super::dead;
+use crate::filters::{Conditions, LISTS, Searched, given, limit};
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
@@ -17,8 +18,6 @@ use waybill_edge::iso::Iso;
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::query::HasLists;
 use waybill_edge::warnings::{Handling, Warning};
-
-const DEFAULT_LIMIT: u16 = 20;
 
 /// Which dead letters, and which page of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -153,7 +152,7 @@ impl From<TaskView> for DeadLetter {
 
 /// List dead letters.
 ///
-/// Tasks that failed for good, the one created last first; expired and cancelled tasks are none. Those that were tried again are left out
+/// Tasks that failed for good, the one created last first; expired and cancelled tasks do not count. Those that were tried again are left out
 /// unless `retried=true`. Up to 20,000 failed tasks are looked at for a page: `searched` says how many, and `nextCursor` goes on.
 #[utoipa::path(
     get,
@@ -173,7 +172,7 @@ pub(crate) async fn list_dead_letters(
     LenientQuery(params, warnings): LenientQuery<DeadLetterParams>,
 ) -> Result<axum::Json<DeadLetterList>, ApiError> {
     let warnings = warnings.judge(handling)?;
-    let limit = limit(params.limit)?;
+    let limit = limit(params.limit, MAX_LIMIT)?;
     let query = ListTasks {
         team: caller.team.clone(),
         filter: params.filter()?,
@@ -198,18 +197,6 @@ pub(crate) async fn list_dead_letters(
     }))
 }
 
-fn limit(limit: Option<i64>) -> Result<u16, ApiError> {
-    let Some(limit) = limit else {
-        return Ok(DEFAULT_LIMIT);
-    };
-    let read = u16::try_from(limit).ok();
-    read.filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| {
-            let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
-            ApiError::bad_field("limit", message)
-        })
-}
-
 impl DeadLetterParams {
     fn filter(&self) -> Result<TaskFilter, ApiError> {
         let conditions = Conditions {
@@ -224,13 +211,6 @@ impl DeadLetterParams {
             completed_after: self.completed_after.as_deref(),
             completed_before: self.completed_before.as_deref(),
         };
-        let retried = given(self.retried.as_deref());
-        let retried = retried.map(|text| boolean("retried", text)).transpose()?;
-        Ok(TaskFilter {
-            statuses: vec![Status::Failed, Status::Timeout],
-            dead: true,
-            replayed: (retried != Some(true)).then_some(false),
-            ..conditions.filter()?
-        })
+        dead(&conditions, self.retried.as_deref())
     }
 }
