@@ -236,7 +236,7 @@ fn has_room(
     Ok(())
 }
 
-/// Trims and checks a reason; an empty one is none.
+/// Trims and checks a reason; an empty one counts as absent.
 fn valid_reason(given: &str) -> Result<Option<String>, TeamRefusal> {
     let reason = given.trim();
     let invalid = |message: String| Err(TeamRefusal::invalid("reason", message));
