@@ -77,6 +77,8 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("task", f"/ui/tasks/{done}", "tr[data-event]"),
         ("task-failed", f"/ui/tasks/{failed}", "tr[data-event]"),
         ("composer", "/ui/tasks/new", "#json"),
+        ("queues", "/ui/queues", "tbody tr"),
+        ("queue", "/ui/queues/mail", "tbody tr"),
         ("activity", "/ui/activity", "tbody tr"),
         ("keys", "/ui/keys", "tbody tr"),
         ("team", "/ui/teams/new", "#name"),
@@ -91,6 +93,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
 
 
 def test_dialogs_are_accessible(world, browser):
+    world.send(delay="2h", queue="mail")
     page = browser.signed_in(path="/ui/keys?env=test")
     page.wait_for_selector("tbody tr")
     page.keyboard.press("?")
@@ -105,6 +108,10 @@ def test_dialogs_are_accessible(world, browser):
     page.click("dialog button.primary")
     page.wait_for_selector("#new-key")
     look(browser, page, "secret")
+    browser.open(page, "/ui/queues", "tbody tr")
+    page.click("button[aria-label='Pause mail']")
+    page.wait_for_selector("dialog#pause-queue[open]")
+    look(browser, page, "pause-queue")
 
 
 def test_failures_are_accessible(world, browser):

@@ -14,13 +14,14 @@ from playwright.sync_api import sync_playwright
 
 import accessible
 import files
+import flow
 import live
 import people
 import work
 from browser import Browser
 from world import World
 
-MODULES = [files, people, accessible, work, live]
+MODULES = [files, people, accessible, work, flow, live]
 
 
 def tests(wanted):

@@ -85,6 +85,26 @@ async (assets) => {
     [["a", "x", 2, "2"]],
   );
 
+  const still = await load("core/still.js");
+  {
+    const reduce = still.standsStill((row) => row.id);
+    const shown = reduce(still.noRows, { type: "loaded", rows: [{ id: "b" }, { id: "c" }] });
+    const checked = reduce(shown, { type: "checked", rows: [{ id: "a" }, { id: "b", n: 1 }, { id: "c" }] });
+    equal("what is new in a list waits", [checked.rows, checked.fresh], [[{ id: "b", n: 1 }, { id: "c" }], 1]);
+    equal("until somebody asks for it", reduce(checked, { type: "merged" }).rows.map((row) => row.id), ["a", "b", "c"]);
+    equal("what is gone stays until then", reduce(shown, { type: "checked", rows: [{ id: "c" }] }).rows.length, 2);
+    equal("the same rows in another order wait for nobody", reduce(shown, { type: "checked", rows: [{ id: "c" }, { id: "b" }] }).latest, null);
+  }
+
+  const queues = await load("pages/queues/words.js");
+  {
+    const given = (concurrency, limit, per, burst) => queues.wantedLimits({ concurrency, "rate.limit": limit, "rate.per": per, "rate.burst": burst });
+    equal("limits that are empty are none", given("", " ", "", ""), {});
+    equal("what is half given is sent, and refused by name", given("5", "x", "", ""), { concurrency: 5, rate: { limit: "x" } });
+    equal("lengths as people write them", [3600, 60, 90].map(queues.written), ["1h", "1m", "90s"]);
+    equal("the pause that ends first", queues.nextEnd([{ pause: null }, { pause: { until: "1970-01-01T00:00:02Z" } }, { pause: { until: "1970-01-01T00:00:01Z" } }]), 1000);
+  }
+
   const activity = await load("pages/activity/state.js");
   {
     const entry = { stream: "control", seq: 1, at: "2030-01-01T00:00:00.000Z", type: "key.created", actor: "user:user_1", outcome: "ok" };

@@ -16,6 +16,7 @@ const MENU = [
   ["Overview", "/", "o"],
   ["Tasks", "/tasks", "t"],
   ["New task", "/tasks/new", "n"],
+  ["Queues", "/queues", "q"],
   ["Activity", "/activity", "a"],
   ["Keys", "/keys", "k"],
 ];
@@ -40,8 +41,7 @@ setShortcuts("Everywhere", [
 /** @param {string} path */
 function isCurrent(path) {
   const at = here().path;
-  if (path === "/tasks") return at === path || (at.startsWith("/tasks/") && at !== "/tasks/new");
-  return at === path;
+  return at === path || (path !== "/" && at.startsWith(`${path}/`) && at !== "/tasks/new");
 }
 
 function account() {

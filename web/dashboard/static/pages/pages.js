@@ -16,6 +16,8 @@ const OF_TEAM = [
   ["/tasks", () => import("./tasks/page.js")],
   ["/tasks/new", () => import("./composer/page.js")],
   ["/tasks/:id", () => import("./task/page.js")],
+  ["/queues", () => import("./queues/page.js")],
+  ["/queues/:name", () => import("./queues/one.js")],
   ["/activity", () => import("./activity/page.js")],
   ["/keys", () => import("./keys/page.js")],
 ];

@@ -21,6 +21,14 @@ export function statusBadge(status, ok) {
   >`;
 }
 
+/** Whether a queue starts tasks. @param {boolean} isPaused */
+export function pausedBadge(isPaused) {
+  const shape = isPaused ? "M3 2h4v12H3zM9 2h4v12H9z" : "M4 2l9 6-9 6z";
+  return html`<span class=${`status ${isPaused ? "warn" : "good"}`}>
+    <svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">${svg`<path d=${shape}></path>`}</svg>${isPaused ? "paused" : "active"}</span
+  >`;
+}
+
 /** A dot for each attempt: filled ones failed, the last one is as the task is. @param {{status: string, retryCount: number, maxRetries: number}} task */
 export function attemptDots({ status, retryCount, maxRetries }) {
   const waits = status === "pending" || status === "delayed";

@@ -54,3 +54,8 @@ export function size(bytes) {
   const kib = bytes / 1024;
   return kib < 1024 ? `${kib.toFixed(1)} KiB` : `${(kib / 1024).toFixed(1)} MiB`;
 }
+
+/** A number where it is one; what is none is sent as it is, and the API says what is wrong with it. @param {string} text */
+export function numeric(text) {
+  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
+}

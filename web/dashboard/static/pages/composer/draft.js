@@ -90,8 +90,3 @@ export function words(text) {
 export function pauses(text) {
   return text.includes(",") || /^\d/.test(text) ? words(text) : text;
 }
-
-/** A number where it is one; what is none is sent as it is, and the API says what is wrong with it. @param {string} text */
-export function numeric(text) {
-  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
-}

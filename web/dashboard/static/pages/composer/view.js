@@ -1,7 +1,8 @@
 // How the composer looks: the form on the left, the JSON on the right, always in step.
 import { html, live, nothing } from "../../ui/lit.js";
 import { fieldError } from "../../ui/failure.js";
-import { bodyKind, bodyText, numeric, pauses, words } from "./draft.js";
+import { numeric } from "../../ui/words.js";
+import { bodyKind, bodyText, pauses, words } from "./draft.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
 /** @typedef {import("../../core/failure.js").Failure | null} Failure */

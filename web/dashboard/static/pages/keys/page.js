@@ -5,6 +5,7 @@ import { get, withQuery } from "../../core/api.js";
 import { now } from "../../core/clock.js";
 import { createLoader } from "../../core/loader.js";
 import { here, href, restore, setQuery } from "../../core/location.js";
+import { actorName, readPeople } from "../../core/people.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, roleMay, whyNot } from "../../core/team.js";
@@ -77,6 +78,7 @@ function keys() {
     address = next;
     void loader.load();
   });
+  void readPeople();
   setShortcuts("This page", [{ keys: "n", what: "Create a key", act: () => start({ kind: "create" }) }, ...rowShortcuts]);
 
   return {
@@ -130,13 +132,6 @@ function table(all, start) {
   </div>`;
 }
 
-/** Who made it; of a long id its end, which is what differs. @param {string | null} actor */
-function shortActor(actor) {
-  if (!actor) return "unknown";
-  const [kind, id = ""] = actor.split(":");
-  return `${kind}:${id.length > 16 ? `…${id.slice(-6)}` : id}`;
-}
-
 /** @param {any} key @param {(dialog: any) => void} start */
 function row(key, start) {
   const isActive = key.status === "active";
@@ -152,7 +147,7 @@ function row(key, start) {
     </td>
     <td>${key.lastUsedAt ? html`${time(key.lastUsedAt)} from <code>${key.lastUsedFrom}</code>` : "not yet"}</td>
     <td>${number(key.useCount ?? 0)}</td>
-    <td>${time(key.createdAt)} by <code title=${key.createdBy ?? ""}>${shortActor(key.createdBy)}</code>${key.allowedSources.length > 0 ? html`<br /><span class="fine">only from ${key.allowedSources.join(", ")}</span>` : nothing}</td>
+    <td>${time(key.createdAt)} by <span title=${key.createdBy ?? ""}>${actorName(key.createdBy)}</span>${key.allowedSources.length > 0 ? html`<br /><span class="fine">only from ${key.allowedSources.join(", ")}</span>` : nothing}</td>
     <td>${key.expiresAt ? time(key.expiresAt) : "never"}</td>
     <td>
       ${isActive

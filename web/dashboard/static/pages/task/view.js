@@ -115,7 +115,7 @@ export function exchange(task) {
 /** @param {any} task */
 export function terms(task) {
   const given = [
-    ["Queue", html`<a href=${href("/tasks", { queue: task.queue })}>${task.queue}</a>`],
+    ["Queue", html`<a href=${href(`/queues/${task.queue}`)}>${task.queue}</a>`],
     ["Priority", task.priority],
     ["Retries", `${task.retryCount} of ${task.maxRetries}`],
     ["Pauses", typeof task.retryBackoff === "string" ? task.retryBackoff : JSON.stringify(task.retryBackoff)],

@@ -11,9 +11,10 @@ import { createStore } from "../../core/store.js";
 import { announce } from "../../ui/announce.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { loaded } from "../../ui/state.js";
+import { freshBar } from "../../ui/table.js";
 import { filtersOf, listParameters, noFilters } from "./filters.js";
 import { noList, reduce } from "./state.js";
-import { filterBar, freshBar, list } from "./view.js";
+import { filterBar, list } from "./view.js";
 
 export function open() {
   const store = createStore(reduce, noList);
@@ -81,7 +82,7 @@ export function open() {
         <h1>Tasks</h1>
         <a class="button" href=${href("/tasks/new")}>New task</a>
       </div>
-      ${filterBar(filters(), set)} ${freshBar(store.state, merge)}
+      ${filterBar(filters(), set)} ${freshBar(store.state, merge, "task")}
       ${loaded(loader, () =>
         list(store.state, {
           filters: filters(),

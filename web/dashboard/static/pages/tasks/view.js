@@ -4,6 +4,7 @@ import { now } from "../../core/clock.js";
 import { href } from "../../core/location.js";
 import { empty } from "../../ui/state.js";
 import { attemptDots, statusBadge } from "../../ui/status.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, length, number } from "../../ui/words.js";
 import { CHOICES, noFilters, presets, STATUSES, TEXTS, toggled } from "./filters.js";
@@ -68,13 +69,6 @@ function period(filters, set) {
   </p>`;
 }
 
-/** @param {import("./state.js").ListState} state @param {() => void} merge */
-export function freshBar(state, merge) {
-  if (!state.latest) return nothing;
-  const text = state.fresh > 0 ? `${counted(state.fresh, "new task")}` : "Some rows match no longer";
-  return html`<p class="fresh"><button type="button" @click=${merge}>${text}: show <kbd>.</kbd></button></p>`;
-}
-
 /** @param {any} task */
 function took(task) {
   if (!task.startedAt) return "";
@@ -88,7 +82,7 @@ function row(task) {
     <td>${statusBadge(task.status, task.ok)}</td>
     <th scope="row"><a class="row-link" href=${href(`/tasks/${task.id}`)}><code title=${task.id}>…${task.id.slice(-10)}</code></a></th>
     <td class="target"><code>${task.method}</code> <span title=${task.targetUrl}>${task.targetUrl}</span></td>
-    <td>${task.queue}</td>
+    <td><a href=${href(`/queues/${task.queue}`)}>${task.queue}</a></td>
     <td>${attemptDots(task)}</td>
     <td>${time(task.createdAt)}</td>
     <td>${took(task)}</td>
@@ -96,24 +90,17 @@ function row(task) {
   </tr>`;
 }
 
+/** @param {any[]} rows @param {string} label */
+export function taskTable(rows, label) {
+  const columns = ["Status", "Id", "Target", "Queue", "Attempts", "Accepted", "Took", "Next try"];
+  return table(label, columns, repeat(rows, (task) => task.id, row), ", newest first");
+}
+
 /** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string}} more */
 export function list(state, { filters, clear, older, cursor }) {
   if (state.rows.length === 0) return nothingHere(filters, clear, cursor);
   const { total, totalExact, nextCursor } = /** @type {import("./state.js").Pagination} */ (state.pagination);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Tasks">
-      <table>
-        <caption class="unseen">Tasks, newest first</caption>
-        <thead>
-          <tr>
-            <th scope="col">Status</th><th scope="col">Id</th><th scope="col">Target</th><th scope="col">Queue</th>
-            <th scope="col">Attempts</th><th scope="col" aria-sort="descending">Accepted</th><th scope="col">Took</th><th scope="col">Next try</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${repeat(state.rows, (task) => task.id, row)}
-        </tbody>
-      </table>
-    </div>
+  return html`${taskTable(state.rows, "Tasks")}
     <p class="footer">
       <span>${totalExact ? counted(total, "task") : `At least ${number(total)} tasks`}${Object.keys(filters).length > 0 ? " match" : ""}</span>
       ${cursor ? html`<a href=${href("/tasks", filters)}>Newest</a>` : nothing}
