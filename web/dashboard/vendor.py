@@ -9,6 +9,7 @@ To take a newer version: change its number in vendor.json, run with --renew, rea
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def problems():
             yield f"{name} has SHA-256 {sha256(path.read_bytes())}, vendor.json says {wanted}"
 
 
+def sprite(names, read):
+    """One drawing with a symbol for each icon, without what all of them share: the style sheet says that once."""
+    symbols = []
+    for name in names:
+        drawing = read(f"icons/{name}.svg").decode()
+        inner = re.search(r"<svg[^>]*>(.*)</svg>", drawing, re.DOTALL)[1]
+        lines = [line.strip().replace(" />", "/>") for line in inner.strip().splitlines()]
+        symbols.append(f'<symbol id="{name}" viewBox="0 0 24 24">{"".join(lines)}</symbol>\n')
+    return f'<svg xmlns="http://www.w3.org/2000/svg">\n{"".join(symbols)}</svg>\n'.encode()
+
+
 def renew():
     """Fetches every library by npm, which checks what it downloads, and writes the files that are used."""
     if shutil.which("npm") is None:
@@ -55,8 +67,8 @@ def renew():
             packed = subprocess.run(["npm", "pack", "--silent", wanted], cwd=work, check=True, capture_output=True, text=True)
             with tarfile.open(Path(work) / packed.stdout.strip().splitlines()[-1]) as archive:
                 for file in library["files"]:
-                    # uPlot's small file is a script; as a module it has to export what it makes.
-                    data = archive.extractfile(f"package/{file['from']}").read() + file.get("append", "").encode()
+                    read = lambda path: archive.extractfile(f"package/{path}").read()
+                    data = sprite(file["icons"], read) if "icons" in file else read(file["from"])
                     target = VENDOR / file["to"]
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)

@@ -36,6 +36,8 @@ def dress(page, theme, width, height=800):
 
 def look(browser, page, name):
     """Checks what is shown now, in each theme and width. A theme changes colours alone, so the second one is asked about those."""
+    alone = page.evaluate("[...document.querySelectorAll('.icon')].map((icon) => icon.parentElement).filter((one) => !one.textContent.trim()).length")
+    assert alone == 0, f"{name} has {alone} icons without words"
     for width in WIDTHS:
         for theme, rules in [("light", RULES), ("dark", COLOURS)]:
             dress(page, theme, width)
@@ -71,7 +73,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
         world.call("GET", f"/v1/tasks/{task}?wait=20")
     page = browser.signed_in()
     pages = [
-        ("overview", "/ui/", "#rates canvas"),
+        ("overview", "/ui/", ".chart svg"),
         ("tasks", "/ui/tasks", "tbody tr"),
         ("tasks-none", "/ui/tasks?q=nothing-like-it", ".empty"),
         ("task", f"/ui/tasks/{done}", "tr[data-event]"),

@@ -78,6 +78,9 @@ async (assets) => {
     equal("no more are kept than needed", rates.reduce(counted, { type: "passed", at: 9_000_000 }).buckets.length, rates.SECONDS);
   }
 
+  const { points } = await load("ui/chart.js");
+  equal("a line ends at the right edge, and its highest point at the top", points([0, 2], 3, 2), "300.0,160.0 600.0,0.0");
+
   const { causes } = await load("pages/overview/causes.js");
   equal(
     "failures of one cause are one line",

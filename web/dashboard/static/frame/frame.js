@@ -6,19 +6,20 @@ import { togglePause } from "../core/live.js";
 import { session, signOut } from "../core/session.js";
 import { setShortcuts } from "../core/shortcuts.js";
 import { currentTeam, environment } from "../core/team.js";
+import { icon } from "../ui/icon.js";
 import { asCurl } from "../ui/curl.js";
 import { helpDialog } from "./help.js";
 import { liveDot } from "./live-dot.js";
 import { teamSwitch } from "./team-switch.js";
 
-/** Name, path and second key of `g` for each page in the menu. @type {[string, string, string][]} */
-const MENU = [
-  ["Overview", "/", "o"],
-  ["Tasks", "/tasks", "t"],
-  ["New task", "/tasks/new", "n"],
-  ["Queues", "/queues", "q"],
-  ["Activity", "/activity", "a"],
-  ["Keys", "/keys", "k"],
+/** Name, path, second key of `g` and icon for each page in the menu. @type {[string, string, string, string][]} */
+export const MENU = [
+  ["Overview", "/", "o", "gauge"],
+  ["Tasks", "/tasks", "t", "list-todo"],
+  ["New task", "/tasks/new", "n", "plus"],
+  ["Queues", "/queues", "q", "layers"],
+  ["Activity", "/activity", "a", "activity"],
+  ["Keys", "/keys", "k", "key-round"],
 ];
 
 const helpIsOpen = signal(false);
@@ -49,7 +50,7 @@ function account() {
   if (!me) return nothing;
   return html`<div class="account">
     <span class="who" title=${me.user.email}>${me.user.name}</span>
-    <button type="button" class="quiet" @click=${signOut}>Sign out</button>
+    <button type="button" class="quiet" @click=${signOut}>${icon("log-out")}Sign out</button>
   </div>`;
 }
 
@@ -64,14 +65,16 @@ export function frame(page, content) {
     <header class=${environment() === "test" ? "top test" : "top"}>
       <a class="brand" href=${href("/")}>Waybill</a>
       ${teamSwitch()} ${team ? liveDot() : nothing}
-      <button type="button" class="quiet" aria-label="Help and settings" @click=${() => (helpIsOpen.value = true)}>Help</button>
+      <button type="button" class="quiet" aria-label="Help and settings" @click=${() => (helpIsOpen.value = true)}>${icon("circle-help")}Help</button>
       ${account()}
     </header>
     <div class="body">
       ${team
         ? html`<nav aria-label="Pages">
             <ul>
-              ${MENU.map(([name, path]) => html`<li><a href=${href(path)} aria-current=${isCurrent(path) ? "page" : nothing}>${name}</a></li>`)}
+              ${MENU.map(
+                ([name, path, , shape]) => html`<li><a href=${href(path)} aria-current=${isCurrent(path) ? "page" : nothing}>${icon(shape)}${name}</a></li>`,
+              )}
             </ul>
           </nav>`
         : nothing}

@@ -4,13 +4,14 @@ import { Failure } from "../core/failure.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { whyNot } from "../core/team.js";
 import { announce } from "./announce.js";
+import { icon } from "./icon.js";
 import { failurePanel } from "./failure.js";
 
 /**
- * @param {{label: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, barred?: () => string}} what `barred`: why it
+ * @param {{label: string, icon?: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, barred?: () => string}} what `barred`: why it
  *   cannot be done now, whoever asks; empty when it can.
  */
-export function createAction({ label, scope, done, act, danger = false, barred = () => "" }) {
+export function createAction({ label, icon: shape, scope, done, act, danger = false, barred = () => "" }) {
   const phase = signal("ready");
   /** @type {{value: Failure | null, peek(): Failure | null}} */
   const failed = signal(null);
@@ -39,7 +40,7 @@ export function createAction({ label, scope, done, act, danger = false, barred =
       const reason = whyNot(scope) || barred();
       const words = { ready: label, asked: "Asked…", done }[phase.value];
       return html`<span class="action">
-        <button type="button" class=${danger ? "danger" : ""} ?disabled=${reason !== "" || phase.value !== "ready"} @click=${press}>${words}</button>
+        <button type="button" class=${danger ? "danger" : ""} ?disabled=${reason !== "" || phase.value !== "ready"} @click=${press}>${shape ? icon(shape) : nothing}${words}</button>
         ${reason ? html`<span class="fine">${reason}</span>` : nothing}
       </span>`;
     },

@@ -1,5 +1,6 @@
 // Copying to the clipboard, also where a browser gives pages no clipboard (http on another machine).
 import { html } from "./lit.js";
+import { icon } from "./icon.js";
 import { announce } from "./announce.js";
 
 /** @param {string} text @param {string} [what] */
@@ -22,12 +23,12 @@ export function copyButton(text, what) {
   const press = async (event) => {
     const button = event.currentTarget;
     await copy(typeof text === "string" ? text : text(), what);
-    button.textContent = "Copied";
+    button.lastChild.textContent = "Copied";
     setTimeout(() => {
-      button.textContent = "Copy";
+      button.lastChild.textContent = "Copy";
     }, 1500);
   };
-  return html`<button type="button" class="quiet small" aria-label=${`Copy ${what}`} @click=${press}>Copy</button>`;
+  return html`<button type="button" class="quiet small" aria-label=${`Copy ${what}`} @click=${press}>${icon("copy")}<span>Copy</span></button>`;
 }
 
 /** Gives the person a file. @param {string} name @param {Blob} blob */

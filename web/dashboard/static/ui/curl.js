@@ -1,5 +1,6 @@
 // "As curl": the very requests that made a page. The credential is never part of them.
 import { html, nothing } from "./lit.js";
+import { icon } from "./icon.js";
 import { copyButton } from "./copy.js";
 import { currentTeam, environment } from "../core/team.js";
 
@@ -24,7 +25,7 @@ export function asCurl(calls) {
   const lines = calls.map((call) => curlLine(call, window.location.origin)).join("\n");
   const team = currentTeam();
   return html`<details class="curl">
-    <summary>As curl</summary>
+    <summary>${icon("terminal")}As curl</summary>
     <pre tabindex="0" aria-label="Requests of this page"><code>${lines}</code></pre>
     ${copyButton(lines, "curl")}
     <p class="fine">

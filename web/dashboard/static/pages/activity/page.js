@@ -55,6 +55,7 @@ export function open() {
   const csv = () =>
     createAction({
       label: "Save as CSV",
+      icon: "download",
       scope: "activity:read",
       done: "Saved",
       async act() {

@@ -38,6 +38,7 @@ export function open() {
 
   const send = createAction({
     label: "Send",
+    icon: "send",
     scope: "tasks:write",
     done: "Accepted",
     barred: () => store.state.wrong,

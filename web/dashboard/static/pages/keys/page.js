@@ -9,6 +9,7 @@ import { actorName, readPeople } from "../../core/people.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, roleMay, whyNot } from "../../core/team.js";
+import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { empty, loaded } from "../../ui/state.js";
 import { time } from "../../ui/time.js";
@@ -86,7 +87,7 @@ function keys() {
     requests: () => [{ method: "GET", path: path() }],
     view: () => html`<div class="title">
         <h1>Keys</h1>
-        <button type="button" class="primary" @click=${() => start({ kind: "create" })}>Create a key</button>
+        <button type="button" class="primary" @click=${() => start({ kind: "create" })}>${icon("plus")}Create a key</button>
       </div>
       <form class="filters" role="search" aria-label="Filter keys" @submit=${(event) => event.preventDefault()}>
         <div class="inputs">

@@ -9,8 +9,7 @@ import { createStore } from "../../core/store.js";
 import { currentTeam, environment } from "../../core/team.js";
 import { loaded } from "../../ui/state.js";
 import { causes } from "./causes.js";
-import { createChart } from "./chart.js";
-import { noRates, reduce, sum } from "./rates.js";
+import { noRates, reduce } from "./rates.js";
 import { counts, failureList, happening, health, planNote } from "./view.js";
 
 /** The counts are read by several requests: so many times rarer than a list. */
@@ -52,22 +51,7 @@ export function open() {
     resync: reloadSoon,
   });
 
-  /** @type {Awaited<ReturnType<typeof createChart>> | null} */
-  let chart = null;
-  let isOver = false;
-  /** The chart lives in an element of its own, which the view never fills. */
-  async function drawn() {
-    const place = document.getElementById("rates");
-    if (!place || chart || isOver) return;
-    const made = await createChart(place, rates.peek());
-    if (isOver) made.dispose();
-    else chart = made;
-  }
-  const second = setInterval(() => {
-    rates.dispatch({ type: "passed", at: Date.now() });
-    if (chart) chart.show(rates.peek());
-    else void drawn();
-  }, 1000);
+  const second = setInterval(() => rates.dispatch({ type: "passed", at: Date.now() }), 1000);
   void loader.load();
 
   return {
@@ -79,15 +63,13 @@ export function open() {
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
         return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
-          ${happening(sum(rates.state, 60))} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })} ${planNote(plan)}`;
+          ${happening(rates.state)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })} ${planNote(plan)}`;
       })}`,
     dispose() {
-      isOver = true;
       unsubscribe();
       loader.dispose();
       clearTimeout(timer);
       clearInterval(second);
-      chart?.dispose();
     },
   };
 }

@@ -1,9 +1,11 @@
 // How the overview looks: four questions and their answers.
 import { html, nothing } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
+import { chart } from "../../ui/chart.js";
 import { empty } from "../../ui/state.js";
 import { time } from "../../ui/time.js";
 import { counted, number } from "../../ui/words.js";
+import { SECONDS, sum } from "./rates.js";
 
 /** Whether it is well, in one sentence with its cause. @param {import("./causes.js").Cause[]} failures @param {number} count @param {boolean} isAll */
 export function health(failures, count, isAll) {
@@ -62,15 +64,24 @@ export function failureList(failures, { isAll, since, count }) {
   </section>`;
 }
 
-/** @param {{accepted: number, succeeded: number, failed: number}} minute */
-export function happening(minute) {
+/** Series of the chart, and their tones. @type {[keyof import("./rates.js").Bucket, string][]} */
+const SERIES = [
+  ["accepted", "accent"],
+  ["succeeded", "good"],
+  ["failed", "bad"],
+];
+
+/** @param {import("./rates.js").Rates} rates */
+export function happening(rates) {
+  const minute = sum(rates, 60);
+  const series = SERIES.map(([name, tone]) => /** @type {[string, number[]]} */ ([tone, rates.buckets.map((bucket) => bucket[name])]));
   return html`<section aria-labelledby="happening-title">
     <h2 id="happening-title">What is happening?</h2>
     <p>
       In the last minute, since this page was opened: <span class="key accent">${counted(minute.accepted, "task")} accepted</span>,
       <span class="key good">${number(minute.succeeded)} succeeded</span>, <span class="key bad">${number(minute.failed)} failed</span>.
     </p>
-    <div class="chart" id="rates" aria-hidden="true"></div>
+    ${chart(series, { room: SECONDS, from: "10 min ago", unit: "per second at most" })}
     <p class="fine">Per second, from the live events; at most ten minutes.</p>
   </section>`;
 }

@@ -41,6 +41,7 @@ export function pauseDialog(name, { close, done }) {
 export function resumeAction(name, done) {
   return createAction({
     label: "Resume",
+    icon: "play",
     scope: "queues:write",
     done: "Resumed",
     async act() {

@@ -9,6 +9,7 @@ import { createReading } from "../../core/reading.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { whyNot } from "../../core/team.js";
+import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { empty, loaded } from "../../ui/state.js";
 import { pausedBadge } from "../../ui/status.js";
@@ -79,7 +80,7 @@ export function open({ name }) {
           ${queue.pause && queue.counts.processing ? html`<p>${counted(queue.counts.processing, "attempt")} that ran already may still go on.</p>` : nothing}
           <p class="actions">
             ${queue.pause ? resume.view() : nothing}
-            <button type="button" ?disabled=${barred !== ""} @click=${pause}>${queue.pause ? "Change the pause" : "Pause"}</button>
+            <button type="button" ?disabled=${barred !== ""} @click=${pause}>${icon("pause")}${queue.pause ? "Change the pause" : "Pause"}</button>
             ${barred ? html`<span class="fine">${barred}</span>` : nothing}
           </p>
           ${resume.problem()}

@@ -8,6 +8,7 @@ import { createReading } from "../../core/reading.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { noRows, standsStill } from "../../core/still.js";
 import { createStore } from "../../core/store.js";
+import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { empty, loaded } from "../../ui/state.js";
 import { pausedBadge } from "../../ui/status.js";
@@ -60,7 +61,7 @@ export function open() {
     <td>
       ${queue.pause
         ? html`${resume(queue.name).view()} ${resume(queue.name).problem()}`
-        : html`<button type="button" class="small" aria-label=${`Pause ${queue.name}`} ?disabled=${barred !== ""} @click=${() => pause(queue.name)}>Pause</button>`}
+        : html`<button type="button" class="small" aria-label=${`Pause ${queue.name}`} ?disabled=${barred !== ""} @click=${() => pause(queue.name)}>${icon("pause")}Pause</button>`}
     </td>
   </tr>`;
 

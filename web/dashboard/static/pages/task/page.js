@@ -65,8 +65,8 @@ export function open({ id }) {
     store.dispatch({ type: "read", task });
   };
   const beingCancelled = () => (store.state.task?.cancelRequested ? "Its cancellation was asked for; the call is being cut off." : "");
-  const cancel = createAction({ label: "Cancel", scope: "tasks:write", done: "Cancelled", act: ask("cancel"), danger: true, barred: beingCancelled });
-  const resend = createAction({ label: "Send the webhook again", scope: "tasks:write", done: "On its way", act: ask("webhook/redeliver") });
+  const cancel = createAction({ label: "Cancel", icon: "ban", scope: "tasks:write", done: "Cancelled", act: ask("cancel"), danger: true, barred: beingCancelled });
+  const resend = createAction({ label: "Send the webhook again", icon: "webhook", scope: "tasks:write", done: "On its way", act: ask("webhook/redeliver") });
 
   /** @param {any} task */
   const actions = (task) => html`<p class="actions">

@@ -9,6 +9,7 @@ import { pace } from "../../core/pace.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { announce } from "../../ui/announce.js";
+import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { loaded } from "../../ui/state.js";
 import { freshBar } from "../../ui/table.js";
@@ -80,7 +81,7 @@ export function open() {
     requests: () => [{ method: "GET", path: path() }],
     view: () => html`<div class="title">
         <h1>Tasks</h1>
-        <a class="button" href=${href("/tasks/new")}>New task</a>
+        <a class="button" href=${href("/tasks/new")}>${icon("plus")}New task</a>
       </div>
       ${filterBar(filters(), set)} ${freshBar(store.state, merge, "task")}
       ${loaded(loader, () =>
