@@ -1,6 +1,37 @@
 """Queues and dead letters: what waits and why, what failed and by which cause, and what people do about both."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 from browser import is_live, until
+
+
+class Patient:
+    """A target that fails until it is mended."""
+
+    def __init__(self):
+        self.status = 500
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                self.send_response(outer.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
 
 
 def queue(world, name):
@@ -72,3 +103,83 @@ def test_limits_of_a_queue_are_set_and_refused_beside_their_field(world, browser
     browser.open(page, "/ui/queues", "tr[data-row=limited]:has-text('none')")
     assert queue(world, "limited")["rate"] is None
     is_live(page)
+
+
+def dead(world, queue, **more):
+    """A task that has failed for good."""
+    task = world.send("/hello?fail=9", **{"success": "2xx", "maxRetries": 0, "queue": queue, **more})
+    while (status := world.call("GET", f"/v1/tasks/{task}?wait=5")["task"]["status"]) in ("pending", "processing"):
+        pass
+    assert status == "failed", status
+    return task
+
+
+def test_dead_letters_are_grouped_and_one_is_tried_again_as_a_probe(world, browser):
+    with Patient() as patient:
+        for _ in range(2):
+            dead(world, "grave", targetUrl=patient.url)
+        last = dead(world, "grave", targetUrl=patient.url)
+        look_at_graves(world, browser, patient, last)
+
+
+def look_at_graves(world, browser, patient, last):
+    page = browser.signed_in(path="/ui/dead-letters?queue=grave")
+    page.wait_for_selector("nav a:has-text('Dead letters') .badge")
+    row = f"tr[data-row='{last}']"
+    page.wait_for_selector(f"{row}:has-text('HTTP <n> - Internal Server Error')")
+    assert page.inner_text(f"{row} td:nth-child(4)") == "3"
+    assert page.inner_text(f"{row} td:nth-child(2)") == "500"
+    patient.status = 200
+    page.click(f"{row} button:has-text('Retry one')")
+    page.wait_for_selector(f"{row} .status:has-text('completed')")
+    page.click(f"{row} a:has-text('retry the others')")
+    page.wait_for_selector("h1:text('Dead letters, one by one')")
+    for part in ["queue=grave", "httpStatus=500", "errorContains=", "host=127.0.0.1"]:
+        assert part in page.url, page.url
+    page.wait_for_selector("tbody tr")
+    assert page.locator("tbody tr").count() == 2, "what was tried again is still listed"
+    patient.status = 500
+    page.locator("tbody button:has-text('Retry')").first.click()
+    page.wait_for_selector("td .status:has-text('failed')")
+    page.select_option("select[name=retried]", "true")
+    page.wait_for_selector(f"{row} a:has-text('Tried as')")
+
+
+def test_filters_of_dead_letters_are_refused_beside_their_field_and_taken_out_by_chips(world, browser):
+    browser.allow("400")
+    dead(world, "sifted", tags=["red", "blue"])
+    page = browser.signed_in(path="/ui/dead-letters/list?queue=sifted&tag=red")
+    page.wait_for_selector("tbody tr")
+    page.fill("input[name=httpStatus]", "often")
+    page.press("input[name=httpStatus]", "Enter")
+    page.wait_for_selector("#error-httpStatus:has-text('a status (503) or a class')")
+    assert page.locator(".failure").count() == 0
+    page.click(".chip:has-text('Last answer: often')")
+    page.wait_for_selector("tbody tr")
+    page.fill("input[name=tag]", "red, green")
+    page.press("input[name=tag]", "Enter")
+    page.wait_for_selector(".empty:has-text('No dead letter matches these filters')")
+    page.click("button:has-text('Clear the filters')")
+    page.wait_for_selector("tbody tr")
+    page.wait_for_selector("text=Looked at")
+    assert "sifted" not in page.url
+    browser.open(page, "/ui/dead-letters?queue=nothing-there", ".empty:has-text('Nothing is dead')")
+
+
+def test_tasks_are_found_by_what_went_wrong(world, browser):
+    task = dead(world, "found", tags=["red", "blue"])
+    world.send(queue="found", delay="1h", tags=["red"])
+    page = browser.signed_in(path="/ui/tasks?queue=found")
+    page.wait_for_selector("text=2 tasks match")
+    for name, value in [("host", world.sink.url.removeprefix("http://")), ("httpStatus", "5xx"), ("errorContains", "internal server"), ("minAttempts", "1"), ("tag", "red,blue")]:
+        page.fill(f"input[name={name}]", value)
+        page.press(f"input[name={name}]", "Enter")
+        page.wait_for_selector(f".chip:has-text('{value}')")
+        page.wait_for_selector("text=Looked at")
+        if name == "host":
+            continue
+        page.wait_for_selector("text=1 task match")
+        assert page.locator("tbody tr").get_attribute("data-row") == task
+        page.fill(f"input[name={name}]", "")
+        page.press(f"input[name={name}]", "Enter")
+        page.wait_for_selector("text=2 tasks match")

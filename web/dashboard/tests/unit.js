@@ -108,6 +108,11 @@ async (assets) => {
     equal("the pause that ends first", queues.nextEnd([{ pause: null }, { pause: { until: "1970-01-01T00:00:02Z" } }, { pause: { until: "1970-01-01T00:00:01Z" } }]), 1000);
   }
 
+  const dead = await load("pages/dead/causes.js");
+  equal("what the errors of a cause have in common", dead.commonPart("Server error: HTTP <n> - Service Unavailable"), "- Service Unavailable");
+  equal("a cause without an answer is asked for by its error", dead.filtersOfCause({ host: "a", httpStatus: null, error: "refused <n>" }), { host: "a", errorContains: "refused" });
+  equal("a probe is followed", dead.followed({ id: "a", status: "pending" }, [{ taskId: "b", status: "failed" }, { taskId: "a", status: "completed", ok: true }]), { id: "a", status: "completed", ok: true });
+
   const activity = await load("pages/activity/state.js");
   {
     const entry = { stream: "control", seq: 1, at: "2030-01-01T00:00:00.000Z", type: "key.created", actor: "user:user_1", outcome: "ok" };

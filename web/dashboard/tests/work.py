@@ -67,10 +67,10 @@ def test_the_back_button_restores_filter_scroll_and_row(world, browser):
     page.wait_for_selector("text=40 tasks match")
     row = page.locator("tr[data-row]").nth(30)
     wanted = row.get_attribute("data-row")
-    row.locator("a").scroll_into_view_if_needed()
+    row.locator("a.row-link").scroll_into_view_if_needed()
     scroll = page.evaluate("scrollY")
     assert scroll > 0
-    row.locator("a").press("Enter")
+    row.locator("a.row-link").press("Enter")
     page.wait_for_selector("h1:has-text('Task …')")
     page.wait_for_selector("tr[data-event]")
     page.go_back()

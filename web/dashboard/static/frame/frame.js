@@ -1,6 +1,7 @@
 // What surrounds every page: where one is, which team it is about, whether it is live, who is signed in.
 import { html, nothing } from "../ui/lit.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
+import { deadLetters } from "../core/dead.js";
 import { go, here, href } from "../core/location.js";
 import { togglePause } from "../core/live.js";
 import { session, signOut } from "../core/session.js";
@@ -8,6 +9,7 @@ import { setShortcuts } from "../core/shortcuts.js";
 import { currentTeam, environment } from "../core/team.js";
 import { icon } from "../ui/icon.js";
 import { asCurl } from "../ui/curl.js";
+import { number } from "../ui/words.js";
 import { helpDialog } from "./help.js";
 import { liveDot } from "./live-dot.js";
 import { teamSwitch } from "./team-switch.js";
@@ -18,6 +20,7 @@ export const MENU = [
   ["Tasks", "/tasks", "t", "list-todo"],
   ["New task", "/tasks/new", "n", "plus"],
   ["Queues", "/queues", "q", "layers"],
+  ["Dead letters", "/dead-letters", "d", "mail-x"],
   ["Activity", "/activity", "a", "activity"],
   ["Keys", "/keys", "k", "key-round"],
 ];
@@ -43,6 +46,12 @@ setShortcuts("Everywhere", [
 function isCurrent(path) {
   const at = here().path;
   return at === path || (path !== "/" && at.startsWith(`${path}/`) && at !== "/tasks/new");
+}
+
+/** How many are dead; nothing when none is. */
+function badge() {
+  const { count, isAll } = deadLetters.value;
+  return count > 0 ? html` <span class="badge">${isAll ? "" : "at least "}${number(count)}</span>` : nothing;
 }
 
 function account() {
@@ -73,7 +82,7 @@ export function frame(page, content) {
         ? html`<nav aria-label="Pages">
             <ul>
               ${MENU.map(
-                ([name, path, , shape]) => html`<li><a href=${href(path)} aria-current=${isCurrent(path) ? "page" : nothing}>${icon(shape)}${name}</a></li>`,
+                ([name, path, , shape]) => html`<li><a href=${href(path)} aria-current=${isCurrent(path) ? "page" : nothing}>${icon(shape)}${name}${path === "/dead-letters" ? badge() : nothing}</a></li>`,
               )}
             </ul>
           </nav>`

@@ -18,6 +18,8 @@ const OF_TEAM = [
   ["/tasks/:id", () => import("./task/page.js")],
   ["/queues", () => import("./queues/page.js")],
   ["/queues/:name", () => import("./queues/one.js")],
+  ["/dead-letters", () => import("./dead/page.js")],
+  ["/dead-letters/list", () => import("./dead/list.js")],
   ["/activity", () => import("./activity/page.js")],
   ["/keys", () => import("./keys/page.js")],
 ];

@@ -13,12 +13,13 @@ export function empty(title, next = nothing) {
  * What a loader has: its content, dimmed while it is out of date, with what went wrong above it.
  * @param {{state: import("../core/loader.js").Loaded, load: () => void}} loader
  * @param {(data: any) => unknown} content
+ * @param {string[]} [beside] Fields beside which the page itself says what is wrong with them.
  */
-export function loaded(loader, content) {
+export function loaded(loader, content, beside = []) {
   const { data, failure, at, loading } = loader.state;
   const age = failure && data ? html`<p class="fine">What follows is ${length(Math.max(1000, now() - at))} old.</p>` : nothing;
   return html`
-    ${failurePanel(failure, { retry: loader.load, repeats: true })} ${age}
+    ${failure?.field && beside.includes(failure.field) ? nothing : failurePanel(failure, { retry: loader.load, repeats: true })} ${age}
     ${data ? html`<div class=${failure ? "dimmed" : ""} aria-busy=${loading ? "true" : "false"}>${content(data)}</div>` : nothing}
     ${!data && !failure ? html`<p class="loading">Loading</p>` : nothing}
   `;

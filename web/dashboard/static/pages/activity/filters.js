@@ -13,22 +13,10 @@ export const CHOICES = [
   ["outcome", "Outcome", ["ok", "refused"]],
 ];
 export const TIMES = ["after", "before"];
-const NAMES = [...TEXTS.map(([name]) => name), "taskId", ...CHOICES.map(([name]) => name), ...TIMES];
+export const NAMES = [...TEXTS.map(([name]) => name), "taskId", ...CHOICES.map(([name]) => name), ...TIMES];
 export const PAGE = 50;
 
-/** @typedef {Record<string, string>} Filters */
-
-/** @param {URLSearchParams} query @returns {Filters} */
-export function filtersOf(query) {
-  return Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? ""]).filter(([, value]) => value));
-}
-
-/** @returns {Filters} */
-export function noFilters() {
-  return Object.fromEntries([...NAMES, "cursor"].map((name) => [name, ""]));
-}
-
-/** Chips of what is often asked. @returns {[string, Filters][]} */
+/** Chips of what is often asked. @returns {[string, Record<string, string>][]} */
 export function presets() {
   return [
     ["Everything", {}],

@@ -10,16 +10,17 @@ import { createStore } from "../../core/store.js";
 import { createAction } from "../../ui/action.js";
 import { announce } from "../../ui/announce.js";
 import { saveFile } from "../../ui/copy.js";
+import { filtersIn, without } from "../../ui/filters.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { loaded } from "../../ui/state.js";
 import { counted } from "../../ui/words.js";
-import { filtersOf, noFilters, PAGE } from "./filters.js";
+import { NAMES, PAGE } from "./filters.js";
 import { matches, noActivity, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
 
 export function open() {
   const store = createStore(reduce, noActivity);
-  const filters = () => filtersOf(here().query);
+  const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/activity", { ...filters(), limit: PAGE, cursor: cursor() });
   const exportPath = () => withQuery("/v1/activity/export", { format: "csv", ...filters() });
@@ -50,7 +51,7 @@ export function open() {
   });
 
   const merge = () => store.dispatch({ type: "merged" });
-  const clear = () => setQuery(noFilters());
+  const clear = () => setQuery(without(NAMES));
   setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
   const csv = () =>
     createAction({
@@ -79,7 +80,7 @@ export function open() {
         <h1>Activity</h1>
         ${save().view()}
       </div>
-      ${save().problem()} ${filterBar(filters(), (changes) => setQuery({ cursor: "", ...changes }))} ${fresh(store.state.fresh.length)}
+      ${save().problem()} ${filterBar(filters(), (changes) => setQuery({ cursor: "", ...changes }), loader.state.failure)} ${fresh(store.state.fresh.length)}
       ${loaded(loader, () =>
         list(store.state, {
           clear,
@@ -87,6 +88,7 @@ export function open() {
           isFiltered: Object.keys(filters()).length > 0,
           cursor: cursor(),
         }),
+        NAMES,
       )}`,
     dispose() {
       stop();

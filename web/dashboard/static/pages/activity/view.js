@@ -1,10 +1,11 @@
 // How the activity looks.
 import { html, nothing, repeat } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
+import { filterForm, presetChips, without } from "../../ui/filters.js";
 import { empty } from "../../ui/state.js";
 import { time } from "../../ui/time.js";
 import { number } from "../../ui/words.js";
-import { CHOICES, noFilters, presets, TEXTS, TIMES } from "./filters.js";
+import { CHOICES, NAMES, presets, TEXTS, TIMES } from "./filters.js";
 import { what, toWhat, who } from "./sentence.js";
 import { keyOf } from "./state.js";
 
@@ -14,46 +15,21 @@ function local(iso) {
   return Number.isNaN(at.getTime()) ? "" : new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
-/** @param {Record<string, string>} filters @param {(changes: Record<string, string>) => void} set */
-export function filterBar(filters, set) {
-  const submitted = (event) => {
-    event.preventDefault();
-    const given = Object.fromEntries([...new FormData(event.currentTarget)].map(([name, value]) => [name, String(value)]));
-    for (const name of TIMES) if (given[name]) given[name] = new Date(given[name]).toISOString();
-    set(given);
-  };
+/** @param {Record<string, string>} filters @param {(changes: Record<string, string>) => void} set @param {import("../../core/failure.js").Failure | null} failure */
+export function filterBar(filters, set, failure) {
+  const read = (given) => ({ ...given, ...Object.fromEntries(TIMES.map((name) => [name, given[name] ? new Date(given[name]).toISOString() : ""])) });
   const isSame = (wanted) => {
     const names = new Set([...Object.keys(filters), ...Object.keys(wanted)]);
     return [...names].every((name) => filters[name] === wanted[name]);
   };
-  return html`<form class="filters" role="search" aria-label="Filter activity" @submit=${submitted}>
-    <p class="chips">
-      ${presets().map(
-        ([name, wanted]) => html`<button type="button" class="chip" aria-pressed=${isSame(wanted)} @click=${() => set({ ...noFilters(), ...wanted })}>${name}</button>`,
-      )}
-      ${filters.taskId
-        ? html`<button type="button" class="chip" aria-pressed="true" @click=${() => set({ taskId: "" })}>Task …${filters.taskId.slice(-10)}: all tasks</button>`
-        : nothing}
-    </p>
-    <div class="inputs">
-      ${TEXTS.map(
-        ([name, label, hint], n) => html`<label
-          >${label} <input name=${name} type="search" placeholder=${hint} .value=${filters[name] ?? ""} ?data-search=${n === 0} />
-        </label>`,
-      )}
-      ${CHOICES.map(
-        ([name, label, values]) => html`<label
-          >${label}
-          <select name=${name}>
-            <option value="" .selected=${!filters[name]}>any</option>
-            ${values.map((value) => html`<option .selected=${filters[name] === value}>${value}</option>`)}
-          </select></label
-        >`,
-      )}
-      ${TIMES.map((name) => html`<label>${name === "after" ? "Since" : "Before"} <input name=${name} type="datetime-local" .value=${filters[name] ? local(filters[name]) : ""} /></label>`)}
-      <button type="submit">Filter</button>
-    </div>
-  </form>`;
+  const first = html`${presetChips(presets(), isSame, (wanted) => set({ ...without(NAMES), ...wanted }))}
+    ${filters.taskId
+      ? html`<p class="chips"><button type="button" class="chip" aria-pressed="true" @click=${() => set({ taskId: "" })}>Task …${filters.taskId.slice(-10)}: all tasks</button></p>`
+      : nothing}`;
+  const more = TIMES.map(
+    (name) => html`<label>${name === "after" ? "Since" : "Before"} <input name=${name} type="datetime-local" .value=${filters[name] ? local(filters[name]) : ""} /></label>`,
+  );
+  return filterForm({ label: "Filter activity", filters, set, texts: TEXTS, choices: CHOICES, failure, first, more, read });
 }
 
 /** @param {any} entry */

@@ -7,23 +7,22 @@ export const STATUSES = ["pending", "delayed", "processing", "completed", "faile
 export const TEXTS = [
   ["q", "Search", "Part of an id, URL or queue"],
   ["target", "Target", "A URL, or its beginning with * at the end"],
-  ["queue", "Queue", "Exact name"],
+  ["queue", "Queues", "Separated by commas"],
   ["tag", "Tags", "All of them, separated by commas"],
+  ["host", "Host", "api.example.com"],
+  ["httpStatus", "Last answer", "503 or 5xx"],
+  ["errorContains", "Error", "Part of it"],
+  ["minAttempts", "Attempts", "At least"],
 ];
 /** Filters with few values. @type {[string, string, string[]][]} */
 export const CHOICES = [
   ["ok", "Success", ["true", "false"]],
   ["webhook", "Webhook", ["pending", "delivered", "given_up"]],
 ];
-const NAMES = ["status", ...TEXTS.map(([name]) => name), ...CHOICES.map(([name]) => name), "createdAfter", "createdBefore"];
+export const NAMES = ["status", ...TEXTS.map(([name]) => name), ...CHOICES.map(([name]) => name), "createdAfter", "createdBefore"];
 /** What a row shows. Without bodies and answers a page is read much faster. */
 const FIELDS = "status,queue,targetUrl,method,maxRetries,retryCount,ok,endReason,error,cancelRequested,webhook,createdAt,updatedAt,startedAt,completedAt";
 export const PAGE = 50;
-
-/** @param {URLSearchParams} query @returns {Filters} */
-export function filtersOf(query) {
-  return Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? ""]).filter(([, value]) => value));
-}
 
 /** Filters that are often wanted. @param {number} now @returns {[string, Filters][]} */
 export function presets(now) {
@@ -34,11 +33,6 @@ export function presets(now) {
     ["Failed, last hour", { status: "failed,timeout", createdAfter: hourAgo }],
     ["Completed, not ok", { status: "completed", ok: "false" }],
   ];
-}
-
-/** Every filter without a value, so that setting some takes out the others. @returns {Filters} */
-export function noFilters() {
-  return Object.fromEntries([...NAMES, "cursor"].map((name) => [name, ""]));
 }
 
 /** @param {string} list @param {string} status @returns {string} The list with that status taken in, or out. */

@@ -9,17 +9,18 @@ import { pace } from "../../core/pace.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { announce } from "../../ui/announce.js";
+import { filtersIn, without } from "../../ui/filters.js";
 import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { loaded } from "../../ui/state.js";
 import { freshBar } from "../../ui/table.js";
-import { filtersOf, listParameters, noFilters } from "./filters.js";
+import { listParameters, NAMES } from "./filters.js";
 import { noList, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
 
 export function open() {
   const store = createStore(reduce, noList);
-  const filters = () => filtersOf(here().query);
+  const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/tasks", listParameters(filters(), cursor()));
   let quietly = 0;
@@ -83,14 +84,15 @@ export function open() {
         <h1>Tasks</h1>
         <a class="button" href=${href("/tasks/new")}>${icon("plus")}New task</a>
       </div>
-      ${filterBar(filters(), set)} ${freshBar(store.state, merge, "task")}
+      ${filterBar(filters(), set, loader.state.failure)} ${freshBar(store.state, merge, "task")}
       ${loaded(loader, () =>
         list(store.state, {
           filters: filters(),
           cursor: cursor(),
-          clear: () => setQuery(noFilters()),
+          clear: () => setQuery(without(NAMES)),
           older: () => setQuery({ cursor: store.peek().pagination?.nextCursor ?? "" }),
         }),
+        NAMES,
       )}`,
     dispose() {
       stop();

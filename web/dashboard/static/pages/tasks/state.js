@@ -9,7 +9,7 @@
  * @property {boolean} [changed] Changed by an event since it was read.
  */
 /** @typedef {{total: number, totalExact: boolean, hasMore: boolean, nextCursor: string | null}} Pagination */
-/** @typedef {{rows: Row[], latest: Row[] | null, fresh: number, pagination: Pagination | null}} ListState */
+/** @typedef {{rows: Row[], latest: Row[] | null, fresh: number, pagination: Pagination | null, searched?: any}} ListState */
 /**
  * @typedef {{type: "loaded", page: {tasks: Row[], pagination: Pagination}}
  *   | {type: "checked", page: {tasks: Row[], pagination: Pagination}}
@@ -24,7 +24,7 @@ export const noList = { rows: [], latest: null, fresh: 0, pagination: null };
 export function reduce(state, event) {
   switch (event.type) {
     case "loaded":
-      return { rows: event.page.tasks, latest: null, fresh: 0, pagination: event.page.pagination };
+      return { rows: event.page.tasks, latest: null, fresh: 0, pagination: event.page.pagination, searched: event.page.searched };
     case "checked":
       return checked(state, event.page);
     case "merged":
@@ -47,7 +47,7 @@ function checked(state, page) {
   const shown = new Set(rows.map((row) => row.id));
   const fresh = page.tasks.filter((task) => !shown.has(task.id)).length;
   const same = page.tasks.length === rows.length && fresh === 0;
-  return { rows, latest: same ? null : page.tasks, fresh, pagination: page.pagination };
+  return { rows, latest: same ? null : page.tasks, fresh, pagination: page.pagination, searched: page.searched };
 }
 
 /** Of two versions of a task, the one that something happened to last. @param {Row} row @param {Row | undefined} read */

@@ -2,28 +2,20 @@
 import { html, nothing, repeat } from "../../ui/lit.js";
 import { now } from "../../core/clock.js";
 import { href } from "../../core/location.js";
+import { filterForm, presetChips, searchedNote, without } from "../../ui/filters.js";
 import { empty } from "../../ui/state.js";
 import { attemptDots, statusBadge } from "../../ui/status.js";
 import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, length, number } from "../../ui/words.js";
-import { CHOICES, noFilters, presets, STATUSES, TEXTS, toggled } from "./filters.js";
+import { CHOICES, NAMES, presets, STATUSES, TEXTS, toggled } from "./filters.js";
 
 /** @typedef {import("./filters.js").Filters} Filters */
 
-/** @param {Filters} filters @param {(changes: Filters) => void} set */
-export function filterBar(filters, set) {
-  const submitted = (event) => {
-    event.preventDefault();
-    set(Object.fromEntries([...new FormData(event.currentTarget)].map(([name, value]) => [name, String(value)])));
-  };
+/** @param {Filters} filters @param {(changes: Filters) => void} set @param {import("../../core/failure.js").Failure | null} failure */
+export function filterBar(filters, set, failure) {
   const chosen = (filters.status ?? "").split(",");
-  return html`<form class="filters" role="search" aria-label="Filter tasks" @submit=${submitted}>
-    <p class="chips">
-      ${presets(Date.now()).map(
-        ([name, wanted]) => html`<button type="button" class="chip" aria-pressed=${isSame(filters, wanted)} @click=${() => set({ ...noFilters(), ...wanted })}>${name}</button>`,
-      )}
-    </p>
+  const first = html`${presetChips(presets(Date.now()), (wanted) => isSame(filters, wanted), (wanted) => set({ ...without(NAMES), ...wanted }))}
     <fieldset class="chips">
       <legend>Status</legend>
       ${STATUSES.map(
@@ -31,26 +23,8 @@ export function filterBar(filters, set) {
           ${status}
         </button>`,
       )}
-    </fieldset>
-    <div class="inputs">
-      ${TEXTS.map(
-        ([name, label, hint], n) => html`<label
-          >${label} <input name=${name} type="search" placeholder=${hint} .value=${filters[name] ?? ""} ?data-search=${n === 0} />
-        </label>`,
-      )}
-      ${CHOICES.map(
-        ([name, label, values]) => html`<label
-          >${label}
-          <select name=${name} @change=${(event) => set({ [name]: event.target.value })}>
-            <option value="" .selected=${!filters[name]}>any</option>
-            ${values.map((value) => html`<option value=${value} .selected=${filters[name] === value}>${value.replace("_", " ")}</option>`)}
-          </select></label
-        >`,
-      )}
-      <button type="submit">Filter</button>
-    </div>
-    ${period(filters, set)}
-  </form>`;
+    </fieldset>`;
+  return html`${filterForm({ label: "Filter tasks", filters, set, texts: TEXTS, choices: CHOICES, failure, first })} ${period(filters, set)}`;
 }
 
 /** A chip is pressed when just its filters are set; of a time, any counts. @param {Filters} filters @param {Filters} wanted */
@@ -98,13 +72,17 @@ export function taskTable(rows, label) {
 
 /** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string}} more */
 export function list(state, { filters, clear, older, cursor }) {
-  if (state.rows.length === 0) return nothingHere(filters, clear, cursor);
-  const { total, totalExact, nextCursor } = /** @type {import("./state.js").Pagination} */ (state.pagination);
+  const further = state.pagination?.nextCursor ? html`<button type="button" @click=${older}>Older</button>` : nothing;
+  if (state.rows.length === 0) {
+    // What was looked at may have nothing that matches, and what is older may.
+    return further === nothing ? nothingHere(filters, clear, cursor) : html`<p class="footer"><span>Nothing of what was looked at matches.</span> ${searchedNote(state.searched)} ${further}</p>`;
+  }
+  const { total, totalExact } = /** @type {import("./state.js").Pagination} */ (state.pagination);
   return html`${taskTable(state.rows, "Tasks")}
     <p class="footer">
       <span>${totalExact ? counted(total, "task") : `At least ${number(total)} tasks`}${Object.keys(filters).length > 0 ? " match" : ""}</span>
-      ${cursor ? html`<a href=${href("/tasks", filters)}>Newest</a>` : nothing}
-      ${nextCursor ? html`<button type="button" @click=${older}>Older</button>` : nothing}
+      ${searchedNote(state.searched)} ${cursor ? html`<a href=${href("/tasks", filters)}>Newest</a>` : nothing}
+      ${further}
     </p>`;
 }
 

@@ -1,0 +1,101 @@
+// Dead letters one by one, filtered: those of a cause, or all.
+import { html, nothing, repeat } from "../../ui/lit.js";
+import { withQuery } from "../../core/api.js";
+import { taskEvents } from "../../core/live.js";
+import { here, href, setQuery } from "../../core/location.js";
+import { createReading } from "../../core/reading.js";
+import { setShortcuts } from "../../core/shortcuts.js";
+import { noRows, standsStill } from "../../core/still.js";
+import { createStore } from "../../core/store.js";
+import { filterForm, filtersIn, searchedNote, without } from "../../ui/filters.js";
+import { rowShortcuts } from "../../ui/rows.js";
+import { empty, loaded } from "../../ui/state.js";
+import { freshBar, table } from "../../ui/table.js";
+import { time } from "../../ui/time.js";
+import { createRetries } from "./retry.js";
+
+/** @type {import("../../ui/filters.js").Texts} */
+const TEXTS = [
+  ["host", "Host", "api.example.com"],
+  ["httpStatus", "Last answer", "503 or 5xx"],
+  ["errorContains", "Error", "Part of it"],
+  ["queue", "Queues", "Separated by commas"],
+  ["tag", "Tags", "All of them, separated by commas"],
+  ["minAttempts", "Attempts", "At least"],
+];
+/** @type {import("../../ui/filters.js").Choices} */
+const CHOICES = [["retried", "Also those tried again", ["true", "false"]]];
+const NAMES = [...TEXTS, ...CHOICES].map(([name]) => name);
+const COLUMNS = ["Task", "Target", "Queue", "Attempts", "Answer", "Error", "Died", "Try again"];
+
+export function open() {
+  const store = createStore(standsStill((letter) => letter.id), noRows);
+  const filters = () => filtersIn(NAMES, here().query);
+  const cursor = () => here().query.get("cursor") ?? "";
+  const path = () => withQuery("/v1/dead-letters", { limit: 50, ...filters(), cursor: cursor() });
+  const reading = createReading({
+    page: "/dead-letters/list",
+    path,
+    concerns: ({ ok }) => ok === false && !cursor(),
+    rarer: 5,
+    loaded: (page, isNew) => store.dispatch({ type: isNew ? "loaded" : "checked", rows: page.deadLetters, page }),
+  });
+  const retries = createRetries(() => {});
+  const end = taskEvents.subscribe({ events: retries.happened, resync() {} });
+  const merge = () => store.dispatch({ type: "merged" });
+  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
+
+  /** @param {any} letter */
+  const row = (letter) => html`<tr data-row=${letter.id}>
+    <th scope="row"><a class="row-link" href=${href(`/tasks/${letter.id}`)}><code title=${letter.id}>…${letter.id.slice(-10)}</code></a></th>
+    <td class="target"><code>${letter.method}</code> <span title=${letter.targetUrl}>${letter.targetUrl}</span></td>
+    <td><a href=${href(`/queues/${letter.queue}`)}>${letter.queue}</a></td>
+    <td>${letter.attempts}</td>
+    <td>${letter.httpStatus ?? "none"}</td>
+    <td class="wide">${letter.error ?? letter.endReason}</td>
+    <td>${time(letter.completedAt)}</td>
+    <td>
+      ${letter.retriedAs ? html`<a href=${href(`/tasks/${letter.retriedAs}`)}>Tried as …${letter.retriedAs.slice(-10)}</a>` : retries.view(letter.id, letter.id, "Retry")}
+    </td>
+  </tr>`;
+
+  const nothingHere = (next) => {
+    if (next) return html`<p>Nothing of what was looked at matches.</p>`;
+    if (cursor()) return empty("No older dead letters");
+    const clear = html`<p><button type="button" @click=${() => setQuery(without(NAMES))}>Clear the filters</button></p>`;
+    return Object.keys(filters()).length > 0 ? empty("No dead letter matches these filters", clear) : empty("Nothing is dead");
+  };
+
+  return {
+    title: "Dead letters, one by one",
+    requests: () => [{ method: "GET", path: path() }],
+    view: () => html`<h1>Dead letters, one by one</h1>
+      <p><a href=${href("/dead-letters")}>By their causes</a></p>
+      ${filterForm({
+        label: "Filter dead letters",
+        filters: filters(),
+        set: (changes) => setQuery({ cursor: "", ...changes }),
+        texts: TEXTS,
+        choices: CHOICES,
+        failure: reading.loader.state.failure,
+      })}
+      ${freshBar(store.state, merge, "dead letter")}
+      ${loaded(
+        reading.loader,
+        () => {
+          const { rows, page } = store.state;
+          const { nextCursor } = page.pagination;
+          return html`${rows.length === 0 ? nothingHere(nextCursor) : table("Dead letters", COLUMNS, repeat(rows, (letter) => letter.id, row), ", newest first")}
+            <p class="footer">
+              ${searchedNote(page.searched)} ${cursor() ? html`<a href=${href("/dead-letters/list", filters())}>Newest</a>` : nothing}
+              ${nextCursor ? html`<button type="button" @click=${() => setQuery({ cursor: nextCursor })}>Older</button>` : nothing}
+            </p>`;
+        },
+        NAMES,
+      )}`,
+    dispose() {
+      end();
+      reading.dispose();
+    },
+  };
+}
