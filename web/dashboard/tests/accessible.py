@@ -67,7 +67,7 @@ def test_pages_before_sign_in_are_accessible(world, browser):
 
 def test_pages_of_a_team_are_accessible(world, browser):
     failed = world.send("/hello?fail=9", maxRetries=1, retryBackoff=["1s"], success="2xx", tags=["weekly"], metadata={"order": "17"})
-    world.send(delay="2h", queue="mail")
+    waiting = world.send(delay="2h", queue="mail")
     done = world.send("/hello", json={"hello": "world"}, onCompleteUrl=world.sink.url + "/hook")
     for task in [failed, done]:
         world.call("GET", f"/v1/tasks/{task}?wait=20")
@@ -78,6 +78,8 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("tasks-none", "/ui/tasks?q=nothing-like-it", ".empty"),
         ("task", f"/ui/tasks/{done}", "tr[data-event]"),
         ("task-failed", f"/ui/tasks/{failed}", "tr[data-event]"),
+        ("task-waiting", f"/ui/tasks/{waiting}", "[data-kind=not_due]"),
+        ("replay", f"/ui/tasks/{failed}/replay", "#json"),
         ("composer", "/ui/tasks/new", "#json"),
         ("queues", "/ui/queues", "tbody tr"),
         ("queue", "/ui/queues/mail", "tbody tr"),

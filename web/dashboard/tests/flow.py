@@ -183,3 +183,56 @@ def test_tasks_are_found_by_what_went_wrong(world, browser):
         page.fill(f"input[name={name}]", "")
         page.press(f"input[name={name}]", "Enter")
         page.wait_for_selector("text=2 tasks match")
+
+
+def test_a_task_says_why_it_waits_and_is_run_now(world, browser):
+    world.call("POST", "/v1/queues/waiting/pause", {})
+    task = world.send(queue="waiting", delay="1h")
+    page = browser.signed_in(path=f"/ui/tasks/{task}")
+    page.wait_for_selector("p:has-text('Why does it wait?') [data-kind=not_due]:has-text('delayed until then')")
+    page.click("button:has-text('Run now')")
+    page.wait_for_selector("[data-kind=queue_paused]")
+    assert page.locator("button:has-text('Run now')").count() == 0
+    world.call("POST", "/v1/queues/waiting/resume")
+    page.wait_for_selector(".sentence:has-text('Completed after 1 attempt')")
+    assert page.locator("text=Why does it wait?").count() == 0
+    world.call("PUT", "/v1/queues/waiting", {"rate": {"limit": 1, "per": "1h"}})
+    kinds = {"queue_rate": world.send(queue="waiting")}
+    world.call("PUT", "/v1/queues/narrow", {"concurrency": 1})
+    world.send("/delay/25s", queue="narrow", orderingKey="a")
+    kinds["queue_concurrency"] = world.send(queue="narrow", orderingKey="b")
+    kinds["order"] = world.send(queue="narrow", orderingKey="a")
+    for kind, waits in kinds.items():
+        browser.open(page, f"/ui/tasks/{waits}", f"[data-kind={kind}]")
+
+
+def test_a_task_is_replayed_with_what_is_changed_and_both_know_each_other(world, browser):
+    task = dead(world, "replayed", json={"a": 1}, tags=["kept"])
+    page = browser.signed_in(path=f"/ui/tasks/{task}")
+    page.click("a:has-text('Replay as new')")
+    page.wait_for_selector("h1:text('Replay a task')")
+    until(page, "document.querySelector('#queue').value === 'replayed'")
+    assert page.input_value("#tags") == "kept" and page.input_value("[aria-label=Body]") == '{\n  "a": 1\n}'
+    page.fill("#targetUrl", world.sink.url + "/hello")
+    page.click("summary")
+    body = page.inner_text(".curl code")
+    assert "/replay" in body and "replayed" not in body, body
+    page.keyboard.press("Control+Enter") if page.locator("#targetUrl:focus").count() else page.click("button:has-text('Send')")
+    page.wait_for_selector(".sentence:has-text('Completed after 1 attempt')")
+    page.click("p:has-text('Does again') a")
+    page.wait_for_selector("text=Done again as")
+    assert page.url.endswith(task), page.url
+    new = world.call("GET", f"/v1/tasks/{task}")["task"]["replayedAs"]
+    again = world.call("GET", f"/v1/tasks/{new}")["task"]
+    assert (again["queue"], again["tags"], again["body"]) == ("replayed", ["kept"], '{"a":1}'), again
+
+
+def test_a_dead_letter_is_tried_again_from_its_page(world, browser):
+    with Patient() as patient:
+        task = dead(world, "second-chance", targetUrl=patient.url)
+        patient.status = 200
+        page = browser.signed_in(path=f"/ui/tasks/{task}")
+        page.click("button:has-text('Try it again')")
+        page.wait_for_selector(".actions .status:has-text('completed')")
+        page.click(".actions a:has-text('Tried as')")
+        page.wait_for_selector("text=Does again")

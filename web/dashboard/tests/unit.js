@@ -56,6 +56,14 @@ async (assets) => {
     equal("or lengths", draft.pauses("10s, 5m"), ["10s", "5m"]);
   }
 
+  {
+    const task = { id: "t", targetUrl: "http://x", method: "POST", headers: { "Content-Type": "application/json" }, body: '{"a":1}', tags: [], success: null, maxRetries: 0, delayUntil: "x" };
+    const before = draft.requestOf(task);
+    equal("the request of a task", before, { targetUrl: "http://x", method: "POST", headers: task.headers, maxRetries: 0, json: { a: 1 } });
+    equal("only what differs is sent", draft.changes(before, { ...before, queue: "mail", maxRetries: 1, method: undefined }).queue, "mail");
+    equal("what is as it was is not", draft.changes(before, { ...before }), {});
+  }
+
   const { spans, placed, WIDTH } = await load("pages/task/timeline.js");
   {
     const iso = (ms) => new Date(ms).toISOString();

@@ -5,6 +5,7 @@
  * @property {string} title
  * @property {() => unknown} view Reads signals, so that it is drawn again when they change.
  * @property {() => import("../core/api.js").Call[]} [requests] The requests that made it, for "As curl".
+ * @property {() => import("../frame/palette.js").Entry[]} [actions] What can be done on it, for the palette.
  * @property {() => void} [dispose]
  */
 
@@ -16,6 +17,7 @@ const OF_TEAM = [
   ["/tasks", () => import("./tasks/page.js")],
   ["/tasks/new", () => import("./composer/page.js")],
   ["/tasks/:id", () => import("./task/page.js")],
+  ["/tasks/:id/replay", () => import("./composer/page.js")],
   ["/queues", () => import("./queues/page.js")],
   ["/queues/:name", () => import("./queues/one.js")],
   ["/dead-letters", () => import("./dead/page.js")],

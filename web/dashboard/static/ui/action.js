@@ -8,10 +8,11 @@ import { icon } from "./icon.js";
 import { failurePanel } from "./failure.js";
 
 /**
- * @param {{label: string, icon?: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, barred?: () => string}} what `barred`: why it
+ * @param {{label: string, icon?: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, again?: boolean, barred?: () => string}} what `barred`: why it
  *   cannot be done now, whoever asks; empty when it can.
+ *   `again`: it can be done several times.
  */
-export function createAction({ label, icon: shape, scope, done, act, danger = false, barred = () => "" }) {
+export function createAction({ label, icon: shape, scope, done, act, danger = false, again = false, barred = () => "" }) {
   const phase = signal("ready");
   /** @type {{value: Failure | null, peek(): Failure | null}} */
   const failed = signal(null);
@@ -22,7 +23,7 @@ export function createAction({ label, icon: shape, scope, done, act, danger = fa
     failed.value = null;
     try {
       await act();
-      phase.value = "done";
+      phase.value = again ? "ready" : "done";
       announce(done);
     } catch (error) {
       phase.value = "ready";

@@ -14,6 +14,7 @@ const VERBS = {
   "task.callback_sent": "delivered the webhook of",
   "task.callback_failed": "could not deliver the webhook of",
   "task.callback_requested": "asked to send again the webhook of",
+  "task.run_requested": "asked to run at once",
   "task.restated": "stated again",
   "key.created": "created",
   "key.rotated": "rotated",

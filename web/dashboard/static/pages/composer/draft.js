@@ -14,6 +14,26 @@ export function firstDraft(origin) {
   return written({ targetUrl: `${origin}/healthz`, method: "GET" });
 }
 
+/** What of a task is part of its request. Dates are not: they lie in the past. */
+const ASKED = [
+  ...["targetUrl", "method", "headers", "queue", "priority", "fairnessKey", "orderingKey", "onFailure", "timeout", "success", "retryOn", "maxRetries"],
+  ...["retryBackoff", "minDelay", "maxDelay", "jitter", "maxAge", "followRedirects", "resolve", "tags", "metadata", "onCompleteUrl"],
+];
+
+/** The request of a task, as it was accepted. @param {any} task @returns {Record<string, any>} */
+export function requestOf(task) {
+  const isGiven = (value) => value !== null && value !== undefined && !(typeof value === "object" && Object.keys(value).length === 0);
+  const request = Object.fromEntries(ASKED.map((name) => [name, task[name]]).filter(([, value]) => isGiven(value)));
+  if (task.body === null || task.body === undefined) return request;
+  if (task.bodyEncoding) return { ...request, body: task.body, bodyEncoding: task.bodyEncoding };
+  return withBody(request, /json/.test(Object.entries(task.headers).find(([name]) => name.toLowerCase() === "content-type")?.[1] ?? "") ? "json" : "text", task.body);
+}
+
+/** What a draft changes of a request: the API keeps the rest. @param {Record<string, any>} before @param {Record<string, any>} now */
+export function changes(before, now) {
+  return Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+}
+
 /** @param {Record<string, any>} task @returns {Draft} */
 function written(task) {
   return { text: JSON.stringify(task, null, 2), task, wrong: "" };

@@ -1,38 +1,51 @@
 // Composing a task. What has no effect is refused by the API before anything is sent, and so is said here.
 import { html, nothing } from "../../ui/lit.js";
 import { signal } from "../../vendor/signals-core/signals-core.js";
-import { request } from "../../core/api.js";
-import { go, href } from "../../core/location.js";
+import { get, request } from "../../core/api.js";
+import { createLoader } from "../../core/loader.js";
+import { go, here, href } from "../../core/location.js";
 import { createRepeatKey } from "../../core/random.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, environment } from "../../core/team.js";
 import { createAction } from "../../ui/action.js";
 import { failurePanel } from "../../ui/failure.js";
-import { firstDraft, reduce } from "./draft.js";
+import { changes, firstDraft, reduce, requestOf } from "./draft.js";
 import { form, isBesideField, source } from "./view.js";
 
 /** The draft of each team and environment outlives a visit to another page, and a sign-in over this one. @type {Map<string, ReturnType<typeof createStore<import("./draft.js").Draft, import("./draft.js").DraftEvent>>>} */
 const drafts = new Map();
 
-function ownDraft() {
-  const key = `${currentTeam()?.id} ${environment()}`;
-  let store = drafts.get(key);
-  if (!store) {
-    store = createStore(reduce, firstDraft(window.location.origin));
-    drafts.set(key, store);
-  }
-  return store;
+/** @param {string} replay Id of the task that is done again; empty: none. */
+function ownDraft(replay) {
+  const key = `${currentTeam()?.id} ${environment()} ${replay}`;
+  const known = drafts.get(key);
+  const store = known ?? createStore(reduce, firstDraft(window.location.origin));
+  drafts.set(key, store);
+  return { store, isNew: !known };
 }
 
-export function open() {
-  const store = ownDraft();
+/** @param {Record<string, string>} parameters `id`: of the task that is done again. */
+export function open({ id: replay = "" }) {
+  const { store, isNew } = ownDraft(replay);
+  const queue = here().query.get("queue");
+  if (queue) store.dispatch({ type: "set", field: "queue", value: queue });
   const strict = signal(true);
   const repeatKey = createRepeatKey();
 
+  /** The request of the task that is done again. @type {{value: Record<string, any> | null}} */
+  const before = signal(null);
+  const loader = createLoader((stop) => get(`/v1/tasks/${replay}`, { signal: stop }), {
+    loaded({ task }) {
+      before.value = requestOf(task);
+      if (isNew) store.dispatch({ type: "replaced", task: before.value });
+    },
+  });
+  if (replay) void loader.load();
+
   const call = () => ({
     method: "POST",
-    path: "/v1/tasks?explain=retries",
-    body: store.state.task,
+    path: `${replay ? `/v1/tasks/${replay}/replay` : "/v1/tasks"}?explain=retries`,
+    body: replay ? changes(before.value ?? {}, store.state.task) : store.state.task,
     headers: strict.value ? { prefer: "handling=strict" } : {},
   });
 
@@ -41,7 +54,7 @@ export function open() {
     icon: "send",
     scope: "tasks:write",
     done: "Accepted",
-    barred: () => store.state.wrong,
+    barred: () => store.state.wrong || (replay && !before.value ? "The task is being read." : ""),
     async act() {
       const { method, path, body, headers } = call();
       const answer = await request({ method, path, body, headers: { ...headers, "idempotency-key": repeatKey(body) } });
@@ -57,9 +70,16 @@ export function open() {
   };
 
   return {
-    title: "New task",
+    title: replay ? "Replay a task" : "New task",
     requests: () => [call()],
-    view: () => html`<h1>New task</h1>
+    dispose: loader.dispose,
+    view: () => html`<h1>${replay ? "Replay a task" : "New task"}</h1>
+      ${replay
+        ? html`<p>
+              Makes a new task of the request of <a href=${href(`/tasks/${replay}`)}>…${replay.slice(-10)}</a>. Only what you change is sent; what you take out stays as it was. Dates are not taken over.
+            </p>
+            ${failurePanel(loader.state.failure, { retry: loader.load })}`
+        : nothing}
       <div class="composer" @keydown=${typed}>
         ${form(store.state, store.dispatch, send.failure)} ${source(store.state, store.dispatch)}
       </div>

@@ -85,6 +85,7 @@ function keys() {
   return {
     title: "Keys",
     requests: () => [{ method: "GET", path: path() }],
+    actions: () => [["Create a key", () => start({ kind: "create" }), "plus"]],
     view: () => html`<div class="title">
         <h1>Keys</h1>
         <button type="button" class="primary" @click=${() => start({ kind: "create" })}>${icon("plus")}Create a key</button>

@@ -72,6 +72,10 @@ export function open({ name }) {
   return {
     title: `Queue ${name}`,
     requests: () => [pathOf(name), tasks].map((path) => ({ method: "GET", path })),
+    actions: () => [
+      ["Pause this queue", () => barred || pause(), "pause"],
+      ["Resume this queue", () => resume.press(), "play"],
+    ],
     view: () => html`<h1>Queue ${name}</h1>
       <p><a href=${href("/queues")}>All queues</a></p>
       ${loaded(reading.loader, ({ queue, why }) => {

@@ -1,13 +1,18 @@
 // One task, live from its creation to its end.
 import { html, nothing } from "../../ui/lit.js";
+import { signal } from "../../vendor/signals-core/signals-core.js";
 import { get, request } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
 import { createLoader } from "../../core/loader.js";
-import { here, href, restore } from "../../core/location.js";
+import { go, here, href, restore } from "../../core/location.js";
+import { pace } from "../../core/pace.js";
 import { createStore } from "../../core/store.js";
 import { createAction } from "../../ui/action.js";
 import { announce } from "../../ui/announce.js";
+import { icon } from "../../ui/icon.js";
 import { loaded } from "../../ui/state.js";
+import { createRetries } from "../dead/retry.js";
+import { blockedSentence } from "./blocked.js";
 import { readHistory } from "./history.js";
 import { sentence } from "./sentence.js";
 import { noTask, reduce } from "./state.js";
@@ -15,6 +20,10 @@ import { attemptTable, eventTable, exchange, head, planTable, terms, timeline, w
 
 /** Events that come together are one reason to read the task again, in milliseconds. */
 const TOGETHER = 300;
+/** How many times rarer than a list is read, it is asked why a task waits. */
+const RARER = 3;
+/** What keeps a task waiting that can be run now. */
+const EARLY = ["not_due", "retry_pause"];
 
 /** @param {Record<string, string>} parameters */
 export function open({ id }) {
@@ -31,9 +40,23 @@ export function open({ id }) {
       store.dispatch({ type: "read", task });
       // The sentence on the page counts down; what is read out changes with the status alone.
       if (before && before !== task.status) announce(sentence(task, null, 0));
+      if (task.completedAt || task.status === "processing") why.value = null;
+      else void explain();
       requestAnimationFrame(restore);
     },
   });
+  /** Why it waits, as its worker told last. @type {{value: any}} */
+  const why = signal(null);
+  let again = 0;
+  async function explain() {
+    clearTimeout(again);
+    // Without an owner there is nobody who knows; the task itself is shown all the same.
+    const told = await get(`${path}/explain`, { signal: stop.signal }).catch(() => null);
+    if (stop.signal.aborted) return;
+    why.value = told?.explanation ?? null;
+    // What is ahead of it moves without an event of its own.
+    if (why.value?.blockedBy) again = setTimeout(explain, RARER * pace());
+  }
   const take = (events) => store.dispatch({ type: "happened", events });
   const reload = () => {
     timer = 0;
@@ -50,6 +73,7 @@ export function open({ id }) {
   const unsubscribe = taskEvents.subscribe({
     events(events) {
       const own = events.filter((event) => event.taskId === id);
+      retries.happened(events);
       if (own.length === 0) return;
       take(own);
       reloadSoon();
@@ -66,23 +90,33 @@ export function open({ id }) {
   };
   const beingCancelled = () => (store.state.task?.cancelRequested ? "Its cancellation was asked for; the call is being cut off." : "");
   const cancel = createAction({ label: "Cancel", icon: "ban", scope: "tasks:write", done: "Cancelled", act: ask("cancel"), danger: true, barred: beingCancelled });
+  const runNow = createAction({ label: "Run now", icon: "zap", scope: "tasks:write", done: "May start", act: ask("run-now"), again: true });
+  const retries = createRetries(() => reloadSoon());
   const resend = createAction({ label: "Send the webhook again", icon: "webhook", scope: "tasks:write", done: "On its way", act: ask("webhook/redeliver") });
 
   /** @param {any} task */
   const actions = (task) => html`<p class="actions">
       ${task.completedAt ? nothing : cancel.view()}
+      ${EARLY.includes(why.value?.blockedBy?.kind) ? runNow.view() : nothing}
+      ${["dead", "timeout"].includes(task.endReason) && (!task.replayedAs || retries.probe(id)) ? retries.view(id, id, "Try it again") : nothing}
+      ${task.completedAt ? html`<a class="button" href=${href(`/tasks/${id}/replay`)}>${icon("rotate-ccw")}Replay as new</a>` : nothing}
       ${task.completedAt && task.onCompleteUrl ? resend.view() : nothing}
     </p>
-    ${cancel.problem()} ${resend.problem()}`;
+    ${cancel.problem()} ${runNow.problem()} ${resend.problem()}`;
 
   return {
     title: `Task …${id.slice(-10)}`,
-    requests: () => [{ method: "GET", path }, { method: "GET", path: `${path}/events` }],
+    requests: () => [path, `${path}/explain`, `${path}/events`].map((one) => ({ method: "GET", path: one })),
+    actions: () => {
+      const { task } = store.peek();
+      if (!task) return [];
+      return task.completedAt ? [["Replay this task", () => go(href(`/tasks/${id}/replay`)), "rotate-ccw"]] : [["Cancel this task", cancel.press, "ban"], ["Run this task now", runNow.press, "zap"]];
+    },
     view: () => html`<h1>Task …${id.slice(-10)}</h1>
       <p><a href=${href("/tasks")}>All tasks</a></p>
       ${loaded(loader, () => {
         const { task, events } = store.state;
-        return html`${head(task, events)} ${warningList(warnings)} ${actions(task)} ${timeline(task)}
+        return html`${head(task, events)} ${why.value?.blockedBy ? html`<p><strong>Why does it wait?</strong> ${blockedSentence(why.value)}</p>` : nothing} ${warningList(warnings)} ${actions(task)} ${timeline(task)}
           <h2>Attempts</h2>
           ${attemptTable(task)} ${plan && !task.completedAt ? planTable(plan) : nothing} ${exchange(task)}
           <h2>Terms</h2>
@@ -96,6 +130,7 @@ export function open({ id }) {
       unsubscribe();
       loader.dispose();
       clearTimeout(timer);
+      clearTimeout(again);
     },
   };
 }

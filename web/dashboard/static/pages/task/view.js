@@ -15,7 +15,13 @@ import { placed, spans, WIDTH } from "./timeline.js";
 export function head(task, events) {
   const at = task.completedAt ? 0 : now();
   return html`<p class="sentence">${statusBadge(task.status, task.ok)} ${sentence(task, nextTry(events), at)}</p>
-    <p class="fine"><code>${task.id}</code> ${copyButton(task.id, "id")} Accepted ${time(task.createdAt)}.</p>`;
+    <p class="fine"><code>${task.id}</code> ${copyButton(task.id, "id")} Accepted ${time(task.createdAt)}.
+      ${task.replayOf ? html`Does again ${other(task.replayOf)}.` : nothing} ${task.replayedAs ? html`Done again as ${other(task.replayedAs)}.` : nothing}</p>`;
+}
+
+/** A link to another task. @param {string} id */
+function other(id) {
+  return html`<a href=${href(`/tasks/${id}`)}><code>…${id.slice(-10)}</code></a>`;
 }
 
 /** @param {any} task */
