@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 import accessible
 import files
+import find
 import flow
 import live
 import people
@@ -21,7 +22,7 @@ import work
 from browser import Browser
 from world import World
 
-MODULES = [files, people, accessible, work, flow, live]
+MODULES = [files, people, accessible, work, flow, find, live]
 
 
 def tests(wanted):

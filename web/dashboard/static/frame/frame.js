@@ -3,8 +3,9 @@ import { html, nothing } from "../ui/lit.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { deadLetters } from "../core/dead.js";
 import { go, here, href } from "../core/location.js";
-import { togglePause } from "../core/live.js";
+import { paused, togglePause } from "../core/live.js";
 import { session, signOut } from "../core/session.js";
+import { setTheme, theme } from "../core/settings.js";
 import { setShortcuts } from "../core/shortcuts.js";
 import { currentTeam, environment } from "../core/team.js";
 import { icon } from "../ui/icon.js";
@@ -12,6 +13,7 @@ import { asCurl } from "../ui/curl.js";
 import { number } from "../ui/words.js";
 import { helpDialog } from "./help.js";
 import { liveDot } from "./live-dot.js";
+import { createPalette } from "./palette.js";
 import { teamSwitch } from "./team-switch.js";
 
 /** Name, path, second key of `g` and icon for each page in the menu. @type {[string, string, string, string][]} */
@@ -24,6 +26,37 @@ export const MENU = [
   ["Activity", "/activity", "a", "activity"],
   ["Keys", "/keys", "k", "key-round"],
 ];
+
+/** The palette while it is open. @type {{value: {view: () => unknown} | null, peek(): unknown}} */
+const palette = signal(null);
+
+/** The page that is shown, whose own actions the palette has first. @type {import("../pages/pages.js").Page | null} */
+let shown = null;
+
+function openPalette() {
+  /** @type {import("./palette.js").Entry[]} */
+  const actions = [
+    [paused.peek() ? "Go on with live events" : "Pause live events", togglePause, paused.peek() ? "play" : "pause"],
+    ["Help and settings", () => (helpIsOpen.value = true), "circle-help"],
+    ["Look at the other environment", () => go(href("/", { env: environment() === "test" ? undefined : "test" })), "rotate-ccw"],
+    ["Switch to the other theme", () => setTheme(isDark() ? "light" : "dark"), "circle"],
+    ["Sign out", signOut, "log-out"],
+  ];
+  const pages = MENU.map(([name, path, , shape]) => /** @type {import("./palette.js").Entry} */ ([`Go to ${name}`, () => go(href(path)), shape]));
+  palette.value = createPalette([...(shown?.actions?.() ?? []), ...pages, ...actions], () => (palette.value = null));
+}
+
+// With a key beside it, so that it works while somebody types, and whatever the setting says.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey || session().phase !== "in") return;
+  event.preventDefault();
+  if (palette.peek()) palette.value = null;
+  else if (!document.querySelector("dialog[open]")) openPalette();
+});
+
+function isDark() {
+  return theme.peek() === "dark" || (theme.peek() === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+}
 
 const helpIsOpen = signal(false);
 const closeHelp = () => {
@@ -38,6 +71,7 @@ function focusSearch() {
 setShortcuts("Everywhere", [
   { keys: "?", what: "Help and settings", act: () => (helpIsOpen.value = true) },
   ...MENU.map(([name, path, key]) => ({ keys: `g ${key}`, what: `Go to ${name}`, act: () => go(href(path)) })),
+  { keys: "Ctrl K", what: "Go to a page, do something, find an id", act: openPalette },
   { keys: "/", what: "Search or filter", act: focusSearch },
   { keys: "p", what: "Pause or go on with live events", act: togglePause },
 ]);
@@ -69,11 +103,13 @@ function account() {
  */
 export function frame(page, content) {
   const team = currentTeam();
+  shown = page;
   return html`
     <a class="skip" href="#content">Skip to the content</a>
     <header class=${environment() === "test" ? "top test" : "top"}>
       <a class="brand" href=${href("/")}>Waybill</a>
       ${teamSwitch()} ${team ? liveDot() : nothing}
+      <button type="button" class="quiet" title="Ctrl K" @click=${openPalette}>${icon("search")}Go to</button>
       <button type="button" class="quiet" aria-label="Help and settings" @click=${() => (helpIsOpen.value = true)}>${icon("circle-help")}Help</button>
       ${account()}
     </header>
@@ -92,6 +128,6 @@ export function frame(page, content) {
         ${content} ${asCurl(page.requests?.() ?? [])}
       </main>
     </div>
-    ${helpIsOpen.value ? helpDialog(closeHelp) : nothing}
+    ${helpIsOpen.value ? helpDialog(closeHelp) : nothing} ${palette.value?.view() ?? nothing}
   `;
 }
