@@ -14,6 +14,7 @@ import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { loaded } from "../../ui/state.js";
 import { freshBar } from "../../ui/table.js";
+import { createBulk } from "./bulk.js";
 import { listParameters, NAMES } from "./filters.js";
 import { noList, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
@@ -23,6 +24,7 @@ export function open() {
   const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/tasks", listParameters(filters(), cursor()));
+  const bulk = createBulk(() => store.peek().rows.map((row) => row.id));
   let quietly = 0;
   let timer = 0;
   let isShown = false;
@@ -70,12 +72,18 @@ export function open() {
     if (here().path !== "/tasks" || next === address) return;
     address = next;
     isShown = false;
+    bulk.reset();
     void loader.load();
   });
 
   const set = (changes) => setQuery({ cursor: "", ...changes });
   const merge = () => store.dispatch({ type: "merged" });
-  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
+  setShortcuts("This page", [
+    { keys: ".", what: "Show what is new", act: merge },
+    ...rowShortcuts,
+    { keys: "x", what: "Select the row", act: () => bulk.pressFocused(false) },
+    { keys: "X", what: "Select the rows up to this one", act: () => bulk.pressFocused(true) },
+  ]);
 
   return {
     title: "Tasks",
@@ -84,11 +92,12 @@ export function open() {
         <h1>Tasks</h1>
         <a class="button" href=${href("/tasks/new")}>${icon("plus")}New task</a>
       </div>
-      ${filterBar(filters(), set, loader.state.failure)} ${freshBar(store.state, merge, "task")}
+      ${filterBar(filters(), set, loader.state.failure)} ${freshBar(store.state, merge, "task")} ${bulk.view()}
       ${loaded(loader, () =>
         list(store.state, {
           filters: filters(),
           cursor: cursor(),
+          box: bulk.box,
           clear: () => setQuery(without(NAMES)),
           older: () => setQuery({ cursor: store.peek().pagination?.nextCursor ?? "" }),
         }),

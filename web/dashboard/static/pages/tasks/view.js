@@ -50,9 +50,10 @@ function took(task) {
   return length(Math.max(0, end - Date.parse(task.startedAt)));
 }
 
-/** @param {any} task */
-function row(task) {
+/** @param {any} task @param {((id: string) => unknown) | undefined} box */
+function row(task, box) {
   return html`<tr data-row=${task.id} class=${task.changed ? "changed" : ""}>
+    ${box ? html`<td>${box(task.id)}</td>` : nothing}
     <td>${statusBadge(task.status, task.ok)}</td>
     <th scope="row"><a class="row-link" href=${href(`/tasks/${task.id}`)}><code title=${task.id}>…${task.id.slice(-10)}</code></a></th>
     <td class="target"><code>${task.method}</code> <span title=${task.targetUrl}>${task.targetUrl}</span></td>
@@ -64,21 +65,21 @@ function row(task) {
   </tr>`;
 }
 
-/** @param {any[]} rows @param {string} label */
-export function taskTable(rows, label) {
+/** @param {any[]} rows @param {string} label @param {(id: string) => unknown} [box] By which a row is selected. */
+export function taskTable(rows, label, box) {
   const columns = ["Status", "Id", "Target", "Queue", "Attempts", "Accepted", "Took", "Next try"];
-  return table(label, columns, repeat(rows, (task) => task.id, row), ", newest first");
+  return table(label, box ? ["Select", ...columns] : columns, repeat(rows, (task) => task.id, (task) => row(task, box)), ", newest first");
 }
 
-/** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string}} more */
-export function list(state, { filters, clear, older, cursor }) {
+/** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string, box: (id: string) => unknown}} more */
+export function list(state, { filters, clear, older, cursor, box }) {
   const further = state.pagination?.nextCursor ? html`<button type="button" @click=${older}>Older</button>` : nothing;
   if (state.rows.length === 0) {
     // What was looked at may have nothing that matches, and what is older may.
     return further === nothing ? nothingHere(filters, clear, cursor) : html`<p class="footer"><span>Nothing of what was looked at matches.</span> ${searchedNote(state.searched)} ${further}</p>`;
   }
   const { total, totalExact } = /** @type {import("./state.js").Pagination} */ (state.pagination);
-  return html`${taskTable(state.rows, "Tasks")}
+  return html`${taskTable(state.rows, "Tasks", box)}
     <p class="footer">
       <span>${totalExact ? counted(total, "task") : `At least ${number(total)} tasks`}${Object.keys(filters).length > 0 ? " match" : ""}</span>
       ${searchedNote(state.searched)} ${cursor ? html`<a href=${href("/tasks", filters)}>Newest</a>` : nothing}
