@@ -40,6 +40,12 @@ async (assets) => {
   equal("a status is taken in", filters.toggled("failed", "pending"), "pending,failed");
   equal("and out", filters.toggled("pending,failed", "failed"), "pending");
 
+  const { afterPress } = await load("pages/tasks/bulk.js");
+  equal("a row is selected", [...afterPress(["a", "b", "c"], new Set(), "b", "", false)], ["b"]);
+  equal("and not any more", [...afterPress(["a", "b", "c"], new Set(["b"]), "b", "b", false)], []);
+  equal("a range goes either way", [...afterPress(["a", "b", "c"], new Set(["c"]), "a", "c", true)], ["c", "a", "b"]);
+  equal("a range from nowhere is one row", [...afterPress(["a", "b"], new Set(), "b", "", true)], ["b"]);
+
   const draft = await load("pages/composer/draft.js");
   {
     const first = draft.firstDraft("http://x");
@@ -84,6 +90,15 @@ async (assets) => {
     const counted = rates.reduce(passed, { type: "happened", events: [event("task.created", 100_100), event("task.succeeded", 102_000, { ok: true })] });
     equal("each second has its place", counted.buckets.map((bucket) => [bucket.second, bucket.accepted, bucket.succeeded]), [[100, 1, 0], [101, 0, 0], [102, 0, 1]]);
     equal("no more are kept than needed", rates.reduce(counted, { type: "passed", at: 9_000_000 }).buckets.length, rates.SECONDS);
+  }
+
+  const first = await load("pages/overview/first-run.js");
+  {
+    const events = [{ type: "task.attempt_failed" }, { type: "key.created", outcome: "refused" }, { type: "task.callback_sent" }];
+    equal("a step ticks itself off by its event, and by no other", first.ticked({}, events), { callback: true });
+    equal("a failure counts once it is retried", first.ticked({}, [{ type: "task.attempt_failed", retryAt: "x" }]), { retry: true });
+    const key = { environment: "live", status: "active", access: "Full access", allowedSources: [] };
+    equal("which key is restricted", [[key], [{ ...key, access: "Task Poster" }], [{ ...key, allowedSources: ["::1/128"] }], [{ ...key, environment: "test", access: "x" }]].map(first.isRestricted), [false, true, true, false]);
   }
 
   const { points } = await load("ui/chart.js");

@@ -36,6 +36,8 @@ export const times = setting("times", "relative");
 export const shortcutsSetting = setting("shortcuts", "on");
 /** The team that was looked at last. */
 export const lastTeam = setting("team", "");
+/** Ids of the teams whose list of first steps is done or put away, separated by commas. */
+export const firstRunEnded = setting("first-run", "");
 /** `yes` or `no`: whether it is worth asking for the session of the cookie. */
 export const wasSignedIn = setting("signed-in", "no");
 

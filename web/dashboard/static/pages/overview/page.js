@@ -1,5 +1,5 @@
 // The overview: is it healthy, what is happening, what is there, what failed lately.
-import { html } from "../../ui/lit.js";
+import { html, nothing } from "../../ui/lit.js";
 import { get, withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
 import { createLoader } from "../../core/loader.js";
@@ -9,6 +9,7 @@ import { createStore } from "../../core/store.js";
 import { currentTeam, environment } from "../../core/team.js";
 import { loaded } from "../../ui/state.js";
 import { causes } from "./causes.js";
+import { createFirstRun } from "./first-run.js";
 import { noRates, reduce } from "./rates.js";
 import { counts, failureList, happening, health, planNote } from "./view.js";
 
@@ -52,12 +53,14 @@ export function open() {
   });
 
   const second = setInterval(() => rates.dispatch({ type: "passed", at: Date.now() }), 1000);
+  const firstRun = createFirstRun();
   void loader.load();
 
   return {
     title: "Overview",
     requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Overview</h1>
+      ${firstRun?.view() ?? nothing}
       ${loaded(loader, ({ usage, plan, failed, last }) => {
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
@@ -67,6 +70,7 @@ export function open() {
       })}`,
     dispose() {
       unsubscribe();
+      firstRun?.dispose();
       loader.dispose();
       clearTimeout(timer);
       clearInterval(second);
