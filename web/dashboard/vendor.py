@@ -28,10 +28,9 @@ def sha256(data):
 
 def problems():
     """What of the folder is not as the manifest says."""
-    known = {}
-    for library in json.loads(MANIFEST.read_text()):
-        for file in library["files"]:
-            known[file["to"]] = file["sha256"]
+    manifest = json.loads(MANIFEST.read_text())
+    files = [file for library in manifest["libraries"] for file in library["files"]]
+    known = {file["to"]: file["sha256"] for file in [*files, manifest["licences"]]}
     for path in sorted(VENDOR.rglob("*")):
         name = str(path.relative_to(VENDOR))
         if path.is_file() and name not in known:
@@ -55,26 +54,36 @@ def sprite(names, read):
     return f'<svg xmlns="http://www.w3.org/2000/svg">\n{"".join(symbols)}</svg>\n'.encode()
 
 
+def keep(file, data):
+    """Writes a file, and notes its hash in the manifest."""
+    target = VENDOR / file["to"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    file["sha256"] = sha256(data)
+
+
 def renew():
     """Fetches every library by npm, which checks what it downloads, and writes the files that are used."""
     if shutil.which("npm") is None:
         sys.exit("vendor.py --renew needs npm (Debian: apt-get install npm); checking does not")
-    libraries = json.loads(MANIFEST.read_text())
+    manifest = json.loads(MANIFEST.read_text())
+    libraries = manifest["libraries"]
+    licences = []
     shutil.rmtree(VENDOR, ignore_errors=True)
     for library in libraries:
         with tempfile.TemporaryDirectory() as work:
             wanted = f"{library['package']}@{library['version']}"
             packed = subprocess.run(["npm", "pack", "--silent", wanted], cwd=work, check=True, capture_output=True, text=True)
             with tarfile.open(Path(work) / packed.stdout.strip().splitlines()[-1]) as archive:
+                licences.append(f"{wanted} ({library['licence']})\n\n".encode() + archive.extractfile("package/LICENSE").read())
                 for file in library["files"]:
                     read = lambda path: archive.extractfile(f"package/{path}").read()
                     data = sprite(file["icons"], read) if "icons" in file else read(file["from"])
-                    target = VENDOR / file["to"]
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(data)
-                    file["sha256"] = sha256(data)
+                    keep(file, data)
         print(f"{wanted}: {len(library['files'])} files")
-    MANIFEST.write_text(json.dumps(libraries, indent=2) + "\n")
+    # In one file, since they have most of their words in common.
+    keep(manifest["licences"], b"\n\n".join(licences))
+    MANIFEST.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def main():

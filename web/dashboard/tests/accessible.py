@@ -71,6 +71,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
     done = world.send("/hello", json={"hello": "world"}, onCompleteUrl=world.sink.url + "/hook")
     for task in [failed, done]:
         world.call("GET", f"/v1/tasks/{task}?wait=20")
+    world.call("POST", "/v1/tokens", {"name": "a look", "value": "x"})
     page = browser.signed_in()
     pages = [
         ("overview", "/ui/", ".chart svg"),
@@ -88,7 +89,11 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("dead-letters-none", "/ui/dead-letters/list?host=nowhere", ".empty"),
         ("activity", "/ui/activity", "tbody tr"),
         ("keys", "/ui/keys", "tbody tr"),
-        ("team", "/ui/teams/new", "#name"),
+        ("vault", "/ui/vault", "tbody tr"),
+        ("webhooks", "/ui/webhooks", ".figures"),
+        ("usage", "/ui/usage", "meter"),
+        ("team", "/ui/team", "tbody tr"),
+        ("new-team", "/ui/teams/new", "#name"),
         ("join", "/ui/join", "#token"),
         ("missing", "/ui/nowhere", ".empty"),
     ]

@@ -181,7 +181,7 @@ def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
     task = world.send(delay="1h")
     page = browser.signed_in(world.viewer)
     before = len(browser.writes())
-    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys"]:
+    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys", "/ui/vault", "/ui/webhooks", "/ui/usage"]:
         browser.open(page, path)
         until(page, "document.querySelector('.loading') === null")
         buttons = page.locator("main button:enabled:not(:has-text('Copy'))")
@@ -196,3 +196,69 @@ def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
     page.wait_for_selector("text=you are viewer here")
     page.goto(world.url + "/ui/keys")
     page.wait_for_selector("text=Keys are for admins and owners")
+
+
+def test_a_team_invites_changes_roles_and_ends_sessions(world, browser):
+    page = browser.signed_in(path="/ui/team")
+    page.wait_for_selector("tr:has-text('vic'):has-text('viewer')")
+    page.click("main button:has-text('Invite')")
+    page.fill("#email", "nobody")
+    page.evaluate("document.querySelector('#email').type = 'text'")
+    browser.allow("400", "409")
+    page.press("#email", "Enter")
+    page.wait_for_selector("#error-email")
+    page.fill("#email", "guest@example.com")
+    page.select_option("#role", "viewer")
+    page.press("#email", "Enter")
+    page.click("button[aria-label='Withdraw the invitation of guest@example.com']")
+    page.click("dialog button.danger")
+    page.wait_for_selector("text=Nobody is invited at the moment.")
+    page.click("button[aria-label='Change role of vic']")
+    page.select_option("#role", "member")
+    page.click("dialog button.primary")
+    page.wait_for_selector("tr:has-text('vic') td:has-text('member')")
+    page.click("button[aria-label='Change role of vic']")
+    page.select_option("#role", "viewer")
+    page.click("dialog button.primary")
+    page.wait_for_selector("tr:has-text('vic') td:has-text('viewer')")
+    other = world.call("POST", "/v1/auth/login", {"email": world.owner, "password": PASSWORD})["accessToken"]
+    page.wait_for_selector(".fresh:has-text('1 new entry')")
+    page.keyboard.press(".")
+    session = next(one for one in world.call("GET", "/v1/auth/sessions", bearer=other)["sessions"] if one["current"])["id"]
+    page.click(f"tr[data-row='{session}'] button")
+    page.click("dialog button.danger")
+    page.wait_for_selector(f"tr[data-row='{session}']", state="detached")
+    page.wait_for_selector("tr:has-text('this one')")
+    page.click("button[aria-label='Leave the team']")
+    page.click("dialog button.danger")
+    page.wait_for_selector("dialog .failure")
+
+
+def test_a_team_is_renamed_and_deleted_by_its_name(world, browser):
+    bearer = world.call("POST", "/v1/auth/login", {"email": world.owner, "password": PASSWORD})["accessToken"]
+    # The stream of a team that is gone is refused once, before the page has moved to another team.
+    browser.allow("403")
+    team = world.call("POST", "/teams", {"name": "Shortlived"}, bearer)["team"]["id"]
+    page = browser.signed_in(path=f"/ui/team?team={team}")
+    page.click("main button:text-is('Rename')")
+    page.fill("#name", "Short lived")
+    page.press("#name", "Enter")
+    page.wait_for_selector("h1:text-is('Team Short lived')")
+    page.click("main button:has-text('Delete the team')")
+    assert page.is_disabled("dialog button.danger")
+    page.fill("dialog input", "Short lived")
+    page.click("dialog button.danger")
+    page.wait_for_selector("h1:text-is('Overview')")
+    teams = [one["id"] for one in world.call("GET", "/teams", bearer=bearer)["teams"]]
+    assert team not in teams, teams
+
+
+def test_a_viewer_sees_the_team_and_cannot_change_it(world, browser):
+    page = browser.signed_in(world.viewer, path="/ui/team")
+    page.wait_for_selector("tr:has-text('ann'):has-text('owner')")
+    page.wait_for_selector("text=This takes the role admin or a higher one; you are viewer here.")
+    for name in ["Invite", "Rename", "Delete the team"]:
+        assert page.is_disabled(f"main .title button:has-text('{name}')"), name
+    for name in ["Change role of ann", "Remove ann", "Change role of vic"]:
+        assert page.is_disabled(f"button[aria-label='{name}']"), name
+    assert page.locator("h2:text('Invitations')").count() == 0

@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True  # the modules lie in the tree
 from playwright.sync_api import sync_playwright
 
 import accessible
+import belongings
 import files
 import find
 import flow
@@ -22,7 +23,7 @@ import work
 from browser import Browser
 from world import World
 
-MODULES = [files, people, accessible, work, flow, find, live]
+MODULES = [files, people, accessible, work, flow, find, belongings, live]
 
 
 def tests(wanted):

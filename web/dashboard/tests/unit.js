@@ -101,6 +101,9 @@ async (assets) => {
     equal("which key is restricted", [[key], [{ ...key, access: "Task Poster" }], [{ ...key, allowedSources: ["::1/128"] }], [{ ...key, environment: "test", access: "x" }]].map(first.isRestricted), [false, true, true, false]);
   }
 
+  const { headersIn } = await load("pages/webhooks/page.js");
+  equal("headers as they are pasted", headersIn("Webhook-Id:  msg_1 \nnonsense\n a : b: c"), { "webhook-id": "msg_1", a: "b: c" });
+
   const { points } = await load("ui/chart.js");
   equal("a line ends at the right edge, and its highest point at the top", points([0, 2], 3, 2), "300.0,160.0 600.0,0.0");
 

@@ -21,5 +21,5 @@ export function actorName(actor) {
   const name = known.value.names.get(actor);
   if (name) return name;
   const [kind, id = ""] = actor.split(":");
-  return `${kind} ${id.length > 16 ? `…${id.slice(-6)}` : id}`;
+  return id.length > 16 ? `${kind} …${id.slice(-6)}` : id || kind;
 }

@@ -37,10 +37,17 @@ export function roleMay(role, scope) {
   return role === "viewer" && scope.endsWith(":read");
 }
 
-/** Why the person may not do it; empty when they may. @param {string} scope */
-export function whyNot(scope) {
+/** Each may do what those before it may. */
+export const ROLES = ["viewer", "member", "admin", "owner"];
+
+/** Why the person may not do it; empty when they may. @param {string} wanted A scope, or the least role. */
+export function whyNot(wanted) {
   const role = currentTeam()?.role;
-  if (roleMay(role, scope)) return "";
-  const needed = OF_ADMINS.includes(scope) ? "admin" : "member";
-  return `This takes the role ${needed} or a higher one (${scope}); you are ${role} here.`;
+  if (ROLES.includes(wanted)) {
+    if (ROLES.indexOf(role ?? "") >= ROLES.indexOf(wanted)) return "";
+    return `This takes the role ${wanted}${wanted === "owner" ? "" : " or a higher one"}; you are ${role} here.`;
+  }
+  if (roleMay(role, wanted)) return "";
+  const needed = OF_ADMINS.includes(wanted) ? "admin" : "member";
+  return `This takes the role ${needed} or a higher one (${wanted}); you are ${role} here.`;
 }

@@ -25,6 +25,10 @@ export const MENU = [
   ["Dead letters", "/dead-letters", "d", "mail-x"],
   ["Activity", "/activity", "a", "activity"],
   ["Keys", "/keys", "k", "key-round"],
+  ["Vault", "/vault", "v", "vault"],
+  ["Webhooks", "/webhooks", "w", "webhook"],
+  ["Team", "/team", "m", "users"],
+  ["Usage", "/usage", "u", "chart-column"],
 ];
 
 /** The palette while it is open. @type {{value: {view: () => unknown} | null, peek(): unknown}} */

@@ -24,20 +24,27 @@ const OF_TEAM = [
   ["/dead-letters/list", () => import("./dead/list.js")],
   ["/activity", () => import("./activity/page.js")],
   ["/keys", () => import("./keys/page.js")],
+  ["/vault", () => import("./vault/page.js")],
+  ["/webhooks", () => import("./webhooks/page.js")],
+  ["/usage", () => import("./usage/page.js")],
+  ["/team", () => import("./team/people.js")],
 ];
+
+/** A page of the account, by its name. @param {"entry" | "signUp" | "confirm" | "forgot" | "reset" | "join"} name */
+const account = (name) => () => import("./account/account.js").then((all) => ({ open: all[name] }));
 
 /** Pages for whoever is signed in, with a team or without. @type {[string, () => Promise<PageModule>][]} */
 const OF_PERSON = [
   ["/teams/new", () => import("./team/page.js")],
-  ["/join", () => import("./account/join.js")],
+  ["/join", account("join")],
 ];
 
 /** Pages for everybody: the links of letters lead to them. @type {[string, () => Promise<PageModule>][]} */
 const OF_ALL = [
-  ["/sign-up", () => import("./account/sign-up.js")],
-  ["/confirm", () => import("./account/confirm.js")],
-  ["/forgot", () => import("./account/forgot.js")],
-  ["/reset", () => import("./account/reset.js")],
+  ["/sign-up", account("signUp")],
+  ["/confirm", account("confirm")],
+  ["/forgot", account("forgot")],
+  ["/reset", account("reset")],
 ];
 
 /** @param {string} pattern @param {string} path @returns {Record<string, string> | null} */
@@ -72,7 +79,7 @@ function find(pages, path) {
 export function pageAt(path, { signedIn, hasTeam }) {
   const open = find(OF_ALL, path);
   if (open) return open;
-  if (!signedIn) return { load: () => import("./account/sign-in.js"), parameters: {} };
+  if (!signedIn) return { load: account("entry"), parameters: {} };
   const own = find(OF_PERSON, path);
   if (own) return own;
   if (!hasTeam) return { load: () => import("./team/page.js"), parameters: {} };

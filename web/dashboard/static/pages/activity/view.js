@@ -3,6 +3,7 @@ import { html, nothing, repeat } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
 import { filterForm, presetChips, without } from "../../ui/filters.js";
 import { empty } from "../../ui/state.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { number } from "../../ui/words.js";
 import { CHOICES, NAMES, presets, TEXTS, TIMES } from "./filters.js";
@@ -64,19 +65,7 @@ export function list(state, { clear, older, isFiltered, cursor }) {
     if (cursor) return empty("No older activity");
     return isFiltered ? empty("Nothing matches these filters", html`<p><button type="button" @click=${clear}>Clear the filters</button></p>`) : empty("Nothing has happened yet");
   }
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Activity">
-      <table>
-        <caption class="unseen">Activity, newest first</caption>
-        <thead>
-          <tr>
-            <th scope="col" aria-sort="descending">When</th><th scope="col">Who did what</th><th scope="col">Event</th><th scope="col">Environment</th>
-            <th scope="col">From</th><th scope="col">Request</th><th scope="col">Position</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${repeat(state.entries, keyOf, row)}
-        </tbody>
-      </table>
-    </div>
+  const columns = ["When", "Who did what", "Event", "Environment", "From", "Request", "Position"];
+  return html`${table("Activity", columns, repeat(state.entries, keyOf, row), ", newest first")}
     <p class="footer">${cursor ? html`<button type="button" @click=${clear}>Newest</button>` : nothing} ${further}</p>`;
 }

@@ -3,14 +3,10 @@ import { html, nothing, repeat } from "../../ui/lit.js";
 import { withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
 import { here, href, setQuery } from "../../core/location.js";
-import { createReading } from "../../core/reading.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { noRows, standsStill } from "../../core/still.js";
-import { createStore } from "../../core/store.js";
 import { filterForm, filtersIn, searchedNote, without } from "../../ui/filters.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { empty, loaded } from "../../ui/state.js";
-import { freshBar, table } from "../../ui/table.js";
+import { empty } from "../../ui/state.js";
+import { createStillList } from "../../ui/still-list.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { createRetries } from "./retry.js";
 
@@ -29,21 +25,19 @@ const NAMES = [...TEXTS, ...CHOICES].map(([name]) => name);
 const COLUMNS = ["Task", "Target", "Queue", "Attempts", "Answer", "Error", "Died", "Try again"];
 
 export function open() {
-  const store = createStore(standsStill((letter) => letter.id), noRows);
   const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/dead-letters", { limit: 50, ...filters(), cursor: cursor() });
-  const reading = createReading({
+  const list = createStillList({
     page: "/dead-letters/list",
     path,
     concerns: ({ ok }) => ok === false && !cursor(),
     rarer: 5,
-    loaded: (page, isNew) => store.dispatch({ type: isNew ? "loaded" : "checked", rows: page.deadLetters, page }),
+    rowsOf: (page) => page.deadLetters,
+    noun: "dead letter",
   });
   const retries = createRetries(() => {});
   const end = taskEvents.subscribe({ events: retries.happened, resync() {} });
-  const merge = () => store.dispatch({ type: "merged" });
-  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
 
   /** @param {any} letter */
   const row = (letter) => html`<tr data-row=${letter.id}>
@@ -77,13 +71,10 @@ export function open() {
         set: (changes) => setQuery({ cursor: "", ...changes }),
         texts: TEXTS,
         choices: CHOICES,
-        failure: reading.loader.state.failure,
+        failure: list.loader.state.failure,
       })}
-      ${freshBar(store.state, merge, "dead letter")}
-      ${loaded(
-        reading.loader,
-        () => {
-          const { rows, page } = store.state;
+      ${list.view(
+        (rows, page) => {
           const { nextCursor } = page.pagination;
           return html`${rows.length === 0 ? nothingHere(nextCursor) : table("Dead letters", COLUMNS, repeat(rows, (letter) => letter.id, row), ", newest first")}
             <p class="footer">
@@ -95,7 +86,7 @@ export function open() {
       )}`,
     dispose() {
       end();
-      reading.dispose();
+      list.dispose();
     },
   };
 }

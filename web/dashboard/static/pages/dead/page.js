@@ -3,14 +3,10 @@ import { html, nothing, repeat } from "../../ui/lit.js";
 import { withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
 import { here, href, setQuery } from "../../core/location.js";
-import { createReading } from "../../core/reading.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { noRows, standsStill } from "../../core/still.js";
-import { createStore } from "../../core/store.js";
 import { filtersIn, searchedNote } from "../../ui/filters.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { empty, loaded } from "../../ui/state.js";
-import { freshBar, table } from "../../ui/table.js";
+import { empty } from "../../ui/state.js";
+import { createStillList } from "../../ui/still-list.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, number } from "../../ui/words.js";
 import { filtersOfCause, keyOf } from "./causes.js";
@@ -21,35 +17,34 @@ const COLUMNS = ["Host", "Answer", "Error", "Dead", "First", "Last", "Example", 
 const RARER = 5;
 
 export function open() {
-  const store = createStore(standsStill(keyOf), noRows);
   const path = () => withQuery("/v1/dead-letters/groups", { limit: 100, ...filtersIn(["queue"], here().query) });
-  const reading = createReading({
+  const list = createStillList({
     page: "/dead-letters",
     path,
     concerns: ({ ok }) => ok === false,
     rarer: RARER,
-    loaded: (page, isNew) => store.dispatch({ type: isNew ? "loaded" : "checked", rows: page.groups, page }),
+    idOf: keyOf,
+    rowsOf: (page) => page.groups,
+    noun: "cause",
   });
-  const retries = createRetries(() => reading.soon());
+  const retries = createRetries(() => list.soon());
   const end = taskEvents.subscribe({ events: retries.happened, resync() {} });
-  const merge = () => store.dispatch({ type: "merged" });
-  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
 
   /** @param {any} group */
   const row = (group) => {
-    const list = href("/dead-letters/list", { ...filtersOfCause(group), ...filtersIn(["queue"], here().query) });
+    const letters = href("/dead-letters/list", { ...filtersOfCause(group), ...filtersIn(["queue"], here().query) });
     const probe = retries.probe(keyOf(group));
     return html`<tr data-row=${group.example}>
-      <th scope="row"><a class="row-link" href=${list}>${group.host}</a></th>
+      <th scope="row"><a class="row-link" href=${letters}>${group.host}</a></th>
       <td>${group.httpStatus ?? "none"}</td>
       <td class="wide">${group.error}</td>
-      <td><a href=${list}>${number(group.count)}</a></td>
+      <td><a href=${letters}>${number(group.count)}</a></td>
       <td>${time(group.firstAt)}</td>
       <td>${time(group.lastAt)}</td>
       <td><a href=${href(`/tasks/${group.example}`)}><code>…${group.example.slice(-10)}</code></a></td>
       <td>
         ${retries.view(keyOf(group), group.example, "Retry one")}
-        ${probe?.ok && group.count > 1 ? html`<br />It works again: <a href=${list}>retry the others</a>` : nothing}
+        ${probe?.ok && group.count > 1 ? html`<br />It works again: <a href=${letters}>retry the others</a>` : nothing}
       </td>
     </tr>`;
   };
@@ -62,9 +57,7 @@ export function open() {
       return html`<h1>Dead letters</h1>
         <p>Tasks that failed for good, by the cause of their last failure. <a href=${href("/dead-letters/list")}>All of them, one by one</a></p>
         ${queue ? html`<p class="chips"><button type="button" class="chip" @click=${() => setQuery({ queue: "" })}>Queue ${queue}: all queues</button></p>` : nothing}
-        ${freshBar(store.state, merge, "cause")}
-        ${loaded(reading.loader, () => {
-          const { rows, page } = store.state;
+        ${list.view((rows, page) => {
           if (rows.length === 0) return nothingDead(page.searched);
           return html`${table("Causes", COLUMNS, repeat(rows, keyOf, row), ", most frequent first")}
             <p class="footer">
@@ -74,7 +67,7 @@ export function open() {
     },
     dispose() {
       end();
-      reading.dispose();
+      list.dispose();
     },
   };
 }

@@ -12,6 +12,7 @@ import { currentTeam, roleMay, whyNot } from "../../core/team.js";
 import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { empty, loaded } from "../../ui/state.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { number } from "../../ui/words.js";
 import { createDialog, revokeDialog, rotateDialog, secretDialog } from "./dialogs.js";
@@ -104,7 +105,7 @@ function keys() {
         </div>
       </form>
       ${store.state.notice ? html`<p class="notice" role="status">${store.state.notice}</p>` : nothing}
-      ${loaded(loader, ({ apiKeys }) => table(apiKeys, start))} ${currentDialog()}`,
+      ${loaded(loader, ({ apiKeys }) => keyTable(apiKeys, start))} ${currentDialog()}`,
     dispose() {
       stop();
       loader.dispose();
@@ -113,25 +114,13 @@ function keys() {
 }
 
 /** @param {any[]} all @param {(dialog: any) => void} start */
-function table(all, start) {
+function keyTable(all, start) {
   if (all.length === 0) {
     const clear = () => setQuery({ environment: "", status: "" });
     return empty("No key matches", html`<p><button type="button" @click=${clear}>Show all keys</button></p>`);
   }
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Keys">
-    <table>
-      <caption class="unseen">Keys, oldest first</caption>
-      <thead>
-        <tr>
-          <th scope="col">Name</th><th scope="col">Key</th><th scope="col">Access</th><th scope="col">Environment</th><th scope="col">State</th>
-          <th scope="col">Last used</th><th scope="col">Requests</th><th scope="col">Made</th><th scope="col">Expires</th><th scope="col">Actions</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${repeat(all, (key) => key.id, (key) => row(key, start))}
-      </tbody>
-    </table>
-  </div>`;
+  const columns = ["Name", "Key", "Access", "Environment", "State", "Last used", "Requests", "Made", "Expires", "Actions"];
+  return table("Keys", columns, repeat(all, (key) => key.id, (key) => row(key, start)), ", oldest first");
 }
 
 /** @param {any} key @param {(dialog: any) => void} start */

@@ -11,7 +11,7 @@ import { loaded } from "../../ui/state.js";
 import { causes } from "./causes.js";
 import { createFirstRun } from "./first-run.js";
 import { noRates, reduce } from "./rates.js";
-import { counts, failureList, happening, health, planNote } from "./view.js";
+import { counts, failureList, happening, health } from "./view.js";
 
 /** The counts are read by several requests: so many times rarer than a list. */
 const RARER = 5;
@@ -25,14 +25,13 @@ export function open() {
   const since = new Date(Math.floor((Date.now() - DAY) / 60_000) * 60_000).toISOString();
   const paths = {
     usage: `/teams/${team}/usage`,
-    plan: `/teams/${team}/plan`,
     failed: withQuery("/v1/tasks", { status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
     last: withQuery("/v1/tasks", { status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
   };
   const loader = createLoader(
     async (signal) => {
-      const [usage, plan, failed, last] = await Promise.all(Object.values(paths).map((path) => get(path, { signal })));
-      return { usage: usage.usage[environment()], plan: plan.plan, failed, last: last.tasks[0] };
+      const [usage, failed, last] = await Promise.all(Object.values(paths).map((path) => get(path, { signal })));
+      return { usage: usage.usage[environment()], failed, last: last.tasks[0] };
     },
     { loaded: () => requestAnimationFrame(restore) },
   );
@@ -61,12 +60,12 @@ export function open() {
     requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Overview</h1>
       ${firstRun?.view() ?? nothing}
-      ${loaded(loader, ({ usage, plan, failed, last }) => {
+      ${loaded(loader, ({ usage, failed, last }) => {
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
         return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
-          ${happening(rates.state)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })} ${planNote(plan)}`;
+          ${happening(rates.state)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })}`;
       })}`,
     dispose() {
       unsubscribe();

@@ -3,6 +3,7 @@ import { html, nothing } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
 import { chart } from "../../ui/chart.js";
 import { empty } from "../../ui/state.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, number } from "../../ui/words.js";
 import { SECONDS, sum } from "./rates.js";
@@ -44,22 +45,19 @@ export function failureList(failures, { isAll, since, count }) {
     <h2 id="failed-title">What failed lately?</h2>
     ${failures.length === 0
       ? html`<p>Nothing, in the last 24 hours.</p>`
-      : html`<div class="scroll" tabindex="0" role="region" aria-label="Causes of failures">
-            <table>
-              <caption class="unseen">Causes of failures in the last 24 hours, most frequent first</caption>
-              <thead><tr><th scope="col">Target</th><th scope="col">Error</th><th scope="col">Tasks</th><th scope="col">Last</th></tr></thead>
-              <tbody>
-                ${failures.slice(0, 10).map(
-                  (cause) => html`<tr>
-                    <th scope="row">${cause.host}</th>
-                    <td>${cause.error}</td>
-                    <td><a href=${href("/tasks", { status: "failed,timeout", target: cause.target, createdAfter: since })}>${number(cause.count)}</a></td>
-                    <td>${time(cause.last)}</td>
-                  </tr>`,
-                )}
-              </tbody>
-            </table>
-          </div>
+      : html`${table(
+            "Causes of failures in the last 24 hours",
+            ["Target", "Error", "Tasks", "Last"],
+            failures.slice(0, 10).map(
+              (cause) => html`<tr>
+                <th scope="row">${cause.host}</th>
+                <td>${cause.error}</td>
+                <td><a href=${href("/tasks", { status: "failed,timeout", target: cause.target, createdAfter: since })}>${number(cause.count)}</a></td>
+                <td>${time(cause.last)}</td>
+              </tr>`,
+            ),
+            ", most frequent first",
+          )}
           <p class="fine">${isAll ? "" : `Of the latest ${number(count)}. `}<a href=${href("/tasks", { status: "failed,timeout", createdAfter: since })}>See all</a></p>`}
   </section>`;
 }
@@ -83,19 +81,5 @@ export function happening(rates) {
     </p>
     ${chart(series, { room: SECONDS, from: "10 min ago", unit: "per second at most" })}
     <p class="fine">Per second, from the live events; at most ten minutes.</p>
-  </section>`;
-}
-
-/** @param {any} plan */
-export function planNote(plan) {
-  const share = ({ used, limit }) => (limit === undefined ? number(used) : `${number(used)} of ${number(limit)}`);
-  return html`<section aria-labelledby="plan-title">
-    <h2 id="plan-title">Plan ${plan.name}</h2>
-    <dl class="terms">
-      <div><dt>Keys</dt><dd><a href=${href("/keys")}>${share(plan.keys)}</a></dd></div>
-      <div><dt>Members</dt><dd>${share(plan.members)}</dd></div>
-      <div><dt>Vault</dt><dd>${share(plan.tokens)} tokens</dd></div>
-      ${plan.policies.map((policy) => html`<div><dt>${policy.name}</dt><dd>${number(policy.quota)} requests in ${number(policy.windowSeconds)} s for each ${policy.scope}</dd></div>`)}
-    </dl>
   </section>`;
 }

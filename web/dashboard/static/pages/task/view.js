@@ -5,6 +5,7 @@ import { href } from "../../core/location.js";
 import { copyButton } from "../../ui/copy.js";
 import { quoted } from "../../ui/curl.js";
 import { statusBadge } from "../../ui/status.js";
+import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, length, number, size } from "../../ui/words.js";
 import { sentence } from "./sentence.js";
@@ -43,23 +44,16 @@ export function timeline(task) {
 /** @param {any} task */
 export function attemptTable(task) {
   if (!task.attempts?.length) return html`<p>No attempt was made yet.</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Attempts">
-    <table>
-      <caption class="unseen">Attempts, oldest first</caption>
-      <thead><tr><th scope="col">Attempt</th><th scope="col">Began</th><th scope="col">Took</th><th scope="col">Status</th><th scope="col">What went wrong</th></tr></thead>
-      <tbody>
-        ${task.attempts.map(
-          (attempt) => html`<tr>
-            <th scope="row">${attempt.number}</th>
-            <td>${time(attempt.startedAt)}</td>
-            <td>${attempt.duration === null ? "" : length(attempt.duration)}</td>
-            <td>${attempt.statusCode ?? ""}</td>
-            <td>${attempt.error ?? (attempt.duration === null && task.status !== "processing" ? "Its outcome is unknown: it was lost with its worker, and is made again" : "")}</td>
-          </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+  const rows = task.attempts.map(
+    (attempt) => html`<tr>
+      <th scope="row">${attempt.number}</th>
+      <td>${time(attempt.startedAt)}</td>
+      <td>${attempt.duration === null ? "" : length(attempt.duration)}</td>
+      <td>${attempt.statusCode ?? ""}</td>
+      <td>${attempt.error ?? (attempt.duration === null && task.status !== "processing" ? "Its outcome is unknown: it was lost with its worker, and is made again" : "")}</td>
+    </tr>`,
+  );
+  return table("Attempts", ["Attempt", "Began", "Took", "Status", "What went wrong"], rows, ", oldest first");
 }
 
 /** @param {Record<string, string | string[]> | null} headers */
@@ -156,17 +150,13 @@ export function planTable(plan) {
   return html`<section aria-labelledby="plan-title">
     <h2 id="plan-title">Planned attempts</h2>
     <p class="fine">When attempts are made, should each one fail: told by the API when the task was sent from here.</p>
-    <div class="scroll" tabindex="0" role="region" aria-label="Planned attempts">
-      <table>
-        <caption class="unseen">Planned attempts</caption>
-        <thead><tr><th scope="col">Attempt</th><th scope="col">Pause before it</th><th scope="col">At the earliest</th><th scope="col">At the latest</th><th scope="col">Before the deadline</th></tr></thead>
-        <tbody>
-          ${plan.map(
-            (attempt) => html`<tr><th scope="row">${attempt.number}</th><td>${length(attempt.pause * 1000)}</td><td>${time(attempt.earliest)}</td><td>${time(attempt.latest)}</td><td>${attempt.fits}</td></tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>
+    ${table(
+      "Planned attempts",
+      ["Attempt", "Pause before it", "At the earliest", "At the latest", "Before the deadline"],
+      plan.map(
+        (attempt) => html`<tr><th scope="row">${attempt.number}</th><td>${length(attempt.pause * 1000)}</td><td>${time(attempt.earliest)}</td><td>${time(attempt.latest)}</td><td>${attempt.fits}</td></tr>`,
+      ),
+    )}
   </section>`;
 }
 
@@ -182,20 +172,9 @@ function detail(event) {
 
 /** @param {any[]} events */
 export function eventTable(events) {
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
-    <table>
-      <caption class="unseen">Events, oldest first</caption>
-      <thead><tr><th scope="col">Position</th><th scope="col">When</th><th scope="col">What</th><th scope="col">More</th><th scope="col">By</th></tr></thead>
-      <tbody>
-        ${repeat(
-          events,
-          (event) => event.id,
-          (event) => html`<tr data-event=${event.id}>
-            <td><code>${number(event.id)}</code></td><td>${time(event.at)}</td><th scope="row">${event.type.slice(5).replaceAll("_", " ")}</th>
-            <td>${detail(event)}${event.retryAt ? html`, next one due ${time(event.retryAt)}` : nothing}</td><td><code>${event.actor}</code></td>
-          </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+  const row = (event) => html`<tr data-event=${event.id}>
+    <td><code>${number(event.id)}</code></td><td>${time(event.at)}</td><th scope="row">${event.type.slice(5).replaceAll("_", " ")}</th>
+    <td>${detail(event)}${event.retryAt ? html`, next one due ${time(event.retryAt)}` : nothing}</td><td><code>${event.actor}</code></td>
+  </tr>`;
+  return table("Events", ["Position", "When", "What", "More", "By"], repeat(events, ({ id }) => id, row), ", oldest first");
 }
