@@ -9,9 +9,9 @@ import { loaded } from "./state.js";
 import { freshBar } from "./table.js";
 
 /**
- * @param {Parameters<typeof createReading>[0] & {rowsOf: (data: any) => any[], idOf?: (row: any) => string, noun: string, plural?: string}} what
+ * @param {Parameters<typeof createReading>[0] & {rowsOf: (data: any) => any[], idOf?: (row: any) => string, noun: string, plural?: string, shortcuts?: import("../core/shortcuts.js").Shortcut[]}} what
  */
-export function createStillList({ rowsOf, idOf = (row) => row.id, noun, plural, loaded: told, ...what }) {
+export function createStillList({ rowsOf, idOf = (row) => row.id, noun, plural, shortcuts = [], loaded: told, ...what }) {
   const store = createStore(standsStill(idOf), noRows);
   const reading = createReading({
     ...what,
@@ -21,7 +21,7 @@ export function createStillList({ rowsOf, idOf = (row) => row.id, noun, plural, 
     },
   });
   const merge = () => store.dispatch({ type: "merged" });
-  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
+  setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts, ...shortcuts]);
   return {
     ...reading,
     /** @param {(rows: any[], data: any) => unknown} content @param {string[]} [beside] Fields beside which the page says what is wrong. */

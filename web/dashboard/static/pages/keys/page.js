@@ -1,17 +1,15 @@
 // The keys of the team: what the API tells of each, and creating, rotating and revoking them.
 import { html, nothing, repeat } from "../../ui/lit.js";
-import { effect } from "../../vendor/signals-core/signals-core.js";
-import { get, withQuery } from "../../core/api.js";
+import { withQuery } from "../../core/api.js";
 import { now } from "../../core/clock.js";
-import { createLoader } from "../../core/loader.js";
-import { here, href, restore, setQuery } from "../../core/location.js";
+import { activityEvents } from "../../core/live.js";
+import { here, href, setQuery } from "../../core/location.js";
 import { actorName, readPeople } from "../../core/people.js";
-import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, roleMay, whyNot } from "../../core/team.js";
 import { icon } from "../../ui/icon.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { empty, loaded } from "../../ui/state.js";
+import { empty } from "../../ui/state.js";
+import { createStillList } from "../../ui/still-list.js";
 import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { number } from "../../ui/words.js";
@@ -41,7 +39,15 @@ function keys() {
   const store = createStore(reduce, noDialog);
   const filter = (name) => here().query.get(name) ?? "";
   const path = () => withQuery(`/teams/${currentTeam()?.id}/apikeys`, Object.fromEntries(FILTERS.map(([name]) => [name, filter(name)])));
-  const loader = createLoader((signal) => get(path(), { signal }), { loaded: () => requestAnimationFrame(restore) });
+  const list = createStillList({
+    page: "/keys",
+    path,
+    rowsOf: ({ apiKeys }) => apiKeys,
+    feeds: [activityEvents],
+    concerns: ({ type }) => type.startsWith("key."),
+    noun: "key",
+    shortcuts: [{ keys: "n", what: "Create a key", act: () => start({ kind: "create" }) }],
+  });
   /** The dialog with a form that is open. @type {{view: () => unknown} | null} */
   let opened = null;
 
@@ -54,11 +60,11 @@ function keys() {
     stored: (stored) => store.dispatch({ type: "stored", stored }),
     made(key) {
       store.dispatch({ type: "made", key });
-      void loader.load();
+      void list.reload();
     },
     revoked(key, ms) {
       store.dispatch({ type: "revoked", key, ms });
-      void loader.load();
+      void list.reload();
     },
   };
   const start = (dialog) => {
@@ -73,15 +79,7 @@ function keys() {
     return dialog.kind === "secret" ? secretDialog(dialog.key, dialog.stored, tell) : opened?.view();
   };
 
-  let address = "";
-  const stop = effect(() => {
-    const next = path();
-    if (here().path !== "/keys" || next === address) return;
-    address = next;
-    void loader.load();
-  });
   void readPeople();
-  setShortcuts("This page", [{ keys: "n", what: "Create a key", act: () => start({ kind: "create" }) }, ...rowShortcuts]);
 
   return {
     title: "Keys",
@@ -105,11 +103,8 @@ function keys() {
         </div>
       </form>
       ${store.state.notice ? html`<p class="notice" role="status">${store.state.notice}</p>` : nothing}
-      ${loaded(loader, ({ apiKeys }) => keyTable(apiKeys, start))} ${currentDialog()}`,
-    dispose() {
-      stop();
-      loader.dispose();
-    },
+      ${list.view((rows) => keyTable(rows, start))} ${currentDialog()}`,
+    dispose: list.dispose,
   };
 }
 

@@ -2,9 +2,7 @@
 import { html, nothing } from "../../ui/lit.js";
 import { get, withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
-import { createLoader } from "../../core/loader.js";
-import { restore } from "../../core/location.js";
-import { pace } from "../../core/pace.js";
+import { createReading } from "../../core/reading.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, environment } from "../../core/team.js";
 import { loaded } from "../../ui/state.js";
@@ -28,39 +26,25 @@ export function open() {
     failed: withQuery("/v1/tasks", { status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
     last: withQuery("/v1/tasks", { status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
   };
-  const loader = createLoader(
-    async (signal) => {
+  const reading = createReading({
+    page: "/",
+    path: () => paths.usage,
+    rarer: RARER,
+    async read(signal) {
       const [usage, failed, last] = await Promise.all(Object.values(paths).map((path) => get(path, { signal })));
       return { usage: usage.usage[environment()], failed, last: last.tasks[0] };
     },
-    { loaded: () => requestAnimationFrame(restore) },
-  );
-  let timer = 0;
-  const reload = () => {
-    timer = 0;
-    void loader.load();
-  };
-  const reloadSoon = () => {
-    timer ||= setTimeout(reload, RARER * pace());
-  };
-  const unsubscribe = taskEvents.subscribe({
-    events(events) {
-      rates.dispatch({ type: "happened", events });
-      reloadSoon();
-    },
-    resync: reloadSoon,
   });
-
+  const unsubscribe = taskEvents.subscribe({ events: (events) => rates.dispatch({ type: "happened", events }), resync() {} });
   const second = setInterval(() => rates.dispatch({ type: "passed", at: Date.now() }), 1000);
   const firstRun = createFirstRun();
-  void loader.load();
 
   return {
     title: "Overview",
     requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Overview</h1>
       ${firstRun?.view() ?? nothing}
-      ${loaded(loader, ({ usage, failed, last }) => {
+      ${loaded(reading.loader, ({ usage, failed, last }) => {
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
@@ -70,8 +54,7 @@ export function open() {
     dispose() {
       unsubscribe();
       firstRun?.dispose();
-      loader.dispose();
-      clearTimeout(timer);
+      reading.dispose();
       clearInterval(second);
     },
   };

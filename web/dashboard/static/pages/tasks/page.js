@@ -1,11 +1,9 @@
 // The list of tasks: reads a page, follows events, reads it again where events alone do not tell.
 import { html } from "../../ui/lit.js";
-import { effect } from "../../vendor/signals-core/signals-core.js";
-import { get, withQuery } from "../../core/api.js";
+import { withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
-import { createLoader } from "../../core/loader.js";
-import { here, href, restore, setQuery } from "../../core/location.js";
-import { pace } from "../../core/pace.js";
+import { here, href, setQuery } from "../../core/location.js";
+import { createReading } from "../../core/reading.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { announce } from "../../ui/announce.js";
@@ -25,56 +23,16 @@ export function open() {
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/tasks", listParameters(filters(), cursor()));
   const bulk = createBulk(() => store.peek().rows.map((row) => row.id));
-  let quietly = 0;
-  let timer = 0;
-  let isShown = false;
-
-  const loader = createLoader((signal) => get(path(), { signal }), {
-    loaded(page) {
-      store.dispatch({ type: "loaded", page });
-      isShown = true;
-      requestAnimationFrame(restore);
+  const reading = createReading({
+    page: "/tasks",
+    path,
+    loaded(page, isNew) {
+      store.dispatch({ type: isNew ? "loaded" : "checked", page });
+      if (isNew) bulk.reset();
+      else if (store.peek().fresh > 0) announce(`${store.peek().fresh} new tasks`);
     },
   });
-
-  /** Reads the page again and lets the rows stay where they are. */
-  async function check() {
-    timer = 0;
-    quietly = Date.now();
-    const asked = path();
-    try {
-      const page = await get(asked);
-      if (asked !== path()) return;
-      store.dispatch({ type: "checked", page });
-      const { fresh } = store.peek();
-      if (fresh > 0) announce(`${fresh} new tasks`);
-    } catch {
-      // The stream says that the server cannot be reached, and calls again when it can.
-    }
-  }
-
-  function checkSoon() {
-    if (!timer && isShown) timer = setTimeout(check, Math.max(0, quietly + pace() - Date.now()));
-  }
-
-  const unsubscribe = taskEvents.subscribe({
-    events(events) {
-      store.dispatch({ type: "happened", events });
-      checkSoon();
-    },
-    resync: checkSoon,
-  });
-
-  // Another filter is another list.
-  let address = "";
-  const stop = effect(() => {
-    const next = path();
-    if (here().path !== "/tasks" || next === address) return;
-    address = next;
-    isShown = false;
-    bulk.reset();
-    void loader.load();
-  });
+  const unsubscribe = taskEvents.subscribe({ events: (events) => store.dispatch({ type: "happened", events }), resync() {} });
 
   const set = (changes) => setQuery({ cursor: "", ...changes });
   const merge = () => store.dispatch({ type: "merged" });
@@ -92,8 +50,8 @@ export function open() {
         <h1>Tasks</h1>
         <a class="button" href=${href("/tasks/new")}>${icon("plus")}New task</a>
       </div>
-      ${filterBar(filters(), set, loader.state.failure)} ${freshBar(store.state, merge, "task")} ${bulk.view()}
-      ${loaded(loader, () =>
+      ${filterBar(filters(), set, reading.loader.state.failure)} ${freshBar(store.state, merge, "task")} ${bulk.view()}
+      ${loaded(reading.loader, () =>
         list(store.state, {
           filters: filters(),
           cursor: cursor(),
@@ -104,10 +62,8 @@ export function open() {
         NAMES,
       )}`,
     dispose() {
-      stop();
       unsubscribe();
-      loader.dispose();
-      clearTimeout(timer);
+      reading.dispose();
     },
   };
 }
