@@ -173,6 +173,11 @@ impl Fault {
         }
     }
 
+    /// Whether the clock of a process is wrong for a while.
+    pub(crate) fn sets_a_clock(self) -> bool {
+        matches!(self, Self::JumpClock(..) | Self::JumpGatewayClock(_))
+    }
+
     /// The worker whose partitions are taken over.
     pub(crate) fn loses_worker(self) -> Option<usize> {
         match self {
