@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     FillLog,
     /// More calls than a worker can make at once hang until they time out.
     HangTarget,
-    /// The descriptor limit of a worker is lowered to little more than it has open.
+    /// The descriptor limit of a worker is lowered to less than it has open.
     FewDescriptors(usize),
     // On three servers:
     /// The node that leads TASKS is killed.

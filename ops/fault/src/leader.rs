@@ -1,4 +1,4 @@
-//! For how long the servers of the log had no leader for TASKS themselves: what no client of theirs can make up for.
+//! For how long the servers of the log had no leader for a stream themselves: what no client of theirs can make up for.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use waybill_log::Stream;
 
+/// The streams that requests of clients wait for: TASKS, and those of which a gateway needs to know who may do what.
+const STREAMS: [&str; 3] = ["TASKS", "CONTROL", "FENCE"];
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What an answer may take.
@@ -16,54 +17,66 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// Copies say something to their leader once a second: one that hears of none for longer can store nothing.
 const HEARD_LATELY: Duration = Duration::from_secs(2);
 
-/// Looks for a leader through every server until it is dropped.
+/// Looks for leaders through every server until it is dropped.
 pub(crate) struct LeaderWatch {
-    longest: watch::Receiver<Duration>,
+    /// In the order of `STREAMS`.
+    longest: watch::Receiver<[Duration; STREAMS.len()]>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl LeaderWatch {
     pub(crate) fn start(ports: Vec<u16>) -> Self {
-        let (longest, watched) = watch::channel(Duration::ZERO);
+        let (longest, watched) = watch::channel([Duration::ZERO; STREAMS.len()]);
         Self {
             longest: watched,
             _task: AbortOnDropHandle::new(tokio::spawn(look_on(ports, longest))),
         }
     }
 
-    /// The longest time without one so far.
-    pub(crate) fn longest_without(&self) -> Duration {
-        *self.longest.borrow()
+    /// The longest time that TASKS had none so far.
+    pub(crate) fn tasks_without(&self) -> Duration {
+        self.longest.borrow()[0]
+    }
+
+    /// The longest time that any of the streams had none so far.
+    pub(crate) fn any_without(&self) -> Duration {
+        self.longest
+            .borrow()
+            .iter()
+            .max()
+            .copied()
+            .unwrap_or_default()
     }
 }
 
-async fn look_on(ports: Vec<u16>, longest: watch::Sender<Duration>) {
+async fn look_on(ports: Vec<u16>, longest: watch::Sender<[Duration; STREAMS.len()]>) {
     let connecting = ports.iter().map(|port| {
         let options = ConnectOptions::new().retry_on_initial_connect();
         options.connect(format!("127.0.0.1:{port}"))
     });
     let clients: Vec<Client> = join_all(connecting).await.into_iter().flatten().collect();
-    let mut seen = Instant::now();
+    let mut seen = [Instant::now(); STREAMS.len()];
     loop {
-        let answers = join_all(clients.iter().map(leads)).await;
-        longest.send_if_modified(|longest| {
-            let without = seen.elapsed();
-            let is_longer = without > *longest;
-            if is_longer {
-                *longest = without;
+        let looks =
+            STREAMS.map(|stream| join_all(clients.iter().map(move |client| leads(client, stream))));
+        let answers = join_all(looks).await;
+        longest.send_modify(|longest| {
+            for (longest, seen) in longest.iter_mut().zip(&seen) {
+                *longest = seen.elapsed().max(*longest);
             }
-            is_longer
         });
-        if answers.contains(&true) {
-            seen = Instant::now();
+        for (seen, answers) in seen.iter_mut().zip(answers) {
+            if answers.contains(&true) {
+                *seen = Instant::now();
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Whether a leader that can store something answers through a server.
-async fn leads(client: &Client) -> bool {
-    let subject = format!("$JS.API.STREAM.INFO.{}", Stream::Tasks.name());
+/// Whether a leader of the stream that can store something answers through a server.
+async fn leads(client: &Client, stream: &str) -> bool {
+    let subject = format!("$JS.API.STREAM.INFO.{stream}");
     let request = client.send_request(subject, Request::new());
     let Ok(Ok(answer)) = tokio::time::timeout(ANSWER, request).await else {
         return false;

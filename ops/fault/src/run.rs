@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
         "waybill-fault: seed {seed}, nats-servers: {servers}"
     ))?;
     let outcome = attempt(arguments, seed, folder.path()).await;
-    if !matches!(outcome, Ok(true)) {
+    if arguments.keep || !matches!(outcome, Ok(true)) {
         say(&format!(
             "waybill-fault: seed {seed}, nats-servers: {servers}; everything is kept in {}",
             folder.keep().display()
@@ -175,19 +175,20 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     checks.push(Check::of("no event holds the API key", leak));
     checks.extend(checker::check(&evidence));
 
-    verdict(&checks, &evidence, folder, begin)
+    let passed = verdict(&checks, &evidence, begin)?;
+    if arguments.keep || !passed {
+        let text = serde_json::to_vec_pretty(&evidence)?;
+        std::fs::write(folder.join("evidence.json"), text)?;
+    }
+    Ok(passed)
 }
 
-fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant) -> Result<bool> {
+fn verdict(checks: &[Check], evidence: &Evidence, begin: Instant) -> Result<bool> {
     for check in checks {
         say(&check.to_string())?;
     }
     let passed = checks.iter().filter(|check| check.passed()).count();
     let failed = checks.len() - passed;
-    if failed > 0 {
-        let text = serde_json::to_vec_pretty(evidence)?;
-        std::fs::write(folder.join("evidence.json"), text)?;
-    }
     let lost = |entry: &&checker::Entry| {
         matches!(entry.step, checker::Step::AttemptFailed { lost: true, .. })
     };

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::time::Timestamp;
 
 use crate::checker::{Limited, Pause, Rate, Span, Told};
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::seeded::Seeded;
 use crate::workload::{Counters, RETRY_PAUSE, Target, Workload, now};
 
@@ -193,9 +193,13 @@ impl Pauser {
             now().plus(ahead)
         });
         let body = json!({ "reason": "a fault run", "until": until.map(Timestamp::to_rfc3339) });
-        self.until_done("pause a queue", queue, "pause", Some(&body))
+        let is_paused = self
+            .until_done("pause a queue", queue, "pause", Some(&body))
             .await?;
         let answered = now();
+        if !is_paused {
+            return Ok(());
+        }
         // Some pauses end by themselves only.
         let by_itself = until.filter(|_| self.random.percent(50));
         if let Some(until) = by_itself {
@@ -219,20 +223,25 @@ impl Pauser {
         Ok(())
     }
 
-    /// Repeats a request until it is answered with 200: after anything else it is uncertain whether the queue is paused.
+    /// Repeats a request until it is answered with 200: after anything else it is uncertain whether the queue is paused. Returns false if that was not
+    /// possible before the end of the pause, by the clock of the gateway.
     async fn until_done(
         &mut self,
         what: &'static str,
         queue: &str,
         action: &str,
         body: Option<&Value>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let path = format!("/v1/queues/{queue}/{action}");
         loop {
             let reply = self.client.send(Method::POST, &path, None, body).await?;
             self.counters.count(&reply);
-            if reply.status() == Some(200) {
-                return Ok(());
+            match &reply {
+                Reply::Answer { status: 200, .. } => return Ok(true),
+                Reply::Answer {
+                    status: 400, body, ..
+                } if body["field"] == "until" => return Ok(false),
+                _ => {}
             }
             self.told.extend(reply.trouble(what));
             ensure!(

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::stage::{Stage, resident, wall_clock_in};
 use crate::load::{Pace, Until};
+use crate::processes::Usage;
 use crate::report::Report;
 use crate::request::Due;
 
@@ -26,23 +27,32 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     let tasks = u64::from(stage.arguments.tasks.unwrap_or(TASKS));
     sleep(SETTLE).await;
     let mark = stage.mark().await?;
-    let before = stage.system.usage()?;
     let due = Due::At(wall_clock_in(MUCH_LATER));
-    let loaded = stage
-        .load(CONNECTIONS, Pace::Closed, Until::Count(tasks), &due)
-        .await?;
-    stage.counted("delayed", loaded.accepted).await?;
-    sleep(SETTLE).await;
+    let before = stage.system.usage()?;
+    // These fill the caches as well, which have limits of their own.
+    let first = queue(stage, tasks.div_ceil(10), &due).await?;
+    let between = stage.system.usage()?;
+    let rest = queue(stage, tasks - first, &due).await?;
     let usage = stage.system.usage()?;
-    stage.account(&mark, loaded.accepted).await?;
-    let bytes = |mib: f64| mib * 1_048_576.0 / loaded.accepted.max(1) as f64;
-    stage
-        .report
-        .figure("delayed tasks", loaded.accepted as f64, "");
-    let grown = bytes(resident(&usage) - resident(&before));
-    stage
-        .report
-        .figure("memory of a task, all processes", grown, "bytes");
+    stage.account(&mark, first + rest).await?;
+    let grown = |from: &[Usage], to: &[Usage], by: u64| {
+        (resident(to) - resident(from)) * 1_048_576.0 / by.max(1) as f64
+    };
+    for (name, value, unit) in [
+        ("delayed tasks", (first + rest) as f64, ""),
+        (
+            "memory of each of the first tenth, all processes",
+            grown(&before, &between, first),
+            "bytes",
+        ),
+        (
+            "memory of each further task, all processes",
+            grown(&between, &usage, rest),
+            "bytes",
+        ),
+    ] {
+        stage.report.figure(name, value, unit);
+    }
 
     let partitions = stage.system.partitions_served().await?;
     ensure!(partitions > 0, "the worker serves no partition");
@@ -61,8 +71,19 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     }
     let name = "memory after the start, all processes";
     report.figure(name, resident(&usage), "MiB");
-    stage.note_failures(&loaded);
     Ok(stage.report.clone())
+}
+
+/// Creates so many tasks, and waits until memory has settled. Returns how many were accepted.
+async fn queue(stage: &mut Stage, tasks: u64, due: &Due) -> Result<u64> {
+    let before = stage.system.count("delayed").await?;
+    let loaded = stage
+        .load(CONNECTIONS, Pace::Closed, Until::Count(tasks), due)
+        .await?;
+    ensure!(loaded.failures.count() == 0, "{:?}", loaded.failures);
+    stage.counted("delayed", before + loaded.accepted).await?;
+    sleep(SETTLE).await;
+    Ok(loaded.accepted)
 }
 
 async fn until_served(stage: &Stage, partitions: usize, begin: Instant) -> Result<Duration> {

@@ -39,9 +39,7 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     target.key = stage.system.second_key().await?;
     let url = stage.sink.url("/");
     let mut template = Template::new(&stage.arguments, &target, &url, &Due::Now)?;
-    let mut connection = Connection::open(target.address).await?;
-
-    let idle = one_by_one(stage, &mut template, &mut connection).await?;
+    let idle = one_by_one(stage, &mut template).await?;
     let tasks = u64::from(stage.arguments.tasks.unwrap_or(TASKS));
     let ahead = stage.arguments.due_in();
     let due_at = Instant::now() + ahead;
@@ -65,7 +63,7 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
     let mark = stage.mark().await?;
     sleep_until(due_at.into()).await;
     slow.wait_for(UNDER_WAY.min(tasks), PATIENCE).await?;
-    let beside = one_by_one(stage, &mut template, &mut connection).await?;
+    let beside = one_by_one(stage, &mut template).await?;
     let called = slow.count();
     ensure!(
         called < crowd.accepted,
@@ -95,11 +93,9 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
 }
 
 /// Sends single tasks of the second team, and returns how long each took to arrive.
-async fn one_by_one(
-    stage: &mut Stage,
-    template: &mut Template,
-    connection: &mut Connection,
-) -> Result<Latency> {
+async fn one_by_one(stage: &mut Stage, template: &mut Template) -> Result<Latency> {
+    // The gateway closes one that has been idle for long.
+    let mut connection = Connection::open(stage.system.target.address).await?;
     let begin = Instant::now();
     for _ in 0..SINGLES {
         sleep(PAUSE).await;
