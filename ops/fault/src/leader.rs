@@ -1,4 +1,4 @@
-//! For how long the servers of the log had no leader for a stream themselves: what no client of theirs can make up for.
+//! For how long the servers of the log had no leader themselves: what no client of theirs can make up for.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The streams that requests of clients wait for: TASKS, and those of which a gateway needs to know who may do what.
-const STREAMS: [&str; 3] = ["TASKS", "CONTROL", "FENCE"];
+/// What only a leader answers: that of TASKS, those of the streams that a gateway needs to know who may do what, and that of the servers as a whole,
+/// without which nobody begins to read a stream.
+const LEADERS: [&str; 4] = [
+    "STREAM.INFO.TASKS",
+    "STREAM.INFO.CONTROL",
+    "STREAM.INFO.FENCE",
+    "STREAM.NAMES",
+];
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What an answer may take.
@@ -19,14 +25,14 @@ const HEARD_LATELY: Duration = Duration::from_secs(2);
 
 /// Looks for leaders through every server until it is dropped.
 pub(crate) struct LeaderWatch {
-    /// In the order of `STREAMS`.
-    longest: watch::Receiver<[Duration; STREAMS.len()]>,
+    /// In the order of `LEADERS`.
+    longest: watch::Receiver<[Duration; LEADERS.len()]>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl LeaderWatch {
     pub(crate) fn start(ports: Vec<u16>) -> Self {
-        let (longest, watched) = watch::channel([Duration::ZERO; STREAMS.len()]);
+        let (longest, watched) = watch::channel([Duration::ZERO; LEADERS.len()]);
         Self {
             longest: watched,
             _task: AbortOnDropHandle::new(tokio::spawn(look_on(ports, longest))),
@@ -38,7 +44,7 @@ impl LeaderWatch {
         self.longest.borrow()[0]
     }
 
-    /// The longest time that any of the streams had none so far.
+    /// The longest time that any of them was missing so far.
     pub(crate) fn any_without(&self) -> Duration {
         self.longest
             .borrow()
@@ -49,16 +55,16 @@ impl LeaderWatch {
     }
 }
 
-async fn look_on(ports: Vec<u16>, longest: watch::Sender<[Duration; STREAMS.len()]>) {
+async fn look_on(ports: Vec<u16>, longest: watch::Sender<[Duration; LEADERS.len()]>) {
     let connecting = ports.iter().map(|port| {
         let options = ConnectOptions::new().retry_on_initial_connect();
         options.connect(format!("127.0.0.1:{port}"))
     });
     let clients: Vec<Client> = join_all(connecting).await.into_iter().flatten().collect();
-    let mut seen = [Instant::now(); STREAMS.len()];
+    let mut seen = [Instant::now(); LEADERS.len()];
     loop {
         let looks =
-            STREAMS.map(|stream| join_all(clients.iter().map(move |client| leads(client, stream))));
+            LEADERS.map(|what| join_all(clients.iter().map(move |client| leads(client, what))));
         let answers = join_all(looks).await;
         longest.send_modify(|longest| {
             for (longest, seen) in longest.iter_mut().zip(&seen) {
@@ -74,16 +80,18 @@ async fn look_on(ports: Vec<u16>, longest: watch::Sender<[Duration; STREAMS.len(
     }
 }
 
-/// Whether a leader of the stream that can store something answers through a server.
-async fn leads(client: &Client, stream: &str) -> bool {
-    let subject = format!("$JS.API.STREAM.INFO.{stream}");
+/// Whether a leader answers through a server; that of a stream must be able to store something.
+async fn leads(client: &Client, what: &str) -> bool {
+    let subject = format!("$JS.API.{what}");
     let request = client.send_request(subject, Request::new());
     let Ok(Ok(answer)) = tokio::time::timeout(ANSWER, request).await else {
         return false;
     };
     let info: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
     let copies = info["cluster"]["replicas"].as_array();
-    copies.is_some_and(|copies| copies.iter().any(is_heard))
+    info.is_object()
+        && info["error"].is_null()
+        && copies.is_none_or(|copies| copies.iter().any(is_heard))
 }
 
 fn is_heard(copy: &Value) -> bool {

@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     /// Creations that were answered with 503.
     pub(crate) refused: AtomicU64,
+    /// Creations that were answered with 503 since the gateway had no lease: it accepts nothing then.
+    pub(crate) closed: AtomicU64,
     /// The slowest accepted creation since the last call of `take_slowest`.
     slowest_us: AtomicU64,
 }
@@ -58,6 +60,9 @@ impl Counters {
             }
             Some(503) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
+                if reply.has_code("authorization_unavailable") {
+                    self.closed.fetch_add(1, Ordering::Relaxed);
+                }
             }
             _ => {}
         }
