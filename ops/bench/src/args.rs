@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     /// Requests per second of the open loops (`accept-open`, `e2e-open`).
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Tasks of `idle`, `hanging`, `drain`, `memory` and `takeover`. Default: 1000 for the first two, 100000 for the others.
+    /// Tasks of `idle` and `hanging` (default: 1000), `drain`, `memory`, `takeover` and `fairness` (100000), `delayed` (1000000), and of each backlog
+    /// of `controls` (20000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
     /// Bytes of a task's body.
@@ -40,7 +41,7 @@ pub(crate) struct Arguments {
     /// Most tasks in flight in `e2e`: accepted and not yet delivered.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) window: u32,
-    /// Seconds after which the backlog of `drain` is due: longer than accepting it takes.
+    /// Seconds after which the backlog of `drain`, `precision`, `fairness` and `controls` is due: longer than accepting it takes.
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u64).range(1..=600))]
     due_in: u64,
     /// The program to measure. Default: the one that WAYBILL_BIN names, or `waybill` next to this
@@ -65,7 +66,10 @@ pub(crate) struct Arguments {
     /// Metrics endpoint of `--target`.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Times that `peers` measures each product, in turn. Odd, so that a median is a run.
+    /// The program that `versus` compares with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) other: Option<PathBuf>,
+    /// Times that `peers`, `versus` and `controls` measure each, in turn. Odd, so that a median is a run.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=21))]
     pub(crate) rounds: u8,
     /// Folder in which `peers` finds the programs of the other products.
@@ -87,7 +91,7 @@ impl Arguments {
         Duration::from_secs(self.warm_up)
     }
 
-    /// When the backlog of `drain` is due.
+    /// When a backlog is due.
     pub(crate) fn due_in(&self) -> Duration {
         Duration::from_secs(self.due_in)
     }
@@ -127,10 +131,20 @@ pub(crate) enum Choice {
     Memory,
     /// `kill -9` while many tasks are open, until all partitions have an owner again. Not with `--target`.
     Takeover,
+    /// A million tasks that are due in a month: memory, and the time of a planned restart. Not with `--target`.
+    Delayed,
+    /// Tasks that are due one after the other, a thousand a second: how late each arrives.
+    Precision,
+    /// One task at a time of a team while another team has a crowd queued. Not with `--target`.
+    Fairness,
+    /// A backlog with ordering keys, with limited queues, with fairness keys and with none of these, in turn.
+    Controls,
     /// All of them, one after the other.
     All,
     /// The same load on Waybill, on BullMQ and on Restate, in turn. `ops/bench/peers/run` installs those two first.
     Peers,
+    /// The same load on this build and on another one (`--other`), in turn: what a change costs tasks that do not use it.
+    Versus,
 }
 
 /// A scenario.
@@ -146,6 +160,10 @@ pub(crate) enum Kind {
     Drain,
     Memory,
     Takeover,
+    Delayed,
+    Precision,
+    Fairness,
+    Controls,
 }
 
 impl Choice {
@@ -162,7 +180,11 @@ impl Choice {
             Self::Drain => vec![Kind::Drain],
             Self::Memory => vec![Kind::Memory],
             Self::Takeover => vec![Kind::Takeover],
-            Self::Peers => vec![],
+            Self::Delayed => vec![Kind::Delayed],
+            Self::Precision => vec![Kind::Precision],
+            Self::Fairness => vec![Kind::Fairness],
+            Self::Controls => vec![Kind::Controls],
+            Self::Peers | Self::Versus => vec![],
             Self::All => vec![
                 Kind::Accept,
                 Kind::AcceptLive,
@@ -174,6 +196,10 @@ impl Choice {
                 Kind::Drain,
                 Kind::Memory,
                 Kind::Takeover,
+                Kind::Delayed,
+                Kind::Precision,
+                Kind::Fairness,
+                Kind::Controls,
             ],
         }
     }
@@ -193,6 +219,12 @@ impl Kind {
             Self::Drain => "drain: a backlog due at once",
             Self::Memory => "memory: queued tasks",
             Self::Takeover => "takeover: killed while many tasks are open",
+            Self::Delayed => "delayed: many tasks that are due in a month",
+            Self::Precision => "precision: a thousand tasks due each second",
+            Self::Fairness => "fairness: one task at a time while another team has a crowd queued",
+            Self::Controls => {
+                "controls: a backlog with ordering keys, limits and fairness keys, in turn"
+            }
         }
     }
 }

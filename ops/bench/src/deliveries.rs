@@ -66,7 +66,7 @@ impl Deliveries {
         u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
     }
 
-    /// Records when a task is sent, or should have been sent.
+    /// Records when a task is sent, or should have been sent, or is due.
     pub(crate) fn sent(&self, number: u64, at: Instant) {
         if let Some(sent) = slot(&self.sent, number) {
             sent.store(self.since_start(at), Ordering::Relaxed);
@@ -141,7 +141,7 @@ impl Deliveries {
             if stretch.contains(&sent) && arrived != NEVER {
                 ensure!(
                     arrived >= sent || sent == NEVER,
-                    "a task arrived before it was sent"
+                    "a task arrived before it was sent or due"
                 );
                 latencies.record(Duration::from_nanos(arrived - sent));
             }

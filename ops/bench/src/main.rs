@@ -16,6 +16,7 @@ mod processes;
 mod report;
 mod request;
 mod scenario;
+mod spread;
 mod system;
 
 use std::process::ExitCode;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<()> {
     if arguments.scenario == Choice::Peers {
         return scenario::peers::run(arguments).await;
+    }
+    if arguments.scenario == Choice::Versus {
+        return scenario::versus::run(arguments).await;
     }
     let mut reports = Vec::new();
     for kind in arguments.scenario.each() {

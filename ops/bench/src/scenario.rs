@@ -2,14 +2,19 @@
 //! behind.
 
 mod accept;
+mod controls;
+mod delayed;
 mod drain;
 mod e2e;
+mod fairness;
 mod hanging;
 mod idle;
 mod memory;
 pub(crate) mod peers;
+mod precision;
 mod stage;
 mod takeover;
+pub(crate) mod versus;
 
 use anyhow::Result;
 
@@ -29,6 +34,10 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
         Kind::Drain => drain::run(&mut stage).await,
         Kind::Memory => memory::run(&mut stage).await,
         Kind::Takeover => takeover::run(&mut stage).await,
+        Kind::Delayed => delayed::run(&mut stage).await,
+        Kind::Precision => precision::run(&mut stage).await,
+        Kind::Fairness => fairness::run(&mut stage).await,
+        Kind::Controls => controls::run(&mut stage).await,
     };
     stage.system.stop().await?;
     report

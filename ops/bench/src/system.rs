@@ -214,6 +214,62 @@ impl System {
         Ok(())
     }
 
+    /// Stops `waybill up` in order, starts it again on the same folder and addresses, and returns when that was.
+    pub(crate) async fn stop_and_start(&mut self) -> Result<Instant> {
+        let own = self.own.as_mut().context("only what was started here")?;
+        let up = own.up.as_ref().context("only Waybill")?;
+        for child in &mut own.children {
+            if let Some(pid) = child.id().and_then(pid) {
+                kill_process(pid, Signal::TERM)?;
+            }
+            timeout(STOP_DEADLINE, child.wait())
+                .await
+                .with_context(|| format!("waybill does not stop within {STOP_DEADLINE:?}"))??;
+        }
+        let begin = Instant::now();
+        let child = up.launch(own.folder.path())?;
+        self.roots = child.id().into_iter().collect();
+        own.children = vec![child];
+        Ok(begin)
+    }
+
+    /// A key of the live environment, which counts as a team of its own where tasks are concerned; the other key is one of the test
+    /// environment.
+    pub(crate) async fn second_key(&self) -> Result<String> {
+        let own = self.own.as_ref().context("only what was started here")?;
+        let up = own.up.as_ref().context("only Waybill")?;
+        let output = Command::new(&up.program)
+            .args(["keys", "create", "--name", "second", "--data"])
+            .arg(own.folder.path().join("data"))
+            .env_remove("NATS_URL")
+            .current_dir(own.folder.path())
+            .output()
+            .await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut words = text.split_whitespace();
+        let key = words.find(|word| word.starts_with("wb_live_"));
+        Ok(key
+            .with_context(|| {
+                let error = String::from_utf8_lossy(&output.stderr);
+                format!("no key was made: {text} {error}")
+            })?
+            .to_owned())
+    }
+
+    /// Sets the limits of a queue.
+    pub(crate) async fn limit_queue(&self, queue: &str, limits: &str) -> Result<()> {
+        let mut connection = Connection::open(self.target.address).await?;
+        let path = format!("/v1/queues/{queue}");
+        let request = self.target.request("PUT", &path, limits);
+        let answer = connection.exchange(request.as_bytes()).await?;
+        ensure!(
+            answer.status == 200,
+            "the limits of {queue} are answered with {}",
+            answer.status
+        );
+        Ok(())
+    }
+
     /// How many partitions its worker serves.
     pub(crate) async fn partitions_served(&self) -> Result<usize> {
         let address = self.metrics.context("its port for operators is known")?;

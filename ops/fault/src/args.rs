@@ -10,6 +10,9 @@ use clap::{Parser, Subcommand};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) length: Length,
+    /// Keep the folder of the run, with the evidence, even if all checks pass.
+    #[arg(long, global = true)]
+    pub(crate) keep: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

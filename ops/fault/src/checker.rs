@@ -4,9 +4,12 @@
 //! users, and reports what broke it. A check without a single case fails too, since it has proved
 //! nothing.
 
+mod again;
 mod calls;
 mod evidence;
+mod limits;
 mod lives;
+mod orders;
 mod reads;
 #[cfg(test)]
 mod tests;
@@ -14,7 +17,9 @@ mod told;
 
 use std::fmt;
 
-pub(crate) use evidence::{Call, Entry, Evidence, Listed, Output, Step, Streamed, Told, Window};
+pub(crate) use evidence::{
+    Call, Entry, Evidence, Limited, Listed, Output, Pause, Rate, Span, Step, Streamed, Told, Window,
+};
 
 /// How many violations of a check are printed.
 const SHOWN: usize = 10;
@@ -80,5 +85,8 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Check> {
     checks.extend(told::checks(evidence, &lives));
     checks.extend(calls::checks(evidence, &lives));
     checks.extend(reads::checks(evidence, &lives));
+    checks.extend(orders::checks(evidence, &lives));
+    checks.extend(limits::checks(evidence, &lives));
+    checks.extend(again::checks(evidence, &lives));
     checks
 }

@@ -139,6 +139,11 @@ impl Reply {
         }
     }
 
+    /// Whether it is a failure with this code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Answer { body, .. } if body["code"] == code)
+    }
+
     /// Number of tasks of a batch that were accepted.
     pub(crate) fn accepted(&self) -> usize {
         let results = match self {

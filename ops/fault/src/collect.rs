@@ -97,6 +97,7 @@ impl Reading {
                 self.note(Entry {
                     seq: record.seq.0,
                     stored_ms: record.time.0,
+                    at_ms: event.at().0,
                     task: event.id().to_string(),
                     step: Step::of(&event),
                 });
@@ -110,9 +111,9 @@ impl Reading {
 
     fn note(&mut self, entry: Entry) {
         let id = &entry.task;
-        if let Step::Created { webhook, .. } = entry.step {
+        if let Step::Created(request) = &entry.step {
             self.open.insert(id.clone());
-            if webhook {
+            if request.webhook {
                 self.webhooks.insert(id.clone());
             }
         }
@@ -131,7 +132,7 @@ impl Reading {
     }
 
     fn tasks(&self) -> Vec<&str> {
-        let created = |entry: &&Entry| matches!(entry.step, Step::Created { .. });
+        let created = |entry: &&Entry| matches!(entry.step, Step::Created(_));
         self.entries
             .iter()
             .filter(created)

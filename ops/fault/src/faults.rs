@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     FillLog,
     /// More calls than a worker can make at once hang until they time out.
     HangTarget,
-    /// The descriptor limit of a worker is lowered to little more than it has open.
+    /// The descriptor limit of a worker is lowered to less than it has open.
     FewDescriptors(usize),
     // On three servers:
     /// The node that leads TASKS is killed.
@@ -171,6 +171,11 @@ impl Fault {
             Self::PartLeader => "no creation is refused when two nodes of the log lose each other",
             Self::FillDisk => "no creation is refused when the disk of one node is full",
         }
+    }
+
+    /// Whether the clock of a process is wrong for a while.
+    pub(crate) fn sets_a_clock(self) -> bool {
+        matches!(self, Self::JumpClock(..) | Self::JumpGatewayClock(_))
     }
 
     /// The worker whose partitions are taken over.

@@ -20,6 +20,8 @@ mod role;
 mod run;
 mod seeded;
 mod servers;
+mod shaped;
+mod shaper;
 mod stream;
 mod workload;
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use waybill_testkit::descriptors::{limit_descriptors, open_descriptors};
+use waybill_testkit::descriptors::limit_descriptors;
 
 /// A role that can be restarted. Dropping it kills the process.
 pub(crate) struct Role {
@@ -89,11 +89,6 @@ impl Role {
         self.child = None;
         ensure!(status.success(), "{}: {status} after SIGTERM", self.name);
         Ok(true)
-    }
-
-    /// How many descriptors it has open.
-    pub(crate) fn descriptors(&self) -> Result<u64> {
-        open_descriptors(self.pid()?)
     }
 
     /// Sets the limit of open descriptors, and returns the previous limit.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Arguments;
 use crate::bulk;
-use crate::checker::{self, Check, Evidence, Told};
+use crate::checker::{self, Check, Evidence, Span, Told};
 use crate::client::Client;
 use crate::collect::{self, Reading};
 use crate::faults::{Fault, Lacking};
@@ -22,8 +22,10 @@ use crate::inject::Injector;
 use crate::probe::Probe;
 use crate::say;
 use crate::seeded::Seeded;
+use crate::shaped::{self, Shaped};
+use crate::shaper;
 use crate::stream::Subscriber;
-use crate::workload::{Target, Workload};
+use crate::workload::{Target, Workload, now};
 
 /// Number of concurrent clients.
 const CLIENTS: u64 = 8;
@@ -35,6 +37,8 @@ const BETWEEN_FAULTS: u64 = 25;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two polls.
 const POLL: Duration = Duration::from_millis(50);
+/// After a clock was set right its process may go by the wrong one for so long: the library looks once a second.
+const CLOCK_SETTLES: Duration = Duration::from_secs(2);
 /// How long the connections of the restless subscriber last.
 const HANG_UP: Duration = Duration::from_millis(2_500);
 
@@ -49,7 +53,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool> {
         "waybill-fault: seed {seed}, nats-servers: {servers}"
     ))?;
     let outcome = attempt(arguments, seed, folder.path()).await;
-    if !matches!(outcome, Ok(true)) {
+    if arguments.keep || !matches!(outcome, Ok(true)) {
         say(&format!(
             "waybill-fault: seed {seed}, nats-servers: {servers}; everything is kept in {}",
             folder.keep().display()
@@ -73,6 +77,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     let log = fleet.log().await?;
 
     let subscribers = Subscribers::start(&client);
+    let shaped = Shaped::set_limits(&client).await?;
     let mut workload = Workload::start(CLIENTS, &client, &target, seed);
     bulk::start(
         arguments.length.rate(),
@@ -81,8 +86,11 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         &target,
         seed,
     );
+    shaper::start(&shaped, &mut workload, &client, &target, seed);
+    shaped.start_pausing(&mut workload, &client, seed);
     let mut checks = Vec::new();
     let mut planned = Vec::new();
+    let mut wrong_clocks = Vec::new();
     let mut planted = Vec::new();
     let mut schedule = Schedule::new(arguments, servers, &fleet, seed);
     while let Some(fault) = schedule.next() {
@@ -100,7 +108,12 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
             probe: &probe,
             planted: &mut planted,
         };
+        let from_ms = now().0;
         let survived = injector.inject(fault).await;
+        if fault.sets_a_clock() {
+            let to_ms = now().plus(CLOCK_SETTLES).0;
+            wrong_clocks.push(Span { from_ms, to_ms });
+        }
         if let Err(error) = &survived {
             say(&format!("{fault}: {error:#}"))?;
         }
@@ -130,8 +143,12 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
 
     let mut reading = Reading::default();
     reading.until_all_ended(&log, &fleet, &planted).await?;
+    let before_crowd = reading.last();
+    Shaped::crowd(&client, &target).await?;
+    reading.until_all_ended(&log, &fleet, &planted).await?;
     let (streamed, stream_told) = subscribers.stop_at(reading.last()).await?;
     told.extend(stream_told);
+    let records = shaped.records();
     let evidence = Evidence {
         told,
         calls: target.calls(),
@@ -140,6 +157,11 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         streamed,
         outputs: fleet.outputs(),
         planned,
+        limited: shaped::limits(),
+        pauses: records.pauses,
+        lines: records.lines,
+        wrong_clocks,
+        before_crowd,
         log: reading.entries,
     };
     checks.push(Check::of(
@@ -153,19 +175,20 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     checks.push(Check::of("no event holds the API key", leak));
     checks.extend(checker::check(&evidence));
 
-    verdict(&checks, &evidence, folder, begin)
+    let passed = verdict(&checks, &evidence, begin)?;
+    if arguments.keep || !passed {
+        let text = serde_json::to_vec_pretty(&evidence)?;
+        std::fs::write(folder.join("evidence.json"), text)?;
+    }
+    Ok(passed)
 }
 
-fn verdict(checks: &[Check], evidence: &Evidence, folder: &Path, begin: Instant) -> Result<bool> {
+fn verdict(checks: &[Check], evidence: &Evidence, begin: Instant) -> Result<bool> {
     for check in checks {
         say(&check.to_string())?;
     }
     let passed = checks.iter().filter(|check| check.passed()).count();
     let failed = checks.len() - passed;
-    if failed > 0 {
-        let text = serde_json::to_vec_pretty(evidence)?;
-        std::fs::write(folder.join("evidence.json"), text)?;
-    }
     let lost = |entry: &&checker::Entry| {
         matches!(entry.step, checker::Step::AttemptFailed { lost: true, .. })
     };

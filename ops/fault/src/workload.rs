@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::time::Timestamp;
-use waybill_sink::{OnReceive, Received, Recording, Sink, SinkOptions};
+use waybill_sink::{OnReceive, Plan, Received, Recording, Sink, SinkOptions};
 
 use crate::checker::{Call, Told};
 use crate::client::{Client, Reply};
@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     /// Creations that were answered with 503.
     pub(crate) refused: AtomicU64,
+    /// Creations that were answered with 503 since the gateway had no lease: it accepts nothing then.
+    pub(crate) closed: AtomicU64,
     /// The slowest accepted creation since the last call of `take_slowest`.
     slowest_us: AtomicU64,
 }
@@ -58,12 +60,15 @@ impl Counters {
             }
             Some(503) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
+                if reply.has_code("authorization_unavailable") {
+                    self.closed.fetch_add(1, Ordering::Relaxed);
+                }
             }
             _ => {}
         }
     }
 
-    fn count(&self, reply: &Reply) {
+    pub(crate) fn count(&self, reply: &Reply) {
         if matches!(
             reply,
             Reply::Broken | Reply::Hung(_) | Reply::Answer { status: 503, .. }
@@ -92,6 +97,7 @@ impl Target {
                     attempt: received.attempt.unwrap_or(0),
                     status: received.status,
                     webhook: received.path == WEBHOOK,
+                    takes_us: answer_after_us(&received.path),
                 });
             }
         });
@@ -330,13 +336,20 @@ impl Worker {
     }
 }
 
+/// How long the target waits before it answers.
+fn answer_after_us(path: &str) -> u64 {
+    let delay = Plan::of(path, None).delay.unwrap_or_default();
+    u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A date one to four seconds ahead.
 pub(crate) fn in_a_while(random: &mut Seeded) -> String {
     let ahead = Duration::from_millis(1_000 + random.below(3_000));
     now().plus(ahead).to_rfc3339()
 }
 
-fn now() -> Timestamp {
+/// The time of this machine.
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

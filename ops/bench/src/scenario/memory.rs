@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::stage::{Stage, wall_clock_in};
+use super::stage::{Stage, resident, wall_clock_in};
 use crate::load::{Pace, Until};
-use crate::processes::Usage;
 use crate::report::Report;
 use crate::request::Due;
 
@@ -49,8 +48,4 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
         .figure("queued tasks in the end", accepted as f64, "");
     stage.account(&mark, accepted).await?;
     Ok(stage.report.clone())
-}
-
-fn resident(usage: &[Usage]) -> f64 {
-    usage.iter().map(|process| process.rss_mib).sum()
 }

@@ -14,6 +14,7 @@ use crate::load::Pace;
 use crate::peer::Product;
 use crate::report;
 use crate::request::Due;
+use crate::spread::Spread;
 use crate::system::System;
 
 /// Connections of the two runs at the highest rate.
@@ -119,13 +120,8 @@ fn table(rounds: &[Round]) -> String {
     );
     for product in Product::ALL.map(|product| product.to_string()) {
         let of = |figure: fn(&Round) -> f64| {
-            let mut values: Vec<f64> = rounds
-                .iter()
-                .filter(|round| round.product == product)
-                .map(figure)
-                .collect();
-            values.sort_unstable_by(f64::total_cmp);
-            Spread::of(&values)
+            let of_product = rounds.iter().filter(|round| round.product == product);
+            Spread::of(of_product.map(figure).collect())
         };
         // Writing to a String has no way to fail.
         let _ = writeln!(
@@ -142,40 +138,6 @@ fn table(rounds: &[Round]) -> String {
         );
     }
     out
-}
-
-/// A median and its range.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Of sorted values; zeros of none.
-    fn of(sorted: &[f64]) -> Self {
-        let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-        Self {
-            least: at(0),
-            median: at(sorted.len() / 2),
-            most: at(sorted.len().saturating_sub(1)),
-        }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(&self.median, f)?;
-        if self.least < self.most {
-            f.write_str(" (")?;
-            std::fmt::Display::fmt(&self.least, f)?;
-            f.write_str("-")?;
-            std::fmt::Display::fmt(&self.most, f)?;
-            f.write_str(")")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

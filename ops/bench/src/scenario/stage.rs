@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::peer::Product;
 use crate::processes::{self, Usage};
 use crate::report::Report;
-use crate::request::{Due, Template};
+use crate::request::{Due, Tasks, Template};
 use crate::system::System;
 
 /// Most tasks of a run with a set time; it fails when there are more.
@@ -96,8 +96,23 @@ impl Stage {
         until: Until,
         due: &Due,
     ) -> Result<Loaded> {
+        let url = self.sink.url("/");
+        let members = "";
+        let url = url.as_str();
+        self.load_of(connections, pace, until, Tasks { url, due, members })
+            .await
+    }
+
+    /// The same with tasks of a given kind.
+    pub(crate) async fn load_of(
+        &mut self,
+        connections: u16,
+        pace: Pace,
+        until: Until,
+        tasks: Tasks<'_>,
+    ) -> Result<Loaded> {
         let target = self.system.target.clone();
-        let template = Template::new(&self.arguments, &target, &self.sink.url("/"), due)?;
+        let template = Template::of(&self.arguments, &target, tasks)?;
         let load = Load {
             target,
             template,
@@ -226,13 +241,21 @@ impl Stage {
     }
 }
 
+/// The time since 1970.
+pub(crate) fn wall_clock() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
 /// The date that far from now, in the API's format.
 pub(crate) fn wall_clock_in(ahead: Duration) -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let millis = i64::try_from((since + ahead).as_millis()).unwrap_or(i64::MAX);
+    let millis = i64::try_from((wall_clock() + ahead).as_millis()).unwrap_or(i64::MAX);
     Timestamp(millis).to_rfc3339()
+}
+
+/// The memory of processes, in MiB.
+pub(crate) fn resident(usage: &[Usage]) -> f64 {
+    usage.iter().map(|process| process.rss_mib).sum()
 }
 
 fn fsync_millis(folder: &Path) -> Result<f64> {

@@ -1,7 +1,8 @@
 //! The result of a run, reduced to the facts that the checks need.
 
 use serde::Serialize;
-use waybill_domain::event::{FailureKind, TaskEvent};
+use waybill_domain::event::{FailureKind, TaskCreated, TaskEvent};
+use waybill_domain::task::OnFailure;
 
 /// Everything that was collected in a run.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -22,6 +23,57 @@ pub(crate) struct Evidence {
     pub(crate) outputs: Vec<Output>,
     /// Which parts of the log were written while roles were restarted in order.
     pub(crate) planned: Vec<Window>,
+    /// The limits of queues, which hold from before the first task to the end.
+    pub(crate) limited: Vec<Limited>,
+    /// While queues were paused for sure.
+    pub(crate) pauses: Vec<Pause>,
+    /// Tasks with one ordering key, in the order in which a client that waits for each answer was told 201.
+    pub(crate) lines: Vec<Vec<String>>,
+    /// While the clock of a process was wrong.
+    pub(crate) wrong_clocks: Vec<Span>,
+    /// The end of TASKS before the last crowd, which came when every task had ended.
+    pub(crate) before_crowd: u64,
+}
+
+impl Evidence {
+    /// Whether the clock of a process was wrong at some time from `from_ms` to `to_ms`.
+    pub(crate) fn is_clock_wrong(&self, from_ms: i64, to_ms: i64) -> bool {
+        let overlaps = |span: &Span| span.from_ms <= to_ms && from_ms <= span.to_ms;
+        self.wrong_clocks.iter().any(overlaps)
+    }
+}
+
+/// A stretch of time by the machine's clock, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Span {
+    pub(crate) from_ms: i64,
+    pub(crate) to_ms: i64,
+}
+
+/// The limits of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Limited {
+    pub(crate) queue: String,
+    /// Most attempts at a time.
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) rate: Option<Rate>,
+}
+
+/// At most `burst` + `limit` * w / `per_ms` starts in w milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Rate {
+    pub(crate) limit: u32,
+    pub(crate) per_ms: u32,
+    pub(crate) burst: u32,
+}
+
+/// A queue was paused from the answer to the pause, at the latest, until its resumption was asked for, at the earliest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Pause {
+    pub(crate) queue: String,
+    pub(crate) span: Span,
+    /// The pause had a date at which it ends by itself.
+    pub(crate) has_end: bool,
 }
 
 /// A part of TASKS: the positions after `after`, up to and including `until`.
@@ -37,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// When it was stored, by the server's clock, in milliseconds.
     pub(crate) stored_ms: i64,
+    /// When it happened, by the clock of the process that appended it, in milliseconds.
+    pub(crate) at_ms: i64,
     pub(crate) task: String,
     pub(crate) step: Step,
 }
@@ -44,10 +98,7 @@ pub(crate) struct Entry {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Step {
-    Created {
-        key: Option<String>,
-        webhook: bool,
-    },
+    Created(Box<Request>),
     Started(u32),
     AttemptFailed {
         attempt: u32,
@@ -62,9 +113,12 @@ pub(crate) enum Step {
         attempt: u32,
         /// `failed`, or `timeout` when the last attempt ran into its limit.
         status: &'static str,
+        /// Up to which creation it cancels those behind it.
+        cancels_to: Option<u64>,
     },
     Expired {
         attempt: Option<u32>,
+        cancels_to: Option<u64>,
     },
     Released(u32),
     /// Made ready before its time or its retry was due.
@@ -73,6 +127,8 @@ pub(crate) enum Step {
     CancelRequested(u32),
     Cancelled {
         attempt: Option<u32>,
+        /// The failed task before it in the order of their key.
+        after: Option<String>,
     },
     CallbackSent,
     CallbackFailed {
@@ -85,10 +141,7 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn of(event: &TaskEvent) -> Self {
         match event {
-            TaskEvent::Created(e) => Self::Created {
-                key: e.idempotency_key.clone(),
-                webhook: e.on_complete_url.is_some(),
-            },
+            TaskEvent::Created(e) => Self::Created(Box::new(Request::of(e))),
             TaskEvent::Started(e) => Self::Started(e.attempt),
             TaskEvent::AttemptFailed(e) => Self::AttemptFailed {
                 attempt: e.attempt,
@@ -105,11 +158,18 @@ impl Step {
             TaskEvent::Dead(e) => Self::Dead {
                 attempt: e.attempt,
                 status: e.status().as_str(),
+                cancels_to: e.cancels_to.map(|seq| seq.0),
             },
-            TaskEvent::Expired(e) => Self::Expired { attempt: e.attempt },
+            TaskEvent::Expired(e) => Self::Expired {
+                attempt: e.attempt,
+                cancels_to: e.cancels_to.map(|seq| seq.0),
+            },
             TaskEvent::RunRequested(_) => Self::RunRequested,
             TaskEvent::CancelRequested(e) => Self::CancelRequested(e.attempt),
-            TaskEvent::Cancelled(e) => Self::Cancelled { attempt: e.attempt },
+            TaskEvent::Cancelled(e) => Self::Cancelled {
+                attempt: e.attempt,
+                after: e.after.map(|task| task.to_string()),
+            },
             TaskEvent::CallbackSent(_) => Self::CallbackSent,
             TaskEvent::CallbackFailed(e) => Self::CallbackFailed {
                 given_up: e.retry_at.is_none(),
@@ -125,7 +185,7 @@ impl Step {
             Self::Dead { status, .. } => Some(status),
             Self::Expired { .. } => Some("timeout"),
             Self::Cancelled { .. } => Some("cancelled"),
-            Self::Created { .. }
+            Self::Created(_)
             | Self::Started(_)
             | Self::AttemptFailed { .. }
             | Self::Released(_)
@@ -148,7 +208,7 @@ impl Step {
     /// The name of the event in streams.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Created { .. } => "task.created",
+            Self::Created(_) => "task.created",
             Self::Started(_) => "task.started",
             Self::AttemptFailed { .. } => "task.attempt_failed",
             Self::Released(_) => "task.released",
@@ -165,6 +225,42 @@ impl Step {
     }
 }
 
+/// What a task asks for, as far as checks are about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Request {
+    pub(crate) queue: String,
+    pub(crate) key: Option<String>,
+    pub(crate) webhook: bool,
+    pub(crate) order: Option<Order>,
+    /// Not before this time, in milliseconds since 1970.
+    pub(crate) due_ms: Option<i64>,
+    /// The ended task that it does again.
+    pub(crate) again: Option<String>,
+}
+
+/// An ordering key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Order {
+    pub(crate) key: String,
+    pub(crate) cancels_rest: bool,
+}
+
+impl Request {
+    fn of(created: &TaskCreated) -> Self {
+        Self {
+            queue: created.queue.to_string(),
+            key: created.idempotency_key.clone(),
+            webhook: created.on_complete_url.is_some(),
+            order: created.ordering.as_ref().map(|ordering| Order {
+                key: ordering.key.clone(),
+                cancels_rest: ordering.on_failure == OnFailure::CancelRest,
+            }),
+            due_ms: created.not_before.map(|time| time.0),
+            again: created.replay_of.map(|task| task.to_string()),
+        }
+    }
+}
+
 /// One answer to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Told {
@@ -176,6 +272,15 @@ pub(crate) enum Told {
     Status { id: String, status: String },
     /// A read of a task that had been accepted was answered with 404.
     NotFound { id: String },
+    /// A task that had been delayed was told to run now, and by that time was answered with 200.
+    RunNow { id: String, told_ms: i64 },
+    /// 201 for a new task that does an ended one again.
+    Again {
+        of: String,
+        id: String,
+        /// As a dead letter, which is retried once only.
+        as_dead_letter: bool,
+    },
     /// 503. The API promises a `Retry-After` with it.
     Unavailable {
         what: &'static str,
@@ -211,6 +316,8 @@ pub(crate) struct Call {
     pub(crate) status: u16,
     /// A completion webhook, not an attempt.
     pub(crate) webhook: bool,
+    /// How long the target took to answer, at least, in microseconds.
+    pub(crate) takes_us: u64,
 }
 
 /// A task in a read model.

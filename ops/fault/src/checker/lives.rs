@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
-use super::evidence::{Entry, Step};
+use super::evidence::{Entry, Request, Step};
 
 /// The lives of all tasks, by id.
 pub(crate) struct Lives<'a>(BTreeMap<&'a str, Life<'a>>);
@@ -68,7 +68,9 @@ impl<'a> Lives<'a> {
         let mut keys: HashMap<&str, Vec<&str>> = HashMap::new();
         for (id, life) in self.iter() {
             for entry in &life.steps {
-                if let Step::Created { key: Some(key), .. } = &entry.step {
+                if let Step::Created(request) = &entry.step
+                    && let Some(key) = &request.key
+                {
                     keys.entry(key).or_default().push(id);
                 }
             }
@@ -138,11 +140,17 @@ impl<'a> Life<'a> {
         }
     }
 
+    /// Its creation: the position, and what was asked for.
+    pub(crate) fn request(&self) -> Option<(u64, &'a Request)> {
+        self.steps.iter().find_map(|entry| match &entry.step {
+            Step::Created(request) => Some((entry.seq, &**request)),
+            _ => None,
+        })
+    }
+
     /// Whether it has a completion webhook.
     pub(crate) fn wants_webhook(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|entry| matches!(entry.step, Step::Created { webhook: true, .. }))
+        self.request().is_some_and(|(_, request)| request.webhook)
     }
 
     /// Whether the webhook was delivered or given up.
@@ -161,26 +169,32 @@ impl<'a> Life<'a> {
 
     /// Whether an attempt's worker was lost, or cut the attempt short.
     pub(crate) fn was_lost(&self, attempt: u32) -> bool {
-        let lost = Step::AttemptFailed {
-            attempt,
-            lost: true,
-        };
-        let released = Step::Released(attempt);
-        let cut_off = Step::Cancelled {
-            attempt: Some(attempt),
-        };
-        self.steps
-            .iter()
-            .any(|entry| [&lost, &released, &cut_off].contains(&&entry.step))
+        self.steps.iter().any(|entry| match &entry.step {
+            Step::AttemptFailed {
+                attempt: of,
+                lost: true,
+            }
+            | Step::Released(of)
+            | Step::Cancelled {
+                attempt: Some(of), ..
+            } => *of == attempt,
+            _ => false,
+        })
+    }
+
+    /// Whether a call may go on at the target after the end of its attempt.
+    pub(crate) fn may_outlast(&self, attempt: u32) -> bool {
+        let expired = |entry: &&Entry| matches!(entry.step, Step::Expired { attempt: Some(of), .. } if of == attempt);
+        self.was_lost(attempt) || self.steps.iter().any(expired)
     }
 }
 
 impl Phase {
     fn then(self, step: &Step) -> Result<Self, fn(String) -> Broken> {
         match (self, step) {
-            (Self::Unborn, Step::Created { .. }) => Ok(Self::Waiting(0)),
+            (Self::Unborn, Step::Created(_)) => Ok(Self::Waiting(0)),
             (Self::Unborn, _) => Err(Broken::BeforeCreation),
-            (_, Step::Created { .. }) => Err(Broken::SecondCreation),
+            (_, Step::Created(_)) => Err(Broken::SecondCreation),
             (Self::Ended(_), Step::CallbackSent | Step::CallbackFailed { .. }) => Ok(self),
             (Self::Ended(_), step) if step.ends().is_some() => Err(Broken::SecondEnd),
             (Self::Ended(_), _) => Err(Broken::AfterEnd),
@@ -201,16 +215,20 @@ impl Phase {
                 Self::Running(n),
                 Step::Expired {
                     attempt: Some(attempt),
+                    ..
                 },
             ) if *attempt == n => Ok(Self::Ended("timeout")),
             (Self::Waiting(_), Step::Expired { .. }) => Ok(Self::Ended("timeout")),
             (Self::Waiting(_), Step::RunRequested) => Ok(self),
             (Self::Running(n), Step::CancelRequested(attempt)) if *attempt == n => Ok(self),
-            (Self::Waiting(_), Step::Cancelled { attempt: None }) => Ok(Self::Ended("cancelled")),
+            (Self::Waiting(_), Step::Cancelled { attempt: None, .. }) => {
+                Ok(Self::Ended("cancelled"))
+            }
             (
                 Self::Running(n),
                 Step::Cancelled {
                     attempt: Some(attempt),
+                    ..
                 },
             ) if *attempt == n => Ok(Self::Ended("cancelled")),
             _ => Err(Broken::Attempt),
