@@ -213,22 +213,24 @@ impl Dispatcher {
             .into_iter()
             .filter_map(|event| Some((attempt::call_of(&event)?, event)))
             .collect();
+        for (id, task) in &self.tasks {
+            if matches!(task.phase, Phase::Running { .. }) {
+                self.gates.runs(task.lane, *id, true);
+            }
+        }
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
-        for id in &ids {
-            if let Some(task) = self.tasks.get(id) {
-                let runs = matches!(task.phase, Phase::Running { .. });
-                self.gates.runs(task.lane, *id, runs);
-            }
-        }
+        let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
             task.place(now);
             match &mut task.phase {
-                Phase::Waiting { .. } | Phase::Ready { .. } => self.arm(id),
+                // All that `arm` does for it, for all of them together: most tasks wait.
+                Phase::Waiting { .. } => waiting.extend(task.alarms().map(|alarm| (alarm, id))),
+                Phase::Ready { .. } => self.arm(id),
                 Phase::Running { attempt } => {
                     let number = *attempt;
                     let running = Running::attempt(id, number);
@@ -266,6 +268,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.timers.extend(waiting);
         self.tick(now);
     }
 

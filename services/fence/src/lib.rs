@@ -26,7 +26,7 @@ mod sending;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -84,6 +84,8 @@ pub struct Fence {
     everywhere: AtomicU64,
     /// Number of gateways that may hold a lease, including this one.
     live: Arc<AtomicU32>,
+    /// Whether the last renewal was refused because FENCE has no room.
+    full: AtomicBool,
     calls: mpsc::Sender<Call>,
     longest: Duration,
     /// The keys that messages are signed and verified with.
@@ -110,6 +112,7 @@ impl Fence {
             leased: watch::Sender::new(0),
             everywhere: AtomicU64::new(0),
             live: Arc::new(AtomicU32::new(1)),
+            full: AtomicBool::new(false),
             calls,
             longest: parts.timing.horizon() + WAIT_FOR_MARK,
             trust: parts.fences.trust(),
@@ -153,6 +156,17 @@ impl Fence {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.may_decide().is_ok()
+    }
+
+    /// Whether the last renewal was refused because FENCE, where leases are stored, has no room.
+    #[must_use]
+    pub fn is_refused_for_room(&self) -> bool {
+        // Relaxed: it stands alone, and nothing is read through it.
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn set_full(&self, is_full: bool) {
+        self.full.store(is_full, Ordering::Relaxed);
     }
 
     /// Returns once every holder has applied CONTROL up to `seq` or cannot decide anything: from

@@ -16,7 +16,7 @@ use waybill_log::{Bounds, StreamSeq};
 
 use crate::clock;
 use crate::reader::{Content, FenceUpdate, Reader};
-use crate::sending::{self, Known, Renewed, Sender, Sent};
+use crate::sending::{self, Known, Missed, Renewed, Sender, Sent};
 use crate::task::FenceTask;
 
 /// How far the wall clock may move against the uptime before the uptime is distrusted.
@@ -265,17 +265,29 @@ impl Running {
                 known,
                 result: Ok(renewed),
             } => {
+                self.task.fence.set_full(false);
                 return self.renewed(at, known, &renewed, now);
             }
             Sent::Renewal {
-                result: Err(reason),
+                result: Err(Missed { reason, is_full }),
                 ..
             } => {
-                tracing::warn!(reason, "the lease was not renewed; retrying");
+                self.task.fence.set_full(is_full);
+                if is_full {
+                    tracing::error!(
+                        reason,
+                        "FENCE has no room for a lease: without one nothing is decided here; retrying (runbook: the log is full)"
+                    );
+                } else {
+                    tracing::warn!(reason, "the lease was not renewed; retrying");
+                }
                 let kind = self.task.fence.name;
                 counter!("waybill_fence_renewals_missed_total", "kind" => kind).increment(1);
                 self.renew_at = self.renew_at.min(now.plus(self.retry_pause()));
-                self.on_renewal_missed();
+                // The server has answered; another connection would only disturb the others.
+                if !is_full {
+                    self.on_renewal_missed();
+                }
             }
             Sent::Start { at, read, result } => {
                 self.is_starting = false;

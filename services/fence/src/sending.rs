@@ -35,7 +35,7 @@ pub(crate) enum Sent {
     Renewal {
         at: Uptime,
         known: Known,
-        result: Result<Renewed, String>,
+        result: Result<Renewed, Missed>,
     },
     Start {
         at: Uptime,
@@ -68,6 +68,23 @@ pub(crate) struct Renewed {
     pub(crate) control: Bounds,
 }
 
+/// Why a renewal came to nothing.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    pub(crate) reason: String,
+    /// FENCE has no room: it answers, and nothing but room helps.
+    pub(crate) is_full: bool,
+}
+
+impl Missed {
+    fn unanswered(reason: String) -> Self {
+        Self {
+            reason,
+            is_full: false,
+        }
+    }
+}
+
 /// Sends on behalf of one gateway or worker.
 #[derive(Clone)]
 pub(crate) struct Sender {
@@ -84,7 +101,10 @@ impl Sender {
         let record = self.lease(applied, known.control, false);
         let stored = async {
             let seq = self.fences.publish(record, self.within).await;
-            seq.map_err(|error| error.to_string())
+            seq.map_err(|error| Missed {
+                is_full: error.is_full,
+                reason: error.to_string(),
+            })
         };
         let looked = tokio::time::timeout(self.within, self.look_beyond(known));
         let result = match tokio::join!(stored, looked) {
@@ -93,9 +113,11 @@ impl Sender {
                 fence,
                 control,
             }),
-            (Err(reason), _) => Err(reason),
-            (_, Ok(Err(error))) => Err(error.to_string()),
-            (_, Err(_)) => Err("the bounds of the streams could not be read".to_owned()),
+            (Err(missed), _) => Err(missed),
+            (_, Ok(Err(error))) => Err(Missed::unanswered(error.to_string())),
+            (_, Err(_)) => Err(Missed::unanswered(
+                "the bounds of the streams could not be read".to_owned(),
+            )),
         };
         Sent::Renewal { at, known, result }
     }

@@ -54,6 +54,11 @@ pub enum NotReady {
     /// It holds no lease, so rights that it knows of may have been revoked.
     #[error("The gateway holds no lease to decide requests on")]
     NoLease,
+    /// It holds no lease, because there is no room to store one.
+    #[error(
+        "The gateway holds no lease to decide requests on: FENCE, where leases are stored, has reached its limit of bytes"
+    )]
+    FenceFull,
     /// The log can be read but takes no appends.
     #[error("The log takes no appends: the last one was not answered, or there was no room for it")]
     NoAppends,
@@ -71,6 +76,7 @@ impl NotReady {
             Self::LogUnavailable => "log_unavailable",
             Self::Behind => "access_behind",
             Self::NoLease => "no_lease",
+            Self::FenceFull => "fence_full",
             Self::NoAppends => "no_appends",
             Self::ControlFull => "control_full",
         }
@@ -162,7 +168,11 @@ fn check(state: &AppState) -> Result<(), NotReady> {
 /// Whether it can decide about requests at all.
 fn decides(state: &AppState) -> Result<(), NotReady> {
     state.health.check(&state.auth)?;
-    state.fence.may_decide().map_err(|_| NotReady::NoLease)
+    let without = match state.fence.is_refused_for_room() {
+        true => NotReady::FenceFull,
+        false => NotReady::NoLease,
+    };
+    state.fence.may_decide().map_err(|_| without)
 }
 
 /// Whether the last append to a stream was stored. A stream that a full disk has stopped is read as before, and does not even answer

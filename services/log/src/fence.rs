@@ -21,6 +21,9 @@ use crate::{Bounds, ReadError, Record, StreamSeq, Tail};
 pub struct FenceAway {
     /// What is wrong, for an operator.
     pub reason: String,
+    /// Whether the server has answered that there is no room for it: another connection would not
+    /// help.
+    pub is_full: bool,
 }
 
 /// The stream FENCE.

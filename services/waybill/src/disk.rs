@@ -45,6 +45,9 @@ const TASKS_PERCENT: u64 = 56;
 const LEAST_TASKS: u64 = 16 * MIB;
 /// Streams that are never emptied: they are raised at half.
 const KEPT_FOR_EVER: [&str; 3] = ["CONTROL", "VKEYS", "AUDITCP"];
+/// Raised at half as well: full, it stores no lease for up to an hour. It is for what is still free after the others had their turn,
+/// and half of that stays for them: whoever may write to it must not take what CONTROL may need.
+const FENCE: &str = "FENCE";
 
 /// The store of the private nats-server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,19 +191,21 @@ impl Store {
         shares
     }
 
-    /// Which streams should get more: those that are for ever and half full, as long as the store has something that no stream has.
+    /// Which streams should get more: those that are for ever, and FENCE, when they are half full, as long as the store has something
+    /// that no stream has.
     pub(crate) fn raises(self, sizes: &[StreamSize]) -> Vec<(String, u64)> {
         let given: u64 = sizes.iter().filter_map(|size| size.max_bytes).sum();
         let mut left = self.max_file_store.saturating_sub(given);
         let mut raises = Vec::new();
-        for size in sizes {
-            let (Some(limit), true) = (
-                size.max_bytes,
-                KEPT_FOR_EVER.contains(&size.stream.as_str()),
-            ) else {
+        let of_fence = |size: &&StreamSize| size.stream == FENCE;
+        let for_ever = |size: &&StreamSize| KEPT_FOR_EVER.contains(&size.stream.as_str());
+        let in_turn = sizes.iter().filter(for_ever);
+        for size in in_turn.chain(sizes.iter().filter(of_fence)) {
+            let Some(limit) = size.max_bytes else {
                 continue;
             };
-            let more = limit.min(left);
+            let most = if of_fence(&size) { left / 2 } else { left };
+            let more = limit.min(most);
             if size.bytes > limit / 2 && more > limit / 10 {
                 left -= more;
                 raises.push((size.stream.clone(), limit + more));
@@ -271,7 +276,7 @@ mod tests {
         let of = |bytes, tasks| {
             let sizes = [
                 size("CONTROL", bytes, Some(8 * MIB)),
-                size("FENCE", 8 * MIB, Some(8 * MIB)),
+                size("KV_owners", 8 * MIB, Some(8 * MIB)),
                 size("TASKS", 0, Some(tasks)),
             ];
             store.raises(&sizes)
@@ -280,6 +285,34 @@ mod tests {
         assert_eq!(of(5 * MIB, 50 * MIB), [("CONTROL".to_owned(), 16 * MIB)]);
         assert_eq!(of(5 * MIB, 80 * MIB), [("CONTROL".to_owned(), 12 * MIB)]);
         assert_eq!(of(5 * MIB, 84 * MIB), [], "nothing is left to give");
+    }
+
+    #[test]
+    fn fence_gets_more_at_half_and_leaves_something_to_those_that_are_for_ever() {
+        let store = Store {
+            max_file_store: 100 * MIB,
+        };
+        let of = |control, fence, tasks| {
+            let sizes = [
+                size("FENCE", fence, Some(4 * MIB)),
+                size("CONTROL", control, Some(8 * MIB)),
+                size("TASKS", 0, Some(tasks)),
+            ];
+            store.raises(&sizes)
+        };
+        let raised = |stream: &str, mib| (stream.to_owned(), mib * MIB);
+        assert_eq!(of(0, 2 * MIB, 50 * MIB), [], "half is enough");
+        assert_eq!(of(0, 3 * MIB, 50 * MIB), [raised("FENCE", 8)]);
+        assert_eq!(
+            of(0, 3 * MIB, 84 * MIB),
+            [raised("FENCE", 6)],
+            "of 4 MiB that are left it takes half"
+        );
+        assert_eq!(
+            of(5 * MIB, 3 * MIB, 78 * MIB),
+            [raised("CONTROL", 16), raised("FENCE", 5)],
+            "CONTROL first, though FENCE is named before it"
+        );
     }
 
     #[test]

@@ -167,6 +167,7 @@ pub async fn serve(
         tail,
         incarnation,
         mark,
+        cost: _,
     } = taken;
     let now = Instant::now();
     let mut serving = Serving {

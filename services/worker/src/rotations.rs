@@ -182,17 +182,42 @@ mod tests {
         rotations.known().await;
     }
 
-    async fn rotate(log: &MemoryLog, number: u32) -> TeamId {
-        let team = TeamId::new(Timestamp(1), u128::from(number));
-        let event = ControlEvent::TeamSigningSecretRotated(TeamSigningSecretRotated {
+    fn rotated(team: &TeamId, number: u32) -> ControlEvent {
+        ControlEvent::TeamSigningSecretRotated(TeamSigningSecretRotated {
             team: team.clone(),
             environment: Environment::Live,
             number,
             former_until: Timestamp(9),
             at: Timestamp(2),
-        });
-        crate::testing::store(log, &event).await;
+        })
+    }
+
+    async fn rotate(log: &MemoryLog, number: u32) -> TeamId {
+        let team = TeamId::new(Timestamp(1), u128::from(number));
+        crate::testing::store(log, &rotated(&team, number)).await;
         team
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn poison_among_rotations_is_set_aside_and_what_comes_after_it_counts() {
+        let log = MemoryLog::default();
+        let team = rotate(&log, 1).await;
+        crate::testing::plant(&log, &rotated(&team, 2)).await;
+        let other = rotate(&log, 3).await;
+        let rotations = Arc::new(Rotations::to_be_followed());
+        let (following, of) = (Arc::clone(&rotations), Arc::new(log));
+        let following = tokio::spawn(async move {
+            let log: Arc<dyn Log> = of;
+            following.follow(&log).await;
+        });
+        let known = rotations.known();
+        // The clock is paused: it takes no time.
+        tokio::time::timeout(Duration::from_secs(120), known)
+            .await
+            .expect("it goes on");
+        assert_eq!(rotations.of(&team).current, 1);
+        assert_eq!(rotations.of(&other).current, 3);
+        following.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,10 @@
 //! owner sends after the fence, and everything it sent before is stored before the fence and is
 //! replayed. Nothing can be stored in between.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 use waybill_domain::actor::Actor;
 use waybill_domain::dispatcher::Dispatcher;
 use waybill_domain::event::{PartitionOwned, TaskEvent};
@@ -42,6 +45,19 @@ pub struct Taken {
     pub incarnation: i64,
     /// The partition's low-water mark, as a former owner stored it.
     pub mark: Option<StreamSeq>,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// What a takeover took, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// For the fence, and for reading the snapshot.
+    pub snapshot: Duration,
+    /// For everything behind the snapshot.
+    pub replay: Duration,
+    /// Events behind the snapshot.
+    pub replayed: usize,
 }
 
 /// Who owned a partition between two ownerships of this worker.
@@ -111,6 +127,7 @@ pub async fn take_over(
     partition: Partition,
     since: Option<StreamSeq>,
 ) -> Result<Taken, TakeOverError> {
+    let begun = Instant::now();
     let (fence, mark) = fence(log, clock, worker, partition).await?;
     let between = match since {
         Some(since) => between(log, worker, partition, since, fence).await?,
@@ -130,6 +147,8 @@ pub async fn take_over(
     if dispatcher.position() >= fence {
         return Err(TakeOverError::Raced);
     }
+    let restored = Instant::now();
+    let mut replayed = 0;
     let from = dispatcher.position().next();
     let filter = TaskFilter::partition(partition).to_string();
     let mut tail = log.tail(Stream::Tasks, vec![filter], from);
@@ -138,6 +157,7 @@ pub async fn take_over(
             let seq = record.seq;
             if seq <= fence {
                 apply(&mut dispatcher, payloads, &record)?;
+                replayed += 1;
             }
             if seq >= fence {
                 break 'replay;
@@ -167,6 +187,11 @@ pub async fn take_over(
         tail,
         incarnation: bounds.incarnation,
         mark,
+        cost: Cost {
+            snapshot: restored - begun,
+            replay: restored.elapsed(),
+            replayed,
+        },
     })
 }
 

@@ -499,7 +499,12 @@ impl Owner {
                 }
             };
             self.left.remove(partition);
-            tracing::info!(%partition, fence = %taken.fence, open = taken.dispatcher.open(), "partition taken over");
+            let cost = taken.cost;
+            tracing::info!(
+                %partition, fence = %taken.fence, open = taken.dispatcher.open(), replayed = cost.replayed,
+                snapshot_ms = cost.snapshot.as_millis(), replay_ms = cost.replay.as_millis(),
+                "partition taken over"
+            );
             let serving = Served::begin(&self.owned);
             let exit = serve(&self.parts, taken, &mut calls, &mut commands, &mut lease).await;
             drop(serving);

@@ -1,8 +1,10 @@
 //! Serialised dispatchers: they shorten a replay, and are discarded whenever they cannot be read.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Dispatcher;
 use super::epochs::Epochs;
@@ -40,7 +42,40 @@ struct Written<'a> {
 struct Stored {
     position: StreamSeq,
     lanes: Lanes,
-    tasks: Vec<(TaskId, Open)>,
+    tasks: Tasks,
+}
+
+/// Room for tasks that is made before the first of them is read: a damaged snapshot may claim any
+/// number.
+const MOST_AT_ONCE: usize = 1 << 20;
+
+/// The tasks, read straight into their place. Through a list that grows, a takeover of a million
+/// tasks spends most of its time on getting and clearing memory for copies.
+struct Tasks(HashMap<TaskId, Open>);
+
+impl<'de> Deserialize<'de> for Tasks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ReadTasks)
+    }
+}
+
+struct ReadTasks;
+
+impl<'de> Visitor<'de> for ReadTasks {
+    type Value = Tasks;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of tasks")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tasks, A::Error> {
+        let claimed = list.size_hint().unwrap_or(0);
+        let mut tasks = HashMap::with_capacity(claimed.min(MOST_AT_ONCE));
+        while let Some((id, task)) = list.next_element()? {
+            tasks.insert(id, task);
+        }
+        Ok(Tasks(tasks))
+    }
 }
 
 impl Dispatcher {
@@ -85,14 +120,13 @@ impl Dispatcher {
         }
         let stored: Stored = rmp_serde::from_slice(state)
             .map_err(|error| SnapshotError::Damaged(error.to_string()))?;
-        if let Some((id, _)) = stored
-            .tasks
+        let Tasks(tasks) = stored.tasks;
+        let astray = tasks
             .iter()
-            .find(|(_, task)| !stored.lanes.holds(task.lane))
-        {
+            .find(|(_, task)| !stored.lanes.holds(task.lane));
+        if let Some((id, _)) = astray {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
-        let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
         let mut orders = Orders::default();
         let mut epochs = Epochs::default();
         for (id, task) in &tasks {

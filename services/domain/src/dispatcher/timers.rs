@@ -34,6 +34,19 @@ impl Timers {
         };
     }
 
+    /// Inserts many at once, which takes far less than one after the other.
+    pub(super) fn extend(&mut self, alarms: Vec<(Alarm, TaskId)>) {
+        let (mut lengths, mut dates) = (Vec::new(), Vec::with_capacity(alarms.len()));
+        for (alarm, id) in alarms {
+            match alarm {
+                Alarm::Length(at) => lengths.push((at, id)),
+                Alarm::Date(at) => dates.push((at, id)),
+            }
+        }
+        self.lengths.append(&mut BTreeSet::from_iter(lengths));
+        self.dates.append(&mut BTreeSet::from_iter(dates));
+    }
+
     pub(super) fn remove(&mut self, alarm: Alarm, id: TaskId) {
         match alarm {
             Alarm::Length(at) => self.lengths.remove(&(at, id)),

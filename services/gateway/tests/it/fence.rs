@@ -1,6 +1,7 @@
 //! Leases and the barrier between gateways on a real nats-server: below HTTP here, and as clients see it in [`http`].
 
 mod deposed;
+mod full;
 mod http;
 mod rig;
 mod signed;

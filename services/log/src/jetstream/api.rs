@@ -59,6 +59,22 @@ pub(super) struct Refusal {
     pub(super) description: String,
 }
 
+impl Refusal {
+    /// Whether the stream, or the storage as a whole, has no room for the message.
+    pub(super) fn says_full(&self) -> bool {
+        match self.err_code {
+            code::INSUFFICIENT_RESOURCES
+            | code::ACCOUNT_RESOURCES_EXCEEDED
+            | code::STORAGE_RESOURCES_EXCEEDED => true,
+            // "maximum messages exceeded" or "maximum bytes exceeded", without codes of their own.
+            code::STORE_FAILED => {
+                self.description.contains("maximum") && self.description.contains("exceeded")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ApiError {
@@ -73,6 +89,11 @@ pub(super) enum ApiError {
 impl ApiError {
     pub(super) fn is(&self, code: u64) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.err_code == code)
+    }
+
+    /// Whether the stream, or the storage as a whole, has no room for the message.
+    pub(super) fn says_full(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.says_full())
     }
 }
 

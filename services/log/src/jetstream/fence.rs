@@ -68,7 +68,10 @@ impl FenceStore {
         let ack = Api::new(self.publisher.clone(), within.min(self.api.timeout()))
             .publish(&message.subject, message.headers, message.payload)
             .await
-            .map_err(|error| away(&error))?;
+            .map_err(|error| FenceAway {
+                is_full: error.says_full(),
+                ..away(&error)
+            })?;
         match ack["seq"].as_u64() {
             Some(seq) if ack["stream"] == STREAM => Ok(StreamSeq(seq)),
             _ => Err(away(&"the acknowledgement has no sequence of FENCE")),
@@ -121,5 +124,6 @@ impl FenceStore {
 fn away(reason: &dyn std::fmt::Display) -> FenceAway {
     FenceAway {
         reason: reason.to_string(),
+        is_full: false,
     }
 }

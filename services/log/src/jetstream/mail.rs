@@ -227,7 +227,7 @@ fn heard(message: async_nats::Message) -> Result<Heard, ReadError> {
 }
 
 fn may_pass(refusal: &Refusal) -> bool {
-    !is_full(refusal)
+    !refusal.says_full()
         && (refusal.code == UNAVAILABLE
             || matches!(
                 refusal.err_code,
@@ -238,25 +238,12 @@ fn may_pass(refusal: &Refusal) -> bool {
 /// JetStream's own "try again".
 const UNAVAILABLE: u64 = 503;
 
-fn is_full(refusal: &Refusal) -> bool {
-    match refusal.err_code {
-        code::INSUFFICIENT_RESOURCES
-        | code::ACCOUNT_RESOURCES_EXCEEDED
-        | code::STORAGE_RESOURCES_EXCEEDED => true,
-        // "maximum messages exceeded" or "maximum bytes exceeded", without codes of their own.
-        code::STORE_FAILED => {
-            refusal.description.contains("maximum") && refusal.description.contains("exceeded")
-        }
-        _ => false,
-    }
-}
-
 fn not_posted(error: ApiError) -> AppendError {
     match error {
         ApiError::Away(reason) => AppendError::Unknown { reason },
         ApiError::Refused(refusal) => {
             let reason = refusal.to_string();
-            if is_full(&refusal) {
+            if refusal.says_full() {
                 AppendError::Full { reason }
             } else if may_pass(&refusal) {
                 AppendError::Unavailable { reason }

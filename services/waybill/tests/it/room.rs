@@ -124,6 +124,48 @@ async fn ended_history_gives_way_before_creations_are_refused_for_good() -> Resu
     Ok(())
 }
 
+/// FENCE keeps what it has for an hour: without more room a busy hour, or a flood, would leave everybody without a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_leases_that_is_half_full_gets_more_room_without_a_restart() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    // The least share: 4 MiB.
+    installation.set("WAYBILL__UP__MAX_FILE_STORE_MIB", "100");
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let server = installation.nats_pid().context("a server")?;
+    let connection = fs::read(installation.data().join("nats/connection.json"))?;
+    let connection: Value = serde_json::from_slice(&connection)?;
+    let text = |field: &str| connection[field].as_str().map(str::to_owned);
+    let (user, password) = (text("user"), text("password"));
+    let nats = async_nats::ConnectOptions::new()
+        .user_and_password(user.context("a user")?, password.context("a password")?)
+        .connect(text("url").context("a url")?)
+        .await?;
+    let limit = async || {
+        let info = nats.request("$JS.API.STREAM.INFO.FENCE", "".into()).await?;
+        let info: Value = serde_json::from_slice(&info.payload)?;
+        anyhow::Ok(info["config"]["max_bytes"].as_i64().unwrap_or(-1))
+    };
+    let before = limit().await?;
+    assert_eq!(before, 4 << 20);
+    for _ in 0..300 {
+        let stored = nats.request("fence.worker.flood", vec![b'x'; 8_192].into());
+        let stored: Value = serde_json::from_slice(&stored.await?.payload)?;
+        assert!(stored["seq"].is_u64(), "{stored}");
+    }
+    eventually(PATIENCE, async || {
+        limit().await.is_ok_and(|now| now > before)
+    })
+    .await?;
+    let (again, id) = short_lived(&http).await?;
+    installation.keep_secret(&again);
+    revoke(&http, &(again, id)).await?;
+    assert_eq!(installation.nats_pid(), Some(server), "the same server");
+    up.process.end(Signal::INT, Whom::Group).await?.succeeded();
+    installation.nothing_leaked();
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn too_little_disk_is_a_sentence_at_the_start() -> Result<()> {
     let mut installation = Installation::new()?;

@@ -233,3 +233,19 @@ async fn rules_of_a_history_that_the_log_has_left_hold_until_the_new_ones_are_kn
     stage.until_applied(2).await;
     assert!(seat.may_start());
 }
+
+#[tokio::test(start_paused = true)]
+async fn poison_is_set_aside_and_what_comes_after_it_counts() {
+    let stage = Stage::new();
+    let [(mine, partition), (other, elsewhere)] = one_of_each();
+    stage.store(&paused(&mine)).await;
+    crate::testing::plant(&stage.log, &resumed(&mine)).await;
+    stage.store(&paused(&other)).await;
+    stage.until_applied(3).await;
+    for (name, of) in [(mine, partition), (other, elsewhere)] {
+        let taken = stage.queues.seat(of).take();
+        let rules = taken.rules.iter().find(|(of, _)| *of == place(&name));
+        let paused = rules.and_then(|(_, rules)| rules.paused);
+        assert_eq!(paused, Some(Hold::Open), "{name}");
+    }
+}

@@ -56,8 +56,6 @@ pub(super) fn read(message: &async_nats::Message) -> Option<Answer> {
 fn sort(refusal: &Refusal) -> Answer {
     /// JetStream's own "try again".
     const UNAVAILABLE: u64 = 503;
-    /// Error text for a full stream that discards new messages. It has no code of its own.
-    const STREAM_FULL: &str = "maximum bytes exceeded";
     match refusal.err_code {
         code::WRONG_LAST_SEQUENCE => Answer::Conflict,
         code::BATCH_HAS_DUPLICATE => Answer::StoredBefore,
@@ -67,12 +65,7 @@ fn sort(refusal: &Refusal) -> Answer {
         | code::BATCH_INCOMPLETE
         | code::TOO_MANY_BATCHES
         | code::TOO_MANY_BATCHES_BYTES => Answer::Busy(refusal.to_string()),
-        code::INSUFFICIENT_RESOURCES
-        | code::ACCOUNT_RESOURCES_EXCEEDED
-        | code::STORAGE_RESOURCES_EXCEEDED => Answer::Full(refusal.to_string()),
-        code::STORE_FAILED if refusal.description.contains(STREAM_FULL) => {
-            Answer::Full(refusal.to_string())
-        }
+        _ if refusal.says_full() => Answer::Full(refusal.to_string()),
         code::NOT_AVAILABLE => Answer::Leaderless,
         code::STORE_FAILED => Answer::Refused(refusal.to_string()),
         _ if refusal.code == UNAVAILABLE => Answer::Busy(refusal.to_string()),
