@@ -16,7 +16,8 @@
 //!
 //! Only [`ready`] decides what is served next: fairness and ordering keys are questions about the
 //! order of ready tasks, and belong there. What may not be served at all for now, because its queue
-//! is paused or has used what its limits allow, is kept out of it by [`gates`].
+//! is paused or has used what its limits allow, is kept out of it by [`gates`], and what would call
+//! a host that fails by [`hosts`].
 
 mod action;
 mod allowance;
@@ -28,6 +29,7 @@ mod epochs;
 mod evolve;
 mod explain;
 mod gates;
+mod hosts;
 mod lanes;
 mod open;
 mod orders;
@@ -41,7 +43,9 @@ mod retention;
 mod rules;
 mod serve;
 mod snapshot;
+mod targets;
 mod timers;
+mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -57,11 +61,13 @@ use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use epochs::Epochs;
 use gates::Gates;
+use hosts::Hosts;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
 use ready::Ready;
 use timers::Timers;
+use weights::Weights;
 
 pub use action::{
     Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
@@ -70,6 +76,7 @@ pub use action::{
 pub use retention::{RESTATEMENT_BYTES, Restatable};
 pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
+pub use targets::HealthRulesBook;
 
 /// How long after an attempt's time limit its worker may still report the outcome.
 const LEASE_SLACK: Duration = Duration::from_secs(5);
@@ -91,6 +98,10 @@ pub struct Dispatcher {
     ready: Ready,
     /// What holds ready tasks back.
     gates: Gates,
+    /// How many tasks of a queue start in a turn.
+    weights: Weights,
+    /// How the hosts of tasks do, and what is held back because of it.
+    hosts: Hosts,
     /// Due deliveries, in each queue in the order in which they became due.
     due_deliveries: Ready,
     deliveries_due: u64,
@@ -118,6 +129,8 @@ impl Dispatcher {
             certain: StreamSeq(0),
             ready: Ready::default(),
             gates: Gates::default(),
+            weights: Weights::default(),
+            hosts: Hosts::default(),
             due_deliveries: Ready::default(),
             deliveries_due: 0,
             timers: Timers::default(),
@@ -216,11 +229,13 @@ impl Dispatcher {
         for (id, task) in &self.tasks {
             if matches!(task.phase, Phase::Running { .. }) {
                 self.gates.runs(task.lane, *id, true);
+                self.hosts.runs(task.compartment(), *id, task.probes);
             }
         }
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
+        self.hosts.place(now);
         let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
@@ -276,6 +291,7 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Times) {
         self.now = now;
         self.gates.tick(now);
+        self.hosts.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -288,7 +304,8 @@ impl Dispatcher {
             return Some(Duration::ZERO);
         }
         let gates = self.gates.next_in(now);
-        self.timers.next_in(now).into_iter().chain(gates).min()
+        let held = gates.into_iter().chain(self.hosts.next_in(now));
+        self.timers.next_in(now).into_iter().chain(held).min()
     }
 
     /// Number of calls that could begin if there were slots, without the tasks that are held back.
@@ -313,8 +330,11 @@ impl Dispatcher {
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
         if is_ready && self.is_its_turn(id, task) {
+            let host = (task.compartment(), task.lane);
             let place = (self.lanes.names(task.lane), task.lane);
-            if self.gates.enter(place, task.rank(), id, self.now) {
+            if self.hosts.enter(host, task.created, id, self.now)
+                && self.gates.enter(place, task.rank(), id, self.now)
+            {
                 self.ready.push(task.entry(id));
             }
         }
@@ -334,6 +354,8 @@ impl Dispatcher {
         self.ready.remove(&task.entry(id));
         self.gates
             .leave(self.lanes.names(task.lane), task.rank(), id);
+        self.hosts
+            .leave((task.compartment(), task.lane), task.created, id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {

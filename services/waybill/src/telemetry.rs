@@ -265,6 +265,15 @@ fn describe() {
     );
     describe_gauge!("waybill_partitions", "Partitions of the log");
     describe_gauge!(
+        "waybill_oldest_due_seconds",
+        Unit::Seconds,
+        "For how long due work of a partition has stood still with free slots; the longest of this worker, 0 while all move"
+    );
+    describe_counter!(
+        "waybill_partitions_given_away_total",
+        "Partitions that this worker gave away since their due work stood still"
+    );
+    describe_gauge!(
         "waybill_partitions_owned",
         "Partitions served by this worker"
     );

@@ -1,7 +1,7 @@
 //! Status report of a worker: the partitions that it holds, whether it serves them, and what their
 //! open tasks need of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub struct Board(Mutex<State>);
 struct State {
     balanced: Option<Instant>,
     partitions: BTreeMap<Partition, Entry>,
+    /// Partitions whose due work stands still.
+    standing: BTreeSet<Partition>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,11 @@ impl Board {
     /// were taken.
     pub(crate) fn balanced(&self) {
         self.lock().balanced = Some(Instant::now());
+    }
+
+    /// Records in which partitions due work stands still for too long.
+    pub(crate) fn standing(&self, partitions: BTreeSet<Partition>) {
+        self.lock().standing = partitions;
     }
 
     pub(crate) fn taking_over(&self, partition: Partition) {
@@ -129,6 +136,14 @@ impl Board {
                 "Partitions that are being taken over: {}",
                 waiting.join(", ")
             )),
+            Some(_) if !state.standing.is_empty() => {
+                let standing = state.standing.iter().map(Partition::to_string);
+                let standing: Vec<_> = standing.collect();
+                Some(format!(
+                    "Partitions whose due work stands still: {}",
+                    standing.join(", ")
+                ))
+            }
             Some(_) => None,
         };
         Readiness {
@@ -215,6 +230,10 @@ mod tests {
         place.serving(owed);
         assert!(board.readiness().is_ready());
         assert_eq!(board.owed().partitions, [(partition(3), owed)]);
+        board.standing(BTreeSet::from([partition(3)]));
+        let reason = board.readiness().reason.expect("not ready");
+        assert_eq!(reason, "Partitions whose due work stands still: 3");
+        board.standing(BTreeSet::new());
         drop(place);
         assert!(board.readiness().partitions.is_empty());
         let place = Place::new(Arc::clone(&board), partition(5));

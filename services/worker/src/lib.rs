@@ -9,6 +9,7 @@
 //!   `follow`: how copies of CONTROL are kept.
 //! - [`retention`]: how far the log may be purged, and by which worker.
 //! - [`vault`]: the credentials that tasks refer to, inserted at the last moment.
+//! - [`watchdog`]: notices a partition that stands still, which is given away then.
 //! - [`command`]: requests of clients. [`payloads`]: recent events, so that they need not be read
 //!   back.
 //!
@@ -32,6 +33,7 @@ pub mod takeover;
 #[cfg(test)]
 mod testing;
 pub mod vault;
+pub mod watchdog;
 pub mod webhook;
 pub mod worker;
 

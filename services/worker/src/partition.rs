@@ -41,6 +41,7 @@ use crate::queues::Seat;
 use crate::retention::Horizon;
 use crate::takeover::{self, Between, TakeOverError, Taken};
 use crate::vault::{Page, Sweep};
+use crate::watchdog::{Done, Pulse};
 
 pub use snapshots::SnapshotPace;
 
@@ -81,6 +82,8 @@ pub struct PartitionParts {
     pub running: Arc<AtomicUsize>,
     /// From where the partition learns what holds its queues back; `None`: nothing does.
     pub(crate) seat: Option<Seat>,
+    /// From where the worker learns whether the partition moves.
+    pub pulse: Arc<Pulse>,
 }
 
 impl PartitionParts {
@@ -150,6 +153,8 @@ struct Serving<'a> {
     /// Up to where rules of queues are taken into account, while starts that were decided before
     /// still wait for the log.
     unsettled: Option<StreamSeq>,
+    /// Events that were stored since the partition was taken over.
+    stored: u64,
 }
 
 /// Serves a partition until it is given up or lost.
@@ -206,9 +211,11 @@ pub async fn serve(
         swept: None,
         low: LowWater::new(parts.horizon.clone(), mark),
         unsettled: None,
+        stored: 0,
         dispatcher,
     };
     serving.activate(between);
+    let _beating = parts.pulse.serve();
     let mut reading = Some(read(tail));
     let mut watch = Watch::new(Arc::clone(&parts.executor.log), Stream::Tasks);
     let mut horizon = serving.low.horizon();
@@ -394,7 +401,21 @@ impl Serving<'_> {
         self.append();
         self.snapshot_in_background();
         self.parts.place.serving(self.dispatcher.owed());
+        self.tell_progress(start);
         self.erase_swept();
+    }
+
+    /// Tells whether the partition does what it could do. What it cannot is no lack of progress: without a free slot, or while the log
+    /// takes nothing.
+    fn tell_progress(&self, start: bool) {
+        let serves = self.dispatcher.wanted_slots() > 0 && self.freed.is_none();
+        let stores = self.dispatcher.is_appending() || self.dispatcher.has_decided();
+        let due = start && self.append_failures == 0 && (serves || stores);
+        let done = Done {
+            stored: self.stored,
+            calls: self.calls.len() + self.promised.len(),
+        };
+        self.parts.pulse.beat(due, done);
     }
 
     /// Erases the keys found by a sweep that no open task needs: the tasks have ended, or were never created.

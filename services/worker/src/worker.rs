@@ -5,15 +5,16 @@
 //! worker that dies stops renewing, so its partitions become free when their leases expire.
 
 mod left;
+mod served;
+mod standing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use metrics::gauge;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::partition::{Partition, PartitionCount};
@@ -29,8 +30,11 @@ use crate::queues::{Queues, QueuesService};
 use crate::retention::{Horizons, Janitor, RetentionConfig};
 use crate::takeover::{self, TakeOverError, take_over};
 use crate::vault::VaultService;
+use crate::watchdog::{Pulse, Watch};
 
 pub use left::LeftToNewer;
+
+use served::Served;
 
 /// Interval between checks of the shares; also the longest time that a free partition waits for its next owner.
 const BALANCE_EVERY: Duration = Duration::from_millis(500);
@@ -243,6 +247,10 @@ struct Tasks {
     by_task: HashMap<Id, Partition>,
     /// Ordered, so that a simulation is repeatable.
     held: BTreeMap<Partition, Held>,
+    /// Partitions that were given away since they stood still, and when.
+    aside: BTreeMap<Partition, Instant>,
+    /// When the partitions were last looked at.
+    looked: Option<Instant>,
 }
 
 /// Handles of a partition's task.
@@ -250,6 +258,8 @@ struct Held {
     stop: CancellationToken,
     leave: watch::Sender<bool>,
     running: Arc<AtomicUsize>,
+    watch: Watch,
+    task: AbortHandle,
 }
 
 impl Held {
@@ -310,6 +320,7 @@ impl Shell {
                     }
                 }
                 _ = ticks.tick() => {
+                    self.give_away_what_stands(&mut tasks);
                     match self.balance(&mut tasks, &mut member).await {
                         Ok(()) => self.board.balanced(),
                         Err(error) => {
@@ -380,6 +391,7 @@ impl Shell {
             .take(count)
             .filter(|partition| {
                 !tasks.held.contains_key(partition)
+                    && !tasks.is_aside(*partition)
                     && !taken.contains(lease_name(*partition).as_str())
             })
             .take(share.saturating_sub(mine))
@@ -404,6 +416,7 @@ impl Shell {
         let stop = CancellationToken::new();
         let (leave, leaving) = watch::channel(false);
         let running = Arc::new(AtomicUsize::new(0));
+        let pulse = Arc::<Pulse>::default();
         let parts = PartitionParts {
             partition,
             worker: self.config.name.clone(),
@@ -418,6 +431,7 @@ impl Shell {
             leave: leaving,
             running: Arc::clone(&running),
             seat: self.queues.as_ref().map(|queues| queues.seat(partition)),
+            pulse: Arc::clone(&pulse),
         };
         let owner = Owner {
             name: self.config.name.clone(),
@@ -432,6 +446,8 @@ impl Shell {
             stop,
             leave,
             running,
+            watch: Watch::new(pulse),
+            task: handle,
         };
         tasks.held.insert(partition, held);
     }
@@ -572,23 +588,5 @@ impl Owner {
                 })
             })?;
         Ok((taken, commands))
-    }
-}
-
-/// Counts a partition as owned until dropped.
-struct Served<'a>(&'a AtomicUsize);
-
-impl<'a> Served<'a> {
-    fn begin(owned: &'a AtomicUsize) -> Self {
-        owned.fetch_add(1, Ordering::Relaxed);
-        gauge!("waybill_partitions_owned").increment(1.0);
-        Self(owned)
-    }
-}
-
-impl Drop for Served<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        gauge!("waybill_partitions_owned").decrement(1.0);
     }
 }

@@ -38,27 +38,32 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let tasks = &self.tasks;
-        let due = self.due_deliveries.serve(|id, compartment| {
-            let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
-                return Admission::Yes;
-            };
-            let running = Running {
-                task: id,
-                number,
-                kind: CallKind::Delivery,
-            };
-            admit(Wanted {
-                running,
-                compartment,
-            })
-        });
+        let due = self.due_deliveries.serve(
+            |_| 1,
+            |id, compartment| {
+                let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
+                    return Admission::Yes;
+                };
+                let running = Running {
+                    task: id,
+                    number,
+                    kind: CallKind::Delivery,
+                };
+                admit(Wanted {
+                    running,
+                    compartment,
+                })
+            },
+        );
         for id in due {
             self.deliver(id, actions);
         }
         self.let_go(now);
         let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
-        let mut held = Vec::new();
-        let ready = self.ready.serve(|id, compartment| {
+        let (hosts, weights) = (&mut self.hosts, &self.weights);
+        let (mut held, mut at_host) = (Vec::new(), Vec::new());
+        let weight = |lane| weights.of(|| lanes.names(lane));
+        let ready = self.ready.serve(weight, |id, compartment| {
             let Some(task) = tasks.get(&id) else {
                 return Admission::Yes;
             };
@@ -67,6 +72,10 @@ impl Dispatcher {
                 return Admission::Yes;
             }
             let place = (lanes.names(task.lane), task.lane);
+            if !hosts.allows(task.compartment(), id, now) {
+                at_host.push(id);
+                return Admission::Blocked;
+            }
             if !gates.allows(place, now) {
                 held.push(id);
                 return Admission::Blocked;
@@ -81,6 +90,7 @@ impl Dispatcher {
             });
             if admission == Admission::Yes {
                 gates.starts(place, id, now);
+                hosts.starts(task.compartment(), id, now);
             }
             admission
         });
@@ -90,6 +100,14 @@ impl Dispatcher {
                     .park(self.lanes.names(task.lane), task.rank(), id);
             }
         }
+        for id in at_host {
+            if let Some(task) = self.tasks.get(&id) {
+                self.gates
+                    .leave(self.lanes.names(task.lane), task.rank(), id);
+                let host = (task.compartment(), task.lane);
+                self.hosts.park_in_turn(host, task.created, id, now);
+            }
+        }
         for id in ready {
             self.start(id, now);
         }
@@ -97,6 +115,7 @@ impl Dispatcher {
 
     /// Puts the tasks back into the ready queue that nothing holds back any more.
     fn let_go(&mut self, now: Times) {
+        self.let_go_to_hosts(now);
         for id in self.gates.let_go(&self.lanes, now) {
             if let Some(task) = self.tasks.get(&id) {
                 self.ready.push(task.entry(id));
@@ -104,9 +123,39 @@ impl Dispatcher {
         }
     }
 
+    /// Lets the tasks go on that their hosts held back, to their queues.
+    fn let_go_to_hosts(&mut self, now: Times) {
+        let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &self.gates);
+        let is_paused = |lane| gates.is_paused(lanes.names(lane));
+        let stuck = self.hosts.stuck(|id| {
+            let task = tasks.get(&id);
+            task.is_some_and(|task| is_paused(task.lane))
+        });
+        for id in stuck {
+            if let Some(task) = self.tasks.get(&id) {
+                self.ready.remove(&task.entry(id));
+                self.gates
+                    .leave(self.lanes.names(task.lane), task.rank(), id);
+                self.hosts
+                    .park((task.compartment(), task.lane), task.created, id);
+            }
+        }
+        let (lanes, gates) = (&self.lanes, &self.gates);
+        let is_paused = |lane| gates.is_paused(lanes.names(lane));
+        for id in self.hosts.let_go(is_paused, now) {
+            if let Some(task) = self.tasks.get(&id) {
+                let place = (self.lanes.names(task.lane), task.lane);
+                if self.gates.enter(place, task.rank(), id, now) {
+                    self.ready.push(task.entry(id));
+                }
+            }
+        }
+    }
+
     /// Sets what holds the tasks of a queue back. A pause takes effect at once, but for starts that
     /// were decided before: see [`Dispatcher::starts_paused`].
-    pub fn set_rules(&mut self, place: &Place, rules: QueueRules, now: Times) {
+    pub fn set_rules(&mut self, place: &Place, mut rules: QueueRules, now: Times) {
+        self.weights.set(place, rules.weight.take());
         self.gates.set(place, rules, now);
     }
 
@@ -137,6 +186,7 @@ impl Dispatcher {
             attempt: task.attempts + 1,
             at: now.wall,
             lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
+            probe: self.hosts.is_probe(task.compartment(), id),
         });
         self.decide(event, None, now);
         true
@@ -182,6 +232,7 @@ impl Open {
             compartment: self.compartment(),
             lane: self.lane,
             fairness: self.fairness,
+            weight: self.weight.max(1),
             priority: self.priority,
             due: self.first_due(),
             seq: self.created,
@@ -198,6 +249,7 @@ impl Open {
     pub(super) fn rank(&self) -> Rank {
         Rank {
             fairness: self.fairness,
+            weight: self.weight.max(1),
             place: ready::Place::of(self.priority, self.first_due(), self.created),
         }
     }
@@ -209,6 +261,7 @@ impl Open {
             compartment: self.webhook_compartment(),
             lane: self.lane,
             fairness: 0,
+            weight: 1,
             priority: Priority::DEFAULT,
             due: Timestamp(0),
             seq: StreamSeq(number),

@@ -7,10 +7,13 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Dispatcher;
+use super::action::Compartment;
 use super::epochs::Epochs;
+use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
+use crate::health::HostRecord;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
@@ -36,6 +39,7 @@ struct Written<'a> {
     position: StreamSeq,
     lanes: &'a Lanes,
     tasks: Vec<(&'a TaskId, &'a Open)>,
+    hosts: Vec<(Compartment, HostRecord)>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +47,9 @@ struct Stored {
     position: StreamSeq,
     lanes: Lanes,
     tasks: Tasks,
+    /// Missing in older snapshots.
+    #[serde(default)]
+    hosts: Vec<(Compartment, HostRecord)>,
 }
 
 /// Room for tasks that is made before the first of them is read: a damaged snapshot may claim any
@@ -103,6 +110,7 @@ impl Dispatcher {
             position: self.snapshot_position(),
             lanes: &self.lanes,
             tasks,
+            hosts: self.hosts.records(),
         };
         let mut bytes = VERSION.to_be_bytes().to_vec();
         rmp_serde::encode::write(&mut bytes, &state).ok()?;
@@ -140,6 +148,7 @@ impl Dispatcher {
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
             tasks,
             position: stored.position,
+            hosts: Hosts::restore(stored.hosts),
             ..Self::new()
         })
     }

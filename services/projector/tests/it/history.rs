@@ -73,6 +73,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
+        fairness_weight: None,
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
@@ -402,6 +403,7 @@ impl History {
                 attempt: attempt + 1,
                 at,
                 lease_until: Timestamp(at.0 + 30_000),
+                probe: false,
             })
         };
         let record = task_record(&task.team, &task.queue, &event);

@@ -93,6 +93,7 @@ pub(crate) fn worker(
     // Zero from the start, so that a dashboard shows the series before the first partition is taken.
     gauge!("waybill_partitions").set(f64::from(log.partitions().get()));
     gauge!("waybill_partitions_owned").set(0.0);
+    gauge!("waybill_oldest_due_seconds").set(0.0);
     gauge!("waybill_partitions_left_to_newer").set(0.0);
     let worker = Worker::start(worker, parts, stop.clone());
     tokio::spawn(room::report_owed(worker.board(), nats, stop));

@@ -143,6 +143,9 @@ impl Serving<'_> {
     fn stored(&mut self, seqs: &[StreamSeq]) {
         self.since_snapshot.events += seqs.len() as u64;
         self.since_snapshot.let_through();
+        if !self.renewing {
+            self.stored += seqs.len() as u64;
+        }
         if let Some(&seq) = seqs.last().filter(|seq| **seq > self.mark.seq) {
             self.mark = Mark {
                 seq,

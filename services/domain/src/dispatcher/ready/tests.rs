@@ -23,6 +23,7 @@ fn entry(seq: u64) -> Entry {
         compartment: Compartment { team: 1, host: 1 },
         lane: Lane::of(0),
         fairness: 0,
+        weight: 1,
         priority: Priority::default(),
         due: Timestamp(0),
         seq: StreamSeq(seq),
@@ -54,8 +55,13 @@ fn ready(entries: impl IntoIterator<Item = Entry>) -> Ready {
 
 /// Serves as many as there are slots, and returns their numbers.
 fn serve(ready: &mut Ready, slots: usize) -> Vec<TaskId> {
+    serve_by(ready, slots, |_| 1)
+}
+
+/// The same with weights of queues.
+fn serve_by(ready: &mut Ready, slots: usize, weight: impl Fn(Lane) -> u32) -> Vec<TaskId> {
     let mut left = slots;
-    let served = ready.serve(|_, _| {
+    let served = ready.serve(weight, |_, _| {
         if left == 0 {
             return Admission::Full;
         }
@@ -262,7 +268,7 @@ proptest! {
                 Step::Serve(slots) => {
                     let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
                     let (mut first, mut second) = (slots.clone(), slots);
-                    let served = ready.serve(|id, of| first.admit(id, of, &ids));
+                    let served = ready.serve(|_| 1, |id, of| first.admit(id, of, &ids));
                     let expected = model.serve(|id, of| second.admit(id, of, &ids));
                     prop_assert_eq!(served, expected);
                 }
@@ -328,6 +334,32 @@ fn within_a_queue_fairness_keys_take_turns() {
         entry(4),
     ]);
     assert_eq!(serve(&mut ready, 9), [id(0), id(3), id(4), id(1), id(2)]);
+}
+
+#[test]
+fn a_fairness_key_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
+    let heavy = |seq| Entry {
+        weight: 3,
+        ..of_key(7, seq)
+    };
+    let entries = (0..6).map(heavy).chain((6..9).map(|seq| of_key(8, seq)));
+    let mut ready = ready(entries);
+    let expected = [0, 1, 2, 6, 3, 4, 5, 7, 8].map(id);
+    assert_eq!(serve(&mut ready, 2), expected[..2]);
+    assert_eq!(serve(&mut ready, 9), expected[2..], "a turn goes on");
+}
+
+#[test]
+fn a_queue_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
+    let in_lane = |lane, seq| Entry {
+        lane: Lane::of(lane),
+        ..entry(seq)
+    };
+    let entries = (0..4).map(|seq| in_lane(1, seq));
+    let mut ready = ready(entries.chain((4..8).map(|seq| in_lane(2, seq))));
+    let weight = |lane| if lane == Lane::of(2) { 2 } else { 1 };
+    let expected = [0, 4, 5, 1, 6, 7, 2, 3].map(id);
+    assert_eq!(serve_by(&mut ready, 9, weight), expected);
 }
 
 #[test]
