@@ -6,6 +6,7 @@ use crate::backoff::ShownBackoff;
 use crate::explain::PlannedAttempt;
 use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
+use crate::once::{TaskDebounce, instead};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -99,6 +100,8 @@ pub struct Task {
     pub ordering_key: Option<String>,
     /// What follows for those behind it should it fail, when it has an `orderingKey`.
     pub on_failure: Option<OnFailure>,
+    /// How it waits for others with the same key, when it does.
+    pub debounce: Option<TaskDebounce>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -110,7 +113,7 @@ pub struct Task {
     /// Whether it ended with a success: a 2xx, or what `success` names. `null` while it has not ended.
     pub ok: Option<bool>,
     /// Why it ended: `completed`, `dead` (no attempt was left, or the failure was final), `timeout` (the last attempt ran into its limit),
-    /// `expired` or `cancelled`. `null` while it has not ended.
+    /// `expired`, `cancelled` or `superseded` (another one runs instead). `null` while it has not ended.
     pub end_reason: Option<EndReason>,
     /// The answer of the target.
     pub result: Option<TaskResult>,
@@ -123,6 +126,8 @@ pub struct Task {
     pub replay_of: Option<String>,
     /// Id of the last task that does it again.
     pub replayed_as: Option<String>,
+    /// Id of the task that runs instead, when it was superseded.
+    pub superseded_by: Option<String>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Iso,
@@ -309,6 +314,7 @@ impl Task {
             fairness_key: e.fairness_key,
             on_failure: e.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: e.ordering.map(|ordering| ordering.key),
+            debounce: TaskDebounce::of(e.once.as_deref()),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -317,6 +323,7 @@ impl Task {
             error: None,
             replay_of: e.replay_of.map(|id| id.to_string()),
             replayed_as: None,
+            superseded_by: None,
             created_at: Iso(e.at),
             updated_at: Iso(e.at),
             started_at: None,
@@ -397,6 +404,7 @@ impl Task {
             fairness_key: row.fairness_key,
             on_failure: row.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: row.ordering.map(|ordering| ordering.key),
+            debounce: TaskDebounce::of(row.once.as_deref()),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),
@@ -405,6 +413,7 @@ impl Task {
             error: row.error,
             replay_of: row.replay_of.map(|id| id.to_string()),
             replayed_as: replayed_as.map(|id| id.to_string()),
+            superseded_by: instead(row.instead, row.end_reason, EndReason::Superseded),
             created_at: Iso(row.created_at),
             updated_at: Iso(row.updated_at),
             started_at: row.started_at.map(Iso),

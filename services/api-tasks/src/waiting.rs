@@ -95,6 +95,8 @@ pub enum BlockedByKind {
     Turn,
     /// What was decided about it is being stored.
     BeingStored,
+    /// It waits until no other task with the key of its debounce comes.
+    Debounce,
 }
 
 impl From<Blocker> for BlockedBy {
@@ -130,6 +132,10 @@ impl From<Blocker> for BlockedBy {
             Blocker::BeingStored => (
                 Kind::BeingStored,
                 "What was decided about it is being stored",
+            ),
+            Blocker::Debounced { .. } => (
+                Kind::Debounce,
+                "It waits until no other task with the key of its debounce comes",
             ),
         };
         let until = blocker.until().map(Iso);
@@ -290,7 +296,7 @@ fn intervals(row: &TaskRow, now: Timestamp) -> Vec<Interval> {
 /// Whether no attempt was running when it ended. Storing the end of an attempt takes a moment, too.
 fn ended_while_it_waited(row: &TaskRow) -> bool {
     match row.end_reason {
-        Some(EndReason::Cancelled) => row.cancel_requested.is_none(),
+        Some(EndReason::Cancelled | EndReason::Superseded) => row.cancel_requested.is_none(),
         Some(EndReason::Expired) => row
             .attempts
             .last()

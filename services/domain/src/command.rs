@@ -120,6 +120,11 @@ pub enum Blocker {
     Turn,
     /// What was decided about it is being stored.
     BeingStored,
+    /// It waits for the end of the window of its debounce.
+    Debounced {
+        /// Until when, unless another task comes or the wall clock is set.
+        until: Timestamp,
+    },
 }
 
 impl Blocker {
@@ -127,9 +132,10 @@ impl Blocker {
     #[must_use]
     pub fn until(self) -> Option<Timestamp> {
         match self {
-            Self::NotDue { until } | Self::RetryPause { until } | Self::QueueRate { until } => {
-                Some(until)
-            }
+            Self::NotDue { until }
+            | Self::RetryPause { until }
+            | Self::QueueRate { until }
+            | Self::Debounced { until } => Some(until),
             Self::QueuePaused { until } => until,
             Self::OrderHead { .. }
             | Self::QueueConcurrency

@@ -28,6 +28,7 @@ mod epochs;
 mod evolve;
 mod explain;
 mod gates;
+mod keyed;
 mod lanes;
 mod open;
 mod orders;
@@ -42,6 +43,7 @@ mod rules;
 mod serve;
 mod snapshot;
 mod timers;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,7 @@ use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use epochs::Epochs;
 use gates::Gates;
+use keyed::Keys;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -81,6 +84,8 @@ pub struct Dispatcher {
     lanes: Lanes,
     /// Which task of each ordering key may run.
     orders: Orders,
+    /// Which tasks share a key of which not every one runs.
+    keys: Keys,
     /// Everything up to this sequence has been applied.
     position: StreamSeq,
     /// Up to this sequence, certainly no other owner has appended: the fence, or the last append
@@ -114,6 +119,7 @@ impl Dispatcher {
             tasks: HashMap::new(),
             lanes: Lanes::default(),
             orders: Orders::default(),
+            keys: Keys::default(),
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
@@ -266,6 +272,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.settle_all();
         self.tick(now);
     }
 
@@ -345,6 +352,7 @@ impl Dispatcher {
             _ if task.is_to_be_cancelled() => {
                 let event = TaskEvent::Cancelled(TaskCancelled {
                     after: task.cancelled_after.as_ref().map(|after| after.task),
+                    instead: task.instead(),
                     ..TaskCancelled::idle(id, now.wall)
                 });
                 self.decide(event, None, now);

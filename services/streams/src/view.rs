@@ -92,6 +92,9 @@ pub struct TaskEventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub delay_until: Option<String>,
+    /// On `task.cancelled`: the task that runs instead of one that was superseded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<String>,
 }
 
 impl TaskEventView {
@@ -117,6 +120,7 @@ impl TaskEventView {
             error_kind: None,
             retry_at: None,
             delay_until: None,
+            superseded_by: None,
         };
         match event {
             TaskEvent::Created(e) => {
@@ -150,6 +154,7 @@ impl TaskEventView {
                 view.ok = Some(false);
                 view.attempt = e.attempt;
                 view.error = e.sentence();
+                view.superseded_by = e.instead.map(|instead| instead.task.to_string());
             }
             TaskEvent::Expired(e) => {
                 view.ok = Some(false);

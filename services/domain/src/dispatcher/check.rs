@@ -48,6 +48,16 @@ impl Dispatcher {
             lines,
             "in a line is: every open task with an ordering key"
         );
+        let shared: BTreeMap<_, _> = self
+            .tasks
+            .iter()
+            .filter_map(|(id, task)| Some(((task.shares()?, task.created), *id)))
+            .collect();
+        assert_eq!(
+            *self.keys.all(),
+            shared,
+            "in the index of keys is: every open task that concerns others by its key"
+        );
         let starting = |decision: &Decision| match &decision.event {
             TaskEvent::Started(event) => Some(event.id),
             _ => None,

@@ -29,6 +29,10 @@ impl Dispatcher {
                 task.begin(self.now);
             }
             self.arm(created.id);
+            let line = self.tasks.get(&created.id).and_then(Open::shares);
+            if let Some(line) = line {
+                self.settle(line, true);
+            }
         }
     }
 
@@ -107,6 +111,8 @@ impl Dispatcher {
         let id = event.id();
         let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
         let in_line = in_line.cloned();
+        let shared = self.tasks.get(&id);
+        let shared = shared.and_then(|task| Some((task.shares()?, task.created)));
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
         self.change(seq, event, at, actions);
@@ -119,6 +125,12 @@ impl Dispatcher {
         self.arm(id);
         if let Some(former) = in_line.filter(|_| !self.is_open(id)) {
             self.go_on_after(id, &former, event);
+        }
+        if let Some((line, created)) = shared {
+            self.settle_after(id, line, created);
+        }
+        if !self.active {
+            self.stand_for(event);
         }
     }
 

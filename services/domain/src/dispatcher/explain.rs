@@ -42,6 +42,7 @@ impl Dispatcher {
                 let until = waits.unwrap_or(until);
                 let blocker = match from {
                     None => Blocker::NotDue { until },
+                    Some(_) if task.is_in_window() => Blocker::Debounced { until },
                     Some(_) => Blocker::RetryPause { until },
                 };
                 (Some(blocker), before.map(|(_, ahead)| ahead))

@@ -9,6 +9,7 @@ use super::LEASE_SLACK;
 use super::action::{Call, Compartment, number};
 use super::allowance::Allowance;
 use super::epochs::HeadersKey;
+use super::keyed::Keyed;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
@@ -143,6 +144,9 @@ pub(super) struct Open {
     /// Which key its sealed headers need.
     #[serde(default)]
     pub(super) key: HeadersKey,
+    /// A key by which not every task runs. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) keyed: Option<Box<Keyed>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -163,6 +167,7 @@ impl Open {
         traceparent: Option<&str>,
         created: &TaskCreated,
     ) -> Self {
+        let keyed = Keyed::of(created, None);
         Self {
             created: seq,
             lane,
@@ -184,13 +189,17 @@ impl Open {
             success: created.success.clone().map(Box::new),
             webhook_pauses: created.webhook_pauses.clone().into(),
             last_failure: None,
-            phase: match created.not_before {
-                Some(until) => Phase::Waiting {
+            phase: match (
+                keyed.as_deref().and_then(Keyed::first_phase),
+                created.not_before,
+            ) {
+                (Some(phase), _) => phase,
+                (None, Some(until)) => Phase::Waiting {
                     until,
                     from: None,
                     wake: Elapsed::default(),
                 },
-                None => Phase::Ready {
+                (None, None) => Phase::Ready {
                     since: created.at,
                     from: Elapsed::default(),
                 },
@@ -223,6 +232,7 @@ impl Open {
             cancelled_after: None,
             retry_bounds: created.retry_bounds,
             key: HeadersKey::of(created),
+            keyed,
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
@@ -249,7 +259,9 @@ impl Open {
 
     /// Whether the task must be cancelled as soon as no attempt is running.
     pub(super) fn is_to_be_cancelled(&self) -> bool {
-        (self.cancel_requested.is_some() || self.cancelled_after.is_some())
+        (self.cancel_requested.is_some()
+            || self.cancelled_after.is_some()
+            || self.instead().is_some())
             && matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
     }
 
@@ -257,6 +269,7 @@ impl Open {
     pub(super) fn place(&mut self, now: Times) {
         self.allowance = Allowance::of(self.expires_in(), self.created_at, now);
         self.retries_until = Allowance::of(self.retry_bounds.max_age(), self.created_at, now);
+        self.place_window(now);
         match &mut self.phase {
             Phase::Waiting { until, from, wake } => {
                 if let Some(from) = *from {
@@ -284,6 +297,7 @@ impl Open {
         if let Some(length) = self.retry_bounds.max_age() {
             self.retries_until = Allowance::Until(now.elapsed.plus(length));
         }
+        self.open_window(now.elapsed);
     }
 
     /// The timers that the state of the task needs.

@@ -5,6 +5,7 @@
 //! change the task, so it is decided beside other decisions: an outcome that arrives meanwhile is
 //! decided after it, and the log has both in that order.
 
+use super::keyed::Keyed;
 use super::lanes::Lane;
 use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
@@ -192,6 +193,7 @@ impl Open {
                     wake: Elapsed::default(),
                 },
             },
+            keyed: Keyed::of(&event.created, event.span),
             ..Self::new(event.position, lane, traceparent, &event.created)
         }
     }
@@ -237,6 +239,7 @@ impl Open {
             last_failure: self.last_failure.as_deref().map(Failure::shortened),
             cancel_requested: self.cancel_requested,
             history: self.history.as_deref().cloned().unwrap_or_default(),
+            span: self.window().map(|window| window.span),
         })
     }
 

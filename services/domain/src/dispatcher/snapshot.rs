@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
 use super::epochs::Epochs;
+use super::keyed::Keys;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
@@ -94,13 +95,16 @@ impl Dispatcher {
         }
         let tasks: HashMap<_, _> = stored.tasks.into_iter().collect();
         let mut orders = Orders::default();
+        let mut keys = Keys::default();
         let mut epochs = Epochs::default();
         for (id, task) in &tasks {
             orders.enter(*id, task);
+            keys.enter(*id, task);
             epochs.enter(task);
         }
         Ok(Self {
             orders,
+            keys,
             epochs,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),

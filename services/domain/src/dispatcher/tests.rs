@@ -11,6 +11,7 @@ mod run_now;
 mod serving;
 mod takeover;
 mod webhooks;
+mod windows;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use crate::event::{
 };
 use crate::id::TeamId;
 use crate::partition::Partition;
-use crate::task::{Length, Limits, OnFailure, TaskRequest, TaskSpec};
+use crate::task::{DebounceRequest, Length, Limits, OnFailure, TaskRequest, TaskSpec};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -206,6 +207,7 @@ impl World {
             last_failure: None,
             cancel_requested: None,
             history: crate::task::History::default(),
+            span: None,
         };
         let mut actions = Vec::new();
         let asked = (Actor::System("test".into()), None, ticket);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
+use crate::task::once::DebounceRequest;
 use crate::task::pauses::BackoffRequest;
 
 /// A request for a task as a client wrote it: the types are correct, the values are not validated
@@ -45,6 +46,7 @@ pub struct TaskRequest {
     pub follow_redirects: Option<bool>,
     pub on_complete_url: Option<String>,
     pub resolve: Option<Vec<String>>,
+    pub debounce: Option<DebounceRequest>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.

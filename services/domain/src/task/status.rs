@@ -88,6 +88,8 @@ pub enum EndReason {
     Expired,
     /// The task was cancelled.
     Cancelled,
+    /// The task gave way to another one with the same key.
+    Superseded,
 }
 
 impl std::fmt::Display for Status {

@@ -104,3 +104,101 @@ async fn tasks_of_an_ordering_key_run_one_after_the_other_and_say_why_they_wait(
     up.interrupt().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_window_one_task_runs_and_the_others_name_it() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = |key: &str, mode: &str| {
+        json!({
+            "targetUrl": sink.url("/"),
+            "debounce": {"key": key, "delay": "700ms", "maxDelay": "1h", "mode": mode},
+        })
+    };
+    // One by one, in a batch, and with a key of idempotency: the same rule for all doors.
+    let mut ids = Vec::new();
+    ids.push(http.create(&task("a", "last")).await?);
+    let batch = json!({"tasks": [task("a", "last"), task("a", "last")]});
+    let made = http.post("/v1/tasks/batch", &batch).await?.json();
+    for result in made["results"].as_array().expect("results") {
+        ids.push(result["task"]["id"].as_str().expect("an id").to_owned());
+    }
+    let mut keyed = task("a", "last");
+    keyed["idempotencyKey"] = json!("once");
+    for _ in 0..2 {
+        let made = http
+            .post("/v1/tasks/batch", &json!({"tasks": [keyed]}))
+            .await?
+            .json();
+        let id = made["results"][0]["task"]["id"].as_str().expect("an id");
+        if ids.iter().all(|known| known != id) {
+            ids.push(id.to_owned());
+        }
+    }
+    assert_eq!(ids.len(), 4);
+    let last = ids.pop().expect("four tasks");
+    let done = http
+        .task_when(&last, |task| task["status"] == "completed")
+        .await?;
+    assert_eq!(done["debounce"]["key"], "a");
+    assert_eq!(done["debounce"]["delay"], 0.7);
+    assert_eq!(done["supersededBy"], Value::Null);
+    ids.push(last);
+    for (id, next) in ids.iter().zip(&ids[1..]) {
+        let gone = http
+            .task_when(id, |task| task["status"] == "cancelled")
+            .await?;
+        assert_eq!(gone["endReason"], "superseded");
+        assert_eq!(gone["supersededBy"], json!(next));
+        assert_eq!(gone["startedAt"], Value::Null);
+        let error = gone["error"].as_str().unwrap_or_default();
+        assert!(error.contains(next), "{error}");
+    }
+
+    // The first one is left, and says until when it waits.
+    let mut first = task("b", "first");
+    first["debounce"]["delay"] = json!("1h");
+    let first = http.create(&first).await?;
+    let second = http.create(&task("b", "first")).await?;
+    let gone = http
+        .task_when(&second, |task| task["status"] == "cancelled")
+        .await?;
+    assert_eq!(gone["supersededBy"], json!(first));
+    let explained = http
+        .get(&format!("/v1/tasks/{first}/explain"))
+        .await?
+        .json();
+    assert_eq!(explained["explanation"]["blockedBy"]["kind"], "debounce");
+    assert!(explained["explanation"]["blockedBy"]["until"].is_string());
+    // A replay runs by itself.
+    let again = http
+        .post(&format!("/v1/tasks/{second}/replay"), &json!({}))
+        .await?;
+    assert_eq!(again.status, 201, "{}", again.error());
+    let again = again.json()["task"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    http.task_when(&again, |task| task["status"] == "completed")
+        .await?;
+
+    for (given, field) in [
+        (json!({"debounce": {"delay": "5s"}}), "debounce.key"),
+        (json!({"debounce": {"key": "a"}}), "debounce.delay"),
+        (
+            json!({"debounce": {"key": "a", "delay": "5s"}, "delay": "5s"}),
+            "debounce",
+        ),
+        (json!({"supersededBy": "task_1"}), "supersededBy"),
+    ] {
+        let mut request = given;
+        request["targetUrl"] = json!(sink.url("/"));
+        let refused = http.post("/v1/tasks", &request).await?;
+        assert_eq!(refused.status, 400, "{request}");
+        assert_eq!(refused.json()["field"], field, "{request}");
+    }
+    up.interrupt().await?;
+    Ok(())
+}

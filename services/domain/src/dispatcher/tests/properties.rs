@@ -17,6 +17,7 @@ enum Step {
         hook: bool,
         line: u8,
         age: Option<u64>,
+        window: Option<(u8, bool)>,
     },
     Fill(usize),
     Store,
@@ -45,8 +46,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64))
-            .prop_map(|(priority, delay, retries, wait, hook, line, age)| Step::Create { priority, delay, retries, wait, hook, line, age }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, any::<bool>())))
+            .prop_map(|(priority, delay, retries, wait, hook, line, age, window)| Step::Create { priority, delay, retries, wait, hook, line, age, window }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
@@ -88,6 +89,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     assert_in_order(log);
+    assert_one_of_each_window(log);
     for event in log {
         let life = lives.entry(event.id()).or_default();
         match event {
@@ -219,6 +221,61 @@ fn assert_in_order(log: &[TaskEvent]) {
     }
 }
 
+/// When a task with a debounce starts, all that were created before it with the same key have
+/// started or ended; one that was superseded never started, and names another one of its key.
+fn assert_one_of_each_window(log: &[TaskEvent]) {
+    struct InWindow {
+        id: TaskId,
+        started: bool,
+        ended: bool,
+    }
+    let mut windows: BTreeMap<String, Vec<InWindow>> = BTreeMap::new();
+    for event in log {
+        let id = event.id();
+        if let TaskEvent::Created(created) = event
+            && let Some(once) = &created.once
+        {
+            let window = windows.entry(once.key().to_owned()).or_default();
+            window.push(InWindow {
+                id,
+                started: false,
+                ended: false,
+            });
+        }
+        let Some((window, at)) = windows.values_mut().find_map(|window| {
+            let at = window.iter().position(|task| task.id == id)?;
+            Some((window, at))
+        }) else {
+            continue;
+        };
+        match event {
+            TaskEvent::Started(_) => {
+                let before = &window[..at];
+                assert!(
+                    before.iter().all(|task| task.started || task.ended),
+                    "{event:?}"
+                );
+                window[at].started = true;
+            }
+            TaskEvent::Cancelled(cancelled) => {
+                window[at].ended = true;
+                if let Some(instead) = cancelled.instead {
+                    assert!(!window[at].started, "{event:?}");
+                    assert!(
+                        window.iter().any(|task| task.id == instead.task),
+                        "{event:?}"
+                    );
+                    assert_ne!(instead.task, id);
+                }
+            }
+            TaskEvent::Succeeded(_) | TaskEvent::Dead(_) | TaskEvent::Expired(_) => {
+                window[at].ended = true;
+            }
+            _ => {}
+        }
+    }
+}
+
 fn run(steps: Vec<Step>) -> World {
     let mut world = World::new();
     let mut snapshot = None;
@@ -232,18 +289,20 @@ fn run(steps: Vec<Step>) -> World {
                 hook,
                 line,
                 age,
+                window,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
                 let at = at.plus(Duration::from_secs(delay));
                 let deadline = at.max(world.now.wall).plus(Duration::from_secs(1 + wait));
-                let is_delayed = delay > 10;
+                let is_delayed = delay > 10 && window.is_none();
                 world.create(|r| {
                     r.priority = Some(priority);
                     r.fairness_key = (priority % 3 > 0).then(|| format!("customer {priority}"));
                     // Of nine tasks six are in two lines, some of which cancel the rest.
-                    r.ordering_key = (line < 6).then(|| format!("line {}", line % 2));
-                    r.on_failure = (line < 4).then(|| "cancelRest".into());
+                    r.ordering_key =
+                        (line < 6 && window.is_none()).then(|| format!("line {}", line % 2));
+                    r.on_failure = (line < 4 && window.is_none()).then(|| "cancelRest".into());
                     r.delay_until = is_delayed.then(|| at.to_rfc3339());
                     r.max_retries = Some(retries);
                     #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -253,6 +312,12 @@ fn run(steps: Vec<Step>) -> World {
                     #[expect(clippy::cast_precision_loss, reason = "small")]
                     let age = age.map(|age| Length::Seconds(age as f64));
                     r.max_age = age;
+                    r.debounce = window.map(|(key, first)| DebounceRequest {
+                        key: Some(format!("window {key}")),
+                        delay: Some(Length::Seconds(0.9)),
+                        max_delay: Some(Length::Seconds(2.0)),
+                        mode: first.then(|| "first".to_owned()),
+                    });
                     r.on_complete_url = hook.then(|| "http://hook/".into());
                 });
             }
@@ -396,6 +461,10 @@ proptest! {
     fn a_replay_is_the_state(steps in proptest::collection::vec(step(), 0..120)) {
         let mut world = run(steps);
         world.append();
+        // Who gives way takes effect with the end that says so.
+        for _ in 0..3 {
+            world.pass(Duration::ZERO);
+        }
         let mut replayed = Dispatcher::new();
         let left = (1..).map(StreamSeq).zip(&world.log);
         for (seq, event) in left.filter(|(seq, _)| seq.0 > world.gone) {
@@ -408,6 +477,10 @@ proptest! {
                 let mut task = task.clone();
                 (task.busy, task.restating, task.read_from) = (false, false, None);
                 (task.allowance, task.retries_until) = (Allowance::Endless, Allowance::Endless);
+                if task.is_in_window() {
+                    task.phase = Phase::Ready { since: START, from: Elapsed(0) };
+                }
+                task.forget_clocks();
                 if let Some(after) = &mut task.cancelled_after {
                     after.needed = StreamSeq(0);
                 }

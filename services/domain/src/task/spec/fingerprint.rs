@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::TaskSpec;
+use crate::task::once::Once;
 use crate::task::retry::RetryOn;
 
 impl TaskSpec {
@@ -84,6 +85,15 @@ impl TaskSpec {
         if let Some(ordering) = &self.ordering {
             newer("orderingKey", &ordering.key);
             newer("onFailure", ordering.on_failure.as_str());
+        }
+        match self.once.as_deref() {
+            None => {}
+            Some(Once::Debounce(debounce)) => {
+                newer("debounce.key", &debounce.key);
+                newer("debounce.delay", &debounce.delay_ms.to_string());
+                newer("debounce.maxDelay", &debounce.max_delay_ms.to_string());
+                newer("debounce.mode", debounce.mode.as_str());
+            }
         }
         if let Some(replayed) = self.replay_of {
             newer("replayOf", &replayed.to_string());

@@ -479,7 +479,7 @@ proptest! {
             delay: None, deadline: Some(text.clone()), expires_in: Some(Length::Seconds(number)), success: Some(text.clone()),
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
             max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
-            fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
+            debounce: None, fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
         }, &limits(), NOW);
     }

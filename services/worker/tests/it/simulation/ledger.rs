@@ -1,11 +1,13 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
+mod keyed;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use keyed::key_of;
 use order::line_of;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
@@ -129,6 +131,8 @@ pub(crate) struct Ledger {
     order: Vec<TaskId>,
     /// The tasks of each ordering key, in the order of their creations.
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
+    /// The same for the keys of debounces.
+    windows: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
     digest: u64,
@@ -237,6 +241,9 @@ impl Ledger {
         if let Some(line) = line_of(&created) {
             self.lines.entry(line).or_default().push(id);
         }
+        if let Some(key) = key_of(&created) {
+            self.windows.entry(key).or_default().push(id);
+        }
         let life = Life {
             created,
             started: 0,
@@ -262,6 +269,7 @@ impl Ledger {
         let id = event.id();
         self.count(event.kind());
         self.in_order(record, event);
+        self.in_window(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -394,7 +402,8 @@ impl Ledger {
             ));
         }
         if matches!(event, TaskEvent::CancelRequested(_))
-            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none()) && !was_requested)
+            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && e.instead.is_none())
+                && !was_requested)
         {
             self.cancelled(id, record);
         }
