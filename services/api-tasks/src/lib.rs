@@ -23,6 +23,7 @@ mod labels;
 pub mod list;
 pub mod lookup;
 pub mod object;
+pub mod once;
 mod owner;
 mod parameters;
 mod queues;

@@ -203,7 +203,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 49] = [
+    const KNOWN: [&str; 55] = [
         "id",
         "teamId",
         "environment",
@@ -235,12 +235,18 @@ impl Fields {
         "maxAge",
         "replayOf",
         "replayedAs",
+        "supersededBy",
+        "skippedFor",
+        "duplicateOf",
         "retryOn",
         "priority",
         "fairnessKey",
         "fairnessWeight",
         "orderingKey",
         "onFailure",
+        "debounce",
+        "singleton",
+        "dedup",
         "followRedirects",
         "onCompleteUrl",
         "webhook",

@@ -132,6 +132,16 @@ pub enum Blocker {
         /// When the next probe may start; `None`: one is about to, or is made.
         until: Option<Timestamp>,
     },
+    /// It waits for the end of the window of its debounce.
+    Debounced {
+        /// Until when, unless another task comes or the wall clock is set.
+        until: Timestamp,
+    },
+    /// Another task has the key of its singleton, or comes first to it.
+    Singleton {
+        /// That task.
+        task: TaskId,
+    },
 }
 
 impl Blocker {
@@ -139,9 +149,10 @@ impl Blocker {
     #[must_use]
     pub fn until(self) -> Option<Timestamp> {
         match self {
-            Self::NotDue { until } | Self::RetryPause { until } | Self::QueueRate { until } => {
-                Some(until)
-            }
+            Self::NotDue { until }
+            | Self::RetryPause { until }
+            | Self::QueueRate { until }
+            | Self::Debounced { until } => Some(until),
             Self::QueuePaused { until } | Self::TargetOpen { until } => until,
             Self::OrderHead { .. }
             | Self::QueueConcurrency
@@ -150,7 +161,8 @@ impl Blocker {
             | Self::NoSlot
             | Self::WorkerPauses
             | Self::Turn
-            | Self::BeingStored => None,
+            | Self::BeingStored
+            | Self::Singleton { .. } => None,
         }
     }
 }

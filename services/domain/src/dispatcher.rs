@@ -25,11 +25,13 @@ mod append;
 mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod dedup;
 mod epochs;
 mod evolve;
 mod explain;
 mod gates;
 mod hosts;
+mod keyed;
 mod lanes;
 mod open;
 mod orders;
@@ -42,10 +44,12 @@ mod requests;
 mod retention;
 mod rules;
 mod serve;
+mod singles;
 mod snapshot;
 mod targets;
 mod timers;
 mod weights;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -59,13 +63,16 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
+use dedup::Remembered;
 use epochs::Epochs;
 use gates::Gates;
 use hosts::Hosts;
+use keyed::Keys;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
 use ready::Ready;
+use singles::Singles;
 use timers::Timers;
 use weights::Weights;
 
@@ -88,6 +95,12 @@ pub struct Dispatcher {
     lanes: Lanes,
     /// Which task of each ordering key may run.
     orders: Orders,
+    /// Which tasks share a key of which not every one runs.
+    keys: Keys,
+    /// Which of them has the key of a singleton, and which is next; empty during replay.
+    singles: Singles,
+    /// The ended tasks that later ones may duplicate.
+    remembered: Remembered,
     /// Everything up to this sequence has been applied.
     position: StreamSeq,
     /// Up to this sequence, certainly no other owner has appended: the fence, or the last append
@@ -125,6 +138,9 @@ impl Dispatcher {
             tasks: HashMap::new(),
             lanes: Lanes::default(),
             orders: Orders::default(),
+            keys: Keys::default(),
+            singles: Singles::default(),
+            remembered: Remembered::default(),
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
@@ -226,23 +242,38 @@ impl Dispatcher {
             .into_iter()
             .filter_map(|event| Some((attempt::call_of(&event)?, event)))
             .collect();
-        for (id, task) in &self.tasks {
+        let mut with_keys = Vec::new();
+        for (id, task) in &mut self.tasks {
+            task.place(now);
             if matches!(task.phase, Phase::Running { .. }) {
                 self.gates.runs(task.lane, *id, true);
                 self.hosts.runs(task.compartment(), *id, task.probes);
             }
+            let has_started = task.attempts > 0 && !matches!(task.phase, Phase::Ended { .. });
+            if has_started && task.keyed.is_some() {
+                with_keys.push(*id);
+            }
+        }
+        for id in with_keys {
+            self.has_its_key(id);
         }
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
+        // First, so that the end of a lost attempt names the task that runs instead.
         self.hosts.place(now);
+        self.remembered.place(now);
+        self.settle_all();
         let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
-            task.place(now);
             match &mut task.phase {
+                Phase::Waiting { .. } | Phase::Ready { .. } if task.keyed.is_some() => {
+                    self.disarm(id);
+                    self.arm(id);
+                }
                 // All that `arm` does for it, for all of them together: most tasks wait.
                 Phase::Waiting { .. } => waiting.extend(task.alarms().map(|alarm| (alarm, id))),
                 Phase::Ready { .. } => self.arm(id),
@@ -292,6 +323,7 @@ impl Dispatcher {
         self.now = now;
         self.gates.tick(now);
         self.hosts.tick(now);
+        self.remembered.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -305,7 +337,8 @@ impl Dispatcher {
         }
         let gates = self.gates.next_in(now);
         let held = gates.into_iter().chain(self.hosts.next_in(now));
-        self.timers.next_in(now).into_iter().chain(held).min()
+        let others = held.chain(self.remembered.next_in(now));
+        self.timers.next_in(now).into_iter().chain(others).min()
     }
 
     /// Number of calls that could begin if there were slots, without the tasks that are held back.
@@ -329,15 +362,36 @@ impl Dispatcher {
             self.timers.insert(alarm, id);
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
-        if is_ready && self.is_its_turn(id, task) {
-            let host = (task.compartment(), task.lane);
-            let place = (self.lanes.names(task.lane), task.lane);
-            if self.hosts.enter(host, task.created, id, self.now)
-                && self.gates.enter(place, task.rank(), id, self.now)
-            {
-                self.ready.push(task.entry(id));
-            }
+        if is_ready && self.is_its_turn(id, task) && self.comes_to_its_key(id) {
+            self.queue(id);
         }
+    }
+
+    /// Puts a task that may run into the order of service, as far as its host and its queue's limits
+    /// let it.
+    fn queue(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let host = (task.compartment(), task.lane);
+        let place = (self.lanes.names(task.lane), task.lane);
+        if self.hosts.enter(host, task.created, id, self.now)
+            && self.gates.enter(place, task.rank(), id, self.now)
+        {
+            self.ready.push(task.entry(id));
+        }
+    }
+
+    /// Undoes [`Dispatcher::queue`].
+    fn withdraw(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        self.ready.remove(&task.entry(id));
+        self.gates
+            .leave(self.lanes.names(task.lane), task.rank(), id);
+        self.hosts
+            .leave((task.compartment(), task.lane), task.created, id);
     }
 
     /// Undoes [`Dispatcher::arm`].
@@ -351,11 +405,8 @@ impl Dispatcher {
         for alarm in task.alarms() {
             self.timers.remove(alarm, id);
         }
-        self.ready.remove(&task.entry(id));
-        self.gates
-            .leave(self.lanes.names(task.lane), task.rank(), id);
-        self.hosts
-            .leave((task.compartment(), task.lane), task.created, id);
+        self.withdraw(id);
+        self.leaves_its_key(id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {
@@ -367,6 +418,7 @@ impl Dispatcher {
         }
         let (overdue, has_waited) = (task.is_overdue(now), task.has_waited(now));
         match task.phase {
+            _ if task.is_to_be_cut() => self.cut(id, now),
             _ if task.is_to_be_cancelled() => {
                 let event = TaskEvent::Cancelled(TaskCancelled {
                     after: task.cancelled_after.as_ref().map(|after| after.task),
@@ -428,12 +480,18 @@ impl Dispatcher {
         now: Times,
     ) {
         self.settle_rest(&mut event);
+        if asked.is_none() {
+            self.name_instead(&mut event);
+        }
         self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;
         };
         debug_assert!(!task.busy, "one decision about a task at a time");
         task.busy = true;
+        if let (TaskEvent::Cancelled(_), Some(keyed)) = (&event, &mut task.keyed) {
+            keyed.is_ending = true;
+        }
         let (team, queue) = self.lanes.names(task.lane).clone();
         let (actor, traceparent, ticket) = match asked {
             Some((actor, traceparent, ticket)) => (Some(actor), traceparent, Some(ticket)),

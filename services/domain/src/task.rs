@@ -4,7 +4,8 @@
 //! what follows an attempt, [`cancel`] what follows a request to cancel, [`retry_plan`] predicts when attempts may be made, [`status`] is what
 //! clients see, [`row`] what read models store, and [`history`] what is remembered of a task's
 //! past. [`success`] says which answers count as a success, [`pauses`] which pauses between
-//! attempts a task may choose, [`ordering`] which tasks run one after the other.
+//! attempts a task may choose, [`ordering`] which tasks run one after the other, and [`once`] which
+//! of several run at all.
 //!
 //! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
 //! next.
@@ -15,6 +16,7 @@ pub mod cause;
 pub mod history;
 pub mod length;
 pub mod method;
+pub mod once;
 pub mod ordering;
 pub mod pauses;
 pub mod priority;
@@ -32,6 +34,10 @@ pub use bounds::{Jitter, JitterRequest, RetryBounds};
 pub use history::History;
 pub use length::Length;
 pub use method::Method;
+pub use once::{
+    Debounce, DebounceMode, DebounceRequest, Dedup, DedupRequest, IfFailed, OnDuplicate, Once,
+    Singleton, SingletonMode, SingletonRequest,
+};
 pub use ordering::{OnFailure, Ordering};
 pub use pauses::{BackoffRequest, OwnPauses};
 pub use priority::Priority;

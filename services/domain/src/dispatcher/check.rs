@@ -48,6 +48,16 @@ impl Dispatcher {
             lines,
             "in a line is: every open task with an ordering key"
         );
+        let shared: BTreeMap<_, _> = self
+            .tasks
+            .iter()
+            .filter_map(|(id, task)| Some(((task.shares()?, task.created), *id)))
+            .collect();
+        assert_eq!(
+            *self.keys.all(),
+            shared,
+            "in the index of keys is: every open task that concerns others by its key"
+        );
         let starting = |decision: &Decision| match &decision.event {
             TaskEvent::Started(event) => Some(event.id),
             _ => None,
@@ -85,6 +95,8 @@ impl Dispatcher {
         }
         let (mut timers, mut parked, mut at_hosts) = (0, 0, 0);
         self.hosts.check(self.now);
+        self.check_singles(&slots);
+        self.remembered.check(self.active);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
         for (id, task) in &self.tasks {
@@ -98,7 +110,8 @@ impl Dispatcher {
                 && !task.busy
                 && matches!(task.phase, Phase::Ready { .. })
                 && !task.is_to_be_cancelled()
-                && self.is_its_turn(*id, task);
+                && self.is_its_turn(*id, task)
+                && self.is_next_of_its_key(*id, task);
             let held = self
                 .gates
                 .is_parked(self.lanes.names(task.lane), task.rank());
@@ -139,5 +152,37 @@ impl Dispatcher {
             timers,
             "no timer outlives its task's state"
         );
+    }
+
+    /// Who has the key of a singleton, and who waits for it, follows from the tasks. `slots`: those
+    /// that run or are about to.
+    fn check_singles(&self, slots: &BTreeSet<TaskId>) {
+        if !self.active {
+            return;
+        }
+        let open = || {
+            let open = |task: &Open| !matches!(task.phase, Phase::Ended { .. });
+            let tasks = self.tasks.iter().filter(move |(_, task)| open(task));
+            tasks.filter_map(|(id, task)| Some((task.single()?, *id, task)))
+        };
+        let has = |(line, id, task): (_, TaskId, &Open)| {
+            (task.attempts > 0 || slots.contains(&id)).then_some((line, id))
+        };
+        let waits = |(line, id, task): (_, TaskId, &Open)| {
+            let waits = task.attempts == 0
+                && !task.busy
+                && matches!(task.phase, Phase::Ready { .. })
+                && !task.is_to_be_cancelled();
+            waits.then_some(((line, task.created), id))
+        };
+        let holders: BTreeSet<_> = open().filter_map(has).collect();
+        let waiting: BTreeMap<_, _> = open().filter_map(waits).collect();
+        assert_eq!(
+            self.singles.all(),
+            (&holders, &waiting),
+            "of a singleton has started: its holder; and waits: who is ready"
+        );
+        let lines: BTreeSet<_> = holders.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines.len(), holders.len(), "a singleton has one holder");
     }
 }

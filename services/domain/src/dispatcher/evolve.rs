@@ -29,6 +29,7 @@ impl Dispatcher {
                 task.begin(self.now);
             }
             self.arm(created.id);
+            self.settle_new(created.id);
         }
     }
 
@@ -107,6 +108,8 @@ impl Dispatcher {
         let id = event.id();
         let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
         let in_line = in_line.cloned();
+        let shared = self.shared(id);
+        let past = shared.and_then(|_| self.past(event));
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
         let host = self.tasks.get(&id).map(Open::compartment);
@@ -128,6 +131,15 @@ impl Dispatcher {
         self.arm(id);
         if let Some(former) = in_line.filter(|_| !self.is_open(id)) {
             self.go_on_after(id, &former, event);
+        }
+        if let Some(shared) = shared {
+            self.settle_after(id, shared);
+        }
+        if let Some(past) = past.filter(|_| !self.is_open(id)) {
+            self.keep_in_mind(past);
+        }
+        if !self.active {
+            self.stand_for(event);
         }
     }
 

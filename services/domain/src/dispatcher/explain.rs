@@ -42,13 +42,16 @@ impl Dispatcher {
                 let until = waits.unwrap_or(until);
                 let blocker = match from {
                     None => Blocker::NotDue { until },
+                    Some(_) if task.is_in_window() => Blocker::Debounced { until },
                     Some(_) => Blocker::RetryPause { until },
                 };
                 (Some(blocker), before.map(|(_, ahead)| ahead))
             }
-            Phase::Ready { .. } => match before {
-                Some((task, ahead)) => (Some(Blocker::OrderHead { task }), Some(ahead)),
-                None => {
+            Phase::Ready { .. } => match (before, self.before_by_key(id, task, MAX_AHEAD as usize))
+            {
+                (Some((task, ahead)), _) => (Some(Blocker::OrderHead { task }), Some(ahead)),
+                (None, Some((task, ahead))) => (Some(Blocker::Singleton { task }), Some(ahead)),
+                (None, None) => {
                     let running = Running {
                         task: id,
                         number: task.attempts + 1,

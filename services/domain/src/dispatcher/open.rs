@@ -10,6 +10,7 @@ use super::action::{Call, Compartment, Running, number};
 use super::allowance::Allowance;
 use super::attempt;
 use super::epochs::HeadersKey;
+use super::keyed::Keyed;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
@@ -153,6 +154,9 @@ pub(super) struct Open {
     /// snapshots.
     #[serde(default)]
     pub(super) probes: bool,
+    /// A key by which not every task runs. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) keyed: Option<Box<Keyed>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -173,6 +177,7 @@ impl Open {
         traceparent: Option<&str>,
         created: &TaskCreated,
     ) -> Self {
+        let keyed = Keyed::of(created, None);
         Self {
             created: seq,
             lane,
@@ -194,13 +199,17 @@ impl Open {
             success: created.success.clone().map(Box::new),
             webhook_pauses: created.webhook_pauses.clone().into(),
             last_failure: None,
-            phase: match created.not_before {
-                Some(until) => Phase::Waiting {
+            phase: match (
+                keyed.as_deref().and_then(Keyed::first_phase),
+                created.not_before,
+            ) {
+                (Some(phase), _) => phase,
+                (None, Some(until)) => Phase::Waiting {
                     until,
                     from: None,
                     wake: Elapsed::default(),
                 },
-                None => Phase::Ready {
+                (None, None) => Phase::Ready {
                     since: created.at,
                     from: Elapsed::default(),
                 },
@@ -235,6 +244,7 @@ impl Open {
             key: HeadersKey::of(created),
             weight: created.fairness_weight.unwrap_or(1),
             probes: false,
+            keyed,
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
@@ -261,7 +271,9 @@ impl Open {
 
     /// Whether the task must be cancelled as soon as no attempt is running.
     pub(super) fn is_to_be_cancelled(&self) -> bool {
-        (self.cancel_requested.is_some() || self.cancelled_after.is_some())
+        (self.cancel_requested.is_some()
+            || self.cancelled_after.is_some()
+            || self.instead().is_some())
             && matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
     }
 
@@ -269,6 +281,7 @@ impl Open {
     pub(super) fn place(&mut self, now: Times) {
         self.allowance = Allowance::of(self.expires_in(), self.created_at, now);
         self.retries_until = Allowance::of(self.retry_bounds.max_age(), self.created_at, now);
+        self.place_window(now);
         match &mut self.phase {
             Phase::Waiting { until, from, wake } => {
                 if let Some(from) = *from {
@@ -296,12 +309,15 @@ impl Open {
         if let Some(length) = self.retry_bounds.max_age() {
             self.retries_until = Allowance::Until(now.elapsed.plus(length));
         }
+        self.open_window(now.elapsed);
     }
 
     /// The timers that the state of the task needs.
     pub(super) fn alarms(&self) -> impl Iterator<Item = Alarm> + use<> {
         let wake = match self.phase {
-            _ if self.is_to_be_cancelled() => Some(Alarm::Length(Elapsed::default())),
+            _ if self.is_to_be_cancelled() || self.is_to_be_cut() => {
+                Some(Alarm::Length(Elapsed::default()))
+            }
             Phase::Waiting {
                 until, from: None, ..
             } => Some(Alarm::Date(until)),

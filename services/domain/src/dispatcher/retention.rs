@@ -5,6 +5,7 @@
 //! change the task, so it is decided beside other decisions: an outcome that arrives meanwhile is
 //! decided after it, and the log has both in that order.
 
+use super::keyed::Keyed;
 use super::lanes::Lane;
 use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
@@ -32,11 +33,12 @@ pub struct Restatable {
 }
 
 impl Dispatcher {
-    /// The oldest sequence that an open task, or one with an undelivered webhook, needs; `None` if
-    /// there is no such task.
+    /// The oldest sequence that is needed by an open task, by one with an undelivered webhook, or by
+    /// an ended one that is remembered for its duplicates; `None` if there is no such task.
     #[must_use]
     pub fn oldest_needed(&self) -> Option<StreamSeq> {
-        self.tasks.values().map(Open::needs).min()
+        let tasks = self.tasks.values().map(Open::needs);
+        tasks.chain(self.remembered.needs()).min()
     }
 
     /// Up to `max` tasks whose request stands before `horizon`, oldest first. Tasks with a pending
@@ -192,6 +194,7 @@ impl Open {
                     wake: Elapsed::default(),
                 },
             },
+            keyed: Keyed::of(&event.created, event.span),
             ..Self::new(event.position, lane, traceparent, &event.created)
         }
     }
@@ -237,6 +240,7 @@ impl Open {
             last_failure: self.last_failure.as_deref().map(Failure::shortened),
             cancel_requested: self.cancel_requested,
             history: self.history.as_deref().cloned().unwrap_or_default(),
+            span: self.window().map(|window| window.span),
         })
     }
 

@@ -8,8 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Dispatcher;
 use super::action::Compartment;
+use super::dedup::{Past, Remembered};
 use super::epochs::Epochs;
 use super::hosts::Hosts;
+use super::keyed::Keys;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
@@ -40,6 +42,7 @@ struct Written<'a> {
     lanes: &'a Lanes,
     tasks: Vec<(&'a TaskId, &'a Open)>,
     hosts: Vec<(Compartment, HostRecord)>,
+    remembered: Vec<&'a Past>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +53,9 @@ struct Stored {
     /// Missing in older snapshots.
     #[serde(default)]
     hosts: Vec<(Compartment, HostRecord)>,
+    /// Missing in older snapshots.
+    #[serde(default)]
+    remembered: Vec<Past>,
 }
 
 /// Room for tasks that is made before the first of them is read: a damaged snapshot may claim any
@@ -111,6 +117,7 @@ impl Dispatcher {
             lanes: &self.lanes,
             tasks,
             hosts: self.hosts.records(),
+            remembered: self.remembered.all().collect(),
         };
         let mut bytes = VERSION.to_be_bytes().to_vec();
         rmp_serde::encode::write(&mut bytes, &state).ok()?;
@@ -136,13 +143,21 @@ impl Dispatcher {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
         let mut orders = Orders::default();
+        let mut keys = Keys::default();
         let mut epochs = Epochs::default();
         for (id, task) in &tasks {
             orders.enter(*id, task);
+            keys.enter(*id, task);
             epochs.enter(task);
         }
+        let mut remembered = Remembered::default();
+        for past in stored.remembered {
+            remembered.insert(past, None);
+        }
         Ok(Self {
+            remembered,
             orders,
+            keys,
             epochs,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),

@@ -2,16 +2,20 @@
 
 mod answers;
 mod cancelling;
+mod dedup;
 mod gates;
 mod hosts;
+mod keys;
 mod lengths;
 mod ordering;
 mod properties;
 mod retries;
 mod run_now;
 mod serving;
+mod singles;
 mod takeover;
 mod webhooks;
+mod windows;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -25,7 +29,7 @@ use crate::event::{
 use crate::health::HealthRule;
 use crate::id::TeamId;
 use crate::partition::Partition;
-use crate::task::{Length, Limits, OnFailure, TaskRequest, TaskSpec};
+use crate::task::{DebounceRequest, Length, Limits, OnFailure, TaskRequest, TaskSpec};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -211,6 +215,7 @@ impl World {
             last_failure: None,
             cancel_requested: None,
             history: crate::task::History::default(),
+            span: None,
         };
         let mut actions = Vec::new();
         let asked = (Actor::System("test".into()), None, ticket);

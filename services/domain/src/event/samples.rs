@@ -102,6 +102,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             attempt: Some(2),
             failure: Some(failure()),
             after: None,
+            instead: None,
         }),
         TaskEvent::Expired(TaskExpired {
             id,
@@ -147,6 +148,7 @@ fn created(id: TaskId) -> TaskCreated {
         // The golden encodings are older than these two.
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        once: None,
         retry_on: RetryOn::parse(&["5xx".into(), "timeout".into()]).ok(),
         success: Success::parse("2xx,404").ok(),
         deadline: Some(LATER),
@@ -204,6 +206,7 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
         first_start: Some(AT),
         last_failure: Some(failure.clone()),
         cancel_requested: None,
+        span: None,
         history: History {
             started_at: Some(AT),
             updated_at: Some(LATER),

@@ -91,6 +91,7 @@ pub fn cut_off(id: TaskId, attempt: u32, at: Timestamp) -> TaskCancelled {
         attempt: Some(attempt),
         failure: None,
         after: None,
+        instead: None,
     }
 }
 
@@ -104,6 +105,7 @@ pub fn instead_of_retry(failed: AttemptFailed) -> TaskCancelled {
         attempt: Some(failed.attempt),
         failure: Some(failed.failure),
         after: None,
+        instead: None,
     }
 }
 

@@ -82,7 +82,7 @@ impl History {
             // `updated_at` already records these events.
             TaskEvent::RunRequested(_) | TaskEvent::CancelRequested(_) => {}
             TaskEvent::Cancelled(e) => {
-                if e.after.is_some() {
+                if e.after.is_some() || e.instead.is_some() {
                     self.error = e.sentence();
                 }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {

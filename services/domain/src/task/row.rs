@@ -17,6 +17,7 @@ use crate::seq::StreamSeq;
 use crate::task::bounds::RetryBounds;
 use crate::task::history;
 use crate::task::method::Method;
+use crate::task::once::Once;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
@@ -131,6 +132,12 @@ pub struct TaskRow {
     /// The ended task that it does again.
     #[serde(default)]
     pub replay_of: Option<TaskId>,
+    /// What it shares with others of its queue that name the same key.
+    #[serde(default)]
+    pub once: Option<Box<Once>>,
+    /// The task that ran instead, if it gave way.
+    #[serde(default)]
+    pub instead: Option<TaskId>,
 }
 
 /// An event that does not count. Its contents are unknown, so the rest of the row reflects the log
@@ -240,6 +247,7 @@ impl TaskRow {
             retry_pauses: e.retry_pauses.clone(),
             retry_bounds: e.retry_bounds,
             replay_of: e.replay_of,
+            once: e.once.clone(),
             retry_on: e.retry_on.clone(),
             success: e.success.clone(),
             deadline: e.deadline,
@@ -304,6 +312,8 @@ impl TaskRow {
             body_bytes: None,
             retry_bounds: RetryBounds::default(),
             replay_of: None,
+            once: None,
+            instead: None,
         }
     }
 
@@ -408,7 +418,7 @@ impl TaskRow {
             }
             TaskEvent::Cancelled(e) => {
                 self.end(&TaskEnd::Cancelled(e.clone()), seq);
-                if e.after.is_some() {
+                if e.after.is_some() || e.instead.is_some() {
                     self.error = e.sentence();
                 }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
@@ -430,6 +440,9 @@ impl TaskRow {
         self.ended_seq = Some(seq);
         self.completed_at = Some(end.at());
         self.retry_at = None;
+        if let TaskEnd::Cancelled(end) = end {
+            self.instead = end.instead.map(|instead| instead.task);
+        }
     }
 
     fn attempt_failed(

@@ -3,6 +3,7 @@
 mod call;
 mod fingerprint;
 mod labels;
+mod once;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::task::bounds::{self, RetryBounds};
 use crate::task::method::Method;
+use crate::task::once::Once;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::{self, OwnPauses};
 use crate::task::priority::Priority;
@@ -127,6 +129,8 @@ pub struct TaskSpec {
     pub replay_of: Option<TaskId>,
     /// How many tasks of its fairness key start in a turn; `None`: one.
     pub fairness_weight: Option<u8>,
+    /// What it shares with others that name the same key.
+    pub once: Option<Box<Once>>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -142,7 +146,11 @@ impl fmt::Debug for TaskSpec {
 
 impl TaskSpec {
     /// Validates a request.
-    pub fn check(request: TaskRequest, limits: &Limits, now: Timestamp) -> Result<Self, Invalid> {
+    pub fn check(
+        mut request: TaskRequest,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Self, Invalid> {
         let url = required_url("targetUrl", request.target_url.as_deref())?;
         let method = method(request.method.as_deref())?;
         check_headers(&request.headers)?;
@@ -160,6 +168,7 @@ impl TaskSpec {
         let not_before = not_before(&request, limits.max_delay, now)?;
         let deadline = deadline(request.deadline.as_deref(), not_before, now)?;
         let expires_in = expires_in(request.expires_in.as_ref(), not_before, limits, now)?;
+        let once = once::once(&mut request, deadline, expires_in, now)?;
         check_references(&request.headers, &url, request.body.as_deref(), resolve)?;
         let (backoff, retry_pauses) = pauses::read(request.retry_backoff.as_ref())?;
         let retry_bounds = bounds::read(&request, &retry_pauses, limits)?;
@@ -216,6 +225,7 @@ impl TaskSpec {
             resolve,
             sealed: None,
             replay_of: None,
+            once,
         })
     }
 
@@ -287,6 +297,7 @@ impl TaskSpec {
             replay_of: self.replay_of,
             fairness_weight: self.fairness_weight,
             at: now,
+            once: self.once,
         }
     }
 }

@@ -59,6 +59,7 @@ impl Source {
                 ordering: None,
                 retry_bounds: RetryBounds::default(),
                 replay_of: None,
+                once: None,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

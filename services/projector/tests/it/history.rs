@@ -77,6 +77,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        once: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -254,6 +255,7 @@ impl History {
             first_start: None,
             last_failure: None,
             cancel_requested: None,
+            span: None,
             history: waybill_domain::task::History {
                 updated_at: Some(at),
                 ..Default::default()

@@ -310,6 +310,7 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
         last_failure: None,
         cancel_requested: None,
         history: waybill_domain::task::History::default(),
+        span: None,
     })))
     .await;
     log.purge_tasks(restated).await.expect("purged");

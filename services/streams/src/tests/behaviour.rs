@@ -328,6 +328,7 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        once: None,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

@@ -223,6 +223,7 @@ impl Serving<'_> {
             first_start: None,
             last_failure: None,
             cancel_requested,
+            span: None,
             history: History {
                 callback: None,
                 ..*history

@@ -337,7 +337,7 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
             for place in 0..30 {
                 let mut task = history.gateway.a_task();
                 task.not_before = None;
-                (task.ordering, task.fairness_key) = (None, None);
+                (task.ordering, task.fairness_key, task.once) = (None, None, None);
                 (task.team, task.queue) = (team.clone(), queue.clone());
                 task.priority = *world.random.pick(&[
                     Priority::DEFAULT,
@@ -383,6 +383,7 @@ fn takes_turns(seed: u64, weights: [u8; 3], sabotage: Option<Sabotage>) -> bool 
         for place in 0..40 {
             let mut task = history.gateway.a_task();
             (task.not_before, task.ordering, task.expires_in_ms) = (None, None, None);
+            task.once = None;
             task.priority = Priority::DEFAULT;
             (task.team, task.queue) = (first.team.clone(), first.queue.clone());
             let customer = if place < 24 { 0 } else { place % 3 };
@@ -454,13 +455,18 @@ fn a_reader_that_overlooks_weights_is_noticed() {
 
 /// Runs histories without a guard until the ledger notices that an ordering key was not kept.
 fn is_noticed_by_its_order(sabotage: Sabotage) {
+    is_noticed_by(sabotage, "ordering key");
+}
+
+/// Runs histories without a guard until the ledger notices what is said in that word.
+fn is_noticed_by(sabotage: Sabotage, word: &str) {
     for seed in 0..NOTICED_WITHIN {
         let conditions = Conditions {
             sabotage: Some(sabotage),
             ..Conditions::default()
         };
         let violations = live(seed, conditions).violations;
-        if violations.iter().any(|what| what.contains("ordering key")) {
+        if violations.iter().any(|what| what.contains(word)) {
             return;
         }
     }
@@ -475,6 +481,21 @@ fn a_reader_that_overlooks_ordering_keys_is_noticed() {
 #[test]
 fn a_reader_that_overlooks_what_a_failure_cancels_is_noticed() {
     is_noticed_by_its_order(Sabotage::NoOnFailure);
+}
+
+#[test]
+fn a_reader_that_overlooks_debounces_is_noticed() {
+    is_noticed_by(Sabotage::NoKeys, "debounce");
+}
+
+#[test]
+fn a_reader_that_overlooks_singletons_is_noticed() {
+    is_noticed_by(Sabotage::NoKeys, "singleton");
+}
+
+#[test]
+fn a_reader_that_overlooks_dedups_is_noticed() {
+    is_noticed_by(Sabotage::NoKeys, "dedup");
 }
 
 #[test]

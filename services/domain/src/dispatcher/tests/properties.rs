@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dispatcher::allowance::Allowance;
+use crate::task::{DedupRequest, SingletonRequest};
 
 /// One random step of a history.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ enum Step {
         hook: bool,
         line: u8,
         age: Option<u64>,
+        /// A key, and what it means.
+        shared: Option<(u8, u8)>,
     },
     Fill(usize),
     Store,
@@ -45,8 +48,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64))
-            .prop_map(|(priority, delay, retries, wait, hook, line, age)| Step::Create { priority, delay, retries, wait, hook, line, age }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, 0..8_u8)))
+            .prop_map(|(priority, delay, retries, wait, hook, line, age, shared)| Step::Create { priority, delay, retries, wait, hook, line, age, shared }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
@@ -88,6 +91,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     assert_in_order(log);
+    super::keys::assert_keys_are_kept(log);
     for event in log {
         let life = lives.entry(event.id()).or_default();
         match event {
@@ -232,18 +236,20 @@ fn run(steps: Vec<Step>) -> World {
                 hook,
                 line,
                 age,
+                shared,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
                 let at = at.plus(Duration::from_secs(delay));
                 let deadline = at.max(world.now.wall).plus(Duration::from_secs(1 + wait));
-                let is_delayed = delay > 10;
+                let is_delayed = delay > 10 && shared.is_none_or(|(_, meaning)| meaning > 1);
                 world.create(|r| {
                     r.priority = Some(priority);
                     r.fairness_key = (priority % 3 > 0).then(|| format!("customer {priority}"));
                     // Of nine tasks six are in two lines, some of which cancel the rest.
-                    r.ordering_key = (line < 6).then(|| format!("line {}", line % 2));
-                    r.on_failure = (line < 4).then(|| "cancelRest".into());
+                    r.ordering_key =
+                        (line < 6 && shared.is_none()).then(|| format!("line {}", line % 2));
+                    r.on_failure = (line < 4 && shared.is_none()).then(|| "cancelRest".into());
                     r.delay_until = is_delayed.then(|| at.to_rfc3339());
                     r.max_retries = Some(retries);
                     #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -253,6 +259,39 @@ fn run(steps: Vec<Step>) -> World {
                     #[expect(clippy::cast_precision_loss, reason = "small")]
                     let age = age.map(|age| Length::Seconds(age as f64));
                     r.max_age = age;
+                    match shared {
+                        None => {}
+                        Some((key, meaning @ 0..=1)) => {
+                            r.debounce = Some(DebounceRequest {
+                                key: Some(format!("window {key}")),
+                                delay: Some(Length::Seconds(0.9)),
+                                max_delay: Some(Length::Seconds(2.0)),
+                                mode: (meaning == 0).then(|| "first".to_owned()),
+                            });
+                        }
+                        Some((key, meaning @ 5..)) => {
+                            let older = if meaning == 5 {
+                                "replaceIfNotStarted"
+                            } else {
+                                "existing"
+                            };
+                            let failed = if meaning == 6 { "existing" } else { "new" };
+                            r.dedup = Some(DedupRequest {
+                                key: Some(format!("dedup {key}")),
+                                window: Some(Length::Seconds(5.0)),
+                                on_duplicate: Some(older.into()),
+                                if_failed: Some(failed.into()),
+                                ..DedupRequest::default()
+                            });
+                        }
+                        Some((key, meaning)) => {
+                            let modes = ["skip", "queue", "cancelRunning"];
+                            r.singleton = Some(SingletonRequest {
+                                key: Some(format!("single {key}")),
+                                mode: Some(modes[usize::from(meaning) - 2].to_owned()),
+                            });
+                        }
+                    }
                     r.on_complete_url = hook.then(|| "http://hook/".into());
                 });
             }
@@ -396,6 +435,10 @@ proptest! {
     fn a_replay_is_the_state(steps in proptest::collection::vec(step(), 0..120)) {
         let mut world = run(steps);
         world.append();
+        // Who gives way takes effect with the end that says so.
+        for _ in 0..3 {
+            world.pass(Duration::ZERO);
+        }
         let mut replayed = Dispatcher::new();
         let left = (1..).map(StreamSeq).zip(&world.log);
         for (seq, event) in left.filter(|(seq, _)| seq.0 > world.gone) {
@@ -408,6 +451,10 @@ proptest! {
                 let mut task = task.clone();
                 (task.busy, task.restating, task.read_from) = (false, false, None);
                 (task.allowance, task.retries_until) = (Allowance::Endless, Allowance::Endless);
+                if task.is_in_window() {
+                    task.phase = Phase::Ready { since: START, from: Elapsed(0) };
+                }
+                task.forget_derived();
                 if let Some(after) = &mut task.cancelled_after {
                     after.needed = StreamSeq(0);
                 }
@@ -431,6 +478,9 @@ proptest! {
             tasks.sort_by_key(|(id, _)| *id);
             tasks
         };
+        // An owner forgets with time, and a replay does not.
+        let kept: HashSet<_> = replayed.remembered.all().map(|past| past.id).collect();
+        prop_assert!(world.dispatcher.remembered.all().all(|past| kept.contains(&past.id)));
         prop_assert_eq!(without_derived(&replayed), without_derived(&world.dispatcher));
     }
 }

@@ -11,6 +11,7 @@ use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::task::bounds::RetryBounds;
 use crate::task::method::Method;
+use crate::task::once::Once;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
@@ -116,6 +117,9 @@ pub struct TaskCreated {
     pub fairness_weight: Option<u8>,
     /// When it was accepted.
     pub at: Timestamp,
+    /// What it shares with others of its queue that name the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Box<Once>>,
 }
 
 impl TaskCreated {
@@ -148,7 +152,8 @@ impl TaskCreated {
             .ordering
             .as_ref()
             .map_or(0, |ordering| ordering.key.len() + 48);
-        let own = ordering + self.tags.iter().map(|tag| tag.len() + 5).sum::<usize>();
+        let once = self.once.as_ref().map_or(0, |once| once.key().len() + 96);
+        let own = ordering + once + self.tags.iter().map(|tag| tag.len() + 5).sum::<usize>();
         let own = own
             + self
                 .metadata

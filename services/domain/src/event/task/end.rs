@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::failure::{Failure, FailureKind};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
+use crate::task::once::{Instead, InsteadReason};
 use crate::task::status::{EndReason, Status};
 use crate::task::success;
 use crate::time::Timestamp;
@@ -72,7 +73,14 @@ impl TaskEnd {
             Self::Dead(end) if end.status() == Status::Timeout => EndReason::Timeout,
             Self::Dead(_) => EndReason::Dead,
             Self::Expired(_) => EndReason::Expired,
-            Self::Cancelled(_) => EndReason::Cancelled,
+            Self::Cancelled(end) => match end.instead.map(|instead| instead.reason) {
+                None => EndReason::Cancelled,
+                Some(
+                    InsteadReason::Debounced | InsteadReason::Replaced | InsteadReason::Refreshed,
+                ) => EndReason::Superseded,
+                Some(InsteadReason::Skipped) => EndReason::Skipped,
+                Some(InsteadReason::Duplicate) => EndReason::Duplicate,
+            },
         }
     }
 
@@ -165,6 +173,9 @@ pub struct TaskCancelled {
     /// client asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<TaskId>,
+    /// The task that runs instead, because of a key that both have. Absent if it did not give way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Instead>,
 }
 
 impl TaskCancelled {
@@ -180,6 +191,7 @@ impl TaskCancelled {
             attempt: None,
             failure: None,
             after: None,
+            instead: None,
         }
     }
 
@@ -191,6 +203,16 @@ impl TaskCancelled {
             return Some(format!(
                 "Cancelled, because {failed} failed, which comes before it by its ordering key"
             ));
+        }
+        if let Some(instead) = &self.instead {
+            let sentence = instead.sentence();
+            return Some(match (self.attempt, &self.failure) {
+                (None, _) => sentence,
+                (Some(_), None) => format!("{sentence}. {}", Self::CUT_OFF),
+                (Some(_), Some(failure)) => {
+                    format!("{sentence}; the last attempt: {}", failure.message)
+                }
+            });
         }
         self.attempt?;
         Some(match &self.failure {

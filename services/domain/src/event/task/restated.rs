@@ -8,6 +8,7 @@ use super::end::TaskEnd;
 use super::failure::Failure;
 use crate::seq::StreamSeq;
 use crate::task::history::History;
+use crate::task::once::Span;
 use crate::time::Timestamp;
 
 /// An open task, written again by its partition's owner so that the log can drop its older records.
@@ -50,6 +51,9 @@ pub struct TaskRestated {
     pub cancel_requested: Option<Timestamp>,
     /// The part of its past that clients are shown.
     pub history: History,
+    /// Of a task in the window of a debounce: when the tasks came that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
 }
 
 fn no_attempts(count: &u32) -> bool {

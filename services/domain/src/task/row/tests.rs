@@ -56,6 +56,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        once: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

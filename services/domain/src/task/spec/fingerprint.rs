@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::TaskSpec;
+use crate::task::once::Once;
 use crate::task::retry::RetryOn;
 
 impl TaskSpec {
@@ -87,6 +88,32 @@ impl TaskSpec {
         if let Some(ordering) = &self.ordering {
             newer("orderingKey", &ordering.key);
             newer("onFailure", ordering.on_failure.as_str());
+        }
+        match self.once.as_deref() {
+            None => {}
+            Some(Once::Debounce(debounce)) => {
+                newer("debounce.key", &debounce.key);
+                newer("debounce.delay", &debounce.delay_ms.to_string());
+                newer("debounce.maxDelay", &debounce.max_delay_ms.to_string());
+                newer("debounce.mode", debounce.mode.as_str());
+            }
+            Some(Once::Singleton(singleton)) => {
+                newer("singleton.key", &singleton.key);
+                newer("singleton.mode", singleton.mode.as_str());
+            }
+            Some(Once::Dedup(dedup)) => {
+                newer(
+                    if dedup.content {
+                        "dedup.content"
+                    } else {
+                        "dedup.key"
+                    },
+                    &dedup.key,
+                );
+                newer("dedup.window", &dedup.window_ms.to_string());
+                newer("dedup.onDuplicate", dedup.on_duplicate.as_str());
+                newer("dedup.ifFailed", dedup.if_failed.as_str());
+            }
         }
         if let Some(replayed) = self.replay_of {
             newer("replayOf", &replayed.to_string());

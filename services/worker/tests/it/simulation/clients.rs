@@ -13,7 +13,8 @@ use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::{
-    Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryBounds,
+    Backoff, Debounce, DebounceMode, Dedup, IfFailed, Method, OnDuplicate, OnFailure, Once,
+    Ordering, OwnPauses, Priority, RetryBounds, Singleton, SingletonMode,
 };
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
@@ -53,7 +54,7 @@ impl Gateway {
         let partition = Partition::of(&team, &queue, self.partitions);
         let now = world.now();
         let entropy = u128::from(random.next()) << 64 | u128::from(random.next());
-        TaskCreated {
+        let mut task = TaskCreated {
             id: TaskId::new(now, entropy, partition),
             team,
             queue,
@@ -87,6 +88,7 @@ impl Gateway {
             }),
             retry_bounds: RetryBounds::default(),
             replay_of: None,
+            once: None,
             retry_on: None,
             priority: Priority::new(u8::try_from(1 + random.below(10)).unwrap_or(5))
                 .unwrap_or_default(),
@@ -105,7 +107,42 @@ impl Gateway {
             body_encoding: waybill_domain::event::BodyEncoding::Text,
             sealed: None,
             at: now,
+        };
+        if task.not_before.is_none() && task.ordering.is_none() && random.chance(300) {
+            let delay_ms = 200 + random.below(2_000);
+            task.once = Some(Box::new(Once::Debounce(Debounce {
+                key: format!("window {}", random.below(2)),
+                delay_ms,
+                max_delay_ms: delay_ms * (1 + random.below(3)),
+                mode: if random.chance(500) {
+                    DebounceMode::First
+                } else {
+                    DebounceMode::Last
+                },
+            })));
         }
+        if task.once.is_none() && task.ordering.is_none() && random.chance(300) {
+            task.once = Some(Box::new(Once::Singleton(Singleton {
+                key: format!("single {}", random.below(2)),
+                mode: *random.pick(&[
+                    SingletonMode::Skip,
+                    SingletonMode::Queue,
+                    SingletonMode::Queue,
+                    SingletonMode::CancelRunning,
+                ]),
+            })));
+        }
+        if task.once.is_none() && random.chance(300) {
+            task.once = Some(Box::new(Once::Dedup(Dedup {
+                key: format!("dedup {}", random.below(2)),
+                content: false,
+                window_ms: 500 + random.below(10_000),
+                on_duplicate: *random
+                    .pick(&[OnDuplicate::Existing, OnDuplicate::ReplaceIfNotStarted]),
+                if_failed: *random.pick(&[IfFailed::New, IfFailed::Existing]),
+            })));
+        }
+        task
     }
 
     /// Tries to create a task. Returns whether its client was told that it is accepted.

@@ -2,12 +2,15 @@
 //! the promises.
 
 mod hosts;
+mod keyed;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use keyed::key_of;
 use order::line_of;
+use waybill_domain::actor::Actor;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
@@ -36,6 +39,8 @@ struct Life {
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
     /// Whether its cancellation was requested while an attempt was running.
     cancel_requested: bool,
+    /// Whether a target answered and that ended it.
+    succeeded: bool,
     /// Sequence of its creation.
     seq: StreamSeq,
     /// The task whose failure cancels it, because of their ordering key.
@@ -130,6 +135,8 @@ pub(crate) struct Ledger {
     order: Vec<TaskId>,
     /// The tasks of each ordering key, in the order of their creations.
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
+    /// The same for the keys of debounces, singletons and dedups.
+    windows: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
     hosts: hosts::Hosts,
@@ -240,6 +247,9 @@ impl Ledger {
         if let Some(line) = line_of(&created) {
             self.lines.entry(line).or_default().push(id);
         }
+        if let Some(key) = key_of(&created) {
+            self.windows.entry(key).or_default().push(id);
+        }
         let life = Life {
             created,
             started: 0,
@@ -252,6 +262,7 @@ impl Ledger {
             pause_over: None,
             forbidden: BTreeSet::new(),
             cancel_requested: false,
+            succeeded: false,
             seq: record.seq,
             cancelled_after: None,
             calls: BTreeMap::new(),
@@ -266,6 +277,7 @@ impl Ledger {
         self.count(event.kind());
         self.in_order(record, event);
         self.at_host(record, event);
+        self.in_window(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -278,6 +290,13 @@ impl Ledger {
             *self.counts.entry("attempt lost").or_default() += 1;
         }
         let was_requested = life.cancel_requested;
+        // A newer task may take its place.
+        let is_of_a_singleton = life
+            .created
+            .once
+            .as_ref()
+            .is_some_and(|once| once.singleton().is_some())
+            && record.actor == Actor::worker().to_string();
         let answer = |number| life.calls.get(&(CallOf::Attempt, number))?.last().cloned();
         let ends = matches!(
             event,
@@ -388,7 +407,10 @@ impl Ledger {
                 life.delivered = e.retry_at.is_none();
             }
             TaskEvent::CancelRequested(_) => life.cancel_requested = true,
-            _ if ends => (life.ended, life.running) = (true, None),
+            _ if ends => {
+                (life.ended, life.running) = (true, None);
+                life.succeeded = matches!(event, TaskEvent::Succeeded(_));
+            }
             _ => {}
         }
         if let Some(promise) = wrong {
@@ -397,8 +419,9 @@ impl Ledger {
                 record.seq, record.event
             ));
         }
-        if matches!(event, TaskEvent::CancelRequested(_))
-            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none()) && !was_requested)
+        if (matches!(event, TaskEvent::CancelRequested(_)) && !is_of_a_singleton)
+            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && e.instead.is_none())
+                && !was_requested)
         {
             self.cancelled(id, record);
         }

@@ -54,6 +54,8 @@ pub(crate) enum Sabotage {
     NoFairness,
     /// Workers read creations without the weights of their fairness keys.
     NoWeights,
+    /// Workers read creations without their debounces, singletons and dedups.
+    NoKeys,
     /// Durations are measured by the wall clock.
     OneClock,
     /// Workers start tasks although their lease is over.
