@@ -67,7 +67,7 @@ use dedup::Remembered;
 use epochs::Epochs;
 use gates::Gates;
 use hosts::Hosts;
-use keyed::Keys;
+use keyed::Sharing;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -96,7 +96,7 @@ pub struct Dispatcher {
     /// Which task of each ordering key may run.
     orders: Orders,
     /// Which tasks share a key of which not every one runs.
-    keys: Keys,
+    sharing: Sharing,
     /// Which of them has the key of a singleton, and which is next; empty during replay.
     singles: Singles,
     /// The ended tasks that later ones may duplicate.
@@ -138,7 +138,7 @@ impl Dispatcher {
             tasks: HashMap::new(),
             lanes: Lanes::default(),
             orders: Orders::default(),
-            keys: Keys::default(),
+            sharing: Sharing::default(),
             singles: Singles::default(),
             remembered: Remembered::default(),
             position: StreamSeq(0),

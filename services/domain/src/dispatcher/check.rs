@@ -54,7 +54,7 @@ impl Dispatcher {
             .filter_map(|(id, task)| Some(((task.shares()?, task.created), *id)))
             .collect();
         assert_eq!(
-            *self.keys.all(),
+            *self.sharing.all(),
             shared,
             "in the index of keys is: every open task that concerns others by its key"
         );

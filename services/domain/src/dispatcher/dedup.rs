@@ -220,7 +220,7 @@ impl Dispatcher {
     /// The tasks whose key makes them duplicates, or others of them.
     pub(super) fn with_terms(&self) -> Vec<TaskId> {
         let has = |id: &TaskId| self.tasks.get(id).and_then(Open::terms).is_some();
-        self.keys.ids().filter(has).collect()
+        self.sharing.ids().filter(has).collect()
     }
 
     /// Works out whether a task is a duplicate.
@@ -238,7 +238,7 @@ impl Dispatcher {
             let window = |other: &Open| other.terms().map_or(0, |terms| terms.window_ms);
             other.is_some_and(|other| is_within(at, other.created_at, window(other)))
         };
-        let open = self.keys.before(line, created).rev().find(counts);
+        let open = self.sharing.before(line, created).rev().find(counts);
         if let Some(other) = open {
             let may_give_way = terms.on_duplicate == OnDuplicate::ReplaceIfNotStarted
                 && self

@@ -77,9 +77,9 @@ impl Keyed {
 /// The tasks of each key that may have to give way to another one, or another one to them, in the
 /// order of their creations.
 #[derive(Debug, Default)]
-pub(super) struct Keys(BTreeMap<(Line, StreamSeq), TaskId>);
+pub(super) struct Sharing(BTreeMap<(Line, StreamSeq), TaskId>);
 
-impl Keys {
+impl Sharing {
     pub(super) fn enter(&mut self, id: TaskId, task: &Open) {
         if let Some(line) = task.shares() {
             self.0.insert((line, task.created), id);
@@ -196,9 +196,9 @@ impl Dispatcher {
 
     /// Works out who gives way, by an owner that takes over.
     pub(super) fn settle_all(&mut self) {
-        for line in self.keys.shared() {
+        for line in self.sharing.shared() {
             self.settle_window(line, false);
-            let members: Vec<_> = self.keys.of(line).collect();
+            let members: Vec<_> = self.sharing.of(line).collect();
             for id in members {
                 self.settle_single(id);
             }
@@ -217,7 +217,7 @@ impl Dispatcher {
         } = before;
         let is_gone = self.tasks.get(&id).and_then(Open::shares).is_none();
         if is_gone {
-            self.keys.0.remove(&(line, created));
+            self.sharing.0.remove(&(line, created));
         }
         if is_window && self.active {
             self.settle_window(line, false);
@@ -233,7 +233,7 @@ impl Dispatcher {
         if let Some(task) = self.tasks.get_mut(&id) {
             let is_out = task.attempts == 0 && !task.busy;
             if is_out {
-                self.keys.leave(task);
+                self.sharing.leave(task);
             }
             if let Some(keyed) = &mut task.keyed {
                 (keyed.instead, keyed.is_out) = (Some(instead), is_out);

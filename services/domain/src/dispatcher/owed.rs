@@ -20,7 +20,7 @@ impl Dispatcher {
         let created = task.created;
         self.owed_bytes += u64::from(task.bytes);
         self.orders.enter(id, &task);
-        self.keys.enter(id, &task);
+        self.sharing.enter(id, &task);
         self.epochs.enter(&task);
         if let Some(before) = self.tasks.insert(id, task) {
             self.owed_bytes = self.owed_bytes.saturating_sub(before.bytes.into());
@@ -28,7 +28,7 @@ impl Dispatcher {
             self.lanes.leave(before.lane);
             if before.created != created {
                 self.orders.leave(&before);
-                self.keys.leave(&before);
+                self.sharing.leave(&before);
             }
         }
     }
@@ -39,7 +39,7 @@ impl Dispatcher {
             self.epochs.leave(&task);
             self.lanes.leave(task.lane);
             self.orders.leave(&task);
-            self.keys.leave(&task);
+            self.sharing.leave(&task);
         }
     }
 }

@@ -173,7 +173,7 @@ impl Dispatcher {
             let other = self.tasks.get(other);
             other.is_some_and(|other| other.instead().is_none())
         };
-        let earlier = self.keys.before(keyed.line, task.created);
+        let earlier = self.sharing.before(keyed.line, task.created);
         let mut earlier = earlier.filter(stays);
         if mode == SingletonMode::Skip {
             let first = earlier.next();

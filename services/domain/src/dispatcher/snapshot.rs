@@ -11,7 +11,7 @@ use super::action::Compartment;
 use super::dedup::{Past, Remembered};
 use super::epochs::Epochs;
 use super::hosts::Hosts;
-use super::keyed::Keys;
+use super::keyed::Sharing;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
@@ -143,11 +143,11 @@ impl Dispatcher {
             return Err(SnapshotError::Damaged(format!("{id} is in no queue")));
         }
         let mut orders = Orders::default();
-        let mut keys = Keys::default();
+        let mut sharing = Sharing::default();
         let mut epochs = Epochs::default();
         for (id, task) in &tasks {
             orders.enter(*id, task);
-            keys.enter(*id, task);
+            sharing.enter(*id, task);
             epochs.enter(task);
         }
         let mut remembered = Remembered::default();
@@ -157,7 +157,7 @@ impl Dispatcher {
         Ok(Self {
             remembered,
             orders,
-            keys,
+            sharing,
             epochs,
             owed_bytes: tasks.values().map(|task| u64::from(task.bytes)).sum(),
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),

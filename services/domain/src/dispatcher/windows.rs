@@ -133,7 +133,7 @@ impl Dispatcher {
     /// Lets all tasks of a window but one give way. The mode of the newer of two says which.
     pub(super) fn settle_window(&mut self, line: Line, came: bool) {
         let waiting = |id: &TaskId| self.tasks.get(id).is_some_and(Open::is_in_question);
-        let members: Vec<_> = self.keys.of(line).filter(waiting).collect();
+        let members: Vec<_> = self.sharing.of(line).filter(waiting).collect();
         let Some((&first, newer)) = members.split_first() else {
             return;
         };
