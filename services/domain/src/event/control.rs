@@ -1,6 +1,7 @@
 //! Events of teams, people and their credentials.
 
 mod app;
+mod bulk;
 mod grant;
 mod key;
 mod member;
@@ -12,6 +13,10 @@ mod user;
 mod vault;
 
 pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
+pub use bulk::{
+    BulkAction, ItemRefused, OperationCancelled, OperationCreated, OperationEnded, OperationPaused,
+    OperationProgressed, OperationResumed,
+};
 pub use grant::{
     GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
 };
@@ -40,7 +45,7 @@ pub use vault::{
 
 use crate::access::email::EmailHash;
 use crate::event::events;
-use crate::id::{GrantId, SessionId, TeamId};
+use crate::id::{GrantId, OperationId, SessionId, TeamId};
 
 events! {
     /// A change to teams, people or their credentials.
@@ -95,6 +100,12 @@ events! {
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
         SignaturesRequired(SignaturesRequired) = "signatures.required.v1",
+        OperationCreated(Box<OperationCreated>) = "operation.created.v1",
+        OperationPaused(OperationPaused) = "operation.paused.v1",
+        OperationResumed(OperationResumed) = "operation.resumed.v1",
+        OperationCancelled(OperationCancelled) = "operation.cancelled.v1",
+        OperationProgressed(OperationProgressed) = "operation.progressed.v1",
+        OperationEnded(OperationEnded) = "operation.ended.v1",
     }
 }
 
@@ -111,6 +122,8 @@ pub enum Boundary {
     Session(SessionId),
     /// A grant of an OAuth application.
     Grant(GrantId),
+    /// Work on many tasks at once.
+    Operation(OperationId),
 }
 
 impl Boundary {
@@ -118,6 +131,7 @@ impl Boundary {
     const USER: &'static str = "user";
     const SESSION: &'static str = "session";
     const GRANT: &'static str = "grant";
+    const OPERATION: &'static str = "operation";
 
     /// The subject filter that matches exactly the events of this boundary.
     #[must_use]
@@ -127,6 +141,7 @@ impl Boundary {
             Self::User(id) => format!("control._.{}.{}", Self::USER, id.as_str()),
             Self::Session(id) => format!("control._.{}.{id}", Self::SESSION),
             Self::Grant(id) => format!("control._.{}.{id}", Self::GRANT),
+            Self::Operation(id) => format!("control._.{}.{id}", Self::OPERATION),
         }
     }
 }
@@ -188,6 +203,12 @@ impl ControlEvent {
             Self::QueuePaused(e) => Some(&e.team),
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
+            Self::OperationCreated(e) => Some(&e.team),
+            Self::OperationPaused(e) => Some(&e.team),
+            Self::OperationResumed(e) => Some(&e.team),
+            Self::OperationCancelled(e) => Some(&e.team),
+            Self::OperationProgressed(e) => Some(&e.team),
+            Self::OperationEnded(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -232,6 +253,12 @@ impl ControlEvent {
             Self::GrantRefreshed(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantTokenRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::OperationCreated(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationPaused(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationResumed(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationCancelled(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationProgressed(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationEnded(e) => Some(Boundary::Operation(e.operation.clone())),
             _ => self.team().cloned().map(Boundary::Team),
         }
     }
@@ -287,6 +314,12 @@ impl ControlEvent {
             Self::QueuePaused(e) => ("queue", e.queue.as_str()),
             Self::QueueResumed(e) => ("queue", e.queue.as_str()),
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
+            Self::OperationCreated(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationPaused(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationResumed(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationCancelled(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationProgressed(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationEnded(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -374,6 +407,13 @@ impl ControlEvent {
             | Self::QueuePaused(_)
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
+            // Work that was allowed when it began.
+            | Self::OperationCreated(_)
+            | Self::OperationPaused(_)
+            | Self::OperationResumed(_)
+            | Self::OperationCancelled(_)
+            | Self::OperationProgressed(_)
+            | Self::OperationEnded(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,
