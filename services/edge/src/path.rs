@@ -5,7 +5,7 @@ use http::request::Parts;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, QueueName, SessionId, TaskId, TokenId, UserId,
+    AppId, GrantId, InvitationId, KeyId, OperationId, QueueName, SessionId, TaskId, TokenId, UserId,
 };
 use waybill_domain::seq::StreamSeq;
 
@@ -115,6 +115,7 @@ path_ids! {
     InvitationId => TeamRefusal::NoSuchInvitation.into(),
     GrantId => ApiError::not_found("Grant not found"),
     SessionId => ApiError::not_found("Session not found"),
+    OperationId => ApiError::not_found("Operation not found"),
 }
 
 impl PathId for QueueName {
