@@ -11,18 +11,19 @@ pub mod samples;
 pub mod task;
 
 pub use control::{
-    AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, ControlEvent,
-    GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
-    GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
-    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier, MemberJoined, MemberRemoved,
-    MemberRoleChanged, OutsideAccount, PasswordChange, QueueLimited, QueuePaused, QueueResumed,
-    RepeatableRequest, RevocationReason, SessionEnd, SessionEnded, SessionRefreshed,
-    SessionStarted, SignaturesRequired, TargetHealthSet, TeamCreated, TeamDeleted,
-    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
-    TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked,
-    TokenRotated, TokenShredded, TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked,
-    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
-    VaultKekIntroduced,
+    AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, BulkAction,
+    ControlEvent, GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed,
+    GrantRevoked, GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn,
+    ItemRefused, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier,
+    MemberJoined, MemberRemoved, MemberRoleChanged, OperationCancelled, OperationCreated,
+    OperationEnded, OperationPaused, OperationProgressed, OperationResumed, OutsideAccount,
+    PasswordChange, QueueLimited, QueuePaused, QueueResumed, RepeatableRequest, RevocationReason,
+    SessionEnd, SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired,
+    TargetHealthSet, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
+    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated,
+    TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed, UserConfirmed,
+    UserIdentityLinked, UserLocked, UserPasswordChanged, UserPasswordRehashed, UserRenamed,
+    UserResetRequested, UserSignedUp, VaultKekIntroduced,
 };
 pub use remains::Remains;
 pub use task::{

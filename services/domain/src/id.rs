@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::partition::Partition;
@@ -469,6 +470,25 @@ ulid_id! {
     /// `tok_` + ULID: a credential in the vault, by which tasks refer to it.
     TokenId, "tok_", "vault token id", "^tok_[0-9a-hjkmnp-tv-z]{26}$"
 }
+ulid_id! {
+    /// `op_` + ULID: work on many tasks at once.
+    OperationId, "op_", "operation id", "^op_[0-9a-hjkmnp-tv-z]{26}$"
+}
+
+impl OperationId {
+    /// The id that a text stands for, such as a client's key: the same one for the same text. It
+    /// says nothing about a time.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        let digest = Sha256::digest(text);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        let bits = u128::from_be_bytes(bytes);
+        let mut id = String::from(Self::PREFIX);
+        Ulid(bits).write(&mut id);
+        Self(id.into())
+    }
+}
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
 text_id!(
     QueueName,
@@ -504,6 +524,14 @@ mod tests {
         assert!(KeyId::parse("key_abc.efgh").is_err());
         assert!(QueueName::parse("a.b").is_err());
         assert!(QueueName::parse(&"q".repeat(101)).is_err());
+    }
+
+    #[test]
+    fn an_operation_has_one_id_for_each_text() {
+        let id = OperationId::of_text("a");
+        assert_eq!(OperationId::parse(id.as_str()), Ok(id.clone()));
+        assert_eq!(id, OperationId::of_text("a"));
+        assert_ne!(id, OperationId::of_text("b"));
     }
 
     #[test]

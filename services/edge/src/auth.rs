@@ -17,6 +17,7 @@ pub mod holder;
 mod lost;
 mod named;
 pub mod needs;
+mod operations;
 mod people;
 pub mod person;
 pub mod principal;

@@ -6,7 +6,7 @@ use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::health::TargetHost;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, QueueName, SessionId, TaskId, TokenId, UserId,
+    AppId, GrantId, InvitationId, KeyId, OperationId, QueueName, SessionId, TaskId, TokenId, UserId,
 };
 use waybill_domain::seq::StreamSeq;
 
@@ -116,6 +116,7 @@ path_ids! {
     InvitationId => TeamRefusal::NoSuchInvitation.into(),
     GrantId => ApiError::not_found("Grant not found"),
     SessionId => ApiError::not_found("Session not found"),
+    OperationId => ApiError::not_found("Operation not found"),
 }
 
 impl PathId for QueueName {

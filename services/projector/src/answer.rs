@@ -16,8 +16,8 @@ use crate::progress::Progress;
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups, Detail,
     FollowActivity, GetCounters, GetTask, GroupDeadLetters, IdempotentTask, Inclusion,
-    ListActivity, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, SkippedPage,
-    TaskPage, TaskView, Verdict, Verify,
+    ListActivity, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, SelectTasks,
+    Selection, SkippedPage, TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -167,6 +167,11 @@ impl Answerer {
 
     pub(crate) async fn dead_groups(&self, query: GroupDeadLetters) -> Result<DeadGroups, Refused> {
         self.reading(move |reader| reader.dead_groups(&query, now()))
+            .await
+    }
+
+    pub(crate) async fn select(&self, query: SelectTasks) -> Result<Selection, Refused> {
+        self.reading(move |reader| reader.select(&query, now()))
             .await
     }
 

@@ -22,6 +22,7 @@ mod projection;
 mod quarantine;
 mod reader;
 mod roster;
+mod select;
 mod sweep;
 
 use std::path::Path;

@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::query::{
     AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, GroupDeadLetters,
     ListActivity, ListSkipped, ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP,
-    Query, Refused, Reply, Request, Verify,
+    Query, Refused, Reply, Request, SelectTasks, Verify,
 };
 
 /// Limit of how long a query waits, whatever its client allows.
@@ -169,6 +169,7 @@ async fn subscribe(server: &Server) -> Requests {
         ByIdempotencyKey::SUBJECT,
         GetCounters::SUBJECT,
         GroupDeadLetters::SUBJECT,
+        SelectTasks::SUBJECT,
         ListActivity::SUBJECT,
         FollowActivity::SUBJECT,
         ProveInclusion::SUBJECT,
@@ -244,6 +245,7 @@ impl Server {
             GroupDeadLetters::SUBJECT => {
                 self.run(payload, async |q, _| a.dead_groups(q).await).await
             }
+            SelectTasks::SUBJECT => self.run(payload, async |q, _| a.select(q).await).await,
             ListActivity::SUBJECT => self.run(payload, async |q, _| a.activity(q).await).await,
             FollowActivity::SUBJECT => {
                 self.run(payload, async |q, _| a.follow_activity(q).await)

@@ -1,6 +1,7 @@
 //! Events of teams, people and their credentials.
 
 mod app;
+mod bulk;
 mod grant;
 mod key;
 mod member;
@@ -13,6 +14,10 @@ mod user;
 mod vault;
 
 pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
+pub use bulk::{
+    BulkAction, ItemRefused, OperationCancelled, OperationCreated, OperationEnded, OperationPaused,
+    OperationProgressed, OperationResumed,
+};
 pub use grant::{
     GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
 };
@@ -42,7 +47,7 @@ pub use vault::{
 
 use crate::access::email::EmailHash;
 use crate::event::events;
-use crate::id::{GrantId, SessionId, TeamId};
+use crate::id::{GrantId, OperationId, SessionId, TeamId};
 
 events! {
     /// A change to teams, people or their credentials.
@@ -98,6 +103,12 @@ events! {
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
         SignaturesRequired(SignaturesRequired) = "signatures.required.v1",
         TargetHealthSet(TargetHealthSet) = "target.health_set.v1",
+        OperationCreated(Box<OperationCreated>) = "operation.created.v1",
+        OperationPaused(OperationPaused) = "operation.paused.v1",
+        OperationResumed(OperationResumed) = "operation.resumed.v1",
+        OperationCancelled(OperationCancelled) = "operation.cancelled.v1",
+        OperationProgressed(OperationProgressed) = "operation.progressed.v1",
+        OperationEnded(OperationEnded) = "operation.ended.v1",
     }
 }
 
@@ -114,6 +125,8 @@ pub enum Boundary {
     Session(SessionId),
     /// A grant of an OAuth application.
     Grant(GrantId),
+    /// Work on many tasks at once.
+    Operation(OperationId),
 }
 
 impl Boundary {
@@ -121,6 +134,7 @@ impl Boundary {
     const USER: &'static str = "user";
     const SESSION: &'static str = "session";
     const GRANT: &'static str = "grant";
+    const OPERATION: &'static str = "operation";
 
     /// The subject filter that matches exactly the events of this boundary.
     #[must_use]
@@ -130,6 +144,7 @@ impl Boundary {
             Self::User(id) => format!("control._.{}.{}", Self::USER, id.as_str()),
             Self::Session(id) => format!("control._.{}.{id}", Self::SESSION),
             Self::Grant(id) => format!("control._.{}.{id}", Self::GRANT),
+            Self::Operation(id) => format!("control._.{}.{id}", Self::OPERATION),
         }
     }
 }
@@ -192,6 +207,12 @@ impl ControlEvent {
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
             Self::TargetHealthSet(e) => Some(&e.team),
+            Self::OperationCreated(e) => Some(&e.team),
+            Self::OperationPaused(e) => Some(&e.team),
+            Self::OperationResumed(e) => Some(&e.team),
+            Self::OperationCancelled(e) => Some(&e.team),
+            Self::OperationProgressed(e) => Some(&e.team),
+            Self::OperationEnded(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -236,6 +257,12 @@ impl ControlEvent {
             Self::GrantRefreshed(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantTokenRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::OperationCreated(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationPaused(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationResumed(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationCancelled(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationProgressed(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::OperationEnded(e) => Some(Boundary::Operation(e.operation.clone())),
             _ => self.team().cloned().map(Boundary::Team),
         }
     }
@@ -293,6 +320,12 @@ impl ControlEvent {
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
             // A host is no token of a subject.
             Self::TargetHealthSet(e) => ("target", e.team.as_str()),
+            Self::OperationCreated(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationPaused(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationResumed(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationCancelled(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationProgressed(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::OperationEnded(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -381,6 +414,13 @@ impl ControlEvent {
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
             | Self::TargetHealthSet(_)
+            // Work that was allowed when it began.
+            | Self::OperationCreated(_)
+            | Self::OperationPaused(_)
+            | Self::OperationResumed(_)
+            | Self::OperationCancelled(_)
+            | Self::OperationProgressed(_)
+            | Self::OperationEnded(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

@@ -1,5 +1,6 @@
 //! One example of each event with every field filled, from which the golden encodings are made.
 
+mod bulk;
 mod oauth;
 mod people;
 mod queue;
@@ -247,6 +248,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(vault::events(&team));
     events.extend(queue::events(&team));
     events.extend(target::events(&team));
+    events.extend(bulk::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

@@ -17,13 +17,15 @@ use waybill_domain::access::team::{Key, KeyStatus, Team, TeamCommand, TeamRefusa
 use waybill_domain::access::user::User;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, OutsideAccount};
-use waybill_domain::id::{AppId, Environment, KeyId, SessionId, TeamId, UserId};
+use waybill_domain::id::{AppId, Environment, KeyId, OperationId, SessionId, TeamId, UserId};
+use waybill_domain::operation::Operation;
 use waybill_domain::time::Timestamp;
 use waybill_log::Closes;
 
 pub use apps::{AppRecognition, AppStanding};
 
 use super::grants::Grants;
+use super::operations::Operations;
 use super::people::People;
 use invited::Invited;
 use waybill_commands::Pepper;
@@ -71,6 +73,7 @@ struct Inner {
     apps: HashMap<AppId, TeamId>,
     invited: Invited,
     grants: Grants,
+    operations: Operations,
     /// The key-encryption key that was introduced last.
     kek: Option<Arc<str>>,
     /// What is closed until this gateway understands a record that may have taken rights away.
@@ -228,6 +231,24 @@ impl Directory {
         self.read(|inner| inner.teams.keys().cloned().collect())
     }
 
+    /// An operation by id, unless it was over long ago.
+    #[must_use]
+    pub fn operation(&self, id: &OperationId) -> Option<Arc<Operation>> {
+        self.read(|inner| inner.operations.get(id))
+    }
+
+    /// The operations of a team in its environment, newest first: all that are not over, and the last ones that are.
+    #[must_use]
+    pub fn operations_of(&self, team: &TeamId) -> Vec<Arc<Operation>> {
+        self.read(|inner| inner.operations.of_team(team))
+    }
+
+    /// The operations of all teams that are not over, oldest first.
+    #[must_use]
+    pub fn open_operations(&self) -> Vec<Arc<Operation>> {
+        self.read(|inner| inner.operations.open())
+    }
+
     /// Whether a command to a team would be refused, as far as this gateway knows; asked before anything is done for it. The log decides.
     pub fn would_refuse(
         &self,
@@ -305,6 +326,7 @@ impl Inner {
             Some(Boundary::User(address)) => self.people.apply_to_user(&address, event),
             Some(Boundary::Session(id)) => self.people.apply_to_session(&id, event),
             Some(Boundary::Grant(id)) => self.grants.apply(&id, event),
+            Some(Boundary::Operation(id)) => self.operations.apply(&id, event),
             None => {
                 if let ControlEvent::VaultKekIntroduced(e) = event {
                     self.kek = Some(e.kek.as_str().into());

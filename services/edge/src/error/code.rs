@@ -106,6 +106,7 @@ error_codes! {
     TooManyEntries = "too_many_entries",
     TooManyExports = "too_many_exports",
     TooManyInvitations = "too_many_invitations",
+    TooManyOperations = "too_many_operations",
     TooManyStreams = "too_many_streams",
     Unauthorized = "unauthorized",
     UnsupportedEncoding = "unsupported_encoding",

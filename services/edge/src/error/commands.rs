@@ -4,6 +4,7 @@ use http::StatusCode;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::access::team::vault::TokenRefusal;
+use waybill_domain::operation::OperationRefusal;
 
 use crate::auth::NotAppliedYet;
 use crate::error::{ApiError, ErrorCode};
@@ -72,6 +73,24 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::TooManyTeams(_) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::TeamLimitExceeded, text)
             }
+        }
+    }
+}
+
+impl From<OperationRefusal> for ApiError {
+    fn from(refusal: OperationRefusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            OperationRefusal::NoSuchOperation => Self::not_found(text),
+            OperationRefusal::Mismatch => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                ErrorCode::IdempotencyMismatch,
+                text,
+            ),
+            OperationRefusal::Over | OperationRefusal::Overtaken => {
+                Self::conflict(ErrorCode::Conflict, text)
+            }
+            OperationRefusal::Invalid(refusal) => refusal.into(),
         }
     }
 }

@@ -64,6 +64,7 @@ impl About {
         };
         let environment = match kind {
             "queue" | "target" => of_queue(event),
+            "operation" => of_operation(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
@@ -91,6 +92,19 @@ fn of_queue(event: &ControlEvent) -> Option<Environment> {
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
         ControlEvent::TargetHealthSet(e) => Some(e.environment),
+        _ => None,
+    }
+}
+
+/// The environment of the tasks of an operation that the event is about.
+fn of_operation(event: &ControlEvent) -> Option<Environment> {
+    match event {
+        ControlEvent::OperationCreated(e) => Some(e.environment),
+        ControlEvent::OperationPaused(e) => Some(e.environment),
+        ControlEvent::OperationResumed(e) => Some(e.environment),
+        ControlEvent::OperationCancelled(e) => Some(e.environment),
+        ControlEvent::OperationProgressed(e) => Some(e.environment),
+        ControlEvent::OperationEnded(e) => Some(e.environment),
         _ => None,
     }
 }

@@ -3,11 +3,12 @@
 use waybill_domain::id::TaskId;
 use waybill_domain::task::{EndReason, TaskRow, cause};
 use waybill_domain::time::Timestamp;
+use waybill_log::StreamSeq;
 use waybill_store::{KeyRange, View};
 
 use super::page::{self, InvalidQuery};
 use super::reader::ReaderError;
-use super::{REPLAYS, decode, keys};
+use super::{REPLAYS, decode, keys, row_error};
 use crate::query::{MAX_FILTER_VALUES, TaskFilter, WebhookState};
 
 /// The last task that does an ended one again.
@@ -51,8 +52,19 @@ pub(super) fn matches(
     }
     match filter.replayed {
         None => Ok(true),
-        Some(wanted) => Ok(last_replay(view, row.id)?.is_some() == wanted),
+        Some(wanted) => Ok(is_replayed(view, row.id, filter.up_to)? == wanted),
     }
+}
+
+/// Whether a task was replayed, up to a position.
+fn is_replayed(view: &View<'_>, of: TaskId, up_to: Option<StreamSeq>) -> Result<bool, ReaderError> {
+    let range = KeyRange::prefix(&keys::replays(of));
+    let Some(first) = view.range(REPLAYS, &range)?.next() else {
+        return Ok(false);
+    };
+    let (key, _) = first?;
+    let at = keys::seq(&key).ok_or_else(|| row_error(REPLAYS, "a key without a sequence"))?;
+    Ok(up_to.is_none_or(|up_to| at <= up_to))
 }
 
 fn row_matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
@@ -75,6 +87,7 @@ fn row_matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
         && filter.ok.is_none_or(|ok| row.ok == Some(ok))
         && filter.tags.iter().all(|tag| row.tags.contains(tag))
         && (!filter.dead || is_dead(row))
+        && filter.up_to.is_none_or(|up_to| row.created_seq <= up_to)
         && filter
             .completed_after
             .is_none_or(|after| row.completed_at.is_some_and(|at| at >= after))

@@ -249,6 +249,10 @@ impl Projection {
                 None
             }
         };
+        // Nobody did that: it is told by the operation itself, and at its end.
+        if let Some(ControlEvent::OperationProgressed(_)) = event {
+            return Ok(());
+        }
         let mut entry = ActivityEntry::of(record);
         entry.actor = about::actor(event.as_ref(), &record.actor);
         if let Some(event) = &event {

@@ -12,13 +12,13 @@ use waybill_store::{KeyRange, Store, StoreError, View};
 use super::page::InvalidQuery;
 use super::{
     BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, groups, keys, list, matching,
-    quarantine,
+    quarantine, select,
 };
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups,
     FollowActivity, GroupDeadLetters, IdempotentTask, Inclusion, ListActivity, ListSkipped,
     ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
-    Searched, SkippedPage, Total,
+    Searched, SelectTasks, Selection, SkippedPage, Total,
 };
 
 /// Why there is no answer.
@@ -98,6 +98,11 @@ impl Reader {
         now: Timestamp,
     ) -> Result<DeadGroups, ReaderError> {
         self.reading(|view| groups::dead(view, query, now))
+    }
+
+    /// The next tasks that an operation goes through.
+    pub fn select(&self, query: &SelectTasks, now: Timestamp) -> Result<Selection, ReaderError> {
+        self.reading(|view| select::select(view, query, now))
     }
 
     /// The first task that was created with an idempotency key and is still kept.

@@ -144,6 +144,9 @@ pub struct TaskFilter {
     /// Only tasks that were replayed, or only those that were not.
     #[serde(default)]
     pub replayed: Option<bool>,
+    /// Only tasks that were accepted up to this position of TASKS; replays behind it do not count.
+    #[serde(default)]
+    pub up_to: Option<StreamSeq>,
 }
 
 impl TaskFilter {

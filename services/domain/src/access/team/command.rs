@@ -252,7 +252,7 @@ pub enum TeamRefusal {
 }
 
 impl TeamRefusal {
-    pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid {
             field,
             message: message.into(),

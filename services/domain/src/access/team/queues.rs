@@ -254,7 +254,7 @@ fn has_room(
 }
 
 /// Trims and checks a reason; an empty one counts as absent.
-fn valid_reason(given: &str) -> Result<Option<String>, TeamRefusal> {
+pub(crate) fn valid_reason(given: &str) -> Result<Option<String>, TeamRefusal> {
     let reason = given.trim();
     let invalid = |message: String| Err(TeamRefusal::invalid("reason", message));
     let chars = reason.chars().count();
