@@ -15,9 +15,9 @@ use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups, Detail,
-    FollowActivity, GetCounters, GetTask, GroupDeadLetters, IdempotentTask, Inclusion,
+    FollowActivity, GetCounters, GetStats, GetTask, GroupDeadLetters, IdempotentTask, Inclusion,
     ListActivity, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, SelectTasks,
-    Selection, SkippedPage, TaskPage, TaskView, Verdict, Verify,
+    Selection, SkippedPage, Stats, TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -177,6 +177,11 @@ impl Answerer {
 
     pub(crate) async fn counters(&self, query: GetCounters) -> Result<Counters, Refused> {
         self.reading(move |reader| reader.counters(&query.team, query.queue.as_ref(), now()))
+            .await
+    }
+
+    pub(crate) async fn stats(&self, query: GetStats) -> Result<Stats, Refused> {
+        self.reading(move |reader| reader.stats(&query, now()))
             .await
     }
 

@@ -23,7 +23,9 @@ mod quarantine;
 mod reader;
 mod roster;
 mod select;
+mod stats;
 mod sweep;
+mod touched;
 
 use std::path::Path;
 
@@ -53,6 +55,12 @@ pub(crate) const BY_TEAM: Tree = Tree::new("by_team");
 pub(crate) const BY_QUEUE: Tree = Tree::new("by_queue");
 /// Index by team, status and creation; the value of a delayed task is the end of its delay.
 pub(crate) const BY_STATUS: Tree = Tree::new("by_status");
+/// Index by team, queue and creation, of tasks that are stored as pending.
+pub(crate) const PENDING: Tree = Tree::new("pending");
+/// Fineness, beginning of a step of time, team and queue to what happened to tasks in it.
+pub(crate) const STATS: Tree = Tree::new("stats");
+/// The same to the number of attempts that failed in it.
+pub(crate) const FAILED_ATTEMPTS: Tree = Tree::new("failed_attempts");
 /// Index by team, queue and end of the delay, of tasks that were delayed and have not started.
 pub(crate) const DELAYED: Tree = Tree::new("delayed");
 /// Index by team, hashed idempotency key and sequence.
@@ -71,7 +79,7 @@ pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
 pub(crate) const AUDIT_LEAVES: Tree = Tree::new("audit_leaves");
 /// Stream and sequence of records that do not count.
 pub(crate) const QUARANTINE: Tree = Tree::new("quarantine");
-/// How far retention was followed.
+/// How far retention was followed, and the latest hour of the log.
 pub(crate) const META: Tree = Tree::new("meta");
 
 pub(crate) const TREES: &[Tree] = &[
@@ -91,6 +99,9 @@ pub(crate) const TREES: &[Tree] = &[
     AUDIT_LEAVES,
     QUARANTINE,
     META,
+    PENDING,
+    STATS,
+    FAILED_ATTEMPTS,
 ];
 
 /// Version of the rows and of how they are derived. Raise it with every change of either.

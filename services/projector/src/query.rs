@@ -9,6 +9,7 @@ mod activity;
 mod dead;
 mod operations;
 mod select;
+mod stats;
 mod tasks;
 
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ pub use activity::{
 pub use dead::{DeadCause, DeadGroup, DeadGroups, GroupDeadLetters, MAX_GROUPS};
 pub use operations::{ListSkipped, SkippedPage, TreeVerdict, Verdict, Verify};
 pub use select::{SelectTasks, Selection};
+pub use stats::{Figures, GetStats, Lengths, MAX_STATS_QUEUES, MAX_STEPS, Series, Stats};
 pub use tasks::{
     ByIdempotencyKey, Counters, Detail, GetCounters, GetTask, HttpStatus, IdempotentTask,
     ListTasks, MAX_FILTER_VALUES, Page, QueueCounts, Searched, Target, TaskDetail, TaskFilter,

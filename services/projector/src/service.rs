@@ -20,7 +20,7 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetTask, GroupDeadLetters,
+    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetStats, GetTask, GroupDeadLetters,
     ListActivity, ListSkipped, ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP,
     Query, Refused, Reply, Request, SelectTasks, Verify,
 };
@@ -176,6 +176,7 @@ async fn subscribe(server: &Server) -> Requests {
         ProveConsistency::SUBJECT,
         ListSkipped::SUBJECT,
         Verify::SUBJECT,
+        GetStats::SUBJECT,
     ];
     let knows_keys = !server.audit_keys.all().is_empty();
     let of_keys = knows_keys.then_some(AuditKeys::SUBJECT);
@@ -261,6 +262,7 @@ impl Server {
             }
             ListSkipped::SUBJECT => self.run(payload, async |q, _| a.skipped(q).await).await,
             Verify::SUBJECT => self.run(payload, async |q, _| a.verify(q).await).await,
+            GetStats::SUBJECT => self.run(payload, async |q, _| a.stats(q).await).await,
             _ => self.refuse(Refused::Invalid {
                 field: "subject".into(),
                 message: format!("no query is asked at {subject}"),

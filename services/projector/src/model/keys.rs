@@ -151,6 +151,31 @@ pub(super) fn counts(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {
     join(&[&team(team_id), queue.as_str().as_bytes()])
 }
 
+/// Prefix of the figures of a step of time.
+pub(super) fn step(fineness: u8, start: u64) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[0] = fineness;
+    key[1..].copy_from_slice(&start.to_be_bytes());
+    key
+}
+
+/// The figures of a step, of one queue of a team or, without a queue, of all.
+pub(super) fn stats(
+    fineness: u8,
+    start: u64,
+    team_id: &TeamId,
+    queue: Option<&QueueName>,
+) -> Vec<u8> {
+    let queue = queue.map_or("", QueueName::as_str);
+    join(&[&step(fineness, start), &team(team_id), queue.as_bytes()])
+}
+
+/// The queue in a key of figures; `None` for those of all queues.
+pub(super) fn queue_of_stats(key: &[u8]) -> Option<QueueName> {
+    let name = std::str::from_utf8(key.get(9 + TEAM_BYTES..)?).ok()?;
+    QueueName::parse(name).ok()
+}
+
 /// The queue in a key of the counts.
 pub(super) fn queue_of_counts(key: &[u8]) -> Option<QueueName> {
     let name = std::str::from_utf8(key.get(TEAM_BYTES..)?).ok()?;

@@ -13,7 +13,7 @@ use super::keys::{self, Place, millis};
 use super::matching;
 use super::page::{self, InvalidQuery};
 use super::reader::{QueueRow, ReaderError, RowPage};
-use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, TASKS, decode, row_error};
+use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, PENDING, TASKS, decode, row_error};
 use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Searched, Target, TaskFilter, Total};
 
 /// Whether a delay has passed is not stored, so it is checked for each delayed task.
@@ -471,4 +471,28 @@ pub(super) fn due(
         count += 1;
     }
     Ok(Total { count, exact: true })
+}
+
+/// Since when the oldest pending task of a queue waits: since its creation, or the end of its delay.
+pub(super) fn waiting_since(
+    view: &View<'_>,
+    team: &TeamId,
+    queue: &QueueName,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, ReaderError> {
+    let prefix = keys::queue(team, queue);
+    let mut oldest = None;
+    for tree in [PENDING, DELAYED] {
+        // Both begin with a time: that of the creation, and the end of the delay.
+        if let Some(row) = view.range(tree, &KeyRange::prefix(&prefix))?.next() {
+            let place =
+                Place::at_end_of(&row?.0).ok_or_else(|| row_error(tree, "a key without a time"))?;
+            let since = Timestamp(i64::try_from(place.at).unwrap_or(i64::MAX));
+            let waits = tree == PENDING || since <= now;
+            if waits && oldest.is_none_or(|oldest| since < oldest) {
+                oldest = Some(since);
+            }
+        }
+    }
+    Ok(oldest)
 }

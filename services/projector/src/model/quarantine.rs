@@ -10,8 +10,8 @@ use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Reason, Record, Skipped, Stream, StreamSeq, Unreadable, set_aside};
 use waybill_store::{Batch, KeyRange, View};
 
-use super::projection::Touched;
 use super::reader::ReaderError;
+use super::touched::Touched;
 use super::{ModelError, Projection, QUARANTINE, decode, encode, keys};
 use crate::query::{ListSkipped, MAX_LIMIT, SkippedPage};
 

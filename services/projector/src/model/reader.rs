@@ -16,9 +16,9 @@ use super::{
 };
 use crate::query::{
     ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups,
-    FollowActivity, GroupDeadLetters, IdempotentTask, Inclusion, ListActivity, ListSkipped,
-    ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion, QueueCounts,
-    Searched, SelectTasks, Selection, SkippedPage, Total,
+    FollowActivity, GetStats, GroupDeadLetters, IdempotentTask, Inclusion, ListActivity,
+    ListSkipped, ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion,
+    QueueCounts, Searched, SelectTasks, Selection, SkippedPage, Stats, Total,
 };
 
 /// Why there is no answer.
@@ -173,11 +173,17 @@ impl Reader {
                     failed: counts.of(Status::Failed),
                     timeout: counts.of(Status::Timeout),
                     cancelled: counts.of(Status::Cancelled),
+                    waiting_since: list::waiting_since(view, team, &queue, now)?,
                     queue,
                 });
             }
             Ok(counters)
         })
+    }
+
+    /// What happened to the tasks of a team in a time.
+    pub fn stats(&self, query: &GetStats, now: Timestamp) -> Result<Stats, ReaderError> {
+        self.reading(|view| super::stats::stats(view, query, now))
     }
 
     /// Who did what, newest first.

@@ -399,4 +399,7 @@ pub struct QueueCounts {
     pub failed: u64,
     pub timeout: u64,
     pub cancelled: u64,
+    /// Of the pending ones: when the oldest was created, or its delay was over.
+    #[serde(default)]
+    pub waiting_since: Option<Timestamp>,
 }

@@ -1,6 +1,8 @@
 //! Random histories of teams and tasks, generated from a seed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use waybill_domain::actor::Actor;
@@ -184,19 +186,38 @@ pub(crate) struct History {
     made: u64,
     keys: u64,
     now: i64,
+    /// The clock of the log.
+    clock: Arc<AtomicI64>,
+    /// Whether the time of some steps is far from that of the ones before.
+    is_long: bool,
     last: Option<NewRecord>,
 }
 
 impl History {
     pub(crate) fn new(seed: u64) -> Self {
+        let clock = Arc::new(AtomicI64::new(1_000_000));
+        let reads = Arc::clone(&clock);
         Self {
             random: Random(seed),
-            log: MemoryLog::default(),
+            log: MemoryLog::new(
+                Arc::new(move || Timestamp(reads.load(Ordering::Relaxed))),
+                Duration::from_secs(6),
+            ),
             open: vec![],
             made: 0,
             keys: 0,
             now: 1_000_000,
+            clock,
+            is_long: false,
             last: None,
+        }
+    }
+
+    /// A history that takes days.
+    pub(crate) fn of_days(seed: u64) -> Self {
+        Self {
+            is_long: true,
+            ..Self::new(seed)
         }
     }
 
@@ -268,6 +289,11 @@ impl History {
     /// Performs one random step.
     pub(crate) fn step(&mut self) {
         self.now += i64::try_from(self.random.below(50)).expect("small") - 10;
+        if self.is_long && self.random.one_in(6) {
+            let minutes = self.random.below(90);
+            self.now += i64::try_from(minutes).expect("small") * 60_000;
+        }
+        self.clock.store(self.now, Ordering::Relaxed);
         match self.random.below(40) {
             0..=9 => self.create(),
             10..=32 if !self.open.is_empty() => self.advance(),

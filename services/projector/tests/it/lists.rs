@@ -18,15 +18,15 @@ use waybill_projector::query::{
 use crate::history::{History, queue, team};
 use crate::models::{catch_up, open, runtime};
 
-struct World {
-    reader: Reader,
-    rows: Vec<TaskRow>,
-    records: Vec<(Stream, Record)>,
-    now: Timestamp,
+pub(crate) struct World {
+    pub(crate) reader: Reader,
+    pub(crate) rows: Vec<TaskRow>,
+    pub(crate) records: Vec<(Stream, Record)>,
+    pub(crate) now: Timestamp,
     _folder: TempDir,
 }
 
-fn world(history: &mut History, steps: usize) -> World {
+pub(crate) fn world(history: &mut History, steps: usize) -> World {
     for _ in 0..steps {
         history.step();
     }
@@ -221,6 +221,17 @@ fn pages_are_those_of_a_sorted_filtered_table(seed: u64) {
                 });
                 rows.count() as u64
             };
+            let waiting = world.rows.iter().filter(|row| {
+                row.team == team(number)
+                    && row.queue == counts.queue
+                    && row.status_at(world.now) == Status::Pending
+            });
+            // Of those that began, the end of the delay is past and plays no part any more.
+            let since = waiting.map(|row| match row.status {
+                Status::Delayed => row.not_before.expect("a delay"),
+                _ => row.created_at,
+            });
+            assert_eq!(counts.waiting_since, since.min());
             assert_eq!(counts.pending, of(Status::Pending));
             assert_eq!(counts.delayed, of(Status::Delayed));
             assert_eq!(counts.processing, of(Status::Processing));

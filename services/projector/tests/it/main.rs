@@ -7,3 +7,4 @@ mod models;
 mod notary;
 mod poison;
 mod running;
+mod stats;

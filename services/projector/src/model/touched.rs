@@ -1,0 +1,32 @@
+//! What a batch changes of a task.
+
+use waybill_domain::task::{Status, TaskRow};
+
+use super::stats::Times;
+
+/// A task that the batch changes.
+pub(super) struct Touched {
+    /// Its status in the store; `None` if it is not stored yet.
+    pub(super) before: Option<Status>,
+    /// Its times in the store.
+    pub(super) times: Option<Times>,
+    pub(super) row: TaskRow,
+}
+
+impl Touched {
+    pub(super) fn stored(row: TaskRow) -> Self {
+        Self {
+            before: Some(row.status),
+            times: Some(Times::of(&row)),
+            row,
+        }
+    }
+
+    pub(super) fn new(row: TaskRow) -> Self {
+        Self {
+            before: None,
+            times: None,
+            row,
+        }
+    }
+}
