@@ -240,6 +240,7 @@ impl Fields {
         "fairnessKey",
         "orderingKey",
         "onFailure",
+        "limits",
         "followRedirects",
         "onCompleteUrl",
         "webhook",

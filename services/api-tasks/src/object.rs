@@ -6,6 +6,7 @@ use crate::backoff::ShownBackoff;
 use crate::explain::PlannedAttempt;
 use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
+use crate::request::limits::ShownLimit;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -99,6 +100,8 @@ pub struct Task {
     pub ordering_key: Option<String>,
     /// What follows for those behind it should it fail, when it has an `orderingKey`.
     pub on_failure: Option<OnFailure>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<ShownLimit>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -309,6 +312,7 @@ impl Task {
             fairness_key: e.fairness_key,
             on_failure: e.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: e.ordering.map(|ordering| ordering.key),
+            limits: e.limits.into_iter().map(ShownLimit::from).collect(),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -397,6 +401,7 @@ impl Task {
             fairness_key: row.fairness_key,
             on_failure: row.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: row.ordering.map(|ordering| ordering.key),
+            limits: row.limits.into_iter().map(ShownLimit::from).collect(),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),

@@ -85,6 +85,9 @@ pub(crate) async fn redeliver_webhook(
         OwnerReply::Running
         | OwnerReply::AlreadyRequested { .. }
         | OwnerReply::Explained(_)
+        | OwnerReply::Granted(_)
+        | OwnerReply::Limits(_)
+        | OwnerReply::Noted
         | OwnerReply::TryAgain => {
             return Err(no_owner());
         }

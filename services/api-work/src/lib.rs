@@ -1,7 +1,9 @@
 //! The native API of work: how the tasks of a team are started.
 //!
 //! - [`queues`]: which queues there are, and what holds their tasks back.
+//! - [`limits`]: limits that tasks of several queues share.
 
+pub mod limits;
 pub mod queues;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -10,5 +12,7 @@ use waybill_edge::Edge;
 /// The routes of this API.
 #[must_use]
 pub fn router() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new().merge(queues::router())
+    OpenApiRouter::new()
+        .merge(queues::router())
+        .merge(limits::router())
 }

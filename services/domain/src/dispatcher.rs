@@ -28,7 +28,10 @@ mod epochs;
 mod evolve;
 mod explain;
 mod gates;
+mod home;
+mod keys;
 mod lanes;
+mod limited;
 mod open;
 mod orders;
 mod outcomes;
@@ -57,6 +60,7 @@ use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use epochs::Epochs;
 use gates::Gates;
+use keys::Keys;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -67,8 +71,9 @@ pub use action::{
     Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
     Ticket, Uncounted, Wanted,
 };
+pub use home::Home;
 pub use retention::{RESTATEMENT_BYTES, Restatable};
-pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
+pub use rules::{Hold, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
 
 /// How long after an attempt's time limit its worker may still report the outcome.
@@ -105,6 +110,8 @@ pub struct Dispatcher {
     owed_bytes: u64,
     /// Keys that the sealed headers of `tasks` need.
     epochs: Epochs,
+    /// Limits that tasks of several queues share.
+    keys: Keys,
 }
 
 impl Dispatcher {
@@ -130,6 +137,7 @@ impl Dispatcher {
             active: false,
             owed_bytes: 0,
             epochs: Epochs::default(),
+            keys: Keys::default(),
         }
     }
 
@@ -220,6 +228,9 @@ impl Dispatcher {
             if let Some(task) = self.tasks.get(id) {
                 let runs = matches!(task.phase, Phase::Running { .. });
                 self.gates.runs(task.lane, *id, runs);
+                if let Some(of) = limited::claimant(&self.tasks, &self.lanes, *id) {
+                    self.keys.runs(of, runs, now);
+                }
             }
         }
         for id in ids {
@@ -273,6 +284,7 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Times) {
         self.now = now;
         self.gates.tick(now);
+        self.keys.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -285,7 +297,9 @@ impl Dispatcher {
             return Some(Duration::ZERO);
         }
         let gates = self.gates.next_in(now);
-        self.timers.next_in(now).into_iter().chain(gates).min()
+        let keys = self.keys.next_in(now);
+        let timers = self.timers.next_in(now).into_iter();
+        timers.chain(gates).chain(keys).min()
     }
 
     /// Number of calls that could begin if there were slots, without the tasks that are held back.
@@ -310,9 +324,15 @@ impl Dispatcher {
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
         if is_ready && self.is_its_turn(id, task) {
+            if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id)
+                && let Some(limit) = self.keys.behind(of.claims, self.now)
+            {
+                self.keys.park(of, limit, self.now);
+                return;
+            }
             let place = (self.lanes.names(task.lane), task.lane);
             if self.gates.enter(place, task.rank(), id, self.now) {
-                self.ready.push(task.entry(id));
+                self.make_ready(id);
             }
         }
     }
@@ -331,6 +351,9 @@ impl Dispatcher {
         self.ready.remove(&task.entry(id));
         self.gates
             .leave(self.lanes.names(task.lane), task.rank(), id);
+        if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id) {
+            self.keys.leave(of, self.now);
+        }
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {

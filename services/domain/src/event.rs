@@ -14,14 +14,15 @@ pub use control::{
     AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, ControlEvent,
     GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
     GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
-    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier, MemberJoined, MemberRemoved,
-    MemberRoleChanged, OutsideAccount, PasswordChange, QueueLimited, QueuePaused, QueueResumed,
-    RepeatableRequest, RevocationReason, SessionEnd, SessionEnded, SessionRefreshed,
-    SessionStarted, SignaturesRequired, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged,
-    TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded,
-    TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked, UserPasswordChanged,
-    UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp, VaultKekIntroduced,
+    KeyReported, KeyRevoked, KeyRotated, LeakPolicy, LimitPaused, LimitResumed, LimitSet,
+    MailedEarlier, MemberJoined, MemberRemoved, MemberRoleChanged, OutsideAccount, PasswordChange,
+    QueueLimited, QueuePaused, QueueResumed, RepeatableRequest, RevocationReason, SessionEnd,
+    SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired, TeamCreated, TeamDeleted,
+    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
+    TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked,
+    TokenRotated, TokenShredded, TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    VaultKekIntroduced,
 };
 pub use remains::Remains;
 pub use task::{

@@ -9,6 +9,7 @@ pub mod dispatcher;
 pub mod egress;
 pub mod event;
 pub mod id;
+pub mod limit;
 pub mod partition;
 pub mod rate;
 pub mod room;

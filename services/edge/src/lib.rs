@@ -19,6 +19,7 @@ pub mod iso;
 pub mod lengths;
 pub mod lenient;
 pub mod limits;
+pub mod owners;
 pub mod path;
 pub mod query;
 pub mod refusals;

@@ -5,7 +5,7 @@ use http::request::Parts;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, QueueName, SessionId, TaskId, TokenId, UserId,
+    AppId, GrantId, InvitationId, KeyId, LimitKey, QueueName, SessionId, TaskId, TokenId, UserId,
 };
 use waybill_domain::seq::StreamSeq;
 
@@ -115,6 +115,20 @@ path_ids! {
     InvitationId => TeamRefusal::NoSuchInvitation.into(),
     GrantId => ApiError::not_found("Grant not found"),
     SessionId => ApiError::not_found("Session not found"),
+}
+
+impl PathId for LimitKey {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse(text).map_err(|_| {
+            ApiError::bad_field(
+                "key",
+                format!(
+                    "key must be 1 to {} of a-z, A-Z, 0-9, _, -, : and @",
+                    Self::MAX_CHARS
+                ),
+            )
+        })
+    }
 }
 
 impl PathId for QueueName {

@@ -26,6 +26,7 @@ use waybill_edge::auth::store::AuthStoreError;
 use waybill_edge::config::GatewayConfig;
 use waybill_edge::fence::{self, Fence, FenceParts};
 use waybill_edge::limits::Limiter;
+use waybill_edge::owners::Owners;
 use waybill_edge::refusals::Refusals;
 use waybill_edge::request::Unread;
 use waybill_edge::server::{self, Drained, Server};
@@ -196,6 +197,11 @@ impl Gateway {
             people: Arc::new(people),
             fence,
             stopping,
+            owners: Owners {
+                nats: parts.nats.clone(),
+                partitions: parts.partitions,
+                patience: config.patience(),
+            },
             config,
         });
         let state = AppState::new(Shared {

@@ -1,5 +1,5 @@
-//! What a team has decided about its queues, as the partitions of this worker must know it: which
-//! are paused, and what limits they have.
+//! What a team has decided about its queues and limit keys, as the partitions of this worker must
+//! know it: which are paused, and what limits they have.
 //!
 //! The worker follows CONTROL, and gives each partition the changes that concern its queues. A pause
 //! is answered only once nothing of the queue is started any more, by the barrier of revocations:
@@ -22,7 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
-use waybill_domain::dispatcher::{Place, QueueRules, QueueRulesBook};
+use waybill_domain::dispatcher::{LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
+use waybill_domain::limit::LimitId;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
 use waybill_log::{Fences, Log, Record, Stream, StreamSeq, control_event, set_aside};
@@ -78,12 +79,19 @@ pub struct Queues {
     state: Mutex<State>,
 }
 
+/// The rules of queues, and those of limit keys.
+#[derive(Debug, Clone, Default)]
+struct Book {
+    queues: QueueRulesBook,
+    limits: LimitRulesBook,
+}
+
 #[derive(Default)]
 struct State {
-    book: QueueRulesBook,
+    book: Book,
     /// The book of the history that the log has now, while it is read after the former one was lost.
     /// Until all of it is known, the former rules hold.
-    fresh: Option<QueueRulesBook>,
+    fresh: Option<Book>,
     /// Up to where CONTROL was read.
     read: StreamSeq,
     seats: BTreeMap<Partition, Seated>,
@@ -92,6 +100,7 @@ struct State {
 /// A partition that is served, or whose last start may have been stored.
 struct Seated {
     changes: Vec<(Place, QueueRules)>,
+    limits: Vec<(LimitId, LimitRules)>,
     /// Up to where CONTROL is taken into account; `None`: as far as it was read.
     only_to: Option<StreamSeq>,
     /// Whether nothing is started in the partition, so that it need not know anything.
@@ -118,6 +127,7 @@ impl Signal {
 #[derive(Default)]
 pub(crate) struct Changes {
     pub(crate) rules: Vec<(Place, QueueRules)>,
+    pub(crate) limits: Vec<(LimitId, LimitRules)>,
     pub(crate) up_to: StreamSeq,
 }
 
@@ -207,6 +217,7 @@ impl Queues {
         let signal = Arc::<Signal>::default();
         let seated = Seated {
             changes: Vec::new(),
+            limits: Vec::new(),
             only_to: None,
             is_vacant: true,
             signal: Arc::clone(&signal),
@@ -241,9 +252,21 @@ impl State {
                 continue;
             };
             seated.only_to.get_or_insert(self.read);
-            let rules = self.book.rules(&place);
+            let rules = self.book.queues.rules(&place);
             seated.changes.push((place, rules));
             seated.signal.raise();
+        }
+    }
+
+    /// Gives the rules of limit keys to all partitions, since their tasks may be in any.
+    fn tell_limits(&mut self, limits: impl IntoIterator<Item = LimitId>) {
+        for limit in limits {
+            let rules = self.book.limits.rules(limit);
+            for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
+                seated.only_to.get_or_insert(self.read);
+                seated.limits.push((limit, rules));
+                seated.signal.raise();
+            }
         }
     }
 }
@@ -254,9 +277,9 @@ impl ControlCopy for Queues {
     }
 
     fn apply(&self, records: &[Record]) {
-        let of_queues = records
-            .iter()
-            .filter(|record| record.event.starts_with("queue."));
+        let of_queues = records.iter().filter(|record| {
+            record.event.starts_with("queue.") || record.event.starts_with("limit.")
+        });
         let events = of_queues.filter_map(|record| match control_event(record) {
             Ok(event) => Some(event),
             Err(why) => {
@@ -267,9 +290,12 @@ impl ControlCopy for Queues {
         let mut state = self.state.lock();
         for event in events {
             if let Some(fresh) = &mut state.fresh {
-                fresh.apply(&event);
-            } else if let Some(place) = state.book.apply(&event) {
+                fresh.queues.apply(&event);
+                fresh.limits.apply(&event);
+            } else if let Some(place) = state.book.queues.apply(&event) {
                 state.tell([place], self.partitions);
+            } else if let Some(limit) = state.book.limits.apply(&event) {
+                state.tell_limits([limit]);
             }
         }
     }
@@ -278,12 +304,12 @@ impl ControlCopy for Queues {
         self.change(|state| {
             if let Some(fresh) = state.fresh.take() {
                 let before = std::mem::replace(&mut state.book, fresh);
-                let of_both: BTreeSet<_> = before
-                    .places()
-                    .chain(state.book.places())
-                    .cloned()
-                    .collect();
+                let (were, are) = (before.queues, &state.book.queues);
+                let of_both: BTreeSet<_> = were.places().chain(are.places()).cloned().collect();
                 state.tell(of_both, self.partitions);
+                let (were, are) = (before.limits, &state.book.limits);
+                let of_both: BTreeSet<_> = were.limits().chain(are.limits()).collect();
+                state.tell_limits(of_both);
             }
             if !self.is_complete.swap(true, Ordering::AcqRel) {
                 for seated in state.seats.values() {
@@ -300,7 +326,7 @@ impl ControlCopy for Queues {
     fn begin_anew(&self) {
         self.change(|state| {
             self.is_complete.store(false, Ordering::Release);
-            state.fresh = Some(QueueRulesBook::default());
+            state.fresh = Some(Book::default());
             state.read = StreamSeq(0);
             for seated in state.seats.values_mut().filter(|of| !of.is_vacant) {
                 // Nothing is acknowledged until the partition has taken the new rules into account.
@@ -337,14 +363,19 @@ impl Seat {
         self.change(|state, seated| {
             seated.is_vacant = false;
             seated.changes.clear();
+            seated.limits.clear();
             seated.only_to.get_or_insert(state.read);
             let mine = |place: &&Place| {
                 Partition::of(&place.0, &place.1, self.queues.partitions) == self.partition
             };
-            let places = state.book.places().filter(mine);
-            let rules = places.map(|place| (place.clone(), state.book.rules(place)));
+            let queues = &state.book.queues;
+            let places = queues.places().filter(mine);
+            let rules = places.map(|place| (place.clone(), queues.rules(place)));
+            let limits = &state.book.limits;
+            let of_limits = limits.limits().map(|limit| (limit, limits.rules(limit)));
             Changes {
                 rules: rules.collect(),
+                limits: of_limits.collect(),
                 up_to: state.read,
             }
         })
@@ -361,6 +392,7 @@ impl Seat {
             }
             Some(Changes {
                 rules: std::mem::take(&mut seated.changes),
+                limits: std::mem::take(&mut seated.limits),
                 up_to: state.read,
             })
         })
@@ -371,7 +403,7 @@ impl Seat {
     pub(crate) fn settled(&self, up_to: StreamSeq) {
         self.change(|_, seated| {
             let is_complete = self.queues.is_complete.load(Ordering::Acquire);
-            let is_all = seated.changes.is_empty() && is_complete;
+            let is_all = seated.changes.is_empty() && seated.limits.is_empty() && is_complete;
             seated.only_to = (!is_all).then_some(up_to);
         });
     }
@@ -383,6 +415,7 @@ impl Seat {
             seated.is_vacant = true;
             seated.only_to = None;
             seated.changes.clear();
+            seated.limits.clear();
         });
     }
 

@@ -418,6 +418,8 @@ impl Shell {
             leave: leaving,
             running: Arc::clone(&running),
             seat: self.queues.as_ref().map(|queues| queues.seat(partition)),
+            count: self.config.partitions,
+            owners: Arc::clone(&self.parts.commands),
         };
         let owner = Owner {
             name: self.config.name.clone(),

@@ -6,6 +6,7 @@ mod command;
 mod decide;
 mod founding;
 mod key;
+pub mod limits;
 pub mod queues;
 mod task_defaults;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use app::App;
 pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use limits::Limit;
 pub use queues::Queue;
 pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
 pub use vault::{Token, VaultPolicy};
@@ -29,7 +31,9 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
-use crate::id::{AppId, Environment, InvitationId, KeyId, QueueName, TeamId, TokenId, UserId};
+use crate::id::{
+    AppId, Environment, InvitationId, KeyId, LimitKey, QueueName, TeamId, TokenId, UserId,
+};
 use crate::signature::Signing;
 use crate::time::Timestamp;
 
@@ -56,6 +60,8 @@ pub struct Team {
     pub queues: BTreeMap<(Environment, QueueName), Queue>,
     /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
+    /// Limit keys that are paused, were until their pause ended by itself, or are set.
+    pub limits: BTreeMap<(Environment, LimitKey), Limit>,
 }
 
 /// Properties of the team itself.
@@ -287,6 +293,7 @@ impl Aggregate for Team {
                 self.evolve_app(event);
                 self.evolve_token(event);
                 self.evolve_queue(event);
+                self.evolve_limit(event);
             }
         }
     }

@@ -65,8 +65,13 @@ impl Dispatcher {
         if self.active {
             let held = self.gates.running();
             assert_eq!(held, slots, "slots are held by what runs or is about to");
+            let wrong = self.limit_mismatches();
+            assert_eq!(
+                wrong, 0,
+                "slots of keys are held by what runs or is about to"
+            );
         }
-        let (mut timers, mut parked) = (0, 0);
+        let (mut timers, mut parked, mut parked_by_keys) = (0, 0, 0);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
         for (id, task) in &self.tasks {
@@ -84,8 +89,15 @@ impl Dispatcher {
             let held = self
                 .gates
                 .is_parked(self.lanes.names(task.lane), task.rank());
-            assert!(!(queued && held), "in one of them only ({id})");
+            let limited = super::limited::claimant(&self.tasks, &self.lanes, *id);
+            let limited = limited.is_some_and(|of| self.keys.is_parked(of.claims, of.rank));
+            assert!(
+                u8::from(queued) + u8::from(held) + u8::from(limited) <= 1,
+                "in one of them only ({id})"
+            );
             parked += usize::from(held);
+            parked_by_keys += usize::from(limited);
+            let held = held || limited;
             assert_eq!(
                 queued || held,
                 should,
@@ -111,6 +123,7 @@ impl Dispatcher {
             }
         }
         assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
+        assert_eq!(self.keys.parked(), parked_by_keys, "under one key each");
         assert_eq!(
             self.timers.len(),
             timers,

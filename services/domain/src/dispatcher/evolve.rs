@@ -109,11 +109,16 @@ impl Dispatcher {
         let in_line = in_line.cloned();
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
+        // A task that ends is gone afterwards, and so may be the name of its lane.
+        let limited = self.limited(id).filter(|_| self.active);
         self.change(seq, event, at, actions);
         if let Some(lane) = lane.filter(|_| self.active) {
             let task = self.tasks.get(&id);
             let runs = task.is_some_and(|task| matches!(task.phase, Phase::Running { .. }));
             self.gates.runs(lane, id, runs);
+            if let Some(limited) = limited {
+                self.keys.runs(limited.claimant(id), runs, self.now);
+            }
         }
         // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);

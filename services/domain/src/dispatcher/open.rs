@@ -9,7 +9,9 @@ use super::LEASE_SLACK;
 use super::action::{Call, Compartment, number};
 use super::allowance::Allowance;
 use super::epochs::HeadersKey;
+use super::keys::Claim;
 use super::lanes::Lane;
+use super::limited::claims;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
 use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
@@ -143,6 +145,9 @@ pub(super) struct Open {
     /// Which key its sealed headers need.
     #[serde(default)]
     pub(super) key: HeadersKey,
+    /// The limits that it shares with others; `None` without any, as in older snapshots.
+    #[serde(default)]
+    pub(super) limits: Option<Box<[Claim]>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -223,6 +228,7 @@ impl Open {
             cancelled_after: None,
             retry_bounds: created.retry_bounds,
             key: HeadersKey::of(created),
+            limits: claims(created),
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,

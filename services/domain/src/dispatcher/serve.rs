@@ -2,6 +2,7 @@
 //! webhooks.
 
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
+use super::limited::claimant;
 use super::open::{Open, Phase};
 use super::parked::Rank;
 use super::ready::{self, Entry};
@@ -57,7 +58,8 @@ impl Dispatcher {
         }
         self.let_go(now);
         let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
-        let mut held = Vec::new();
+        let keys = &mut self.keys;
+        let (mut held, mut limited) = (Vec::new(), Vec::new());
         let ready = self.ready.serve(|id, compartment| {
             let Some(task) = tasks.get(&id) else {
                 return Admission::Yes;
@@ -71,6 +73,11 @@ impl Dispatcher {
                 held.push(id);
                 return Admission::Blocked;
             }
+            let of = claimant(tasks, lanes, id);
+            if let Some(limit) = of.and_then(|of| keys.forbids(of.claims, now)) {
+                limited.push((id, limit));
+                return Admission::Blocked;
+            }
             let admission = admit(Wanted {
                 running: Running {
                     task: id,
@@ -81,6 +88,9 @@ impl Dispatcher {
             });
             if admission == Admission::Yes {
                 gates.starts(place, id, now);
+                if let Some(of) = of {
+                    keys.starts(of, now);
+                }
             }
             admission
         });
@@ -88,19 +98,14 @@ impl Dispatcher {
             if let Some(task) = self.tasks.get(&id) {
                 self.gates
                     .park(self.lanes.names(task.lane), task.rank(), id);
+                self.leave_keys(id, now);
             }
+        }
+        for (id, limit) in limited {
+            self.park_under(id, limit, now);
         }
         for id in ready {
             self.start(id, now);
-        }
-    }
-
-    /// Puts the tasks back into the ready queue that nothing holds back any more.
-    fn let_go(&mut self, now: Times) {
-        for id in self.gates.let_go(&self.lanes, now) {
-            if let Some(task) = self.tasks.get(&id) {
-                self.ready.push(task.entry(id));
-            }
         }
     }
 
@@ -110,15 +115,16 @@ impl Dispatcher {
         self.gates.set(place, rules, now);
     }
 
-    /// Whether the start of a task whose queue is paused still waits for the log.
+    /// Whether the start of a task whose queue or limit key is paused still waits for the log.
     #[must_use]
     pub fn starts_paused(&self) -> bool {
         let mut waiting = self.in_flight.iter().chain(&self.decided);
         waiting.any(|decision| {
             matches!(decision.event, TaskEvent::Started(_))
-                && self
+                && (self
                     .gates
                     .is_paused(&(decision.team.clone(), decision.queue.clone()))
+                    || self.is_limit_paused(decision.event.id()))
         })
     }
 

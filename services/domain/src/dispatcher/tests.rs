@@ -4,6 +4,7 @@ mod answers;
 mod cancelling;
 mod gates;
 mod lengths;
+mod limits;
 mod ordering;
 mod properties;
 mod retries;

@@ -3,6 +3,7 @@
 mod app;
 mod grant;
 mod key;
+mod limit;
 mod member;
 mod operation;
 mod queue;
@@ -18,6 +19,7 @@ pub use grant::{
 pub use key::{
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
 };
+pub use limit::{LimitPaused, LimitResumed, LimitSet};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
@@ -95,6 +97,9 @@ events! {
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
         SignaturesRequired(SignaturesRequired) = "signatures.required.v1",
+        LimitSet(LimitSet) = "limit.set.v1",
+        LimitPaused(LimitPaused) = "limit.paused.v1",
+        LimitResumed(LimitResumed) = "limit.resumed.v1",
     }
 }
 
@@ -188,6 +193,9 @@ impl ControlEvent {
             Self::QueuePaused(e) => Some(&e.team),
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
+            Self::LimitSet(e) => Some(&e.team),
+            Self::LimitPaused(e) => Some(&e.team),
+            Self::LimitResumed(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -287,6 +295,9 @@ impl ControlEvent {
             Self::QueuePaused(e) => ("queue", e.queue.as_str()),
             Self::QueueResumed(e) => ("queue", e.queue.as_str()),
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
+            Self::LimitSet(e) => ("limit", e.key.as_str()),
+            Self::LimitPaused(e) => ("limit", e.key.as_str()),
+            Self::LimitResumed(e) => ("limit", e.key.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -374,6 +385,9 @@ impl ControlEvent {
             | Self::QueuePaused(_)
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
+            | Self::LimitSet(_)
+            | Self::LimitPaused(_)
+            | Self::LimitResumed(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

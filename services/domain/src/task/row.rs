@@ -13,6 +13,7 @@ use crate::event::{
     Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskReleased, TaskRestated,
 };
 use crate::id::{QueueName, TaskId, TeamId};
+use crate::limit::TaskLimit;
 use crate::seq::StreamSeq;
 use crate::task::bounds::RetryBounds;
 use crate::task::history;
@@ -45,6 +46,8 @@ pub struct TaskRow {
     pub fairness_key: Option<String>,
     /// The task starts after the end of those that were created before it with the same key.
     pub ordering: Option<Ordering>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<TaskLimit>,
     /// Time limit of one attempt, in milliseconds.
     pub timeout_ms: u32,
     /// Time limit of one exchange with the target, in milliseconds.
@@ -229,6 +232,7 @@ impl TaskRow {
             priority: e.priority,
             fairness_key: e.fairness_key.clone(),
             ordering: e.ordering.clone(),
+            limits: e.limits.clone(),
             timeout_ms: e.timeout_ms,
             max_wait_ms: e.max_wait_ms,
             not_before: e.not_before,
@@ -263,6 +267,7 @@ impl TaskRow {
             priority: Priority::default(),
             fairness_key: None,
             ordering: None,
+            limits: Vec::new(),
             timeout_ms: 0,
             max_wait_ms: 0,
             not_before: None,

@@ -3,6 +3,7 @@
 mod call;
 mod fingerprint;
 mod labels;
+mod limits;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
+use crate::limit::TaskLimit;
 use crate::task::bounds::{self, RetryBounds};
 use crate::task::method::Method;
 use crate::task::ordering::Ordering;
@@ -27,6 +29,7 @@ use crate::vault::reference::{self, Reference, Resolve};
 use crate::vault::{CredentialHeaders, RawHeaders};
 use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
 use labels::{metadata, tags};
+use limits::limits;
 pub(crate) use order::retry_on;
 use order::{key, ordering, queue, retries, whole};
 use time::{deadline, expires_in, not_before, windows};
@@ -123,6 +126,8 @@ pub struct TaskSpec {
     pub sealed: Option<SealedHeaders>,
     /// The ended task that it does again.
     pub replay_of: Option<TaskId>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<TaskLimit>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -211,6 +216,7 @@ impl TaskSpec {
             resolve,
             sealed: None,
             replay_of: None,
+            limits: self::limits(request.limits.unwrap_or_default())?,
         })
     }
 
@@ -281,6 +287,7 @@ impl TaskSpec {
             sealed: self.sealed,
             replay_of: self.replay_of,
             at: now,
+            limits: self.limits,
         }
     }
 }

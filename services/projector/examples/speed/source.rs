@@ -58,6 +58,7 @@ impl Source {
                 ordering: None,
                 retry_bounds: RetryBounds::default(),
                 replay_of: None,
+                limits: Vec::new(),
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

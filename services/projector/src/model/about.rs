@@ -61,7 +61,7 @@ impl About {
             _ => None,
         };
         let environment = match kind {
-            "queue" => of_queue(event),
+            "queue" | "limit" => of_queue(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
@@ -82,12 +82,15 @@ impl About {
     }
 }
 
-/// The environment of a queue that the event is about.
+/// The environment of a queue or limit that the event is about.
 fn of_queue(event: &ControlEvent) -> Option<Environment> {
     match event {
         ControlEvent::QueuePaused(e) => Some(e.environment),
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
+        ControlEvent::LimitSet(e) => Some(e.environment),
+        ControlEvent::LimitPaused(e) => Some(e.environment),
+        ControlEvent::LimitResumed(e) => Some(e.environment),
         _ => None,
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

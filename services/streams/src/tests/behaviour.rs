@@ -327,6 +327,7 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

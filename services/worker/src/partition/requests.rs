@@ -30,6 +30,9 @@ impl Serving<'_> {
             | OwnerRequest::RunNow { task, .. } => task,
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
+            OwnerRequest::AskLimits(_)
+            | OwnerRequest::NudgeLimits(_)
+            | OwnerRequest::ListLimits { .. } => return self.limit_command(command),
         };
         if self.dispatcher.knows(*task) {
             return self.decide(command);
@@ -108,9 +111,26 @@ impl Serving<'_> {
                 };
                 self.dispatcher.run_now(request, now, &mut actions);
             }
-            OwnerRequest::Explain { .. } | OwnerRequest::Redeliver { .. } => return,
+            OwnerRequest::Explain { .. }
+            | OwnerRequest::Redeliver { .. }
+            | OwnerRequest::AskLimits(_)
+            | OwnerRequest::NudgeLimits(_)
+            | OwnerRequest::ListLimits { .. } => return,
         }
         self.carry_out(actions);
+    }
+
+    fn limit_command(&mut self, command: Command) {
+        let reply = match &command.request {
+            OwnerRequest::AskLimits(ask) => self.asked(ask),
+            OwnerRequest::NudgeLimits(nudge) => Some(self.nudged(nudge)),
+            OwnerRequest::ListLimits { team, key } => Some(self.standings(team, key.as_ref())),
+            _ => None,
+        };
+        if let Some(reply) = reply {
+            // The caller may be gone.
+            let _ = command.reply.send(reply);
+        }
     }
 
     fn explain(&self, task: TaskId, team: &TeamId) -> OwnerReply {

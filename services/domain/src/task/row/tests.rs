@@ -55,6 +55,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

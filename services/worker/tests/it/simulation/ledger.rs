@@ -1,6 +1,7 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
+mod limits;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use order::line_of;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
-use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
@@ -73,7 +74,10 @@ impl Life {
             TaskEvent::Started(_) if self.pause_over.is_some_and(is_early) => {
                 Some("no attempt before the pause is over")
             }
-            TaskEvent::Started(_) if self.pause_over.is_some_and(is_late) => {
+            // A task with limits may have to wait for them.
+            TaskEvent::Started(_)
+                if self.created.limits.is_empty() && self.pause_over.is_some_and(is_late) =>
+            {
                 Some("the next attempt when the pause is over")
             }
             TaskEvent::Expired(_) if end.is_none_or(is_early) => {
@@ -131,6 +135,8 @@ pub(crate) struct Ledger {
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
+    /// The attempts that run of each limit key.
+    limited: BTreeMap<(TeamId, LimitKey), BTreeSet<TaskId>>,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -262,6 +268,7 @@ impl Ledger {
         let id = event.id();
         self.count(event.kind());
         self.in_order(record, event);
+        self.within_limits(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -497,7 +504,10 @@ impl Ledger {
             OwnerReply::Running => "cancel running",
             OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
-            OwnerReply::Explained(_) => "explained",
+            OwnerReply::Explained(_)
+            | OwnerReply::Granted(_)
+            | OwnerReply::Limits(_)
+            | OwnerReply::Noted => "answered something else",
             OwnerReply::TryAgain => "cancel try again",
         });
         if let Some(asked) = self.asked.get_mut(number) {
@@ -537,7 +547,11 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running | OwnerReply::Explained(_) => true,
+                    OwnerReply::Running
+                    | OwnerReply::Explained(_)
+                    | OwnerReply::Granted(_)
+                    | OwnerReply::Limits(_)
+                    | OwnerReply::Noted => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),

@@ -58,6 +58,8 @@ pub(crate) enum Sabotage {
     LeasesLastForEver,
     /// A pause is answered before the workers know of it.
     PausesAreAnsweredAtOnce,
+    /// Workers read creations without their limits.
+    NoLimits,
 }
 
 /// How often each kind of fault occurs, in a thousandth of the cases.
