@@ -181,6 +181,15 @@ def queues(walk):
     walk.send("work.queue.get", 404, {"name": "nowhere"}, key=key)
     walk.send("work.queue.resume", 200, mail, key=key)
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
+    limit = {"key": "customer:17"}
+    walk.send("work.limit.set", 200, limit, key=key)
+    walk.send("work.limit.set", 409, limit, headers={"If-Match": '"0"'}, key=key)
+    walk.send("work.limit.pause", 200, limit, key=key)
+    walk.send("work.limit.list", 200, key=key)
+    walk.send("work.limit.get", 200, limit, key=key)
+    walk.send("work.limit.get", 404, {"key": "nowhere"}, key=key)
+    walk.send("work.limit.resume", 200, limit, key=key)
+    walk.send("work.limit.set", 200, limit, body={}, key=key, keep=False)
 
 
 def targets(walk):

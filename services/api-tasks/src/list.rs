@@ -203,7 +203,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 55] = [
+    const KNOWN: [&str; 56] = [
         "id",
         "teamId",
         "environment",
@@ -247,6 +247,7 @@ impl Fields {
         "debounce",
         "singleton",
         "dedup",
+        "limits",
         "followRedirects",
         "onCompleteUrl",
         "webhook",

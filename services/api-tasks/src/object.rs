@@ -7,6 +7,7 @@ use crate::explain::PlannedAttempt;
 use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
 use crate::once::{TaskDebounce, TaskDedup, TaskSingleton, instead};
+use crate::request::limits::ShownLimit;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -108,6 +109,8 @@ pub struct Task {
     pub singleton: Option<TaskSingleton>,
     /// How it is told from its duplicates, when it is.
     pub dedup: Option<TaskDedup>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<ShownLimit>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -328,6 +331,7 @@ impl Task {
             debounce: TaskDebounce::of(e.once.as_deref()),
             singleton: TaskSingleton::of(e.once.as_deref()),
             dedup: TaskDedup::of(e.once.as_deref()),
+            limits: e.limits.into_iter().map(ShownLimit::from).collect(),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -423,6 +427,7 @@ impl Task {
             debounce: TaskDebounce::of(row.once.as_deref()),
             singleton: TaskSingleton::of(row.once.as_deref()),
             dedup: TaskDedup::of(row.once.as_deref()),
+            limits: row.limits.into_iter().map(ShownLimit::from).collect(),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),

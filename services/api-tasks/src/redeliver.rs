@@ -86,6 +86,9 @@ pub(crate) async fn redeliver_webhook(
         | OwnerReply::AlreadyRequested { .. }
         | OwnerReply::Explained(_)
         | OwnerReply::Health(_)
+        | OwnerReply::Granted(_)
+        | OwnerReply::Limits(_)
+        | OwnerReply::Noted
         | OwnerReply::TryAgain => {
             return Err(no_owner());
         }

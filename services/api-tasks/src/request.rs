@@ -1,9 +1,11 @@
 //! What a client sends to create a task. Types are checked here, values by the core.
 
 pub mod again;
+pub(crate) mod limits;
 
 use std::fmt;
 
+use limits::CreateLimit;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -149,6 +151,10 @@ pub struct CreateTask {
     /// percent-encoded in a query, escaped in a JSON body, and form-encoded in a form.
     #[schema(example = json!(["headers", "body"]))]
     pub resolve: Option<Vec<String>>,
+    /// Up to 4 limits that it shares with other tasks of the team, in any queue. It starts only while each of them lets it. What the task
+    /// says that was created last holds for a key, among those that run or wait to start; what was set with `PUT /v1/limits/{key}` beats all of them.
+    #[schema(max_items = 4)]
+    pub limits: Option<Vec<CreateLimit>>,
     /// In a batch: makes a repeated creation of this task the first one again.
     pub idempotency_key: Option<String>,
     #[schema(ignore)]
@@ -343,6 +349,9 @@ impl CreateTask {
             debounce: self.debounce.map(Into::into),
             singleton: self.singleton.map(Into::into),
             dedup: self.dedup.map(Into::into),
+            limits: self
+                .limits
+                .map(|limits| limits.into_iter().map(Into::into).collect()),
         };
         let spec = TaskSpec::check(request, limits, now)?;
         may_call(egress, "targetUrl", &spec.url)?;

@@ -63,11 +63,13 @@ pub struct BlockedBy {
     until: Option<Iso>,
     /// The task that comes first, of `order` and `singleton`.
     task_id: Option<String>,
+    /// The key of the limit, of `limit_paused`, `limit_concurrency` and `limit_rate`.
+    limit: Option<String>,
     /// The same for people.
     message: &'static str,
 }
 
-/// Kinds of what keeps a task from running, in the order in which they apply.
+/// Kinds of what keeps a task from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockedByKind {
@@ -101,6 +103,12 @@ pub enum BlockedByKind {
     Debounce,
     /// Another task has the key of its singleton, or comes first to it.
     Singleton,
+    /// One of its `limits` is paused.
+    LimitPaused,
+    /// As many attempts run as one of its `limits` allows.
+    LimitConcurrency,
+    /// As many attempts were started as one of its `limits` allows.
+    LimitRate,
 }
 
 impl From<Blocker> for BlockedBy {
@@ -149,6 +157,15 @@ impl From<Blocker> for BlockedBy {
                 Kind::Debounce,
                 "It waits until no other task with the key of its debounce comes",
             ),
+            Blocker::LimitPaused { .. } => (Kind::LimitPaused, "One of its limits is paused"),
+            Blocker::LimitConcurrency => (
+                Kind::LimitConcurrency,
+                "As many attempts are running as one of its limits allows",
+            ),
+            Blocker::LimitRate { .. } => (
+                Kind::LimitRate,
+                "As many attempts were started as one of its limits allows",
+            ),
         };
         let until = blocker.until().map(Iso);
         let task_id = match blocker {
@@ -159,6 +176,7 @@ impl From<Blocker> for BlockedBy {
             kind,
             until,
             task_id,
+            limit: None,
             message,
         }
     }
@@ -234,6 +252,9 @@ pub(crate) async fn explain_task(
             | OwnerReply::Running
             | OwnerReply::AlreadyRequested { .. }
             | OwnerReply::Health(_)
+            | OwnerReply::Granted(_)
+            | OwnerReply::Limits(_)
+            | OwnerReply::Noted
             | OwnerReply::TryAgain => return Err(no_owner()),
         }
     }
@@ -249,11 +270,17 @@ impl TaskExplanation {
             blocker: None,
             ahead: None,
             not_before: None,
+            limit: None,
+        });
+        let limit = explained.limit.map(|key| key.as_str().to_owned());
+        let blocked_by = explained.blocker.map(|blocker| BlockedBy {
+            limit,
+            ..BlockedBy::from(blocker)
         });
         Self {
             task_id: view.row.id.to_string(),
             status: view.status,
-            blocked_by: explained.blocker.map(BlockedBy::from),
+            blocked_by,
             ahead_of_you: explained.ahead.map(|ahead| ahead.min(MAX_AHEAD)),
             earliest_start: explained.not_before.map(Iso),
             intervals: intervals(&view.row, now),

@@ -2,7 +2,9 @@
 //!
 //! - [`queues`]: which queues there are, and what holds their tasks back.
 //! - [`targets`]: how the called hosts do, and when tasks are held back because one fails.
+//! - [`limits`]: limits that tasks of several queues share.
 
+pub mod limits;
 pub mod queues;
 pub mod targets;
 
@@ -15,4 +17,5 @@ pub fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .merge(queues::router())
         .merge(targets::router())
+        .merge(limits::router())
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::actor::Actor;
 use crate::dispatcher::Compartment;
 use crate::event::FailureKind;
-use crate::id::{TaskId, TeamId};
+use crate::id::{LimitKey, TaskId, TeamId};
+use crate::limit::{KeyStanding, LimitAsk, LimitGrant, LimitNudge};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::History;
@@ -82,7 +83,20 @@ pub enum OwnerRequest {
         /// Hosts of teams.
         hosts: Vec<Compartment>,
     },
+    /// Another owner asks the home of limit keys for shares of them. Nothing is stored.
+    AskLimits(LimitAsk),
+    /// The home of limit keys wants to be asked. Nothing is stored.
+    NudgeLimits(LimitNudge),
+    /// Tell how the limit keys of a team stand in this partition. Nothing is stored.
+    ListLimits {
+        team: TeamId,
+        /// Only this one; `None`: up to [`MAX_STANDINGS`].
+        key: Option<LimitKey>,
+    },
 }
+
+/// How many limit keys an owner tells of at a time.
+pub const MAX_STANDINGS: usize = 1_000;
 
 /// What keeps an open task from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +156,18 @@ pub enum Blocker {
         /// That task.
         task: TaskId,
     },
+    /// One of its limit keys is paused.
+    LimitPaused {
+        /// When the pause ends, if it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// As many attempts run as one of its limit keys allows.
+    LimitConcurrency,
+    /// As many attempts were started as one of its limit keys allows.
+    LimitRate {
+        /// When it may start another one.
+        until: Timestamp,
+    },
 }
 
 impl Blocker {
@@ -152,10 +178,14 @@ impl Blocker {
             Self::NotDue { until }
             | Self::RetryPause { until }
             | Self::QueueRate { until }
-            | Self::Debounced { until } => Some(until),
-            Self::QueuePaused { until } | Self::TargetOpen { until } => until,
+            | Self::Debounced { until }
+            | Self::LimitRate { until } => Some(until),
+            Self::QueuePaused { until }
+            | Self::LimitPaused { until }
+            | Self::TargetOpen { until } => until,
             Self::OrderHead { .. }
             | Self::QueueConcurrency
+            | Self::LimitConcurrency
             | Self::TeamFull
             | Self::HostFull
             | Self::NoSlot
@@ -177,6 +207,9 @@ pub struct Explained {
     pub ahead: Option<u32>,
     /// It does not start before this time. `None`: as soon as nothing blocks it.
     pub not_before: Option<Timestamp>,
+    /// The limit key that blocks it, if one does.
+    #[serde(default)]
+    pub limit: Option<LimitKey>,
 }
 
 /// Whether attempts start at a host.
@@ -240,4 +273,10 @@ pub enum OwnerReply {
     TryAgain,
     /// How the hosts do, in the order of the request.
     Health(Vec<HostHealth>),
+    /// What the holder of limit keys may use of them.
+    Granted(LimitGrant),
+    /// How limit keys stand.
+    Limits(Vec<KeyStanding>),
+    /// The message was taken.
+    Noted,
 }

@@ -30,9 +30,12 @@ mod epochs;
 mod evolve;
 mod explain;
 mod gates;
+mod home;
 mod hosts;
 mod keyed;
+mod keys;
 mod lanes;
+mod limited;
 mod open;
 mod orders;
 mod outcomes;
@@ -68,6 +71,7 @@ use epochs::Epochs;
 use gates::Gates;
 use hosts::Hosts;
 use keyed::Sharing;
+use keys::Keys;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -80,8 +84,9 @@ pub use action::{
     Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
     Ticket, Uncounted, Wanted,
 };
+pub use home::Home;
 pub use retention::{RESTATEMENT_BYTES, Restatable};
-pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
+pub use rules::{Hold, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
 pub use targets::HealthRulesBook;
 
@@ -129,6 +134,8 @@ pub struct Dispatcher {
     owed_bytes: u64,
     /// Keys that the sealed headers of `tasks` need.
     epochs: Epochs,
+    /// Limits that tasks of several queues share.
+    keys: Keys,
 }
 
 impl Dispatcher {
@@ -159,6 +166,7 @@ impl Dispatcher {
             active: false,
             owed_bytes: 0,
             epochs: Epochs::default(),
+            keys: Keys::default(),
         }
     }
 
@@ -242,12 +250,15 @@ impl Dispatcher {
             .into_iter()
             .filter_map(|event| Some((attempt::call_of(&event)?, event)))
             .collect();
-        let mut with_keys = Vec::new();
+        let (mut with_keys, mut with_limits) = (Vec::new(), Vec::new());
         for (id, task) in &mut self.tasks {
             task.place(now);
             if matches!(task.phase, Phase::Running { .. }) {
                 self.gates.runs(task.lane, *id, true);
                 self.hosts.runs(task.compartment(), *id, task.probes);
+                if task.limits.is_some() {
+                    with_limits.push(*id);
+                }
             }
             let has_started = task.attempts > 0 && !matches!(task.phase, Phase::Ended { .. });
             if has_started && task.keyed.is_some() {
@@ -256,6 +267,11 @@ impl Dispatcher {
         }
         for id in with_keys {
             self.has_its_key(id);
+        }
+        for id in with_limits {
+            if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id) {
+                self.keys.runs(of, true, now);
+            }
         }
         let mut ids: Vec<_> = self.tasks.keys().copied().collect();
         // A hash map iterates in a different order in each run; these decisions must not.
@@ -324,6 +340,7 @@ impl Dispatcher {
         self.gates.tick(now);
         self.hosts.tick(now);
         self.remembered.tick(now);
+        self.keys.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -338,6 +355,7 @@ impl Dispatcher {
         let gates = self.gates.next_in(now);
         let held = gates.into_iter().chain(self.hosts.next_in(now));
         let others = held.chain(self.remembered.next_in(now));
+        let others = others.chain(self.keys.next_in(now));
         self.timers.next_in(now).into_iter().chain(others).min()
     }
 
@@ -367,18 +385,32 @@ impl Dispatcher {
         }
     }
 
-    /// Puts a task that may run into the order of service, as far as its host and its queue's limits
-    /// let it.
+    /// Puts a task that may run into the order of service, as far as its host, its queue and its
+    /// limits let it.
     fn queue(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
         let host = (task.compartment(), task.lane);
-        let place = (self.lanes.names(task.lane), task.lane);
-        if self.hosts.enter(host, task.created, id, self.now)
-            && self.gates.enter(place, task.rank(), id, self.now)
+        if self.hosts.enter(host, task.created, id, self.now) {
+            self.pass_host(id);
+        }
+    }
+
+    /// The same for a task that its host lets go on.
+    fn pass_host(&mut self, id: TaskId) {
+        if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id)
+            && let Some(limit) = self.keys.behind(of.claims, self.now)
         {
-            self.ready.push(task.entry(id));
+            self.keys.park(of, limit, self.now);
+            return;
+        }
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let place = (self.lanes.names(task.lane), task.lane);
+        if self.gates.enter(place, task.rank(), id, self.now) {
+            self.make_ready(id);
         }
     }
 
@@ -392,6 +424,9 @@ impl Dispatcher {
             .leave(self.lanes.names(task.lane), task.rank(), id);
         self.hosts
             .leave((task.compartment(), task.lane), task.created, id);
+        if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id) {
+            self.keys.leave(of, self.now);
+        }
     }
 
     /// Undoes [`Dispatcher::arm`].

@@ -438,6 +438,33 @@ impl Default for QueueName {
     }
 }
 
+/// The name of a limit that tasks share: 1 to 100 of `a-z A-Z 0-9 _ - : @`, so that it is also a token
+/// of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LimitKey(Arc<str>);
+
+impl LimitKey {
+    /// The longest name, in characters.
+    pub const MAX_CHARS: usize = 100;
+
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let valid = (1..=Self::MAX_CHARS).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'@'));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId { kind: "limit key" })
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 text_id!(TaskId, TaskId::parse, "^task_[0-9a-hjkmnp-tv-z]{28}$");
 text_id!(EpochId, EpochId::parse, "^ep_[0-9a-hjkmnp-tv-z]{26}$");
 text_id!(
@@ -495,6 +522,12 @@ text_id!(
     display,
     QueueName::parse,
     "^[0-9A-Za-z_-]{1,100}$"
+);
+text_id!(
+    LimitKey,
+    display,
+    LimitKey::parse,
+    "^[0-9A-Za-z_:@-]{1,100}$"
 );
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod egress;
 pub mod event;
 pub mod health;
 pub mod id;
+pub mod limit;
 pub mod operation;
 pub mod partition;
 pub mod rate;

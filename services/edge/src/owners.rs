@@ -1,64 +1,97 @@
-//! Asking the owners of all partitions at once, about what only they know.
+//! Asking the owners of all partitions: what spans partitions is known to them only.
 
 use std::time::Duration;
 
-use async_nats::Request;
 use bytes::Bytes;
 use futures::future::join_all;
-use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
-use waybill_domain::partition::PartitionCount;
+use tokio::time::Instant;
+use waybill_domain::command::{self, OwnerReply, OwnerRequest};
+use waybill_domain::partition::{Partition, PartitionCount};
 
-/// Deadline of one question. What is asked is shown to people, who would rather know in part than
-/// wait for a partition that changes hands.
-const DEADLINE: Duration = Duration::from_secs(2);
+use crate::error::{ApiError, ErrorCode};
 
-/// The owners of all partitions.
-#[derive(Clone)]
+/// Deadline of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause before an owner is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the answers of those owners are waited for that answer at all: people who are shown them
+/// would rather know in part than wait for a partition that changes hands.
+const IN_PART: Duration = Duration::from_secs(2);
+
+/// Sends requests to owners.
+#[derive(Debug, Clone)]
 pub struct Owners {
-    nats: async_nats::Client,
-    partitions: PartitionCount,
-}
-
-impl std::fmt::Debug for Owners {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Owners").finish_non_exhaustive()
-    }
+    pub nats: async_nats::Client,
+    /// How many partitions the log has.
+    pub partitions: PartitionCount,
+    /// How long an answer is waited for: a partition that changes hands has an owner again within seconds.
+    pub patience: Duration,
 }
 
 impl Owners {
-    #[must_use]
-    pub fn new(nats: async_nats::Client, partitions: PartitionCount) -> Self {
-        Self { nats, partitions }
-    }
-
     /// How many partitions there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.partitions.get().into()
     }
 
-    /// The answers of all owners that answer in time.
-    pub async fn ask_all(&self, request: &OwnerRequest) -> Vec<OwnerReply> {
-        let Ok(payload) = rmp_serde::to_vec_named(request) else {
-            return Vec::new();
-        };
-        let payload = Bytes::from(payload);
-        let answers = self.partitions.all().map(|partition| {
-            let request = Request::new()
+    /// The answers of all owners, or 503 if one of them does not answer.
+    pub async fn ask_all(&self, request: &OwnerRequest) -> Result<Vec<OwnerReply>, ApiError> {
+        self.ask_each(request, self.patience)
+            .await?
+            .into_iter()
+            .collect()
+    }
+
+    /// The answers of all owners that answer within two seconds.
+    pub async fn ask_any(&self, request: &OwnerRequest) -> Result<Vec<OwnerReply>, ApiError> {
+        let answers = self.ask_each(request, IN_PART).await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn ask_each(
+        &self,
+        request: &OwnerRequest,
+        patience: Duration,
+    ) -> Result<Vec<Result<OwnerReply, ApiError>>, ApiError> {
+        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
+        let (payload, deadline) = (Bytes::from(payload), Instant::now() + patience);
+        let asked = self
+            .partitions
+            .all()
+            .map(|partition| self.ask(partition, payload.clone(), deadline));
+        Ok(join_all(asked).await)
+    }
+
+    async fn ask(
+        &self,
+        partition: Partition,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<OwnerReply, ApiError> {
+        loop {
+            let request = async_nats::Request::new()
                 .payload(payload.clone())
-                .timeout(Some(DEADLINE));
-            async move {
-                let answer = self.nats.send_request(subject(partition), request).await;
-                match answer {
-                    Ok(message) => rmp_serde::from_slice(&message.payload).ok(),
-                    // No owner now, or one that does not answer in time.
-                    Err(error) => {
-                        tracing::debug!(%partition, %error, "the owner of a partition does not answer");
-                        None
-                    }
+                .timeout(Some(REQUEST_TIMEOUT));
+            let subject = command::subject(partition);
+            match self.nats.send_request(subject, request).await {
+                Ok(message) => match rmp_serde::from_slice(&message.payload) {
+                    Ok(OwnerReply::TryAgain) => {}
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => return Err(ApiError::internal(&error)),
+                },
+                // No owner now, or one that does not answer in time.
+                Err(error) => {
+                    tracing::debug!(%partition, %error, "the owner of a partition does not answer")
                 }
             }
-        });
-        join_all(answers).await.into_iter().flatten().collect()
+            if Instant::now() + PAUSE >= deadline {
+                return Err(ApiError::unavailable(
+                    ErrorCode::OwnerUnavailable,
+                    "The worker of a partition is changing; try again later",
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }

@@ -6,7 +6,8 @@ use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::health::TargetHost;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, OperationId, QueueName, SessionId, TaskId, TokenId, UserId,
+    AppId, GrantId, InvitationId, KeyId, LimitKey, OperationId, QueueName, SessionId, TaskId,
+    TokenId, UserId,
 };
 use waybill_domain::seq::StreamSeq;
 
@@ -117,6 +118,20 @@ path_ids! {
     GrantId => ApiError::not_found("Grant not found"),
     SessionId => ApiError::not_found("Session not found"),
     OperationId => ApiError::not_found("Operation not found"),
+}
+
+impl PathId for LimitKey {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse(text).map_err(|_| {
+            ApiError::bad_field(
+                "key",
+                format!(
+                    "key must be 1 to {} of a-z, A-Z, 0-9, _, -, : and @",
+                    Self::MAX_CHARS
+                ),
+            )
+        })
+    }
 }
 
 impl PathId for QueueName {

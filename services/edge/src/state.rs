@@ -52,7 +52,7 @@ pub struct EdgeParts {
     pub stopping: CancellationToken,
     /// Background work; joined at the end of a drain.
     pub tasks: TaskTracker,
-    /// For questions to the owners of all partitions.
+    /// Requests to the owners of partitions.
     pub owners: Owners,
 }
 

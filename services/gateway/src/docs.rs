@@ -51,6 +51,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "operations", description = "One thing done to many tasks, in the background"),
         (name = "queues", description = "Queues: which there are, and what holds their tasks back"),
         (name = "targets", description = "Targets: how the called hosts do, and when tasks are held back because one fails"),
+        (name = "limits", description = "Limits that tasks of several queues share by a key"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "teams", description = "Teams, their members, invitations, plan and policies"),

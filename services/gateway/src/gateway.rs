@@ -199,8 +199,12 @@ impl Gateway {
             people: Arc::new(people),
             fence,
             stopping,
+            owners: Owners {
+                nats: parts.nats.clone(),
+                partitions: parts.partitions,
+                patience: config.patience(),
+            },
             config,
-            owners: Owners::new(parts.nats.clone(), parts.partitions),
         });
         let state = AppState::new(Shared {
             tasks_api: TasksApi::new(TasksApiParts {

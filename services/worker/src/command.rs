@@ -1,5 +1,7 @@
 //! Requests of clients to the owner of a partition.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +12,9 @@ use waybill_domain::partition::Partition;
 /// Bound of the queue of requests to a partition. Beyond it, clients are asked to try again, which
 /// is cheaper than an ever longer queue.
 const MAX_WAITING: usize = 256;
+
+/// How long an owner waits for the answer of another one.
+const ASK_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A request, and the channel for its reply.
 #[derive(Debug)]
@@ -51,6 +56,9 @@ impl Drop for Commands {
 pub trait CommandSource: Send + Sync + 'static {
     /// Starts receiving the requests to a partition.
     async fn listen(&self, partition: Partition) -> Result<Commands, ListenError>;
+
+    /// Asks the owner of a partition. `None` if it does not answer now.
+    async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply>;
 }
 
 /// The subscription for requests failed.
@@ -96,6 +104,19 @@ impl CommandSource for NatsCommands {
             queue,
             listener: Some(listener),
         })
+    }
+
+    async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply> {
+        let payload = rmp_serde::to_vec_named(&request).ok()?;
+        let request = async_nats::Request::new()
+            .payload(payload.into())
+            .timeout(Some(ASK_TIMEOUT));
+        let message = self
+            .0
+            .send_request(subject(partition), request)
+            .await
+            .ok()?;
+        rmp_serde::from_slice(&message.payload).ok()
     }
 }
 

@@ -3,9 +3,10 @@
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, the state of this dispatcher can no
 //! longer be trusted: the loop ends, and the partition is taken over again or left to its new owner.
 //!
-//! `appends`: what is stored. `slots`: what is started. `rules`: what holds queues back. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
+//! `appends`: what is stored. `slots`: what is started. `rules`: what holds queues back. `limits`: what tasks of several queues share. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
 
 mod appends;
+mod limits;
 mod requests;
 mod retention;
 mod rules;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::{Action, CallKind, Dispatcher, Running, Ticket};
 use waybill_domain::event::{TaskCreated, TaskEnd, TaskEvent};
-use waybill_domain::partition::Partition;
+use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::Status;
 use waybill_log::{
     AppendError, Appended, Mark, ReadError, Record, Snapshots, Stream, StreamSeq, Tail, Watch,
@@ -35,7 +36,7 @@ use waybill_log::{
 use crate::board::Place;
 use crate::bulkhead::{Bulkhead, Slot, Spare};
 use crate::calls::{CallExecutor, Calls, EndedCall, Handover};
-use crate::command::{Command, Commands};
+use crate::command::{Command, CommandSource, Commands};
 use crate::lease::KeptLease;
 use crate::queues::Seat;
 use crate::retention::Horizon;
@@ -45,6 +46,7 @@ use crate::watchdog::{Done, Pulse};
 
 pub use snapshots::SnapshotPace;
 
+use limits::Limits;
 use retention::LowWater;
 use rules::{may_start_soon, rules_changed};
 use snapshots::{Since, last_snapshot};
@@ -84,6 +86,10 @@ pub struct PartitionParts {
     pub(crate) seat: Option<Seat>,
     /// From where the worker learns whether the partition moves.
     pub pulse: Arc<Pulse>,
+    /// Number of partitions.
+    pub count: PartitionCount,
+    /// By which other owners are asked.
+    pub owners: Arc<dyn CommandSource>,
 }
 
 impl PartitionParts {
@@ -155,6 +161,7 @@ struct Serving<'a> {
     unsettled: Option<StreamSeq>,
     /// Events that were stored since the partition was taken over.
     stored: u64,
+    limits: Limits,
 }
 
 /// Serves a partition until it is given up or lost.
@@ -212,6 +219,7 @@ pub async fn serve(
         low: LowWater::new(parts.horizon.clone(), mark),
         unsettled: None,
         stored: 0,
+        limits: Limits::new(parts.count, Arc::clone(&parts.owners), fence),
         dispatcher,
     };
     serving.activate(between);
@@ -245,7 +253,11 @@ pub async fn serve(
         }
         let starts = parts.may_start();
         serving.follow_rules();
-        serving.advance(draining.is_none() && lease.is_held() && starts);
+        let start = draining.is_none() && lease.is_held() && starts;
+        serving.advance(start);
+        if serving.ask_limits(start) {
+            serving.advance(start);
+        }
         let wake = serving.wake_at(draining);
         tokio::select! {
             biased;
@@ -290,6 +302,10 @@ pub async fn serve(
                 takeover::went_backwards("owner");
                 break Exit::Uncertain(backwards.to_string());
             }
+            Some(sent) = serving.limits.sent.join_next() => if let Ok(sent) = sent {
+                serving.sent(sent);
+            },
+            Some(read) = poll_option(&mut serving.limits.reading) => serving.fences_read(read),
             Some(found) = poll_option(&mut serving.low.reading) => serving.found(found),
             () = LowWater::moved(&mut horizon) => {}
             // The top of the loop handles both.
@@ -563,6 +579,9 @@ impl Serving<'_> {
         let now = Instant::now();
         let mut wake = now + LONGEST_SLEEP;
         if let Some(pause) = self.dispatcher.wake_in(self.parts.executor.clock.times()) {
+            wake = wake.min(now + pause.max(Duration::from_millis(1)));
+        }
+        if let Some(pause) = self.limits_wake() {
             wake = wake.min(now + pause.max(Duration::from_millis(1)));
         }
         if let Some(resume) = self

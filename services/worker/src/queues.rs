@@ -1,5 +1,6 @@
-//! What a team has decided about its queues, as the partitions of this worker must know it: which
-//! are paused, and what limits they have. Also by which rules failing hosts are left alone.
+//! What a team has decided about its queues and limit keys, as the partitions of this worker must
+//! know it: which are paused, and what limits they have. Also by which rules failing hosts are left
+//! alone.
 //!
 //! The worker follows CONTROL, and gives each partition the changes that concern its queues. A pause
 //! is answered only once nothing of the queue is started any more, by the barrier of revocations:
@@ -22,9 +23,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
-use waybill_domain::dispatcher::{Compartment, HealthRulesBook, Place, QueueRules, QueueRulesBook};
+use waybill_domain::dispatcher::{
+    Compartment, HealthRulesBook, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook,
+};
 use waybill_domain::event::ControlEvent;
 use waybill_domain::health::HealthRule;
+use waybill_domain::limit::LimitId;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
 use waybill_log::{Fences, Log, Record, Stream, StreamSeq, control_event, set_aside};
@@ -80,17 +84,28 @@ pub struct Queues {
     state: Mutex<State>,
 }
 
-/// The rules of queues, and those of hosts.
+/// The rules of queues, of limit keys, and of hosts.
 #[derive(Default)]
 struct Books {
     queues: QueueRulesBook,
+    limits: LimitRulesBook,
     hosts: HealthRulesBook,
 }
 
+/// What an event is about.
+enum About {
+    Queue(Place),
+    Limit(LimitId),
+    Host(Compartment),
+}
+
 impl Books {
-    /// Applies an event. Returns the queue or the host that it is about.
-    fn apply(&mut self, event: &ControlEvent) -> (Option<Place>, Option<Compartment>) {
-        (self.queues.apply(event), self.hosts.apply(event))
+    /// Applies an event. Returns what it is about; `None`: nothing of this.
+    fn apply(&mut self, event: &ControlEvent) -> Option<About> {
+        let queue = self.queues.apply(event).map(About::Queue);
+        let limit = || self.limits.apply(event).map(About::Limit);
+        let host = || self.hosts.apply(event).map(About::Host);
+        queue.or_else(limit).or_else(host)
     }
 }
 
@@ -109,6 +124,7 @@ struct State {
 struct Seated {
     changes: Vec<(Place, QueueRules)>,
     hosts: Vec<(Compartment, Option<HealthRule>)>,
+    limits: Vec<(LimitId, LimitRules)>,
     /// Up to where CONTROL is taken into account; `None`: as far as it was read.
     only_to: Option<StreamSeq>,
     /// Whether nothing is started in the partition, so that it need not know anything.
@@ -137,6 +153,7 @@ pub(crate) struct Changes {
     pub(crate) rules: Vec<(Place, QueueRules)>,
     /// A host may be called from every partition.
     pub(crate) hosts: Vec<(Compartment, Option<HealthRule>)>,
+    pub(crate) limits: Vec<(LimitId, LimitRules)>,
     pub(crate) up_to: StreamSeq,
 }
 
@@ -227,6 +244,7 @@ impl Queues {
         let seated = Seated {
             changes: Vec::new(),
             hosts: Vec::new(),
+            limits: Vec::new(),
             only_to: None,
             is_vacant: true,
             signal: Arc::clone(&signal),
@@ -274,6 +292,17 @@ impl State {
             for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
                 seated.only_to.get_or_insert(self.read);
                 seated.hosts.push((host, rule));
+            }
+        }
+    }
+
+    /// Gives the rules of limit keys to all partitions, since their tasks may be in any.
+    fn tell_limits(&mut self, limits: impl IntoIterator<Item = LimitId>) {
+        for limit in limits {
+            let rules = self.book.limits.rules(limit);
+            for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
+                seated.only_to.get_or_insert(self.read);
+                seated.limits.push((limit, rules));
                 seated.signal.raise();
             }
         }
@@ -287,7 +316,9 @@ impl ControlCopy for Queues {
 
     fn apply(&self, records: &[Record]) {
         let of_rules = records.iter().filter(|record| {
-            record.event.starts_with("queue.") || record.event.starts_with("target.")
+            ["queue.", "limit.", "target."]
+                .iter()
+                .any(|kind| record.event.starts_with(kind))
         });
         let events = of_rules.filter_map(|record| match control_event(record) {
             Ok(event) => Some(event),
@@ -301,9 +332,12 @@ impl ControlCopy for Queues {
             if let Some(fresh) = &mut state.fresh {
                 fresh.apply(&event);
             } else {
-                let (place, host) = state.book.apply(&event);
-                state.tell(place, self.partitions);
-                state.tell_of_hosts(host);
+                match state.book.apply(&event) {
+                    Some(About::Queue(place)) => state.tell([place], self.partitions),
+                    Some(About::Limit(limit)) => state.tell_limits([limit]),
+                    Some(About::Host(host)) => state.tell_of_hosts([host]),
+                    None => {}
+                }
             }
         }
     }
@@ -312,16 +346,15 @@ impl ControlCopy for Queues {
         self.change(|state| {
             if let Some(fresh) = state.fresh.take() {
                 let before = std::mem::replace(&mut state.book, fresh);
-                let of_both: BTreeSet<_> = before
-                    .queues
-                    .places()
-                    .chain(state.book.queues.places())
-                    .cloned()
-                    .collect();
+                let (were, are) = (before.queues, &state.book.queues);
+                let of_both: BTreeSet<_> = were.places().chain(are.places()).cloned().collect();
                 state.tell(of_both, self.partitions);
-                let hosts = before.hosts.hosts().chain(state.book.hosts.hosts());
-                let hosts: BTreeSet<_> = hosts.collect();
-                state.tell_of_hosts(hosts);
+                let (were, are) = (before.limits, &state.book.limits);
+                let of_both: BTreeSet<_> = were.limits().chain(are.limits()).collect();
+                state.tell_limits(of_both);
+                let (were, are) = (before.hosts, &state.book.hosts);
+                let of_both: BTreeSet<_> = were.hosts().chain(are.hosts()).collect();
+                state.tell_of_hosts(of_both);
             }
             if !self.is_complete.swap(true, Ordering::AcqRel) {
                 for seated in state.seats.values() {
@@ -376,18 +409,22 @@ impl Seat {
             seated.is_vacant = false;
             seated.changes.clear();
             seated.hosts.clear();
+            seated.limits.clear();
             seated.only_to.get_or_insert(state.read);
             let mine = |place: &&Place| {
                 Partition::of(&place.0, &place.1, self.queues.partitions) == self.partition
             };
-            let book = &state.book.queues;
-            let places = book.places().filter(mine);
-            let rules = places.map(|place| (place.clone(), book.rules(place)));
-            let hosts = state.book.hosts.hosts();
-            let hosts = hosts.map(|host| (host, state.book.hosts.rule(host)));
+            let queues = &state.book.queues;
+            let places = queues.places().filter(mine);
+            let rules = places.map(|place| (place.clone(), queues.rules(place)));
+            let limits = &state.book.limits;
+            let of_limits = limits.limits().map(|limit| (limit, limits.rules(limit)));
+            let hosts = &state.book.hosts;
+            let of_hosts = hosts.hosts().map(|host| (host, hosts.rule(host)));
             Changes {
                 rules: rules.collect(),
-                hosts: hosts.collect(),
+                hosts: of_hosts.collect(),
+                limits: of_limits.collect(),
                 up_to: state.read,
             }
         })
@@ -405,6 +442,7 @@ impl Seat {
             Some(Changes {
                 rules: std::mem::take(&mut seated.changes),
                 hosts: std::mem::take(&mut seated.hosts),
+                limits: std::mem::take(&mut seated.limits),
                 up_to: state.read,
             })
         })
@@ -415,7 +453,10 @@ impl Seat {
     pub(crate) fn settled(&self, up_to: StreamSeq) {
         self.change(|_, seated| {
             let is_complete = self.queues.is_complete.load(Ordering::Acquire);
-            let is_all = seated.changes.is_empty() && seated.hosts.is_empty() && is_complete;
+            let is_all = seated.changes.is_empty()
+                && seated.hosts.is_empty()
+                && seated.limits.is_empty()
+                && is_complete;
             seated.only_to = (!is_all).then_some(up_to);
         });
     }
@@ -428,6 +469,7 @@ impl Seat {
             seated.only_to = None;
             seated.changes.clear();
             seated.hosts.clear();
+            seated.limits.clear();
         });
     }
 

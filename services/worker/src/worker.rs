@@ -432,6 +432,8 @@ impl Shell {
             running: Arc::clone(&running),
             seat: self.queues.as_ref().map(|queues| queues.seat(partition)),
             pulse: Arc::clone(&pulse),
+            count: self.config.partitions,
+            owners: Arc::clone(&self.parts.commands),
         };
         let owner = Owner {
             name: self.config.name.clone(),

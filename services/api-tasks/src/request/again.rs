@@ -9,6 +9,7 @@ use waybill_domain::task::spec::MAX_RETRIES;
 use waybill_domain::task::{self, Once, OwnPauses};
 use waybill_domain::vault::is_mask;
 
+use super::limits::CreateLimit;
 use super::{CreateTask, Headers};
 use crate::backoff::RetryBackoff;
 use crate::jitter::Jitter;
@@ -128,6 +129,8 @@ impl CreateTask {
         self.queue = self.queue.or(Some(old.queue.to_string()));
         self.follow_redirects = self.follow_redirects.or(Some(old.follow_redirects));
         self.on_complete_url = self.on_complete_url.or(old.on_complete_url);
+        let limits = old.limits.into_iter().map(CreateLimit::from);
+        self.limits = self.limits.or_else(|| Some(limits.collect()));
         let resolve = old.resolve.names().into_iter().map(str::to_owned);
         self.resolve = self.resolve.or_else(|| Some(resolve.collect()));
         self
@@ -186,7 +189,8 @@ mod tests {
                 "tags": ["a"], "metadata": {{"k": "v"}}, "retryBackoff": ["10s", "1m30s"], "minDelay": "5s", "maxDelay": "3m", "jitter": 0.25,
                 "maxAge": "2h", "maxRetries": 4, "retryOn": ["5xx"], "priority": 9, "queue": "q", "followRedirects": true,
                 "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"],
-                "fairnessKey": "customer-1", "fairnessWeight": 3, {place}}}"#,
+                "fairnessKey": "customer-1", "fairnessWeight": 3, "limits": [{{"key": "a", "concurrency": 2}}, {{"key": "b", "rate": {{"limit": 5, "per": "1m", "burst": 2}}}}, {{"key": "c"}}],
+                {place}}}"#,
             ));
             let mut same = spec(request("{}").or_as(old.clone()));
             assert_eq!((same.not_before, same.deadline), (None, None));

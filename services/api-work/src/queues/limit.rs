@@ -84,7 +84,7 @@ pub(crate) async fn limit_queue(
     super::decide(&state, &caller, name, command).await
 }
 
-fn rate(given: LimitRate) -> Result<StartRate, ApiError> {
+pub(crate) fn rate(given: LimitRate) -> Result<StartRate, ApiError> {
     let missing = |field: &'static str| {
         ApiError::bad_field(field, format!("{field} is required with a rate"))
     };

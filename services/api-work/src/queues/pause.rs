@@ -21,10 +21,10 @@ use super::object::QueueEnvelope;
 pub struct PauseQueue {
     /// Why, for people; at most 500 characters.
     #[schema(max_length = 500, example = "The receiver is being moved")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// When the pause ends by itself (ISO 8601). Without it, the pause lasts until it is lifted.
     #[schema(format = DateTime, example = "2030-01-31T12:00:00.000Z")]
-    until: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
 /// Pause a queue: no attempt of its tasks starts after the answer.
@@ -66,7 +66,7 @@ pub(crate) async fn pause_queue(
     super::decide(&state, &caller, name, command).await
 }
 
-fn until(text: &str) -> Result<Timestamp, ApiError> {
+pub(crate) fn until(text: &str) -> Result<Timestamp, ApiError> {
     Timestamp::parse_iso8601(text).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
         let message = format!("until must be a time such as 2030-01-31T12:00:00Z, not {shown:?}");

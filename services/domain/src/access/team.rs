@@ -6,6 +6,7 @@ mod command;
 mod decide;
 mod founding;
 mod key;
+pub mod limits;
 pub mod queues;
 pub mod targets;
 mod task_defaults;
@@ -20,6 +21,7 @@ pub use app::App;
 pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use limits::Limit;
 pub use queues::Queue;
 pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
 pub use vault::{Token, VaultPolicy};
@@ -31,7 +33,9 @@ use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
 use crate::health::{HealthRule, TargetHost};
-use crate::id::{AppId, Environment, InvitationId, KeyId, QueueName, TeamId, TokenId, UserId};
+use crate::id::{
+    AppId, Environment, InvitationId, KeyId, LimitKey, QueueName, TeamId, TokenId, UserId,
+};
 use crate::signature::Signing;
 use crate::time::Timestamp;
 
@@ -60,6 +64,8 @@ pub struct Team {
     pub targets: BTreeMap<(Environment, TargetHost), HealthRule>,
     /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
+    /// Limit keys that are paused, were until their pause ended by itself, or are set.
+    pub limits: BTreeMap<(Environment, LimitKey), Limit>,
 }
 
 /// Properties of the team itself.
@@ -292,6 +298,7 @@ impl Aggregate for Team {
                 self.evolve_token(event);
                 self.evolve_queue(event);
                 self.evolve_target(event);
+                self.evolve_limit(event);
             }
         }
     }

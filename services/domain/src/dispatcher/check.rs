@@ -75,6 +75,11 @@ impl Dispatcher {
         if self.active {
             let held = self.gates.running();
             assert_eq!(held, slots, "slots are held by what runs or is about to");
+            let wrong = self.limit_mismatches();
+            assert_eq!(
+                wrong, 0,
+                "slots of keys are held by what runs or is about to"
+            );
         }
         if self.active {
             let decisions = self.in_flight.iter().chain(&self.decided);
@@ -93,7 +98,7 @@ impl Dispatcher {
                 .collect();
             assert_eq!(self.hosts.probing(), probing, "probes are what runs as one");
         }
-        let (mut timers, mut parked, mut at_hosts) = (0, 0, 0);
+        let (mut timers, mut parked, mut at_hosts, mut parked_by_keys) = (0, 0, 0, 0);
         self.hosts.check(self.now);
         self.check_singles(&slots);
         self.remembered.check(self.active);
@@ -115,12 +120,16 @@ impl Dispatcher {
             let held = self
                 .gates
                 .is_parked(self.lanes.names(task.lane), task.rank());
+            let limited = super::limited::claimant(&self.tasks, &self.lanes, *id);
+            let limited = limited.is_some_and(|of| self.keys.is_parked(of.claims, of.rank));
             let host = (task.compartment(), task.lane);
             let at_host = self.hosts.is_parked(host, task.created);
-            let places = [queued, held, at_host].into_iter().filter(|is| *is).count();
+            let places = [queued, held, at_host, limited];
+            let places = places.into_iter().filter(|is| *is).count();
             assert!(places <= 1, "in one of them only ({id})");
             parked += usize::from(held);
             at_hosts += usize::from(at_host);
+            parked_by_keys += usize::from(limited);
             assert_eq!(
                 places == 1,
                 should,
@@ -147,6 +156,7 @@ impl Dispatcher {
         }
         assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
         assert_eq!(self.hosts.parked(), at_hosts, "the same at hosts");
+        assert_eq!(self.keys.parked(), parked_by_keys, "under one key each");
         assert_eq!(
             self.timers.len(),
             timers,

@@ -117,6 +117,8 @@ impl Dispatcher {
             self.hosts
                 .take_in(task.compartment(), event, task.probes, at);
         }
+        // A task that ends is gone afterwards, and so may be the name of its lane.
+        let limited = self.limited(id).filter(|_| self.active);
         self.change(seq, event, at, actions);
         if let Some(lane) = lane.filter(|_| self.active) {
             let task = self.tasks.get(&id);
@@ -125,6 +127,9 @@ impl Dispatcher {
             let probes = task.is_some_and(|task| runs && task.probes);
             if let Some(host) = host {
                 self.hosts.runs(host, id, probes);
+            }
+            if let Some(limited) = limited {
+                self.keys.runs(limited.claimant(id), runs, self.now);
             }
         }
         // The previous wait has ended, and the task may now wait for something else.

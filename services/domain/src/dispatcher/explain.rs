@@ -3,6 +3,8 @@
 use super::Dispatcher;
 use super::action::{CallKind, Running, Wanted};
 use super::gates::HeldBy;
+use super::keys::LimitedBy;
+use super::limited::claimant;
 use super::open::{Open, Phase};
 use crate::command::{Blocker, Explained, MAX_AHEAD};
 use crate::id::{TaskId, TeamId};
@@ -34,6 +36,7 @@ impl Dispatcher {
             own.max(head.and_then(|head| head.waits_until(now)))
         };
         let waits = task.waits_until(now);
+        let mut limit = None;
         let (blocker, ahead) = match task.phase {
             Phase::Ended { .. } => return None,
             _ if task.busy || task.is_to_be_cancelled() => (Some(Blocker::BeingStored), None),
@@ -63,12 +66,18 @@ impl Dispatcher {
                     let host = (compartment, task.lane);
                     let at_host = self.hosts.ahead(host, task.created, most);
                     let opens = self.hosts.open_until(compartment, now);
-                    let blocker = match self.gates.holds(place, now) {
+                    let of = claimant(&self.tasks, &self.lanes, id);
+                    let limited = of.and_then(|of| self.keys.holds(of.claims, now));
+                    let blocker = match (self.gates.holds(place, now), limited) {
                         _ if at_host.is_some() || opens.is_some() => Some(Blocker::TargetOpen {
                             until: opens.map(|end| now.wall.plus(end.since(now.elapsed))),
                         }),
-                        Some(held) => Some(held.blocker(now)),
-                        None => slots(Wanted {
+                        (Some(held), _) => Some(held.blocker(now)),
+                        (None, Some((key, by))) => {
+                            limit = Some(key.clone());
+                            Some(by.blocker(now))
+                        }
+                        (None, None) => slots(Wanted {
                             running,
                             compartment,
                         }),
@@ -76,6 +85,7 @@ impl Dispatcher {
                     let ahead = at_host.unwrap_or_else(|| {
                         self.ready.ahead(&task.entry(id), most)
                             + self.gates.ahead(place.0, task.rank(), most)
+                            + of.map_or(0, |of| self.keys.ahead(of, most))
                     });
                     (
                         Some(blocker.unwrap_or(Blocker::Turn)),
@@ -88,6 +98,7 @@ impl Dispatcher {
             not_before: blocker.and_then(|blocker| not_before(waits.max(blocker.until()))),
             blocker,
             ahead: ahead.and_then(|ahead| u32::try_from(ahead).ok()),
+            limit,
         })
     }
 }
@@ -98,6 +109,18 @@ impl HeldBy {
             Self::Pause(until) => Blocker::QueuePaused { until },
             Self::Concurrency => Blocker::QueueConcurrency,
             Self::Rate(length) => Blocker::QueueRate {
+                until: now.wall.plus(length),
+            },
+        }
+    }
+}
+
+impl LimitedBy {
+    fn blocker(self, now: Times) -> Blocker {
+        match self {
+            Self::Pause(until) => Blocker::LimitPaused { until },
+            Self::Concurrency => Blocker::LimitConcurrency,
+            Self::Rate(length) => Blocker::LimitRate {
                 until: now.wall.plus(length),
             },
         }

@@ -285,7 +285,7 @@ impl Gates {
         self.gates.values().map(|gate| gate.parked.len()).sum()
     }
 
-    #[cfg(any(test, feature = "check"))]
+    /// All tasks that hold a slot.
     pub(super) fn running(&self) -> BTreeSet<TaskId> {
         self.running.values().flatten().copied().collect()
     }

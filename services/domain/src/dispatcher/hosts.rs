@@ -309,14 +309,14 @@ impl Hosts {
         self.pauses.first().map(|(at, _)| at.since(now.elapsed))
     }
 
-    /// Tasks that were let go to find out, and cannot since their queue is paused: others may.
+    /// Tasks that were let go to find out, and cannot since something pauses them: others may.
     pub(super) fn stuck(&self, is_paused: impl Fn(TaskId) -> bool) -> Vec<TaskId> {
         let chosen = self.chosen.values().copied();
         chosen.filter(|id| is_paused(*id)).collect()
     }
 
     /// The parked tasks that go on now.
-    pub(super) fn let_go(&mut self, is_paused: impl Fn(Lane) -> bool, now: Times) -> Vec<TaskId> {
+    pub(super) fn let_go(&mut self, is_paused: impl Fn(TaskId) -> bool, now: Times) -> Vec<TaskId> {
         let mut free = Vec::new();
         self.is_cut_short = false;
         for host in std::mem::take(&mut self.stirred) {
@@ -346,9 +346,9 @@ impl Hosts {
                 State::Probing => {
                     let lanes = self.parked.get(&host).into_iter().flatten();
                     let first = lanes
-                        .filter(|(lane, _)| !is_paused(**lane))
                         .filter_map(|(lane, tasks)| {
-                            let (created, id) = tasks.first_key_value()?;
+                            let mut oldest = tasks.iter().take(AT_ONCE);
+                            let (created, id) = oldest.find(|(_, id)| !is_paused(**id))?;
                             Some((*created, *lane, *id))
                         })
                         .min();
@@ -358,7 +358,7 @@ impl Hosts {
                             self.chosen.insert(host, id);
                             free.push(id);
                         }
-                        // All queues are paused; which of them goes on first is not known.
+                        // All of them are paused; which of them goes on first is not known.
                         None => {
                             self.stirred.insert(host);
                         }

@@ -23,6 +23,11 @@ impl Lane {
     fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// A number that keeps its fairness keys apart from those of other lanes.
+    pub(super) fn turn(self) -> u64 {
+        (u64::from(self.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }
 
 /// Free numbers below this limit are kept, since freeing their memory would cost more than it

@@ -11,7 +11,9 @@ use super::allowance::Allowance;
 use super::attempt;
 use super::epochs::HeadersKey;
 use super::keyed::Keyed;
+use super::keys::Claim;
 use super::lanes::Lane;
+use super::limited::claims;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
 use crate::event::{
@@ -157,6 +159,9 @@ pub(super) struct Open {
     /// A key by which not every task runs. Missing in older snapshots.
     #[serde(default)]
     pub(super) keyed: Option<Box<Keyed>>,
+    /// The limits that it shares with others; `None` without any, as in older snapshots.
+    #[serde(default)]
+    pub(super) limits: Option<Box<[Claim]>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -245,6 +250,7 @@ impl Open {
             weight: created.fairness_weight.unwrap_or(1),
             probes: false,
             keyed,
+            limits: claims(created),
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,

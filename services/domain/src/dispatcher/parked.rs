@@ -40,14 +40,17 @@ impl Parked {
         tasks.insert(rank.place, id);
     }
 
-    pub(super) fn remove(&mut self, rank: Rank) {
-        if let Some(tasks) = self.keys.get_mut(&rank.fairness) {
-            tasks.remove(&rank.place);
-            if tasks.is_empty() {
-                self.keys.remove(&rank.fairness);
-                self.weights.remove(&rank.fairness);
-            }
+    /// Returns whether it was there.
+    pub(super) fn remove(&mut self, rank: Rank) -> bool {
+        let Some(tasks) = self.keys.get_mut(&rank.fairness) else {
+            return false;
+        };
+        let was_there = tasks.remove(&rank.place).is_some();
+        if tasks.is_empty() {
+            self.keys.remove(&rank.fairness);
+            self.weights.remove(&rank.fairness);
         }
+        was_there
     }
 
     /// Takes out the first task of the key whose turn it is.
@@ -83,13 +86,11 @@ impl Parked {
         self.keys.is_empty()
     }
 
-    #[cfg(any(test, feature = "check"))]
     pub(super) fn contains(&self, rank: Rank) -> bool {
         let tasks = self.keys.get(&rank.fairness);
         tasks.is_some_and(|tasks| tasks.contains_key(&rank.place))
     }
 
-    #[cfg(any(test, feature = "check"))]
     pub(super) fn len(&self) -> usize {
         self.keys.values().map(BTreeMap::len).sum()
     }

@@ -54,6 +54,61 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
+    /// Uses up to `wanted` starts, also those that will be allowed within `ahead`. Returns how many.
+    pub(super) fn take_ahead(&mut self, wanted: u64, ahead: Duration, now: Elapsed) -> u64 {
+        let taken = self.ahead(ahead, now).min(wanted);
+        let from = self.at.max(now);
+        let (level, price) = (self.level_at(from), taken.saturating_mul(self.cost()));
+        (self.level, self.at) = match price.checked_sub(level) {
+            None | Some(0) => (level - price, from),
+            Some(missing) => {
+                let later = missing.div_ceil(self.inflow());
+                let rest = later * self.inflow() - missing;
+                (rest, from.plus(Duration::from_millis(later)))
+            }
+        };
+        taken
+    }
+
+    /// How many starts are allowed within `ahead`.
+    pub(super) fn ahead(self, ahead: Duration, now: Elapsed) -> u64 {
+        let from = self.at.max(now);
+        let left = ahead.saturating_sub(from.since(now));
+        let more = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let more = more.saturating_mul(self.inflow());
+        self.level_at(from).saturating_add(more) / self.cost()
+    }
+
+    /// How long it takes until a start is allowed within `ahead`.
+    pub(super) fn until_ahead(self, ahead: Duration, now: Elapsed) -> Duration {
+        let from = self.at.max(now);
+        let missing = self.cost().saturating_sub(self.level_at(from));
+        let needed = Duration::from_millis(missing.div_ceil(self.inflow()));
+        (from.since(now) + needed).saturating_sub(ahead)
+    }
+
+    /// Whether all unused starts are there that may be made up for.
+    pub(super) fn is_full(self, now: Elapsed) -> bool {
+        let most = self.cost().saturating_mul(self.rate.burst.max(1).into());
+        self.at <= now && self.level_at(now) >= most
+    }
+
+    /// The same bucket with another rate. It keeps what it has in starts, and fractions of one.
+    pub(super) fn with_rate(self, rate: StartRate, now: Elapsed) -> Self {
+        let from = self.at.max(now);
+        let (was, is) = (u128::from(self.cost()), Self::new(rate, from));
+        let level = u128::from(self.level_at(from)) * u128::from(is.cost()) / was;
+        let level = u64::try_from(level).unwrap_or(u64::MAX);
+        Self {
+            level: level.min(is.cost().saturating_mul(rate.burst.max(1).into())),
+            ..is
+        }
+    }
+
+    pub(super) fn rate(self) -> StartRate {
+        self.rate
+    }
+
     /// When a start is allowed; `None` if one is allowed now.
     pub(super) fn next_start(self, now: Elapsed) -> Option<Elapsed> {
         let missing = self

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::event::ControlEvent;
 use crate::id::{QueueName, TeamId};
+use crate::limit::{LimitBounds, LimitId};
 use crate::rate::StartRate;
 use crate::time::Timestamp;
 
@@ -74,5 +75,62 @@ impl QueueRulesBook {
     /// The queues that have rules, in no particular order.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.0.keys()
+    }
+}
+
+/// What was decided about a limit key at run time. By default, tasks say what it allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitRules {
+    /// Whether nothing of it is started.
+    pub paused: Option<Hold>,
+    /// What it allows, whatever tasks say; `None`: what they say.
+    pub pin: Option<LimitBounds>,
+}
+
+/// The rules of all limit keys that have any, built from the events of CONTROL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitRulesBook(HashMap<LimitId, LimitRules>);
+
+impl LimitRulesBook {
+    /// Applies an event; applied again, it changes nothing. Returns the key that it is about.
+    pub fn apply(&mut self, event: &ControlEvent) -> Option<LimitId> {
+        let (team, environment, key) = match event {
+            ControlEvent::LimitSet(e) => (&e.team, e.environment, &e.key),
+            ControlEvent::LimitPaused(e) => (&e.team, e.environment, &e.key),
+            ControlEvent::LimitResumed(e) => (&e.team, e.environment, &e.key),
+            _ => return None,
+        };
+        let limit = LimitId::of(&team.in_environment(environment), key);
+        let mut rules = self.rules(limit);
+        match event {
+            ControlEvent::LimitSet(e) => {
+                let pin = LimitBounds {
+                    concurrency: e.concurrency,
+                    rate: e.rate,
+                };
+                rules.pin = (!pin.are_none()).then_some(pin);
+            }
+            ControlEvent::LimitPaused(e) => {
+                rules.paused = Some(e.until.map_or(Hold::Open, Hold::Until));
+            }
+            _ => rules.paused = None,
+        }
+        if rules == LimitRules::default() {
+            self.0.remove(&limit);
+        } else {
+            self.0.insert(limit, rules);
+        }
+        Some(limit)
+    }
+
+    /// The rules of a key.
+    #[must_use]
+    pub fn rules(&self, limit: LimitId) -> LimitRules {
+        self.0.get(&limit).copied().unwrap_or_default()
+    }
+
+    /// The keys that have rules, in no particular order.
+    pub fn limits(&self) -> impl Iterator<Item = LimitId> + '_ {
+        self.0.keys().copied()
     }
 }

@@ -2,6 +2,7 @@
 //! webhooks.
 
 use super::action::{Action, Admission, CallKind, Delivery, Running, Wanted};
+use super::limited::claimant;
 use super::open::{Open, Phase};
 use super::parked::Rank;
 use super::ready::{self, Entry};
@@ -60,8 +61,8 @@ impl Dispatcher {
         }
         self.let_go(now);
         let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
-        let (hosts, weights) = (&mut self.hosts, &self.weights);
-        let (mut held, mut at_host) = (Vec::new(), Vec::new());
+        let (hosts, weights, keys) = (&mut self.hosts, &self.weights, &mut self.keys);
+        let (mut held, mut at_host, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         let weight = |lane| weights.of(|| lanes.names(lane));
         let ready = self.ready.serve(weight, |id, compartment| {
             let Some(task) = tasks.get(&id) else {
@@ -80,6 +81,11 @@ impl Dispatcher {
                 held.push(id);
                 return Admission::Blocked;
             }
+            let of = claimant(tasks, lanes, id);
+            if let Some(limit) = of.and_then(|of| keys.forbids(of.claims, now)) {
+                limited.push((id, limit));
+                return Admission::Blocked;
+            }
             let admission = admit(Wanted {
                 running: Running {
                     task: id,
@@ -91,6 +97,9 @@ impl Dispatcher {
             if admission == Admission::Yes {
                 gates.starts(place, id, now);
                 hosts.starts(task.compartment(), id, now);
+                if let Some(of) = of {
+                    keys.starts(of, now);
+                }
             }
             admission
         });
@@ -98,6 +107,7 @@ impl Dispatcher {
             if let Some(task) = self.tasks.get(&id) {
                 self.gates
                     .park(self.lanes.names(task.lane), task.rank(), id);
+                self.leave_keys(id, now);
             }
         }
         for id in at_host {
@@ -106,31 +116,20 @@ impl Dispatcher {
                     .leave(self.lanes.names(task.lane), task.rank(), id);
                 let host = (task.compartment(), task.lane);
                 self.hosts.park_in_turn(host, task.created, id, now);
+                self.leave_keys(id, now);
             }
+        }
+        for (id, limit) in limited {
+            self.park_under(id, limit, now);
         }
         for id in ready {
             self.start(id, now);
         }
     }
 
-    /// Puts the tasks back into the ready queue that nothing holds back any more.
-    fn let_go(&mut self, now: Times) {
-        self.let_go_to_hosts(now);
-        for id in self.gates.let_go(&self.lanes, now) {
-            if let Some(task) = self.tasks.get(&id) {
-                self.ready.push(task.entry(id));
-            }
-        }
-    }
-
-    /// Lets the tasks go on that their hosts held back, to their queues.
-    fn let_go_to_hosts(&mut self, now: Times) {
-        let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &self.gates);
-        let is_paused = |lane| gates.is_paused(lanes.names(lane));
-        let stuck = self.hosts.stuck(|id| {
-            let task = tasks.get(&id);
-            task.is_some_and(|task| is_paused(task.lane))
-        });
+    /// Lets the tasks go on that their hosts held back, to their limits and queues.
+    pub(super) fn let_go_to_hosts(&mut self, now: Times) {
+        let stuck = self.hosts.stuck(|id| self.is_paused(id));
         for id in stuck {
             if let Some(task) = self.tasks.get(&id) {
                 self.ready.remove(&task.entry(id));
@@ -138,18 +137,23 @@ impl Dispatcher {
                     .leave(self.lanes.names(task.lane), task.rank(), id);
                 self.hosts
                     .park((task.compartment(), task.lane), task.created, id);
+                self.leave_keys(id, now);
             }
         }
-        let (lanes, gates) = (&self.lanes, &self.gates);
-        let is_paused = |lane| gates.is_paused(lanes.names(lane));
-        for id in self.hosts.let_go(is_paused, now) {
-            if let Some(task) = self.tasks.get(&id) {
-                let place = (self.lanes.names(task.lane), task.lane);
-                if self.gates.enter(place, task.rank(), id, now) {
-                    self.ready.push(task.entry(id));
-                }
-            }
+        let mut hosts = std::mem::take(&mut self.hosts);
+        let free = hosts.let_go(|id| self.is_paused(id), now);
+        self.hosts = hosts;
+        for id in free {
+            self.pass_host(id);
         }
+    }
+
+    /// Whether the queue of a task is paused, or one of its limits.
+    fn is_paused(&self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
+        self.gates.is_paused(self.lanes.names(task.lane)) || self.is_limit_paused(id)
     }
 
     /// Sets what holds the tasks of a queue back. A pause takes effect at once, but for starts that
@@ -159,15 +163,16 @@ impl Dispatcher {
         self.gates.set(place, rules, now);
     }
 
-    /// Whether the start of a task whose queue is paused still waits for the log.
+    /// Whether the start of a task whose queue or limit key is paused still waits for the log.
     #[must_use]
     pub fn starts_paused(&self) -> bool {
         let mut waiting = self.in_flight.iter().chain(&self.decided);
         waiting.any(|decision| {
             matches!(decision.event, TaskEvent::Started(_))
-                && self
+                && (self
                     .gates
                     .is_paused(&(decision.team.clone(), decision.queue.clone()))
+                    || self.is_limit_paused(decision.event.id()))
         })
     }
 

@@ -7,6 +7,7 @@ mod gates;
 mod hosts;
 mod keys;
 mod lengths;
+mod limits;
 mod ordering;
 mod properties;
 mod retries;

@@ -4,6 +4,7 @@ mod app;
 mod bulk;
 mod grant;
 mod key;
+mod limit;
 mod member;
 mod operation;
 mod queue;
@@ -24,6 +25,7 @@ pub use grant::{
 pub use key::{
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
 };
+pub use limit::{LimitPaused, LimitResumed, LimitSet};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
@@ -109,6 +111,9 @@ events! {
         OperationCancelled(OperationCancelled) = "operation.cancelled.v1",
         OperationProgressed(OperationProgressed) = "operation.progressed.v1",
         OperationEnded(OperationEnded) = "operation.ended.v1",
+        LimitSet(LimitSet) = "limit.set.v1",
+        LimitPaused(LimitPaused) = "limit.paused.v1",
+        LimitResumed(LimitResumed) = "limit.resumed.v1",
     }
 }
 
@@ -213,6 +218,9 @@ impl ControlEvent {
             Self::OperationCancelled(e) => Some(&e.team),
             Self::OperationProgressed(e) => Some(&e.team),
             Self::OperationEnded(e) => Some(&e.team),
+            Self::LimitSet(e) => Some(&e.team),
+            Self::LimitPaused(e) => Some(&e.team),
+            Self::LimitResumed(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -326,6 +334,9 @@ impl ControlEvent {
             Self::OperationCancelled(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::OperationProgressed(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::OperationEnded(e) => (Boundary::OPERATION, e.operation.as_str()),
+            Self::LimitSet(e) => ("limit", e.key.as_str()),
+            Self::LimitPaused(e) => ("limit", e.key.as_str()),
+            Self::LimitResumed(e) => ("limit", e.key.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -421,6 +432,9 @@ impl ControlEvent {
             | Self::OperationCancelled(_)
             | Self::OperationProgressed(_)
             | Self::OperationEnded(_)
+            | Self::LimitSet(_)
+            | Self::LimitPaused(_)
+            | Self::LimitResumed(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

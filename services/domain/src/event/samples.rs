@@ -1,6 +1,7 @@
 //! One example of each event with every field filled, from which the golden encodings are made.
 
 mod bulk;
+mod limit;
 mod oauth;
 mod people;
 mod queue;
@@ -165,6 +166,7 @@ fn created(id: TaskId) -> TaskCreated {
             key: "order-1".into(),
             on_failure: OnFailure::CancelRest,
         }),
+        limits: Vec::new(),
         follow_redirects: true,
         on_complete_url: Some("https://example.com/done".into()),
         idempotency_key: Some("order-1".into()),
@@ -249,6 +251,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(queue::events(&team));
     events.extend(target::events(&team));
     events.extend(bulk::events(&team));
+    events.extend(limit::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

@@ -50,6 +50,25 @@ pub struct TaskRequest {
     pub debounce: Option<DebounceRequest>,
     pub singleton: Option<SingletonRequest>,
     pub dedup: Option<DedupRequest>,
+    pub limits: Option<Vec<LimitRequest>>,
+}
+
+/// A limit key of a task as a client wrote it.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of `TaskLimit`")]
+pub struct LimitRequest {
+    pub key: Option<String>,
+    pub concurrency: Option<i64>,
+    pub rate: Option<RateRequest>,
+}
+
+/// A rate as a client wrote it.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of `StartRate`")]
+pub struct RateRequest {
+    pub limit: Option<i64>,
+    pub per: Option<Length>,
+    pub burst: Option<i64>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.

@@ -13,6 +13,7 @@ use crate::event::{
     Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskReleased, TaskRestated,
 };
 use crate::id::{QueueName, TaskId, TeamId};
+use crate::limit::TaskLimit;
 use crate::seq::StreamSeq;
 use crate::task::bounds::RetryBounds;
 use crate::task::history;
@@ -48,6 +49,8 @@ pub struct TaskRow {
     pub fairness_weight: Option<u8>,
     /// The task starts after the end of those that were created before it with the same key.
     pub ordering: Option<Ordering>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<TaskLimit>,
     /// Time limit of one attempt, in milliseconds.
     pub timeout_ms: u32,
     /// Time limit of one exchange with the target, in milliseconds.
@@ -239,6 +242,7 @@ impl TaskRow {
             fairness_key: e.fairness_key.clone(),
             fairness_weight: e.fairness_weight,
             ordering: e.ordering.clone(),
+            limits: e.limits.clone(),
             timeout_ms: e.timeout_ms,
             max_wait_ms: e.max_wait_ms,
             not_before: e.not_before,
@@ -275,6 +279,7 @@ impl TaskRow {
             fairness_key: None,
             fairness_weight: None,
             ordering: None,
+            limits: Vec::new(),
             timeout_ms: 0,
             max_wait_ms: 0,
             not_before: None,

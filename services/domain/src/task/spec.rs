@@ -3,6 +3,7 @@
 mod call;
 mod fingerprint;
 mod labels;
+mod limits;
 mod once;
 mod order;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
+use crate::limit::TaskLimit;
 use crate::task::bounds::{self, RetryBounds};
 use crate::task::method::Method;
 use crate::task::once::Once;
@@ -29,6 +31,7 @@ use crate::vault::reference::{self, Reference, Resolve};
 use crate::vault::{CredentialHeaders, RawHeaders};
 use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
 use labels::{metadata, tags};
+use limits::limits;
 pub(crate) use order::retry_on;
 use order::{key, ordering, queue, retries, weight, whole};
 use time::{deadline, expires_in, not_before, windows};
@@ -131,6 +134,8 @@ pub struct TaskSpec {
     pub fairness_weight: Option<u8>,
     /// What it shares with others that name the same key.
     pub once: Option<Box<Once>>,
+    /// The limits that it shares with other tasks.
+    pub limits: Vec<TaskLimit>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -226,6 +231,7 @@ impl TaskSpec {
             sealed: None,
             replay_of: None,
             once,
+            limits: self::limits(request.limits.unwrap_or_default())?,
         })
     }
 
@@ -298,6 +304,7 @@ impl TaskSpec {
             fairness_weight: self.fairness_weight,
             at: now,
             once: self.once,
+            limits: self.limits,
         }
     }
 }

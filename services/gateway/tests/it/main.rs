@@ -16,6 +16,7 @@ mod idempotency;
 mod keys;
 mod limited;
 mod limits;
+mod limits_shared;
 mod log_away;
 mod log_full;
 mod long_lived;

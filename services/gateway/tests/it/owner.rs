@@ -9,7 +9,8 @@ use waybill_domain::event::{
     Answer, BodyEncoding, CancelRequested, Failure, FailureKind, RunRequested, TaskCancelled,
     TaskDead, TaskEvent, TaskStarted,
 };
-use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
+use waybill_domain::limit::{KeyStanding, LimitBounds};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskSubject, event_token};
@@ -62,10 +63,33 @@ impl Owner {
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
                     }
+                    OwnerRequest::ListLimits { key, .. } => {
+                        let key = key.or_else(|| LimitKey::parse("said").ok());
+                        let standing = KeyStanding {
+                            key: key.expect("a key"),
+                            running: 1,
+                            waiting: 2,
+                            says: Some((
+                                StreamSeq(asked),
+                                LimitBounds {
+                                    concurrency: Some(7),
+                                    rate: None,
+                                },
+                            )),
+                            next_start: None,
+                        };
+                        let reply = OwnerReply::Limits(vec![standing]);
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
                     OwnerRequest::Redeliver { .. }
                     | OwnerRequest::Explain { .. }
-                    | OwnerRequest::Health { .. } => {
-                        panic!("this owner delivers and explains nothing")
+                    | OwnerRequest::Health { .. }
+                    | OwnerRequest::AskLimits(_)
+                    | OwnerRequest::NudgeLimits(_) => {
+                        panic!("this owner delivers, explains and grants nothing")
                     }
                 };
                 let reply = match says {

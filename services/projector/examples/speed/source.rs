@@ -60,6 +60,7 @@ impl Source {
                 retry_bounds: RetryBounds::default(),
                 replay_of: None,
                 once: None,
+                limits: Vec::new(),
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

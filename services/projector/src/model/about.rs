@@ -63,7 +63,7 @@ impl About {
             _ => None,
         };
         let environment = match kind {
-            "queue" | "target" => of_queue(event),
+            "queue" | "limit" | "target" => of_queue(event),
             "operation" => of_operation(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
@@ -85,12 +85,15 @@ impl About {
     }
 }
 
-/// The environment of the queue or the host that the event is about.
+/// The environment of the queue, the limit or the host that the event is about.
 fn of_queue(event: &ControlEvent) -> Option<Environment> {
     match event {
         ControlEvent::QueuePaused(e) => Some(e.environment),
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
+        ControlEvent::LimitSet(e) => Some(e.environment),
+        ControlEvent::LimitPaused(e) => Some(e.environment),
+        ControlEvent::LimitResumed(e) => Some(e.environment),
         ControlEvent::TargetHealthSet(e) => Some(e.environment),
         _ => None,
     }

@@ -80,6 +80,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         retry_bounds: RetryBounds::default(),
         replay_of: None,
         once: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

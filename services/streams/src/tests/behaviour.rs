@@ -329,6 +329,7 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         retry_bounds: RetryBounds::default(),
         replay_of: None,
         once: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

@@ -37,6 +37,9 @@ impl Serving<'_> {
                 let _ = command.reply.send(OwnerReply::Health(told.collect()));
                 return;
             }
+            OwnerRequest::AskLimits(_)
+            | OwnerRequest::NudgeLimits(_)
+            | OwnerRequest::ListLimits { .. } => return self.limit_command(command),
         };
         if self.dispatcher.knows(*task) {
             return self.decide(command);
@@ -117,9 +120,25 @@ impl Serving<'_> {
             }
             OwnerRequest::Explain { .. }
             | OwnerRequest::Redeliver { .. }
-            | OwnerRequest::Health { .. } => return,
+            | OwnerRequest::Health { .. }
+            | OwnerRequest::AskLimits(_)
+            | OwnerRequest::NudgeLimits(_)
+            | OwnerRequest::ListLimits { .. } => return,
         }
         self.carry_out(actions);
+    }
+
+    fn limit_command(&mut self, command: Command) {
+        let reply = match &command.request {
+            OwnerRequest::AskLimits(ask) => self.asked(ask),
+            OwnerRequest::NudgeLimits(nudge) => Some(self.nudged(nudge)),
+            OwnerRequest::ListLimits { team, key } => Some(self.standings(team, key.as_ref())),
+            _ => None,
+        };
+        if let Some(reply) = reply {
+            // The caller may be gone.
+            let _ = command.reply.send(reply);
+        }
     }
 
     fn explain(&self, task: TaskId, team: &TeamId) -> OwnerReply {

@@ -40,6 +40,9 @@ impl Serving<'_> {
         for (host, rule) in changes.hosts {
             self.dispatcher.set_health_rule(host, rule);
         }
+        for (limit, rules) in changes.limits {
+            self.dispatcher.set_limit_rules(limit, rules, now);
+        }
         self.unsettled = Some(changes.up_to);
     }
 
@@ -53,6 +56,9 @@ impl Serving<'_> {
             }
             for (host, rule) in changes.hosts {
                 self.dispatcher.set_health_rule(host, rule);
+            }
+            for (limit, rules) in changes.limits {
+                self.dispatcher.set_limit_rules(limit, rules, now);
             }
             self.unsettled = Some(changes.up_to);
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
+use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::TaskId;
 use waybill_domain::partition::{Partition, PartitionCount};
@@ -173,6 +174,10 @@ impl CommandSource for NobodyAsks {
     async fn listen(&self, _: Partition) -> Result<Commands, ListenError> {
         let (_, queue) = mpsc::channel(1);
         Ok(Commands::new(queue))
+    }
+
+    async fn ask(&self, _: Partition, _: OwnerRequest) -> Option<OwnerReply> {
+        None
     }
 }
 

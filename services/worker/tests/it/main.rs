@@ -5,6 +5,7 @@
 mod callout;
 mod delivery;
 mod fork;
+mod limits;
 mod ownership;
 mod poison;
 mod purge;

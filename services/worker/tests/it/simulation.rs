@@ -85,6 +85,10 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
     }
     eprintln!("{seen:?}");
     if number("WAYBILL_SIM_SEED").is_none() {
+        assert!(
+            seen.contains_key("started beside others of its key"),
+            "limits allow more than one at a time"
+        );
         for race in ["cut off", "answered before the cut"] {
             assert!(
                 seen.contains_key(race),
@@ -279,6 +283,11 @@ fn a_pause_that_is_answered_too_early_is_noticed() {
 #[test]
 fn a_log_without_fences_is_noticed() {
     is_noticed(Sabotage::NoFence);
+}
+
+#[test]
+fn the_ledger_notices_limits_that_nobody_keeps() {
+    is_noticed(Sabotage::NoLimits);
 }
 
 #[test]

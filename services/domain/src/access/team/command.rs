@@ -7,6 +7,7 @@ use crate::access::key::{ApiKey, KeyMac};
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::access::team::limits::LimitCommand;
 use crate::access::team::queues::QueueCommand;
 use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
@@ -94,6 +95,8 @@ pub enum TeamCommand {
     Queue(QueueCommand),
     /// A command about one of the hosts that the team's tasks call.
     Target(TargetCommand),
+    /// Change what holds the tasks with a limit key back.
+    Limit(LimitCommand),
     /// Invite a person.
     Invite(Box<InvitationDraft>),
     /// Withdraw an invitation.
@@ -196,6 +199,9 @@ pub enum TeamRefusal {
     FeatureNotAllowed(String),
     #[error("plan: there is no plan {0:?}")]
     NoSuchPlan(String),
+    /// What was set for the limit key is not what the caller expects.
+    #[error("The limit was changed meanwhile: read it again, or leave If-Match out")]
+    LimitMoved,
     /// A field has an invalid value.
     #[error("{message}")]
     Invalid {

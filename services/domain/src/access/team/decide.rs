@@ -12,7 +12,9 @@ mod settings;
 use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
-use crate::access::team::{Team, TeamCommand, TeamInfo, TeamRefusal, app, queues, targets, vault};
+use crate::access::team::{
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, queues, targets, vault,
+};
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
 use crate::id::{TeamId, UserId};
@@ -115,6 +117,7 @@ impl Deciding<'_> {
             TeamCommand::Token(command) => vault::decide(self, command),
             TeamCommand::Queue(command) => queues::decide(self, command),
             TeamCommand::Target(command) => targets::decide(self, command),
+            TeamCommand::Limit(command) => limits::decide(self, command),
             TeamCommand::Invite(draft) => self.invite(*draft),
             TeamCommand::WithdrawInvitation { invitation } => self.withdraw_invitation(invitation),
             TeamCommand::AcceptInvitation {

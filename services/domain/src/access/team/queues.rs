@@ -273,7 +273,7 @@ pub(crate) fn valid_reason(given: &str) -> Result<Option<String>, TeamRefusal> {
     Ok(Some(reason.to_owned()))
 }
 
-fn valid_until(until: Timestamp, now: Timestamp) -> Result<Timestamp, TeamRefusal> {
+pub(super) fn valid_until(until: Timestamp, now: Timestamp) -> Result<Timestamp, TeamRefusal> {
     if until <= now {
         let message = "until must be in the future";
         return Err(TeamRefusal::invalid("until", message));
@@ -281,7 +281,7 @@ fn valid_until(until: Timestamp, now: Timestamp) -> Result<Timestamp, TeamRefusa
     Ok(until)
 }
 
-fn within(field: &'static str, given: u32, most: u32) -> Result<(), TeamRefusal> {
+pub(super) fn within(field: &'static str, given: u32, most: u32) -> Result<(), TeamRefusal> {
     if (1..=most).contains(&given) {
         return Ok(());
     }

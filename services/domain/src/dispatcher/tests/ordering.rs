@@ -163,6 +163,7 @@ fn a_task_that_waits_is_told_why() {
         blocker: Some(blocker),
         ahead,
         not_before,
+        limit: None,
     };
     let until = later(&world, 60);
     assert_eq!(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
+use crate::limit::TaskLimit;
 use crate::task::bounds::RetryBounds;
 use crate::task::method::Method;
 use crate::task::once::Once;
@@ -120,6 +121,9 @@ pub struct TaskCreated {
     /// What it shares with others of its queue that name the same key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub once: Option<Box<Once>>,
+    /// The limits that it shares with other tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<TaskLimit>,
 }
 
 impl TaskCreated {
@@ -159,6 +163,12 @@ impl TaskCreated {
                 .metadata
                 .iter()
                 .map(|(name, value)| name.len() + value.len() + 6)
+                .sum::<usize>();
+        let own = own
+            + self
+                .limits
+                .iter()
+                .map(|limit| limit.key.as_str().len() + 96)
                 .sum::<usize>();
         u32::try_from(FIXED + self.url.len() + headers + sealed + texts + own).unwrap_or(u32::MAX)
     }

@@ -57,6 +57,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         retry_bounds: RetryBounds::default(),
         replay_of: None,
         once: None,
+        limits: Vec::new(),
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

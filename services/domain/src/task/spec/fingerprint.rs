@@ -115,6 +115,16 @@ impl TaskSpec {
                 newer("dedup.ifFailed", dedup.if_failed.as_str());
             }
         }
+        for limit in &self.limits {
+            newer("limit", limit.key.as_str());
+            if let Some(concurrency) = limit.concurrency {
+                newer("concurrency", &concurrency.to_string());
+            }
+            if let Some(rate) = limit.rate {
+                let rate = format!("{} {} {}", rate.limit, rate.per_ms, rate.burst);
+                newer("rate", &rate);
+            }
+        }
         if let Some(replayed) = self.replay_of {
             newer("replayOf", &replayed.to_string());
         }

@@ -6,6 +6,7 @@ use crate::task::length::Length;
 use crate::task::once::DebounceRequest;
 use crate::task::ordering::OnFailure;
 use crate::task::pauses::BackoffRequest;
+use crate::task::request::{LimitRequest, RateRequest};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -506,7 +507,12 @@ proptest! {
             max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
             debounce: Some(DebounceRequest { key: Some(text.clone()), delay: Some(Length::Seconds(number)), max_delay: Some(Length::Seconds(number)), mode: Some(text.clone()) }),
             singleton: None, dedup: None, fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
-            queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]), fairness_weight: Some(whole),
+            queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text.clone()]), fairness_weight: Some(whole),
+            limits: Some(vec![LimitRequest {
+                key: Some(text),
+                concurrency: Some(whole),
+                rate: Some(RateRequest { limit: Some(whole), per: Some(Length::Seconds(number)), burst: Some(whole) }),
+            }]),
         }, &limits(), NOW);
     }
 

@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
-use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
+use waybill_domain::limit::TaskLimit;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::{
     Backoff, Debounce, DebounceMode, Dedup, IfFailed, Method, OnDuplicate, OnFailure, Once,
@@ -29,9 +30,14 @@ use super::world::{Listener, Process, World, lock};
 const TRIES: u32 = 3;
 /// How long a gateway waits for an owner's reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an owner waits for the answer of another one.
+const ASK_DEADLINE: Duration = Duration::from_millis(800);
 
 /// The queues of the tasks.
 pub(crate) const QUEUES: [&str; 4] = ["default", "mail", "reports", "images"];
+
+/// The keys of limits, and how many attempts may run of each.
+pub(crate) const LIMITS: [(&str, u32); 2] = [("one", 1), ("three", 3)];
 
 /// One gateway.
 #[derive(Clone)]
@@ -107,6 +113,7 @@ impl Gateway {
             body_encoding: waybill_domain::event::BodyEncoding::Text,
             sealed: None,
             at: now,
+            limits: Vec::new(),
         };
         if task.not_before.is_none() && task.ordering.is_none() && random.chance(300) {
             let delay_ms = 200 + random.below(2_000);
@@ -143,6 +150,18 @@ impl Gateway {
             })));
         }
         task
+    }
+
+    /// Limits that tasks of all queues share, now and then.
+    pub(crate) fn some_limits(&self) -> Vec<TaskLimit> {
+        let random = &self.network.0.world.random;
+        let named = LIMITS.iter().filter(|_| random.chance(200));
+        let limit = named.map(|(key, most)| TaskLimit {
+            key: LimitKey::parse(key).expect("a valid key"),
+            concurrency: Some(*most),
+            rate: None,
+        });
+        limit.collect()
     }
 
     /// Tries to create a task. Returns whether its client was told that it is accepted.
@@ -277,5 +296,22 @@ impl CommandSource for Desk {
             queue: tx,
         });
         Ok(Commands::new(queue))
+    }
+
+    async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply> {
+        let world = Arc::clone(&self.0.world);
+        let listener = {
+            let listeners = lock(&world.listeners);
+            let of: Vec<_> = listeners
+                .iter()
+                .filter(|listener| listener.partition == partition)
+                .collect();
+            // A former owner may listen still.
+            let which = usize::try_from(world.random.next()).unwrap_or(0);
+            of.get(which % of.len().max(1)).map(|of| (*of).clone())
+        }?;
+        timeout(ASK_DEADLINE, ask(&world, &listener, request))
+            .await
+            .ok()?
     }
 }

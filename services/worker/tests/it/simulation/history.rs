@@ -311,7 +311,8 @@ impl History {
             let gateway = self.gateway.clone();
             clients.spawn(async move {
                 sleep(at).await;
-                let task = gateway.a_task();
+                let mut task = gateway.a_task();
+                task.limits = gateway.some_limits();
                 let (id, team) = (task.id, task.team.clone());
                 gateway.create(task).await;
                 let Some(pause) = cancel_after else { return };

@@ -3,6 +3,7 @@
 
 mod hosts;
 mod keyed;
+mod limits;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use waybill_domain::actor::Actor;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
-use waybill_domain::id::{QueueName, TaskId, TeamId};
+use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
@@ -79,7 +80,10 @@ impl Life {
             TaskEvent::Started(_) if self.pause_over.is_some_and(is_early) => {
                 Some("no attempt before the pause is over")
             }
-            TaskEvent::Started(_) if self.pause_over.is_some_and(is_late) => {
+            // A task with limits may have to wait for them.
+            TaskEvent::Started(_)
+                if self.created.limits.is_empty() && self.pause_over.is_some_and(is_late) =>
+            {
                 Some("the next attempt when the pause is over")
             }
             TaskEvent::Expired(_) if end.is_none_or(is_early) => {
@@ -140,6 +144,8 @@ pub(crate) struct Ledger {
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
     hosts: hosts::Hosts,
+    /// The attempts that run of each limit key.
+    limited: BTreeMap<(TeamId, LimitKey), BTreeSet<TaskId>>,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -278,6 +284,7 @@ impl Ledger {
         self.in_order(record, event);
         self.at_host(record, event);
         self.in_window(record, event);
+        self.within_limits(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -526,6 +533,7 @@ impl Ledger {
             OwnerReply::NotOpen => "cancel not open",
             OwnerReply::Explained(_) => "explained",
             OwnerReply::Health(_) => "health",
+            OwnerReply::Granted(_) | OwnerReply::Limits(_) | OwnerReply::Noted => "told of limits",
             OwnerReply::TryAgain => "cancel try again",
         });
         if let Some(asked) = self.asked.get_mut(number) {
@@ -565,7 +573,12 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running | OwnerReply::Explained(_) | OwnerReply::Health(_) => true,
+                    OwnerReply::Running
+                    | OwnerReply::Explained(_)
+                    | OwnerReply::Health(_)
+                    | OwnerReply::Granted(_)
+                    | OwnerReply::Limits(_)
+                    | OwnerReply::Noted => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),

@@ -249,6 +249,7 @@ fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
         (Some(Sabotage::NoFairness), _) => created.fairness_key = None,
         (Some(Sabotage::NoWeights), _) => created.fairness_weight = None,
         (Some(Sabotage::NoKeys), _) => created.once = None,
+        (Some(Sabotage::NoLimits), _) => created.limits.clear(),
         _ => return,
     }
     record.payload = TaskEvent::Created(created).encode().into();

@@ -66,6 +66,8 @@ pub(crate) enum Sabotage {
     NoHealthRules,
     /// Workers read failures of attempts without whether they are the host's.
     NoHostFailures,
+    /// Workers read creations without their limits.
+    NoLimits,
 }
 
 /// How often each kind of fault occurs, in a thousandth of the cases.

@@ -1,0 +1,58 @@
+//! Limit keys over several partitions: owners that come and go, former ones that do not know it yet,
+//! and messages that are lost, late and doubled. Each history follows from its seed.
+
+mod cluster;
+mod keys;
+
+use cluster::{Cluster, Tamper};
+
+/// Histories that the properties are checked in, and that a mistake must show in at the latest.
+const HISTORIES: u64 = 60;
+const STEPS: usize = 700;
+
+fn seeds(count: u64) -> Vec<u64> {
+    let given = std::env::var("WAYBILL_SIM_SEED").ok();
+    match given.and_then(|text| text.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (1..=count).collect(),
+    }
+}
+
+/// Never more running than the limit, in any of the histories; and all tasks end once things calm
+/// down, within the time that their limits need and a bound.
+#[test]
+fn limits_hold_over_partitions_whatever_becomes_of_owners_and_messages() {
+    for seed in seeds(HISTORIES) {
+        let mut cluster = Cluster::new(seed, Tamper::Nothing);
+        if let Err(why) = cluster.run(STEPS) {
+            panic!("WAYBILL_SIM_SEED={seed}: {why}");
+        }
+        if let Err(why) = cluster.calm_down() {
+            panic!("WAYBILL_SIM_SEED={seed}: {why}");
+        }
+    }
+}
+
+fn shows(tamper: Tamper) -> bool {
+    (1..=HISTORIES).any(|seed| Cluster::new(seed, tamper).run(STEPS).is_err())
+}
+
+#[test]
+fn the_check_fails_if_late_answers_count() {
+    assert!(shows(Tamper::AnyAnswer));
+}
+
+#[test]
+fn the_check_fails_if_a_dead_owner_gives_its_share_back() {
+    assert!(shows(Tamper::DeathGivesBack));
+}
+
+#[test]
+fn the_check_fails_if_former_homes_are_listened_to() {
+    assert!(shows(Tamper::FormerHomes));
+}
+
+#[test]
+fn the_check_fails_if_a_home_does_not_wait_for_all_partitions() {
+    assert!(shows(Tamper::HomeInAHurry));
+}
