@@ -456,13 +456,16 @@ fn flows_without_a_slot_hide_no_other_however_many_they_are() {
     for turn in 0.. {
         assert!(turn < 60, "after {turn} turns: {served:?}");
         let mut admitted = 0;
-        served.extend(ready.serve(|_, compartment| {
-            admitted += 1;
-            match compartment.host {
-                1 => Admission::HostFull,
-                _ => Admission::Yes,
-            }
-        }));
+        served.extend(ready.serve(
+            |_| 1,
+            |_, compartment| {
+                admitted += 1;
+                match compartment.host {
+                    1 => Admission::HostFull,
+                    _ => Admission::Yes,
+                }
+            },
+        ));
         asked = asked.max(admitted);
         if served.len() == 3 {
             break;
@@ -484,9 +487,9 @@ fn a_turn_that_finds_too_many_blocked_tasks_is_cut_short_and_the_next_one_goes_o
             Admission::Blocked
         }
     };
-    assert!(ready.serve(admit).is_empty());
+    assert!(ready.serve(|_| 1, admit).is_empty());
     assert!(ready.is_cut_short());
-    assert_eq!(ready.serve(admit), [last]);
+    assert_eq!(ready.serve(|_| 1, admit), [last]);
     assert!(!ready.is_cut_short());
     assert_eq!(ready.len(), 0);
 }
