@@ -105,8 +105,8 @@ fn members<'a>(lives: &Lives<'a>) -> HashMap<Line<'a>, BTreeMap<u64, &'a str>> {
 
 /// How a task goes on although one before it failed at that position and cancelled it. One that had run out of time may have ended so.
 fn goes_on(id: &str, life: &Life<'_>, failed_at: u64) -> Option<String> {
-    let later = life.steps.iter().filter(|entry| entry.seq > failed_at);
-    let wrong = later.into_iter().find(|entry| {
+    let mut later = life.steps.iter().filter(|entry| entry.seq > failed_at);
+    let wrong = later.find(|entry| {
         matches!(entry.step, Step::Started(_))
             || entry.step.ends().is_some_and(|end| end != "cancelled")
                 && !matches!(entry.step, Step::Expired { attempt: None, .. })
