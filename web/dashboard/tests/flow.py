@@ -74,9 +74,17 @@ def test_a_pause_that_ends_by_itself_is_seen_to_end(world, browser):
     page.wait_for_selector("#error-until:has-text('in the future')")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
-    until_when = page.evaluate("new Date(Date.now() + 4000).toISOString()")
+    until_when = page.evaluate("new Date(Date.now() + 12000).toISOString()")
     world.call("POST", "/v1/queues/short/pause", {"reason": "a moment", "until": until_when})
     page.wait_for_selector(".sentence:has-text('paused by'):has-text('a moment')")
+    page.wait_for_selector(".sentence:has-text('active')")
+    # An end that is far away neither keeps the page from hearing of others, nor makes it read all the time.
+    world.call("POST", "/v1/queues/short/pause", {"reason": "for long", "until": "2099-01-01T00:00:00Z"})
+    page.wait_for_selector(".sentence:has-text('for long')")
+    before = len(browser.requests)
+    page.wait_for_timeout(2000)
+    assert len(browser.requests) - before < 12, f"{len(browser.requests) - before} requests in two seconds"
+    world.call("POST", "/v1/queues/short/resume")
     page.wait_for_selector(".sentence:has-text('active')")
 
 

@@ -6,6 +6,9 @@ import { taskEvents } from "./live.js";
 import { here, restore } from "./location.js";
 import { pace } from "./pace.js";
 
+/** Longest wait: a timer of more than 24 days would end at once. */
+const LONGEST = 86_400_000;
+
 /**
  * @param {object} what
  * @param {string} what.page The page that it belongs to; another page's address is none of its business.
@@ -21,6 +24,7 @@ export function createReading({ page, path, read = (signal, asked) => get(asked,
   let isNew = true;
   let timer = 0;
   let last = 0;
+  let due = 0;
   const loader = createLoader((signal) => read(signal, path()), {
     loaded(data) {
       loaded?.(data, isNew);
@@ -36,7 +40,10 @@ export function createReading({ page, path, read = (signal, asked) => get(asked,
   }
   /** @param {number} [at] Milliseconds since 1970; by default as soon as the pace allows. */
   function soon(at = last + rarer * pace()) {
-    if (!timer) timer = setTimeout(load, Math.max(0, at - Date.now()));
+    if (timer && due <= at) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(load, Math.min(LONGEST, Math.max(0, at - Date.now())));
   }
   const resync = () => soon();
   const ends = feeds.map((feed) => feed.subscribe({ events: (events) => events.some(concerns) && soon(), resync }));

@@ -1,10 +1,9 @@
-// What a team has, as lists that stand still, with the dialogs by which people change it: a form, a question, a secret that is shown once.
+// What a team has, as lists that stand still, with the dialogs by which people change it: a form and a question.
 import { html, nothing } from "./lit.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { activityEvents } from "../core/live.js";
 import { whyNot } from "../core/team.js";
 import { createAction } from "./action.js";
-import { copyButton } from "./copy.js";
 import { dialog } from "./dialog.js";
 import { createForm, submitButton } from "./form.js";
 import { icon } from "./icon.js";
@@ -29,8 +28,6 @@ export function createInventory({ types, ...what }) {
   };
 
   return {
-    close,
-    reload: list.reload,
     /**
      * A form in a dialog, which closes when its request was accepted.
      * @param {{title: string, label: string, names: string[], fields: (form: Form) => unknown, send: (values: Record<string, string>, form: HTMLFormElement) => Promise<void>}} what
@@ -72,23 +69,6 @@ export function createInventory({ types, ...what }) {
           ${typed ? html`<label>Type <strong>${typed}</strong> <input autocomplete="off" @input=${(event) => (given.value = event.target.value)} /></label>` : nothing}
           <p class="actions">${action.view()} <button type="button" @click=${close}>Keep it</button></p>`,
       );
-    },
-    /** A secret, which is in this dialog alone and closes only when somebody says that it is stored. @param {string} title @param {string} secret @param {string} note */
-    once(title, secret, note) {
-      const isStored = signal(false);
-      opened.value = {
-        view: () =>
-          dialog({
-            id: "once",
-            title,
-            close,
-            closable: isStored.value,
-            body: html`<p>${note}</p>
-              <p class="secret"><code id="shown-once" tabindex="0">${secret}</code> ${copyButton(() => secret, "secret")}</p>
-              <p><label class="inline"><input type="checkbox" @change=${(event) => (isStored.value = event.target.checked)} /> I have stored it</label></p>
-              <p class="actions"><button type="button" class="primary" ?disabled=${!isStored.value} @click=${close}>Close</button></p>`,
-          }),
-      };
     },
     /** @param {(rows: any[], data: any) => unknown} content */
     view: (content) => html`${list.view(content)} ${opened.value?.view() ?? nothing}`,
