@@ -8,7 +8,7 @@ use cluster::{Cluster, Tamper};
 
 /// Histories that the properties are checked in, and that a mistake must show in at the latest.
 const HISTORIES: u64 = 60;
-const STEPS: usize = 700;
+const STEPS: usize = 1_500;
 
 fn seeds(count: u64) -> Vec<u64> {
     let given = std::env::var("WAYBILL_SIM_SEED").ok();

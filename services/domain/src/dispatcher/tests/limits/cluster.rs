@@ -15,7 +15,7 @@ pub(super) enum Tamper {
     AnyAnswer,
     /// The home takes back what an owner held as soon as there is another.
     DeathGivesBack,
-    /// What a former home says passes for what its successor says.
+    /// Owners do not read who owns the other partitions, so they may take a former home for one.
     FormerHomes,
     /// A home begins before it has heard from everybody.
     HomeInAHurry,
@@ -388,24 +388,13 @@ impl Cluster {
                 );
             }
             Message::Grant(term, home, mut grant) => {
-                let tamper = self.tamper;
-                let newest = self
-                    .owners
-                    .iter()
-                    .filter(|of| of.partition == home)
-                    .map(|of| of.term)
-                    .max();
                 let Some(at) = self.owners.iter().position(|owner| owner.term == term) else {
                     return;
                 };
-                let now = self.times(at);
+                let (now, tamper) = (self.times(at), self.tamper);
                 let owner = &mut self.owners[at];
-                match tamper {
-                    Tamper::AnyAnswer => {
-                        grant.number = owner.asked.get(&home).copied().unwrap_or_default()
-                    }
-                    Tamper::FormerHomes => grant.term = newest.unwrap_or(grant.term),
-                    _ => {}
+                if tamper == Tamper::AnyAnswer {
+                    grant.number = owner.asked.get(&home).copied().unwrap_or_default();
                 }
                 owner.dispatcher.limit_granted(home, &grant, now);
             }
@@ -433,19 +422,22 @@ impl Cluster {
         for _ in 0..steps {
             let at = self.pick(self.owners.len());
             match self.next(100) {
-                0..12 => self.create(),
-                12..26 => self.fill(at, 4),
+                0..10 => self.create(),
+                10..26 => self.fill(at, 4),
                 26..42 => self.append(at)?,
-                42..52 => {
+                42..50 => {
                     let well = self.next(4) > 0;
                     self.end_call(at, well);
                 }
-                52..68 => {
+                50..68 => {
                     self.open_office(at);
                     self.asks(at);
                 }
-                68..90 => {
-                    if !self.mail.is_empty() {
+                68..94 => {
+                    for _ in 0..=self.next(6) {
+                        if self.mail.is_empty() {
+                            break;
+                        }
                         let which = self.pick(self.mail.len());
                         let message = self.mail.swap_remove(which);
                         match self.next(10) {
@@ -458,11 +450,11 @@ impl Cluster {
                         }
                     }
                 }
-                90..96 => {
+                94..98 => {
                     let millis = [5, 50, 300, 1_100][self.pick(4)];
                     self.pass(millis);
                 }
-                96..98 => {
+                98 => {
                     // A renewed fence.
                     if !self.owners[at].is_former {
                         let fence = self.store(Entry::Owned);

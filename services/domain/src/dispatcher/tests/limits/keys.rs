@@ -7,6 +7,9 @@ use crate::limit::{LimitBounds, LimitId};
 use crate::partition::PartitionCount;
 use crate::task::request::LimitRequest;
 
+/// The fence of the only owner.
+const TERM: StreamSeq = StreamSeq(1);
+
 /// A world whose owner is its own home.
 struct Alone {
     world: World,
@@ -26,7 +29,7 @@ impl Alone {
     fn new() -> Self {
         let mut world = World::new();
         let me = Partition::new(0).expect("a partition");
-        let term = StreamSeq(0);
+        let term = TERM;
         let home = Home::new(me, term, &BTreeMap::new(), world.now.elapsed);
         let count = PartitionCount::new(1).expect("a count");
         world
@@ -53,15 +56,12 @@ impl Alone {
     fn serve(&mut self) {
         for _ in 0..4 {
             self.world.serve(10);
-            let asks = self
-                .world
-                .dispatcher
-                .limit_asks(StreamSeq(0), true, self.world.now);
+            let asks = self.world.dispatcher.limit_asks(TERM, true, self.world.now);
             for (to, ask) in asks {
                 let pins = &self.pins;
                 let grant = self.home.ask(
                     &ask,
-                    StreamSeq(0),
+                    TERM,
                     &|limit| pins.get(&limit).copied(),
                     self.world.now.elapsed,
                     &mut Vec::new(),
