@@ -54,7 +54,7 @@ async fn told<N: Need>(
     let request = OwnerRequest::Health {
         hosts: hosts.iter().map(of).collect(),
     };
-    let replies = state.owners.ask_any(&request).await?;
+    let replies = state.owners.ask_any(&request).await;
     let known = replies.into_iter().filter_map(|reply| match reply {
         OwnerReply::Health(told) if told.len() == hosts.len() => Some(told),
         _ => None,

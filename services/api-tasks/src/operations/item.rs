@@ -71,7 +71,12 @@ impl Work<'_> {
                     _ => Err(no_owner()),
                 }
             }
-            OwnerReply::TryAgain | OwnerReply::Explained(_) => Err(no_owner()),
+            OwnerReply::TryAgain
+            | OwnerReply::Explained(_)
+            | OwnerReply::Health(_)
+            | OwnerReply::Granted(_)
+            | OwnerReply::Limits(_)
+            | OwnerReply::Noted => Err(no_owner()),
         }
     }
 
