@@ -60,11 +60,14 @@ impl Ledger {
             })
         };
         let is_first = matches!(event, TaskEvent::Started(e) if e.attempt == 1);
+        // One that others gave way to may be due earlier: the first of them waits no longer than it may.
+        let has_started = |id| self.lives.get(id).is_some_and(|life| life.started > 0);
+        let opens_window = is_first && sharing[..at].last().is_none_or(has_started);
         let wrong = match (event, debounce) {
             (TaskEvent::Started(_), Some(_)) if is_first && sharing[..at].iter().any(waits) => {
                 Some("of the tasks in the window of a debounce one starts")
             }
-            (TaskEvent::Started(_), Some(debounce)) if is_first && self.exact_lengths => {
+            (TaskEvent::Started(_), Some(debounce)) if opens_window && self.exact_lengths => {
                 let due = life.accepted.plus(Duration::from_millis(debounce.delay_ms));
                 (record.time.plus(STORED_LATER) < due)
                     .then_some("a task waits for the delay of its debounce")
