@@ -7,7 +7,6 @@
 //! is how receivers know that a call comes from here. [`TasksApi`] is what the handlers share.
 
 mod accept;
-pub mod backoff;
 pub mod batch;
 pub mod cancel;
 pub mod create;
@@ -18,7 +17,6 @@ pub mod explain;
 pub mod filters;
 pub mod get;
 pub mod idempotency;
-mod jitter;
 mod labels;
 pub mod list;
 pub mod lookup;
@@ -39,7 +37,7 @@ pub mod waiting;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use waybill_edge::lengths;
+use waybill_edge::{backoff, jitter, lengths};
 
 pub use labels::ReadModelLabels;
 pub use queues::QueueNames;

@@ -15,13 +15,14 @@ pub use control::{
     GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
     GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn, KeyCreated,
     KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier, MemberJoined, MemberRemoved,
-    MemberRoleChanged, OutsideAccount, PasswordChange, QueueLimited, QueuePaused, QueueResumed,
-    RepeatableRequest, RevocationReason, SessionEnd, SessionEnded, SessionRefreshed,
-    SessionStarted, SignaturesRequired, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged,
-    TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded,
-    TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked, UserPasswordChanged,
-    UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp, VaultKekIntroduced,
+    MemberRoleChanged, OutsideAccount, PasswordChange, QueueDefaultsChanged, QueueLimited,
+    QueuePaused, QueueResumed, RepeatableRequest, RevocationReason, SessionEnd, SessionEnded,
+    SessionRefreshed, SessionStarted, SignaturesRequired, TeamCreated, TeamDeleted,
+    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
+    TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked,
+    TokenRotated, TokenShredded, TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    VaultKekIntroduced,
 };
 pub use remains::Remains;
 pub use task::{

@@ -23,7 +23,7 @@ pub use member::{
     MemberRoleChanged,
 };
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
-pub use queue::{QueueLimited, QueuePaused, QueueResumed};
+pub use queue::{QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
@@ -91,6 +91,7 @@ events! {
         QueuePaused(QueuePaused) = "queue.paused.v1",
         QueueResumed(QueueResumed) = "queue.resumed.v1",
         QueueLimited(QueueLimited) = "queue.limited.v1",
+        QueueDefaultsChanged(Box<QueueDefaultsChanged>) = "queue.defaults_changed.v1",
         VaultKekIntroduced(VaultKekIntroduced) = "vault.kek_introduced.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
@@ -188,6 +189,7 @@ impl ControlEvent {
             Self::QueuePaused(e) => Some(&e.team),
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
+            Self::QueueDefaultsChanged(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -287,6 +289,7 @@ impl ControlEvent {
             Self::QueuePaused(e) => ("queue", e.queue.as_str()),
             Self::QueueResumed(e) => ("queue", e.queue.as_str()),
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
+            Self::QueueDefaultsChanged(e) => ("queue", e.queue.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -374,6 +377,7 @@ impl ControlEvent {
             | Self::QueuePaused(_)
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
+            | Self::QueueDefaultsChanged(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

@@ -88,6 +88,7 @@ fn of_queue(event: &ControlEvent) -> Option<Environment> {
         ControlEvent::QueuePaused(e) => Some(e.environment),
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
+        ControlEvent::QueueDefaultsChanged(e) => Some(e.environment),
         _ => None,
     }
 }
