@@ -8,6 +8,7 @@
 
 mod accept;
 pub mod batch;
+mod blocked;
 pub mod cancel;
 pub mod create;
 pub mod credentials;

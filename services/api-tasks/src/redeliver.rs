@@ -85,6 +85,7 @@ pub(crate) async fn redeliver_webhook(
         OwnerReply::Running
         | OwnerReply::AlreadyRequested { .. }
         | OwnerReply::Explained(_)
+        | OwnerReply::ExplainedMany(_)
         | OwnerReply::TryAgain => {
             return Err(no_owner());
         }

@@ -54,7 +54,7 @@ pub struct TaskExplanation {
 }
 
 /// What keeps a task from running.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
     kind: BlockedByKind,
@@ -215,6 +215,7 @@ pub(crate) async fn explain_task(
             OwnerReply::Done { .. }
             | OwnerReply::Running
             | OwnerReply::AlreadyRequested { .. }
+            | OwnerReply::ExplainedMany(_)
             | OwnerReply::TryAgain => return Err(no_owner()),
         }
     }

@@ -75,6 +75,14 @@ pub enum OwnerRequest {
         /// W3C trace context of the request.
         traceparent: Option<String>,
     },
+    /// Tell why tasks do not run, of those that are known to be open. Nothing is stored, and nothing is
+    /// waited for.
+    ExplainMany {
+        /// At most [`MAX_EXPLAINED`]; further ones are left out.
+        tasks: Vec<TaskId>,
+        /// Team that the tasks must belong to.
+        team: TeamId,
+    },
 }
 
 /// What keeps an open task from running.
@@ -157,6 +165,8 @@ pub struct Explained {
 
 /// How many tasks ahead of another are counted.
 pub const MAX_AHEAD: u32 = 10_000;
+/// How many tasks one request may ask about.
+pub const MAX_EXPLAINED: usize = 100;
 
 /// Reply of an owner, sent once the outcome is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +188,8 @@ pub enum OwnerReply {
     },
     /// Why the task does not run.
     Explained(Explained),
+    /// What keeps those of the tasks from running that are open; `None`: an attempt is running.
+    ExplainedMany(Vec<(TaskId, Option<Blocker>)>),
     /// The owner knows no such open task: it has ended, or never existed.
     NotOpen,
     /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.

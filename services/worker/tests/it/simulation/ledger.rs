@@ -497,7 +497,7 @@ impl Ledger {
             OwnerReply::Running => "cancel running",
             OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
-            OwnerReply::Explained(_) => "explained",
+            OwnerReply::Explained(_) | OwnerReply::ExplainedMany(_) => "explained",
             OwnerReply::TryAgain => "cancel try again",
         });
         if let Some(asked) = self.asked.get_mut(number) {
@@ -537,7 +537,9 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running | OwnerReply::Explained(_) => true,
+                    OwnerReply::Running
+                    | OwnerReply::Explained(_)
+                    | OwnerReply::ExplainedMany(_) => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),
