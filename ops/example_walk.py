@@ -179,6 +179,9 @@ def queues(walk):
     walk.send("work.queue.list", 200, key=key)
     walk.send("work.queue.get", 200, mail, key=key)
     walk.send("work.queue.get", 404, {"name": "nowhere"}, key=key)
+    walk.send("work.queue.drain", 200, mail, key=key)
+    walk.send("work.queue.limit", 412, mail, headers={"If-Match": '"0"'}, key=key)
+    walk.send("work.stats.get", 200, query={"window": "1h", "step": "1h"}, key=key)
     walk.send("work.queue.resume", 200, mail, key=key)
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
     limit = {"key": "customer:17"}

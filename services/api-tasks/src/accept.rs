@@ -12,9 +12,9 @@ use waybill_domain::access::plan::Plan;
 use waybill_domain::actor::{Actor, Origin};
 use waybill_domain::dispatcher::RESTATEMENT_BYTES;
 use waybill_domain::event::{TaskCreated, TaskEvent};
-use waybill_domain::id::{EpochId, TaskId, TeamId};
+use waybill_domain::id::{EpochId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::Limits;
+use waybill_domain::task::{Limits, QueueDefaults};
 use waybill_domain::trace::TraceParent;
 use waybill_domain::vault::RawHeaders;
 use waybill_log::subject::{CREATED, TaskSubject};
@@ -112,8 +112,33 @@ impl<'a> Accepting<'a> {
         }
     }
 
-    /// Checks everything about a request that can be checked before it is stored.
+    /// Checks everything about a request that can be checked before it is stored, and fills in what it leaves open from the settings of its
+    /// queue.
     pub(crate) fn check(&self, request: CreateTask, limits: &Limits) -> Result<Checked, ApiError> {
+        let given = request.given();
+        let mut checked = self.check_as_given(request, limits)?;
+        if let Some(defaults) = self.queue_defaults(&checked.spec.queue) {
+            checked.fill_in(&defaults, given, limits);
+        }
+        Ok(checked)
+    }
+
+    fn queue_defaults(&self, queue: &QueueName) -> Option<QueueDefaults> {
+        let environment = self.team.environment();
+        let directory = self.state.auth.directory();
+        let defaults = directory.with_team(&self.team.base(), |team| {
+            let defaults = &team.queue(environment, queue)?.defaults;
+            (!defaults.is_empty()).then(|| defaults.clone())
+        });
+        defaults.flatten()
+    }
+
+    /// The same without the settings of its queue: what does an ended task again is as that was.
+    pub(crate) fn check_as_given(
+        &self,
+        request: CreateTask,
+        limits: &Limits,
+    ) -> Result<Checked, ApiError> {
         if request.refers_to_vault() {
             self.state.vault.check_configured()?;
         }
@@ -151,7 +176,11 @@ impl<'a> Accepting<'a> {
         key: Option<String>,
     ) -> Result<Accepted, ApiError> {
         let now = entropy::now();
-        let Checked { mut spec, raw } = checked;
+        let Checked {
+            mut spec,
+            raw,
+            as_given,
+        } = checked;
         let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
         let id = TaskId::new(now, entropy::random_u128(), partition);
         // Checked before a key is stored in vain.
@@ -161,6 +190,9 @@ impl<'a> Accepting<'a> {
             spec.set_sealed(raw, envelope, epoch);
         }
         let mut created = spec.accept(id, self.team.clone(), key, now);
+        if created.fingerprint.is_some() {
+            created.fingerprint = as_given.or(created.fingerprint);
+        }
         self.apply_team_defaults(&mut created);
         created.max_answer_bytes = Some(self.plan.max_answer_bytes)
             .filter(|bytes| *bytes != waybill_domain::event::task::USUAL_ANSWER_BYTES);

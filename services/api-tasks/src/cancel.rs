@@ -105,6 +105,7 @@ async fn cancel(
         OwnerReply::NotOpen => return Err(ended(state, caller, id).await?),
         OwnerReply::TryAgain
         | OwnerReply::Explained(_)
+        | OwnerReply::ExplainedMany(_)
         | OwnerReply::Granted(_)
         | OwnerReply::Health(_)
         | OwnerReply::Limits(_)

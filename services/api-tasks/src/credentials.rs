@@ -2,7 +2,8 @@
 
 use url::Url;
 use waybill_domain::id::{EpochId, TaskId, TeamId, TokenId};
-use waybill_domain::task::TaskSpec;
+use waybill_domain::task::queue_defaults::Given;
+use waybill_domain::task::{Limits, QueueDefaults, TaskSpec};
 use waybill_domain::vault::{
     AllowedHosts, CredentialHeaders, Place, RawHeaders, Reference, is_mask, selects_a_part,
 };
@@ -18,6 +19,8 @@ pub(crate) struct Checked {
     pub(crate) spec: TaskSpec,
     /// Those credentials, to be sealed under the id that the task gets.
     pub(crate) raw: Option<RawHeaders>,
+    /// The fingerprint of the request as it was given, if defaults of its queue were filled in since.
+    pub(crate) as_given: Option<String>,
 }
 
 impl Checked {
@@ -54,7 +57,17 @@ impl Checked {
                 ),
             ));
         }
-        Ok(Self { spec, raw })
+        Ok(Self {
+            spec,
+            raw,
+            as_given: None,
+        })
+    }
+
+    /// Fills in what the request left open. Repeated after the defaults have changed, it is still the same request.
+    pub(crate) fn fill_in(&mut self, defaults: &QueueDefaults, given: Given, limits: &Limits) {
+        self.as_given = Some(self.spec.fingerprint());
+        defaults.apply(&mut self.spec, given, limits);
     }
 }
 

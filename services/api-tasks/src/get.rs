@@ -11,9 +11,11 @@ use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::task::Status;
 use waybill_projector::query::TaskView;
 
+use super::blocked::Blocked;
 use super::lookup;
 use super::object::{Attempts, Task, TaskEnvelope};
 use crate::state::TasksApi;
+use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
 use waybill_edge::error::{ApiError, ErrorBody};
@@ -89,7 +91,7 @@ pub(crate) async fn get_task(
     handling: Handling,
     LenientQuery(params, warnings): LenientQuery<GetParams>,
 ) -> Result<axum::Json<TaskEnvelope>, ApiError> {
-    let warnings = warnings.judge(handling)?;
+    let mut warnings = warnings.judge(handling)?;
     let wait = match params.wait {
         Some(seconds) if seconds > MAX_WAIT_SECONDS => {
             let message =
@@ -104,7 +106,9 @@ pub(crate) async fn get_task(
         context.under_way.give_back();
         view = awaited(&state, &caller.team, id, view, params.r#for, deadline).await?;
     }
-    let task = Task::read(view, Attempts::Shown);
+    let blocked = Blocked::find(&state, &caller.team, [&view], entropy::now()).await?;
+    warnings.extend(blocked.warning());
+    let task = Task::read(view, Attempts::Shown).blocked_by(blocked.of(id));
     Ok(axum::Json(TaskEnvelope::new(task, warnings)))
 }
 

@@ -38,6 +38,28 @@ impl Outcome {
     }
 }
 
+/// What is asked for, to be compared with what was.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    spec: &'a TaskSpec,
+    /// The fingerprint before defaults were filled in.
+    as_given: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(checked: &'a Checked) -> Self {
+        Self {
+            spec: &checked.spec,
+            as_given: checked.as_given.as_deref(),
+        }
+    }
+
+    fn fingerprint(self) -> String {
+        let as_given = self.as_given.map(str::to_owned);
+        as_given.unwrap_or_else(|| self.spec.fingerprint())
+    }
+}
+
 /// Creates the task, or finds the one that was created with the key.
 pub(crate) async fn create(
     accepting: &Accepting<'_>,
@@ -46,10 +68,15 @@ pub(crate) async fn create(
 ) -> Result<Outcome, ApiError> {
     let (state, team) = (accepting.state, accepting.team);
     if let Some(earlier) = state.queries.by_idempotency_key(team, &key).await? {
-        return replay(accepting, &checked.spec, earlier).await;
+        let asked = Asked::of(&checked);
+        return replay(accepting, asked, earlier).await;
     }
     let msg_id = msg_id(team, &key);
-    let spec = checked.spec.clone();
+    let (spec, as_given) = (checked.spec.clone(), checked.as_given.clone());
+    let asked = Asked {
+        spec: &spec,
+        as_given: as_given.as_deref(),
+    };
     let Accepted { created, record } = accepting.accept(checked, Some(key)).await?;
     let appended = state
         .log
@@ -78,7 +105,7 @@ pub(crate) async fn create(
         Err(gone) => {
             let key = created.idempotency_key.as_deref().unwrap_or_default();
             return match state.queries.by_idempotency_key(team, key).await? {
-                Some(earlier) => replay(accepting, &spec, earlier).await,
+                Some(earlier) => replay(accepting, asked, earlier).await,
                 None => Err(gone),
             };
         }
@@ -92,15 +119,15 @@ pub(crate) async fn create(
         created_seq: seq,
         fingerprint: stored.fingerprint.clone(),
     };
-    replay(accepting, &spec, earlier).await
+    replay(accepting, asked, earlier).await
 }
 
 async fn replay(
     accepting: &Accepting<'_>,
-    spec: &TaskSpec,
+    asked: Asked<'_>,
     earlier: IdempotentTask,
 ) -> Result<Outcome, ApiError> {
-    if earlier.fingerprint.as_deref() != Some(&spec.fingerprint()) {
+    if earlier.fingerprint.as_deref() != Some(&asked.fingerprint()) {
         return Err(ApiError::new(
             http::StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::IdempotencyMismatch,

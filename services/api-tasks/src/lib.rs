@@ -7,8 +7,8 @@
 //! is how receivers know that a call comes from here. [`TasksApi`] is what the handlers share.
 
 mod accept;
-pub mod backoff;
 pub mod batch;
+mod blocked;
 pub mod cancel;
 pub mod create;
 pub mod credentials;
@@ -18,7 +18,6 @@ pub mod explain;
 pub mod filters;
 pub mod get;
 pub mod idempotency;
-mod jitter;
 mod labels;
 pub mod list;
 pub mod lookup;
@@ -41,7 +40,7 @@ pub mod waiting;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use waybill_edge::lengths;
+use waybill_edge::{backoff, jitter, lengths};
 
 pub use labels::ReadModelLabels;
 pub use queues::QueueNames;

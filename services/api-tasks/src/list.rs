@@ -8,9 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 use waybill_domain::task::Status;
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
 
+use super::blocked::Blocked;
 use super::filters::{Conditions, Searched, boolean, given, limit};
 use super::object::{Attempts, Task};
 use crate::state::TasksApi;
+use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
 use waybill_edge::error::ApiError;
@@ -126,7 +128,7 @@ pub(crate) async fn list_tasks(
     handling: Handling,
     LenientQuery(params, warnings): LenientQuery<ListParams>,
 ) -> Result<axum::Json<TaskList>, ApiError> {
-    let warnings = warnings.judge(handling)?;
+    let mut warnings = warnings.judge(handling)?;
     let page = params.page()?;
     let (limit, offset) = (page.limit, page.offset);
     let fields = given(params.fields.as_deref())
@@ -141,10 +143,17 @@ pub(crate) async fn list_tasks(
     };
     let min_seq = state.acknowledged.to(&caller.team);
     let found = state.queries.list(list, min_seq).await?.value;
+    let is_asked = fields.as_ref().is_none_or(|fields| fields.has("blockedBy"));
+    let views = found.tasks.iter().filter(|_| is_asked);
+    let blocked = Blocked::find(&state, &caller.team, views, entropy::now()).await?;
+    warnings.extend(blocked.warning());
     let tasks = found
         .tasks
         .into_iter()
-        .map(|view| Task::read(view, Attempts::Hidden))
+        .map(|view| {
+            let blocked_by = blocked.of(view.row.id);
+            Task::read(view, Attempts::Hidden).blocked_by(blocked_by)
+        })
         .map(|task| Listed::new(task, fields.as_ref()))
         .collect();
     Ok(axum::Json(TaskList {
@@ -203,7 +212,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 56] = [
+    const KNOWN: [&str; 57] = [
         "id",
         "teamId",
         "environment",
@@ -260,6 +269,7 @@ impl Fields {
         "completedAt",
         "truncated",
         "attempts",
+        "blockedBy",
     ];
 
     fn parse(text: &str) -> Result<Self, ApiError> {

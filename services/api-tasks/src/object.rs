@@ -8,6 +8,7 @@ use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
 use crate::once::{TaskDebounce, TaskDedup, TaskSingleton, instead};
 use crate::request::limits::ShownLimit;
+use crate::waiting::BlockedBy;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -153,6 +154,11 @@ pub struct Task {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub completed_at: Option<Iso>,
+    /// What keeps it from running, while it is `pending` or `delayed`; `null` if it starts right now, or if its worker did not tell in time, as a
+    /// warning then says. Absent on new tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BlockedBy>)]
+    pub blocked_by: Option<Option<BlockedBy>>,
     /// The latest attempts, oldest first. Absent in lists and on new tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<TaskAttempt>>,
@@ -279,6 +285,11 @@ impl TaskEnvelope {
 }
 
 impl Task {
+    /// The same with what keeps it from running.
+    pub(crate) fn blocked_by(self, blocked_by: Option<Option<BlockedBy>>) -> Self {
+        Self { blocked_by, ..self }
+    }
+
     /// A task that was accepted just now.
     pub fn created(e: TaskCreated) -> Self {
         let retry_terms = RetryTerms::from(&e);
@@ -347,6 +358,7 @@ impl Task {
             updated_at: Iso(e.at),
             started_at: None,
             completed_at: None,
+            blocked_by: None,
             attempts: None,
             webhook,
             body_bytes,
@@ -443,6 +455,7 @@ impl Task {
             updated_at: Iso(row.updated_at),
             started_at: row.started_at.map(Iso),
             completed_at: row.completed_at.map(Iso),
+            blocked_by: None,
             attempts: match attempts {
                 Attempts::Shown => Some(row.attempts.into_iter().map(TaskAttempt::from).collect()),
                 Attempts::Hidden => None,

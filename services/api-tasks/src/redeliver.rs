@@ -89,6 +89,7 @@ pub(crate) async fn redeliver_webhook(
         | OwnerReply::Granted(_)
         | OwnerReply::Limits(_)
         | OwnerReply::Noted
+        | OwnerReply::ExplainedMany(_)
         | OwnerReply::TryAgain => {
             return Err(no_owner());
         }

@@ -132,7 +132,7 @@ pub(crate) async fn again(
         )
         .about("headers"));
     }
-    let mut checked = accepting.check(overrides.or_as(old), limits)?;
+    let mut checked = accepting.check_as_given(overrides.or_as(old), limits)?;
     checked.spec.replay_of = Some(row.id);
     Ok(checked)
 }

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use waybill_domain::egress::Egress;
 use waybill_domain::event::BodyEncoding;
+use waybill_domain::task::queue_defaults::Given;
 use waybill_domain::task::spec::MAX_HEADERS;
 use waybill_domain::task::{self, BackoffRequest, Limits, TaskRequest, TaskSpec};
 use waybill_domain::time::Timestamp;
@@ -238,6 +239,18 @@ impl CreateTask {
         reference::references(headers, url, self.body.as_deref(), resolve)
             .next()
             .is_some()
+    }
+
+    /// What of the settings of a queue it gives itself.
+    pub(crate) fn given(&self) -> Given {
+        let backoff = self.retry_backoff.is_some();
+        Given {
+            windows: self.timeout.is_some() || self.max_wait_time.is_some(),
+            retries: self.max_retries.is_some() || self.max_attempts.is_some() || backoff,
+            pauses: backoff || self.min_delay.is_some() || self.max_delay.is_some(),
+            jitter: self.jitter.is_some(),
+            max_age: self.max_age.is_some(),
+        }
     }
 
     /// Checks every value, but not whether the tokens that it names exist.

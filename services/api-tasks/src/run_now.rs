@@ -72,6 +72,7 @@ pub(crate) async fn run_task_now(
         }
         OwnerReply::TryAgain
         | OwnerReply::Explained(_)
+        | OwnerReply::ExplainedMany(_)
         | OwnerReply::Granted(_)
         | OwnerReply::Health(_)
         | OwnerReply::Limits(_)

@@ -54,7 +54,7 @@ pub struct TaskExplanation {
 }
 
 /// What keeps a task from running.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
     kind: BlockedByKind,
@@ -255,6 +255,7 @@ pub(crate) async fn explain_task(
             | OwnerReply::Granted(_)
             | OwnerReply::Limits(_)
             | OwnerReply::Noted
+            | OwnerReply::ExplainedMany(_)
             | OwnerReply::TryAgain => return Err(no_owner()),
         }
     }

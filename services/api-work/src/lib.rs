@@ -3,9 +3,11 @@
 //! - [`queues`]: which queues there are, and what holds their tasks back.
 //! - [`targets`]: how the called hosts do, and when tasks are held back because one fails.
 //! - [`limits`]: limits that tasks of several queues share.
+//! - [`stats`]: what happened to tasks, over time.
 
 pub mod limits;
 pub mod queues;
+pub mod stats;
 pub mod targets;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -18,4 +20,5 @@ pub fn router() -> OpenApiRouter<Edge> {
         .merge(queues::router())
         .merge(targets::router())
         .merge(limits::router())
+        .merge(stats::router())
 }

@@ -2,25 +2,31 @@
 //!
 //! One file per endpoint; [`object`] is a queue as clients see it.
 
+pub mod defaults;
+pub mod drain;
 pub mod get;
 pub mod limit;
 pub mod list;
 pub mod object;
 pub mod pause;
 pub mod resume;
+pub mod statistics;
+mod tag;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use waybill_commands::entropy;
 use waybill_domain::access::team::queues::QueueCommand;
 use waybill_domain::access::team::{Queue, Team, TeamCommand};
-use waybill_domain::id::QueueName;
+use waybill_domain::id::{QueueName, TeamId};
+use waybill_domain::seq::StreamSeq;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{Need, QueuesWrite};
 use waybill_edge::error::ApiError;
 
 use object::{QueueEnvelope, QueueObject};
+use tag::{Tagged, tagged};
 
 /// The routes about queues.
 pub(crate) fn router() -> OpenApiRouter<Edge> {
@@ -29,6 +35,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .routes(routes!(get::get_queue, limit::limit_queue))
         .routes(routes!(pause::pause_queue))
         .routes(routes!(resume::resume_queue))
+        .routes(routes!(drain::drain_queue))
 }
 
 /// What the caller's team has decided about a queue.
@@ -39,6 +46,14 @@ fn decided<N: Need>(state: &Edge, caller: &Caller<N>, name: &QueueName) -> Optio
     directory.with_team(&caller.team.base(), of_team).flatten()
 }
 
+/// How far a read must have come: of a queue that drains as far as the log, so that no attempt that began before is overlooked.
+async fn as_of(state: &Edge, team: &TeamId, drains: bool) -> Result<StreamSeq, ApiError> {
+    if drains {
+        return Ok(state.end_of_tasks().await?);
+    }
+    Ok(state.acknowledged.to(team))
+}
+
 /// Decides something about a queue, and answers once it holds everywhere: also where nothing has changed, since an earlier request for the
 /// same may have been answered 503.
 async fn decide(
@@ -46,13 +61,13 @@ async fn decide(
     caller: &Caller<QueuesWrite>,
     name: QueueName,
     command: QueueCommand,
-) -> Result<axum::Json<QueueEnvelope>, ApiError> {
+) -> Result<Tagged, ApiError> {
     let team = caller.team.base();
     let command = TeamCommand::Queue(command);
     let after = state.control.run_team(&team, command, &caller.by()).await?;
     state.settle_everywhere(after.version).await?;
     let environment = caller.team.environment();
     let queue = after.state.queue(environment, &name);
-    let queue = QueueObject::new(&name, environment, queue, entropy::now());
-    Ok(axum::Json(QueueEnvelope { queue }))
+    let shown = QueueObject::new(&name, environment, queue, entropy::now());
+    Ok(tagged(queue, QueueEnvelope { queue: shown }))
 }

@@ -93,6 +93,14 @@ pub enum OwnerRequest {
         /// Only this one; `None`: up to [`MAX_STANDINGS`].
         key: Option<LimitKey>,
     },
+    /// Tell why tasks do not run, of those that are known to be open. Nothing is stored, and nothing is
+    /// waited for.
+    ExplainMany {
+        /// At most [`MAX_EXPLAINED`]; further ones are left out.
+        tasks: Vec<TaskId>,
+        /// Team that the tasks must belong to.
+        team: TeamId,
+    },
 }
 
 /// How many limit keys an owner tells of at a time.
@@ -246,6 +254,8 @@ pub struct HostHealth {
 
 /// How many tasks ahead of another are counted.
 pub const MAX_AHEAD: u32 = 10_000;
+/// How many tasks one request may ask about.
+pub const MAX_EXPLAINED: usize = 100;
 
 /// Reply of an owner, sent once the outcome is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,6 +277,8 @@ pub enum OwnerReply {
     },
     /// Why the task does not run.
     Explained(Explained),
+    /// What keeps those of the tasks from running that are open; `None`: an attempt is running.
+    ExplainedMany(Vec<(TaskId, Option<Blocker>)>),
     /// The owner knows no such open task: it has ended, or never existed.
     NotOpen,
     /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.

@@ -4,8 +4,8 @@
 //! what follows an attempt, [`cancel`] what follows a request to cancel, [`retry_plan`] predicts when attempts may be made, [`status`] is what
 //! clients see, [`row`] what read models store, and [`history`] what is remembered of a task's
 //! past. [`success`] says which answers count as a success, [`pauses`] which pauses between
-//! attempts a task may choose, [`ordering`] which tasks run one after the other, and [`once`] which
-//! of several run at all.
+//! attempts a task may choose, [`ordering`] which tasks run one after the other, [`once`] which of
+//! several run at all, and [`queue_defaults`] what a queue gives to tasks that leave it open.
 //!
 //! The life of a task is in its events (`event::task`); the dispatcher decides which task runs
 //! next.
@@ -20,6 +20,7 @@ pub mod once;
 pub mod ordering;
 pub mod pauses;
 pub mod priority;
+pub mod queue_defaults;
 pub mod request;
 pub mod retry;
 pub mod retry_plan;
@@ -41,6 +42,7 @@ pub use once::{
 pub use ordering::{OnFailure, Ordering};
 pub use pauses::{BackoffRequest, OwnPauses};
 pub use priority::Priority;
+pub use queue_defaults::{QueueDefaults, QueueDefaultsRequest};
 pub use request::{Invalid, Limits, TaskRequest};
 pub use retry::{Backoff, RetryOn};
 pub use row::{Damage, TaskRow};

@@ -4,19 +4,21 @@
 //! - [`auth`] attributes a request to a caller; [`limits`], [`refusals`] and [`usage`] count what callers do; [`fence`] says whether this
 //!   gateway may decide at all.
 //! - [`path`], [`body`] and [`query`] read what a client sends, [`lenient`] does so with [`warnings`] of what is unknown, [`idempotency`] tells a repeated request; [`error`] is what a client gets when it is
-//!   refused, [`sse`] how an event stream is answered, [`iso`] and [`lengths`] how times and lengths of time are written.
+//!   refused, [`sse`] how an event stream is answered, [`iso`] and [`lengths`] how times and lengths of time are written, [`backoff`] and [`jitter`] how pauses are.
 //! - [`owners`] asks the owners of all partitions.
 //! - [`vault`] seals secrets. [`acknowledged`] lets a client read its own writes.
 //! - [`Edge`] is all of that in one value: APIs take it as their state, or within theirs.
 
 pub mod acknowledged;
 pub mod auth;
+pub mod backoff;
 pub mod body;
 pub mod config;
 pub mod error;
 pub mod fence;
 pub mod idempotency;
 pub mod iso;
+pub mod jitter;
 pub mod lengths;
 pub mod lenient;
 pub mod limits;

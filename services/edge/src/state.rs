@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use waybill_commands::ControlWriter;
 use waybill_fence::{Fence, FenceError};
 use waybill_identity::People;
-use waybill_log::{Log, StreamSeq};
+use waybill_log::{Log, ReadError, Stream, StreamSeq};
 use waybill_projector::QueryClient;
 
 use crate::acknowledged::Acknowledged;
@@ -66,6 +66,11 @@ impl Edge {
     /// Waits until this gateway has applied a change of access.
     pub async fn settle(&self, seq: StreamSeq) -> Result<(), NotAppliedYet> {
         self.auth.wait_for(seq).await
+    }
+
+    /// The last position of TASKS: what has read up to there knows all that has happened to tasks.
+    pub async fn end_of_tasks(&self) -> Result<StreamSeq, ReadError> {
+        Ok(self.log.bounds(Stream::Tasks).await?.last)
     }
 
     /// Waits until every gateway that may still be serving has applied a change that takes rights away.

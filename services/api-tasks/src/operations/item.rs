@@ -73,6 +73,7 @@ impl Work<'_> {
             }
             OwnerReply::TryAgain
             | OwnerReply::Explained(_)
+            | OwnerReply::ExplainedMany(_)
             | OwnerReply::Health(_)
             | OwnerReply::Granted(_)
             | OwnerReply::Limits(_)

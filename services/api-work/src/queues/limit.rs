@@ -1,4 +1,4 @@
-//! `PUT /v1/queues/{name}`: the limits of a queue.
+//! `PUT /v1/queues/{name}`: the settings of a queue.
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use waybill_domain::access::team::queues::{MAX_RATE_MS, QueueCommand};
 use waybill_domain::id::QueueName;
 use waybill_domain::rate::StartRate;
+use waybill_domain::task::Limits;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::QueuesWrite;
@@ -14,9 +15,11 @@ use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::lengths::Length;
 use waybill_edge::path::Id;
 
+use super::defaults::QueueDefaultsWanted;
 use super::object::QueueEnvelope;
+use super::tag::{IfMatch, Tagged};
 
-/// All limits of a queue, and its weight; what is left out is no limit, and the weight 1.
+/// All settings of a queue; what is left out is no limit, the weight 1, and the platform's default.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LimitQueue {
@@ -28,6 +31,8 @@ pub struct LimitQueue {
     /// How many of its tasks start in a turn of the queue, among those of the team in the same partition.
     #[schema(minimum = 1, maximum = 100, default = 1, example = 3)]
     weight: Option<u8>,
+    /// What creations in the queue mean where they leave something open.
+    defaults: Option<QueueDefaultsWanted>,
 }
 
 /// How many tasks may start in a time. Each attempt counts, also a retry.
@@ -45,7 +50,13 @@ pub struct LimitRate {
     burst: Option<u32>,
 }
 
-/// Set the limits of a queue and its weight. They replace all former ones; `{}` removes them.
+/// Set the limits, the weight and the defaults of a queue. They replace all former ones; `{}` removes them.
+///
+/// With `If-Match`, only if the settings are those of which a `GET` or `PUT` answered that `ETag`; else 412, and nothing is changed. To change
+/// one of them, read all, and write them back with it.
+///
+/// Defaults count for tasks that are created after the answer, and become part of them: later changes do not change a task. A creation that is
+/// repeated with its idempotency key is the same request, whatever the defaults are by then.
 ///
 /// After the answer, no task of the queue starts beyond `concurrency` or faster than `rate`: in any time `w`, at most
 /// `burst` + `limit` × `w` / `per` attempts start. Tasks beyond that wait as `pending` and use up no retry. Attempts that are running, or
@@ -60,11 +71,13 @@ pub struct LimitRate {
     params(
         ("name" = String, Path, description = "Name of the queue"),
         ("X-Team-Id" = Option<String>, Header, description = "For a person who is in several teams: id of the team"),
+        ("If-Match" = Option<String>, Header, description = "`ETag` of the settings that are to be replaced"),
         ("X-Environment" = Option<String>, Header, description = "For a person: the environment, `live` or `test`"),
     ),
     request_body = LimitQueue,
     responses(
-        (status = 200, description = "The limits hold", body = QueueEnvelope),
+        (status = 200, description = "The settings hold", body = QueueEnvelope, headers(("ETag" = String, description = "Stands for these settings"))),
+        (status = 412, description = "The settings are others than those that `If-Match` names", body = ErrorBody),
         (status = 503, description = "It is uncertain whether every worker knows of the limits; repeat the request", body = ErrorBody),
     )
 )]
@@ -72,14 +85,22 @@ pub(crate) async fn limit_queue(
     State(state): State<Edge>,
     caller: Caller<QueuesWrite>,
     Id(name): Id<QueueName>,
+    IfMatch(only_if): IfMatch,
     Json(request): Json<LimitQueue>,
-) -> Result<axum::Json<QueueEnvelope>, ApiError> {
+) -> Result<Tagged, ApiError> {
+    let limits = Limits {
+        max_wait: caller.plan.max_wait,
+        max_delay: state.config.max_delay,
+    };
+    let defaults = request.defaults.unwrap_or_default().check(&limits)?;
     let command = QueueCommand::Limit {
         environment: caller.team.environment(),
         queue: name.clone(),
         concurrency: request.concurrency,
         rate: request.rate.map(rate).transpose()?,
         weight: request.weight,
+        defaults: Box::new(defaults),
+        only_if,
     };
     super::decide(&state, &caller, name, command).await
 }

@@ -13,8 +13,9 @@ use waybill_edge::error::ApiError;
 use waybill_projector::query::QueueCounts;
 
 use super::object::{QueueList, QueueObject};
+use super::statistics::Lately;
 
-/// List the queues, with what holds their tasks back and how many they have.
+/// List the queues, with what holds their tasks back, how many they have, and what happened in them lately.
 #[utoipa::path(
     get,
     path = "/v1/queues",
@@ -33,27 +34,35 @@ pub(crate) async fn list_queues(
     State(state): State<Edge>,
     caller: Caller<QueuesRead>,
 ) -> Result<axum::Json<QueueList>, ApiError> {
-    let min_seq = state.acknowledged.to(&caller.team);
-    let counters = state.queries.counters(&caller.team, min_seq).await?.value;
     let (environment, now) = (caller.team.environment(), entropy::now());
+    let of_team = |team: &Team| -> Vec<(QueueName, Queue)> {
+        let queues = team.queues.iter();
+        queues
+            .filter(|((of, _), _)| *of == environment)
+            .map(|((_, name), queue)| (name.clone(), queue.clone()))
+            .collect()
+    };
+    let directory = state.auth.directory();
+    let decided = directory.with_team(&caller.team.base(), of_team);
+    let decided = decided.unwrap_or_default();
+    let drains = decided.iter().any(|(_, queue)| queue.drains(now));
+    let min_seq = super::as_of(&state, &caller.team, drains).await?;
+    let counters = state.queries.counters(&caller.team, min_seq).await?.value;
+    let lately = Lately::of_all(&state, &caller.team).await?;
     let mut queues: BTreeMap<QueueName, (Option<QueueCounts>, Option<Queue>)> = counters
         .queues
         .into_iter()
         .map(|counts| (counts.queue.clone(), (Some(counts), None)))
         .collect();
-    let of_team = |team: &Team| {
-        for ((of, name), queue) in &team.queues {
-            let is_told =
-                queue.paused(now).is_some() || queue.has_settings() || queues.contains_key(name);
-            if *of == environment && is_told {
-                queues.entry(name.clone()).or_default().1 = Some(queue.clone());
-            }
+    for (name, queue) in decided {
+        if queue.paused(now).is_some() || queue.has_settings() || queues.contains_key(&name) {
+            queues.entry(name).or_default().1 = Some(queue);
         }
-    };
-    let directory = state.auth.directory();
-    directory.with_team(&caller.team.base(), of_team);
+    }
     let shown = queues.iter().map(|(name, (counts, queue))| {
-        QueueObject::new(name, environment, queue.as_ref(), now).counted(counts.as_ref())
+        QueueObject::new(name, environment, queue.as_ref(), now)
+            .counted(counts.as_ref())
+            .with_statistics(&lately)
     });
     Ok(axum::Json(QueueList {
         queues: shown.collect(),

@@ -11,6 +11,9 @@ use waybill_edge::iso::Iso;
 use waybill_edge::lengths::Seconds;
 use waybill_projector::query::QueueCounts;
 
+use super::defaults::QueueDefaultsObject;
+use super::statistics::{Lately, QueueStatistics};
+
 /// A queue: what holds its tasks back, and how many it has.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +24,7 @@ pub struct QueueObject {
     #[schema(value_type = Environment)]
     environment: &'static str,
     state: QueueState,
-    /// The pause, while the queue is paused.
+    /// The pause, while the queue is paused, drains or is drained.
     pause: Option<QueuePause>,
     /// Most attempts at a time; `null`: no limit.
     concurrency: Option<u32>,
@@ -29,10 +32,19 @@ pub struct QueueObject {
     rate: Option<QueueRate>,
     /// How many of its tasks start in a turn of the queue.
     weight: u8,
+    /// What creations in the queue mean where they leave something open; `null`: the platform's defaults.
+    defaults: Option<QueueDefaultsObject>,
     /// Its tasks by status, as far as the log still has them. Absent in answers to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = QueueTaskCounts)]
     counts: Option<QueueTaskCounts>,
+    /// When the pending task that waits longest was created, or its delay was over; `null`: none is pending. Absent in answers to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest_pending_since: Option<Option<Iso>>,
+    /// What happened lately. Absent in answers to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statistics: Option<QueueStatistics>,
 }
 
 /// Whether tasks of a queue are started.
@@ -43,6 +55,10 @@ pub enum QueueState {
     Active,
     /// None is started.
     Paused,
+    /// None is started, and some run that are waited for.
+    Draining,
+    /// None is started, and those that ran have ended.
+    Drained,
 }
 
 /// A pause that is in force.
@@ -98,6 +114,7 @@ impl QueueObject {
             name: name.as_str().to_owned(),
             environment: environment.as_str(),
             state: match pause {
+                Some(pause) if pause.drain => QueueState::Draining,
                 Some(_) => QueueState::Paused,
                 None => QueueState::Active,
             },
@@ -105,7 +122,10 @@ impl QueueObject {
             concurrency: queue.and_then(|queue| queue.concurrency),
             rate: queue.and_then(|queue| queue.rate).map(QueueRate::new),
             weight: queue.and_then(|queue| queue.weight).unwrap_or(1),
+            defaults: queue.and_then(|queue| QueueDefaultsObject::of(&queue.defaults)),
             counts: None,
+            oldest_pending_since: None,
+            statistics: None,
         }
     }
 
@@ -121,6 +141,21 @@ impl QueueObject {
             timeout: of(|counts| counts.timeout),
             cancelled: of(|counts| counts.cancelled),
         });
+        if self.state == QueueState::Draining && of(|counts| counts.processing) == 0 {
+            self.state = QueueState::Drained;
+        }
+        let waiting_since = counts.and_then(|counts| counts.waiting_since);
+        self.oldest_pending_since = Some(waiting_since.map(Iso));
+        self
+    }
+
+    pub(super) fn is(&self, state: QueueState) -> bool {
+        self.state == state
+    }
+
+    /// Adds what happened in the queue lately.
+    pub(super) fn with_statistics(mut self, lately: &Lately) -> Self {
+        self.statistics = Some(lately.of(&self.name));
         self
     }
 }
@@ -155,7 +190,7 @@ pub struct QueueEnvelope {
 /// `{"queues": [...]}`
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QueueList {
-    /// By name: the queues that have tasks, are paused or have limits.
+    /// By name: the queues that have tasks, are paused or have settings.
     pub(super) queues: Vec<QueueObject>,
     /// Whether there are more queues with tasks than the first 1,000, which are shown.
     pub(super) truncated: bool,

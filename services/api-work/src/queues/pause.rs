@@ -14,6 +14,7 @@ use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
 
 use super::object::QueueEnvelope;
+use super::tag::Tagged;
 
 /// A pause.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -56,14 +57,27 @@ pub(crate) async fn pause_queue(
     caller: Caller<QueuesWrite>,
     Id(name): Id<QueueName>,
     OptionalJson(request): OptionalJson<PauseQueue>,
-) -> Result<axum::Json<QueueEnvelope>, ApiError> {
-    let command = QueueCommand::Pause {
-        environment: caller.team.environment(),
-        queue: name.clone(),
-        reason: request.reason,
-        until: request.until.as_deref().map(until).transpose()?,
-    };
+) -> Result<Tagged, ApiError> {
+    let command = request.command(&caller, &name, false)?;
     super::decide(&state, &caller, name, command).await
+}
+
+impl PauseQueue {
+    /// The command for it; `drain` if somebody waits for what runs to end.
+    pub(super) fn command(
+        self,
+        caller: &Caller<QueuesWrite>,
+        queue: &QueueName,
+        drain: bool,
+    ) -> Result<QueueCommand, ApiError> {
+        Ok(QueueCommand::Pause {
+            environment: caller.team.environment(),
+            queue: queue.clone(),
+            reason: self.reason,
+            until: self.until.as_deref().map(until).transpose()?,
+            drain,
+        })
+    }
 }
 
 pub(crate) fn until(text: &str) -> Result<Timestamp, ApiError> {

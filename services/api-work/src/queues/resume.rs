@@ -10,8 +10,9 @@ use waybill_edge::error::ApiError;
 use waybill_edge::path::Id;
 
 use super::object::QueueEnvelope;
+use super::tag::Tagged;
 
-/// Resume a paused queue: its tasks start again, in their order. A queue that is not paused stays as it is.
+/// Resume a paused or drained queue: its tasks start again, in their order. A queue that is not paused stays as it is.
 #[utoipa::path(
     post,
     path = "/v1/queues/{name}/resume",
@@ -31,7 +32,7 @@ pub(crate) async fn resume_queue(
     State(state): State<Edge>,
     caller: Caller<QueuesWrite>,
     Id(name): Id<QueueName>,
-) -> Result<axum::Json<QueueEnvelope>, ApiError> {
+) -> Result<Tagged, ApiError> {
     let command = QueueCommand::Resume {
         environment: caller.team.environment(),
         queue: name.clone(),

@@ -21,13 +21,38 @@ impl Dispatcher {
         now: Times,
         slots: impl FnOnce(Wanted) -> Option<Blocker>,
     ) -> Option<Explained> {
+        self.explain_counting(MAX_AHEAD, (id, team), now, slots)
+    }
+
+    /// What keeps a task of the team from running, without counting those ahead of it; `None` if it is
+    /// not open here, and inside of it if it runs.
+    #[must_use]
+    pub fn blocker(
+        &self,
+        id: TaskId,
+        team: &TeamId,
+        now: Times,
+        slots: impl FnOnce(Wanted) -> Option<Blocker>,
+    ) -> Option<Option<Blocker>> {
+        let explained = self.explain_counting(0, (id, team), now, slots)?;
+        Some(explained.blocker)
+    }
+
+    fn explain_counting(
+        &self,
+        most: u32,
+        (id, team): (TaskId, &TeamId),
+        now: Times,
+        slots: impl FnOnce(Wanted) -> Option<Blocker>,
+    ) -> Option<Explained> {
+        let most = most as usize;
         let task = self.tasks.get(&id)?;
         if self.lanes.names(task.lane).0 != *team {
             return None;
         }
         let before = task.line().and_then(|line| {
             let head = self.orders.head(line).filter(|head| *head != id)?;
-            let ahead = self.orders.ahead(line, task.created, MAX_AHEAD as usize);
+            let ahead = self.orders.ahead(line, task.created, most);
             Some((head, ahead))
         });
         // It cannot start before the one that it waits for.
@@ -50,8 +75,7 @@ impl Dispatcher {
                 };
                 (Some(blocker), before.map(|(_, ahead)| ahead))
             }
-            Phase::Ready { .. } => match (before, self.before_by_key(id, task, MAX_AHEAD as usize))
-            {
+            Phase::Ready { .. } => match (before, self.before_by_key(id, task, most)) {
                 (Some((task, ahead)), _) => (Some(Blocker::OrderHead { task }), Some(ahead)),
                 (None, Some((task, ahead))) => (Some(Blocker::Singleton { task }), Some(ahead)),
                 (None, None) => {
@@ -62,7 +86,6 @@ impl Dispatcher {
                     };
                     let compartment = task.compartment();
                     let place = (self.lanes.names(task.lane), task.lane);
-                    let most = MAX_AHEAD as usize;
                     let host = (compartment, task.lane);
                     let at_host = self.hosts.ahead(host, task.created, most);
                     let opens = self.hosts.open_until(compartment, now);

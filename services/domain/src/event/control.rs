@@ -31,7 +31,7 @@ pub use member::{
     MemberRoleChanged,
 };
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
-pub use queue::{QueueLimited, QueuePaused, QueueResumed};
+pub use queue::{QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
 pub use target::TargetHealthSet;
 pub use team::{
@@ -100,6 +100,7 @@ events! {
         QueuePaused(QueuePaused) = "queue.paused.v1",
         QueueResumed(QueueResumed) = "queue.resumed.v1",
         QueueLimited(QueueLimited) = "queue.limited.v1",
+        QueueDefaultsChanged(Box<QueueDefaultsChanged>) = "queue.defaults_changed.v1",
         VaultKekIntroduced(VaultKekIntroduced) = "vault.kek_introduced.v1",
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
@@ -211,6 +212,7 @@ impl ControlEvent {
             Self::QueuePaused(e) => Some(&e.team),
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
+            Self::QueueDefaultsChanged(e) => Some(&e.team),
             Self::TargetHealthSet(e) => Some(&e.team),
             Self::OperationCreated(e) => Some(&e.team),
             Self::OperationPaused(e) => Some(&e.team),
@@ -326,6 +328,7 @@ impl ControlEvent {
             Self::QueuePaused(e) => ("queue", e.queue.as_str()),
             Self::QueueResumed(e) => ("queue", e.queue.as_str()),
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
+            Self::QueueDefaultsChanged(e) => ("queue", e.queue.as_str()),
             // A host is no token of a subject.
             Self::TargetHealthSet(e) => ("target", e.team.as_str()),
             Self::OperationCreated(e) => (Boundary::OPERATION, e.operation.as_str()),
@@ -424,6 +427,7 @@ impl ControlEvent {
             | Self::QueuePaused(_)
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
+            | Self::QueueDefaultsChanged(_)
             | Self::TargetHealthSet(_)
             // Work that was allowed when it began.
             | Self::OperationCreated(_)

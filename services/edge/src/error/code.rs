@@ -91,6 +91,7 @@ error_codes! {
     PersonRequired = "person_required",
     PlanChangeDisabled = "plan_change_disabled",
     PlanLimitExceeded = "plan_limit_exceeded",
+    PreconditionFailed = "precondition_failed",
     ProofsUnavailable = "proofs_unavailable",
     QueueLimit = "queue_limit",
     RateLimitExceeded = "rate_limit_exceeded",

@@ -53,6 +53,11 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::SecretAlreadyShown(key) => {
                 Self::conflict(ErrorCode::SecretAlreadyShown, text).for_key(&key)
             }
+            TeamRefusal::SettingsChanged => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                ErrorCode::PreconditionFailed,
+                text,
+            ),
             TeamRefusal::RequestMismatch => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorCode::IdempotencyMismatch,

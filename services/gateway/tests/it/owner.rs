@@ -84,6 +84,15 @@ impl Owner {
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
                     }
+                    // Asked for with every read of a task that waits.
+                    OwnerRequest::ExplainMany { .. } => {
+                        asked -= 1;
+                        let reply = OwnerReply::ExplainedMany(Vec::new());
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
                     OwnerRequest::Redeliver { .. }
                     | OwnerRequest::Explain { .. }
                     | OwnerRequest::Health { .. }

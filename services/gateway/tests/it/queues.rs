@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_commands::KeyWish;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::id::Environment;
-use waybill_testkit::http::Http;
+use waybill_testkit::http::{Answer, Http};
 
 use crate::world::{World, a_task_for_now, operator};
 
@@ -242,5 +242,280 @@ async fn only_who_may_decides_in_the_own_environment_and_team() -> Result<()> {
         assert_eq!(refused.status, 400, "{path} {body}: {}", refused.text());
         assert_eq!(refused.json()["field"], field, "{}", refused.text());
     }
+    world.stop().await
+}
+
+async fn put(http: &Http, body: &Value, only_if: Option<&str>) -> Result<Answer> {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(only_if.map(|tag| ("if-match", tag)));
+    let path = "/v1/queues/mail";
+    http.send(Method::PUT, path, &headers, body.to_string())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_get_the_defaults_of_their_queue_and_a_repeated_request_stays_the_same() -> Result<()>
+{
+    let world = World::start().await?;
+    let http = &world.http;
+    let defaults = json!({
+        "timeout": 20, "maxWaitTime": 40, "maxAttempts": 8, "retryBackoff": "linear", "minDelay": "5s", "maxAge": "6h"
+    });
+    let task = |more: Value| {
+        let mut task = a_task_for_now();
+        task["queue"] = json!("mail");
+        for (name, value) in more.as_object().into_iter().flatten() {
+            task[name] = value.clone();
+        }
+        task
+    };
+    let keyed = [
+        ("idempotency-key", "k"),
+        ("content-type", "application/json"),
+    ];
+    let first = task(json!({})).to_string();
+    let create = async || {
+        http.send(Method::POST, "/v1/tasks", &keyed, first.clone())
+            .await
+    };
+    let before = create().await?;
+    assert_eq!(before.status, 201, "{}", before.text());
+    let set = put(http, &json!({ "defaults": defaults }), None).await?;
+    assert_eq!(set.status, 200, "{}", set.text());
+    let shown = set.json()["queue"]["defaults"].clone();
+    assert_eq!(
+        (&shown["maxRetries"], &shown["maxAge"]),
+        (&json!(7), &json!(21_600))
+    );
+    assert_eq!(queue(http, "mail").await?["defaults"], shown);
+
+    // The same request as before the defaults, and the task as it was created.
+    let again = create().await?;
+    assert_eq!(again.status, 201, "{}", again.text());
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.task()["maxRetries"], before.task()["maxRetries"]);
+
+    let made = http.post("/v1/tasks", &task(json!({}))).await?.task();
+    let fields = [
+        "timeout",
+        "maxWaitTime",
+        "maxRetries",
+        "retryBackoff",
+        "minDelay",
+        "maxAge",
+    ];
+    let of = |task: &Value| fields.map(|field| task[field].clone());
+    assert_eq!(
+        of(&made),
+        [
+            json!(20),
+            json!(40),
+            json!(7),
+            json!("linear"),
+            json!(5),
+            json!(21_600)
+        ]
+    );
+    let own = task(json!({"timeout": 3, "maxRetries": 1, "retryBackoff": "fixed"}));
+    let own = http.post("/v1/tasks", &own).await?.task();
+    assert_eq!(
+        of(&own),
+        [
+            json!(3),
+            json!(30),
+            json!(1),
+            json!("fixed"),
+            Value::Null,
+            json!(21_600)
+        ]
+    );
+    let batch = json!({ "tasks": [task(json!({}))] });
+    let batch = http.post("/v1/tasks/batch", &batch).await?.json();
+    assert_eq!(
+        of(&batch["results"][0]["task"]),
+        of(&made),
+        "through every door"
+    );
+
+    // A key that was first used under defaults finds its task when there are none any more.
+    let keyed = [
+        ("idempotency-key", "later"),
+        ("content-type", "application/json"),
+    ];
+    let later = async || {
+        http.send(Method::POST, "/v1/tasks", &keyed, first.clone())
+            .await
+    };
+    let under = later().await?;
+    assert_eq!(under.task()["maxRetries"], 7);
+    assert_eq!(put(http, &json!({}), None).await?.status, 200);
+    let without = later().await?;
+    assert_eq!(without.status, 201, "{}", without.text());
+    assert_eq!(without.task()["id"], under.task()["id"]);
+
+    for (defaults, field) in [
+        (json!({"maxAttempts": 101}), "defaults.maxAttempts"),
+        (
+            json!({"timeout": 50, "maxWaitTime": 20}),
+            "defaults.timeout",
+        ),
+        (json!({"retryBackoff": "often"}), "defaults.retryBackoff"),
+    ] {
+        let refused = put(http, &json!({ "defaults": defaults }), None).await?;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert_eq!(refused.json()["field"], field, "{}", refused.text());
+    }
+    let told = http.get("/v1/activity?type=queue.").await?.json();
+    let kinds: Vec<_> = told["activity"]
+        .as_array()
+        .context("entries")?
+        .iter()
+        .collect();
+    assert!(
+        kinds
+            .iter()
+            .all(|entry| entry["type"] == "queue.defaults_changed"),
+        "{told}"
+    );
+    assert_eq!(kinds.len(), 2);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_somebody_else_has_changed_are_not_overwritten() -> Result<()> {
+    let world = World::start().await?;
+    let http = &world.http;
+    let limits = |concurrency: u32| json!({ "concurrency": concurrency });
+    let set = put(http, &limits(1), None).await?;
+    let first = set.header("etag").context("a tag")?.to_owned();
+    let read = http.get("/v1/queues/mail").await?;
+    assert_eq!(read.header("etag"), Some(&*first));
+    let second = put(http, &limits(2), Some(&first)).await?;
+    assert_eq!(second.status, 200, "{}", second.text());
+    let refused = put(http, &limits(3), Some(&first)).await?;
+    assert_eq!(refused.status, 412, "{}", refused.text());
+    assert_eq!(refused.code(), "precondition_failed");
+    assert!(refused.error().contains("If-Match"), "{}", refused.error());
+    assert_eq!(queue(http, "mail").await?["concurrency"], 2);
+    assert_eq!(put(http, &limits(3), Some("*")).await?.status, 200);
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_told_by_queue_and_step_and_wrong_times_are_refused() -> Result<()> {
+    let world = World::start().await?;
+    let http = &world.http;
+    let mut task = a_task_for_now();
+    for name in ["mail", "mail", "sms"] {
+        task["queue"] = json!(name);
+        http.create(&task).await?;
+    }
+    let id = http.create(&task).await?;
+    let told = http.get("/v1/stats").await?;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let told = told.json();
+    assert_eq!(
+        (&told["window"], &told["step"]),
+        (&json!(3_600), &json!(10))
+    );
+    assert_eq!(told["all"]["accepted"], 4);
+    let steps = told["all"]["steps"].as_array().context("steps")?;
+    assert_eq!(steps.len(), 360);
+    let sum: u64 = steps
+        .iter()
+        .filter_map(|step| step["accepted"].as_u64())
+        .sum();
+    assert_eq!(sum, 4);
+    let accepted = |told: &Value| -> Vec<(String, Value)> {
+        let queues = told["queues"].as_array().cloned().unwrap_or_default();
+        let of = |queue: Value| {
+            (
+                queue["queue"].as_str().unwrap_or_default().to_owned(),
+                queue["accepted"].clone(),
+            )
+        };
+        queues.into_iter().map(of).collect()
+    };
+    assert_eq!(
+        accepted(&told),
+        [("mail".into(), json!(2)), ("sms".into(), json!(2))]
+    );
+    let one = http
+        .get("/v1/stats?window=2d&step=1h&queue=sms")
+        .await?
+        .json();
+    assert_eq!(accepted(&one), [("sms".into(), json!(2))]);
+    assert_eq!(
+        one["queues"][0]["steps"].as_array().context("steps")?.len(),
+        48
+    );
+    for (query, field) in [
+        ("window=31d", "window"),
+        ("window=3h&step=10s", "step"),
+        ("window=1h&step=7s", "step"),
+        ("queue=a%20b", "queue"),
+        ("window=2h&step=10s&queue=a&queue=b", "step"),
+    ] {
+        let refused = http.get(&format!("/v1/stats?{query}")).await?;
+        assert_eq!(refused.status, 400, "{query}: {}", refused.text());
+        assert_eq!(refused.json()["field"], field, "{}", refused.text());
+    }
+    let shown = queue(http, "sms").await?;
+    let since = shown["oldestPendingSince"]
+        .as_str()
+        .context("pending ones")?;
+    assert!(
+        since
+            <= http.task(&id).await?["createdAt"]
+                .as_str()
+                .context("a time")?
+    );
+    assert_eq!(shown["statistics"]["window"], 900);
+    assert_eq!(shown["statistics"]["acceptedRate"], 0.002);
+    assert_eq!(listed(http).await?[1]["statistics"], shown["statistics"]);
+    world.stop().await
+}
+
+/// Nothing runs without a worker, so a drained queue is so at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_without_a_running_task_is_drained_and_an_unknown_blocker_is_said() -> Result<()> {
+    let world = World::start().await?;
+    let http = &world.http;
+    let id = http.create(&a_task_for_now()).await?;
+    let drained = bare(http, "/v1/queues/default/drain?wait=5").await?;
+    assert_eq!(drained["state"], "drained");
+    assert_eq!(drained["counts"]["pending"], 1);
+    assert_eq!(listed(http).await?[0]["state"], "drained");
+    let paused = bare(http, "/v1/queues/default/pause").await?;
+    assert_eq!(paused["state"], "paused");
+    let resumed = bare(http, "/v1/queues/default/resume").await?;
+    assert_eq!(resumed["state"], "active");
+    let long = http
+        .send(Method::POST, "/v1/queues/default/drain?wait=26", &[], "")
+        .await?;
+    assert_eq!(
+        (long.status.as_u16(), &long.json()["field"]),
+        (400, &json!("wait"))
+    );
+
+    // There is no worker to say what keeps it from running.
+    for path in [format!("/v1/tasks/{id}"), "/v1/tasks".to_owned()] {
+        let told = http.get(&path).await?.json();
+        let task = told.get("task").unwrap_or(&told["tasks"][0]);
+        assert_eq!(task.get("blockedBy"), Some(&Value::Null), "{told}");
+        assert_eq!(told["warnings"][0]["field"], "blockedBy", "{told}");
+    }
+    let mut later = a_task_for_now();
+    later["delay"] = json!("1h");
+    let later = http.create(&later).await?;
+    let told = http.get(&format!("/v1/tasks/{later}")).await?.json();
+    assert_eq!(told["task"]["blockedBy"]["kind"], "not_due");
+    assert_eq!(
+        told["task"]["blockedBy"]["until"],
+        told["task"]["delayUntil"]
+    );
+    assert_eq!(told.get("warnings"), None);
+    let few = http.get("/v1/tasks?fields=id,status").await?.json();
+    assert_eq!(few.get("warnings"), None, "nobody was asked");
     world.stop().await
 }

@@ -91,6 +91,7 @@ fn of_queue(event: &ControlEvent) -> Option<Environment> {
         ControlEvent::QueuePaused(e) => Some(e.environment),
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
+        ControlEvent::QueueDefaultsChanged(e) => Some(e.environment),
         ControlEvent::LimitSet(e) => Some(e.environment),
         ControlEvent::LimitPaused(e) => Some(e.environment),
         ControlEvent::LimitResumed(e) => Some(e.environment),

@@ -294,7 +294,7 @@ impl History {
             let minutes = self.random.below(90);
             self.now += i64::try_from(minutes).expect("small") * 60_000;
         }
-        self.clock.store(self.now, Ordering::Relaxed);
+        self.clock.fetch_max(self.now, Ordering::Relaxed);
         match self.random.below(40) {
             0..=9 => self.create(),
             10..=32 if !self.open.is_empty() => self.advance(),

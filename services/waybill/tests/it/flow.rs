@@ -56,6 +56,16 @@ async fn tasks_of_an_ordering_key_run_one_after_the_other_and_say_why_they_wait(
     assert_eq!(explained["blockedBy"]["taskId"], json!(first));
     assert_eq!(explained["aheadOfYou"], 1);
     assert_eq!(explained["intervals"][0]["kind"], "waited");
+    // In lists as well, of all of them by one question.
+    let page = http.get("/v1/tasks?status=pending,delayed").await?.json();
+    assert_eq!(page.get("warnings"), None, "{page}");
+    let of = |id: &str| {
+        let tasks = page["tasks"].as_array().expect("tasks").iter();
+        let task = tasks.clone().find(|task| task["id"] == id);
+        task.expect("it waits")["blockedBy"].clone()
+    };
+    assert_eq!(of(&second), explained["blockedBy"]);
+    assert_eq!(of(&first)["kind"], "not_due");
     let head = http
         .get(&format!("/v1/tasks/{first}/explain"))
         .await?
@@ -321,6 +331,59 @@ async fn a_duplicate_ends_without_a_call_and_names_the_first() -> Result<()> {
         assert_eq!(refused.status, 400, "{given}");
         assert_eq!(refused.json()["field"], field, "{given}");
     }
+    up.interrupt().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_drains_until_what_runs_has_ended_and_starts_nothing_else() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = json!({"targetUrl": sink.url("/delay/1500ms"), "queue": "mail"});
+    let running = http.create(&task).await?;
+    http.task_when(&running, |task| task["status"] == "processing")
+        .await?;
+    let asked = http
+        .post("/v1/queues/mail/drain", &json!({"reason": "moving"}))
+        .await?;
+    assert_eq!(asked.status, 200, "{}", asked.error());
+    let asked = asked.json()["queue"].clone();
+    assert_eq!(
+        (&asked["state"], &asked["counts"]["processing"]),
+        (&json!("draining"), &json!(1))
+    );
+    let behind = http.create(&task).await?;
+    let drained = http
+        .post(
+            "/v1/queues/mail/drain?wait=20",
+            &json!({"reason": "moving"}),
+        )
+        .await?;
+    let drained = drained.json()["queue"].clone();
+    assert_eq!(
+        (&drained["state"], &drained["counts"]["completed"]),
+        (&json!("drained"), &json!(1))
+    );
+    let held = http.task(&behind).await?;
+    assert_eq!(
+        (&held["status"], &held["blockedBy"]["kind"]),
+        (&json!("pending"), &json!("queue_paused"))
+    );
+    let told = http.get("/v1/queues/mail").await?.json();
+    assert_eq!(told["queue"]["state"], "drained");
+    assert_eq!(told["queue"]["pause"]["reason"], "moving");
+    http.post("/v1/queues/mail/resume", &json!({})).await?;
+    http.completed(&behind).await?;
+    let figures = http.get("/v1/stats?window=1h&queue=mail").await?.json();
+    let mail = &figures["queues"][0];
+    assert_eq!(
+        (&mail["accepted"], &mail["ended"]["completed"]),
+        (&json!(2), &json!(2))
+    );
+    let total = mail["total"]["p50"].as_f64().expect("a length");
+    assert!(total >= 1.4, "{mail}");
     up.interrupt().await?;
     Ok(())
 }

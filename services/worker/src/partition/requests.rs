@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use waybill_domain::command::{Blocker, OwnerReply, OwnerRequest};
+use waybill_domain::command::{Blocker, MAX_EXPLAINED, OwnerReply, OwnerRequest};
 use waybill_domain::dispatcher::{Cancel, RunNow, Ticket, Wanted};
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
 use waybill_domain::id::{TaskId, TeamId};
@@ -40,6 +40,12 @@ impl Serving<'_> {
             OwnerRequest::AskLimits(_)
             | OwnerRequest::NudgeLimits(_)
             | OwnerRequest::ListLimits { .. } => return self.limit_command(command),
+            OwnerRequest::ExplainMany { tasks, team } => {
+                let blockers = self.blockers(tasks, team);
+                // The caller may be gone.
+                let _ = command.reply.send(OwnerReply::ExplainedMany(blockers));
+                return;
+            }
         };
         if self.dispatcher.knows(*task) {
             return self.decide(command);
@@ -123,7 +129,8 @@ impl Serving<'_> {
             | OwnerRequest::Health { .. }
             | OwnerRequest::AskLimits(_)
             | OwnerRequest::NudgeLimits(_)
-            | OwnerRequest::ListLimits { .. } => return,
+            | OwnerRequest::ListLimits { .. }
+            | OwnerRequest::ExplainMany { .. } => return,
         }
         self.carry_out(actions);
     }
@@ -143,21 +150,35 @@ impl Serving<'_> {
 
     fn explain(&self, task: TaskId, team: &TeamId) -> OwnerReply {
         let now = self.parts.executor.clock.times();
-        let slots = |wanted: Wanted| {
-            let lacks = self.parts.bulkhead.lacks(wanted.compartment)?;
-            Some(match lacks {
-                Refusal::TeamFull => Blocker::TeamFull,
-                Refusal::HostFull => Blocker::HostFull,
-                Refusal::Paused => Blocker::WorkerPauses,
-                Refusal::NoGeneralSlot | Refusal::NoSlot | Refusal::NoWebhookSlot => {
-                    Blocker::NoSlot
-                }
-            })
-        };
-        match self.dispatcher.explain(task, team, now, slots) {
+        let lacks = |wanted| self.lacks(&wanted);
+        match self.dispatcher.explain(task, team, now, lacks) {
             Some(explained) => OwnerReply::Explained(explained),
             None => OwnerReply::NotOpen,
         }
+    }
+
+    /// What keeps tasks of a list from running.
+    fn blockers(&self, tasks: &[TaskId], team: &TeamId) -> Vec<(TaskId, Option<Blocker>)> {
+        let asked = tasks.iter().take(MAX_EXPLAINED);
+        let now = self.parts.executor.clock.times();
+        asked
+            .filter_map(|&task| {
+                let lacks = |wanted| self.lacks(&wanted);
+                let blocker = self.dispatcher.blocker(task, team, now, lacks)?;
+                Some((task, blocker))
+            })
+            .collect()
+    }
+
+    /// Why there is no slot for a call, if that is so.
+    fn lacks(&self, wanted: &Wanted) -> Option<Blocker> {
+        let lacks = self.parts.bulkhead.lacks(wanted.compartment)?;
+        Some(match lacks {
+            Refusal::TeamFull => Blocker::TeamFull,
+            Refusal::HostFull => Blocker::HostFull,
+            Refusal::Paused => Blocker::WorkerPauses,
+            Refusal::NoGeneralSlot | Refusal::NoSlot | Refusal::NoWebhookSlot => Blocker::NoSlot,
+        })
     }
 
     /// Reads the request and the end of an ended task, beside the partition's other work.

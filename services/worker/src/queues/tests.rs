@@ -44,6 +44,7 @@ fn paused(name: &str) -> ControlEvent {
         until: None,
         paused_by: "user:u".into(),
         at: Timestamp(1),
+        drain: false,
     })
 }
 

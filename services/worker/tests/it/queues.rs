@@ -38,6 +38,7 @@ impl VaultRig {
             until,
             paused_by: "user:u".into(),
             at: SystemClock.now(),
+            drain: false,
         }))
         .await
     }

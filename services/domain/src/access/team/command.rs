@@ -252,6 +252,11 @@ pub enum TeamRefusal {
     /// The team has too many open invitations.
     #[error("A team may have {0} open invitations")]
     TooManyInvitations(usize),
+    /// The settings are not those that the caller has read.
+    #[error(
+        "The settings of the queue are others than those that If-Match names; read them, and repeat the change with their ETag"
+    )]
+    SettingsChanged,
     /// The person owns too many teams.
     #[error("A person may own {0} teams")]
     TooManyTeams(usize),

@@ -3,19 +3,21 @@
 #[cfg(test)]
 mod tests;
 
+use sha2::{Digest, Sha256};
+
 use crate::access::name::is_plain;
 use crate::access::scope::Scope;
-use crate::event::{ControlEvent, QueueLimited, QueuePaused, QueueResumed};
+use crate::event::{ControlEvent, QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName};
 use crate::rate::StartRate;
-use crate::task::MAX_WEIGHT;
+use crate::task::{MAX_WEIGHT, QueueDefaults};
 use crate::time::Timestamp;
 
 use super::decide::{Deciding, Decision};
 use super::{Team, TeamRefusal};
 
-/// Limit of queues of a team that are paused or have limits, in both environments: every worker
-/// keeps all of them in memory.
+/// Limit of queues of a team that are paused or have settings, in both environments: every worker
+/// and gateway keeps all of them in memory.
 pub const MAX_RULED_QUEUES: usize = 1_000;
 /// Longest reason of a pause, in characters.
 pub const MAX_REASON_CHARS: usize = 500;
@@ -37,6 +39,8 @@ pub struct Queue {
     pub rate: Option<StartRate>,
     /// How many of its tasks start in a turn; `None`: one.
     pub weight: Option<u8>,
+    /// What creations mean where they leave something open.
+    pub defaults: QueueDefaults,
 }
 
 /// A pause of a queue.
@@ -50,9 +54,15 @@ pub struct Pause {
     pub reason: Option<String>,
     /// Who stated it last, in the text form of actors.
     pub by: String,
+    /// Whether somebody waits for the attempts that run to end.
+    pub drain: bool,
 }
 
 impl Pause {
+    fn is_stated_as(&self, reason: Option<&str>, until: Option<Timestamp>, drain: bool) -> bool {
+        self.reason.as_deref() == reason && self.until == until && self.drain == drain
+    }
+
     /// Whether the time of the pause is over.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -67,10 +77,31 @@ impl Queue {
         self.pause.as_ref().filter(|pause| !pause.is_over(now))
     }
 
-    /// Whether it has limits or a weight.
+    /// Whether somebody waits for the attempts that run to end.
+    #[must_use]
+    pub fn drains(&self, now: Timestamp) -> bool {
+        self.paused(now).is_some_and(|pause| pause.drain)
+    }
+
+    /// Whether anything but a pause was decided about it.
     #[must_use]
     pub fn has_settings(&self) -> bool {
-        self.concurrency.is_some() || self.rate.is_some() || self.weight.is_some()
+        self.concurrency.is_some()
+            || self.rate.is_some()
+            || self.weight.is_some()
+            || !self.defaults.is_empty()
+    }
+
+    /// Stands for the settings of a queue, which a `PUT` replaces: it differs if they do. A queue that is
+    /// not known has the same tag as one without settings.
+    #[must_use]
+    pub fn tag(queue: Option<&Self>) -> String {
+        let none = Self::default();
+        let queue = queue.unwrap_or(&none);
+        let settings = (queue.concurrency, queue.rate, &queue.defaults, queue.weight);
+        // Serialising plain values to memory cannot fail.
+        let settings = rmp_serde::to_vec_named(&settings).unwrap_or_default();
+        hex::encode(&Sha256::digest(settings)[..8])
     }
 
     fn is_ruled(&self, now: Timestamp) -> bool {
@@ -89,13 +120,15 @@ pub enum QueueCommand {
         reason: Option<String>,
         /// When the pause ends by itself; `None`: never.
         until: Option<Timestamp>,
+        /// Whether somebody waits for the attempts that run to end.
+        drain: bool,
     },
     /// Let the tasks of a queue start again.
     Resume {
         environment: Environment,
         queue: QueueName,
     },
-    /// Replace the limits of a queue.
+    /// Replace the limits and the defaults of a queue.
     Limit {
         environment: Environment,
         queue: QueueName,
@@ -105,6 +138,10 @@ pub enum QueueCommand {
         rate: Option<StartRate>,
         /// How many of its tasks start in a turn; `None`: one.
         weight: Option<u8>,
+        /// What creations mean where they leave something open.
+        defaults: Box<QueueDefaults>,
+        /// Only if the settings have one of these tags ([`Queue::tag`]); `None`: whatever they are.
+        only_if: Option<Vec<String>>,
     },
 }
 
@@ -120,6 +157,7 @@ impl Team {
             ControlEvent::QueuePaused(e) => (e.environment, &e.queue, e.at),
             ControlEvent::QueueResumed(e) => (e.environment, &e.queue, e.at),
             ControlEvent::QueueLimited(e) => (e.environment, &e.queue, e.at),
+            ControlEvent::QueueDefaultsChanged(e) => (e.environment, &e.queue, e.at),
             _ => return,
         };
         let place = (environment, queue.clone());
@@ -132,12 +170,14 @@ impl Team {
                     until: e.until,
                     reason: e.reason.clone(),
                     by: e.paused_by.clone(),
+                    drain: e.drain,
                 });
             }
             ControlEvent::QueueLimited(e) => {
                 (known.concurrency, known.rate) = (e.concurrency, e.rate);
                 known.weight = e.weight;
             }
+            ControlEvent::QueueDefaultsChanged(e) => known.defaults.clone_from(&e.defaults),
             _ => known.pause = None,
         }
         if *known == Queue::default() {
@@ -154,13 +194,14 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             queue,
             reason,
             until,
+            drain,
         } => {
             may_write(deciding, environment)?;
             let reason = reason.as_deref().map(valid_reason).transpose()?.flatten();
             let until = until.map(|until| valid_until(until, at)).transpose()?;
             let known = deciding.team.queue(environment, &queue);
             let paused = known.and_then(|known| known.paused(at));
-            if paused.is_some_and(|pause| pause.until == until && pause.reason == reason) {
+            if paused.is_some_and(|pause| pause.is_stated_as(reason.as_deref(), until, drain)) {
                 return Ok(Vec::new());
             }
             has_room(deciding, environment, &queue)?;
@@ -172,6 +213,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                 until,
                 paused_by: deciding.by.to_string(),
                 at,
+                drain,
             })])
         }
         QueueCommand::Resume { environment, queue } => {
@@ -194,6 +236,8 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             concurrency,
             rate,
             weight,
+            defaults,
+            only_if,
         } => {
             may_write(deciding, environment)?;
             if let Some(given) = concurrency {
@@ -211,20 +255,40 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                 within("weight", given.into(), MAX_WEIGHT.into())?;
             }
             let known = deciding.team.queue(environment, &queue);
-            let now = known.map(|known| (known.concurrency, known.rate, known.weight));
-            if now.unwrap_or_default() == (concurrency, rate, weight) {
+            if only_if.is_some_and(|tags| !tags.contains(&Queue::tag(known))) {
+                return Err(TeamRefusal::SettingsChanged);
+            }
+            let limits = known.map(|known| (known.concurrency, known.rate, known.weight));
+            let has_limits = limits.unwrap_or_default() == (concurrency, rate, weight);
+            let has_defaults = match known {
+                Some(known) => known.defaults == *defaults,
+                None => defaults.is_empty(),
+            };
+            if has_limits && has_defaults {
                 return Ok(Vec::new());
             }
             has_room(deciding, environment, &queue)?;
-            Ok(vec![ControlEvent::QueueLimited(QueueLimited {
-                queue,
-                team,
-                environment,
-                concurrency,
-                rate,
-                weight,
-                at,
-            })])
+            let limited = (!has_limits).then(|| {
+                ControlEvent::QueueLimited(QueueLimited {
+                    queue: queue.clone(),
+                    team: team.clone(),
+                    environment,
+                    concurrency,
+                    rate,
+                    weight,
+                    at,
+                })
+            });
+            let changed = (!has_defaults).then(|| {
+                ControlEvent::QueueDefaultsChanged(Box::new(QueueDefaultsChanged {
+                    queue: queue.clone(),
+                    team: team.clone(),
+                    environment,
+                    defaults: *defaults,
+                    at,
+                }))
+            });
+            Ok(limited.into_iter().chain(changed).collect())
         }
     }
 }
@@ -233,7 +297,7 @@ fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), Te
     deciding.needs_scope_in(Scope::QueuesWrite, environment)
 }
 
-/// Whether one more queue may be paused or have limits.
+/// Whether one more queue may be paused or have settings.
 fn has_room(
     deciding: &Deciding<'_>,
     environment: Environment,
@@ -246,7 +310,7 @@ fn has_room(
         && ruled.filter(|queue| queue.is_ruled(now)).count() >= MAX_RULED_QUEUES
     {
         let message = format!(
-            "name: at most {MAX_RULED_QUEUES} queues of a team may be paused or have limits at a time"
+            "name: at most {MAX_RULED_QUEUES} queues of a team may be paused or have limits or defaults at a time"
         );
         return Err(TeamRefusal::invalid("name", message));
     }

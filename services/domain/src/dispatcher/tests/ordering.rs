@@ -150,7 +150,11 @@ fn a_task_that_waits_is_told_why() {
         let explained = world
             .dispatcher
             .explain(id, &World::team(), world.now, |_| full);
-        explained.expect("an open task")
+        let explained = explained.expect("an open task");
+        let team = &World::team();
+        let blocker = world.dispatcher.blocker(id, team, world.now, |_| full);
+        assert_eq!(blocker, Some(explained.blocker));
+        explained
     };
     let later = |world: &World, seconds| world.now.wall.plus(Duration::from_secs(seconds));
     let head = world.create(|r| {
@@ -200,6 +204,8 @@ fn a_task_that_waits_is_told_why() {
     for (id, team) in [(free[1], &World::team()), (head, &other)] {
         let explained = world.dispatcher.explain(id, team, world.now, |_| None);
         assert_eq!(explained, None);
+        let blocker = world.dispatcher.blocker(id, team, world.now, |_| None);
+        assert_eq!(blocker, None);
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Environment, QueueName, TeamId};
 use crate::rate::StartRate;
+use crate::task::QueueDefaults;
 use crate::time::Timestamp;
 
 /// No task of a queue is started until the queue is resumed or the pause ends by itself. Of a queue
@@ -24,6 +25,9 @@ pub struct QueuePaused {
     /// Who paused it, in the form of the header `Wb-Actor`.
     pub paused_by: String,
     pub at: Timestamp,
+    /// Whether somebody waits for the attempts that run to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
 }
 
 /// Tasks of a paused queue may start again.
@@ -53,5 +57,17 @@ pub struct QueueLimited {
     /// How many tasks of the queue start in a turn among the team's queues; absent: one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
+    pub at: Timestamp,
+}
+
+/// What creations in a queue mean where they leave something open was set: all defaults of the queue,
+/// also those that stay as they were. Tasks that exist keep what they were created with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueDefaultsChanged {
+    pub queue: QueueName,
+    pub team: TeamId,
+    /// Environment of the queue.
+    pub environment: Environment,
+    pub defaults: QueueDefaults,
     pub at: Timestamp,
 }

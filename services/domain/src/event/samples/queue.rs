@@ -1,9 +1,11 @@
 //! Events of queues.
 
 use super::{AT, LATER};
-use crate::event::{ControlEvent, QueueLimited, QueuePaused, QueueResumed};
+use crate::event::{ControlEvent, QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName, TeamId};
 use crate::rate::StartRate;
+use crate::task::queue_defaults::{DefaultPauses, DefaultWindows};
+use crate::task::{Backoff, Jitter, OwnPauses, QueueDefaults};
 
 pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
     let queue = QueueName::default();
@@ -16,6 +18,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             until: Some(LATER),
             paused_by: "key:key_4fG7aB2x".into(),
             at: AT,
+            drain: true,
         }),
         ControlEvent::QueueResumed(QueueResumed {
             queue: queue.clone(),
@@ -24,7 +27,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             at: LATER,
         }),
         ControlEvent::QueueLimited(QueueLimited {
-            queue,
+            queue: queue.clone(),
             team: team.clone(),
             environment: Environment::Test,
             concurrency: Some(5),
@@ -36,5 +39,26 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             weight: Some(3),
             at: AT,
         }),
+        ControlEvent::QueueDefaultsChanged(Box::new(QueueDefaultsChanged {
+            queue,
+            team: team.clone(),
+            environment: Environment::Test,
+            defaults: QueueDefaults {
+                windows: Some(DefaultWindows {
+                    timeout_ms: 20_000,
+                    max_wait_ms: 60_000,
+                }),
+                max_retries: Some(8),
+                pauses: Some(DefaultPauses {
+                    backoff: Backoff::Linear,
+                    own: OwnPauses::default(),
+                    min_ms: Some(5_000),
+                    max_ms: Some(600_000),
+                }),
+                jitter: Some(Jitter::FULL),
+                max_age_ms: Some(21_600_000),
+            },
+            at: AT,
+        })),
     ]
 }

@@ -531,7 +531,7 @@ impl Ledger {
             OwnerReply::Running => "cancel running",
             OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
-            OwnerReply::Explained(_) => "explained",
+            OwnerReply::Explained(_) | OwnerReply::ExplainedMany(_) => "explained",
             OwnerReply::Health(_) => "health",
             OwnerReply::Granted(_) | OwnerReply::Limits(_) | OwnerReply::Noted => "told of limits",
             OwnerReply::TryAgain => "cancel try again",
@@ -578,7 +578,8 @@ impl Ledger {
                     | OwnerReply::Health(_)
                     | OwnerReply::Granted(_)
                     | OwnerReply::Limits(_)
-                    | OwnerReply::Noted => true,
+                    | OwnerReply::Noted
+                    | OwnerReply::ExplainedMany(_) => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),

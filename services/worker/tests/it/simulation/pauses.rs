@@ -148,6 +148,7 @@ fn paused(team: &TeamId, queue: &QueueName) -> ControlEvent {
         until: None,
         paused_by: "user:u".into(),
         at: Timestamp(1),
+        drain: false,
     })
 }
 

@@ -27,6 +27,7 @@ fn pause(reason: Option<&str>, until: Option<Timestamp>) -> QueueCommand {
         queue: queue("mail"),
         reason: reason.map(str::to_owned),
         until,
+        drain: false,
     }
 }
 
@@ -44,6 +45,8 @@ fn limit(concurrency: Option<u32>, rate: Option<StartRate>) -> QueueCommand {
         concurrency,
         rate,
         weight: None,
+        defaults: Box::default(),
+        only_if: None,
     }
 }
 
@@ -240,6 +243,7 @@ fn the_number_of_queues_with_rules_is_bounded_and_what_is_over_does_not_count() 
         queue: queue(&format!("q{number}")),
         reason: None,
         until,
+        drain: false,
     };
     for number in 0..MAX_RULED_QUEUES {
         let until = (number == 0).then_some(LATER);
@@ -251,4 +255,95 @@ fn the_number_of_queues_with_rules_is_bounded_and_what_is_over_does_not_count() 
     assert_eq!(stage.on(numbered(1, Some(LATER))), Ok(1), "a known one");
     let later = TeamCommand::Queue(numbered(MAX_RULED_QUEUES, None));
     assert_eq!(stage.run(later, &user(2), LATER), Ok(1));
+}
+
+fn settings(max_retries: Option<u16>, only_if: Option<String>) -> QueueCommand {
+    QueueCommand::Limit {
+        environment: Environment::Live,
+        queue: queue("mail"),
+        concurrency: Some(5),
+        rate: None,
+        defaults: Box::new(QueueDefaults {
+            max_retries,
+            ..QueueDefaults::default()
+        }),
+        only_if: only_if.map(|tag| vec![tag]),
+    }
+}
+
+#[test]
+fn settings_are_replaced_as_a_whole_and_an_event_says_what_has_changed() {
+    let mut stage = Stage::new();
+    assert_eq!(
+        stage.on(settings(Some(7), None)),
+        Ok(2),
+        "limits and defaults"
+    );
+    assert_eq!(stage.on(settings(Some(7), None)), Ok(0), "the same again");
+    assert_eq!(stage.on(settings(Some(8), None)), Ok(1), "other defaults");
+    let defaults = |stage: &Stage| stage.mail().map(|mail| mail.defaults.max_retries);
+    assert_eq!(defaults(&stage), Some(Some(8)));
+    assert_eq!(stage.on(pause(None, None)), Ok(1));
+    assert_eq!(defaults(&stage), Some(Some(8)), "a pause is no setting");
+    assert_eq!(stage.on(resume()), Ok(1));
+    assert_eq!(
+        stage.on(limit(None, None)),
+        Ok(2),
+        "what is left out is none"
+    );
+    assert_eq!(stage.mail(), None);
+}
+
+#[test]
+fn a_change_of_other_settings_than_those_that_were_read_is_refused() {
+    let mut stage = Stage::new();
+    let none = Queue::tag(stage.mail());
+    assert_eq!(none, Queue::tag(Some(&Queue::default())));
+    assert_eq!(stage.on(settings(Some(7), Some(none.clone()))), Ok(2));
+    let seven = Queue::tag(stage.mail());
+    assert_ne!(seven, none);
+    let refused = stage.on(settings(Some(8), Some(none)));
+    assert_eq!(refused, Err(TeamRefusal::SettingsChanged));
+    assert_eq!(stage.on(pause(None, None)), Ok(1));
+    assert_eq!(Queue::tag(stage.mail()), seven, "a pause is no setting");
+    assert_eq!(stage.on(settings(Some(8), Some(seven))), Ok(1));
+}
+
+#[test]
+fn a_queue_that_is_drained_is_paused_and_says_so_until_it_is_resumed() {
+    let mut stage = Stage::new();
+    let drain = |drain| {
+        let QueueCommand::Pause {
+            environment,
+            queue,
+            reason,
+            until,
+            ..
+        } = pause(None, None)
+        else {
+            unreachable!("a pause");
+        };
+        QueueCommand::Pause {
+            environment,
+            queue,
+            reason,
+            until,
+            drain,
+        }
+    };
+    let drains = |stage: &Stage| {
+        stage
+            .mail()
+            .and_then(|mail| Some(mail.pause.as_ref()?.drain))
+    };
+    assert_eq!(stage.on(drain(true)), Ok(1));
+    assert_eq!(stage.on(drain(true)), Ok(0), "the same again");
+    assert_eq!(drains(&stage), Some(true));
+    let place = (TeamId::new(NOW, 1), queue("mail"));
+    assert!(stage.book.rules(&place).paused.is_some(), "nothing starts");
+    assert_eq!(stage.on(drain(false)), Ok(1), "a plain pause replaces it");
+    assert_eq!(drains(&stage), Some(false));
+    assert_eq!(stage.on(drain(true)), Ok(1));
+    assert_eq!(stage.on(resume()), Ok(1));
+    assert_eq!(drains(&stage), None);
 }
