@@ -25,8 +25,8 @@ use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
 use waybill_edge::idempotency::key as request_key;
 
 /// What to do, and to which tasks: `filter` or `ids`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewOperation {
     /// `retry` tries dead letters again, each once; `replay` does ended tasks again; `cancel` cancels open ones.
     #[schema(required = true, value_type = NewAction)]
@@ -210,9 +210,8 @@ pub(super) async fn begin(
     }
     let boundary = Boundary::Operation(draft.operation.clone());
     let command = OperationCommand::Create(Box::new(draft));
-    let run = state
-        .control
-        .run::<Operation>(&boundary, command, &(), &caller.by());
+    let by = caller.by();
+    let run = state.control.run::<Operation>(&boundary, command, &(), &by);
     let after = run.await?;
     state.settle(after.version).await?;
     let envelope = OperationEnvelope::new(&after.state)

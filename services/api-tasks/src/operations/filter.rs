@@ -13,8 +13,8 @@ use waybill_edge::error::ApiError;
 
 /// Conditions, all of which must hold; `{}` stands for every task. They are those of `GET /v1/tasks`. One that takes several values takes
 /// one as well.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OperationFilter {
     /// Current status.
     #[schema(value_type = Option<Vec<Status>>)]
@@ -64,7 +64,7 @@ pub struct OperationFilter {
 }
 
 /// One value, or several.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Values(Vec<String>);
 
 impl<'de> Deserialize<'de> for Values {

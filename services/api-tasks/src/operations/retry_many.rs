@@ -16,8 +16,8 @@ use waybill_edge::body::Json;
 use waybill_edge::error::{ApiError, ErrorBody};
 
 /// Which dead letters: `filter` or `ids`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RetryDeadLetters {
     /// Those that match now.
     filter: Option<OperationFilter>,

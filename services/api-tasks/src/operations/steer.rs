@@ -87,9 +87,8 @@ async fn steer(
 ) -> Result<axum::Json<OperationEnvelope>, ApiError> {
     find(state, &caller.team, &id)?;
     let boundary = Boundary::Operation(id);
-    let run = state
-        .control
-        .run::<Operation>(&boundary, command, &(), &caller.by());
+    let by = caller.by();
+    let run = state.control.run::<Operation>(&boundary, command, &(), &by);
     let after = run.await?;
     state.settle(after.version).await?;
     OperationEnvelope::new(&after.state)

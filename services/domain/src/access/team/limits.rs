@@ -97,6 +97,7 @@ impl Team {
                     until: e.until,
                     reason: e.reason.clone(),
                     by: e.paused_by.clone(),
+                    drain: false,
                 });
             }
             ControlEvent::LimitSet(e) => {

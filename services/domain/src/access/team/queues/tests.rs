@@ -263,6 +263,7 @@ fn settings(max_retries: Option<u16>, only_if: Option<String>) -> QueueCommand {
         queue: queue("mail"),
         concurrency: Some(5),
         rate: None,
+        weight: None,
         defaults: Box::new(QueueDefaults {
             max_retries,
             ..QueueDefaults::default()
