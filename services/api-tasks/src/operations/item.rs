@@ -8,6 +8,7 @@ use waybill_domain::event::{BulkAction, OperationCreated, TaskEvent};
 use waybill_domain::id::{OperationId, TeamId};
 use waybill_domain::operation::{Verdict, actor, item_key};
 use waybill_domain::task::{Status, TaskRow};
+use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, TaskRecord, task_record};
 
 use crate::accept::{Accepting, limits_of};
@@ -112,11 +113,8 @@ impl Work<'_> {
             });
         }
         let later = row.not_before.filter(|at| *at > now);
-        let dates = CreateTask {
-            delay_until: later.map(|at| at.to_string()),
-            deadline: row.deadline.map(|at| at.to_string()),
-            ..CreateTask::default()
-        };
+        let text = |at: Timestamp| at.to_string();
+        let dates = CreateTask::dated(later.map(text), row.deadline.map(text));
         self.make(row, dates).await
     }
 
