@@ -109,9 +109,12 @@ impl Ledger {
             }
         }
         let is_ill = seen.record.is_some_and(|record| record.is_ill(&rule));
-        if !is_ill {
+        let opens = is_ill && ill.is_none();
+        if opens || !is_ill {
+            // What was decided before the owner knows of it may still be stored.
             seen.after = 0;
-        } else if ill.is_none() {
+        }
+        if opens {
             self.count("opened");
         }
     }
