@@ -103,7 +103,9 @@ async fn cancel(
         }
         OwnerReply::Running => return Err(not_open(Status::Processing)),
         OwnerReply::NotOpen => return Err(ended(state, caller, id).await?),
-        OwnerReply::TryAgain | OwnerReply::Explained(_) => return Err(no_owner()),
+        OwnerReply::TryAgain | OwnerReply::Explained(_) | OwnerReply::Health(_) => {
+            return Err(no_owner());
+        }
     };
     let view: TaskView = lookup::find_as_of(state, &caller.team, id, seq).await?;
     Ok(Task::read(view, Attempts::Shown))

@@ -85,6 +85,7 @@ pub(crate) async fn redeliver_webhook(
         OwnerReply::Running
         | OwnerReply::AlreadyRequested { .. }
         | OwnerReply::Explained(_)
+        | OwnerReply::Health(_)
         | OwnerReply::TryAgain => {
             return Err(no_owner());
         }

@@ -70,7 +70,9 @@ pub(crate) async fn run_task_now(
                 no_owner()
             });
         }
-        OwnerReply::TryAgain | OwnerReply::Explained(_) => return Err(no_owner()),
+        OwnerReply::TryAgain | OwnerReply::Explained(_) | OwnerReply::Health(_) => {
+            return Err(no_owner());
+        }
     };
     state.acknowledged.told(&caller.team, seq);
     let view = lookup::find_as_of(&state, &caller.team, id, seq).await?;

@@ -77,6 +77,8 @@ pub enum BlockedByKind {
     RetryPause,
     /// Another task comes first by its `orderingKey`.
     Order,
+    /// Its host fails, so that nothing is started there but a probe now and then.
+    TargetOpen,
     /// Its queue is paused.
     QueuePaused,
     /// Its queue has as many attempts running as it may have at a time.
@@ -130,6 +132,10 @@ impl From<Blocker> for BlockedBy {
             Blocker::BeingStored => (
                 Kind::BeingStored,
                 "What was decided about it is being stored",
+            ),
+            Blocker::TargetOpen { .. } => (
+                Kind::TargetOpen,
+                "Its host fails, so that nothing is started there but a probe now and then",
             ),
         };
         let until = blocker.until().map(Iso);
@@ -215,6 +221,7 @@ pub(crate) async fn explain_task(
             OwnerReply::Done { .. }
             | OwnerReply::Running
             | OwnerReply::AlreadyRequested { .. }
+            | OwnerReply::Health(_)
             | OwnerReply::TryAgain => return Err(no_owner()),
         }
     }
@@ -339,6 +346,7 @@ mod tests {
             attempt: 1,
             at: at(12),
             lease_until: at(60),
+            probe: false,
         });
         let row = TaskRow::evolve(Some(row), StreamSeq(2), &started).expect("a row");
         let before = [(Delayed, 0, Some(10), None), (Waited, 10, Some(12), None)];

@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::dispatcher::Compartment;
+use crate::event::FailureKind;
 use crate::id::{TaskId, TeamId};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
@@ -75,6 +77,11 @@ pub enum OwnerRequest {
         /// W3C trace context of the request.
         traceparent: Option<String>,
     },
+    /// Tell how hosts do, by what the tasks of the partition say. Nothing is stored.
+    Health {
+        /// Hosts of teams.
+        hosts: Vec<Compartment>,
+    },
 }
 
 /// What keeps an open task from running.
@@ -120,6 +127,11 @@ pub enum Blocker {
     Turn,
     /// What was decided about it is being stored.
     BeingStored,
+    /// Its host fails, and nothing is started there but a probe now and then.
+    TargetOpen {
+        /// When the next probe may start; `None`: one is about to, or is made.
+        until: Option<Timestamp>,
+    },
 }
 
 impl Blocker {
@@ -130,7 +142,7 @@ impl Blocker {
             Self::NotDue { until } | Self::RetryPause { until } | Self::QueueRate { until } => {
                 Some(until)
             }
-            Self::QueuePaused { until } => until,
+            Self::QueuePaused { until } | Self::TargetOpen { until } => until,
             Self::OrderHead { .. }
             | Self::QueueConcurrency
             | Self::TeamFull
@@ -153,6 +165,38 @@ pub struct Explained {
     pub ahead: Option<u32>,
     /// It does not start before this time. `None`: as soon as nothing blocks it.
     pub not_before: Option<Timestamp>,
+}
+
+/// Whether attempts start at a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// They do.
+    Closed,
+    /// One, to find out how it does.
+    Probing,
+    /// None does.
+    Open,
+}
+
+/// How a host does, as the owner of one partition sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostHealth {
+    pub state: HostState,
+    /// When the next probe may start, while it is open.
+    pub until: Option<Timestamp>,
+    /// When the first of its last failures in a row happened; `None` if no failure is remembered.
+    pub since: Option<Timestamp>,
+    /// Failures since the last attempt that did not fail.
+    pub in_a_row: u32,
+    /// When the last failure happened.
+    pub last: Option<Timestamp>,
+    /// Kind of the last failure.
+    pub kind: Option<FailureKind>,
+    /// The status of the last failure, if there was an answer.
+    pub status: Option<u16>,
+    /// Ready tasks that are held back.
+    pub held: u64,
 }
 
 /// How many tasks ahead of another are counted.
@@ -182,4 +226,6 @@ pub enum OwnerReply {
     NotOpen,
     /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.
     TryAgain,
+    /// How the hosts do, in the order of the request.
+    Health(Vec<HostHealth>),
 }

@@ -16,7 +16,8 @@
 //!
 //! Only [`ready`] decides what is served next: fairness and ordering keys are questions about the
 //! order of ready tasks, and belong there. What may not be served at all for now, because its queue
-//! is paused or has used what its limits allow, is kept out of it by [`gates`].
+//! is paused or has used what its limits allow, is kept out of it by [`gates`], and what would call
+//! a host that fails by [`hosts`].
 
 mod action;
 mod allowance;
@@ -28,6 +29,7 @@ mod epochs;
 mod evolve;
 mod explain;
 mod gates;
+mod hosts;
 mod lanes;
 mod open;
 mod orders;
@@ -41,6 +43,7 @@ mod retention;
 mod rules;
 mod serve;
 mod snapshot;
+mod targets;
 mod timers;
 
 #[cfg(test)]
@@ -57,6 +60,7 @@ use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
 use epochs::Epochs;
 use gates::Gates;
+use hosts::Hosts;
 use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
@@ -70,6 +74,7 @@ pub use action::{
 pub use retention::{RESTATEMENT_BYTES, Restatable};
 pub use rules::{Hold, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
+pub use targets::HealthRulesBook;
 
 /// How long after an attempt's time limit its worker may still report the outcome.
 const LEASE_SLACK: Duration = Duration::from_secs(5);
@@ -91,6 +96,8 @@ pub struct Dispatcher {
     ready: Ready,
     /// What holds ready tasks back.
     gates: Gates,
+    /// How the hosts of tasks do, and what is held back because of it.
+    hosts: Hosts,
     /// Due deliveries, in each queue in the order in which they became due.
     due_deliveries: Ready,
     deliveries_due: u64,
@@ -118,6 +125,7 @@ impl Dispatcher {
             certain: StreamSeq(0),
             ready: Ready::default(),
             gates: Gates::default(),
+            hosts: Hosts::default(),
             due_deliveries: Ready::default(),
             deliveries_due: 0,
             timers: Timers::default(),
@@ -220,8 +228,11 @@ impl Dispatcher {
             if let Some(task) = self.tasks.get(id) {
                 let runs = matches!(task.phase, Phase::Running { .. });
                 self.gates.runs(task.lane, *id, runs);
+                self.hosts
+                    .runs(task.compartment(), *id, runs && task.probes);
             }
         }
+        self.hosts.place(now);
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
@@ -273,6 +284,7 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Times) {
         self.now = now;
         self.gates.tick(now);
+        self.hosts.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -285,7 +297,8 @@ impl Dispatcher {
             return Some(Duration::ZERO);
         }
         let gates = self.gates.next_in(now);
-        self.timers.next_in(now).into_iter().chain(gates).min()
+        let held = gates.into_iter().chain(self.hosts.next_in(now));
+        self.timers.next_in(now).into_iter().chain(held).min()
     }
 
     /// Number of calls that could begin if there were slots, without the tasks that are held back.
@@ -310,8 +323,11 @@ impl Dispatcher {
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
         if is_ready && self.is_its_turn(id, task) {
+            let host = (task.compartment(), task.lane);
             let place = (self.lanes.names(task.lane), task.lane);
-            if self.gates.enter(place, task.rank(), id, self.now) {
+            if self.hosts.enter(host, task.created, id, self.now)
+                && self.gates.enter(place, task.rank(), id, self.now)
+            {
                 self.ready.push(task.entry(id));
             }
         }
@@ -331,6 +347,8 @@ impl Dispatcher {
         self.ready.remove(&task.entry(id));
         self.gates
             .leave(self.lanes.names(task.lane), task.rank(), id);
+        self.hosts
+            .leave((task.compartment(), task.lane), task.created, id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {

@@ -17,11 +17,12 @@ pub use control::{
     KeyReported, KeyRevoked, KeyRotated, LeakPolicy, MailedEarlier, MemberJoined, MemberRemoved,
     MemberRoleChanged, OutsideAccount, PasswordChange, QueueLimited, QueuePaused, QueueResumed,
     RepeatableRequest, RevocationReason, SessionEnd, SessionEnded, SessionRefreshed,
-    SessionStarted, SignaturesRequired, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
-    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged,
-    TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded,
-    TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked, UserPasswordChanged,
-    UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp, VaultKekIntroduced,
+    SessionStarted, SignaturesRequired, TargetHealthSet, TeamCreated, TeamDeleted,
+    TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
+    TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked,
+    TokenRotated, TokenShredded, TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    VaultKekIntroduced,
 };
 pub use remains::Remains;
 pub use task::{

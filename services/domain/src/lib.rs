@@ -8,6 +8,7 @@ pub mod command;
 pub mod dispatcher;
 pub mod egress;
 pub mod event;
+pub mod health;
 pub mod id;
 pub mod partition;
 pub mod rate;

@@ -5,6 +5,7 @@
 //!   gateway may decide at all.
 //! - [`path`], [`body`] and [`query`] read what a client sends, [`lenient`] does so with [`warnings`] of what is unknown, [`idempotency`] tells a repeated request; [`error`] is what a client gets when it is
 //!   refused, [`sse`] how an event stream is answered, [`iso`] and [`lengths`] how times and lengths of time are written.
+//! - [`owners`] asks the owners of all partitions.
 //! - [`vault`] seals secrets. [`acknowledged`] lets a client read its own writes.
 //! - [`Edge`] is all of that in one value: APIs take it as their state, or within theirs.
 
@@ -19,6 +20,7 @@ pub mod iso;
 pub mod lengths;
 pub mod lenient;
 pub mod limits;
+pub mod owners;
 pub mod path;
 pub mod query;
 pub mod refusals;

@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use http::request::Parts;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
+use waybill_domain::health::TargetHost;
 use waybill_domain::id::{
     AppId, GrantId, InvitationId, KeyId, QueueName, SessionId, TaskId, TokenId, UserId,
 };
@@ -128,6 +129,12 @@ impl PathId for QueueName {
                 ),
             )
         })
+    }
+}
+
+impl PathId for TargetHost {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse(text).map_err(|error| ApiError::bad_field("host", format!("host {error}")))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::acknowledged::Acknowledged;
 use crate::auth::{Auth, NotAppliedYet};
 use crate::config::GatewayConfig;
 use crate::limits::Limiter;
+use crate::owners::Owners;
 use crate::refusals::Refusals;
 use crate::usage::Usage;
 use crate::vault::Vault;
@@ -51,6 +52,8 @@ pub struct EdgeParts {
     pub stopping: CancellationToken,
     /// Background work; joined at the end of a drain.
     pub tasks: TaskTracker,
+    /// For questions to the owners of all partitions.
+    pub owners: Owners,
 }
 
 impl Edge {

@@ -49,6 +49,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "dead letters", description = "Tasks that failed for good: by filter, by cause, and once more"),
         (name = "queues", description = "Queues: which there are, and what holds their tasks back"),
+        (name = "targets", description = "Targets: how the called hosts do, and when tasks are held back because one fails"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "teams", description = "Teams, their members, invitations, plan and policies"),

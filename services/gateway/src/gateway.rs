@@ -26,6 +26,7 @@ use waybill_edge::auth::store::AuthStoreError;
 use waybill_edge::config::GatewayConfig;
 use waybill_edge::fence::{self, Fence, FenceParts};
 use waybill_edge::limits::Limiter;
+use waybill_edge::owners::Owners;
 use waybill_edge::refusals::Refusals;
 use waybill_edge::request::Unread;
 use waybill_edge::server::{self, Drained, Server};
@@ -197,6 +198,7 @@ impl Gateway {
             fence,
             stopping,
             config,
+            owners: Owners::new(parts.nats.clone(), parts.partitions),
         });
         let state = AppState::new(Shared {
             tasks_api: TasksApi::new(TasksApiParts {

@@ -1,5 +1,5 @@
 //! What a team has decided about its queues, as the partitions of this worker must know it: which
-//! are paused, and what limits they have.
+//! are paused, and what limits they have. Also by which rules failing hosts are left alone.
 //!
 //! The worker follows CONTROL, and gives each partition the changes that concern its queues. A pause
 //! is answered only once nothing of the queue is started any more, by the barrier of revocations:
@@ -22,7 +22,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
-use waybill_domain::dispatcher::{Place, QueueRules, QueueRulesBook};
+use waybill_domain::dispatcher::{Compartment, HealthRulesBook, Place, QueueRules, QueueRulesBook};
+use waybill_domain::event::ControlEvent;
+use waybill_domain::health::HealthRule;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
 use waybill_log::{Fences, Log, Record, Stream, StreamSeq, control_event, set_aside};
@@ -78,12 +80,26 @@ pub struct Queues {
     state: Mutex<State>,
 }
 
+/// The rules of queues, and those of hosts.
+#[derive(Default)]
+struct Books {
+    queues: QueueRulesBook,
+    hosts: HealthRulesBook,
+}
+
+impl Books {
+    /// Applies an event. Returns the queue or the host that it is about.
+    fn apply(&mut self, event: &ControlEvent) -> (Option<Place>, Option<Compartment>) {
+        (self.queues.apply(event), self.hosts.apply(event))
+    }
+}
+
 #[derive(Default)]
 struct State {
-    book: QueueRulesBook,
-    /// The book of the history that the log has now, while it is read after the former one was lost.
+    book: Books,
+    /// The books of the history that the log has now, while it is read after the former one was lost.
     /// Until all of it is known, the former rules hold.
-    fresh: Option<QueueRulesBook>,
+    fresh: Option<Books>,
     /// Up to where CONTROL was read.
     read: StreamSeq,
     seats: BTreeMap<Partition, Seated>,
@@ -92,6 +108,7 @@ struct State {
 /// A partition that is served, or whose last start may have been stored.
 struct Seated {
     changes: Vec<(Place, QueueRules)>,
+    hosts: Vec<(Compartment, Option<HealthRule>)>,
     /// Up to where CONTROL is taken into account; `None`: as far as it was read.
     only_to: Option<StreamSeq>,
     /// Whether nothing is started in the partition, so that it need not know anything.
@@ -118,6 +135,8 @@ impl Signal {
 #[derive(Default)]
 pub(crate) struct Changes {
     pub(crate) rules: Vec<(Place, QueueRules)>,
+    /// A host may be called from every partition.
+    pub(crate) hosts: Vec<(Compartment, Option<HealthRule>)>,
     pub(crate) up_to: StreamSeq,
 }
 
@@ -207,6 +226,7 @@ impl Queues {
         let signal = Arc::<Signal>::default();
         let seated = Seated {
             changes: Vec::new(),
+            hosts: Vec::new(),
             only_to: None,
             is_vacant: true,
             signal: Arc::clone(&signal),
@@ -241,9 +261,21 @@ impl State {
                 continue;
             };
             seated.only_to.get_or_insert(self.read);
-            let rules = self.book.rules(&place);
+            let rules = self.book.queues.rules(&place);
             seated.changes.push((place, rules));
             seated.signal.raise();
+        }
+    }
+
+    /// Gives the rules of hosts to all partitions.
+    fn tell_of_hosts(&mut self, hosts: impl IntoIterator<Item = Compartment>) {
+        for host in hosts {
+            let rule = self.book.hosts.rule(host);
+            for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
+                seated.only_to.get_or_insert(self.read);
+                seated.hosts.push((host, rule));
+                seated.signal.raise();
+            }
         }
     }
 }
@@ -254,10 +286,10 @@ impl ControlCopy for Queues {
     }
 
     fn apply(&self, records: &[Record]) {
-        let of_queues = records
-            .iter()
-            .filter(|record| record.event.starts_with("queue."));
-        let events = of_queues.filter_map(|record| match control_event(record) {
+        let of_rules = records.iter().filter(|record| {
+            record.event.starts_with("queue.") || record.event.starts_with("target.")
+        });
+        let events = of_rules.filter_map(|record| match control_event(record) {
             Ok(event) => Some(event),
             Err(why) => {
                 set_aside("queues", Stream::Control, record, &why);
@@ -268,8 +300,10 @@ impl ControlCopy for Queues {
         for event in events {
             if let Some(fresh) = &mut state.fresh {
                 fresh.apply(&event);
-            } else if let Some(place) = state.book.apply(&event) {
-                state.tell([place], self.partitions);
+            } else {
+                let (place, host) = state.book.apply(&event);
+                state.tell(place, self.partitions);
+                state.tell_of_hosts(host);
             }
         }
     }
@@ -279,11 +313,15 @@ impl ControlCopy for Queues {
             if let Some(fresh) = state.fresh.take() {
                 let before = std::mem::replace(&mut state.book, fresh);
                 let of_both: BTreeSet<_> = before
+                    .queues
                     .places()
-                    .chain(state.book.places())
+                    .chain(state.book.queues.places())
                     .cloned()
                     .collect();
                 state.tell(of_both, self.partitions);
+                let hosts = before.hosts.hosts().chain(state.book.hosts.hosts());
+                let hosts: BTreeSet<_> = hosts.collect();
+                state.tell_of_hosts(hosts);
             }
             if !self.is_complete.swap(true, Ordering::AcqRel) {
                 for seated in state.seats.values() {
@@ -300,7 +338,7 @@ impl ControlCopy for Queues {
     fn begin_anew(&self) {
         self.change(|state| {
             self.is_complete.store(false, Ordering::Release);
-            state.fresh = Some(QueueRulesBook::default());
+            state.fresh = Some(Books::default());
             state.read = StreamSeq(0);
             for seated in state.seats.values_mut().filter(|of| !of.is_vacant) {
                 // Nothing is acknowledged until the partition has taken the new rules into account.
@@ -337,14 +375,19 @@ impl Seat {
         self.change(|state, seated| {
             seated.is_vacant = false;
             seated.changes.clear();
+            seated.hosts.clear();
             seated.only_to.get_or_insert(state.read);
             let mine = |place: &&Place| {
                 Partition::of(&place.0, &place.1, self.queues.partitions) == self.partition
             };
-            let places = state.book.places().filter(mine);
-            let rules = places.map(|place| (place.clone(), state.book.rules(place)));
+            let book = &state.book.queues;
+            let places = book.places().filter(mine);
+            let rules = places.map(|place| (place.clone(), book.rules(place)));
+            let hosts = state.book.hosts.hosts();
+            let hosts = hosts.map(|host| (host, state.book.hosts.rule(host)));
             Changes {
                 rules: rules.collect(),
+                hosts: hosts.collect(),
                 up_to: state.read,
             }
         })
@@ -361,6 +404,7 @@ impl Seat {
             }
             Some(Changes {
                 rules: std::mem::take(&mut seated.changes),
+                hosts: std::mem::take(&mut seated.hosts),
                 up_to: state.read,
             })
         })
@@ -371,7 +415,7 @@ impl Seat {
     pub(crate) fn settled(&self, up_to: StreamSeq) {
         self.change(|_, seated| {
             let is_complete = self.queues.is_complete.load(Ordering::Acquire);
-            let is_all = seated.changes.is_empty() && is_complete;
+            let is_all = seated.changes.is_empty() && seated.hosts.is_empty() && is_complete;
             seated.only_to = (!is_all).then_some(up_to);
         });
     }
@@ -383,6 +427,7 @@ impl Seat {
             seated.is_vacant = true;
             seated.only_to = None;
             seated.changes.clear();
+            seated.hosts.clear();
         });
     }
 

@@ -7,6 +7,7 @@ mod decide;
 mod founding;
 mod key;
 pub mod queues;
+pub mod targets;
 mod task_defaults;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
+use crate::health::{HealthRule, TargetHost};
 use crate::id::{AppId, Environment, InvitationId, KeyId, QueueName, TeamId, TokenId, UserId};
 use crate::signature::Signing;
 use crate::time::Timestamp;
@@ -54,6 +56,8 @@ pub struct Team {
     pub tokens: BTreeMap<TokenId, Arc<Token>>,
     /// Queues that are paused, were until their pause ended by itself, or have limits.
     pub queues: BTreeMap<(Environment, QueueName), Queue>,
+    /// When tasks of a host are held back because it fails, of the hosts for which that is set.
+    pub targets: BTreeMap<(Environment, TargetHost), HealthRule>,
     /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
 }
@@ -287,6 +291,7 @@ impl Aggregate for Team {
                 self.evolve_app(event);
                 self.evolve_token(event);
                 self.evolve_queue(event);
+                self.evolve_target(event);
             }
         }
     }

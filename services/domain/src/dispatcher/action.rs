@@ -43,7 +43,9 @@ impl Running {
 
 /// Who shares the slots of a call: one part belongs to the team, one to the called host. Hashes
 /// stand for both, so that nothing has to be stored for hosts that are no longer called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Compartment {
     /// Hash of the team.
     pub team: u64,

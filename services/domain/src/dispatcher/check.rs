@@ -66,7 +66,25 @@ impl Dispatcher {
             let held = self.gates.running();
             assert_eq!(held, slots, "slots are held by what runs or is about to");
         }
-        let (mut timers, mut parked) = (0, 0);
+        if self.active {
+            let decisions = self.in_flight.iter().chain(&self.decided);
+            let starting = decisions.filter_map(|decision| match &decision.event {
+                TaskEvent::Started(event) if event.probe => Some(event.id),
+                _ => None,
+            });
+            let probes = |(id, task): (&TaskId, &Open)| {
+                (task.probes && matches!(task.phase, Phase::Running { .. })).then_some(*id)
+            };
+            let probing: BTreeSet<_> = self
+                .tasks
+                .iter()
+                .filter_map(probes)
+                .chain(starting)
+                .collect();
+            assert_eq!(self.hosts.probing(), probing, "probes are what runs as one");
+        }
+        let (mut timers, mut parked, mut at_hosts) = (0, 0, 0);
+        self.hosts.check(self.now);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
         for (id, task) in &self.tasks {
@@ -84,10 +102,14 @@ impl Dispatcher {
             let held = self
                 .gates
                 .is_parked(self.lanes.names(task.lane), task.rank());
-            assert!(!(queued && held), "in one of them only ({id})");
+            let host = (task.compartment(), task.lane);
+            let at_host = self.hosts.is_parked(host, task.created);
+            let places = [queued, held, at_host].into_iter().filter(|is| *is).count();
+            assert!(places <= 1, "in one of them only ({id})");
             parked += usize::from(held);
+            at_hosts += usize::from(at_host);
             assert_eq!(
-                queued || held,
+                places == 1,
                 should,
                 "in the queue, or held back, is: ready, not busy, and first of its ordering key ({id}, {:?})",
                 task.phase
@@ -111,6 +133,7 @@ impl Dispatcher {
             }
         }
         assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
+        assert_eq!(self.hosts.parked(), at_hosts, "the same at hosts");
         assert_eq!(
             self.timers.len(),
             timers,

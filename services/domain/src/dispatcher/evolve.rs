@@ -109,11 +109,20 @@ impl Dispatcher {
         let in_line = in_line.cloned();
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
+        let host = self.tasks.get(&id).map(Open::compartment);
+        if let Some(task) = self.tasks.get(&id).filter(|task| task.is_ended_by(event)) {
+            self.hosts
+                .take_in(task.compartment(), event, task.probes, at);
+        }
         self.change(seq, event, at, actions);
         if let Some(lane) = lane.filter(|_| self.active) {
             let task = self.tasks.get(&id);
             let runs = task.is_some_and(|task| matches!(task.phase, Phase::Running { .. }));
             self.gates.runs(lane, id, runs);
+            let probes = task.is_some_and(|task| runs && task.probes);
+            if let Some(host) = host {
+                self.hosts.runs(host, id, probes);
+            }
         }
         // The previous wait has ended, and the task may now wait for something else.
         self.arm(id);

@@ -56,16 +56,24 @@ impl Dispatcher {
                     };
                     let compartment = task.compartment();
                     let place = (self.lanes.names(task.lane), task.lane);
+                    let most = MAX_AHEAD as usize;
+                    let host = (compartment, task.lane);
+                    let at_host = self.hosts.ahead(host, task.created, most);
+                    let opens = self.hosts.open_until(compartment, now);
                     let blocker = match self.gates.holds(place, now) {
+                        _ if at_host.is_some() || opens.is_some() => Some(Blocker::TargetOpen {
+                            until: opens.map(|end| now.wall.plus(end.since(now.elapsed))),
+                        }),
                         Some(held) => Some(held.blocker(now)),
                         None => slots(Wanted {
                             running,
                             compartment,
                         }),
                     };
-                    let most = MAX_AHEAD as usize;
-                    let ahead = self.ready.ahead(&task.entry(id), most)
-                        + self.gates.ahead(place.0, task.rank(), most);
+                    let ahead = at_host.unwrap_or_else(|| {
+                        self.ready.ahead(&task.entry(id), most)
+                            + self.gates.ahead(place.0, task.rank(), most)
+                    });
                     (
                         Some(blocker.unwrap_or(Blocker::Turn)),
                         Some(ahead.min(most)),

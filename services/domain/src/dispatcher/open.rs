@@ -6,13 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::LEASE_SLACK;
-use super::action::{Call, Compartment, number};
+use super::action::{Call, Compartment, Running, number};
 use super::allowance::Allowance;
+use super::attempt;
 use super::epochs::HeadersKey;
 use super::lanes::Lane;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
-use crate::event::{AttemptFailed, Failure, FailureKind, TaskCreated, TaskReleased, TaskStarted};
+use crate::event::{
+    AttemptFailed, Failure, FailureKind, TaskCreated, TaskEvent, TaskReleased, TaskStarted,
+};
 use crate::seq::StreamSeq;
 use crate::task::cancel::{Outline, RequestStage, Stage};
 use crate::task::{Backoff, History, OwnPauses, Priority, RetryBounds, RetryOn, Success};
@@ -143,6 +146,10 @@ pub(super) struct Open {
     /// Which key its sealed headers need.
     #[serde(default)]
     pub(super) key: HeadersKey,
+    /// Whether its last attempt was started to find out how its host does. Missing in older
+    /// snapshots.
+    #[serde(default)]
+    pub(super) probes: bool,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -223,6 +230,7 @@ impl Open {
             cancelled_after: None,
             retry_bounds: created.retry_bounds,
             key: HeadersKey::of(created),
+            probes: false,
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
@@ -400,12 +408,22 @@ impl Open {
     /// replay.
     pub(super) fn started(&mut self, event: &TaskStarted, at: Option<Elapsed>) {
         self.attempts = event.attempt;
+        self.probes = event.probe;
         self.phase = Phase::Running {
             attempt: event.attempt,
         };
         let Some(at) = at else { return };
         self.allowance = self.allowance.after_start(at);
         self.retries_until = self.retries_until.after_start(at);
+    }
+
+    /// Whether the event ends the running attempt.
+    pub(super) fn is_ended_by(&self, event: &TaskEvent) -> bool {
+        let Phase::Running { attempt } = self.phase else {
+            return false;
+        };
+        !matches!(event, TaskEvent::Started(_))
+            && attempt::call_of(event) == Some(Running::attempt(event.id(), attempt))
     }
 
     /// The call of a started attempt.

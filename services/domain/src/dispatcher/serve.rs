@@ -57,7 +57,8 @@ impl Dispatcher {
         }
         self.let_go(now);
         let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
-        let mut held = Vec::new();
+        let hosts = &mut self.hosts;
+        let (mut held, mut at_host) = (Vec::new(), Vec::new());
         let ready = self.ready.serve(|id, compartment| {
             let Some(task) = tasks.get(&id) else {
                 return Admission::Yes;
@@ -67,6 +68,10 @@ impl Dispatcher {
                 return Admission::Yes;
             }
             let place = (lanes.names(task.lane), task.lane);
+            if !hosts.allows(task.compartment(), id, now) {
+                at_host.push(id);
+                return Admission::Blocked;
+            }
             if !gates.allows(place, now) {
                 held.push(id);
                 return Admission::Blocked;
@@ -81,6 +86,7 @@ impl Dispatcher {
             });
             if admission == Admission::Yes {
                 gates.starts(place, id, now);
+                hosts.starts(task.compartment(), id, now);
             }
             admission
         });
@@ -90,6 +96,14 @@ impl Dispatcher {
                     .park(self.lanes.names(task.lane), task.rank(), id);
             }
         }
+        for id in at_host {
+            if let Some(task) = self.tasks.get(&id) {
+                self.gates
+                    .leave(self.lanes.names(task.lane), task.rank(), id);
+                let host = (task.compartment(), task.lane);
+                self.hosts.park_in_turn(host, task.created, id, now);
+            }
+        }
         for id in ready {
             self.start(id, now);
         }
@@ -97,9 +111,39 @@ impl Dispatcher {
 
     /// Puts the tasks back into the ready queue that nothing holds back any more.
     fn let_go(&mut self, now: Times) {
+        self.let_go_to_hosts(now);
         for id in self.gates.let_go(&self.lanes, now) {
             if let Some(task) = self.tasks.get(&id) {
                 self.ready.push(task.entry(id));
+            }
+        }
+    }
+
+    /// Lets the tasks go on that their hosts held back, to their queues.
+    fn let_go_to_hosts(&mut self, now: Times) {
+        let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &self.gates);
+        let is_paused = |lane| gates.is_paused(lanes.names(lane));
+        let stuck = self.hosts.stuck(|id| {
+            let task = tasks.get(&id);
+            task.is_some_and(|task| is_paused(task.lane))
+        });
+        for id in stuck {
+            if let Some(task) = self.tasks.get(&id) {
+                self.ready.remove(&task.entry(id));
+                self.gates
+                    .leave(self.lanes.names(task.lane), task.rank(), id);
+                self.hosts
+                    .park((task.compartment(), task.lane), task.created, id);
+            }
+        }
+        let (lanes, gates) = (&self.lanes, &self.gates);
+        let is_paused = |lane| gates.is_paused(lanes.names(lane));
+        for id in self.hosts.let_go(is_paused, now) {
+            if let Some(task) = self.tasks.get(&id) {
+                let place = (self.lanes.names(task.lane), task.lane);
+                if self.gates.enter(place, task.rank(), id, now) {
+                    self.ready.push(task.entry(id));
+                }
             }
         }
     }
@@ -137,6 +181,7 @@ impl Dispatcher {
             attempt: task.attempts + 1,
             at: now.wall,
             lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
+            probe: self.hosts.is_probe(task.compartment(), id),
         });
         self.decide(event, None, now);
         true

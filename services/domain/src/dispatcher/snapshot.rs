@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
+use super::action::Compartment;
 use super::epochs::Epochs;
+use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
+use crate::health::HostRecord;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 
@@ -34,6 +37,7 @@ struct Written<'a> {
     position: StreamSeq,
     lanes: &'a Lanes,
     tasks: Vec<(&'a TaskId, &'a Open)>,
+    hosts: Vec<(Compartment, HostRecord)>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +45,9 @@ struct Stored {
     position: StreamSeq,
     lanes: Lanes,
     tasks: Vec<(TaskId, Open)>,
+    /// Missing in older snapshots.
+    #[serde(default)]
+    hosts: Vec<(Compartment, HostRecord)>,
 }
 
 impl Dispatcher {
@@ -68,6 +75,7 @@ impl Dispatcher {
             position: self.snapshot_position(),
             lanes: &self.lanes,
             tasks,
+            hosts: self.hosts.records(),
         };
         let mut bytes = VERSION.to_be_bytes().to_vec();
         rmp_serde::encode::write(&mut bytes, &state).ok()?;
@@ -106,6 +114,7 @@ impl Dispatcher {
             lanes: stored.lanes.indexed(tasks.values().map(|task| task.lane)),
             tasks,
             position: stored.position,
+            hosts: Hosts::restore(stored.hosts),
             ..Self::new()
         })
     }

@@ -3,6 +3,7 @@
 mod answers;
 mod cancelling;
 mod gates;
+mod hosts;
 mod lengths;
 mod ordering;
 mod properties;
@@ -21,6 +22,7 @@ use crate::event::{
     Answer, BodyEncoding, Failure, FailureKind, Standing, TaskCreated, TaskDead, TaskEnd,
     TaskRestated, TaskSucceeded,
 };
+use crate::health::HealthRule;
 use crate::id::TeamId;
 use crate::partition::Partition;
 use crate::task::{Length, Limits, OnFailure, TaskRequest, TaskSpec};
@@ -38,6 +40,8 @@ struct World {
     dispatcher: Dispatcher,
     /// What the team has decided about its queues.
     rules: HashMap<Place, QueueRules>,
+    /// What it has decided about hosts.
+    health: HashMap<Compartment, HealthRule>,
     calls: Vec<Call>,
     cut_off: Vec<Running>,
     deliveries: Vec<Delivery>,
@@ -58,6 +62,7 @@ impl World {
             gone: 0,
             dispatcher: Dispatcher::new(),
             rules: HashMap::new(),
+            health: HashMap::new(),
             calls: Vec::new(),
             cut_off: Vec::new(),
             deliveries: Vec::new(),
@@ -280,6 +285,9 @@ impl World {
         self.now.elapsed.0 = self.now.elapsed.0.wrapping_mul(31) % 1_000_003;
         for (place, rules) in &self.rules {
             next.set_rules(place, *rules, self.now);
+        }
+        for (host, rule) in &self.health {
+            next.set_health_rule(*host, Some(*rule));
         }
         next.activate(self.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         self.dispatcher = next;

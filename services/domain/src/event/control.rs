@@ -7,6 +7,7 @@ mod member;
 mod operation;
 mod queue;
 mod session;
+mod target;
 mod team;
 mod user;
 mod vault;
@@ -25,6 +26,7 @@ pub use member::{
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use queue::{QueueLimited, QueuePaused, QueueResumed};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
+pub use target::TargetHealthSet;
 pub use team::{
     LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
     TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
@@ -95,6 +97,7 @@ events! {
         AccessRefused(AccessRefused) = "access.refused.v1",
         GatewayStarted(GatewayStarted) = "gateway.started.v1",
         SignaturesRequired(SignaturesRequired) = "signatures.required.v1",
+        TargetHealthSet(TargetHealthSet) = "target.health_set.v1",
     }
 }
 
@@ -188,6 +191,7 @@ impl ControlEvent {
             Self::QueuePaused(e) => Some(&e.team),
             Self::QueueResumed(e) => Some(&e.team),
             Self::QueueLimited(e) => Some(&e.team),
+            Self::TargetHealthSet(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SignaturesRequired(_)
@@ -287,6 +291,8 @@ impl ControlEvent {
             Self::QueuePaused(e) => ("queue", e.queue.as_str()),
             Self::QueueResumed(e) => ("queue", e.queue.as_str()),
             Self::QueueLimited(e) => ("queue", e.queue.as_str()),
+            // A host is no token of a subject.
+            Self::TargetHealthSet(e) => ("target", e.team.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -374,6 +380,7 @@ impl ControlEvent {
             | Self::QueuePaused(_)
             | Self::QueueResumed(_)
             | Self::QueueLimited(_)
+            | Self::TargetHealthSet(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

@@ -3,6 +3,7 @@
 mod oauth;
 mod people;
 mod queue;
+mod target;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             attempt: 1,
             at: AT,
             lease_until: LATER,
+            probe: false,
         }),
         TaskEvent::AttemptFailed(AttemptFailed {
             id,
@@ -240,6 +242,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(oauth::events(&team));
     events.extend(vault::events(&team));
     events.extend(queue::events(&team));
+    events.extend(target::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

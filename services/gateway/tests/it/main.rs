@@ -30,6 +30,7 @@ mod signing;
 mod spellings;
 mod stream_tokens;
 mod streams;
+mod targets;
 mod tasks;
 mod teams;
 mod vault;

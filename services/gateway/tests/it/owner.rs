@@ -59,7 +59,9 @@ impl Owner {
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
                     }
-                    OwnerRequest::Redeliver { .. } | OwnerRequest::Explain { .. } => {
+                    OwnerRequest::Redeliver { .. }
+                    | OwnerRequest::Explain { .. }
+                    | OwnerRequest::Health { .. } => {
                         panic!("this owner delivers and explains nothing")
                     }
                 };
@@ -85,6 +87,7 @@ async fn cut_off(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
         attempt,
         at,
         lease_until: at,
+        probe: false,
     });
     append(log, &team, &started).await.expect("stored");
     let requested = TaskEvent::CancelRequested(CancelRequested { id, attempt, at });
@@ -114,6 +117,7 @@ pub(crate) async fn die(
         attempt,
         at,
         lease_until: at,
+        probe: false,
     });
     append(log, team, &started).await?;
     let dead = TaskEvent::Dead(TaskDead {

@@ -95,6 +95,7 @@ fn started(id: TaskId) -> TaskEvent {
         attempt: 1,
         at: Timestamp(1_795_245_168_120),
         lease_until: Timestamp(1_795_245_198_120),
+        probe: false,
     })
 }
 

@@ -433,6 +433,7 @@ async fn waiting_ends_when_the_status_changes() -> Result<()> {
         attempt: 1,
         at,
         lease_until: at,
+        probe: false,
     };
     owner::append(&world.log, &world.team, &TaskEvent::Started(started)).await?;
     let answer = waiting.await??;

@@ -73,6 +73,7 @@ impl Source {
                 attempt: 1,
                 at,
                 lease_until: at,
+                probe: false,
             }),
             _ => TaskEvent::Succeeded(TaskSucceeded {
                 ok: None,

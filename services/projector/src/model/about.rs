@@ -33,6 +33,8 @@ impl About {
             // The subject has the hash of the address, which means nothing to a reader.
             (Some(user), _) if event.aggregate().0 == "user" => ("user", user.as_str()),
             (_, ControlEvent::AccessRefused(e)) => ("route", &*e.route),
+            // A host is no token of a subject.
+            (_, ControlEvent::TargetHealthSet(e)) => ("target", e.host.as_str()),
             (_, ControlEvent::TokenUsed(e)) => ("token", e.token.as_str()),
             _ => event.aggregate(),
         };
@@ -61,7 +63,7 @@ impl About {
             _ => None,
         };
         let environment = match kind {
-            "queue" => of_queue(event),
+            "queue" | "target" => of_queue(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
@@ -82,12 +84,13 @@ impl About {
     }
 }
 
-/// The environment of a queue that the event is about.
+/// The environment of the queue or the host that the event is about.
 fn of_queue(event: &ControlEvent) -> Option<Environment> {
     match event {
         ControlEvent::QueuePaused(e) => Some(e.environment),
         ControlEvent::QueueResumed(e) => Some(e.environment),
         ControlEvent::QueueLimited(e) => Some(e.environment),
+        ControlEvent::TargetHealthSet(e) => Some(e.environment),
         _ => None,
     }
 }

@@ -402,6 +402,7 @@ impl History {
                 attempt: attempt + 1,
                 at,
                 lease_until: Timestamp(at.0 + 30_000),
+                probe: false,
             })
         };
         let record = task_record(&task.team, &task.queue, &event);

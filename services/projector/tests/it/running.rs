@@ -106,6 +106,7 @@ fn started(id: TaskId) -> TaskEvent {
         attempt: 1,
         at: Timestamp(2_000),
         lease_until: Timestamp(9_000),
+        probe: false,
     })
 }
 

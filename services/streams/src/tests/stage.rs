@@ -54,6 +54,7 @@ pub(super) fn event(kind: u8, id: TaskId) -> TaskEvent {
             attempt: 1,
             at,
             lease_until: at,
+            probe: false,
         }),
         1 => TaskEvent::Cancelled(TaskCancelled::idle(id, at)),
         _ => TaskEvent::Expired(TaskExpired {

@@ -30,6 +30,13 @@ impl Serving<'_> {
             | OwnerRequest::RunNow { task, .. } => task,
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
+            OwnerRequest::Health { hosts } => {
+                let now = self.parts.executor.clock.times();
+                let told = hosts.iter().map(|host| self.dispatcher.health(*host, now));
+                // The caller may be gone.
+                let _ = command.reply.send(OwnerReply::Health(told.collect()));
+                return;
+            }
         };
         if self.dispatcher.knows(*task) {
             return self.decide(command);
@@ -108,7 +115,9 @@ impl Serving<'_> {
                 };
                 self.dispatcher.run_now(request, now, &mut actions);
             }
-            OwnerRequest::Explain { .. } | OwnerRequest::Redeliver { .. } => return,
+            OwnerRequest::Explain { .. }
+            | OwnerRequest::Redeliver { .. }
+            | OwnerRequest::Health { .. } => return,
         }
         self.carry_out(actions);
     }

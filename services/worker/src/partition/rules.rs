@@ -37,6 +37,9 @@ impl Serving<'_> {
         for (place, rules) in changes.rules {
             self.dispatcher.set_rules(&place, rules, now);
         }
+        for (host, rule) in changes.hosts {
+            self.dispatcher.set_health_rule(host, rule);
+        }
         self.unsettled = Some(changes.up_to);
     }
 
@@ -47,6 +50,9 @@ impl Serving<'_> {
             let now = self.parts.executor.clock.times();
             for (place, rules) in changes.rules {
                 self.dispatcher.set_rules(&place, rules, now);
+            }
+            for (host, rule) in changes.hosts {
+                self.dispatcher.set_health_rule(host, rule);
             }
             self.unsettled = Some(changes.up_to);
         }

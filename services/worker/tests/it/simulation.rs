@@ -12,6 +12,7 @@ mod clients;
 mod history;
 mod ledger;
 mod network;
+mod outages;
 mod pauses;
 mod random;
 mod target;

@@ -8,6 +8,7 @@ use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
 use crate::access::team::queues::QueueCommand;
+use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
 use crate::access::team::vault::{TokenCommand, TokenRefusal};
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
@@ -91,6 +92,8 @@ pub enum TeamCommand {
     Token(TokenCommand),
     /// A command about one of the team's queues.
     Queue(QueueCommand),
+    /// A command about one of the hosts that the team's tasks call.
+    Target(TargetCommand),
     /// Invite a person.
     Invite(Box<InvitationDraft>),
     /// Withdraw an invitation.

@@ -12,7 +12,7 @@ mod settings;
 use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
-use crate::access::team::{Team, TeamCommand, TeamInfo, TeamRefusal, app, queues, vault};
+use crate::access::team::{Team, TeamCommand, TeamInfo, TeamRefusal, app, queues, targets, vault};
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
 use crate::id::{TeamId, UserId};
@@ -114,6 +114,7 @@ impl Deciding<'_> {
             TeamCommand::App(command) => app::decide(self, command),
             TeamCommand::Token(command) => vault::decide(self, command),
             TeamCommand::Queue(command) => queues::decide(self, command),
+            TeamCommand::Target(command) => targets::decide(self, command),
             TeamCommand::Invite(draft) => self.invite(*draft),
             TeamCommand::WithdrawInvitation { invitation } => self.withdraw_invitation(invitation),
             TeamCommand::AcceptInvitation {

@@ -18,6 +18,9 @@ pub struct TaskStarted {
     pub at: Timestamp,
     /// By then the call has ended, or its worker is lost.
     pub lease_until: Timestamp,
+    /// Whether it is made to find out how its host does, which failed before. Absent: it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
 }
 
 /// An attempt failed and another one will follow.

@@ -82,6 +82,7 @@ fn started(attempt: u32) -> TaskEvent {
         attempt,
         at: Timestamp(100 * i64::from(attempt)),
         lease_until: Timestamp(9_000),
+        probe: false,
     })
 }
 

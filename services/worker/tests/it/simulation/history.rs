@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::dispatcher::Dispatcher;
+use waybill_domain::health::HealthRule;
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::signature::MasterSecret;
 use waybill_log::subject::TaskFilter;
@@ -23,7 +24,7 @@ use waybill_worker::{RetentionConfig, Worker, WorkerConfig, WorkerParts, takeove
 
 use super::clients::{Desk, Gateway};
 use super::network::Network;
-use super::pauses::{follower, somebody_pauses};
+use super::pauses::{follower, judge_hosts, somebody_pauses};
 use super::random::Random;
 use super::target::Targets;
 use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
@@ -32,6 +33,14 @@ use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
 const CALM_AT_MOST: Duration = Duration::from_secs(2 * 3_600);
 /// Simulated time within which a worker must stop when it is told to.
 const STOP_AT_MOST: Duration = Duration::from_secs(60);
+
+/// The rule of the host that all tasks call, where hosts are judged.
+const HEALTH: HealthRule = HealthRule {
+    in_a_row: Some(2),
+    share: None,
+    pause_ms: 1_000,
+    max_pause_ms: 4_000,
+};
 
 /// The result of a history.
 pub(crate) struct Report {
@@ -55,6 +64,8 @@ pub(crate) struct Conditions {
     pub(crate) tasks: u64,
     /// Whether somebody pauses queues now and then.
     pub(crate) pauses: bool,
+    /// Whether the host of all tasks is down now and then, and rests by a rule.
+    pub(crate) health: bool,
     pub(crate) sabotage: Option<Sabotage>,
     /// How long the log is kept.
     pub(crate) retention: RetentionConfig,
@@ -71,6 +82,8 @@ pub(crate) enum ProcessFaults {
     Clocks,
     /// Processes crash, pause and have wrong clocks, and the log becomes unavailable.
     All,
+    /// The same with correct clocks.
+    Crashes,
 }
 
 impl Default for Conditions {
@@ -82,6 +95,7 @@ impl Default for Conditions {
             workers: 3,
             tasks: 12,
             pauses: false,
+            health: false,
             sabotage: None,
             retention: RetentionConfig::default(),
             noted: false,
@@ -145,6 +159,7 @@ pub(crate) struct History {
     partitions: PartitionCount,
     slots: usize,
     retention: RetentionConfig,
+    /// Whether workers follow what is decided about queues and hosts.
     pauses: bool,
     workers: Vec<Option<Running>>,
     started: u32,
@@ -187,7 +202,11 @@ impl History {
     async fn run(mut self, conditions: Conditions) {
         let world = Arc::clone(&self.world);
         self.retention = conditions.retention;
-        self.pauses = conditions.pauses;
+        self.pauses = conditions.pauses || conditions.health;
+        if conditions.health {
+            world.ledger().judges_hosts(HEALTH, self.slots);
+            judge_hosts(&world, HEALTH).await;
+        }
         let count = 1 + world.random.below(conditions.workers);
         for _ in 0..count {
             let running = self.start();
@@ -206,7 +225,8 @@ impl History {
             match conditions.process_faults {
                 ProcessFaults::None => {}
                 ProcessFaults::Clocks => self.clocks_jump(),
-                ProcessFaults::All => self.process_fault(),
+                ProcessFaults::All => self.process_fault(true),
+                ProcessFaults::Crashes => self.process_fault(false),
             }
         }
         world.note(|| "calm".into());
@@ -305,7 +325,7 @@ impl History {
         clients
     }
 
-    fn process_fault(&mut self) {
+    fn process_fault(&mut self, clocks: bool) {
         let world = Arc::clone(&self.world);
         let random = &world.random;
         let at = usize::try_from(random.below(self.workers.len() as u64)).unwrap_or(0);
@@ -338,7 +358,7 @@ impl History {
                     process.pause(false);
                 });
             }
-            6 => process.draw_skew(),
+            6 if clocks => process.draw_skew(),
             7 => {
                 let pause = random.millis(50, 9_000);
                 let away = Arc::clone(&world);

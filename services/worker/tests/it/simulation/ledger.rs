@@ -1,6 +1,7 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
+mod hosts;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +132,7 @@ pub(crate) struct Ledger {
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
+    hosts: hosts::Hosts,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
@@ -203,6 +205,7 @@ impl Ledger {
             }
             self.count("owned");
             self.owners.insert(partition, (record.seq, by.to_owned()));
+            self.hosts_of_new_owner(partition);
             return;
         }
         let event = match TaskEvent::decode(&record.event, &record.payload) {
@@ -262,6 +265,7 @@ impl Ledger {
         let id = event.id();
         self.count(event.kind());
         self.in_order(record, event);
+        self.at_host(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -498,6 +502,7 @@ impl Ledger {
             OwnerReply::AlreadyRequested { .. } => "cancel already requested",
             OwnerReply::NotOpen => "cancel not open",
             OwnerReply::Explained(_) => "explained",
+            OwnerReply::Health(_) => "health",
             OwnerReply::TryAgain => "cancel try again",
         });
         if let Some(asked) = self.asked.get_mut(number) {
@@ -537,7 +542,7 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running | OwnerReply::Explained(_) => true,
+                    OwnerReply::Running | OwnerReply::Explained(_) | OwnerReply::Health(_) => true,
                     OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),

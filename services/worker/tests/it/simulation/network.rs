@@ -4,6 +4,7 @@
 //! stopped, or given up waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use waybill_domain::dispatcher::Dispatcher;
-use waybill_domain::event::TaskEvent;
+use waybill_domain::event::{FailureKind, TaskEvent};
 use waybill_domain::task::OnFailure;
 use waybill_log::{
     Append, AppendError, Appended, Bounds, Lease, LeaseError, Leases, Log, ReadError, Record,
@@ -96,6 +97,13 @@ impl Log for Network {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.0.gate().await;
         let world = Arc::clone(self.world());
+        let starts = append
+            .records
+            .iter()
+            .any(|of| of.event == "task.started.v1");
+        if starts && world.hangs.swap(false, Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let (random, faults) = (&world.random, world.faults());
         if world.is_away() || random.chance(faults.refused) {
             sleep(world.latency()).await;
@@ -221,10 +229,18 @@ struct LaggingTail {
     fails: bool,
 }
 
-/// Removes from a creation what a sabotaged reader does not see.
+/// Removes from an event what a sabotaged reader does not see.
 fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
-    let Ok(TaskEvent::Created(mut created)) = TaskEvent::decode(&record.event, &record.payload)
-    else {
+    let event = TaskEvent::decode(&record.event, &record.payload);
+    if let (Some(Sabotage::NoHostFailures), Ok(TaskEvent::AttemptFailed(failed))) =
+        (sabotage, &event)
+    {
+        let mut failed = failed.clone();
+        failed.failure.kind = FailureKind::InvalidRequest;
+        record.payload = TaskEvent::AttemptFailed(failed).encode().into();
+        return;
+    }
+    let Ok(TaskEvent::Created(mut created)) = event else {
         return;
     };
     match (sabotage, &mut created.ordering) {

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, QueuePaused, QueueResumed};
+use waybill_domain::event::{ControlEvent, QueuePaused, QueueResumed, TargetHealthSet};
+use waybill_domain::health::{HealthRule, TargetHost};
 use waybill_domain::id::{Environment, QueueName, TeamId};
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::time::Timestamp;
@@ -176,4 +177,21 @@ async fn store(world: &World, event: ControlEvent) -> StreamSeq {
     };
     let stored = world.log.append(append).await.expect("stored");
     stored.seqs[0]
+}
+
+/// The rule by which the host of all tasks rests, for both teams.
+pub(super) async fn judge_hosts(world: &World, rule: HealthRule) {
+    if world.sabotage == Some(Sabotage::NoHealthRules) {
+        return;
+    }
+    for number in 0..2 {
+        let set = ControlEvent::TargetHealthSet(TargetHealthSet {
+            host: TargetHost::parse("target").expect("a host"),
+            team: team(number),
+            environment: Environment::Live,
+            rule: Some(rule),
+            at: Timestamp(1),
+        });
+        store(world, set).await;
+    }
 }

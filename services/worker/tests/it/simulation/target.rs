@@ -32,6 +32,9 @@ impl Targets {
     fn fate(&self) -> Fate {
         let world = &self.0.world;
         let random = &world.random;
+        if world.is_down() {
+            return Fate::Refuses;
+        }
         if !random.chance(world.faults().targets) {
             return Fate::Answers(200, None, random.millis(0, 40));
         }

@@ -58,6 +58,10 @@ pub(crate) enum Sabotage {
     LeasesLastForEver,
     /// A pause is answered before the workers know of it.
     PausesAreAnsweredAtOnce,
+    /// Workers never learn by which rule a host rests.
+    NoHealthRules,
+    /// Workers read failures of attempts without whether they are the host's.
+    NoHostFailures,
 }
 
 /// How often each kind of fault occurs, in a thousandth of the cases.
@@ -107,6 +111,10 @@ pub(crate) struct World {
     faults: Mutex<Faults>,
     /// Whether the log is unavailable.
     pub(crate) away: AtomicBool,
+    /// Whether the next append of a start is never answered, by a defect of the client.
+    pub(crate) hangs: AtomicBool,
+    /// Whether the host of all tasks is down half of the time.
+    outages: AtomicBool,
     ledger: Mutex<Ledger>,
     pub(crate) listeners: Mutex<Vec<Listener>>,
     /// Every snapshot ever written.
@@ -154,6 +162,8 @@ impl World {
             began,
             faults: Mutex::new(faults),
             away: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            outages: AtomicBool::new(conditions.health),
             ledger: Mutex::new(Ledger::new(
                 conditions.process_faults == ProcessFaults::Clocks,
             )),
@@ -188,6 +198,13 @@ impl World {
     pub(crate) fn calm(&self) {
         *lock(&self.faults) = Faults::default();
         self.away.store(false, Ordering::Relaxed);
+        self.outages.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the host of all tasks is down.
+    pub(crate) fn is_down(&self) -> bool {
+        let outages = self.outages.load(Ordering::Relaxed);
+        outages && self.began.elapsed().as_secs() % 6 < 4
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -110,6 +110,7 @@ fn started() -> TaskEvent {
         attempt: 1,
         at: Timestamp(START),
         lease_until: Timestamp(START),
+        probe: false,
     })
 }
 

@@ -1,0 +1,121 @@
+//! What the ledger knows about hosts that fail: after a host has become ill by its rule, nothing is
+//! started there but what was decided before, and one probe at a time after its pause.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use waybill_domain::event::TaskEvent;
+use waybill_domain::health::{HealthRule, HostRecord, Reading};
+use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::partition::Partition;
+use waybill_domain::time::Timestamp;
+use waybill_log::Record;
+
+use super::Ledger;
+
+/// How far the times in events of one process may be apart from those of another.
+const APART: Duration = Duration::from_millis(5);
+
+/// The host of all tasks, as each partition sees it for each team.
+#[derive(Default)]
+pub(super) struct Hosts {
+    /// The rule, and how many attempts a worker makes at a time.
+    rule: Option<(HealthRule, usize)>,
+    seen: BTreeMap<(Partition, TeamId), Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    record: Option<HostRecord>,
+    /// When the last failure was stored.
+    stored: Timestamp,
+    /// Running attempts, and whether each is a probe.
+    running: BTreeMap<TaskId, bool>,
+    /// Starts that were stored since the host is ill, and are no probes.
+    after: usize,
+}
+
+impl Ledger {
+    pub(crate) fn judges_hosts(&mut self, rule: HealthRule, slots: usize) {
+        self.hosts.rule = Some((rule, slots));
+    }
+
+    /// A worker has read everything up to here, so it has decided nothing before.
+    pub(super) fn hosts_of_new_owner(&mut self, partition: Partition) {
+        let Some((_, slots)) = self.hosts.rule else {
+            return;
+        };
+        let mine = self.hosts.seen.iter_mut();
+        for (_, seen) in mine.filter(|((of, _), _)| *of == partition) {
+            seen.after = slots;
+        }
+    }
+
+    pub(super) fn at_host(&mut self, record: &Record, event: &TaskEvent) {
+        let Some((rule, slots)) = self.hosts.rule else {
+            return;
+        };
+        let id = event.id();
+        let Some(team) = self.lives.get(&id).map(|life| life.created.team.clone()) else {
+            return;
+        };
+        let seen = self.hosts.seen.entry((id.partition(), team)).or_default();
+        let ill = seen.record.filter(|record| record.is_ill(&rule));
+        if let TaskEvent::Started(started) = event {
+            let others = seen.running.values().any(|probe| *probe);
+            let stored = seen.stored;
+            seen.running.insert(id, started.probe);
+            if !started.probe {
+                seen.after += usize::from(ill.is_some());
+                if ill.is_some() && seen.after > slots {
+                    self.broken(format!("{} starts at a host that is open", record.seq));
+                }
+                return;
+            }
+            self.count("probe");
+            if others {
+                self.broken(format!("{} is a second probe at a time", record.seq));
+            }
+            // A failure that was stored after the decision may have begun a new pause.
+            if let Some(ill) = ill.filter(|_| stored <= started.at) {
+                let due = ill.last.plus(rule.pause(ill.probes));
+                if started.at.plus(APART) < due {
+                    self.broken(format!(
+                        "{} is a probe before the pause is over",
+                        record.seq
+                    ));
+                }
+            }
+            return;
+        }
+        let is_end = matches!(
+            event,
+            TaskEvent::AttemptFailed(_)
+                | TaskEvent::Released(_)
+                | TaskEvent::Succeeded(_)
+                | TaskEvent::Dead(_)
+                | TaskEvent::Cancelled(_)
+                | TaskEvent::Expired(_)
+        );
+        if !is_end {
+            return;
+        }
+        if let Some(probe) = seen.running.remove(&id)
+            && let Some(reading) = Reading::of(event)
+        {
+            seen.record = HostRecord::after(seen.record, reading, probe, event.at());
+            if reading != Reading::Well {
+                seen.stored = record.time;
+            }
+        }
+        let is_ill = seen.record.is_some_and(|record| record.is_ill(&rule));
+        let opens = is_ill && ill.is_none();
+        if opens || !is_ill {
+            // What was decided before the owner knows of it may still be stored.
+            seen.after = 0;
+        }
+        if opens {
+            self.count("opened");
+        }
+    }
+}
