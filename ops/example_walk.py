@@ -65,6 +65,7 @@ def go(walk, reporter):
         keys(walk, ann, team)
         vault(walk)
         queues(walk)
+        targets(walk)
         tasks(walk, receiver)
         signatures(walk, receiver)
         applications(walk, ann, team)
@@ -180,6 +181,14 @@ def queues(walk):
     walk.send("work.queue.get", 404, {"name": "nowhere"}, key=key)
     walk.send("work.queue.resume", 200, mail, key=key)
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
+
+
+def targets(walk):
+    key, host = walk.server.key, {"host": "api.example.com"}
+    walk.send("work.target.setHealth", 200, host, key=key)
+    walk.send("work.target.health", 200, host, key=key)
+    walk.send("work.target.list", 200, key=key)
+    walk.send("work.target.setHealth", 200, host, body={}, key=key, keep=False)
 
 
 def tasks(walk, receiver):

@@ -95,6 +95,8 @@ pub struct Task {
     pub priority: u8,
     /// Whose turn it takes within its queue, when it has such a key.
     pub fairness_key: Option<String>,
+    /// How many tasks of that key start in a turn of it, when the task says so.
+    pub fairness_weight: Option<u8>,
     /// It starts when those with the same key that were created before it have ended.
     pub ordering_key: Option<String>,
     /// What follows for those behind it should it fail, when it has an `orderingKey`.
@@ -307,6 +309,7 @@ impl Task {
             retry_on: e.retry_on,
             priority: e.priority.get(),
             fairness_key: e.fairness_key,
+            fairness_weight: e.fairness_weight,
             on_failure: e.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: e.ordering.map(|ordering| ordering.key),
             follow_redirects: e.follow_redirects,
@@ -395,6 +398,7 @@ impl Task {
             retry_on: row.retry_on,
             priority: row.priority.get(),
             fairness_key: row.fairness_key,
+            fairness_weight: row.fairness_weight,
             on_failure: row.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: row.ordering.map(|ordering| ordering.key),
             follow_redirects: row.follow_redirects,

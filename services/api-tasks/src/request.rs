@@ -116,6 +116,10 @@ pub struct CreateTask {
     /// tasks each of them has; all tasks without a key share one turn.
     #[schema(min_length = 1, max_length = 128, example = "customer-17")]
     pub fairness_key: Option<String>,
+    /// How many tasks of its `fairnessKey` start in a turn of that key, 1 to 100. Tasks of one key should say the same; if they differ, the
+    /// one that became ready last counts.
+    #[schema(minimum = 1, maximum = 100, example = 3)]
+    pub fairness_weight: Option<i64>,
     /// Tasks of a queue with the same key run one after the other, in the order in which they were created: each starts when the one before
     /// it has ended, after all of its attempts. At most 128 characters.
     #[schema(min_length = 1, max_length = 128, example = "order-4711")]
@@ -318,6 +322,7 @@ impl CreateTask {
             follow_redirects: self.follow_redirects,
             on_complete_url: self.on_complete_url,
             resolve: self.resolve,
+            fairness_weight: self.fairness_weight,
         };
         let spec = TaskSpec::check(request, limits, now)?;
         may_call(egress, "targetUrl", &spec.url)?;

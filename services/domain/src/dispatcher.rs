@@ -45,6 +45,7 @@ mod serve;
 mod snapshot;
 mod targets;
 mod timers;
+mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ use open::{Open, Phase};
 use orders::Orders;
 use ready::Ready;
 use timers::Timers;
+use weights::Weights;
 
 pub use action::{
     Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
@@ -96,6 +98,8 @@ pub struct Dispatcher {
     ready: Ready,
     /// What holds ready tasks back.
     gates: Gates,
+    /// How many tasks of a queue start in a turn.
+    weights: Weights,
     /// How the hosts of tasks do, and what is held back because of it.
     hosts: Hosts,
     /// Due deliveries, in each queue in the order in which they became due.
@@ -125,6 +129,7 @@ impl Dispatcher {
             certain: StreamSeq(0),
             ready: Ready::default(),
             gates: Gates::default(),
+            weights: Weights::default(),
             hosts: Hosts::default(),
             due_deliveries: Ready::default(),
             deliveries_due: 0,

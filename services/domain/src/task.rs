@@ -38,6 +38,6 @@ pub use priority::Priority;
 pub use request::{Invalid, Limits, TaskRequest};
 pub use retry::{Backoff, RetryOn};
 pub use row::{Damage, TaskRow};
-pub use spec::TaskSpec;
+pub use spec::{MAX_WEIGHT, TaskSpec};
 pub use status::{EndReason, Status};
 pub use success::Success;

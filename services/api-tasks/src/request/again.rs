@@ -106,6 +106,16 @@ impl CreateTask {
         let metadata = Headers(old.metadata.into_iter().collect());
         self.metadata = self.metadata.or(Some(metadata));
         self.priority = self.priority.or(Some(old.priority.get().into()));
+        if self.fairness_key.is_none() {
+            self.fairness_key = old.fairness_key;
+            let weight = old.fairness_weight.map(i64::from);
+            self.fairness_weight = self.fairness_weight.or(weight);
+        }
+        if let Some(ordering) = old.ordering.filter(|_| self.ordering_key.is_none()) {
+            self.ordering_key = Some(ordering.key);
+            let on_failure = || ordering.on_failure.as_str().to_owned();
+            self.on_failure = self.on_failure.or_else(|| Some(on_failure()));
+        }
         self.queue = self.queue.or(Some(old.queue.to_string()));
         self.follow_redirects = self.follow_redirects.or(Some(old.follow_redirects));
         self.on_complete_url = self.on_complete_url.or(old.on_complete_url);
@@ -162,7 +172,8 @@ mod tests {
                 "timeout": 12.5, "maxWaitTime": 60, "delay": "5m", "deadline": "2030-01-31T12:00:00Z", "expiresIn": "6h", "success": "2xx,404",
                 "tags": ["a"], "metadata": {"k": "v"}, "retryBackoff": ["10s", "1m30s"], "minDelay": "5s", "maxDelay": "3m", "jitter": 0.25,
                 "maxAge": "2h", "maxRetries": 4, "retryOn": ["5xx"], "priority": 9, "queue": "q", "followRedirects": true,
-                "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"]}"#,
+                "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"],
+                "fairnessKey": "customer-1", "fairnessWeight": 3, "orderingKey": "order-1", "onFailure": "cancelRest"}"#,
         );
         let mut same = spec(request("{}").or_as(old.clone()));
         assert_eq!((same.not_before, same.deadline), (None, None));

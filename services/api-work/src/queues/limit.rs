@@ -16,7 +16,7 @@ use waybill_edge::path::Id;
 
 use super::object::QueueEnvelope;
 
-/// All limits of a queue; what is left out is no limit.
+/// All limits of a queue, and its weight; what is left out is no limit, and the weight 1.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LimitQueue {
@@ -25,6 +25,9 @@ pub struct LimitQueue {
     concurrency: Option<u32>,
     /// Most starts in a time.
     rate: Option<LimitRate>,
+    /// How many of its tasks start in a turn of the queue, among those of the team in the same partition.
+    #[schema(minimum = 1, maximum = 100, default = 1, example = 3)]
+    weight: Option<u8>,
 }
 
 /// How many tasks may start in a time. Each attempt counts, also a retry.
@@ -42,7 +45,7 @@ pub struct LimitRate {
     burst: Option<u32>,
 }
 
-/// Set the limits of a queue. They replace all former ones; `{}` removes them.
+/// Set the limits of a queue and its weight. They replace all former ones; `{}` removes them.
 ///
 /// After the answer, no task of the queue starts beyond `concurrency` or faster than `rate`: in any time `w`, at most
 /// `burst` + `limit` × `w` / `per` attempts start. Tasks beyond that wait as `pending` and use up no retry. Attempts that are running, or
@@ -76,6 +79,7 @@ pub(crate) async fn limit_queue(
         queue: name.clone(),
         concurrency: request.concurrency,
         rate: request.rate.map(rate).transpose()?,
+        weight: request.weight,
     };
     super::decide(&state, &caller, name, command).await
 }

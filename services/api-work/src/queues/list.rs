@@ -43,10 +43,8 @@ pub(crate) async fn list_queues(
         .collect();
     let of_team = |team: &Team| {
         for ((of, name), queue) in &team.queues {
-            let is_told = queue.paused(now).is_some()
-                || queue.concurrency.is_some()
-                || queue.rate.is_some()
-                || queues.contains_key(name);
+            let is_told =
+                queue.paused(now).is_some() || queue.has_settings() || queues.contains_key(name);
             if *of == environment && is_told {
                 queues.entry(name.clone()).or_default().1 = Some(queue.clone());
             }

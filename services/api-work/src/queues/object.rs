@@ -27,6 +27,8 @@ pub struct QueueObject {
     concurrency: Option<u32>,
     /// Most starts in a time; `null`: no limit.
     rate: Option<QueueRate>,
+    /// How many of its tasks start in a turn of the queue.
+    weight: u8,
     /// Its tasks by status, as far as the log still has them. Absent in answers to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = QueueTaskCounts)]
@@ -102,6 +104,7 @@ impl QueueObject {
             pause: pause.map(QueuePause::new),
             concurrency: queue.and_then(|queue| queue.concurrency),
             rate: queue.and_then(|queue| queue.rate).map(QueueRate::new),
+            weight: queue.and_then(|queue| queue.weight).unwrap_or(1),
             counts: None,
         }
     }

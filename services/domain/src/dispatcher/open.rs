@@ -146,6 +146,9 @@ pub(super) struct Open {
     /// Which key its sealed headers need.
     #[serde(default)]
     pub(super) key: HeadersKey,
+    /// How many tasks of its fairness key start in a turn; 0 in older snapshots, which means one.
+    #[serde(default)]
+    pub(super) weight: u8,
     /// Whether its last attempt was started to find out how its host does. Missing in older
     /// snapshots.
     #[serde(default)]
@@ -230,6 +233,7 @@ impl Open {
             cancelled_after: None,
             retry_bounds: created.retry_bounds,
             key: HeadersKey::of(created),
+            weight: created.fairness_weight.unwrap_or(1),
             probes: false,
             requesting_cancel: false,
             busy: false,

@@ -1,9 +1,9 @@
 //! The tasks of one queue that are held back, in the order in which they are let go: fairness keys
-//! take turns, and within a key the order is that of the ready queue. So a limit of a queue takes
+//! take turns by their weights, and within a key the order is that of the ready queue. So a limit of a queue takes
 //! nothing away from fairness.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::ready;
 use crate::id::TaskId;
@@ -13,6 +13,8 @@ use crate::id::TaskId;
 pub(super) struct Rank {
     /// Hash of its fairness key; 0 without one.
     pub(super) fairness: u64,
+    /// How many tasks of that key start in a turn.
+    pub(super) weight: u8,
     /// Its place among the tasks of that key.
     pub(super) place: ready::Place,
 }
@@ -21,12 +23,19 @@ pub(super) struct Rank {
 pub(super) struct Parked {
     /// The tasks of each fairness key; no key without a task.
     keys: BTreeMap<u64, BTreeMap<ready::Place, TaskId>>,
-    /// The key that had the last turn.
-    last: Option<u64>,
+    /// Weights of keys, as far as they are not 1: that of the task that came last.
+    weights: HashMap<u64, u8>,
+    /// The key that has the turn, or had the last one, and how many tasks it let go in it.
+    last: Option<(u64, u8)>,
 }
 
 impl Parked {
     pub(super) fn insert(&mut self, rank: Rank, id: TaskId) {
+        if rank.weight > 1 {
+            self.weights.insert(rank.fairness, rank.weight);
+        } else {
+            self.weights.remove(&rank.fairness);
+        }
         let tasks = self.keys.entry(rank.fairness).or_default();
         tasks.insert(rank.place, id);
     }
@@ -36,19 +45,29 @@ impl Parked {
             tasks.remove(&rank.place);
             if tasks.is_empty() {
                 self.keys.remove(&rank.fairness);
+                self.weights.remove(&rank.fairness);
             }
         }
     }
 
     /// Takes out the first task of the key whose turn it is.
     pub(super) fn pop(&mut self) -> Option<TaskId> {
-        let behind = self.last.map_or(Unbounded, Excluded);
-        let next = self.keys.range((behind, Unbounded)).next();
+        let goes_on = self.last.filter(|(key, used)| {
+            let weight = self.weights.get(key).copied().unwrap_or(1);
+            *used < weight && self.keys.contains_key(key)
+        });
+        let (from, used) = match (goes_on, self.last) {
+            (Some((key, used)), _) => (Included(key), used),
+            (None, Some((key, _))) => (Excluded(key), 0),
+            (None, None) => (Unbounded, 0),
+        };
+        let next = self.keys.range((from, Unbounded)).next();
         let (&key, tasks) = next.or_else(|| self.keys.first_key_value())?;
         let (&place, &id) = tasks.first_key_value()?;
-        self.last = Some(key);
+        self.last = Some((key, used.saturating_add(1)));
         self.remove(Rank {
             fairness: key,
+            weight: 1,
             place,
         });
         Some(id)
@@ -92,7 +111,11 @@ mod tests {
     fn rank(fairness: u64, priority: u8, seq: u64) -> Rank {
         let priority = Priority::new(priority).expect("1 to 10");
         let place = ready::Place::of(priority, Timestamp(1), StreamSeq(seq));
-        Rank { fairness, place }
+        Rank {
+            fairness,
+            weight: 1,
+            place,
+        }
     }
 
     #[test]
@@ -106,6 +129,23 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| parked.pop()).collect();
         assert_eq!(order, [id(5), id(6), id(1), id(2), id(3), id(4)]);
         assert!(parked.is_empty());
+    }
+
+    #[test]
+    fn a_key_lets_as_many_go_in_a_turn_as_it_has_weight() {
+        let mut parked = Parked::default();
+        for seq in 1..=4 {
+            let rank = Rank {
+                weight: 2,
+                ..rank(1, 5, seq)
+            };
+            parked.insert(rank, id(seq));
+        }
+        for seq in 5..=7 {
+            parked.insert(rank(2, 5, seq), id(seq));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| parked.pop()).collect();
+        assert_eq!(order, [1, 2, 5, 3, 4, 6, 7].map(id));
     }
 
     #[test]

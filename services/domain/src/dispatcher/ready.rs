@@ -1,7 +1,8 @@
 //! The order of service: which ready task runs next.
 //!
-//! Teams take turns, in a team its queues, in a queue its fairness keys; each turn starts one task.
-//! That is deficit round robin in which each task costs one and each turn is worth one. Tasks of one
+//! Teams take turns, in a team its queues, in a queue its fairness keys; each turn starts as many
+//! tasks as the queue or the key has weight, one without it. That is deficit round robin in which
+//! each task costs one. Tasks of one
 //! fairness key (a flow) are served by priority, and a task that waits rises by one priority for
 //! each [`RISE`]: it is placed by the time at which it was due, less a [`RISE`] for each priority.
 //! All of them age alike, so that their order never changes while they wait. Among tasks of one
@@ -52,6 +53,8 @@ pub(super) struct Entry {
     pub(super) lane: Lane,
     /// Hash of its fairness key; 0 without one.
     pub(super) fairness: u64,
+    /// How many tasks of its fairness key start in a turn.
+    pub(super) weight: u8,
     pub(super) priority: Priority,
     /// When it was to run first.
     pub(super) due: Timestamp,
@@ -131,6 +134,8 @@ pub(super) struct Ready {
     queue: BTreeMap<(Flow, Column, StreamSeq), (TaskId, Timestamp)>,
     /// The first task of each column.
     heads: BTreeMap<(Flow, Head), TaskId>,
+    /// Weights of flows, as far as they are not 1: that of the task that came last.
+    weights: HashMap<Flow, u8>,
     teams: Ring<(), u64>,
     lanes: Ring<u64, Lane>,
     keys: Ring<(u64, Lane), u64>,
@@ -194,6 +199,11 @@ impl Ready {
     pub(super) fn push(&mut self, entry: Entry) {
         let (flow, column) = (entry.flow(), entry.column());
         let former = self.head(flow, column);
+        if entry.weight > 1 {
+            self.weights.insert(flow, entry.weight);
+        } else {
+            self.weights.remove(&flow);
+        }
         self.queue
             .insert((flow, column, entry.seq), (entry.id, entry.due));
         let place = Place::of(entry.priority, entry.due, entry.seq);
@@ -226,9 +236,11 @@ impl Ready {
     }
 
     /// Removes and returns the tasks that may be served now, in order. `admit` decides about one
-    /// task after the other. Those that it calls blocked are removed too, and not returned.
+    /// task after the other. Those that it calls blocked are removed too, and not returned. `weight`
+    /// tells how many tasks of a queue start in a turn.
     pub(super) fn serve(
         &mut self,
+        weight: impl Fn(Lane) -> u32,
         mut admit: impl FnMut(TaskId, Compartment) -> Admission,
     ) -> Vec<TaskId> {
         let mut served = Vec::new();
@@ -241,10 +253,12 @@ impl Ready {
             let Candidate { flow, head, id } = candidate;
             match admit(id, candidate.compartment()) {
                 Admission::Yes => {
+                    let of_key = self.weights.get(&flow).copied().unwrap_or(1);
                     self.take_head(flow, head, &mut walk);
-                    self.keys.served((flow.team, flow.lane), flow.fairness);
-                    self.lanes.served(flow.team, flow.lane);
-                    self.teams.served((), flow.team);
+                    let lane = (flow.team, flow.lane);
+                    self.keys.served(lane, flow.fairness, of_key.into());
+                    self.lanes.served(flow.team, flow.lane, weight(flow.lane));
+                    self.teams.served((), flow.team, 1);
                     served.push(id);
                 }
                 Admission::Blocked => {
@@ -370,6 +384,7 @@ impl Ready {
             lane,
             fairness,
         } = flow;
+        self.weights.remove(&flow);
         self.keys.leave((team, lane), fairness);
         if self.keys.first((team, lane), At::default()).is_none() {
             self.lanes.leave(team, lane);
@@ -446,6 +461,9 @@ impl Ready {
         assert_eq!(self.keys.children().collect::<BTreeSet<_>>(), keys);
         assert_eq!(self.lanes.children().collect::<BTreeSet<_>>(), lanes);
         assert_eq!(self.teams.children().collect::<BTreeSet<_>>(), teams);
+        for flow in self.weights.keys() {
+            assert!(self.first_head(*flow, None).is_some(), "a weight of tasks");
+        }
         self.keys.check();
         self.lanes.check();
         self.teams.check();

@@ -28,6 +28,8 @@ pub struct QueueRules {
     pub concurrency: Option<u32>,
     /// Most starts in a time; `None`: no limit.
     pub rate: Option<StartRate>,
+    /// How many of its tasks start in a turn of the queue; `None`: one.
+    pub weight: Option<u8>,
 }
 
 /// The rules of all queues that have any, built from the events of CONTROL.
@@ -51,6 +53,7 @@ impl QueueRulesBook {
             }
             ControlEvent::QueueLimited(e) => {
                 (rules.concurrency, rules.rate) = (e.concurrency, e.rate);
+                rules.weight = e.weight;
             }
             _ => rules.paused = None,
         }

@@ -38,28 +38,32 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let tasks = &self.tasks;
-        let due = self.due_deliveries.serve(|id, compartment| {
-            let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
-                return Admission::Yes;
-            };
-            let running = Running {
-                task: id,
-                number,
-                kind: CallKind::Delivery,
-            };
-            admit(Wanted {
-                running,
-                compartment,
-            })
-        });
+        let due = self.due_deliveries.serve(
+            |_| 1,
+            |id, compartment| {
+                let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
+                    return Admission::Yes;
+                };
+                let running = Running {
+                    task: id,
+                    number,
+                    kind: CallKind::Delivery,
+                };
+                admit(Wanted {
+                    running,
+                    compartment,
+                })
+            },
+        );
         for id in due {
             self.deliver(id, actions);
         }
         self.let_go(now);
         let (tasks, lanes, gates) = (&self.tasks, &self.lanes, &mut self.gates);
-        let hosts = &mut self.hosts;
+        let (hosts, weights) = (&mut self.hosts, &self.weights);
         let (mut held, mut at_host) = (Vec::new(), Vec::new());
-        let ready = self.ready.serve(|id, compartment| {
+        let weight = |lane| weights.of(|| lanes.names(lane));
+        let ready = self.ready.serve(weight, |id, compartment| {
             let Some(task) = tasks.get(&id) else {
                 return Admission::Yes;
             };
@@ -150,7 +154,8 @@ impl Dispatcher {
 
     /// Sets what holds the tasks of a queue back. A pause takes effect at once, but for starts that
     /// were decided before: see [`Dispatcher::starts_paused`].
-    pub fn set_rules(&mut self, place: &Place, rules: QueueRules, now: Times) {
+    pub fn set_rules(&mut self, place: &Place, mut rules: QueueRules, now: Times) {
+        self.weights.set(place, rules.weight.take());
         self.gates.set(place, rules, now);
     }
 
@@ -227,6 +232,7 @@ impl Open {
             compartment: self.compartment(),
             lane: self.lane,
             fairness: self.fairness,
+            weight: self.weight.max(1),
             priority: self.priority,
             due: self.first_due(),
             seq: self.created,
@@ -243,6 +249,7 @@ impl Open {
     pub(super) fn rank(&self) -> Rank {
         Rank {
             fairness: self.fairness,
+            weight: self.weight.max(1),
             place: ready::Place::of(self.priority, self.first_due(), self.created),
         }
     }
@@ -254,6 +261,7 @@ impl Open {
             compartment: self.webhook_compartment(),
             lane: self.lane,
             fairness: 0,
+            weight: 1,
             priority: Priority::DEFAULT,
             due: Timestamp(0),
             seq: StreamSeq(number),

@@ -157,6 +157,7 @@ fn created(id: TaskId) -> TaskCreated {
         max_answer_bytes: None,
         priority: Priority::default(),
         fairness_key: Some("customer-1".into()),
+        fairness_weight: Some(3),
         ordering: Some(Ordering {
             key: "order-1".into(),
             on_failure: OnFailure::CancelRest,

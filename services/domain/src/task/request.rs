@@ -45,6 +45,7 @@ pub struct TaskRequest {
     pub follow_redirects: Option<bool>,
     pub on_complete_url: Option<String>,
     pub resolve: Option<Vec<String>>,
+    pub fairness_weight: Option<i64>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.

@@ -43,6 +43,8 @@ pub struct TaskRow {
     pub priority: Priority,
     /// Whose turn the task takes among the tasks of its queue.
     pub fairness_key: Option<String>,
+    /// How many tasks of its fairness key start in a turn; `None`: one.
+    pub fairness_weight: Option<u8>,
     /// The task starts after the end of those that were created before it with the same key.
     pub ordering: Option<Ordering>,
     /// Time limit of one attempt, in milliseconds.
@@ -228,6 +230,7 @@ impl TaskRow {
             method: e.method,
             priority: e.priority,
             fairness_key: e.fairness_key.clone(),
+            fairness_weight: e.fairness_weight,
             ordering: e.ordering.clone(),
             timeout_ms: e.timeout_ms,
             max_wait_ms: e.max_wait_ms,
@@ -262,6 +265,7 @@ impl TaskRow {
             method: Method::default(),
             priority: Priority::default(),
             fairness_key: None,
+            fairness_weight: None,
             ordering: None,
             timeout_ms: 0,
             max_wait_ms: 0,

@@ -28,7 +28,7 @@ use crate::vault::{CredentialHeaders, RawHeaders};
 use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
 use labels::{metadata, tags};
 pub(crate) use order::retry_on;
-use order::{key, ordering, queue, retries, whole};
+use order::{key, ordering, queue, retries, weight, whole};
 use time::{deadline, expires_in, not_before, windows};
 
 /// Limit of a URL, in bytes.
@@ -48,6 +48,8 @@ pub const MAX_TAG_CHARS: usize = 64;
 pub const MAX_METADATA_BYTES: usize = 4_096;
 /// Limit of `maxRetries`, and of the pauses that a task lists.
 pub const MAX_RETRIES: u16 = 10;
+/// Highest weight of a fairness key and of a queue.
+pub const MAX_WEIGHT: u8 = 100;
 /// Limit of `fairnessKey` and `orderingKey`, in characters.
 pub const MAX_KEY_CHARS: usize = 128;
 /// Limit of `maxAttempts`: all attempts of a task that count, the first one included.
@@ -123,6 +125,8 @@ pub struct TaskSpec {
     pub sealed: Option<SealedHeaders>,
     /// The ended task that it does again.
     pub replay_of: Option<TaskId>,
+    /// How many tasks of its fairness key start in a turn; `None`: one.
+    pub fairness_weight: Option<u8>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -200,6 +204,7 @@ impl TaskSpec {
             priority: whole("priority", request.priority, 1, 10)?
                 .and_then(|value| Priority::new(u8::try_from(value).ok()?))
                 .unwrap_or_default(),
+            fairness_weight: weight(request.fairness_weight, request.fairness_key.as_deref())?,
             fairness_key: key("fairnessKey", request.fairness_key)?,
             ordering: ordering(request.ordering_key, request.on_failure.as_deref())?,
             follow_redirects: request.follow_redirects.unwrap_or(false),
@@ -280,6 +285,7 @@ impl TaskSpec {
             resolve: self.resolve,
             sealed: self.sealed,
             replay_of: self.replay_of,
+            fairness_weight: self.fairness_weight,
             at: now,
         }
     }

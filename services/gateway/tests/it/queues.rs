@@ -122,7 +122,8 @@ async fn a_queue_is_paused_told_and_resumed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_replace_each_other_and_another_gateway_knows_them() -> Result<()> {
     let world = World::start().await?;
-    let limits = json!({"concurrency": 5, "rate": {"limit": 100, "per": "1m", "burst": 10}});
+    let limits =
+        json!({"concurrency": 5, "rate": {"limit": 100, "per": "1m", "burst": 10}, "weight": 3});
     let limits = limits.to_string();
     let json_body = [("content-type", "application/json")];
     let put = async |body: &str| -> Result<_> {
@@ -135,6 +136,7 @@ async fn limits_replace_each_other_and_another_gateway_knows_them() -> Result<()
     assert_eq!(set.status, 200, "{}", set.text());
     let set = set.json()["queue"].clone();
     assert_eq!(set["concurrency"], 5);
+    assert_eq!(set["weight"], 3);
     assert_eq!(set["rate"], json!({"limit": 100, "per": 60, "burst": 10}));
     bare(&world.http, "/v1/queues/mail/pause").await?;
     let stop = CancellationToken::new();
@@ -142,8 +144,8 @@ async fn limits_replace_each_other_and_another_gateway_knows_them() -> Result<()
     let elsewhere = Http::at(another.addr()).with_key(&world.key);
     let told = queue(&elsewhere, "mail").await?;
     assert_eq!(
-        (&told["concurrency"], &told["rate"]),
-        (&set["concurrency"], &set["rate"])
+        (&told["concurrency"], &told["rate"], &told["weight"]),
+        (&set["concurrency"], &set["rate"], &set["weight"])
     );
     assert_eq!(told["state"], "paused", "limits leave the pause as it is");
     let without = put("{}").await?.json()["queue"].clone();
@@ -171,6 +173,8 @@ async fn limits_replace_each_other_and_another_gateway_knows_them() -> Result<()
             "between 1s and 24h",
         ),
         (r#"{"concurency": 3}"#, "concurency", "concurency"),
+        (r#"{"weight": 0}"#, "weight", "between 1 and 100"),
+        (r#"{"weight": 101}"#, "weight", "between 1 and 100"),
     ] {
         let refused = put(body).await?;
         assert_eq!(refused.status, 400, "{body}: {}", refused.text());

@@ -55,6 +55,7 @@ impl Source {
                 backoff: Backoff::Exponential,
                 retry_pauses: OwnPauses::default(),
                 fairness_key: None,
+                fairness_weight: None,
                 ordering: None,
                 retry_bounds: RetryBounds::default(),
                 replay_of: None,

@@ -73,6 +73,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
+        fairness_weight: None,
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,

@@ -324,6 +324,7 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
+        fairness_weight: None,
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,

@@ -59,6 +59,7 @@ impl VaultRig {
             environment: Environment::Live,
             concurrency,
             rate,
+            weight: None,
             at: SystemClock.now(),
         }))
         .await;

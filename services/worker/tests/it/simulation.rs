@@ -362,8 +362,9 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
 }
 
 /// Runs a history in which a single slot serves many tasks of one customer and some of two others,
-/// by one owner after the other. Returns whether customers who waited were served equally often.
-fn takes_turns(seed: u64, sabotage: Option<Sabotage>) -> bool {
+/// by one owner after the other. Returns whether customers who waited were served equally often, by
+/// their weights.
+fn takes_turns(seed: u64, weights: [u8; 3], sabotage: Option<Sabotage>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -386,6 +387,7 @@ fn takes_turns(seed: u64, sabotage: Option<Sabotage>) -> bool {
             (task.team, task.queue) = (first.team.clone(), first.queue.clone());
             let customer = if place < 24 { 0 } else { place % 3 };
             task.fairness_key = Some(format!("customer {customer}"));
+            task.fairness_weight = Some(weights[customer]);
             customers.insert(task.id, customer);
             assert!(history.gateway.create(task).await);
         }
@@ -412,17 +414,18 @@ fn takes_turns(seed: u64, sabotage: Option<Sabotage>) -> bool {
             .into_iter()
             .all(|owner| {
                 let mut served = [0; 3];
+                let weight = |customer: usize| usize::from(weights[customer]);
                 order[owner].iter().all(|id| {
                     let customer = customers[id];
                     served[customer] += 1;
                     left[customer] -= 1;
                     let waiting = (0..3).filter(|other| left[*other] > 0);
                     waiting
-                        .map(|other| served[other])
+                        .map(|other| served[other] / weight(other))
                         .min()
                         .is_none_or(|least| {
-                            // One more than others in their turn, and one that was chosen before they came.
-                            served[customer] <= least + 2
+                            // One turn more than others in theirs, and one of which some was chosen before they came.
+                            served[customer].div_ceil(weight(customer)) <= least + 2
                         })
                 })
             })
@@ -432,13 +435,21 @@ fn takes_turns(seed: u64, sabotage: Option<Sabotage>) -> bool {
 #[test]
 fn customers_of_a_queue_take_turns_whoever_owns_it() {
     for seed in 0..20 {
-        assert!(takes_turns(seed, None), "seed {seed}");
+        assert!(takes_turns(seed, [1, 1, 1], None), "seed {seed}");
+        assert!(takes_turns(seed, [3, 1, 2], None), "seed {seed}");
     }
 }
 
 #[test]
 fn a_reader_that_overlooks_fairness_keys_is_noticed() {
-    assert!((0..20).any(|seed| !takes_turns(seed, Some(Sabotage::NoFairness))));
+    let noticed = |seed| !takes_turns(seed, [1, 1, 1], Some(Sabotage::NoFairness));
+    assert!((0..20).any(noticed));
+}
+
+#[test]
+fn a_reader_that_overlooks_weights_is_noticed() {
+    let noticed = |seed| !takes_turns(seed, [3, 1, 2], Some(Sabotage::NoWeights));
+    assert!((0..20).any(noticed));
 }
 
 /// Runs histories without a guard until the ledger notices that an ordering key was not kept.

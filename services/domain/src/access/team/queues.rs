@@ -8,6 +8,7 @@ use crate::access::scope::Scope;
 use crate::event::{ControlEvent, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName};
 use crate::rate::StartRate;
+use crate::task::MAX_WEIGHT;
 use crate::time::Timestamp;
 
 use super::decide::{Deciding, Decision};
@@ -34,6 +35,8 @@ pub struct Queue {
     pub concurrency: Option<u32>,
     /// Most starts in a time; `None`: no limit.
     pub rate: Option<StartRate>,
+    /// How many of its tasks start in a turn; `None`: one.
+    pub weight: Option<u8>,
 }
 
 /// A pause of a queue.
@@ -64,8 +67,14 @@ impl Queue {
         self.pause.as_ref().filter(|pause| !pause.is_over(now))
     }
 
+    /// Whether it has limits or a weight.
+    #[must_use]
+    pub fn has_settings(&self) -> bool {
+        self.concurrency.is_some() || self.rate.is_some() || self.weight.is_some()
+    }
+
     fn is_ruled(&self, now: Timestamp) -> bool {
-        self.paused(now).is_some() || self.concurrency.is_some() || self.rate.is_some()
+        self.paused(now).is_some() || self.has_settings()
     }
 }
 
@@ -94,6 +103,8 @@ pub enum QueueCommand {
         concurrency: Option<u32>,
         /// Most starts in a time; `None`: no limit.
         rate: Option<StartRate>,
+        /// How many of its tasks start in a turn; `None`: one.
+        weight: Option<u8>,
     },
 }
 
@@ -125,6 +136,7 @@ impl Team {
             }
             ControlEvent::QueueLimited(e) => {
                 (known.concurrency, known.rate) = (e.concurrency, e.rate);
+                known.weight = e.weight;
             }
             _ => known.pause = None,
         }
@@ -181,6 +193,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             queue,
             concurrency,
             rate,
+            weight,
         } => {
             may_write(deciding, environment)?;
             if let Some(given) = concurrency {
@@ -194,9 +207,12 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                     return Err(TeamRefusal::invalid("rate.per", message));
                 }
             }
+            if let Some(given) = weight {
+                within("weight", given.into(), MAX_WEIGHT.into())?;
+            }
             let known = deciding.team.queue(environment, &queue);
-            let now = known.map(|known| (known.concurrency, known.rate));
-            if now.unwrap_or_default() == (concurrency, rate) {
+            let now = known.map(|known| (known.concurrency, known.rate, known.weight));
+            if now.unwrap_or_default() == (concurrency, rate, weight) {
                 return Ok(Vec::new());
             }
             has_room(deciding, environment, &queue)?;
@@ -206,6 +222,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                 environment,
                 concurrency,
                 rate,
+                weight,
                 at,
             })])
         }

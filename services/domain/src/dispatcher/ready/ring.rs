@@ -1,4 +1,6 @@
-//! Turns: the children of a node are served one after the other, each for one task.
+//! Turns: the children of a node are served one after the other, each for as many tasks as it has
+//! weight. That is deficit round robin in which each task costs one: what a turn is worth is its
+//! weight, and a child that runs out of tasks takes nothing of it along.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -16,12 +18,14 @@ impl At {
 }
 
 /// The children of many nodes, each in the order of their turns. A child enters behind all others
-/// of its node, and goes there again after it was served. So with `n` children no child waits for
-/// more than `n - 1` others between two of its own, however many tasks these have.
+/// of its node, and goes there again when its turn is over: after as many tasks as its weight. So
+/// between two turns of a child each other one has one, however many tasks it has.
 #[derive(Debug)]
 pub(super) struct Ring<N, C> {
     order: BTreeMap<(N, At), C>,
     places: HashMap<(N, C), At>,
+    /// How many tasks were served in turns that have begun and are not over.
+    used: HashMap<(N, C), u32>,
     next: At,
 }
 
@@ -30,6 +34,7 @@ impl<N, C> Default for Ring<N, C> {
         Self {
             order: BTreeMap::new(),
             places: HashMap::new(),
+            used: HashMap::new(),
             next: At(0),
         }
     }
@@ -52,6 +57,7 @@ impl<N: Copy + Ord + Hash, C: Copy + Eq + Hash> Ring<N, C> {
     pub(super) fn leave(&mut self, node: N, child: C) {
         if let Some(at) = self.places.remove(&(node, child)) {
             self.order.remove(&(node, at));
+            self.used.remove(&(node, child));
         }
     }
 
@@ -61,14 +67,22 @@ impl<N: Copy + Ord + Hash, C: Copy + Eq + Hash> Ring<N, C> {
         (of == node).then_some((at, child))
     }
 
-    /// The child was served, so all others come before it.
-    pub(super) fn served(&mut self, node: N, child: C) {
+    /// The child was served. If it was for as many tasks as its weight, all others come before it.
+    pub(super) fn served(&mut self, node: N, child: C, weight: u32) {
         if self.order.len() == 1 {
             return;
         }
         let Some(&at) = self.places.get(&(node, child)) else {
             return;
         };
+        if weight > 1 {
+            let used = self.used.entry((node, child)).or_default();
+            *used += 1;
+            if *used < weight {
+                return;
+            }
+        }
+        self.used.remove(&(node, child));
         if self.first(node, at.next()).is_some() {
             self.order.remove(&(node, at));
             self.append(node, child);
@@ -81,6 +95,7 @@ impl<N: Copy + Ord + Hash, C: Copy + Eq + Hash> Ring<N, C> {
         let passed: Vec<_> = self.order.range(range).map(|(key, _)| *key).collect();
         for key in passed {
             if let Some(child) = self.order.remove(&key) {
+                self.used.remove(&(node, child));
                 self.append(node, child);
             }
         }
@@ -95,9 +110,78 @@ impl<N: Copy + Ord + Hash, C: Copy + Eq + Hash> Ring<N, C> {
     #[cfg(any(test, feature = "check"))]
     pub(super) fn check(&self) {
         assert_eq!(self.order.len(), self.places.len(), "each child once");
+        for of in self.used.keys() {
+            assert!(self.places.contains_key(of), "who is gone has no turn");
+        }
         for (&(node, at), &child) in &self.order {
             assert_eq!(self.places.get(&(node, child)), Some(&at));
             assert!(at < self.next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn in_each_round_every_child_has_its_share(
+            weights in proptest::collection::vec(1..=100_u32, 2..8),
+            rounds in 1..5_usize,
+        ) {
+            let mut ring = Ring::default();
+            for child in 0..weights.len() {
+                ring.enter((), child);
+            }
+            let all: u32 = weights.iter().sum();
+            for _ in 0..rounds {
+                let mut served = vec![0; weights.len()];
+                for _ in 0..all {
+                    let (_, child) = ring.first((), At::default()).expect("a child");
+                    served[child] += 1;
+                    ring.served((), child, weights[child]);
+                    ring.check();
+                }
+                prop_assert_eq!(&served, &weights);
+            }
+        }
+
+        #[test]
+        fn nobody_waits_for_more_than_one_turn_of_each_other(
+            weights in proptest::collection::vec(1..=9_u32, 2..6),
+            leaves in proptest::collection::vec(any::<usize>(), 1..300),
+        ) {
+            let mut ring = Ring::default();
+            for child in 0..weights.len() {
+                ring.enter((), child);
+            }
+            // What each has seen of the turns of others since its own last one.
+            let mut since = vec![vec![0_u32; weights.len()]; weights.len()];
+            for which in leaves {
+                let (_, child) = ring.first((), At::default()).expect("a child");
+                ring.served((), child, weights[child]);
+                for (of, seen) in since.iter_mut().enumerate() {
+                    if of == child {
+                        seen.fill(0);
+                    } else {
+                        seen[child] += 1;
+                        prop_assert!(seen[child] <= weights[child], "{of} waits for {child}");
+                    }
+                }
+                // Some run out of tasks and get others: they stand behind all, with a whole turn.
+                let gone = which % (3 * weights.len());
+                if gone < weights.len() {
+                    ring.leave((), gone);
+                    ring.enter((), gone);
+                    since[gone].fill(0);
+                    for seen in &mut since {
+                        seen[gone] = 0;
+                    }
+                }
+                ring.check();
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ fn entry(seq: u64) -> Entry {
         compartment: Compartment { team: 1, host: 1 },
         lane: Lane::of(0),
         fairness: 0,
+        weight: 1,
         priority: Priority::default(),
         due: Timestamp(0),
         seq: StreamSeq(seq),
@@ -54,8 +55,13 @@ fn ready(entries: impl IntoIterator<Item = Entry>) -> Ready {
 
 /// Serves as many as there are slots, and returns their numbers.
 fn serve(ready: &mut Ready, slots: usize) -> Vec<TaskId> {
+    serve_by(ready, slots, |_| 1)
+}
+
+/// The same with weights of queues.
+fn serve_by(ready: &mut Ready, slots: usize, weight: impl Fn(Lane) -> u32) -> Vec<TaskId> {
     let mut left = slots;
-    let served = ready.serve(|_, _| {
+    let served = ready.serve(weight, |_, _| {
         if left == 0 {
             return Admission::Full;
         }
@@ -262,7 +268,7 @@ proptest! {
                 Step::Serve(slots) => {
                     let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
                     let (mut first, mut second) = (slots.clone(), slots);
-                    let served = ready.serve(|id, of| first.admit(id, of, &ids));
+                    let served = ready.serve(|_| 1, |id, of| first.admit(id, of, &ids));
                     let expected = model.serve(|id, of| second.admit(id, of, &ids));
                     prop_assert_eq!(served, expected);
                 }
@@ -328,6 +334,32 @@ fn within_a_queue_fairness_keys_take_turns() {
         entry(4),
     ]);
     assert_eq!(serve(&mut ready, 9), [id(0), id(3), id(4), id(1), id(2)]);
+}
+
+#[test]
+fn a_fairness_key_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
+    let heavy = |seq| Entry {
+        weight: 3,
+        ..of_key(7, seq)
+    };
+    let entries = (0..6).map(heavy).chain((6..9).map(|seq| of_key(8, seq)));
+    let mut ready = ready(entries);
+    let expected = [0, 1, 2, 6, 3, 4, 5, 7, 8].map(id);
+    assert_eq!(serve(&mut ready, 2), expected[..2]);
+    assert_eq!(serve(&mut ready, 9), expected[2..], "a turn goes on");
+}
+
+#[test]
+fn a_queue_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
+    let in_lane = |lane, seq| Entry {
+        lane: Lane::of(lane),
+        ..entry(seq)
+    };
+    let entries = (0..4).map(|seq| in_lane(1, seq));
+    let mut ready = ready(entries.chain((4..8).map(|seq| in_lane(2, seq))));
+    let weight = |lane| if lane == Lane::of(2) { 2 } else { 1 };
+    let expected = [0, 4, 5, 1, 6, 7, 2, 3].map(id);
+    assert_eq!(serve_by(&mut ready, 9, weight), expected);
 }
 
 #[test]
@@ -424,13 +456,16 @@ fn flows_without_a_slot_hide_no_other_however_many_they_are() {
     for turn in 0.. {
         assert!(turn < 60, "after {turn} turns: {served:?}");
         let mut admitted = 0;
-        served.extend(ready.serve(|_, compartment| {
-            admitted += 1;
-            match compartment.host {
-                1 => Admission::HostFull,
-                _ => Admission::Yes,
-            }
-        }));
+        served.extend(ready.serve(
+            |_| 1,
+            |_, compartment| {
+                admitted += 1;
+                match compartment.host {
+                    1 => Admission::HostFull,
+                    _ => Admission::Yes,
+                }
+            },
+        ));
         asked = asked.max(admitted);
         if served.len() == 3 {
             break;
@@ -452,9 +487,9 @@ fn a_turn_that_finds_too_many_blocked_tasks_is_cut_short_and_the_next_one_goes_o
             Admission::Blocked
         }
     };
-    assert!(ready.serve(admit).is_empty());
+    assert!(ready.serve(|_| 1, admit).is_empty());
     assert!(ready.is_cut_short());
-    assert_eq!(ready.serve(admit), [last]);
+    assert_eq!(ready.serve(|_| 1, admit), [last]);
     assert!(!ready.is_cut_short());
     assert_eq!(ready.len(), 0);
 }

@@ -467,6 +467,7 @@ fn run(steps: Vec<Step>) -> World {
                     },
                     concurrency: (most > 0).then_some(most),
                     rate: None,
+                    weight: None,
                 };
                 world.rule(QUEUES[queue], rules);
             }

@@ -50,5 +50,8 @@ pub struct QueueLimited {
     /// Most starts in a time; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<StartRate>,
+    /// How many tasks of the queue start in a turn among the team's queues; absent: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
     pub at: Timestamp,
 }

@@ -33,6 +33,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
                 per_ms: 60_000,
                 burst: 10,
             }),
+            weight: Some(3),
             at: AT,
         }),
     ]

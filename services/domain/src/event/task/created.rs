@@ -111,6 +111,9 @@ pub struct TaskCreated {
     /// The ended task that it does again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<TaskId>,
+    /// How many tasks of its fairness key start in a turn; absent: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness_weight: Option<u8>,
     /// When it was accepted.
     pub at: Timestamp,
 }

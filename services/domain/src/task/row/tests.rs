@@ -52,6 +52,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         backoff: Backoff::Exponential,
         retry_pauses: OwnPauses::default(),
         fairness_key: None,
+        fairness_weight: None,
         ordering: None,
         retry_bounds: RetryBounds::default(),
         replay_of: None,

@@ -81,6 +81,9 @@ impl TaskSpec {
         if let Some(key) = &self.fairness_key {
             newer("fairnessKey", key);
         }
+        if let Some(weight) = self.fairness_weight {
+            newer("fairnessWeight", &weight.to_string());
+        }
         if let Some(ordering) = &self.ordering {
             newer("orderingKey", &ordering.key);
             newer("onFailure", ordering.on_failure.as_str());

@@ -1,6 +1,6 @@
 //! Queue, priority, keys and retries of a task.
 
-use super::{MAX_COUNTED_ATTEMPTS, MAX_KEY_CHARS, MAX_RETRIES};
+use super::{MAX_COUNTED_ATTEMPTS, MAX_KEY_CHARS, MAX_RETRIES, MAX_WEIGHT};
 use crate::id::QueueName;
 use crate::task::ordering::{OnFailure, Ordering};
 use crate::task::request::{Invalid, shortened};
@@ -38,6 +38,18 @@ pub(super) fn key(field: &'static str, text: Option<String>) -> Result<Option<St
             shortened(&text)
         ),
     ))
+}
+
+/// How many tasks of a fairness key start in a turn.
+pub(super) fn weight(given: Option<i64>, key: Option<&str>) -> Result<Option<u8>, Invalid> {
+    const FIELD: &str = "fairnessWeight";
+    let weight = whole(FIELD, given, 1, MAX_WEIGHT.into())?;
+    if weight.is_some() && key.is_none() {
+        let message =
+            "fairnessWeight says how often it is the turn of a key; it needs a fairnessKey";
+        return Err(Invalid::new(FIELD, message));
+    }
+    Ok(weight.and_then(|weight| u8::try_from(weight).ok()))
 }
 
 pub(super) fn ordering(

@@ -401,6 +401,30 @@ fn a_delay_that_is_repeated_later_is_the_same_delay() {
 }
 
 #[test]
+fn a_weight_belongs_to_a_fairness_key() {
+    let with = |key: Option<&str>, weight| {
+        let mut request = request();
+        (request.fairness_key, request.fairness_weight) = (key.map(Into::into), weight);
+        TaskSpec::check(request, &limits(), NOW)
+    };
+    let spec = with(Some("a"), Some(100)).expect("fine");
+    assert_eq!(spec.fairness_weight, Some(100));
+    assert_ne!(
+        spec.fingerprint(),
+        with(Some("a"), None).expect("fine").fingerprint()
+    );
+    for (key, weight, part) in [
+        (Some("a"), 0, "between 1 and 100"),
+        (Some("a"), 101, "between 1 and 100"),
+        (None, 2, "needs a fairnessKey"),
+    ] {
+        let refused = with(key, Some(weight)).expect_err(part);
+        assert_eq!(refused.field, "fairnessWeight");
+        assert!(refused.message.contains(part), "{}", refused.message);
+    }
+}
+
+#[test]
 fn keys_are_checked_and_what_they_mean_together() {
     let with = |fairness: Option<&str>, ordering: Option<&str>, on_failure: Option<&str>| {
         let mut request = request();
@@ -480,7 +504,7 @@ proptest! {
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
             max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
             fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
-            queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
+            queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]), fairness_weight: Some(whole),
         }, &limits(), NOW);
     }
 

@@ -73,6 +73,7 @@ impl Gateway {
                 Backoff::Exponential
             },
             retry_pauses: OwnPauses::default(),
+            fairness_weight: None,
             fairness_key: random
                 .chance(500)
                 .then(|| format!("customer {}", random.below(3))),

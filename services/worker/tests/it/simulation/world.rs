@@ -52,6 +52,8 @@ pub(crate) enum Sabotage {
     NoOnFailure,
     /// Workers read creations without their fairness keys.
     NoFairness,
+    /// Workers read creations without the weights of their fairness keys.
+    NoWeights,
     /// Durations are measured by the wall clock.
     OneClock,
     /// Workers start tasks although their lease is over.

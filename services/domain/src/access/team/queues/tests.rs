@@ -43,6 +43,7 @@ fn limit(concurrency: Option<u32>, rate: Option<StartRate>) -> QueueCommand {
         queue: queue("mail"),
         concurrency,
         rate,
+        weight: None,
     }
 }
 
