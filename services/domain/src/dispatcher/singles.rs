@@ -21,12 +21,15 @@ use crate::task::SingletonMode;
 use crate::task::once::{Instead, InsteadReason};
 use crate::time::{Times, Timestamp};
 
+type Holders = BTreeSet<(Line, TaskId)>;
+type Waiting = BTreeMap<(Line, StreamSeq), TaskId>;
+
 /// Who has which key, and who waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Singles {
-    holders: BTreeSet<(Line, TaskId)>,
+    holders: Holders,
     /// Ready for their first attempt, in the order of their creations.
-    waiting: BTreeMap<(Line, StreamSeq), TaskId>,
+    waiting: Waiting,
 }
 
 impl Singles {
@@ -53,12 +56,7 @@ impl Singles {
     }
 
     #[cfg(any(test, feature = "check"))]
-    pub(super) fn all(
-        &self,
-    ) -> (
-        &BTreeSet<(Line, TaskId)>,
-        &BTreeMap<(Line, StreamSeq), TaskId>,
-    ) {
+    pub(super) fn all(&self) -> (&Holders, &Waiting) {
         (&self.holders, &self.waiting)
     }
 }

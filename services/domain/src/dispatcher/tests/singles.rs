@@ -62,7 +62,7 @@ fn of_a_queue_one_runs_until_its_end_and_then_the_next() {
 fn a_task_that_is_delayed_holds_nobody_and_takes_its_place_when_it_is_due() {
     let mut world = World::new();
     let later = with(&mut world, "queue", |r| {
-        r.delay = Some(Length::Seconds(60.0))
+        r.delay = Some(Length::Seconds(60.0));
     });
     let first = one(&mut world, "queue");
     let second = one(&mut world, "queue");
@@ -83,7 +83,7 @@ fn a_task_that_is_delayed_holds_nobody_and_takes_its_place_when_it_is_due() {
 fn a_start_that_waits_for_the_log_has_the_key() {
     let mut world = World::new();
     let later = with(&mut world, "queue", |r| {
-        r.delay = Some(Length::Seconds(60.0))
+        r.delay = Some(Length::Seconds(60.0));
     });
     let first = one(&mut world, "queue");
     let mut actions = Vec::new();
@@ -102,7 +102,7 @@ fn a_start_that_waits_for_the_log_has_the_key() {
 fn a_new_one_is_skipped_while_another_has_not_ended() {
     let mut world = World::new();
     let first = with(&mut world, "queue", |r| {
-        r.delay = Some(Length::Seconds(60.0))
+        r.delay = Some(Length::Seconds(60.0));
     });
     let skipped = one(&mut world, "skip");
     world.pass(Duration::ZERO);

@@ -351,7 +351,7 @@ mod tests {
             r.delay_until = Some(NOW.plus(Duration::from_secs(60)).to_string());
         });
         refused("debounce", "orderingKey", &|r| {
-            r.ordering_key = Some("a".into())
+            r.ordering_key = Some("a".into());
         });
         refused("expiresIn", "longer than debounce.delay of 5 s", &|r| {
             r.expires_in = text("5s");
@@ -407,7 +407,14 @@ mod tests {
         };
         let ordering = |request: &mut TaskRequest| request.ordering_key = Some("a".into());
         type Change<'a> = &'a dyn Fn(&mut TaskRequest);
-        let cases: [(Option<&str>, Option<&str>, Change<'_>, &str, &str); 5] = [
+        type Case<'a> = (
+            Option<&'a str>,
+            Option<&'a str>,
+            Change<'a>,
+            &'a str,
+            &'a str,
+        );
+        let cases: [Case<'_>; 5] = [
             (None, None, &none, "singleton.key", "required"),
             (Some(&long), None, &none, "singleton.key", "129 characters"),
             (
