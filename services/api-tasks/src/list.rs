@@ -203,7 +203,7 @@ struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 48] = [
+    const KNOWN: [&str; 54] = [
         "id",
         "teamId",
         "environment",
@@ -236,12 +236,16 @@ impl Fields {
         "replayOf",
         "replayedAs",
         "supersededBy",
+        "skippedFor",
+        "duplicateOf",
         "retryOn",
         "priority",
         "fairnessKey",
         "orderingKey",
         "onFailure",
         "debounce",
+        "singleton",
+        "dedup",
         "followRedirects",
         "onCompleteUrl",
         "webhook",

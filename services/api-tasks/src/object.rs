@@ -6,7 +6,7 @@ use crate::backoff::ShownBackoff;
 use crate::explain::PlannedAttempt;
 use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
-use crate::once::{TaskDebounce, instead};
+use crate::once::{TaskDebounce, TaskDedup, TaskSingleton, instead};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -102,6 +102,10 @@ pub struct Task {
     pub on_failure: Option<OnFailure>,
     /// How it waits for others with the same key, when it does.
     pub debounce: Option<TaskDebounce>,
+    /// How it runs alone among others with the same key, when it does.
+    pub singleton: Option<TaskSingleton>,
+    /// How it is told from its duplicates, when it is.
+    pub dedup: Option<TaskDedup>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -113,7 +117,7 @@ pub struct Task {
     /// Whether it ended with a success: a 2xx, or what `success` names. `null` while it has not ended.
     pub ok: Option<bool>,
     /// Why it ended: `completed`, `dead` (no attempt was left, or the failure was final), `timeout` (the last attempt ran into its limit),
-    /// `expired`, `cancelled` or `superseded` (another one runs instead). `null` while it has not ended.
+    /// `expired`, `cancelled`, `superseded` (another one runs instead) `skipped` (another one had not ended) or `duplicate`. `null` while it has not ended.
     pub end_reason: Option<EndReason>,
     /// The answer of the target.
     pub result: Option<TaskResult>,
@@ -128,6 +132,10 @@ pub struct Task {
     pub replayed_as: Option<String>,
     /// Id of the task that runs instead, when it was superseded.
     pub superseded_by: Option<String>,
+    /// Id of the task of its singleton that had not ended, when it was skipped.
+    pub skipped_for: Option<String>,
+    /// Id of the task that it duplicates.
+    pub duplicate_of: Option<String>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Iso,
@@ -315,6 +323,8 @@ impl Task {
             on_failure: e.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: e.ordering.map(|ordering| ordering.key),
             debounce: TaskDebounce::of(e.once.as_deref()),
+            singleton: TaskSingleton::of(e.once.as_deref()),
+            dedup: TaskDedup::of(e.once.as_deref()),
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -324,6 +334,8 @@ impl Task {
             replay_of: e.replay_of.map(|id| id.to_string()),
             replayed_as: None,
             superseded_by: None,
+            skipped_for: None,
+            duplicate_of: None,
             created_at: Iso(e.at),
             updated_at: Iso(e.at),
             started_at: None,
@@ -405,6 +417,8 @@ impl Task {
             on_failure: row.ordering.as_ref().map(|ordering| ordering.on_failure),
             ordering_key: row.ordering.map(|ordering| ordering.key),
             debounce: TaskDebounce::of(row.once.as_deref()),
+            singleton: TaskSingleton::of(row.once.as_deref()),
+            dedup: TaskDedup::of(row.once.as_deref()),
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),
@@ -414,6 +428,8 @@ impl Task {
             replay_of: row.replay_of.map(|id| id.to_string()),
             replayed_as: replayed_as.map(|id| id.to_string()),
             superseded_by: instead(row.instead, row.end_reason, EndReason::Superseded),
+            skipped_for: instead(row.instead, row.end_reason, EndReason::Skipped),
+            duplicate_of: instead(row.instead, row.end_reason, EndReason::Duplicate),
             created_at: Iso(row.created_at),
             updated_at: Iso(row.updated_at),
             started_at: row.started_at.map(Iso),

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_domain::task::once::{DebounceRequest, Once};
+use waybill_domain::id::TaskId;
+use waybill_domain::task::once::{DebounceRequest, DedupRequest, Once, SingletonRequest};
 use waybill_domain::task::{self, EndReason};
 
 use super::lengths::{Length, Seconds};
@@ -69,9 +70,121 @@ impl TaskDebounce {
     }
 }
 
+/// Running alone among the tasks of the queue with the same key, from the first start until the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SingletonTask {
+    /// What the tasks have in common, such as the name of a job: at most 128 characters.
+    #[schema(
+        required = true,
+        min_length = 1,
+        max_length = 128,
+        example = "nightly-report"
+    )]
+    pub key: Option<String>,
+    /// What this task does while others with the key have not ended. `skip`: it ends without a call. `queue`: it starts after the end of the
+    /// one that has started. `cancelRunning`: it cancels them, and starts after their end.
+    #[schema(value_type = Option<task::SingletonMode>, default = "queue")]
+    pub mode: Option<String>,
+}
+
+impl From<SingletonTask> for SingletonRequest {
+    fn from(given: SingletonTask) -> Self {
+        Self {
+            key: given.key,
+            mode: given.mode,
+        }
+    }
+}
+
+/// The singleton of a task.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskSingleton {
+    /// The key.
+    key: String,
+    /// What it does while others with the key have not ended.
+    mode: task::SingletonMode,
+}
+
+impl TaskSingleton {
+    pub(crate) fn of(once: Option<&Once>) -> Option<Self> {
+        let singleton = once?.singleton()?;
+        Some(Self {
+            key: singleton.key.clone(),
+            mode: singleton.mode,
+        })
+    }
+}
+
+/// Leaving out a task that was asked for shortly before: it ends without a call, if another task of the queue with the same key was accepted
+/// within that one's `window`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DedupTask {
+    /// What duplicates have in common, such as the id of an event: at most 128 characters. Required unless `content` is true.
+    #[schema(min_length = 1, max_length = 128, example = "event-4711")]
+    pub key: Option<String>,
+    /// Instead of `key`: duplicates have the same method, `targetUrl` and body.
+    #[schema(default = false)]
+    pub content: Option<bool>,
+    /// How long after the creation of this task others are its duplicates, such as `10m`, or a number of seconds; at most 24 hours.
+    #[schema(required = true, value_type = Option<String>, example = "10m")]
+    pub window: Option<Length>,
+    /// What follows when this task is a duplicate. `existing`: it ends. `replaceIfNotStarted`: it takes the place of the other one, if that
+    /// has not started, and else it ends.
+    #[schema(value_type = Option<task::OnDuplicate>, default = "existing")]
+    pub on_duplicate: Option<String>,
+    /// Whether this task is a duplicate of one that ended as `failed` or `timeout`: `new`, it is not and runs; `existing`, it is.
+    #[schema(value_type = Option<task::IfFailed>, default = "new")]
+    pub if_failed: Option<String>,
+}
+
+impl From<DedupTask> for DedupRequest {
+    fn from(given: DedupTask) -> Self {
+        Self {
+            key: given.key,
+            content: given.content,
+            window: given.window.map(|length| length.0),
+            on_duplicate: given.on_duplicate,
+            if_failed: given.if_failed,
+        }
+    }
+}
+
+/// The dedup of a task.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskDedup {
+    /// The key; with `content` the SHA-256 of what is compared, in hex.
+    key: String,
+    /// Whether the key was made from method, URL and body.
+    content: bool,
+    /// Seconds after its creation in which others are its duplicates.
+    #[schema(value_type = f64)]
+    window: Seconds,
+    /// What follows when it is a duplicate.
+    on_duplicate: task::OnDuplicate,
+    /// Whether it is a duplicate of one that failed.
+    if_failed: task::IfFailed,
+}
+
+impl TaskDedup {
+    pub(crate) fn of(once: Option<&Once>) -> Option<Self> {
+        let dedup = once?.dedup()?;
+        Some(Self {
+            key: dedup.key.clone(),
+            content: dedup.content,
+            window: Seconds(dedup.window_ms),
+            on_duplicate: dedup.on_duplicate,
+            if_failed: dedup.if_failed,
+        })
+    }
+}
+
 /// The id of the task that runs instead of one that ended, if that was for this reason.
 pub(crate) fn instead(
-    task: Option<waybill_domain::id::TaskId>,
+    task: Option<TaskId>,
     ended: Option<EndReason>,
     reason: EndReason,
 ) -> Option<String> {

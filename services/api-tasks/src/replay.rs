@@ -39,7 +39,7 @@ use waybill_edge::warnings::Handling;
 ///
 /// Makes a new task with the same request, which is linked both ways: `replayOf` of the new one, `replayedAs` of the old one. The body
 /// of the request is optional; a member of it replaces that of the old task, `headers` all of its headers. `delayUntil` and `deadline` are
-/// not taken over, nor is `debounce`. Members that say the same thing are replaced together: `body` and `json`, `timeout` and `maxWaitTime`, `deadline` and
+/// not taken over, nor are `debounce` and `dedup`. Members that say the same thing are replaced together: `body` and `json`, `timeout` and `maxWaitTime`, `deadline` and
 /// `expiresIn`; a new `retryBackoff` also replaces `maxRetries`, `minDelay` and `maxDelay`.
 ///
 /// Each request makes a task, unless it repeats one with the same `Idempotency-Key`.

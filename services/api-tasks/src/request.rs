@@ -18,7 +18,7 @@ use waybill_domain::vault::{Resolve, reference};
 use super::backoff::RetryBackoff;
 use super::jitter::Jitter;
 use super::lengths::Length;
-use super::once::DebounceTask;
+use super::once::{DebounceTask, DedupTask, SingletonTask};
 use waybill_edge::error::ApiError;
 
 /// A task to be created. Only `targetUrl` is required. Unknown fields are ignored with a warning, those that only Waybill sets are refused.
@@ -128,6 +128,10 @@ pub struct CreateTask {
     /// Of tasks of the queue with the same key that follow each other closely, one runs when they have ceased to come; the others end as
     /// `cancelled`, with `endReason` `superseded` and its id in `supersededBy`. Not together with `delay`, `delayUntil` or `orderingKey`.
     pub debounce: Option<DebounceTask>,
+    /// At most one task of the queue with the same key runs at a time. Not together with `debounce` or `orderingKey`.
+    pub singleton: Option<SingletonTask>,
+    /// Ends this task without a call, if another one with the same key was accepted shortly before. Not together with `debounce` or `singleton`.
+    pub dedup: Option<DedupTask>,
     /// 1 to 100 of a-z, A-Z, 0-9, _ and -.
     #[schema(default = "default", pattern = "^[a-zA-Z0-9_-]{1,100}$")]
     pub queue: Option<String>,
@@ -188,6 +192,10 @@ pub struct CreateTask {
     environment: Option<IgnoredAny>,
     #[schema(ignore)]
     superseded_by: Option<IgnoredAny>,
+    #[schema(ignore)]
+    skipped_for: Option<IgnoredAny>,
+    #[schema(ignore)]
+    duplicate_of: Option<IgnoredAny>,
 }
 
 /// JSON as it was given, without the white space between its parts. Parsed and written again, long numbers and the order of members would
@@ -259,6 +267,8 @@ impl CreateTask {
             ("bodyBytes", self.body_bytes.is_some()),
             ("truncated", self.truncated.is_some()),
             ("supersededBy", self.superseded_by.is_some()),
+            ("skippedFor", self.skipped_for.is_some()),
+            ("duplicateOf", self.duplicate_of.is_some()),
         ] {
             if given {
                 let message = format!("{field} is set by Waybill and cannot be sent");
@@ -326,6 +336,8 @@ impl CreateTask {
             on_complete_url: self.on_complete_url,
             resolve: self.resolve,
             debounce: self.debounce.map(Into::into),
+            singleton: self.singleton.map(Into::into),
+            dedup: self.dedup.map(Into::into),
         };
         let spec = TaskSpec::check(request, limits, now)?;
         may_call(egress, "targetUrl", &spec.url)?;

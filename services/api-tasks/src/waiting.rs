@@ -43,7 +43,7 @@ pub struct TaskExplanation {
     status: Status,
     /// What keeps it from running now. `null` while it runs, and after its end.
     blocked_by: Option<BlockedBy>,
-    /// How many tasks come before it: by its `orderingKey`, or else in its queue by its `fairnessKey`. 10000 stands for as many or more. `null`
+    /// How many tasks come before it: by its `orderingKey` or its singleton, or else in its queue by its `fairnessKey`. 10000 stands for as many or more. `null`
     /// when that does not matter now.
     ahead_of_you: Option<u32>,
     /// It does not start before this time. `null`: as soon as nothing blocks it.
@@ -61,7 +61,7 @@ pub struct BlockedBy {
     /// Until when, if that is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Iso>,
-    /// The task that comes first, of `order`.
+    /// The task that comes first, of `order` and `singleton`.
     task_id: Option<String>,
     /// The same for people.
     message: &'static str,
@@ -97,6 +97,8 @@ pub enum BlockedByKind {
     BeingStored,
     /// It waits until no other task with the key of its debounce comes.
     Debounce,
+    /// Another task has the key of its singleton, or comes first to it.
+    Singleton,
 }
 
 impl From<Blocker> for BlockedBy {
@@ -133,6 +135,10 @@ impl From<Blocker> for BlockedBy {
                 Kind::BeingStored,
                 "What was decided about it is being stored",
             ),
+            Blocker::Singleton { .. } => (
+                Kind::Singleton,
+                "Another task has the key of its singleton, or comes first to it",
+            ),
             Blocker::Debounced { .. } => (
                 Kind::Debounce,
                 "It waits until no other task with the key of its debounce comes",
@@ -140,7 +146,7 @@ impl From<Blocker> for BlockedBy {
         };
         let until = blocker.until().map(Iso);
         let task_id = match blocker {
-            Blocker::OrderHead { task } => Some(task.to_string()),
+            Blocker::OrderHead { task } | Blocker::Singleton { task } => Some(task.to_string()),
             _ => None,
         };
         Self {
@@ -296,7 +302,12 @@ fn intervals(row: &TaskRow, now: Timestamp) -> Vec<Interval> {
 /// Whether no attempt was running when it ended. Storing the end of an attempt takes a moment, too.
 fn ended_while_it_waited(row: &TaskRow) -> bool {
     match row.end_reason {
-        Some(EndReason::Cancelled | EndReason::Superseded) => row.cancel_requested.is_none(),
+        Some(
+            EndReason::Cancelled
+            | EndReason::Superseded
+            | EndReason::Skipped
+            | EndReason::Duplicate,
+        ) => row.cancel_requested.is_none(),
         Some(EndReason::Expired) => row
             .attempts
             .last()

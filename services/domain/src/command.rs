@@ -125,6 +125,11 @@ pub enum Blocker {
         /// Until when, unless another task comes or the wall clock is set.
         until: Timestamp,
     },
+    /// Another task has the key of its singleton, or comes first to it.
+    Singleton {
+        /// That task.
+        task: TaskId,
+    },
 }
 
 impl Blocker {
@@ -144,7 +149,8 @@ impl Blocker {
             | Self::NoSlot
             | Self::WorkerPauses
             | Self::Turn
-            | Self::BeingStored => None,
+            | Self::BeingStored
+            | Self::Singleton { .. } => None,
         }
     }
 }

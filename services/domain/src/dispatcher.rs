@@ -24,6 +24,7 @@ mod append;
 mod attempt;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod dedup;
 mod epochs;
 mod evolve;
 mod explain;
@@ -41,6 +42,7 @@ mod requests;
 mod retention;
 mod rules;
 mod serve;
+mod singles;
 mod snapshot;
 mod timers;
 mod windows;
@@ -57,6 +59,7 @@ use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
 use crate::time::{Elapsed, Times, Timestamp};
+use dedup::Remembered;
 use epochs::Epochs;
 use gates::Gates;
 use keyed::Keys;
@@ -64,6 +67,7 @@ use lanes::Lanes;
 use open::{Open, Phase};
 use orders::Orders;
 use ready::Ready;
+use singles::Singles;
 use timers::Timers;
 
 pub use action::{
@@ -86,6 +90,10 @@ pub struct Dispatcher {
     orders: Orders,
     /// Which tasks share a key of which not every one runs.
     keys: Keys,
+    /// Which of them has the key of a singleton, and which is next; empty during replay.
+    singles: Singles,
+    /// The ended tasks that later ones may duplicate.
+    remembered: Remembered,
     /// Everything up to this sequence has been applied.
     position: StreamSeq,
     /// Up to this sequence, certainly no other owner has appended: the fence, or the last append
@@ -120,6 +128,8 @@ impl Dispatcher {
             lanes: Lanes::default(),
             orders: Orders::default(),
             keys: Keys::default(),
+            singles: Singles::default(),
+            remembered: Remembered::default(),
             position: StreamSeq(0),
             certain: StreamSeq(0),
             ready: Ready::default(),
@@ -223,18 +233,30 @@ impl Dispatcher {
         // A hash map iterates in a different order in each run; these decisions must not.
         ids.sort_unstable();
         for id in &ids {
-            if let Some(task) = self.tasks.get(id) {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.place(now);
                 let runs = matches!(task.phase, Phase::Running { .. });
+                let has_started = task.attempts > 0 && !matches!(task.phase, Phase::Ended { .. });
                 self.gates.runs(task.lane, *id, runs);
+                if has_started {
+                    self.has_its_key(*id);
+                }
             }
         }
+        // First, so that the end of a lost attempt names the task that runs instead.
+        self.remembered.place(now);
+        self.settle_all();
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
-            task.place(now);
             match &mut task.phase {
-                Phase::Waiting { .. } | Phase::Ready { .. } => self.arm(id),
+                Phase::Waiting { .. } | Phase::Ready { .. } => {
+                    if task.keyed.is_some() {
+                        self.disarm(id);
+                    }
+                    self.arm(id);
+                }
                 Phase::Running { attempt } => {
                     let number = *attempt;
                     let running = Running::attempt(id, number);
@@ -272,7 +294,6 @@ impl Dispatcher {
                 }
             }
         }
-        self.settle_all();
         self.tick(now);
     }
 
@@ -280,6 +301,7 @@ impl Dispatcher {
     pub fn tick(&mut self, now: Times) {
         self.now = now;
         self.gates.tick(now);
+        self.remembered.tick(now);
         while let Some(id) = self.timers.pop(now) {
             self.look_at(id, now);
         }
@@ -292,7 +314,9 @@ impl Dispatcher {
             return Some(Duration::ZERO);
         }
         let gates = self.gates.next_in(now);
-        self.timers.next_in(now).into_iter().chain(gates).min()
+        let forgets = self.remembered.next_in(now);
+        let others = gates.into_iter().chain(forgets);
+        self.timers.next_in(now).into_iter().chain(others).min()
     }
 
     /// Number of calls that could begin if there were slots, without the tasks that are held back.
@@ -316,12 +340,30 @@ impl Dispatcher {
             self.timers.insert(alarm, id);
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
-        if is_ready && self.is_its_turn(id, task) {
-            let place = (self.lanes.names(task.lane), task.lane);
-            if self.gates.enter(place, task.rank(), id, self.now) {
-                self.ready.push(task.entry(id));
-            }
+        if is_ready && self.is_its_turn(id, task) && self.comes_to_its_key(id) {
+            self.queue(id);
         }
+    }
+
+    /// Puts a task that may run into the order of service, as far as its queue's limits let it.
+    fn queue(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let place = (self.lanes.names(task.lane), task.lane);
+        if self.gates.enter(place, task.rank(), id, self.now) {
+            self.ready.push(task.entry(id));
+        }
+    }
+
+    /// Undoes [`Dispatcher::queue`].
+    fn withdraw(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        self.ready.remove(&task.entry(id));
+        self.gates
+            .leave(self.lanes.names(task.lane), task.rank(), id);
     }
 
     /// Undoes [`Dispatcher::arm`].
@@ -335,9 +377,8 @@ impl Dispatcher {
         for alarm in task.alarms() {
             self.timers.remove(alarm, id);
         }
-        self.ready.remove(&task.entry(id));
-        self.gates
-            .leave(self.lanes.names(task.lane), task.rank(), id);
+        self.withdraw(id);
+        self.leaves_its_key(id);
     }
 
     fn look_at(&mut self, id: TaskId, now: Times) {
@@ -349,10 +390,10 @@ impl Dispatcher {
         }
         let (overdue, has_waited) = (task.is_overdue(now), task.has_waited(now));
         match task.phase {
+            _ if task.is_to_be_cut() => self.cut(id, now),
             _ if task.is_to_be_cancelled() => {
                 let event = TaskEvent::Cancelled(TaskCancelled {
                     after: task.cancelled_after.as_ref().map(|after| after.task),
-                    instead: task.instead(),
                     ..TaskCancelled::idle(id, now.wall)
                 });
                 self.decide(event, None, now);
@@ -411,12 +452,18 @@ impl Dispatcher {
         now: Times,
     ) {
         self.settle_rest(&mut event);
+        if asked.is_none() {
+            self.name_instead(&mut event);
+        }
         self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;
         };
         debug_assert!(!task.busy, "one decision about a task at a time");
         task.busy = true;
+        if let (TaskEvent::Cancelled(_), Some(keyed)) = (&event, &mut task.keyed) {
+            keyed.is_ending = true;
+        }
         let (team, queue) = self.lanes.names(task.lane).clone();
         let (actor, traceparent, ticket) = match asked {
             Some((actor, traceparent, ticket)) => (Some(actor), traceparent, Some(ticket)),

@@ -34,7 +34,10 @@ pub use bounds::{Jitter, JitterRequest, RetryBounds};
 pub use history::History;
 pub use length::Length;
 pub use method::Method;
-pub use once::{Debounce, DebounceMode, DebounceRequest, Once};
+pub use once::{
+    Debounce, DebounceMode, DebounceRequest, Dedup, DedupRequest, IfFailed, OnDuplicate, Once,
+    Singleton, SingletonMode, SingletonRequest,
+};
 pub use ordering::{OnFailure, Ordering};
 pub use pauses::{BackoffRequest, OwnPauses};
 pub use priority::Priority;

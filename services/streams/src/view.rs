@@ -13,6 +13,7 @@ use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent, TaskRelease
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
+use waybill_domain::task::once::InsteadReason;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Poison, Reason, Record, Stream, TaskRecord, Unreadable, task_record};
@@ -95,6 +96,12 @@ pub struct TaskEventView {
     /// On `task.cancelled`: the task that runs instead of one that was superseded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<String>,
+    /// On `task.cancelled`: the task of its singleton that had not ended, of one that was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_for: Option<String>,
+    /// On `task.cancelled`: the task that it duplicates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
 }
 
 impl TaskEventView {
@@ -121,6 +128,8 @@ impl TaskEventView {
             retry_at: None,
             delay_until: None,
             superseded_by: None,
+            skipped_for: None,
+            duplicate_of: None,
         };
         match event {
             TaskEvent::Created(e) => {
@@ -154,7 +163,18 @@ impl TaskEventView {
                 view.ok = Some(false);
                 view.attempt = e.attempt;
                 view.error = e.sentence();
-                view.superseded_by = e.instead.map(|instead| instead.task.to_string());
+                if let Some(instead) = e.instead {
+                    let id = Some(instead.task.to_string());
+                    match instead.reason {
+                        InsteadReason::Skipped => view.skipped_for = id,
+                        InsteadReason::Duplicate => view.duplicate_of = id,
+                        InsteadReason::Debounced
+                        | InsteadReason::Replaced
+                        | InsteadReason::Refreshed => {
+                            view.superseded_by = id;
+                        }
+                    }
+                }
             }
             TaskEvent::Expired(e) => {
                 view.ok = Some(false);

@@ -6,13 +6,14 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use waybill_domain::event::TaskCreated;
 use waybill_domain::task::spec::MAX_RETRIES;
-use waybill_domain::task::{self, OwnPauses};
+use waybill_domain::task::{self, Once, OwnPauses};
 use waybill_domain::vault::is_mask;
 
 use super::{CreateTask, Headers};
 use crate::backoff::RetryBackoff;
 use crate::jitter::Jitter;
 use crate::lengths::Length;
+use crate::once::SingletonTask;
 
 /// What a replay changes, as it is described: the members of a creation, none of which is required or has a default. It is read as a
 /// [`CreateTask`].
@@ -105,6 +106,14 @@ impl CreateTask {
         self.tags = self.tags.or(Some(old.tags));
         let metadata = Headers(old.metadata.into_iter().collect());
         self.metadata = self.metadata.or(Some(metadata));
+        let keyed = self.debounce.is_some() || self.singleton.is_some() || self.dedup.is_some();
+        if !keyed && self.ordering_key.is_none() {
+            let singleton = old.once.as_deref().and_then(Once::singleton);
+            self.singleton = singleton.map(|singleton| SingletonTask {
+                key: Some(singleton.key.clone()),
+                mode: Some(singleton.mode.as_str().to_owned()),
+            });
+        }
         self.priority = self.priority.or(Some(old.priority.get().into()));
         self.queue = self.queue.or(Some(old.queue.to_string()));
         self.follow_redirects = self.follow_redirects.or(Some(old.follow_redirects));
@@ -162,7 +171,7 @@ mod tests {
                 "timeout": 12.5, "maxWaitTime": 60, "delay": "5m", "deadline": "2030-01-31T12:00:00Z", "expiresIn": "6h", "success": "2xx,404",
                 "tags": ["a"], "metadata": {"k": "v"}, "retryBackoff": ["10s", "1m30s"], "minDelay": "5s", "maxDelay": "3m", "jitter": 0.25,
                 "maxAge": "2h", "maxRetries": 4, "retryOn": ["5xx"], "priority": 9, "queue": "q", "followRedirects": true,
-                "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"]}"#,
+                "onCompleteUrl": "https://b.example/", "singleton": {"key": "a", "mode": "skip"}, "resolve": ["headers", "query"]}"#,
         );
         let mut same = spec(request("{}").or_as(old.clone()));
         assert_eq!((same.not_before, same.deadline), (None, None));
@@ -186,6 +195,18 @@ mod tests {
         assert_eq!((new.max_retries, new.retry_bounds.min_ms), (1, None));
         assert_eq!(new.url, "https://a.example/x");
         assert!(new.headers.iter().any(|(name, _)| name == "X-B"));
+    }
+
+    #[test]
+    fn a_replay_is_called_whatever_comes_after_it() {
+        for once in [
+            r#""debounce": {"key": "a", "delay": "5s"}"#,
+            r#""dedup": {"key": "a", "window": "5s"}"#,
+        ] {
+            let old = accepted(&format!(r#"{{"targetUrl": "https://a.example", {once}}}"#));
+            assert!(old.once.is_some());
+            assert_eq!(spec(request("{}").or_as(old)).once, None);
+        }
     }
 
     /// Retries mean the same through every door: a replay has those of the task that it repeats.

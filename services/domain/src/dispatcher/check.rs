@@ -76,6 +76,8 @@ impl Dispatcher {
             let held = self.gates.running();
             assert_eq!(held, slots, "slots are held by what runs or is about to");
         }
+        self.check_singles(&slots);
+        self.remembered.check(self.active);
         let (mut timers, mut parked) = (0, 0);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
@@ -90,7 +92,8 @@ impl Dispatcher {
                 && !task.busy
                 && matches!(task.phase, Phase::Ready { .. })
                 && !task.is_to_be_cancelled()
-                && self.is_its_turn(*id, task);
+                && self.is_its_turn(*id, task)
+                && self.is_next_of_its_key(*id, task);
             let held = self
                 .gates
                 .is_parked(self.lanes.names(task.lane), task.rank());
@@ -126,5 +129,37 @@ impl Dispatcher {
             timers,
             "no timer outlives its task's state"
         );
+    }
+
+    /// Who has the key of a singleton, and who waits for it, follows from the tasks. `slots`: those
+    /// that run or are about to.
+    fn check_singles(&self, slots: &BTreeSet<TaskId>) {
+        if !self.active {
+            return;
+        }
+        let open = || {
+            let open = |task: &Open| !matches!(task.phase, Phase::Ended { .. });
+            let tasks = self.tasks.iter().filter(move |(_, task)| open(task));
+            tasks.filter_map(|(id, task)| Some((task.single()?, *id, task)))
+        };
+        let has = |(line, id, task): (_, TaskId, &Open)| {
+            (task.attempts > 0 || slots.contains(&id)).then_some((line, id))
+        };
+        let waits = |(line, id, task): (_, TaskId, &Open)| {
+            let waits = task.attempts == 0
+                && !task.busy
+                && matches!(task.phase, Phase::Ready { .. })
+                && !task.is_to_be_cancelled();
+            waits.then_some(((line, task.created), id))
+        };
+        let holders: BTreeSet<_> = open().filter_map(has).collect();
+        let waiting: BTreeMap<_, _> = open().filter_map(waits).collect();
+        assert_eq!(
+            self.singles.all(),
+            (&holders, &waiting),
+            "of a singleton has started: its holder; and waits: who is ready"
+        );
+        let lines: BTreeSet<_> = holders.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines.len(), holders.len(), "a singleton has one holder");
     }
 }

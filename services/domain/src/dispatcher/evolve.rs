@@ -29,10 +29,7 @@ impl Dispatcher {
                 task.begin(self.now);
             }
             self.arm(created.id);
-            let line = self.tasks.get(&created.id).and_then(Open::shares);
-            if let Some(line) = line {
-                self.settle(line, true);
-            }
+            self.settle_new(created.id);
         }
     }
 
@@ -111,8 +108,8 @@ impl Dispatcher {
         let id = event.id();
         let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
         let in_line = in_line.cloned();
-        let shared = self.tasks.get(&id);
-        let shared = shared.and_then(|task| Some((task.shares()?, task.created)));
+        let shared = self.shared(id);
+        let past = shared.and_then(|_| self.past(event));
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
         self.change(seq, event, at, actions);
@@ -126,8 +123,11 @@ impl Dispatcher {
         if let Some(former) = in_line.filter(|_| !self.is_open(id)) {
             self.go_on_after(id, &former, event);
         }
-        if let Some((line, created)) = shared {
-            self.settle_after(id, line, created);
+        if let Some(shared) = shared {
+            self.settle_after(id, shared);
+        }
+        if let Some(past) = past.filter(|_| !self.is_open(id)) {
+            self.keep_in_mind(past);
         }
         if !self.active {
             self.stand_for(event);

@@ -47,9 +47,11 @@ impl Dispatcher {
                 };
                 (Some(blocker), before.map(|(_, ahead)| ahead))
             }
-            Phase::Ready { .. } => match before {
-                Some((task, ahead)) => (Some(Blocker::OrderHead { task }), Some(ahead)),
-                None => {
+            Phase::Ready { .. } => match (before, self.before_by_key(id, task, MAX_AHEAD as usize))
+            {
+                (Some((task, ahead)), _) => (Some(Blocker::OrderHead { task }), Some(ahead)),
+                (None, Some((task, ahead))) => (Some(Blocker::Singleton { task }), Some(ahead)),
+                (None, None) => {
                     let running = Running {
                         task: id,
                         number: task.attempts + 1,

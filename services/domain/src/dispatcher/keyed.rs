@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
+use super::dedup::Terms;
 use super::open::{Open, Phase};
 use super::orders::Line;
 use super::windows::Window;
 use crate::event::TaskCreated;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
+use crate::task::SingletonMode;
 use crate::task::once::{Instead, Once, Span};
 
 /// The key of a task, what it means, and what follows from it now.
@@ -28,12 +30,21 @@ pub(super) struct Keyed {
     /// The task that runs instead, once that is decided.
     #[serde(skip)]
     pub(super) instead: Option<Instead>,
+    /// Whether it gave way before anything else was decided about it, so that it concerns no other
+    /// task any more.
+    #[serde(skip)]
+    is_out: bool,
+    /// Whether its cancellation waits for the log.
+    #[serde(skip)]
+    pub(super) is_ending: bool,
 }
 
 /// What a key means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Rule {
     Debounce(Window),
+    Singleton(SingletonMode),
+    Dedup(Terms),
 }
 
 impl Keyed {
@@ -45,6 +56,11 @@ impl Keyed {
                 let span = span.unwrap_or(Span::of(created.at));
                 ("debounce", Rule::Debounce(Window::new(debounce, span)))
             }
+            Once::Singleton(singleton) => ("singleton", Rule::Singleton(singleton.mode)),
+            Once::Dedup(dedup) => {
+                let kind = if dedup.content { "content" } else { "dedup" };
+                (kind, Rule::Dedup(Terms::of(dedup)))
+            }
         };
         // No key has a control character, so the kind cannot be a part of another key.
         let key = format!("{kind}\0{}", once.key());
@@ -52,6 +68,8 @@ impl Keyed {
             line: Line::of(&created.team, &created.queue, &key),
             rule,
             instead: None,
+            is_out: false,
+            is_ending: false,
         }))
     }
 }
@@ -82,6 +100,21 @@ impl Keys {
             .map(|(_, &id)| id)
     }
 
+    /// Those that were created before another one.
+    pub(super) fn before(
+        &self,
+        line: Line,
+        seq: StreamSeq,
+    ) -> impl DoubleEndedIterator<Item = TaskId> + '_ {
+        let before = self.0.range((line, StreamSeq(0))..(line, seq));
+        before.map(|(_, &id)| id)
+    }
+
+    /// All tasks, key by key.
+    pub(super) fn ids(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.0.values().copied()
+    }
+
     /// The keys that more than one task shares.
     fn shared(&self) -> Vec<Line> {
         let mut shared: Vec<Line> = Vec::new();
@@ -107,9 +140,21 @@ impl Open {
         let keyed = self.keyed.as_deref()?;
         let concerns = match keyed.rule {
             Rule::Debounce(_) => self.attempts == 0,
+            Rule::Singleton(_) | Rule::Dedup(_) => true,
         };
         let ended = matches!(self.phase, Phase::Ended { .. });
-        (concerns && keyed.instead.is_none() && !ended).then_some(keyed.line)
+        (concerns && !keyed.is_out && !ended).then_some(keyed.line)
+    }
+
+    /// Drops what does not follow from the log.
+    #[cfg(test)]
+    pub(super) fn forget_derived(&mut self) {
+        if let Some(keyed) = &mut self.keyed {
+            (keyed.instead, keyed.is_out, keyed.is_ending) = (None, false, false);
+            if let Rule::Debounce(window) = &mut keyed.rule {
+                window.latest = crate::time::Elapsed::default();
+            }
+        }
     }
 
     /// The task that runs instead of this one.
@@ -118,37 +163,80 @@ impl Open {
     }
 }
 
+/// Where a task was in the index of keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shared {
+    line: Line,
+    created: StreamSeq,
+    is_window: bool,
+}
+
 impl Dispatcher {
-    /// Works out who gives way among the tasks of a key. `came`: one of them came right now.
-    pub(super) fn settle(&mut self, line: Line, came: bool) {
-        if self.active {
-            self.settle_window(line, came);
+    /// Where a task is in the index of keys.
+    pub(super) fn shared(&self, id: TaskId) -> Option<Shared> {
+        let task = self.tasks.get(&id)?;
+        Some(Shared {
+            line: task.shares()?,
+            created: task.created,
+            is_window: task.window().is_some(),
+        })
+    }
+
+    /// A task has come: works out who gives way among those with its key.
+    pub(super) fn settle_new(&mut self, id: TaskId) {
+        match self.shared(id) {
+            Some(shared) if shared.is_window => self.settle_window(shared.line, true),
+            Some(_) => {
+                self.settle_single(id);
+                self.settle_dedup(id);
+            }
+            None => {}
         }
     }
 
-    /// The same for all keys, by an owner that takes over.
+    /// Works out who gives way, by an owner that takes over.
     pub(super) fn settle_all(&mut self) {
         for line in self.keys.shared() {
-            self.settle(line, false);
+            self.settle_window(line, false);
+            let members: Vec<_> = self.keys.of(line).collect();
+            for id in members {
+                self.settle_single(id);
+            }
+        }
+        for id in self.with_terms() {
+            self.settle_dedup(id);
         }
     }
 
-    /// An event has changed a task, which was in the index by `line` before.
-    pub(super) fn settle_after(&mut self, id: TaskId, line: Line, created: StreamSeq) {
-        let task = self.tasks.get(&id);
-        if task.and_then(Open::shares).is_none() {
+    /// An event has changed a task, which was there in the index before.
+    pub(super) fn settle_after(&mut self, id: TaskId, before: Shared) {
+        let Shared {
+            line,
+            created,
+            is_window,
+        } = before;
+        let is_gone = self.tasks.get(&id).and_then(Open::shares).is_none();
+        if is_gone {
             self.keys.0.remove(&(line, created));
         }
-        self.settle(line, false);
+        if is_window && self.active {
+            self.settle_window(line, false);
+        }
+        if is_gone && self.singles.ended(line, id) {
+            self.let_next(line);
+        }
     }
 
     /// Decides that a task gives way.
     pub(super) fn give_way(&mut self, id: TaskId, instead: Instead) {
         self.disarm(id);
         if let Some(task) = self.tasks.get_mut(&id) {
-            self.keys.leave(task);
+            let is_out = task.attempts == 0 && !task.busy;
+            if is_out {
+                self.keys.leave(task);
+            }
             if let Some(keyed) = &mut task.keyed {
-                keyed.instead = Some(instead);
+                (keyed.instead, keyed.is_out) = (Some(instead), is_out);
             }
         }
         self.arm(id);

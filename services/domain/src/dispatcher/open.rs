@@ -303,7 +303,9 @@ impl Open {
     /// The timers that the state of the task needs.
     pub(super) fn alarms(&self) -> impl Iterator<Item = Alarm> + use<> {
         let wake = match self.phase {
-            _ if self.is_to_be_cancelled() => Some(Alarm::Length(Elapsed::default())),
+            _ if self.is_to_be_cancelled() || self.is_to_be_cut() => {
+                Some(Alarm::Length(Elapsed::default()))
+            }
             Phase::Waiting {
                 until, from: None, ..
             } => Some(Alarm::Date(until)),

@@ -33,11 +33,12 @@ pub struct Restatable {
 }
 
 impl Dispatcher {
-    /// The oldest sequence that an open task, or one with an undelivered webhook, needs; `None` if
-    /// there is no such task.
+    /// The oldest sequence that is needed by an open task, by one with an undelivered webhook, or by
+    /// an ended one that is remembered for its duplicates; `None` if there is no such task.
     #[must_use]
     pub fn oldest_needed(&self) -> Option<StreamSeq> {
-        self.tasks.values().map(Open::needs).min()
+        let tasks = self.tasks.values().map(Open::needs);
+        tasks.chain(self.remembered.needs()).min()
     }
 
     /// Up to `max` tasks whose request stands before `horizon`, oldest first. Tasks with a pending

@@ -132,6 +132,10 @@ impl Dispatcher {
             self.expire(id, now);
             return false;
         }
+        self.has_its_key(id);
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
         let event = TaskEvent::Started(TaskStarted {
             id,
             attempt: task.attempts + 1,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Dispatcher;
+use super::dedup::{Past, Remembered};
 use super::epochs::Epochs;
 use super::keyed::Keys;
 use super::lanes::Lanes;
@@ -35,6 +36,7 @@ struct Written<'a> {
     position: StreamSeq,
     lanes: &'a Lanes,
     tasks: Vec<(&'a TaskId, &'a Open)>,
+    remembered: Vec<&'a Past>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,9 @@ struct Stored {
     position: StreamSeq,
     lanes: Lanes,
     tasks: Vec<(TaskId, Open)>,
+    /// Missing in older snapshots.
+    #[serde(default)]
+    remembered: Vec<Past>,
 }
 
 impl Dispatcher {
@@ -69,6 +74,7 @@ impl Dispatcher {
             position: self.snapshot_position(),
             lanes: &self.lanes,
             tasks,
+            remembered: self.remembered.all().collect(),
         };
         let mut bytes = VERSION.to_be_bytes().to_vec();
         rmp_serde::encode::write(&mut bytes, &state).ok()?;
@@ -102,7 +108,12 @@ impl Dispatcher {
             keys.enter(*id, task);
             epochs.enter(task);
         }
+        let mut remembered = Remembered::default();
+        for past in stored.remembered {
+            remembered.insert(past, None);
+        }
         Ok(Self {
+            remembered,
             orders,
             keys,
             epochs,

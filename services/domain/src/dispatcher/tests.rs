@@ -2,13 +2,16 @@
 
 mod answers;
 mod cancelling;
+mod dedup;
 mod gates;
+mod keys;
 mod lengths;
 mod ordering;
 mod properties;
 mod retries;
 mod run_now;
 mod serving;
+mod singles;
 mod takeover;
 mod webhooks;
 mod windows;

@@ -27,7 +27,7 @@ pub(super) struct Window {
     pub(super) span: Span,
     /// When the first of its tasks has waited as long as it may, by this owner's monotonic clock.
     #[serde(skip)]
-    latest: Elapsed,
+    pub(super) latest: Elapsed,
 }
 
 impl Window {
@@ -59,7 +59,9 @@ impl Window {
 impl Keyed {
     /// How a task with this key begins, if it waits for others.
     pub(super) fn first_phase(&self) -> Option<Phase> {
-        let Rule::Debounce(window) = &self.rule;
+        let Rule::Debounce(window) = &self.rule else {
+            return None;
+        };
         Some(Phase::Waiting {
             until: window.until(),
             from: Some(window.span.last),
@@ -70,13 +72,17 @@ impl Keyed {
 
 impl Open {
     pub(super) fn window(&self) -> Option<&Window> {
-        let Rule::Debounce(window) = &self.keyed.as_deref()?.rule;
-        Some(window)
+        match &self.keyed.as_deref()?.rule {
+            Rule::Debounce(window) => Some(window),
+            Rule::Singleton(_) | Rule::Dedup(_) => None,
+        }
     }
 
     fn window_mut(&mut self) -> Option<&mut Window> {
-        let Rule::Debounce(window) = &mut self.keyed.as_deref_mut()?.rule;
-        Some(window)
+        match &mut self.keyed.as_deref_mut()?.rule {
+            Rule::Debounce(window) => Some(window),
+            Rule::Singleton(_) | Rule::Dedup(_) => None,
+        }
     }
 
     /// Whether it waits for the end of its window, rather than between two attempts.
@@ -110,17 +116,6 @@ impl Open {
         let (last, end, latest) = (window.span.last, window.until(), window.latest);
         if let Phase::Waiting { until, from, wake } = &mut self.phase {
             (*until, *from, *wake) = (end, Some(last), quiet.min(latest));
-        }
-    }
-
-    /// Drops what does not follow from the log.
-    #[cfg(test)]
-    pub(super) fn forget_clocks(&mut self) {
-        if let Some(keyed) = &mut self.keyed {
-            keyed.instead = None;
-        }
-        if let Some(window) = self.window_mut() {
-            window.latest = Elapsed::default();
         }
     }
 

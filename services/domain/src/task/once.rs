@@ -15,6 +15,10 @@ use crate::time::Timestamp;
 pub const MAX_WINDOW: Duration = Duration::from_secs(7 * 86_400);
 /// `debounce.maxDelay` of a task that does not set it, in multiples of its `delay`.
 pub const USUAL_WINDOW: u32 = 10;
+/// Limit of `dedup.window`.
+pub const MAX_DEDUP_WINDOW: Duration = Duration::from_secs(86_400);
+/// Most ended tasks of a queue that are remembered for `dedup`; beyond it the oldest are forgotten.
+pub const MAX_REMEMBERED: usize = 50_000;
 
 /// What a task shares with others of its queue that name the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +26,10 @@ pub const USUAL_WINDOW: u32 = 10;
 pub enum Once {
     /// Of tasks that follow each other closely one runs, when they have ceased to come.
     Debounce(Debounce),
+    /// At most one runs at a time.
+    Singleton(Singleton),
+    /// One that follows another within a window gives way to it.
+    Dedup(Dedup),
 }
 
 impl Once {
@@ -30,6 +38,8 @@ impl Once {
     pub fn key(&self) -> &str {
         match self {
             Self::Debounce(debounce) => &debounce.key,
+            Self::Singleton(singleton) => &singleton.key,
+            Self::Dedup(dedup) => &dedup.key,
         }
     }
 
@@ -38,6 +48,25 @@ impl Once {
     pub fn debounce(&self) -> Option<&Debounce> {
         match self {
             Self::Debounce(debounce) => Some(debounce),
+            Self::Singleton(_) | Self::Dedup(_) => None,
+        }
+    }
+
+    /// The singleton, if it is one.
+    #[must_use]
+    pub fn singleton(&self) -> Option<&Singleton> {
+        match self {
+            Self::Singleton(singleton) => Some(singleton),
+            Self::Debounce(_) | Self::Dedup(_) => None,
+        }
+    }
+
+    /// The dedup, if it is one.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&Dedup> {
+        match self {
+            Self::Dedup(dedup) => Some(dedup),
+            Self::Debounce(_) | Self::Singleton(_) => None,
         }
     }
 }
@@ -100,6 +129,159 @@ pub struct DebounceRequest {
     pub mode: Option<String>,
 }
 
+/// What a new task means to those with the same key that have not ended.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ToSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum SingletonMode {
+    /// It gives way to them.
+    Skip,
+    /// It starts after the end of the one that has started.
+    #[default]
+    Queue,
+    /// They give way to it.
+    CancelRunning,
+}
+
+impl SingletonMode {
+    /// Reads the name in a request.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "skip" => Some(Self::Skip),
+            "queue" => Some(Self::Queue),
+            "cancelRunning" => Some(Self::CancelRunning),
+            _ => None,
+        }
+    }
+
+    /// The name in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Queue => "queue",
+            Self::CancelRunning => "cancelRunning",
+        }
+    }
+}
+
+/// Running alone among the tasks with the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Singleton {
+    /// The key.
+    pub key: String,
+    /// What a new task means to those before it.
+    #[serde(default)]
+    pub mode: SingletonMode,
+}
+
+/// The same as a client wrote it. A `None` was not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the contract")]
+pub struct SingletonRequest {
+    pub key: Option<String>,
+    pub mode: Option<String>,
+}
+
+/// Which of two tasks gives way when the newer one comes within the window of the older one.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ToSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDuplicate {
+    /// The newer one.
+    #[default]
+    Existing,
+    /// The older one if it has not started, and else the newer one.
+    ReplaceIfNotStarted,
+}
+
+impl OnDuplicate {
+    /// Reads the name in a request.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "existing" => Some(Self::Existing),
+            "replaceIfNotStarted" => Some(Self::ReplaceIfNotStarted),
+            _ => None,
+        }
+    }
+
+    /// The name in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Existing => "existing",
+            Self::ReplaceIfNotStarted => "replaceIfNotStarted",
+        }
+    }
+}
+
+/// Whether a task that failed counts for those that come within its window.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ToSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum IfFailed {
+    /// It does not: the newer one runs.
+    #[default]
+    New,
+    /// It does: the newer one gives way.
+    Existing,
+}
+
+impl IfFailed {
+    /// Reads the name in a request.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "new" => Some(Self::New),
+            "existing" => Some(Self::Existing),
+            _ => None,
+        }
+    }
+
+    /// The name in requests and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Existing => "existing",
+        }
+    }
+}
+
+/// Leaving out tasks that were asked for shortly before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dedup {
+    /// The key; of a task that is compared by its contents, their SHA-256 in hex.
+    pub key: String,
+    /// Whether the key was made from the contents.
+    #[serde(default)]
+    pub content: bool,
+    /// How long others count as its duplicates, in milliseconds.
+    pub window_ms: u64,
+    /// Which gives way, if it is a duplicate itself.
+    #[serde(default)]
+    pub on_duplicate: OnDuplicate,
+    /// Whether it is a duplicate of one that failed.
+    #[serde(default)]
+    pub if_failed: IfFailed,
+}
+
+/// The same as a client wrote it. A `None` was not given.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of the contract")]
+pub struct DedupRequest {
+    pub key: Option<String>,
+    pub content: Option<bool>,
+    pub window: Option<Length>,
+    pub on_duplicate: Option<String>,
+    pub if_failed: Option<String>,
+}
+
 /// When the tasks of a window came, by the clocks of those who accepted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Span {
@@ -135,6 +317,14 @@ impl Span {
 pub enum InsteadReason {
     /// Both came within the window of a debounce.
     Debounced,
+    /// A newer task of its singleton takes its place.
+    Replaced,
+    /// Another task of its singleton had not ended.
+    Skipped,
+    /// It came within the window of that task.
+    Duplicate,
+    /// That task came within its window, before it had started.
+    Refreshed,
 }
 
 /// The task that runs instead of one that gave way.
@@ -150,12 +340,38 @@ pub struct Instead {
 }
 
 impl Instead {
+    /// That task, for that reason.
+    #[must_use]
+    pub fn of(task: TaskId, reason: InsteadReason) -> Self {
+        Self {
+            task,
+            reason,
+            span: None,
+        }
+    }
+
     /// The explanation for people.
     #[must_use]
     pub fn sentence(&self) -> String {
         match self.reason {
             InsteadReason::Debounced => format!(
                 "Superseded: {} runs instead, which came within the same window of its debounce",
+                self.task
+            ),
+            InsteadReason::Replaced => format!(
+                "Superseded: {} takes its place, which was created later with the same singleton key",
+                self.task
+            ),
+            InsteadReason::Skipped => format!(
+                "Skipped: {} has the same singleton key and had not ended",
+                self.task
+            ),
+            InsteadReason::Duplicate => format!(
+                "Duplicate: {} has the same dedup key and was accepted shortly before",
+                self.task
+            ),
+            InsteadReason::Refreshed => format!(
+                "Superseded: {} takes its place, which came later with the same dedup key",
                 self.task
             ),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
-use crate::task::once::DebounceRequest;
+use crate::task::once::{DebounceRequest, DedupRequest, SingletonRequest};
 use crate::task::pauses::BackoffRequest;
 
 /// A request for a task as a client wrote it: the types are correct, the values are not validated
@@ -47,6 +47,8 @@ pub struct TaskRequest {
     pub on_complete_url: Option<String>,
     pub resolve: Option<Vec<String>>,
     pub debounce: Option<DebounceRequest>,
+    pub singleton: Option<SingletonRequest>,
+    pub dedup: Option<DedupRequest>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::bounds::RetryBounds;
+use super::once::Once;
 use super::pauses::{OVERNIGHT, OwnPauses};
 use super::retry::{self, Backoff};
 use super::row::TaskRow;
@@ -35,7 +36,7 @@ macro_rules! terms {
     ($task:expr, $accepted:expr) => {
         RetryTerms {
             accepted: $accepted,
-            not_before: $task.not_before,
+            not_before: first_start($task.not_before, $task.once.as_deref(), $accepted),
             longest_attempt: longest($task.timeout_ms, $task.max_wait_ms),
             max_retries: $task.max_retries,
             backoff: $task.backoff,
@@ -65,6 +66,18 @@ impl From<&TaskRow> for RetryTerms {
     fn from(task: &TaskRow) -> Self {
         terms!(task, task.created_at)
     }
+}
+
+/// When the first attempt may start, by its delay or its debounce.
+fn first_start(
+    not_before: Option<Timestamp>,
+    once: Option<&Once>,
+    accepted: Timestamp,
+) -> Option<Timestamp> {
+    not_before.or_else(|| {
+        let debounce = once?.debounce()?;
+        Some(accepted.plus(Duration::from_millis(debounce.delay_ms)))
+    })
 }
 
 fn longest(timeout_ms: u32, max_wait_ms: u32) -> Duration {
@@ -216,6 +229,7 @@ mod tests {
     use super::*;
     use crate::id::{TaskId, TeamId};
     use crate::partition::Partition;
+    use crate::task::once::{Debounce, DebounceMode};
     use crate::task::{Limits, TaskRequest, TaskSpec};
     use proptest::prelude::*;
 
@@ -323,6 +337,16 @@ mod tests {
         let due = Timestamp(9_000_000);
         let plan = RetryTerms::from(&created(|task| task.not_before = Some(due))).plan();
         assert_eq!((plan[0].earliest, plan[0].latest), (due, due));
+        let debounced = created(|task| {
+            task.once = Some(Box::new(Once::Debounce(Debounce {
+                key: "a".into(),
+                delay_ms: 5_000,
+                max_delay_ms: 50_000,
+                mode: DebounceMode::Last,
+            })));
+        });
+        let due = debounced.at.plus(Duration::from_secs(5));
+        assert_eq!(RetryTerms::from(&debounced).plan()[0].earliest, due);
     }
 
     proptest! {

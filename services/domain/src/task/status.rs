@@ -90,6 +90,10 @@ pub enum EndReason {
     Cancelled,
     /// The task gave way to another one with the same key.
     Superseded,
+    /// Another task with the same key had not ended.
+    Skipped,
+    /// Another task with the same key was accepted shortly before.
+    Duplicate,
 }
 
 impl std::fmt::Display for Status {

@@ -46,7 +46,7 @@ pub(super) struct EndedTask {
     status: Status,
     /// Whether it ended with a success: a 2xx, or what its `success` names.
     ok: bool,
-    /// `completed`, `dead`, `timeout`, `expired`, `cancelled` or `superseded`.
+    /// `completed`, `dead`, `timeout`, `expired`, `cancelled`, `superseded`, `skipped` or `duplicate`.
     end_reason: EndReason,
     /// The answer of the target, if there was one.
     result: Option<EndedTaskResult>,

@@ -45,12 +45,16 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "orderingKey",
         "onFailure",
         "debounce",
+        "singleton",
+        "dedup",
         "minDelay",
         "maxDelay",
         "maxAge",
         "replayOf",
         "replayedAs",
         "supersededBy",
+        "skippedFor",
+        "duplicateOf",
     ] {
         expected[absent] = Value::Null;
     }

@@ -202,3 +202,125 @@ async fn of_a_window_one_task_runs_and_the_others_name_it() -> Result<()> {
     up.interrupt().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_singleton_one_task_runs_at_a_time() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = |path: &str, mode: &str| {
+        json!({
+            "targetUrl": sink.url(path), "maxRetries": 0, "singleton": {"key": "job", "mode": mode},
+        })
+    };
+    let first = http.create(&task("/delay/20s", "queue")).await?;
+    http.task_when(&first, |task| task["status"] == "processing")
+        .await?;
+    let waits = http.create(&task("/", "queue")).await?;
+    let explained = http
+        .get(&format!("/v1/tasks/{waits}/explain"))
+        .await?
+        .json();
+    let explained = &explained["explanation"];
+    assert_eq!(explained["blockedBy"]["kind"], "singleton");
+    assert_eq!(explained["blockedBy"]["taskId"], json!(first));
+    assert_eq!(explained["aheadOfYou"], 1);
+    let skipped = http.create(&task("/", "skip")).await?;
+    let gone = http
+        .task_when(&skipped, |task| task["status"] == "cancelled")
+        .await?;
+    assert_eq!(gone["endReason"], "skipped");
+    assert_eq!(gone["skippedFor"], json!(first));
+    assert_eq!(gone["supersededBy"], Value::Null);
+    assert_eq!(gone["startedAt"], Value::Null);
+
+    // A newer one takes the place of what runs and of what waits.
+    let new = http.create(&task("/", "cancelRunning")).await?;
+    let done = http
+        .task_when(&new, |task| task["status"] == "completed")
+        .await?;
+    assert_eq!(done["singleton"]["mode"], "cancelRunning");
+    for id in [&first, &waits] {
+        let gone = http
+            .task_when(id, |task| task["status"] == "cancelled")
+            .await?;
+        assert_eq!(gone["endReason"], "superseded");
+        assert_eq!(gone["supersededBy"], json!(new));
+    }
+    for (given, field) in [
+        (json!({"singleton": {}}), "singleton.key"),
+        (
+            json!({"singleton": {"key": "a", "mode": "wait"}}),
+            "singleton.mode",
+        ),
+        (
+            json!({"singleton": {"key": "a"}, "orderingKey": "a"}),
+            "singleton",
+        ),
+        (json!({"skippedFor": "task_1"}), "skippedFor"),
+    ] {
+        let mut request = given;
+        request["targetUrl"] = json!(sink.url("/"));
+        let refused = http.post("/v1/tasks", &request).await?;
+        assert_eq!(refused.status, 400, "{request}");
+        assert_eq!(refused.json()["field"], field, "{request}");
+    }
+    up.interrupt().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_ends_without_a_call_and_names_the_first() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = |path: &str, dedup: Value| json!({"targetUrl": sink.url(path), "maxRetries": 0, "dedup": dedup});
+    let keyed = |older: &str| json!({"key": "event", "window": "1h", "onDuplicate": older});
+    let first = http.create(&task("/", keyed("existing"))).await?;
+    let done = http
+        .task_when(&first, |task| task["status"] == "completed")
+        .await?;
+    assert_eq!(done["dedup"]["window"], 3_600);
+    assert_eq!(done["dedup"]["ifFailed"], "new");
+    // One by one and in a batch, and also where it could be replaced had it not started.
+    let batch = json!({"tasks": [task("/", keyed("existing"))]});
+    let made = http.post("/v1/tasks/batch", &batch).await?.json();
+    let batched = made["results"][0]["task"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let replacing = http
+        .create(&task("/", keyed("replaceIfNotStarted")))
+        .await?;
+    for id in [&batched, &replacing] {
+        let gone = http
+            .task_when(id, |task| task["status"] == "cancelled")
+            .await?;
+        assert_eq!(gone["endReason"], "duplicate");
+        assert_eq!(gone["duplicateOf"], json!(first));
+        assert_eq!(gone["startedAt"], Value::Null);
+    }
+    let content = || json!({"content": true, "window": "1h"});
+    let failed = http.create(&task("/status/500", content())).await?;
+    http.task_when(&failed, |task| task["status"] == "failed")
+        .await?;
+    let again = http.create(&task("/status/500", content())).await?;
+    http.task_when(&again, |task| task["status"] == "failed")
+        .await?;
+    for (given, field) in [
+        (json!({"window": "1h"}), "dedup.key"),
+        (json!({"key": "a"}), "dedup.window"),
+        (
+            json!({"key": "a", "window": "1h", "onDuplicate": "reject"}),
+            "dedup.onDuplicate",
+        ),
+    ] {
+        let refused = http.post("/v1/tasks", &task("/", given.clone())).await?;
+        assert_eq!(refused.status, 400, "{given}");
+        assert_eq!(refused.json()["field"], field, "{given}");
+    }
+    up.interrupt().await?;
+    Ok(())
+}

@@ -473,7 +473,17 @@ fn a_reader_that_overlooks_what_a_failure_cancels_is_noticed() {
 
 #[test]
 fn a_reader_that_overlooks_debounces_is_noticed() {
-    is_noticed_by(Sabotage::NoDebounce, "debounce");
+    is_noticed_by(Sabotage::NoKeys, "debounce");
+}
+
+#[test]
+fn a_reader_that_overlooks_singletons_is_noticed() {
+    is_noticed_by(Sabotage::NoKeys, "singleton");
+}
+
+#[test]
+fn a_reader_that_overlooks_dedups_is_noticed() {
+    is_noticed_by(Sabotage::NoKeys, "dedup");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dispatcher::allowance::Allowance;
+use crate::task::{DedupRequest, SingletonRequest};
 
 /// One random step of a history.
 #[derive(Debug, Clone)]
@@ -17,7 +18,8 @@ enum Step {
         hook: bool,
         line: u8,
         age: Option<u64>,
-        window: Option<(u8, bool)>,
+        /// A key, and what it means.
+        shared: Option<(u8, u8)>,
     },
     Fill(usize),
     Store,
@@ -46,8 +48,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, any::<bool>())))
-            .prop_map(|(priority, delay, retries, wait, hook, line, age, window)| Step::Create { priority, delay, retries, wait, hook, line, age, window }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, 0..8_u8)))
+            .prop_map(|(priority, delay, retries, wait, hook, line, age, shared)| Step::Create { priority, delay, retries, wait, hook, line, age, shared }),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
@@ -89,7 +91,7 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     assert_in_order(log);
-    assert_one_of_each_window(log);
+    super::keys::assert_keys_are_kept(log);
     for event in log {
         let life = lives.entry(event.id()).or_default();
         match event {
@@ -221,61 +223,6 @@ fn assert_in_order(log: &[TaskEvent]) {
     }
 }
 
-/// When a task with a debounce starts, all that were created before it with the same key have
-/// started or ended; one that was superseded never started, and names another one of its key.
-fn assert_one_of_each_window(log: &[TaskEvent]) {
-    struct InWindow {
-        id: TaskId,
-        started: bool,
-        ended: bool,
-    }
-    let mut windows: BTreeMap<String, Vec<InWindow>> = BTreeMap::new();
-    for event in log {
-        let id = event.id();
-        if let TaskEvent::Created(created) = event
-            && let Some(once) = &created.once
-        {
-            let window = windows.entry(once.key().to_owned()).or_default();
-            window.push(InWindow {
-                id,
-                started: false,
-                ended: false,
-            });
-        }
-        let Some((window, at)) = windows.values_mut().find_map(|window| {
-            let at = window.iter().position(|task| task.id == id)?;
-            Some((window, at))
-        }) else {
-            continue;
-        };
-        match event {
-            TaskEvent::Started(_) => {
-                let before = &window[..at];
-                assert!(
-                    before.iter().all(|task| task.started || task.ended),
-                    "{event:?}"
-                );
-                window[at].started = true;
-            }
-            TaskEvent::Cancelled(cancelled) => {
-                window[at].ended = true;
-                if let Some(instead) = cancelled.instead {
-                    assert!(!window[at].started, "{event:?}");
-                    assert!(
-                        window.iter().any(|task| task.id == instead.task),
-                        "{event:?}"
-                    );
-                    assert_ne!(instead.task, id);
-                }
-            }
-            TaskEvent::Succeeded(_) | TaskEvent::Dead(_) | TaskEvent::Expired(_) => {
-                window[at].ended = true;
-            }
-            _ => {}
-        }
-    }
-}
-
 fn run(steps: Vec<Step>) -> World {
     let mut world = World::new();
     let mut snapshot = None;
@@ -289,20 +236,20 @@ fn run(steps: Vec<Step>) -> World {
                 hook,
                 line,
                 age,
-                window,
+                shared,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
                 let at = at.plus(Duration::from_secs(delay));
                 let deadline = at.max(world.now.wall).plus(Duration::from_secs(1 + wait));
-                let is_delayed = delay > 10 && window.is_none();
+                let is_delayed = delay > 10 && shared.is_none_or(|(_, meaning)| meaning > 1);
                 world.create(|r| {
                     r.priority = Some(priority);
                     r.fairness_key = (priority % 3 > 0).then(|| format!("customer {priority}"));
                     // Of nine tasks six are in two lines, some of which cancel the rest.
                     r.ordering_key =
-                        (line < 6 && window.is_none()).then(|| format!("line {}", line % 2));
-                    r.on_failure = (line < 4 && window.is_none()).then(|| "cancelRest".into());
+                        (line < 6 && shared.is_none()).then(|| format!("line {}", line % 2));
+                    r.on_failure = (line < 4 && shared.is_none()).then(|| "cancelRest".into());
                     r.delay_until = is_delayed.then(|| at.to_rfc3339());
                     r.max_retries = Some(retries);
                     #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -312,12 +259,39 @@ fn run(steps: Vec<Step>) -> World {
                     #[expect(clippy::cast_precision_loss, reason = "small")]
                     let age = age.map(|age| Length::Seconds(age as f64));
                     r.max_age = age;
-                    r.debounce = window.map(|(key, first)| DebounceRequest {
-                        key: Some(format!("window {key}")),
-                        delay: Some(Length::Seconds(0.9)),
-                        max_delay: Some(Length::Seconds(2.0)),
-                        mode: first.then(|| "first".to_owned()),
-                    });
+                    match shared {
+                        None => {}
+                        Some((key, meaning @ 0..=1)) => {
+                            r.debounce = Some(DebounceRequest {
+                                key: Some(format!("window {key}")),
+                                delay: Some(Length::Seconds(0.9)),
+                                max_delay: Some(Length::Seconds(2.0)),
+                                mode: (meaning == 0).then(|| "first".to_owned()),
+                            });
+                        }
+                        Some((key, meaning @ 5..)) => {
+                            let older = if meaning == 5 {
+                                "replaceIfNotStarted"
+                            } else {
+                                "existing"
+                            };
+                            let failed = if meaning == 6 { "existing" } else { "new" };
+                            r.dedup = Some(DedupRequest {
+                                key: Some(format!("dedup {key}")),
+                                window: Some(Length::Seconds(5.0)),
+                                on_duplicate: Some(older.into()),
+                                if_failed: Some(failed.into()),
+                                ..DedupRequest::default()
+                            });
+                        }
+                        Some((key, meaning)) => {
+                            let modes = ["skip", "queue", "cancelRunning"];
+                            r.singleton = Some(SingletonRequest {
+                                key: Some(format!("single {key}")),
+                                mode: Some(modes[usize::from(meaning) - 2].to_owned()),
+                            });
+                        }
+                    }
                     r.on_complete_url = hook.then(|| "http://hook/".into());
                 });
             }
@@ -480,7 +454,7 @@ proptest! {
                 if task.is_in_window() {
                     task.phase = Phase::Ready { since: START, from: Elapsed(0) };
                 }
-                task.forget_clocks();
+                task.forget_derived();
                 if let Some(after) = &mut task.cancelled_after {
                     after.needed = StreamSeq(0);
                 }
@@ -504,6 +478,9 @@ proptest! {
             tasks.sort_by_key(|(id, _)| *id);
             tasks
         };
+        // An owner forgets with time, and a replay does not.
+        let kept: HashSet<_> = replayed.remembered.all().map(|past| past.id).collect();
+        prop_assert!(world.dispatcher.remembered.all().all(|past| kept.contains(&past.id)));
         prop_assert_eq!(without_derived(&replayed), without_derived(&world.dispatcher));
     }
 }

@@ -75,7 +75,11 @@ impl TaskEnd {
             Self::Expired(_) => EndReason::Expired,
             Self::Cancelled(end) => match end.instead.map(|instead| instead.reason) {
                 None => EndReason::Cancelled,
-                Some(InsteadReason::Debounced) => EndReason::Superseded,
+                Some(
+                    InsteadReason::Debounced | InsteadReason::Replaced | InsteadReason::Refreshed,
+                ) => EndReason::Superseded,
+                Some(InsteadReason::Skipped) => EndReason::Skipped,
+                Some(InsteadReason::Duplicate) => EndReason::Duplicate,
             },
         }
     }
@@ -201,7 +205,14 @@ impl TaskCancelled {
             ));
         }
         if let Some(instead) = &self.instead {
-            return Some(instead.sentence());
+            let sentence = instead.sentence();
+            return Some(match (self.attempt, &self.failure) {
+                (None, _) => sentence,
+                (Some(_), None) => format!("{sentence}. {}", Self::CUT_OFF),
+                (Some(_), Some(failure)) => {
+                    format!("{sentence}; the last attempt: {}", failure.message)
+                }
+            });
         }
         self.attempt?;
         Some(match &self.failure {

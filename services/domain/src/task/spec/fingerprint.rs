@@ -94,6 +94,23 @@ impl TaskSpec {
                 newer("debounce.maxDelay", &debounce.max_delay_ms.to_string());
                 newer("debounce.mode", debounce.mode.as_str());
             }
+            Some(Once::Singleton(singleton)) => {
+                newer("singleton.key", &singleton.key);
+                newer("singleton.mode", singleton.mode.as_str());
+            }
+            Some(Once::Dedup(dedup)) => {
+                newer(
+                    if dedup.content {
+                        "dedup.content"
+                    } else {
+                        "dedup.key"
+                    },
+                    &dedup.key,
+                );
+                newer("dedup.window", &dedup.window_ms.to_string());
+                newer("dedup.onDuplicate", dedup.on_duplicate.as_str());
+                newer("dedup.ifFailed", dedup.if_failed.as_str());
+            }
         }
         if let Some(replayed) = self.replay_of {
             newer("replayOf", &replayed.to_string());

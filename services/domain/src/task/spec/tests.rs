@@ -3,6 +3,7 @@
 use super::*;
 use crate::task::bounds::JitterRequest;
 use crate::task::length::Length;
+use crate::task::once::DebounceRequest;
 use crate::task::ordering::OnFailure;
 use crate::task::pauses::BackoffRequest;
 use proptest::prelude::*;
@@ -479,7 +480,8 @@ proptest! {
             delay: None, deadline: Some(text.clone()), expires_in: Some(Length::Seconds(number)), success: Some(text.clone()),
             tags: Some(vec![text.clone()]), metadata: Some(vec![(text.clone(), text.clone())]),
             max_retries: Some(whole), max_attempts: Some(whole), min_delay: Some(Length::Seconds(number)), max_delay: Some(Length::Text(text.clone())), jitter: Some(JitterRequest::Share(number)), max_age: Some(Length::Seconds(number)), retry_backoff: Some(BackoffRequest::Pauses(vec![Length::Seconds(number)])), retry_on: Some(vec![text.clone()]), priority: Some(whole),
-            debounce: None, fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
+            debounce: Some(DebounceRequest { key: Some(text.clone()), delay: Some(Length::Seconds(number)), max_delay: Some(Length::Seconds(number)), mode: Some(text.clone()) }),
+            singleton: None, dedup: None, fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text]),
         }, &limits(), NOW);
     }

@@ -13,8 +13,8 @@ use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::{
-    Backoff, Debounce, DebounceMode, Method, OnFailure, Once, Ordering, OwnPauses, Priority,
-    RetryBounds,
+    Backoff, Debounce, DebounceMode, Dedup, IfFailed, Method, OnDuplicate, OnFailure, Once,
+    Ordering, OwnPauses, Priority, RetryBounds, Singleton, SingletonMode,
 };
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{CREATED, TaskSubject};
@@ -118,6 +118,27 @@ impl Gateway {
                 } else {
                     DebounceMode::Last
                 },
+            })));
+        }
+        if task.once.is_none() && task.ordering.is_none() && random.chance(300) {
+            task.once = Some(Box::new(Once::Singleton(Singleton {
+                key: format!("single {}", random.below(2)),
+                mode: *random.pick(&[
+                    SingletonMode::Skip,
+                    SingletonMode::Queue,
+                    SingletonMode::Queue,
+                    SingletonMode::CancelRunning,
+                ]),
+            })));
+        }
+        if task.once.is_none() && random.chance(300) {
+            task.once = Some(Box::new(Once::Dedup(Dedup {
+                key: format!("dedup {}", random.below(2)),
+                content: false,
+                window_ms: 500 + random.below(10_000),
+                on_duplicate: *random
+                    .pick(&[OnDuplicate::Existing, OnDuplicate::ReplaceIfNotStarted]),
+                if_failed: *random.pick(&[IfFailed::New, IfFailed::Existing]),
             })));
         }
         task

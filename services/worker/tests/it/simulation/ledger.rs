@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use keyed::key_of;
 use order::line_of;
+use waybill_domain::actor::Actor;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
@@ -37,6 +38,8 @@ struct Life {
     calls: BTreeMap<(CallOf, u32), Vec<Outcome>>,
     /// Whether its cancellation was requested while an attempt was running.
     cancel_requested: bool,
+    /// Whether a target answered and that ended it.
+    succeeded: bool,
     /// Sequence of its creation.
     seq: StreamSeq,
     /// The task whose failure cancels it, because of their ordering key.
@@ -131,7 +134,7 @@ pub(crate) struct Ledger {
     order: Vec<TaskId>,
     /// The tasks of each ordering key, in the order of their creations.
     lines: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
-    /// The same for the keys of debounces.
+    /// The same for the keys of debounces, singletons and dedups.
     windows: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
@@ -256,6 +259,7 @@ impl Ledger {
             pause_over: None,
             forbidden: BTreeSet::new(),
             cancel_requested: false,
+            succeeded: false,
             seq: record.seq,
             cancelled_after: None,
             calls: BTreeMap::new(),
@@ -282,6 +286,13 @@ impl Ledger {
             *self.counts.entry("attempt lost").or_default() += 1;
         }
         let was_requested = life.cancel_requested;
+        // A newer task may take its place.
+        let is_of_a_singleton = life
+            .created
+            .once
+            .as_ref()
+            .is_some_and(|once| once.singleton().is_some())
+            && record.actor == Actor::worker().to_string();
         let answer = |number| life.calls.get(&(CallOf::Attempt, number))?.last().cloned();
         let ends = matches!(
             event,
@@ -392,7 +403,10 @@ impl Ledger {
                 life.delivered = e.retry_at.is_none();
             }
             TaskEvent::CancelRequested(_) => life.cancel_requested = true,
-            _ if ends => (life.ended, life.running) = (true, None),
+            _ if ends => {
+                (life.ended, life.running) = (true, None);
+                life.succeeded = matches!(event, TaskEvent::Succeeded(_));
+            }
             _ => {}
         }
         if let Some(promise) = wrong {
@@ -401,7 +415,7 @@ impl Ledger {
                 record.seq, record.event
             ));
         }
-        if matches!(event, TaskEvent::CancelRequested(_))
+        if (matches!(event, TaskEvent::CancelRequested(_)) && !is_of_a_singleton)
             || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && e.instead.is_none())
                 && !was_requested)
         {

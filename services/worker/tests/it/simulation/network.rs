@@ -231,7 +231,7 @@ fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
         (Some(Sabotage::NoOrder), ordering) => *ordering = None,
         (Some(Sabotage::NoOnFailure), Some(ordering)) => ordering.on_failure = OnFailure::Skip,
         (Some(Sabotage::NoFairness), _) => created.fairness_key = None,
-        (Some(Sabotage::NoDebounce), _) => created.once = None,
+        (Some(Sabotage::NoKeys), _) => created.once = None,
         _ => return,
     }
     record.payload = TaskEvent::Created(created).encode().into();

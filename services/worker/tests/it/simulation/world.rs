@@ -52,8 +52,8 @@ pub(crate) enum Sabotage {
     NoOnFailure,
     /// Workers read creations without their fairness keys.
     NoFairness,
-    /// Workers read creations without their debounces.
-    NoDebounce,
+    /// Workers read creations without their debounces, singletons and dedups.
+    NoKeys,
     /// Durations are measured by the wall clock.
     OneClock,
     /// Workers start tasks although their lease is over.

@@ -1,16 +1,23 @@
-//! What is promised about tasks with the same key of a debounce.
+//! What is promised about tasks with the same key of a debounce, a singleton or a dedup.
 
 use std::time::Duration;
 
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{QueueName, TeamId};
+use waybill_domain::task::once::{InsteadReason, Once};
 use waybill_log::Record;
 
 use super::{Ledger, STORED_LATER};
 
 /// What a task shares with those of which not every one runs.
 pub(super) fn key_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {
-    let key = created.once.as_ref()?.key().to_owned();
+    let once = created.once.as_ref()?;
+    let kind = match &**once {
+        Once::Debounce(_) => "debounce",
+        Once::Singleton(_) => "singleton",
+        Once::Dedup(_) => "dedup",
+    };
+    let key = format!("{kind} {}", once.key());
     Some((created.team.clone(), created.queue.clone(), key))
 }
 
@@ -30,28 +37,66 @@ impl Ledger {
             let life = self.lives.get(id);
             life.is_some_and(|life| life.started == 0 && !life.ended)
         };
-        let delay = life.created.once.as_ref().and_then(|once| once.debounce());
-        let delay = delay.map_or(0, |debounce| debounce.delay_ms);
-        let due = life.accepted.plus(Duration::from_millis(delay));
-        let wrong = match event {
-            TaskEvent::Started(e) if e.attempt == 1 && sharing[..at].iter().any(waits) => {
+        let runs = |other| {
+            let life = self.lives.get(other);
+            *other != id && life.is_some_and(|life| life.started > 0 && !life.ended)
+        };
+        let place = |id| sharing.iter().position(|other| *other == id);
+        let debounce = life.created.once.as_ref().and_then(|once| once.debounce());
+        let is_single = life
+            .created
+            .once
+            .as_ref()
+            .is_some_and(|once| once.singleton().is_some());
+        let came = life.created.at;
+        // It ran, or runs, and nobody asked for its cancellation.
+        let is_duplicate = |other| {
+            self.lives.get(other).is_some_and(|other| {
+                let dedup = other.created.once.as_ref().and_then(|once| once.dedup());
+                let window = dedup.map_or(0, |dedup| dedup.window_ms);
+                let within = came.since(other.created.at) < Duration::from_millis(window);
+                let ran = other.started > 0 && (!other.ended || other.succeeded);
+                within && ran && !other.cancel_requested
+            })
+        };
+        let is_first = matches!(event, TaskEvent::Started(e) if e.attempt == 1);
+        // One that others gave way to may be due earlier: the first of them waits no longer than it may.
+        let has_started = |id| self.lives.get(id).is_some_and(|life| life.started > 0);
+        let opens_window = is_first && sharing[..at].last().is_none_or(has_started);
+        let wrong = match (event, debounce) {
+            (TaskEvent::Started(_), Some(_)) if is_first && sharing[..at].iter().any(waits) => {
                 Some("of the tasks in the window of a debounce one starts")
             }
-            TaskEvent::Started(e)
-                if e.attempt == 1 && self.exact_lengths && record.time.plus(STORED_LATER) < due =>
-            {
-                Some("a task of a debounce waits for its delay")
+            (TaskEvent::Started(_), Some(debounce)) if opens_window && self.exact_lengths => {
+                let due = life.accepted.plus(Duration::from_millis(debounce.delay_ms));
+                (record.time.plus(STORED_LATER) < due)
+                    .then_some("a task waits for the delay of its debounce")
             }
-            TaskEvent::Cancelled(e) => match e.instead {
-                Some(_) if life.started > 0 => Some("a task that was superseded never starts"),
-                Some(instead) if instead.task == id || !sharing.contains(&instead.task) => {
-                    Some("a superseded task names another one of its debounce")
-                }
-                Some(_) => {
-                    *self.counts.entry("superseded").or_default() += 1;
-                    None
-                }
+            (TaskEvent::Started(_), None) if is_single && sharing.iter().any(runs) => {
+                Some("of the tasks of a singleton one runs at a time")
+            }
+            (TaskEvent::Started(_), None) if is_first && sharing[..at].iter().any(is_duplicate) => {
+                Some("no duplicate starts within the window of a dedup")
+            }
+            (TaskEvent::Cancelled(e), _) => match e.instead {
                 None => None,
+                Some(instead) => {
+                    *self.counts.entry("gave way").or_default() += 1;
+                    let other = place(instead.task);
+                    let right = match instead.reason {
+                        InsteadReason::Debounced => other.is_some_and(|other| other != at),
+                        InsteadReason::Skipped | InsteadReason::Duplicate => {
+                            other.is_some_and(|other| other < at)
+                        }
+                        InsteadReason::Replaced | InsteadReason::Refreshed => {
+                            other.is_some_and(|other| other > at)
+                        }
+                    };
+                    let may_have_started = instead.reason == InsteadReason::Replaced;
+                    (!right || (life.started > 0 && !may_have_started)).then_some(
+                        "a task that gives way by its key names the right one and never starts",
+                    )
+                }
             },
             _ => None,
         };
