@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 use waybill_domain::actor::Actor;
 use waybill_domain::dispatcher::Dispatcher;
@@ -365,6 +366,16 @@ pub(crate) fn went_backwards(copy: &'static str) {
     metrics::counter!("waybill_log_went_backwards_total", "copy" => copy).increment(1);
 }
 
+/// Does something that takes long while other tasks run on: the snapshots of the other partitions
+/// arrive meanwhile, and the gateway of the same process answers. A runtime of one thread has no
+/// other one for that.
+fn aside<T>(long: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(long),
+        _ => long(),
+    }
+}
+
 /// The state in the partition's snapshot, or an empty state if there is no readable snapshot of
 /// this log.
 async fn restored(
@@ -392,7 +403,7 @@ async fn restored(
         tracing::info!(%partition, "the snapshot is of another log; replaying from the start");
         return Ok(Dispatcher::new());
     }
-    let dispatcher = match Dispatcher::restore(state) {
+    let dispatcher = match aside(|| Dispatcher::restore(state)) {
         Ok(dispatcher) => dispatcher,
         Err(error) => {
             tracing::info!(%partition, %error, "the snapshot cannot be read; replaying from the start");

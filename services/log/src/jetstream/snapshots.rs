@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,11 @@ use crate::ReadError;
 const BUCKET: &str = "snapshots";
 /// Time limit of storing or reading a snapshot; a large one takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// A part that has not arrived after this long counts as missing.
-const SILENCE: Duration = Duration::from_secs(5);
+/// A part that has not arrived after so many waits of that length counts as missing. Several waits
+/// instead of a long one: where this process gets no processor time, as while many partitions are
+/// taken over, a single wait would be over although the part has arrived.
+const SILENT_WAITS: u32 = 5;
+const SILENCE: Duration = Duration::from_secs(1);
 /// Size of the parts into which the object store divides objects.
 const PART: usize = 128 * 1024;
 
@@ -198,11 +202,11 @@ async fn read_whole(object: &mut Object) -> Result<Option<Bytes>, String> {
     loop {
         // Not `read_to_end`: the object reports a wrong digest together with the last bytes, which
         // `read_to_end` does not handle.
-        match tokio::time::timeout(SILENCE, object.read(&mut part)).await {
-            Ok(Ok(0)) => break,
-            Ok(Ok(read)) => value.extend_from_slice(&part[..read]),
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("no part of it for {SILENCE:?}")),
+        match unless_silent(object.read(&mut part)).await {
+            Some(Ok(0)) => break,
+            Some(Ok(read)) => value.extend_from_slice(&part[..read]),
+            Some(Err(error)) => return Err(error.to_string()),
+            None => return Err(format!("no part of it for {:?}", SILENCE * SILENT_WAITS)),
         }
     }
     if value.len() == object.info.size {
@@ -210,6 +214,17 @@ async fn read_whole(object: &mut Object) -> Result<Option<Bytes>, String> {
     } else {
         Err(format!("{} bytes of {}", value.len(), object.info.size))
     }
+}
+
+/// Waits for a part; `None`: it is missing.
+async fn unless_silent<T>(part: impl Future<Output = T>) -> Option<T> {
+    let mut part = pin!(part);
+    for _ in 0..SILENT_WAITS {
+        if let Ok(arrived) = tokio::time::timeout(SILENCE, &mut part).await {
+            return Some(arrived);
+        }
+    }
+    None
 }
 
 async fn timed<T>(future: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
@@ -225,5 +240,32 @@ async fn timed<T>(future: impl Future<Output = Result<T, ReadError>>) -> Result<
 fn unavailable(reason: impl ToString) -> ReadError {
     ReadError::Unavailable {
         reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_stood_still_takes_no_part_for_missing() {
+        let (send, sent) = tokio::sync::oneshot::channel();
+        let waiting = tokio::spawn(unless_silent(sent));
+        tokio::task::yield_now().await;
+        // Nothing runs here for longer than a wait; only then does the part get its turn.
+        std::thread::sleep(SILENCE + SILENCE / 10);
+        let arriving = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            send.send("a part")
+        });
+        assert_eq!(waiting.await.expect("no panic"), Some(Ok("a part")));
+        assert_eq!(arriving.await.expect("no panic"), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_never_comes_is_missing() {
+        let begun = tokio::time::Instant::now();
+        assert!(unless_silent(std::future::pending::<()>()).await.is_none());
+        assert_eq!(begun.elapsed(), SILENCE * SILENT_WAITS);
     }
 }

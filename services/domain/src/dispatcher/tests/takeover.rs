@@ -120,6 +120,14 @@ fn a_damaged_or_foreign_snapshot_is_refused() {
         Dispatcher::restore(&[]),
         Err(SnapshotError::Damaged(_))
     ));
+    // Four billion tasks, and none: no room is made for what a header claims.
+    let mut claims = Dispatcher::new().snapshot().expect("nothing in flight");
+    assert_eq!(claims.pop(), Some(0x90), "it ends with an empty list");
+    claims.extend([0xdd, 0xff, 0xff, 0xff, 0xff]);
+    assert!(matches!(
+        Dispatcher::restore(&claims),
+        Err(SnapshotError::Damaged(_))
+    ));
 }
 
 #[test]
