@@ -230,11 +230,44 @@ def tasks(walk, receiver):
     receiver.next(), receiver.next()
     sealed = dies(walk, {**urls, "success": "404", "headers": {"Authorization": "Bearer secret"}}, receiver, key)
     walk.send("tasks.dead_letter.retry", 409, {"id": sealed}, key=key)
+    operations(walk, key)
     walk.send("tasks.task.list", 200, query={"tag": "orders", "status": "completed", "limit": 1}, key=key)
     walk.send("tasks.event.stream", 200, task, key=key)
     walk.send("tasks.stream_token.create", 201, task, key=key)
     walk.send("tasks.stream_token.create_for_filter", 201, key=key)
     walk.send("tasks.event.stream_all", 200, query={"after": 0, "type": "task.created"}, key=key, read="data:")
+
+
+def operations(walk, key):
+    for name in ("preview", "create"):
+        walk.send(f"tasks.operation.{name}", 200 if name == "preview" else 201, key=key)
+    walk.send("tasks.operation.list", 200, key=key)
+    once = {"Idempotency-Key": "orders-again"}
+    walk.send("tasks.dead_letter.retry_many", 201, headers=once, key=key)
+    walk.send("tasks.dead_letter.retry_many", 422, live={"rate": 7}, headers=once, key=key)
+    # One that is about nothing is over at once; undoing it is about nothing either.
+    cancel = {"action": "cancel", "filter": {"queue": ["nobodys"]}}
+    over = until_over(walk, walk.send("tasks.operation.create", 201, live=cancel, key=key, keep=False), key)
+    walk.send("tasks.operation.get", 200, over, key=key)
+    for how in ("pause", "resume", "cancel"):
+        walk.send(f"tasks.operation.{how}", 409, over, key=key)
+    undo = walk.send("tasks.operation.undo", 201, over, key=key)
+    walk.send("tasks.operation.undo", 409, until_over(walk, undo, key), key=key)
+    # At one a second, and with more than one task, it is still running when it is paused.
+    slow = {"action": "replay", "filter": {"status": ["failed", "completed"]}, "rate": 1}
+    slow = {"id": walk.send("tasks.operation.create", 201, live=slow, key=key, keep=False)["operation"]["id"]}
+    for how in ("pause", "resume", "cancel"):
+        walk.send(f"tasks.operation.{how}", 200, slow, key=key)
+
+
+def until_over(walk, envelope, key):
+    operation = {"id": envelope["operation"]["id"]}
+    until = time.monotonic() + LETTER_SECONDS
+    while walk.send("tasks.operation.get", 200, operation, key=key, keep=False)["operation"]["endedAt"] is None:
+        if time.monotonic() > until:
+            raise TimeoutError("the operation did not end")
+        time.sleep(0.05)
+    return operation
 
 
 def until_delivered(walk, task, key):

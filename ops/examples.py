@@ -44,6 +44,7 @@ UNPROVOKED = {
     "this server has a reporter of keys": {"keys.report.create 404"},
     "retention has to take a task away first": {"tasks.task.replay 410", "tasks.dead_letter.retry 410"},
     "two requests have to meet": {"vault.token.rotate 409"},
+    "twenty operations have to be open": {"tasks.operation.create 409", "tasks.dead_letter.retry_many 409"},
     "a team's first event is its own creation": {f"activity.{operation} 404" for operation in ("checkpoint.get", "consistency.prove", "event.export")},
     "an invitation is made to an address that is no member's": {"teams.invitation.accept 409"},
 }

@@ -3,17 +3,19 @@
 //! Creations come one by one, in batches and with idempotency keys. All of them go through [`Accepting`], which seals the task's
 //! credentials, fills in the defaults of its team, and refuses it while the log has no room.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use waybill_domain::access::plan::Plan;
-use waybill_domain::actor::Actor;
+use waybill_domain::actor::{Actor, Origin};
 use waybill_domain::dispatcher::RESTATEMENT_BYTES;
 use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{EpochId, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Limits;
+use waybill_domain::trace::TraceParent;
 use waybill_domain::vault::RawHeaders;
 use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream};
@@ -42,8 +44,13 @@ pub(crate) fn count_accepted(tasks: u64, start: Instant) {
 
 /// What the caller's plan and the configuration allow.
 pub(crate) fn limits<N: Need>(state: &TasksApi, caller: &Caller<N>) -> Limits {
+    limits_of(state, &caller.plan)
+}
+
+/// What a plan and the configuration allow.
+pub(crate) fn limits_of(state: &TasksApi, plan: &Plan) -> Limits {
     Limits {
-        max_wait: caller.plan.max_wait,
+        max_wait: plan.max_wait,
         max_delay: state.config.max_delay,
     }
 }
@@ -60,7 +67,10 @@ pub(crate) struct Accepting<'a> {
     pub(crate) team: &'a TeamId,
     plan: &'a Plan,
     actor: Actor,
-    context: &'a RequestContext,
+    /// W3C trace context of what causes the creations.
+    traceparent: Arc<str>,
+    /// The request that causes them; `None` for an operation, which has a record of its own.
+    origin: Option<Origin>,
     /// The error of the vault once sealing has failed: a batch then waits for an unavailable vault once, not a thousand times. Locked for a
     /// moment at a time, never across an await.
     vault_error: Mutex<Option<ApiError>>,
@@ -77,7 +87,27 @@ impl<'a> Accepting<'a> {
             team: &caller.team,
             plan: &caller.plan,
             actor: caller.actor(),
-            context,
+            traceparent: Arc::clone(&context.traceparent),
+            origin: Some(context.origin()),
+            vault_error: Mutex::new(None),
+        }
+    }
+
+    /// On behalf of an operation, which is the actor.
+    pub(crate) fn of_operation(
+        state: &'a TasksApi,
+        team: &'a TeamId,
+        plan: &'a Plan,
+        actor: Actor,
+    ) -> Self {
+        let trace = TraceParent::root(entropy::random(), entropy::random());
+        Self {
+            state,
+            team,
+            plan,
+            actor,
+            traceparent: trace.as_str().into(),
+            origin: None,
             vault_error: Mutex::new(None),
         }
     }
@@ -153,8 +183,8 @@ impl<'a> Accepting<'a> {
             subject,
             event: name,
             actor: self.actor.to_string(),
-            traceparent: Some((*self.context.traceparent).to_owned()),
-            origin: Some(self.context.origin()),
+            traceparent: Some((*self.traceparent).to_owned()),
+            origin: self.origin.clone(),
             payload,
         };
         Ok(Accepted {

@@ -124,7 +124,7 @@ async fn ended(
     }
 }
 
-fn not_open(status: Status) -> ApiError {
+pub(crate) fn not_open(status: Status) -> ApiError {
     ApiError::conflict(
         ErrorCode::NotCancellable,
         format!("Task cannot be cancelled (current: {status})"),

@@ -1,5 +1,5 @@
 //! Dead letters: tasks that failed for good, under `/v1/dead-letters`. One file per endpoint: [`list`], [`groups`] by their causes, and
-//! [`retry`]. There is no queue of them beside the tasks: a dead letter is a task whose end says so.
+//! [`retry`] of one; many are retried by operations. There is no queue of them beside the tasks: a dead letter is a task whose end says so.
 
 pub mod groups;
 pub mod list;

@@ -1,5 +1,5 @@
-//! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, those that failed for good, under `/v1/dead-letters`, and what
-//! happens to them, under `/v1/events`.
+//! The tasks API: tasks as AsyncQueue's clients know them, under `/v1/tasks`, those that failed for good, under `/v1/dead-letters`, what
+//! is done to many of them at once, under `/v1/operations`, and what happens to them, under `/v1/events`.
 //!
 //! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, `accept` how a request becomes a task on the log,
 //! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`waiting`] why a task does not run, [`idempotency`]
@@ -23,6 +23,7 @@ mod labels;
 pub mod list;
 pub mod lookup;
 pub mod object;
+pub mod operations;
 mod owner;
 mod parameters;
 mod queues;
@@ -56,6 +57,7 @@ pub fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(run_now::run_task_now))
         .routes(routes!(replay::replay_task))
         .merge(dead_letters::router())
+        .merge(operations::router())
         .routes(routes!(result::get_result))
         .routes(routes!(redeliver::redeliver_webhook))
         .routes(routes!(waiting::explain_task))

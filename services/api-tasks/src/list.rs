@@ -1,6 +1,6 @@
 //! `GET /v1/tasks`: newest first, filtered, by page or by cursor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -288,6 +288,21 @@ impl Fields {
 }
 
 impl ListParams {
+    /// The same conditions as words with their values, which name them as parameters do.
+    pub(crate) fn of_words(words: &BTreeMap<String, Vec<String>>) -> Result<Self, ApiError> {
+        let mut given = serde_json::Map::new();
+        for (word, values) in words {
+            let text = values.join(",");
+            let value = match (word.as_str(), text.parse::<i64>()) {
+                ("minAttempts", Ok(number)) => number.into(),
+                _ => text.into(),
+            };
+            given.insert(word.clone(), value);
+        }
+        serde_json::from_value(given.into())
+            .map_err(|error| ApiError::bad_field("filter", format!("filter: {error}")))
+    }
+
     fn page(&self) -> Result<Page, ApiError> {
         let limit = limit(self.limit, MAX_LIMIT)?;
         let offset = match self.offset {
@@ -303,7 +318,7 @@ impl ListParams {
         })
     }
 
-    fn filter(&self) -> Result<TaskFilter, ApiError> {
+    pub(crate) fn filter(&self) -> Result<TaskFilter, ApiError> {
         let conditions = Conditions {
             queue: self.queue.as_deref(),
             tag: self.tag.as_deref(),

@@ -154,6 +154,7 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         fences: Arc::new(log.clone()),
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
+        leases: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
         sealer: None,

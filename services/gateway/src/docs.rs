@@ -48,6 +48,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     tags(
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "dead letters", description = "Tasks that failed for good: by filter, by cause, and once more"),
+        (name = "operations", description = "One thing done to many tasks, in the background"),
         (name = "queues", description = "Queues: which there are, and what holds their tasks back"),
         (name = "keys", description = "API keys of a team"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),

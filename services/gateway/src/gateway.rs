@@ -11,13 +11,13 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::signature::MasterSecret;
-use waybill_log::{Counters, Fences, Log, MailQueue, RoomWatch, Tallies, VaultKeys};
+use waybill_log::{Counters, Fences, Leases, Log, MailQueue, RoomWatch, Tallies, VaultKeys};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
 
 use waybill_api_account::{AccountApi, AccountApiParts};
 use waybill_api_activity::{ActivityApi, ActivityApiParts, KnownKeys};
-use waybill_api_tasks::{QueueNames, ReadModelLabels, TasksApi, TasksApiParts};
+use waybill_api_tasks::{QueueNames, ReadModelLabels, TasksApi, TasksApiParts, operations};
 use waybill_commands::{ControlWriter, Pepper};
 use waybill_edge::acknowledged::Acknowledged;
 use waybill_edge::auth::Auth;
@@ -57,6 +57,8 @@ pub struct GatewayParts {
     pub vault_keys: Arc<dyn VaultKeys>,
     /// The stream MAIL of the same log.
     pub mail: Arc<dyn MailQueue>,
+    /// Leases on the same server: which gateway runs operations.
+    pub leases: Arc<dyn Leases>,
     /// What secrets are sealed with. `None`: there is no vault here.
     pub sealer: Option<Arc<dyn Wrapper>>,
     /// For queries and commands.
@@ -251,6 +253,9 @@ impl Gateway {
             state.config.probe_interval,
             background.clone(),
         ));
+        state
+            .tasks
+            .spawn(operations::run::run(state.tasks_api.clone(), parts.leases));
         if state.vault.is_configured() {
             let janitor = janitor::run(state.edge.clone(), background.clone());
             state.tasks.spawn(janitor);

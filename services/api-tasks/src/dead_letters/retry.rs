@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use waybill_domain::id::TaskId;
+use waybill_domain::operation::retry_key;
 use waybill_domain::task::{EndReason, TaskRow};
 
 use crate::accept::{Accepting, count_accepted, limits};
@@ -63,7 +64,7 @@ pub(crate) async fn retry_dead_letter(
         Ok(_) => return Err(no_such_letter()),
         Err(error) => return Err(error),
     };
-    let key = key(id);
+    let key = retry_key(id);
     // Asked first, so that a second request needs nothing that may be gone or changed by now.
     if let Some(earlier) = state.queries.by_idempotency_key(&caller.team, &key).await? {
         let (id, seq) = (earlier.id, earlier.created_seq);
@@ -82,15 +83,10 @@ pub(crate) async fn retry_dead_letter(
     Ok(answer(TaskEnvelope::new(task, warnings), replayed))
 }
 
-fn is_dead(row: &TaskRow) -> bool {
+pub(crate) fn is_dead(row: &TaskRow) -> bool {
     matches!(row.end_reason, Some(EndReason::Dead | EndReason::Timeout))
 }
 
-fn no_such_letter() -> ApiError {
+pub(crate) fn no_such_letter() -> ApiError {
     ApiError::not_found("Dead letter not found")
-}
-
-/// Keys of clients are ASCII, so none is like this one.
-fn key(id: TaskId) -> String {
-    format!("retry→{id}")
 }

@@ -52,6 +52,15 @@ impl CreateTask {
         self.headers.is_some() || !had
     }
 
+    /// What changes nothing but the dates, which a replay does not take over.
+    pub(crate) fn dated(delay_until: Option<String>, deadline: Option<String>) -> Self {
+        Self {
+            delay_until,
+            deadline,
+            ..Self::default()
+        }
+    }
+
     /// The same request with everything that it leaves open as in an accepted one. Dates are not taken over, since they lie in the past:
     /// neither `delayUntil` nor `deadline`. Of members that say the same thing, one that is given stands for all of them.
     pub(crate) fn or_as(mut self, old: TaskCreated) -> Self {

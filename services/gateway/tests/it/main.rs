@@ -20,6 +20,7 @@ mod log_away;
 mod log_full;
 mod long_lived;
 mod oauth;
+mod operations;
 mod owner;
 mod people;
 mod queues;

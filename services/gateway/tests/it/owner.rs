@@ -3,6 +3,7 @@
 use anyhow::Result;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
+use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{
     Answer, BodyEncoding, CancelRequested, Failure, FailureKind, RunRequested, TaskCancelled,
@@ -47,8 +48,10 @@ impl Owner {
             while let Some(message) = requests.next().await {
                 asked += 1;
                 let request = rmp_serde::from_slice(&message.payload).expect("a request");
-                let (task, team) = match request {
-                    OwnerRequest::Cancel { task, team, .. } => (task, team),
+                let (task, team, actor) = match request {
+                    OwnerRequest::Cancel {
+                        task, team, actor, ..
+                    } => (task, team, actor),
                     OwnerRequest::RunNow { task, team, .. } => {
                         let reply = match says {
                             Says::Running => OwnerReply::Running,
@@ -64,8 +67,8 @@ impl Owner {
                     }
                 };
                 let reply = match says {
-                    Says::Yes => cancel(&log, task, team).await,
-                    Says::LaterYes if asked > 1 => cancel(&log, task, team).await,
+                    Says::Yes => cancel(&log, task, team, &actor).await,
+                    Says::LaterYes if asked > 1 => cancel(&log, task, team, &actor).await,
                     Says::LaterYes | Says::Never => OwnerReply::TryAgain,
                     Says::Running => cut_off(&log, task, team).await,
                 };
@@ -138,10 +141,10 @@ pub(crate) async fn die(
     append(log, team, &dead).await
 }
 
-async fn cancel(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
+async fn cancel(log: &JetStreamLog, id: TaskId, team: TeamId, by: &Actor) -> OwnerReply {
     let event = TaskEvent::Cancelled(TaskCancelled::idle(id, now()));
     OwnerReply::Done {
-        seq: append(log, &team, &event).await.expect("stored"),
+        seq: append_by(log, &team, &event, by).await.expect("stored"),
     }
 }
 
@@ -151,6 +154,16 @@ pub(crate) async fn append(
     team: &TeamId,
     event: &TaskEvent,
 ) -> Result<StreamSeq> {
+    append_by(log, team, event, &Actor::worker()).await
+}
+
+/// The same, for an actor.
+async fn append_by(
+    log: &JetStreamLog,
+    team: &TeamId,
+    event: &TaskEvent,
+    by: &Actor,
+) -> Result<StreamSeq> {
     let token = event_token(event.name()).expect("a token");
     let queue = QueueName::default();
     let subject = TaskSubject::event(event.id().partition(), team, &queue, token);
@@ -159,7 +172,7 @@ pub(crate) async fn append(
         records: vec![NewRecord {
             subject: subject.to_string(),
             event: event.name(),
-            actor: "system:worker".into(),
+            actor: by.to_string(),
             traceparent: None,
             origin: None,
             payload: event.encode().into(),

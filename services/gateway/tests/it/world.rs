@@ -203,6 +203,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
+        leases: Arc::new(log.clone()),
         sealer: Some(Arc::clone(&RINGS.0) as Arc<dyn Wrapper>),
         nats: log.client(),
         stores: folder.path().join(name),

@@ -63,10 +63,14 @@ struct Ids {
     team: String,
     key: String,
     token: String,
+    operation: String,
 }
 
 impl Ids {
     fn fill(&self, path: &str) -> String {
+        if path.starts_with("/v1/operations/") {
+            return path.replace("{id}", &self.operation);
+        }
         path.replace("{id}", &self.task)
             .replace("{teamId}", &self.team)
             .replace("{keyId}", &self.key)
@@ -83,6 +87,16 @@ async fn token(world: &World) -> Result<String> {
     let made = world.http.post("/v1/tokens", &kept).await?;
     let id = made.json()["token"]["id"].clone();
     Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
+/// An operation of the world's team, which was about nothing and is over.
+async fn operation(world: &World) -> Result<String> {
+    let about = json!({"action": "retry", "filter": {"queue": "nobodys"}});
+    let made = world.http.post("/v1/operations", &about).await?;
+    let id = made.json()["operation"]["id"].clone();
+    let id = id.as_str().unwrap_or_default().to_owned();
+    crate::operations::over(&world.http, &id).await?;
+    Ok(id)
 }
 
 /// A body that would do for the route.
@@ -140,6 +154,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
         team: world.team.to_string(),
         key: victim,
         token: token(&world).await?,
+        operation: operation(&world).await?,
     };
     let before = stored(&world).await?;
     let mut refused = 0;
@@ -195,6 +210,7 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         team: world.team.to_string(),
         key: victim,
         token: token(&world).await?,
+        operation: operation(&world).await?,
     };
     let before = stored(&world).await?;
     let mut tried = 0;
