@@ -32,7 +32,7 @@ pub struct CreateLimit {
 /// How many tasks may start in a time. Each attempt counts, also a retry.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct CreateLimitRate {
+pub(crate) struct CreateLimitRate {
     /// Starts in each `per`, evenly spaced.
     #[schema(required = true, minimum = 1, maximum = 1_000_000, example = 100)]
     limit: Option<i64>,
@@ -88,7 +88,7 @@ pub struct ShownLimit {
 /// How many tasks may start in a time.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ShownLimitRate {
+pub(crate) struct ShownLimitRate {
     /// Starts in each `per`.
     limit: u32,
     /// Seconds.
