@@ -1,10 +1,11 @@
-//! The account API: teams, API keys, people and OAuth applications.
+//! The account API: teams with the secrets that sign their calls, API keys, people and OAuth applications.
 //!
 //! One folder a resource, one file an endpoint. [`AccountApi`] is what the handlers share.
 
 pub mod keys;
 pub mod oauth;
 pub mod people;
+pub mod signing;
 mod state;
 pub mod teams;
 
@@ -19,5 +20,6 @@ pub fn router() -> OpenApiRouter<AccountApi> {
         .merge(keys::router())
         .merge(oauth::router())
         .merge(people::router())
+        .merge(signing::router())
         .merge(teams::router())
 }

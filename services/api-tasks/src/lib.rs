@@ -3,8 +3,7 @@
 //!
 //! One file per endpoint. [`request`] is what a client sends, [`object`] what it gets, `accept` how a request becomes a task on the log,
 //! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`waiting`] why a task does not run, [`idempotency`]
-//! how a repeated creation becomes the first one again, [`credentials`] how the secrets that a task brings along are sealed. [`signing`]
-//! is how receivers know that a call comes from here. [`TasksApi`] is what the handlers share.
+//! how a repeated creation becomes the first one again, [`credentials`] how the secrets that a task brings along are sealed. [`TasksApi`] is what the handlers share.
 
 mod accept;
 pub mod batch;
@@ -32,7 +31,6 @@ pub mod replay;
 pub mod request;
 pub mod result;
 pub mod run_now;
-pub mod signing;
 mod state;
 pub mod stream_token;
 pub mod task_events;
@@ -61,7 +59,6 @@ pub fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(result::get_result))
         .routes(routes!(redeliver::redeliver_webhook))
         .routes(routes!(waiting::explain_task))
-        .merge(signing::router())
         .routes(routes!(events::team_events))
         .routes(routes!(task_events::task_events))
         .routes(routes!(stream_token::make_task_stream_token))

@@ -1,5 +1,7 @@
 //! The task as clients of this API see it.
 
+mod header_map;
+
 use std::collections::BTreeMap;
 
 use crate::backoff::ShownBackoff;
@@ -9,8 +11,7 @@ use crate::lengths::Seconds;
 use crate::once::{TaskDebounce, TaskDedup, TaskSingleton, instead};
 use crate::request::limits::ShownLimit;
 use crate::waiting::BlockedBy;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::event::BodyEncoding;
 use waybill_domain::event::{Answer, HeaderValues, TaskCreated, group_repeated};
@@ -22,6 +23,8 @@ use waybill_domain::vault::Resolve;
 use waybill_edge::iso::Iso;
 use waybill_edge::warnings::Warning;
 use waybill_projector::query::{Detail, TaskDetail, TaskView, WebhookState};
+
+pub use header_map::HeaderMap;
 
 /// A task. A field without a value is `null`; the few that can be absent say so.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -547,20 +550,6 @@ impl From<Attempt> for TaskAttempt {
             status_code: attempt.status,
             error: attempt.error,
         }
-    }
-}
-
-/// Pairs, written as an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderMap<V = String>(pub Vec<(String, V)>);
-
-impl<V: Serialize> Serialize for HeaderMap<V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
     }
 }
 

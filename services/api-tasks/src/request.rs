@@ -1,19 +1,17 @@
 //! What a client sends to create a task. Types are checked here, values by the core.
 
 pub mod again;
+mod headers;
 pub(crate) mod limits;
 
-use std::fmt;
-
 use limits::CreateLimit;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use waybill_domain::egress::Egress;
 use waybill_domain::event::BodyEncoding;
 use waybill_domain::task::queue_defaults::Given;
-use waybill_domain::task::spec::MAX_HEADERS;
 use waybill_domain::task::{self, BackoffRequest, Limits, TaskRequest, TaskSpec};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::{Resolve, reference};
@@ -23,6 +21,8 @@ use super::jitter::Jitter;
 use super::lengths::Length;
 use super::once::{DebounceTask, DedupTask, SingletonTask};
 use waybill_edge::error::ApiError;
+
+pub use headers::Headers;
 
 /// A task to be created. Only `targetUrl` is required. Unknown fields are ignored with a warning, those that only Waybill sets are refused.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -381,48 +381,6 @@ fn may_call(egress: &Egress, field: &'static str, url: &str) -> Result<(), ApiEr
         .parse_target(url)
         .map(drop)
         .map_err(|refused| ApiError::bad_field(field, format!("{field} {refused}")))
-}
-
-/// An object of strings, in the order given. Of a name that comes twice, the last value counts.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(String, String)>);
-
-/// Values may be credentials.
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|(name, _)| name);
-        f.debug_set().entries(names).finish()
-    }
-}
-
-impl<'de> Deserialize<'de> for Headers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Headers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
-                let mut entries: Vec<(String, String)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, String>()? {
-                    // Past the limit the request is refused anyway, and looking for names again would cost the square of their number.
-                    let earlier = entries
-                        .iter_mut()
-                        .take(MAX_HEADERS)
-                        .find(|entry| entry.0 == name);
-                    match earlier {
-                        Some(entry) => entry.1 = value,
-                        None => entries.push((name, value)),
-                    }
-                }
-                Ok(Headers(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 #[cfg(test)]

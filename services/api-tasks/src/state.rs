@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use waybill_domain::partition::PartitionCount;
-use waybill_domain::signature::MasterSecret;
 use waybill_edge::Edge;
 use waybill_log::RoomWatch;
 use waybill_streams::Hub;
@@ -29,8 +28,6 @@ pub struct TasksApiParts {
     pub hub: Arc<Hub>,
     /// Counts the queues that teams name.
     pub queues: QueueNames,
-    /// The secret from which the signing secrets of teams are derived. `None`: this gateway has none.
-    pub signing: Option<MasterSecret>,
 }
 
 impl TasksApi {

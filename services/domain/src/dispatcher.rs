@@ -31,6 +31,7 @@ mod evolve;
 mod explain;
 mod gates;
 mod home;
+mod host_record;
 mod hosts;
 mod keyed;
 mod keys;
@@ -85,6 +86,7 @@ pub use action::{
     Ticket, Uncounted, Wanted,
 };
 pub use home::Home;
+pub use host_record::{HostRecord, Reading};
 pub use retention::{RESTATEMENT_BYTES, Restatable};
 pub use rules::{Hold, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;

@@ -82,7 +82,7 @@ impl Owners {
                 },
                 // No owner now, or one that does not answer in time.
                 Err(error) => {
-                    tracing::debug!(%partition, %error, "the owner of a partition does not answer")
+                    tracing::debug!(%partition, %error, "the owner of a partition does not answer");
                 }
             }
             if Instant::now() + PAUSE >= deadline {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_commands::ControlWriter;
+use waybill_domain::signature::MasterSecret;
 use waybill_fence::{Fence, FenceError};
 use waybill_identity::People;
 use waybill_log::{Log, ReadError, Stream, StreamSeq};
@@ -54,6 +55,8 @@ pub struct EdgeParts {
     pub tasks: TaskTracker,
     /// Requests to the owners of partitions.
     pub owners: Owners,
+    /// The secret from which the signing secrets of teams are derived. `None`: this gateway has none.
+    pub signing: Option<MasterSecret>,
 }
 
 impl Edge {

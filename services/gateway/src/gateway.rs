@@ -204,6 +204,7 @@ impl Gateway {
                 partitions: parts.partitions,
                 patience: config.patience(),
             },
+            signing: parts.signing,
             config,
         });
         let state = AppState::new(Shared {
@@ -214,7 +215,6 @@ impl Gateway {
                 room: Arc::clone(&room),
                 hub: Arc::clone(&hub),
                 queues: QueueNames::default(),
-                signing: parts.signing,
             }),
             account_api: AccountApi::new(AccountApiParts {
                 edge: edge.clone(),

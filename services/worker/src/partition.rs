@@ -12,6 +12,7 @@ mod retention;
 mod rules;
 mod slots;
 mod snapshots;
+mod waits;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use limits::Limits;
 use retention::LowWater;
 use rules::{may_start_soon, rules_changed};
 use snapshots::{Since, last_snapshot};
+use waits::{next_page, poll_option, read};
 
 /// Limit of new tasks applied at once.
 const MAX_TAIL: usize = 500;
@@ -114,7 +116,6 @@ pub enum Exit {
 }
 
 type Appending = BoxFuture<'static, Result<Appended, AppendError>>;
-type Reading = BoxFuture<'static, (Box<dyn Tail>, Result<Vec<Record>, ReadError>)>;
 type SlotWait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
 
 struct Serving<'a> {
@@ -342,35 +343,6 @@ pub async fn serve(
         Exit::Fenced | Exit::TooNew(_) => {}
     }
     exit
-}
-
-/// The next page of a sweep; pending for ever if there is none.
-async fn next_page(sweep: &mut Option<Sweep>) -> Page {
-    match sweep {
-        Some(sweep) => sweep.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Continues reading. The loop keeps this future while it handles other events: restarted each time, it would never finish.
-fn read(mut tail: Box<dyn Tail>) -> Reading {
-    async move {
-        let records = tail.next_batch(MAX_TAIL).await;
-        (tail, records)
-    }
-    .boxed()
-}
-
-/// Waits for an optional future and removes it when it completes; pending for ever if there is none.
-async fn poll_option<F: Future + Unpin>(slot: &mut Option<F>) -> Option<F::Output> {
-    match slot {
-        Some(future) => {
-            let output = future.await;
-            *slot = None;
-            Some(output)
-        }
-        None => std::future::pending().await,
-    }
 }
 
 impl Serving<'_> {

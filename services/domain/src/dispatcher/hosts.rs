@@ -17,10 +17,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::action::Compartment;
+use super::host_record::{HostRecord, Reading};
 use super::lanes::Lane;
 use crate::command::{HostHealth, HostState};
 use crate::event::TaskEvent;
-use crate::health::{HealthRule, HostRecord, Reading};
+use crate::health::HealthRule;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::time::{Elapsed, Times};

@@ -10,12 +10,12 @@ use super::Dispatcher;
 use super::action::Compartment;
 use super::dedup::{Past, Remembered};
 use super::epochs::Epochs;
+use super::host_record::HostRecord;
 use super::hosts::Hosts;
 use super::keyed::Sharing;
 use super::lanes::Lanes;
 use super::open::Open;
 use super::orders::Orders;
-use crate::health::HostRecord;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::{Blocker, HostState};
-use crate::health::{FailureShare, HostRecord, Reading, TargetHost};
+use crate::dispatcher::{HostRecord, Reading};
+use crate::health::{FailureShare, TargetHost};
 use crate::id::QueueName;
 
 const PAUSE: Duration = Duration::from_secs(10);

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use waybill_domain::dispatcher::{HostRecord, Reading};
 use waybill_domain::event::TaskEvent;
-use waybill_domain::health::{HealthRule, HostRecord, Reading};
+use waybill_domain::health::HealthRule;
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rule::{HealthRule, WINDOW};
 use crate::event::{Failure, FailureKind, TaskEvent};
+use crate::health::{HealthRule, WINDOW};
 use crate::time::Timestamp;
 
 /// What one attempt says about its host.
@@ -153,8 +153,8 @@ impl HostRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FailureShare;
     use super::*;
+    use crate::health::FailureShare;
     use proptest::prelude::*;
 
     const ILL: Reading = Reading::Ill {

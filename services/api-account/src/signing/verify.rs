@@ -13,7 +13,7 @@ use waybill_domain::id::Environment;
 use waybill_domain::signature::{self, Received, Verdict, derive_team_secret};
 
 use super::Secrets;
-use crate::state::TasksApi;
+use crate::state::AccountApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
@@ -102,7 +102,7 @@ impl From<Verdict> for SchemeVerdict {
     )
 )]
 pub(crate) async fn verify_signature(
-    State(state): State<TasksApi>,
+    State(state): State<AccountApi>,
     caller: Caller<TasksRead>,
     Json(request): Json<VerifySignature>,
 ) -> Result<axum::Json<SignatureVerdict>, ApiError> {

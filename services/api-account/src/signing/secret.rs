@@ -11,7 +11,7 @@ use waybill_domain::signature::MAX_OVERLAP;
 use waybill_domain::time::Timestamp;
 
 use super::Secrets;
-use crate::state::TasksApi;
+use crate::state::AccountApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::SigningSecretWrite;
@@ -101,7 +101,7 @@ impl SigningSecretEnvelope {
     )
 )]
 pub(crate) async fn get_signing_secret(
-    State(state): State<TasksApi>,
+    State(state): State<AccountApi>,
     caller: Caller<SigningSecretWrite>,
 ) -> Result<axum::Json<SigningSecretEnvelope>, ApiError> {
     let secrets = Secrets::of(&state, &caller.team)?;
@@ -140,7 +140,7 @@ pub struct RotateSigningSecret {
     )
 )]
 pub(crate) async fn rotate_signing_secret(
-    State(state): State<TasksApi>,
+    State(state): State<AccountApi>,
     caller: Caller<SigningSecretWrite>,
     OptionalJson(request): OptionalJson<RotateSigningSecret>,
 ) -> Result<axum::Json<SigningSecretEnvelope>, ApiError> {

@@ -12,11 +12,11 @@ use waybill_domain::access::team::Team;
 use waybill_domain::id::TeamId;
 use waybill_domain::signature::{MasterSecret, Signing, WebhookSecret, derive_team_secret};
 
-use crate::state::TasksApi;
+use crate::state::AccountApi;
 use waybill_edge::error::{ApiError, ErrorCode};
 
 /// The routes about signatures.
-pub(crate) fn router() -> OpenApiRouter<TasksApi> {
+pub(crate) fn router() -> OpenApiRouter<AccountApi> {
     OpenApiRouter::new()
         .routes(routes!(secret::get_signing_secret))
         .routes(routes!(secret::rotate_signing_secret))
@@ -31,13 +31,13 @@ struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
-    fn of(state: &'a TasksApi, team: &TeamId) -> Result<Self, ApiError> {
+    fn of(state: &'a AccountApi, team: &TeamId) -> Result<Self, ApiError> {
         let of_team = |known: &Team| known.signing_of(team.environment());
         let signing = state.auth.directory().with_team(&team.base(), of_team);
         Self::with(state, team, signing.unwrap_or_default())
     }
 
-    fn with(state: &'a TasksApi, team: &TeamId, signing: Signing) -> Result<Self, ApiError> {
+    fn with(state: &'a AccountApi, team: &TeamId, signing: Signing) -> Result<Self, ApiError> {
         let master = state.signing.as_ref().ok_or_else(|| {
             ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
