@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
-use crate::dispatcher::Compartment;
+use crate::compartment::Compartment;
 use crate::event::FailureKind;
 use crate::id::{LimitKey, TaskId, TeamId};
 use crate::limit::{KeyStanding, LimitAsk, LimitGrant, LimitNudge};

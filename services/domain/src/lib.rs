@@ -5,6 +5,7 @@ pub mod access;
 pub mod actor;
 pub mod audit;
 pub mod command;
+pub mod compartment;
 pub mod dispatcher;
 pub mod egress;
 pub mod event;

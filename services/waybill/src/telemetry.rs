@@ -130,6 +130,8 @@ fn begin(role: &str) {
     if matches!(role, "up" | "worker") {
         counter!("waybill_tasks_started_total").absolute(0);
         counter!("waybill_tasks_retried_total").absolute(0);
+        counter!("waybill_partitions_given_away_total").absolute(0);
+        counter!("waybill_limit_mismatch_total").absolute(0);
         for ok in ["true", "false"] {
             counter!("waybill_tasks_succeeded_total", "ok" => ok).absolute(0);
         }
@@ -272,6 +274,10 @@ fn describe() {
     describe_counter!(
         "waybill_partitions_given_away_total",
         "Partitions that this worker gave away since their due work stood still"
+    );
+    describe_counter!(
+        "waybill_limit_mismatch_total",
+        "Slots of limit keys that were not held by what runs, or the other way round: a defect"
     );
     describe_gauge!(
         "waybill_partitions_owned",

@@ -7,9 +7,11 @@ use crate::command::OwnerReply;
 use crate::event::{FailureKind, TaskEvent};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
-use crate::task::{Status, cause};
+use crate::task::Status;
 use crate::time::Elapsed;
-use sha2::{Digest, Sha256};
+
+pub use crate::compartment::Compartment;
+pub(super) use crate::compartment::number;
 
 /// Kinds of calls that the shell makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,44 +41,6 @@ impl Running {
             kind: CallKind::Attempt,
         }
     }
-}
-
-/// Who shares the slots of a call: one part belongs to the team, one to the called host. Hashes
-/// stand for both, so that nothing has to be stored for hosts that are no longer called.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct Compartment {
-    /// Hash of the team.
-    pub team: u64,
-    /// Hash of the called host and port.
-    pub host: u64,
-}
-
-impl Compartment {
-    #[must_use]
-    pub fn team(team: &TeamId) -> u64 {
-        number("team", team.as_str())
-    }
-
-    /// Hash of a URL's host and port. The URL must be valid. A different spelling of a host has a
-    /// different hash, which only gives it a share of its own within that of its team.
-    #[must_use]
-    pub fn host(url: &str) -> u64 {
-        number("host", &cause::host(url))
-    }
-}
-
-/// A collision-resistant hash, since clients choose the hosts.
-pub(super) fn number(kind: &str, name: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(kind)
-        .chain_update([0])
-        .chain_update(name)
-        .finalize();
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(head)
 }
 
 /// A call that could begin.

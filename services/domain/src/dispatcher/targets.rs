@@ -4,23 +4,12 @@
 use std::collections::HashMap;
 
 use super::Dispatcher;
-use super::action::{Compartment, number};
+use super::action::Compartment;
 use crate::command::HostHealth;
 use crate::event::ControlEvent;
 use crate::health::{HealthRule, TargetHost};
 use crate::id::TeamId;
 use crate::time::Times;
-
-impl Compartment {
-    /// A host of a team in its environment.
-    #[must_use]
-    pub fn of(team: &TeamId, host: &TargetHost) -> Self {
-        Self {
-            team: Self::team(team),
-            host: number("host", host.as_str()),
-        }
-    }
-}
 
 /// The rules of all hosts that have one, built from the events of CONTROL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -61,7 +61,6 @@ impl Limits {
         owners: Arc<dyn CommandSource>,
         term: StreamSeq,
     ) -> Self {
-        counter!("waybill_limit_mismatch_total").increment(0);
         let now = Instant::now();
         Self {
             count,
