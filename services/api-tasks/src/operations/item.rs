@@ -136,9 +136,8 @@ impl Work<'_> {
         let Some(record) = self.state.log.read(Stream::Tasks, seq).await? else {
             return Ok(false);
         };
-        let cancelled = match task_record(&record) {
-            Ok(TaskRecord::Event(TaskEvent::Cancelled(cancelled))) => cancelled,
-            Ok(_) | Err(_) => return Ok(false),
+        let Ok(TaskRecord::Event(TaskEvent::Cancelled(cancelled))) = task_record(&record) else {
+            return Ok(false);
         };
         Ok(cancelled.id == row.id
             && cancelled.attempt.is_none()

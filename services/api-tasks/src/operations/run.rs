@@ -198,7 +198,7 @@ impl Run<'_> {
             let exists = state
                 .auth
                 .directory()
-                .with_team(&self.created.team, |team| team.is_there());
+                .with_team(&self.created.team, Team::is_there);
             let Some(plan) = plan.filter(|_| exists == Some(true)) else {
                 self.cancel_without_team().await;
                 return;

@@ -7,8 +7,7 @@ use super::Dispatcher;
 use super::action::Compartment;
 use crate::command::HostHealth;
 use crate::event::ControlEvent;
-use crate::health::{HealthRule, TargetHost};
-use crate::id::TeamId;
+use crate::health::HealthRule;
 use crate::time::Times;
 
 /// The rules of all hosts that have one, built from the events of CONTROL.
