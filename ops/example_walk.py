@@ -197,10 +197,10 @@ def queues(walk):
 
 def targets(walk):
     key, host = walk.server.key, {"host": "api.example.com"}
-    walk.send("work.target.setHealth", 200, host, key=key)
-    walk.send("work.target.health", 200, host, key=key)
+    walk.send("work.target.set", 200, host, key=key)
+    walk.send("work.target.get", 200, host, key=key)
     walk.send("work.target.list", 200, key=key)
-    walk.send("work.target.setHealth", 200, host, body={}, key=key, keep=False)
+    walk.send("work.target.set", 200, host, body={}, key=key, keep=False)
 
 
 def tasks(walk, receiver):

@@ -18,48 +18,63 @@ use waybill_edge::error::ApiError;
 pub struct OperationFilter {
     /// Current status.
     #[schema(value_type = Option<Vec<Status>>)]
+    #[serde(default, deserialize_with = "given")]
     status: Option<Values>,
     /// Names of queues.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, deserialize_with = "given")]
     queue: Option<Values>,
     /// Tags, all of which the task must have.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, deserialize_with = "given")]
     tag: Option<Values>,
     /// Hosts that are called; without a port, at any port.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, deserialize_with = "given")]
     host: Option<Values>,
     /// Last answers: statuses (`503`) or classes (`5xx`).
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default, deserialize_with = "given")]
     http_status: Option<Values>,
     /// A part of the error, ignoring case.
     #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
     error_contains: Option<Values>,
     /// At least as many attempts.
     #[schema(value_type = Option<u32>, minimum = 1)]
+    #[serde(default, deserialize_with = "given")]
     min_attempts: Option<Values>,
     /// Accepted at or after this time (ISO 8601).
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
     created_after: Option<Values>,
     /// Accepted before this time (ISO 8601).
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
     created_before: Option<Values>,
     /// Ended at or after this time (ISO 8601).
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
     completed_after: Option<Values>,
     /// Ended before this time (ISO 8601).
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
     completed_before: Option<Values>,
     /// This target URL; with a `*` at its end, every URL with this prefix.
     #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
     target: Option<Values>,
     /// A part of the id, the URL or the queue.
     #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
     q: Option<Values>,
     /// State of the completion webhook.
     #[schema(value_type = Option<WebhookState>)]
+    #[serde(default, deserialize_with = "given")]
     webhook: Option<Values>,
     /// Whether the end was a success.
     #[schema(value_type = Option<bool>)]
+    #[serde(default, deserialize_with = "given")]
     ok: Option<Values>,
 }
 
@@ -87,6 +102,11 @@ impl<'de> Deserialize<'de> for Values {
             .map(Self)
             .ok_or_else(|| serde::de::Error::custom(expected))
     }
+}
+
+/// A condition that is `null` is refused like an empty one.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Values>, D::Error> {
+    Values::deserialize(deserializer).map(Some)
 }
 
 /// Conditions that take several values.

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use waybill_commands::{Author, CommandError};
+use waybill_domain::access::team::Team;
 use waybill_domain::event::{Boundary, OperationCreated};
 use waybill_domain::id::{OperationId, TeamId};
 use waybill_domain::operation::{

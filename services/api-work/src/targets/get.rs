@@ -16,7 +16,7 @@ use super::object::TargetEnvelope;
 #[utoipa::path(
     get,
     path = "/v1/targets/{host}/health",
-    operation_id = "work.target.health",
+    operation_id = "work.target.get",
     tag = "targets",
     security(("api_key" = ["queues:read"])),
     params(

@@ -64,7 +64,7 @@ pub struct SetFailureShare {
 #[utoipa::path(
     put,
     path = "/v1/targets/{host}/health",
-    operation_id = "work.target.setHealth",
+    operation_id = "work.target.set",
     tag = "targets",
     security(("api_key" = ["queues:write"])),
     params(
