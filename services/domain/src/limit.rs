@@ -69,15 +69,15 @@ pub const MAX_RATE_MS: u32 = 86_400_000;
 /// For how long after it asked a holder may use the starts that it was granted.
 pub const START_VALIDITY: Duration = Duration::from_millis(900);
 
-/// A key that a task shares with others.
+/// A key that a task shares with others. Read models store it by the places of its fields, so none is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskLimit {
     pub key: LimitKey,
     /// Most attempts at a time. Absent: the task says nothing about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub concurrency: Option<u32>,
     /// Most starts in a time. Absent: the task says nothing about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rate: Option<StartRate>,
 }
 

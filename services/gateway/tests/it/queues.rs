@@ -292,7 +292,7 @@ async fn tasks_get_the_defaults_of_their_queue_and_a_repeated_request_stays_the_
     // The same request as before the defaults, and the task as it was created.
     let again = create().await?;
     assert_eq!(again.status, 201, "{}", again.text());
-    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(again.task()["maxRetries"], before.task()["maxRetries"]);
 
     let made = http.post("/v1/tasks", &task(json!({}))).await?.task();

@@ -42,6 +42,7 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "ok",
         "endReason",
         "fairnessKey",
+        "fairnessWeight",
         "orderingKey",
         "onFailure",
         "debounce",
@@ -59,13 +60,17 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         expected[absent] = Value::Null;
     }
     (expected["tags"], expected["metadata"]) = (json!([]), json!({}));
+    expected["limits"] = json!([]);
     assert_eq!(task, expected);
     let id = task["id"].as_str().expect("an id");
     let read = world.http.get(&format!("/v1/tasks/{id}")).await?;
     assert_eq!(read.status, 200, "{}", read.error());
     let mut read = read.task();
     assert_eq!(read["attempts"], json!([]));
-    read.as_object_mut().expect("an object").remove("attempts");
+    let more = read.as_object_mut().expect("an object");
+    more.remove("attempts");
+    let blocked_by = more.remove("blockedBy").expect("it waits");
+    assert_eq!(blocked_by["kind"], "not_due");
     assert_eq!(read, expected, "a client reads its own write");
     world.stop().await
 }

@@ -358,7 +358,9 @@ async fn a_body_that_gives_rights_never_has_unknown_members() -> Result<()> {
             .replace("{appId}", "app_00000000000000000000000000")
             .replace("{tokenId}", "tok_00000000000000000000000000")
             .replace("{id}", "task_01m8kv18sxzwt0rfxw6mmdggt90a")
-            .replace("{name}", "mail");
+            .replace("{name}", "mail")
+            .replace("{key}", "mail")
+            .replace("{host}", "a.example");
         for prefer in ["handling=lenient", "handling=strict"] {
             let headers = [("prefer", prefer)];
             let body = r#"{"scopess": ["tasks:read"]}"#;

@@ -39,6 +39,8 @@ fn path(route: &Route, team: &TeamId) -> String {
         .replace("{grantId}", &format!("grant_{ulid}"))
         .replace("{seq}", "1")
         .replace("{name}", "mail")
+        .replace("{key}", "mail")
+        .replace("{host}", "a.example")
 }
 
 /// What is left of a policy, answer by answer.
