@@ -16,10 +16,12 @@
 //!   (the greater of its share and what runs), and the answer ([`LimitGrant`]) is its whole share
 //!   from now on. Asks of an owner are numbered; one is on its way to a home at a time, and only its
 //!   answer counts. So by asking, a holder declares all former answers void, and the home may take
-//!   what the ask says for the truth, whatever was lost, late or doubled: from the answer on, until
-//!   the next ask, it reckons with what it granted.
+//!   what the ask says for the truth, whatever was lost, late or doubled: until the next ask, it
+//!   reckons with what it granted, or with what the ask said is held if that is more, since until
+//!   the answer arrives the holder may start that many.
 //! - **Only the holder gives back**, by asking with less, or by dying: a new owner has replayed
-//!   what runs, and states that. A partition without an owner keeps its share.
+//!   what runs, and states that. A partition without an owner keeps its share. A holder that was
+//!   granted less than it held asks again at once, and states what it still has.
 //! - **A home that begins knows nothing**, and grants nothing before it has heard from the owner of
 //!   every partition.
 //!

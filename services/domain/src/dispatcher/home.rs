@@ -61,7 +61,7 @@ struct Kept {
 /// What the home knows of a holder.
 #[derive(Debug, Clone, Copy, Default)]
 struct Holding {
-    /// It runs no more than that.
+    /// It runs no more than that, and starts none beyond it.
     bound: u32,
     running: u32,
     wants: u32,
@@ -302,7 +302,8 @@ impl Home {
             if share > ask.running {
                 own.turn = turns;
             }
-            own.bound = share.max(ask.running);
+            // Until it has this answer it may start as many as it held.
+            own.bound = share.max(ask.held);
         }
         let starts = kept.starts(holder, ask, share, now);
         let own_unmet = share < ask.wants;

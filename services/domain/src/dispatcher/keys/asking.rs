@@ -95,20 +95,17 @@ impl Keys {
             return;
         };
         let due = key.asks_at(pin, is_paused || self.is_held_up, now);
-        if due == key.due {
-            return;
-        }
-        if let Some(before) = std::mem::replace(&mut key.due, due) {
-            self.due.remove(&(before, limit));
-        }
-        match due {
-            Some(at) => {
+        let is_idle = due.is_none() && key.is_idle();
+        if due != key.due {
+            if let Some(before) = std::mem::replace(&mut key.due, due) {
+                self.due.remove(&(before, limit));
+            }
+            if let Some(at) = due {
                 self.due.insert((at, limit));
             }
-            None if key.is_idle() => {
-                self.keys.remove(&limit);
-            }
-            None => {}
+        }
+        if is_idle {
+            self.keys.remove(&limit);
         }
     }
 

@@ -242,6 +242,8 @@ impl Key {
             Some(more) => (left.saturating_add(more), self.starts_until.min(until)),
         };
         self.is_wanted = grant.is_wanted;
+        // The home reckons with what was held until it hears that less is.
+        self.is_urgent |= grant.share.max(count(self.running.len())) < asked.held;
         let is_done = asked.held == 0 && asked.wants == 0 && grant.share == 0;
         self.asked = (!is_done).then_some(Asked {
             at,

@@ -2,6 +2,7 @@
 //! and messages that are lost, late and doubled. Each history follows from its seed.
 
 mod cluster;
+mod home;
 mod keys;
 
 use cluster::{Cluster, Tamper};
