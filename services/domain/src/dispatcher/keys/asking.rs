@@ -109,6 +109,18 @@ impl Keys {
         }
     }
 
+    /// Notes whether nothing is started now. What tasks wait for is asked for again when that ends.
+    fn hold_up(&mut self, is_held_up: bool, now: Elapsed) {
+        if self.is_held_up == is_held_up {
+            return;
+        }
+        self.is_held_up = is_held_up;
+        let limits: Vec<_> = self.keys.keys().copied().collect();
+        for limit in limits {
+            self.plan(limit, now);
+        }
+    }
+
     pub(super) fn homes_in(&self, now: Elapsed) -> Option<Duration> {
         let homes = self.office.iter().flat_map(|office| office.homes.values());
         let waits = homes.filter_map(|home| match &home.out {
@@ -127,7 +139,7 @@ impl Keys {
         may_start: bool,
         now: Elapsed,
     ) -> Vec<(Partition, LimitAsk)> {
-        self.is_held_up = !may_start;
+        self.hold_up(!may_start, now);
         let Some(mut office) = self.office.take() else {
             return Vec::new();
         };
