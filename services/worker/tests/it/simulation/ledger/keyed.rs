@@ -68,7 +68,9 @@ impl Ledger {
                 Some("of the tasks in the window of a debounce one starts")
             }
             (TaskEvent::Started(_), Some(debounce)) if opens_window && self.exact_lengths => {
-                let due = life.accepted.plus(Duration::from_millis(debounce.delay_ms));
+                // It counts from when the gateway took the task, which is a little before the log did.
+                let from = life.accepted.min(came);
+                let due = from.plus(Duration::from_millis(debounce.delay_ms));
                 (record.time.plus(STORED_LATER) < due)
                     .then_some("a task waits for the delay of its debounce")
             }
