@@ -7,9 +7,12 @@ mod keys;
 
 use cluster::{Cluster, Tamper};
 
-/// Histories that the properties are checked in, and that a mistake must show in at the latest.
+/// Histories that the properties are checked in.
 const HISTORIES: u64 = 60;
-const STEPS: usize = 1_500;
+/// A mistake must show in one of so many. The rarest needs a new owner of a home and one of a
+/// holder close to each other, while both former ones still answer.
+const HISTORIES_OF_MISTAKES: u64 = 240;
+const STEPS: usize = 2_500;
 
 fn seeds(count: u64) -> Vec<u64> {
     let given = std::env::var("WAYBILL_SIM_SEED").ok();
@@ -35,7 +38,7 @@ fn limits_hold_over_partitions_whatever_becomes_of_owners_and_messages() {
 }
 
 fn shows(tamper: Tamper) -> bool {
-    (1..=HISTORIES).any(|seed| Cluster::new(seed, tamper).run(STEPS).is_err())
+    (1..=HISTORIES_OF_MISTAKES).any(|seed| Cluster::new(seed, tamper).run(STEPS).is_err())
 }
 
 #[test]
