@@ -537,6 +537,8 @@ impl Serving<'_> {
         if let Some(last) = records.last().filter(|last| last.seq > self.mark.seq) {
             self.mark = Mark::of(last, self.incarnation);
         }
+        // The clocks of new tasks begin now, not when the dispatcher last had something to do.
+        self.dispatcher.tick(self.parts.executor.clock.times());
         for record in records {
             takeover::apply(&mut self.dispatcher, &self.parts.executor.payloads, &record)?;
         }

@@ -67,8 +67,10 @@ impl Ledger {
             let stored = seen.stored;
             seen.running.insert(id, started.probe);
             if !started.probe {
-                seen.after += usize::from(ill.is_some());
-                if ill.is_some() && seen.after > slots {
+                // What was decided before the last failure was stored may still start.
+                let knew = ill.is_some() && stored <= started.at;
+                seen.after += usize::from(knew);
+                if knew && seen.after > slots {
                     self.broken(format!("{} starts at a host that is open", record.seq));
                 }
                 return;
