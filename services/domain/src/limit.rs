@@ -181,6 +181,10 @@ pub struct LimitGrant {
     pub is_open: bool,
     /// The keys that were asked for.
     pub keys: Vec<KeyGrant>,
+    /// The latest fence of the holder's partition, if it is newer than that of the ask: whoever asked
+    /// owns the partition no more, and may not know it yet.
+    #[serde(default)]
+    pub newer: Option<StreamSeq>,
 }
 
 /// What a holder may use of a key from now on.

@@ -259,6 +259,9 @@ pub async fn serve(
         if serving.ask_limits(start) {
             serving.advance(start);
         }
+        if let Some(newer) = serving.limits.superseded {
+            break Exit::Uncertain(format!("another owner took the partition over at {newer}"));
+        }
         let wake = serving.wake_at(draining);
         tokio::select! {
             biased;

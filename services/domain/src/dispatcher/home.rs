@@ -127,11 +127,13 @@ impl Home {
             number: ask.number,
             is_open: false,
             keys: Vec::new(),
+            newer: None,
         };
         let is_new = former.is_none_or(|(term, _)| term < ask.term);
         let least = self.unheard.get(&ask.holder).copied().unwrap_or_default();
         let counts = ask.home_term == self.term && ask.fence >= least;
         if !counts || (is_new && !ask.is_full) {
+            grant.newer = Some(least).filter(|least| *least > ask.fence);
             return Some(grant);
         }
         self.unheard.remove(&ask.holder);

@@ -45,6 +45,8 @@ pub(super) struct Limits {
     /// Messages to other owners.
     pub(super) sent: JoinSet<Sent>,
     recount_at: Instant,
+    /// A fence of this partition that a home knows of and this owner does not.
+    pub(super) superseded: Option<StreamSeq>,
 }
 
 /// What has become of a message.
@@ -72,6 +74,7 @@ impl Limits {
             read_at: now,
             sent: JoinSet::new(),
             recount_at: now + RECOUNT,
+            superseded: None,
         }
     }
 
@@ -127,6 +130,7 @@ impl Serving<'_> {
             if partition == me {
                 match self.grant(&ask, &mut nudges) {
                     Some(grant) => {
+                        self.heed(&grant);
                         is_granted |= grant.is_open;
                         self.dispatcher.limit_granted(me, &grant, now);
                     }
@@ -239,12 +243,22 @@ impl Serving<'_> {
     pub(super) fn sent(&mut self, sent: Sent) {
         let now = self.parts.executor.clock.times();
         match sent {
-            Sent::Asked(home, _, Some(grant)) => self.dispatcher.limit_granted(home, &grant, now),
+            Sent::Asked(home, _, Some(grant)) => {
+                self.heed(&grant);
+                self.dispatcher.limit_granted(home, &grant, now);
+            }
             Sent::Asked(home, number, None) => {
                 self.dispatcher.limit_unanswered(home, number, now);
             }
             Sent::Nudged => {}
         }
+    }
+
+    /// A partition in which nothing is to be stored may have another owner for long before this one
+    /// would notice: homes do not listen to it meanwhile, nor wait for anybody else.
+    fn heed(&mut self, grant: &LimitGrant) {
+        let newer = grant.newer.filter(|newer| *newer > self.fence);
+        self.limits.superseded = self.limits.superseded.or(newer);
     }
 
     /// When [`Serving::ask_limits`] has something to do.

@@ -136,6 +136,7 @@ impl Holder {
             is_wanted,
         });
         let grant = LimitGrant {
+            newer: None,
             term: TERM,
             fence: TERM,
             number: ask.number,
