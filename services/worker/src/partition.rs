@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::BoxFuture;
 use metrics::{counter, histogram};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, oneshot, watch};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ use waybill_domain::event::{TaskCreated, TaskEnd, TaskEvent};
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::Status;
 use waybill_log::{
-    AppendError, Appended, Mark, ReadError, Record, Snapshots, Stream, StreamSeq, Tail, Watch,
+    AppendError, Appended, Mark, ReadError, Record, Snapshots, Stream, StreamSeq, Watch,
 };
 
 use crate::board::Place;

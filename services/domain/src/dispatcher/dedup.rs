@@ -56,7 +56,7 @@ pub(super) struct Past {
     window_ms: u64,
     failed: bool,
     /// The oldest sequence from which a replay remembers it.
-    needed: StreamSeq,
+    pub(super) needed: StreamSeq,
 }
 
 impl Past {
