@@ -292,6 +292,7 @@ impl State {
             for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
                 seated.only_to.get_or_insert(self.read);
                 seated.hosts.push((host, rule));
+                seated.signal.raise();
             }
         }
     }
