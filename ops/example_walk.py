@@ -182,6 +182,7 @@ def queues(walk):
     walk.send("work.queue.drain", 200, mail, key=key)
     walk.send("work.queue.limit", 412, mail, headers={"If-Match": '"0"'}, key=key)
     walk.send("work.stats.get", 200, query={"window": "1h", "step": "1h"}, key=key)
+    walk.send("work.stats.get", 400, query={"window": "1h", "step": "7s"}, key=key)
     walk.send("work.queue.resume", 200, mail, key=key)
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
     limit = {"key": "customer:17"}
@@ -200,6 +201,8 @@ def targets(walk):
     walk.send("work.target.set", 200, host, key=key)
     walk.send("work.target.get", 200, host, key=key)
     walk.send("work.target.list", 200, key=key)
+    walk.send("work.target.get", 400, {"host": "a..example"}, key=key)
+    walk.send("work.target.set", 400, host, body={"failuresInARow": 0}, key=key)
     walk.send("work.target.set", 200, host, body={}, key=key, keep=False)
 
 
@@ -260,8 +263,10 @@ def tasks(walk, receiver):
 
 
 def operations(walk, key):
-    for name in ("preview", "create"):
-        walk.send(f"tasks.operation.{name}", 200 if name == "preview" else 201, key=key)
+    first = {"Idempotency-Key": "first-operation"}
+    walk.send("tasks.operation.preview", 200, key=key)
+    walk.send("tasks.operation.create", 201, headers=first, key=key)
+    walk.send("tasks.operation.create", 422, live={"rate": 7}, headers=first, key=key)
     walk.send("tasks.operation.list", 200, key=key)
     once = {"Idempotency-Key": "orders-again"}
     walk.send("tasks.dead_letter.retry_many", 201, headers=once, key=key)
