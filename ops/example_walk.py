@@ -201,7 +201,7 @@ def targets(walk):
     walk.send("work.target.set", 200, host, key=key)
     walk.send("work.target.get", 200, host, key=key)
     walk.send("work.target.list", 200, key=key)
-    walk.send("work.target.get", 400, {"host": "a..example"}, key=key)
+    walk.send("work.target.get", 400, {"host": "not a host"}, key=key)
     walk.send("work.target.set", 400, host, body={"failuresInARow": 0}, key=key)
     walk.send("work.target.set", 200, host, body={}, key=key, keep=False)
 
