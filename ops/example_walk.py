@@ -237,10 +237,15 @@ def tasks(walk, receiver):
         walk.send("tasks.task.explain", 200, {"id": later}, key=key)
         walk.send(operation, 200, {"id": later}, key=key)
         receiver.next()
-    later = {"id": walk.send("tasks.task.create", 201, live={**urls, "delay": "1h"}, key=key, keep=False)["task"]["id"]}
+    # In a queue that is paused, so that the answer does not depend on how fast a worker is.
+    held = {"name": "held"}
+    walk.send("work.queue.pause", 200, held, key=key, keep=False)
+    later = {**urls, "delay": "1h", "queue": "held"}
+    later = {"id": walk.send("tasks.task.create", 201, live=later, key=key, keep=False)["task"]["id"]}
     walk.send("tasks.webhook.redeliver", 409, later, key=key)
     walk.send("tasks.task.replay", 409, later, key=key)
     walk.send("tasks.task.run_now", 200, later, key=key)
+    walk.send("work.queue.resume", 200, held, key=key, keep=False)
     receiver.next(), receiver.next()
     walk.send("tasks.task.run_now", 409, task, key=key)
     once = {"Idempotency-Key": "order-17-again"}
