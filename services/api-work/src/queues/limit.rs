@@ -3,8 +3,9 @@
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_domain::access::team::queues::{MAX_RATE_MS, QueueCommand};
+use waybill_domain::access::team::queues::QueueCommand;
 use waybill_domain::id::QueueName;
+use waybill_domain::limit::MAX_RATE_MS;
 use waybill_domain::rate::StartRate;
 use waybill_domain::task::Limits;
 use waybill_edge::Edge;

@@ -2,14 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::access::scope::Scope;
 use crate::event::{ControlEvent, LimitPaused, LimitResumed, LimitSet};
 use crate::id::{Environment, LimitKey};
-use crate::limit::{LimitBounds, MAX_CONCURRENCY, MAX_RATE, MAX_RATE_MS};
+use crate::limit::LimitBounds;
 use crate::time::Timestamp;
 
 use super::decide::{Deciding, Decision};
-use super::queues::{Pause, valid_reason, valid_until, within};
+use super::queues::{Pause, check_bounds, may_write, valid_reason, valid_until};
 use super::{Team, TeamRefusal};
 
 /// Limit of keys of a team that are paused or set, in both environments: every worker keeps all of
@@ -125,7 +124,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: LimitCommand) -> Decision
             expected,
         } => {
             may_write(deciding, environment)?;
-            check(bounds)?;
+            check_bounds(bounds)?;
             let known = deciding.team.limit(environment, &key);
             let known = known.cloned().unwrap_or_default();
             if expected.is_some_and(|expected| expected != known.tag()) {
@@ -184,25 +183,6 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: LimitCommand) -> Decision
             })])
         }
     }
-}
-
-fn check(bounds: LimitBounds) -> Result<(), TeamRefusal> {
-    if let Some(given) = bounds.concurrency {
-        within("concurrency", given, MAX_CONCURRENCY)?;
-    }
-    if let Some(rate) = bounds.rate {
-        within("rate.limit", rate.limit, MAX_RATE)?;
-        within("rate.burst", rate.burst, MAX_RATE)?;
-        if !(1_000..=MAX_RATE_MS).contains(&rate.per_ms) {
-            let message = "rate.per must be between 1s and 24h";
-            return Err(TeamRefusal::invalid("rate.per", message));
-        }
-    }
-    Ok(())
-}
-
-fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), TeamRefusal> {
-    deciding.needs_scope_in(Scope::QueuesWrite, environment)
 }
 
 /// Whether one more key may be paused or set.

@@ -9,6 +9,7 @@ use crate::access::name::is_plain;
 use crate::access::scope::Scope;
 use crate::event::{ControlEvent, QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName};
+use crate::limit::{LimitBounds, MAX_CONCURRENCY, MAX_RATE, MAX_RATE_MS};
 use crate::rate::StartRate;
 use crate::task::{MAX_WEIGHT, QueueDefaults};
 use crate::time::Timestamp;
@@ -21,12 +22,6 @@ use super::{Team, TeamRefusal};
 pub const MAX_RULED_QUEUES: usize = 1_000;
 /// Longest reason of a pause, in characters.
 pub const MAX_REASON_CHARS: usize = 500;
-/// Highest concurrency of a queue.
-pub const MAX_CONCURRENCY: u32 = 1_000_000;
-/// Highest limit and burst of a rate.
-pub const MAX_RATE: u32 = 1_000_000;
-/// Longest time that a rate counts in, in milliseconds: a day.
-pub const MAX_RATE_MS: u32 = 86_400_000;
 
 /// What a team has decided about one of its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -240,19 +235,9 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             only_if,
         } => {
             may_write(deciding, environment)?;
-            if let Some(given) = concurrency {
-                within("concurrency", given, MAX_CONCURRENCY)?;
-            }
-            if let Some(rate) = rate {
-                within("rate.limit", rate.limit, MAX_RATE)?;
-                within("rate.burst", rate.burst, MAX_RATE)?;
-                if !(1_000..=MAX_RATE_MS).contains(&rate.per_ms) {
-                    let message = "rate.per must be between 1s and 24h";
-                    return Err(TeamRefusal::invalid("rate.per", message));
-                }
-            }
+            check_bounds(LimitBounds { concurrency, rate })?;
             if let Some(given) = weight {
-                within("weight", given.into(), MAX_WEIGHT.into())?;
+                within("weight", given.into(), 1, MAX_WEIGHT.into())?;
             }
             let known = deciding.team.queue(environment, &queue);
             if only_if.is_some_and(|tags| !tags.contains(&Queue::tag(known))) {
@@ -293,8 +278,27 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
     }
 }
 
-fn may_write(deciding: &Deciding<'_>, environment: Environment) -> Result<(), TeamRefusal> {
+pub(super) fn may_write(
+    deciding: &Deciding<'_>,
+    environment: Environment,
+) -> Result<(), TeamRefusal> {
     deciding.needs_scope_in(Scope::QueuesWrite, environment)
+}
+
+/// The limits of a queue, or of a limit key.
+pub(super) fn check_bounds(bounds: LimitBounds) -> Result<(), TeamRefusal> {
+    if let Some(given) = bounds.concurrency {
+        within("concurrency", given, 1, MAX_CONCURRENCY)?;
+    }
+    if let Some(rate) = bounds.rate {
+        within("rate.limit", rate.limit, 1, MAX_RATE)?;
+        within("rate.burst", rate.burst, 1, MAX_RATE)?;
+        if !(1_000..=MAX_RATE_MS).contains(&rate.per_ms) {
+            let message = "rate.per must be between 1s and 24h";
+            return Err(TeamRefusal::invalid("rate.per", message));
+        }
+    }
+    Ok(())
 }
 
 /// Whether one more queue may be paused or have settings.
@@ -345,10 +349,15 @@ pub(super) fn valid_until(until: Timestamp, now: Timestamp) -> Result<Timestamp,
     Ok(until)
 }
 
-pub(super) fn within(field: &'static str, given: u32, most: u32) -> Result<(), TeamRefusal> {
-    if (1..=most).contains(&given) {
+pub(super) fn within(
+    field: &'static str,
+    given: u32,
+    least: u32,
+    most: u32,
+) -> Result<(), TeamRefusal> {
+    if (least..=most).contains(&given) {
         return Ok(());
     }
-    let message = format!("{field} must be between 1 and {most}, not {given}");
+    let message = format!("{field} must be between {least} and {most}, not {given}");
     Err(TeamRefusal::invalid(field, message))
 }

@@ -9,6 +9,7 @@ use crate::health::{HealthRule, MAX_IN_A_ROW, MAX_PAUSE_MS, MIN_PAUSE_MS, Target
 use crate::id::Environment;
 
 use super::decide::{Deciding, Decision};
+use super::queues::within;
 use super::{Team, TeamRefusal};
 
 /// Limit of hosts of a team that have a rule, in both environments: every worker keeps all of them
@@ -96,12 +97,4 @@ fn valid(rule: &HealthRule) -> Result<(), TeamRefusal> {
         return Err(TeamRefusal::invalid("maxPause", message));
     }
     Ok(())
-}
-
-fn within(field: &'static str, given: u32, least: u32, most: u32) -> Result<(), TeamRefusal> {
-    if (least..=most).contains(&given) {
-        return Ok(());
-    }
-    let message = format!("{field} must be between {least} and {most}, not {given}");
-    Err(TeamRefusal::invalid(field, message))
 }
