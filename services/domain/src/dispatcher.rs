@@ -517,9 +517,7 @@ impl Dispatcher {
         now: Times,
     ) {
         self.settle_rest(&mut event);
-        if asked.is_none() {
-            self.name_instead(&mut event);
-        }
+        self.name_instead(&mut event);
         self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;

@@ -204,6 +204,13 @@ impl Times {
         self.elapsed.plus(length.saturating_sub(passed))
     }
 
+    /// When something happened that the log dates `at`: not later than now, however wrong a clock is.
+    #[must_use]
+    pub fn began(self, at: Timestamp) -> Elapsed {
+        let passed = i64::try_from(self.wall.since(at).as_millis()).unwrap_or(i64::MAX);
+        Elapsed(self.elapsed.0.saturating_sub(passed))
+    }
+
     /// Converts a date to the monotonic clock, assuming that neither clock jumps in between. For
     /// estimates, not for decisions.
     #[must_use]

@@ -167,9 +167,7 @@ impl Hosts {
     /// begun lasts neither longer than it should, nor less than no time, however wrong a clock is.
     pub(super) fn place(&mut self, now: Times) {
         for failed in self.failed.values_mut() {
-            let passed = i64::try_from(now.wall.since(failed.record.last).as_millis());
-            let passed = passed.unwrap_or(i64::MAX);
-            failed.at = Elapsed(now.elapsed.0.saturating_sub(passed));
+            failed.at = now.began(failed.record.last);
         }
         let ruled = self
             .failed

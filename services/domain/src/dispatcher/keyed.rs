@@ -152,7 +152,7 @@ impl Open {
         if let Some(keyed) = &mut self.keyed {
             (keyed.instead, keyed.is_out, keyed.is_ending) = (None, false, false);
             if let Rule::Debounce(window) = &mut keyed.rule {
-                window.latest = crate::time::Elapsed::default();
+                window.opened = crate::time::Elapsed::default();
             }
         }
     }

@@ -84,6 +84,8 @@ impl Dispatcher {
         asked: (Actor, Option<String>, Ticket),
         now: Times,
     ) {
+        // It may have been about to be cut off anyway, because another one takes its place.
+        self.disarm(event.id);
         let Some(task) = self.tasks.get_mut(&event.id) else {
             return;
         };

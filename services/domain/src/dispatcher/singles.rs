@@ -213,7 +213,8 @@ impl Dispatcher {
         });
     }
 
-    /// Names the task that runs instead in the end of one that gave way.
+    /// Names the task that runs instead in the end of one that gave way, whoever asked for that end:
+    /// the other one stands for it already, and a replay must learn so.
     pub(super) fn name_instead(&self, event: &mut TaskEvent) {
         if let TaskEvent::Cancelled(cancelled) = event {
             let task = self.tasks.get(&cancelled.id);

@@ -25,9 +25,9 @@ pub(super) struct Window {
     delay_ms: u64,
     max_ms: u64,
     pub(super) span: Span,
-    /// When the first of its tasks has waited as long as it may, by this owner's monotonic clock.
+    /// When the first of its tasks came, by this owner's monotonic clock.
     #[serde(skip)]
-    pub(super) latest: Elapsed,
+    pub(super) opened: Elapsed,
 }
 
 impl Window {
@@ -37,7 +37,7 @@ impl Window {
             delay_ms: debounce.delay_ms,
             max_ms: debounce.max_delay_ms,
             span,
-            latest: Elapsed::default(),
+            opened: Elapsed::default(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Open {
     /// Converts the dates of its window to the clock of an owner that takes over.
     pub(super) fn place_window(&mut self, now: Times) {
         if let Some(window) = self.window_mut() {
-            window.latest = now.end_of(window.span.since, window.longest());
+            window.opened = now.began(window.span.since);
         }
     }
 
@@ -102,7 +102,7 @@ impl Open {
         let Some(window) = self.window_mut() else {
             return;
         };
-        window.latest = now.plus(window.longest());
+        window.opened = now;
         let quiet = now.plus(window.delay());
         self.wait_on(quiet);
     }
@@ -113,7 +113,8 @@ impl Open {
         let Some(window) = self.window() else {
             return;
         };
-        let (last, end, latest) = (window.span.last, window.until(), window.latest);
+        let latest = window.opened.plus(window.longest());
+        let (last, end) = (window.span.last, window.until());
         if let Phase::Waiting { until, from, wake } = &mut self.phase {
             (*until, *from, *wake) = (end, Some(last), quiet.min(latest));
         }
@@ -152,7 +153,7 @@ impl Dispatcher {
         let Some(of) = self.tasks.get(&absorbed).and_then(Open::window) else {
             return;
         };
-        let (span, latest) = (of.span, of.latest);
+        let (span, opened) = (of.span, of.opened);
         let instead = Instead {
             task: survivor,
             reason: InsteadReason::Debounced,
@@ -165,7 +166,7 @@ impl Dispatcher {
             && let Some(window) = task.window_mut()
         {
             window.span = window.span.with(span);
-            window.latest = window.latest.min(latest);
+            window.opened = window.opened.min(opened);
             let quiet = if came {
                 now.elapsed.plus(window.delay())
             } else {

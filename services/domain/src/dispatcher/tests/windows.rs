@@ -108,6 +108,44 @@ fn nothing_waits_longer_than_the_longest_delay() {
 }
 
 #[test]
+fn the_one_that_is_left_waits_by_its_own_lengths() {
+    let mut world = World::new();
+    let brief = |mode: &str| DebounceRequest {
+        max_delay: Some(Length::Seconds(2.0)),
+        ..debounce("a", 1.0, mode)
+    };
+    let first = one(&mut world, "first");
+    world.pass(seconds(9));
+    let second = world.create(|r| r.debounce = Some(brief("first")));
+    world.pass(seconds(9));
+    assert_eq!(superseded_by(&world, second), Some(first));
+    world.serve(10);
+    assert_eq!(
+        called(&world),
+        [],
+        "the shorter wait of the other one is not its own"
+    );
+    world.pass(seconds(1));
+    world.serve(10);
+    assert_eq!(called(&world), [first]);
+
+    // Its longest wait counts from when the first of them came.
+    world.end_call(answered(200));
+    world.pass(Duration::ZERO);
+    world.calls.clear();
+    let first = world.create(|r| r.debounce = Some(brief("last")));
+    world.pass(Duration::from_millis(500));
+    let second = one(&mut world, "last");
+    world.pass(Duration::from_millis(9_900));
+    assert_eq!(superseded_by(&world, first), Some(second));
+    world.serve(10);
+    assert_eq!(called(&world), []);
+    world.pass(Duration::from_millis(100));
+    world.serve(10);
+    assert_eq!(called(&world), [second]);
+}
+
+#[test]
 fn a_window_is_as_long_as_before_when_the_log_has_dropped_the_tasks_in_it() {
     for mode in ["first", "last"] {
         let mut world = World::new();
