@@ -218,7 +218,7 @@ impl Ledger {
             }
             self.count("owned");
             self.owners.insert(partition, (record.seq, by.to_owned()));
-            self.hosts_of_new_owner(partition);
+            self.hosts_of_new_owner(partition, record.time);
             return;
         }
         let event = match TaskEvent::decode(&record.event, &record.payload) {

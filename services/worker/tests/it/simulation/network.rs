@@ -144,6 +144,11 @@ impl Log for Network {
             Ok(Err(_)) => Err(unknown("the connection broke")),
             Err(_) => Err(unknown("no answer in time")),
         };
+        if let Ok(appended) = &result {
+            self.world()
+                .ledger()
+                .acknowledged(&appended.seqs, self.world().now());
+        }
         self.back().await;
         result
     }

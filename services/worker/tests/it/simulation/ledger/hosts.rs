@@ -10,7 +10,7 @@ use waybill_domain::health::HealthRule;
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::time::Timestamp;
-use waybill_log::Record;
+use waybill_log::{Record, StreamSeq};
 
 use super::Ledger;
 
@@ -28,8 +28,10 @@ pub(super) struct Hosts {
 #[derive(Default)]
 struct Seen {
     record: Option<HostRecord>,
-    /// When the last failure was stored.
-    stored: Timestamp,
+    /// The last failure that was stored.
+    failure: StreamSeq,
+    /// Since when the owner knows of it; `None`: the log has not answered yet.
+    known: Option<Timestamp>,
     /// Running attempts, and whether each is a probe.
     running: BTreeMap<TaskId, bool>,
     /// Starts that were stored since the host is ill, and are no probes.
@@ -42,13 +44,23 @@ impl Ledger {
     }
 
     /// A worker has read everything up to here, so it has decided nothing before.
-    pub(super) fn hosts_of_new_owner(&mut self, partition: Partition) {
+    pub(super) fn hosts_of_new_owner(&mut self, partition: Partition, now: Timestamp) {
         let Some((_, slots)) = self.hosts.rule else {
             return;
         };
         let mine = self.hosts.seen.iter_mut();
         for (_, seen) in mine.filter(|((of, _), _)| *of == partition) {
             seen.after = slots;
+            seen.known.get_or_insert(now);
+        }
+    }
+
+    /// A worker was told that its events are stored. Until then they have no effect on what it decides.
+    pub(crate) fn acknowledged(&mut self, seqs: &[StreamSeq], now: Timestamp) {
+        for seen in self.hosts.seen.values_mut() {
+            if seqs.contains(&seen.failure) {
+                seen.known.get_or_insert(now);
+            }
         }
     }
 
@@ -64,11 +76,10 @@ impl Ledger {
         let ill = seen.record.filter(|record| record.is_ill(&rule));
         if let TaskEvent::Started(started) = event {
             let others = seen.running.values().any(|probe| *probe);
-            let stored = seen.stored;
+            let knew = ill.is_some() && seen.known.is_some_and(|since| since <= started.at);
             seen.running.insert(id, started.probe);
             if !started.probe {
-                // What was decided before the last failure was stored may still start.
-                let knew = ill.is_some() && stored <= started.at;
+                // What was decided before the owner knew of the last failure may still start.
                 seen.after += usize::from(knew);
                 if knew && seen.after > slots {
                     self.broken(format!("{} starts at a host that is open", record.seq));
@@ -79,8 +90,8 @@ impl Ledger {
             if others {
                 self.broken(format!("{} is a second probe at a time", record.seq));
             }
-            // A failure that was stored after the decision may have begun a new pause.
-            if let Some(ill) = ill.filter(|_| stored <= started.at) {
+            // A failure that the owner did not know of may have begun a new pause.
+            if let Some(ill) = ill.filter(|_| knew) {
                 let due = ill.last.plus(rule.pause(ill.probes));
                 if started.at.plus(APART) < due {
                     self.broken(format!(
@@ -108,7 +119,7 @@ impl Ledger {
         {
             seen.record = HostRecord::after(seen.record, reading, probe, event.at());
             if reading != Reading::Well {
-                seen.stored = record.time;
+                (seen.failure, seen.known) = (record.seq, None);
             }
         }
         let is_ill = seen.record.is_some_and(|record| record.is_ill(&rule));

@@ -7,7 +7,7 @@ use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::task::once::{InsteadReason, Once};
 use waybill_log::Record;
 
-use super::Ledger;
+use super::{Ledger, STORED_LATER};
 
 /// What a task shares with those of which not every one runs.
 pub(super) fn key_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {
@@ -60,9 +60,19 @@ impl Ledger {
             })
         };
         let is_first = matches!(event, TaskEvent::Started(e) if e.attempt == 1);
+        // One that others gave way to may be due earlier: the first of them waits no longer than it may.
+        let has_started = |id| self.lives.get(id).is_some_and(|life| life.started > 0);
+        let opens_window = is_first && sharing[..at].last().is_none_or(has_started);
         let wrong = match (event, debounce) {
             (TaskEvent::Started(_), Some(_)) if is_first && sharing[..at].iter().any(waits) => {
                 Some("of the tasks in the window of a debounce one starts")
+            }
+            (TaskEvent::Started(_), Some(debounce)) if opens_window && self.exact_lengths => {
+                // It counts from when the gateway took the task, which is a little before the log did.
+                let from = life.accepted.min(came);
+                let due = from.plus(Duration::from_millis(debounce.delay_ms));
+                (record.time.plus(STORED_LATER) < due)
+                    .then_some("a task waits for the delay of its debounce")
             }
             (TaskEvent::Started(_), None) if is_single && sharing.iter().any(runs) => {
                 Some("of the tasks of a singleton one runs at a time")
