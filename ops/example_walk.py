@@ -187,7 +187,7 @@ def queues(walk):
     walk.send("work.queue.limit", 200, mail, body={}, key=key, keep=False)
     limit = {"key": "customer:17"}
     walk.send("work.limit.set", 200, limit, key=key)
-    walk.send("work.limit.set", 409, limit, headers={"If-Match": '"0"'}, key=key)
+    walk.send("work.limit.set", 412, limit, headers={"If-Match": '"0"'}, key=key)
     walk.send("work.limit.pause", 200, limit, key=key)
     walk.send("work.limit.list", 200, key=key)
     walk.send("work.limit.get", 200, limit, key=key)

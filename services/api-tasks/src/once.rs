@@ -46,7 +46,7 @@ impl From<DebounceTask> for DebounceRequest {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDebounce {
-    /// The key.
+    /// What it shares with those tasks of its queue that follow it closely.
     key: String,
     /// Seconds in which no other may come before one runs.
     #[schema(value_type = f64)]
@@ -101,7 +101,7 @@ impl From<SingletonTask> for SingletonRequest {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSingleton {
-    /// The key.
+    /// What it shares with the tasks of its queue beside which it does not run.
     key: String,
     /// What it does while others with the key have not ended.
     mode: task::SingletonMode,

@@ -8,6 +8,7 @@
 pub mod limits;
 pub mod queues;
 pub mod stats;
+mod tag;
 pub mod targets;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -11,8 +11,6 @@ pub mod set;
 
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
-use http::header::ETAG;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use waybill_commands::entropy;
@@ -25,13 +23,11 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{Need, QueuesWrite};
 use waybill_edge::error::ApiError;
 
+use crate::tag::{Tagged, tagged};
 use object::{LimitEnvelope, LimitObject, Standing};
 
-/// A limit, and the tag of what was set for it.
-type Answer = (
-    [(http::HeaderName, HeaderValue); 1],
-    axum::Json<LimitEnvelope>,
-);
+/// A limit, with the tag of what was set for it.
+type Answer = Tagged<LimitEnvelope>;
 
 /// The routes about limits.
 pub(crate) fn router() -> OpenApiRouter<Edge> {
@@ -71,11 +67,9 @@ async fn standings<N: Need>(
     Ok(standings)
 }
 
-fn answer(limit: Option<&Limit>, object: LimitObject) -> Result<Answer, ApiError> {
-    let tag = limit.cloned().unwrap_or_default().tag();
-    let tag = HeaderValue::try_from(format!("\"{tag}\"")).map_err(|e| ApiError::internal(&e))?;
-    let limit = object;
-    Ok(([(ETAG, tag)], axum::Json(LimitEnvelope { limit })))
+fn answer(decided: Option<&Limit>, limit: LimitObject) -> Answer {
+    let tag = decided.cloned().unwrap_or_default().tag();
+    tagged(&tag, LimitEnvelope { limit })
 }
 
 /// Decides something about a limit, and answers once it holds everywhere: also where nothing has changed, since an earlier request for the
@@ -93,5 +87,5 @@ async fn decide(
     let environment = caller.team.environment();
     let limit = after.state.limit(environment, &key);
     let object = LimitObject::new(&key, environment, limit, None, entropy::now());
-    answer(limit, object)
+    Ok(answer(limit, object))
 }

@@ -11,7 +11,6 @@ pub mod object;
 pub mod pause;
 pub mod resume;
 pub mod statistics;
-mod tag;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,8 +24,15 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{Need, QueuesWrite};
 use waybill_edge::error::ApiError;
 
+use crate::tag::{Tagged, tagged};
 use object::{QueueEnvelope, QueueObject};
-use tag::{Tagged, tagged};
+
+/// A queue, with the tag of its settings.
+type Answer = Tagged<QueueEnvelope>;
+
+fn answer(queue: Option<&Queue>, envelope: QueueEnvelope) -> Answer {
+    tagged(&Queue::tag(queue), envelope)
+}
 
 /// The routes about queues.
 pub(crate) fn router() -> OpenApiRouter<Edge> {
@@ -61,7 +67,7 @@ async fn decide(
     caller: &Caller<QueuesWrite>,
     name: QueueName,
     command: QueueCommand,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let team = caller.team.base();
     let command = TeamCommand::Queue(command);
     let after = state.control.run_team(&team, command, &caller.by()).await?;
@@ -69,5 +75,5 @@ async fn decide(
     let environment = caller.team.environment();
     let queue = after.state.queue(environment, &name);
     let shown = QueueObject::new(&name, environment, queue, entropy::now());
-    Ok(tagged(queue, QueueEnvelope { queue: shown }))
+    Ok(answer(queue, QueueEnvelope { queue: shown }))
 }

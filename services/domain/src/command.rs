@@ -112,7 +112,7 @@ pub const MAX_STANDINGS: usize = 1_000;
 pub enum Blocker {
     /// Its client delayed it.
     NotDue {
-        /// Until when.
+        /// When its time comes.
         until: Timestamp,
     },
     /// It pauses before its next attempt.
@@ -161,7 +161,7 @@ pub enum Blocker {
     },
     /// Another task has the key of its singleton, or comes first to it.
     Singleton {
-        /// That task.
+        /// The one that has the key, or else the next to have it.
         task: TaskId,
     },
     /// One of its limit keys is paused.
@@ -224,11 +224,11 @@ pub struct Explained {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
-    /// They do.
+    /// All start.
     Closed,
-    /// One, to find out how it does.
+    /// One at a time starts, to find out how the host does.
     Probing,
-    /// None does.
+    /// None starts, until a pause has passed.
     Open,
 }
 

@@ -135,7 +135,7 @@ impl LimitId {
 /// What a holder has and wants of some keys of one home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitAsk {
-    /// Who asks.
+    /// Partition that asks for shares.
     pub holder: Partition,
     /// The fence by which its owner took over.
     pub term: StreamSeq,

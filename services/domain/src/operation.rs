@@ -72,7 +72,7 @@ pub enum OperationCommand {
     Create(Box<OperationCreated>),
     /// Take no further task for now.
     Pause,
-    /// Go on.
+    /// Take further tasks again, after a pause.
     Resume,
     /// Take no further task.
     Cancel,

@@ -48,7 +48,7 @@ pub(crate) enum NotOpened {
     /// Another gateway may know it, as while the pepper or the version of Waybill is being changed.
     #[error("it is sealed under version {0} of the pepper, which this gateway does not have")]
     UnknownPepper(u32),
-    /// The same.
+    /// Another gateway may read it, as while the version of Waybill is being changed.
     #[error("it has format {0}, which this version does not read")]
     UnknownFormat(u8),
     /// Nobody can open it.

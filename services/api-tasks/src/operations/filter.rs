@@ -16,7 +16,7 @@ use waybill_edge::error::ApiError;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OperationFilter {
-    /// Current status.
+    /// What the task is now.
     #[schema(value_type = Option<Vec<Status>>)]
     #[serde(default, deserialize_with = "given")]
     status: Option<Values>,

@@ -9,7 +9,7 @@ use waybill_domain::id::Environment;
 use waybill_domain::operation::{Operation, State};
 use waybill_edge::iso::Iso;
 
-/// One operation.
+/// The answer about an operation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OperationEnvelope {
     pub(super) operation: OperationObject,

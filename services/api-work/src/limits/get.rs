@@ -47,5 +47,5 @@ pub(crate) async fn get_limit(
     let none = super::object::Standing::default();
     let standing = standing.unwrap_or(&none);
     let object = LimitObject::new(&key, environment, decided.as_ref(), Some(standing), now);
-    super::answer(decided.as_ref(), object)
+    Ok(super::answer(decided.as_ref(), object))
 }

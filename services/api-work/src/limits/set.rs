@@ -1,8 +1,6 @@
 //! `PUT /v1/limits/{key}`: what a limit allows, whatever tasks say.
 
 use axum::extract::State;
-use http::HeaderMap;
-use http::header::IF_MATCH;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use waybill_domain::access::team::limits::LimitCommand;
@@ -18,6 +16,7 @@ use waybill_edge::path::Id;
 use super::Answer;
 use super::object::LimitEnvelope;
 use crate::queues::limit::{LimitRate, rate};
+use crate::tag::IfMatch;
 
 /// All that a limit allows; what is left out is no limit.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -33,7 +32,7 @@ pub struct SetLimit {
 /// Set what a limit allows: it holds whatever tasks say, until it is set again. With `{}`, tasks say it again.
 ///
 /// Attempts that are running go on, so a lower concurrency holds as they end. Partitions take the new limit into account at once, and hold
-/// themselves to what others may use of it within a second. With `If-Match`, the limit is set only if its `ETag` is still that one.
+/// themselves to what others may use of it within a second. With `If-Match`, the limit is set only if its `ETag` is still that one; else 412, and nothing is changed.
 #[utoipa::path(
     put,
     path = "/v1/limits/{key}",
@@ -49,7 +48,7 @@ pub struct SetLimit {
     request_body = SetLimit,
     responses(
         (status = 200, description = "It is set", body = LimitEnvelope),
-        (status = 409, description = "It was changed meanwhile", body = ErrorBody),
+        (status = 412, description = "What was set is not what `If-Match` names", body = ErrorBody),
         (status = 503, description = "It is uncertain whether every worker knows of it; repeat the request", body = ErrorBody),
     )
 )]
@@ -57,7 +56,7 @@ pub(crate) async fn set_limit(
     State(state): State<Edge>,
     caller: Caller<QueuesWrite>,
     Id(key): Id<LimitKey>,
-    headers: HeaderMap,
+    IfMatch(only_if): IfMatch,
     Json(request): Json<SetLimit>,
 ) -> Result<Answer, ApiError> {
     let bounds = LimitBounds {
@@ -68,49 +67,7 @@ pub(crate) async fn set_limit(
         environment: caller.team.environment(),
         key: key.clone(),
         bounds,
-        expected: expected(&headers)?,
+        only_if,
     };
     super::decide(&state, &caller, key, command).await
-}
-
-/// The tag of `If-Match`; `None` without one, and for `*`.
-fn expected(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(given) = headers.get(IF_MATCH) else {
-        return Ok(None);
-    };
-    let given = given.to_str().unwrap_or_default().trim();
-    if given == "*" {
-        return Ok(None);
-    }
-    let tag = given
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match tag.filter(|tag| !tag.is_empty() && !tag.contains('"')) {
-        Some(tag) => Ok(Some(tag.to_owned())),
-        None => Err(ApiError::bad_field(
-            "If-Match",
-            "If-Match must be one ETag as it was answered, in quotes",
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn if_match_takes_one_tag() {
-        let of = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(IF_MATCH, text.parse().expect("a value"));
-            expected(&headers).map_err(|error| error.body.error.to_string())
-        };
-        assert_eq!(of("\"ab\""), Ok(Some("ab".into())));
-        assert_eq!(of("*"), Ok(None));
-        for wrong in ["ab", "W/\"ab\"", "\"\"", "\"a\", \"b\""] {
-            let refused = of(wrong).expect_err(wrong);
-            assert!(refused.starts_with("If-Match must be"), "{refused}");
-        }
-        assert!(expected(&HeaderMap::new()).expect("none").is_none());
-    }
 }

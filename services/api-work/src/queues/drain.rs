@@ -18,9 +18,9 @@ use waybill_edge::query::Query;
 use waybill_edge::request::RequestContext;
 
 use super::get::look;
+use super::{Answer, answer};
 use super::object::{QueueEnvelope, QueueState};
 use super::pause::PauseQueue;
-use super::tag::{Tagged, tagged};
 
 /// Longest wait, in seconds: below the patience of common proxies.
 const MAX_WAIT_SECONDS: u32 = 25;
@@ -66,7 +66,7 @@ pub(crate) async fn drain_queue(
     Id(name): Id<QueueName>,
     Query(params): Query<DrainParams>,
     OptionalJson(request): OptionalJson<PauseQueue>,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let wait = params.wait.unwrap_or(0);
     if wait > MAX_WAIT_SECONDS {
         let message = format!("wait must be between 0 and {MAX_WAIT_SECONDS} seconds, not {wait}");
@@ -81,7 +81,7 @@ pub(crate) async fn drain_queue(
         let (decided, queue) = look(&state, &caller, &name).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || !queue.is(QueueState::Draining) || state.stopping.is_cancelled() {
-            return Ok(tagged(decided.as_ref(), QueueEnvelope { queue }));
+            return Ok(answer(decided.as_ref(), QueueEnvelope { queue }));
         }
         sleep(LOOK_EVERY.min(left)).await;
     }

@@ -10,9 +10,9 @@ use waybill_edge::auth::needs::{Need, QueuesRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
 
+use super::{Answer, answer};
 use super::object::{QueueEnvelope, QueueObject};
 use super::statistics::Lately;
-use super::tag::{Tagged, tagged};
 
 /// Read a queue: whether it is paused, by whom and why, its limits, how many tasks it has, and what happened in it lately.
 #[utoipa::path(
@@ -35,9 +35,9 @@ pub(crate) async fn get_queue(
     State(state): State<Edge>,
     caller: Caller<QueuesRead>,
     Id(name): Id<QueueName>,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let (decided, queue) = look(&state, &caller, &name).await?;
-    Ok(tagged(decided.as_ref(), QueueEnvelope { queue }))
+    Ok(answer(decided.as_ref(), QueueEnvelope { queue }))
 }
 
 /// A queue as it stands, and what was decided about it.

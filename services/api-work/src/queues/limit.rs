@@ -17,8 +17,9 @@ use waybill_edge::lengths::Length;
 use waybill_edge::path::Id;
 
 use super::defaults::QueueDefaultsWanted;
+use super::Answer;
 use super::object::QueueEnvelope;
-use super::tag::{IfMatch, Tagged};
+use crate::tag::IfMatch;
 
 /// All settings of a queue; what is left out is no limit, the weight 1, and the platform's default.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -88,7 +89,7 @@ pub(crate) async fn limit_queue(
     Id(name): Id<QueueName>,
     IfMatch(only_if): IfMatch,
     Json(request): Json<LimitQueue>,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let limits = Limits {
         max_wait: caller.plan.max_wait,
         max_delay: state.config.max_delay,

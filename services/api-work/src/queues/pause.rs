@@ -13,8 +13,8 @@ use waybill_edge::body::OptionalJson;
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
 
+use super::Answer;
 use super::object::QueueEnvelope;
-use super::tag::Tagged;
 
 /// A pause.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -57,7 +57,7 @@ pub(crate) async fn pause_queue(
     caller: Caller<QueuesWrite>,
     Id(name): Id<QueueName>,
     OptionalJson(request): OptionalJson<PauseQueue>,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let command = request.command(&caller, &name, false)?;
     super::decide(&state, &caller, name, command).await
 }

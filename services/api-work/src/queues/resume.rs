@@ -9,8 +9,8 @@ use waybill_edge::auth::needs::QueuesWrite;
 use waybill_edge::error::ApiError;
 use waybill_edge::path::Id;
 
+use super::Answer;
 use super::object::QueueEnvelope;
-use super::tag::Tagged;
 
 /// Resume a paused or drained queue: its tasks start again, in their order. A queue that is not paused stays as it is.
 #[utoipa::path(
@@ -32,7 +32,7 @@ pub(crate) async fn resume_queue(
     State(state): State<Edge>,
     caller: Caller<QueuesWrite>,
     Id(name): Id<QueueName>,
-) -> Result<Tagged, ApiError> {
+) -> Result<Answer, ApiError> {
     let command = QueueCommand::Resume {
         environment: caller.team.environment(),
         queue: name.clone(),

@@ -54,11 +54,11 @@ pub struct TargetFailureShare {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetState {
-    /// They do.
+    /// All start.
     Closed,
-    /// One, to find out how the host does.
+    /// One at a time starts, to find out how the host does.
     Probing,
-    /// None does.
+    /// None starts, until a pause has passed.
     Open,
 }
 

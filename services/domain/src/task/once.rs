@@ -108,7 +108,7 @@ impl DebounceMode {
 /// Waiting until no further task with the same key comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Debounce {
-    /// The key.
+    /// What it shares with those tasks of its queue that follow it closely.
     pub key: String,
     /// How long no other may come before one runs, in milliseconds.
     pub delay_ms: u64,
@@ -170,7 +170,7 @@ impl SingletonMode {
 /// Running alone among the tasks with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Singleton {
-    /// The key.
+    /// What it shares with the tasks of its queue beside which it does not run.
     pub key: String,
     /// What a new task means to those before it.
     #[serde(default)]

@@ -68,7 +68,6 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::NotEntitled => Self::forbidden(),
             TeamRefusal::AlreadyExists
             | TeamRefusal::KeyIdTaken
-            | TeamRefusal::LimitMoved
             | TeamRefusal::NotRotatable(_)
             | TeamRefusal::PredecessorAccepted => Self::conflict(ErrorCode::Conflict, text),
             TeamRefusal::AlreadyMember => Self::conflict(ErrorCode::AlreadyMember, text),

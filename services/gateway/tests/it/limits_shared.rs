@@ -75,7 +75,7 @@ async fn a_limit_is_set_paused_told_and_resumed() -> Result<()> {
     let moved = put(&world, "set", Some(&tag), json!({"concurrency": 5})).await?;
     assert_eq!(
         (moved.status.as_u16(), moved.code()),
-        (409, "conflict".into())
+        (412, "precondition_failed".into())
     );
     for (body, field) in [
         (json!({"concurrency": 0}), "concurrency"),

@@ -199,9 +199,6 @@ pub enum TeamRefusal {
     FeatureNotAllowed(String),
     #[error("plan: there is no plan {0:?}")]
     NoSuchPlan(String),
-    /// What was set for the limit key is not what the caller expects.
-    #[error("The limit was changed meanwhile: read it again, or leave If-Match out")]
-    LimitMoved,
     /// A field has an invalid value.
     #[error("{message}")]
     Invalid {
@@ -254,7 +251,7 @@ pub enum TeamRefusal {
     TooManyInvitations(usize),
     /// The settings are not those that the caller has read.
     #[error(
-        "The settings of the queue are others than those that If-Match names; read them, and repeat the change with their ETag"
+        "The settings are others than those that If-Match names; read them, and repeat the change with their ETag"
     )]
     SettingsChanged,
     /// The person owns too many teams.

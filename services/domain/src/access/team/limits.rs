@@ -53,8 +53,8 @@ pub enum LimitCommand {
         environment: Environment,
         key: LimitKey,
         bounds: LimitBounds,
-        /// Only if what was set before has this tag.
-        expected: Option<String>,
+        /// Only if what was set before has one of these tags; `None`: whatever it is.
+        only_if: Option<Vec<String>>,
     },
     /// Pause a key, or state its pause anew.
     Pause {
@@ -121,14 +121,14 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: LimitCommand) -> Decision
             environment,
             key,
             bounds,
-            expected,
+            only_if,
         } => {
             may_write(deciding, environment)?;
             check_bounds(bounds)?;
             let known = deciding.team.limit(environment, &key);
             let known = known.cloned().unwrap_or_default();
-            if expected.is_some_and(|expected| expected != known.tag()) {
-                return Err(TeamRefusal::LimitMoved);
+            if only_if.is_some_and(|tags| !tags.contains(&known.tag())) {
+                return Err(TeamRefusal::SettingsChanged);
             }
             if known.pin.unwrap_or_default() == bounds {
                 return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! `ETag` and `If-Match` of the settings of a queue.
+//! `ETag` and `If-Match` of what a team decides about a queue or a limit.
 
 use std::convert::Infallible;
 
@@ -6,21 +6,17 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderName;
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::request::Parts;
-use waybill_domain::access::team::Queue;
 
-use super::object::QueueEnvelope;
+/// An object, with the tag of its settings.
+pub(crate) type Tagged<T> = ([(HeaderName, String); 1], axum::Json<T>);
 
-/// A queue, with the tag of its settings.
-pub(super) type Tagged = ([(HeaderName, String); 1], axum::Json<QueueEnvelope>);
-
-pub(super) fn tagged(queue: Option<&Queue>, envelope: QueueEnvelope) -> Tagged {
-    let tag = format!("\"{}\"", Queue::tag(queue));
-    ([(ETAG, tag)], axum::Json(envelope))
+pub(crate) fn tagged<T>(tag: &str, object: T) -> Tagged<T> {
+    ([(ETAG, format!("\"{tag}\""))], axum::Json(object))
 }
 
 /// The tags that the settings may have for a change to be made; `None`: whatever they are.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct IfMatch(pub(super) Option<Vec<String>>);
+pub(crate) struct IfMatch(pub(crate) Option<Vec<String>>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Infallible;
@@ -35,7 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
-    /// Weak tags match nothing (RFC 9110, 13.1.1). `*` asks for nothing that a queue lacks: it exists by being named.
+    /// Weak tags match nothing (RFC 9110, 13.1.1). `*` asks for nothing that is lacking: queues and limits exist by being named.
     fn read(values: &[&str]) -> Self {
         let tags = values
             .iter()
