@@ -18,7 +18,7 @@ use waybill_domain::task::{Limits, QueueDefaults};
 use waybill_domain::trace::TraceParent;
 use waybill_domain::vault::RawHeaders;
 use waybill_log::subject::{CREATED, TaskSubject};
-use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream};
+use waybill_log::{Append, Appended, Atomicity, Expectation, NewRecord, Stream, StreamSeq};
 
 use super::object::Task;
 use super::request::CreateTask;
@@ -29,6 +29,7 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::Need;
 use waybill_edge::error::ApiError;
 use waybill_edge::idempotency::Repeat;
+use waybill_edge::position::PositionSlot;
 use waybill_edge::request::RequestContext;
 
 /// Every server takes events of this size, so only larger ones are compared with what this server says it takes.
@@ -69,6 +70,8 @@ pub(crate) struct Accepting<'a> {
     actor: Actor,
     /// W3C trace context of what causes the creations.
     traceparent: Arc<str>,
+    /// Where the request is told what it has acknowledged.
+    position: PositionSlot,
     /// The request that causes them; `None` for an operation, which has a record of its own.
     origin: Option<Origin>,
     /// The error of the vault once sealing has failed: a batch then waits for an unavailable vault once, not a thousand times. Locked for a
@@ -88,6 +91,7 @@ impl<'a> Accepting<'a> {
             plan: &caller.plan,
             actor: caller.actor(),
             traceparent: Arc::clone(&context.traceparent),
+            position: context.position.clone(),
             origin: Some(context.origin()),
             vault_error: Mutex::new(None),
         }
@@ -107,6 +111,7 @@ impl<'a> Accepting<'a> {
             plan,
             actor,
             traceparent: trace.as_str().into(),
+            position: PositionSlot::default(),
             origin: None,
             vault_error: Mutex::new(None),
         }
@@ -241,8 +246,13 @@ impl<'a> Accepting<'a> {
     /// Remembers the position that the client is about to be told, so that it reads its own writes.
     pub(crate) fn acknowledged(&self, appended: &Appended) {
         if let Some(&last) = appended.seqs.iter().max() {
-            self.state.acknowledged.told(self.team, last);
+            self.tell(last);
         }
+    }
+
+    /// The same, of something that was stored before.
+    pub(crate) fn tell(&self, seq: StreamSeq) {
+        self.state.acknowledge(&self.position, self.team, seq);
     }
 
     /// Stores a task without an idempotency key. The log's own retries store it once; a second request of the client is a second task.

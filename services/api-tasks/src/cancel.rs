@@ -98,7 +98,7 @@ async fn cancel(
     };
     let seq = match ask_owner(state, id, &request).await? {
         OwnerReply::Done { seq } | OwnerReply::AlreadyRequested { seq } => {
-            state.acknowledged.told(&caller.team, seq);
+            state.acknowledge(&caller.context().position, &caller.team, seq);
             seq
         }
         OwnerReply::Running => return Err(not_open(Status::Processing)),

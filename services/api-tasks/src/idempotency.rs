@@ -134,6 +134,7 @@ async fn replay(
             "The Idempotency-Key was used with another request",
         ));
     }
+    accepting.tell(earlier.created_seq);
     let now = lookup::find_as_of(
         accepting.state,
         accepting.team,

@@ -94,7 +94,7 @@ pub(crate) async fn redeliver_webhook(
             return Err(no_owner());
         }
     };
-    state.acknowledged.told(&caller.team, seq);
+    state.acknowledge(&caller.context().position, &caller.team, seq);
     let view = lookup::find_as_of(&state, &caller.team, id, seq).await?;
     let task = Task::read(view, Attempts::Shown);
     Ok(axum::Json(TaskEnvelope::new(task, warnings)))

@@ -1,12 +1,14 @@
 //! Requests about work, read leniently: what is unknown is ignored, and warned of.
 
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use http::Method;
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::body;
 use crate::error::ApiError;
+use crate::position;
 use crate::query::{self, HasLists};
 use crate::state::Edge;
 use crate::warnings::{Warnings, members_of};
@@ -62,7 +64,11 @@ impl<T: DeserializeOwned + HasLists, S: Send + Sync> FromRequestParts<S> for Len
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let value = query::read_with_lists(query)?;
-        Ok(Self(value, unknown_parameters(query, members_of::<T>())))
+        let mut known = members_of::<T>().to_vec();
+        if parts.method == Method::GET {
+            known.push(position::PARAMETER);
+        }
+        Ok(Self(value, unknown_parameters(query, &known)))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod lenient;
 pub mod limits;
 pub mod owners;
 pub mod path;
+pub mod position;
 pub mod query;
 pub mod refusals;
 pub mod request;

@@ -37,6 +37,7 @@ use waybill_domain::trace::TraceParent;
 use crate::config::RESPONSE_TIMEOUT;
 use crate::error::{ApiError, Code, ErrorCode, explain_bare};
 use crate::limits::{LimitSlot, Limiter, write_headers};
+use crate::position::PositionSlot;
 use crate::refusals::{self, Attribution, Refusals};
 use room::{Held, Room};
 use waybill_commands::entropy;
@@ -59,6 +60,8 @@ pub struct RequestContext {
     pub source: IpAddr,
     /// Where the request stands under the limits that it has met.
     pub limits: LimitSlot,
+    /// What it has acknowledged, for its answer.
+    pub position: PositionSlot,
     /// The team and the credential that it was attributed to.
     pub attribution: Attribution,
     /// Room that its body takes.
@@ -76,6 +79,7 @@ impl RequestContext {
             traceparent: trace::begun().as_str().into(),
             source,
             limits: LimitSlot::default(),
+            position: PositionSlot::default(),
             attribution: Attribution::default(),
             body: Held::new(&Room::of_bodies(0), source),
             under_way: Held::new(&Room::of_requests(0), source),
@@ -205,6 +209,7 @@ where
             // Background work may keep the context.
             context.under_way.give_back();
             identify_answer(response.headers_mut(), &context);
+            context.position.write(response.headers_mut());
             secure(response.headers_mut());
             let unknown = || limiter.source_standing(context.source);
             write_headers(
@@ -243,6 +248,7 @@ fn identify(
         traceparent: trace.as_str().into(),
         source,
         limits: LimitSlot::default(),
+        position: PositionSlot::default(),
         attribution: Attribution::default(),
         body: Held::new(&rooms.bodies, source),
         under_way: Held::new(&rooms.requests, source),

@@ -2,6 +2,7 @@
 
 mod completion;
 mod examples;
+mod positions;
 mod requests;
 mod streams;
 #[cfg(test)]
@@ -151,6 +152,7 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
         completion::add(&mut api);
     }
     streams::complete(&mut api);
+    positions::complete(&mut api);
     examples::add(&mut api);
     requests::leave_out_null(&mut api);
     api

@@ -136,6 +136,7 @@ fn cors(config: &GatewayConfig) -> Result<Option<CorsLayer>, StartError> {
                 ours("x-ratelimit-reset"),
                 ours("ratelimit-policy"),
                 ours("ratelimit"),
+                ours("waybill-position"),
                 ours("waybill-warnings"),
             ]),
     ))

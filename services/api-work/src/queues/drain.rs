@@ -18,9 +18,9 @@ use waybill_edge::query::Query;
 use waybill_edge::request::RequestContext;
 
 use super::get::look;
-use super::{Answer, answer};
 use super::object::{QueueEnvelope, QueueState};
 use super::pause::PauseQueue;
+use super::{Answer, answer};
 
 /// Longest wait, in seconds: below the patience of common proxies.
 const MAX_WAIT_SECONDS: u32 = 25;

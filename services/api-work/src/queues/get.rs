@@ -10,9 +10,9 @@ use waybill_edge::auth::needs::{Need, QueuesRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
 
-use super::{Answer, answer};
 use super::object::{QueueEnvelope, QueueObject};
 use super::statistics::Lately;
+use super::{Answer, answer};
 
 /// Read a queue: whether it is paused, by whom and why, its limits, how many tasks it has, and what happened in it lately.
 #[utoipa::path(

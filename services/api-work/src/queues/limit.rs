@@ -16,8 +16,8 @@ use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::lengths::Length;
 use waybill_edge::path::Id;
 
-use super::defaults::QueueDefaultsWanted;
 use super::Answer;
+use super::defaults::QueueDefaultsWanted;
 use super::object::QueueEnvelope;
 use crate::tag::IfMatch;
 

@@ -24,6 +24,7 @@ use super::needs::{Need, NeedRole};
 use super::person::{self, SignedIn};
 use super::principal::Principal;
 use crate::error::{ApiError, ErrorCode};
+use crate::position;
 use crate::request::RequestContext;
 use crate::state::Edge;
 use waybill_commands::Author;
@@ -133,6 +134,9 @@ where
         };
         if !scopes.contains(N::SCOPE) {
             return Err(ApiError::missing_scope(N::SCOPE));
+        }
+        if position::is_for_reads(&parts.method, N::SCOPE) {
+            state.read_at(parts, &team).await?;
         }
         Ok(Self {
             team,

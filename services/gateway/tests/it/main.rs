@@ -24,6 +24,7 @@ mod oauth;
 mod operations;
 mod owner;
 mod people;
+mod positions;
 mod queues;
 mod replay;
 mod run_now;
