@@ -178,6 +178,11 @@ impl Open {
         }
     }
 
+    /// Whether it has started, or something is being stored about it, such as its start.
+    fn has_begun(&self) -> bool {
+        self.attempts > 0 || self.busy
+    }
+
     /// Whether it ends, or is about to, without having done what it was for.
     fn is_leaving(&self) -> bool {
         let keyed = self.keyed.as_deref();
@@ -223,7 +228,9 @@ impl Dispatcher {
         self.sharing.ids().filter(has).collect()
     }
 
-    /// Works out whether a task is a duplicate.
+    /// Works out whether a task is a duplicate: of any that was created before it, within the window
+    /// of that one, and that is open or remembered. The clocks of those who accept tasks differ, so
+    /// the latest in the log need not be the one whose window lasts longest.
     pub(super) fn settle_dedup(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id).filter(|task| !task.is_leaving()) else {
             return;
@@ -232,33 +239,33 @@ impl Dispatcher {
             return;
         };
         let (created, at) = (task.created, task.created_at);
-        let has_started = task.attempts > 0 || task.busy;
+        let has_started = task.has_begun();
         let counts = |other: &TaskId| {
             let other = self.tasks.get(other).filter(|other| !other.is_leaving());
             let window = |other: &Open| other.terms().map_or(0, |terms| terms.window_ms);
             other.is_some_and(|other| is_within(at, other.created_at, window(other)))
         };
-        let open = self.sharing.before(line, created).rev().find(counts);
-        if let Some(other) = open {
-            let may_give_way = terms.on_duplicate == OnDuplicate::ReplaceIfNotStarted
-                && self
-                    .tasks
-                    .get(&other)
-                    .is_some_and(|other| other.attempts == 0 && !other.busy);
-            if may_give_way {
-                self.give_way(other, Instead::of(id, InsteadReason::Refreshed));
-            } else if !has_started {
+        let open = self.sharing.before(line, created).rev().filter(counts);
+        let has_begun = |id: &TaskId| self.tasks.get(id).is_some_and(Open::has_begun);
+        let (begun, idle): (Vec<_>, Vec<_>) = open.partition(has_begun);
+        if !has_started {
+            let counts = |past: &Past| {
+                is_within(at, past.at, past.window_ms)
+                    && (!past.failed || terms.if_failed == IfFailed::Existing)
+            };
+            let past = || self.remembered.latest(line, created, counts);
+            let stays = terms.on_duplicate != OnDuplicate::ReplaceIfNotStarted;
+            let idle = idle.first().filter(|_| stays);
+            let other = begun.first().or(idle).copied().or_else(past);
+            if let Some(other) = other {
                 self.give_way(id, Instead::of(other, InsteadReason::Duplicate));
+                return;
             }
-            return;
         }
-        let counts = |past: &Past| {
-            is_within(at, past.at, past.window_ms)
-                && (!past.failed || terms.if_failed == IfFailed::Existing)
-        };
-        let past = self.remembered.latest(line, created, counts);
-        if let Some(other) = past.filter(|_| !has_started) {
-            self.give_way(id, Instead::of(other, InsteadReason::Duplicate));
+        // If this one has started, then because each of them was about to leave: so it must not come
+        // back with another owner, whatever this one says about those before it.
+        for other in idle {
+            self.give_way(other, Instead::of(id, InsteadReason::Refreshed));
         }
     }
 }

@@ -195,7 +195,11 @@ impl Dispatcher {
                 actions.push(Action::Uncounted(Uncounted::Released));
             }
             TaskEvent::RunRequested(e) => {
-                if !matches!(task.phase, Phase::Waiting { .. }) {
+                // A snapshot may be ahead of the event, so that it waits for a later attempt. And a
+                // restatement may say that it was ready, as its time had come by the clock of a
+                // former owner.
+                let is_over = e.attempts.is_some_and(|made| made != task.attempts);
+                if is_over || !matches!(task.phase, Phase::Waiting { .. } | Phase::Ready { .. }) {
                     return;
                 }
                 task.history.get_or_insert_default().take_in(event);

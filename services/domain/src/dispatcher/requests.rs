@@ -58,7 +58,7 @@ impl Dispatcher {
             // A task whose time has come is made ready by its timer.
             Some(open) => {
                 let waits = matches!(open.phase, Phase::Waiting { .. }) && !open.has_waited(now);
-                run_now::run_now(id, open.outline(), waits, now.wall)
+                run_now::run_now(id, open.outline(), waits, open.attempts, now.wall)
             }
             None => Err(RunRefused::NotOpen),
         };

@@ -235,6 +235,13 @@ impl World {
     }
 
     fn cancel(&mut self, task: TaskId) -> Option<OwnerReply> {
+        let ticket = self.cancel_unstored(task);
+        self.append();
+        self.replies.get(&ticket).cloned()
+    }
+
+    /// Asks for the end of a task; the log does not answer yet.
+    fn cancel_unstored(&mut self, task: TaskId) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let mut actions = Vec::new();
@@ -247,8 +254,7 @@ impl World {
         };
         self.dispatcher.cancel(request, self.now, &mut actions);
         self.carry_out(actions);
-        self.append();
-        self.replies.get(&ticket).cloned()
+        ticket
     }
 
     /// Asks for a task to run now; the answer comes when the log has stored it, or at once.

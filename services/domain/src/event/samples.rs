@@ -92,7 +92,11 @@ pub fn task_events() -> Vec<TaskEvent> {
             answer: Some(answer()),
             cancels_to: Some(StreamSeq(9)),
         }),
-        TaskEvent::RunRequested(RunRequested { id, at: AT }),
+        TaskEvent::RunRequested(RunRequested {
+            id,
+            at: AT,
+            attempts: Some(1),
+        }),
         TaskEvent::CancelRequested(CancelRequested {
             id,
             attempt: 2,

@@ -20,7 +20,8 @@ pub enum RunRefused {
 }
 
 /// Decides what a request to run a task now leads to. `waits` says whether an idle task waits for
-/// its time or its retry.
+/// its time or its retry, and
+/// `attempts` how many have started.
 ///
 /// # Errors
 /// If it changes nothing.
@@ -28,6 +29,7 @@ pub fn run_now(
     id: TaskId,
     task: Outline,
     waits: bool,
+    attempts: u32,
     at: Timestamp,
 ) -> Result<RunRequested, RunRefused> {
     match task.stage {
@@ -36,7 +38,11 @@ pub fn run_now(
             Err(RunRefused::BeingDecided)
         }
         Stage::Running { .. } => Err(RunRefused::Running),
-        Stage::Idle if waits => Ok(RunRequested { id, at }),
+        Stage::Idle if waits => Ok(RunRequested {
+            id,
+            at,
+            attempts: Some(attempts),
+        }),
         Stage::Idle => Err(RunRefused::Ready),
     }
 }
@@ -56,12 +62,17 @@ mod tests {
                 is_being_decided,
                 request,
             };
-            run_now(id, task, waits, at)
+            run_now(id, task, waits, 3, at)
+        };
+        let runs = RunRequested {
+            id,
+            at,
+            attempts: Some(3),
         };
         let running = Stage::Running { attempt: 2 };
         let none = RequestStage::None;
         for (stage, busy, request, waits, expected) in [
-            (Stage::Idle, false, none, true, Ok(RunRequested { id, at })),
+            (Stage::Idle, false, none, true, Ok(runs)),
             (Stage::Idle, false, none, false, Err(RunRefused::Ready)),
             (Stage::Idle, true, none, true, Err(RunRefused::BeingDecided)),
             (running, false, none, false, Err(RunRefused::Running)),

@@ -133,7 +133,11 @@ async fn cut_off(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
 }
 
 async fn make_ready(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
-    let event = TaskEvent::RunRequested(RunRequested { id, at: now() });
+    let event = TaskEvent::RunRequested(RunRequested {
+        id,
+        at: now(),
+        attempts: None,
+    });
     OwnerReply::Done {
         seq: append(log, &team, &event).await.expect("stored"),
     }

@@ -166,6 +166,79 @@ fn one_that_was_replaced_does_not_come_back_with_the_next_owner() {
     assert!(!world.kinds(first).contains(&"started"));
 }
 
+/// A task that says that it replaces those before it, and was accepted by a clock that is so many
+/// milliseconds wrong.
+fn accepted_elsewhere(world: &mut World, skew: i64, on_duplicate: &str) -> TaskId {
+    world.jump(skew);
+    let id = one(world, on_duplicate, "new");
+    world.jump(-skew);
+    id
+}
+
+#[test]
+fn whoever_comes_between_does_not_hide_the_one_whose_window_it_is() {
+    for (has_ended, takeover) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = World::new();
+        let first = existing(&mut world);
+        world.serve(10);
+        assert_eq!(called(&world), [first]);
+        if has_ended {
+            world.end_call(answered(200));
+        }
+        // After the window of the first by its clock, and the next one within it by another clock.
+        let between = accepted_elsewhere(&mut world, 11_000, "existing");
+        let late = accepted_elsewhere(&mut world, 9_000, "replaceIfNotStarted");
+        if takeover {
+            world.crash(None);
+        }
+        world.pass(Duration::ZERO);
+        let way = gave_way(&world, late);
+        assert_eq!(
+            way,
+            Some((EndReason::Duplicate, first)),
+            "{has_ended}, {takeover}"
+        );
+        world.serve(10);
+        assert!(world.kinds(between).contains(&"started"));
+    }
+}
+
+#[test]
+fn all_that_have_not_started_are_replaced() {
+    let mut world = World::new();
+    let first = existing(&mut world);
+    let second = accepted_elsewhere(&mut world, 11_000, "existing");
+    let third = accepted_elsewhere(&mut world, 9_000, "replaceIfNotStarted");
+    world.serve(10);
+    for id in [first, second] {
+        assert_eq!(gave_way(&world, id), Some((EndReason::Superseded, third)));
+    }
+    assert_eq!(called(&world), [third]);
+}
+
+#[test]
+fn one_that_was_leaving_does_not_come_back_beside_the_one_that_runs() {
+    let mut world = World::new();
+    let first = existing(&mut world);
+    let second = one(&mut world, "replaceIfNotStarted", "new");
+    // Both are to end, and then comes a third, which runs. Of all this the log gets only the end of
+    // the second and the start of the third.
+    world.cancel_unstored(second);
+    let third = existing(&mut world);
+    let mut actions = Vec::new();
+    world.dispatcher.fill(10, world.now, &mut actions);
+    world.append();
+    assert_eq!(called(&world), [third]);
+    assert_eq!(world.kinds(first), ["created"]);
+    world.crash(None);
+    world.serve(10);
+    assert_eq!(
+        gave_way(&world, first),
+        Some((EndReason::Superseded, third))
+    );
+    assert_eq!(world.kinds(first), ["created", "cancelled"]);
+}
+
 #[test]
 fn what_is_remembered_is_forgotten_and_lets_the_log_go() {
     let mut world = World::new();

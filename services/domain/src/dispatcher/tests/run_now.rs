@@ -78,3 +78,49 @@ fn what_was_asked_for_survives_a_restatement() {
     world.serve(1);
     assert_eq!(world.calls.len(), 1);
 }
+
+#[test]
+fn a_snapshot_that_is_ahead_of_a_request_keeps_the_pause_that_came_after_it() {
+    let mut world = World::new();
+    world.create(|r| r.min_delay = Some(Length::Seconds(600.0)));
+    world.serve(1);
+    world.end_call(answered(500));
+    world.create(|r| r.delay = Some(Length::Seconds(3_600.0)));
+    let id = world.log[0].id();
+    assert!(matches!(world.run_now(id), Some(OwnerReply::Done { .. })));
+    world.serve(1);
+    world.end_call(answered(500));
+    // No creation was read since, so a replay begins before the request.
+    let snapshot = world.dispatcher.snapshot();
+    assert_eq!(world.dispatcher.snapshot_position(), StreamSeq(4));
+    world.crash(snapshot);
+    world.serve(1);
+    assert_eq!(world.calls, [], "it pauses after its second attempt");
+    world.pass(Duration::from_secs(3_000));
+    world.serve(1);
+    assert_eq!(world.calls.len(), 1);
+}
+
+#[test]
+fn a_request_counts_though_a_restatement_before_it_says_that_the_task_was_ready() {
+    let mut world = World::new();
+    let id = world.create(|r| {
+        r.delay_until = Some(START.plus(Duration::from_secs(60)).to_rfc3339());
+    });
+    world.pass(Duration::from_secs(60));
+    world.restate(1);
+    world.append();
+    world.jump(-1_000);
+    world.crash(None);
+    let asked = world.now.wall;
+    assert!(matches!(world.run_now(id), Some(OwnerReply::Done { .. })));
+    world.purge();
+    for _ in 0..2 {
+        let since = match &world.dispatcher.tasks[&id].phase {
+            Phase::Ready { since, .. } => Some(*since),
+            _ => None,
+        };
+        assert_eq!(since, Some(asked));
+        world.crash(None);
+    }
+}

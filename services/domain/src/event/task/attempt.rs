@@ -65,4 +65,7 @@ pub struct RunRequested {
     pub id: TaskId,
     /// When it became ready, before the time that it waited for.
     pub at: Timestamp,
+    /// How many attempts had started before; missing in older events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
 }

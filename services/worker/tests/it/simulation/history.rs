@@ -305,7 +305,12 @@ impl History {
             } else {
                 random.millis(0, span)
             };
-            let patience = if random.chance(300) { 15_000 } else { 3_000 };
+            let patience = match random.below(10) {
+                // Many calls are answered by then: a cancellation that races the answer.
+                0..3 => 100,
+                3..6 => 15_000,
+                _ => 3_000,
+            };
             let cancel_after = random.chance(350).then(|| random.millis(0, patience));
             let again_after = random.chance(300).then(|| random.millis(0, 500));
             let gateway = self.gateway.clone();

@@ -297,13 +297,14 @@ impl Ledger {
             *self.counts.entry("attempt lost").or_default() += 1;
         }
         let was_requested = life.cancel_requested;
-        // A newer task may take its place.
+        // An end that a client asked for may also name the task that takes its place.
+        let is_of_worker = record.actor == Actor::worker().to_string();
         let is_of_a_singleton = life
             .created
             .once
             .as_ref()
             .is_some_and(|once| once.singleton().is_some())
-            && record.actor == Actor::worker().to_string();
+            && is_of_worker;
         let answer = |number| life.calls.get(&(CallOf::Attempt, number))?.last().cloned();
         let ends = matches!(
             event,
@@ -427,7 +428,7 @@ impl Ledger {
             ));
         }
         if (matches!(event, TaskEvent::CancelRequested(_)) && !is_of_a_singleton)
-            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && e.instead.is_none())
+            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && (e.instead.is_none() || !is_of_worker))
                 && !was_requested)
         {
             self.cancelled(id, record);

@@ -7,7 +7,7 @@ use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::task::once::{InsteadReason, Once};
 use waybill_log::Record;
 
-use super::{Ledger, STORED_LATER};
+use super::{Ledger, Life, STORED_LATER};
 
 /// What a task shares with those of which not every one runs.
 pub(super) fn key_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {
@@ -103,10 +103,29 @@ impl Ledger {
             _ => None,
         };
         if let Some(promise) = wrong {
+            let others = sharing.iter().filter_map(|id| self.lives.get(id));
+            let others: Vec<_> = others.map(told).collect();
             self.broken(format!(
-                "{} {} of {id} breaks: {promise}",
-                record.seq, record.event
+                "{} {} of {id} breaks: {promise}; the tasks with its key:\n    {}",
+                record.seq,
+                record.event,
+                others.join("\n    ")
             ));
         }
     }
+}
+
+/// How a task stands, for whoever reads why a history failed.
+fn told(life: &Life) -> String {
+    format!(
+        "{} created at {} ({}), started {} times, ended: {}, succeeded: {}, to be cancelled: {}, {:?}",
+        life.created.id,
+        life.created.at,
+        life.seq,
+        life.started,
+        life.ended,
+        life.succeeded,
+        life.cancel_requested,
+        life.created.once
+    )
 }
