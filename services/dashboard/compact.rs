@@ -1,4 +1,5 @@
-//! Takes out of scripts and style sheets what browsers do not need and readers do: comments, indentation, empty lines.
+//! Takes out of scripts and style sheets what browsers do not need and readers do: comments, indentation, empty lines, and in scripts the
+//! blanks around punctuation.
 //!
 //! Nothing else is touched: names, strings, templates and regular expressions stay as they are written, and so does every line break that
 //! separates statements. What cannot be told for certain is refused, so that the build fails rather than a page. One thing is taken for granted:
@@ -21,6 +22,9 @@ const BEFORE_A_VALUE: [&str; 14] = [
     "void",
     "yield",
 ];
+
+/// After these neither blanks nor a line break mean anything, in scripts and in style sheets.
+const NEVER_AN_END: [char; 5] = [';', '{', ',', '(', '['];
 
 /// A file as it is served, by its name. What is no script or style sheet, and what others wrote, stays as it is: their comments hold their
 /// licences.
@@ -70,7 +74,7 @@ impl<'text> Reader<'text> {
     fn end_line(&mut self) {
         let kept = self.out[self.line..].trim_end_matches([' ', '\t']).len();
         self.out.truncate(self.line + kept);
-        if !self.out.is_empty() && !self.out.ends_with('\n') {
+        if !self.out.is_empty() && !self.out.ends_with('\n') && !self.out.ends_with(NEVER_AN_END) {
             self.out.push('\n');
         }
         self.line = self.out.len();
@@ -83,7 +87,22 @@ impl<'text> Reader<'text> {
             '\n' => self.end_line(),
             '\r' => {}
             ' ' | '\t' if self.out.is_empty() || self.out.ends_with(['\n', ' ']) => {}
+            ' ' | '\t' if self.out.ends_with(NEVER_AN_END) => {}
             _ => self.out.push(c),
+        }
+    }
+
+    /// Blanks of a script, which stay where what is on both sides of them might become one without them.
+    fn blanks(&mut self) {
+        let rest = self.rest();
+        let after = rest.trim_start_matches([' ', '\t']);
+        self.at += rest.len() - after.len();
+        let (Some(before), Some(next)) = (self.out.chars().next_back(), after.chars().next())
+        else {
+            return;
+        };
+        if before != '\n' && before != ' ' && !are_apart(before, next) {
+            self.out.push(' ');
         }
     }
 
@@ -260,6 +279,10 @@ fn script(text: &str) -> Result<String, String> {
                 reader.verbatim(end);
                 continue;
             }
+            ' ' | '\t' => {
+                reader.blanks();
+                continue;
+            }
             // Before a value they would stand before its name, so what they follow is one.
             '+' | '-' if reader.out.ends_with(c) => slash = Slash::Divides,
             _ if c.is_whitespace() => {}
@@ -280,6 +303,30 @@ fn template(reader: &mut Reader<'_>, braces: &mut Vec<usize>) -> Result<Slash, S
     }
     braces.push(0);
     Ok(Slash::Begins)
+}
+
+/// Whether two characters are of two tokens also without a blank between them: either stands alone always, or one is of a word and the other
+/// of an operator. A `.` may be of a number, a `/` of a comment or a regular expression, and two operators may be a third.
+fn are_apart(before: char, next: char) -> bool {
+    let stands_alone = |c| {
+        matches!(
+            c,
+            '(' | ')' | '[' | ']' | '{' | '}' | ',' | ';' | '"' | '\'' | '`'
+        )
+    };
+    let is_operator = |c| {
+        matches!(
+            c,
+            '=' | '!' | '<' | '>' | '&' | '|' | '?' | ':' | '+' | '-' | '*' | '%'
+        )
+    };
+    if before == '/' || next == '/' || before == '.' || next == '.' {
+        return false;
+    }
+    stands_alone(before)
+        || stands_alone(next)
+        || (is_of_a_word(before) && is_operator(next))
+        || (is_operator(before) && is_of_a_word(next))
 }
 
 fn is_of_a_word(c: char) -> bool {
