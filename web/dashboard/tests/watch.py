@@ -5,6 +5,7 @@ import urllib.parse
 import urllib.request
 
 from browser import until
+from world import PASSWORD
 
 
 def test_events_are_followed_filtered_and_paused_without_losing_count(world, browser):
@@ -108,7 +109,8 @@ def test_a_person_withdraws_what_they_granted(world, browser):
     page = browser.signed_in(path="/ui/apps")
     page.wait_for_selector("text=You gave no application access")
     asked = {"response_type": "code", "client_id": app, "redirect_uri": back, "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256"}
-    grant(world, browser, asked)
+    code = grant(world, browser, asked)
+    form(world, "/oauth/token", grant_type="authorization_code", client_id=app, code=code, redirect_uri=back, code_verifier="dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     page.reload()
     page.wait_for_selector("tr:has-text('a granted one'):has-text('tasks:read')")
     page.click("button[aria-label='Withdraw a granted one']")
@@ -118,20 +120,20 @@ def test_a_person_withdraws_what_they_granted(world, browser):
 
 
 def grant(world, browser, asked):
-    """Signs in on the way to the consent page, as a browser does, and allows what is asked for."""
+    """Signs in on the way to the consent page, as a browser does, and allows what is asked for; the code that the application gets."""
     page = browser.context.new_page()
     page.goto(f"{world.url}/oauth/authorize?{urllib.parse.urlencode(asked)}")
     if page.locator("[name=password]").count():
-        from world import PASSWORD
-
         page.fill("[name=email]", world.owner)
         page.fill("[name=password]", PASSWORD)
         page.press("[name=password]", "Enter")
         page.wait_for_selector("[name=decision]")
     # Nobody listens where the application would: that it was sent there is all that counts.
-    with page.expect_request(lambda request: request.url.startswith(asked["redirect_uri"])):
+    with page.expect_request(lambda request: request.url.startswith(asked["redirect_uri"])) as sent:
         page.click("[name=decision][value=allow]", no_wait_after=True)
+    code = urllib.parse.parse_qs(urllib.parse.urlsplit(sent.value.url).query)["code"][0]
     page.close()
+    return code
 
 
 def test_the_system_says_what_is_served(world, browser):

@@ -64,6 +64,9 @@ export function createTail(from, connect, { came, broke, ended }) {
       let failure = null;
       try {
         if (await follow()) {
+          clearTimeout(timer);
+          cancelAnimationFrame(timer);
+          flush();
           if (!end.signal.aborted) ended();
           return;
         }

@@ -11,6 +11,7 @@ import { createInventory, rowButton } from "../../ui/inventory.js";
 import { empty } from "../../ui/state.js";
 import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
+import { counted } from "../../ui/words.js";
 import { createAppFields, NAMES, secretDialog } from "./form.js";
 
 const ROLE = "admin";
@@ -109,7 +110,7 @@ function createApps() {
     <td>${app.type}</td>
     <td>${app.environment}</td>
     <td>${app.redirectUris.length > 0 ? app.redirectUris.map((uri) => html`<code>${uri}</code><br />`) : "none: acts for itself"}</td>
-    <td><span title=${app.scopes.join(", ")}>${app.scopes.length} scopes</span></td>
+    <td><span title=${app.scopes.join(", ")}>${counted(app.scopes.length, "scope")}</span></td>
     <td>${time(app.createdAt)}</td>
     <td>
       ${rowButton("pencil", "Change", app.name, ROLE, () => change(app))}
