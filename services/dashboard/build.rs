@@ -1,4 +1,6 @@
-//! Writes the table of the dashboard's files, each with its bytes: a file that is added is in the program without being named anywhere.
+//! Writes the table of the dashboard's files, each with its bytes as they are served: a file that is added is in the program without being named anywhere.
+
+mod compact;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ const STATIC: &str = "../../web/dashboard/static";
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={STATIC}");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=compact.rs");
     let root = Path::new(STATIC).canonicalize()?;
     let mut files = Vec::new();
     collect(&root, &mut files)?;
@@ -15,13 +19,20 @@ fn main() -> io::Result<()> {
     let mut named = named.collect::<io::Result<Vec<_>>>()?;
     // By bytes, as the search compares them.
     named.sort();
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
+    let out = Path::new(&out);
     let mut table = String::from("&[\n");
     for (name, file) in named {
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({file:?})),");
+        let served = compact::compacted(&name, fs::read(file)?).map_err(io::Error::other)?;
+        let copy = out.join("static").join(&name);
+        if let Some(folder) = copy.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&copy, served)?;
+        let _ = writeln!(table, "    ({name:?}, include_bytes!({copy:?})),");
     }
     table.push_str("]\n");
-    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
-    fs::write(Path::new(&out).join("files.rs"), table)
+    fs::write(out.join("files.rs"), table)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

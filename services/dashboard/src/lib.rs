@@ -2,6 +2,10 @@
 //!
 //! The pages do nothing that the public API does not let their user do, so nothing here knows a team, a session or a task.
 
+/// The build script's own, for its tests.
+#[cfg(test)]
+#[path = "../compact.rs"]
+mod compact;
 mod discovery;
 mod files;
 mod page;

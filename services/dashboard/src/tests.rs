@@ -1,3 +1,5 @@
+mod compact;
+
 use std::fs;
 
 use axum::Router;

@@ -72,6 +72,10 @@ def test_pages_of_a_team_are_accessible(world, browser):
     for task in [failed, done]:
         world.call("GET", f"/v1/tasks/{task}?wait=20")
     world.call("POST", "/v1/tokens", {"name": "a look", "value": "x"})
+    world.call("PUT", "/v1/limits/looked:at", {"concurrency": 2})
+    world.call("PUT", "/v1/targets/looked.at/health", {"failuresInARow": 5})
+    operation = world.call("POST", "/v1/operations", {"action": "cancel", "filter": {"queue": ["nowhere"]}})["operation"]["id"]
+    world.call("POST", f"/teams/{world.team}/apps", {"name": "a look", "scopes": ["tasks:read"]}, world.session(world.owner))
     page = browser.signed_in()
     pages = [
         ("overview", "/ui/", ".chart svg"),
@@ -84,14 +88,23 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("composer", "/ui/tasks/new", "#json"),
         ("queues", "/ui/queues", "tbody tr"),
         ("queue", "/ui/queues/mail", "tbody tr"),
+        ("limits", "/ui/limits", "tbody tr"),
+        ("targets", "/ui/targets", "tbody tr"),
+        ("target", "/ui/targets/looked.at", ".sentence"),
+        ("operations", "/ui/operations", "tbody tr"),
+        ("operation", f"/ui/operations/{operation}", "meter"),
+        ("operation-new", "/ui/operations/new?action=replay&queue=default", "tbody tr"),
         ("dead-letters", "/ui/dead-letters", "tbody tr"),
         ("dead-letter-list", "/ui/dead-letters/list", "tbody tr"),
         ("dead-letters-none", "/ui/dead-letters/list?host=nowhere", ".empty"),
+        ("events", f"/ui/events?task={failed}", "tbody tr"),
         ("activity", "/ui/activity", "tbody tr"),
         ("keys", "/ui/keys", "tbody tr"),
         ("vault", "/ui/vault", "tbody tr"),
+        ("apps", "/ui/apps", "tbody tr"),
         ("webhooks", "/ui/webhooks", ".figures"),
         ("usage", "/ui/usage", "meter"),
+        ("system", "/ui/system", "meter"),
         ("team", "/ui/team", "tbody tr"),
         ("new-team", "/ui/teams/new", "#name"),
         ("join", "/ui/join", "#token"),
@@ -128,6 +141,11 @@ def test_dialogs_are_accessible(world, browser):
     page.click("button[aria-label='Pause mail']")
     page.wait_for_selector("dialog#pause-queue[open]")
     look(browser, page, "pause-queue")
+    browser.open(page, "/ui/apps", "h2")
+    page.click("main button.primary")
+    page.fill("#redirectUris", "http://a.example/")
+    page.wait_for_selector("#wrong-redirects li")
+    look(browser, page, "register-app")
 
 
 def test_failures_are_accessible(world, browser):

@@ -181,7 +181,7 @@ def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
     task = world.send(delay="1h")
     page = browser.signed_in(world.viewer)
     before = len(browser.writes())
-    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys", "/ui/vault", "/ui/webhooks", "/ui/usage"]:
+    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/limits", "/ui/targets", "/ui/targets/a.example", "/ui/operations", "/ui/operations/new", "/ui/events", "/ui/apps", "/ui/system", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys", "/ui/vault", "/ui/webhooks", "/ui/usage"]:
         browser.open(page, path)
         until(page, "document.querySelector('.loading') === null")
         buttons = page.locator("main button:enabled:not(:has-text('Copy'))")

@@ -14,16 +14,18 @@ from playwright.sync_api import sync_playwright
 
 import accessible
 import belongings
+import control
 import files
 import find
 import flow
 import live
 import people
+import watch
 import work
 from browser import Browser
 from world import World
 
-MODULES = [files, people, accessible, work, flow, find, belongings, live]
+MODULES = [files, people, accessible, work, flow, control, watch, find, belongings, live]
 
 
 def tests(wanted):

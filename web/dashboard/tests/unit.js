@@ -134,6 +134,48 @@ async (assets) => {
     equal("the pause that ends first", queues.nextEnd([{ pause: null }, { pause: { until: "1970-01-01T00:00:02Z" } }, { pause: { until: "1970-01-01T00:00:01Z" } }]), 1000);
   }
 
+  {
+    const values = (more) => ({ concurrency: "", "rate.limit": "", "rate.per": "", "rate.burst": "", weight: "", ...Object.fromEntries(queues.DEFAULT_FIELDS.map(([name]) => [`defaults.${name}`, ""])), ...more });
+    const told = { name: "a", state: "active", counts: {}, pause: null, concurrency: 5, weight: 2, defaults: { timeout: 3 }, later: { a: 1 } };
+    equal("settings that the form does not know are written back", queues.wantedSettings(values({ concurrency: "7" }), told), { later: { a: 1 }, concurrency: 7 });
+    equal("pauses are a word", queues.wantedSettings(values({ "defaults.retryBackoff": "linear" }), {}).defaults, { retryBackoff: "linear" });
+    equal("or several lengths", queues.wantedSettings(values({ "defaults.retryBackoff": "1s, 5m" }), {}).defaults, { retryBackoff: ["1s", "5m"] });
+    equal("and are shown as they are written", [queues.shownDefault([1, 300], false), queues.shownDefault(90, true), queues.shownDefault(null, true)], ["1s, 5m", "90s", ""]);
+  }
+
+  const targets = await load("pages/targets/words.js");
+  equal("a host of a URL", ["http://A.example:80/x", "a.example:8080", " b "].map(targets.hostOf), ["a.example", "a.example:8080", "b"]);
+  {
+    const rule = (failuresInARow, percent, of, pause) => targets.wantedRule({ failuresInARow, "failureShare.percent": percent, "failureShare.of": of, pause, maxPause: "" });
+    equal("a rule without a condition is none", rule("", "", "", ""), {});
+    equal("half a share is sent, and refused by name", rule("3", "50", "", "1m"), { failuresInARow: 3, failureShare: { percent: 50 }, pause: "1m" });
+  }
+
+  const operations = await load("pages/operations/words.js");
+  equal("filters of an address as the API wants them", operations.wantedFilter({ status: "failed, timeout", ok: "false", minAttempts: "2", q: "a,b", retried: "true" }), { status: ["failed", "timeout"], q: "a,b", minAttempts: 2, ok: false });
+  equal("for ten minutes it can be undone", [500_000, 700_000].map((now) => operations.isUndoable({ action: "cancel", done: 1, endedAt: "1970-01-01T00:00:00Z" }, now)), [true, false]);
+
+  const tail = await load("pages/events/state.js");
+  {
+    const rows = (...keys) => keys.map((key) => ({ key, gap: null, event: {} }));
+    const came = (state, ...keys) => tail.reduce(state, { type: "came", rows: rows(...keys), position: keys.at(-1) });
+    const shown = came(tail.noTail, "1", "2");
+    equal("the newest event is first", [shown.rows.map(({ key }) => key), shown.position], [["2", "1"], "2"]);
+    const paused = came(tail.reduce(shown, { type: "paused" }), "3");
+    equal("a paused tail counts on", [paused.rows.length, paused.heldCount, paused.seen, paused.position], [2, 1, 3, "3"]);
+    equal("and shows it all afterwards", tail.reduce(paused, { type: "resumed" }).rows.map(({ key }) => key), ["3", "2", "1"]);
+    const many = came(shown, ...Array.from({ length: 400 }, (_, n) => String(n + 3)));
+    equal("no more rows are kept than can be read", [many.rows.length, many.rows[0].key], [tail.MOST, "402"]);
+    equal("a gap is a row", tail.rowsOf([{ id: "9", type: "gap", data: '{"after":1,"firstAvailable":9}' }, { id: "9", type: "", data: "" }]).map(({ gap }) => gap), [{ after: 1, firstAvailable: 9 }]);
+  }
+  const { startOf } = await load("pages/events/from.js");
+  equal("where a tail begins", ["", "now", "12", "2030-01-01T00:00:00Z", "soon"].map((text) => startOf(text).kind), ["now", "now", "position", "time", "wrong"]);
+
+  const { redirectProblem } = await load("pages/apps/redirect.js");
+  for (const uri of ["https://a.example/back", "http://127.0.0.1:8000/back", "http://localhost/", "http://[::1]/x", "com.example.app:/callback"]) equal(`${uri} is a redirect URI`, redirectProblem(uri), "");
+  for (const uri of ["", "/back", "https://a.example", "https://A.example/", "https://*.example/", "https://a.example/#x", "https://u@a.example/", "http://a.example/", "javascript:alert(1)", "http://127.0.0.1.evil.example/"])
+    equal(`${uri} is none`, redirectProblem(uri) !== "", true);
+
   const dead = await load("pages/dead/causes.js");
   equal("what the errors of a cause have in common", dead.commonPart("Server error: HTTP <n> - Service Unavailable"), "- Service Unavailable");
   equal("a cause without an answer is asked for by its error", dead.filtersOfCause({ host: "a", httpStatus: null, error: "refused <n>" }), { host: "a", errorContains: "refused" });

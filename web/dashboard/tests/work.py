@@ -124,7 +124,7 @@ def test_overview_counts_and_groups_what_failed(world, browser):
     page.wait_for_selector(".sentence:has-text('failed in the last 24 hours')")
     is_live(page)
     world.send()
-    page.wait_for_selector(".key:has-text('1 task accepted')")
+    page.wait_for_selector(".live-minute:has-text('1 task accepted')")
     page.click("section:has(#failed-title) td a")
     page.wait_for_selector("h1:text('Tasks')")
     assert "status=failed" in page.url and "target=" in page.url, page.url

@@ -78,3 +78,7 @@ class World:
         session = self.call("POST", "/v1/auth/confirm", {"token": tokens[0], "password": PASSWORD})["accessToken"]
         self.call("POST", "/v1/invitations/accept", {"token": tokens[1]}, session)
         return email
+
+    def session(self, email):
+        """An access token of that person."""
+        return self.call("POST", "/v1/auth/login", {"email": email, "password": PASSWORD})["accessToken"]

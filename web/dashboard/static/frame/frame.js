@@ -22,13 +22,19 @@ export const MENU = [
   ["Tasks", "/tasks", "t", "list-todo"],
   ["New task", "/tasks/new", "n", "plus"],
   ["Queues", "/queues", "q", "layers"],
+  ["Limits", "/limits", "l", "timer"],
+  ["Targets", "/targets", "h", "target"],
   ["Dead letters", "/dead-letters", "d", "mail-x"],
+  ["Operations", "/operations", "b", "list-checks"],
+  ["Events", "/events", "e", "radio"],
   ["Activity", "/activity", "a", "activity"],
   ["Keys", "/keys", "k", "key-round"],
   ["Vault", "/vault", "v", "vault"],
   ["Webhooks", "/webhooks", "w", "webhook"],
+  ["Apps", "/apps", "p", "app-window"],
   ["Team", "/team", "m", "users"],
   ["Usage", "/usage", "u", "chart-column"],
+  ["System", "/system", "s", "server"],
 ];
 
 /** The palette while it is open. @type {{value: {view: () => unknown} | null, peek(): unknown}} */

@@ -11,7 +11,7 @@ import { createStillList } from "./still-list.js";
 
 /** @typedef {ReturnType<typeof createForm>} Form */
 
-/** @param {Omit<Parameters<typeof createStillList>[0], "feeds" | "concerns"> & {types: string[]}} what `types`: beginnings of the types of activity after which it is read again. */
+/** @param {Parameters<typeof createStillList>[0] & {types: string[]}} what `types`: beginnings of the types of activity after which it is read again, where no other feeds are named. */
 export function createInventory({ types, ...what }) {
   /** @type {{value: {view: () => unknown} | null}} */
   const opened = signal(null);
@@ -19,9 +19,9 @@ export function createInventory({ types, ...what }) {
     opened.value = null;
   };
   const list = createStillList({
-    ...what,
     feeds: [activityEvents],
     concerns: ({ type }) => types.some((beginning) => type.startsWith(beginning)),
+    ...what,
   });
   const show = (title, body) => {
     opened.value = { view: () => dialog({ id: "change", title, close, body: body() }) };
@@ -72,6 +72,8 @@ export function createInventory({ types, ...what }) {
     },
     /** @param {(rows: any[], data: any) => unknown} content */
     view: (content) => html`${list.view(content)} ${opened.value?.view() ?? nothing}`,
+    reload: list.reload,
+    soon: list.soon,
     dispose: list.dispose,
   };
 }

@@ -16,17 +16,20 @@ const LOOKS = {
 export function statusBadge(status, ok) {
   const [word, shape, tone] = LOOKS[status] ?? [status, "M3 3h10v10H3z", "plain"];
   const isHalf = status === "completed" && ok === false;
-  return html`<span class=${`status ${isHalf ? "warn" : tone}`}>
-    <svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">${svg`<path d=${shape}></path>`}</svg>${word}${isHalf ? ", not ok" : ""}</span
-  >`;
+  return badge([isHalf ? `${word}, not ok` : word, shape, isHalf ? "warn" : tone]);
 }
 
-/** Whether a queue starts tasks. @param {boolean} isPaused */
-export function pausedBadge(isPaused) {
-  const shape = isPaused ? "M3 2h4v12H3zM9 2h4v12H9z" : "M4 2l9 6-9 6z";
-  return html`<span class=${`status ${isPaused ? "warn" : "good"}`}>
-    <svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">${svg`<path d=${shape}></path>`}</svg>${isPaused ? "paused" : "active"}</span
-  >`;
+/** A state by word, shape and tone. @param {[word: string, shape: string, tone: string]} look */
+export function badge([word, shape, tone]) {
+  return html`<span class=${`status ${tone}`}><svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">${svg`<path d=${shape}></path>`}</svg>${word}</span>`;
+}
+
+/** Shapes of states that several pages show. */
+export const SHAPES = { goes: "M4 2l9 6-9 6z", rests: "M3 2h4v12H3zM9 2h4v12H9z", done: "M6.5 13L2 8.5 3.5 7l3 3L12.5 4 14 5.5z", off: "M2 7h12v2.5H2z" };
+
+/** Whether a queue starts tasks. @param {boolean} isPaused @param {string} [word] */
+export function pausedBadge(isPaused, word = isPaused ? "paused" : "active") {
+  return badge([word, isPaused ? SHAPES.rests : SHAPES.goes, isPaused ? "warn" : "good"]);
 }
 
 /** A dot for each attempt: filled ones failed, the last one is as the task is. @param {{status: string, retryCount: number, maxRetries: number}} task */

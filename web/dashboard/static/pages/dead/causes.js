@@ -1,4 +1,5 @@
 // The causes of dead letters, and how one of them is asked for.
+import { href } from "../../core/location.js";
 
 /** What the API puts in place of what differs from task to task. */
 const PLACEHOLDER = /<(?:n|id|text|url)>/;
@@ -16,6 +17,11 @@ export function commonPart(error) {
 /** The filters that find the dead letters of a cause. The API has none for "no answer", so there the error alone tells. @param {any} group */
 export function filtersOfCause({ host, httpStatus, error }) {
   return { host, ...(httpStatus === null ? {} : { httpStatus: String(httpStatus) }), errorContains: commonPart(error) };
+}
+
+/** Where an operation begins that retries all that match; those tried again already are no part of it. @param {Record<string, string>} filters */
+export function retryAll({ retried, ...filters }) {
+  return href("/operations/new", { ...filters, action: "retry" });
 }
 
 /** What became of a probe, from the events of its task. @param {{id: string, status: string}} probe @param {any[]} events */

@@ -3,11 +3,13 @@ import { html, nothing, repeat } from "../../ui/lit.js";
 import { withQuery } from "../../core/api.js";
 import { taskEvents } from "../../core/live.js";
 import { here, href, setQuery } from "../../core/location.js";
+import { icon } from "../../ui/icon.js";
 import { filterForm, filtersIn, searchedNote, without } from "../../ui/filters.js";
 import { empty } from "../../ui/state.js";
 import { createStillList } from "../../ui/still-list.js";
 import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
+import { retryAll } from "./causes.js";
 import { createRetries } from "./retry.js";
 
 /** @type {import("../../ui/filters.js").Texts} */
@@ -80,7 +82,8 @@ export function open() {
             <p class="footer">
               ${searchedNote(page.searched)} ${cursor() ? html`<a href=${href("/dead-letters/list", filters())}>Newest</a>` : nothing}
               ${nextCursor ? html`<button type="button" @click=${() => setQuery({ cursor: nextCursor })}>Older</button>` : nothing}
-            </p>`;
+            </p>
+            ${rows.length > 0 ? html`<p class="actions"><a class="button" href=${retryAll(filters())}>${icon("list-checks")}Retry all that match…</a></p>` : nothing}`;
         },
         NAMES,
       )}`,

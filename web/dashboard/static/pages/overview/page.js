@@ -5,6 +5,7 @@ import { taskEvents } from "../../core/live.js";
 import { createReading } from "../../core/reading.js";
 import { createStore } from "../../core/store.js";
 import { currentTeam, environment } from "../../core/team.js";
+import { readStats, statsPath } from "../../ui/figures.js";
 import { loaded } from "../../ui/state.js";
 import { causes } from "./causes.js";
 import { createFirstRun } from "./first-run.js";
@@ -25,14 +26,15 @@ export function open() {
     usage: `/teams/${team}/usage`,
     failed: withQuery("/v1/tasks", { status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
     last: withQuery("/v1/tasks", { status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
+    stats: statsPath(),
   };
   const reading = createReading({
     page: "/",
     path: () => paths.usage,
     rarer: RARER,
     async read(signal) {
-      const [usage, failed, last] = await Promise.all(Object.values(paths).map((path) => get(path, { signal })));
-      return { usage: usage.usage[environment()], failed, last: last.tasks[0] };
+      const [usage, failed, last, stats] = await Promise.all([...[paths.usage, paths.failed, paths.last].map((path) => get(path, { signal })), readStats(paths.stats, signal)]);
+      return { usage: usage.usage[environment()], failed, last: last.tasks[0], stats };
     },
   });
   const unsubscribe = taskEvents.subscribe({ events: (events) => rates.dispatch({ type: "happened", events }), resync() {} });
@@ -44,12 +46,12 @@ export function open() {
     requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Overview</h1>
       ${firstRun?.view() ?? nothing}
-      ${loaded(reading.loader, ({ usage, failed, last }) => {
+      ${loaded(reading.loader, ({ usage, failed, last, stats }) => {
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
         return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
-          ${happening(rates.state)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })}`;
+          ${happening(rates.state, stats)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })}`;
       })}`,
     dispose() {
       unsubscribe();

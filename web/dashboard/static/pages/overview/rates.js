@@ -1,7 +1,7 @@
 // What happened in each second since the page was opened: the events of the live stream, counted.
 
 /** Seconds that are kept. */
-export const SECONDS = 600;
+export const SECONDS = 60;
 
 /** @typedef {{second: number, accepted: number, succeeded: number, failed: number}} Bucket */
 /** @typedef {{buckets: Bucket[]}} Rates Oldest first, one for every second. */

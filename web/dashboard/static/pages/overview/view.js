@@ -1,12 +1,12 @@
 // How the overview looks: four questions and their answers.
 import { html, nothing } from "../../ui/lit.js";
 import { href } from "../../core/location.js";
-import { chart } from "../../ui/chart.js";
+import { figures } from "../../ui/figures.js";
 import { empty } from "../../ui/state.js";
 import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { counted, number } from "../../ui/words.js";
-import { SECONDS, sum } from "./rates.js";
+import { sum } from "./rates.js";
 
 /** Whether it is well, in one sentence with its cause. @param {import("./causes.js").Cause[]} failures @param {number} count @param {boolean} isAll */
 export function health(failures, count, isAll) {
@@ -21,7 +21,7 @@ const OPEN = ["pending", "delayed", "processing"];
 const ENDED = ["completed", "failed", "timeout", "cancelled"];
 
 /** @param {any} counts @param {string[]} statuses */
-function figures(counts, statuses) {
+function countsOf(counts, statuses) {
   return html`<ul class="figures">
     ${statuses.map((status) => html`<li><a href=${href("/tasks", { status })}><strong>${number(counts[status])}</strong> ${status}</a></li>`)}
   </ul>`;
@@ -34,7 +34,7 @@ export function counts(usage, last) {
     <h2 id="now-title">What is there?</h2>
     ${tasks.total === 0
       ? empty("No task was sent yet", html`<p><a href=${href("/tasks/new")}>Send the first one</a></p>`)
-      : html`${figures(tasks, OPEN)} ${figures(tasks, ENDED)}
+      : html`${countsOf(tasks, OPEN)} ${countsOf(tasks, ENDED)}
           <p class="fine">${tasks.exact ? "" : "At least; there are more queues than are counted. "}${last ? html`The last success was ${time(last.completedAt)}.` : nothing}</p>`}
   </section>`;
 }
@@ -62,24 +62,14 @@ export function failureList(failures, { isAll, since, count }) {
   </section>`;
 }
 
-/** Series of the chart, and their tones. @type {[keyof import("./rates.js").Bucket, string][]} */
-const SERIES = [
-  ["accepted", "accent"],
-  ["succeeded", "good"],
-  ["failed", "bad"],
-];
-
-/** @param {import("./rates.js").Rates} rates */
-export function happening(rates) {
+/** @param {import("./rates.js").Rates} rates @param {any} stats */
+export function happening(rates, stats) {
   const minute = sum(rates, 60);
-  const series = SERIES.map(([name, tone]) => /** @type {[string, number[]]} */ ([tone, rates.buckets.map((bucket) => bucket[name])]));
   return html`<section aria-labelledby="happening-title">
     <h2 id="happening-title">What is happening?</h2>
     <p>
-      In the last minute, since this page was opened: <span class="key accent">${counted(minute.accepted, "task")} accepted</span>,
-      <span class="key good">${number(minute.succeeded)} succeeded</span>, <span class="key bad">${number(minute.failed)} failed</span>.
+      In the last minute, since this page was opened: <span class="live-minute">${counted(minute.accepted, "task")} accepted, ${number(minute.succeeded)} succeeded, ${number(minute.failed)} failed</span>.
     </p>
-    ${chart(series, { room: SECONDS, from: "10 min ago", unit: "per second at most" })}
-    <p class="fine">Per second, from the live events; at most ten minutes.</p>
+    ${figures(stats)}
   </section>`;
 }

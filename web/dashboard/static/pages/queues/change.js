@@ -1,37 +1,53 @@
-// What people do to a queue: pause it with a reason and an end, let it go on, limit it.
+// What people do to a queue: pause or drain it with a reason and an end, let it go on, limit it, say what its tasks mean by default.
 import { html, nothing } from "../../ui/lit.js";
 import { request } from "../../core/api.js";
 import { whyNot } from "../../core/team.js";
 import { createAction } from "../../ui/action.js";
 import { dialog } from "../../ui/dialog.js";
 import { createForm, field, submitButton } from "../../ui/form.js";
-import { wantedLimits, written } from "./words.js";
+import { DEFAULT_FIELDS, shownDefault, wantedSettings, written } from "./words.js";
 
 /** @param {string} name */
 export function pathOf(name) {
   return `/v1/queues/${encodeURIComponent(name)}`;
 }
 
-/** @param {string} name @param {{close: () => void, done: () => void}} tell */
-export function pauseDialog(name, { close, done }) {
-  const form = createForm(async ({ reason, until }) => {
-    const body = { ...(reason ? { reason } : {}), ...(until ? { until: new Date(until).toISOString() } : {}) };
-    await request({ method: "POST", path: `${pathOf(name)}/pause`, body });
+/** Why, and until when, as the API wants it. @param {Record<string, string>} values */
+export function pauseBody({ reason, until }) {
+  return { ...(reason ? { reason } : {}), ...(until ? { until: new Date(until).toISOString() } : {}) };
+}
+
+/** @param {ReturnType<typeof createForm>} form @param {string} what What the colleagues see it beside. */
+export function pauseFields(form, what) {
+  return html`${field(form, { name: "reason", label: "Reason", required: false, hint: `For your colleagues, who see it beside the ${what}.` })}
+    ${field(form, { name: "until", label: "Until", type: "datetime-local", required: false, hint: "Your local time. Empty: until somebody resumes it." })}`;
+}
+
+/** A pause, or one after which it is seen when nothing runs any more. @type {Record<"pause" | "drain", [string, string, string]>} */
+const PAUSES = {
+  pause: ["Pause", "Pause it", "What runs goes on"],
+  drain: ["Drain", "Drain it", "What runs goes on, and once that has ended the queue is drained"],
+};
+
+/** @param {string} name @param {{close: () => void, done: () => void}} tell @param {"pause" | "drain"} [how] */
+export function pauseDialog(name, { close, done }, how = "pause") {
+  const [verb, label, then] = PAUSES[how];
+  const form = createForm(async (values) => {
+    await request({ method: "POST", path: `${pathOf(name)}/${how}`, body: pauseBody(values) });
     close();
     done();
   });
   return {
     view: () =>
       dialog({
-        id: "pause-queue",
-        title: `Pause the queue ${name}`,
+        id: `${how}-queue`,
+        title: `${verb} the queue ${name}`,
         close,
         body: html`<form @submit=${form.submit}>
           ${form.problem(["reason", "until"])}
-          <p>No attempt of it starts any more, on no worker. What runs goes on; tasks are accepted, wait, and still end by their deadlines.</p>
-          ${field(form, { name: "reason", label: "Reason", required: false, hint: "For your colleagues, who see it beside the queue." })}
-          ${field(form, { name: "until", label: "Until", type: "datetime-local", required: false, hint: "Your local time. Empty: until somebody resumes it." })}
-          <p class="actions">${submitButton(form, "Pause it")} <button type="button" @click=${close}>Cancel</button></p>
+          <p>No attempt of it starts any more, on no worker. ${then}; tasks are accepted, wait, and still end by their deadlines.</p>
+          ${pauseFields(form, "queue")}
+          <p class="actions">${submitButton(form, label)} <button type="button" @click=${close}>Cancel</button></p>
         </form>`,
       }),
   };
@@ -51,27 +67,44 @@ export function resumeAction(name, done) {
   });
 }
 
-const FIELDS = ["concurrency", "rate.limit", "rate.per", "rate.burst"];
+/** Inputs of the settings: name, label, hint, and what they show of a queue. @type {[string, string, string, (queue: any) => unknown][]} */
+const LIMITS = [
+  ["concurrency", "Attempts at a time", "Empty: no limit.", ({ concurrency }) => concurrency],
+  ["rate.limit", "Starts", "Empty: no rate.", ({ rate }) => rate?.limit],
+  ["rate.per", "In", "1s to 1d, such as 1m.", ({ rate }) => (rate ? written(rate.per) : "")],
+  ["rate.burst", "Made up for at once", "Unused starts. Empty: 1.", ({ rate }) => rate?.burst],
+  ["weight", "Weight", "Tasks that start in a turn of the queue. Empty: 1.", ({ weight }) => (weight === 1 ? "" : weight)],
+];
+
+/** @type {typeof LIMITS} */
+const DEFAULTS = DEFAULT_FIELDS.map(([name, label, hint, isLength]) => [`defaults.${name}`, label, hint, ({ defaults }) => shownDefault(defaults?.[name], isLength)]);
+const NAMES = [...LIMITS, ...DEFAULTS].map(([name]) => name);
 
 /** @param {string} name @param {() => void} done */
-export function limitForm(name, done) {
+export function settingsForm(name, done) {
+  /** The settings as they were shown, and what stands for them. */
+  let shown = { queue: null, tag: "" };
   const form = createForm(async (values) => {
-    await request({ method: "PUT", path: pathOf(name), body: wantedLimits(values) });
+    const headers = shown.tag ? { "if-match": shown.tag } : {};
+    await request({ method: "PUT", path: pathOf(name), body: wantedSettings(values, shown.queue), headers });
     done();
   });
   const barred = whyNot("queues:write");
+  const inputs = (fields) => fields.map(([at, label, hint, of]) => field(form, { name: at, label, hint, required: false, value: String(of(shown.queue) ?? "") }));
   return {
-    /** @param {any} queue */
-    view({ concurrency, rate }) {
-      const input = (at, label, value, hint) => field(form, { name: FIELDS[at], label, hint, required: false, value: value === undefined ? "" : String(value) });
+    /** @param {any} queue @param {string} tag `ETag` of its settings. */
+    view(queue, tag) {
+      shown = { queue, tag };
       return html`<form @submit=${form.submit}>
-        ${form.problem(FIELDS)}
+        ${form.problem(NAMES)}
         <fieldset ?disabled=${barred !== ""}>
-          <legend>Limits</legend>
-          <div class="grid">
-            ${input(0, "Attempts at a time", concurrency ?? "", "Empty: no limit.")} ${input(1, "Starts", rate?.limit ?? "", "Empty: no rate.")}
-            ${input(2, "In", rate ? written(rate.per) : "", "1s to 1d, such as 1m.")} ${input(3, "Made up for at once", rate?.burst ?? "", "Unused starts. Empty: 1.")}
-          </div>
+          <legend>Limits and weight</legend>
+          <div class="grid">${inputs(LIMITS)}</div>
+          <details ?open=${Object.keys(queue.defaults ?? {}).length > 0}>
+            <summary>Defaults of new tasks</summary>
+            <p class="fine">What a task of this queue means where it says nothing. Empty: the platform's default. Lengths such as 30s or 5m.</p>
+            <div class="grid">${inputs(DEFAULTS)}</div>
+          </details>
           <p class="actions">${submitButton(form, "Set the limits")}</p>
         </fieldset>
         ${barred ? html`<p class="fine">${barred}</p>` : nothing}

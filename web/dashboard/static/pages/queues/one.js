@@ -1,7 +1,7 @@
-// One queue: whether it works, what holds back the task that waits longest, its limits and its tasks.
+// One queue: whether it works, what holds back the task that waits longest, what happened in it, its settings and its tasks.
 import { html, nothing } from "../../ui/lit.js";
 import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, withQuery } from "../../core/api.js";
+import { get, send, withQuery } from "../../core/api.js";
 import { activityEvents, taskEvents } from "../../core/live.js";
 import { href } from "../../core/location.js";
 import { readPeople } from "../../core/people.js";
@@ -9,6 +9,7 @@ import { createReading } from "../../core/reading.js";
 import { setShortcuts } from "../../core/shortcuts.js";
 import { createStore } from "../../core/store.js";
 import { whyNot } from "../../core/team.js";
+import { figures, readStats, statsPath } from "../../ui/figures.js";
 import { icon } from "../../ui/icon.js";
 import { rowShortcuts } from "../../ui/rows.js";
 import { empty, loaded } from "../../ui/state.js";
@@ -19,7 +20,7 @@ import { blockedSentence } from "../task/blocked.js";
 import { listParameters } from "../tasks/filters.js";
 import { noList, reduce } from "../tasks/state.js";
 import { taskTable } from "../tasks/view.js";
-import { limitForm, pathOf, pauseDialog, resumeAction } from "./change.js";
+import { pathOf, pauseDialog, resumeAction, settingsForm } from "./change.js";
 import { pauseWords } from "./page.js";
 import { nextEnd, stateOf } from "./words.js";
 
@@ -34,6 +35,7 @@ export function open({ name }) {
   const opened = signal(null);
   const page = `/queues/${encodeURIComponent(name)}`;
   const tasks = withQuery("/v1/tasks", { ...listParameters({ queue: name }, ""), limit: 20 });
+  const stats = statsPath(name);
   /** Of the tasks that wait, the first one: the list begins with the newest. @param {number} waiting */
   const oldest = (waiting) => withQuery("/v1/tasks", { queue: name, status: "pending", limit: 1, offset: Math.min(waiting - 1, MOST), fields: "createdAt" });
 
@@ -42,14 +44,15 @@ export function open({ name }) {
     path: () => pathOf(name),
     feeds: [taskEvents, activityEvents],
     concerns: (event) => event.queue === name || event.target?.id === name,
-    // Three or four requests instead of one.
-    rarer: 4,
+    // Four or five requests instead of one.
+    rarer: 5,
     async read(stop, path) {
-      const [{ queue }, recent] = await Promise.all([get(path, { signal: stop }), get(tasks, { signal: stop })]);
+      const [answer, recent, figures] = await Promise.all([send({ method: "GET", path, signal: stop }), get(tasks, { signal: stop }), readStats(stats, stop)]);
+      const { queue } = await answer.json();
       const waits = queue.counts.pending > 0 ? (await get(oldest(queue.counts.pending), { signal: stop })).tasks[0] : undefined;
       // It may start, or end, while it is asked about.
       const why = waits ? await get(`/v1/tasks/${waits.id}/explain`, { signal: stop }).catch(() => null) : null;
-      return { queue, recent, why: why?.explanation };
+      return { queue, tag: answer.headers.get("etag") ?? "", recent, figures, why: why?.explanation };
     },
     loaded({ queue, recent }, isNew) {
       list.dispatch({ type: isNew ? "loaded" : "checked", page: recent });
@@ -60,31 +63,34 @@ export function open({ name }) {
   });
   const end = taskEvents.subscribe({ events: (events) => list.dispatch({ type: "happened", events }), resync() {} });
   let resume = resumeAction(name, () => reading.reload());
-  const limits = limitForm(name, () => reading.reload());
+  const settings = settingsForm(name, () => reading.reload());
   void readPeople();
   const merge = () => list.dispatch({ type: "merged" });
   setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
-  const pause = () => {
-    opened.value = pauseDialog(name, { close: () => (opened.value = null), done: reading.reload });
+  /** @param {"pause" | "drain"} how */
+  const hold = (how) => {
+    opened.value = pauseDialog(name, { close: () => (opened.value = null), done: reading.reload }, how);
   };
   const barred = whyNot("queues:write");
 
   return {
     title: `Queue ${name}`,
-    requests: () => [pathOf(name), tasks].map((path) => ({ method: "GET", path })),
+    requests: () => [pathOf(name), tasks, stats].map((path) => ({ method: "GET", path })),
     actions: () => [
-      ["Pause this queue", () => barred || pause(), "pause"],
+      ["Pause this queue", () => barred || hold("pause"), "pause"],
+      ["Drain this queue", () => barred || hold("drain"), "pause"],
       ["Resume this queue", () => resume.press(), "play"],
     ],
     view: () => html`<h1>Queue ${name}</h1>
       <p><a href=${href("/queues")}>All queues</a></p>
-      ${loaded(reading.loader, ({ queue, why }) => {
+      ${loaded(reading.loader, ({ queue, tag, figures: happened, why }) => {
         const { rows } = list.state;
-        return html`<p class="sentence">${pausedBadge(queue.pause !== null)} ${queue.pause ? pauseWords(queue.pause) : stateOf(queue)}</p>
+        return html`<p class="sentence">${pausedBadge(queue.pause !== null, queue.state)} ${queue.pause ? pauseWords(queue.pause) : stateOf(queue)}</p>
           ${queue.pause && queue.counts.processing ? html`<p>${counted(queue.counts.processing, "attempt")} that ran already may still go on.</p>` : nothing}
           <p class="actions">
             ${queue.pause ? resume.view() : nothing}
-            <button type="button" ?disabled=${barred !== ""} @click=${pause}>${icon("pause")}${queue.pause ? "Change the pause" : "Pause"}</button>
+            <button type="button" ?disabled=${barred !== ""} @click=${() => hold("pause")}>${icon("pause")}${queue.pause ? "Change the pause" : "Pause"}</button>
+            <button type="button" ?disabled=${barred !== ""} @click=${() => hold("drain")}>${icon("pause")}Drain</button>
             ${barred ? html`<span class="fine">${barred}</span>` : nothing}
           </p>
           ${resume.problem()}
@@ -92,7 +98,10 @@ export function open({ name }) {
           <ul class="figures">
             ${STATUSES.map((status) => html`<li><a href=${href("/tasks", { queue: name, status })}><strong>${number(queue.counts[status])}</strong> ${status}</a></li>`)}
           </ul>
-          ${limits.view(queue)}
+          <h2>The last hour</h2>
+          ${figures(happened, name)}
+          <h2>Settings</h2>
+          ${settings.view(queue, tag)}
           <h2>Latest tasks</h2>
           ${freshBar(list.state, merge, "task")}
           ${rows.length > 0

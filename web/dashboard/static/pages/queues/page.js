@@ -13,7 +13,7 @@ import { table } from "../../ui/table.js";
 import { time } from "../../ui/time.js";
 import { number } from "../../ui/words.js";
 import { pauseDialog, resumeAction } from "./change.js";
-import { limitsOf, nextEnd } from "./words.js";
+import { failedWords, limitsOf, nextEnd } from "./words.js";
 
 const PATH = "/v1/queues";
 
@@ -50,8 +50,10 @@ export function open() {
   /** @param {any} queue */
   const row = (queue) => html`<tr data-row=${queue.name}>
     <th scope="row"><a class="row-link" href=${href(`/queues/${queue.name}`)}>${queue.name}</a></th>
-    <td class="wide">${pausedBadge(queue.pause !== null)} ${queue.pause ? pauseWords(queue.pause) : nothing}</td>
+    <td class="wide">${pausedBadge(queue.pause !== null, queue.state)} ${queue.pause ? pauseWords(queue.pause) : nothing}</td>
     ${["pending", "delayed", "processing"].map((status) => html`<td><a href=${href("/tasks", { queue: queue.name, status })}>${number(queue.counts[status])}</a></td>`)}
+    <td>${time(queue.oldestPendingSince)}</td>
+    <td>${queue.statistics ? failedWords(queue.statistics) : ""}</td>
     <td>${limitsOf(queue)}</td>
     <td>
       ${queue.pause
@@ -67,7 +69,7 @@ export function open() {
       ${barred ? html`<p class="fine">${barred}</p>` : nothing}
       ${list.view((rows, page) => {
         if (rows.length === 0) return empty("No queue yet", html`<p>A queue is there as soon as <a href=${href("/tasks/new")}>a task</a> names it.</p>`);
-        return html`${table("Queues", ["Queue", "State", "Waiting", "Delayed", "Running", "Limits", "Actions"], repeat(rows, (queue) => queue.name, row), ", by name")}
+        return html`${table("Queues", ["Queue", "State", "Waiting", "Delayed", "Running", "Waits longest", "Failed, 15 min", "Limits", "Actions"], repeat(rows, (queue) => queue.name, row), ", by name")}
           <p class="fine">${page.truncated ? "The first 1,000 queues with tasks are shown. " : ""}${page.exact ? "" : "So many delays have passed that waiting and delayed are exact as a sum only."}</p>`;
       })}
       ${opened.value?.view() ?? nothing}`,

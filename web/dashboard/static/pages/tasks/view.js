@@ -3,6 +3,7 @@ import { html, nothing, repeat } from "../../ui/lit.js";
 import { now } from "../../core/clock.js";
 import { href } from "../../core/location.js";
 import { filterForm, presetChips, searchedNote, without } from "../../ui/filters.js";
+import { icon } from "../../ui/icon.js";
 import { empty } from "../../ui/state.js";
 import { attemptDots, statusBadge } from "../../ui/status.js";
 import { table } from "../../ui/table.js";
@@ -84,6 +85,10 @@ export function list(state, { filters, clear, older, cursor, box }) {
       <span>${totalExact ? counted(total, "task") : `At least ${number(total)} tasks`}${Object.keys(filters).length > 0 ? " match" : ""}</span>
       ${searchedNote(state.searched)} ${cursor ? html`<a href=${href("/tasks", filters)}>Newest</a>` : nothing}
       ${further}
+    </p>
+    <p class="actions">
+      <span class="fine">To all that match:</span>
+      ${["cancel", "replay"].map((action) => html`<a class="button" href=${href("/operations/new", { ...filters, action })}>${icon("list-checks")}${action === "cancel" ? "Cancel" : "Replay"}…</a>`)}
     </p>`;
 }
 

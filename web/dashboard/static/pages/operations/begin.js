@@ -1,0 +1,126 @@
+// Beginning an operation: the address says what is to be done to which tasks, the API counts them first.
+import { html, nothing } from "../../ui/lit.js";
+import { signal } from "../../vendor/signals-core/signals-core.js";
+import { request } from "../../core/api.js";
+import { go, here, href, setQuery } from "../../core/location.js";
+import { createRepeatKey } from "../../core/random.js";
+import { createReading } from "../../core/reading.js";
+import { whyNot } from "../../core/team.js";
+import { filtersIn } from "../../ui/filters.js";
+import { createForm, field, submitButton } from "../../ui/form.js";
+import { icon } from "../../ui/icon.js";
+import { empty, loaded } from "../../ui/state.js";
+import { statusBadge } from "../../ui/status.js";
+import { table } from "../../ui/table.js";
+import { time } from "../../ui/time.js";
+import { counted, length, number, numeric } from "../../ui/words.js";
+import { ACTIONS, NAMES, wantedFilter } from "./words.js";
+
+const PREVIEW = "/v1/operations/preview";
+/** Above so many the number has to be typed. */
+const MANY = 100;
+
+export function open() {
+  const wanted = () => {
+    const { query } = here();
+    const rate = query.get("rate") ?? "";
+    return { action: query.get("action") ?? "cancel", filter: wantedFilter(filtersIn(NAMES, query)), ...(rate ? { rate: numeric(rate) } : {}) };
+  };
+  const barred = whyNot("tasks:write");
+  return barred ? notAllowed(barred) : beginning(wanted);
+}
+
+/** @param {string} barred */
+function notAllowed(barred) {
+  return { title: "Begin an operation", view: () => html`<h1>Begin an operation</h1>${empty("Operations are for those who may change tasks", html`<p>${barred}</p>`)}` };
+}
+
+/** @param {() => {action: string, filter: any, rate?: number | string}} wanted */
+function beginning(wanted) {
+  const typed = signal("");
+  const repeatKey = createRepeatKey();
+  // Counting changes nothing, but is asked by POST, since a filter may be long.
+  const reading = createReading({
+    page: "/operations/new",
+    path: () => JSON.stringify(wanted()),
+    feeds: [],
+    read: async (stop, asked) => ({ asked, preview: await request({ method: "POST", path: PREVIEW, body: JSON.parse(asked), signal: stop }) }),
+  });
+  const form = createForm(async ({ reason }) => {
+    const body = { ...wanted(), ...(reason ? { reason } : {}) };
+    const { operation } = await request({ method: "POST", path: "/v1/operations", body, headers: { "idempotency-key": repeatKey(body) } });
+    go(href(`/operations/${operation.id}`), { replace: true });
+  });
+
+  /** @param {{matched: number, seconds: number, examples: any[]}} preview @param {string} verb */
+  const confirm = ({ matched, seconds, examples }, verb) => {
+    if (matched === 0) return empty("No task matches", html`<p>Nothing would be done. <a href=${href("/tasks", filtersIn(NAMES, here().query))}>Look at the filter among the tasks</a></p>`);
+    const isMany = matched > MANY;
+    const isBarred = isMany && typed.value.replaceAll(/[\s,.]/g, "") !== String(matched);
+    return html`<p class="sentence">${counted(matched, "task")}, in ${length(Math.max(1, seconds) * 1000)} at that rate.</p>
+      ${table(
+        "Some of the tasks",
+        ["Task", "Status", "Queue", "Target", "Error", "Accepted"],
+        examples.map(
+          (task) => html`<tr>
+            <th scope="row"><a href=${href(`/tasks/${task.id}`)}><code>…${task.id.slice(-10)}</code></a></th>
+            <td>${statusBadge(task.status)}</td>
+            <td>${task.queue}</td>
+            <td class="target" title=${task.targetUrl}>${task.targetUrl}</td>
+            <td class="wide">${task.error ?? nothing}</td>
+            <td>${time(task.createdAt)}</td>
+          </tr>`,
+        ),
+      )}
+      <p class="fine">${examples.length < matched ? `${number(examples.length)} of them. ` : ""}It is for the tasks that match when it begins; each is looked at again when its turn comes.</p>
+      <form @submit=${form.submit}>
+        ${form.problem(["reason"])}
+        ${isMany
+          ? html`<p><label>Type <strong>${number(matched)}</strong> to go on <input autocomplete="off" inputmode="numeric" id="typed" @input=${(event) => (typed.value = event.target.value)} /></label></p>`
+          : nothing}
+        ${field(form, { name: "reason", label: "Reason", required: false, hint: "For your colleagues, who see it beside the operation." })}
+        <p class="actions">
+          ${isBarred ? html`<button type="submit" disabled>${verb} ${counted(matched, "task")}</button>` : submitButton(form, `${verb} ${counted(matched, "task")}`)}
+          <a href=${href("/operations")}>Do not</a>
+        </p>
+      </form>`;
+  };
+
+  return {
+    title: "Begin an operation",
+    requests: () => [
+      { method: "POST", path: PREVIEW, body: wanted() },
+      { method: "POST", path: "/v1/operations", body: wanted() },
+    ],
+    view: () => {
+      const { action, rate } = wanted();
+      const [verb, what] = ACTIONS[action] ?? [action, "tasks"];
+      const conditions = Object.entries(filtersIn(NAMES, here().query));
+      return html`<h1>${verb} all that match</h1>
+        <p>For ${what}.</p>
+        ${conditions.length > 0
+          ? html`<p class="chips">${conditions.map(([name, value]) => html`<button type="button" class="chip" @click=${() => setQuery({ [name]: "" })}>${icon("x")}<span class="unseen">Take out </span>${name}: ${value}</button>`)}</p>`
+          : html`<p class="notice"><strong>No filter: every task.</strong></p>`}
+        <form class="filters" aria-label="What is done" @submit=${(event) => {
+          event.preventDefault();
+          setQuery({ rate: event.currentTarget.elements.rate.value.trim() });
+        }}>
+          <div class="inputs">
+            <label
+              >Do what
+              <select name="action" @change=${(event) => setQuery({ action: event.target.value })}>
+                ${["cancel", "retry", "replay"].map((name) => html`<option value=${name} .selected=${name === action}>${ACTIONS[name][0].toLowerCase()}</option>`)}
+              </select></label
+            >
+            <label>Tasks a second <input name="rate" inputmode="numeric" placeholder="100" value=${rate ?? ""} /></label>
+            <button type="submit">Count again</button>
+          </div>
+        </form>
+        ${loaded(reading.loader, ({ asked, preview }) =>
+          // What was counted for another filter says nothing about this one.
+          asked === JSON.stringify(wanted()) ? confirm(preview, verb) : html`<p class="loading">Counting</p>`,
+        )}`;
+    },
+    dispose: reading.dispose,
+  };
+}

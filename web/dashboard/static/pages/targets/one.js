@@ -1,0 +1,82 @@
+// One host: how it does, by which rule it is left alone, and changing that.
+import { html, nothing } from "../../ui/lit.js";
+import { request } from "../../core/api.js";
+import { activityEvents, taskEvents } from "../../core/live.js";
+import { here, href } from "../../core/location.js";
+import { createReading } from "../../core/reading.js";
+import { whyNot } from "../../core/team.js";
+import { createAction } from "../../ui/action.js";
+import { createForm, field, submitButton } from "../../ui/form.js";
+import { loaded } from "../../ui/state.js";
+import { badge } from "../../ui/status.js";
+import { time } from "../../ui/time.js";
+import { counted, number } from "../../ui/words.js";
+import { written } from "../queues/words.js";
+import { ruleWords, STATES, wantedRule } from "./words.js";
+
+/** Inputs of the rule: name, label, hint, and what they show of it. @type {[string, string, string, (rule: any) => unknown][]} */
+const FIELDS = [
+  ["failuresInARow", "Failures in a row", "So many, 1 to 1,000. Empty: they do not count.", ({ failuresInARow }) => failuresInARow],
+  ["failureShare.percent", "Failed, in a hundred", "Or such a share of the latest attempts.", ({ failureShare }) => failureShare?.percent],
+  ["failureShare.of", "Of the latest", "2 to 64 attempts.", ({ failureShare }) => failureShare?.of],
+  ["pause", "First pause", "1s to 1d. Empty: 30s.", ({ pause }) => pause && written(pause)],
+  ["maxPause", "Longest pause", "Each failed try doubles it. Empty: 10m.", ({ maxPause }) => maxPause && written(maxPause)],
+];
+const NAMES = FIELDS.map(([name]) => name);
+
+/** @param {Record<string, string>} parameters */
+export function open({ host }) {
+  const path = `/v1/targets/${encodeURIComponent(host)}/health`;
+  const reading = createReading({
+    page: here().path,
+    path: () => path,
+    feeds: [taskEvents, activityEvents],
+    concerns: ({ type, target }) => (type.startsWith("target.") ? target?.id === host : type.startsWith("task.")),
+    rarer: 2,
+    loaded({ target }, isNew) {
+      if (isNew) remove = removal();
+      const next = Date.parse(target.health?.until ?? "");
+      if (Number.isFinite(next)) reading.soon(Math.max(Date.now(), next) + 1000);
+    },
+  });
+  const put = (body) => request({ method: "PUT", path, body }).then(() => reading.reload());
+  const form = createForm((values) => put(wantedRule(values)));
+  const removal = () => createAction({ label: "Remove the rule", icon: "trash-2", scope: "queues:write", done: "Removed", act: () => put({}) });
+  let remove = removal();
+  const barred = whyNot("queues:write");
+
+  /** @param {any} health */
+  const how = (health) => {
+    const { lastFailure, partitions, answered } = health;
+    return html`<p class="sentence">${badge(STATES[health.state])} ${health.reason ?? (health.failuresInARow ? `${counted(health.failuresInARow, "failure")} in a row.` : "No failure is remembered.")}</p>
+      <dl class="terms">
+        ${health.since ? html`<div><dt>Fails since</dt><dd>${time(health.since)}</dd></div>` : nothing}
+        ${health.until ? html`<div><dt>Next try</dt><dd>${time(health.until)}</dd></div>` : nothing}
+        ${lastFailure ? html`<div><dt>Last failure</dt><dd>${time(lastFailure.at)}: ${lastFailure.status ?? lastFailure.kind.replaceAll("_", " ")}</dd></div>` : nothing}
+        <div><dt>Held back</dt><dd>${counted(health.held, "task")}</dd></div>
+      </dl>
+      ${answered < partitions ? html`<p class="fine">${number(answered)} of ${counted(partitions, "partition")} answered; what the others know is missing.</p>` : nothing}`;
+  };
+
+  return {
+    title: `Target ${host}`,
+    requests: () => [{ method: "GET", path }],
+    view: () => html`<h1>Target ${host}</h1>
+      <p><a href=${href("/targets")}>All hosts with a rule</a>, <a href=${href("/tasks", { host })}>tasks of this host</a></p>
+      ${loaded(reading.loader, ({ target: { rule, health } }) => {
+        return html`${health ? how(health) : html`<p>No worker says how it does.</p>`}
+          <p>Rule: ${ruleWords(rule)}.</p>
+          <form @submit=${form.submit}>
+            ${form.problem(NAMES)}
+            <fieldset ?disabled=${barred !== ""}>
+              <legend>Rule</legend>
+              <div class="grid">${FIELDS.map(([name, label, hint, of]) => field(form, { name, label, hint, required: false, value: String(of(rule ?? {}) ?? "") }))}</div>
+              <p class="actions">${submitButton(form, "Set the rule")} ${rule && !barred ? remove.view() : nothing}</p>
+            </fieldset>
+            ${barred ? html`<p class="fine">${barred}</p>` : nothing}
+          </form>
+          ${remove.problem()}`;
+      })}`,
+    dispose: reading.dispose,
+  };
+}
