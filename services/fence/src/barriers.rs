@@ -2,7 +2,8 @@
 //!
 //! Callers that arrive while a mark is being stored share the next one. As long as no lease must be
 //! waited out, the next mark is raised as soon as the last one is stored. Otherwise marks are
-//! raised at intervals, so that few are open at a time however many callers there are.
+//! raised at intervals, so that few are open at a time however many callers there are. The same
+//! after one was not stored: a stream without a leader refuses at once.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use waybill_domain::access::fence::{Barrier, BarrierState, FenceTiming, Holders, Uptime};
 use waybill_log::StreamSeq;
 
-/// Interval between two marks while one is open.
+/// Interval between two marks while one is open, and after one that was not stored.
 const MARK_SPACING: Duration = Duration::from_millis(100);
 
 /// A request to be told when CONTROL up to `control` holds everywhere.
@@ -38,6 +39,8 @@ pub(crate) struct Barriers {
     /// Callers of the mark that is being stored.
     raising: Option<Vec<Call>>,
     last_raised: Option<Uptime>,
+    /// Whether the last one was not stored, as far as is known.
+    has_failed: bool,
     open: Vec<Open>,
 }
 
@@ -70,7 +73,7 @@ impl Barriers {
 
     fn spaced_at(&self) -> Option<Uptime> {
         let last = self.last_raised?;
-        (!self.open.is_empty()).then(|| last.plus(MARK_SPACING))
+        (self.has_failed || !self.open.is_empty()).then(|| last.plus(MARK_SPACING))
     }
 
     /// Records that the mark is stored. `now` must be read after that.
@@ -82,6 +85,7 @@ impl Barriers {
         timing: &FenceTiming,
     ) {
         let calls = self.raising.take().unwrap_or_default();
+        self.has_failed = false;
         self.open.push(Open {
             barrier: Barrier::new(mark, now, timing),
             raised,
@@ -91,6 +95,7 @@ impl Barriers {
 
     /// Records that the mark may not be stored. Its callers share the next one.
     pub(crate) fn failed(&mut self) {
+        self.has_failed = true;
         self.waiting.extend(self.raising.take().unwrap_or_default());
     }
 
@@ -132,5 +137,37 @@ impl Barriers {
         let raise = (!self.waiting.is_empty() && self.raising.is_none())
             .then(|| self.spaced_at().unwrap_or(now));
         waits.chain(raise).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_was_not_stored_is_raised_again_after_a_pause() {
+        let mut barriers = Barriers::default();
+        let (answer, _answered) = oneshot::channel();
+        let control = StreamSeq(7);
+        barriers.call(Call { control, answer });
+        let at = |millis| Uptime(Duration::from_millis(millis));
+        // Each is refused within a millisecond.
+        let raised = (0..1_000).filter(|millis| {
+            let raised = barriers.raise(at(*millis));
+            if raised.is_some() {
+                barriers.failed();
+            }
+            raised.is_some()
+        });
+        assert_eq!(raised.count(), 10);
+        // Once marks are stored again, those for callers that come later follow at once.
+        let raised = barriers.raise(at(1_000)).expect("its caller still waits");
+        let timing = FenceTiming::default();
+        barriers.stored(raised, StreamSeq(1), at(1_001), &timing);
+        assert!(barriers.spaced_at().is_some(), "it is open");
+        barriers.open.clear();
+        let (answer, _answered) = oneshot::channel();
+        barriers.call(Call { control, answer });
+        assert!(barriers.raise(at(1_002)).is_some());
     }
 }
