@@ -380,6 +380,7 @@ impl Running {
             }
         }
         self.doubts = 0;
+        self.task.barriers.looked(fence);
         self.wall_offset = clock::wall_offset();
         self.known = self.known.max(*seq);
         // An answer of a deposed leader shows this too. It costs a start event, which then caps
