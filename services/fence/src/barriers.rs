@@ -2,16 +2,22 @@
 //!
 //! Callers that arrive while a mark is being stored share the next one. As long as no lease must be
 //! waited out, the next mark is raised as soon as the last one is stored. Otherwise marks are
-//! raised at intervals, so that few are open at a time however many callers there are.
+//! raised at intervals, so that few are open at a time however many callers there are. The same
+//! after one was not stored: a stream without a leader refuses at once.
+//!
+//! Marks are what clients make FENCE grow by, with each change of access. It keeps them for an hour,
+//! in the room that leases of gateways and workers need too. So when it is half full, marks are a
+//! second apart, and callers share them: however much clients change, they then take no more of the
+//! room than the renewals of a few leases.
 
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 use waybill_domain::access::fence::{Barrier, BarrierState, FenceTiming, Holders, Uptime};
-use waybill_log::StreamSeq;
+use waybill_log::{Bounds, StreamSeq};
 
-/// Interval between two marks while one is open.
+/// Interval between two marks while one is open, and after one that was not stored.
 const MARK_SPACING: Duration = Duration::from_millis(100);
 
 /// A request to be told when CONTROL up to `control` holds everywhere.
@@ -30,6 +36,9 @@ pub(crate) struct Raised {
     pub(crate) at: Uptime,
 }
 
+/// Interval between two marks while FENCE is half full.
+const SCARCE_SPACING: Duration = Duration::from_secs(1);
+
 /// Waiting callers, and the marks that they wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {
@@ -38,6 +47,10 @@ pub(crate) struct Barriers {
     /// Callers of the mark that is being stored.
     raising: Option<Vec<Call>>,
     last_raised: Option<Uptime>,
+    /// Whether the last one was not stored, as far as is known.
+    has_failed: bool,
+    /// Whether FENCE is half full.
+    is_scarce: bool,
     open: Vec<Open>,
 }
 
@@ -70,7 +83,23 @@ impl Barriers {
 
     fn spaced_at(&self) -> Option<Uptime> {
         let last = self.last_raised?;
-        (!self.open.is_empty()).then(|| last.plus(MARK_SPACING))
+        if self.is_scarce {
+            return Some(last.plus(SCARCE_SPACING));
+        }
+        (self.has_failed || !self.open.is_empty()).then(|| last.plus(MARK_SPACING))
+    }
+
+    /// Takes in how full FENCE is.
+    pub(crate) fn looked(&mut self, fence: &Bounds) {
+        let is_scarce = fence.max_bytes.is_some_and(|max| fence.bytes >= max / 2);
+        if is_scarce && !self.is_scarce {
+            tracing::warn!(
+                bytes = fence.bytes,
+                max_bytes = fence.max_bytes,
+                "FENCE is half full: changes of access share a mark each second, so that leases keep their room (runbook: the log is full)"
+            );
+        }
+        self.is_scarce = is_scarce;
     }
 
     /// Records that the mark is stored. `now` must be read after that.
@@ -82,6 +111,7 @@ impl Barriers {
         timing: &FenceTiming,
     ) {
         let calls = self.raising.take().unwrap_or_default();
+        self.has_failed = false;
         self.open.push(Open {
             barrier: Barrier::new(mark, now, timing),
             raised,
@@ -91,6 +121,7 @@ impl Barriers {
 
     /// Records that the mark may not be stored. Its callers share the next one.
     pub(crate) fn failed(&mut self) {
+        self.has_failed = true;
         self.waiting.extend(self.raising.take().unwrap_or_default());
     }
 
@@ -132,5 +163,83 @@ impl Barriers {
         let raise = (!self.waiting.is_empty() && self.raising.is_none())
             .then(|| self.spaced_at().unwrap_or(now));
         waits.chain(raise).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::time::Timestamp;
+    use waybill_log::Positions;
+
+    use super::*;
+
+    fn full_to(bytes: u64, max_bytes: Option<u64>) -> Bounds {
+        Bounds {
+            messages: 0,
+            positions: Positions::OF_MESSAGES,
+            first: StreamSeq(1),
+            last: StreamSeq(1),
+            incarnation: 1,
+            bytes,
+            max_bytes,
+            now: Timestamp(0),
+        }
+    }
+
+    /// How many marks there are within an hour if somebody changes access every 10 ms, and each mark
+    /// is reached at once.
+    fn marks_in_an_hour(fence: &Bounds) -> u64 {
+        let mut barriers = Barriers::default();
+        barriers.looked(fence);
+        let mut marks = 0;
+        for millis in (0..3_600_000).step_by(10) {
+            let (answer, _answered) = oneshot::channel();
+            let control = StreamSeq(7);
+            barriers.call(Call { control, answer });
+            if barriers
+                .raise(Uptime(Duration::from_millis(millis)))
+                .is_some()
+            {
+                barriers.raising = None;
+                marks += 1;
+            }
+        }
+        marks
+    }
+
+    #[test]
+    fn marks_leave_leases_their_room_whatever_clients_change() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(marks_in_an_hour(&full_to(2 * MIB, Some(4 * MIB))), 3_600);
+        // As long as there is room, and where no limit is set, nobody waits for the next second.
+        assert_eq!(marks_in_an_hour(&full_to(MIB, Some(4 * MIB))), 360_000);
+        assert_eq!(marks_in_an_hour(&full_to(9 * MIB, None)), 360_000);
+    }
+
+    #[test]
+    fn a_mark_that_was_not_stored_is_raised_again_after_a_pause() {
+        let mut barriers = Barriers::default();
+        let (answer, _answered) = oneshot::channel();
+        let control = StreamSeq(7);
+        barriers.call(Call { control, answer });
+        let at = |millis| Uptime(Duration::from_millis(millis));
+        // Each is refused within a millisecond.
+        let raised = (0..1_000).filter(|millis| {
+            let raised = barriers.raise(at(*millis));
+            if raised.is_some() {
+                barriers.failed();
+            }
+            raised.is_some()
+        });
+        assert_eq!(raised.count(), 10);
+        // Once marks are stored again, those for callers that come later follow at once.
+        let raised = barriers.raise(at(1_000)).expect("its caller still waits");
+        let timing = FenceTiming::default();
+        barriers.stored(raised, StreamSeq(1), at(1_001), &timing);
+        assert!(barriers.spaced_at().is_some(), "it is open");
+        barriers.open.clear();
+        let (answer, _answered) = oneshot::channel();
+        barriers.call(Call { control, answer });
+        assert!(barriers.raise(at(1_002)).is_some());
     }
 }

@@ -22,6 +22,7 @@ pub mod error;
 pub mod outside;
 mod reader;
 mod running;
+mod seldom;
 mod sending;
 mod task;
 

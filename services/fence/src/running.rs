@@ -16,6 +16,7 @@ use waybill_log::{Bounds, StreamSeq};
 
 use crate::clock;
 use crate::reader::{Content, FenceUpdate, Reader};
+use crate::seldom::Seldom;
 use crate::sending::{self, Known, Missed, Renewed, Sender, Sent};
 use crate::task::FenceTask;
 
@@ -66,6 +67,8 @@ pub(crate) struct Running {
     begun: Option<StreamSeq>,
     acknowledgements: Subscriber,
     sending: FuturesUnordered<BoxFuture<'static, Sent>>,
+    missed_renewals: Seldom,
+    failed_marks: Seldom,
     is_starting: bool,
     /// A record of FENCE asks for more than CONTROL was seen to hold, so another start event is
     /// due, whose position caps what is asked for.
@@ -107,6 +110,8 @@ impl Running {
             begun: None,
             acknowledgements,
             sending: FuturesUnordered::new(),
+            missed_renewals: Seldom::default(),
+            failed_marks: Seldom::default(),
             is_starting: false,
             is_asked_too_much: false,
             is_acknowledging: false,
@@ -273,13 +278,17 @@ impl Running {
                 ..
             } => {
                 self.task.fence.set_full(is_full);
-                if is_full {
-                    tracing::error!(
+                match self.missed_renewals.another(now) {
+                    Some(missed) if is_full => tracing::error!(
+                        missed,
                         reason,
                         "FENCE has no room for a lease: without one nothing is decided here; retrying (runbook: the log is full)"
-                    );
-                } else {
-                    tracing::warn!(reason, "the lease was not renewed; retrying");
+                    ),
+                    Some(missed) => {
+                        tracing::warn!(missed, reason, "the lease was not renewed; retrying");
+                    }
+                    // The next warning counts it.
+                    None => tracing::debug!(reason, "the lease was not renewed; retrying"),
                 }
                 let kind = self.task.fence.name;
                 counter!("waybill_fence_renewals_missed_total", "kind" => kind).increment(1);
@@ -317,10 +326,13 @@ impl Running {
                 result: Err(reason),
                 ..
             } => {
-                tracing::warn!(
-                    reason,
-                    "a mark was not stored; the revocations that wait for it share the next one"
-                );
+                if let Some(failed) = self.failed_marks.another(now) {
+                    tracing::warn!(
+                        failed,
+                        reason,
+                        "a mark was not stored; the revocations that wait for it share the next one"
+                    );
+                }
                 self.task.barriers.failed();
             }
             Sent::Acknowledgement => self.is_acknowledging = false,
@@ -368,6 +380,7 @@ impl Running {
             }
         }
         self.doubts = 0;
+        self.task.barriers.looked(fence);
         self.wall_offset = clock::wall_offset();
         self.known = self.known.max(*seq);
         // An answer of a deposed leader shows this too. It costs a start event, which then caps

@@ -6,15 +6,21 @@
 //! nothing. The same happens with a node that is cut off and still considers itself a leader, for
 //! up to 20 s.
 //!
-//! So each connection is checked periodically for answers of the leaders. If two checks in a row
-//! fail, the other servers are tried with separate connections, and the connection moves to the
-//! first one through which all leaders answer. If there is none, as during an election, it stays
-//! where it is: moving would only lose answers that are on their way.
+//! So each connection is checked periodically for answers of the leaders. If one check fails, it is
+//! checked once more, and the other servers beside it, with separate connections. If the second one
+//! fails too, the connection moves to the first server through which all leaders answered. If there
+//! is none, as during an election, it stays where it is: moving would only lose answers that are on
+//! their way. The checks run beside each other so that all of them see the same state of the servers
+//! and of this machine, and so that a parted server is left within 3 s and a reconnect, when a lease
+//! of 12 s has most of its time left.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::{Client, ServerAddr};
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -23,11 +29,9 @@ use super::super::config::NatsConfig;
 use super::servers::NextServer;
 
 /// Interval of the checks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time limit of one check.
-const ANSWER: Duration = Duration::from_millis(1_500);
-/// Failed checks in a row before another server is tried.
-const PATIENCE: u32 = 2;
+const ANSWER: Duration = Duration::from_secs(1);
 /// Time limit of a connection to another server, before it is checked.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a replica may be silent and still count as connected: replicas contact their leader at
@@ -46,20 +50,48 @@ pub(in crate::jetstream) struct Watched {
 
 /// Checks the connections without an end. It must be dropped with them.
 pub(super) async fn watch(config: NatsConfig, connections: Vec<Watched>) {
-    let mut missed = vec![0; connections.len()];
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let looks = connections.iter().map(|watched| look(&watched.client));
-        let found = join_all(looks).await;
-        for ((watched, missed), is_reached) in connections.iter().zip(&mut missed).zip(found) {
-            *missed = if is_reached { 0 } else { *missed + 1 };
-            if *missed >= PATIENCE {
-                *missed = 0;
-                move_on(&config, watched).await;
+        let checks = connections.iter().map(|watched| check(&config, watched));
+        join_all(checks).await;
+    }
+}
+
+/// Checks a connection, and moves it if that is called for.
+async fn check(config: &NatsConfig, watched: &Watched) {
+    if look(&watched.client).await {
+        return;
+    }
+    let others = others(watched).await;
+    let mut scouts: FuturesUnordered<_> = others
+        .into_iter()
+        .map(|other| async move { is_better(config, &other).await.then_some(other) })
+        .collect();
+    let first_better = async {
+        while let Some(found) = scouts.next().await {
+            if found.is_some() {
+                return found;
             }
         }
+        None
+    };
+    if let Some(better) = unless_back(look(&watched.client), first_better).await {
+        move_to(watched, better).await;
+    }
+}
+
+/// What the search for another server finds, unless the present one answers in its second check. The
+/// search goes on while that check lasts, and its result is awaited only if the check fails.
+async fn unless_back<T>(
+    second: impl Future<Output = bool>,
+    search: impl Future<Output = Option<T>>,
+) -> Option<T> {
+    let (mut second, mut search) = (pin!(second), pin!(search));
+    tokio::select! {
+        is_back = &mut second => if is_back { None } else { search.await },
+        found = &mut search => if second.await { None } else { found },
     }
 }
 
@@ -96,29 +128,27 @@ fn has_majority(info: &Value) -> bool {
     2 * there > 1 + copies.len()
 }
 
-/// Moves a connection to the first other server through which the leaders answer.
-async fn move_on(config: &NatsConfig, watched: &Watched) {
+/// The servers that a connection may move to, least recently used first.
+async fn others(watched: &Watched) -> Vec<ServerAddr> {
     let Ok(servers) = watched.client.server_pool().await else {
-        return;
+        return Vec::new();
     };
     let mut others = watched.next.in_turn(&servers);
     // The last one is the present server.
     others.pop();
-    for other in others {
-        if !is_better(config, &other).await {
-            continue;
-        }
-        let connection = &watched.name;
-        tracing::warn!(
-            connection,
-            "the stream leaders do not answer through this NATS server, but through another one; the connection moves there"
-        );
-        metrics::counter!("waybill_log_servers_left_total").increment(1);
-        watched.next.prefer(other);
-        if let Err(error) = watched.client.force_reconnect().await {
-            tracing::warn!(%error, connection, "reconnecting to NATS failed");
-        }
-        return;
+    others
+}
+
+async fn move_to(watched: &Watched, better: ServerAddr) {
+    let connection = &watched.name;
+    tracing::warn!(
+        connection,
+        "the stream leaders do not answer through this NATS server, but through another one; the connection moves there"
+    );
+    metrics::counter!("waybill_log_servers_left_total").increment(1);
+    watched.next.prefer(better);
+    if let Err(error) = watched.client.force_reconnect().await {
+        tracing::warn!(%error, connection, "reconnecting to NATS failed");
     }
 }
 
@@ -138,6 +168,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    async fn after<T>(millis: u64, outcome: T) -> T {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        outcome
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_left_only_if_it_fails_twice_and_another_one_does_not() {
+        let begun = tokio::time::Instant::now();
+        let left = unless_back(after(1_000, false), after(300, Some(2))).await;
+        assert_eq!((left, begun.elapsed().as_millis()), (Some(2), 1_000));
+        // The second check answers: nothing is gained by waiting for the others, nor by moving.
+        let begun = tokio::time::Instant::now();
+        let stayed = unless_back(after(400, true), after(3_000, Some(2))).await;
+        assert_eq!((stayed, begun.elapsed().as_millis()), (None, 400));
+        assert_eq!(
+            unless_back(after(400, true), after(300, Some(2))).await,
+            None
+        );
+        let nowhere = unless_back(after(1_000, false), after(3_000, None::<u8>)).await;
+        assert_eq!(nowhere, None);
+        let slow = unless_back(after(1_000, false), after(1_500, Some(3))).await;
+        assert_eq!(slow, Some(3));
+    }
 
     fn copies(silent: &[u64]) -> Value {
         let copies: Vec<Value> = silent
