@@ -14,7 +14,7 @@ def ended(world, task):
 
 
 def test_a_limit_is_set_shown_with_what_waits_paused_and_resumed(world, browser):
-    browser.allow("400", "404", "409")
+    browser.allow("400", "404", "412")
     page = browser.signed_in(path="/ui/limits")
     page.click("main .title button")
     page.fill("#key", "customer:17")
