@@ -106,10 +106,11 @@ export async function confirmAddress(given) {
 }
 
 export async function signOut() {
+  // Told first: another tab would take the stream over from this one, and be refused, before it knew that the session is over.
+  others?.postMessage("out");
   const bearer = await accessToken().catch(() => "");
   if (bearer) await fetch("/v1/auth/logout", { method: "POST", headers: { authorization: `Bearer ${bearer}` } }).catch(() => null);
   forget(false);
-  others?.postMessage("out");
 }
 
 /** @param {boolean} expired Whether the session ended by itself: the page stays, and sign-in goes over it. */
