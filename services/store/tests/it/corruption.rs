@@ -10,6 +10,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    time::{Duration, Instant},
 };
 
 use waybill_store::{Batch, Engine, KeyRange, OpenReason, Store, StoreError, WipeReason};
@@ -320,12 +321,26 @@ fn corrupt_rows_are_set_aside_once_and_dropped_by_the_next_clean_open() {
 }
 
 /// What sled's own checks cannot detect: rows that are intact, but not from the same moment.
+/// sled gives its lock back only when its own threads have ended, a moment after the store is dropped.
+fn opened_when_unlocked(path: &Path) -> sled::Db {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match sled::open(path) {
+            Err(sled::Error::Io(error)) if Instant::now() < deadline => {
+                assert!(error.to_string().contains("lock"), "{error}");
+                std::thread::yield_now();
+            }
+            opened => return opened.expect("sled opens"),
+        }
+    }
+}
+
 #[test]
 fn a_row_that_sled_changed_alone_breaks_the_seal() {
     let (dir, store) = a_store(Engine::Sled);
     fill(&store, 1..=50);
     drop(store);
-    let rows = sled::open(dir.path().join("rows")).expect("sled opens");
+    let rows = opened_when_unlocked(&dir.path().join("rows"));
     let latest = [&[1][..], b"latest"].concat();
     let before = rows
         .insert(latest, &49_u64.to_be_bytes())
