@@ -1,6 +1,7 @@
 // The live events of the team that is looked at: one stream of tasks always, and one of activity while a page shows it.
 import { effect, signal, untracked } from "../vendor/signals-core/signals-core.js";
 import { send, withQuery } from "./api.js";
+import { oncePerFrame } from "./frames.js";
 import { session } from "./session.js";
 import { createSharedStream } from "./shared-stream.js";
 import { currentTeam, environment } from "./team.js";
@@ -15,22 +16,13 @@ function createFeed(kind, path, always) {
   const stream = signal(null);
   const wanted = signal(always ? 1 : 0);
   let key = "";
-  /** Events that the next paint will show. @type {any[]} */
-  let waiting = [];
-  let timer = 0;
-
-  function flush() {
-    timer = 0;
-    const events = waiting;
-    waiting = [];
+  const frames = oncePerFrame((events) => {
     for (const listener of listeners) listener.events(events);
-  }
+  });
 
-  /** At most once a frame; a hidden page paints no frames, and a few times a second is enough for it. @param {any[]} events */
+  /** @param {any[]} events */
   function take(events) {
-    if (paused.peek()) return;
-    waiting.push(...events);
-    if (!timer) timer = document.hidden ? setTimeout(flush, 250) : requestAnimationFrame(flush);
+    if (!paused.peek()) frames.add(events);
   }
 
   const resync = () => listeners.forEach((listener) => listener.resync());

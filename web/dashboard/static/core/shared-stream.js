@@ -1,14 +1,9 @@
 // One stream for all tabs of a browser: the tab that holds the lock reads it and tells the others. Browsers open six connections to an
 // origin over HTTP/1.1, so a stream for each tab would soon leave none for requests.
 import { signal } from "../vendor/signals-core/signals-core.js";
+import { pauseAfter, readConnection } from "./connection.js";
 import { Failure } from "./failure.js";
 import { withLock } from "./locks.js";
-import { atStart, read } from "./sse.js";
-
-/** Longest pause between two attempts to connect, in milliseconds. */
-const LONGEST_PAUSE = 10_000;
-/** A stream that is silent for so long is dead: its heartbeats come every 15 seconds. */
-const SILENCE = 40_000;
 
 /**
  * @typedef {object} StreamState
@@ -67,34 +62,16 @@ export function createSharedStream(name, connect, listener) {
   }
 
   /** Reads one connection to its end. */
-  async function follow() {
-    const own = new AbortController();
-    const stop = () => own.abort();
-    end.signal.addEventListener("abort", stop);
-    let watchdog = setTimeout(stop, SILENCE);
-    try {
-      const response = await connect(state.peek().position, own.signal);
-      const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
-      const isFirst = state.peek().position === "";
-      let at = { ...atStart, id: state.peek().position };
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        clearTimeout(watchdog);
-        watchdog = setTimeout(stop, SILENCE);
-        const parsed = read(at, value);
-        // A stream that begins now begins after what pages have read a moment ago.
-        if (isFirst && at.id === "" && parsed.state.id !== "") missed();
-        at = parsed.state;
-        const events = parsed.events.filter((event) => event.data);
-        if (events.some((event) => event.type === "gap")) missed();
-        deliver(events.filter((event) => event.type !== "gap").map((event) => ({ ...JSON.parse(event.data), position: event.id })), at.id);
-      }
-    } finally {
-      clearTimeout(watchdog);
-      end.signal.removeEventListener("abort", stop);
-      own.abort();
-    }
+  function follow() {
+    let before = state.peek().position;
+    return readConnection(before, connect, end.signal, (came, position) => {
+      // A stream that begins now begins after what pages have read a moment ago.
+      if (before === "" && position !== "") missed();
+      before = position;
+      const events = came.filter((event) => event.data);
+      if (events.some((event) => event.type === "gap")) missed();
+      deliver(events.filter((event) => event.type !== "gap").map((event) => ({ ...JSON.parse(event.data), position: event.id })), position);
+    });
   }
 
   /** @param {number} ms */
@@ -123,8 +100,7 @@ export function createSharedStream(name, connect, listener) {
       }
       if (end.signal.aborted) return;
       failures = state.peek().position === before ? failures + 1 : 0;
-      const wanted = failure?.retryAt ? failure.retryAt - Date.now() : 0;
-      const wait = Math.max(wanted, Math.min(LONGEST_PAUSE, 250 * 2 ** failures));
+      const wait = pauseAfter(failure, failures);
       become({ phase: "waiting", reason: failure?.message ?? "The stream ended", retryAt: Date.now() + wait });
       await pause(wait);
     }

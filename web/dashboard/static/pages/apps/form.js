@@ -1,9 +1,9 @@
 // The form of an application: what people are told of it, where it may send them back, and the most that it may be granted.
 import { html, nothing } from "../../ui/lit.js";
 import { signal } from "../../vendor/signals-core/signals-core.js";
-import { environment } from "../../core/team.js";
 import { copyButton } from "../../ui/copy.js";
 import { dialog } from "../../ui/dialog.js";
+import { environmentField } from "../../ui/environment-field.js";
 import { fieldError } from "../../ui/failure.js";
 import { field } from "../../ui/form.js";
 import { SCOPES } from "../keys/scopes.js";
@@ -51,13 +51,7 @@ export function createAppFields(app) {
                 <option value="public">Public: on devices of people, without a secret</option>
               </select>
             </div>
-            <div class="field">
-              <label for="environment">Environment</label>
-              <select id="environment" name="environment">
-                <option .selected=${environment() === "live"}>live</option>
-                <option .selected=${environment() === "test"}>test</option>
-              </select>
-            </div>
+            ${environmentField()}
           </div>`}
       ${uris(form)}
       <fieldset class="scopes">

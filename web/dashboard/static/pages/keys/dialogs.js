@@ -3,10 +3,11 @@ import { html } from "../../ui/lit.js";
 import { signal } from "../../vendor/signals-core/signals-core.js";
 import { request } from "../../core/api.js";
 import { createRepeatKey } from "../../core/random.js";
-import { currentTeam, environment } from "../../core/team.js";
+import { currentTeam } from "../../core/team.js";
 import { createAction } from "../../ui/action.js";
 import { copyButton, saveFile } from "../../ui/copy.js";
 import { dialog } from "../../ui/dialog.js";
+import { environmentField } from "../../ui/environment-field.js";
 import { createForm, field, submitButton } from "../../ui/form.js";
 import { time } from "../../ui/time.js";
 import { OVERLAPS, PRESETS, SCOPES } from "./scopes.js";
@@ -42,13 +43,7 @@ export function createDialog(tell) {
   </fieldset>`;
   const body = () => html`<form @submit=${form.submit}>
     ${form.problem(["name", "brand", "expiresAt", "allowedSources"])} ${field(form, { name: "name", label: "Name", hint: "What uses it, such as: nightly invoices" })}
-    <div class="field">
-      <label for="environment">Environment</label>
-      <select id="environment" name="environment">
-        <option .selected=${environment() === "live"}>live</option>
-        <option .selected=${environment() === "test"}>test</option>
-      </select>
-    </div>
+    ${environmentField()}
     <div class="field">
       <label for="preset">Access</label>
       <select id="preset" name="preset" @change=${(event) => (preset.value = event.target.value)}>
