@@ -224,11 +224,11 @@ pub struct Explained {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
-    /// All start.
+    /// Every attempt starts.
     Closed,
     /// One at a time starts, to find out how the host does.
     Probing,
-    /// None starts, until a pause has passed.
+    /// No attempt starts, until a pause has passed.
     Open,
 }
 

@@ -81,7 +81,7 @@ impl Edge {
         let end = self.end_of_tasks().await?;
         if at > end {
             let message = format!(
-                "at must not be behind the end of the log, which is {}",
+                "at must not be beyond the end of the log, which is {}",
                 end.0
             );
             return Err(ApiError::bad_field(PARAMETER, message));

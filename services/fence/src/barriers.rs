@@ -19,6 +19,8 @@ use waybill_log::{Bounds, StreamSeq};
 
 /// Interval between two marks while one is open, and after one that was not stored.
 const MARK_SPACING: Duration = Duration::from_millis(100);
+/// Interval between two marks while FENCE is half full.
+const SCARCE_SPACING: Duration = Duration::from_secs(1);
 
 /// A request to be told when CONTROL up to `control` holds everywhere.
 #[derive(Debug)]
@@ -35,9 +37,6 @@ pub(crate) struct Raised {
     /// When the mark was sent.
     pub(crate) at: Uptime,
 }
-
-/// Interval between two marks while FENCE is half full.
-const SCARCE_SPACING: Duration = Duration::from_secs(1);
 
 /// Waiting callers, and the marks that they wait for.
 #[derive(Debug, Default)]

@@ -32,7 +32,8 @@ pub struct SetLimit {
 /// Set what a limit allows: it holds whatever tasks say, until it is set again. With `{}`, tasks say it again.
 ///
 /// Attempts that are running go on, so a lower concurrency holds as they end. Partitions take the new limit into account at once, and hold
-/// themselves to what others may use of it within a second. With `If-Match`, the limit is set only if its `ETag` is still that one; else 412, and nothing is changed.
+/// themselves to what others may use of it within a second. With `If-Match`, the limit is set only if its `ETag` is still that one; else 412,
+/// and nothing is changed.
 #[utoipa::path(
     put,
     path = "/v1/limits/{key}",

@@ -54,11 +54,11 @@ pub struct TargetFailureShare {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetState {
-    /// All start.
+    /// Every attempt starts.
     Closed,
     /// One at a time starts, to find out how the host does.
     Probing,
-    /// None starts, until a pause has passed.
+    /// No attempt starts, until a pause has passed.
     Open,
 }
 

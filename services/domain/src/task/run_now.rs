@@ -20,8 +20,7 @@ pub enum RunRefused {
 }
 
 /// Decides what a request to run a task now leads to. `waits` says whether an idle task waits for
-/// its time or its retry, and
-/// `attempts` how many have started.
+/// its time or its retry, `attempts` how many attempts have started.
 ///
 /// # Errors
 /// If it changes nothing.

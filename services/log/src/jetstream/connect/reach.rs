@@ -8,8 +8,8 @@
 //!
 //! So each connection is checked periodically for answers of the leaders. If one check fails, it is
 //! checked once more, and the other servers beside it, with separate connections. If the second one
-//! fails too, the connection moves to the first server through which all leaders answered. If there
-//! is none, as during an election, it stays where it is: moving would only lose answers that are on
+//! fails too, the connection moves to the first server through which all leaders answered. During an
+//! election no server is one, and the connection stays: a move would only lose answers that are on
 //! their way. The checks run beside each other so that all of them see the same state of the servers
 //! and of this machine, and so that a parted server is left within 3 s and a reconnect, when a lease
 //! of 12 s has most of its time left.
