@@ -66,7 +66,9 @@ def go(walk, reporter):
         vault(walk)
         queues(walk)
         targets(walk)
+        views(walk)
         tasks(walk, receiver)
+        claims(walk)
         signatures(walk, receiver)
         applications(walk, ann, team)
         activity(walk)
@@ -93,7 +95,7 @@ def letter(walk, to, kind):
 
 
 def health(walk):
-    for operation in ("health.liveness.get", "health.readiness.get", "auth.signing_keys.list", "oauth.metadata.get", "activity.audit_keys.list"):
+    for operation in ("health.liveness.get", "health.readiness.get", "system.meta.get", "auth.signing_keys.list", "oauth.metadata.get", "activity.audit_keys.list"):
         walk.send(operation, 200)
 
 
@@ -113,12 +115,28 @@ def people(walk):
     sessions = walk.send("auth.session.list", 200, key=ann)["sessions"]
     other = next(session for session in sessions if not session["current"])
     walk.send("auth.session.delete", 204, {"sessionId": other["id"]}, key=ann)
+    token = link(walk)
+    walk.send("auth.link.use", 403, live={"token": token}, headers={"X-Forwarded-For": "192.0.2.7"})
+    owner = walk.send("auth.link.use", 200, live={"token": token})["accessToken"]
+    walk.send("auth.link.use", 400, live={"token": token})
+    walk.send("account.address.create", 400, live={"password": "short"}, key=owner)
+    walk.send("account.address.create", 200, key=owner)
+    walk.send("account.address.create", 409, key=owner)
+    walk.send("system.state.get", 200, key=owner)
+    walk.send("system.state.get", 403, key=ann)
     return ann
+
+
+def link(walk):
+    """The token of a sign-in link, as the machine itself prints it."""
+    command = [walk.server.process.args[0], "dashboard", "--data", str(walk.server.folder / "data")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    return said.stdout.strip().split("#token=")[1]
 
 
 def teams(walk, ann):
     team = {"teamId": walk.send("teams.team.create", 201, key=ann)["team"]["id"]}
-    for operation in ("teams.team.update", "teams.plan.set", "teams.task_defaults.set", "teams.vault_policy.set", "teams.leak_policy.set"):
+    for operation in ("teams.team.update", "teams.plan.set", "teams.task_defaults.set", "teams.vault_policy.set", "teams.leak_policy.set", "teams.payload_policy.set"):
         walk.send(operation, 200, team, key=ann)
     walk.send("teams.team.list", 200, key=ann)
     for operation in ("teams.team.get", "teams.plan.get", "teams.usage.get"):
@@ -144,6 +162,7 @@ def keys(walk, ann, team):
     made = walk.send("keys.key.create", 201, team, headers=once, key=ann)["apiKey"]
     walk.send("keys.key.create", 422, team, live={"name": "another"}, headers=once, key=ann)
     walk.send("keys.key.list", 200, team, key=ann)
+    walk.send("keys.key_usage.get", 200, {"keyId": made["id"]}, key=ann)
     walk.send("keys.own_key.get", 200, key=made["key"])
     new = walk.send("keys.key.rotate", 201, {"keyId": made["id"]}, key=ann)["apiKey"]
     walk.send("keys.key.rotate", 409, {"keyId": made["id"]}, key=ann)
@@ -203,7 +222,47 @@ def targets(walk):
     walk.send("work.target.list", 200, key=key)
     walk.send("work.target.get", 400, {"host": "not a host"}, key=key)
     walk.send("work.target.set", 400, host, body={"failuresInARow": 0}, key=key)
+    walk.send("work.target.open", 200, host, key=key)
+    walk.send("work.target.open", 400, host, body={"until": "1999-01-31T12:00:00Z"}, key=key)
+    walk.send("work.target.close", 200, host, key=key)
+    walk.send("work.target.close", 400, {"host": "not a host"}, key=key)
     walk.send("work.target.set", 200, host, body={}, key=key, keep=False)
+
+
+def claims(walk):
+    key = walk.server.key
+
+    def held():
+        task = {"queue": "images", "json": {"file": "cat.png", "width": 640}}
+        walk.send("tasks.task.create", 201, body=task, key=key, keep=False)
+        return {"id": walk.send("work.claim.create", 200, key=key)["claims"][0]["id"]}
+
+    first = held()
+    worker = {"name": "resizer-1"}
+    walk.send("work.worker.register", 200, worker, key=key)
+    walk.send("work.worker.list", 200, key=key)
+    walk.send("work.worker.get", 200, worker, key=key)
+    walk.send("work.worker.get", 404, {"name": "nobody"}, key=key)
+    walk.send("work.worker.drain", 200, worker, key=key)
+    walk.send("work.worker.resume", 200, worker, key=key)
+    limited = {"name": "words only", "queues": ["words"]}
+    limited = walk.send("keys.api_key.create", 201, body=limited, key=key, keep=False)["apiKey"]["key"]
+    walk.send("work.claim.create", 403, key=limited)
+    walk.send("work.worker.register", 403, worker, key=limited)
+    walk.send("work.claim.progress", 200, first, key=key)
+    walk.send("work.claim.heartbeat", 200, first, key=key)
+    walk.send("work.claim.complete", 413, first, body=b'{"result": "' + b"x" * (1024 * 1024) + b'"}', key=key)
+    walk.send("work.claim.complete", 200, first, key=key)
+    for how in ("fail", "heartbeat", "progress", "release"):
+        walk.send(f"work.claim.{how}", 409, first, key=key)
+    failed = held()
+    walk.send("work.claim.fail", 200, failed, key=key)
+    walk.send("work.claim.complete", 409, failed, key=key)
+    two = [held()["id"], held()["id"]]
+    reports = walk.examples["requests"]["work.claim.report"]["reports"]
+    walk.send("work.claim.report", 200, live={"reports": [{**report, "id": own} for report, own in zip(reports, two)]}, key=key)
+    walk.send("work.claim.release", 200, {"id": two[1]}, key=key)
+    walk.send("work.worker.deregister", 204, worker, key=key)
 
 
 def tasks(walk, receiver):
@@ -244,10 +303,17 @@ def tasks(walk, receiver):
     later = {"id": walk.send("tasks.task.create", 201, live=later, key=key, keep=False)["task"]["id"]}
     walk.send("tasks.webhook.redeliver", 409, later, key=key)
     walk.send("tasks.task.replay", 409, later, key=key)
+    walk.send("tasks.task.change", 200, later, key=key)
     walk.send("tasks.task.run_now", 200, later, key=key)
     walk.send("work.queue.resume", 200, held, key=key, keep=False)
     receiver.next(), receiver.next()
     walk.send("tasks.task.run_now", 409, task, key=key)
+    walk.send("tasks.task.change", 409, task, key=key)
+    # It fails, and blocks those with its key until they are let go.
+    line = {"orderingKey": "order-17", "onFailure": "block"}
+    stuck = {"id": dies(walk, {**urls, "success": "404", **line}, receiver, key)}
+    walk.send("tasks.task.unblock", 200, stuck, key=key)
+    walk.send("tasks.task.unblock", 409, stuck, key=key)
     once = {"Idempotency-Key": "order-17-again"}
     walk.send("tasks.task.replay", 201, task, headers=once, key=key)
     walk.send("tasks.task.replay", 422, task, live={"queue": "another"}, headers=once, key=key)
@@ -260,6 +326,8 @@ def tasks(walk, receiver):
     sealed = dies(walk, {**urls, "success": "404", "headers": {"Authorization": "Bearer secret"}}, receiver, key)
     walk.send("tasks.dead_letter.retry", 409, {"id": sealed}, key=key)
     operations(walk, key)
+    schedules(walk, receiver, key)
+    workflows(walk, receiver, key)
     walk.send("tasks.task.list", 200, query={"tag": "orders", "status": "completed", "limit": 1}, key=key)
     walk.send("tasks.event.stream", 200, task, key=key)
     walk.send("tasks.stream_token.create", 201, task, key=key)
@@ -270,12 +338,19 @@ def tasks(walk, receiver):
 def operations(walk, key):
     first = {"Idempotency-Key": "first-operation"}
     walk.send("tasks.operation.preview", 200, key=key)
-    walk.send("tasks.operation.create", 201, headers=first, key=key)
+    made = walk.send("tasks.operation.create", 201, headers=first, key=key)
     walk.send("tasks.operation.create", 422, live={"rate": 7}, headers=first, key=key)
+    until_over(walk, made, key)
     walk.send("tasks.operation.list", 200, key=key)
     once = {"Idempotency-Key": "orders-again"}
     walk.send("tasks.dead_letter.retry_many", 201, headers=once, key=key)
     walk.send("tasks.dead_letter.retry_many", 422, live={"rate": 7}, headers=once, key=key)
+    gone = {"Idempotency-Key": "letters-gone"}
+    walk.send("tasks.dead_letter.purge", 201, headers=gone, key=key)
+    walk.send("tasks.dead_letter.purge", 422, live={"rate": 7}, headers=gone, key=key)
+    queue, wrong = {"name": "nobodys"}, {"Idempotency-Key": "wrong-list"}
+    walk.send("tasks.queue.purge", 201, queue, headers=wrong, key=key)
+    walk.send("tasks.queue.purge", 422, queue, live={"rate": 7}, headers=wrong, key=key)
     # One that is about nothing is over at once; undoing it is about nothing either.
     cancel = {"action": "cancel", "filter": {"queue": ["nobodys"]}}
     over = until_over(walk, walk.send("tasks.operation.create", 201, live=cancel, key=key, keep=False), key)
@@ -289,6 +364,61 @@ def operations(walk, key):
     slow = {"id": walk.send("tasks.operation.create", 201, live=slow, key=key, keep=False)["operation"]["id"]}
     for how in ("pause", "resume", "cancel"):
         walk.send(f"tasks.operation.{how}", 200, slow, key=key)
+
+
+def schedules(walk, receiver, key):
+    once = {"Idempotency-Key": "morning-report"}
+    report = {"task": {"targetUrl": receiver.url + "/report"}}
+    made = walk.send("schedules.schedule.create", 201, live=report, headers=once, key=key)
+    walk.send("schedules.schedule.create", 422, live={**report, "zone": "UTC"}, headers=once, key=key)
+    schedule = {"id": made["schedule"]["id"]}
+    walk.send("schedules.schedule.list", 200, key=key)
+    walk.send("schedules.schedule.get", 200, schedule, key=key)
+    walk.send("schedules.schedule.set", 412, schedule, live=report, headers={"If-Match": '"7"'}, key=key)
+    walk.send("schedules.schedule.set", 200, schedule, live=report, headers={"If-Match": '"1"'}, key=key)
+    for number in range(20):
+        if walk.try_to("schedules.schedule.set", (200, 409), schedule, live={**report, "name": f"Report {number}"}, key=key).status == 409:
+            break
+    walk.send("schedules.schedule.next", 200, schedule, query={"limit": 3}, key=key)
+    for how in ("pause", "resume"):
+        walk.send(f"schedules.schedule.{how}", 200, schedule, key=key)
+    walk.send("schedules.schedule.trigger", 201, schedule, key=key)
+    receiver.next()
+    until = time.monotonic() + LETTER_SECONDS
+    while walk.send("schedules.run.list", 200, schedule, key=key, keep=False)["runs"][0]["status"] != "completed":
+        if time.monotonic() > until:
+            raise TimeoutError("the run did not end")
+        time.sleep(0.05)
+    walk.send("schedules.run.list", 200, schedule, key=key)
+    walk.send("schedules.schedule.delete", 204, schedule, key=key)
+
+
+def workflows(walk, receiver, key):
+    once = {"Idempotency-Key": "import-of-invoices"}
+    fetch = {"name": "fetch", "task": {"targetUrl": receiver.url + "/fetch"}}
+    # Its result has no such member, so the workflow fails.
+    load = {"name": "load", "runAfter": ["fetch"], "task": {"body": "{{tasks.fetch.result.body.none}}"}}
+    made = walk.send("workflows.workflow.create", 201, live={"tasks": [fetch, load]}, headers=once, key=key)
+    walk.send("workflows.workflow.create", 422, live={"tasks": [fetch]}, headers=once, key=key)
+    failing = {"id": made["workflow"]["id"]}
+    receiver.next()
+    until = time.monotonic() + LETTER_SECONDS
+    while walk.send("workflows.workflow.get", 200, failing, key=key, keep=False)["workflow"]["status"] != "failed":
+        if time.monotonic() > until:
+            raise TimeoutError("the workflow did not fail")
+        time.sleep(0.05)
+    walk.send("workflows.workflow.get", 200, failing, key=key)
+    walk.send("workflows.workflow.list", 200, key=key)
+    # While its queue is paused what is retried cannot have failed again.
+    imports = {"name": "imports"}
+    walk.send("work.queue.pause", 200, imports, key=key, keep=False)
+    walk.send("workflows.workflow.retry", 200, failing, key=key)
+    walk.send("work.queue.resume", 200, imports, key=key, keep=False)
+    later = {"name": "later", "task": {"delay": "30d"}}
+    waiting = {"id": walk.send("workflows.workflow.create", 201, live={"tasks": [later]}, key=key, keep=False)["workflow"]["id"]}
+    walk.send("workflows.workflow.retry", 409, waiting, key=key)
+    for status in (200, 409):
+        walk.send("workflows.workflow.cancel", status, waiting, key=key)
 
 
 def until_over(walk, envelope, key):
@@ -341,11 +471,32 @@ def applications(walk, ann, team):
     tokens = walk.send("oauth.token.create", 200, live={"code": code, **client})
     walk.send("oauth.token.introspect", 200, live={"token": tokens["access_token"], **client})
     grants = walk.send("oauth.grant.list", 200, key=ann)["grants"]
+    walk.send("oauth.team_grant.list", 200, team, key=ann)
+    devices(walk, ann, team, client)
     walk.send("oauth.token.revoke", 200, live={"token": tokens["refresh_token"], **client})
     walk.send("oauth.grant.delete", 204, {"grantId": grants[0]["id"]}, key=ann)
-    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke"):
+    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke", "oauth.device.ask"):
         walk.send(operation, 401, live={**client, "client_secret": "wrong"})
     walk.send("oauth.app.delete", 204, here, key=ann)
+
+
+def devices(walk, ann, team, client):
+    shown = {"userCode": walk.send("oauth.device.ask", 200, live=client)["user_code"]}
+    walk.send("oauth.device.find", 200, live=shown, key=ann)
+    walk.send("oauth.device.approve", 403, live={**shown, "teamId": ABSENT["teamId"]}, key=ann)
+    walk.send("oauth.device.approve", 204, live={**shown, **team}, key=ann)
+    for operation in ("oauth.device.find", "oauth.device.approve", "oauth.device.deny"):
+        walk.send(operation, 404, live={**shown, **(team if operation.endswith("approve") else {})}, key=ann)
+    shown = {"userCode": walk.send("oauth.device.ask", 200, live=client)["user_code"]}
+    walk.send("oauth.device.deny", 204, live=shown, key=ann)
+
+
+def views(walk):
+    key = walk.server.key
+    view = walk.send("work.view.save", 200, key=key)["view"]
+    walk.send("work.view.list", 200, key=key)
+    walk.send("work.view.save", 400, live={"page": "queues"}, key=key)
+    walk.send("work.view.delete", 204, {"id": view["id"]}, key=key)
 
 
 def activity(walk):
@@ -417,7 +568,7 @@ def refusals(walk, ann, team):
     walk.send("teams.plan.set", 400, team, live={"plan": "platinum"}, key=ann)
     walk.send("tasks.task.create_batch", 400, body={"tasks": []}, key=own)
     strict = {"Prefer": "handling=strict"}
-    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.task.explain", "tasks.webhook.redeliver", "tasks.task.run_now", "tasks.dead_letter.retry"):
+    for operation in ("tasks.task.delete", "tasks.task.cancel", "tasks.task.explain", "tasks.webhook.redeliver", "tasks.task.run_now", "tasks.task.unblock", "tasks.dead_letter.retry"):
         walk.send(operation, 400, {"id": walk.ended}, query={"forse": "true"}, headers=strict, key=own)
     walk.send("activity.consistency.prove", 400, key=own)
     walk.send("activity.event.export", 400, query={"format": "xml"}, key=own)
@@ -473,7 +624,7 @@ def errors(walk, ann, team, slow):
         415: walk.send("tasks.task.create", 415, headers={"Content-Encoding": "gzip"}, key=key, keep=False),
     }
     walk.send("tasks.task.create", 400, live={"maxRetries": 25}, key=key)
-    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke"):
+    for operation in ("oauth.token.create", "oauth.token.introspect", "oauth.token.revoke", "oauth.device.ask"):
         walk.send(operation, 400, body=b"token=a&token=b&grant_type=password")
     without_credentials(walk, provoked)
     walk.send("teams.plan.set", 200, team, live={"plan": "tiny"}, key=ann, keep=False)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,6 +41,19 @@ def end(process):
         process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def free_port():
+    """A port below those of outgoing connections (ip(7), ip_local_port_range): one of them, such as that of a client that reconnects, could take it
+    before a server listens on it, or while the server is restarted."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Server:

@@ -134,14 +134,22 @@ def proxy(world, flood):
     return f"http://127.0.0.1:{server.server_port}"
 
 
+# The largest thing that was painted: of the sign-in page its form. The document itself says "Loading" before, which is of no use to anybody.
+USEFUL_PAINT = """
+() => new Promise((resolve) => {
+    const told = (list) => resolve(list.getEntries().at(-1).startTime);
+    new PerformanceObserver(told).observe({type: "largest-contentful-paint", buffered: true});
+})
+"""
+
+
 def first_paint(chromium, world):
-    """Milliseconds from the navigation to the first contentful paint, each time in a browser context that knows nothing."""
+    """Milliseconds from the navigation to the first useful paint, each time in a browser context that knows nothing."""
     times = []
     for _ in range(PAINTS):
         browser = Browser(chromium, world)
         page = browser.open(browser.page(), "/ui/", "#email")
-        paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-        times.append(page.evaluate(paint))
+        times.append(page.evaluate(USEFUL_PAINT))
         browser.check()
         browser.close()
     return times
@@ -217,7 +225,7 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     growth = after / before - 1
     rows = [
-        ("first paint, median of loads with nothing cached", f"{statistics.median(paints):.0f} ms (up to {max(paints):.0f})", f"under {FIRST_PAINT_MS} ms", statistics.median(paints) < FIRST_PAINT_MS),
+        ("first useful paint, median of loads with nothing cached", f"{statistics.median(paints):.0f} ms (up to {max(paints):.0f})", f"under {FIRST_PAINT_MS} ms", statistics.median(paints) < FIRST_PAINT_MS),
         ("events a second", f"{sent / asked.seconds:.0f}", f"{asked.rate}", sent >= 0.95 * asked.rate * asked.seconds),
         ("longest frame meanwhile", f"{frames['longest']:.0f} ms ({frames['slow']} of {frames['count']} over 50 ms; without events {calm['longest']:.0f} ms)", f"at most {LONGEST_FRAME_MS} ms", frames["longest"] <= LONGEST_FRAME_MS),
         ("heap before and after", f"{before / 2**20:.1f} and {after / 2**20:.1f} MiB ({growth:+.0%})", f"within {HEAP_GROWTH:.0%}", growth <= HEAP_GROWTH),

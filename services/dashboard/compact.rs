@@ -1,7 +1,8 @@
 //! Takes out of scripts and style sheets what browsers do not need and readers do: comments, indentation, empty lines, and in scripts the
 //! blanks around punctuation.
 //!
-//! Nothing else is touched: names, strings, templates and regular expressions stay as they are written, and so does every line break that
+//! Of templates of markup (`html` and `svg`) the blanks at the beginning of lines go, which mean nothing in what pages are made of.
+//! Nothing else is touched: names, strings, other templates and regular expressions stay as they are written, and so does every line break that
 //! separates statements. What cannot be told for certain is refused, so that the build fails rather than a page. One thing is taken for granted:
 //! after a `)` a `/` divides, so a regular expression that is the whole body of an `if` has to stand in braces.
 
@@ -26,21 +27,25 @@ const BEFORE_A_VALUE: [&str; 14] = [
 /// After these neither blanks nor a line break mean anything, in scripts and in style sheets.
 const NEVER_AN_END: [char; 5] = [';', '{', ',', '(', '['];
 
-/// A file as it is served, by its name. What is no script or style sheet, and what others wrote, stays as it is: their comments hold their
-/// licences.
+/// A file that is no script as it is served, by its name. What is no style sheet either, and what others wrote, stays as it is: their comments
+/// hold their licences.
 ///
 /// # Errors
 /// Says where a comment, string, template or regular expression does not end, or what is not UTF-8.
 pub(crate) fn compacted(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    let is_ours = !name.starts_with("vendor/");
-    let strip = match name.rsplit_once('.') {
-        Some((_, "js")) if is_ours => script,
-        Some((_, "css")) if is_ours => style,
-        _ => return Ok(bytes),
-    };
+    if name.starts_with("vendor/") || !name.ends_with(".css") {
+        return Ok(bytes);
+    }
     let text = String::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
-    let stripped = strip(&text).map_err(|error| format!("{name}: {error}"))?;
+    let stripped = style(&text).map_err(|error| format!("{name}: {error}"))?;
     Ok(stripped.into_bytes())
+}
+
+/// A script as it is served.
+pub(crate) struct Script {
+    pub(crate) text: String,
+    /// Where in the text the words `import` and `export` begin that are code, and neither members nor text.
+    pub(crate) links: Vec<usize>,
 }
 
 /// Reads a text and writes what is left of it.
@@ -166,8 +171,24 @@ impl<'text> Reader<'text> {
         Err(self.wrong("a regular expression that does not end on its line"))
     }
 
+    /// Writes so many bytes of a template; of one of markup, without the blanks after each line break.
+    fn of_template(&mut self, length: usize, kind: Template) {
+        let from = self.out.len();
+        self.verbatim(length);
+        if kind == Template::Markup {
+            let text = self.out.split_off(from);
+            let mut lines = text.split('\n');
+            self.out.extend(lines.next());
+            for line in lines {
+                self.out.push('\n');
+                self.out.push_str(line.trim_start_matches([' ', '\t']));
+            }
+            self.line = self.out.len();
+        }
+    }
+
     /// The text of a template up to its end, or up to the `${` of an expression. Answers whether it ended.
-    fn template(&mut self) -> Result<bool, String> {
+    fn template(&mut self, kind: Template) -> Result<bool, String> {
         let mut escaped = false;
         let rest = self.rest();
         for (n, c) in rest.char_indices() {
@@ -175,11 +196,11 @@ impl<'text> Reader<'text> {
                 _ if escaped => escaped = false,
                 '\\' => escaped = true,
                 '`' => {
-                    self.verbatim(n + 1);
+                    self.of_template(n + 1, kind);
                     return Ok(true);
                 }
                 '$' if rest[n..].starts_with("${") => {
-                    self.verbatim(n + 2);
+                    self.of_template(n + 2, kind);
                     return Ok(false);
                 }
                 _ => {}
@@ -201,6 +222,23 @@ impl<'text> Reader<'text> {
     }
 }
 
+/// Whether a template is one of markup, by the word before it.
+#[derive(Clone, Copy, PartialEq)]
+enum Template {
+    Markup,
+    Other,
+}
+
+impl Template {
+    fn after(before: &str) -> Self {
+        let word = before.rsplit(|c| !is_of_a_word(c)).next();
+        match word {
+            Some("html" | "svg") => Self::Markup,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What the last token says about a `/` that follows it.
 #[derive(Clone, Copy, PartialEq)]
 enum Slash {
@@ -211,11 +249,15 @@ enum Slash {
 }
 
 /// A script without comments and indentation.
-fn script(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// As of [`compacted`].
+pub(crate) fn script(text: &str) -> Result<Script, String> {
     let mut reader = Reader::new(text);
+    let mut links = Vec::new();
     let mut slash = Slash::Begins;
-    // Of each expression in a template: how many braces are open in it.
-    let mut braces: Vec<usize> = Vec::new();
+    // Of each expression in a template: how many braces are open in it, and what the template is.
+    let mut braces: Vec<(usize, Template)> = Vec::new();
     while let Some(c) = reader.next() {
         match c {
             '/' if reader.rest().starts_with("//") => {
@@ -244,24 +286,25 @@ fn script(text: &str) -> Result<String, String> {
                 continue;
             }
             '`' => {
+                let kind = Template::after(&reader.out);
                 reader.verbatim(1);
-                slash = template(&mut reader, &mut braces)?;
+                slash = template(&mut reader, &mut braces, kind)?;
                 continue;
             }
-            '}' if braces.last() == Some(&0) => {
+            '}' if let Some(&(0, kind)) = braces.last() => {
                 braces.pop();
                 reader.verbatim(1);
-                slash = template(&mut reader, &mut braces)?;
+                slash = template(&mut reader, &mut braces, kind)?;
                 continue;
             }
             '{' => {
-                if let Some(open) = braces.last_mut() {
+                if let Some((open, _)) = braces.last_mut() {
                     *open += 1;
                 }
                 slash = Slash::Begins;
             }
             '}' => {
-                if let Some(open) = braces.last_mut() {
+                if let Some((open, _)) = braces.last_mut() {
                     *open -= 1;
                 }
                 slash = Slash::Unknown;
@@ -276,6 +319,9 @@ fn script(text: &str) -> Result<String, String> {
                 } else {
                     Slash::Divides
                 };
+                if !is_member && matches!(&rest[..end], "import" | "export") {
+                    links.push(reader.out.len());
+                }
                 reader.verbatim(end);
                 continue;
             }
@@ -293,15 +339,20 @@ fn script(text: &str) -> Result<String, String> {
     if !braces.is_empty() {
         return Err(reader.wrong("a template that does not end"));
     }
-    Ok(reader.finish())
+    let text = reader.finish();
+    Ok(Script { text, links })
 }
 
 /// Text of a template: to its end, or to an expression in it.
-fn template(reader: &mut Reader<'_>, braces: &mut Vec<usize>) -> Result<Slash, String> {
-    if reader.template()? {
+fn template(
+    reader: &mut Reader<'_>,
+    braces: &mut Vec<(usize, Template)>,
+    kind: Template,
+) -> Result<Slash, String> {
+    if reader.template(kind)? {
         return Ok(Slash::Divides);
     }
-    braces.push(0);
+    braces.push((0, kind));
     Ok(Slash::Begins)
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Requests per second of the open loops (`accept-open`, `e2e-open`).
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Tasks of `idle` and `hanging` (default: 1000), `drain`, `memory`, `takeover` and `fairness` (100000), `delayed` (1000000), and of each backlog
+    /// Tasks of `idle`, `hanging` and `chain` (default: 1000), `drain`, `memory`, `takeover`, `fairness`, `claim` and `claim-one` (100000), schedules of `schedules` (10000), `delayed` (1000000), and of each backlog
     /// of `controls` (20000).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: Option<u32>,
@@ -139,6 +139,16 @@ pub(crate) enum Choice {
     Fairness,
     /// A backlog with ordering keys, with limited queues, with fairness keys and with none of these, in turn.
     Controls,
+    /// A backlog of pulled tasks, claimed and completed 50 at a time.
+    Claim,
+    /// The same, one task in a request.
+    ClaimOne,
+    /// Pulled tasks at 100 a second, for claims that wait.
+    ClaimWait,
+    /// Schedules that are all due at the same second.
+    Schedules,
+    /// A workflow of a thousand tasks, each of which runs after the one before it.
+    Chain,
     /// All of them, one after the other.
     All,
     /// The same load on Waybill, on BullMQ and on Restate, in turn. `ops/bench/peers/run` installs those two first.
@@ -164,6 +174,11 @@ pub(crate) enum Kind {
     Precision,
     Fairness,
     Controls,
+    Claim,
+    ClaimOne,
+    ClaimWait,
+    Schedules,
+    Chain,
 }
 
 impl Choice {
@@ -184,6 +199,11 @@ impl Choice {
             Self::Precision => vec![Kind::Precision],
             Self::Fairness => vec![Kind::Fairness],
             Self::Controls => vec![Kind::Controls],
+            Self::Claim => vec![Kind::Claim],
+            Self::ClaimOne => vec![Kind::ClaimOne],
+            Self::ClaimWait => vec![Kind::ClaimWait],
+            Self::Schedules => vec![Kind::Schedules],
+            Self::Chain => vec![Kind::Chain],
             Self::Peers | Self::Versus => vec![],
             Self::All => vec![
                 Kind::Accept,
@@ -200,6 +220,11 @@ impl Choice {
                 Kind::Precision,
                 Kind::Fairness,
                 Kind::Controls,
+                Kind::Claim,
+                Kind::ClaimOne,
+                Kind::ClaimWait,
+                Kind::Schedules,
+                Kind::Chain,
             ],
         }
     }
@@ -225,6 +250,11 @@ impl Kind {
             Self::Controls => {
                 "controls: a backlog with ordering keys, limits and fairness keys, in turn"
             }
+            Self::Claim => "claim: a backlog claimed and completed 50 at a time",
+            Self::ClaimOne => "claim-one: a backlog claimed and completed one by one",
+            Self::ClaimWait => "claim-wait: tasks for claims that wait",
+            Self::Schedules => "schedules: all due at the same second",
+            Self::Chain => "chain: a workflow in which each task runs after the one before",
         }
     }
 }

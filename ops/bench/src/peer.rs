@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
+use waybill_testkit::nats::free_port;
 
 use crate::http1::Connection;
 
@@ -250,7 +251,7 @@ disable-web-ui = true
     }
 }
 
-/// A port that was free a moment ago.
+/// A port for a server that may be restarted on it.
 pub(crate) fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }

@@ -2,6 +2,8 @@
 //! behind.
 
 mod accept;
+mod chain;
+mod claims;
 mod controls;
 mod delayed;
 mod drain;
@@ -12,6 +14,7 @@ mod idle;
 mod memory;
 pub(crate) mod peers;
 mod precision;
+mod schedules;
 mod stage;
 mod takeover;
 pub(crate) mod versus;
@@ -29,6 +32,7 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
     let report = match kind {
         Kind::Accept | Kind::AcceptLive | Kind::AcceptOpen => accept::run(&mut stage, kind).await,
         Kind::E2e | Kind::E2eOpen => e2e::run(&mut stage, kind).await,
+        Kind::Chain => chain::run(&mut stage).await,
         Kind::Idle => idle::run(&mut stage).await,
         Kind::Hanging => hanging::run(&mut stage).await,
         Kind::Drain => drain::run(&mut stage).await,
@@ -38,6 +42,8 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
         Kind::Precision => precision::run(&mut stage).await,
         Kind::Fairness => fairness::run(&mut stage).await,
         Kind::Controls => controls::run(&mut stage).await,
+        Kind::Claim | Kind::ClaimOne | Kind::ClaimWait => claims::run(&mut stage, kind).await,
+        Kind::Schedules => schedules::run(&mut stage).await,
     };
     stage.system.stop().await?;
     report

@@ -7,10 +7,17 @@
 mod again;
 mod calls;
 mod evidence;
+mod flows;
+mod hosts;
+mod kept;
 mod limits;
 mod lives;
 mod orders;
+mod pulled;
 mod reads;
+mod scheduled;
+mod shared;
+mod steered;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -18,7 +25,8 @@ mod told;
 use std::fmt;
 
 pub(crate) use evidence::{
-    Call, Entry, Evidence, Limited, Listed, Output, Pause, Rate, Span, Step, Streamed, Told, Window,
+    Call, Entry, Evidence, Held, Judged, Limited, Listed, Output, Pause, Purge, Rate, Reported,
+    Restated, Scheduled, Shared, Span, Step, Stood, Streamed, Told, Window,
 };
 
 /// How many violations of a check are printed.
@@ -81,12 +89,20 @@ impl fmt::Display for Check {
 /// All checks.
 pub(crate) fn check(evidence: &Evidence) -> Vec<Check> {
     let lives = lives::Lives::of(&evidence.log);
-    let mut checks = lives.checks();
-    checks.extend(told::checks(evidence, &lives));
+    let gone = kept::Gone::of(evidence, &lives);
+    let mut checks = lives.checks(&gone);
+    checks.extend(told::checks(evidence, &lives, &gone));
     checks.extend(calls::checks(evidence, &lives));
-    checks.extend(reads::checks(evidence, &lives));
+    checks.extend(reads::checks(evidence, &lives, &gone));
     checks.extend(orders::checks(evidence, &lives));
     checks.extend(limits::checks(evidence, &lives));
+    checks.extend(shared::checks(evidence, &lives));
+    checks.extend(hosts::checks(evidence, &lives));
+    checks.extend(steered::checks(evidence, &lives, &gone));
     checks.extend(again::checks(evidence, &lives));
+    checks.extend(kept::checks(evidence, &lives));
+    checks.extend(pulled::checks(evidence, &lives));
+    checks.extend(scheduled::checks(evidence, &lives));
+    checks.extend(flows::checks(evidence, &lives, &gone));
     checks
 }

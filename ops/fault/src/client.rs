@@ -132,6 +132,22 @@ impl Reply {
         }
     }
 
+    /// The string in a field of the answer's `operation`.
+    pub(crate) fn operation(&self, field: &str) -> Option<String> {
+        match self {
+            Self::Answer { body, .. } => Some(body["operation"][field].as_str()?.to_owned()),
+            Self::Broken | Self::Hung(_) => None,
+        }
+    }
+
+    /// The string in a field of the answer's `workflow`.
+    pub(crate) fn workflow(&self, field: &str) -> Option<String> {
+        match self {
+            Self::Answer { body, .. } => Some(body["workflow"][field].as_str()?.to_owned()),
+            Self::Broken | Self::Hung(_) => None,
+        }
+    }
+
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Answer { status, .. } => Some(*status),
@@ -152,6 +168,17 @@ impl Reply {
         };
         let created = |result: &&Value| result["status"] == 201;
         results.map_or(0, |results| results.iter().filter(created).count())
+    }
+
+    /// The tasks of a batch that were accepted.
+    pub(crate) fn created(&self) -> Vec<String> {
+        let results = match self {
+            Self::Answer { body, .. } => body["results"].as_array(),
+            Self::Broken | Self::Hung(_) => None,
+        };
+        let ids = results.into_iter().flatten();
+        ids.filter_map(|result| Some(result["task"]["id"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// What the checks should know about an answer that was not the expected one. A broken

@@ -1,21 +1,19 @@
 //! Collects the evidence of a run, once all faults are healed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use http::Method;
 use serde_json::Value;
 use tokio::time::sleep;
-use waybill_domain::event::{PartitionOwned, TaskEvent};
 use waybill_log::{JetStreamLog, Log, Stream, StreamSeq};
 
-use crate::checker::{Entry, Listed, Step};
+use crate::checker::{Entry, Listed, Restated, Step};
 use crate::client::{Client, Reply};
-use crate::fleet::Fleet;
+use crate::recorder::{Kept, Recorder, Said};
 use crate::seeded::Seeded;
 
-/// Records read at a time.
-const PAGE: usize = 1_000;
 /// Pause between two polls.
 const POLL: Duration = Duration::from_millis(250);
 /// If there is no new event for this long, tasks that are still open will not end.
@@ -27,13 +25,14 @@ const LIST_EACH: Duration = Duration::from_micros(500);
 /// How many tasks are read one by one.
 const SAMPLE: usize = 300;
 
-/// The part of the log that has been read so far.
+/// The part of the log that has been taken from the recorder so far.
 #[derive(Default)]
 pub(crate) struct Reading {
     pub(crate) entries: Vec<Entry>,
+    /// Restatements, which change nothing about a task.
+    pub(crate) restated: Vec<Restated>,
     /// Records whose payload holds the API key.
     pub(crate) leaks: Vec<u64>,
-    next: u64,
     open: std::collections::HashSet<String>,
     webhooks: std::collections::HashSet<String>,
 }
@@ -44,18 +43,20 @@ impl Reading {
     pub(crate) async fn until_all_ended(
         &mut self,
         log: &JetStreamLog,
-        fleet: &Fleet,
+        recorder: &Recorder,
         planted: &[u64],
     ) -> Result<()> {
-        let mut progress = Instant::now();
+        let (mut progress, mut read_to) = (Instant::now(), StreamSeq(0));
         loop {
-            let before = self.next;
-            self.read_on(log, fleet, planted).await?;
+            let last = log.bounds(Stream::Tasks).await?.last;
+            for kept in recorder.take_up_to(last).await? {
+                self.take(kept, planted)?;
+            }
             if self.open.is_empty() && self.webhooks.is_empty() {
                 return Ok(());
             }
-            if self.next > before {
-                progress = Instant::now();
+            if last > read_to {
+                (progress, read_to) = (Instant::now(), last);
             }
             if progress.elapsed() > PATIENCE {
                 // The checks will report which ones.
@@ -70,43 +71,19 @@ impl Reading {
         }
     }
 
-    /// Reads the records that are new since the last call.
-    async fn read_on(&mut self, log: &JetStreamLog, fleet: &Fleet, planted: &[u64]) -> Result<()> {
-        let last = log.bounds(Stream::Tasks).await?.last;
-        loop {
-            let from = StreamSeq(self.next.max(1));
-            if from > last {
-                return Ok(());
-            }
-            let page = log.range(Stream::Tasks, &[], from, last, PAGE).await?;
-            let complete = page.len() < PAGE;
-            for record in page {
-                self.next = record.seq.0 + 1;
-                if fleet.holds_key(&record.payload) {
-                    self.leaks.push(record.seq.0);
-                }
-                if record.event == PartitionOwned::NAME || planted.contains(&record.seq.0) {
-                    continue;
-                }
-                let event = TaskEvent::decode(&record.event, &record.payload)
-                    .with_context(|| format!("TASKS {}", record.seq))?;
-                // A restatement changes nothing about the task, and streams do not show it.
-                if matches!(event, TaskEvent::Restated(_)) {
-                    continue;
-                }
-                self.note(Entry {
-                    seq: record.seq.0,
-                    stored_ms: record.time.0,
-                    at_ms: event.at().0,
-                    task: event.id().to_string(),
-                    step: Step::of(&event),
-                });
-            }
-            if complete {
-                self.next = last.0 + 1;
-                return Ok(());
-            }
+    fn take(&mut self, kept: Kept, planted: &[u64]) -> Result<()> {
+        if kept.leaks {
+            self.leaks.push(kept.seq);
         }
+        if planted.contains(&kept.seq) {
+            return Ok(());
+        }
+        match kept.event.map_err(anyhow::Error::msg)? {
+            Said::Happened(entry) => self.note(entry),
+            Said::Restated(restated) => self.restated.push(restated),
+            Said::Heartbeat => {}
+        }
+        Ok(())
     }
 
     fn note(&mut self, entry: Entry) {
@@ -131,20 +108,26 @@ impl Reading {
         self.entries.last().map_or(0, |entry| entry.seq)
     }
 
-    fn tasks(&self) -> Vec<&str> {
-        let created = |entry: &&Entry| matches!(entry.step, Step::Created(_));
-        self.entries
-            .iter()
-            .filter(created)
-            .map(|entry| entry.task.as_str())
-            .collect()
+    /// The tasks that the log still has when it begins at `first`: those whose creation or latest restatement it has.
+    pub(crate) fn kept(&self, first: u64) -> Vec<&str> {
+        let created = self.entries.iter().filter_map(|entry| match entry.step {
+            Step::Created(_) => Some((entry.task.as_str(), entry.seq)),
+            _ => None,
+        });
+        let restated = self.restated.iter();
+        let restated = restated.map(|restated| (restated.task.as_str(), restated.seq));
+        let kept: BTreeSet<&str> = created
+            .chain(restated)
+            .filter(|(_, seq)| *seq >= first)
+            .map(|(task, _)| task)
+            .collect();
+        kept.into_iter().collect()
     }
 }
 
 /// All tasks as the API lists them, once as many as expected are listed as ended, or when time has
 /// run out.
-pub(crate) async fn list(client: &Client, reading: &Reading) -> Result<Vec<Listed>> {
-    let expected = reading.tasks().len();
+pub(crate) async fn list(client: &Client, expected: usize) -> Result<Vec<Listed>> {
     let in_all = LIST_EACH * u32::try_from(expected).unwrap_or(u32::MAX);
     let give_up = Instant::now() + CATCH_UP + in_all;
     loop {
@@ -163,8 +146,8 @@ async fn list_once(client: &Client, give_up: Instant) -> Result<Vec<Listed>> {
     let mut cursor = None::<String>;
     loop {
         let path = match &cursor {
-            None => "/v1/tasks?limit=100".to_owned(),
-            Some(cursor) => format!("/v1/tasks?limit=100&cursor={cursor}"),
+            None => "/v1/tasks?limit=100&fields=id,status".to_owned(),
+            Some(cursor) => format!("/v1/tasks?limit=100&fields=id,status&cursor={cursor}"),
         };
         let page = get(client, &path, give_up).await?;
         let tasks = page["tasks"].as_array().context("a list of tasks")?;
@@ -176,14 +159,13 @@ async fn list_once(client: &Client, give_up: Instant) -> Result<Vec<Listed>> {
     }
 }
 
-/// Some tasks as the API shows them one by one.
-pub(crate) async fn sample(client: &Client, reading: &Reading, seed: u64) -> Result<Vec<Listed>> {
-    let tasks = reading.tasks();
+/// Some of these tasks as the API shows them one by one.
+pub(crate) async fn sample(client: &Client, tasks: &[&str], seed: u64) -> Result<Vec<Listed>> {
     let mut random = Seeded::new(seed, 0);
     let mut read = Vec::new();
     let give_up = Instant::now() + CATCH_UP;
     for _ in 0..SAMPLE.min(tasks.len()) {
-        if let Some(id) = random.pick(&tasks) {
+        if let Some(id) = random.pick(tasks) {
             let answer = get(client, &format!("/v1/tasks/{id}"), give_up).await?;
             read.extend(listed_of(&answer["task"]));
         }

@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     PlantPoison,
     /// The limit of the log is lowered to little more than it holds.
     FillLog,
+    /// The log keeps only seconds of what has ended, and an owner dies meanwhile.
+    BriefHistory,
     /// More calls than a worker can make at once hang until they time out.
     HangTarget,
     /// The descriptor limit of a worker is lowered to less than it has open.
@@ -58,12 +60,13 @@ pub(crate) struct Lacking {
 
 impl Fault {
     /// Each once, on one server.
-    const ON_ONE: [Self; 11] = [
+    const ON_ONE: [Self; 12] = [
         Self::KillGateway,
         Self::KillWorker(0),
         Self::KillNats,
         Self::CutWorker(1),
         Self::KillProjector,
+        Self::BriefHistory,
         Self::RestartRoles,
         Self::PlantPoison,
         Self::FillLog,
@@ -90,14 +93,13 @@ impl Fault {
         Self::FillDisk,
     ];
 
-    /// Each that is possible here, once: those of the servers alone where there are three, since the rest has been seen with one.
+    /// Each that is possible here, once: those of the log itself where there are three servers, since the rest has been seen with one.
     pub(crate) fn each(servers: u16, lacking: Lacking) -> Vec<Self> {
-        let all: &[Self] = if servers == 1 {
-            &Self::ON_ONE
+        let mut each = if servers == 1 {
+            Self::ON_ONE.to_vec()
         } else {
-            &Self::ON_THREE
+            [&Self::ON_THREE[..], &[Self::BriefHistory]].concat()
         };
-        let mut each = all.to_vec();
         each.retain(|fault| fault.is_possible(servers, lacking));
         each
     }
@@ -161,6 +163,9 @@ impl Fault {
             }
             Self::PlantPoison => "what nobody may count is listed, and stops nobody",
             Self::FillLog => "a full log refuses creations, drains, and accepts again",
+            Self::BriefHistory => {
+                "open tasks outlive their history, whoever owns them, when the log keeps seconds"
+            }
             Self::HangTarget => "other tasks go on while calls to one target hang",
             Self::FewDescriptors(_) => "recovers when a worker runs out of descriptors",
             Self::KillLeader => "no creation is refused when the leader of the log is killed",
@@ -213,6 +218,7 @@ impl fmt::Display for Fault {
             }
             Self::PlantPoison => f.write_str("plant poison"),
             Self::FillLog => f.write_str("fill the log"),
+            Self::BriefHistory => f.write_str("keep history for seconds"),
             Self::HangTarget => f.write_str("hang a target"),
             Self::FewDescriptors(number) => {
                 write!(f, "leave {} few descriptors", worker_name(*number))

@@ -148,6 +148,19 @@ impl Fleet {
         command
     }
 
+    /// What an operator's command prints, without the line's end.
+    pub(crate) async fn tell(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output().await?;
+        ensure!(
+            output.status.success(),
+            "waybill {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let said = String::from_utf8(output.stdout)?;
+        Ok(said.trim().to_owned())
+    }
+
     /// Runs `waybill verify` on the read model of so many events. The error is its output.
     pub(crate) async fn verify(&self, events: usize) -> Result<(), String> {
         let command = self.command(&["verify"]).output();
@@ -169,14 +182,7 @@ impl Fleet {
 
     /// What `waybill log skipped` prints.
     pub(crate) async fn skipped(&self) -> Result<String> {
-        let command = self.command(&["log", "skipped", "--json"]).output();
-        let output = command.await?;
-        ensure!(
-            output.status.success(),
-            "waybill log skipped: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        self.tell(&["log", "skipped", "--json"]).await
     }
 
     /// Restarts roles that have ended unexpectedly, as a supervisor would, and returns how each
@@ -227,10 +233,9 @@ impl Fleet {
         outputs
     }
 
-    /// Whether a stored payload contains the API key.
-    pub(crate) fn holds_key(&self, payload: &[u8]) -> bool {
-        let key = self.secrets.key_secret().as_bytes();
-        payload.windows(key.len()).any(|window| window == key)
+    /// The secret part of the API key, which no stored payload may contain.
+    pub(crate) fn key_bytes(&self) -> Vec<u8> {
+        self.secrets.key_secret().as_bytes().to_vec()
     }
 }
 

@@ -22,6 +22,9 @@ use crate::fleet::{Fleet, Linked, WORKERS, worker_name};
 use crate::leader::LeaderWatch;
 use crate::poison;
 use crate::probe::Probe;
+use crate::recorder::Recorder;
+use crate::role::Role;
+use crate::schedules;
 use crate::servers::ON_SMALL_DISK;
 use crate::workload::Counters;
 
@@ -33,6 +36,8 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(45);
 const END_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two polls.
 const POLL: Duration = Duration::from_millis(100);
+/// How long what has ended is kept while the log keeps seconds only. Clients who wait for an end look for it more often.
+pub(crate) const KEPT: Duration = Duration::from_secs(3);
 /// Fewer descriptors than any worker has open. A limit at what is open has no effect while those are closed that are not needed any more: the
 /// limit is about the number of a new one, and the lowest free one is taken.
 const FEW: u64 = 16;
@@ -55,8 +60,9 @@ const LAGS_FOR: Duration = Duration::from_secs(2);
 const PARTED_FOR: Duration = Duration::from_secs(8);
 /// Appends wait 10 s for a leader; the harness may notice two seconds late that the stream has lost its own.
 const MUST_WAIT: Duration = Duration::from_secs(8);
-/// A gateway accepts requests under a lease of 12 s, and leaves a server that does not reach the leaders, where another one does, within 6 s. So it
-/// stays open while leaders are missing for less than this.
+/// A gateway accepts requests under a lease of 12 s. When it can no longer renew it, up to 3 s of that are gone, since it is renewed that often, and
+/// it takes up to 3 s more to leave a server that does not reach the leaders, where another one does. So it stays open while leaders are missing for
+/// less than this.
 const OUTLASTS: Duration = Duration::from_secs(6);
 /// Streams whose copies must be complete again before the next fault.
 const STREAMS: [&str; 4] = ["TASKS", "CONTROL", "FENCE", "KV_owners"];
@@ -82,6 +88,7 @@ pub(crate) struct Injector<'a> {
     pub(crate) probe: &'a Probe,
     /// Positions in TASKS of planted records, which every reader must ignore.
     pub(crate) planted: &'a mut Vec<u64>,
+    pub(crate) recorder: &'a Recorder,
 }
 
 /// State before a fault, with which the effect is compared.
@@ -173,7 +180,11 @@ impl Injector<'_> {
     async fn break_it(&mut self, fault: Fault, before: &Before) -> Result<()> {
         let follower = (before.leader + 1) % usize::from(self.fleet.servers.copies());
         match fault {
-            Fault::KillGateway => self.fleet.gateway.role.kill9(),
+            Fault::KillGateway => {
+                // It is the owner of the schedules, which are all due at that moment.
+                schedules::when_they_fire().await;
+                self.fleet.gateway.role.kill9();
+            }
             Fault::KillProjector => self.fleet.projector.role.kill9(),
             Fault::KillWorker(number) => self.worker(number)?.role.kill9(),
             Fault::KillNats | Fault::KillLeader => self.fleet.servers.node(before.leader)?.kill9(),
@@ -185,6 +196,7 @@ impl Injector<'_> {
             Fault::JumpClock(number, seconds) => self.worker(number)?.set_clock(seconds)?,
             Fault::JumpGatewayClock(seconds) => self.fleet.gateway.set_clock(seconds)?,
             Fault::PlantPoison => self.plant().await?,
+            Fault::BriefHistory => self.keep_for(Some(KEPT)).await?,
             Fault::FillLog => {
                 let used = self.log.bounds(Stream::Tasks).await?.bytes;
                 // Creations leave a tenth of the limit to all other appends.
@@ -226,6 +238,7 @@ impl Injector<'_> {
             // Planting has already waited for the effect; now every role has to read past the
             // records.
             Fault::PlantPoison => self.probe.until_through(RECOVERY_DEADLINE).await.map(drop),
+            Fault::BriefHistory => self.outlive_history().await,
             Fault::FillLog => {
                 until("no creation was refused", async || {
                     Ok(self.counters.refused.load(Ordering::Relaxed) > before.refused)
@@ -270,6 +283,7 @@ impl Injector<'_> {
             Fault::JumpClock(number, _) => self.worker(number)?.set_clock(0)?,
             Fault::JumpGatewayClock(_) => self.fleet.gateway.set_clock(0)?,
             Fault::PlantPoison => {}
+            Fault::BriefHistory => self.keep_for(None).await?,
             Fault::FillLog => self.log.raise(Stream::Tasks.name(), ROOMY).await?,
             // The calls end by their timeout.
             Fault::HangTarget => {}
@@ -329,7 +343,7 @@ impl Injector<'_> {
         Ok(())
     }
 
-    fn worker(&mut self, number: usize) -> Result<&mut Linked> {
+    pub(crate) fn worker(&mut self, number: usize) -> Result<&mut Linked> {
         self.fleet
             .workers
             .get_mut(number)
@@ -359,29 +373,20 @@ impl Injector<'_> {
     /// Restarts one role after the other, as in a rolling upgrade.
     async fn restart_roles(&mut self) -> Result<()> {
         for role in 0..2 + WORKERS {
-            let linked = match role {
-                0 => &mut self.fleet.projector,
-                1 => &mut self.fleet.gateway,
-                worker => self.worker(worker - 2)?,
-            };
-            linked.role.ask_to_end()?;
-            let give_up = Instant::now() + END_DEADLINE;
-            while !linked.role.has_ended()? {
-                if Instant::now() > give_up {
-                    // Kill it, so that the run can go on.
-                    linked.role.kill9();
-                    linked.role.launch()?;
-                    bail!("{} has not ended after {END_DEADLINE:?}", linked.role.name);
-                }
-                sleep(POLL).await;
-            }
-            linked.role.launch()?;
-            if role >= 2 {
-                self.owned_by(role - 2).await?;
+            match role {
+                0 => restart(&mut self.fleet.projector.role).await?,
+                1 => restart(&mut self.fleet.gateway.role).await?,
+                worker => self.restart_worker(worker - 2).await?,
             }
             self.probe.until_through(RECOVERY_DEADLINE).await?;
         }
         Ok(())
+    }
+
+    /// Restarts a worker in order, and waits until it owns something again.
+    pub(crate) async fn restart_worker(&mut self, number: usize) -> Result<()> {
+        restart(&mut self.worker(number)?.role).await?;
+        self.owned_by(number).await.map(drop)
     }
 
     /// Requests of clients that failed so far.
@@ -474,7 +479,7 @@ impl Injector<'_> {
     }
 
     /// The partitions that a worker owns according to the log. Waits until it has some.
-    async fn owned_by(&self, number: usize) -> Result<BTreeSet<u16>> {
+    pub(crate) async fn owned_by(&self, number: usize) -> Result<BTreeSet<u16>> {
         let give_up = Instant::now() + BITE_DEADLINE;
         loop {
             let owned: BTreeSet<u16> = self
@@ -497,7 +502,7 @@ impl Injector<'_> {
         }
     }
 
-    async fn until_taken_over(&self, from: usize, owned: &BTreeSet<u16>) -> Result<()> {
+    pub(crate) async fn until_taken_over(&self, from: usize, owned: &BTreeSet<u16>) -> Result<()> {
         until("nobody has taken all of its partitions over", async || {
             let owners = self.owners().await?;
             Ok(!owners.iter().any(|(partition, worker)| {
@@ -521,8 +526,24 @@ impl Injector<'_> {
     }
 }
 
+/// Asks a role to end, and starts it again.
+pub(crate) async fn restart(role: &mut Role) -> Result<()> {
+    role.ask_to_end()?;
+    let give_up = Instant::now() + END_DEADLINE;
+    while !role.has_ended()? {
+        if Instant::now() > give_up {
+            // Kill it, so that the run can go on.
+            role.kill9();
+            role.launch()?;
+            bail!("{} has not ended after {END_DEADLINE:?}", role.name);
+        }
+        sleep(POLL).await;
+    }
+    role.launch()
+}
+
 /// Waits until a condition holds.
-async fn until(otherwise: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
+pub(crate) async fn until(otherwise: &str, holds: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let give_up = Instant::now() + BITE_DEADLINE;
     while !holds().await? {
         if Instant::now() > give_up {

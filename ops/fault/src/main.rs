@@ -5,24 +5,34 @@
 //! received and what subscribers read with what the log holds.
 
 mod args;
+mod brief;
 mod bulk;
 mod checker;
 mod client;
 mod clock;
 mod collect;
+mod creating;
 mod faults;
 mod fleet;
+mod flows;
+mod hosts;
 mod inject;
 mod leader;
 mod poison;
 mod probe;
+mod pullers;
+mod recorder;
 mod role;
 mod run;
+mod schedules;
 mod seeded;
 mod servers;
 mod shaped;
 mod shaper;
+mod shared;
+mod steered;
 mod stream;
+mod turns;
 mod workload;
 
 use std::io::Write as _;

@@ -25,7 +25,8 @@ const MANY_HANGING: u64 = 50;
 /// Sends its own tasks through every queue, to see whether everything works.
 pub(crate) struct Probe {
     pub(crate) client: Client,
-    pub(crate) url: String,
+    /// Address of the usual target.
+    base: String,
     /// A separate target on another address, which never answers in time.
     hanging: Sink,
 }
@@ -38,9 +39,14 @@ impl Probe {
         };
         Ok(Self {
             client: client.clone(),
-            url: target.url("/"),
+            base: target.url(""),
             hanging: Sink::start(HANGING_ADDRESS.into(), options).await?,
         })
+    }
+
+    /// A path of the usual target.
+    pub(crate) fn target(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// Creates `count` tasks whose calls hang until they time out.
@@ -87,7 +93,7 @@ impl Probe {
         let begin = Instant::now();
         let mut open = Vec::new();
         for queue in 0..QUEUES {
-            let task = json!({ "targetUrl": self.url, "queue": format!("fault-{queue}") });
+            let task = json!({ "targetUrl": self.target("/"), "queue": format!("fault-{queue}") });
             open.push(
                 self.until(begin, deadline, "created", async || {
                     let reply = self

@@ -42,6 +42,13 @@ impl Role {
         Ok(started)
     }
 
+    /// Changes a variable of its environment from its next start on. `None` takes it away.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        let value = value.map(|value| (name.to_owned(), value.to_owned()));
+        self.environment.extend(value);
+    }
+
     /// Starts it again after [`Self::kill9`].
     pub(crate) fn launch(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "{} runs already", self.name);

@@ -18,13 +18,21 @@ use crate::client::Client;
 use crate::collect::{self, Reading};
 use crate::faults::{Fault, Lacking};
 use crate::fleet::Fleet;
-use crate::inject::Injector;
+use crate::flows;
+use crate::hosts::{self, Judging};
+use crate::inject::{Injector, KEPT};
 use crate::probe::Probe;
+use crate::pullers::{self, Finishers};
+use crate::recorder::Recorder;
 use crate::say;
+use crate::schedules::Schedules;
 use crate::seeded::Seeded;
 use crate::shaped::{self, Shaped};
 use crate::shaper;
+use crate::shared;
+use crate::steered;
 use crate::stream::Subscriber;
+use crate::turns;
 use crate::workload::{Target, Workload, now};
 
 /// Number of concurrent clients.
@@ -75,9 +83,11 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         .context("the processes do not come up")?;
     say(&format!("up after {:.1} s", up.as_secs_f64()))?;
     let log = fleet.log().await?;
+    let recorder = Recorder::start(log.clone(), &fleet);
 
     let subscribers = Subscribers::start(&client);
     let shaped = Shaped::set_limits(&client).await?;
+    let scheduled = Schedules::set(&client, &target, arguments.length.rate()).await?;
     let mut workload = Workload::start(CLIENTS, &client, &target, seed);
     bulk::start(
         arguments.length.rate(),
@@ -87,7 +97,13 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         seed,
     );
     shaper::start(&shaped, &mut workload, &client, &target, seed);
-    shaped.start_pausing(&mut workload, &client, seed);
+    shared::start(&mut workload, &client, &target, seed);
+    pullers::start(&mut workload, &client, seed);
+    steered::start(&mut workload, &client, &target, seed);
+    let judging = Judging::set(&client, &target).await?;
+    judging.start(&mut workload, &client, &target, seed);
+    shaped.start_pausing(&mut workload, &client, hosts::host(&target.held()), seed);
+    flows::start(&mut workload, &client, &target, seed);
     let mut checks = Vec::new();
     let mut planned = Vec::new();
     let mut wrong_clocks = Vec::new();
@@ -107,6 +123,7 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
             counters: Arc::clone(&workload.counters),
             probe: &probe,
             planted: &mut planted,
+            recorder: &recorder,
         };
         let from_ms = now().0;
         let survived = injector.inject(fault).await;
@@ -132,6 +149,8 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
     }
     until_accepted(&workload, BETWEEN_FAULTS).await?;
     let mut told = workload.stop().await?;
+    let scheduled = scheduled.pause(&client).await?;
+    let judged = judging.stop(&client).await?;
     checks.push(Check::of(
         "no process ends by itself",
         fleet
@@ -141,27 +160,41 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
             .map_or(Ok(()), Err),
     ));
 
+    let finishers = Finishers::start(&client, seed);
     let mut reading = Reading::default();
-    reading.until_all_ended(&log, &fleet, &planted).await?;
+    reading.until_all_ended(&log, &recorder, &planted).await?;
+    told.extend(flows::last(&client, &target, seed).await?);
+    reading.until_all_ended(&log, &recorder, &planted).await?;
     let before_crowd = reading.last();
     Shaped::crowd(&client, &target).await?;
-    reading.until_all_ended(&log, &fleet, &planted).await?;
+    shared::crowd(&client, &target).await?;
+    reading.until_all_ended(&log, &recorder, &planted).await?;
+    told.extend(finishers.stop().await?);
     let (streamed, stream_told) = subscribers.stop_at(reading.last()).await?;
     told.extend(stream_told);
     let records = shaped.records();
+    let purges = recorder.purges();
+    let kept = reading.kept(recorder.first());
     let evidence = Evidence {
         told,
         calls: target.calls(),
-        listed: collect::list(&client, &reading).await?,
-        read: collect::sample(&client, &reading, seed).await?,
+        listed: collect::list(&client, kept.len()).await?,
+        read: collect::sample(&client, &kept, seed).await?,
         streamed,
         outputs: fleet.outputs(),
         planned,
         limited: shaped::limits(),
+        shared: shared::limits(),
         pauses: records.pauses,
+        held: records.held,
+        judged: Some(judged),
         lines: records.lines,
         wrong_clocks,
+        scheduled,
         before_crowd,
+        purges,
+        kept_ms: i64::try_from(KEPT.as_millis())?,
+        restated: reading.restated,
         log: reading.entries,
     };
     checks.push(Check::of(
@@ -174,6 +207,11 @@ async fn attempt(arguments: &Arguments, seed: u64, folder: &Path) -> Result<bool
         .map_or(Ok(()), |seq| Err(format!("TASKS {seq} holds it")));
     checks.push(Check::of("no event holds the API key", leak));
     checks.extend(checker::check(&evidence));
+    let turns = turns::check(&mut fleet, &client, &target, &log, &probe).await;
+    checks.push(Check::of(
+        "teams that crowd for slots get their shares, by the weights of their plans",
+        turns.map_err(|error| format!("{error:#}")),
+    ));
 
     let passed = verdict(&checks, &evidence, begin)?;
     if arguments.keep || !passed {
@@ -300,12 +338,18 @@ impl Subscribers {
         }
     }
 
-    /// Stops them when they have read up to `last`, or when time has run out.
+    /// Stops them when they have read up to `last`, or when none has read on for a while.
     async fn stop_at(mut self, last: u64) -> Result<(Vec<checker::Streamed>, Vec<checker::Told>)> {
-        let give_up = Instant::now() + PATIENCE;
         let behind = |position: &Arc<AtomicU64>| position.load(Ordering::Acquire) < last;
-        while self.positions.iter().any(behind) && Instant::now() < give_up {
+        let read = || self.positions.iter().map(|at| at.load(Ordering::Acquire));
+        // However far they are behind: only one that stands still has lost its way.
+        let (mut furthest, mut moved) = (read().collect::<Vec<_>>(), Instant::now());
+        while self.positions.iter().any(behind) && moved.elapsed() < PATIENCE {
             sleep(POLL).await;
+            let now: Vec<_> = read().collect();
+            if now != furthest {
+                (furthest, moved) = (now, Instant::now());
+            }
         }
         self.stop.cancel();
         let (mut streamed, mut told) = (Vec::new(), Vec::new());

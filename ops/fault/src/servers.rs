@@ -1,21 +1,21 @@
 //! The log's servers of a run: one nats-server, or three with a copy of everything each.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::statvfs;
 use waybill_log::NatsConfig;
 use waybill_testkit::{NatsCluster, NatsServer};
 
-/// Large enough for everything that a run stores, and small enough to be filled quickly. It is in
-/// memory.
-const SMALL_DISK_MIB: usize = 256;
+/// More than a run of hours stores. The disk is in memory, of which it takes what is stored; a
+/// server that starts reserves three quarters of what is free.
+const DISK_BYTES: u64 = 16 << 30;
 /// Index of the node whose disk can be filled.
 pub(crate) const ON_SMALL_DISK: usize = 0;
-/// Bytes of each write that fills it.
-const CHUNK: usize = 1024 * 1024;
+/// How often its size is set to what is stored, while more is being stored.
+const TRIES: usize = 100;
 
 /// The servers. Dropping this stops them.
 pub(crate) struct Servers {
@@ -120,7 +120,7 @@ impl Servers {
     }
 }
 
-/// A file system of a fixed size.
+/// A file system whose size can be set to what it holds.
 pub(crate) struct SmallDisk {
     folder: PathBuf,
 }
@@ -133,43 +133,44 @@ impl SmallDisk {
         }
         let folder = folder.join("small-disk");
         fs::create_dir_all(&folder)?;
-        let mounted = Command::new("mount")
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={SMALL_DISK_MIB}m"),
-                "tmpfs",
-            ])
-            .arg(&folder)
-            .output()?;
+        let mounted = mount(&["-t", "tmpfs", "-o", &size(DISK_BYTES), "tmpfs"], &folder)?;
         // In a container even root may not mount.
-        Ok(mounted.status.success().then_some(Self { folder }))
+        Ok(mounted.then_some(Self { folder }))
     }
 
-    fn ballast(&self) -> PathBuf {
-        self.folder.join("ballast")
-    }
-
-    /// Fills the disk to the last byte.
+    /// Leaves no byte free.
     pub(crate) fn fill(&self) -> Result<()> {
-        let mut ballast = File::create(self.ballast())?;
-        let chunk = vec![1; CHUNK];
-        for size in [CHUNK, 4096, 1] {
-            // More than fits, so the loop ends with an error when the disk is full.
-            for _ in 0..=SMALL_DISK_MIB {
-                if ballast.write_all(&chunk[..size]).is_err() {
-                    break;
-                }
+        for _ in 0..TRIES {
+            let state = statvfs(&self.folder)?;
+            let stored = (state.f_blocks - state.f_bfree) * state.f_frsize;
+            // Refused if more is stored by now.
+            if self.resize(stored)? {
+                return Ok(());
             }
         }
-        Ok(())
+        bail!("more was stored each of {TRIES} times that the disk was to be full");
     }
 
     /// Frees the space again.
     pub(crate) fn empty(&self) -> Result<()> {
-        Ok(fs::remove_file(self.ballast())?)
+        ensure!(self.resize(DISK_BYTES)?, "the disk is not made larger");
+        Ok(())
     }
+
+    /// Whether it has that size now.
+    fn resize(&self, bytes: u64) -> Result<bool> {
+        mount(&["-o", &format!("remount,{}", size(bytes))], &self.folder)
+    }
+}
+
+fn size(bytes: u64) -> String {
+    format!("size={bytes}")
+}
+
+/// Whether the system mounts that.
+fn mount(arguments: &[&str], folder: &Path) -> Result<bool> {
+    let mut mount = Command::new("mount");
+    Ok(mount.args(arguments).arg(folder).output()?.status.success())
 }
 
 impl Drop for SmallDisk {
@@ -180,5 +181,29 @@ impl Drop for SmallDisk {
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("waybill-fault: {} is still mounted", self.folder.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_and_has_room_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let Some(disk) = SmallDisk::mount(folder.path()).expect("mount runs") else {
+            eprintln!("not root, or in a container: no disk can be mounted");
+            return;
+        };
+        let file = |name: &str| disk.folder.join(name);
+        // More than the disk had before its size followed what it holds.
+        fs::write(file("stored"), vec![1; 300 << 20]).expect("there is room");
+        disk.fill().expect("filled");
+        let refused = fs::write(file("more"), [1; 4096]).expect_err("no room");
+        assert_eq!(refused.kind(), ErrorKind::StorageFull);
+        disk.empty().expect("emptied");
+        fs::write(file("more"), vec![1; 1 << 20]).expect("there is room again");
     }
 }

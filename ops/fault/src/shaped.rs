@@ -1,4 +1,4 @@
-//! Queues with limits, queues that are paused again and again, and what is known of them for sure.
+//! Queues with limits, queues that are paused and a host that is opened again and again, and what is known of them for sure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::time::Timestamp;
 
-use crate::checker::{Limited, Pause, Rate, Span, Told};
+use crate::checker::{Held, Limited, Pause, Rate, Span, Told};
 use crate::client::{Client, Reply};
 use crate::seeded::Seeded;
 use crate::workload::{Counters, RETRY_PAUSE, Target, Workload, now};
@@ -56,6 +56,7 @@ pub(crate) struct Shaped {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Records {
     pub(crate) pauses: Vec<Pause>,
+    pub(crate) held: Vec<Held>,
     /// Tasks of one client with one ordering key, in the order in which they were accepted.
     pub(crate) lines: Vec<Vec<String>>,
 }
@@ -87,18 +88,28 @@ impl Shaped {
         Ok(Self::default())
     }
 
-    /// Starts somebody who pauses and resumes the queues.
-    pub(crate) fn start_pausing(&self, workload: &mut Workload, client: &Client, seed: u64) {
-        workload.add(|counters, stop| {
-            let pauser = Pauser {
-                client: client.clone(),
-                counters,
-                records: Arc::clone(&self.records),
-                random: Seeded::new(seed, 2_000),
-                told: Vec::new(),
-            };
-            pauser.run(stop)
-        });
+    /// Starts somebody who pauses and resumes the queues, and somebody who opens and closes a host.
+    pub(crate) fn start_pausing(
+        &self,
+        workload: &mut Workload,
+        client: &Client,
+        host: &str,
+        seed: u64,
+    ) {
+        let queues = queues().into_iter().map(|queue| On::Queue(queue.into()));
+        let host = vec![On::Host(host.to_owned())];
+        for (number, held) in [(0, queues.collect()), (1, host)] {
+            workload.add(|counters, stop| {
+                let pauser = Pauser {
+                    client: client.clone(),
+                    counters,
+                    records: Arc::clone(&self.records),
+                    random: Seeded::new(seed, 2_000 + number),
+                    told: Vec::new(),
+                };
+                pauser.run(held, stop)
+            });
+        }
     }
 
     /// Notes the tasks of one line.
@@ -161,7 +172,30 @@ pub(crate) fn queues() -> Vec<&'static str> {
         .collect()
 }
 
-/// Somebody who pauses one queue after the other, for some seconds each.
+/// What is held for a while.
+#[derive(Debug, Clone)]
+enum On {
+    Queue(String),
+    Host(String),
+}
+
+impl On {
+    /// The request that holds it, and the one that lets it go, as they are called and where they go.
+    fn requests(&self) -> [(&'static str, String); 2] {
+        match self {
+            Self::Queue(queue) => [
+                ("pause a queue", format!("/v1/queues/{queue}/pause")),
+                ("resume a queue", format!("/v1/queues/{queue}/resume")),
+            ],
+            Self::Host(host) => [
+                ("open a host", format!("/v1/targets/{host}/open")),
+                ("close a host", format!("/v1/targets/{host}/close")),
+            ],
+        }
+    }
+}
+
+/// Somebody who pauses one queue after the other, or opens a host, for some seconds each.
 struct Pauser {
     client: Client,
     counters: Arc<Counters>,
@@ -171,11 +205,10 @@ struct Pauser {
 }
 
 impl Pauser {
-    async fn run(mut self, stop: CancellationToken) -> Result<Vec<Told>> {
-        let queues = queues();
+    async fn run(mut self, held: Vec<On>, stop: CancellationToken) -> Result<Vec<Told>> {
         while !stop.is_cancelled() {
-            if let Some(queue) = self.random.pick(&queues) {
-                self.pause_and_resume(queue, &stop).await?;
+            if let Some(on) = self.random.pick(&held) {
+                self.pause_and_resume(on, &stop).await?;
             }
             self.rest(200, 800, &stop).await;
         }
@@ -187,15 +220,14 @@ impl Pauser {
         stop.run_until_cancelled(sleep(pause)).await;
     }
 
-    async fn pause_and_resume(&mut self, queue: &str, stop: &CancellationToken) -> Result<()> {
+    async fn pause_and_resume(&mut self, on: &On, stop: &CancellationToken) -> Result<()> {
+        let [(hold, hold_path), (let_go, let_go_path)] = on.requests();
         let until = self.random.percent(50).then(|| {
             let ahead = Duration::from_millis(1_500 + self.random.below(2_500));
             now().plus(ahead)
         });
         let body = json!({ "reason": "a fault run", "until": until.map(Timestamp::to_rfc3339) });
-        let is_paused = self
-            .until_done("pause a queue", queue, "pause", Some(&body))
-            .await?;
+        let is_paused = self.until_done(hold, &hold_path, Some(&body)).await?;
         let answered = now();
         if !is_paused {
             return Ok(());
@@ -208,17 +240,27 @@ impl Pauser {
             self.rest(500, 2_000, stop).await;
         }
         let resumed = until.map_or(now(), |until| until.min(now()));
-        self.records.lock().pauses.push(Pause {
-            queue: queue.to_owned(),
-            span: Span {
+        let (span, has_end) = (
+            Span {
                 from_ms: answered.0,
                 to_ms: resumed.0,
             },
-            has_end: until.is_some(),
-        });
+            until.is_some(),
+        );
+        match on.clone() {
+            On::Queue(queue) => self.records.lock().pauses.push(Pause {
+                queue,
+                span,
+                has_end,
+            }),
+            On::Host(host) => self.records.lock().held.push(Held {
+                host,
+                span,
+                has_end,
+            }),
+        }
         if by_itself.is_none() {
-            self.until_done("resume a queue", queue, "resume", None)
-                .await?;
+            self.until_done(let_go, &let_go_path, None).await?;
         }
         Ok(())
     }
@@ -228,13 +270,11 @@ impl Pauser {
     async fn until_done(
         &mut self,
         what: &'static str,
-        queue: &str,
-        action: &str,
+        path: &str,
         body: Option<&Value>,
     ) -> Result<bool> {
-        let path = format!("/v1/queues/{queue}/{action}");
         loop {
-            let reply = self.client.send(Method::POST, &path, None, body).await?;
+            let reply = self.client.send(Method::POST, path, None, body).await?;
             self.counters.count(&reply);
             match &reply {
                 Reply::Answer { status: 200, .. } => return Ok(true),

@@ -183,7 +183,10 @@ impl Shaper {
                 }),
                 // Its time has come meanwhile.
                 Some(409) => {}
-                Some(404) => self.told.push(Told::NotFound { id: id.clone() }),
+                Some(404) => self.told.push(Told::NotFound {
+                    id: id.clone(),
+                    told_ms: now().0,
+                }),
                 _ => self.told.extend(reply.trouble("run a task now")),
             }
             if is_final(&reply) || stop.is_cancelled() {
@@ -265,7 +268,11 @@ impl Shaper {
                 });
                 self.accepted(id, key);
             }
-            (Some(404), _) => self.told.push(Told::NotFound { id: of.to_owned() }),
+            // 410: its row is there, but its request is gone from the log.
+            (Some(404 | 410), _) => self.told.push(Told::NotFound {
+                id: of.to_owned(),
+                told_ms: now().0,
+            }),
             _ => self.told.extend(reply.trouble("do a task again")),
         }
     }

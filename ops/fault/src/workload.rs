@@ -78,9 +78,11 @@ impl Counters {
     }
 }
 
-/// The target of all tasks.
+/// The target of all tasks: a host for most of them, one that is opened by hand, and one that fails and is judged by a rule.
 pub(crate) struct Target {
     sink: Sink,
+    held: Sink,
+    judged: Sink,
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
@@ -101,13 +103,30 @@ impl Target {
                 });
             }
         });
-        let options = SinkOptions {
-            recording: Recording::CountOnly,
-            on_receive: Some(on_receive),
-            ..SinkOptions::default()
+        let start = async || {
+            let options = SinkOptions {
+                recording: Recording::CountOnly,
+                on_receive: Some(Arc::clone(&on_receive)),
+                ..SinkOptions::default()
+            };
+            Sink::start(([127, 0, 0, 1], 0).into(), options).await
         };
-        let sink = Sink::start(([127, 0, 0, 1], 0).into(), options).await?;
-        Ok(Self { sink, calls })
+        Ok(Self {
+            sink: start().await?,
+            held: start().await?,
+            judged: start().await?,
+            calls,
+        })
+    }
+
+    /// The beginning of URLs at the host that is opened by hand.
+    pub(crate) fn held(&self) -> String {
+        self.held.url("")
+    }
+
+    /// The same at the host that is judged by a rule.
+    pub(crate) fn judged(&self) -> String {
+        self.judged.url("")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -300,7 +319,10 @@ impl Worker {
             // An attempt is still being cut off, or the task has ended.
             Some(200) => {}
             Some(409) => {}
-            Some(404) => self.told.push(Told::NotFound { id }),
+            Some(404) => self.told.push(Told::NotFound {
+                id,
+                told_ms: now().0,
+            }),
             _ => self.told.extend(reply.trouble("cancel")),
         }
         Ok(())
@@ -317,7 +339,10 @@ impl Worker {
         self.counters.count(&reply);
         match (reply.status(), reply.task("status")) {
             (Some(200), Some(status)) => self.told.push(Told::Status { id, status }),
-            (Some(404), _) => self.told.push(Told::NotFound { id }),
+            (Some(404), _) => self.told.push(Told::NotFound {
+                id,
+                told_ms: now().0,
+            }),
             _ => self.told.extend(reply.trouble("get")),
         }
         Ok(())

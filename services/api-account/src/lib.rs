@@ -1,11 +1,10 @@
-//! The account API: teams with the secrets that sign their calls, API keys, people and OAuth applications.
+//! The account API: teams, people and OAuth applications.
 //!
 //! One folder a resource, one file an endpoint. [`AccountApi`] is what the handlers share.
 
-pub mod keys;
 pub mod oauth;
 pub mod people;
-pub mod signing;
+mod polls;
 mod state;
 pub mod teams;
 
@@ -17,9 +16,7 @@ pub use state::{AccountApi, AccountApiParts};
 #[must_use]
 pub fn router() -> OpenApiRouter<AccountApi> {
     OpenApiRouter::new()
-        .merge(keys::router())
         .merge(oauth::router())
         .merge(people::router())
-        .merge(signing::router())
         .merge(teams::router())
 }

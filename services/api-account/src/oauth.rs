@@ -1,8 +1,10 @@
 //! OAuth 2.1: teams register applications, people give them access, and they get tokens.
 //!
-//! - [`apps`]: what admins of a team do with its applications. [`grants`]: what people granted, and how they withdraw it.
+//! - [`apps`]: what admins of a team do with its applications. [`grants`]: what people granted, and how they withdraw it;
+//!   [`given`]: what the people of a team granted, for its admins.
 //! - [`authorize`]: the consent page. [`request`] is what an application asks for, [`page`] what a person sees, [`browser`] makes sure
 //!   that this person decided, [`sign_in`] signs them in on the way.
+//! - [`device`]: what asks for access without a browser; [`decision`]: what a person decides about it.
 //! - [`token`], [`introspect`], [`revoke`]: what applications call. [`client`] tells who calls, [`parameters`] reads what is sent,
 //!   [`error`] is how these are refused (RFC 6749, 5.2).
 //! - [`metadata`]: the addresses and abilities of all that (RFC 8414).
@@ -14,7 +16,10 @@ pub mod apps;
 mod authorize;
 mod browser;
 mod client;
+pub mod decision;
+mod device;
 mod error;
+pub mod given;
 pub mod grants;
 mod introspect;
 mod metadata;
@@ -42,10 +47,15 @@ pub(crate) fn router() -> OpenApiRouter<AccountApi> {
         .routes(routes!(grants::withdraw_grant))
         .routes(routes!(authorize::ask, authorize::decide))
         .routes(routes!(sign_in::sign_in))
+        .routes(routes!(device::ask))
+        .routes(routes!(decision::find))
+        .routes(routes!(decision::approve))
+        .routes(routes!(decision::deny))
         .routes(routes!(token::token))
         .routes(routes!(introspect::introspect))
         .routes(routes!(revoke::revoke))
         .routes(routes!(metadata::metadata))
+        .routes(routes!(given::list_given))
 }
 
 /// Refuses while the directory is incomplete, or while this gateway holds no lease and others may know more.

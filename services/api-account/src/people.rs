@@ -6,14 +6,17 @@
 //!
 //! [`fields`] is what clients send, [`answer`] what they get, [`cookie`] how a browser keeps a refresh token.
 
+pub mod address;
 pub mod answer;
 pub mod by_address;
 pub mod cookie;
 pub mod fields;
 pub mod keys;
 mod letter_request;
+pub mod link;
 pub mod log_in;
 pub mod me;
+pub mod meta;
 pub mod outside;
 pub mod password;
 pub mod refresh;
@@ -45,4 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<AccountApi> {
         .routes(routes!(outside::callback))
         .routes(routes!(me::get_me, me::change_me))
         .routes(routes!(keys::jwks))
+        .routes(routes!(link::use_link))
+        .routes(routes!(address::give_address))
+        .routes(routes!(meta::get_meta))
 }

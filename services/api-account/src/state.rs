@@ -6,9 +6,17 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use waybill_edge::Edge;
 
+use crate::polls::Polls;
+
 /// The state of the account API. Clones share it.
 #[derive(Clone)]
-pub struct AccountApi(Arc<AccountApiParts>);
+pub struct AccountApi(Arc<Whole>);
+
+struct Whole {
+    parts: AccountApiParts,
+    /// When devices that wait for a decision asked last.
+    polls: Polls,
+}
 
 /// The parts of a [`AccountApi`].
 pub struct AccountApiParts {
@@ -22,7 +30,13 @@ impl AccountApi {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: AccountApiParts) -> Self {
-        Self(Arc::new(parts))
+        let polls = Polls::default();
+        Self(Arc::new(Whole { parts, polls }))
+    }
+
+    /// When devices that wait for a decision asked last.
+    pub(crate) fn polls(&self) -> &Polls {
+        &self.0.polls
     }
 }
 
@@ -30,7 +44,7 @@ impl Deref for AccountApi {
     type Target = AccountApiParts;
 
     fn deref(&self) -> &AccountApiParts {
-        &self.0
+        &self.0.parts
     }
 }
 

@@ -9,6 +9,7 @@ pub mod guarding;
 pub mod invitations;
 pub mod leaks;
 pub mod members;
+pub mod payloads;
 pub mod plan;
 pub mod task_defaults;
 pub mod team;
@@ -45,6 +46,7 @@ pub(crate) fn router() -> OpenApiRouter<AccountApi> {
         .routes(routes!(plan::get_plan, plan::change_plan))
         .routes(routes!(leaks::change_leak_policy))
         .routes(routes!(guarding::change_vault_policy))
+        .routes(routes!(payloads::change_payload_policy))
         .routes(routes!(task_defaults::change_task_defaults))
         .routes(routes!(usage::get_usage))
 }

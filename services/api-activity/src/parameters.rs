@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use utoipa::IntoParams;
-use waybill_domain::actor::Actor;
-use waybill_domain::id::{AppId, KeyId, TaskId, UserId};
+use waybill_domain::id::TaskId;
 use waybill_domain::time::Timestamp;
 use waybill_log::Stream;
 use waybill_projector::query::{ActivityFilter, MAX_FILTER_BYTES, Outcome};
 
 use waybill_edge::error::ApiError;
+use waybill_edge::filters;
 
 /// Filters of activity. An entry must match all that are given.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -94,7 +94,7 @@ impl QueryParameters {
     pub(crate) fn filter(&self) -> Result<ActivityFilter, ApiError> {
         Ok(ActivityFilter {
             stream: self.text("stream").map(stream).transpose()?,
-            actor: self.text("actor").map(actor).transpose()?,
+            actor: self.text("actor").map(filters::actor).transpose()?,
             event: self.bounded("type")?,
             task: self.text("taskId").map(task).transpose()?,
             target: self.bounded("target")?,
@@ -158,27 +158,6 @@ fn stream(text: &str) -> Result<Stream, ApiError> {
     }
 }
 
-fn actor(text: &str) -> Result<Actor, ApiError> {
-    let by_id = || {
-        let key = KeyId::parse(text).ok().map(Actor::Key);
-        let user = || UserId::parse(text).ok().map(Actor::User);
-        let app = || AppId::parse(text).ok().map(Actor::App);
-        key.or_else(user).or_else(app)
-    };
-    let written = || {
-        let actor = Actor::parse(text);
-        // Any other text parses as a role of the system with that name.
-        (actor.to_string() == text && text.len() <= MAX_FILTER_BYTES).then_some(actor)
-    };
-    by_id().or_else(written).ok_or_else(|| {
-        let message = format!(
-            "actor must be key:<id>, user:<id>, app:<id>, system:<role> or operator:<name>, not {:?}",
-            shown(text)
-        );
-        ApiError::bad_field("actor", message)
-    })
-}
-
 fn task(text: &str) -> Result<TaskId, ApiError> {
     TaskId::parse(text).map_err(|_| {
         let message = format!("taskId must be the id of a task, not {:?}", shown(text));
@@ -207,23 +186,6 @@ fn outcome(text: &str) -> Result<Outcome, ApiError> {
         other => {
             let message = format!("outcome must be ok or refused, not {:?}", shown(other));
             Err(ApiError::bad_field("outcome", message))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_actor_is_meant_by_its_text_or_its_id() {
-        let key = KeyId::from_public("4fG7aB2x").expect("an id");
-        for text in ["key:key_4fG7aB2x", "key_4fG7aB2x"] {
-            assert_eq!(actor(text).expect("fine"), Actor::Key(key.clone()));
-        }
-        assert_eq!(actor("system:worker").expect("fine"), Actor::worker());
-        for bad in ["", "key:", "key:x", "nobody", "user:key_4fG7aB2x"] {
-            assert!(actor(bad).is_err(), "{bad}");
         }
     }
 }

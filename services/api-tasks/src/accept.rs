@@ -15,6 +15,7 @@ use waybill_domain::event::{TaskCreated, TaskEvent};
 use waybill_domain::id::{EpochId, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::{Limits, QueueDefaults};
+use waybill_domain::time::Timestamp;
 use waybill_domain::trace::TraceParent;
 use waybill_domain::vault::RawHeaders;
 use waybill_log::subject::{CREATED, TaskSubject};
@@ -38,18 +39,18 @@ const ALWAYS_TAKEN_BYTES: usize = 64 * 1024;
 const MESSAGE_OVERHEAD_BYTES: usize = 4 * 1024;
 
 /// Records how many tasks were accepted and how long that took.
-pub(crate) fn count_accepted(tasks: u64, start: Instant) {
+pub fn count_accepted(tasks: u64, start: Instant) {
     metrics::counter!("waybill_accepted_total").increment(tasks);
     metrics::histogram!("waybill_accept_seconds").record(start.elapsed().as_secs_f64());
 }
 
 /// What the caller's plan and the configuration allow.
-pub(crate) fn limits<N: Need>(state: &TasksApi, caller: &Caller<N>) -> Limits {
+pub fn limits<N: Need>(state: &TasksApi, caller: &Caller<N>) -> Limits {
     limits_of(state, &caller.plan)
 }
 
 /// What a plan and the configuration allow.
-pub(crate) fn limits_of(state: &TasksApi, plan: &Plan) -> Limits {
+pub fn limits_of(state: &TasksApi, plan: &Plan) -> Limits {
     Limits {
         max_wait: plan.max_wait,
         max_delay: state.config.max_delay,
@@ -57,22 +58,26 @@ pub(crate) fn limits_of(state: &TasksApi, plan: &Plan) -> Limits {
 }
 
 /// An accepted task, ready to be appended.
-pub(crate) struct Accepted {
-    pub(crate) created: TaskCreated,
-    pub(crate) record: NewRecord,
+pub struct Accepted {
+    /// What is appended.
+    pub created: TaskCreated,
+    /// The same, as the log takes it.
+    pub record: NewRecord,
 }
 
 /// Turns checked requests of one caller into records on the log.
-pub(crate) struct Accepting<'a> {
+pub struct Accepting<'a> {
     pub(crate) state: &'a TasksApi,
     pub(crate) team: &'a TeamId,
     plan: &'a Plan,
+    /// The queues that the caller is limited to; `None`: it is not.
+    only: Option<Vec<QueueName>>,
     actor: Actor,
     /// W3C trace context of what causes the creations.
     traceparent: Arc<str>,
     /// Where the request is told what it has acknowledged.
     position: PositionSlot,
-    /// The request that causes them; `None` for an operation, which has a record of its own.
+    /// The request that causes them; `None` for an operation or a schedule, which has records of its own.
     origin: Option<Origin>,
     /// The error of the vault once sealing has failed: a batch then waits for an unavailable vault once, not a thousand times. Locked for a
     /// moment at a time, never across an await.
@@ -80,7 +85,9 @@ pub(crate) struct Accepting<'a> {
 }
 
 impl<'a> Accepting<'a> {
-    pub(crate) fn new<N: Need>(
+    /// On behalf of whoever sent a request.
+    #[must_use]
+    pub fn new<N: Need>(
         state: &'a TasksApi,
         caller: &'a Caller<N>,
         context: &'a RequestContext,
@@ -89,6 +96,7 @@ impl<'a> Accepting<'a> {
             state,
             team: &caller.team,
             plan: &caller.plan,
+            only: caller.only_queues().map(<[_]>::to_vec),
             actor: caller.actor(),
             traceparent: Arc::clone(&context.traceparent),
             position: context.position.clone(),
@@ -97,8 +105,9 @@ impl<'a> Accepting<'a> {
         }
     }
 
-    /// On behalf of an operation, which is the actor.
-    pub(crate) fn of_operation(
+    /// On behalf of an operation or a schedule, which is the actor.
+    #[must_use]
+    pub fn of_operation(
         state: &'a TasksApi,
         team: &'a TeamId,
         plan: &'a Plan,
@@ -109,6 +118,7 @@ impl<'a> Accepting<'a> {
             state,
             team,
             plan,
+            only: None,
             actor,
             traceparent: trace.as_str().into(),
             position: PositionSlot::default(),
@@ -119,7 +129,7 @@ impl<'a> Accepting<'a> {
 
     /// Checks everything about a request that can be checked before it is stored, and fills in what it leaves open from the settings of its
     /// queue.
-    pub(crate) fn check(&self, request: CreateTask, limits: &Limits) -> Result<Checked, ApiError> {
+    pub fn check(&self, request: CreateTask, limits: &Limits) -> Result<Checked, ApiError> {
         let given = request.given();
         let mut checked = self.check_as_given(request, limits)?;
         if let Some(defaults) = self.queue_defaults(&checked.spec.queue) {
@@ -148,6 +158,13 @@ impl<'a> Accepting<'a> {
             self.state.vault.check_configured()?;
         }
         let spec = request.check(limits, &self.state.config.egress, entropy::now())?;
+        if self
+            .only
+            .as_ref()
+            .is_some_and(|only| !only.contains(&spec.queue))
+        {
+            return Err(ApiError::outside_queues(&spec.queue));
+        }
         let now = entropy::times().elapsed;
         self.state
             .queues
@@ -165,9 +182,12 @@ impl<'a> Accepting<'a> {
         let Some(defaults) = defaults.flatten() else {
             return;
         };
-        let outcome = defaults.of_queue(&created.queue);
-        created.success = created.success.take().or(outcome.success);
-        created.retry_on = created.retry_on.take().or(outcome.retry_on);
+        // They judge answers of targets.
+        if !created.is_pulled() {
+            let outcome = defaults.of_queue(&created.queue);
+            created.success = created.success.take().or(outcome.success);
+            created.retry_on = created.retry_on.take().or(outcome.retry_on);
+        }
         if created.on_complete_url.is_some() {
             created.webhook_pauses = defaults.webhook_pauses;
         }
@@ -175,19 +195,31 @@ impl<'a> Accepting<'a> {
 
     /// The event that accepts a task, and its record; credentials of the task are sealed under a key that is stored. Refused
     /// when the log could not take it, or is full.
-    pub(crate) async fn accept(
+    pub async fn accept(
         &self,
         checked: Checked,
         key: Option<String>,
     ) -> Result<Accepted, ApiError> {
         let now = entropy::now();
+        let partition = Partition::of(self.team, &checked.spec.queue, self.state.partitions);
+        let id = TaskId::with_uuid(now, entropy::random_u128(), partition);
+        self.accept_as(checked, key, id, now).await
+    }
+
+    /// The same with an id that was made before, for the partition of its queue.
+    pub async fn accept_as(
+        &self,
+        checked: Checked,
+        key: Option<String>,
+        id: TaskId,
+        now: Timestamp,
+    ) -> Result<Accepted, ApiError> {
         let Checked {
             mut spec,
             raw,
             as_given,
         } = checked;
-        let partition = Partition::of(self.team, &spec.queue, self.state.partitions);
-        let id = TaskId::new(now, entropy::random_u128(), partition);
+        let partition = id.partition();
         // Checked before a key is stored in vain.
         self.state.room.check()?;
         if let Some(raw) = &raw {
@@ -199,6 +231,7 @@ impl<'a> Accepting<'a> {
             created.fingerprint = as_given.or(created.fingerprint);
         }
         self.apply_team_defaults(&mut created);
+        created.created_by = Some(self.actor.clone());
         created.max_answer_bytes = Some(self.plan.max_answer_bytes)
             .filter(|bytes| *bytes != waybill_domain::event::task::USUAL_ANSWER_BYTES);
         let event = TaskEvent::Created(Box::new(created));
@@ -244,7 +277,7 @@ impl<'a> Accepting<'a> {
     }
 
     /// Remembers the position that the client is about to be told, so that it reads its own writes.
-    pub(crate) fn acknowledged(&self, appended: &Appended) {
+    pub fn acknowledged(&self, appended: &Appended) {
         if let Some(&last) = appended.seqs.iter().max() {
             self.tell(last);
         }

@@ -26,7 +26,7 @@ use crate::credentials::Checked;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksWrite;
+use waybill_edge::auth::needs::{InQueues, TasksWrite};
 use waybill_edge::body;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
 use waybill_edge::idempotency::{Repeat, key as request_key};
@@ -167,7 +167,7 @@ impl TaskOutcome {
 )]
 pub(crate) async fn create_tasks(
     State(state): State<TasksApi>,
-    caller: Caller<TasksWrite>,
+    caller: Caller<InQueues<TasksWrite>>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
     LenientQuery(explain, in_query): LenientQuery<ExplainParams>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::Request;
 use futures::future::join_all;
 use waybill_domain::command::{self, Blocker, OwnerReply, OwnerRequest};
-use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::id::{LimitKey, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
@@ -30,6 +30,9 @@ pub(crate) struct Blocked {
     /// How many of them nobody could tell about.
     unknown: usize,
 }
+
+/// A task, what keeps it from running, and the limit key if that is one.
+type Told = (TaskId, Option<Blocker>, Option<LimitKey>);
 
 /// What is known without asking.
 enum Known {
@@ -62,6 +65,7 @@ impl Blocked {
         now: Timestamp,
     ) -> Result<Self, ApiError> {
         let mut by = HashMap::new();
+        let mut rows = HashMap::new();
         let mut asked: BTreeMap<Partition, Vec<TaskId>> = BTreeMap::new();
         for view in views {
             let id = view.row.id;
@@ -70,25 +74,34 @@ impl Blocked {
                 Known::By(blocker) => {
                     by.insert(id, Some(blocker.into()));
                 }
-                Known::Asked => asked.entry(id.partition()).or_default().push(id),
+                Known::Asked => {
+                    rows.insert(id, &view.row);
+                    asked.entry(id.partition()).or_default().push(id);
+                }
             }
         }
         let questions = asked.iter().map(|(partition, tasks)| {
             let request = OwnerRequest::ExplainMany {
                 tasks: tasks.clone(),
                 team: team.clone(),
+                keys: true,
             };
             ask(state, *partition, request)
         });
-        let mut told: HashMap<TaskId, Option<Blocker>> = HashMap::new();
+        let mut told = HashMap::new();
         for answer in join_all(questions).await {
-            told.extend(answer?);
+            let answer = answer?.into_iter();
+            told.extend(answer.map(|(task, blocker, key)| (task, (blocker, key))));
         }
         let mut unknown = 0;
         for id in asked.into_values().flatten() {
-            let blocker = told.get(&id).copied();
-            unknown += usize::from(blocker.is_none());
-            by.insert(id, blocker.flatten().map(BlockedBy::from));
+            let told = told.remove(&id);
+            unknown += usize::from(told.is_none());
+            let told = told.and_then(|(blocker, key)| Some((blocker?, key)));
+            let shown = told.zip(rows.get(&id)).map(|((blocker, key), row)| {
+                BlockedBy::named(state, (team, row), (blocker, key), now)
+            });
+            by.insert(id, shown);
         }
         Ok(Self { by, unknown })
     }
@@ -116,7 +129,7 @@ async fn ask(
     state: &TasksApi,
     partition: Partition,
     request: OwnerRequest,
-) -> Result<Vec<(TaskId, Option<Blocker>)>, ApiError> {
+) -> Result<Vec<Told>, ApiError> {
     let payload = rmp_serde::to_vec_named(&request).map_err(|e| ApiError::internal(&e))?;
     let request = Request::new()
         .payload(payload.into())
@@ -130,7 +143,12 @@ async fn ask(
         }
     };
     Ok(match answer {
-        Some(OwnerReply::ExplainedMany(told)) => told,
+        Some(OwnerReply::ExplainedWithKeys(told)) => told,
+        // A worker of before.
+        Some(OwnerReply::ExplainedMany(told)) => {
+            let told = told.into_iter();
+            told.map(|(task, blocker)| (task, blocker, None)).collect()
+        }
         _ => Vec::new(),
     })
 }

@@ -5,14 +5,14 @@
 
 use axum::Extension;
 use axum::extract::State;
-use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::command::OwnerRequest;
 use waybill_domain::id::TaskId;
 use waybill_domain::task::Status;
-use waybill_projector::query::TaskView;
 
+use super::decided::{Decided, ask_to_change, changed};
 use super::lookup;
-use super::object::{Attempts, Task, TaskEnvelope};
-use super::owner::{ask_owner, no_owner};
+use super::object::{Task, TaskEnvelope};
+use super::owner::no_owner;
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksWrite;
@@ -90,29 +90,28 @@ async fn cancel(
     if view.status.is_terminal() {
         return Err(not_open(view.status));
     }
+    let seq = match ask_to_cancel(state, caller, context, id).await? {
+        Decided::Done(seq) | Decided::AlreadyRequested(seq) => seq,
+        Decided::Running => return Err(not_open(Status::Processing)),
+        Decided::NotOpen => return Err(ended(state, caller, id).await?),
+    };
+    changed(state, caller, id, seq).await
+}
+
+/// Asks the owner of a task to cancel it.
+pub async fn ask_to_cancel(
+    state: &TasksApi,
+    caller: &Caller<TasksWrite>,
+    context: &RequestContext,
+    id: TaskId,
+) -> Result<Decided, ApiError> {
     let request = OwnerRequest::Cancel {
         task: id,
         team: caller.team.clone(),
         actor: caller.actor(),
         traceparent: Some(context.traceparent.to_string()),
     };
-    let seq = match ask_owner(state, id, &request).await? {
-        OwnerReply::Done { seq } | OwnerReply::AlreadyRequested { seq } => {
-            state.acknowledge(&caller.context().position, &caller.team, seq);
-            seq
-        }
-        OwnerReply::Running => return Err(not_open(Status::Processing)),
-        OwnerReply::NotOpen => return Err(ended(state, caller, id).await?),
-        OwnerReply::TryAgain
-        | OwnerReply::Explained(_)
-        | OwnerReply::ExplainedMany(_)
-        | OwnerReply::Granted(_)
-        | OwnerReply::Health(_)
-        | OwnerReply::Limits(_)
-        | OwnerReply::Noted => return Err(no_owner()),
-    };
-    let view: TaskView = lookup::find_as_of(state, &caller.team, id, seq).await?;
-    Ok(Task::read(view, Attempts::Shown))
+    ask_to_change(state, id, &request).await
 }
 
 /// The owner has no such open task: how it ended is in the log by now.

@@ -16,7 +16,7 @@ use super::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksWrite;
+use waybill_edge::auth::needs::{InQueues, TasksWrite};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::idempotency::key as request_key;
 use waybill_edge::lenient::{LenientJson, LenientQuery};
@@ -24,7 +24,7 @@ use waybill_edge::request::RequestContext;
 use waybill_edge::warnings::Handling;
 
 /// Marks an answer that repeats an earlier one.
-pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Create a task.
 ///
@@ -53,7 +53,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 )]
 pub(crate) async fn create_task(
     State(state): State<TasksApi>,
-    caller: Caller<TasksWrite>,
+    caller: Caller<InQueues<TasksWrite>>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
     LenientQuery(explain, in_query): LenientQuery<ExplainParams>,
@@ -84,7 +84,8 @@ pub(crate) async fn create_task(
 }
 
 /// 201 with a task that was created now or, `replayed`, by an earlier request.
-pub(crate) fn answer(envelope: TaskEnvelope, replayed: bool) -> Response {
+#[must_use]
+pub fn answer(envelope: TaskEnvelope, replayed: bool) -> Response {
     let mut response = (StatusCode::CREATED, axum::Json(envelope)).into_response();
     if replayed {
         response

@@ -14,13 +14,13 @@ use waybill_commands::entropy;
 use waybill_edge::error::ApiError;
 
 /// A task whose references are valid, with its credentials taken out of the headers.
-pub(crate) struct Checked {
+pub struct Checked {
     /// The request, with masks where credentials were.
-    pub(crate) spec: TaskSpec,
+    pub spec: TaskSpec,
     /// Those credentials, to be sealed under the id that the task gets.
-    pub(crate) raw: Option<RawHeaders>,
+    pub raw: Option<RawHeaders>,
     /// The fingerprint of the request as it was given, if defaults of its queue were filled in since.
-    pub(crate) as_given: Option<String>,
+    pub as_given: Option<String>,
 }
 
 impl Checked {

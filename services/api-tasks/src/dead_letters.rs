@@ -1,36 +1,13 @@
-//! Dead letters: tasks that failed for good, under `/v1/dead-letters`. One file per endpoint: [`list`], [`groups`] by their causes, and
-//! [`retry`] of one; many are retried by operations. There is no queue of them beside the tasks: a dead letter is a task whose end says so.
+//! Dead letters that are tried again, under `/v1/dead-letters`: one by [`retry`], many by operations.
 
-pub mod groups;
-pub mod list;
 pub mod retry;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::filters::{Conditions, boolean, given};
 use crate::state::TasksApi;
-use waybill_domain::task::Status;
-use waybill_edge::error::ApiError;
-use waybill_projector::query::TaskFilter;
 
 /// The routes of dead letters.
 pub(crate) fn router() -> OpenApiRouter<TasksApi> {
-    OpenApiRouter::new()
-        .routes(routes!(list::list_dead_letters))
-        .routes(routes!(groups::group_dead_letters))
-        .routes(routes!(retry::retry_dead_letter))
-}
-
-/// Finds the dead letters under these conditions; without those that were tried again, unless `retried` is `true`.
-fn dead(conditions: &Conditions<'_>, retried: Option<&str>) -> Result<TaskFilter, ApiError> {
-    let retried = given(retried)
-        .map(|text| boolean("retried", text))
-        .transpose()?;
-    Ok(TaskFilter {
-        statuses: vec![Status::Failed, Status::Timeout],
-        dead: true,
-        replayed: (retried != Some(true)).then_some(false),
-        ..conditions.filter()?
-    })
+    OpenApiRouter::new().routes(routes!(retry::retry_dead_letter))
 }

@@ -15,9 +15,10 @@ use super::blocked::Blocked;
 use super::lookup;
 use super::object::{Attempts, Task, TaskEnvelope};
 use crate::state::TasksApi;
+use crate::withheld::Sees;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::path::Id;
@@ -85,7 +86,7 @@ impl Awaited {
 )]
 pub(crate) async fn get_task(
     State(state): State<TasksApi>,
-    caller: Caller<TasksRead>,
+    caller: Caller<InQueues<TasksRead>>,
     Extension(context): Extension<RequestContext>,
     Id(id): Id<TaskId>,
     handling: Handling,
@@ -101,6 +102,7 @@ pub(crate) async fn get_task(
         seconds => Duration::from_secs(seconds.unwrap_or(0).into()),
     };
     let mut view = lookup::find(&state, &caller.team, id).await?;
+    caller.may_use(&view.row.queue)?;
     if !wait.is_zero() && !view.status.is_terminal() {
         let deadline = Instant::now() + wait;
         context.under_way.give_back();
@@ -109,6 +111,7 @@ pub(crate) async fn get_task(
     let blocked = Blocked::find(&state, &caller.team, [&view], entropy::now()).await?;
     warnings.extend(blocked.warning());
     let task = Task::read(view, Attempts::Shown).blocked_by(blocked.of(id));
+    let task = Sees(caller.sees_payloads(&state)).task(task);
     Ok(axum::Json(TaskEnvelope::new(task, warnings)))
 }
 

@@ -21,7 +21,7 @@ use waybill_edge::error::{ApiError, ErrorCode};
 use waybill_edge::idempotency::Repeat;
 
 /// The outcome of a creation.
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// A task was created.
     First(Task),
     /// The task that had been created before, as it is now.
@@ -30,7 +30,8 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The task, and whether it had been created before.
-    pub(crate) fn into_parts(self) -> (Task, bool) {
+    #[must_use]
+    pub fn into_parts(self) -> (Task, bool) {
         match self {
             Self::First(task) => (task, false),
             Self::Replayed(task) => (task, true),
@@ -61,7 +62,7 @@ impl<'a> Asked<'a> {
 }
 
 /// Creates the task, or finds the one that was created with the key.
-pub(crate) async fn create(
+pub async fn create(
     accepting: &Accepting<'_>,
     checked: Checked,
     key: String,
@@ -179,7 +180,8 @@ async fn read_back(accepting: &Accepting<'_>, seq: StreamSeq) -> Result<TaskCrea
 }
 
 /// The message id by which the server recognises duplicates. It covers the team, since two teams may use the same key.
-fn msg_id(team: &TeamId, key: &str) -> MsgId {
+#[must_use]
+pub fn msg_id(team: &TeamId, key: &str) -> MsgId {
     let digest = Sha256::new()
         .chain_update(team.as_str())
         .chain_update([0])

@@ -5,16 +5,17 @@
 //! [`lookup`] how a task is found and told apart from another team's, [`explain`] what a creation tells of its retries, [`waiting`] why a task does not run, [`idempotency`]
 //! how a repeated creation becomes the first one again, [`credentials`] how the secrets that a task brings along are sealed. [`TasksApi`] is what the handlers share.
 
-mod accept;
+pub mod accept;
 pub mod batch;
 mod blocked;
 pub mod cancel;
+pub mod change;
 pub mod create;
 pub mod credentials;
 pub mod dead_letters;
+pub mod decided;
 pub mod events;
 pub mod explain;
-pub mod filters;
 pub mod get;
 pub mod idempotency;
 mod labels;
@@ -25,23 +26,24 @@ pub mod once;
 pub mod operations;
 mod owner;
 mod parameters;
-mod queues;
 pub mod redeliver;
 pub mod replay;
 pub mod request;
 pub mod result;
 pub mod run_now;
+pub mod run_of;
 mod state;
 pub mod stream_token;
 pub mod task_events;
+pub mod unblock;
 pub mod waiting;
+mod withheld;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use waybill_edge::{backoff, jitter, lengths};
 
 pub use labels::ReadModelLabels;
-pub use queues::QueueNames;
 pub use state::{TasksApi, TasksApiParts};
 
 /// The routes of this API.
@@ -50,9 +52,14 @@ pub fn router() -> OpenApiRouter<TasksApi> {
     OpenApiRouter::new()
         .routes(routes!(create::create_task, list::list_tasks))
         .routes(routes!(batch::create_tasks))
-        .routes(routes!(get::get_task, cancel::delete_task))
+        .routes(routes!(
+            get::get_task,
+            change::change_task,
+            cancel::delete_task
+        ))
         .routes(routes!(cancel::cancel_task))
         .routes(routes!(run_now::run_task_now))
+        .routes(routes!(unblock::unblock_task))
         .routes(routes!(replay::replay_task))
         .merge(dead_letters::router())
         .merge(operations::router())

@@ -9,65 +9,47 @@ use waybill_domain::task::Status;
 use waybill_projector::query::{ListTasks, MAX_LIMIT, Page, Target, TaskFilter, WebhookState};
 
 use super::blocked::Blocked;
-use super::filters::{Conditions, Searched, boolean, given, limit};
 use super::object::{Attempts, Task};
 use crate::state::TasksApi;
+use crate::withheld::Sees;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::ApiError;
+use waybill_edge::filters::{Searched, boolean, given, hide, keep_within, kind, limit};
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::query::HasLists;
 use waybill_edge::warnings::{Handling, Warning};
 
-/// Which tasks, and which page of them.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", default)]
-#[into_params(parameter_in = Query)]
-pub struct ListParams {
-    /// Current status: `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`; several separated by commas,
-    /// or as several parameters of this name.
-    status: Option<String>,
-    /// Tasks on a page, 1 to 100. Default 20.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<i64>,
-    /// Tasks to skip, up to 10000. Beyond that, use `cursor`.
-    #[param(minimum = 0, maximum = 10000)]
-    offset: Option<i64>,
-    /// `nextCursor` of an earlier answer: continues there, whatever was added meanwhile.
-    cursor: Option<String>,
-    /// Only tasks of these queues, separated by commas or as several parameters.
-    queue: Option<String>,
-    /// Only tasks accepted at or after this time (ISO 8601).
-    created_after: Option<String>,
-    /// Only tasks accepted before this time (ISO 8601).
-    created_before: Option<String>,
-    /// Only tasks that ended at or after this time (ISO 8601).
-    completed_after: Option<String>,
-    /// Only tasks that ended before this time (ISO 8601).
-    completed_before: Option<String>,
-    /// Only tasks that call one of these hosts; without a port, at any port. Several as with `queue`.
-    host: Option<String>,
-    /// Only tasks whose last answer was one of these: statuses (`503`) or classes (`5xx`). Several as with `queue`.
-    http_status: Option<String>,
-    /// Only tasks with this text in `error`, ignoring case.
-    error_contains: Option<String>,
-    /// Only tasks with at least as many attempts.
-    #[param(minimum = 1)]
-    min_attempts: Option<i64>,
-    /// Only tasks with this target URL; with a `*` at its end, every URL with this prefix.
-    target: Option<String>,
-    /// Only tasks whose id, URL or queue contains this text.
-    q: Option<String>,
-    /// Only tasks whose completion webhook is in this state: `pending`, `delivered` or `given_up`.
-    webhook: Option<String>,
-    /// Only tasks that ended with a success (`true`), or without one (`false`).
-    ok: Option<String>,
-    /// Only tasks with this tag, or with all of several, given as with `queue`.
-    tag: Option<String>,
-    /// Only these fields of each task, separated by commas; `id` is always included. Without `headers`, `body`, `bodyBytes`, `resolve` and
-    /// `result` a page is read much faster.
-    fields: Option<String>,
+waybill_edge::with_conditions! {
+    /// Which tasks, and which page of them.
+    #[derive(Debug, Default, Deserialize, IntoParams)]
+    #[serde(rename_all = "camelCase", default)]
+    #[into_params(parameter_in = Query)]
+    pub struct ListParams {
+        /// Current status: `pending`, `delayed`, `processing`, `completed`, `failed`, `timeout` or `cancelled`; several separated by commas,
+        /// or as several parameters of this name.
+        status: Option<String>,
+        /// Tasks on a page, 1 to 100. Default 20.
+        #[param(minimum = 1, maximum = 100)]
+        limit: Option<i64>,
+        /// Tasks to skip, up to 10000. Beyond that, use `cursor`.
+        #[param(minimum = 0, maximum = 10000)]
+        offset: Option<i64>,
+        /// `nextCursor` of an earlier answer: continues there, whatever was added meanwhile.
+        cursor: Option<String>,
+        /// Only tasks with this target URL; with a `*` at its end, every URL with this prefix.
+        target: Option<String>,
+        /// Only tasks whose completion webhook is in this state: `pending`, `delivered` or `given_up`.
+        webhook: Option<String>,
+        /// Only tasks that ended with a success (`true`), or without one (`false`).
+        ok: Option<String>,
+        /// Tasks that are called (`task`), that workers pull (`job`), or both (`all`, the default).
+        kind: Option<String>,
+        /// Only these fields of each task, separated by commas; `id` is always included. Without `headers`, `body`, `bodyBytes`, `resolve` and
+        /// `result` a page is read much faster.
+        fields: Option<String>,
+    }
 }
 
 impl HasLists for ListParams {
@@ -124,7 +106,7 @@ pub struct Pagination {
 )]
 pub(crate) async fn list_tasks(
     State(state): State<TasksApi>,
-    caller: Caller<TasksRead>,
+    caller: Caller<InQueues<TasksRead>>,
     handling: Handling,
     LenientQuery(params, warnings): LenientQuery<ListParams>,
 ) -> Result<axum::Json<TaskList>, ApiError> {
@@ -135,9 +117,12 @@ pub(crate) async fn list_tasks(
         .map(Fields::parse)
         .transpose()?;
     let detail = fields.as_ref().is_none_or(Fields::are_from_the_log);
+    let mut filter = params.filter()?;
+    keep_within(&mut filter, caller.only_queues())?;
+    hide(&state, &caller.team, &mut filter);
     let list = ListTasks {
         team: caller.team.clone(),
-        filter: params.filter()?,
+        filter,
         page,
         detail,
     };
@@ -147,12 +132,13 @@ pub(crate) async fn list_tasks(
     let views = found.tasks.iter().filter(|_| is_asked);
     let blocked = Blocked::find(&state, &caller.team, views, entropy::now()).await?;
     warnings.extend(blocked.warning());
+    let sees = Sees(caller.sees_payloads(&state));
     let tasks = found
         .tasks
         .into_iter()
         .map(|view| {
             let blocked_by = blocked.of(view.row.id);
-            Task::read(view, Attempts::Hidden).blocked_by(blocked_by)
+            sees.task(Task::read(view, Attempts::Hidden).blocked_by(blocked_by))
         })
         .map(|task| Listed::new(task, fields.as_ref()))
         .collect();
@@ -187,16 +173,16 @@ impl Listed {
         match serde_json::to_value(&task) {
             Ok(serde_json::Value::Object(mut all)) => {
                 all.retain(|name, _| name == "id" || fields.0.contains(name));
-                // What was not asked for is not missing.
-                let missing = all
-                    .get_mut("truncated")
-                    .and_then(|list| list.as_array_mut());
-                let is_whole = missing.is_some_and(|missing| {
-                    missing.retain(|name| name.as_str().is_some_and(|name| fields.has(name)));
-                    missing.is_empty()
-                });
-                if is_whole {
-                    all.remove("truncated");
+                // What was not asked for is neither missing nor withheld.
+                for list in ABOUT_FIELDS {
+                    let names = all.get_mut(list).and_then(|list| list.as_array_mut());
+                    let is_empty = names.is_some_and(|names| {
+                        names.retain(|name| name.as_str().is_some_and(|name| fields.has(name)));
+                        names.is_empty()
+                    });
+                    if is_empty {
+                        all.remove(list);
+                    }
                 }
                 Self::Chosen(all)
             }
@@ -206,13 +192,16 @@ impl Listed {
     }
 }
 
+/// Lists of names of fields. They are there whatever is chosen.
+const ABOUT_FIELDS: [&str; 2] = ["truncated", "withheld"];
+
 /// Names of fields that were chosen.
 #[derive(Debug)]
 struct Fields(BTreeSet<String>);
 
 impl Fields {
     /// All there are in a list.
-    const KNOWN: [&str; 57] = [
+    const KNOWN: [&str; 61] = [
         "id",
         "teamId",
         "environment",
@@ -257,6 +246,7 @@ impl Fields {
         "singleton",
         "dedup",
         "limits",
+        "onRateLimited",
         "followRedirects",
         "onCompleteUrl",
         "webhook",
@@ -267,13 +257,16 @@ impl Fields {
         "updatedAt",
         "startedAt",
         "completedAt",
+        "purgedAt",
         "truncated",
+        "withheld",
         "attempts",
         "blockedBy",
+        "workflow",
     ];
 
     fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut chosen = BTreeSet::from(["truncated".to_owned()]);
+        let mut chosen = BTreeSet::from(ABOUT_FIELDS.map(str::to_owned));
         for name in text
             .split(',')
             .map(str::trim)
@@ -337,18 +330,6 @@ impl ListParams {
     }
 
     pub(crate) fn filter(&self) -> Result<TaskFilter, ApiError> {
-        let conditions = Conditions {
-            queue: self.queue.as_deref(),
-            tag: self.tag.as_deref(),
-            host: self.host.as_deref(),
-            http_status: self.http_status.as_deref(),
-            error_contains: self.error_contains.as_deref(),
-            min_attempts: self.min_attempts,
-            created_after: self.created_after.as_deref(),
-            created_before: self.created_before.as_deref(),
-            completed_after: self.completed_after.as_deref(),
-            completed_before: self.completed_before.as_deref(),
-        };
         Ok(TaskFilter {
             status: None,
             statuses: statuses(given(self.status.as_deref()).unwrap_or_default())?,
@@ -356,9 +337,9 @@ impl ListParams {
                 .map(|text| boolean("ok", text))
                 .transpose()?,
             target: given(self.target.as_deref()).map(Target::parse),
-            q: given(self.q.as_deref()).map(str::to_owned),
             webhook: given(self.webhook.as_deref()).map(webhook).transpose()?,
-            ..conditions.filter()?
+            pulled: kind(given(self.kind.as_deref()))?,
+            ..self.conditions().filter()?
         })
     }
 }

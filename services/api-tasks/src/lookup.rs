@@ -1,5 +1,7 @@
 //! Finding a task: 404 when it exists nowhere, 403 when it is another team's.
 
+use waybill_commands::entropy;
+use waybill_domain::access::team::Team;
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::task::TaskRow;
 use waybill_log::{Stream, StreamSeq};
@@ -24,11 +26,7 @@ pub(crate) fn own_task(owner: &TeamId, team: &TeamId) -> Result<(), ApiError> {
 }
 
 /// The team's task with headers, bodies and answer, at least as of the last write that this gateway acknowledged to the team.
-pub(crate) async fn find(
-    state: &TasksApi,
-    team: &TeamId,
-    id: TaskId,
-) -> Result<TaskView, ApiError> {
+pub async fn find(state: &TasksApi, team: &TeamId, id: TaskId) -> Result<TaskView, ApiError> {
     find_as_of(state, team, id, state.acknowledged.to(team)).await
 }
 
@@ -58,7 +56,7 @@ pub(crate) async fn find_as_of_now(
 }
 
 /// The team's task without headers, bodies and answer, as of `min_seq` at least.
-pub(crate) async fn find_row(
+pub async fn find_row(
     state: &TasksApi,
     team: &TeamId,
     id: TaskId,
@@ -90,5 +88,22 @@ async fn certain(
     }
     let view = found.ok_or_else(no_such_task)?;
     own_task(&view.row.team, team)?;
+    if is_hidden(state, team, &view.row) {
+        return Err(no_such_task());
+    }
     Ok(view)
+}
+
+/// Whether the queue of a task no longer shows it.
+fn is_hidden(state: &TasksApi, team: &TeamId, row: &TaskRow) -> bool {
+    if row.completed_at.is_none() {
+        return false;
+    }
+    let shows_from = |of: &Team| {
+        let queue = of.queue(team.environment(), &row.queue)?;
+        queue.shows_from(entropy::now())
+    };
+    let directory = state.auth.directory();
+    let from = directory.with_team(&team.base(), shows_from).flatten();
+    from.is_some_and(|from| row.is_over_since(from))
 }

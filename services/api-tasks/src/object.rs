@@ -1,11 +1,13 @@
 //! The task as clients of this API see it.
 
+mod attempt;
+mod claim;
+mod envelope;
 mod header_map;
 
 use std::collections::BTreeMap;
 
 use crate::backoff::ShownBackoff;
-use crate::explain::PlannedAttempt;
 use crate::jitter::ShownJitter;
 use crate::lengths::Seconds;
 use crate::once::{TaskDebounce, TaskDedup, TaskSingleton, instead};
@@ -17,13 +19,15 @@ use waybill_domain::event::BodyEncoding;
 use waybill_domain::event::{Answer, HeaderValues, TaskCreated, group_repeated};
 use waybill_domain::id::Environment;
 use waybill_domain::task::retry_plan::RetryTerms;
-use waybill_domain::task::row::{Attempt, TaskRow};
-use waybill_domain::task::{EndReason, Method, OnFailure, RetryOn, Status, Success};
+use waybill_domain::task::row::TaskRow;
+use waybill_domain::task::{EndReason, Method, OnFailure, OnRateLimited, RetryOn, Status, Success};
 use waybill_domain::vault::Resolve;
 use waybill_edge::iso::Iso;
-use waybill_edge::warnings::Warning;
 use waybill_projector::query::{Detail, TaskDetail, TaskView, WebhookState};
 
+pub use attempt::TaskAttempt;
+pub use claim::TaskClaim;
+pub use envelope::TaskEnvelope;
 pub use header_map::HeaderMap;
 
 /// A task. A field without a value is `null`; the few that can be absent say so.
@@ -41,11 +45,11 @@ pub struct Task {
     pub status: Status,
     /// Name of its queue.
     pub queue: String,
-    /// The URL that is called.
+    /// The URL that is called; `null` where a worker of the team claims the task.
     #[schema(format = "uri")]
-    pub target_url: String,
+    pub target_url: Option<String>,
     /// HTTP method of the call.
-    pub method: Method,
+    pub method: Option<Method>,
     /// Headers as given: references to the vault as references, credentials that were given directly as `****`.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub headers: HeaderMap,
@@ -115,6 +119,8 @@ pub struct Task {
     pub dedup: Option<TaskDedup>,
     /// The limits that it shares with other tasks.
     pub limits: Vec<ShownLimit>,
+    /// What follows, beside a retry, from an answer 429 with `Retry-After`.
+    pub on_rate_limited: Option<OnRateLimited>,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
     /// The URL that gets the completion webhook.
@@ -145,6 +151,12 @@ pub struct Task {
     pub skipped_for: Option<String>,
     /// Id of the task that it duplicates.
     pub duplicate_of: Option<String>,
+    /// The run of a schedule that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<crate::run_of::TaskRun>,
+    /// The workflow that it is of, and its name in it. Absent if it is of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<crate::run_of::TaskWorkflow>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Iso,
@@ -157,11 +169,18 @@ pub struct Task {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub completed_at: Option<Iso>,
+    /// When it was removed from the dead letters. Absent unless it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime)]
+    pub purged_at: Option<Iso>,
     /// What keeps it from running, while it is `pending` or `delayed`; `null` if it starts right now, or if its worker did not tell in time, as a
     /// warning then says. Absent on new tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BlockedBy>)]
     pub blocked_by: Option<Option<BlockedBy>>,
+    /// The worker that has claimed it, and how far that has come. Absent while nobody holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<TaskClaim>,
     /// The latest attempts, oldest first. Absent in lists and on new tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<TaskAttempt>>,
@@ -170,10 +189,12 @@ pub struct Task {
     pub webhook: Option<TaskWebhook>,
     /// Bytes of `body`, also where it had no room. `null`: there is no body, or its length was not read.
     pub body_bytes: Option<u64>,
-    /// Fields that were left out or shortened for want of room. Read the task by itself for what a list leaves out. Absent when nothing is
-    /// missing.
+    /// Fields left out or shortened for want of room; read the task by itself for what a list leaves out. Absent when nothing is missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub truncated: Vec<&'static str>,
+    /// Fields that are not shown to the caller's role: a viewer sees bodies and headers only if an owner of the team says so. Absent when nothing is withheld.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<&'static str>,
     /// From what `?explain=retries` computes the attempts.
     #[serde(skip)]
     pub retry_terms: RetryTerms,
@@ -220,7 +241,7 @@ fn by_name(headers: Vec<(String, String)>) -> HeaderMap<HeaderValues> {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskResult {
-    /// HTTP status that the target answered with.
+    /// HTTP status that the target answered with; 200 of what a worker has completed.
     pub status_code: u16,
     /// Whether it is a success: a 2xx, or what the task's `success` names.
     pub ok: bool,
@@ -244,47 +265,6 @@ pub struct TaskResult {
     /// Only the beginning of the body is here.
     #[serde(skip)]
     pub is_cut: bool,
-}
-
-/// One call of the target, as the task's history shows it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TaskAttempt {
-    /// 1, 2, 3...
-    pub number: u32,
-    /// When it began.
-    #[schema(value_type = String, format = DateTime)]
-    pub started_at: Iso,
-    /// Milliseconds; `null` while it runs or when it was lost.
-    pub duration: Option<u32>,
-    /// HTTP status, when the target answered.
-    pub status_code: Option<u16>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// `{"task": ...}`
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct TaskEnvelope {
-    /// The task as it was after the request.
-    pub task: Task,
-    /// What of the request has no effect: at most 20 warnings; absent when there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-    /// When its attempts would be made, with `?explain=retries` on a creation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<Vec<PlannedAttempt>>,
-}
-
-impl TaskEnvelope {
-    /// A task, and warnings of what in the request has no effect.
-    pub fn new(task: Task, warnings: Vec<Warning>) -> Self {
-        Self {
-            task,
-            warnings,
-            retries: None,
-        }
-    }
 }
 
 impl Task {
@@ -314,8 +294,8 @@ impl Task {
             environment: e.team.environment(),
             status,
             queue: e.queue.to_string(),
-            target_url: e.url,
-            method: e.method,
+            method: (!e.is_pulled()).then_some(e.method),
+            target_url: Some(e.url).filter(|url| !url.is_empty()),
             headers: HeaderMap(e.headers),
             body: e.body,
             body_encoding: e.body_encoding.name(),
@@ -346,6 +326,7 @@ impl Task {
             singleton: TaskSingleton::of(e.once.as_deref()),
             dedup: TaskDedup::of(e.once.as_deref()),
             limits: e.limits.into_iter().map(ShownLimit::from).collect(),
+            on_rate_limited: e.on_rate_limited,
             follow_redirects: e.follow_redirects,
             on_complete_url: e.on_complete_url,
             resolve: places(e.resolve),
@@ -357,15 +338,20 @@ impl Task {
             superseded_by: None,
             skipped_for: None,
             duplicate_of: None,
+            schedule: e.schedule.as_deref().map(Into::into),
+            workflow: e.member.as_deref().map(Into::into),
             created_at: Iso(e.at),
             updated_at: Iso(e.at),
             started_at: None,
             completed_at: None,
+            purged_at: None,
             blocked_by: None,
+            claim: None,
             attempts: None,
             webhook,
             body_bytes,
             truncated: Vec::new(),
+            withheld: Vec::new(),
             retry_terms,
         }
     }
@@ -386,6 +372,8 @@ impl Task {
             body_encoding,
             resolve,
             result: answer,
+            // The jobs API tells of them.
+            job_tags: _,
         } = match detail {
             Detail::Read(detail) => *detail,
             Detail::Omitted | Detail::Dropped => TaskDetail::default(),
@@ -405,14 +393,16 @@ impl Task {
                 .or(body_bytes)
                 .or(row.body_bytes),
             truncated,
+            withheld: Vec::new(),
             retry_terms: RetryTerms::from(&row),
             id: row.id.to_string(),
             team_id: row.team.base_str().to_owned(),
             environment: row.team.environment(),
             status,
             queue: row.queue.to_string(),
-            target_url: row.url,
-            method: row.method,
+            method: (!row.is_pulled()).then_some(row.method),
+            claim: TaskClaim::of(&row),
+            target_url: Some(row.url).filter(|url| !url.is_empty()),
             headers: HeaderMap(headers),
             body,
             body_encoding: body_encoding.name(),
@@ -443,6 +433,7 @@ impl Task {
             singleton: TaskSingleton::of(row.once.as_deref()),
             dedup: TaskDedup::of(row.once.as_deref()),
             limits: row.limits.into_iter().map(ShownLimit::from).collect(),
+            on_rate_limited: row.on_rate_limited,
             follow_redirects: row.follow_redirects,
             on_complete_url: row.on_complete_url,
             resolve: places(resolve),
@@ -454,10 +445,13 @@ impl Task {
             superseded_by: instead(row.instead, row.end_reason, EndReason::Superseded),
             skipped_for: instead(row.instead, row.end_reason, EndReason::Skipped),
             duplicate_of: instead(row.instead, row.end_reason, EndReason::Duplicate),
+            schedule: row.schedule.as_deref().map(Into::into),
+            workflow: row.member.as_deref().map(Into::into),
             created_at: Iso(row.created_at),
             updated_at: Iso(row.updated_at),
             started_at: row.started_at.map(Iso),
             completed_at: row.completed_at.map(Iso),
+            purged_at: row.purged_at.map(Iso),
             blocked_by: None,
             attempts: match attempts {
                 Attempts::Shown => Some(row.attempts.into_iter().map(TaskAttempt::from).collect()),
@@ -538,18 +532,6 @@ impl TaskResult {
             duration: answer.duration_ms,
             is_cut: false,
         })
-    }
-}
-
-impl From<Attempt> for TaskAttempt {
-    fn from(attempt: Attempt) -> Self {
-        Self {
-            number: attempt.number,
-            started_at: Iso(attempt.started_at),
-            duration: attempt.duration_ms,
-            status_code: attempt.status,
-            error: attempt.error,
-        }
     }
 }
 

@@ -83,7 +83,7 @@ pub struct SingletonTask {
     )]
     pub key: Option<String>,
     /// What this task does while others with the key have not ended. `skip`: it ends without a call. `queue`: it starts after the end of the
-    /// one that has started. `cancelRunning`: it cancels them, and starts after their end.
+    /// one that has started. `queueOne`: the same, but it ends without a call if another one waits already. `cancelRunning`: it cancels them, and starts after their end.
     #[schema(value_type = Option<task::SingletonMode>, default = "queue")]
     pub mode: Option<String>,
 }

@@ -2,13 +2,13 @@
 
 use axum::Extension;
 use axum::extract::State;
-use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::command::OwnerRequest;
 use waybill_domain::task::{History, TaskRow};
-use waybill_log::StreamSeq;
 
+use super::decided::{Decided, ask_to_change, changed};
 use super::lookup;
-use super::object::{Attempts, Task, TaskEnvelope};
-use super::owner::{ask_owner, no_owner};
+use super::object::TaskEnvelope;
+use super::owner::no_owner;
 use crate::state::TasksApi;
 use waybill_domain::id::TaskId;
 use waybill_edge::auth::Caller;
@@ -70,33 +70,22 @@ pub(crate) async fn redeliver_webhook(
         attempts: row.attempts.last().map_or(0, |attempt| attempt.number),
         failures: row.retry_count,
         cancel_requested: row.cancel_requested,
+        changed_priority: row.changed_priority.clone(),
         history: Box::new(past(row)),
         actor: caller.actor(),
         traceparent: Some(context.traceparent.to_string()),
     };
-    let seq: StreamSeq = match ask_owner(&state, id, &request).await? {
-        OwnerReply::Done { seq } => seq,
-        OwnerReply::NotOpen => {
+    let seq = match ask_to_change(&state, id, &request).await? {
+        Decided::Done(seq) => seq,
+        Decided::Running | Decided::AlreadyRequested(_) => return Err(no_owner()),
+        Decided::NotOpen => {
             return Err(ApiError::conflict(
                 ErrorCode::NoLongerKept,
                 "The task's request or its end is no longer in the log",
             ));
         }
-        OwnerReply::Running
-        | OwnerReply::AlreadyRequested { .. }
-        | OwnerReply::Explained(_)
-        | OwnerReply::Health(_)
-        | OwnerReply::Granted(_)
-        | OwnerReply::Limits(_)
-        | OwnerReply::Noted
-        | OwnerReply::ExplainedMany(_)
-        | OwnerReply::TryAgain => {
-            return Err(no_owner());
-        }
     };
-    state.acknowledge(&caller.context().position, &caller.team, seq);
-    let view = lookup::find_as_of(&state, &caller.team, id, seq).await?;
-    let task = Task::read(view, Attempts::Shown);
+    let task = changed(&state, &caller, id, seq).await?;
     Ok(axum::Json(TaskEnvelope::new(task, warnings)))
 }
 
@@ -109,5 +98,7 @@ fn past(row: TaskRow) -> History {
         error: row.error,
         answer: row.answer,
         callback: None,
+        purged_at: row.purged_at,
+        progress: row.progress,
     }
 }

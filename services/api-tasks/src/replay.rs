@@ -12,7 +12,8 @@ use http::{HeaderMap, StatusCode};
 use waybill_domain::event::{Standing, TaskCreated, TaskEvent};
 use waybill_domain::id::TaskId;
 use waybill_domain::task::retry_plan::RetryTerms;
-use waybill_domain::task::{Method, TaskRow};
+use waybill_domain::task::spec::MAX_COUNTED_ATTEMPTS;
+use waybill_domain::task::{JobTerms, Method, TaskRow};
 use waybill_log::{Stream, StreamSeq, TaskRecord, task_record};
 
 use super::accept::{Accepting, count_accepted, limits};
@@ -59,7 +60,7 @@ use waybill_edge::warnings::Handling;
     responses(
         (status = 201, description = "Accepted: the new task is on disk", body = TaskEnvelope, headers(("Idempotency-Replayed" = bool, description = "`true` when an earlier request with the same `Idempotency-Key` had this answer"))),
         (status = 404, description = "No such task", body = ErrorBody),
-        (status = 409, description = "The task has not ended (`not_ended`), or its credentials are gone and `headers` are not given (`credentials_gone`)", body = ErrorBody),
+        (status = 409, description = "The task has not ended (`not_ended`), or its credentials are gone and `headers` are not given (`credentials_gone`), or it takes over results of its workflow (`conflict`)", body = ErrorBody),
         (status = 410, description = "The request of the task is no longer in the log (`request_gone`)", body = ErrorBody),
         (status = 422, description = "The Idempotency-Key belongs to another request", body = ErrorBody),
         (status = 503, description = "Not accepted (`log_full`: the log has no room), or accepted without a confirmation (`outcome_unknown`); see `code` and `Retry-After`", body = ErrorBody),
@@ -105,8 +106,25 @@ pub(crate) async fn replay_task(
     Ok(answer(envelope, replayed))
 }
 
-/// The checked request of a task that does an ended one again.
-pub(crate) async fn again(
+/// The checked request of a task that does an ended one again, by itself.
+pub async fn again(
+    accepting: &Accepting<'_>,
+    row: &TaskRow,
+    overrides: CreateTask,
+    limits: &waybill_domain::task::Limits,
+) -> Result<Checked, ApiError> {
+    let member = row.member.as_deref();
+    if member.is_some_and(|member| !member.places.is_empty() || !member.given.is_empty()) {
+        return Err(ApiError::conflict(
+            ErrorCode::Conflict,
+            "The task takes over results of other tasks of its workflow; retry the workflow instead",
+        ));
+    }
+    again_in_its_place(accepting, row, overrides, limits).await
+}
+
+/// The same of one that takes the place of the ended one in its workflow.
+pub async fn again_in_its_place(
     accepting: &Accepting<'_>,
     row: &TaskRow,
     overrides: CreateTask,
@@ -118,7 +136,7 @@ pub(crate) async fn again(
             format!("The task has not ended (current: {})", row.status),
         ));
     }
-    let old = stored(accepting.state, row).await?.ok_or_else(|| {
+    let mut old = stored(accepting.state, row).await?.ok_or_else(|| {
         ApiError::new(
             StatusCode::GONE,
             ErrorCode::RequestGone,
@@ -132,9 +150,37 @@ pub(crate) async fn again(
         )
         .about("headers"));
     }
+    // It may have been changed since it was accepted.
+    old.priority = row.priority;
+    let has_priority = overrides.priority.is_some();
+    let has_retries = overrides.max_retries.is_some()
+        || overrides.max_attempts.is_some()
+        || overrides.retry_backoff.is_some();
+    // The native API has fewer of both.
+    let retries = old.max_retries;
+    old.max_retries = retries.min(MAX_COUNTED_ATTEMPTS - 1);
+    let job = old.job.take();
     let mut checked = accepting.check_as_given(overrides.or_as(old), limits)?;
     checked.spec.replay_of = Some(row.id);
+    checked.spec.job = job.map(|job| {
+        // It is another job.
+        Box::new(JobTerms { root: None, ..*job })
+    });
+    if !has_priority {
+        checked.spec.priority = row.priority;
+    }
+    if !has_retries {
+        checked.spec.max_retries = retries;
+    }
     Ok(checked)
+}
+
+/// Lets the job of an ended task go on as the one that does it again.
+pub fn go_on(checked: &mut Checked, row: &TaskRow) {
+    if row.is_pulled() {
+        let job = checked.spec.job.get_or_insert_default();
+        job.root = Some(row.job_root());
+    }
 }
 
 /// The request as accepted, if the log has all of it: in the creation, or in a restatement that left nothing out.
@@ -152,14 +198,16 @@ async fn stored(state: &TasksApi, row: &TaskRow) -> Result<Option<TaskCreated>, 
         {
             Some(restated.created)
         }
-        // A large body is left out; where there may have been one, nothing is made up.
-        Some(TaskEvent::CallbackRequested(requested)) => {
-            let created = requested.created;
-            let has_body = matches!(created.method, Method::Post | Method::Put | Method::Patch);
-            Some(created).filter(|created| created.body.is_some() || !has_body)
-        }
+        Some(TaskEvent::Restated(restated)) if restated.blocks.is_some() => whole(restated.created),
+        Some(TaskEvent::CallbackRequested(requested)) => whole(requested.created),
         _ => None,
     })
+}
+
+/// A request of which a large body is left out; where there may have been one, nothing is made up.
+fn whole(created: TaskCreated) -> Option<TaskCreated> {
+    let has_body = matches!(created.method, Method::Post | Method::Put | Method::Patch);
+    Some(created).filter(|created| created.body.is_some() || !has_body)
 }
 
 async fn read(

@@ -24,14 +24,15 @@ use waybill_edge::error::ApiError;
 
 pub use headers::Headers;
 
-/// A task to be created. Only `targetUrl` is required. Unknown fields are ignored with a warning, those that only Waybill sets are refused.
+/// A task to be created; no field is required. Unknown fields are ignored with a warning, those that only Waybill sets are refused.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateTask {
-    /// What to call: http or https. `callbackUrl` is an alias.
+    /// What to call: http or https. `callbackUrl` is an alias. Without it nothing is called: a worker of the team claims the task
+    /// (`POST /v1/claims`), and what only a call has (`method`, `headers`, `timeout`, `maxWaitTime`, `success`, `retryOn`, `followRedirects`,
+    /// `resolve`) is refused.
     #[serde(alias = "callbackUrl")]
     #[schema(
-        required = true,
         pattern = "^https?://.",
         max_length = 8192,
         example = "https://example.com/hook",
@@ -129,7 +130,7 @@ pub struct CreateTask {
     #[schema(min_length = 1, max_length = 128, example = "order-4711")]
     pub ordering_key: Option<String>,
     /// What follows when this task ends as `failed` or `timeout`: `skip` starts the next one with the same `orderingKey`, `cancelRest` cancels
-    /// all that were created by then.
+    /// all that were created by then, `block` keeps them waiting until the failed one is retried or unblocked.
     #[schema(value_type = Option<task::OnFailure>, default = "skip")]
     pub on_failure: Option<String>,
     /// Of tasks of the queue with the same key that follow each other closely, one runs when they have ceased to come; the others end as
@@ -156,6 +157,10 @@ pub struct CreateTask {
     /// says that was created last holds for a key, among those that run or wait to start; what was set with `PUT /v1/limits/{key}` beats all of them.
     #[schema(max_items = 4)]
     pub limits: Option<Vec<CreateLimit>>,
+    /// What follows, beside the retry, from an answer 429 with `Retry-After`: `pauseKey` pauses the first of its `limits` for that long, at most
+    /// `maxDelay` or an hour. No task with that key starts meanwhile.
+    #[schema(value_type = Option<task::OnRateLimited>, example = "pauseKey")]
+    pub on_rate_limited: Option<String>,
     /// In a batch: makes a repeated creation of this task the first one again.
     pub idempotency_key: Option<String>,
     #[schema(ignore)]
@@ -207,6 +212,10 @@ pub struct CreateTask {
     skipped_for: Option<IgnoredAny>,
     #[schema(ignore)]
     duplicate_of: Option<IgnoredAny>,
+    #[schema(ignore)]
+    schedule: Option<IgnoredAny>,
+    #[schema(ignore)]
+    workflow: Option<IgnoredAny>,
 }
 
 /// JSON as it was given, without the white space between its parts. Parsed and written again, long numbers and the order of members would
@@ -292,6 +301,8 @@ impl CreateTask {
             ("supersededBy", self.superseded_by.is_some()),
             ("skippedFor", self.skipped_for.is_some()),
             ("duplicateOf", self.duplicate_of.is_some()),
+            ("schedule", self.schedule.is_some()),
+            ("workflow", self.workflow.is_some()),
         ] {
             if given {
                 let message = format!("{field} is set by Waybill and cannot be sent");
@@ -321,7 +332,8 @@ impl CreateTask {
                 let named = headers
                     .iter()
                     .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-                if !named {
+                // Without a call there are no headers: whoever claims the task gets the body.
+                if !named && self.target_url.is_some() {
                     headers.push(("Content-Type".into(), "application/json".into()));
                 }
                 Some(compact(&json))
@@ -362,12 +374,15 @@ impl CreateTask {
             debounce: self.debounce.map(Into::into),
             singleton: self.singleton.map(Into::into),
             dedup: self.dedup.map(Into::into),
+            on_rate_limited: self.on_rate_limited,
             limits: self
                 .limits
                 .map(|limits| limits.into_iter().map(Into::into).collect()),
         };
         let spec = TaskSpec::check(request, limits, now)?;
-        may_call(egress, "targetUrl", &spec.url)?;
+        if !spec.is_pulled() {
+            may_call(egress, "targetUrl", &spec.url)?;
+        }
         if let Some(url) = &spec.on_complete_url {
             may_call(egress, "onCompleteUrl", url)?;
         }

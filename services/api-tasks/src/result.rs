@@ -18,9 +18,10 @@ use waybill_projector::query::Detail;
 use super::lookup;
 use super::object::TaskResult;
 use crate::state::TasksApi;
+use crate::withheld::Sees;
 use waybill_domain::id::TaskId;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::path::Id;
@@ -58,6 +59,9 @@ pub struct ResultEnvelope {
     /// missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<&'static str>,
+    /// `result.headers` and `result.body`, where the caller is a viewer and the team shows viewers neither. Absent when nothing is withheld.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    withheld: Vec<&'static str>,
     /// Parameters without effect, at most 20 warnings; absent when there are no warnings. With `raw`, the header `Waybill-Warnings` names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
@@ -76,25 +80,29 @@ pub struct ResultEnvelope {
     params(("id" = String, Path, description = "Id of the task"), ResultParams),
     responses(
         (status = 200, description = "The answer; with `raw`, its body, with the content type that the target gave (`application/octet-stream` if it gave none)", content((ResultEnvelope = "application/json"), (String = "application/octet-stream")), headers(("Waybill-Result-Status" = u16, description = "With `raw`: HTTP status of the target"), ("Waybill-Result-Truncated" = String, description = "With `raw`: what is missing of the answer, separated by commas; absent when nothing is"))),
+        (status = 403, description = "With `raw`: the caller is a viewer, and the team shows viewers no bodies (`payload_withheld`)", body = ErrorBody),
         (status = 404, description = "No such task; or it has not ended, or ended without an answer (`no_result`)", body = ErrorBody),
     )
 )]
 pub(crate) async fn get_result(
     State(state): State<TasksApi>,
-    caller: Caller<TasksRead>,
+    caller: Caller<InQueues<TasksRead>>,
     Id(id): Id<TaskId>,
     handling: Handling,
     LenientQuery(params, warnings): LenientQuery<ResultParams>,
 ) -> Result<Response, ApiError> {
     let warnings = warnings.judge(handling)?;
     let view = lookup::find(&state, &caller.team, id).await?;
+    caller.may_use(&view.row.queue)?;
     let (status, ok) = (view.status, view.row.ok.unwrap_or_default());
     let answer = match view.detail {
         Detail::Read(detail) => detail.result,
         Detail::Omitted | Detail::Dropped => None,
     };
     let answer = answer.ok_or_else(|| no_result(status))?;
+    let sees = Sees(caller.sees_payloads(&state));
     if params.raw.unwrap_or_default() {
+        sees.needed()?;
         let mut response = raw(answer);
         if let Some(names) = warnings::header(&warnings) {
             response.headers_mut().insert(WARNINGS, names);
@@ -102,10 +110,14 @@ pub(crate) async fn get_result(
         return Ok(response);
     }
     let result = TaskResult::read(answer, ok);
+    let truncated: Vec<_> = result.truncated().collect();
+    let (result, withheld) = sees.result(result);
+    let is_seen = |name: &&'static str| !withheld.contains(name);
     Ok(axum::Json(ResultEnvelope {
         id: id.to_string(),
         status,
-        truncated: result.truncated().collect(),
+        truncated: truncated.into_iter().filter(is_seen).collect(),
+        withheld,
         result,
         warnings,
     })

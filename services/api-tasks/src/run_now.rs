@@ -4,13 +4,14 @@
 
 use axum::Extension;
 use axum::extract::State;
-use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::command::OwnerRequest;
 use waybill_domain::id::TaskId;
 use waybill_domain::task::Status;
 
+use super::decided::{Decided, ask_to_change, changed};
 use super::lookup;
-use super::object::{Attempts, Task, TaskEnvelope};
-use super::owner::{ask_owner, no_owner};
+use super::object::TaskEnvelope;
+use super::owner::no_owner;
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksWrite;
@@ -58,10 +59,10 @@ pub(crate) async fn run_task_now(
         actor: caller.actor(),
         traceparent: Some(context.traceparent.to_string()),
     };
-    let seq = match ask_owner(&state, id, &request).await? {
-        OwnerReply::Done { seq } | OwnerReply::AlreadyRequested { seq } => seq,
-        OwnerReply::Running => return Err(running()),
-        OwnerReply::NotOpen => {
+    let seq = match ask_to_change(&state, id, &request).await? {
+        Decided::Done(seq) | Decided::AlreadyRequested(seq) => seq,
+        Decided::Running => return Err(running()),
+        Decided::NotOpen => {
             let view = lookup::find_as_of_now(&state, &caller.team, id).await?;
             // Otherwise the task was created, and its owner has not read that yet.
             return Err(if view.status.is_terminal() {
@@ -70,17 +71,8 @@ pub(crate) async fn run_task_now(
                 no_owner()
             });
         }
-        OwnerReply::TryAgain
-        | OwnerReply::Explained(_)
-        | OwnerReply::ExplainedMany(_)
-        | OwnerReply::Granted(_)
-        | OwnerReply::Health(_)
-        | OwnerReply::Limits(_)
-        | OwnerReply::Noted => return Err(no_owner()),
     };
-    state.acknowledge(&caller.context().position, &caller.team, seq);
-    let view = lookup::find_as_of(&state, &caller.team, id, seq).await?;
-    let task = Task::read(view, Attempts::Shown);
+    let task = changed(&state, &caller, id, seq).await?;
     Ok(axum::Json(TaskEnvelope::new(task, warnings)))
 }
 

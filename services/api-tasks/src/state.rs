@@ -9,7 +9,7 @@ use waybill_edge::Edge;
 use waybill_log::RoomWatch;
 use waybill_streams::Hub;
 
-use crate::queues::QueueNames;
+use waybill_edge::queue_names::QueueNames;
 
 /// The state of the tasks API. Clones share it.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::signature::derive_stream_key;
 use waybill_domain::stream_token::{Opens, StreamKey, StreamToken};
 use waybill_domain::task::Status;
@@ -20,7 +20,7 @@ use crate::state::TasksApi;
 use std::time::Duration;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::auth::stream::{self, TokenHolder};
 use waybill_edge::body::OptionalJson;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
@@ -205,7 +205,7 @@ fn key(state: &TasksApi) -> Result<StreamKey, ApiError> {
 /// Who opens a stream.
 pub(crate) enum StreamReader {
     /// A caller, by a header.
-    Caller(Box<Caller<TasksRead>>),
+    Caller(Box<Caller<InQueues<TasksRead>>>),
     /// Whoever holds a token, by `?access_token=`.
     Holder(Box<TokenHolder>),
 }
@@ -246,10 +246,14 @@ impl StreamReader {
     /// The events of the team that it may read: as `given`, or as its token says, which the holder cannot change.
     pub(crate) fn filter(&self, given: &StreamParameters) -> Result<EventFilter, ApiError> {
         let all = EventFilter::team(self.team().clone());
-        let Self::Holder(holder) = self else {
-            return Ok(all
-                .narrowed(&given.queues, &given.types, &given.statuses)?
-                .with_ok(given.ok)?);
+        let holder = match self {
+            Self::Holder(holder) => holder,
+            Self::Caller(caller) => {
+                let queues = within(&given.queues, caller)?;
+                return Ok(all
+                    .narrowed(&queues, &given.types, &given.statuses)?
+                    .with_ok(given.ok)?);
+            }
         };
         let Opens::Events {
             queues,
@@ -270,6 +274,14 @@ impl StreamReader {
         Ok(all.narrowed(queues, types, statuses)?.with_ok(*ok)?)
     }
 
+    /// Refuses a caller that is limited to other queues. A token is never made by one that is limited.
+    pub(crate) fn may_read(&self, queue: &QueueName) -> Result<(), ApiError> {
+        match self {
+            Self::Caller(caller) => caller.may_use(queue),
+            Self::Holder(_) => Ok(()),
+        }
+    }
+
     /// Refuses a token of another stream than that of this task.
     pub(crate) fn may_follow(&self, task: waybill_domain::id::TaskId) -> Result<(), ApiError> {
         match self {
@@ -277,6 +289,27 @@ impl StreamReader {
             Self::Holder(_) | Self::Caller(_) => Ok(()),
         }
     }
+}
+
+/// The queues whose events a caller reads: as given, within those that it is limited to, or else these.
+fn within(given: &[String], caller: &Caller<InQueues<TasksRead>>) -> Result<Vec<String>, ApiError> {
+    let Some(only) = caller.only_queues() else {
+        return Ok(given.to_vec());
+    };
+    let names = given.iter().flat_map(|list| list.split(','));
+    let mut named = false;
+    for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+        named = true;
+        // What is no name of a queue is refused as such.
+        if let Ok(queue) = QueueName::parse(name) {
+            caller.may_use(&queue)?;
+        }
+    }
+    Ok(if named {
+        given.to_vec()
+    } else {
+        only.iter().map(ToString::to_string).collect()
+    })
 }
 
 fn other_stream() -> ApiError {

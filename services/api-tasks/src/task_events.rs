@@ -64,6 +64,7 @@ pub(crate) async fn task_events(
     // Read at least as far as the client has: the row then says whether anything is left to come.
     let seen = given.after.unwrap_or(StreamSeq(0));
     let row = lookup::find_row(&state, reader.team(), task, seen).await?;
+    reader.may_read(&row.queue)?;
     let before_creation = StreamSeq(row.created_seq.0.saturating_sub(1));
     let after = given.after.unwrap_or(before_creation).max(before_creation);
     let remainder = Remainder::of(&row, after);

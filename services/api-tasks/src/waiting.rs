@@ -2,15 +2,16 @@
 //!
 //! Only the owner of the task's partition knows the order of service and its slots, so it is asked. What is past is in the read model.
 
-use std::time::Duration;
+mod whose;
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::command::{Blocker, Explained, MAX_AHEAD, OwnerReply, OwnerRequest};
-use waybill_domain::id::TaskId;
-use waybill_domain::task::row::TaskRow;
-use waybill_domain::task::{EndReason, Status};
+use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::task::Status;
+use waybill_domain::task::intervals::{self, Spent};
+use waybill_domain::task::waits::WaitKind;
 use waybill_domain::time::Timestamp;
 use waybill_projector::query::TaskView;
 
@@ -19,7 +20,7 @@ use super::owner::{ask_owner, no_owner};
 use crate::state::TasksApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksRead;
+use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::lenient::{LenientQuery, NoParameters};
@@ -30,7 +31,7 @@ use waybill_edge::warnings::{Handling, Warning};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExplanationEnvelope {
     explanation: TaskExplanation,
-    /// What of the request has no effect: at most 20 warnings; absent when there are none.
+    /// The parts of the request that have no effect: at most 20. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
 }
@@ -51,6 +52,10 @@ pub struct TaskExplanation {
     earliest_start: Option<Iso>,
     /// What its time was spent on, oldest first. Of a task with many attempts the latest.
     intervals: Vec<Interval>,
+    /// Of a task that waits: since when it is known what kept it from running, since its worker has changed or the wait has many parts. `null`: from the
+    /// beginning.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    known_since: Option<Iso>,
 }
 
 /// What keeps a task from running.
@@ -61,10 +66,16 @@ pub struct BlockedBy {
     /// Until when, if that is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Iso>,
-    /// The task that comes first, of `order` and `singleton`.
+    /// The task that comes first, of `order`, `order_blocked`, `singleton` and `predecessors`.
     task_id: Option<String>,
     /// The key of the limit, of `limit_paused`, `limit_concurrency` and `limit_rate`.
     limit: Option<String>,
+    /// Who has paused it, of `queue_paused` and `limit_paused`, or opened it, of `target_open`. `null` if nobody has: a host rests by its
+    /// rule, and a limit pauses as a target has asked.
+    #[schema(example = "user:01JX3E4W6T0000000000000000")]
+    by: Option<String>,
+    /// Why, in the words of whoever did that.
+    reason: Option<String>,
     /// The same for people.
     message: &'static str,
 }
@@ -109,6 +120,12 @@ pub enum BlockedByKind {
     LimitConcurrency,
     /// As many attempts were started as one of its `limits` allows.
     LimitRate,
+    /// No worker has claimed it.
+    Unclaimed,
+    /// A task before it by its `orderingKey` has failed, and blocks the others.
+    OrderBlocked,
+    /// It runs after other tasks of its workflow, which have not ended.
+    Predecessors,
 }
 
 impl From<Blocker> for BlockedBy {
@@ -166,10 +183,22 @@ impl From<Blocker> for BlockedBy {
                 Kind::LimitRate,
                 "As many attempts were started as one of its limits allows",
             ),
+            Blocker::Unclaimed => (Kind::Unclaimed, "No worker has claimed it"),
+            Blocker::OrderBlocked { .. } => (
+                Kind::OrderBlocked,
+                "A task before it by its orderingKey has failed, and blocks it until it is retried or unblocked",
+            ),
+            Blocker::Predecessors { .. } => (
+                Kind::Predecessors,
+                "It is waiting for predecessors: it runs after other tasks of its workflow, which have not ended",
+            ),
         };
         let until = blocker.until().map(Iso);
         let task_id = match blocker {
-            Blocker::OrderHead { task } | Blocker::Singleton { task } => Some(task.to_string()),
+            Blocker::OrderHead { task }
+            | Blocker::OrderBlocked { task }
+            | Blocker::Predecessors { task, .. }
+            | Blocker::Singleton { task } => Some(task.to_string()),
             _ => None,
         };
         Self {
@@ -177,6 +206,8 @@ impl From<Blocker> for BlockedBy {
             until,
             task_id,
             limit: None,
+            by: None,
+            reason: None,
             message,
         }
     }
@@ -195,6 +226,20 @@ pub struct Interval {
     /// Number of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+    /// What kept it from running then. `null` of an attempt, and of a wait of which nothing else is known than that others had their turns or no slot was
+    /// free.
+    blocked_by: Option<IntervalBlocker>,
+}
+
+/// What kept a task from running for a part of its time.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntervalBlocker {
+    /// `turn` also for want of a slot, and `order` also behind a failed task, of what is over.
+    kind: BlockedByKind,
+    /// The key of the limit, of `limit_paused`, `limit_concurrency` and `limit_rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<String>,
 }
 
 /// What a part of a task's time was spent on.
@@ -203,10 +248,62 @@ pub struct Interval {
 pub enum IntervalKind {
     /// It was not due yet.
     Delayed,
-    /// It waited for its turn and for a slot; between attempts also for the end of the pause.
+    /// It was kept from running, or paused before its next attempt.
     Waited,
     /// An attempt was made.
     Attempt,
+}
+
+impl From<WaitKind> for BlockedByKind {
+    fn from(by: WaitKind) -> Self {
+        match by {
+            WaitKind::Debounce => Self::Debounce,
+            WaitKind::Predecessors => Self::Predecessors,
+            WaitKind::Order => Self::Order,
+            WaitKind::Singleton => Self::Singleton,
+            WaitKind::TargetOpen => Self::TargetOpen,
+            WaitKind::QueuePaused => Self::QueuePaused,
+            WaitKind::QueueConcurrency => Self::QueueConcurrency,
+            WaitKind::QueueRate => Self::QueueRate,
+            WaitKind::LimitPaused => Self::LimitPaused,
+            WaitKind::LimitConcurrency => Self::LimitConcurrency,
+            WaitKind::LimitRate => Self::LimitRate,
+            WaitKind::Turn => Self::Turn,
+            WaitKind::Unclaimed => Self::Unclaimed,
+        }
+    }
+}
+
+impl From<intervals::Interval> for Interval {
+    fn from(interval: intervals::Interval) -> Self {
+        let (kind, blocker, attempt) = match interval.spent {
+            Spent::Delayed => (
+                IntervalKind::Delayed,
+                Some((BlockedByKind::NotDue, None)),
+                None,
+            ),
+            Spent::Paused => (
+                IntervalKind::Waited,
+                Some((BlockedByKind::RetryPause, None)),
+                None,
+            ),
+            Spent::Waited(by) => {
+                let by = by.map(|(by, limit)| (by.into(), limit));
+                (IntervalKind::Waited, by, None)
+            }
+            Spent::Attempt(number) => (IntervalKind::Attempt, None, Some(number)),
+        };
+        Self {
+            kind,
+            from: Iso(interval.from),
+            to: interval.to.map(Iso),
+            attempt,
+            blocked_by: blocker.map(|(kind, limit)| IntervalBlocker {
+                kind,
+                limit: limit.map(|key| key.as_str().to_owned()),
+            }),
+        }
+    }
 }
 
 /// Tell why a task does not run.
@@ -229,13 +326,14 @@ pub enum IntervalKind {
 )]
 pub(crate) async fn explain_task(
     State(state): State<TasksApi>,
-    caller: Caller<TasksRead>,
+    caller: Caller<InQueues<TasksRead>>,
     Id(id): Id<TaskId>,
     handling: Handling,
     LenientQuery(NoParameters {}, warnings): LenientQuery<NoParameters>,
 ) -> Result<axum::Json<ExplanationEnvelope>, ApiError> {
     let warnings = warnings.judge(handling)?;
     let mut view = lookup::find(&state, &caller.team, id).await?;
+    caller.may_use(&view.row.queue)?;
     let mut explained = None;
     if !view.status.is_terminal() {
         let (task, team) = (id, caller.team.clone());
@@ -254,171 +352,61 @@ pub(crate) async fn explain_task(
             | OwnerReply::Health(_)
             | OwnerReply::Granted(_)
             | OwnerReply::Limits(_)
+            | OwnerReply::Claimed(_)
+            | OwnerReply::Reported { .. }
+            | OwnerReply::Extended { .. }
+            | OwnerReply::LeaseLost
+            | OwnerReply::Workers(_)
             | OwnerReply::Noted
             | OwnerReply::ExplainedMany(_)
+            | OwnerReply::ExplainedWithKeys(_)
             | OwnerReply::TryAgain => return Err(no_owner()),
         }
     }
     Ok(axum::Json(ExplanationEnvelope {
-        explanation: TaskExplanation::of(&view, explained, entropy::now()),
+        explanation: TaskExplanation::of(&state, (&caller.team, &view), explained, entropy::now()),
         warnings,
     }))
 }
 
 impl TaskExplanation {
-    fn of(view: &TaskView, explained: Option<Explained>, now: Timestamp) -> Self {
+    fn of(
+        state: &TasksApi,
+        (team, view): (&TeamId, &TaskView),
+        explained: Option<Explained>,
+        now: Timestamp,
+    ) -> Self {
         let explained = explained.unwrap_or(Explained {
             blocker: None,
             ahead: None,
             not_before: None,
             limit: None,
+            waits: Vec::new(),
+            known_since: None,
         });
-        let limit = explained.limit.map(|key| key.as_str().to_owned());
-        let blocked_by = explained.blocker.map(|blocker| BlockedBy {
-            limit,
-            ..BlockedBy::from(blocker)
+        let told = intervals::intervals(&view.row, &explained.waits, now);
+        let mut intervals: Vec<Interval> = told.into_iter().map(Interval::from).collect();
+        let blocked_by = explained.blocker.map(|blocker| {
+            BlockedBy::named(state, (team, &view.row), (blocker, explained.limit), now)
         });
+        // What goes on is known best by who was asked now.
+        if let (Some(last), Some(now)) = (intervals.last_mut(), &blocked_by)
+            && last.to.is_none()
+            && last.attempt.is_none()
+        {
+            last.blocked_by = Some(IntervalBlocker {
+                kind: now.kind,
+                limit: now.limit.clone(),
+            });
+        }
         Self {
             task_id: view.row.id.to_string(),
             status: view.status,
             blocked_by,
             ahead_of_you: explained.ahead.map(|ahead| ahead.min(MAX_AHEAD)),
             earliest_start: explained.not_before.map(Iso),
-            intervals: intervals(&view.row, now),
+            intervals,
+            known_since: explained.known_since.map(Iso),
         }
-    }
-}
-
-/// What the time of a task was spent on.
-fn intervals(row: &TaskRow, now: Timestamp) -> Vec<Interval> {
-    let interval = |kind, from, to: Option<Timestamp>, attempt| Interval {
-        kind,
-        from: Iso(from),
-        to: to.map(Iso),
-        attempt,
-    };
-    let mut all = Vec::new();
-    let mut from = row.created_at;
-    if let Some(due) = row.not_before.filter(|due| *due > from) {
-        // It may have ended before.
-        let until = row.completed_at.map_or(due, |end| end.min(due));
-        let is_over = until <= now;
-        let to = is_over.then_some(until);
-        all.push(interval(IntervalKind::Delayed, from, to, None));
-        if !is_over {
-            return all;
-        }
-        from = until;
-    }
-    for attempt in &row.attempts {
-        let began = attempt.started_at;
-        if began > from {
-            all.push(interval(IntervalKind::Waited, from, Some(began), None));
-        }
-        let length = attempt.duration_ms.map(u64::from);
-        let ended = length.map(|millis| began.plus(Duration::from_millis(millis)));
-        let number = Some(attempt.number);
-        all.push(interval(IntervalKind::Attempt, began, ended, number));
-        from = from.max(ended.unwrap_or(began));
-    }
-    match row.completed_at {
-        None if row.status != Status::Processing => {
-            all.push(interval(IntervalKind::Waited, from, None, None));
-        }
-        // It ended without another attempt.
-        Some(end) if end > from && ended_while_it_waited(row) => {
-            all.push(interval(IntervalKind::Waited, from, Some(end), None));
-        }
-        _ => {}
-    }
-    all
-}
-
-/// Whether no attempt was running when it ended. Storing the end of an attempt takes a moment, too.
-fn ended_while_it_waited(row: &TaskRow) -> bool {
-    match row.end_reason {
-        Some(
-            EndReason::Cancelled
-            | EndReason::Superseded
-            | EndReason::Skipped
-            | EndReason::Duplicate,
-        ) => row.cancel_requested.is_none(),
-        Some(EndReason::Expired) => row
-            .attempts
-            .last()
-            .is_none_or(|last| last.duration_ms.is_some()),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use waybill_domain::event::samples;
-    use waybill_domain::event::{
-        AttemptFailed, Failure, FailureKind, TaskCancelled, TaskEvent, TaskStarted,
-    };
-    use waybill_log::StreamSeq;
-
-    #[test]
-    fn the_time_of_a_task_is_told_from_its_creation_to_its_end() {
-        let mut samples = samples::task_events().into_iter();
-        let Some(TaskEvent::Created(mut created)) = samples.next() else {
-            panic!("the first sample is a creation");
-        };
-        let id = created.id;
-        let at = |seconds: i64| Timestamp(1_800_000_000_000 + seconds * 1_000);
-        (created.at, created.not_before) = (at(0), Some(at(10)));
-        let created = TaskEvent::Created(created);
-        let row = TaskRow::evolve(None, StreamSeq(1), &created).expect("a row");
-        let told = |row: &TaskRow, now| -> Vec<_> {
-            let all = intervals(row, at(now));
-            all.into_iter()
-                .map(|one| {
-                    let since = |at: Iso| (at.0.0 - 1_800_000_000_000) / 1_000;
-                    (one.kind, since(one.from), one.to.map(since), one.attempt)
-                })
-                .collect()
-        };
-        use IntervalKind::{Attempt, Delayed, Waited};
-        assert_eq!(told(&row, 5), [(Delayed, 0, None, None)]);
-        assert_eq!(
-            told(&row, 11),
-            [(Delayed, 0, Some(10), None), (Waited, 10, None, None)]
-        );
-        let started = TaskEvent::Started(TaskStarted {
-            id,
-            attempt: 1,
-            at: at(12),
-            lease_until: at(60),
-            probe: false,
-        });
-        let row = TaskRow::evolve(Some(row), StreamSeq(2), &started).expect("a row");
-        let before = [(Delayed, 0, Some(10), None), (Waited, 10, Some(12), None)];
-        let mut expected = before.to_vec();
-        expected.push((Attempt, 12, None, Some(1)));
-        assert_eq!(told(&row, 13), expected);
-        let failed = TaskEvent::AttemptFailed(AttemptFailed {
-            id,
-            attempt: 1,
-            at: at(14),
-            failure: Failure {
-                kind: FailureKind::Connect,
-                message: "no".into(),
-            },
-            answer: None,
-            retry_at: at(20),
-            counted: true,
-        });
-        let row = TaskRow::evolve(Some(row), StreamSeq(3), &failed).expect("a row");
-        let mut expected = before.to_vec();
-        expected.push((Attempt, 12, Some(14), Some(1)));
-        expected.push((Waited, 14, None, None));
-        assert_eq!(told(&row, 15), expected);
-        let cancelled = TaskEvent::Cancelled(TaskCancelled::idle(id, at(16)));
-        let row = TaskRow::evolve(Some(row), StreamSeq(4), &cancelled).expect("a row");
-        expected.pop();
-        expected.push((Waited, 14, Some(16), None));
-        assert_eq!(told(&row, 99), expected);
     }
 }

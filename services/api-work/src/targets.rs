@@ -2,37 +2,73 @@
 //!
 //! One file per endpoint; [`object`] is a target as clients see it.
 
+pub mod close;
 pub mod get;
 pub mod list;
 pub mod object;
+pub mod open;
 pub mod set;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use waybill_domain::access::team::Team;
+use waybill_commands::entropy;
+use waybill_domain::access::team::targets::{Target, TargetCommand};
+use waybill_domain::access::team::{Team, TeamCommand};
 use waybill_domain::command::{HostHealth, OwnerReply, OwnerRequest};
 use waybill_domain::dispatcher::Compartment;
-use waybill_domain::health::{HealthRule, TargetHost};
+use waybill_domain::health::TargetHost;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::Need;
+use waybill_edge::auth::needs::{Need, QueuesWrite};
+use waybill_edge::error::ApiError;
 
-use object::{TargetHealth, TargetObject};
+use object::{TargetEnvelope, TargetHealth, TargetObject};
 
 /// The routes about targets.
 pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(list::list_targets))
         .routes(routes!(get::get_target_health, set::set_target_health))
+        .routes(routes!(open::open_target))
+        .routes(routes!(close::close_target))
 }
 
-/// The rules of the caller's team in its environment.
-fn rules<N: Need>(state: &Edge, caller: &Caller<N>) -> Vec<(TargetHost, HealthRule)> {
+/// Decides something about a host, and answers once it holds everywhere: also where nothing has changed, since an earlier request for the
+/// same may have been answered 503.
+async fn decide(
+    state: &Edge,
+    caller: &Caller<QueuesWrite>,
+    host: TargetHost,
+    command: TargetCommand,
+) -> Result<axum::Json<TargetEnvelope>, ApiError> {
+    let (team, command) = (caller.team.base(), TeamCommand::Target(command));
+    let after = state.control.run_team(&team, command, &caller.by()).await?;
+    state.settle_everywhere(after.version).await?;
+    let target = after.state.target(caller.team.environment(), &host);
+    let target = target.cloned().unwrap_or_default();
+    one(state, caller, host, target).await
+}
+
+/// One host with what all partitions know about it.
+async fn one<N: Need>(
+    state: &Edge,
+    caller: &Caller<N>,
+    host: TargetHost,
+    target: Target,
+) -> Result<axum::Json<TargetEnvelope>, ApiError> {
+    let told = told(state, caller, vec![(host, target)]).await;
+    let target = told.into_iter().next();
+    let target = target.ok_or_else(|| ApiError::internal(&"a host that was asked about"))?;
+    Ok(axum::Json(TargetEnvelope { target }))
+}
+
+/// What the caller's team has decided in its environment.
+fn rules<N: Need>(state: &Edge, caller: &Caller<N>) -> Vec<(TargetHost, Target)> {
     let environment = caller.team.environment();
     let of_team = |team: &Team| {
         let all = team.targets.iter();
         let mine = all.filter(|((of, _), _)| *of == environment);
-        mine.map(|((_, host), rule)| (host.clone(), *rule))
+        mine.map(|((_, host), target)| (host.clone(), target.clone()))
             .collect()
     };
     let directory = state.auth.directory();
@@ -45,7 +81,7 @@ fn rules<N: Need>(state: &Edge, caller: &Caller<N>) -> Vec<(TargetHost, HealthRu
 async fn told<N: Need>(
     state: &Edge,
     caller: &Caller<N>,
-    hosts: Vec<(TargetHost, Option<HealthRule>)>,
+    hosts: Vec<(TargetHost, Target)>,
 ) -> Vec<TargetObject> {
     if hosts.is_empty() {
         return Vec::new();
@@ -62,10 +98,11 @@ async fn told<N: Need>(
     let known: Vec<Vec<HostHealth>> = known.collect();
     let environment = caller.team.environment();
     let partitions = state.owners.count();
-    let all = hosts.iter().enumerate().map(|(at, (host, rule))| {
+    let now = entropy::now();
+    let all = hosts.iter().enumerate().map(|(at, (host, target))| {
         let told = known.iter().filter_map(|told| told.get(at));
         let health = TargetHealth::of(told, partitions);
-        TargetObject::new(host, environment, *rule, health)
+        TargetObject::new(host, environment, (target, now), health)
     });
     all.collect()
 }

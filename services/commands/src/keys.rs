@@ -7,7 +7,7 @@ use waybill_domain::access::key::ApiKey;
 use waybill_domain::access::scope::{Scope, ScopeSet};
 use waybill_domain::access::team::{Key, KeyDraft, Team, TeamCommand};
 use waybill_domain::event::{KeyCreated, RepeatableRequest, RevocationReason};
-use waybill_domain::id::{Environment, KeyId, TeamId};
+use waybill_domain::id::{Environment, KeyId, QueueName, TeamId};
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::ControlSubject;
 use waybill_log::{StreamSeq, last_control_event};
@@ -32,6 +32,8 @@ pub struct KeyWish {
     pub expires_at: Option<Timestamp>,
     /// Networks that the key may be used from. Empty: any.
     pub sources: Vec<String>,
+    /// Queues that the key is limited to. Empty: all.
+    pub queues: Vec<QueueName>,
     /// Identifies a repetition of the request.
     pub request: Option<RepeatableRequest>,
 }
@@ -46,6 +48,7 @@ impl KeyWish {
             environment: Environment::Live,
             expires_at: None,
             sources: Vec::new(),
+            queues: Vec::new(),
             request: None,
         }
     }
@@ -112,6 +115,7 @@ impl ControlWriter {
             scopes: wish.scopes,
             expires_at: wish.expires_at,
             sources: wish.sources,
+            queues: wish.queues,
             request: wish.request,
         };
         let after = self.run_team(team, command, by).await?;

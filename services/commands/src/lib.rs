@@ -15,10 +15,12 @@ pub mod entropy;
 mod error;
 mod keys;
 mod pepper;
+mod sign_in_link;
 mod writer;
 
 pub use bootstrap::{Bootstrap, BootstrapError, bootstrap_team};
 pub use error::{CommandError, ControlError, LoadError};
 pub use keys::{ChangedKey, KeyWish, NewKey};
 pub use pepper::{BadPepper, Pepper};
+pub use sign_in_link::{NoLink, SignInLink};
 pub use writer::{Author, ControlWriter, Loaded};

@@ -31,6 +31,7 @@ fn links() -> Json<serde_json::Value> {
             "dashboard": "/ui/",
             "reference": "/docs",
             "openapi": "/openapi.json",
+            "meta": "/v1/meta",
             "tasks": "/v1/tasks",
             "events": "/v1/events",
             "health": "/healthz",

@@ -4,17 +4,21 @@
 
 /// The build script's own, for its tests.
 #[cfg(test)]
+#[path = "../bundle.rs"]
+mod bundle;
+#[cfg(test)]
 #[path = "../compact.rs"]
 mod compact;
 mod discovery;
 mod files;
 mod page;
+mod sink;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use files::Files;
 
@@ -31,6 +35,11 @@ pub fn router(folder: Option<PathBuf>) -> Router {
         // The address of a page is read by the page itself; every one gets the same document.
         .route("/ui/{*path}", get(page::page))
         .with_state(files)
+}
+
+/// `/sink`: a target for first tries. It answers anybody, so it is for a gateway that only this machine reaches.
+pub fn sink() -> Router {
+    Router::new().route("/sink", any(sink::sink))
 }
 
 #[cfg(test)]

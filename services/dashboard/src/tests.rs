@@ -1,3 +1,4 @@
+mod bundle;
 mod compact;
 
 use std::fs;
@@ -45,6 +46,27 @@ async fn browsers_are_sent_to_the_pages_and_others_get_links() {
         "{}",
         curl.body
     );
+}
+
+#[tokio::test]
+async fn the_sink_fails_as_many_attempts_as_it_is_told_to() {
+    let router = crate::sink();
+    for (path, attempt, status) in [
+        ("/sink", None, StatusCode::OK),
+        ("/sink?fail=2", None, StatusCode::SERVICE_UNAVAILABLE),
+        ("/sink?fail=2", Some("2"), StatusCode::SERVICE_UNAVAILABLE),
+        ("/sink?fail=2", Some("3"), StatusCode::OK),
+        ("/sink?fail=many", None, StatusCode::BAD_REQUEST),
+        ("/sink?fial=2", None, StatusCode::BAD_REQUEST),
+    ] {
+        let mut request = Request::post(path);
+        if let Some(attempt) = attempt {
+            request = request.header("waybill-attempt", attempt);
+        }
+        let request = request.body(Body::from("{}")).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), status, "{path} {attempt:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ pub mod fence;
 pub mod grant;
 pub mod key;
 pub mod limit;
+pub mod local_owner;
 pub mod name;
 pub mod pkce;
 pub mod plan;

@@ -5,17 +5,23 @@
 //! named fields. The gateway has already authenticated the caller and checked that the task belongs
 //! to the caller's team.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::actor::Actor;
 use crate::compartment::Compartment;
-use crate::event::FailureKind;
-use crate::id::{LimitKey, TaskId, TeamId};
+use crate::event::{Answer, FailureKind};
+use crate::flow::Given;
+use crate::id::{LimitKey, OperationId, QueueName, TaskId, TeamId};
 use crate::limit::{KeyStanding, LimitAsk, LimitGrant, LimitNudge};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
-use crate::task::History;
+use crate::task::waits::Waited;
+use crate::task::{ChangedPriority, History, Priority};
 use crate::time::Timestamp;
+use crate::worker::{WorkersRequest, WorkersTold};
 
 /// Subject on which the owner of a partition receives requests. It has no subscriber while the
 /// partition has no owner.
@@ -73,6 +79,9 @@ pub enum OwnerRequest {
         cancel_requested: Option<Timestamp>,
         /// The part of its past that clients are shown.
         history: Box<History>,
+        /// The last change of its priority.
+        #[serde(default)]
+        changed_priority: Option<ChangedPriority>,
         /// Who asks for the redelivery.
         actor: Actor,
         /// W3C trace context of the request.
@@ -100,7 +109,197 @@ pub enum OwnerRequest {
         tasks: Vec<TaskId>,
         /// Team that the tasks must belong to.
         team: TeamId,
+        /// Whether the reply may be [`OwnerReply::ExplainedWithKeys`]. Earlier gateways do not know it.
+        #[serde(default)]
+        keys: bool,
     },
+    /// Cancel a task unless an attempt of it is running.
+    CancelWaiting {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// Who cancels it.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+    /// Remove an ended task from the dead letters.
+    PurgeLetter {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// Queue of the task.
+        queue: QueueName,
+        /// Who removes it.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+    /// Let those go that wait behind a failed task by its ordering key.
+    Unblock {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// Who asks for it.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+    /// Give a task that waits another priority.
+    ChangePriority {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+        /// The priority that it shall have.
+        priority: Priority,
+        /// The operation that asks for it, if one does.
+        operation: Option<OperationId>,
+        /// Who asks for it.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+    /// A worker claims tasks of queues of this partition.
+    Claim(ClaimRequest),
+    /// Nobody waits for a claim any more: it gets nothing, and what it was given goes back. Nothing
+    /// is waited for.
+    WithdrawClaim {
+        team: TeamId,
+        queues: Vec<QueueName>,
+        /// Number of the claim.
+        ask: u64,
+    },
+    /// A worker reports about a claim.
+    Report {
+        task: TaskId,
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// Team that the task must belong to.
+        team: TeamId,
+        what: WorkerReport,
+        /// The credential of the worker.
+        actor: Actor,
+        /// The queues in one of which the task must be. Empty: any.
+        #[serde(default)]
+        only: Vec<QueueName>,
+        /// The worker that must hold the claim. If it is given, nothing is answered as it was before: a
+        /// claim that was settled counts as lost.
+        #[serde(default)]
+        holder: Option<String>,
+    },
+    /// About workers that pull. Nothing is stored.
+    Workers(WorkersRequest),
+    /// Cancel all of these that have not ended, in one decision: members of a workflow. Running
+    /// attempts are cut off.
+    CancelTogether {
+        /// At most as many as a workflow has; all of this partition.
+        tasks: Vec<TaskId>,
+        /// Team that the tasks must belong to.
+        team: TeamId,
+        /// Who cancels them.
+        actor: Actor,
+        /// W3C trace context of the request.
+        traceparent: Option<String>,
+    },
+}
+
+/// A worker claims tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    pub team: TeamId,
+    /// Queues of this partition; at most [`MAX_CLAIMED_QUEUES`](crate::task::pull::MAX_CLAIMED_QUEUES).
+    pub queues: Vec<QueueName>,
+    /// How many tasks at most.
+    pub max: u32,
+    /// How long to wait for the first of them, in milliseconds.
+    pub wait_ms: u32,
+    pub lease_ms: u32,
+    /// Name of the worker.
+    pub worker: String,
+    /// Number of the claim, drawn by the gateway. The same number is the same claim.
+    pub ask: u64,
+    /// Whether the claim was sent before, so that tasks may have been given to it already.
+    pub is_repeated: bool,
+    /// The credential of the worker.
+    pub actor: Actor,
+}
+
+/// What a worker reports about a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerReport {
+    /// The task is done.
+    Complete { result: Answer },
+    /// The task failed.
+    Fail {
+        /// Why, in the worker's words.
+        message: String,
+        /// Whether it may be tried again, as long as retries are left.
+        retry: bool,
+    },
+    /// The worker gives it back, which uses up no retry.
+    Release,
+    /// The worker is alive, and perhaps says how far it has come.
+    Progress {
+        /// Length of the lease from now on, in milliseconds; `None`: as before.
+        lease_ms: Option<u32>,
+        percent: Option<u8>,
+        message: Option<String>,
+    },
+}
+
+/// A task that was given to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedTask {
+    pub task: TaskId,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Position in TASKS of the record that has its request.
+    pub stored: StreamSeq,
+    /// Position in TASKS of the start, or a later one.
+    pub started: StreamSeq,
+    /// Length of the lease, from when it was given.
+    pub lease_ms: u32,
+    /// Its creation as stored, if the owner has it at hand and there is room for it in the reply.
+    pub creation: Option<Encoded>,
+    /// What is filled in in its request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+}
+
+/// An encoded event within a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded(pub Vec<u8>);
+
+// By hand: serde would write bytes one by one, as numbers.
+impl Serialize for Encoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(ReadBytes)
+    }
+}
+
+struct ReadBytes;
+
+impl Visitor<'_> for ReadBytes {
+    type Value = Encoded;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Encoded, E> {
+        Ok(Encoded(bytes.to_vec()))
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Encoded, E> {
+        Ok(Encoded(bytes))
+    }
 }
 
 /// How many limit keys an owner tells of at a time.
@@ -176,6 +375,20 @@ pub enum Blocker {
         /// When it may start another one.
         until: Timestamp,
     },
+    /// No worker has claimed it.
+    Unclaimed,
+    /// A task before it by their ordering key has failed, and blocks the others.
+    OrderBlocked {
+        /// The failed one.
+        task: TaskId,
+    },
+    /// It runs after other members of its workflow, which have not ended.
+    Predecessors {
+        /// The first of them.
+        task: TaskId,
+        /// How many they are.
+        left: u32,
+    },
 }
 
 impl Blocker {
@@ -192,6 +405,8 @@ impl Blocker {
             | Self::LimitPaused { until }
             | Self::TargetOpen { until } => until,
             Self::OrderHead { .. }
+            | Self::OrderBlocked { .. }
+            | Self::Predecessors { .. }
             | Self::QueueConcurrency
             | Self::LimitConcurrency
             | Self::TeamFull
@@ -200,6 +415,7 @@ impl Blocker {
             | Self::WorkerPauses
             | Self::Turn
             | Self::BeingStored
+            | Self::Unclaimed
             | Self::Singleton { .. } => None,
         }
     }
@@ -218,6 +434,13 @@ pub struct Explained {
     /// The limit key that blocks it, if one does.
     #[serde(default)]
     pub limit: Option<LimitKey>,
+    /// What has kept it from running since it became ready, without an end: the last part goes on.
+    /// Empty while it is not ready.
+    #[serde(default)]
+    pub waits: Vec<Waited>,
+    /// The owner knows since then what kept it from running; `None`: from the beginning.
+    #[serde(default)]
+    pub known_since: Option<Timestamp>,
 }
 
 /// Whether attempts start at a host.
@@ -250,6 +473,9 @@ pub struct HostHealth {
     pub status: Option<u16>,
     /// Ready tasks that are held back.
     pub held: u64,
+    /// Whether it has failed for so long that it is not probed any more.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// How many tasks ahead of another are counted.
@@ -266,11 +492,12 @@ pub enum OwnerReply {
         /// Sequence of the event in TASKS.
         seq: StreamSeq,
     },
-    /// An attempt is running, so the task cannot be run now. To a cancellation, only older owners
-    /// reply this; the current version cuts the attempt off.
+    /// An attempt is running, so the task cannot be run now, nor get another priority, nor be
+    /// cancelled if only a waiting one is to be; or it has not ended, and is no dead letter. To
+    /// another cancellation, only older owners reply this; the current version cuts the attempt off.
     Running,
     /// Nothing is left to do: the cancellation was requested before, during an attempt that is still
-    /// being cut off; or the task is ready already.
+    /// being cut off; or the task is ready already, or has that priority.
     AlreadyRequested {
         /// A sequence in TASKS at or after the stored request.
         seq: StreamSeq,
@@ -279,7 +506,7 @@ pub enum OwnerReply {
     Explained(Explained),
     /// What keeps those of the tasks from running that are open; `None`: an attempt is running.
     ExplainedMany(Vec<(TaskId, Option<Blocker>)>),
-    /// The owner knows no such open task: it has ended, or never existed.
+    /// The owner knows no such open task: it has ended, or never existed; or it blocks no others.
     NotOpen,
     /// The owner cannot say now: it is taking over, giving up, or the log does not answer. Ask again.
     TryAgain,
@@ -291,4 +518,30 @@ pub enum OwnerReply {
     Limits(Vec<KeyStanding>),
     /// The message was taken.
     Noted,
+    /// The tasks that a claim was given; none if it has waited long enough.
+    Claimed(Vec<ClaimedTask>),
+    /// The report is stored, or was before.
+    Reported {
+        /// Position in TASKS of its event, or a later one.
+        seq: StreamSeq,
+        /// Whether the task may be attempted again.
+        retries: bool,
+    },
+    /// The lease begins anew.
+    Extended {
+        /// Position in TASKS of the event.
+        seq: StreamSeq,
+        /// Its length, in milliseconds.
+        lease_ms: u32,
+        /// Name of the worker that holds it.
+        #[serde(default)]
+        worker: Option<String>,
+    },
+    /// The worker does not hold the claim: its lease was over, it ended otherwise, or the task was
+    /// cancelled. Nothing has changed.
+    LeaseLost,
+    /// As [`OwnerReply::ExplainedMany`], with the limit keys that block tasks.
+    ExplainedWithKeys(Vec<(TaskId, Option<Blocker>, Option<LimitKey>)>),
+    /// How workers stand.
+    Workers(WorkersTold),
 }

@@ -23,9 +23,12 @@ mod action;
 mod allowance;
 mod append;
 mod attempt;
+mod blocks;
 #[cfg(any(test, feature = "check"))]
 mod check;
+mod claims;
 mod dedup;
+mod entering;
 mod epochs;
 mod evolve;
 mod explain;
@@ -36,24 +39,36 @@ mod hosts;
 mod keyed;
 mod keys;
 mod lanes;
+mod lease;
 mod limited;
+mod members;
+mod offers;
 mod open;
+mod open_tasks;
 mod orders;
 mod outcomes;
 mod owed;
+mod packed;
 mod parked;
+mod priorities;
+mod purge;
 mod rate;
 mod ready;
+mod reports;
 mod requests;
 mod retention;
 mod rules;
 mod serve;
 mod singles;
+mod slowdown;
 mod snapshot;
 mod targets;
 mod timers;
+mod together;
+mod waits;
 mod weights;
 mod windows;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -62,11 +77,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::actor::Actor;
-use crate::event::{TaskCancelled, TaskDead, TaskEvent, TaskExpired};
+use crate::event::{TaskCancelled, TaskEvent};
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::retry::Outcome;
+use crate::task::waits::WaitKind;
 use crate::time::{Elapsed, Times, Timestamp};
+use claims::Claims;
 use dedup::Remembered;
 use epochs::Epochs;
 use gates::Gates;
@@ -74,23 +91,33 @@ use hosts::Hosts;
 use keyed::Sharing;
 use keys::Keys;
 use lanes::Lanes;
+use members::{Arriving, Followers};
+use offers::Offers;
 use open::{Open, Phase};
+use open_tasks::OpenTasks;
 use orders::Orders;
 use ready::Ready;
 use singles::Singles;
 use timers::Timers;
+use together::Together;
+use waits::Marked;
 use weights::Weights;
+use workers::Workers;
 
 pub use action::{
-    Action, Admission, Call, CallKind, Cancel, Compartment, Decision, Delivery, RunNow, Running,
-    Ticket, Uncounted, Wanted,
+    Action, Admission, Call, CallKind, Cancel, Claim, Compartment, Decision, Delivery,
+    LeaseGranted, PurgeLetter, Report, RunNow, Running, Ticket, Uncounted, Wanted,
 };
+pub use blocks::Unblock;
 pub use home::Home;
 pub use host_record::{HostRecord, Reading};
+pub use priorities::ChangePriority;
 pub use retention::{RESTATEMENT_BYTES, Restatable};
-pub use rules::{Hold, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
+pub use rules::{Hold, HostRules, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
 pub use snapshot::SnapshotError;
-pub use targets::HealthRulesBook;
+pub use targets::HostRulesBook;
+pub use together::CancelTogether;
+pub use weights::{TeamTurn, TeamWeightsBook};
 
 /// How long after an attempt's time limit its worker may still report the outcome.
 const LEASE_SLACK: Duration = Duration::from_secs(5);
@@ -98,7 +125,7 @@ const LEASE_SLACK: Duration = Duration::from_secs(5);
 /// State of one partition; see the module.
 #[derive(Debug)]
 pub struct Dispatcher {
-    tasks: HashMap<TaskId, Open>,
+    tasks: OpenTasks,
     lanes: Lanes,
     /// Which task of each ordering key may run.
     orders: Orders,
@@ -138,13 +165,27 @@ pub struct Dispatcher {
     epochs: Epochs,
     /// Limits that tasks of several queues share.
     keys: Keys,
+    /// Ready tasks that workers claim.
+    offers: Offers,
+    /// The claims that wait for them.
+    claims: Claims,
+    /// Workers that were heard of.
+    workers: Workers,
+    /// Which tasks wait for the end of others.
+    followers: Followers,
+    /// The members of workflows of which not all are read yet.
+    arriving: Arriving,
+    /// What has held ready tasks back.
+    marked: Marked,
+    /// The members of workflows that are about to be cancelled.
+    together: Together,
 }
 
 impl Dispatcher {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            tasks: HashMap::new(),
+            tasks: OpenTasks::default(),
             lanes: Lanes::default(),
             orders: Orders::default(),
             sharing: Sharing::default(),
@@ -169,6 +210,13 @@ impl Dispatcher {
             owed_bytes: 0,
             epochs: Epochs::default(),
             keys: Keys::default(),
+            offers: Offers::default(),
+            claims: Claims::default(),
+            workers: Workers::default(),
+            followers: Followers::default(),
+            arriving: Arriving::default(),
+            marked: Marked::default(),
+            together: Together::default(),
         }
     }
 
@@ -183,12 +231,6 @@ impl Dispatcher {
     pub fn place_of(&self, id: TaskId) -> Option<&(TeamId, QueueName)> {
         let task = self.tasks.get(&id)?;
         Some(self.lanes.names(task.lane))
-    }
-
-    /// Marks everything up to `position` as applied, including records that the shell did not have
-    /// to pass in.
-    pub fn replayed_to(&mut self, position: StreamSeq) {
-        self.position = self.position.max(position);
     }
 
     /// Number of tasks that have not ended, and of ended ones whose webhook is not delivered yet.
@@ -245,16 +287,26 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(!self.active, "a dispatcher is activated once");
+        self.settle_members();
         self.active = true;
         self.now = now;
         self.certain = self.position;
+        self.marked.begin(now.wall);
         let mut unstored: HashMap<Running, TaskEvent> = unstored
             .into_iter()
             .filter_map(|event| Some((attempt::call_of(&event)?, event)))
             .collect();
         let (mut with_keys, mut with_limits) = (Vec::new(), Vec::new());
-        for (id, task) in &mut self.tasks {
+        let (mut ids, mut waiting) = (Vec::new(), Vec::new());
+        for (id, task) in self.tasks.iter_mut() {
             task.place(now);
+            // All that `arm` does for it, for all of them together, and while it is at hand: most
+            // tasks wait.
+            if matches!(task.phase, Phase::Waiting { .. }) && task.keyed.is_none() {
+                waiting.extend(task.alarms().map(|alarm| (alarm, *id)));
+                continue;
+            }
+            ids.push(*id);
             if matches!(task.phase, Phase::Running { .. }) {
                 self.gates.runs(task.lane, *id, true);
                 self.hosts.runs(task.compartment(), *id, task.probes);
@@ -275,14 +327,13 @@ impl Dispatcher {
                 self.keys.runs(of, true, now);
             }
         }
-        let mut ids: Vec<_> = self.tasks.keys().copied().collect();
-        // A hash map iterates in a different order in each run; these decisions must not.
+        // They lie in memory as they happened to come; these decisions must not depend on that.
         ids.sort_unstable();
         // First, so that the end of a lost attempt names the task that runs instead.
         self.hosts.place(now);
         self.remembered.place(now);
+        self.keys.place_pauses(now);
         self.settle_all();
-        let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
@@ -292,9 +343,7 @@ impl Dispatcher {
                     self.disarm(id);
                     self.arm(id);
                 }
-                // All that `arm` does for it, for all of them together: most tasks wait.
-                Phase::Waiting { .. } => waiting.extend(task.alarms().map(|alarm| (alarm, id))),
-                Phase::Ready { .. } => self.arm(id),
+                Phase::Waiting { .. } | Phase::Ready { .. } => self.arm(id),
                 Phase::Running { attempt } => {
                     let number = *attempt;
                     let running = Running::attempt(id, number);
@@ -303,6 +352,7 @@ impl Dispatcher {
                             actions.push(Action::Call(task.call(&started, Duration::ZERO)));
                         }
                         Some(result) => self.decide(result, None, now),
+                        None if task.lease().is_some() => self.take_over_lease(id, number, now),
                         None if alive.contains(&running) => {
                             if task.cancel_requested.is_some() {
                                 actions.push(Action::CutOff(running));
@@ -358,6 +408,7 @@ impl Dispatcher {
         let held = gates.into_iter().chain(self.hosts.next_in(now));
         let others = held.chain(self.remembered.next_in(now));
         let others = others.chain(self.keys.next_in(now));
+        let others = others.chain(self.claims_in(now));
         self.timers.next_in(now).into_iter().chain(others).min()
     }
 
@@ -382,52 +433,17 @@ impl Dispatcher {
             self.timers.insert(alarm, id);
         }
         let is_ready = matches!(task.phase, Phase::Ready { .. }) && !task.is_to_be_cancelled();
-        if is_ready && self.is_its_turn(id, task) && self.comes_to_its_key(id) {
+        if !is_ready {
+            return;
+        }
+        if !self.may_run_as_member(id, task) {
+            self.mark_new(id, WaitKind::Predecessors, None);
+        } else if !self.is_its_turn(id, task) {
+            self.mark_new(id, WaitKind::Order, None);
+        } else if self.comes_to_its_key(id) {
             self.queue(id);
-        }
-    }
-
-    /// Puts a task that may run into the order of service, as far as its host, its queue and its
-    /// limits let it.
-    fn queue(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get(&id) else {
-            return;
-        };
-        let host = (task.compartment(), task.lane);
-        if self.hosts.enter(host, task.created, id, self.now) {
-            self.pass_host(id);
-        }
-    }
-
-    /// The same for a task that its host lets go on.
-    fn pass_host(&mut self, id: TaskId) {
-        if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id)
-            && let Some(limit) = self.keys.behind(of.claims, self.now)
-        {
-            self.keys.park(of, limit, self.now);
-            return;
-        }
-        let Some(task) = self.tasks.get(&id) else {
-            return;
-        };
-        let place = (self.lanes.names(task.lane), task.lane);
-        if self.gates.enter(place, task.rank(), id, self.now) {
-            self.make_ready(id);
-        }
-    }
-
-    /// Undoes [`Dispatcher::queue`].
-    fn withdraw(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get(&id) else {
-            return;
-        };
-        self.ready.remove(&task.entry(id));
-        self.gates
-            .leave(self.lanes.names(task.lane), task.rank(), id);
-        self.hosts
-            .leave((task.compartment(), task.lane), task.created, id);
-        if let Some(of) = limited::claimant(&self.tasks, &self.lanes, id) {
-            self.keys.leave(of, self.now);
+        } else {
+            self.mark_new(id, WaitKind::Singleton, None);
         }
     }
 
@@ -456,13 +472,17 @@ impl Dispatcher {
         let (overdue, has_waited) = (task.is_overdue(now), task.has_waited(now));
         match task.phase {
             _ if task.is_to_be_cut() => self.cut(id, now),
+            _ if task.is_to_yield() => self.yield_place(id, now),
             _ if task.is_to_be_cancelled() => {
                 let event = TaskEvent::Cancelled(TaskCancelled {
                     after: task.cancelled_after.as_ref().map(|after| after.task),
+                    predecessor: task.forsaken(),
                     ..TaskCancelled::idle(id, now.wall)
                 });
                 self.decide(event, None, now);
             }
+            _ if task.is_unfit() => self.end_unfit(id, now),
+            Phase::Running { attempt } => self.look_at_lease(id, attempt, now),
             Phase::Waiting { .. } | Phase::Ready { .. } if overdue => self.expire(id, now),
             Phase::Waiting { until, from, wake } if has_waited => {
                 task.phase = Phase::Ready {
@@ -472,11 +492,14 @@ impl Dispatcher {
                         None => now.place(until),
                     },
                 };
+                if from.is_some() && task.attempts == 0 {
+                    self.mark_debounced(id);
+                }
                 self.arm(id);
             }
             Phase::Ended {
                 ref mut claimed, ..
-            } if has_waited && !*claimed => {
+            } if has_waited && !*claimed && !task.delivered => {
                 *claimed = true;
                 self.deliver_when_admitted(id);
             }
@@ -486,27 +509,10 @@ impl Dispatcher {
 
     /// Ends a task that may make no further attempt.
     fn expire(&mut self, id: TaskId, now: Times) {
-        let Some(task) = self.tasks.get(&id) else {
-            return;
-        };
-        let event = match &task.last_failure {
-            Some(last) if !task.has_expired(now) => TaskEvent::Dead(TaskDead {
-                id,
-                attempt: task.attempts,
-                at: now.wall,
-                failure: attempt::too_old(task, (**last).clone()),
-                answer: None,
-                cancels_to: None,
-            }),
-            last => TaskEvent::Expired(TaskExpired {
-                id,
-                attempt: None,
-                at: now.wall,
-                failure: attempt::too_late(task, last.as_deref(), now),
-                cancels_to: None,
-            }),
-        };
-        self.decide(event, None, now);
+        if let Some(task) = self.tasks.get(&id) {
+            let event = attempt::overdue(task, id, now);
+            self.decide(event, None, now);
+        }
     }
 
     /// Queues an event for the log, decided by the dispatcher itself or on request.
@@ -516,8 +522,11 @@ impl Dispatcher {
         asked: Option<(Actor, Option<String>, Ticket)>,
         now: Times,
     ) {
+        self.slow_down(&event, now);
+        self.disable_target(&event, now);
         self.settle_rest(&mut event);
         self.name_instead(&mut event);
+        self.tell_waits(&mut event, now);
         self.disarm(event.id());
         let Some(task) = self.tasks.get_mut(&event.id()) else {
             return;
@@ -540,6 +549,7 @@ impl Dispatcher {
             traceparent,
             ticket,
             decided: now.elapsed,
+            is_joined: false,
         });
     }
 }

@@ -52,8 +52,10 @@ impl OwnPorts {
     }
 }
 
-/// The only page of the API that a task may call on this machine.
+/// The page of the API that a task may call on this machine, to see a call succeed.
 const OWN_PAGE: &str = "/healthz";
+/// The target for first tries, which answers as its query says. It is there on a machine that nobody else reaches.
+const OWN_SINK: &str = "/sink";
 
 /// An entry of an allow-list or deny-list is neither a network, nor an address, nor a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,11 +177,15 @@ impl Egress {
         self.own.api == Some(port) && is_this_machine(host)
     }
 
-    /// On this machine, a task may call the health page of the API, but no other page of ours.
+    /// On this machine, a task may call the health page of the API and its target for first tries, but no other page of ours.
     fn check_own_page(&self, url: &Url) -> Result<(), Blocked> {
         let port = url.port_or_known_default().unwrap_or(0);
         let here = url.host_str().is_some_and(is_this_machine);
-        let is_page = self.own.api == Some(port) && url.path() == OWN_PAGE && url.query().is_none();
+        let may_be_called = match url.path() {
+            OWN_PAGE => url.query().is_none(),
+            path => path == OWN_SINK,
+        };
+        let is_page = self.own.api == Some(port) && may_be_called;
         if here && self.own.hold(port) && !is_page {
             return Err(Blocked {
                 reason: BlockReason::Denied,
@@ -342,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_reaches_no_port_of_ours_but_the_health_page() {
+    fn a_task_reaches_no_page_of_ours_but_those_for_first_tries() {
         let egress = Egress::loopback()
             .and_allowing(["localhost", "10.0.0.0/8"])
             .expect("entries")
@@ -355,6 +361,10 @@ mod tests {
             ("http://127.0.0.1:8080/healthz", false),
             ("http://localhost:8080/healthz", false),
             ("http://127.0.0.1:8080/healthz?x", true),
+            ("http://127.0.0.1:8080/sink", false),
+            ("http://127.0.0.1:8080/sink?fail=2", false),
+            ("http://127.0.0.1:9464/sink", true),
+            ("http://127.0.0.1:8080/sink/../v1/tasks", true),
             ("http://127.0.0.1:8080/v1/tasks", true),
             ("http://localhost.:9464/metrics", true),
             ("http://[::1]:9464/", true),

@@ -12,26 +12,30 @@ pub mod task;
 
 pub use control::{
     AccessRefused, AppChanged, AppCreated, AppRemoved, AppSecretRotated, Boundary, BulkAction,
-    ControlEvent, GatewayStarted, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed,
+    ControlEvent, GatewayStarted, GrantAsked, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed,
     GrantRevoked, GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     ItemRefused, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, LimitPaused,
     LimitResumed, LimitSet, MailedEarlier, MemberJoined, MemberRemoved, MemberRoleChanged,
     OperationCancelled, OperationCreated, OperationEnded, OperationPaused, OperationProgressed,
     OperationResumed, OutsideAccount, PasswordChange, QueueDefaultsChanged, QueueLimited,
-    QueuePaused, QueueResumed, RepeatableRequest, RevocationReason, SessionEnd, SessionEnded,
-    SessionRefreshed, SessionStarted, SignaturesRequired, TargetHealthSet, TeamCreated,
-    TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
+    QueuePaused, QueueResumed, RepeatableRequest, RevocationReason, ScheduleDeleted,
+    SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled, SchedulesReached, SessionEnd,
+    SessionEnded, SessionRefreshed, SessionStarted, SignaturesRequired, TargetClosed,
+    TargetHealthSet, TargetOpened, TeamCreated, TeamDeleted, TeamLeakPolicyChanged,
+    TeamPayloadPolicyChanged, TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated,
     TeamTaskDefaultsChanged, TeamVaultPolicyChanged, TokenCreated, TokenEnd, TokenRevoked,
     TokenRotated, TokenShredded, TokenUsed, UserConfirmed, UserIdentityLinked, UserLocked,
-    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
-    VaultKekIntroduced,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignInLinkMade,
+    UserSignInLinkUsed, UserSignedUp, VaultKekIntroduced, ViewDeleted, ViewSaved, WorkerDrained,
+    WorkerResumed,
 };
 pub use remains::Remains;
 pub use task::{
-    Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent, CancelRequested, Failure,
-    FailureKind, HeaderValues, PartitionOwned, RunRequested, SealedHeaders, Standing,
-    TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased,
-    TaskRestated, TaskStarted, TaskSucceeded, group_repeated,
+    Answer, AttemptFailed, Blocks, BodyEncoding, CallbackFailed, CallbackSent, CancelRequested,
+    Failure, FailureKind, HeaderValues, PartitionOwned, PriorityChanged, RunRequested,
+    SealedHeaders, Standing, TargetDisabled, TaskCancelled, TaskCreated, TaskDead, TaskEnd,
+    TaskEvent, TaskExpired, TaskLimitPaused, TaskProgressed, TaskPurged, TaskReleased,
+    TaskRestated, TaskStarted, TaskSucceeded, TaskUnblocked, Waits, group_repeated,
 };
 
 /// Why a stored event could not be decoded.

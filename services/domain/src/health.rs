@@ -8,4 +8,7 @@ mod host;
 mod rule;
 
 pub use host::{InvalidHost, TargetHost};
-pub use rule::{FailureShare, HealthRule, MAX_IN_A_ROW, MAX_PAUSE_MS, MIN_PAUSE_MS, WINDOW};
+pub use rule::{
+    FailureShare, HealthRule, MAX_DISABLE_MS, MAX_IN_A_ROW, MAX_PAUSE_MS, MIN_DISABLE_MS,
+    MIN_PAUSE_MS, WINDOW,
+};

@@ -3,6 +3,8 @@
 //! ULIDs are read and written here and not by the `ulid` crate, which reads upper and lower case and look-alike letters: an id then has
 //! several spellings, while ours is also a subject on NATS and a key of the read models, where a second spelling is another thing.
 
+mod ulid;
+
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -12,11 +14,9 @@ use utoipa::ToSchema;
 
 use crate::partition::Partition;
 use crate::time::Timestamp;
+use ulid::{CROCKFORD, ULID_CHARS, digit};
 
-/// Crockford's base 32, lower case: no i, l, o, u.
-const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// Characters of a ULID: 48 bits of milliseconds and 80 random bits, in base 32 (<https://github.com/ulid/spec>).
-const ULID_CHARS: usize = 26;
+pub use ulid::Ulid;
 
 /// The text is not an identifier of the requested kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,42 +24,6 @@ const ULID_CHARS: usize = 26;
 pub struct InvalidId {
     /// The requested kind, in a client's words.
     pub kind: &'static str,
-}
-
-/// A ULID: sorts by creation time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ulid(u128);
-
-impl Ulid {
-    /// Made from the time (of which 48 bits are used) and 80 random bits (the lowest ones).
-    #[must_use]
-    pub fn new(at: Timestamp, random: u128) -> Self {
-        let millis = u128::from(at.0.max(0).unsigned_abs()) & ((1 << 48) - 1);
-        Self(millis << 80 | random & ((1 << 80) - 1))
-    }
-
-    fn write(self, out: &mut String) {
-        for place in (0..ULID_CHARS).rev() {
-            out.push(CROCKFORD[(self.0 >> (5 * place)) as usize & 31] as char);
-        }
-    }
-
-    fn read(text: &[u8]) -> Option<Self> {
-        // 26 characters hold 130 bits, so only three bits of the first may be set.
-        if text.len() != ULID_CHARS || digit(text[0])? > 7 {
-            return None;
-        }
-        text.iter()
-            .try_fold(0_u128, |value, &b| Some(value << 5 | u128::from(digit(b)?)))
-            .map(Self)
-    }
-}
-
-fn digit(byte: u8) -> Option<u16> {
-    CROCKFORD
-        .iter()
-        .position(|&c| c == byte)
-        .and_then(|at| u16::try_from(at).ok())
 }
 
 /// `task_` + ULID + two characters for the partition, so that a request about a task finds its
@@ -72,6 +36,8 @@ pub struct TaskId {
 
 impl TaskId {
     const PREFIX: &'static str = "task_";
+    /// Bits of the number of a partition.
+    const PARTITION_BITS: u32 = 10;
 
     /// An id for a task of that partition.
     #[must_use]
@@ -85,6 +51,51 @@ impl TaskId {
     #[must_use]
     pub fn partition(self) -> Partition {
         self.partition
+    }
+
+    /// The same, whose last random bits repeat the partition, so that [`TaskId::from_uuid`] finds it by
+    /// its 128 bits alone.
+    #[must_use]
+    pub fn with_uuid(at: Timestamp, random: u128, partition: Partition) -> Self {
+        let bits = Self::PARTITION_BITS;
+        Self::new(at, random << bits | u128::from(partition.get()), partition)
+    }
+
+    /// The 128 bits of its ULID, which the jobs API writes as a UUID.
+    #[must_use]
+    pub fn uuid(self) -> u128 {
+        self.ulid.0
+    }
+
+    /// The same as text: 32 hexadecimal digits in five groups (RFC 9562).
+    #[must_use]
+    pub fn uuid_text(self) -> String {
+        let hex = format!("{:032x}", self.uuid());
+        [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ]
+        .join("-")
+    }
+
+    /// The id with that UUID, if it was made by [`TaskId::with_uuid`]; otherwise one that nothing has.
+    #[must_use]
+    pub fn from_uuid(uuid: u128) -> Self {
+        let last = uuid & ((1 << Self::PARTITION_BITS) - 1);
+        let partition = u16::try_from(last).ok().and_then(Partition::new);
+        Self {
+            ulid: Ulid(uuid),
+            partition: partition.unwrap_or_default(),
+        }
+    }
+
+    /// When it was made, by the clock of its gateway.
+    #[must_use]
+    pub fn made_at(self) -> Timestamp {
+        Timestamp(i64::try_from(self.ulid.0 >> 80).unwrap_or(0))
     }
 
     /// Parses exactly what `Display` writes.
@@ -501,19 +512,46 @@ ulid_id! {
     /// `op_` + ULID: work on many tasks at once.
     OperationId, "op_", "operation id", "^op_[0-9a-hjkmnp-tv-z]{26}$"
 }
+ulid_id! {
+    /// `sched_` + ULID: a schedule.
+    ScheduleId, "sched_", "schedule id", "^sched_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `view_` + ULID: a saved view of a list.
+    ViewId, "view_", "view id", "^view_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
+    /// `flow_` + ULID: a workflow.
+    WorkflowId, "flow_", "workflow id", "^flow_[0-9a-hjkmnp-tv-z]{26}$"
+}
+
+/// An id that a text stands for, such as a client's key: the same one for the same text. It says
+/// nothing about a time.
+fn id_of_text(prefix: &str, text: &str) -> Arc<str> {
+    let digest = Sha256::digest(text);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    let bits = u128::from_be_bytes(bytes);
+    let mut id = String::from(prefix);
+    Ulid(bits).write(&mut id);
+    id.into()
+}
 
 impl OperationId {
     /// The id that a text stands for, such as a client's key: the same one for the same text. It
     /// says nothing about a time.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        let digest = Sha256::digest(text);
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        let bits = u128::from_be_bytes(bytes);
-        let mut id = String::from(Self::PREFIX);
-        Ulid(bits).write(&mut id);
-        Self(id.into())
+        Self(id_of_text(Self::PREFIX, text))
+    }
+}
+
+impl ScheduleId {
+    /// The id that a text stands for, such as a client's key: the same one for the same text. It
+    /// says nothing about a time.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self(id_of_text(Self::PREFIX, text))
     }
 }
 text_id!(KeyId, display, KeyId::parse, "^key_[0-9A-Za-z]{8}$");
@@ -531,70 +569,4 @@ text_id!(
 );
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn ids_of_the_wrong_shape_are_refused() {
-        let good = TaskId::new(Timestamp(1), 2, Partition::new(3).expect("in range")).to_string();
-        assert_eq!(good.len(), 33);
-        for text in [
-            "",
-            "task_",
-            &good[1..],
-            &good[..32],
-            &format!("{good}0"),
-            &good.to_uppercase(),
-            "task_8zzzzzzzzzzzzzzzzzzzzzzzzz00",
-            "task_ééééééééééééé00",
-        ] {
-            assert!(TaskId::parse(text).is_err(), "{text}");
-        }
-        assert!(TeamId::parse("team_x").is_err());
-        assert!(UserId::parse("user_x").is_err());
-        assert!(TokenId::parse("tok_x").is_err());
-        assert!(KeyId::parse("key_abc.efgh").is_err());
-        assert!(QueueName::parse("a.b").is_err());
-        assert!(QueueName::parse(&"q".repeat(101)).is_err());
-    }
-
-    #[test]
-    fn an_operation_has_one_id_for_each_text() {
-        let id = OperationId::of_text("a");
-        assert_eq!(OperationId::parse(id.as_str()), Ok(id.clone()));
-        assert_eq!(id, OperationId::of_text("a"));
-        assert_ne!(id, OperationId::of_text("b"));
-    }
-
-    #[test]
-    fn a_test_environment_is_another_team_of_the_same_base() {
-        let live = TeamId::new(Timestamp(1), 2);
-        let test = live.in_environment(Environment::Test);
-        assert_ne!(live, test);
-        assert_eq!(test.base(), live);
-        assert_eq!(test.in_environment(Environment::Test), test);
-        assert_eq!(test.in_environment(Environment::Live), live);
-        assert_eq!(TeamId::parse(test.as_str()), Ok(test.clone()));
-        assert_eq!(
-            (live.environment(), test.environment()),
-            (Environment::Live, Environment::Test)
-        );
-        assert!(TeamId::parse(&format!("{test}_test")).is_err());
-        assert!(TeamId::parse(&format!("{live}_")).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn a_task_id_survives_its_text(at in 0_i64..1 << 47, random: u128, partition in 0_u16..1024) {
-            let id = TaskId::new(Timestamp(at), random, Partition::new(partition).expect("in range"));
-            prop_assert_eq!(TaskId::parse(&id.to_string()), Ok(id));
-        }
-
-        #[test]
-        fn ids_sort_by_time(a in 0_i64..1 << 47, b in 0_i64..1 << 47, r: u128, s: u128) {
-            prop_assume!(a < b);
-            prop_assert!(TeamId::new(Timestamp(a), r) < TeamId::new(Timestamp(b), s));
-        }
-    }
-}
+mod tests;

@@ -40,6 +40,24 @@
 //!   answer from everybody, so shares of its predecessor are all known to it or void.
 //! - A former owner of a holder starts nothing, since its appends are refused, and what it says it
 //!   holds is no less than what is in the log. A home goes by the newest term that it has heard of.
+//! - A former owner that holds the lease again, and has nothing to append that would be refused, would
+//!   keep its partition from ever being listened to. Whoever knows better tells it, in what it asks
+//!   ([`LimitAsk::later_home`]) and answers ([`LimitGrant::newer`]), and it takes the partition over anew.
+//!
+//! # Tasks with several keys
+//!
+//! A task takes all of its keys in one decision, of shares that its partition holds. Partitions that
+//! gather the same keys must not take them from each other in turn, so keys have an order: a task
+//! waits for the first that it lacks, in the order of [`LimitId`]. Of the keys before that one, a share is
+//! kept for it for a second, which the home leaves to the holder ([`KeyAsk::keeps`]). Other tasks of the
+//! same partition may still use it.
+//!
+//! # Pauses that targets ask for
+//!
+//! An answer 429 may pause a key. That is an event of the partition whose task was called, so it
+//! holds there at once and outlives the owner. Asks tell the home of it, and answers tell the others, which
+//! the home wants to be asked by at once, or which ask within a second anyway. A home that begins learns it from
+//! the next ask.
 //!
 //! # Limits that change
 //!
@@ -54,7 +72,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::{LimitKey, TeamId};
+use crate::id::{LimitKey, TaskId, TeamId};
 use crate::partition::{Partition, PartitionCount};
 use crate::rate::StartRate;
 use crate::seq::StreamSeq;
@@ -149,6 +167,20 @@ pub struct LimitAsk {
     /// Whether the holder holds nothing of the home's other keys.
     pub is_full: bool,
     pub keys: Vec<KeyAsk>,
+    /// The last fence of the home's partition that the holder has read; 0: none.
+    #[serde(default)]
+    pub home_fence: StreamSeq,
+}
+
+impl LimitAsk {
+    /// A later owner of the home than the one with this term and this latest fence, if the holder knows
+    /// of one. Of the two it listens only to the later one.
+    #[must_use]
+    pub fn later_home(&self, term: StreamSeq, fence: StreamSeq) -> Option<StreamSeq> {
+        let heard_of = (self.home_term > term).then_some(self.home_term);
+        let read = (self.home_fence > fence).then_some(self.home_fence);
+        heard_of.max(read)
+    }
 }
 
 /// What a holder has and wants of a key.
@@ -165,6 +197,26 @@ pub struct KeyAsk {
     pub starts: u32,
     /// What its newest task says that says anything, and where that task was created.
     pub says: Option<(StreamSeq, LimitBounds)>,
+    /// How many of those held, beside the running ones, are kept for tasks that wait for a later one of
+    /// their keys: they are not taken away.
+    #[serde(default)]
+    pub keeps: u32,
+    /// The pause that a target has asked for, as far as it knows.
+    #[serde(default)]
+    pub paused: Option<KeyPause>,
+}
+
+/// A pause of a key that a target has asked for. Whoever is told of it starts nothing with the key for
+/// that long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPause {
+    /// The task that was called.
+    pub task: TaskId,
+    pub since: Timestamp,
+    /// Of two pauses of a key the one counts that ends later by these.
+    pub until: Timestamp,
+    /// What is left of it when it is told.
+    pub left_ms: u64,
 }
 
 /// The answer of a home.
@@ -187,6 +239,21 @@ pub struct LimitGrant {
     pub newer: Option<StreamSeq>,
 }
 
+impl LimitGrant {
+    /// An answer that grants nothing.
+    #[must_use]
+    pub fn of_nothing(term: StreamSeq, fence: StreamSeq, number: u64) -> Self {
+        Self {
+            term,
+            fence,
+            number,
+            is_open: false,
+            keys: Vec::new(),
+            newer: None,
+        }
+    }
+}
+
 /// What a holder may use of a key from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyGrant {
@@ -199,6 +266,9 @@ pub struct KeyGrant {
     pub again_ms: u32,
     /// Whether others wait, so that it asks again as soon as an attempt has ended.
     pub is_wanted: bool,
+    /// The pause that a target has asked for, in whichever partition.
+    #[serde(default)]
+    pub paused: Option<KeyPause>,
 }
 
 /// A home wants to be asked.
@@ -225,4 +295,7 @@ pub struct KeyStanding {
     pub says: Option<(StreamSeq, LimitBounds)>,
     /// When a task may start at the earliest that waits for the rate of the key.
     pub next_start: Option<Timestamp>,
+    /// The pause that a target has asked for.
+    #[serde(default)]
+    pub paused: Option<KeyPause>,
 }

@@ -11,7 +11,7 @@ mod tests;
 
 use crate::access::Aggregate;
 use crate::access::team::TeamRefusal;
-use crate::access::team::queues::valid_reason;
+use crate::access::team::pause::valid_reason;
 use crate::actor::Actor;
 use crate::event::{
     BulkAction, ControlEvent, OperationCancelled, OperationCreated, OperationEnded,
@@ -24,12 +24,16 @@ pub use progress::{Pace, Progress, Verdict};
 
 /// Limit of the tasks that one operation matches.
 pub const MAX_MATCHED: u64 = 100_000;
+/// The same of one that purges, since it makes nothing.
+pub const MAX_PURGED: u64 = 1_000_000;
 /// Limit of the tasks that an operation names one by one.
 pub const MAX_NAMED: usize = 1_000;
 /// Highest rate, in tasks a second.
 pub const MAX_RATE: u32 = 1_000;
 /// Rate of an operation that sets none, in tasks a second.
 pub const DEFAULT_RATE: u32 = 100;
+/// The same of one that purges: no target is called because of it.
+pub const DEFAULT_PURGE_RATE: u32 = MAX_RATE;
 /// Limit of operations of a team that are not over.
 pub const MAX_OPEN: usize = 20;
 /// Limit of operations of a team that run at a time; further ones wait.
@@ -310,16 +314,49 @@ impl OperationCreated {
                 format!("ids must have at most {MAX_NAMED} entries, not {given}"),
             );
         }
-        if self.matched > MAX_MATCHED {
-            return invalid(
-                "filter",
-                format!("filter matches more than {MAX_MATCHED} tasks"),
-            );
+        let most = max_matched(self.action);
+        if self.matched > most {
+            return invalid("filter", format!("filter matches more than {most} tasks"));
         }
         let reason = self.reason.as_deref().map(valid_reason).transpose();
         self.reason = reason.map_err(OperationRefusal::Invalid)?.flatten();
         Ok(self)
     }
+}
+
+/// How many tasks an operation may match.
+#[must_use]
+pub fn max_matched(action: BulkAction) -> u64 {
+    match action {
+        BulkAction::Purge => MAX_PURGED,
+        BulkAction::Retry
+        | BulkAction::Replay
+        | BulkAction::Cancel
+        | BulkAction::Undo
+        | BulkAction::ChangePriority => MAX_MATCHED,
+    }
+}
+
+/// How many tasks a second an operation takes that sets no rate.
+#[must_use]
+pub fn default_rate(action: BulkAction) -> u32 {
+    match action {
+        BulkAction::Purge => DEFAULT_PURGE_RATE,
+        BulkAction::Retry
+        | BulkAction::Replay
+        | BulkAction::Cancel
+        | BulkAction::Undo
+        | BulkAction::ChangePriority => DEFAULT_RATE,
+    }
+}
+
+/// Whether an operation can be undone: it may have cancelled tasks or changed priorities.
+#[must_use]
+pub fn can_be_undone(action: BulkAction) -> bool {
+    matches!(
+        action,
+        BulkAction::Cancel | BulkAction::Purge | BulkAction::ChangePriority
+    )
 }
 
 /// Whether both ask for the same. When and by whom does not matter, nor how many tasks matched.
@@ -334,6 +371,7 @@ fn is_same_request(a: &OperationCreated, b: &OperationCreated) -> bool {
             of.undoes.clone(),
             of.rate,
             of.reason.clone(),
+            of.priority,
         )
     };
     asked(a) == asked(b)
@@ -351,7 +389,7 @@ pub fn item_key(operation: &OperationCreated, task: TaskId) -> Option<String> {
             let undone = operation.undoes.as_ref().unwrap_or(&operation.operation);
             Some(format!("undo→{undone}→{task}"))
         }
-        BulkAction::Cancel => None,
+        BulkAction::Cancel | BulkAction::Purge | BulkAction::ChangePriority => None,
     }
 }
 

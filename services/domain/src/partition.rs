@@ -31,10 +31,22 @@ impl Partition {
     /// SHA-256 and not a hasher that may change.
     #[must_use]
     pub fn of(team: &TeamId, queue: &QueueName, count: PartitionCount) -> Self {
+        Self::of_digest(team, 0, queue.as_str(), count)
+    }
+
+    /// The home of a worker: whose owner knows what it says about itself. The workers of a team are
+    /// spread over all owners.
+    #[must_use]
+    pub fn of_worker(team: &TeamId, worker: &str, count: PartitionCount) -> Self {
+        Self::of_digest(team, 1, worker, count)
+    }
+
+    /// `kind` keeps the names of one kind of thing apart from those of others.
+    fn of_digest(team: &TeamId, kind: u8, name: &str, count: PartitionCount) -> Self {
         let digest = Sha256::new()
             .chain_update(team.as_str())
-            .chain_update([0])
-            .chain_update(queue.as_str())
+            .chain_update([kind])
+            .chain_update(name)
             .finalize();
         let mut head = [0; 8];
         head.copy_from_slice(&digest[..8]);

@@ -68,7 +68,7 @@ where
 }
 
 /// Reads a whole body. The limit of its size depends on whether the caller was recognised: extractors of callers come before bodies.
-pub(crate) async fn read_json(request: Request, config: &GatewayConfig) -> Result<Bytes, ApiError> {
+pub async fn read_json(request: Request, config: &GatewayConfig) -> Result<Bytes, ApiError> {
     let context = request.extensions().get::<RequestContext>();
     let is_recognised = context.is_some_and(|context| context.attribution.found().is_some());
     let limit = if is_recognised {

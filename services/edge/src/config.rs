@@ -112,6 +112,14 @@ impl GatewayConfig {
         PATIENCE.max(self.election)
     }
 
+    /// Whether `/sink` is there, a target for first tries: where only this machine reaches the gateway, and tasks may call it.
+    #[must_use]
+    pub fn has_sink(&self) -> bool {
+        let here = SocketAddr::new(self.listen.ip(), 80);
+        let may_be_called = || self.egress.parse_target(&format!("http://{here}/")).is_ok();
+        self.is_local && here.ip().is_loopback() && may_be_called()
+    }
+
     /// How many connections one network may hold.
     #[must_use]
     pub fn connections_of_one_network(&self) -> usize {

@@ -2,10 +2,12 @@
 
 mod code;
 mod commands;
+mod dialect;
 mod people;
 pub mod shared;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,12 +16,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
-use waybill_domain::id::KeyId;
+use waybill_domain::id::{KeyId, QueueName};
 use waybill_domain::task::Invalid;
 use waybill_log::{AppendError, LogFull, ReadError};
 use waybill_projector::QueryError;
 
 pub use code::ErrorCode;
+pub use dialect::{Dialect, JobsErrorBody, JobsErrorDetail};
 
 /// Seconds after which a client may try again when a dependency is unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -63,6 +66,8 @@ pub struct ApiError {
     challenge: Option<Cow<'static, str>>,
     closes: bool,
     retry_after_s: Option<u64>,
+    /// Which kind of rule a value breaks, for APIs that tell it.
+    rule: Option<&'static str>,
 }
 
 impl ApiError {
@@ -83,7 +88,15 @@ impl ApiError {
             challenge: None,
             closes: false,
             retry_after_s: None,
+            rule: None,
         }
+    }
+
+    /// Says which kind of rule a value breaks: `length`, `range`, `pattern`, `required` or `type`.
+    #[must_use]
+    pub fn breaking(mut self, rule: &'static str) -> Self {
+        self.rule = Some(rule);
+        self
     }
 
     pub fn about(mut self, field: impl Into<Cow<'static, str>>) -> Self {
@@ -135,6 +148,26 @@ impl ApiError {
             StatusCode::FORBIDDEN,
             ErrorCode::AccessDenied,
             "Access denied",
+        )
+    }
+
+    /// 403: a queue that the key is not limited to.
+    #[must_use]
+    pub fn outside_queues(queue: &QueueName) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            ErrorCode::AccessDenied,
+            format!("The key is limited to other queues than {queue}"),
+        )
+    }
+
+    /// 403: a route that does not look at queues, for a key that is limited to some.
+    #[must_use]
+    pub fn limited_to_queues() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            ErrorCode::AccessDenied,
+            "The key is limited to queues, and this route is about more than those",
         )
     }
 
@@ -330,6 +363,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(&*self.body)).into_response();
         response.extensions_mut().insert(Code(self.body.code));
+        // Another API may write it in another way.
+        response.extensions_mut().insert(Arc::new(self.clone()));
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

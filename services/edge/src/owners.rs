@@ -10,8 +10,10 @@ use waybill_domain::partition::{Partition, PartitionCount};
 
 use crate::error::{ApiError, ErrorCode};
 
-/// Deadline of one request.
+/// Deadline of one request to all owners.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Deadline of one request to the owner that decides: its answer may wait for the log.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before an owner is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the answers of those owners are waited for that answer at all: people who are shown them
@@ -56,28 +58,66 @@ impl Owners {
     ) -> Result<Vec<Result<OwnerReply, ApiError>>, ApiError> {
         let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
         let (payload, deadline) = (Bytes::from(payload), Instant::now() + patience);
-        let asked = self
-            .partitions
-            .all()
-            .map(|partition| self.ask(partition, payload.clone(), deadline));
+        let asked = self.partitions.all().map(async |partition| {
+            let times = (REQUEST_TIMEOUT, deadline);
+            let asked = self.ask(partition, payload.clone(), times);
+            asked.await?.ok_or_else(no_owner)
+        });
         Ok(join_all(asked).await)
     }
 
+    /// Asks the owner of one partition once. `None`: it has none now, or that does not answer within `timeout`.
+    pub async fn ask_one(
+        &self,
+        partition: Partition,
+        request: &OwnerRequest,
+        timeout: Duration,
+    ) -> Result<Option<OwnerReply>, ApiError> {
+        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
+        let request = async_nats::Request::new()
+            .payload(payload.into())
+            .timeout(Some(timeout));
+        let subject = command::subject(partition);
+        match self.nats.send_request(subject, request).await {
+            Ok(message) => rmp_serde::from_slice(&message.payload)
+                .map(Some)
+                .map_err(|error| ApiError::internal(&error)),
+            Err(error) => {
+                tracing::debug!(%partition, %error, "the owner of a partition does not answer");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks the owner of one partition until it answers definitely. `None`: it did not within the gateway's patience. A partition that changes
+    /// hands has an owner again within seconds, and a client should not wait for many of them. Asking twice must be harmless.
+    pub async fn ask_until_answered(
+        &self,
+        partition: Partition,
+        request: &OwnerRequest,
+    ) -> Result<Option<OwnerReply>, ApiError> {
+        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
+        let deadline = Instant::now() + self.patience;
+        self.ask(partition, payload.into(), (DECISION_TIMEOUT, deadline))
+            .await
+    }
+
+    /// Asks the owner of a partition until it answers definitely, each time for so long, or until a deadline.
     async fn ask(
         &self,
         partition: Partition,
         payload: Bytes,
-        deadline: Instant,
-    ) -> Result<OwnerReply, ApiError> {
+        (timeout, deadline): (Duration, Instant),
+    ) -> Result<Option<OwnerReply>, ApiError> {
         loop {
             let request = async_nats::Request::new()
                 .payload(payload.clone())
-                .timeout(Some(REQUEST_TIMEOUT));
+                .timeout(Some(timeout));
             let subject = command::subject(partition);
             match self.nats.send_request(subject, request).await {
                 Ok(message) => match rmp_serde::from_slice(&message.payload) {
                     Ok(OwnerReply::TryAgain) => {}
-                    Ok(reply) => return Ok(reply),
+                    Ok(reply) => return Ok(Some(reply)),
                     Err(error) => return Err(ApiError::internal(&error)),
                 },
                 // No owner now, or one that does not answer in time.
@@ -86,12 +126,18 @@ impl Owners {
                 }
             }
             if Instant::now() + PAUSE >= deadline {
-                return Err(ApiError::unavailable(
-                    ErrorCode::OwnerUnavailable,
-                    "The worker of a partition is changing; try again later",
-                ));
+                return Ok(None);
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// 503: the partition changes hands.
+#[must_use]
+pub fn no_owner() -> ApiError {
+    ApiError::unavailable(
+        ErrorCode::OwnerUnavailable,
+        "The worker of a partition is changing; try again later",
+    )
 }

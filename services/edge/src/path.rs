@@ -6,10 +6,12 @@ use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::health::TargetHost;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, LimitKey, OperationId, QueueName, SessionId, TaskId,
-    TokenId, UserId,
+    AppId, GrantId, InvitationId, KeyId, LimitKey, OperationId, QueueName, ScheduleId, SessionId,
+    TaskId, TokenId, UserId, ViewId, WorkflowId,
 };
 use waybill_domain::seq::StreamSeq;
+use waybill_domain::task::ClaimId;
+use waybill_domain::worker::WorkerName;
 
 use crate::error::{ApiError, ErrorCode};
 
@@ -118,6 +120,10 @@ path_ids! {
     GrantId => ApiError::not_found("Grant not found"),
     SessionId => ApiError::not_found("Session not found"),
     OperationId => ApiError::not_found("Operation not found"),
+    ClaimId => ApiError::not_found("Claim not found"),
+    ScheduleId => ApiError::not_found("Schedule not found"),
+    WorkflowId => ApiError::not_found("Workflow not found"),
+    ViewId => ApiError::not_found("View not found"),
 }
 
 impl PathId for LimitKey {
@@ -145,6 +151,12 @@ impl PathId for QueueName {
                 ),
             )
         })
+    }
+}
+
+impl PathId for WorkerName {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse(text).map_err(|error| ApiError::bad_field("name", format!("name {error}")))
     }
 }
 

@@ -24,7 +24,7 @@ use waybill_commands::{Author, CommandError, ControlWriter};
 
 use crate::error::ErrorCode;
 use allowance::Allowance;
-pub use attribution::Attribution;
+pub use attribution::{Attribution, UsedKey};
 pub use tally::{Kind, Latest};
 use tally::{Noted, Tally};
 

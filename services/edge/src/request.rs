@@ -35,10 +35,11 @@ use waybill_domain::actor::Origin;
 use waybill_domain::trace::TraceParent;
 
 use crate::config::RESPONSE_TIMEOUT;
-use crate::error::{ApiError, Code, ErrorCode, explain_bare};
+use crate::error::{ApiError, Code, Dialect, ErrorCode, explain_bare};
 use crate::limits::{LimitSlot, Limiter, write_headers};
 use crate::position::PositionSlot;
 use crate::refusals::{self, Attribution, Refusals};
+use crate::usage::{Answered, Usage};
 use room::{Held, Room};
 use waybill_commands::entropy;
 
@@ -104,6 +105,7 @@ pub struct EdgeLayer {
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
     refusals: Arc<Refusals>,
+    usage: Arc<Usage>,
     rooms: Rooms,
 }
 
@@ -123,12 +125,14 @@ impl EdgeLayer {
         trusted_proxies: &[IpNet],
         limiter: Arc<Limiter>,
         refusals: Arc<Refusals>,
+        usage: Arc<Usage>,
         rooms: Rooms,
     ) -> Self {
         Self {
             proxies: trusted_proxies.into(),
             limiter,
             refusals,
+            usage,
             rooms,
         }
     }
@@ -143,6 +147,7 @@ impl<S> Layer<S> for EdgeLayer {
             proxies: Arc::clone(&self.proxies),
             limiter: Arc::clone(&self.limiter),
             refusals: Arc::clone(&self.refusals),
+            usage: Arc::clone(&self.usage),
             rooms: self.rooms.clone(),
         }
     }
@@ -155,6 +160,7 @@ pub struct Edge<S> {
     proxies: Arc<[IpNet]>,
     limiter: Arc<Limiter>,
     refusals: Arc<Refusals>,
+    usage: Arc<Usage>,
     rooms: Rooms,
 }
 
@@ -190,7 +196,10 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let limiter = Arc::clone(&self.limiter);
         let refusals = Arc::clone(&self.refusals);
+        let usage = Arc::clone(&self.usage);
         let method = request.method().clone();
+        let dialect = Dialect::of(request.uri().path());
+        let version = request.headers().get("x-api-version").cloned();
         let answer = async move {
             let answering = AssertUnwindSafe(async {
                 match refused::refusal(&request, &context.under_way) {
@@ -212,15 +221,16 @@ where
             context.position.write(response.headers_mut());
             secure(response.headers_mut());
             let unknown = || limiter.source_standing(context.source);
-            write_headers(
+            let rate = write_headers(
                 &context.limits,
                 unknown,
                 limiter.now(),
                 response.headers_mut(),
             );
             note_refusal(&refusals, &context, &method, route.as_ref(), &response);
+            note_use(&usage, &context, &method, route.as_ref(), &response);
             record(route.as_ref(), &response, start);
-            Ok(response)
+            Ok(dialect.render(response, route.is_some(), &rate, version.as_ref()))
         };
         Box::pin(answer.instrument(span))
     }
@@ -313,6 +323,27 @@ fn note_refusal(
         refusals::refused(&context.attribution, *code, route, context.origin())
     {
         refusals.note(kind, latest);
+    }
+}
+
+/// Counts an answer to an API key, by what let the request through and by route and kind of status.
+fn note_use(
+    usage: &Usage,
+    context: &RequestContext,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    response: &Response,
+) {
+    if let Some((used, scope)) = context.attribution.used() {
+        usage.answered(&Answered {
+            team: &used.team,
+            key: &used.key,
+            scope,
+            method,
+            route: route.map_or(UNMATCHED, MatchedPath::as_str),
+            status: response.status(),
+            source: context.source,
+        });
     }
 }
 

@@ -19,9 +19,8 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{Components, OpenApi};
-use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
-use waybill_edge::error::{ErrorBody, shared};
+use waybill_edge::error::shared;
 
 use crate::router;
 
@@ -50,10 +49,17 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "tasks", description = "Tasks: one HTTP call each, made at least once"),
         (name = "dead letters", description = "Tasks that failed for good: by filter, by cause, and once more"),
         (name = "operations", description = "One thing done to many tasks, in the background"),
+        (name = "schedules", description = "Tasks that are made by themselves, and what became of every instant"),
+        (name = "workflows", description = "Tasks that are made together, of which some run after others"),
         (name = "queues", description = "Queues: which there are, and what holds their tasks back"),
         (name = "targets", description = "Targets: how the called hosts do, and when tasks are held back because one fails"),
         (name = "limits", description = "Limits that tasks of several queues share by a key"),
+        (name = "claims", description = "Tasks that workers pull instead of being called"),
+        (name = "workers", description = "Workers that pull: which there are, what they hold, and draining them"),
+        (name = "jobs", description = "Pulled tasks as Spooled's clients know them"),
+        (name = "views", description = "Filters of lists that people saved under a name"),
         (name = "keys", description = "API keys of a team"),
+        (name = "system", description = "The installation, for whoever operates it"),
         (name = "people", description = "Sign-up, log-in, sessions and passwords"),
         (name = "teams", description = "Teams, their members, invitations, plan and policies"),
         (name = "tokens", description = "Credentials in the vault, which tasks refer to by name"),
@@ -129,11 +135,6 @@ pub(crate) fn finish(mut api: OpenApi) -> OpenApi {
         .description(Some("Id and secret of an OAuth application"))
         .build();
     components.add_security_scheme(CLIENT, SecurityScheme::Http(client));
-    let mut shared = vec![(ErrorBody::name().into(), ErrorBody::schema())];
-    ErrorBody::schemas(&mut shared);
-    for (name, schema) in shared {
-        components.schemas.entry(name).or_insert(schema);
-    }
     shared::add_components(components);
     for operation in operations(&mut api.paths) {
         if let Some(security) = &mut operation.security

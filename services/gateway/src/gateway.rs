@@ -17,7 +17,7 @@ use waybill_vault::Wrapper;
 
 use waybill_api_account::{AccountApi, AccountApiParts};
 use waybill_api_activity::{ActivityApi, ActivityApiParts, KnownKeys};
-use waybill_api_tasks::{QueueNames, ReadModelLabels, TasksApi, TasksApiParts, operations};
+use waybill_api_tasks::{ReadModelLabels, TasksApi, TasksApiParts, operations};
 use waybill_commands::{ControlWriter, Pepper};
 use waybill_edge::acknowledged::Acknowledged;
 use waybill_edge::auth::Auth;
@@ -27,6 +27,7 @@ use waybill_edge::config::GatewayConfig;
 use waybill_edge::fence::{self, Fence, FenceParts};
 use waybill_edge::limits::Limiter;
 use waybill_edge::owners::Owners;
+use waybill_edge::queue_names::QueueNames;
 use waybill_edge::refusals::Refusals;
 use waybill_edge::request::Unread;
 use waybill_edge::server::{self, Drained, Server};
@@ -259,9 +260,14 @@ impl Gateway {
             state.config.probe_interval,
             background.clone(),
         ));
-        state
-            .tasks
-            .spawn(operations::run::run(state.tasks_api.clone(), parts.leases));
+        state.tasks.spawn(operations::run::run(
+            state.tasks_api.clone(),
+            Arc::clone(&parts.leases),
+        ));
+        state.tasks.spawn(waybill_api_schedules::runner::run(
+            state.tasks_api.clone(),
+            parts.leases,
+        ));
         if state.vault.is_configured() {
             let janitor = janitor::run(state.edge.clone(), background.clone());
             state.tasks.spawn(janitor);

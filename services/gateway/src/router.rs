@@ -33,13 +33,18 @@ pub(crate) fn description() -> OpenApi {
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
-pub(crate) fn descriptions() -> [(&'static str, OpenApi); 5] {
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 10] {
     [
         ("account", waybill_api_account::router().into_openapi()),
+        ("keys", waybill_api_keys::router().into_openapi()),
         ("activity", waybill_api_activity::router().into_openapi()),
+        ("system", waybill_api_system::router().into_openapi()),
+        ("schedules", waybill_api_schedules::router().into_openapi()),
         ("tasks", waybill_api_tasks::router().into_openapi()),
         ("vault", waybill_api_vault::router().into_openapi()),
         ("work", waybill_api_work::router().into_openapi()),
+        ("workflows", waybill_api_workflows::router().into_openapi()),
+        ("jobs", waybill_api_jobs::router().into_openapi()),
     ]
 }
 
@@ -56,6 +61,7 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         &state.config.trusted_proxies,
         Arc::clone(&state.limiter),
         Arc::clone(&state.refusals),
+        Arc::clone(&state.usage),
         Rooms {
             bodies: Room::of_bodies(state.config.max_body_bytes_in_flight),
             requests: Room::of_requests(state.config.max_requests_under_way),
@@ -64,14 +70,24 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
     let router = Router::new()
         .merge(Router::from(own_routes()).with_state(state.clone()))
         .merge(Router::from(waybill_api_account::router()).with_state(state.account_api.clone()))
+        .merge(Router::from(waybill_api_keys::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_activity::router()).with_state(state.activity_api.clone()))
+        .merge(Router::from(waybill_api_system::router()).with_state(state.edge.clone()))
+        .merge(Router::from(waybill_api_schedules::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_tasks::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
+        .merge(Router::from(waybill_api_workflows::router()).with_state(state.tasks_api.clone()))
+        .merge(Router::from(waybill_api_jobs::router()).with_state(state.tasks_api.clone()))
         .merge(docs::router(docs::openapi()))
         .merge(waybill_dashboard::router(
             state.config.dashboard_from.clone(),
         ))
+        .merge(if state.config.has_sink() {
+            waybill_dashboard::sink()
+        } else {
+            Router::new()
+        })
         .fallback(error::no_such_path)
         .layer(edge)
         .layer(

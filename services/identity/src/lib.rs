@@ -10,6 +10,7 @@ pub mod oidc;
 pub mod passwords;
 mod people;
 pub mod session_secret;
+mod user_codes;
 
 pub use config::{PeopleConfig, SignUpPolicy};
 pub use people::{People, PeopleRefused, Surroundings};

@@ -13,6 +13,7 @@ use waybill_domain::access::proof::Proof;
 use waybill_domain::access::secret::{ENTROPY_BYTES, KeyMac};
 use waybill_domain::access::token::{Token, TokenKind};
 use waybill_domain::access::user::User;
+use waybill_domain::id::GrantId;
 use waybill_log::MailQueue;
 use waybill_mail::{Letter, Links, Occasion, Outbox, OutboxParts};
 use zeroize::Zeroizing;
@@ -24,6 +25,7 @@ use super::jwt::{AccessTokens, TokenKeys, TokenPolicy};
 use super::oidc::{Oidc, OidcRefused};
 use super::passwords::{PasswordError, Passwords};
 use super::session_secret::derive;
+use super::user_codes::UserCodes;
 
 /// `iss` and `aud` of access tokens where no public address is configured.
 const NAMELESS: &str = "urn:waybill";
@@ -80,6 +82,7 @@ pub struct People {
     /// Where browsers return after an outside log-in.
     pub app_url: Option<Url>,
     devices: Devices,
+    user_codes: UserCodes,
     deferred: Arc<Semaphore>,
     pepper: Arc<Pepper>,
     email_key: Zeroizing<[u8; 32]>,
@@ -107,6 +110,7 @@ impl People {
             None => SessionSecret::from_key(&pepper.derive("sessions")),
         };
         let devices = Devices::new(&secret);
+        let user_codes = UserCodes::new(&secret);
         let public = config.public_url.as_ref();
         let oidc = match (public, config.oidc.is_empty()) {
             (None, false) => return Err(PeopleRefused::NoPublicUrl),
@@ -155,6 +159,7 @@ impl People {
             origins: own.into_iter().chain(listed).collect(),
             app_url: config.app_url.clone(),
             devices,
+            user_codes,
             deferred: Arc::new(Semaphore::new(MAX_DEFERRED)),
             email_key: pepper.address_key(),
             brand: surroundings.brand.to_owned(),
@@ -190,6 +195,12 @@ impl People {
         token: Option<&str>,
     ) -> Option<String> {
         self.devices.recognise(address, generation, token?)
+    }
+
+    /// The short code that a person types to decide about what a device asked for.
+    #[must_use]
+    pub fn user_code(&self, grant: &GrantId) -> String {
+        self.user_codes.of(grant)
     }
 
     /// A fresh token for the object with that ULID, its stored MAC, and the version of the pepper. `None` only if randomness fails.

@@ -3,7 +3,7 @@
 //! [`connect`] opens three connections (for appends, for reading stored messages, and for
 //! everything else), creates or checks the streams according to `nats/streams.toml`, and returns a
 //! [`JetStreamLog`]. In it, [`append`] is a group commit, `read` uses direct gets, `events` finds
-//! records in the messages that are read, `tail` is an ordered pull consumer, and `leases` and
+//! records in the messages that are read, `tail` is an ordered pull consumer or waits for hints, and `leases` and
 //! `snapshots` are a KV bucket and an object store.
 
 mod api;
@@ -52,7 +52,9 @@ use crate::{
 use api::Api;
 use append::{Appender, Settings};
 use checkpoints::CheckpointStore;
-pub use config::{NatsConfig, Secret, ServerUrl, SignaturesConfig, StreamsConfig, TlsConfig};
+pub use config::{
+    NatsConfig, Reads, Secret, ServerUrl, SignaturesConfig, StreamsConfig, TlsConfig,
+};
 pub use connect::{ConnectError, connect, connect_alone};
 use counters::CounterStore;
 use events::Events;
@@ -128,7 +130,7 @@ impl JetStreamLog {
         let is_replicated = config.streams.is_replicated();
         let [control, tasks] = parts.states;
         let logged = async |stream: Stream, state: Provisioned| {
-            let reader = Reader::new(&parts.api, &parts.readers, stream.name(), is_replicated);
+            let reader = Reader::new(&parts.api, &parts.readers, stream.name());
             let settings = Settings {
                 stream,
                 client: parts.append_client.clone(),
@@ -151,9 +153,9 @@ impl JetStreamLog {
             tasks: logged(Stream::Tasks, tasks).await?,
             counters: CounterStore::new(&parts.api, &config.streams),
             tallies: TallyStore::new(&parts),
-            checkpoints: CheckpointStore::new(&parts, is_replicated),
-            vault_keys: VaultKeyStore::new(&parts, is_replicated),
-            mail: MailStore::new(&parts, is_replicated),
+            checkpoints: CheckpointStore::new(&parts),
+            vault_keys: VaultKeyStore::new(&parts),
+            mail: MailStore::new(&parts),
             fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, &parts.readers, config.streams.lease_ttl()),
             snapshots: SnapshotStore::new(&parts.api, &parts.readers),

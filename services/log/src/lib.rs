@@ -87,8 +87,9 @@ pub struct Append {
     /// Fence or optimistic concurrency check; the same for each of the records.
     pub expect: Expectation,
     pub atomicity: Atomicity,
-    /// A message id chosen by a client (an idempotency key). Such an append has exactly one record
-    /// and is sent outside of batches, since the server refuses a whole batch for one duplicate id.
+    /// A message id chosen by a client (an idempotency key). Such an append is sent apart from
+    /// others, since the server refuses a whole batch for one duplicate id. With several records it
+    /// is [`Atomicity::Atomic`], and of a duplicate the positions are not known.
     /// `None`: the log generates an id, which makes its own retries harmless. If the append has an
     /// expectation too, and that no longer holds, a duplicate may be reported as a conflict.
     pub msg_id: Option<MsgId>,
@@ -104,8 +105,8 @@ impl Append {
             count if count > MAX_BATCH => {
                 format!("an append holds at most {MAX_BATCH} records, not {count}")
             }
-            count if self.msg_id.is_some() => {
-                format!("an append with a message id holds one record, not {count}")
+            count if self.msg_id.is_some() && self.atomicity == Atomicity::Ordered => {
+                format!("an append with a message id holds one record or is atomic; it has {count}")
             }
             _ => return Ok(()),
         };
@@ -118,7 +119,8 @@ impl Append {
 pub struct Appended {
     /// The sequence of each record, in order.
     pub seqs: Vec<StreamSeq>,
-    /// The server had already stored a message with this client-chosen id; `seqs` holds the sequence of that earlier one.
+    /// The server had already stored a message with this client-chosen id; `seqs` holds the sequence of that earlier one, or nothing if
+    /// the append has several records.
     pub duplicate: bool,
 }
 

@@ -28,6 +28,28 @@ pub enum Counted {
     Day(String),
     /// Requests of a month in UTC, such as `2026-11`.
     Month(String),
+    /// Requests of one credential that one scope let through, such as `tasks:read`.
+    Scope {
+        /// Id of the credential.
+        credential: String,
+        /// Name of the scope.
+        scope: String,
+    },
+    /// Requests of one credential to one route that had one kind of answer, such as
+    /// `GET:/v1/tasks/{id}:2xx`.
+    Route {
+        /// Id of the credential.
+        credential: String,
+        /// Method, route and kind of the answer.
+        route: String,
+    },
+    /// Requests of one credential on a day in UTC, such as `2026-11-21`.
+    CredentialDay {
+        /// Id of the credential.
+        credential: String,
+        /// The day.
+        day: String,
+    },
 }
 
 impl Counted {
@@ -36,17 +58,34 @@ impl Counted {
             Self::Credential(_) => "credential",
             Self::Day(_) => "day",
             Self::Month(_) => "month",
+            Self::Scope { .. } => "scope",
+            Self::Route { .. } => "route",
+            Self::CredentialDay { .. } => "credentialday",
         }
     }
 
-    fn id(&self) -> &str {
+    /// Whose it is, and of what of theirs, if it is of a part.
+    fn id(&self) -> (&str, Option<&str>) {
         match self {
-            Self::Credential(id) | Self::Day(id) | Self::Month(id) => id,
+            Self::Credential(id) | Self::Day(id) | Self::Month(id) => (id, None),
+            Self::Scope {
+                credential,
+                scope: part,
+            }
+            | Self::Route {
+                credential,
+                route: part,
+            }
+            | Self::CredentialDay {
+                credential,
+                day: part,
+            } => (credential, Some(part)),
         }
     }
 }
 
-/// The name of a tally. Its subject is `usage.<team>.<kind>.<id>`.
+/// The name of a tally. Its subject is `usage.<team>.<kind>.<id>`, and of a part of it
+/// `usage.<team>.<kind>.<id>.<part>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TallyName {
     team: TeamId,
@@ -57,7 +96,9 @@ impl TallyName {
     /// A tally of a team in its environment. `None` if the id cannot be a token of a subject.
     #[must_use]
     pub fn new(team: TeamId, counted: Counted) -> Option<Self> {
-        is_token(counted.id()).then_some(Self { team, counted })
+        let (id, part) = counted.id();
+        let is_named = is_token(id) && part.is_none_or(is_token);
+        is_named.then_some(Self { team, counted })
     }
 
     #[must_use]
@@ -70,11 +111,26 @@ impl TallyName {
         let rest = subject.strip_prefix(PREFIX)?.strip_prefix('.')?;
         let (team, rest) = rest.split_once('.')?;
         let (kind, id) = rest.split_once('.')?;
-        let id = id.to_owned();
+        let part = || {
+            let (credential, part) = id.split_once('.')?;
+            Some((credential.to_owned(), part.to_owned()))
+        };
         let counted = match kind {
-            "credential" => Counted::Credential(id),
-            "day" => Counted::Day(id),
-            "month" => Counted::Month(id),
+            "scope" => {
+                let (credential, scope) = part()?;
+                Counted::Scope { credential, scope }
+            }
+            "route" => {
+                let (credential, route) = part()?;
+                Counted::Route { credential, route }
+            }
+            "credentialday" => {
+                let (credential, day) = part()?;
+                Counted::CredentialDay { credential, day }
+            }
+            "credential" => Counted::Credential(id.to_owned()),
+            "day" => Counted::Day(id.to_owned()),
+            "month" => Counted::Month(id.to_owned()),
             _ => return None,
         };
         Self::new(TeamId::parse(team).ok()?, counted)
@@ -83,8 +139,9 @@ impl TallyName {
 
 impl fmt::Display for TallyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (team, kind, id) = (&self.team, self.counted.kind(), self.counted.id());
-        write!(f, "{PREFIX}.{team}.{kind}.{id}")
+        let (team, kind, (id, part)) = (&self.team, self.counted.kind(), self.counted.id());
+        write!(f, "{PREFIX}.{team}.{kind}.{id}")?;
+        part.map_or(Ok(()), |part| write!(f, ".{part}"))
     }
 }
 
@@ -123,6 +180,9 @@ pub enum Wanted {
     Days(TeamId),
     /// All months of a team in its environment.
     Months(TeamId),
+    /// All scopes, routes and days of a credential of a team, in its environment, by the id of the
+    /// credential. Not more than a thousand may exist.
+    Parts(TeamId, String),
 }
 
 impl Wanted {
@@ -131,6 +191,9 @@ impl Wanted {
             Self::Named(names) => names.iter().map(ToString::to_string).collect(),
             Self::Days(team) => vec![format!("{PREFIX}.{team}.day.*")],
             Self::Months(team) => vec![format!("{PREFIX}.{team}.month.*")],
+            Self::Parts(team, credential) => ["scope", "route", "credentialday"]
+                .map(|kind| format!("{PREFIX}.{team}.{kind}.{credential}.*"))
+                .to_vec(),
         }
     }
 }
@@ -167,15 +230,38 @@ mod tests {
             Counted::Credential("key_4fG7aB2x".into()),
             Counted::Day("2026-11-21".into()),
             Counted::Month("2026-11".into()),
+            Counted::Scope {
+                credential: "key_4fG7aB2x".into(),
+                scope: "tasks:read".into(),
+            },
+            Counted::Route {
+                credential: "key_4fG7aB2x".into(),
+                route: "GET:/v1/tasks/{id}:2xx".into(),
+            },
+            Counted::CredentialDay {
+                credential: "key_4fG7aB2x".into(),
+                day: "2026-11-21".into(),
+            },
         ] {
             let name = TallyName::new(team.clone(), counted).expect("a token");
             assert_eq!(TallyName::parse(&name.to_string()), Some(name));
         }
         assert_eq!(
-            TallyName::new(team, Counted::Credential("a.b".into())),
+            TallyName::new(team.clone(), Counted::Credential("a.b".into())),
             None
         );
-        for subject in ["usage", "usage.x.day.1", "limits.team.day.1", "usage.*.>"] {
+        let wrong = Counted::Scope {
+            credential: "key_4fG7aB2x".into(),
+            scope: "a.b".into(),
+        };
+        assert_eq!(TallyName::new(team, wrong), None);
+        for subject in [
+            "usage",
+            "usage.x.day.1",
+            "limits.team.day.1",
+            "usage.*.>",
+            "usage.team_00000000010000000000000001.scope.key_1",
+        ] {
             assert_eq!(TallyName::parse(subject), None, "{subject}");
         }
     }

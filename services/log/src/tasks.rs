@@ -9,6 +9,10 @@ use crate::subject::TaskSubject;
 
 /// The content of a record of TASKS.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all records are events, so a box would only cost an allocation for each"
+)]
 pub enum TaskRecord {
     /// An owner of the partition announces itself.
     Owned(Partition, PartitionOwned),

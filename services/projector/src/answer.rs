@@ -14,10 +14,11 @@ use crate::detail::{self, Answers};
 use crate::model::{Reader, ReaderError};
 use crate::progress::Progress;
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups, Detail,
-    FollowActivity, GetCounters, GetStats, GetTask, GroupDeadLetters, IdempotentTask, Inclusion,
-    ListActivity, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, SelectTasks,
-    Selection, SkippedPage, Stats, TaskPage, TaskView, Verdict, Verify,
+    ActivityNews, ActivityPage, AreKeysUsed, ByIdempotencyKey, Consistency, CountJobs, Counters,
+    DeadGroups, Detail, Flow, FlowPage, FollowActivity, GetCounters, GetFlow, GetStats, GetTask,
+    GroupDeadLetters, IdempotentTask, Inclusion, JobCounts, JobPage, ListActivity, ListFlows,
+    ListJobs, ListRuns, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, RunPage,
+    SelectTasks, Selection, SkippedPage, Stats, TaskPage, TaskView, Verdict, Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -156,13 +157,43 @@ impl Answerer {
         query: ByIdempotencyKey,
         by: Instant,
     ) -> Result<Option<IdempotentTask>, Refused> {
-        if !self.progress.status().is_fresh(IDEMPOTENCY_FRESHNESS) {
-            let end = end_of_tasks(&*self.log).await?;
-            if !self.progress.reach(end, by).await {
-                return Err(Refused::Behind);
-            }
-        }
+        self.know_keys(by).await?;
         self.reader.by_idempotency_key(&query).map_err(refused)
+    }
+
+    pub(crate) async fn are_keys_used(
+        &self,
+        query: AreKeysUsed,
+        by: Instant,
+    ) -> Result<Vec<bool>, Refused> {
+        self.know_keys(by).await?;
+        self.reading(move |reader| reader.are_keys_used(&query))
+            .await
+    }
+
+    /// Waits until all keys are known but for those that the server remembers itself.
+    async fn know_keys(&self, by: Instant) -> Result<(), Refused> {
+        if self.progress.status().is_fresh(IDEMPOTENCY_FRESHNESS) {
+            return Ok(());
+        }
+        let end = end_of_tasks(&*self.log).await?;
+        if self.progress.reach(end, by).await {
+            Ok(())
+        } else {
+            Err(Refused::Behind)
+        }
+    }
+
+    pub(crate) async fn runs(&self, query: ListRuns) -> Result<RunPage, Refused> {
+        self.reading(move |reader| reader.runs(&query, now())).await
+    }
+
+    pub(crate) async fn flow(&self, query: GetFlow) -> Result<Option<Flow>, Refused> {
+        self.reading(move |reader| reader.flow(&query)).await
+    }
+
+    pub(crate) async fn flows(&self, query: ListFlows) -> Result<FlowPage, Refused> {
+        self.reading(move |reader| reader.flows(&query)).await
     }
 
     pub(crate) async fn dead_groups(&self, query: GroupDeadLetters) -> Result<DeadGroups, Refused> {
@@ -172,6 +203,15 @@ impl Answerer {
 
     pub(crate) async fn select(&self, query: SelectTasks) -> Result<Selection, Refused> {
         self.reading(move |reader| reader.select(&query, now()))
+            .await
+    }
+
+    pub(crate) async fn jobs(&self, query: ListJobs) -> Result<JobPage, Refused> {
+        self.reading(move |reader| reader.jobs(&query, now())).await
+    }
+
+    pub(crate) async fn job_counts(&self, query: CountJobs) -> Result<JobCounts, Refused> {
+        self.reading(move |reader| reader.job_counts(&query, now()))
             .await
     }
 

@@ -49,6 +49,7 @@ pub(crate) async fn read_with(
         body_encoding: created.body_encoding,
         resolve: created.resolve,
         result,
+        job_tags: created.job.and_then(|job| job.tags),
     })))
 }
 

@@ -13,15 +13,19 @@ mod about;
 mod activity;
 mod audit;
 mod counts;
+mod flows;
 mod groups;
+mod jobs;
 mod keys;
 mod list;
 mod matching;
 mod page;
+mod placed;
 mod projection;
 mod quarantine;
 mod reader;
 mod roster;
+mod runs;
 mod select;
 mod stats;
 mod sweep;
@@ -69,6 +73,8 @@ pub(crate) const IDEMPOTENCY: Tree = Tree::new("idempotency");
 pub(crate) const REPLAYS: Tree = Tree::new("replays");
 /// Team and queue to the number of tasks in each status.
 pub(crate) const COUNTS: Tree = Tree::new("counts");
+/// The same of those that are jobs, by the statuses of jobs.
+pub(crate) const JOB_COUNTS: Tree = Tree::new("job_counts");
 /// Index by team, stream and sequence to who did what.
 pub(crate) const ACTIVITY: Tree = Tree::new("activity");
 /// Id of a key, application, person, team or invitation to what is known about it.
@@ -79,6 +85,13 @@ pub(crate) const AUDIT_NODES: Tree = Tree::new("audit_nodes");
 pub(crate) const AUDIT_LEAVES: Tree = Tree::new("audit_leaves");
 /// Stream and sequence of records that do not count.
 pub(crate) const QUARANTINE: Tree = Tree::new("quarantine");
+/// Index by team, schedule and time of decision: of the tasks that were made, and of instants that did
+/// not fire, with what is noted of them.
+pub(crate) const RUNS: Tree = Tree::new("runs");
+/// Index by team, workflow and place of creation, of its members, to how each stands.
+pub(crate) const FLOWS: Tree = Tree::new("flows");
+/// Index by team and place of creation to the id of a workflow.
+pub(crate) const FLOW_LIST: Tree = Tree::new("flow_list");
 /// How far retention was followed, and the latest hour of the log.
 pub(crate) const META: Tree = Tree::new("meta");
 
@@ -102,10 +115,14 @@ pub(crate) const TREES: &[Tree] = &[
     PENDING,
     STATS,
     FAILED_ATTEMPTS,
+    RUNS,
+    FLOWS,
+    FLOW_LIST,
+    JOB_COUNTS,
 ];
 
 /// Version of the rows and of how they are derived. Raise it with every change of either.
-const SCHEMA: u32 = 8;
+const SCHEMA: u32 = 11;
 
 /// The store's version also includes the known events: a quarantined event is projected by the
 /// first version that knows it, because that version rebuilds.

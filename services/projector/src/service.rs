@@ -20,9 +20,10 @@ use crate::answer::Answerer;
 use crate::model::Reader;
 use crate::progress::Progress;
 use crate::query::{
-    AuditKeys, ByIdempotencyKey, FollowActivity, GetCounters, GetStats, GetTask, GroupDeadLetters,
-    ListActivity, ListSkipped, ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP,
-    Query, Refused, Reply, Request, SelectTasks, Verify,
+    AreKeysUsed, AuditKeys, ByIdempotencyKey, CountJobs, FollowActivity, GetCounters, GetFlow,
+    GetStats, GetTask, GroupDeadLetters, ListActivity, ListFlows, ListJobs, ListRuns, ListSkipped,
+    ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply,
+    Request, SelectTasks, Verify,
 };
 
 /// Limit of how long a query waits, whatever its client allows.
@@ -177,6 +178,12 @@ async fn subscribe(server: &Server) -> Requests {
         ListSkipped::SUBJECT,
         Verify::SUBJECT,
         GetStats::SUBJECT,
+        AreKeysUsed::SUBJECT,
+        ListRuns::SUBJECT,
+        GetFlow::SUBJECT,
+        ListFlows::SUBJECT,
+        ListJobs::SUBJECT,
+        CountJobs::SUBJECT,
     ];
     let knows_keys = !server.audit_keys.all().is_empty();
     let of_keys = knows_keys.then_some(AuditKeys::SUBJECT);
@@ -263,6 +270,15 @@ impl Server {
             ListSkipped::SUBJECT => self.run(payload, async |q, _| a.skipped(q).await).await,
             Verify::SUBJECT => self.run(payload, async |q, _| a.verify(q).await).await,
             GetStats::SUBJECT => self.run(payload, async |q, _| a.stats(q).await).await,
+            AreKeysUsed::SUBJECT => {
+                self.run(payload, async |q, by| a.are_keys_used(q, by).await)
+                    .await
+            }
+            ListRuns::SUBJECT => self.run(payload, async |q, _| a.runs(q).await).await,
+            GetFlow::SUBJECT => self.run(payload, async |q, _| a.flow(q).await).await,
+            ListFlows::SUBJECT => self.run(payload, async |q, _| a.flows(q).await).await,
+            ListJobs::SUBJECT => self.run(payload, async |q, _| a.jobs(q).await).await,
+            CountJobs::SUBJECT => self.run(payload, async |q, _| a.job_counts(q).await).await,
             _ => self.refuse(Refused::Invalid {
                 field: "subject".into(),
                 message: format!("no query is asked at {subject}"),

@@ -57,7 +57,17 @@ fn meaning(kind: &str) -> &'static str {
         "expired" => "the deadline of the task has passed",
         "callback_sent" => "the completion webhook was delivered",
         "callback_failed" => "a delivery of the completion webhook failed",
+        "purged" => "somebody removed the failed task from the dead letters",
         "callback_requested" => "somebody asked for the completion webhook once more",
+        "priority_changed" => "a task that waits got another `priority`",
+        "progressed" => "the worker that has claimed the task says how far it has come",
+        "unblocked" => "a failed task no longer blocks those behind it by its `orderingKey`",
+        "limit_paused" => {
+            "the target said that it is called too often, which pauses a limit of the task"
+        }
+        "target_disabled" => {
+            "the host of the task has failed for as long as its rule says, and is not probed any more"
+        }
         _ => "something happened to the task",
     }
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
-use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent, TaskReleased};
+use waybill_domain::event::{Answer, Failure, FailureKind, TaskEvent};
 use waybill_domain::id::{QueueName, TaskId};
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::Status;
@@ -102,6 +102,29 @@ pub struct TaskEventView {
     /// On `task.cancelled`: the task that it duplicates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<String>,
+    /// On `task.priority_changed`: the priority from now on, from 1 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// On `task.started`: the worker that claimed the task. Absent if a target is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// On `task.progressed`: how far the worker that has claimed the task has come, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// On `task.progressed`: what that worker is doing, in its words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// On `task.limit_paused`: the key of the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_limit: Option<String>,
+    /// On `task.limit_paused`: when the pause ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub paused_until: Option<String>,
+    /// On `task.target_disabled`: since when every attempt at the host has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub failing_since: Option<String>,
 }
 
 impl TaskEventView {
@@ -130,15 +153,36 @@ impl TaskEventView {
             superseded_by: None,
             skipped_for: None,
             duplicate_of: None,
+            priority: None,
+            worker: None,
+            progress: None,
+            message: None,
+            paused_limit: None,
+            paused_until: None,
+            failing_since: None,
         };
         match event {
             TaskEvent::Created(e) => {
                 view.delay_until = e.not_before.map(Timestamp::to_rfc3339);
             }
             TaskEvent::RunRequested(_)
+            | TaskEvent::Purged(_)
             | TaskEvent::CallbackRequested(_)
+            | TaskEvent::Unblocked(_)
             | TaskEvent::Restated(_) => {}
-            TaskEvent::Started(e) => view.attempt = Some(e.attempt),
+            TaskEvent::TargetDisabled(e) => view.failing_since = Some(e.since.to_rfc3339()),
+            TaskEvent::LimitPaused(e) => {
+                view.paused_limit = Some(e.key.as_str().to_owned());
+                view.paused_until = Some(e.until.to_rfc3339());
+            }
+            TaskEvent::Started(e) => {
+                view.attempt = Some(e.attempt);
+                view.worker = e.claim.as_ref().map(|claim| claim.worker.clone());
+            }
+            TaskEvent::Progressed(e) => {
+                view.attempt = Some(e.attempt);
+                (view.progress, view.message) = (e.percent, e.message.clone());
+            }
             TaskEvent::AttemptFailed(e) => {
                 view.attempt = Some(e.attempt);
                 view.retry_at = Some(e.retry_at.to_rfc3339());
@@ -146,7 +190,7 @@ impl TaskEventView {
             }
             TaskEvent::Released(e) => {
                 view.attempt = Some(e.attempt);
-                view.error = Some(TaskReleased::SENTENCE.to_owned());
+                view.error = Some(e.sentence().to_owned());
             }
             TaskEvent::Succeeded(e) => {
                 view.attempt = Some(e.attempt);
@@ -159,6 +203,7 @@ impl TaskEventView {
                 view.failed(&e.failure, e.answer.as_ref());
             }
             TaskEvent::CancelRequested(e) => view.attempt = Some(e.attempt),
+            TaskEvent::PriorityChanged(e) => view.priority = Some(e.priority.get()),
             TaskEvent::Cancelled(e) => {
                 view.ok = Some(false);
                 view.attempt = e.attempt;
@@ -226,9 +271,15 @@ fn status_after(event: &TaskEvent) -> Option<Status> {
         TaskEvent::Cancelled(_) => Status::Cancelled,
         TaskEvent::Expired(_) => Status::Timeout,
         TaskEvent::CancelRequested(_)
+        | TaskEvent::Purged(_)
         | TaskEvent::CallbackSent(_)
         | TaskEvent::CallbackFailed(_)
         | TaskEvent::CallbackRequested(_)
+        | TaskEvent::PriorityChanged(_)
+        | TaskEvent::Progressed(_)
+        | TaskEvent::Unblocked(_)
+        | TaskEvent::LimitPaused(_)
+        | TaskEvent::TargetDisabled(_)
         | TaskEvent::Restated(_) => {
             return None;
         }
@@ -290,6 +341,7 @@ impl Milestone {
             | TaskEvent::AttemptFailed(_)
             | TaskEvent::Released(_)
             | TaskEvent::RunRequested(_)
+            | TaskEvent::PriorityChanged(_)
             | TaskEvent::CancelRequested(_) => Self::Underway,
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
@@ -299,7 +351,12 @@ impl Milestone {
             TaskEvent::CallbackFailed(e) if e.retry_at.is_none() => Self::WebhookDone,
             TaskEvent::CallbackFailed(_)
             | TaskEvent::CallbackRequested(_)
-            | TaskEvent::Restated(_) => Self::Underway,
+            | TaskEvent::Progressed(_)
+            | TaskEvent::Restated(_)
+            | TaskEvent::Purged(_)
+            | TaskEvent::Unblocked(_)
+            | TaskEvent::LimitPaused(_)
+            | TaskEvent::TargetDisabled(_) => Self::Underway,
         }
     }
 }
@@ -325,13 +382,16 @@ pub struct Step {
 }
 
 impl Step {
-    /// Decodes a record; `None` when nothing happened to a task: an owner's announcement, or a task stated again.
+    /// Decodes a record; `None` when nothing happened to a task: an owner's announcement, or a task stated again, or a heartbeat of the worker that has claimed it.
     pub fn read(record: &Record) -> Result<Option<Self>, Unreadable> {
         let event = match task_record(record)? {
             TaskRecord::Event(event) => event,
             TaskRecord::Owned(..) => return Ok(None),
         };
-        if matches!(event, TaskEvent::Restated(_)) {
+        // A heartbeat only extends a lease.
+        let is_heartbeat =
+            matches!(&event, TaskEvent::Progressed(event) if event.progress().is_none());
+        if is_heartbeat || matches!(event, TaskEvent::Restated(_)) {
             return Ok(None);
         }
         let queue = match TaskSubject::parse(&record.subject) {

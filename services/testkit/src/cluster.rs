@@ -1,13 +1,12 @@
 //! A cluster of three nats-servers, with routes between them that can be cut.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::eventually::eventually;
-use crate::nats::{NatsOptions, NatsServer};
+use crate::nats::{NatsOptions, NatsServer, free_ports};
 use crate::proxy::Proxy;
 
 /// Number of servers in a cluster.
@@ -46,15 +45,7 @@ impl NatsCluster {
     /// # Errors
     /// When a server does not start, or no leader is elected.
     pub async fn start_with(stores: &[Option<PathBuf>]) -> Result<Self> {
-        // All six ports are held at the same time, so that they differ.
-        let held = (0..2 * NODES)
-            .map(|_| TcpListener::bind(("127.0.0.1", 0)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let ports = held
-            .iter()
-            .map(|listener| Ok(listener.local_addr()?.port()))
-            .collect::<Result<Vec<_>>>()?;
-        drop(held);
+        let ports = free_ports::<{ 2 * NODES }>()?;
         let (client_ports, route_ports) = ports.split_at(NODES);
         let routes = routes(route_ports).await?;
         let mut nodes = Vec::new();

@@ -57,7 +57,10 @@ impl Answer {
     /// The message of an error.
     #[must_use]
     pub fn error(&self) -> String {
-        self.json()["error"].as_str().unwrap_or_default().to_owned()
+        // The jobs API has no other text.
+        let body = self.json();
+        let text = body["error"].as_str().or(body["message"].as_str());
+        text.unwrap_or_default().to_owned()
     }
 
     /// The code of an error.

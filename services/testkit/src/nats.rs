@@ -47,7 +47,7 @@ pub fn binary() -> Result<PathBuf> {
 /// The options of a server that a test may choose.
 #[derive(Debug, Clone, Default)]
 pub struct NatsOptions {
-    /// Client port; `None` for any free one.
+    /// Client port; `None` for a free one, of which others are tried if it is taken meanwhile.
     pub port: Option<u16>,
     /// Additional lines of the configuration file, such as `authorization { token: "t" }`.
     pub extra: String,
@@ -60,6 +60,8 @@ pub struct NatsServer {
     /// Store folder, if it is not in `folder`.
     store: Option<PathBuf>,
     port: u16,
+    /// Whether it has accepted clients before.
+    has_run: bool,
     child: Option<Child>,
     paused: bool,
 }
@@ -88,9 +90,10 @@ impl NatsServer {
     pub async fn start_in(options: NatsOptions, store: Option<PathBuf>) -> Result<Self> {
         let mut server = Self {
             folder: tempfile::Builder::new().prefix("waybill-nats-").tempdir()?,
-            port: options.port.unwrap_or(0),
+            port: options.port.map_or_else(free_port, Ok)?,
             options,
             store,
+            has_run: false,
             child: None,
             paused: false,
         };
@@ -240,13 +243,8 @@ impl NatsServer {
     }
 
     fn configuration(&self) -> Result<String> {
-        let port = if self.port == 0 {
-            "-1".to_owned()
-        } else {
-            self.port.to_string()
-        };
         let mut text = String::new();
-        writeln!(text, "listen: \"127.0.0.1:{port}\"")?;
+        writeln!(text, "listen: \"127.0.0.1:{}\"", self.port)?;
         writeln!(text, "ports_file_dir: {:?}", self.folder.path())?;
         writeln!(text, "log_file: {:?}", self.folder.path().join("nats.log"))?;
         writeln!(
@@ -263,8 +261,8 @@ impl NatsServer {
     async fn launch(&mut self) -> Result<()> {
         let give_up = Instant::now() + START_DEADLINE;
         let file = self.folder.path().join("nats.conf");
-        fs::write(&file, self.configuration()?)?;
         loop {
+            fs::write(&file, self.configuration()?)?;
             let child = Command::new(binary()?)
                 .arg("-c")
                 .arg(&file)
@@ -274,11 +272,15 @@ impl NatsServer {
                 .spawn()?;
             self.child = Some(child);
             if self.came_up(give_up).await? {
+                self.has_run = true;
                 return Ok(());
             }
-            // The process ended by itself: after a restart, another process may hold the port for a
-            // moment.
+            // The process ended by itself: another one may hold the port. Clients know the port of a
+            // server that has run, so that one waits for it; a new one takes another.
             self.kill9();
+            if !self.has_run && self.options.port.is_none() {
+                self.port = free_port()?;
+            }
             ensure!(
                 Instant::now() < give_up,
                 "nats-server does not start: {}",
@@ -298,10 +300,7 @@ impl NatsServer {
             if child.try_wait()?.is_some() {
                 return Ok(false);
             }
-            if let Some(port) = self.port_from_file(pid)
-                && TcpStream::connect(("127.0.0.1", port)).is_ok()
-            {
-                self.port = port;
+            if self.has_port(pid) && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return Ok(true);
             }
             if Instant::now() > give_up {
@@ -311,13 +310,14 @@ impl NatsServer {
         }
     }
 
-    fn port_from_file(&self, pid: u32) -> Option<u16> {
-        let name = binary().ok()?.file_name()?.to_owned();
+    /// Whether the process has written its file of ports: then the listener on the port is its own.
+    fn has_port(&self, pid: u32) -> bool {
+        let name = binary()
+            .ok()
+            .and_then(|path| path.file_name().map(ToOwned::to_owned));
+        let name = name.unwrap_or_default();
         let file = format!("{}_{pid}.ports", name.to_string_lossy());
-        let text = fs::read(self.folder.path().join(file)).ok()?;
-        let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        let url = ports.get("nats")?.get(0)?.as_str()?;
-        url.rsplit(':').next()?.parse().ok()
+        self.folder.path().join(file).is_file()
     }
 }
 
@@ -328,7 +328,8 @@ impl Drop for NatsServer {
 }
 
 /// Ports of servers: below the kernel's usual range for outgoing connections (ip(7), `ip_local_port_range`), since one of those could
-/// take a port between the look and the server's start, or while a server is away.
+/// take a port between the look and the server's start, or while a server is away. The likeliest is that of a client which reconnects: it can
+/// be given the very port that it calls, and is then connected to itself.
 const PORTS: std::ops::Range<u16> = 10_000..32_768;
 /// Ports that are tried.
 const PORT_TRIES: u32 = 100;
@@ -349,4 +350,19 @@ pub fn free_port() -> io::Result<u16> {
         }
     }
     Err(error)
+}
+
+/// Like [`free_port`], for ports that differ.
+///
+/// # Errors
+/// When one of them cannot be found.
+pub fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
+    let mut ports = [0; N];
+    for index in 0..N {
+        ports[index] = free_port()?;
+        while ports[..index].contains(&ports[index]) {
+            ports[index] = free_port()?;
+        }
+    }
+    Ok(ports)
 }

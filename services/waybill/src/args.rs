@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use waybill_domain::id::QueueName;
 
 /// Waybill: HTTP tasks that are durable, retried and streamed.
 #[derive(Debug, Parser)]
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Looks for problems, present and coming: configuration, clock, NATS, streams, disk, secrets, versions; each line with its remedy.
     Doctor(DataDir),
+    /// Prints a link that opens the dashboard in a browser on this machine, signed in; good once, for 10 minutes.
+    Dashboard(DataDir),
     /// Prints the effective configuration, secrets hidden.
     Config,
     /// Writes the generated schemas and the reference of settings, or checks that those in the tree are up to date.
@@ -70,7 +73,7 @@ impl Command {
     /// Whether it prints something that is shown only once.
     pub(crate) fn shows_once(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Gateway => true,
+            Self::Up(_) | Self::Gateway | Self::Dashboard(_) => true,
             Self::Keys(keys) => matches!(keys, Keys::Create { .. } | Keys::Rotate { .. }),
             Self::Teams(teams) => matches!(teams, Teams::Invite { .. }),
             Self::Vault(vault) => matches!(
@@ -301,6 +304,9 @@ pub(crate) struct NewKey {
     /// Network that it may be used from, such as `192.0.2.0/24`; may be given several times. Default: any.
     #[arg(long, value_name = "CIDR")]
     pub allow_source: Vec<String>,
+    /// Queue that it is limited to; may be given several times. Default: all.
+    #[arg(long = "queue", value_name = "NAME", value_parser = queue)]
+    pub queues: Vec<QueueName>,
 }
 
 #[derive(Debug, Args)]
@@ -427,4 +433,8 @@ pub(crate) struct Schemas {
     /// The folder of the pages, one of which is generated: configuration.md.
     #[arg(long, default_value = "docs")]
     pub docs: PathBuf,
+}
+
+fn queue(name: &str) -> Result<QueueName, String> {
+    QueueName::parse(name).map_err(|_| "a queue is 1 to 100 of a-z, A-Z, 0-9, _ and -".to_owned())
 }

@@ -6,6 +6,7 @@
 pub(crate) mod apart;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod dashboard;
 pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod log;

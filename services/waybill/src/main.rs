@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod descriptors;
 mod disk;
+mod free_port;
 mod nats_server;
 mod operations;
 mod output;
@@ -12,9 +13,11 @@ mod ownership;
 mod people;
 mod rings;
 mod roles;
+mod roll_call;
 mod room;
 mod running_server;
 mod secrets;
+mod sign_in_link;
 mod signals;
 mod signatures;
 mod supervise;
@@ -28,8 +31,8 @@ use clap::Parser;
 
 use crate::args::{Arguments, Command};
 use crate::commands::{
-    apart, audit, backup, doctor, keys, log, read_model, replay, schemas, signing_secret, sink,
-    teams, up, vault,
+    apart, audit, backup, dashboard, doctor, keys, log, read_model, replay, schemas,
+    signing_secret, sink, teams, up, vault,
 };
 use crate::config::Config;
 
@@ -100,6 +103,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Command::Verify(at) => read_model::verify(config, at).await,
             Command::Backup(wanted) => backup::backup(config, wanted).await,
             Command::Restore(wanted) => backup::restore(config, wanted).await,
+            Command::Dashboard(at) => dashboard::run(config, at).await,
             Command::Config => config::show(&config),
             Command::Schemas(schemas) => schemas::run(&schemas),
         };

@@ -4,7 +4,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -23,12 +22,15 @@ use waybill_log::jetstream::NatsConfig;
 
 use crate::config::environment;
 use crate::disk::Store;
+use crate::free_port::free_port;
 use crate::secrets::write_private;
 
 /// Least version that has what the log needs: atomic batches with a fence for each message.
 const LEAST: (u32, u32) = (2, 14);
 /// How long a server that is asked to stop may take. All that it has acknowledged is on disk: nothing is lost when it is killed then.
 const STOP: Duration = Duration::from_secs(5);
+/// Pause between two looks whether a server of a former start has ended.
+const STRAY_POLL: Duration = Duration::from_millis(10);
 /// Pause before a server that ended by itself is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -330,12 +332,13 @@ struct Program {
 
 impl Program {
     fn spawn(&self) -> anyhow::Result<Child> {
-        // Should this process be killed, the kernel ends the server with it. `setpriv` is part of util-linux; without it a stray server
-        // is found and ended at the next start.
+        // Should this process be killed, the kernel asks the server to stop. Stopping takes a tenth of a second, and notes what each stream holds; a
+        // server that is killed reads all of its streams at the next start, which takes seconds with a million tasks. `setpriv` is part of
+        // util-linux. The next start ends a server that is still there, with or without it.
         let mut command = match which("setpriv") {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.path);
+                command.args(["--pdeathsig", "TERM", "--"]).arg(&self.path);
                 command
             }
             None => Command::new(&self.path),
@@ -388,28 +391,37 @@ async fn end_stray(folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     let configuration = folder.join("nats.conf");
-    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let ours = command
-        .split(|&byte| byte == 0)
-        .any(|argument| argument == configuration.as_os_str().as_encoded_bytes());
-    if !ours {
+    // One that has ended has no command line, also before somebody has taken notice of its end.
+    let runs = || {
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+        command
+            .unwrap_or_default()
+            .split(|&byte| byte == 0)
+            .any(|argument| argument == configuration.as_os_str().as_encoded_bytes())
+    };
+    if !runs() {
         return Ok(());
     }
     tracing::warn!(
         pid = pid.as_raw_nonzero(),
         "a nats-server of a former start still runs; ending it"
     );
-    // It may have ended since its command line was read; the wait below then ends at once.
-    let _ = kill_process(pid, Signal::TERM);
-    let until = Instant::now() + STOP;
-    while test_kill_process(pid).is_ok() {
-        if Instant::now() > until {
-            bail!(
-                "the nats-server with process id {} does not stop; end it and start again",
-                pid.as_raw_nonzero()
-            );
+    for signal in [Signal::TERM, Signal::KILL] {
+        // It may have ended since its command line was read; the wait below then ends at once.
+        let _ = kill_process(pid, signal);
+        let until = Instant::now() + STOP;
+        while runs() {
+            if Instant::now() > until {
+                break;
+            }
+            sleep(STRAY_POLL).await;
         }
-        sleep(Duration::from_millis(50)).await;
+    }
+    if runs() {
+        bail!(
+            "the nats-server with process id {} does not stop; end it and start again",
+            pid.as_raw_nonzero()
+        );
     }
     Ok(())
 }
@@ -462,12 +474,6 @@ fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn random_text() -> anyhow::Result<String> {

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use waybill_domain::partition::Partition;
 use waybill_domain::room::{Owed, OwedByPartition};
+use waybill_domain::seq::StreamSeq;
 
 /// After this long without checking the shares, the worker is not ready: its leases have expired by
 /// then.
@@ -24,6 +25,9 @@ pub enum Holding {
     Serving {
         /// Tasks that have not ended, and ended ones whose webhook is not delivered yet.
         open: u64,
+        /// How far the log was read for the partition. It moves with every task, so it is no part of the readiness.
+        #[serde(skip)]
+        read: StreamSeq,
     },
     /// Cannot be owned by this worker.
     Left { reason: String },
@@ -83,8 +87,9 @@ impl Board {
         self.set(partition, Holding::TakingOver, Owed::default());
     }
 
-    pub(crate) fn serving(&self, partition: Partition, owed: Owed) {
-        self.set(partition, Holding::Serving { open: owed.tasks }, owed);
+    pub(crate) fn serving(&self, partition: Partition, owed: Owed, read: StreamSeq) {
+        let open = owed.tasks;
+        self.set(partition, Holding::Serving { open, read }, owed);
     }
 
     pub(crate) fn left(&self, partition: Partition, reason: String) {
@@ -194,8 +199,8 @@ impl Place {
         self.board.taking_over(self.partition);
     }
 
-    pub(crate) fn serving(&self, owed: Owed) {
-        self.board.serving(self.partition, owed);
+    pub(crate) fn serving(&self, owed: Owed, read: StreamSeq) {
+        self.board.serving(self.partition, owed, read);
     }
 
     pub(crate) fn left(&self, reason: String) {
@@ -227,7 +232,7 @@ mod tests {
             tasks: 2,
             bytes: 900,
         };
-        place.serving(owed);
+        place.serving(owed, StreamSeq(9));
         assert!(board.readiness().is_ready());
         assert_eq!(board.owed().partitions, [(partition(3), owed)]);
         board.standing(BTreeSet::from([partition(3)]));

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEnd, TaskEvent};
+use waybill_domain::flow::Given;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::trace::TraceParent;
+use waybill_domain::workflow::places;
 use waybill_log::{Log, ReadError, Stream, StreamSeq, TaskRecord, task_record};
 
 use crate::attempt::{self, Signer};
@@ -272,7 +274,8 @@ impl Calls {
 
 impl CallExecutor {
     async fn attempt(&self, call: Call, trace: TraceParent) -> Outcome {
-        let task = match self.created(call.created).await {
+        let task = self.created(call.created).await;
+        let task = match task.and_then(|task| filled_in(task, &call.given)) {
             Ok(task) => task,
             Err(failure) => return Outcome::Failed(failure),
         };
@@ -463,4 +466,11 @@ fn gone() -> Failure {
         kind: FailureKind::InvalidRequest,
         message: "The task's request is no longer in the log".into(),
     }
+}
+/// The request with the results that it takes over. One that cannot be filled in is never sent.
+fn filled_in(task: TaskCreated, given: &[Given]) -> Result<TaskCreated, Failure> {
+    places::fill_in(task, given).map_err(|message| Failure {
+        kind: FailureKind::InvalidRequest,
+        message,
+    })
 }

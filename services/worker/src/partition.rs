@@ -3,9 +3,10 @@
 //! One append is in flight at a time. If its outcome is unknown, or the fence refuses it, the state of this dispatcher can no
 //! longer be trusted: the loop ends, and the partition is taken over again or left to its new owner.
 //!
-//! `appends`: what is stored. `slots`: what is started. `rules`: what holds queues back. `limits`: what tasks of several queues share. `requests`: what clients ask for. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
+//! `appends`: what is stored. `slots`: what is started. `rules`: what holds queues back. `limits`: what tasks of several queues share. `requests`: what clients ask for. `claims`: what workers of teams claim. `snapshots`: shortcuts for the next replay. `retention`: how old records go.
 
 mod appends;
+mod claims;
 mod limits;
 mod requests;
 mod retention;
@@ -381,17 +382,17 @@ impl Serving<'_> {
         self.dispatcher.tick(now);
         if start {
             self.fill();
+            self.make_room();
         } else {
             self.stop_waiting();
-        }
-        if start {
-            self.make_room();
+            self.turn_away_claims();
         }
         let running = self.calls.len() + self.promised.len();
         self.parts.running.store(running, Ordering::Relaxed);
         self.append();
         self.snapshot_in_background();
-        self.parts.place.serving(self.dispatcher.owed());
+        let (owed, read) = (self.dispatcher.owed(), self.dispatcher.position());
+        self.parts.place.serving(owed, read);
         self.tell_progress(start);
         self.erase_swept();
     }
@@ -453,6 +454,7 @@ impl Serving<'_> {
                         let _ = waiting.send(reply);
                     }
                 }
+                Action::Claimed { ticket, leases } => self.claimed(ticket, leases),
                 Action::Retried => counter!("waybill_tasks_retried_total").increment(1),
                 Action::WebhookGivenUp { task } => {
                     counter!("waybill_webhooks_given_up_total").increment(1);

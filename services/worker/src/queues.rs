@@ -23,11 +23,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::dispatcher::{
-    Compartment, HealthRulesBook, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook,
+    Compartment, HostRules, HostRulesBook, LimitRules, LimitRulesBook, Place, QueueRules,
+    QueueRulesBook, TeamTurn, TeamWeightsBook,
 };
 use waybill_domain::event::ControlEvent;
-use waybill_domain::health::HealthRule;
 use waybill_domain::limit::LimitId;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
@@ -49,6 +50,8 @@ pub struct QueuesParts {
     pub timing: FenceTiming,
     /// Number of partitions.
     pub partitions: PartitionCount,
+    /// What plans say about teams.
+    pub plans: Arc<Catalogue>,
 }
 
 /// The lease under which tasks are started.
@@ -80,16 +83,18 @@ pub struct Queues {
     applied: watch::Sender<StreamSeq>,
     /// Whether everything is known that CONTROL had when reading began. Changed under the lock.
     is_complete: AtomicBool,
+    plans: Arc<Catalogue>,
     /// Locked for a look-up or a batch of events, never across an await.
     state: Mutex<State>,
 }
 
-/// The rules of queues, of limit keys, and of hosts.
+/// The rules of queues, of limit keys, and of hosts, and the weights of teams.
 #[derive(Default)]
 struct Books {
     queues: QueueRulesBook,
     limits: LimitRulesBook,
-    hosts: HealthRulesBook,
+    hosts: HostRulesBook,
+    teams: TeamWeightsBook,
 }
 
 /// What an event is about.
@@ -97,11 +102,15 @@ enum About {
     Queue(Place),
     Limit(LimitId),
     Host(Compartment),
+    Team([TeamTurn; 2]),
 }
 
 impl Books {
     /// Applies an event. Returns what it is about; `None`: nothing of this.
-    fn apply(&mut self, event: &ControlEvent) -> Option<About> {
+    fn apply(&mut self, event: &ControlEvent, plans: &Catalogue) -> Option<About> {
+        if let Some(turns) = self.teams.apply(event, plans) {
+            return Some(About::Team(turns));
+        }
         let queue = self.queues.apply(event).map(About::Queue);
         let limit = || self.limits.apply(event).map(About::Limit);
         let host = || self.hosts.apply(event).map(About::Host);
@@ -123,8 +132,9 @@ struct State {
 /// A partition that is served, or whose last start may have been stored.
 struct Seated {
     changes: Vec<(Place, QueueRules)>,
-    hosts: Vec<(Compartment, Option<HealthRule>)>,
+    hosts: Vec<(Compartment, HostRules)>,
     limits: Vec<(LimitId, LimitRules)>,
+    teams: Vec<(TeamTurn, u8)>,
     /// Up to where CONTROL is taken into account; `None`: as far as it was read.
     only_to: Option<StreamSeq>,
     /// Whether nothing is started in the partition, so that it need not know anything.
@@ -152,8 +162,9 @@ impl Signal {
 pub(crate) struct Changes {
     pub(crate) rules: Vec<(Place, QueueRules)>,
     /// A host may be called from every partition.
-    pub(crate) hosts: Vec<(Compartment, Option<HealthRule>)>,
+    pub(crate) hosts: Vec<(Compartment, HostRules)>,
     pub(crate) limits: Vec<(LimitId, LimitRules)>,
+    pub(crate) teams: Vec<(TeamTurn, u8)>,
     pub(crate) up_to: StreamSeq,
 }
 
@@ -182,7 +193,7 @@ impl Queues {
                 kind: LeaseKind::Worker,
             },
         );
-        let queues = Self::with(parts.partitions, fence, applied);
+        let queues = Self::with(parts.partitions, fence, applied, parts.plans);
         let service = QueuesService {
             queues: Arc::clone(&queues),
             log: parts.log,
@@ -199,8 +210,9 @@ impl Queues {
         applied: watch::Sender<StreamSeq>,
         log: Arc<dyn Log>,
         partitions: PartitionCount,
+        plans: Arc<Catalogue>,
     ) -> (Arc<Self>, QueuesService) {
-        let queues = Self::with(partitions, lease, applied);
+        let queues = Self::with(partitions, lease, applied, plans);
         let service = QueuesService {
             queues: Arc::clone(&queues),
             log,
@@ -214,8 +226,10 @@ impl Queues {
         partitions: PartitionCount,
         lease: Arc<dyn StartLease>,
         applied: watch::Sender<StreamSeq>,
+        plans: Arc<Catalogue>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            plans,
             partitions,
             lease,
             applied,
@@ -245,6 +259,7 @@ impl Queues {
             changes: Vec::new(),
             hosts: Vec::new(),
             limits: Vec::new(),
+            teams: Vec::new(),
             only_to: None,
             is_vacant: true,
             signal: Arc::clone(&signal),
@@ -288,10 +303,22 @@ impl State {
     /// Gives the rules of hosts to all partitions.
     fn tell_of_hosts(&mut self, hosts: impl IntoIterator<Item = Compartment>) {
         for host in hosts {
-            let rule = self.book.hosts.rule(host);
+            let rule = self.book.hosts.rules(host);
             for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
                 seated.only_to.get_or_insert(self.read);
                 seated.hosts.push((host, rule));
+                seated.signal.raise();
+            }
+        }
+    }
+
+    /// Gives the weights of teams to all partitions.
+    fn tell_of_teams(&mut self, teams: impl IntoIterator<Item = TeamTurn>) {
+        for team in teams {
+            let weight = self.book.teams.weight(team);
+            for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
+                seated.only_to.get_or_insert(self.read);
+                seated.teams.push((team, weight));
                 seated.signal.raise();
             }
         }
@@ -317,7 +344,7 @@ impl ControlCopy for Queues {
 
     fn apply(&self, records: &[Record]) {
         let of_rules = records.iter().filter(|record| {
-            ["queue.", "limit.", "target."]
+            ["queue.", "limit.", "target.", "team."]
                 .iter()
                 .any(|kind| record.event.starts_with(kind))
         });
@@ -331,12 +358,13 @@ impl ControlCopy for Queues {
         let mut state = self.state.lock();
         for event in events {
             if let Some(fresh) = &mut state.fresh {
-                fresh.apply(&event);
+                fresh.apply(&event, &self.plans);
             } else {
-                match state.book.apply(&event) {
+                match state.book.apply(&event, &self.plans) {
                     Some(About::Queue(place)) => state.tell([place], self.partitions),
                     Some(About::Limit(limit)) => state.tell_limits([limit]),
                     Some(About::Host(host)) => state.tell_of_hosts([host]),
+                    Some(About::Team(turns)) => state.tell_of_teams(turns),
                     None => {}
                 }
             }
@@ -356,6 +384,9 @@ impl ControlCopy for Queues {
                 let (were, are) = (before.hosts, &state.book.hosts);
                 let of_both: BTreeSet<_> = were.hosts().chain(are.hosts()).collect();
                 state.tell_of_hosts(of_both);
+                let (were, are) = (before.teams, &state.book.teams);
+                let of_both: BTreeSet<_> = were.teams().chain(are.teams()).collect();
+                state.tell_of_teams(of_both);
             }
             if !self.is_complete.swap(true, Ordering::AcqRel) {
                 for seated in state.seats.values() {
@@ -411,6 +442,7 @@ impl Seat {
             seated.changes.clear();
             seated.hosts.clear();
             seated.limits.clear();
+            seated.teams.clear();
             seated.only_to.get_or_insert(state.read);
             let mine = |place: &&Place| {
                 Partition::of(&place.0, &place.1, self.queues.partitions) == self.partition
@@ -421,11 +453,14 @@ impl Seat {
             let limits = &state.book.limits;
             let of_limits = limits.limits().map(|limit| (limit, limits.rules(limit)));
             let hosts = &state.book.hosts;
-            let of_hosts = hosts.hosts().map(|host| (host, hosts.rule(host)));
+            let of_hosts = hosts.hosts().map(|host| (host, hosts.rules(host)));
+            let teams = &state.book.teams;
+            let of_teams = teams.teams().map(|team| (team, teams.weight(team)));
             Changes {
                 rules: rules.collect(),
                 hosts: of_hosts.collect(),
                 limits: of_limits.collect(),
+                teams: of_teams.collect(),
                 up_to: state.read,
             }
         })
@@ -444,6 +479,7 @@ impl Seat {
                 rules: std::mem::take(&mut seated.changes),
                 hosts: std::mem::take(&mut seated.hosts),
                 limits: std::mem::take(&mut seated.limits),
+                teams: std::mem::take(&mut seated.teams),
                 up_to: state.read,
             })
         })
@@ -457,6 +493,7 @@ impl Seat {
             let is_all = seated.changes.is_empty()
                 && seated.hosts.is_empty()
                 && seated.limits.is_empty()
+                && seated.teams.is_empty()
                 && is_complete;
             seated.only_to = (!is_all).then_some(up_to);
         });
@@ -471,6 +508,7 @@ impl Seat {
             seated.changes.clear();
             seated.hosts.clear();
             seated.limits.clear();
+            seated.teams.clear();
         });
     }
 

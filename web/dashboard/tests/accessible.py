@@ -11,8 +11,8 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 WIDTHS = [1280, 360]
-# What the README shows, and how large.
-SHOWN = ["task-failed"]
+# What docs/dashboard.md and the README show, and how large.
+SHOWN = ["overview", "tasks", "task-failed", "queues", "schedule", "activity"]
 SMALL = (840, 500)
 
 
@@ -60,7 +60,7 @@ def keep_picture(page, name):
 
 def test_pages_before_sign_in_are_accessible(world, browser):
     page = browser.page()
-    for name in ["", "sign-up", "confirm", "forgot", "reset"]:
+    for name in ["", "sign-up", "confirm", "forgot", "reset", "link"]:
         browser.open(page, f"/ui/{name}")
         look(browser, page, name or "sign-in")
 
@@ -74,8 +74,18 @@ def test_pages_of_a_team_are_accessible(world, browser):
     world.call("POST", "/v1/tokens", {"name": "a look", "value": "x"})
     world.call("PUT", "/v1/limits/looked:at", {"concurrency": 2})
     world.call("PUT", "/v1/targets/looked.at/health", {"failuresInARow": 5})
+    often = {"name": "Often", "when": "every 1s", "task": {"targetUrl": world.sink.url + "/often"}}
+    schedule = world.call("POST", "/v1/schedules", often)["schedule"]["id"]
+    world.call("PUT", "/v1/workers/resizer-1", {"queues": ["looked-at"], "host": "a.internal", "version": "1.2", "maxConcurrency": 4})
+    world.call("POST", "/v1/tasks", {"queue": "looked-at", "json": 1})
+    world.call("POST", "/v1/claims", {"queues": ["looked-at"], "worker": "resizer-1", "wait": 10, "leaseSeconds": 600})
+    steps = [{"name": "first", "task": {"targetUrl": world.sink.url + "/one"}}, {"name": "second", "runAfter": ["first"], "task": {"json": 2}}]
+    flow = world.call("POST", "/v1/workflows", {"name": "Two steps", "queue": "flows", "tasks": steps})["workflow"]["id"]
     operation = world.call("POST", "/v1/operations", {"action": "cancel", "filter": {"queue": ["nowhere"]}})["operation"]["id"]
     world.call("POST", f"/teams/{world.team}/apps", {"name": "a look", "scopes": ["tasks:read"]}, world.session(world.owner))
+    for shared, name in ((False, "My mail"), (True, "Failed mail")):
+        view = {"page": "tasks", "name": name, "query": "queue=mail", "shared": shared}
+        world.call("POST", "/v1/views", view, world.session(world.owner))
     page = browser.signed_in()
     pages = [
         ("overview", "/ui/", ".chart svg"),
@@ -88,7 +98,13 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("composer", "/ui/tasks/new", "#json"),
         ("queues", "/ui/queues", "tbody tr"),
         ("queue", "/ui/queues/mail", "tbody tr"),
-        ("limits", "/ui/limits", "tbody tr"),
+        ("schedules", "/ui/schedules", "tbody tr"),
+        ("schedule", f"/ui/schedules/{schedule}", "tbody tr"),
+        ("workers", "/ui/workers", "tbody tr"),
+        ("worker", "/ui/workers/resizer-1", "tbody tr"),
+        ("workflows", "/ui/workflows", "tbody tr"),
+        ("workflow", f"/ui/workflows/{flow}", "tbody tr"),
+        ("limits", "/ui/limits?sort=-running", "tbody tr"),
         ("targets", "/ui/targets", "tbody tr"),
         ("target", "/ui/targets/looked.at", ".sentence"),
         ("operations", "/ui/operations", "tbody tr"),
@@ -98,7 +114,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("dead-letter-list", "/ui/dead-letters/list", "tbody tr"),
         ("dead-letters-none", "/ui/dead-letters/list?host=nowhere", ".empty"),
         ("events", f"/ui/events?task={failed}", "tbody tr"),
-        ("activity", "/ui/activity", "tbody tr"),
+        ("activity", "/ui/activity?stream=control", "tbody tr"),
         ("keys", "/ui/keys", "tbody tr"),
         ("vault", "/ui/vault", "tbody tr"),
         ("apps", "/ui/apps", "tbody tr"),
@@ -108,13 +124,19 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("team", "/ui/team", "tbody tr"),
         ("new-team", "/ui/teams/new", "#name"),
         ("join", "/ui/join", "#token"),
+        ("device", "/ui/device?code=WDJB-MJHT", "#userCode"),
         ("missing", "/ui/nowhere", ".empty"),
     ]
     for name, path, ready in pages:
         browser.open(page, path, ready)
         is_live(page)
+        if name == "activity":
+            page.click("main button:has-text('Prove this page')")
+            page.wait_for_selector(".notice:has-text('are proven')")
         page.evaluate("document.querySelector('details.curl')?.setAttribute('open', '')")
         look(browser, page, name)
+        if name == "schedule":
+            world.call("POST", f"/v1/schedules/{schedule}/pause")
 
 
 def test_dialogs_are_accessible(world, browser):
@@ -141,6 +163,10 @@ def test_dialogs_are_accessible(world, browser):
     page.click("button[aria-label='Pause mail']")
     page.wait_for_selector("dialog#pause-queue[open]")
     look(browser, page, "pause-queue")
+    browser.open(page, "/ui/schedules", "h1")
+    page.click("main button.primary")
+    page.wait_for_selector("dialog #when")
+    look(browser, page, "new-schedule")
     browser.open(page, "/ui/apps", "h2")
     page.click("main button.primary")
     page.fill("#redirectUris", "http://a.example/")

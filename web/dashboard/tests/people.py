@@ -1,10 +1,12 @@
 """Signing in and up, teams, roles, and keys that are shown once."""
 
+import json
 import re
 import time
 
+from accessible import look
 from browser import is_live, until
-from world import PASSWORD
+from world import PASSWORD, World
 
 
 def type_into(page, text):
@@ -109,6 +111,38 @@ def test_a_key_is_rotated_and_revoked(world, browser):
     assert "status=revoked" in page.url
 
 
+def test_a_key_that_is_wider_than_used_is_made_narrower(world, browser):
+    wanted = {"name": "too wide", "scopes": ["tasks:read", "queues:read", "tokens:read"], "allowedSources": ["127.0.0.0/8"]}
+    key = world.call("POST", f"/teams/{world.team}/apikeys", wanted)["apiKey"]
+    for _ in range(3):
+        world.call("GET", "/v1/tasks?limit=1", bearer=key["key"])
+    world.restart()  # uses are written down once in a minute, and at the end
+    page = browser.signed_in(path="/ui/keys")
+    page.click("tr:has-text('too wide') a.row-link")
+    page.wait_for_selector(".sentence:has-text('It used 1 of 3 scopes within 30 days')")
+    page.wait_for_selector("tr:has-text('tasks:read'):has-text('read tasks'):has-text('3')")
+    page.wait_for_selector("tr:has-text('queues:read'):has-text('never')")
+    page.wait_for_selector("tr:has-text('GET /v1/tasks'):has-text('2xx')")
+    look(browser, page, "key")
+    # How much of it there was on each day.
+    page.wait_for_selector("h2:text('The last 30 days')")
+    page.wait_for_selector(".chart polyline")
+    page.click("main button:has-text('Make a narrower one')")
+    page.wait_for_selector("dialog#create-key[open]")
+    assert page.input_value("#name") == "too wide" and page.input_value("#allowedSources") == "127.0.0.0/8"
+    assert page.eval_on_selector_all("[name=scope]:checked", "(all) => all.map((one) => one.value)") == ["tasks:read"]
+    page.click("dialog button.primary")
+    narrower = page.inner_text("#new-key")
+    page.check("#secret input[type=checkbox]")
+    page.click("#secret button.primary")
+    page.wait_for_selector("#secret", state="detached")
+    assert world.call("GET", "/v1/key", bearer=narrower)["apiKey"]["scopes"] == ["tasks:read"]
+    page.click("main .title button:has-text('Revoke')")
+    page.click("dialog button.danger")
+    page.wait_for_selector(".notice:has-text('No gateway accepts too wide')")
+    page.wait_for_selector("main p:has-text('revoked')")
+
+
 def test_a_refused_form_says_why_beside_the_field(world, browser):
     browser.allow("400")
     page = browser.signed_in(path="/ui/keys")
@@ -177,11 +211,37 @@ def test_signing_out_in_one_tab_signs_out_all(world, browser):
     first.wait_for_selector("h1:text('Sign in')")
 
 
+def test_sign_in_offers_what_the_installation_does(world, browser):
+    methods = world.call("GET", "/v1/meta")["meta"]["signIn"]
+    assert methods["letters"] and methods["issuers"] == []
+    page = browser.page()
+    offered = {"signUp": "off", "letters": True, "issuers": [{"name": "acme", "start": "/v1/auth/oidc/acme/start"}]}
+    page.route("**/v1/meta", lambda route: route.fulfill(json={"meta": {"signIn": offered}}))
+    browser.open(page, "/ui/")
+    page.wait_for_selector("a:text('Sign in with acme')[href='/v1/auth/oidc/acme/start']")
+    page.wait_for_selector("text=Accounts are made by the operator here.")
+    assert page.locator("a:text('I have no account yet')").count() == 0
+    # Back from the issuer, the cookie alone signs in, and the page is the overview.
+    page.unroute("**/v1/meta")
+    page.fill("#email", world.owner)
+    page.fill("#password", PASSWORD)
+    page.press("#password", "Enter")
+    page.wait_for_selector("nav")
+    page.evaluate("localStorage.setItem('waybill-signed-in', 'no')")
+    browser.open(page, "/ui/signed-in", "nav")
+    page.wait_for_selector("h1:text('Overview')")
+    assert page.url == f"{world.url}/ui/", page.url
+
+
 def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
     task = world.send(delay="1h")
+    yearly = {"when": "cron(0 0 1 1 *)", "task": {"targetUrl": world.sink.url + "/yearly"}}
+    schedule = world.call("POST", "/v1/schedules", yearly)["schedule"]["id"]
+    flow = world.call("POST", "/v1/workflows", {"name": "Seen", "tasks": [{"name": "one", "task": {"targetUrl": world.sink.url, "delay": "1h"}}]})["workflow"]["id"]
+    world.call("PUT", "/v1/workers/seen-1", {})
     page = browser.signed_in(world.viewer)
     before = len(browser.writes())
-    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/limits", "/ui/targets", "/ui/targets/a.example", "/ui/operations", "/ui/operations/new", "/ui/events", "/ui/apps", "/ui/system", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys", "/ui/vault", "/ui/webhooks", "/ui/usage"]:
+    for path in ["/ui/", "/ui/tasks", f"/ui/tasks/{task}", f"/ui/tasks/{task}/replay", "/ui/tasks/new", "/ui/queues", "/ui/queues/default", "/ui/schedules", f"/ui/schedules/{schedule}", "/ui/workers", "/ui/workers/seen-1", "/ui/workflows", f"/ui/workflows/{flow}", "/ui/limits", "/ui/targets", "/ui/targets/a.example", "/ui/operations", "/ui/operations/new", "/ui/events", "/ui/apps", "/ui/system", "/ui/dead-letters", "/ui/dead-letters/list", "/ui/activity", "/ui/keys", "/ui/keys/key_4fG7aB2x", "/ui/vault", "/ui/webhooks", "/ui/usage"]:
         browser.open(page, path)
         until(page, "document.querySelector('.loading') === null")
         buttons = page.locator("main button:enabled:not(:has-text('Copy'))")
@@ -194,8 +254,11 @@ def test_a_viewer_sees_the_pages_and_can_write_nothing(world, browser):
     browser.open(page, f"/ui/tasks/{task}")
     assert page.wait_for_selector("button:has-text('Cancel')").is_disabled()
     page.wait_for_selector("text=you are viewer here")
+    page.wait_for_selector("text=Bodies and headers are not shown to viewers")
     page.goto(world.url + "/ui/keys")
     page.wait_for_selector("text=Keys are for admins and owners")
+    page.goto(world.url + "/ui/system")
+    page.wait_for_selector("text=Processes, partitions and streams are for operators")
 
 
 def test_a_team_invites_changes_roles_and_ends_sessions(world, browser):
@@ -257,8 +320,76 @@ def test_a_viewer_sees_the_team_and_cannot_change_it(world, browser):
     page = browser.signed_in(world.viewer, path="/ui/team")
     page.wait_for_selector("tr:has-text('ann'):has-text('owner')")
     page.wait_for_selector("text=This takes the role admin or a higher one; you are viewer here.")
-    for name in ["Invite", "Rename", "Delete the team"]:
+    for name in ["Invite", "Rename", "Delete the team", "Who sees bodies"]:
         assert page.is_disabled(f"main .title button:has-text('{name}')"), name
     for name in ["Change role of ann", "Remove ann", "Change role of vic"]:
         assert page.is_disabled(f"button[aria-label='{name}']"), name
     assert page.locator("h2:text('Invitations')").count() == 0
+
+
+def test_an_owner_lets_viewers_see_bodies_and_takes_it_back(world, browser):
+    task = world.send("/hello", json={"what": "only for some eyes"})
+    page = browser.signed_in(path="/ui/team")
+    for choice, there, is_shown in [("yes", "no", True), ("no", "yes", False)]:
+        page.click("main .title button:has-text('Who sees bodies')")
+        page.wait_for_selector("#viewers")
+        assert page.input_value("#viewers") == there
+        page.select_option("#viewers", choice)
+        page.click("dialog button.primary")
+        page.wait_for_selector("dialog[open]", state="detached")
+        seen = world.call("GET", f"/v1/tasks/{task}", bearer=world.session(world.viewer))["task"]
+        assert ("only for some eyes" in json.dumps(seen)) == is_shown, seen
+        assert ("withheld" in seen) != is_shown, seen
+
+
+def test_a_sign_in_link_signs_in_once_and_its_owner_gives_an_address_before_inviting_anybody(world, browser):
+    # One that nobody has signed in to: where a team has people, a link makes no owner.
+    folder = world.folder / "of-a-newcomer"
+    folder.mkdir()
+    browser.world = World(world.program, folder)
+    try:
+        walk_in_by_a_link(browser.world, browser)
+    finally:
+        browser.world.stop()
+        browser.world = world
+
+
+def walk_in_by_a_link(world, browser):
+    browser.allow("400", "409")
+    link = world.link()
+    token = link.split("#token=")[1]
+    page = browser.page()
+    page.goto(link)
+    page.wait_for_selector("nav")
+    assert page.url.rstrip("/").endswith("/ui"), page.url
+    kept = page.evaluate("JSON.stringify([location.href, history.state, { ...localStorage }, { ...sessionStorage }, document.cookie])")
+    assert token not in kept, kept
+    history = browser.context.new_cdp_session(page).send("Page.getNavigationHistory")["entries"]
+    assert not any(token in entry["url"] for entry in history), history
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector(".failure:has-text('used already')")
+    assert token not in page.url, page.url
+    look(browser, page, "sign-in-link-used")
+    browser.open(page, "/ui/team")
+    page.click("main button:has-text('Invite')")
+    page.wait_for_selector("h1:text('Your e-mail address and password')")
+    look(browser, page, "own-address")
+    page.fill("#email", "local@example.com")
+    page.fill("#password", "password")
+    page.click("button[type=submit]")
+    page.wait_for_selector("#error-password")
+    page.fill("#password", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_selector("td:has-text('local@example.com')")
+    page.click("main button:has-text('Invite')")
+    page.fill("dialog #email", "second@example.com")
+    page.press("dialog #email", "Enter")
+    page.wait_for_selector("tr:has-text('second@example.com')")
+    page.click("text=Sign out")
+    page.wait_for_selector("h1:text('Sign in')")
+    page.fill("#email", "local@example.com")
+    page.fill("#password", PASSWORD)
+    page.press("#password", "Enter")
+    page.wait_for_selector("nav")
+    assert token not in world.log.read_text()

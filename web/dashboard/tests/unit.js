@@ -40,11 +40,41 @@ async (assets) => {
   equal("a status is taken in", filters.toggled("failed", "pending"), "pending,failed");
   equal("and out", filters.toggled("pending,failed", "failed"), "pending");
 
-  const { afterPress } = await load("pages/tasks/bulk.js");
+  const { afterPress } = await load("ui/bulk.js");
   equal("a row is selected", [...afterPress(["a", "b", "c"], new Set(), "b", "", false)], ["b"]);
   equal("and not any more", [...afterPress(["a", "b", "c"], new Set(["b"]), "b", "b", false)], []);
   equal("a range goes either way", [...afterPress(["a", "b", "c"], new Set(["c"]), "a", "c", true)], ["c", "a", "b"]);
   equal("a range from nowhere is one row", [...afterPress(["a", "b"], new Set(), "b", "", true)], ["b"]);
+
+  const { stuck, stuckWords } = await load("pages/overview/stuck.js");
+  {
+    const ago = (ms) => new Date(1_000_000_000_000 - ms).toISOString();
+    const queues = [{ name: "a", pause: {} }, { name: "b", pause: null, oldestPendingSince: ago(70_000) }, { name: "c", pause: null, oldestPendingSince: ago(90_000) }, { name: "d", pause: null, oldestPendingSince: ago(5000) }];
+    const targets = [{ host: "x", health: { state: "open" } }, { host: "y", health: { state: "closed" } }, { host: "z", health: null }];
+    const found = stuck({ queues, targets, workers: [{ state: "lost", held: 0 }, { state: "lost", held: 2 }] }, 1_000_000_000_000);
+    equal("what waits longest stands first", found.waiting.map(({ name }) => name), ["c", "b"]);
+    equal("what is stuck, in words", stuckWords(found), "1 queue paused; nothing starts at x; 1 worker lost");
+    equal("nothing is", stuckWords(stuck({ queues: [], targets: [], workers: [] }, 0)), "");
+  }
+
+  const { filtersOf, isShown } = await load("ui/views.js");
+  equal("a view is its filters", filtersOf("status=failed%2Ctimeout&q=a+b"), { status: "failed,timeout", q: "a b" });
+  equal("it is shown when just they are set", [isShown("a=1&b=2", { b: "2", a: "1" }), isShown("a=1", { a: "1", b: "2" })], [true, false]);
+
+  const { inOrder } = await load("ui/sort.js");
+  equal("a column is sorted", inOrder([{ n: 2 }, { n: 10 }, { n: null }, { n: 1 }], ({ n }) => n, false).map(({ n }) => n), [1, 2, 10, null]);
+  equal("downwards, with what is not known last", inOrder([{ n: "b" }, {}, { n: "c2" }, { n: "c10" }], ({ n }) => n, true).map(({ n }) => n), ["c10", "c2", "b", undefined]);
+
+  const { placed: placedTasks } = await load("pages/workflows/graph.js");
+  const { remark } = await load("pages/workflows/words.js");
+  {
+    const step = (name, ...runAfter) => ({ name, runAfter, runAfterMode: "all", status: "pending", error: null, retry: 0 });
+    const places = placedTasks([step("a"), step("b"), step("c", "a"), step("d", "b", "c")]);
+    equal("a task stands to the right of all that it runs after", [...places.values()].map(({ column, row }) => [column, row]), [[0, 0], [0, 1], [1, 0], [2, 0]]);
+    const statuses = new Map([["a", "completed"], ["b", "pending"]]);
+    equal("what a task waits for", remark(step("z", "a", "b"), statuses), "Waits for b.");
+    equal("of any, one suffices", remark({ ...step("z", "a", "b"), runAfterMode: "any" }, statuses), "");
+  }
 
   const draft = await load("pages/composer/draft.js");
   {
@@ -146,7 +176,7 @@ async (assets) => {
   const targets = await load("pages/targets/words.js");
   equal("a host of a URL", ["http://A.example:80/x", "a.example:8080", " b "].map(targets.hostOf), ["a.example", "a.example:8080", "b"]);
   {
-    const rule = (failuresInARow, percent, of, pause) => targets.wantedRule({ failuresInARow, "failureShare.percent": percent, "failureShare.of": of, pause, maxPause: "" });
+    const rule = (failuresInARow, percent, of, pause) => targets.wantedRule({ failuresInARow, "failureShare.percent": percent, "failureShare.of": of, pause, maxPause: "", disableAfter: "" });
     equal("a rule without a condition is none", rule("", "", "", ""), {});
     equal("half a share is sent, and refused by name", rule("3", "50", "", "1m"), { failuresInARow: 3, failureShare: { percent: 50 }, pause: "1m" });
   }
@@ -190,6 +220,71 @@ async (assets) => {
     equal("another one does not", activity.matches(entry, { type: "task." }), false);
   }
 
+  const proof = await load("pages/activity/proof.js");
+  {
+    // The forms that the log's own tests hold for ever.
+    const event = { seq: 7, time: "1795245168120456789", subject: "control.team_1.key.key_2", headers: [["Wb-Actor", "operator:cli"], ["Wb-Event", "key.created.v1"]], payload: btoa("\x81\xa3mac\xa1x") };
+    const leaf = "eeb4f823de702d54539664ddf8b84ff4d9de56a771f2337428df2a038f801025";
+    equal("the leaf of an event", await proof.leafOf(event, "1"), leaf);
+    equal("another byte is another leaf", (await proof.leafOf({ ...event, payload: btoa("\x81\xa3mac\xa1y") }, "1")) === leaf, false);
+    equal("a withheld field has to be a hash", await proof.leafOf({ ...event, withheld: ["mac"] }, "1"), null);
+    const note = [
+      "waybill/test/control", "12", "SBNJTRN+FjG7owHVrKtue7eqdM4RhdRWVl71HXN2d7I=", "seq 12", "time 1795245168120456789", "stream 1795245100000000000",
+      "signed 1795245169000000000", "previous baBjNSjeqgFE57BYMV8LdT7AuUUWOnK/lqDRgYD53g0=", "",
+      "\u2014 waybill/test 65gE2g5qAzTxpeAduLHeX4wUvIyPYLjNEjBZCIG9v366/hVAYykSD2UxKjvtQ++OyWdXrPPmvR8mhWgGkvw1hQVp7QY=", "",
+    ].join("\n");
+    const key = "waybill/test+eb9804da+AepKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs";
+    const read = proof.readCheckpoint(note);
+    equal("a checkpoint is read", [read.tree, read.size, read.stream], ["control", 12, "1795245100000000000"]);
+    const verdict = await proof.signedBy(read, `# keys\n${key} - -\n`);
+    equal("its signature counts", verdict === key || verdict === null, true);
+    // Base64 has the sign that stands between the parts of a key, too.
+    const signed = note.replace(/previous .*/, "previous -").replace(/\u2014 .*/, "\u2014 waybill/test wXQPozD/i700QlmbPuVbvXcDzbRWsDZNm7HkrWxutpHDEao8b909ywoSlBbWciKHYztTw81ILpS5XufkU23a+Kuzpg8=");
+    const other = "waybill/test+c1740fa3+AROY9ixtGkV8UbpqS189vS9p/KkyFiGNyJl+QWvRfZPK";
+    equal("of any key", (await proof.signedBy(proof.readCheckpoint(signed), `${other} - -`)) === other, verdict === key);
+    equal("not outside of the time of its key", await proof.signedBy(read, `${key} - 2020-01-01T00:00:00Z`), "");
+    const forged = await proof.signedBy(proof.readCheckpoint(note.replace("\n12\n", "\n13\n")), `${key} - -`);
+    equal("and of another text it does not", forged === "" || forged === null, true);
+    equal("what is no checkpoint", [proof.readCheckpoint(""), proof.readCheckpoint("a\n\nb")], [null, null]);
+
+    // Trees of 1 to 9 leaves: every leaf of each is in it and in no other, and each goes on from every smaller one.
+    const hash = async (bytes) => proof.toHex(new Uint8Array(await crypto.subtle.digest("SHA-256", Uint8Array.from(bytes))));
+    const ofHex = (text) => text.match(/../g).map((pair) => Number.parseInt(pair, 16));
+    const leaves = await Promise.all(Array.from({ length: 9 }, (_, n) => hash([0, n])));
+    const split = (count) => 2 ** Math.floor(Math.log2(count - 1));
+    const root = async (all) => (all.length === 1 ? all[0] : hash([1, ...ofHex(await root(all.slice(0, split(all.length)))), ...ofHex(await root(all.slice(split(all.length))))]));
+    const path = async (at, all) => {
+      if (all.length === 1) return [];
+      const k = split(all.length);
+      return at < k ? [...(await path(at, all.slice(0, k))), await root(all.slice(k))] : [...(await path(at - k, all.slice(k))), await root(all.slice(0, k))];
+    };
+    const grown = async (m, all, whole) => {
+      if (m === all.length) return whole ? [] : [await root(all)];
+      const k = split(all.length);
+      return m <= k ? [...(await grown(m, all.slice(0, k), whole)), await root(all.slice(k))] : [...(await grown(m - k, all.slice(k), false)), await root(all.slice(0, k))];
+    };
+    const found = [];
+    for (let size = 1; size <= leaves.length; size += 1) {
+      const all = leaves.slice(0, size);
+      const top = await root(all);
+      for (let index = 0; index < size; index += 1) {
+        const given = { leaf: leaves[index], index, size, path: await path(index, all), root: top };
+        found.push(await proof.includes(given));
+        found.push(!(await proof.includes({ ...given, leaf: leaves[(index + 1) % leaves.length] })));
+        found.push(!(await proof.includes({ ...given, path: [...given.path, top] })));
+      }
+      for (let from = 1; from <= size; from += 1) {
+        const given = { from, to: size, fromRoot: await root(leaves.slice(0, from)), toRoot: top, path: await grown(from, all, true) };
+        found.push(await proof.onlyGrew(given));
+        found.push(!(await proof.onlyGrew({ ...given, fromRoot: leaves[8] })));
+      }
+    }
+    equal("proofs of every tree hold, and forged ones do not", found.filter((holds) => !holds).length, 0);
+    const entry = { seq: 7, at: "2026-11-21T07:12:48.120Z", type: "key.created", actor: "operator:cli" };
+    equal("an entry is what was proven", proof.differs(entry, { ...event, at: entry.at }), []);
+    equal("and another one is not", proof.differs({ ...entry, actor: "user:x", type: "key.revoked" }, { ...event, at: entry.at }), ["event", "actor"]);
+  }
+
   const keys = await load("pages/keys/state.js");
   {
     const made = keys.reduce(keys.noDialog, { type: "made", key: { key: "secret" } });
@@ -204,9 +299,33 @@ async (assets) => {
   const { curlLine } = await load("ui/curl.js");
   equal("curl quotes what a shell would read", curlLine({ method: "POST", path: "/v1/tasks?a=b", body: { a: "it's" } }, "http://x").includes(`'{"a":"it'\\''s"}'`), true);
 
+  const { pythonLines, typescriptLines } = await load("ui/curl.js");
+  const sent = [{ method: "POST", path: "/v1/tasks", body: { a: [true, null, "\"x"], b: undefined }, headers: { prefer: "y" } }];
+  equal("Python has its own words", pythonLines(sent, "http://x").includes('headers={"Authorization": f"Bearer {key}", "prefer": "y", "Content-Type": "application/json"}, data=json.dumps({"a": [True, None, "\\"x"]}).encode())'), true);
+  equal("and takes no more than it needs", pythonLines([{ method: "GET", path: "/v1/tasks" }], "http://x").includes("json"), false);
+  equal("TypeScript as well", typescriptLines(sent, "http://x").includes('{ method: "POST", headers: { Authorization: `Bearer ${key}`, "prefer": "y", "Content-Type": "application/json" }, body: JSON.stringify({"a":[true,null,"\\"x"]}) }'), true);
+
   const { length, relative } = await load("ui/words.js");
   equal("lengths in words", [length(340), length(3_100), length(125_000), length(90_000_000)], ["340 ms", "3.1 s", "2 min 5 s", "1 d 1 h"]);
   equal("times in words", [relative(0, 3000), relative(120_000, 0), relative(0, 400)], ["3 s ago", "in 2 min", "now"]);
+
+  const schedules = await load("pages/schedules/words.js");
+  for (const [when, words] of [
+    ["cron(0 9 * * MON-FRI)", "at 09:00 on Monday to Friday"],
+    ["cron(30 6,18 * * *)", "at 06:30, 18:30 every day"],
+    ["cron(*/5 * * * *)", "every 5 minutes"],
+    ["cron(0 0 1 JAN,7 *)", "at 00:00 on day 1 of the month in January, July"],
+    ["cron(5 * * * 7)", "every hour at :05 on Sunday"],
+    ["cron(0-10 9 * * *)", "cron(0-10 9 * * *)"],
+    ["every 90s", "every 90s"],
+    ["at 2030-01-31T09:00", "once, at 2030-01-31 09:00"],
+  ])
+    equal(when, schedules.whenWords(when), words);
+  equal(
+    "a schedule is sent without what is empty",
+    schedules.wanted({ name: "", when: "every 5m", zone: "UTC", jitter: "", from: "", until: "", overlap: "skip", "catchUp.mode": "all", "catchUp.max": "3", "catchUp.within": "" }, { targetUrl: "http://x" }),
+    { when: "every 5m", zone: "UTC", overlap: "skip", catchUp: { mode: "all", max: 3 }, task: { targetUrl: "http://x" } },
+  );
 
   const { match } = await load("pages/pages.js");
   equal("addresses name pages", [match("/tasks/:id", "/tasks/task_1"), match("/tasks", "/tasks/"), match("/tasks", "/keys")], [{ id: "task_1" }, {}, null]);

@@ -112,10 +112,12 @@ def test_a_person_withdraws_what_they_granted(world, browser):
     code = grant(world, browser, asked)
     form(world, "/oauth/token", grant_type="authorization_code", client_id=app, code=code, redirect_uri=back, code_verifier="dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     page.reload()
-    page.wait_for_selector("tr:has-text('a granted one'):has-text('tasks:read')")
+    page.wait_for_selector("[aria-label='Your grants'] tr:has-text('a granted one'):has-text('tasks:read')")
+    page.wait_for_selector("[aria-label='Grants in the team'] tr:has-text('a granted one'):has-text('ann'):has-text('tasks:read')")
     page.click("button[aria-label='Withdraw a granted one']")
     page.click("dialog button.danger")
     page.wait_for_selector("text=You gave no application access")
+    page.wait_for_selector("text=Nobody let an application into the team")
     world.call("DELETE", f"/teams/{world.team}/apps/{app}", bearer=session)
 
 
@@ -141,6 +143,11 @@ def test_the_system_says_what_is_served(world, browser):
     page.wait_for_selector(".sentence:text-is('All of it is served.')")
     page.wait_for_selector("tr:has-text('Accepting tasks') .status:has-text('ready')")
     page.wait_for_selector("dt:text-is('Used')")
+    for role in ["gateway", "worker", "projector"]:
+        page.wait_for_selector(f"[aria-label=Processes] tr:has-text('{role}')")
+    page.wait_for_selector("[aria-label=Partitions] tr:has-text('0') .status:has-text('serving')")
+    for stream in ["CONTROL", "TASKS", "USAGE"]:
+        page.wait_for_selector(f"[aria-label=Streams] tr:has-text('{stream}')")
     answer = {"status": "degraded", "reads": {"ready": True}, "creations": {"ready": False, "code": "log_full", "reason": "The log is full"}, "revocations": {"ready": True}, "problems": [{"code": "log_full", "reason": "The log is full"}]}
     page.route("**/readyz?verbose", lambda route: route.fulfill(status=200, content_type="application/json", body=json.dumps(answer)))
     page.wait_for_selector(".sentence:text-is('It is degraded.')")

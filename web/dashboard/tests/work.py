@@ -98,6 +98,22 @@ def test_rows_are_walked_by_keyboard(world, browser):
     assert page.locator("dialog").count() == 0, "shortcuts that are off still work"
 
 
+def test_a_task_that_a_worker_holds_names_it_and_how_far_it_has_come(world, browser):
+    task = world.call("POST", "/v1/tasks", {"queue": "pulled", "json": {"file": "cat.png"}})["task"]["id"]
+    page = browser.signed_in(path=f"/ui/tasks/{task}")
+    page.wait_for_selector(".sentence:has-text('Waits for a worker that claims it')")
+    is_live(page)
+    claims = world.call("POST", "/v1/claims", {"queues": ["pulled"], "worker": "shell-1", "wait": 10, "leaseSeconds": 60})["claims"]
+    page.wait_for_selector("p:has-text('The worker shell-1 holds it')")
+    world.call("POST", f"/v1/claims/{claims[0]['id']}/progress", {"percent": 40, "message": "scaling"})
+    page.reload()
+    page.wait_for_selector("p:has-text('40 %, scaling')")
+    is_live(page)
+    world.call("POST", f"/v1/claims/{claims[0]['id']}/complete", {"result": {"pages": 3}})
+    page.wait_for_selector(".sentence:has-text('Completed')")
+    page.wait_for_selector("tbody td:text-is('shell-1')")
+
+
 def test_activity_is_filtered_live_and_saved(world, browser):
     page = browser.signed_in(path="/ui/activity")
     page.click(".chip:text-is('Keys')")
@@ -115,6 +131,13 @@ def test_activity_is_filtered_live_and_saved(world, browser):
         page.click("button:has-text('Save as CSV')")
     rows = list(csv.DictReader(io.StringIO(open(saving.value.path()).read())))
     assert rows and all(row["type"].startswith("key.") for row in rows), rows[:2]
+    # All of it, without a filter, can be verified offline.
+    page.click(".chip:text-is('Everything')")
+    page.wait_for_selector(".chip[aria-pressed=true]:text-is('Everything')")
+    with page.expect_download() as saving:
+        page.click("button:has-text('Save as JSON lines')")
+    lines = open(saving.value.path()).read().splitlines()
+    assert json.loads(lines[0])["waybillExport"] == 1 and "checkpoint" in json.loads(lines[-1]), lines[0]
 
 
 def test_overview_counts_and_groups_what_failed(world, browser):

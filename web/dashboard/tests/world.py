@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "ops"))
 
-from instance import Sink, announcement, end  # noqa: E402
+from instance import Sink, announcement, end, free_port  # noqa: E402
 
 PASSWORD = "a phrase of seven plain words"
 
@@ -22,13 +22,12 @@ class World:
         self.program = program
         self.folder = folder
         self.log = folder / "waybill.log"
-        self.address = "127.0.0.1:0"
+        self.address = f"127.0.0.1:{free_port()}"
         self.process = None
         self.start()
         self.sink = Sink(program, folder)
 
     def start(self):
-        """Starts it, the second time on the port that it had."""
         command = [self.program, "up", "--data", str(self.folder / "data"), "--listen", self.address]
         source = os.environ.get("WAYBILL_DASHBOARD_FROM")
         if source:
@@ -38,7 +37,6 @@ class World:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=self.folder)
         said = announcement(self.process, "curl ", self.did_not_come_up)
         self.url = re.search(r"http://[\d.:]+", said)[0]
-        self.address = self.url.removeprefix("http://")
         if shown := re.search(r"\w+_live_\w+", said):
             self.key = shown[0]
             self.team = re.search(r"team_\w+", said)[0]
@@ -49,6 +47,11 @@ class World:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def restart(self):
+        """Ends it as an operator does, so that it writes down what it has counted, and starts it again."""
+        end(self.process)
+        self.start()
 
     def stop(self):
         self.sink.stop()
@@ -82,3 +85,12 @@ class World:
     def session(self, email):
         """An access token of that person."""
         return self.call("POST", "/v1/auth/login", {"email": email, "password": PASSWORD})["accessToken"]
+
+    def link(self):
+        """A fresh link that signs the local owner in."""
+        environment = dict(os.environ, WAYBILL__LOG__FILTER="warn")
+        command = [self.program, "dashboard", "--data", str(self.folder / "data")]
+        said = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.folder)
+        if "#token=" not in said.stdout:
+            sys.exit(f"waybill dashboard prints no link: {said.stdout}{said.stderr}")
+        return said.stdout.strip()

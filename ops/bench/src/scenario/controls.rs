@@ -1,4 +1,4 @@
-//! What ordering keys, limits of queues and fairness keys cost: the rate at which a backlog is worked off, in turn with one that has none of these.
+//! What ordering keys, limits of queues, fairness keys and limit keys cost: the rate at which a backlog is worked off, in turn with one that has none of these.
 
 use std::time::Instant;
 
@@ -16,6 +16,8 @@ const TASKS: u32 = 20_000;
 const CONNECTIONS: u16 = 128;
 /// Limits that every start has to be counted against, and that hold hardly any of them back.
 const LIMITS: &str = r#"{"concurrency":64,"rate":{"limit":1000000,"per":"1s","burst":1000000}}"#;
+/// One of a thousand keys, and two that all tasks share and that thus span all partitions. They hold hardly any task back either.
+const THREE_KEYS: &str = r#""limits":[{"key":"customer-%%%%","concurrency":64},{"key":"account","concurrency":4096},{"key":"provider","rate":{"limit":1000000,"per":"1s","burst":1000000}}],"#;
 
 /// What a backlog is subject to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +26,16 @@ enum Control {
     OrderingKeys,
     QueueLimits,
     FairnessKeys,
+    LimitKeys,
 }
 
 impl Control {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Nothing,
         Self::OrderingKeys,
         Self::QueueLimits,
         Self::FairnessKeys,
+        Self::LimitKeys,
     ];
 
     fn name(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Control {
             Self::OrderingKeys => "with 1,000 ordering keys",
             Self::QueueLimits => "in queues with limits of concurrency and rate",
             Self::FairnessKeys => "with 1,000 fairness keys",
+            Self::LimitKeys => "with three limit keys for each task",
         }
     }
 
@@ -48,13 +53,14 @@ impl Control {
             Self::Nothing | Self::QueueLimits => "",
             Self::OrderingKeys => r#""orderingKey":"order-%%%%","#,
             Self::FairnessKeys => r#""fairnessKey":"customer-%%%%","#,
+            Self::LimitKeys => THREE_KEYS,
         }
     }
 
     fn limits(self) -> &'static str {
         match self {
             Self::QueueLimits => LIMITS,
-            Self::Nothing | Self::OrderingKeys | Self::FairnessKeys => "{}",
+            Self::Nothing | Self::OrderingKeys | Self::FairnessKeys | Self::LimitKeys => "{}",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use tokio::time::sleep_until;
 
 use super::stage::{Stage, wall_clock};
 use crate::load::{Pace, Until};
@@ -47,6 +48,7 @@ pub(super) async fn run(stage: &mut Stage) -> Result<Report> {
         stage.deliveries.sent(number, due(number)?);
     }
     let mark = stage.mark().await?;
+    sleep_until(first.into()).await;
     stage.delivered(primed + loaded.accepted).await?;
     stage.completed(primed + loaded.accepted).await?;
     stage.account(&mark, loaded.accepted).await?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Check;
 use super::evidence::{Call, Entry, Evidence, Step};
-use super::lives::Lives;
+use super::lives::{Life, Lives};
 
 pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     let attempts = || evidence.calls.iter().filter(|call| !call.webhook);
@@ -29,7 +29,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
         ),
         Check::over(
             "a task that succeeded was called and answered so",
-            lives.iter(),
+            lives.iter().filter(|(_, life)| !is_pulled(life)),
             |(id, life)| {
                 let missing = life.steps.iter().find_map(|entry| match entry.step {
                     Step::Succeeded { attempt, status } => {
@@ -76,7 +76,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
         ),
         Check::over(
             "an attempt that failed was seen by the target, or its worker was lost or at fault",
-            failures(evidence),
+            failures(evidence, lives),
             |(entry, attempt, lost)| {
                 let seen = lost || seen.contains(&(entry.task.as_str(), attempt));
                 (!seen).then(|| format!("{}: attempt {attempt} at {}", entry.task, entry.seq))
@@ -89,7 +89,7 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             "a restart that was planned loses no attempt",
             &evidence.planned,
             |window| {
-                let lost: Vec<String> = failures(evidence)
+                let lost: Vec<String> = failures(evidence, lives)
                     .filter(|(entry, _, lost)| {
                         *lost && (window.after..window.until).contains(&(entry.seq - 1))
                     })
@@ -102,9 +102,18 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     checks
 }
 
-/// Attempts that failed: the event, the attempt's number, and whether its worker was lost.
-fn failures(evidence: &Evidence) -> impl Iterator<Item = (&Entry, u32, bool)> {
-    evidence.log.iter().filter_map(|entry| match entry.step {
+fn is_pulled(life: &Life<'_>) -> bool {
+    life.request().is_some_and(|(_, request)| request.pulled)
+}
+
+/// Attempts of tasks that are called which failed: the event, the attempt's number, and whether its worker was lost.
+fn failures<'a>(
+    evidence: &'a Evidence,
+    lives: &'a Lives<'_>,
+) -> impl Iterator<Item = (&'a Entry, u32, bool)> {
+    let is_called = |entry: &&Entry| !lives.get(&entry.task).is_some_and(is_pulled);
+    let called = evidence.log.iter().filter(is_called);
+    called.filter_map(|entry| match entry.step {
         Step::AttemptFailed { attempt, lost } => Some((entry, attempt, lost)),
         _ => None,
     })

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::Check;
-use super::evidence::{Entry, Evidence, Limited, Pause, Rate, Step};
+use super::evidence::{Entry, Evidence, Rate, Request, Span, Step};
 use super::lives::{Life, Lives};
 
 /// A start tells the wall clock, which its worker reads after the monotonic one that the rate is about. So much may pass in between on a
 /// machine that is busy, as long as it is less than a start's share of the rate.
-const BETWEEN_CLOCKS_MS: i64 = 50;
+pub(super) const BETWEEN_CLOCKS_MS: i64 = 50;
 /// By how much the harness sets clocks wrong, in milliseconds.
 const JUMP_MS: i64 = 3_600_000;
 
@@ -24,7 +24,14 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
         Check::over(
             "nothing of a paused queue starts between the answer to its pause and its end",
             &evidence.pauses,
-            |pause| start_in(pause, of(&pause.queue), evidence),
+            |pause| {
+                let of_queue = of(&pause.queue);
+                start_in(
+                    (&pause.queue, pause.span, pause.has_end),
+                    of_queue,
+                    evidence,
+                )
+            },
         ),
         Check::over(
             "of a limited queue no more attempts run than its limit",
@@ -39,7 +46,8 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             "the target has no more calls of a limited queue at a time than its limit",
             with_slots(),
             |(queue, most)| {
-                let (at, calls) = most_calls(evidence, lives, queue)?;
+                let is_of_queue = |request: &Request| request.queue == **queue;
+                let (at, calls) = most_calls(evidence, lives, is_of_queue)?;
                 (calls > most).then(|| format!("{queue}: {calls} calls of {most} at {at} us"))
             },
         ),
@@ -48,8 +56,8 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             evidence
                 .limited
                 .iter()
-                .filter_map(|limited| Some((limited, limited.rate?))),
-            |(limited, rate)| too_fast(limited, rate, of(&limited.queue)),
+                .filter_map(|limited| Some((&limited.queue, limited.rate?))),
+            |(queue, rate)| too_fast(queue, rate, 0, of(queue)),
         ),
         Check::over(
             "when all have ended, a limited queue runs as many again as it may: no place of it is lost",
@@ -87,10 +95,14 @@ fn by_queue<'a>(evidence: &'a Evidence, lives: &Lives<'a>) -> HashMap<&'a str, V
     queues
 }
 
-fn start_in(pause: &Pause, entries: &[&Entry], evidence: &Evidence) -> Option<String> {
-    let span = pause.span;
+/// A start while its queue was paused, or its host was opened.
+pub(super) fn start_in(
+    (name, span, has_end): (&str, Span, bool),
+    entries: &[&Entry],
+    evidence: &Evidence,
+) -> Option<String> {
     // A date is a matter of the worker's clock.
-    if pause.has_end && evidence.is_clock_wrong(span.from_ms, span.to_ms) {
+    if has_end && evidence.is_clock_wrong(span.from_ms, span.to_ms) {
         return None;
     }
     let first = entries.partition_point(|entry| entry.stored_ms <= span.from_ms);
@@ -99,17 +111,16 @@ fn start_in(pause: &Pause, entries: &[&Entry], evidence: &Evidence) -> Option<St
         .take_while(|entry| entry.stored_ms < span.to_ms)
         .find(|entry| matches!(entry.step, Step::Started(_)))?;
     Some(format!(
-        "{} starts at {}, {} ms after {} was paused, for {} ms",
+        "{} starts at {}, {} ms after {name} was held, for {} ms",
         started.task,
         started.seq,
         started.stored_ms - span.from_ms,
-        pause.queue,
         span.to_ms - span.from_ms
     ))
 }
 
-/// After each start, its position and how many attempts of the queue are running.
-fn running<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = (u64, usize)> + 'a {
+/// After each start, its position and how many of these attempts are running.
+pub(super) fn running<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = (u64, usize)> + 'a {
     let mut running: HashSet<&str> = HashSet::new();
     entries.iter().filter_map(move |entry| {
         match entry.step {
@@ -129,12 +140,13 @@ fn running<'a>(entries: &'a [&'a Entry]) -> impl Iterator<Item = (u64, usize)> +
     })
 }
 
-/// When the target had the most calls of a queue at a time, and how many.
-fn most_calls(evidence: &Evidence, lives: &Lives<'_>, queue: &str) -> Option<(u64, usize)> {
-    let is_of_queue = |life: &Life<'_>| {
-        let request = life.request();
-        request.is_some_and(|(_, request)| request.queue == queue)
-    };
+/// When the target had the most calls of such tasks at a time, and how many.
+pub(super) fn most_calls(
+    evidence: &Evidence,
+    lives: &Lives<'_>,
+    counts: impl Fn(&Request) -> bool,
+) -> Option<(u64, usize)> {
+    let is_counted = |life: &Life<'_>| life.request().is_some_and(|(_, request)| counts(request));
     let mut calls: Vec<_> = evidence
         .calls
         .iter()
@@ -142,7 +154,7 @@ fn most_calls(evidence: &Evidence, lives: &Lives<'_>, queue: &str) -> Option<(u6
         .filter(|call| {
             let life = lives.get(&call.task);
             // The target may go on with a call that its worker has given up.
-            life.is_some_and(|life| is_of_queue(life) && !life.may_outlast(call.attempt))
+            life.is_some_and(|life| is_counted(life) && !life.may_outlast(call.attempt))
         })
         .map(|call| (call.time_us, call.time_us + call.takes_us))
         .collect();
@@ -160,7 +172,8 @@ fn most_calls(evidence: &Evidence, lives: &Lives<'_>, queue: &str) -> Option<(u6
         .max_by_key(|(_, calls)| *calls)
 }
 
-fn too_fast(limited: &Limited, rate: Rate, entries: &[&Entry]) -> Option<String> {
+/// The first starts that are more than `rate` allows, and may be in a time that is longer by `more_ms`.
+pub(super) fn too_fast(name: &str, rate: Rate, more_ms: i64, entries: &[&Entry]) -> Option<String> {
     let mut starts: Vec<i64> = entries
         .iter()
         .filter(|entry| matches!(entry.step, Step::Started(_)))
@@ -170,7 +183,8 @@ fn too_fast(limited: &Limited, rate: Rate, entries: &[&Entry]) -> Option<String>
     // From start i to start j are j - i + 1, of which `burst + limit * (t[j] - t[i]) / per` are allowed. So the least of `i * per - limit * t[i]` is the one
     // to compare with.
     let (limit, per) = (i64::from(rate.limit), i64::from(rate.per_ms));
-    let slack = i64::from(rate.burst) * per + limit * BETWEEN_CLOCKS_MS.min(per / limit / 2);
+    let slack =
+        i64::from(rate.burst) * per + limit * (more_ms + BETWEEN_CLOCKS_MS.min(per / limit / 2));
     let since = starts.first().copied()?;
     let mut least = (i64::MAX, 0);
     for (number, at) in (0_i64..).zip(&starts) {
@@ -179,8 +193,7 @@ fn too_fast(limited: &Limited, rate: Rate, entries: &[&Entry]) -> Option<String>
         if place + per > least.0 + slack {
             let from = usize::try_from(least.1).unwrap_or(0);
             return Some(format!(
-                "{}: {} starts in {} ms, of {rate:?}",
-                limited.queue,
+                "{name}: {} starts in {} ms, of {rate:?}",
                 number - least.1 + 1,
                 at - starts[from]
             ));

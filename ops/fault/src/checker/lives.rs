@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
 use super::evidence::{Entry, Request, Step};
+use super::kept::Gone;
 
 /// The lives of all tasks, by id.
 pub(crate) struct Lives<'a>(BTreeMap<&'a str, Life<'a>>);
@@ -57,8 +58,8 @@ impl<'a> Lives<'a> {
         self.0.iter().map(|(id, life)| (*id, life))
     }
 
-    /// The checks that need only the log.
-    pub(super) fn checks(&self) -> Vec<Check> {
+    /// The checks that need only the log, and what of it is gone.
+    pub(super) fn checks(&self, gone: &Gone<'_>) -> Vec<Check> {
         let broken = |name, wanted: fn(&Broken) -> Option<&String>| {
             Check::over(name, self.iter(), |(id, life)| {
                 let what = life.broken.iter().find_map(wanted)?;
@@ -103,8 +104,15 @@ impl<'a> Lives<'a> {
                     _ => None,
                 },
             ),
+            // For as long as the log holds that task.
             Check::over("one idempotency key makes one task", keys, |(key, ids)| {
-                (ids.len() > 1).then(|| format!("{key} made {}", ids.join(", ")))
+                let pairs = || {
+                    ids.iter()
+                        .flat_map(|one| ids.iter().map(move |other| (one, other)))
+                };
+                let twice =
+                    pairs().any(|(one, other)| one < other && !gone.excuses(self, one, other));
+                twice.then(|| format!("{key} made {}", ids.join(", ")))
             }),
         ]
     }
@@ -195,7 +203,11 @@ impl Phase {
             (Self::Unborn, Step::Created(_)) => Ok(Self::Waiting(0)),
             (Self::Unborn, _) => Err(Broken::BeforeCreation),
             (_, Step::Created(_)) => Err(Broken::SecondCreation),
-            (Self::Ended(_), Step::CallbackSent | Step::CallbackFailed { .. }) => Ok(self),
+            (
+                Self::Ended(_),
+                Step::CallbackSent | Step::CallbackFailed { .. } | Step::Purged | Step::Unblocked,
+            ) => Ok(self),
+            (Self::Running(_), Step::LimitPaused { .. } | Step::TargetDisabled) => Ok(self),
             (Self::Ended(_), step) if step.ends().is_some() => Err(Broken::SecondEnd),
             (Self::Ended(_), _) => Err(Broken::AfterEnd),
             (Self::Waiting(made), Step::Started(attempt)) if *attempt == made + 1 => {
@@ -219,7 +231,7 @@ impl Phase {
                 },
             ) if *attempt == n => Ok(Self::Ended("timeout")),
             (Self::Waiting(_), Step::Expired { .. }) => Ok(Self::Ended("timeout")),
-            (Self::Waiting(_), Step::RunRequested) => Ok(self),
+            (Self::Waiting(_), Step::RunRequested | Step::PriorityChanged { .. }) => Ok(self),
             (Self::Running(n), Step::CancelRequested(attempt)) if *attempt == n => Ok(self),
             (Self::Waiting(_), Step::Cancelled { attempt: None, .. }) => {
                 Ok(Self::Ended("cancelled"))

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::Check;
 use super::evidence::{Entry, Evidence, Listed, Streamed};
+use super::kept::Gone;
 use super::lives::{Life, Lives};
 
-pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
+pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>, gone: &Gone<'_>) -> Vec<Check> {
     let as_the_log = |listed: &Listed| {
         let end = lives.get(&listed.id).and_then(Life::end);
         (end != Some(&listed.status))
@@ -27,21 +28,14 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             &evidence.listed,
             as_the_log,
         ),
-        Check::over(
-            "the list holds every task once",
-            lives.iter(),
-            |(id, _)| match times.get(id) {
-                Some(1) => None,
-                found => Some(format!(
-                    "{id} is listed {} times",
-                    found.copied().unwrap_or(0)
-                )),
-            },
-        ),
+        Check::over("the list holds every task once", lives.iter(), |(id, _)| {
+            let (found, kept) = (times.get(id).copied().unwrap_or(0), !gone.is_gone(id));
+            (found != usize::from(kept)).then(|| format!("{id} is listed {found} times"))
+        }),
         Check::over(
             "a stream has every event once, in order, over all its connections",
             &evidence.streamed,
-            |stream| wrong(stream, &evidence.log),
+            |stream| wrong(stream, &evidence.log, evidence.first()),
         ),
         Check::over("no process prints a secret", &evidence.outputs, |output| {
             (!output.secrets.is_empty())
@@ -54,25 +48,35 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     ]
 }
 
-/// The first event in which a stream differs from the log.
-fn wrong(stream: &Streamed, log: &[Entry]) -> Option<String> {
+/// The name of what a stream says in place of events that were purged, with the last position that is gone.
+const GAP: &str = "gap";
+
+/// The first event in which a stream differs from the log, of which everything before `first` was purged in the end.
+fn wrong(stream: &Streamed, log: &[Entry], first: u64) -> Option<String> {
     let Streamed {
         name,
         after,
         events,
         connections,
     } = stream;
-    let mut expected = log.iter().filter(|entry| entry.seq > *after);
+    let mut expected = log.iter().filter(|entry| entry.seq > *after).peekable();
     let mut got = events.iter();
     loop {
-        let (expected, got) = match (expected.next(), got.next()) {
+        let got = got.next();
+        if let Some((id, kind)) = got
+            && kind == GAP
+            && *id < first
+        {
+            while expected.next_if(|entry| entry.seq <= *id).is_some() {}
+            continue;
+        }
+        let expected = match (expected.next(), got) {
             (None, None) => return None,
             (Some(entry), Some((id, kind))) if entry.seq == *id && entry.step.name() == kind => {
                 continue;
             }
-            pair => pair,
+            (expected, _) => expected.map(|entry| (entry.seq, entry.step.name())),
         };
-        let expected = expected.map(|entry| (entry.seq, entry.step.name()));
         return Some(format!(
             "{name}: {got:?} instead of {expected:?}, over {connections} connections"
         ));

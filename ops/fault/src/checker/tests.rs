@@ -1,7 +1,14 @@
 //! Negative controls: if the evidence breaks a promise, its check reports it, and no unrelated
 //! check does.
 
+mod flows;
+mod hosts;
+mod kept;
+mod pulled;
+mod scheduled;
 mod shaped;
+mod shared;
+mod steered;
 
 use std::collections::HashMap;
 
@@ -16,6 +23,7 @@ fn entry(seq: u64, task: &str, step: Step) -> Entry {
         at_ms: stored_ms,
         task: task.into(),
         step,
+        probe: false,
     }
 }
 
@@ -39,7 +47,7 @@ fn created(key: Option<&str>, webhook: bool) -> Step {
 }
 
 /// Evidence without a violation. Task `a` succeeds at its second attempt and has a webhook, task
-/// `b` is cancelled. The others are in [`shaped`].
+/// `b` is cancelled. The others are in [`shaped`], [`shared`], [`pulled`], [`scheduled`], [`steered`], [`hosts`] and [`flows`].
 fn sound() -> Evidence {
     let mut log = vec![
         entry(1, "a", created(Some("k"), true)),
@@ -66,6 +74,12 @@ fn sound() -> Evidence {
         entry(8, "a", Step::CallbackSent),
     ];
     log.extend(shaped::log());
+    log.extend(shared::log());
+    log.extend(pulled::log());
+    log.extend(scheduled::log());
+    log.extend(steered::log(log.len() as u64 + 1));
+    log.extend(hosts::log(log.len() as u64 + 1));
+    log.extend(flows::log(log.len() as u64 + 1));
     let streamed = Streamed {
         name: "reader".into(),
         after: 2,
@@ -124,6 +138,12 @@ fn sound() -> Evidence {
         ..Evidence::default()
     };
     shaped::add(&mut evidence);
+    shared::add(&mut evidence);
+    pulled::add(&mut evidence);
+    scheduled::add(&mut evidence);
+    steered::add(&mut evidence);
+    hosts::add(&mut evidence);
+    flows::add(&mut evidence);
     evidence
 }
 
@@ -131,6 +151,8 @@ fn cancelled() -> Step {
     Step::Cancelled {
         attempt: None,
         after: None,
+        instead: None,
+        predecessor: false,
     }
 }
 
@@ -353,7 +375,10 @@ fn a_final_status_that_changes_is_reported() {
 
 #[test]
 fn an_accepted_task_that_is_unknown_is_reported() {
-    let read = Told::NotFound { id: "a".into() };
+    let read = Told::NotFound {
+        id: "a".into(),
+        told_ms: 100,
+    };
     control(
         |e| e.told.push(read),
         &["an accepted task is never unknown"],

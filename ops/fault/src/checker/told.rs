@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::Check;
 use super::evidence::{Evidence, Told};
+use super::kept::Gone;
 use super::lives::Lives;
 
-pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
+pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>, gone: &Gone<'_>) -> Vec<Check> {
     let told = &evidence.told;
     let accepted = || {
         told.iter().filter_map(|told| match told {
@@ -19,7 +20,9 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
     let unknown: HashSet<&str> = told
         .iter()
         .filter_map(|told| match told {
-            Told::NotFound { id } => Some(id.as_str()),
+            Told::NotFound { id, told_ms } if !gone.may_be_unknown(id, *told_ms) => {
+                Some(id.as_str())
+            }
             _ => None,
         })
         .collect();
@@ -39,7 +42,8 @@ pub(super) fn checks(evidence: &Evidence, lives: &Lives<'_>) -> Vec<Check> {
             keyed,
             |(key, id)| {
                 let earlier = *first.entry(key).or_insert(id);
-                (earlier != id).then(|| format!("{key} is {earlier} and {id}"))
+                let is_other = earlier != id && !gone.excuses(lives, earlier, id);
+                is_other.then(|| format!("{key} is {earlier} and {id}"))
             },
         ),
         Check::over(

@@ -6,9 +6,11 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use utoipa::ToSchema;
 use waybill_domain::access::grant::{CODE_LIFETIME, GRANT_LIFETIME, GrantCommand, GrantFamily};
+use waybill_domain::access::scope::ScopeSet;
+use waybill_domain::access::team::App;
 use waybill_domain::access::token::TokenKind;
 use waybill_domain::event::{Boundary, GrantGiven};
-use waybill_domain::id::{GrantId, TeamId};
+use waybill_domain::id::{GrantId, TeamId, UserId};
 
 use super::error::OAuthError;
 use super::metadata::Issuer;
@@ -91,7 +93,7 @@ pub(crate) async fn ask(
     let Some(person) = browser::signed_in(&state, &headers, &context).await else {
         return page::sign_in(StatusCode::OK, &request, None);
     };
-    let choices = choices(&state, &person, &request);
+    let choices = choices(&state, &person.user, &request.app, request.scopes);
     if choices.is_empty() {
         let text = "You belong to no team in which you could let it do any of what it asks for.";
         return page::refusal(StatusCode::FORBIDDEN, text);
@@ -150,13 +152,13 @@ pub(crate) async fn decide(
         _ => return page::refusal(StatusCode::BAD_REQUEST, "The form cannot be read."),
     }
     let team = form.get("team").and_then(|team| TeamId::parse(team).ok());
-    let chosen = choices(&state, &person, &request)
+    let chosen = choices(&state, &person.user, &request.app, request.scopes)
         .into_iter()
         .find(|choice| Some(&choice.team) == team.as_ref());
     let Some(chosen) = chosen else {
         return page::refusal(StatusCode::FORBIDDEN, "That is no team of yours.");
     };
-    match give(&state, &person, &request, &chosen.team).await {
+    match give(&state, &person, &request, chosen).await {
         Ok(code) => back(&[("code", &code)]),
         Err(error) => page::failure(&error),
     }
@@ -181,21 +183,32 @@ pub(super) async fn page_form(
 }
 
 /// The teams in which this person could give the application access, the application's own first.
-fn choices(state: &AccountApi, person: &SignedIn, request: &AuthorizationRequest) -> Vec<Choice> {
+pub(super) fn choices(
+    state: &AccountApi,
+    user: &UserId,
+    app: &App,
+    wanted: ScopeSet,
+) -> Vec<Choice> {
     let directory = state.auth.directory();
-    let app = &request.app.created;
+    let app = &app.created;
     let mut choices: Vec<_> = directory
-        .teams_of(&person.user)
+        .teams_of(user)
         .into_iter()
         .filter_map(|team| {
-            let role = directory.role_of(&person.user, &team)?;
-            let most = directory.app_scopes(&app.app, &team, Some(&person.user))?;
-            if request.scopes.intersection(most).is_empty() {
+            let role = directory.role_of(user, &team)?;
+            let most = directory.app_scopes(&app.app, &team, Some(user))?;
+            let scopes = wanted.intersection(most);
+            if scopes.is_empty() {
                 return None;
             }
             let name = directory.with_team(&team, |team| Some(team.info.as_ref()?.name.clone()));
             let name = name.flatten()?;
-            Some(Choice { team, name, role })
+            Some(Choice {
+                team,
+                name,
+                role,
+                scopes,
+            })
         })
         .collect();
     choices.sort_by_key(|choice| choice.team != app.team);
@@ -207,14 +220,9 @@ async fn give(
     state: &AccountApi,
     person: &SignedIn,
     request: &AuthorizationRequest,
-    team: &TeamId,
+    chosen: Choice,
 ) -> Result<String, ApiError> {
     let app = &request.app.created;
-    let most = state
-        .auth
-        .directory()
-        .app_scopes(&app.app, team, Some(&person.user))
-        .ok_or_else(ApiError::forbidden)?;
     let now = entropy::now();
     let grant = GrantId::new(now, entropy::random_u128());
     let (code, mac, pepper_version) = state
@@ -224,10 +232,10 @@ async fn give(
     let given = GrantGiven {
         grant: grant.clone(),
         app: app.app.clone(),
-        team: team.clone(),
+        team: chosen.team,
         environment: app.environment,
         user: Some(person.user.clone()),
-        scopes: request.scopes.intersection(most).iter().collect(),
+        scopes: chosen.scopes.iter().collect(),
         code_mac: Some(mac.to_hex()),
         challenge: Some(request.challenge.as_str().to_owned()),
         redirect_uri: Some(request.redirect.as_str().to_owned()),

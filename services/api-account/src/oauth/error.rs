@@ -1,6 +1,7 @@
 //! Refusals as OAuth clients know them: `{"error", "error_description"}` (RFC 6749, 5.2).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
@@ -18,7 +19,8 @@ use waybill_edge::limits::LimitRefusal;
 /// A refusal of the endpoints that applications call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OAuthErrorBody {
-    /// `invalid_request`, `invalid_client`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type` or `invalid_scope`.
+    /// `invalid_request`, `invalid_client`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type` or `invalid_scope`; of a device
+    /// also `authorization_pending`, `slow_down`, `access_denied`, `expired_token` or `temporarily_unavailable`.
     error: &'static str,
     /// For whoever writes the application.
     error_description: Cow<'static, str>,
@@ -80,13 +82,38 @@ impl OAuthError {
     pub(super) fn unsupported_grant_type() -> Self {
         Self::refused(
             "unsupported_grant_type",
-            "grant_type must be authorization_code, client_credentials or refresh_token",
+            "grant_type must be authorization_code, client_credentials, refresh_token or urn:ietf:params:oauth:grant-type:device_code",
         )
     }
 
     /// Scopes that do not exist or cannot be granted.
     pub(super) fn invalid_scope(description: impl Into<Cow<'static, str>>) -> Self {
         Self::refused("invalid_scope", description)
+    }
+
+    /// Nobody has decided about the device yet.
+    pub(super) fn authorization_pending() -> Self {
+        Self::refused(
+            "authorization_pending",
+            "nobody has decided yet; ask again after the interval",
+        )
+    }
+
+    /// The device asks too often.
+    pub(super) fn slow_down(interval: Duration) -> Self {
+        let seconds = interval.as_secs();
+        Self::refused(
+            "slow_down",
+            format!("ask again after {seconds} seconds, and not more often from now on"),
+        )
+    }
+
+    /// As many devices wait for a decision as may.
+    pub(super) fn too_many_devices() -> Self {
+        Self::refused(
+            "temporarily_unavailable",
+            "too many devices wait for a decision; try again in some minutes",
+        )
     }
 
     /// Whether a client failed to prove who it is.
@@ -160,6 +187,14 @@ impl From<CommandError<GrantRefusal>> for OAuthError {
             CommandError::Refused(GrantRefusal::AlreadyGiven) => {
                 Self::Other(ApiError::internal(&GrantRefusal::AlreadyGiven))
             }
+            CommandError::Refused(GrantRefusal::Undecided) => Self::authorization_pending(),
+            CommandError::Refused(GrantRefusal::Denied) => {
+                Self::refused("access_denied", "the person refused")
+            }
+            CommandError::Refused(GrantRefusal::Expired) => Self::refused(
+                "expired_token",
+                "nobody decided in time, or the device did not ask again in time; begin anew",
+            ),
             CommandError::Refused(refusal) => {
                 tracing::debug!(%refusal, "a code or refresh token is refused");
                 Self::invalid_grant()

@@ -46,7 +46,7 @@ pub struct GrantObject {
 }
 
 impl GrantObject {
-    fn new(grant: &Grant, app: &App) -> Option<Self> {
+    pub(super) fn new(grant: &Grant, app: &App) -> Option<Self> {
         let given = grant.given.as_ref()?;
         Some(Self {
             id: given.grant.to_string(),

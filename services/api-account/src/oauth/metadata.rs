@@ -11,6 +11,7 @@ use waybill_domain::access::pkce;
 use waybill_domain::access::scope::Scope;
 use waybill_domain::access::team::app::registrable;
 
+use super::device;
 use crate::state::AccountApi;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
 
@@ -25,6 +26,8 @@ pub(crate) struct Metadata {
     authorization_endpoint: String,
     #[schema(format = "uri")]
     token_endpoint: String,
+    #[schema(format = "uri")]
+    device_authorization_endpoint: String,
     #[schema(format = "uri")]
     revocation_endpoint: String,
     #[schema(format = "uri")]
@@ -57,12 +60,18 @@ pub(crate) async fn metadata(Issuer(issuer): Issuer) -> axum::Json<Metadata> {
     axum::Json(Metadata {
         authorization_endpoint: at("/oauth/authorize"),
         token_endpoint: at("/oauth/token"),
+        device_authorization_endpoint: at("/oauth/device_authorization"),
         revocation_endpoint: at("/oauth/revoke"),
         introspection_endpoint: at("/oauth/introspect"),
         scopes_supported: registrable().iter().map(Scope::as_str).collect(),
         response_types_supported: &["code"],
         response_modes_supported: &["query"],
-        grant_types_supported: &["authorization_code", "client_credentials", "refresh_token"],
+        grant_types_supported: &[
+            "authorization_code",
+            "client_credentials",
+            "refresh_token",
+            device::GRANT_TYPE,
+        ],
         code_challenge_methods_supported: &[pkce::METHOD],
         token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
         revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,

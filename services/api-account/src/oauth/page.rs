@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::Scope;
+use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::id::TeamId;
 
 use super::request::AuthorizationRequest;
@@ -29,6 +30,8 @@ pub(super) struct Choice {
     pub(super) team: TeamId,
     pub(super) name: String,
     pub(super) role: Role,
+    /// What it would be able to do there: of what it asks for, as much as the person may.
+    pub(super) scopes: ScopeSet,
 }
 
 /// A page that reports an error and leads nowhere.

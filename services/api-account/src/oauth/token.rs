@@ -15,6 +15,7 @@ use waybill_domain::id::GrantId;
 use waybill_domain::time::Timestamp;
 
 use super::client::Client;
+use super::device;
 use super::error::{OAuthError, OAuthErrorBody, uncached};
 use super::metadata::Issuer;
 use super::parameters::Form;
@@ -29,7 +30,7 @@ use waybill_edge::request::RequestContext;
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a form, which is read by name")]
 pub(crate) struct TokenRequest {
-    /// `authorization_code`, `client_credentials` or `refresh_token`.
+    /// `authorization_code`, `client_credentials`, `refresh_token` or `urn:ietf:params:oauth:grant-type:device_code`.
     grant_type: String,
     /// The client, unless it authenticates by `Authorization: Basic`.
     client_id: Option<String>,
@@ -42,6 +43,8 @@ pub(crate) struct TokenRequest {
     /// With `authorization_code`: as the code was asked for, or nothing.
     #[schema(format = "uri")]
     redirect_uri: Option<String>,
+    /// With `urn:ietf:params:oauth:grant-type:device_code`.
+    device_code: Option<String>,
     /// With `refresh_token`.
     refresh_token: Option<String>,
     /// With `client_credentials` and `refresh_token`: fewer scopes than could be had, with spaces between them.
@@ -69,6 +72,9 @@ pub(crate) struct TokenAnswer {
 ///
 /// A code is valid once and for 60 seconds, a refresh token once. A second use ends the grant with every token of it;
 /// but the refresh token that was used last gets the same tokens again for 10 seconds.
+///
+/// A device polls with its code: while nobody has decided the answer is 400 with `authorization_pending`, or `slow_down` when it polls more
+/// often than it was told, after which it waits five seconds longer each time; then the tokens, `access_denied` or `expired_token`.
 #[utoipa::path(
     post,
     path = "/oauth/token",
@@ -97,6 +103,7 @@ pub(crate) async fn token(
         "authorization_code" => redeem(&state, &client, &form).await,
         "client_credentials" => give(&state, &client, &form).await,
         "refresh_token" => refresh(&state, &client, &form).await,
+        device::GRANT_TYPE => device::redeem(&state, &client, &form).await,
         _ => Err(OAuthError::unsupported_grant_type()),
     }?;
     let mut response = axum::Json(answer).into_response();
@@ -151,7 +158,7 @@ async fn refresh(
 }
 
 /// Runs a command that makes tokens, or that ends the grant because what was presented was used before.
-async fn exchange(
+pub(super) async fn exchange(
     state: &AccountApi,
     client: &Client,
     grant: &GrantId,
@@ -239,7 +246,7 @@ async fn give(state: &AccountApi, client: &Client, form: &Form) -> Result<TokenA
 }
 
 /// The scopes asked for, if any are.
-fn wanted(form: &Form) -> Result<Option<ScopeSet>, OAuthError> {
+pub(super) fn wanted(form: &Form) -> Result<Option<ScopeSet>, OAuthError> {
     let read = |text| {
         read_scopes(text)
             .ok_or_else(|| OAuthError::invalid_scope("a scope of that name does not exist"))
@@ -255,14 +262,14 @@ enum WithRefresh {
 }
 
 /// Tokens just made.
-struct Fresh {
+pub(super) struct Fresh {
     access: Token,
     refresh: Token,
-    macs: FreshTokens,
+    pub(super) macs: FreshTokens,
 }
 
 impl Fresh {
-    fn make(state: &AccountApi, grant: &GrantId) -> Result<Self, OAuthError> {
+    pub(super) fn make(state: &AccountApi, grant: &GrantId) -> Result<Self, OAuthError> {
         let make = |kind| {
             let made = state.people.token(kind, grant.ulid());
             made.ok_or_else(|| ApiError::internal(&"no token could be made"))

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
+use waybill_domain::access::email::Email;
 use waybill_domain::access::session::Session;
 use waybill_domain::access::user::User;
 use waybill_domain::id::SessionId;
@@ -111,7 +112,7 @@ pub struct SessionObject {
     id: String,
     /// Whether it is the one that asks.
     current: bool,
-    /// `password`, or `oidc:` and the name of an issuer.
+    /// `password`, `link` for a sign-in link, or `oidc:` and the name of an issuer.
     method: String,
     /// Address from which it began.
     source: String,
@@ -153,6 +154,8 @@ pub struct UserObject {
     has_password: bool,
     /// Identifiers of the outside issuers that they can sign in with.
     issuers: Vec<String>,
+    /// Whether they came by a sign-in link and have given no address: `email` is one that receives nothing then, and they invite nobody.
+    needs_address: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Iso,
 }
@@ -170,6 +173,7 @@ impl UserObject {
                 .iter()
                 .map(|outside| outside.issuer.clone())
                 .collect(),
+            needs_address: Email::is_of_local_owner(&who.email),
             created_at: Iso(account.since),
         })
     }

@@ -6,7 +6,7 @@ use waybill_edge::error::ApiError;
 use waybill_identity::passwords::{Candidate, MOST_BYTES, NewPassword};
 
 /// A field that must be there.
-pub(super) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, ApiError> {
+pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::bad_field(field, format!("{field} is required")))
 }
 

@@ -13,7 +13,7 @@ use super::by_address::command;
 use super::fields::required;
 use crate::state::AccountApi;
 use waybill_commands::Author;
-use waybill_edge::auth::SignedIn;
+use waybill_edge::auth::{Operator, SignedIn};
 use waybill_edge::body::Json;
 use waybill_edge::error::ApiError;
 
@@ -35,6 +35,8 @@ pub struct Me {
     /// The session that asks.
     session_id: String,
     teams: Vec<Membership>,
+    /// Whether you operate the installation: as admin or owner of its first team.
+    is_operator: bool,
 }
 
 /// Read your account and the teams that you belong to.
@@ -96,7 +98,8 @@ pub(crate) async fn change_me(
     me(&state, &person)
 }
 
-fn me(state: &AccountApi, person: &SignedIn) -> Result<axum::Json<Me>, ApiError> {
+/// The answer about whoever asks.
+pub(super) fn me(state: &AccountApi, person: &SignedIn) -> Result<axum::Json<Me>, ApiError> {
     let directory = state.auth.directory();
     let user = directory
         .user(&person.user)
@@ -121,5 +124,6 @@ fn me(state: &AccountApi, person: &SignedIn) -> Result<axum::Json<Me>, ApiError>
         user: UserObject::new(&user).ok_or_else(ApiError::session_refused)?,
         session_id: person.session.to_string(),
         teams: memberships.collect(),
+        is_operator: Operator::is(&person.user, directory),
     }))
 }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_domain::access::email::Email;
+use waybill_domain::access::local_owner::may_invite;
 use waybill_domain::access::plan::Guard;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::team::{
@@ -16,7 +17,7 @@ use waybill_domain::id::InvitationId;
 use waybill_domain::time::Timestamp;
 
 use crate::state::AccountApi;
-use waybill_commands::entropy;
+use waybill_commands::{CommandError, entropy};
 use waybill_edge::auth::Member;
 use waybill_edge::auth::needs::Admin;
 use waybill_edge::body::Json;
@@ -109,7 +110,7 @@ pub struct Invite {
     request_body = Invite,
     responses(
         (status = 201, description = "Sent", body = InvitationEnvelope),
-        (status = 409, description = "Too many invitations are open", body = ErrorBody),
+        (status = 409, description = "Too many invitations are open, or you have given no address yet", body = ErrorBody),
         (status = 503, description = "The log does not answer, or too many mails wait; see Retry-After", body = ErrorBody),
     )
 )]
@@ -118,6 +119,9 @@ pub(crate) async fn invite(
     member: Member<Admin>,
     Json(request): Json<Invite>,
 ) -> Result<Response, ApiError> {
+    if let Some(user) = state.auth.directory().user(&member.user) {
+        may_invite(&user).map_err(CommandError::Refused)?;
+    }
     let email = request
         .email
         .ok_or_else(|| ApiError::bad_field("email", "email is required"))?;

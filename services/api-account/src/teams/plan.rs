@@ -44,6 +44,9 @@ pub struct PlanObject {
     open_invitations: usize,
     /// Limits of requests: all apply together. Empty: none.
     policies: Vec<PolicyObject>,
+    /// How many of its tasks start in a turn where teams take turns for the slots of a worker.
+    #[schema(example = 1)]
+    weight: u8,
 }
 
 /// How much of something is used.
@@ -114,6 +117,7 @@ impl PlanObject {
                 limit: Some(plan.max_tokens.unwrap_or(MAX_TOKENS)),
             },
             open_invitations: open.count(),
+            weight: plan.weight,
             policies: plan
                 .policies
                 .iter()

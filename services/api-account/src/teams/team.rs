@@ -42,6 +42,8 @@ pub struct TeamObject {
     sealed_headers: Vec<String>,
     /// Whether new tokens of the vault must name the hosts that they may be sent to.
     require_allowed_hosts: bool,
+    /// Whether viewers see the bodies and headers of tasks and of their answers.
+    viewers_see_payloads: bool,
     /// Default of `success` of tasks; `null`: the usual rule.
     success: Option<String>,
     /// Default of `retryOn` of tasks; `null`: the usual rule.
@@ -68,6 +70,7 @@ impl TeamObject {
             leak_policy: info.leaked_keys.as_str(),
             sealed_headers: info.vault.sealed_headers.clone(),
             require_allowed_hosts: info.vault.require_allowed_hosts,
+            viewers_see_payloads: info.viewers_see_payloads,
             success: info.tasks.outcome.success.as_ref().map(ToString::to_string),
             retry_on: info
                 .tasks

@@ -9,14 +9,13 @@ use axum::extract::State;
 use axum::response::Response;
 use waybill_domain::id::TaskId;
 use waybill_domain::operation::retry_key;
-use waybill_domain::task::{EndReason, TaskRow};
 
 use crate::accept::{Accepting, count_accepted, limits};
 use crate::create::answer;
 use crate::idempotency::{self, Outcome};
 use crate::lookup;
 use crate::object::{Attempts, Task, TaskEnvelope};
-use crate::replay::again;
+use crate::replay::{again, go_on};
 use crate::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
@@ -42,7 +41,7 @@ use waybill_edge::warnings::Handling;
         (status = 201, description = "Accepted: the new task is on disk", body = TaskEnvelope, headers(("Idempotency-Replayed" = bool, description = "`true` when the dead letter had been retried before"))),
         (status = 400, description = "An unknown parameter, with `Prefer: handling=strict`", body = ErrorBody),
         (status = 404, description = "No dead letter of the team has this id", body = ErrorBody),
-        (status = 409, description = "The credentials of the task are gone (`credentials_gone`): replay it with `headers`", body = ErrorBody),
+        (status = 409, description = "The credentials of the task are gone (`credentials_gone`): replay it with `headers`; or it takes over results of its workflow (`conflict`)", body = ErrorBody),
         (status = 410, description = "The request of the task is no longer in the log (`request_gone`)", body = ErrorBody),
         (status = 503, description = "Not accepted (`log_full`: the log has no room), or accepted without a confirmation (`outcome_unknown`); see `code` and `Retry-After`", body = ErrorBody),
     )
@@ -60,7 +59,7 @@ pub(crate) async fn retry_dead_letter(
     let start = Instant::now();
     let min_seq = state.acknowledged.to(&caller.team);
     let row = match lookup::find_row(&state, &caller.team, id, min_seq).await {
-        Ok(row) if is_dead(&row) => row,
+        Ok(row) if row.is_dead_letter() => row,
         Ok(_) => return Err(no_such_letter()),
         Err(error) => return Err(error),
     };
@@ -74,17 +73,14 @@ pub(crate) async fn retry_dead_letter(
     }
     let accepting = Accepting::new(&state, &caller, &context);
     let limits = limits(&state, &caller);
-    let checked = again(&accepting, &row, CreateTask::default(), &limits).await?;
+    let mut checked = again(&accepting, &row, CreateTask::default(), &limits).await?;
+    go_on(&mut checked, &row);
     let outcome = idempotency::create(&accepting, checked, key).await?;
     if let Outcome::First(_) = outcome {
         count_accepted(1, start);
     }
     let (task, replayed) = outcome.into_parts();
     Ok(answer(TaskEnvelope::new(task, warnings), replayed))
-}
-
-pub(crate) fn is_dead(row: &TaskRow) -> bool {
-    matches!(row.end_reason, Some(EndReason::Dead | EndReason::Timeout))
 }
 
 pub(crate) fn no_such_letter() -> ApiError {

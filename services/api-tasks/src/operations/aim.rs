@@ -2,7 +2,6 @@
 
 use waybill_domain::event::{BulkAction, OperationCreated};
 use waybill_domain::id::TeamId;
-use waybill_domain::operation::MAX_MATCHED;
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_projector::query::{Position, SelectTasks, Selection, TaskFilter};
@@ -44,6 +43,26 @@ impl Aim {
                 &[Status::Pending, Status::Delayed, Status::Processing],
                 "only open tasks can be cancelled",
             ),
+            BulkAction::Purge => (
+                &[
+                    Status::Pending,
+                    Status::Delayed,
+                    Status::Failed,
+                    Status::Timeout,
+                ],
+                "only tasks that wait and dead letters can be purged",
+            ),
+            BulkAction::ChangePriority => (
+                &[Status::Pending, Status::Delayed],
+                "only tasks that wait can get another priority",
+            ),
+            BulkAction::Undo if operation.priority.is_some() => {
+                filter.statuses.clear();
+                (
+                    &[Status::Pending, Status::Delayed],
+                    "only tasks that wait can have their priority back",
+                )
+            }
             BulkAction::Undo => {
                 // What it was before is told by the record of its end.
                 filter.statuses.clear();
@@ -63,13 +82,18 @@ impl Aim {
         if filter.statuses.is_empty() {
             filter.statuses = all.to_vec();
         }
-        let since = (operation.action == BulkAction::Cancel).then_some(operation.at);
-        if since.is_none() {
+        let cancels = matches!(operation.action, BulkAction::Cancel | BulkAction::Purge);
+        let since = cancels.then_some(operation.at);
+        // An operation that is about priorities is for tasks that have not ended.
+        if since.is_none() && operation.priority.is_none() {
             let before = filter.completed_before.unwrap_or(operation.at);
             filter.completed_before = Some(before.min(operation.at));
         }
         if operation.action == BulkAction::Retry {
             (filter.dead, filter.replayed) = (true, Some(false));
+        }
+        if operation.action == BulkAction::Purge {
+            (filter.purgeable_at, filter.replayed) = (Some(operation.at), Some(false));
         }
         filter.up_to = Some(operation.up_to);
         Ok(Self {
@@ -98,12 +122,17 @@ impl Aim {
     }
 
     /// How many there are, if they are not too many.
-    pub(crate) async fn count(&self, state: &TasksApi, team: &TeamId) -> Result<u64, ApiError> {
+    pub(crate) async fn count(
+        &self,
+        state: &TasksApi,
+        team: &TeamId,
+        most: u64,
+    ) -> Result<u64, ApiError> {
         let (mut count, mut cursor) = (0, None);
         for _ in 0..MAX_LOOKS {
             let found = self.select(state, team, cursor, 0).await?;
             count += found.count;
-            if count > MAX_MATCHED {
+            if count > most {
                 break;
             }
             cursor = found.next;
@@ -111,8 +140,8 @@ impl Aim {
                 return Ok(count);
             }
         }
-        let what = if count > MAX_MATCHED {
-            format!("filter matches more than {MAX_MATCHED} tasks")
+        let what = if count > most {
+            format!("filter matches more than {most} tasks")
         } else {
             "filter has more than 1,000,000 tasks to look through".to_owned()
         };
@@ -148,6 +177,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use waybill_domain::id::{Environment, OperationId};
+    use waybill_domain::task::Priority;
     use waybill_log::StreamSeq;
 
     fn operation(action: BulkAction, words: &[(&str, &str)]) -> OperationCreated {
@@ -168,6 +198,7 @@ mod tests {
             up_to: StreamSeq(7),
             created_by: String::new(),
             at: Timestamp(1_000),
+            priority: None,
         }
     }
 
@@ -185,7 +216,34 @@ mod tests {
         assert_eq!(cancel.filter.completed_before, None);
         let undo = aim(BulkAction::Undo, &[("status", "pending")]).expect("valid");
         assert_eq!(undo.filter.statuses, [Status::Cancelled]);
+        let purge = aim(BulkAction::Purge, &[]).expect("valid");
+        assert_eq!(purge.or_cancelled_since, Some(Timestamp(1_000)));
+        let purge = purge.filter;
+        assert_eq!(purge.purgeable_at, Some(Timestamp(1_000)));
+        assert_eq!((purge.dead, purge.replayed), (false, Some(false)));
+        assert!(!purge.statuses.contains(&Status::Processing), "{purge:?}");
+        assert_eq!(purge.completed_before, None, "what waits has not ended");
+        let given = OperationCreated {
+            priority: Some(Priority::MAX),
+            ..operation(BulkAction::ChangePriority, &[("status", "pending")])
+        };
+        let change = Aim::of(&given).expect("valid");
+        assert_eq!(change.filter.statuses, [Status::Pending]);
+        assert_eq!(
+            (change.filter.completed_before, change.or_cancelled_since),
+            (None, None)
+        );
+        let back = OperationCreated {
+            action: BulkAction::Undo,
+            ..given
+        };
+        let back = Aim::of(&back).expect("valid").filter;
+        assert_eq!(back.statuses, [Status::Pending, Status::Delayed]);
+        assert_eq!(back.completed_before, None);
         for (action, status) in [
+            (BulkAction::ChangePriority, "processing"),
+            (BulkAction::Purge, "processing"),
+            (BulkAction::Purge, "completed"),
             (BulkAction::Retry, "completed"),
             (BulkAction::Replay, "pending"),
             (BulkAction::Cancel, "failed"),

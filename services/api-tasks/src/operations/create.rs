@@ -10,12 +10,14 @@ use utoipa::ToSchema;
 use waybill_commands::entropy;
 use waybill_domain::event::{Boundary, BulkAction, OperationCreated};
 use waybill_domain::id::{OperationId, TaskId};
-use waybill_domain::operation::{DEFAULT_RATE, MAX_NAMED, MAX_OPEN, Operation, OperationCommand};
+use waybill_domain::operation::{
+    MAX_NAMED, MAX_OPEN, Operation, OperationCommand, default_rate, max_matched,
+};
 use waybill_log::Stream;
 
 use super::aim::Aim;
 use super::filter::OperationFilter;
-use super::object::OperationEnvelope;
+use crate::change::wanted_priority;
 use crate::create::REPLAYED;
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
@@ -23,12 +25,14 @@ use waybill_edge::auth::needs::TasksWrite;
 use waybill_edge::body::Json;
 use waybill_edge::error::{ApiError, ErrorBody, ErrorCode};
 use waybill_edge::idempotency::key as request_key;
+use waybill_edge::operation::OperationEnvelope;
 
 /// What to do, and to which tasks: `filter` or `ids`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewOperation {
-    /// `retry` tries dead letters again, each once; `replay` does ended tasks again; `cancel` cancels open ones.
+    /// `retry` tries dead letters again, each once; `replay` does ended tasks again; `cancel` cancels open ones; `purge` cancels those that
+    /// wait, and removes dead letters from the list of them; `changePriority` gives those that wait another priority.
     #[schema(required = true, value_type = NewAction)]
     action: Option<NewAction>,
     /// Which tasks, as of now.
@@ -36,11 +40,14 @@ pub struct NewOperation {
     /// Instead: the tasks themselves, up to 1,000.
     #[schema(max_items = 1000)]
     ids: Option<Vec<String>>,
-    /// Most tasks a second.
-    #[schema(minimum = 1, maximum = 1000, default = 100)]
+    /// Most tasks a second; without it 100, and 1,000 for `purge`.
+    #[schema(minimum = 1, maximum = 1000)]
     rate: Option<u32>,
     /// Why, for people: up to 500 characters.
     reason: Option<String>,
+    /// The priority that `changePriority` gives; required with it, and only there.
+    #[schema(minimum = 1, maximum = 10)]
+    priority: Option<i64>,
 }
 
 /// What an operation can be created for.
@@ -53,22 +60,29 @@ pub enum NewAction {
     Replay,
     /// Cancel open tasks.
     Cancel,
+    /// Cancel tasks that wait, and remove dead letters from the list of them.
+    Purge,
+    /// Give tasks that wait another priority.
+    #[serde(rename = "changePriority")]
+    ChangePriority,
 }
 
 impl NewOperation {
     /// The same for one action.
-    pub(crate) fn to_retry(
+    pub(crate) fn to(
+        action: NewAction,
         filter: Option<OperationFilter>,
         ids: Option<Vec<String>>,
         rate: Option<u32>,
         reason: Option<String>,
     ) -> Self {
         Self {
-            action: Some(NewAction::Retry),
+            action: Some(action),
             filter,
             ids,
             rate,
             reason,
+            priority: None,
         }
     }
 
@@ -83,10 +97,22 @@ impl NewOperation {
             Some(NewAction::Retry) => BulkAction::Retry,
             Some(NewAction::Replay) => BulkAction::Replay,
             Some(NewAction::Cancel) => BulkAction::Cancel,
+            Some(NewAction::Purge) => BulkAction::Purge,
+            Some(NewAction::ChangePriority) => BulkAction::ChangePriority,
             None => {
                 return Err(ApiError::bad_field(
                     "action",
-                    "action is required: retry, replay or cancel",
+                    "action is required: retry, replay, cancel, purge or changePriority",
+                ));
+            }
+        };
+        let priority = match (action, self.priority) {
+            (BulkAction::ChangePriority, given) => Some(wanted_priority(given)?),
+            (_, None) => None,
+            (_, Some(_)) => {
+                return Err(ApiError::bad_field(
+                    "priority",
+                    "priority is for the action changePriority; leave it out",
                 ));
             }
         };
@@ -116,11 +142,12 @@ impl NewOperation {
             matched: tasks.len() as u64,
             tasks,
             undoes: None,
-            rate: self.rate.unwrap_or(DEFAULT_RATE),
+            rate: self.rate.unwrap_or(default_rate(action)),
             reason: self.reason,
             up_to,
             created_by: caller.actor().to_string(),
             at: entropy::now(),
+            priority,
         })
     }
 }
@@ -148,7 +175,7 @@ fn named(ids: &[String]) -> Result<Vec<TaskId>, ApiError> {
 /// Begin an operation.
 ///
 /// It is on disk with the answer, and is done in the background, by any gateway: another one goes on if that one dies. It is for the tasks
-/// that match now, at most 100,000; tasks that are accepted later are left alone. Each task is looked at again when its turn comes, and one
+/// that match now, at most 100,000, or 1,000,000 to purge; tasks that are accepted later are left alone. Each task is looked at again when its turn comes, and one
 /// that does not match any more is left alone too. `POST /v1/operations/preview` counts them first.
 ///
 /// With an `Idempotency-Key`, repeating the request answers with the same operation. Without one, a repeated `retry` makes nothing twice
@@ -183,18 +210,38 @@ pub(crate) async fn create(
     headers: &HeaderMap,
     request: NewOperation,
 ) -> Result<Response, ApiError> {
+    let draft = drafted(state, caller, headers, request).await?;
+    count_and_begin(state, caller, draft).await
+}
+
+/// The operation of a request, with the id that the client's key stands for.
+pub(super) async fn drafted(
+    state: &TasksApi,
+    caller: &Caller<TasksWrite>,
+    headers: &HeaderMap,
+    request: NewOperation,
+) -> Result<OperationCreated, ApiError> {
     caller.needs_api()?;
     let id = match request_key(headers)? {
         // A client may send the same key to both environments.
         Some(key) => OperationId::of_text(&format!("{} {key}", caller.team)),
         None => OperationId::new(entropy::now(), entropy::random_u128()),
     };
-    let mut draft = request.draft(state, caller, id).await?;
+    request.draft(state, caller, id).await
+}
+
+/// Begins an operation, and counts its tasks before unless it is known already.
+pub(super) async fn count_and_begin(
+    state: &TasksApi,
+    caller: &Caller<TasksWrite>,
+    mut draft: OperationCreated,
+) -> Result<Response, ApiError> {
     let known = state.auth.directory().operation(&draft.operation);
     if known.is_none() && draft.tasks.is_empty() {
         let aim = Aim::of(&draft)?;
         has_room(state, caller)?;
-        draft.matched = aim.count(state, &caller.team).await?;
+        let most = max_matched(draft.action);
+        draft.matched = aim.count(state, &caller.team, most).await?;
     }
     begin(state, caller, draft).await
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
+use waybill_domain::id::QueueName;
 use waybill_domain::task::Status;
 use waybill_projector::query::{MAX_FILTER_BYTES, MAX_FILTER_VALUES, TaskFilter, WebhookState};
 
@@ -13,7 +14,7 @@ use waybill_edge::error::ApiError;
 
 /// Conditions, all of which must hold; `{}` stands for every task. They are those of `GET /v1/tasks`. One that takes several values takes
 /// one as well.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OperationFilter {
     /// What the task is now.
@@ -76,6 +77,10 @@ pub struct OperationFilter {
     #[schema(value_type = Option<bool>)]
     #[serde(default, deserialize_with = "given")]
     ok: Option<Values>,
+    /// Who created it, such as `key:key_4fG7aB2x`, or the id alone.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
+    actor: Option<Values>,
 }
 
 /// One value, or several.
@@ -101,6 +106,21 @@ impl<'de> Deserialize<'de> for Values {
         values
             .map(Self)
             .ok_or_else(|| serde::de::Error::custom(expected))
+    }
+}
+
+impl OperationFilter {
+    /// Every task of a queue that waits.
+    pub(crate) fn waiting_in(queue: &QueueName) -> Self {
+        let values = |values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned());
+            Some(Values(values.collect()))
+        };
+        Self {
+            queue: values(&[queue.as_str()]),
+            status: values(&[Status::Pending.as_str(), Status::Delayed.as_str()]),
+            ..Self::default()
+        }
     }
 }
 
@@ -132,6 +152,7 @@ impl OperationFilter {
             ("q", self.q),
             ("webhook", self.webhook),
             ("ok", self.ok),
+            ("actor", self.actor),
         ];
         let mut words = BTreeMap::new();
         for (word, values) in all {

@@ -3,7 +3,7 @@
 
 use waybill_commands::entropy;
 use waybill_domain::access::plan::Plan;
-use waybill_domain::command::{OwnerReply, OwnerRequest};
+use waybill_domain::command::OwnerRequest;
 use waybill_domain::event::{BulkAction, OperationCreated, TaskEvent};
 use waybill_domain::id::{OperationId, TeamId};
 use waybill_domain::operation::{Verdict, actor, item_key};
@@ -13,11 +13,12 @@ use waybill_log::{Stream, TaskRecord, task_record};
 
 use crate::accept::{Accepting, limits_of};
 use crate::cancel::not_open;
-use crate::dead_letters::retry::{is_dead, no_such_letter};
+use crate::dead_letters::retry::no_such_letter;
+use crate::decided::{Decided, ask_to_change};
 use crate::idempotency;
 use crate::lookup;
-use crate::owner::{ask_owner, no_owner};
-use crate::replay::again;
+use crate::owner::no_owner;
+use crate::replay::{again, go_on};
 use crate::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_edge::error::ApiError;
@@ -36,9 +37,11 @@ impl Work<'_> {
     pub(super) async fn take(&self, row: &TaskRow) -> Result<Verdict, ApiError> {
         let taken = match self.operation.action {
             BulkAction::Cancel => self.cancel(row).await,
-            BulkAction::Retry if !is_dead(row) => Err(no_such_letter()),
+            BulkAction::Purge => self.purge(row).await,
+            BulkAction::Retry if !row.is_dead_letter() => Err(no_such_letter()),
             BulkAction::Retry | BulkAction::Replay => self.make(row, CreateTask::default()).await,
             BulkAction::Undo => self.undo(row).await,
+            BulkAction::ChangePriority => self.change_priority(row).await,
         };
         match taken {
             Err(error) if !may_pass(&error) => Ok(refused(&error)),
@@ -47,6 +50,55 @@ impl Work<'_> {
     }
 
     async fn cancel(&self, row: &TaskRow) -> Result<Verdict, ApiError> {
+        let request = OwnerRequest::Cancel {
+            task: row.id,
+            team: self.team.clone(),
+            actor: actor(&self.operation.operation),
+            traceparent: None,
+        };
+        self.cancel_by(row, &request).await
+    }
+
+    /// Removes a dead letter, or cancels a task that waits.
+    async fn purge(&self, row: &TaskRow) -> Result<Verdict, ApiError> {
+        let actor = actor(&self.operation.operation);
+        let (task, team, traceparent) = (row.id, self.team.clone(), None);
+        // Of tasks that are named one by one nothing else has looked at the status.
+        let statuses = self.operation.filter.get("status");
+        let is_named = !self.operation.tasks.is_empty();
+        let is_letter = row.is_dead();
+        if is_named && !is_letter && statuses.is_some() {
+            return Err(no_such_letter());
+        }
+        if !is_letter {
+            let request = OwnerRequest::CancelWaiting {
+                task,
+                team,
+                actor,
+                traceparent,
+            };
+            return self.cancel_by(row, &request).await;
+        }
+        if row.purged_at.is_some() {
+            return Ok(Verdict::Done);
+        }
+        let request = OwnerRequest::PurgeLetter {
+            task,
+            team,
+            queue: row.queue.clone(),
+            actor,
+            traceparent,
+        };
+        match ask_to_change(self.state, row.id, &request).await? {
+            Decided::Done(_) => Ok(Verdict::Done),
+            Decided::NotOpen => Err(no_such_letter()),
+            // It has ended, and its owner has not read that yet.
+            Decided::Running | Decided::AlreadyRequested(_) => Err(no_owner()),
+        }
+    }
+
+    /// Asks the owner to cancel a task, in one way or another.
+    async fn cancel_by(&self, row: &TaskRow, request: &OwnerRequest) -> Result<Verdict, ApiError> {
         let since = self.operation.at;
         if row.status == Status::Cancelled && row.completed_at.is_some_and(|at| at >= since) {
             return Ok(Verdict::Done);
@@ -54,16 +106,12 @@ impl Work<'_> {
         if row.status.is_terminal() {
             return Err(not_open(row.status));
         }
-        let request = OwnerRequest::Cancel {
-            task: row.id,
-            team: self.team.clone(),
-            actor: actor(&self.operation.operation),
-            traceparent: None,
-        };
-        match ask_owner(self.state, row.id, &request).await? {
-            OwnerReply::Done { .. } | OwnerReply::AlreadyRequested { .. } => Ok(Verdict::Done),
-            OwnerReply::Running => Err(not_open(Status::Processing)),
-            OwnerReply::NotOpen => {
+        match ask_to_change(self.state, row.id, request).await? {
+            Decided::Done(_) | Decided::AlreadyRequested(_) => Ok(Verdict::Done),
+            // It does not wait any more, so it is none of those that match.
+            Decided::Running if self.operation.tasks.is_empty() => Ok(Verdict::Skipped),
+            Decided::Running => Err(not_open(Status::Processing)),
+            Decided::NotOpen => {
                 let view = lookup::find_as_of_now(self.state, self.team, row.id).await?;
                 match view.status {
                     Status::Cancelled => Ok(Verdict::Done),
@@ -72,13 +120,6 @@ impl Work<'_> {
                     _ => Err(no_owner()),
                 }
             }
-            OwnerReply::TryAgain
-            | OwnerReply::Explained(_)
-            | OwnerReply::ExplainedMany(_)
-            | OwnerReply::Health(_)
-            | OwnerReply::Granted(_)
-            | OwnerReply::Limits(_)
-            | OwnerReply::Noted => Err(no_owner()),
         }
     }
 
@@ -90,7 +131,7 @@ impl Work<'_> {
         let by = actor(&self.operation.operation);
         let accepting = Accepting::of_operation(self.state, self.team, self.plan, by);
         let limits = limits_of(self.state, self.plan);
-        let checked = match again(&accepting, row, overrides, &limits).await {
+        let mut checked = match again(&accepting, row, overrides, &limits).await {
             Ok(checked) => checked,
             Err(error) => {
                 // What it needs may be gone because it has been made already.
@@ -99,12 +140,18 @@ impl Work<'_> {
                 return earlier.map(|_| Verdict::Done).ok_or(error);
             }
         };
+        if self.operation.action == BulkAction::Retry {
+            go_on(&mut checked, row);
+        }
         idempotency::create(&accepting, checked, key).await?;
         Ok(Verdict::Done)
     }
 
     async fn undo(&self, row: &TaskRow) -> Result<Verdict, ApiError> {
         let undone = self.operation.undoes.as_ref();
+        if let Some(undone) = undone.filter(|_| self.operation.priority.is_some()) {
+            return self.give_back(row, undone).await;
+        }
         let Some(undone) = undone.filter(|_| row.status == Status::Cancelled) else {
             return Ok(Verdict::Skipped);
         };

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use waybill_commands::entropy;
 use waybill_domain::event::BulkAction;
 use waybill_domain::id::OperationId;
+use waybill_domain::operation::max_matched;
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 
@@ -44,9 +45,9 @@ pub struct PreviewedTask {
     status: Status,
     /// Name of its queue.
     queue: String,
-    /// The URL that is called.
+    /// The URL that is called; `null` where workers claim the task.
     #[schema(format = "uri")]
-    target_url: String,
+    target_url: Option<String>,
     /// Why its last attempt failed.
     error: Option<String>,
     /// When it was accepted.
@@ -60,7 +61,7 @@ impl PreviewedTask {
             id: row.id.to_string(),
             status: row.status_at(now),
             queue: row.queue.to_string(),
-            target_url: row.url,
+            target_url: Some(row.url).filter(|url| !url.is_empty()),
             error: row.error,
             created_at: Iso(row.created_at),
         }
@@ -90,7 +91,9 @@ pub(crate) async fn preview_operation(
     let draft = draft.checked().map_err(ApiError::from)?;
     let (matched, rows) = if draft.tasks.is_empty() {
         let aim = Aim::of(&draft)?;
-        let matched = aim.count(&state, &caller.team).await?;
+        let matched = aim
+            .count(&state, &caller.team, max_matched(draft.action))
+            .await?;
         (matched, aim.examples(&state, &caller.team, EXAMPLES).await?)
     } else {
         let mut rows = Vec::new();

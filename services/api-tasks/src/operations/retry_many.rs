@@ -6,14 +6,14 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::create::{NewOperation, create};
+use super::create::{NewAction, NewOperation, create};
 use super::filter::OperationFilter;
-use super::object::OperationEnvelope;
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksWrite;
 use waybill_edge::body::Json;
 use waybill_edge::error::{ApiError, ErrorBody};
+use waybill_edge::operation::OperationEnvelope;
 
 /// Which dead letters: `filter` or `ids`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,6 +58,6 @@ pub(crate) async fn retry_dead_letters(
         rate,
         reason,
     } = request;
-    let request = NewOperation::to_retry(filter, ids, rate, reason);
+    let request = NewOperation::to(NewAction::Retry, filter, ids, rate, reason);
     create(&state, &caller, &headers, request).await
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
@@ -16,7 +15,8 @@ use waybill_domain::id::{OperationId, TeamId};
 use waybill_domain::operation::{
     MAX_RUNNING, Operation, OperationCommand, OperationRefusal, Pace, Progress, State, actor,
 };
-use waybill_log::{Lease, LeaseError, Leases};
+use waybill_edge::turns::{Turn, take_turns};
+use waybill_log::Leases;
 
 use super::aim::Aim;
 use super::item::Work;
@@ -35,7 +35,9 @@ pub async fn run(state: TasksApi, leases: Arc<dyn Leases>) {
         room: Arc::new(Semaphore::new(AT_A_TIME)),
         state,
     };
-    runner.take_turns(&*leases).await;
+    let edge = &runner.state;
+    let is_work = || !edge.auth.directory().open_operations().is_empty();
+    take_turns(edge, &*leases, LEASE, is_work, || runner.clone()).await;
 }
 
 #[derive(Clone)]
@@ -44,47 +46,9 @@ struct Runner {
     room: Arc<Semaphore>,
 }
 
-impl Runner {
-    async fn take_turns(&self, leases: &dyn Leases) {
-        let holder = self.state.fence.holder().as_str().to_owned();
-        let mut applied = self.state.auth.applied_changes();
-        let stopping = &self.state.stopping;
-        while !stopping.is_cancelled() {
-            if self.state.auth.directory().open_operations().is_empty() {
-                tokio::select! {
-                    changed = applied.changed() => if changed.is_err() {
-                        return;
-                    },
-                    () = stopping.cancelled() => return,
-                }
-                continue;
-            }
-            let lease = match leases.acquire(LEASE, &holder).await {
-                Ok(lease) => lease,
-                Err(error) => {
-                    if matches!(error, LeaseError::Unavailable { .. }) {
-                        tracing::warn!(%error, "the lease of operations cannot be taken; trying again");
-                    }
-                    let pause = (leases.ttl() / 3).min(Duration::from_secs(2));
-                    let _ = stopping.run_until_cancelled(sleep(pause)).await;
-                    continue;
-                }
-            };
-            let held = Mutex::new(lease);
-            // What is under way when the lease is lost is cut off; whoever holds it next repeats that.
-            tokio::select! {
-                () = keep(leases, &held) => {}
-                () = self.serve() => {}
-                () = stopping.cancelled() => {}
-            }
-            let last = held.lock().clone();
-            // An error means that it has expired, or soon will.
-            let _ = leases.release(&last).await;
-        }
-    }
-
+impl Turn for Runner {
     /// Runs all operations that are not over; returns when there is none.
-    async fn serve(&self) {
+    async fn serve(&mut self) {
         let mut applied = self.state.auth.applied_changes();
         let mut runs = JoinSet::new();
         let mut under_way: HashMap<Id, (OperationId, TeamId)> = HashMap::new();
@@ -125,7 +89,9 @@ impl Runner {
             }
         }
     }
+}
 
+impl Runner {
     /// Goes on with an operation from its last checkpoint until it is over, paused or run elsewhere.
     async fn go_on(&self, id: OperationId) {
         let boundary = Boundary::Operation(id.clone());
@@ -298,26 +264,4 @@ enum Written {
     NotYet,
     /// Somebody else has gone on with the operation.
     Elsewhere,
-}
-
-/// Renews the lease; ends when it is lost.
-async fn keep(leases: &dyn Leases, held: &Mutex<Lease>) {
-    let mut until = Instant::now() + leases.ttl();
-    loop {
-        sleep(leases.ttl() / 3).await;
-        let asked = Instant::now();
-        let last = held.lock().clone();
-        match leases.renew(&last).await {
-            Ok(lease) => {
-                *held.lock() = lease;
-                until = asked + leases.ttl();
-            }
-            Err(LeaseError::NotHeld { .. }) => return,
-            Err(error) if Instant::now() >= until => {
-                tracing::warn!(%error, "the lease of operations has expired without a renewal; they stop until it is taken again");
-                return;
-            }
-            Err(_) => {}
-        }
-    }
 }

@@ -68,15 +68,21 @@ impl CreateTask {
     pub(crate) fn or_as(mut self, old: TaskCreated) -> Self {
         let seconds = |millis: u32| f64::from(millis) / 1000.0;
         let length = |millis: f64| Length(task::Length::Seconds(millis / 1000.0));
-        self.target_url = self.target_url.or(Some(old.url));
-        self.method = self.method.or(Some(old.method.as_str().to_owned()));
-        self.headers = self.headers.or(Some(Headers(old.headers)));
+        // What only a call has is taken over where there is one.
+        let is_called = !old.is_pulled() || self.target_url.is_some();
+        if !old.is_pulled() {
+            self.target_url = self.target_url.or(Some(old.url));
+        }
+        if is_called {
+            self.method = self.method.or(Some(old.method.as_str().to_owned()));
+            self.headers = self.headers.or(Some(Headers(old.headers)));
+        }
         if self.body.is_none() && self.json.is_none() {
             self.body = old.body;
             let encoding = old.body_encoding.name().map(str::to_owned);
             self.body_encoding = self.body_encoding.or(encoding);
         }
-        if self.timeout.is_none() && self.max_wait_time.is_none() {
+        if is_called && self.timeout.is_none() && self.max_wait_time.is_none() {
             self.timeout = Some(seconds(old.timeout_ms));
             self.max_wait_time = Some(seconds(old.max_wait_ms));
         }
@@ -136,12 +142,18 @@ impl CreateTask {
             self.on_failure = self.on_failure.or_else(|| Some(on_failure()));
         }
         self.queue = self.queue.or(Some(old.queue.to_string()));
-        self.follow_redirects = self.follow_redirects.or(Some(old.follow_redirects));
+        if is_called {
+            self.follow_redirects = self.follow_redirects.or(Some(old.follow_redirects));
+            let resolve = old.resolve.names().into_iter().map(str::to_owned);
+            self.resolve = self.resolve.or_else(|| Some(resolve.collect()));
+        }
         self.on_complete_url = self.on_complete_url.or(old.on_complete_url);
         let limits = old.limits.into_iter().map(CreateLimit::from);
         self.limits = self.limits.or_else(|| Some(limits.collect()));
-        let resolve = old.resolve.names().into_iter().map(str::to_owned);
-        self.resolve = self.resolve.or_else(|| Some(resolve.collect()));
+        if !self.limits.as_ref().is_some_and(Vec::is_empty) {
+            let then = old.on_rate_limited.map(|then| then.as_str().to_owned());
+            self.on_rate_limited = self.on_rate_limited.or(then);
+        }
         self
     }
 }
@@ -198,7 +210,7 @@ mod tests {
                 "tags": ["a"], "metadata": {{"k": "v"}}, "retryBackoff": ["10s", "1m30s"], "minDelay": "5s", "maxDelay": "3m", "jitter": 0.25,
                 "maxAge": "2h", "maxRetries": 4, "retryOn": ["5xx"], "priority": 9, "queue": "q", "followRedirects": true,
                 "onCompleteUrl": "https://b.example/", "resolve": ["headers", "query"],
-                "fairnessKey": "customer-1", "fairnessWeight": 3, "limits": [{{"key": "a", "concurrency": 2}}, {{"key": "b", "rate": {{"limit": 5, "per": "1m", "burst": 2}}}}, {{"key": "c"}}],
+                "fairnessKey": "customer-1", "fairnessWeight": 3, "limits": [{{"key": "a", "concurrency": 2}}, {{"key": "b", "rate": {{"limit": 5, "per": "1m", "burst": 2}}}}, {{"key": "c"}}], "onRateLimited": "pauseKey",
                 {place}}}"#,
             ));
             let mut same = spec(request("{}").or_as(old.clone()));
@@ -224,6 +236,18 @@ mod tests {
         assert_eq!((new.max_retries, new.retry_bounds.min_ms), (1, None));
         assert_eq!(new.url, "https://a.example/x");
         assert!(new.headers.iter().any(|(name, _)| name == "X-B"));
+    }
+
+    #[test]
+    fn a_pulled_task_is_pulled_again_unless_it_is_given_a_target() {
+        let old = accepted(r#"{"json": {"a": 1}, "queue": "q", "maxRetries": 4}"#);
+        assert!(old.is_pulled() && old.headers.is_empty());
+        let same = spec(request("{}").or_as(old.clone()));
+        let again = same.accept(old.id, old.team.clone(), None, NOW);
+        assert_eq!(again, old);
+        let called = spec(request(r#"{"targetUrl": "https://a.example/x"}"#).or_as(old));
+        assert_eq!(called.url, "https://a.example/x");
+        assert_eq!(called.body.as_deref(), Some(r#"{"a":1}"#));
     }
 
     #[test]

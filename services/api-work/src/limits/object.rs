@@ -3,9 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::access::team::Limit;
-use waybill_domain::access::team::queues::Pause;
+use waybill_domain::access::team::Pause;
+use waybill_domain::actor::Actor;
 use waybill_domain::id::{Environment, LimitKey};
-use waybill_domain::limit::{KeyStanding, LimitBounds};
+use waybill_domain::limit::{KeyPause, KeyStanding, LimitBounds};
 use waybill_domain::rate::StartRate;
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::time::Timestamp;
@@ -74,6 +75,8 @@ pub(super) struct Standing {
     waiting: u64,
     says: Option<(StreamSeq, LimitBounds)>,
     next_start: Option<Timestamp>,
+    /// The pause that a target has asked for.
+    paused: Option<KeyPause>,
 }
 
 impl Standing {
@@ -87,15 +90,19 @@ impl Standing {
         {
             self.says = of.says;
         }
+        let is_later = |known: KeyPause| of.paused.is_some_and(|of| of.until > known.until);
+        if self.paused.is_none_or(is_later) {
+            self.paused = of.paused;
+        }
         self.next_start = match (self.next_start, of.next_start) {
             (Some(known), Some(other)) => Some(known.min(other)),
             (known, other) => known.or(other),
         };
     }
 
-    /// Whether any task runs or waits.
+    /// Whether any task runs or waits, or a target has paused it.
     pub(super) fn is_in_use(&self) -> bool {
-        self.running + self.waiting > 0
+        self.running + self.waiting > 0 || self.paused.is_some()
     }
 }
 
@@ -120,7 +127,10 @@ impl LimitObject {
             pinned: pin.is_some(),
             concurrency: bounds.concurrency,
             rate: bounds.rate.map(LimitObjectRate::new),
-            pause: pause.map(LimitPause::new),
+            pause: pause.map(LimitPause::new).or_else(|| {
+                let asked_for = standing.and_then(|standing| standing.paused)?;
+                Some(LimitPause::of_target(&asked_for))
+            }),
             running: standing.map(|standing| standing.running),
             waiting: standing.map(|standing| standing.waiting),
             next_start: standing.and_then(|standing| standing.next_start).map(Iso),
@@ -139,6 +149,19 @@ impl LimitObjectRate {
 }
 
 impl LimitPause {
+    /// One that a target has asked for.
+    fn of_target(pause: &KeyPause) -> Self {
+        Self {
+            since: Iso(pause.since),
+            until: Some(Iso(pause.until)),
+            reason: Some(format!(
+                "HTTP 429 with Retry-After from the target of {}",
+                pause.task
+            )),
+            by: Actor::worker().to_string(),
+        }
+    }
+
     fn new(pause: &Pause) -> Self {
         Self {
             since: Iso(pause.since),
@@ -167,6 +190,8 @@ pub struct LimitList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use waybill_domain::id::TaskId;
+    use waybill_domain::partition::Partition;
 
     #[test]
     fn standings_add_up_and_the_newest_task_says_what_holds() {
@@ -182,6 +207,12 @@ mod tests {
                 },
             )),
             next_start: Some(Timestamp(seq.cast_signed())),
+            paused: (seq > 6).then(|| KeyPause {
+                task: TaskId::new(Timestamp(1), seq.into(), Partition::default()),
+                since: Timestamp(1),
+                until: Timestamp(seq.cast_signed()),
+                left_ms: 1,
+            }),
         };
         let mut standing = Standing::default();
         for one in [of(5, 3), of(9, 4), of(7, 5)] {
@@ -192,5 +223,8 @@ mod tests {
         assert_eq!((shown.running, shown.waiting), (Some(3), Some(6)));
         assert_eq!((shown.concurrency, shown.pinned), (Some(4), false));
         assert_eq!(shown.next_start.map(|at| at.0), Some(Timestamp(5)));
+        let pause = shown.pause.expect("a target has asked for it");
+        assert_eq!(pause.until.map(|at| at.0), Some(Timestamp(9)));
+        assert_eq!(pause.by, "system:worker");
     }
 }

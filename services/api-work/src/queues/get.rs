@@ -6,7 +6,7 @@ use waybill_domain::access::team::Queue;
 use waybill_domain::id::QueueName;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::{Need, QueuesRead};
+use waybill_edge::auth::needs::{InQueues, Need, QueuesRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
 
@@ -33,9 +33,10 @@ use super::{Answer, answer};
 )]
 pub(crate) async fn get_queue(
     State(state): State<Edge>,
-    caller: Caller<QueuesRead>,
+    caller: Caller<InQueues<QueuesRead>>,
     Id(name): Id<QueueName>,
 ) -> Result<Answer, ApiError> {
+    caller.may_use(&name)?;
     let (decided, queue) = look(&state, &caller, &name).await?;
     Ok(answer(decided.as_ref(), QueueEnvelope { queue }))
 }

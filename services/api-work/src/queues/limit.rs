@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_domain::access::team::queues::QueueCommand;
+use waybill_domain::access::team::queues::{QueueCommand, RETENTION_S};
 use waybill_domain::id::QueueName;
 use waybill_domain::limit::MAX_RATE_MS;
 use waybill_domain::rate::StartRate;
@@ -21,7 +21,7 @@ use super::defaults::QueueDefaultsWanted;
 use super::object::QueueEnvelope;
 use crate::tag::IfMatch;
 
-/// All settings of a queue; what is left out is no limit, the weight 1, and the platform's default.
+/// All settings of a queue; what is left out is no limit, the weight 1, the platform's default, and no retention of its own.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LimitQueue {
@@ -35,6 +35,10 @@ pub struct LimitQueue {
     weight: Option<u8>,
     /// What creations in the queue mean where they leave something open.
     defaults: Option<QueueDefaultsWanted>,
+    /// How long after its end a task of the queue is shown, from an hour to 366 days: a length such as `"7d"`, or a number of seconds. Older
+    /// ones are left out of lists and are not found by their id. Without it, as long as the log has them.
+    #[schema(value_type = Option<String>, example = "7d")]
+    retention: Option<Length>,
 }
 
 /// How many tasks may start in a time. Each attempt counts, also a retry.
@@ -103,8 +107,16 @@ pub(crate) async fn limit_queue(
         weight: request.weight,
         defaults: Box::new(defaults),
         only_if,
+        retention_s: request.retention.as_ref().map(retention).transpose()?,
     };
     super::decide(&state, &caller, name, command).await
+}
+
+/// In whole seconds.
+fn retention(given: &Length) -> Result<u32, ApiError> {
+    let longest = std::time::Duration::from_secs((*RETENTION_S.end()).into());
+    let length = given.0.read("retention", longest)?;
+    Ok(u32::try_from(length.as_secs()).unwrap_or(u32::MAX))
 }
 
 pub(crate) fn rate(given: LimitRate) -> Result<StartRate, ApiError> {

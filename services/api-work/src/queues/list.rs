@@ -8,7 +8,7 @@ use waybill_domain::access::team::{Queue, Team};
 use waybill_domain::id::QueueName;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::QueuesRead;
+use waybill_edge::auth::needs::{InQueues, QueuesRead};
 use waybill_edge::error::ApiError;
 use waybill_projector::query::QueueCounts;
 
@@ -32,14 +32,13 @@ use super::statistics::Lately;
 )]
 pub(crate) async fn list_queues(
     State(state): State<Edge>,
-    caller: Caller<QueuesRead>,
+    caller: Caller<InQueues<QueuesRead>>,
 ) -> Result<axum::Json<QueueList>, ApiError> {
     let (environment, now) = (caller.team.environment(), entropy::now());
     let of_team = |team: &Team| -> Vec<(QueueName, Queue)> {
-        let queues = team.queues.iter();
+        let queues = team.queues_in(environment);
         queues
-            .filter(|((of, _), _)| *of == environment)
-            .map(|((_, name), queue)| (name.clone(), queue.clone()))
+            .map(|(name, queue)| (name.clone(), queue.clone()))
             .collect()
     };
     let directory = state.auth.directory();
@@ -59,6 +58,7 @@ pub(crate) async fn list_queues(
             queues.entry(name).or_default().1 = Some(queue);
         }
     }
+    queues.retain(|name, _| caller.may_use(name).is_ok());
     let shown = queues.iter().map(|(name, (counts, queue))| {
         QueueObject::new(name, environment, queue.as_ref(), now)
             .counted(counts.as_ref())

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use waybill_domain::access::team::Pause;
 use waybill_domain::access::team::Queue;
-use waybill_domain::access::team::queues::Pause;
 use waybill_domain::id::{Environment, QueueName};
 use waybill_domain::rate::StartRate;
 use waybill_domain::time::Timestamp;
@@ -45,6 +45,9 @@ pub struct QueueObject {
     /// What happened lately. Absent in answers to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     statistics: Option<QueueStatistics>,
+    /// Seconds after its end for which a task is shown in lists and found by its id; `null`: as long as the log has it.
+    #[schema(value_type = Option<f64>)]
+    retention: Option<Seconds>,
 }
 
 /// Whether tasks of a queue are started.
@@ -126,6 +129,9 @@ impl QueueObject {
             counts: None,
             oldest_pending_since: None,
             statistics: None,
+            retention: queue
+                .and_then(|queue| queue.retention_s)
+                .map(|length| Seconds(u64::from(length) * 1_000)),
         }
     }
 

@@ -35,10 +35,7 @@ pub(crate) async fn get_target_health(
     Id(host): Id<TargetHost>,
 ) -> Result<axum::Json<TargetEnvelope>, ApiError> {
     let rules = super::rules(&state, &caller);
-    let rule = rules.into_iter().find(|(of, _)| *of == host);
-    let rule = rule.map(|(_, rule)| rule);
-    let told = super::told(&state, &caller, vec![(host, rule)]).await;
-    let target = told.into_iter().next();
-    let target = target.ok_or_else(|| ApiError::internal(&"a host that was asked about"))?;
-    Ok(axum::Json(TargetEnvelope { target }))
+    let target = rules.into_iter().find(|(of, _)| *of == host);
+    let target = target.map(|(_, target)| target).unwrap_or_default();
+    super::one(&state, &caller, host, target).await
 }

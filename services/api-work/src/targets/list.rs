@@ -1,6 +1,7 @@
-//! `GET /v1/targets`: the hosts that have a rule.
+//! `GET /v1/targets`: the hosts that have a rule, or were opened.
 
 use axum::extract::State;
+use waybill_commands::entropy;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::QueuesRead;
@@ -8,7 +9,7 @@ use waybill_edge::error::ApiError;
 
 use super::object::TargetList;
 
-/// List the hosts that have a rule, and how they do.
+/// List the hosts that have a rule or were opened by somebody, and how they do.
 #[utoipa::path(
     get,
     path = "/v1/targets",
@@ -27,8 +28,10 @@ pub(crate) async fn list_targets(
     State(state): State<Edge>,
     caller: Caller<QueuesRead>,
 ) -> Result<axum::Json<TargetList>, ApiError> {
-    let rules = super::rules(&state, &caller).into_iter();
-    let hosts = rules.map(|(host, rule)| (host, Some(rule))).collect();
+    let now = entropy::now();
+    let mut hosts = super::rules(&state, &caller);
+    // What was opened until a date that has come is closed.
+    hosts.retain(|(_, target)| target.rule.is_some() || target.opened(now).is_some());
     let targets = super::told(&state, &caller, hosts).await;
     Ok(axum::Json(TargetList { targets }))
 }

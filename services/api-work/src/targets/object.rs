@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use waybill_domain::access::team::Pause;
+use waybill_domain::access::team::targets::Target;
 use waybill_domain::command::{HostHealth, HostState};
 use waybill_domain::event::FailureKind;
 use waybill_domain::health::{HealthRule, TargetHost};
 use waybill_domain::id::Environment;
+use waybill_domain::time::Timestamp;
 use waybill_edge::iso::Iso;
 use waybill_edge::lengths::Seconds;
 
@@ -21,8 +24,37 @@ pub struct TargetObject {
     environment: &'static str,
     /// When its tasks are held back; `null`: never.
     rule: Option<TargetRule>,
+    /// Why nothing is started there, if somebody has opened it; `null`: nobody has.
+    opened: Option<TargetOpening>,
     /// How it does, as far as workers tell now; `null` if none answers.
     health: Option<TargetHealth>,
+}
+
+/// That somebody has opened a host.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetOpening {
+    #[schema(value_type = String, format = DateTime)]
+    since: Iso,
+    /// When it ends by itself; `null`: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Iso>,
+    /// Why, in their words.
+    reason: Option<String>,
+    /// Who: `key:` or `user:` and an id.
+    #[schema(example = "user:01JX3E4W6T0000000000000000")]
+    by: String,
+}
+
+impl TargetOpening {
+    fn new(opened: &Pause) -> Self {
+        Self {
+            since: Iso(opened.since),
+            until: opened.until.map(Iso),
+            reason: opened.reason.clone(),
+            by: opened.by.clone(),
+        }
+    }
 }
 
 /// When tasks of a host are held back. Either condition suffices.
@@ -39,6 +71,9 @@ pub struct TargetRule {
     /// The longest pause, in seconds.
     #[schema(value_type = f64)]
     max_pause: Seconds,
+    /// Seconds for which every attempt must have failed until the host is not probed any more; `null`: it always is.
+    #[schema(value_type = Option<f64>)]
+    disable_after: Option<Seconds>,
 }
 
 /// A share of the latest attempts.
@@ -67,7 +102,8 @@ pub enum TargetState {
 #[serde(rename_all = "camelCase")]
 pub struct TargetHealth {
     state: TargetState,
-    /// When the next probe may start; `null` unless the host is open.
+    /// When the next probe may start, or what somebody has opened is closed; `null` unless the host is open, and if nothing is to happen by
+    /// itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Iso>,
     /// When the first of the last failures in a row happened; `null`: no failure is remembered.
@@ -80,6 +116,8 @@ pub struct TargetHealth {
     failures_in_a_row: u32,
     /// The last failure that is remembered.
     last_failure: Option<TargetFailure>,
+    /// Whether it has failed for as long as `disableAfter` of its rule, so that it is not probed any more until it is closed by hand.
+    disabled: bool,
     /// How many tasks are held back that could start otherwise.
     held: u64,
     /// How many partitions there are.
@@ -102,14 +140,19 @@ impl TargetObject {
     pub(super) fn new(
         host: &TargetHost,
         environment: Environment,
-        rule: Option<HealthRule>,
+        (target, now): (&Target, Timestamp),
         health: Option<TargetHealth>,
     ) -> Self {
+        let opened = target.opened(now);
         Self {
             host: host.to_string(),
             environment: environment.as_str(),
-            rule: rule.map(TargetRule::from),
-            health,
+            rule: target.rule.map(TargetRule::from),
+            opened: opened.map(TargetOpening::new),
+            health: match opened {
+                Some(opened) => health.map(|health| health.opened(opened)),
+                None => health,
+            },
         }
     }
 }
@@ -124,6 +167,7 @@ impl From<HealthRule> for TargetRule {
             }),
             pause: Seconds(rule.pause_ms.into()),
             max_pause: Seconds(rule.max_pause_ms.into()),
+            disable_after: rule.disable_after_ms.map(|length| Seconds(length.into())),
         }
     }
 }
@@ -153,10 +197,23 @@ impl TargetHealth {
             reason: (worst.state != HostState::Closed).then(|| reason(worst)),
             failures_in_a_row: told.iter().map(|of| of.in_a_row).max().unwrap_or_default(),
             last_failure,
+            disabled: told.iter().any(|of| of.disabled),
             held: told.iter().map(|of| of.held).sum(),
             partitions,
             answered: told.len(),
         })
+    }
+}
+
+impl TargetHealth {
+    /// The same of a host that somebody has opened, which goes before what its attempts say.
+    fn opened(self, opened: &Pause) -> Self {
+        Self {
+            state: TargetState::Open,
+            until: opened.until.map(Iso),
+            reason: Some(format!("{} has opened it", opened.by)),
+            ..self
+        }
     }
 }
 
@@ -170,6 +227,11 @@ fn reason(of: &HostHealth) -> String {
         (None, _) => "without a valid answer".to_owned(),
     };
     match of.in_a_row {
+        many if of.disabled => {
+            format!(
+                "It is disabled: all of {many} attempts have failed for too long, the last one {last}"
+            )
+        }
         0 => format!("Too many of the latest attempts have failed, the last of them {last}"),
         1 => format!("The last attempt has failed, {last}"),
         many => format!("{many} attempts in a row have failed, the last one {last}"),
@@ -192,7 +254,6 @@ pub struct TargetList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waybill_domain::time::Timestamp;
 
     const WELL: HostHealth = HostHealth {
         state: HostState::Closed,
@@ -203,6 +264,7 @@ mod tests {
         kind: None,
         status: None,
         held: 0,
+        disabled: false,
     };
 
     #[test]
@@ -216,6 +278,7 @@ mod tests {
             kind: Some(FailureKind::HttpStatus),
             status: Some(503),
             held: 3,
+            disabled: false,
         };
         let probing = HostHealth {
             state: HostState::Probing,
@@ -243,7 +306,29 @@ mod tests {
             (Iso(Timestamp(5_000)), FailureKind::Connect)
         );
         let well = TargetHealth::of([WELL].iter(), 1).expect("an answer");
-        assert_eq!((well.state, well.reason), (TargetState::Closed, None));
+        assert_eq!((well.state, &well.reason), (TargetState::Closed, &None));
         assert_eq!(TargetHealth::of([].iter(), 4), None);
+        let disabled = HostHealth {
+            until: None,
+            disabled: true,
+            ..open
+        };
+        let told = TargetHealth::of([disabled, WELL].iter(), 2).expect("an answer");
+        assert!(told.disabled && told.until.is_none());
+        let reason = told.reason.as_deref().unwrap_or_default();
+        assert!(reason.starts_with("It is disabled: all of 5"), "{reason}");
+        let by_hand = Pause {
+            since: Timestamp(1),
+            until: Some(Timestamp(2)),
+            reason: None,
+            by: "user:u".into(),
+            drain: false,
+        };
+        let told = well.opened(&by_hand);
+        assert_eq!(
+            (told.state, told.until),
+            (TargetState::Open, Some(Iso(Timestamp(2))))
+        );
+        assert_eq!(told.reason.as_deref(), Some("user:u has opened it"));
     }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use waybill_domain::access::team::TeamCommand;
 use waybill_domain::access::team::targets::TargetCommand;
-use waybill_domain::health::{FailureShare, HealthRule, MAX_PAUSE_MS, TargetHost};
+use waybill_domain::health::{FailureShare, HealthRule, MAX_DISABLE_MS, MAX_PAUSE_MS, TargetHost};
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::QueuesWrite;
@@ -39,6 +38,10 @@ pub struct SetTargetHealth {
     /// The longest pause, up to a day.
     #[schema(value_type = Option<String>, default = "10m", example = "10m")]
     max_pause: Option<Length>,
+    /// Once every attempt has failed for so long, from an hour to 30 days, the host is not even probed any more, until it is closed by hand.
+    /// Without it, it is always probed.
+    #[schema(value_type = Option<String>, example = "5d")]
+    disable_after: Option<Length>,
 }
 
 /// A share of the latest attempts.
@@ -86,20 +89,12 @@ pub(crate) async fn set_target_health(
     Json(request): Json<SetTargetHealth>,
 ) -> Result<axum::Json<TargetEnvelope>, ApiError> {
     let rule = request.rule()?;
-    let environment = caller.team.environment();
-    let command = TeamCommand::Target(TargetCommand::SetHealth {
-        environment,
+    let command = TargetCommand::SetHealth {
+        environment: caller.team.environment(),
         host: host.clone(),
         rule,
-    });
-    let team = caller.team.base();
-    let after = state.control.run_team(&team, command, &caller.by()).await?;
-    state.settle_everywhere(after.version).await?;
-    let rule = after.state.health_rule(environment, &host);
-    let told = super::told(&state, &caller, vec![(host, rule)]).await;
-    let target = told.into_iter().next();
-    let target = target.ok_or_else(|| ApiError::internal(&"a host that was asked about"))?;
-    Ok(axum::Json(TargetEnvelope { target }))
+    };
+    super::decide(&state, &caller, host, command).await
 }
 
 impl SetTargetHealth {
@@ -108,7 +103,8 @@ impl SetTargetHealth {
         let is_empty = self.failures_in_a_row.is_none()
             && self.failure_share.is_none()
             && self.pause.is_none()
-            && self.max_pause.is_none();
+            && self.max_pause.is_none()
+            && self.disable_after.is_none();
         if is_empty {
             return Ok(None);
         }
@@ -121,22 +117,23 @@ impl SetTargetHealth {
             let of = share.of.ok_or_else(|| missing("failureShare.of"))?;
             Ok::<_, ApiError>(FailureShare { percent, of })
         });
-        let pause_ms = millis("pause", self.pause)?.unwrap_or(PAUSE_MS);
-        let longest = millis("maxPause", self.max_pause)?;
+        let pause_ms = millis("pause", self.pause, MAX_PAUSE_MS)?.unwrap_or(PAUSE_MS);
+        let longest = millis("maxPause", self.max_pause, MAX_PAUSE_MS)?;
         Ok(Some(HealthRule {
             in_a_row: self.failures_in_a_row,
             share: share.transpose()?,
             pause_ms,
             max_pause_ms: longest.unwrap_or(LONGEST_PAUSE_MS.max(pause_ms)),
+            disable_after_ms: millis("disableAfter", self.disable_after, MAX_DISABLE_MS)?,
         }))
     }
 }
 
-fn millis(field: &'static str, given: Option<Length>) -> Result<Option<u32>, ApiError> {
-    let longest = Duration::from_millis(MAX_PAUSE_MS.into());
+fn millis(field: &'static str, given: Option<Length>, most: u32) -> Result<Option<u32>, ApiError> {
+    let longest = Duration::from_millis(most.into());
     let read = given.map(|length| length.0.read(field, longest));
     let length = read.transpose()?;
-    Ok(length.map(|length| u32::try_from(length.as_millis()).unwrap_or(MAX_PAUSE_MS)))
+    Ok(length.map(|length| u32::try_from(length.as_millis()).unwrap_or(most)))
 }
 
 #[cfg(test)]
@@ -157,6 +154,7 @@ mod tests {
             share: None,
             pause_ms: 30_000,
             max_pause_ms: 600_000,
+            disable_after_ms: None,
         };
         assert_eq!(read(r#"{"failuresInARow": 5}"#), Ok(Some(rule)));
         let share = FailureShare {
@@ -168,8 +166,10 @@ mod tests {
             share: Some(share),
             pause_ms: 3_600_000,
             max_pause_ms: 3_600_000,
+            disable_after_ms: Some(432_000_000),
         };
-        let text = r#"{"failureShare": {"percent": 50, "of": 20}, "pause": "1h"}"#;
+        let text =
+            r#"{"failureShare": {"percent": 50, "of": 20}, "pause": "1h", "disableAfter": "5d"}"#;
         assert_eq!(read(text), Ok(Some(rule)));
         for (text, wanted) in [
             (
@@ -181,6 +181,10 @@ mod tests {
                 "failureShare.of is required",
             ),
             (r#"{"failuresInARow": 1, "pause": "2d"}"#, "pause must be"),
+            (
+                r#"{"failuresInARow": 1, "disableAfter": "31d"}"#,
+                "disableAfter must be",
+            ),
             (r#"{"failures": 1}"#, "unknown field"),
         ] {
             let refused = read(text).expect_err(text);

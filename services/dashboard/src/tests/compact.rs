@@ -1,15 +1,15 @@
 //! What is taken out of scripts and style sheets on their way into the program, and what never is.
 
-use crate::compact::compacted;
+use crate::compact::{self, compacted};
 
 fn script(text: &str) -> String {
-    let bytes = compacted("a.js", text.as_bytes().to_vec()).expect("a script");
-    let text = String::from_utf8(bytes).expect("text");
-    text.trim_end().to_owned()
+    let script = compact::script(text).expect("a script");
+    script.text.trim_end().to_owned()
 }
 
 fn refusal(text: &str) -> String {
-    compacted("a.js", text.as_bytes().to_vec()).expect_err("it cannot be told for certain")
+    let refused = compact::script(text).err();
+    refused.expect("it cannot be told for certain")
 }
 
 #[test]
@@ -34,6 +34,20 @@ fn strings_templates_and_regular_expressions_stay_as_they_are() {
         "const a=`${{b:{c:1}}.b.c}  // ${'}'}`;\n",
     ] {
         assert_eq!(script(text), text.trim_end());
+    }
+}
+
+#[test]
+fn templates_of_markup_lose_the_indentation_of_their_lines() {
+    for (text, left) in [
+        (
+            "a = html`<p>\n    one  two\n  ${b(`\n  c`)}  <i> d</i>\n\t${html`\n  e`}</p>`;\n",
+            "a=html`<p>\none  two\n${b(`\n  c`)}  <i> d</i>\n${html`\ne`}</p>`;",
+        ),
+        ("svg`\n  <g>`;\n", "svg`\n<g>`;"),
+        ("xhtml`\n  a`;\n", "xhtml`\n  a`;"),
+    ] {
+        assert_eq!(script(text), left);
     }
 }
 
@@ -71,7 +85,7 @@ fn what_is_uncertain_or_does_not_end_is_refused_with_its_line() {
         ("a /* b", "line 1: a comment"),
     ] {
         let said = refusal(text);
-        assert!(said.starts_with(&format!("a.js: {what}")), "{said}");
+        assert!(said.starts_with(what), "{said}");
     }
 }
 

@@ -8,6 +8,10 @@ use sha2::Sha256;
 /// Longest address (RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets).
 pub const MAX_EMAIL_BYTES: usize = 254;
 
+/// The address of the owner of an installation who has given none yet. Its domain receives no mail
+/// (RFC 2606), and nobody can present it as theirs.
+const LOCAL_OWNER: &str = "local-owner@waybill.invalid";
+
 /// The text cannot be an email address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("email must be an address such as ann@example.com, of at most {MAX_EMAIL_BYTES} bytes")]
@@ -21,8 +25,12 @@ pub struct Email(String);
 impl Email {
     /// Parses an address. Printable ASCII only: with look-alikes from other scripts, two people
     /// could share what looks like one address.
+    /// The reserved address of a local owner is nobody's to give.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
         let text = text.trim();
+        if Self::is_of_local_owner(text) {
+            return Err(InvalidEmail);
+        }
         let (local, domain) = text.rsplit_once('@').ok_or(InvalidEmail)?;
         let is_local = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
         let label = |label: &str| {
@@ -45,6 +53,18 @@ impl Email {
         } else {
             Err(InvalidEmail)
         }
+    }
+
+    /// The reserved address of a local owner.
+    #[must_use]
+    pub fn of_local_owner() -> Self {
+        Self(LOCAL_OWNER.to_owned())
+    }
+
+    /// Whether that is the reserved address of a local owner.
+    #[must_use]
+    pub fn is_of_local_owner(text: &str) -> bool {
+        text.eq_ignore_ascii_case(LOCAL_OWNER)
     }
 
     #[must_use]

@@ -5,6 +5,7 @@
 //! time, somebody has copied it, and the grant ends. A grant has one valid access token at a time:
 //! refreshing replaces it.
 
+pub mod device;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,10 @@ use crate::access::proof::Proof;
 use crate::access::scope::ScopeSet;
 use crate::actor::Actor;
 use crate::event::{
-    ControlEvent, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
+    ControlEvent, GrantAsked, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
     GrantTokenRevoked,
 };
-use crate::id::AppId;
+use crate::id::{AppId, TeamId, UserId};
 use crate::time::Timestamp;
 
 /// Lifetime of an authorization code.
@@ -45,6 +46,8 @@ pub struct Grant {
     pub idle_until: Option<Timestamp>,
     /// Why the grant ended; `None` while it lasts.
     pub revoked: Option<GrantEnd>,
+    /// What a device asked for, if it began so.
+    pub asked: Option<Box<GrantAsked>>,
     refresh: Option<Stored>,
 }
 
@@ -131,6 +134,27 @@ pub enum GrantCommand {
         /// The reason to record.
         reason: GrantEnd,
     },
+    /// Ask for the grant on a device, for a person who decides elsewhere.
+    Ask(Box<GrantAsked>),
+    /// Give what a device asked for, on behalf of the person who decides.
+    Approve {
+        user: UserId,
+        /// The team that the application may act in.
+        team: TeamId,
+        /// Of what it asked for, as much as the person may give.
+        scopes: ScopeSet,
+    },
+    /// Refuse what a device asked for, on behalf of the person who decides.
+    Deny,
+    /// Exchange the code of a device for tokens, once somebody has approved.
+    RedeemDevice {
+        /// The client that presents the code.
+        app: AppId,
+        /// The presented code.
+        code: Proof,
+        /// Tokens to issue.
+        tokens: FreshTokens,
+    },
 }
 
 /// Why a command is refused.
@@ -155,6 +179,15 @@ pub enum GrantRefusal {
     /// A refresh may only narrow the scopes.
     #[error("the grant does not include these scopes")]
     WiderThanGrant,
+    /// Nobody has decided yet.
+    #[error("nobody has decided yet")]
+    Undecided,
+    /// A person refused.
+    #[error("somebody refused")]
+    Denied,
+    /// Nobody decided in time, or the device did not ask again in time.
+    #[error("the device code has expired")]
+    Expired,
 }
 
 impl Grant {
@@ -188,10 +221,12 @@ impl Grant {
             .unwrap_or_default()
     }
 
-    /// When the grant ends: with its code, with its idle time, or with its only token.
+    /// When the grant ends: with the time to decide about it, with its code, with its idle time, or with its only token.
     #[must_use]
     pub fn lasts_until(&self) -> Option<Timestamp> {
-        let given = self.given.as_ref()?;
+        let Some(given) = self.given.as_ref() else {
+            return self.asked.as_ref().map(|asked| asked.expires_at);
+        };
         let end = self
             .idle_until
             .or(given.code_expires_at)
@@ -202,7 +237,9 @@ impl Grant {
     /// When the code or access token that was handed out last expires.
     #[must_use]
     pub fn tokens_until(&self) -> Option<Timestamp> {
-        let given = self.given.as_ref()?;
+        let Some(given) = self.given.as_ref() else {
+            return self.asked.as_ref().map(|asked| asked.expires_at);
+        };
         let token = self.token.as_ref().map(|token| token.expires_at);
         token.max(given.code_expires_at).max(given.token_expires_at)
     }
@@ -234,6 +271,9 @@ impl Grant {
                     expires_at: e.token_expires_at.unwrap_or(e.at),
                 });
                 self.given = Some(e.clone());
+            }
+            ControlEvent::GrantAsked(e) => {
+                self.asked.get_or_insert_with(|| e.clone());
             }
             ControlEvent::GrantRedeemed(e) => {
                 self.token = Some(AccessToken {
@@ -304,37 +344,43 @@ impl Aggregate for GrantFamily {
         (): &(),
         now: Timestamp,
     ) -> Result<Vec<ControlEvent>, GrantRefusal> {
-        if let GrantCommand::Give(given) = command {
-            return match self.grant.given {
-                Some(_) => Err(GrantRefusal::AlreadyGiven),
-                None => Ok(vec![ControlEvent::GrantGiven(given)]),
-            };
-        }
-        let given = self.grant.given.as_deref();
-        let deciding = Deciding {
-            family: self,
-            given: given.ok_or(GrantRefusal::NoSuchGrant)?,
+        let given = self.grant.given.as_deref().ok_or(GrantRefusal::NoSuchGrant);
+        let deciding = |given| Deciding {
+            grant: &self.grant,
+            used: &self.used,
+            given,
             now,
         };
         match command {
+            GrantCommand::Give(given) => match self.grant.given {
+                Some(_) => Err(GrantRefusal::AlreadyGiven),
+                None => Ok(vec![ControlEvent::GrantGiven(given)]),
+            },
+            GrantCommand::Ask(asked) => device::ask(&self.grant, asked),
+            GrantCommand::Approve { user, team, scopes } => {
+                device::approve(&self.grant, (by, user), team, scopes, now)
+            }
+            GrantCommand::Deny => device::deny(&self.grant, by, now),
+            GrantCommand::RedeemDevice { app, code, tokens } => {
+                device::redeem(&self.grant, (&app, &code), tokens, now)
+            }
             GrantCommand::Redeem {
                 app,
                 code,
                 challenge,
                 redirect_uri,
                 tokens,
-            } => deciding.redeem(&app, &code, &challenge, redirect_uri.as_deref(), tokens),
+            } => deciding(given?).redeem(&app, &code, &challenge, redirect_uri.as_deref(), tokens),
             GrantCommand::Refresh {
                 app,
                 refresh,
                 scopes,
                 tokens,
                 grace,
-            } => deciding.refresh(&app, &refresh, scopes, tokens, grace),
-            GrantCommand::ReturnToken { app, token } => deciding.return_token(&app, &token),
-            GrantCommand::Return { app, refresh } => deciding.return_all(&app, &refresh),
-            GrantCommand::Revoke { reason } => deciding.revoke(by, reason),
-            GrantCommand::Give(_) => Ok(Vec::new()),
+            } => deciding(given?).refresh(&app, &refresh, scopes, tokens, grace),
+            GrantCommand::ReturnToken { app, token } => deciding(given?).return_token(&app, &token),
+            GrantCommand::Return { app, refresh } => deciding(given?).return_all(&app, &refresh),
+            GrantCommand::Revoke { reason } => deciding(given?).revoke(by, reason),
         }
     }
 
@@ -350,7 +396,9 @@ impl Aggregate for GrantFamily {
 type Decision = Result<Vec<ControlEvent>, GrantRefusal>;
 
 struct Deciding<'a> {
-    family: &'a GrantFamily,
+    grant: &'a Grant,
+    /// Refresh tokens that were used.
+    used: &'a [Stored],
     given: &'a GrantGiven,
     now: Timestamp,
 }
@@ -372,15 +420,15 @@ impl Deciding<'_> {
         if given.app != *app || !is_ours {
             return Err(GrantRefusal::NotYours);
         }
-        if self.family.grant.revoked.is_some() {
+        if self.grant.revoked.is_some() {
             return Err(GrantRefusal::Over);
         }
         // Presented twice: the thief uses it either now or did so before, and the two cannot be
         // told apart.
-        if self.family.grant.idle_until.is_some() {
+        if self.grant.idle_until.is_some() {
             return Ok(self.end(GrantEnd::CodeReused));
         }
-        self.family.grant.live(self.now).ok_or(GrantRefusal::Over)?;
+        self.grant.live(self.now).ok_or(GrantRefusal::Over)?;
         if !given
             .challenge
             .as_ref()
@@ -413,13 +461,13 @@ impl Deciding<'_> {
         grace: Duration,
     ) -> Decision {
         let given = self.given;
-        let grant = &self.family.grant;
+        let grant = self.grant;
         if given.app != *app {
             return Err(GrantRefusal::NotYours);
         }
         grant.live(self.now).ok_or(GrantRefusal::Over)?;
         if !grant.refreshes_with(refresh) {
-            let used = &self.family.used;
+            let used = self.used;
             if !used.iter().any(|used| used.is(refresh)) {
                 return Err(GrantRefusal::NotYours);
             }
@@ -456,7 +504,7 @@ impl Deciding<'_> {
         if given.app != *app {
             return Err(GrantRefusal::NotYours);
         }
-        match self.family.grant.live_token(self.now) {
+        match self.grant.live_token(self.now) {
             Some((_, own)) if own.stored.is(token) => {}
             _ => return Ok(Vec::new()),
         }
@@ -473,13 +521,12 @@ impl Deciding<'_> {
     }
 
     fn return_all(&self, app: &AppId, refresh: &Proof) -> Decision {
-        let family = self.family;
         let is_own =
-            family.grant.refreshes_with(refresh) || family.used.iter().any(|used| used.is(refresh));
+            self.grant.refreshes_with(refresh) || self.used.iter().any(|used| used.is(refresh));
         if self.given.app != *app || !is_own {
             return Err(GrantRefusal::NotYours);
         }
-        Ok(match family.grant.revoked {
+        Ok(match self.grant.revoked {
             Some(_) => Vec::new(),
             None => self.end(GrantEnd::Returned),
         })
@@ -494,7 +541,7 @@ impl Deciding<'_> {
         if !may {
             return Err(GrantRefusal::NotYours);
         }
-        Ok(match self.family.grant.revoked {
+        Ok(match self.grant.revoked {
             Some(_) => Vec::new(),
             None => self.end(reason),
         })

@@ -116,6 +116,8 @@ pub struct Plan {
     pub api_faces: Vec<Api>,
     /// Request limits, with scope team or key; empty: unlimited.
     pub policies: Vec<Arc<Policy>>,
+    /// How many tasks of the team start in a turn among teams; at least 1.
+    pub weight: u8,
 }
 
 impl Plan {

@@ -8,63 +8,43 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-macro_rules! scopes {
-    ($($variant:ident = $text:literal,)+) => {
-        /// One right of a credential.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        #[expect(missing_docs, reason = "each one is its text")]
-        pub enum Scope {
-            $(#[serde(rename = $text)] $variant,)+
-        }
+use crate::words::words;
 
-        impl Scope {
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The text in requests and events.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// Reads what [`Scope::as_str`] writes.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-scopes! {
-    TasksRead = "tasks:read",
-    TasksWrite = "tasks:write",
-    JobsRead = "jobs:read",
-    JobsWrite = "jobs:write",
-    QueuesRead = "queues:read",
-    QueuesWrite = "queues:write",
-    DlqRead = "dlq:read",
-    DlqWrite = "dlq:write",
-    TokensRead = "tokens:read",
-    TokensWrite = "tokens:write",
-    KeysRead = "keys:read",
-    KeysWrite = "keys:write",
-    ActivityRead = "activity:read",
-    SubscribersRead = "subscribers:read",
-    SubscribersWrite = "subscribers:write",
-    BidsRead = "bids:read",
-    BidsWrite = "bids:write",
-    DeliveriesRead = "deliveries:read",
-    DeliveriesWrite = "deliveries:write",
-    AgentsRead = "agents:read",
-    AgentsWrite = "agents:write",
-    WebhooksRead = "webhooks:read",
-    WebhooksWrite = "webhooks:write",
-    SigningSecretWrite = "signing-secret:write",
-    PostingsRead = "postings:read",
-    PostingsWrite = "postings:write",
-    LedgerRead = "ledger:read",
-    WaitlistsRead = "waitlists:read",
-    WaitlistsWrite = "waitlists:write",
+words! {
+    /// One right of a credential.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+    #[expect(missing_docs, reason = "each one is its text")]
+    pub enum Scope {
+        TasksRead = "tasks:read",
+        TasksWrite = "tasks:write",
+        JobsRead = "jobs:read",
+        JobsWrite = "jobs:write",
+        QueuesRead = "queues:read",
+        QueuesWrite = "queues:write",
+        DlqRead = "dlq:read",
+        DlqWrite = "dlq:write",
+        TokensRead = "tokens:read",
+        TokensWrite = "tokens:write",
+        KeysRead = "keys:read",
+        KeysWrite = "keys:write",
+        ActivityRead = "activity:read",
+        SubscribersRead = "subscribers:read",
+        SubscribersWrite = "subscribers:write",
+        BidsRead = "bids:read",
+        BidsWrite = "bids:write",
+        DeliveriesRead = "deliveries:read",
+        DeliveriesWrite = "deliveries:write",
+        AgentsRead = "agents:read",
+        AgentsWrite = "agents:write",
+        WebhooksRead = "webhooks:read",
+        WebhooksWrite = "webhooks:write",
+        SigningSecretWrite = "signing-secret:write",
+        PostingsRead = "postings:read",
+        PostingsWrite = "postings:write",
+        LedgerRead = "ledger:read",
+        WaitlistsRead = "waitlists:read",
+        WaitlistsWrite = "waitlists:write",
+    }
 }
 
 // By hand: the derive does not see the names that the macro above gives to serde.

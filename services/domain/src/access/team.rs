@@ -7,12 +7,16 @@ mod decide;
 mod founding;
 mod key;
 pub mod limits;
+pub(crate) mod pause;
+mod payloads;
 pub mod queues;
 pub mod targets;
 mod task_defaults;
 #[cfg(test)]
 mod tests;
 pub mod vault;
+pub mod views;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +24,9 @@ use std::sync::Arc;
 pub use app::App;
 pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, TeamRefusal};
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
-pub use key::{Key, KeyStatus, MAX_SOURCES};
+pub use key::{Key, KeyStatus, MAX_KEY_QUEUES, MAX_SOURCES};
 pub use limits::Limit;
+pub use pause::Pause;
 pub use queues::Queue;
 pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
 pub use vault::{Token, VaultPolicy};
@@ -30,14 +35,16 @@ use crate::access::Aggregate;
 use crate::access::email::EmailHash;
 use crate::access::plan::Catalogue;
 use crate::access::role::Role;
+use crate::access::team::targets::Target;
 use crate::actor::Actor;
-use crate::event::{ControlEvent, LeakPolicy, RevocationReason};
-use crate::health::{HealthRule, TargetHost};
+use crate::event::{ControlEvent, LeakPolicy, RevocationReason, ViewSaved};
+use crate::health::TargetHost;
 use crate::id::{
-    AppId, Environment, InvitationId, KeyId, LimitKey, QueueName, TeamId, TokenId, UserId,
+    AppId, Environment, InvitationId, KeyId, LimitKey, QueueName, TeamId, TokenId, UserId, ViewId,
 };
 use crate::signature::Signing;
 use crate::time::Timestamp;
+use crate::worker::WorkerName;
 
 /// Longest name of a team or key, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -60,12 +67,16 @@ pub struct Team {
     pub tokens: BTreeMap<TokenId, Arc<Token>>,
     /// Queues that are paused, were until their pause ended by itself, or have limits.
     pub queues: BTreeMap<(Environment, QueueName), Queue>,
-    /// When tasks of a host are held back because it fails, of the hosts for which that is set.
-    pub targets: BTreeMap<(Environment, TargetHost), HealthRule>,
+    /// Hosts that have a rule, or were opened by somebody.
+    pub targets: BTreeMap<(Environment, TargetHost), Target>,
     /// The signing secrets of environments in which they were ever rotated.
     pub signing: BTreeMap<Environment, Signing>,
     /// Limit keys that are paused, were until their pause ended by itself, or are set.
     pub limits: BTreeMap<(Environment, LimitKey), Limit>,
+    /// Workers that somebody drains, or did until the drain ended by itself.
+    pub draining: BTreeMap<(Environment, WorkerName), Pause>,
+    /// Saved views, of the team and of its members.
+    pub views: BTreeMap<ViewId, ViewSaved>,
 }
 
 /// Properties of the team itself.
@@ -81,6 +92,8 @@ pub struct TeamInfo {
     pub vault: VaultPolicy,
     /// Defaults for tasks that do not set these options.
     pub tasks: TaskDefaults,
+    /// Whether viewers see the bodies and headers of tasks.
+    pub viewers_see_payloads: bool,
     pub created_at: Timestamp,
     /// When the team was deleted; `None` while it exists.
     pub deleted: Option<Timestamp>,
@@ -158,6 +171,7 @@ impl Team {
         }
         self.members.clear();
         self.invitations.clear();
+        self.views.clear();
         for key in self.keys.values_mut() {
             let key = Arc::make_mut(key);
             key.revoked
@@ -201,6 +215,7 @@ impl Aggregate for Team {
                     leaked_keys: LeakPolicy::default(),
                     vault: VaultPolicy::default(),
                     tasks: TaskDefaults::default(),
+                    viewers_see_payloads: false,
                     created_at: e.at,
                     deleted: None,
                 });
@@ -226,6 +241,11 @@ impl Aggregate for Team {
                         sealed_headers: e.sealed_headers.clone(),
                         require_allowed_hosts: e.require_allowed_hosts,
                     };
+                }
+            }
+            ControlEvent::TeamPayloadPolicyChanged(e) => {
+                if let Some(info) = &mut self.info {
+                    info.viewers_see_payloads = e.viewers_see_payloads;
                 }
             }
             ControlEvent::TeamTaskDefaultsChanged(e) => {
@@ -259,6 +279,7 @@ impl Aggregate for Team {
             }
             ControlEvent::MemberRemoved(e) => {
                 self.members.remove(&e.user);
+                self.evolve_view(event);
             }
             ControlEvent::InvitationSent(e) => {
                 let invitation = Invitation {
@@ -299,6 +320,8 @@ impl Aggregate for Team {
                 self.evolve_queue(event);
                 self.evolve_target(event);
                 self.evolve_limit(event);
+                self.evolve_worker(event);
+                self.evolve_view(event);
             }
         }
     }

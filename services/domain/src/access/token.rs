@@ -32,10 +32,12 @@ pub enum TokenKind {
     Confirmation,
     /// Sets a new password.
     Reset,
+    /// Signs the owner of this installation in; valid once.
+    SignInLink,
 }
 
 impl TokenKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::SessionRefresh,
         Self::Access,
         Self::GrantRefresh,
@@ -44,6 +46,7 @@ impl TokenKind {
         Self::Invitation,
         Self::Confirmation,
         Self::Reset,
+        Self::SignInLink,
     ];
 
     /// The name within the token.
@@ -58,6 +61,7 @@ impl TokenKind {
             Self::Invitation => "inv",
             Self::Confirmation => "confirm",
             Self::Reset => "reset",
+            Self::SignInLink => "link",
         }
     }
 }

@@ -231,6 +231,9 @@ pub enum UserRefusal {
     /// The person has too many external accounts.
     #[error("a person can have at most {MAX_ACCOUNTS} accounts with outside issuers")]
     TooManyAccounts,
+    /// The local owner has no address yet.
+    #[error("Give your own e-mail address and a password first, with POST /v1/me/address")]
+    NoAddressYet,
 }
 
 impl User {
@@ -286,7 +289,7 @@ fn generation(now: Timestamp) -> u64 {
     u64::try_from(now.0).unwrap_or(0)
 }
 
-fn valid_name(name: &str) -> Result<String, UserRefusal> {
+pub(super) fn valid_name(name: &str) -> Result<String, UserRefusal> {
     let name = name.trim();
     let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
     if fits && is_plain(name) {
@@ -438,7 +441,8 @@ impl User {
     }
 
     fn evolve_confirmed(&mut self, e: &UserConfirmed) {
-        self.who.get_or_insert_with(|| Identified {
+        // A local owner who gives the address keeps their own id, whoever asked for an account there.
+        self.who = Some(Identified {
             id: e.user.clone(),
             email: e.email.clone(),
             email_hash: e.email_hash.clone(),

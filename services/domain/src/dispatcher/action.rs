@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::actor::Actor;
-use crate::command::OwnerReply;
+use crate::command::{OwnerReply, WorkerReport};
 use crate::event::{FailureKind, TaskEvent};
+use crate::flow::Given;
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::Status;
@@ -82,6 +83,12 @@ pub enum Action {
         ticket: Ticket,
         reply: OwnerReply,
     },
+    /// Answer a claim with the tasks that it was given; none if it has waited long enough.
+    Claimed {
+        /// The request, as numbered by the shell.
+        ticket: Ticket,
+        leases: Vec<LeaseGranted>,
+    },
     /// Only for metrics: an attempt failed and another one will follow.
     Retried,
     /// Only for metrics and logs: the completion webhook will not be tried again.
@@ -142,6 +149,8 @@ pub struct Call {
     pub waited: Duration,
     /// W3C trace context of the request that created the task.
     pub traceparent: Option<String>,
+    /// What is filled in in the request.
+    pub given: Vec<Given>,
 }
 
 /// A delivery of a completion webhook to make.
@@ -171,6 +180,24 @@ pub struct Cancel {
     /// Team that the task must belong to.
     pub team: TeamId,
     /// Who cancels it.
+    pub actor: Actor,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+    /// The request to reply to.
+    pub ticket: Ticket,
+    /// Whether a task with a running attempt is left alone.
+    pub only_waiting: bool,
+}
+
+/// A request to remove an ended task from the dead letters.
+#[derive(Debug, Clone)]
+pub struct PurgeLetter {
+    pub task: TaskId,
+    /// Team that the task must belong to.
+    pub team: TeamId,
+    /// Queue of the task.
+    pub queue: QueueName,
+    /// Who asks for it.
     pub actor: Actor,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
@@ -207,4 +234,71 @@ pub struct Decision {
     pub(super) ticket: Option<Ticket>,
     /// When it was decided, by this owner's monotonic clock.
     pub(super) decided: Elapsed,
+    /// It is stored in one append with the one behind it, or neither of them is.
+    pub(super) is_joined: bool,
+}
+
+impl Decision {
+    /// Whether it must be stored in one append with the one behind it.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
+    }
+}
+
+/// A worker's claim of tasks.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub team: TeamId,
+    /// Queues of this partition.
+    pub queues: Vec<QueueName>,
+    /// How many tasks at most.
+    pub max: usize,
+    /// How long to wait for the first of them.
+    pub wait: Duration,
+    /// Length of the leases, in milliseconds.
+    pub lease_ms: u32,
+    /// Name of the worker.
+    pub worker: String,
+    /// Number of the claim; the same number is the same claim.
+    pub ask: u64,
+    /// Whether it was sent before, so that tasks may have been given to it already.
+    pub is_repeated: bool,
+    /// The credential of the worker.
+    pub actor: Actor,
+    /// The request to reply to.
+    pub ticket: Ticket,
+}
+
+/// A task that was given to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseGranted {
+    pub task: TaskId,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Sequence of the task's latest request: the creation or a restatement.
+    pub created: StreamSeq,
+    /// Sequence of the start, or a later one.
+    pub started: StreamSeq,
+    /// Length of the lease, in milliseconds.
+    pub lease_ms: u32,
+}
+
+/// What a worker reports about a task that it has claimed.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub task: TaskId,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Team that the task must belong to.
+    pub team: TeamId,
+    pub what: WorkerReport,
+    /// The credential of the worker.
+    pub actor: Actor,
+    /// The queues in one of which the task must be. Empty: any.
+    pub only: Vec<QueueName>,
+    /// The worker that must hold the claim, whose earlier reports are not repeated to it.
+    pub holder: Option<String>,
+    /// The request to reply to.
+    pub ticket: Ticket,
 }

@@ -1,6 +1,7 @@
 //! Decisions on their way into the log: queued, in flight, and stored or not.
 
-use super::{Action, Decision, Dispatcher, Ticket, attempt};
+use super::open::Open;
+use super::{Action, Decision, Dispatcher, Ticket, attempt, reports};
 use crate::command::OwnerReply;
 use crate::event::TaskEvent;
 use crate::seq::StreamSeq;
@@ -11,22 +12,27 @@ pub(super) const APPEND_BYTES: usize = 4 * 1024 * 1024;
 
 impl Dispatcher {
     /// Returns up to `max` decisions to append, in order and of not much more than
-    /// [`APPEND_BYTES`]; `None` if an append is in flight or there is nothing to append.
+    /// [`APPEND_BYTES`]; `None` if an append is in flight or there is nothing to append. Those that
+    /// are joined are returned by themselves and however many they are: all of them must be stored,
+    /// or none.
     pub fn begin_append(&mut self, max: usize) -> Option<&[Decision]> {
         if !self.in_flight.is_empty() || self.decided.is_empty() {
             return None;
         }
         let mut bytes = 0;
-        let count = self
-            .decided
-            .iter()
-            .take(max)
-            .take_while(|decision| {
+        let decided = self.decided.iter();
+        let joined = decided.take_while(|decision| decision.is_joined).count();
+        let count = if joined > 0 {
+            joined + 1
+        } else {
+            let decided = self.decided.iter().take(max);
+            let some = decided.take_while(|decision| {
                 let fits = bytes < APPEND_BYTES;
                 bytes += attempt::weight(&decision.event);
-                fits
-            })
-            .count();
+                fits && !decision.is_joined
+            });
+            some.count()
+        };
         self.in_flight.extend(self.decided.drain(..count));
         Some(&self.in_flight)
     }
@@ -64,18 +70,48 @@ impl Dispatcher {
                 }
                 continue;
             }
+            if let TaskEvent::TargetDisabled(_) = &decision.event {
+                continue;
+            }
+            if let TaskEvent::LimitPaused(paused) = &decision.event {
+                self.limit_paused(Some(seq), paused, Some(decision.decided));
+                continue;
+            }
             if let Some(task) = self.tasks.get_mut(&decision.event.id())
-                && !matches!(decision.event, TaskEvent::CancelRequested(_))
+                && !matches!(
+                    decision.event,
+                    TaskEvent::CancelRequested(_) | TaskEvent::Progressed(_)
+                )
             {
                 task.busy = false;
             }
             self.evolve(seq, &decision.event, Some(decision.decided), actions);
-            if let Some(ticket) = decision.ticket {
-                actions.push(Action::Reply {
-                    ticket,
-                    reply: OwnerReply::Done { seq },
-                });
+            let Some(ticket) = decision.ticket else {
+                continue;
+            };
+            if let TaskEvent::Started(started) = &decision.event {
+                self.claim_stored(ticket, seq, started, actions);
+                continue;
             }
+            let task = self.tasks.get(&decision.event.id());
+            let holder = task.and_then(Open::lease);
+            let holder = holder.map(|lease| lease.worker.as_ref());
+            let reply = reports::reply(&decision.event, seq, holder);
+            let reply = reply.unwrap_or(OwnerReply::Done { seq });
+            actions.push(Action::Reply { ticket, reply });
+        }
+        self.cancel_what_waits(actions);
+    }
+
+    /// Marks everything up to `position` as applied, including records that the shell did not have
+    /// to pass in, or that cannot be read.
+    pub fn replayed_to(&mut self, position: StreamSeq) {
+        if position <= self.position {
+            return;
+        }
+        self.position = position;
+        for id in self.arriving.skipped() {
+            self.arm(id);
         }
     }
 
@@ -103,6 +139,8 @@ impl Dispatcher {
             .chain(self.decided)
             .map(|decision| decision.event)
             .filter(|event| attempt::call_of(event).is_some())
+            // Of a claim nobody was told: if it is stored after all, its request is repeated.
+            .filter(|event| !matches!(event, TaskEvent::Started(of) if of.claim.is_some()))
             .collect()
     }
 
@@ -114,6 +152,8 @@ impl Dispatcher {
             .iter()
             .chain(&self.decided)
             .filter_map(|decision| decision.ticket)
+            .chain(self.claims.tickets())
+            .chain(self.together.tickets())
             .collect()
     }
 }

@@ -34,6 +34,28 @@ const LONGEST_VAULT_PAUSE: Duration = Duration::from_secs(300);
 /// recommends this schedule.
 const DELIVERY_PAUSES: [u32; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
 
+/// The end of a task that may make no further attempt.
+pub(super) fn overdue(task: &Open, id: TaskId, now: Times) -> TaskEvent {
+    match &task.last_failure {
+        Some(last) if !task.has_expired(now) => TaskEvent::Dead(TaskDead {
+            id,
+            attempt: task.attempts,
+            at: now.wall,
+            failure: too_old(task, (**last).clone()),
+            answer: None,
+            cancels_to: None,
+        }),
+        last => TaskEvent::Expired(TaskExpired {
+            id,
+            attempt: None,
+            at: now.wall,
+            failure: too_late(task, last.as_deref(), now),
+            cancels_to: None,
+            waits: Vec::new(),
+        }),
+    }
+}
+
 /// The event that follows from an attempt's outcome. Once cancellation is requested, no further
 /// attempt follows.
 pub(super) fn after(
@@ -133,6 +155,7 @@ fn judged(task: &Open, id: TaskId, attempt: u32, outcome: Outcome, times: Times)
             at: now,
             failure,
             cancels_to: None,
+            waits: Vec::new(),
         });
     }
     if task.failures >= task.max_retries {
@@ -177,7 +200,13 @@ pub(super) fn call_of(event: &TaskEvent) -> Option<Running> {
         | TaskEvent::RunRequested(_)
         | TaskEvent::CancelRequested(_)
         | TaskEvent::CallbackRequested(_)
-        | TaskEvent::Restated(_) => return None,
+        | TaskEvent::Restated(_)
+        | TaskEvent::Purged(_)
+        | TaskEvent::PriorityChanged(_)
+        | TaskEvent::Progressed(_)
+        | TaskEvent::Unblocked(_)
+        | TaskEvent::LimitPaused(_)
+        | TaskEvent::TargetDisabled(_) => return None,
     };
     Some(Running {
         task: event.id(),
@@ -198,7 +227,7 @@ pub(super) fn weight(event: &TaskEvent) -> usize {
         TaskEvent::Dead(e) => (e.answer.as_ref(), 0),
         TaskEvent::CallbackRequested(e) | TaskEvent::Restated(e) => {
             let answer = match &e.standing {
-                Standing::Ended { end, .. } => match end {
+                Standing::Ended { end, .. } => match &**end {
                     TaskEnd::Succeeded(end) => Some(&end.answer),
                     TaskEnd::Dead(end) => end.answer.as_ref(),
                     TaskEnd::Expired(_) | TaskEnd::Cancelled(_) => None,

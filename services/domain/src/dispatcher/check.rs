@@ -7,6 +7,7 @@ use super::open::{Open, Phase};
 use super::{Decision, Dispatcher};
 use crate::event::TaskEvent;
 use crate::id::TaskId;
+use crate::task::waits::WaitKind;
 
 impl Dispatcher {
     /// Panics if parts of the state contradict each other. It visits every task, so it is for tests
@@ -14,6 +15,7 @@ impl Dispatcher {
     pub fn check(&self) {
         self.ready.check();
         self.due_deliveries.check();
+        self.offers.check();
         let owed: u64 = self.tasks.values().map(|task| u64::from(task.bytes)).sum();
         assert_eq!(
             self.owed().bytes,
@@ -24,12 +26,17 @@ impl Dispatcher {
         self.tasks.values().for_each(|task| epochs.enter(task));
         self.epochs.check(&epochs);
         let mut decided = HashSet::new();
-        // A restatement does not change its task, and a request to cancel leaves the attempt
-        // running, so both may be pending beside a decision.
+        // A restatement, the pause of a limit and the word that a host is disabled do not change their
+        // task, and a request to cancel and a heartbeat leave the attempt running, so all of them may be
+        // pending beside a decision.
         let changes = |decision: &&Decision| {
             !matches!(
                 decision.event,
-                TaskEvent::Restated(_) | TaskEvent::CancelRequested(_)
+                TaskEvent::Restated(_)
+                    | TaskEvent::CancelRequested(_)
+                    | TaskEvent::Progressed(_)
+                    | TaskEvent::LimitPaused(_)
+                    | TaskEvent::TargetDisabled(_)
             )
         };
         for decision in self.in_flight.iter().chain(&self.decided).filter(changes) {
@@ -41,12 +48,12 @@ impl Dispatcher {
         let lines: BTreeMap<_, _> = self
             .tasks
             .iter()
-            .filter_map(|(id, task)| Some(((task.line()?, task.created), *id)))
+            .filter_map(|(id, task)| Some(((task.line()?, task.place_in_line()), *id)))
             .collect();
         assert_eq!(
             *self.orders.all(),
             lines,
-            "in a line is: every open task with an ordering key"
+            "in a line is: every open task with an ordering key, and every failed one that blocks"
         );
         let shared: BTreeMap<_, _> = self
             .tasks
@@ -58,6 +65,26 @@ impl Dispatcher {
             shared,
             "in the index of keys is: every open task that concerns others by its key"
         );
+        let waits = |(id, task): (&TaskId, &Open)| {
+            let id = *id;
+            task.left()
+                .map(move |other| (other, id))
+                .collect::<Vec<_>>()
+        };
+        let waits: BTreeSet<_> = self.tasks.iter().flat_map(waits).collect();
+        assert_eq!(
+            *self.followers.all(),
+            waits,
+            "in the index of followers is: every open task that waits for others"
+        );
+        if self.active {
+            for (other, id) in &waits {
+                assert!(
+                    self.is_open(*other),
+                    "{id} waits for {other}, which has ended"
+                );
+            }
+        }
         let starting = |decision: &Decision| match &decision.event {
             TaskEvent::Started(event) => Some(event.id),
             _ => None,
@@ -104,17 +131,23 @@ impl Dispatcher {
         self.remembered.check(self.active);
         let lanes: HashSet<_> = self.tasks.values().map(|task| task.lane).collect();
         assert_eq!(self.lanes.len(), lanes.len(), "no lane without a task");
-        for (id, task) in &self.tasks {
+        for (id, task) in self.tasks.iter() {
             assert_eq!(
                 task.busy,
                 decided.contains(id),
                 "busy is: a decision waits ({id})"
             );
-            let queued = self.ready.contains(&task.entry(*id));
+            let entry = task.entry(*id);
+            let queued = self.ready.contains(&entry) || self.offers.contains(&entry);
+            assert!(
+                !self.ready.contains(&entry) || !task.is_pulled(),
+                "what workers claim is not called ({id})"
+            );
             let should = self.active
                 && !task.busy
                 && matches!(task.phase, Phase::Ready { .. })
                 && !task.is_to_be_cancelled()
+                && self.may_run_as_member(*id, task)
                 && self.is_its_turn(*id, task)
                 && self.is_next_of_its_key(*id, task);
             let held = self
@@ -136,6 +169,40 @@ impl Dispatcher {
                 "in the queue, or held back, is: ready, not busy, and first of its ordering key ({id}, {:?})",
                 task.phase
             );
+            let mark = self.marked.last(*id);
+            let is_ready = matches!(task.phase, Phase::Ready { .. });
+            let is_idle = is_ready || matches!(task.phase, Phase::Waiting { .. });
+            assert!(mark.is_none() || is_idle, "only who waits has marks ({id})");
+            if self.active && is_ready && !task.busy && !task.is_to_be_cancelled() {
+                let is_right = match mark {
+                    _ if !self.may_run_as_member(*id, task) => mark == Some(WaitKind::Predecessors),
+                    _ if !self.is_its_turn(*id, task) => mark == Some(WaitKind::Order),
+                    _ if !self.is_next_of_its_key(*id, task) => mark == Some(WaitKind::Singleton),
+                    _ if at_host => mark == Some(WaitKind::TargetOpen),
+                    Some(by) if limited => matches!(
+                        by,
+                        WaitKind::LimitPaused | WaitKind::LimitConcurrency | WaitKind::LimitRate
+                    ),
+                    Some(by) if held => {
+                        matches!(
+                            by,
+                            WaitKind::QueuePaused
+                                | WaitKind::QueueConcurrency
+                                | WaitKind::QueueRate
+                                | WaitKind::Turn
+                        )
+                    }
+                    Some(by) => by.is_turn(),
+                    None => !limited && !held,
+                };
+                assert!(is_right, "marked as it waits ({id}, {mark:?})");
+            }
+            if matches!(task.phase, Phase::Running { .. }) {
+                assert!(
+                    task.is_released(),
+                    "what waits for others does not run ({id})"
+                );
+            }
             if task.attempts > 0 && matches!(task.phase, Phase::Running { .. }) {
                 assert!(
                     self.is_its_turn(*id, task),
@@ -153,6 +220,12 @@ impl Dispatcher {
                     );
                 }
             }
+        }
+        for id in self.marked.ids() {
+            assert!(
+                self.tasks.contains_key(&id),
+                "no mark outlives its task ({id})"
+            );
         }
         assert_eq!(self.gates.parked(), parked, "only ready tasks are parked");
         assert_eq!(self.hosts.parked(), at_hosts, "the same at hosts");

@@ -24,12 +24,18 @@ impl Dispatcher {
         }
         let lane = self.lanes.enter(&created.team, &created.queue);
         self.remember(created.id, Open::new(seq, lane, traceparent, created));
+        self.find_heir(created.id);
         if self.active {
             if let Some(task) = self.tasks.get_mut(&created.id) {
                 task.begin(self.now);
             }
+            let free = self.arriving.read(created.id, created.member.as_deref());
             self.arm(created.id);
             self.settle_new(created.id);
+            self.settle_member(created.id);
+            for id in free {
+                self.arm(id);
+            }
         }
     }
 
@@ -47,15 +53,19 @@ impl Dispatcher {
                 let lane = self.lanes.enter(&event.created.team, &event.created.queue);
                 let open = Open::restated(seq, lane, traceparent, event);
                 self.remember(id, open);
+                self.find_heir(id);
             }
             return;
         };
         task.restating = false;
-        if seq <= task.stored {
+        // Until another task has its place, the log keeps why that one comes first.
+        if seq <= task.stored || task.heir.is_some() {
             return;
         }
+        // A worker that has claimed a task has got its request with the claim.
+        let is_call = !task.is_pulled();
         let calling = match &mut task.phase {
-            Phase::Running { .. } => true,
+            Phase::Running { .. } => is_call,
             Phase::Ended {
                 seq: end, claimed, ..
             } => {
@@ -68,6 +78,12 @@ impl Dispatcher {
             task.read_from.get_or_insert(task.stored);
         }
         task.stored = seq;
+        // A task that is to be cancelled is not restated. A replay may lack what it did again, and
+        // why a failure did not concern it.
+        task.cancelled_after = None;
+        if let Some(order) = &mut task.order {
+            order.needed = None;
+        }
     }
 
     /// A client asked for the completion webhook of an ended task again: the task is open until
@@ -94,6 +110,7 @@ impl Dispatcher {
         }
         self.remember(id, open);
         self.arm(id);
+        self.find_heir(id);
     }
 
     /// Applies an event to its task. Attempts are numbered, so an event that was applied before has
@@ -105,6 +122,23 @@ impl Dispatcher {
         at: Option<Elapsed>,
         actions: &mut Vec<Action>,
     ) {
+        if let TaskEvent::Unblocked(event) = event {
+            self.unblocked(seq, event);
+            return;
+        }
+        if let TaskEvent::LimitPaused(event) = event {
+            self.limit_paused(Some(seq), event, at);
+            return;
+        }
+        if let TaskEvent::TargetDisabled(_) = event {
+            return;
+        }
+        if let TaskEvent::Purged(purged) = event
+            && self.is_purged_block(purged.id)
+        {
+            self.purged_block(seq, purged);
+            return;
+        }
         let id = event.id();
         let in_line = self.tasks.get(&id).filter(|task| task.line().is_some());
         let in_line = in_line.cloned();
@@ -113,7 +147,8 @@ impl Dispatcher {
         self.disarm(id);
         let lane = self.tasks.get(&id).map(|task| task.lane);
         let host = self.tasks.get(&id).map(Open::compartment);
-        if let Some(task) = self.tasks.get(&id).filter(|task| task.is_ended_by(event)) {
+        let ended = self.tasks.get(&id).filter(|task| task.is_ended_by(event));
+        if let Some(task) = ended.filter(|task| !task.is_pulled()) {
             self.hosts
                 .take_in(task.compartment(), event, task.probes, at);
         }
@@ -133,6 +168,10 @@ impl Dispatcher {
             }
         }
         // The previous wait has ended, and the task may now wait for something else.
+        let waits = |task: &Open| matches!(task.phase, Phase::Waiting { .. } | Phase::Ready { .. });
+        if !self.tasks.get(&id).is_some_and(waits) {
+            self.marked.forget(id);
+        }
         self.arm(id);
         if let Some(former) = in_line.filter(|_| !self.is_open(id)) {
             self.go_on_after(id, &former, event);
@@ -143,6 +182,7 @@ impl Dispatcher {
         if let Some(past) = past.filter(|_| !self.is_open(id)) {
             self.keep_in_mind(past);
         }
+        self.settle_followers(event, at);
         if !self.active {
             self.stand_for(event);
         }
@@ -160,7 +200,12 @@ impl Dispatcher {
             return;
         };
         match event {
-            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {}
+            TaskEvent::Created(_)
+            | TaskEvent::CallbackRequested(_)
+            | TaskEvent::Restated(_)
+            | TaskEvent::Unblocked(_)
+            | TaskEvent::LimitPaused(_)
+            | TaskEvent::TargetDisabled(_) => {}
             TaskEvent::Started(e) => {
                 if e.attempt <= task.attempts || matches!(task.phase, Phase::Ended { .. }) {
                     return;
@@ -171,7 +216,16 @@ impl Dispatcher {
                 };
                 task.history.get_or_insert_default().take_in(event);
                 task.started(e, at);
-                actions.push(Action::Call(task.call(e, waited)));
+                if e.claim.is_none() {
+                    actions.push(Action::Call(task.call(e, waited)));
+                }
+            }
+            TaskEvent::Progressed(e) => {
+                if task.phase != (Phase::Running { attempt: e.attempt }) {
+                    return;
+                }
+                task.history.get_or_insert_default().take_in(event);
+                task.progressed(e, at);
             }
             TaskEvent::AttemptFailed(e) => {
                 if task.phase != (Phase::Running { attempt: e.attempt }) {
@@ -208,6 +262,7 @@ impl Dispatcher {
                     from: at.unwrap_or_default(),
                 };
             }
+            TaskEvent::PriorityChanged(e) => task.priority_changed(e),
             TaskEvent::CancelRequested(e) => {
                 task.requesting_cancel = false;
                 if task.phase != (Phase::Running { attempt: e.attempt }) {
@@ -215,7 +270,10 @@ impl Dispatcher {
                 }
                 task.history.get_or_insert_default().take_in(event);
                 task.cancel_requested.get_or_insert(e.at);
-                actions.push(Action::CutOff(Running::attempt(id, e.attempt)));
+                // Nothing is cut off of a task that a worker has claimed: it ends at once.
+                if task.lease().is_none() {
+                    actions.push(Action::CutOff(Running::attempt(id, e.attempt)));
+                }
             }
             TaskEvent::Succeeded(_)
             | TaskEvent::Dead(_)
@@ -236,25 +294,34 @@ impl Dispatcher {
                     ok: matches!(event, TaskEvent::Succeeded(end) if end.is_ok()),
                     took: event.at().since(due),
                 });
-                if task.has_callback {
+                let blocks = task.blocks_after(event);
+                if task.has_callback || blocks {
                     task.history.get_or_insert_default().take_in(event);
                     task.read_from = None;
                     self.epochs.leave(task);
+                    task.drop_lease();
                     task.key = HeadersKey::None;
                     task.phase = Phase::Ended {
                         seq,
                         deliveries: 0,
                         due: event.at(),
-                        claimed: self.active,
+                        claimed: self.active && task.has_callback,
                         from: Some(event.at()),
                         wake: at.unwrap_or_default(),
                     };
                     task.last_failure = None;
-                    if self.active {
+                    (task.blocks, task.delivered) = (blocks, !task.has_callback);
+                    if self.active && task.has_callback {
                         self.deliver_when_admitted(id);
                     }
                 } else {
                     self.forget(id);
+                }
+            }
+            TaskEvent::Purged(_) => {
+                // Otherwise it is no dead letter.
+                if matches!(task.phase, Phase::Ended { .. }) {
+                    task.history.get_or_insert_default().take_in(event);
                 }
             }
             TaskEvent::CallbackSent(_) => self.close(id),
@@ -286,11 +353,15 @@ impl Dispatcher {
     }
 
     fn close(&mut self, id: TaskId) {
-        if self
-            .tasks
-            .get(&id)
-            .is_some_and(|task| matches!(task.phase, Phase::Ended { .. }))
-        {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Phase::Ended { claimed, .. } = &mut task.phase else {
+            return;
+        };
+        if task.blocks {
+            (task.delivered, *claimed) = (true, false);
+        } else {
             self.forget(id);
         }
     }

@@ -7,7 +7,7 @@ use super::keys::LimitedBy;
 use super::limited::claimant;
 use super::open::{Open, Phase};
 use crate::command::{Blocker, Explained, MAX_AHEAD};
-use crate::id::{TaskId, TeamId};
+use crate::id::{LimitKey, TaskId, TeamId};
 use crate::time::{Times, Timestamp};
 
 impl Dispatcher {
@@ -21,11 +21,17 @@ impl Dispatcher {
         now: Times,
         slots: impl FnOnce(Wanted) -> Option<Blocker>,
     ) -> Option<Explained> {
-        self.explain_counting(MAX_AHEAD, (id, team), now, slots)
+        let explained = self.explain_counting(MAX_AHEAD, (id, team), now, slots)?;
+        let (waits, known_since) = self.waited(id, now.wall);
+        Some(Explained {
+            waits,
+            known_since,
+            ..explained
+        })
     }
 
-    /// What keeps a task of the team from running, without counting those ahead of it; `None` if it is
-    /// not open here, and inside of it if it runs.
+    /// What keeps a task of the team from running, and the limit key if that is one, without counting
+    /// those ahead of it; `None` if it is not open here, and inside of it if it runs.
     #[must_use]
     pub fn blocker(
         &self,
@@ -33,9 +39,9 @@ impl Dispatcher {
         team: &TeamId,
         now: Times,
         slots: impl FnOnce(Wanted) -> Option<Blocker>,
-    ) -> Option<Option<Blocker>> {
+    ) -> Option<(Option<Blocker>, Option<LimitKey>)> {
         let explained = self.explain_counting(0, (id, team), now, slots)?;
-        Some(explained.blocker)
+        Some((explained.blocker, explained.limit))
     }
 
     fn explain_counting(
@@ -52,7 +58,7 @@ impl Dispatcher {
         }
         let before = task.line().and_then(|line| {
             let head = self.orders.head(line).filter(|head| *head != id)?;
-            let ahead = self.orders.ahead(line, task.created, most);
+            let ahead = self.orders.ahead(line, task.place_in_line(), most);
             Some((head, ahead))
         });
         // It cannot start before the one that it waits for.
@@ -65,6 +71,11 @@ impl Dispatcher {
         let (blocker, ahead) = match task.phase {
             Phase::Ended { .. } => return None,
             _ if task.busy || task.is_to_be_cancelled() => (Some(Blocker::BeingStored), None),
+            Phase::Ready { .. } if !self.may_run_as_member(id, task) => {
+                let waits = self.waits_for(task);
+                let blocker = waits.map(|(task, left)| Blocker::Predecessors { task, left });
+                (Some(blocker.unwrap_or(Blocker::BeingStored)), None)
+            }
             Phase::Running { .. } => (None, None),
             Phase::Waiting { until, from, .. } => {
                 let until = waits.unwrap_or(until);
@@ -76,8 +87,24 @@ impl Dispatcher {
                 (Some(blocker), before.map(|(_, ahead)| ahead))
             }
             Phase::Ready { .. } => match (before, self.before_by_key(id, task, most)) {
-                (Some((task, ahead)), _) => (Some(Blocker::OrderHead { task }), Some(ahead)),
+                (Some((task, ahead)), _) => {
+                    let blocks = self.tasks.get(&task).is_some_and(|head| head.blocks);
+                    let blocker = if blocks {
+                        Blocker::OrderBlocked { task }
+                    } else {
+                        Blocker::OrderHead { task }
+                    };
+                    (Some(blocker), Some(ahead))
+                }
                 (None, Some((task, ahead))) => (Some(Blocker::Singleton { task }), Some(ahead)),
+                (None, None) if task.is_pulled() => {
+                    let (blocker, key) = self.unclaimed(id, task, now);
+                    limit = key;
+                    let of = claimant(&self.tasks, &self.lanes, id);
+                    let ahead = self.offers.ahead(&task.entry(id), most)
+                        + of.map_or(0, |of| self.keys.ahead(of, most));
+                    (Some(blocker), Some(ahead.min(most)))
+                }
                 (None, None) => {
                     let running = Running {
                         task: id,
@@ -88,12 +115,12 @@ impl Dispatcher {
                     let place = (self.lanes.names(task.lane), task.lane);
                     let host = (compartment, task.lane);
                     let at_host = self.hosts.ahead(host, task.created, most);
-                    let opens = self.hosts.open_until(compartment, now);
+                    let opens = self.hosts.opens(compartment, now);
                     let of = claimant(&self.tasks, &self.lanes, id);
                     let limited = of.and_then(|of| self.keys.holds(of.claims, now));
                     let blocker = match (self.gates.holds(place, now), limited) {
                         _ if at_host.is_some() || opens.is_some() => Some(Blocker::TargetOpen {
-                            until: opens.map(|end| now.wall.plus(end.since(now.elapsed))),
+                            until: opens.flatten(),
                         }),
                         (Some(held), _) => Some(held.blocker(now)),
                         (None, Some((key, by))) => {
@@ -122,7 +149,28 @@ impl Dispatcher {
             blocker,
             ahead: ahead.and_then(|ahead| u32::try_from(ahead).ok()),
             limit,
+            waits: Vec::new(),
+            known_since: None,
         })
+    }
+}
+
+impl Dispatcher {
+    /// What keeps a ready task that workers claim from running, and the limit key if that is one.
+    /// Whether its keys have room is known only once somebody wants it.
+    fn unclaimed(&self, id: TaskId, task: &Open, now: Times) -> (Blocker, Option<LimitKey>) {
+        let place = (self.lanes.names(task.lane), task.lane);
+        if let Some(held) = self.gates.holds(place, now) {
+            return (held.blocker(now), None);
+        }
+        let of = claimant(&self.tasks, &self.lanes, id);
+        let of = of.filter(|of| {
+            self.keys.is_parked(of.claims, of.rank) || self.keys.any_paused(of.claims)
+        });
+        match of.and_then(|of| self.keys.holds(of.claims, now)) {
+            Some((key, by)) => (by.blocker(now), Some(key.clone())),
+            None => (Blocker::Unclaimed, None),
+        }
     }
 }
 

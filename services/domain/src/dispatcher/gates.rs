@@ -17,7 +17,9 @@ use super::lanes::{Lane, Lanes};
 use super::parked::{Parked, Rank};
 use super::rate::Bucket;
 use super::rules::{Hold, Place, QueueRules};
+use super::waits::PausesOf;
 use crate::id::TaskId;
+use crate::task::waits::WaitKind;
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// Most parked tasks of a queue that go back into the ready queue in one turn, so that a turn stays
@@ -37,6 +39,8 @@ pub(super) struct Gates {
     dates: BTreeSet<(Timestamp, Place)>,
     /// When rates allow the next start.
     lengths: BTreeSet<(Elapsed, Place)>,
+    /// When queues were paused.
+    pub(super) pauses: PausesOf<Place>,
 }
 
 /// Which rule of its queue holds a task back.
@@ -80,6 +84,10 @@ impl Gate {
 impl Gates {
     /// Sets the rules of a queue.
     pub(super) fn set(&mut self, place: &Place, rules: QueueRules, now: Times) {
+        let before = self.gates.get(place).and_then(|gate| gate.rules.paused);
+        if before != rules.paused {
+            self.pauses.note(place, rules.paused, now.wall);
+        }
         let is_idle = self
             .gates
             .get(place)
@@ -173,6 +181,30 @@ impl Gates {
         Some(HeldBy::Rate(next.since(now.elapsed)))
     }
 
+    /// What keeps the tasks of a queue from running that are held back.
+    pub(super) fn why(&self, place: (&Place, Lane), now: Times) -> WaitKind {
+        match self.holds(place, now) {
+            Some(HeldBy::Pause(_)) => WaitKind::QueuePaused,
+            Some(HeldBy::Concurrency) => WaitKind::QueueConcurrency,
+            Some(HeldBy::Rate(_)) => WaitKind::QueueRate,
+            // There is room, and others of the queue come first.
+            None => self.why_without_pause(place.0),
+        }
+    }
+
+    /// The same apart from pauses.
+    pub(super) fn why_without_pause(&self, place: &Place) -> WaitKind {
+        let rules = self.gates.get(place).map(|gate| gate.rules);
+        match rules.unwrap_or_default() {
+            QueueRules {
+                concurrency: Some(_),
+                ..
+            } => WaitKind::QueueConcurrency,
+            QueueRules { rate: Some(_), .. } => WaitKind::QueueRate,
+            _ => WaitKind::Turn,
+        }
+    }
+
     /// How many of the tasks that are held back come before that one, counted up to `most`.
     pub(super) fn ahead(&self, place: &Place, rank: Rank, most: usize) -> usize {
         let gate = self.gates.get(place);
@@ -211,6 +243,11 @@ impl Gates {
         {
             self.running.remove(&lane);
         }
+    }
+
+    /// The tasks of a queue that hold a slot.
+    pub(super) fn running_in(&self, lane: Lane) -> impl Iterator<Item = TaskId> + '_ {
+        self.running.get(&lane).into_iter().flatten().copied()
     }
 
     /// Ends the pauses and waits whose time has come.

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rate::Bucket;
-use crate::limit::{KeyAsk, KeyGrant, LimitAsk, LimitBounds, LimitGrant, LimitId, LimitNudge};
+use crate::limit::{
+    KeyAsk, KeyGrant, KeyPause, LimitAsk, LimitBounds, LimitGrant, LimitId, LimitNudge,
+};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::time::Elapsed;
@@ -56,6 +58,8 @@ struct Kept {
     bounds: LimitBounds,
     bucket: Option<Bucket>,
     turns: u64,
+    /// The pause that a target has asked for, and when it ends.
+    paused: Option<(KeyPause, Elapsed)>,
 }
 
 /// What the home knows of a holder.
@@ -103,7 +107,8 @@ impl Home {
         }
     }
 
-    /// Answers an ask; `None` if a later one or a later owner of the partition was heard before.
+    /// Answers an ask; `None` if a later one was heard before. An owner that is overtaken is told so:
+    /// one that lost its lease and got it again would not learn it while it has nothing to store.
     /// `fence` is the owner's latest, `pins` are the bounds that were set at run time. Holders that
     /// should ask are added to `nudges`.
     pub fn ask(
@@ -115,20 +120,16 @@ impl Home {
         nudges: &mut Vec<(Partition, LimitNudge)>,
     ) -> Option<LimitGrant> {
         let former = self.heard.get(&ask.holder).copied();
-        if former.is_some_and(|former| (ask.term, ask.number) <= former) {
-            return None;
+        if let Some(former) = former.filter(|former| (ask.term, ask.number) <= *former) {
+            return (former.0 > ask.fence).then(|| LimitGrant {
+                newer: Some(former.0),
+                ..LimitGrant::of_nothing(self.term, fence, ask.number)
+            });
         }
         if !self.is_used {
             (self.is_used, self.tick_at) = (true, now);
         }
-        let mut grant = LimitGrant {
-            term: self.term,
-            fence,
-            number: ask.number,
-            is_open: false,
-            keys: Vec::new(),
-            newer: None,
-        };
+        let mut grant = LimitGrant::of_nothing(self.term, fence, ask.number);
         let is_new = former.is_none_or(|(term, _)| term < ask.term);
         let least = self.unheard.get(&ask.holder).copied().unwrap_or_default();
         let counts = ask.home_term == self.term && ask.fence >= least;
@@ -143,7 +144,7 @@ impl Home {
             self.release_others(ask, &mut told);
         }
         for key in &ask.keys {
-            self.note(ask.holder, key, now);
+            self.note(ask.holder, key, now, &mut told);
         }
         grant.is_open = self.unheard.is_empty();
         if grant.is_open && !self.is_open {
@@ -188,7 +189,9 @@ impl Home {
                 self.tick_at = now.plus(TICK);
             }
             self.keys.retain(|_, kept| {
-                !kept.holders.is_empty() || kept.bucket.is_some_and(|bucket| !bucket.is_full(now))
+                !kept.holders.is_empty()
+                    || kept.bucket.is_some_and(|bucket| !bucket.is_full(now))
+                    || kept.pause_left(now).is_some()
             });
             for (limit, kept) in &mut self.keys {
                 for (holder, holding) in &mut kept.holders {
@@ -251,9 +254,29 @@ impl Home {
         }
     }
 
-    fn note(&mut self, holder: Partition, ask: &KeyAsk, now: Elapsed) {
+    fn note(
+        &mut self,
+        holder: Partition,
+        ask: &KeyAsk,
+        now: Elapsed,
+        told: &mut Vec<(Partition, LimitId)>,
+    ) {
         // Since this home began it has granted nothing of a key that it does not know.
         let kept = self.keys.entry(ask.limit).or_default();
+        if let Some(pause) = ask.paused
+            && kept
+                .paused
+                .is_none_or(|(known, _)| known.until < pause.until)
+        {
+            let end = now.plus(Duration::from_millis(pause.left_ms));
+            kept.paused = Some((pause, end));
+            for (other, holding) in &mut kept.holders {
+                if *other != holder {
+                    holding.nudged = Some(now);
+                    told.push((*other, ask.limit));
+                }
+            }
+        }
         let holding = kept.holders.entry(holder).or_default();
         *holding = Holding {
             bound: ask.held.max(ask.running),
@@ -297,7 +320,12 @@ impl Home {
             .map(|(_, holding)| u64::from(holding.bound))
             .sum();
         let free = u64::from(most).saturating_sub(others);
-        let share = target(&holder).min(u32::try_from(free).unwrap_or(u32::MAX));
+        let left_to_it = match ask.keeps {
+            0 => 0,
+            keeps => ask.running.saturating_add(keeps).min(ask.held),
+        };
+        let share = target(&holder).max(left_to_it);
+        let share = share.min(u32::try_from(free).unwrap_or(u32::MAX));
         kept.turns += 1;
         let turns = kept.turns;
         if let Some(own) = kept.holders.get_mut(&holder) {
@@ -340,6 +368,7 @@ impl Home {
             starts: starts.granted,
             again_ms: starts.again_ms,
             is_wanted,
+            paused: kept.pause_left(now),
         }
     }
 }
@@ -362,6 +391,16 @@ struct Starts {
 }
 
 impl Kept {
+    /// The pause that a target has asked for, while it lasts.
+    fn pause_left(&self, now: Elapsed) -> Option<KeyPause> {
+        let (pause, end) = self.paused.filter(|(_, end)| *end > now)?;
+        let left = u64::try_from(end.since(now).as_millis()).unwrap_or(u64::MAX);
+        Some(KeyPause {
+            left_ms: left,
+            ..pause
+        })
+    }
+
     /// Works out what the key allows; returns whether that has changed.
     fn follow(&mut self, pin: Option<LimitBounds>, since: Elapsed, now: Elapsed) -> bool {
         let said = self.holders.values().filter_map(|holding| holding.says);

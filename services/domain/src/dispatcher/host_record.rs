@@ -63,7 +63,9 @@ impl Reading {
             | FailureKind::InvalidRequest
             | FailureKind::Vault
             | FailureKind::VaultIntegrity
-            | FailureKind::VaultAway => None,
+            | FailureKind::VaultAway
+            | FailureKind::Reported
+            | FailureKind::LeaseExpired => None,
         }
     }
 }
@@ -143,6 +145,36 @@ impl HostRecord {
             })
     }
 
+    /// Whether the host has failed for so long that it is not probed any more.
+    #[must_use]
+    pub fn is_disabled(&self, rule: &HealthRule) -> bool {
+        let lasts = self.last.since(self.since).as_millis();
+        let too_long = rule
+            .disable_after_ms
+            .is_some_and(|most| lasts >= most.into());
+        too_long && self.in_a_row > 0 && self.is_ill(rule)
+    }
+
+    /// What is left of it once somebody has said that failures until then count no more. How many there
+    /// were since is not known, but for the last one.
+    #[must_use]
+    pub fn cleared(self, until: Timestamp) -> Option<Self> {
+        if self.last <= until {
+            return None;
+        }
+        if self.since > until {
+            return Some(self);
+        }
+        Some(Self {
+            outcomes: 1,
+            seen: 1,
+            in_a_row: self.in_a_row.min(1),
+            since: self.last,
+            probes: 0,
+            ..self
+        })
+    }
+
     /// How many of so many latest attempts have failed.
     #[must_use]
     pub fn failed_of(&self, latest: u32) -> u32 {
@@ -168,6 +200,7 @@ mod tests {
             share: share.map(|(percent, of)| FailureShare { percent, of }),
             pause_ms: 1_000,
             max_pause_ms: 1_000,
+            disable_after_ms: None,
         }
     }
 
@@ -206,6 +239,34 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_host_that_only_fails_is_disabled_in_time_and_until_it_is_cleared() {
+        let rule = HealthRule {
+            disable_after_ms: Some(10),
+            ..rule(Some(2), None)
+        };
+        let fails = |former, at| HostRecord::after(former, ILL, true, Timestamp(at));
+        let is_disabled =
+            |record: Option<HostRecord>| record.is_some_and(|of| of.is_disabled(&rule));
+        let first = fails(None, 5);
+        let second = fails(first, 14);
+        assert!(!is_disabled(second), "9 ms");
+        let third = fails(second, 15);
+        assert!(is_disabled(third), "10 ms");
+        let without = HealthRule {
+            disable_after_ms: None,
+            ..rule
+        };
+        assert!(!third.is_some_and(|of| of.is_disabled(&without)));
+        let well = HostRecord::after(third, Reading::Well, false, Timestamp(16));
+        assert!(!is_disabled(well), "it has answered");
+        let cleared = |until| third.and_then(|of| of.cleared(Timestamp(until)));
+        assert_eq!((cleared(4), cleared(15)), (third, None));
+        let left = cleared(9).expect("two failures came later");
+        assert_eq!((left.in_a_row, left.probes, left.failed_of(64)), (1, 0, 1));
+        assert!(!left.is_ill(&rule));
     }
 
     #[test]

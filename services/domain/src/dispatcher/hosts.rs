@@ -10,6 +10,9 @@
 //! finds the same, and a rule that is set later judges what is remembered. Each partition judges by
 //! its own tasks.
 //!
+//! Somebody may hold a host back as well, and a rule may end the probes of a host that has failed for
+//! very long: then nothing starts until it is closed by hand, or the date of the former has come.
+//!
 //! A task in the ready queue when its host opens is parked when its turn comes, as with a pause of a
 //! queue. Tasks come here before their queue is asked, so that they take up none of its limits.
 
@@ -19,12 +22,12 @@ use std::time::Duration;
 use super::action::Compartment;
 use super::host_record::{HostRecord, Reading};
 use super::lanes::Lane;
+use super::rules::{Hold, HostRules};
 use crate::command::{HostHealth, HostState};
 use crate::event::TaskEvent;
-use crate::health::HealthRule;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
-use crate::time::{Elapsed, Times};
+use crate::time::{Elapsed, Times, Timestamp};
 
 /// Most parked tasks of a host that go on in one turn, so that a turn stays short.
 const AT_ONCE: usize = 1_000;
@@ -47,12 +50,14 @@ enum State {
     Open(Elapsed),
     /// One, to find out.
     Probing,
+    /// Not before somebody closes it, or that date.
+    Held(Option<Timestamp>),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     failed: HashMap<Compartment, Failed>,
-    rules: HashMap<Compartment, HealthRule>,
+    rules: HashMap<Compartment, HostRules>,
     /// The ready tasks that are held back, by queue and age; no host without one.
     parked: HashMap<Compartment, BTreeMap<Lane, BTreeMap<StreamSeq, TaskId>>>,
     /// The task of each host that was let go to find out and has not started.
@@ -63,17 +68,30 @@ pub(super) struct Hosts {
     stirred: BTreeSet<Compartment>,
     /// When pauses end.
     pauses: BTreeSet<(Elapsed, Compartment)>,
+    /// When what somebody holds goes on by itself.
+    dates: BTreeSet<(Timestamp, Compartment)>,
     /// Whether the next turn finds something to let go, without anything else happening.
     is_cut_short: bool,
 }
 
 impl Hosts {
     fn state(&self, host: Compartment, now: Times) -> State {
-        let (Some(failed), Some(rule)) = (self.failed.get(&host), self.rules.get(&host)) else {
+        let Some(rules) = self.rules.get(&host) else {
+            return State::Closed;
+        };
+        match rules.held {
+            Some(Hold::Open) => return State::Held(None),
+            Some(Hold::Until(until)) if until > now.wall => return State::Held(Some(until)),
+            Some(Hold::Until(_)) | None => {}
+        }
+        let (Some(failed), Some(rule)) = (self.failed.get(&host), &rules.rule) else {
             return State::Closed;
         };
         if !failed.record.is_ill(rule) {
             return State::Closed;
+        }
+        if failed.record.is_disabled(rule) {
+            return State::Held(None);
         }
         let end = failed.at.plus(rule.pause(failed.record.probes));
         if end > now.elapsed {
@@ -83,13 +101,47 @@ impl Hosts {
         }
     }
 
-    /// Sets or removes the rule of a host.
-    pub(super) fn set(&mut self, host: Compartment, rule: Option<HealthRule>) {
-        match rule {
-            Some(rule) => self.rules.insert(host, rule),
-            None => self.rules.remove(&host),
-        };
+    /// Sets or removes the rules of a host.
+    pub(super) fn set(&mut self, host: Compartment, rules: HostRules) {
+        if rules == HostRules::default() {
+            self.rules.remove(&host);
+        } else {
+            self.rules.insert(host, rules);
+        }
+        if let Some(until) = rules.cleared
+            && let Some(failed) = self.failed.remove(&host)
+            && let Some(record) = failed.record.cleared(until)
+        {
+            self.failed.insert(host, Failed { record, ..failed });
+        }
         self.stirred.insert(host);
+    }
+
+    /// Whether somebody holds the host back.
+    pub(super) fn is_held(&self, host: Compartment, now: Times) -> bool {
+        match self.rules.get(&host).and_then(|rules| rules.held) {
+            Some(Hold::Open) => true,
+            Some(Hold::Until(until)) => until > now.wall,
+            None => false,
+        }
+    }
+
+    /// Since when the host has failed, if what an event says about it means that it is not probed any
+    /// more.
+    pub(super) fn disables(
+        &self,
+        host: Compartment,
+        event: &TaskEvent,
+        probe: bool,
+    ) -> Option<Timestamp> {
+        let rule = self.rules.get(&host)?.rule?;
+        rule.disable_after_ms?;
+        let former = self.failed.get(&host).map(|of| of.record);
+        if former.is_some_and(|record| record.is_disabled(&rule)) {
+            return None;
+        }
+        let record = HostRecord::after(former, Reading::of(event)?, probe, event.at())?;
+        record.is_disabled(&rule).then_some(record.since)
     }
 
     /// Takes in what an event says about the host that it is about. `at` is when it was decided, by
@@ -252,7 +304,7 @@ impl Hosts {
     pub(super) fn allows(&self, host: Compartment, id: TaskId, now: Times) -> bool {
         match self.state(host, now) {
             State::Closed => true,
-            State::Open(_) => false,
+            State::Open(_) | State::Held(_) => false,
             State::Probing => self.chosen.get(&host) == Some(&id),
         }
     }
@@ -298,6 +350,12 @@ impl Hosts {
         {
             self.stirred.insert(host);
         }
+        while let Some((until, _)) = self.dates.first()
+            && *until <= now.wall
+            && let Some((_, host)) = self.dates.pop_first()
+        {
+            self.stirred.insert(host);
+        }
     }
 
     /// Time until there is something to do.
@@ -305,7 +363,9 @@ impl Hosts {
         if self.is_cut_short {
             return Some(Duration::ZERO);
         }
-        self.pauses.first().map(|(at, _)| at.since(now.elapsed))
+        let pause = self.pauses.first().map(|(at, _)| at.since(now.elapsed));
+        let date = self.dates.first().map(|(at, _)| at.since(now.wall));
+        pause.into_iter().chain(date).min()
     }
 
     /// Tasks that were let go to find out, and cannot since something pauses them: others may.
@@ -340,6 +400,9 @@ impl Hosts {
                 }
                 State::Open(end) => {
                     self.pauses.insert((end, host));
+                }
+                State::Held(until) => {
+                    self.dates.extend(until.map(|until| (until, host)));
                 }
                 State::Probing if self.finds_out(host) => {}
                 State::Probing => {
@@ -393,10 +456,12 @@ impl Hosts {
         Some(older.take(most).count())
     }
 
-    /// Until when nothing starts at the host; `None` if tasks start, or one finds out.
-    pub(super) fn open_until(&self, host: Compartment, now: Times) -> Option<Elapsed> {
+    /// Until when nothing starts at the host, if that is known; `None` if tasks start, or one finds
+    /// out.
+    pub(super) fn opens(&self, host: Compartment, now: Times) -> Option<Option<Timestamp>> {
         match self.state(host, now) {
-            State::Open(end) => Some(end),
+            State::Open(end) => Some(Some(now.wall.plus(end.since(now.elapsed)))),
+            State::Held(until) => Some(until),
             State::Closed | State::Probing => None,
         }
     }
@@ -406,12 +471,11 @@ impl Hosts {
         let record = self.failed.get(&host).map(|failed| failed.record);
         let (state, until) = match self.state(host, now) {
             State::Closed => (HostState::Closed, None),
-            State::Open(end) => {
-                let left = end.since(now.elapsed);
-                (HostState::Open, Some(now.wall.plus(left)))
-            }
+            State::Open(_) | State::Held(_) => (HostState::Open, self.opens(host, now).flatten()),
             State::Probing => (HostState::Probing, None),
         };
+        let rule = self.rules.get(&host).and_then(|rules| rules.rule);
+        let disabled = record.zip(rule);
         let held = self.parked.get(&host).into_iter().flatten();
         HostHealth {
             state,
@@ -422,6 +486,7 @@ impl Hosts {
             kind: record.map(|record| record.kind),
             status: record.and_then(|record| record.status),
             held: held.map(|(_, tasks)| tasks.len() as u64).sum(),
+            disabled: disabled.is_some_and(|(record, rule)| record.is_disabled(&rule)),
         }
     }
 
@@ -454,6 +519,9 @@ impl Hosts {
                 State::Closed => false,
                 State::Open(end) => self.pauses.contains(&(end, *host)),
                 State::Probing => self.finds_out(*host),
+                State::Held(until) => {
+                    until.is_none_or(|until| self.dates.contains(&(until, *host)))
+                }
             };
             assert!(
                 woken

@@ -7,7 +7,9 @@
 //! is counted up and down, so nothing can leak.
 
 mod asking;
+mod kept;
 mod key;
+mod learned;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -17,13 +19,17 @@ use serde::{Deserialize, Serialize};
 use super::lanes::Lane;
 use super::parked::Rank;
 use super::rules::{Hold, LimitRules};
+use super::waits::PausesOf;
 use crate::id::{LimitKey, TaskId, TeamId};
 use crate::limit::{KeyStanding, LimitBounds, LimitId};
 use crate::partition::{Partition, PartitionCount};
 use crate::seq::StreamSeq;
+use crate::task::waits::WaitKind;
 use crate::time::{Elapsed, Times, Timestamp};
 use asking::ToHome;
 use key::Key;
+
+pub(super) use learned::Learned;
 
 /// Most tasks that one key lets go in one turn, so that a turn stays short.
 const AT_ONCE: usize = 1_000;
@@ -94,6 +100,14 @@ pub(super) struct Keys {
     pinned: Vec<LimitId>,
     /// Whether nothing is started for now, so that nothing is wanted.
     is_held_up: bool,
+    /// Pauses that targets asked for.
+    learned: HashMap<LimitId, Learned>,
+    /// When they end.
+    ends: BTreeSet<(Elapsed, LimitId)>,
+    /// Tasks that wait for another key now, which nobody has been told yet.
+    pub(super) moved: Vec<(TaskId, LimitId)>,
+    /// When keys were paused.
+    pub(super) pauses: PausesOf<LimitId>,
 }
 
 impl Keys {
@@ -105,7 +119,7 @@ impl Keys {
 
     fn is_paused(&self, limit: LimitId) -> bool {
         let rules = self.rules.get(&limit);
-        rules.is_some_and(|rules| rules.paused.is_some())
+        rules.is_some_and(|rules| rules.paused.is_some()) || self.learned.contains_key(&limit)
     }
 
     /// How many more tasks of the key may start now, apart from those in the ready queue.
@@ -132,29 +146,29 @@ impl Keys {
         claims.iter().any(|claim| self.is_paused(claim.limit))
     }
 
-    /// The first key that has no room for one more task in the ready queue.
+    /// The first key, in the order of all keys, that has no room for one more task in the ready queue.
     pub(super) fn lacks(&self, claims: &[Claim], now: Times) -> Option<LimitId> {
         let full = claims
             .iter()
-            .find(|claim| self.room(claim, now) <= self.offered(claim.limit));
-        full.map(|claim| claim.limit)
+            .filter(|claim| self.room(claim, now) <= self.offered(claim.limit));
+        full.map(|claim| claim.limit).min()
     }
 
     /// The key behind whose waiting tasks a task has to wait that has become ready: the better of
-    /// them goes first.
+    /// them goes first. It is the last such key, so that nothing is asked for that is of no use yet.
     pub(super) fn behind(&self, claims: &[Claim], now: Times) -> Option<LimitId> {
         let waits = |claim: &&Claim| {
             let key = self.keys.get(&claim.limit);
             key.is_some_and(|key| !key.parked.is_empty())
         };
-        let waits = claims.iter().find(waits).map(|claim| claim.limit);
+        let waits = claims.iter().filter(waits).map(|claim| claim.limit).max();
         waits.or_else(|| self.lacks(claims, now))
     }
 
-    /// The key that keeps a task whose turn it is from starting.
+    /// The first key, in the order of all keys, that keeps a task whose turn it is from starting.
     pub(super) fn forbids(&self, claims: &[Claim], now: Times) -> Option<LimitId> {
-        let full = claims.iter().find(|claim| self.room(claim, now) == 0);
-        full.map(|claim| claim.limit)
+        let full = claims.iter().filter(|claim| self.room(claim, now) == 0);
+        full.map(|claim| claim.limit).min()
     }
 
     /// Which of its keys keeps a task from starting, and why.
@@ -168,6 +182,11 @@ impl Keys {
             let why = match paused {
                 Some(Hold::Open) => Some(LimitedBy::Pause(None)),
                 Some(Hold::Until(until)) => Some(LimitedBy::Pause(Some(until))),
+                None if self.learned.contains_key(&claim.limit) => {
+                    let learned = self.learned.get(&claim.limit);
+                    let end = learned.map(|pause| pause.ends.since(now.elapsed));
+                    Some(LimitedBy::Pause(end.map(|left| now.wall.plus(left))))
+                }
                 None => match self.keys.get(&claim.limit) {
                     None => Some(LimitedBy::Concurrency),
                     Some(key) => key.lacks(self.pin(claim.limit), now.elapsed),
@@ -175,6 +194,17 @@ impl Keys {
             };
             why.map(|why| (&claim.key, why))
         })
+    }
+
+    /// What keeps the tasks that wait for a key from running.
+    pub(super) fn why(&self, limit: LimitId, now: Times) -> WaitKind {
+        let key = self.keys.get(&limit);
+        let lacks = key.and_then(|key| key.lacks(self.pin(limit), now.elapsed));
+        match lacks {
+            _ if self.is_paused(limit) => WaitKind::LimitPaused,
+            Some(LimitedBy::Rate(_)) => WaitKind::LimitRate,
+            _ => WaitKind::LimitConcurrency,
+        }
     }
 
     /// Parks a task under one of its keys.
@@ -188,11 +218,23 @@ impl Keys {
         }
     }
 
+    /// A task that had the share of a key waits for a later one, under which it is parked: those of
+    /// all before it are kept for a while.
+    pub(super) fn keep_before(&mut self, of: Claimant<'_>, later: LimitId, now: Times) {
+        for claim in of.claims.iter().filter(|claim| claim.limit < later) {
+            if let Some(key) = self.keys.get_mut(&claim.limit) {
+                key.keep(of.id, now.elapsed);
+                self.plan(claim.limit, now.elapsed);
+            }
+        }
+    }
+
     /// A task goes into the ready queue: it takes up what its keys leave.
     pub(super) fn offer(&mut self, of: Claimant<'_>) {
         for claim in of.claims {
             let key = self.key(of.team, claim);
             key.offered.insert(of.id);
+            key.kept.leave(of.id);
             key.tell(of.created, claim.bounds);
         }
     }
@@ -205,13 +247,15 @@ impl Keys {
             };
             let was_parked = key.parked.remove(of.rank);
             let was_offered = key.offered.remove(&of.id);
+            let was_kept = key.kept.leave(of.id);
+            key.is_urgent |= was_kept && key.is_wanted;
             if (was_parked || was_offered) && !key.running.contains(&of.id) {
                 key.stating.remove(&of.created);
             }
             if was_offered {
                 self.stirred.insert(claim.limit);
             }
-            if was_parked || was_offered {
+            if was_parked || was_offered || was_kept {
                 self.plan(claim.limit, now.elapsed);
             }
         }
@@ -223,6 +267,7 @@ impl Keys {
             let pin = self.pin(claim.limit);
             let key = self.key(of.team, claim);
             key.offered.remove(&of.id);
+            key.kept.leave(of.id);
             key.running.insert(of.id);
             key.tell(of.created, claim.bounds);
             key.use_start(pin);
@@ -284,6 +329,8 @@ impl Keys {
                     Some(other) => {
                         key_left(self.keys.get_mut(&limit), of.created);
                         self.park(of, other, now);
+                        self.keep_before(of, other, now);
+                        self.moved.push((id, other));
                     }
                 }
             }
@@ -305,6 +352,9 @@ impl Keys {
             self.rules.insert(limit, rules)
         };
         let before = before.unwrap_or_default();
+        if before.paused != rules.paused {
+            self.pauses.note(&limit, rules.paused, now.wall);
+        }
         if let Some(Hold::Until(until)) = before.paused {
             self.dates.remove(&(until, limit));
         }
@@ -325,6 +375,7 @@ impl Keys {
 
     /// Ends the pauses whose time has come.
     pub(super) fn tick(&mut self, now: Times) {
+        self.end_pauses(now.elapsed);
         while let Some((until, _)) = self.dates.first()
             && *until <= now.wall
             && let Some((_, limit)) = self.dates.pop_first()
@@ -344,6 +395,8 @@ impl Keys {
         // Until it is known where the homes are, whoever finds that out wakes the owner.
         let due = due.filter(|_| self.office.is_some());
         let homes = self.homes_in(now.elapsed);
+        let end = self.ends.first().map(|(at, _)| at.since(now.elapsed));
+        let homes = homes.into_iter().chain(end).min();
         date.into_iter().chain(due).chain(homes).min()
     }
 
@@ -360,11 +413,14 @@ impl Keys {
     /// How the keys of a team stand.
     pub(super) fn standing(&self, team: &TeamId, now: Times) -> Vec<KeyStanding> {
         let of_team = self.keys.iter().filter(|(_, key)| key.team == *team);
-        let told = of_team.map(|(limit, key)| key.standing(self.pin(*limit), now));
+        let told = of_team.map(|(limit, key)| KeyStanding {
+            paused: self.pause_told(*limit, now.elapsed),
+            ..key.standing(self.pin(*limit), now)
+        });
         told.collect()
     }
 
-    #[cfg(any(test, feature = "check"))]
+    /// Whether a task is parked under one of these keys.
     pub(super) fn is_parked(&self, claims: &[Claim], rank: Rank) -> bool {
         claims.iter().any(|claim| {
             let key = self.keys.get(&claim.limit);

@@ -105,6 +105,12 @@ impl Lanes {
         }
     }
 
+    /// The lanes of the queues of a team that have tasks.
+    pub(super) fn of_team<'a>(&'a self, team: &'a TeamId) -> impl Iterator<Item = Lane> + 'a {
+        let of_team = self.numbers.iter().filter(move |((of, _), _)| of == team);
+        of_team.map(|(_, lane)| *lane)
+    }
+
     /// The lane of a queue that has a task.
     pub(super) fn find(&self, name: &(TeamId, QueueName)) -> Option<Lane> {
         self.numbers.get(name).copied()

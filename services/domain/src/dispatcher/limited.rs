@@ -1,11 +1,12 @@
 //! Tasks with limit keys: between the state machine and what holds them back ([`super::keys`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Dispatcher;
 use super::keys::{Claim, Claimant, rank_of};
 use super::lanes::Lanes;
-use super::open::{Open, Phase};
+use super::open::Phase;
+use super::open_tasks::OpenTasks;
 use super::parked::Rank;
 use super::rules::LimitRules;
 use crate::event::{TaskCreated, TaskEvent};
@@ -34,7 +35,7 @@ pub(super) fn claims(created: &TaskCreated) -> Option<Box<[Claim]>> {
 
 /// A task with its keys, if it has any.
 pub(super) fn claimant<'a>(
-    tasks: &'a HashMap<TaskId, Open>,
+    tasks: &'a OpenTasks,
     lanes: &'a Lanes,
     id: TaskId,
 ) -> Option<Claimant<'a>> {
@@ -84,7 +85,17 @@ impl Dispatcher {
         if let Some(of) = claimant(&self.tasks, &self.lanes, id) {
             self.keys.offer(of);
         }
-        if let Some(task) = self.tasks.get(&id) {
+        self.push(id);
+    }
+
+    /// Puts a task into the order of service: of calls, or of what workers claim.
+    pub(super) fn push(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        if task.is_pulled() {
+            self.offers.push(task.entry(id));
+        } else {
             self.ready.push(task.entry(id));
         }
     }
@@ -105,6 +116,16 @@ impl Dispatcher {
             .leave(self.lanes.names(task.lane), task.rank(), id);
         if let Some(of) = claimant(&self.tasks, &self.lanes, id) {
             self.keys.park(of, limit, now);
+            let by = self.keys.why(limit, now);
+            self.mark(id, by, Some(limit), now);
+        }
+    }
+
+    /// The same of a task whose turn it was: it had all of its keys.
+    pub(super) fn park_again_under(&mut self, id: TaskId, limit: LimitId, now: Times) {
+        self.park_under(id, limit, now);
+        if let Some(of) = claimant(&self.tasks, &self.lanes, id) {
+            self.keys.keep_before(of, limit, now);
         }
     }
 
@@ -115,7 +136,10 @@ impl Dispatcher {
             for id in self.gates.let_go(&self.lanes, now) {
                 let of = claimant(&self.tasks, &self.lanes, id);
                 match of.and_then(|of| self.keys.lacks(of.claims, now)) {
-                    None => self.make_ready(id),
+                    None => {
+                        self.make_ready(id);
+                        self.mark_going_on(id, now);
+                    }
                     Some(limit) => self.park_under(id, limit, now),
                 }
             }
@@ -123,15 +147,28 @@ impl Dispatcher {
                 return;
             }
             let (tasks, lanes) = (&self.tasks, &self.lanes);
-            for id in self.keys.let_go(|id| claimant(tasks, lanes, id), now) {
+            let free = self.keys.let_go(|id| claimant(tasks, lanes, id), now);
+            for (id, limit) in std::mem::take(&mut self.keys.moved) {
+                let by = self.keys.why(limit, now);
+                self.mark(id, by, Some(limit), now);
+            }
+            for id in free {
                 let Some(task) = self.tasks.get(&id) else {
                     continue;
                 };
+                if task.is_pulled() {
+                    self.claims.was_let_go(id);
+                    self.push(id);
+                    self.mark_going_on(id, now);
+                    continue;
+                }
                 let place = (self.lanes.names(task.lane), task.lane);
                 if self.gates.enter(place, task.rank(), id, now) {
                     self.ready.push(task.entry(id));
+                    self.mark_going_on(id, now);
                 } else {
                     self.leave_keys(id, now);
+                    self.mark_parked(id, now);
                 }
             }
         }

@@ -13,15 +13,21 @@ use super::epochs::HeadersKey;
 use super::keyed::Keyed;
 use super::keys::Claim;
 use super::lanes::Lane;
+use super::lease::Pull;
 use super::limited::claims;
+use super::members::Member;
 use super::orders::{CancelledAfter, Line, Order};
 use super::timers::Alarm;
 use crate::event::{
     AttemptFailed, Failure, FailureKind, TaskCreated, TaskEvent, TaskReleased, TaskStarted,
 };
+use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::cancel::{Outline, RequestStage, Stage};
-use crate::task::{Backoff, History, OwnPauses, Priority, RetryBounds, RetryOn, Success};
+use crate::task::{
+    Backoff, ChangedPriority, History, OnRateLimited, OwnPauses, Priority, RetryBounds, RetryOn,
+    Success,
+};
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// State of a task, with the data that is valid in each state.
@@ -162,6 +168,29 @@ pub(super) struct Open {
     /// The limits that it shares with others; `None` without any, as in older snapshots.
     #[serde(default)]
     pub(super) limits: Option<Box<[Claim]>>,
+    /// The last change of its priority. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) changed_priority: Option<Box<ChangedPriority>>,
+    /// Of a task that workers claim: what it has besides. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) pull: Option<Box<Pull>>,
+    /// Whether it has failed, and those behind it by its ordering key wait. Missing in older
+    /// snapshots.
+    #[serde(default)]
+    pub(super) blocks: bool,
+    /// Of an ended task: whether nothing is left to be done about its webhook. Missing in older
+    /// snapshots.
+    #[serde(default)]
+    pub(super) delivered: bool,
+    /// Of one that blocks: the task that does it again. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) heir: Option<TaskId>,
+    /// What follows from an answer that says that it is called too often. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) on_rate_limited: Option<OnRateLimited>,
+    /// Of a member of a workflow that has not ended: what it waits for. Missing in older snapshots.
+    #[serde(default)]
+    pub(super) member: Option<Box<Member>>,
     /// Whether a request to cancel waits for the log.
     #[serde(skip)]
     pub(super) requesting_cancel: bool,
@@ -242,6 +271,9 @@ impl Open {
                 Box::new(Order {
                     line: Line::of(&created.team, &created.queue, &ordering.key),
                     on_failure: ordering.on_failure,
+                    place: None,
+                    needed: None,
+                    again: created.replay_of,
                 })
             }),
             cancelled_after: None,
@@ -251,6 +283,13 @@ impl Open {
             probes: false,
             keyed,
             limits: claims(created),
+            changed_priority: None,
+            pull: Pull::of(created),
+            blocks: false,
+            delivered: false,
+            heir: None,
+            on_rate_limited: created.on_rate_limited,
+            member: Member::of(created),
             requesting_cancel: false,
             busy: false,
             allowance: Allowance::Endless,
@@ -279,6 +318,7 @@ impl Open {
     pub(super) fn is_to_be_cancelled(&self) -> bool {
         (self.cancel_requested.is_some()
             || self.cancelled_after.is_some()
+            || self.forsaken().is_some()
             || self.instead().is_some())
             && matches!(self.phase, Phase::Waiting { .. } | Phase::Ready { .. })
     }
@@ -288,6 +328,7 @@ impl Open {
         self.allowance = Allowance::of(self.expires_in(), self.created_at, now);
         self.retries_until = Allowance::of(self.retry_bounds.max_age(), self.created_at, now);
         self.place_window(now);
+        self.place_lease(now);
         match &mut self.phase {
             Phase::Waiting { until, from, wake } => {
                 if let Some(from) = *from {
@@ -321,9 +362,11 @@ impl Open {
     /// The timers that the state of the task needs.
     pub(super) fn alarms(&self) -> impl Iterator<Item = Alarm> + use<> {
         let wake = match self.phase {
-            _ if self.is_to_be_cancelled() || self.is_to_be_cut() => {
+            _ if self.is_to_be_cancelled() || self.is_to_be_cut() || self.is_to_yield() => {
                 Some(Alarm::Length(Elapsed::default()))
             }
+            _ if self.is_unfit() => Some(Alarm::Length(Elapsed::default())),
+            Phase::Ended { .. } if self.delivered => None,
             Phase::Waiting {
                 until, from: None, ..
             } => Some(Alarm::Date(until)),
@@ -333,7 +376,8 @@ impl Open {
                 wake,
                 ..
             } => Some(Alarm::Length(wake)),
-            Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended { .. } => None,
+            Phase::Running { .. } => self.lease_alarm().map(Alarm::Length),
+            Phase::Ready { .. } | Phase::Ended { .. } => None,
         };
         // A task that waits for its time or for a slot can still expire, or become too old for a
         // retry. A running attempt has its own limit, which is never later.
@@ -420,14 +464,19 @@ impl Open {
     /// Time limit of an attempt that starts now, which never exceeds the time that the task has
     /// left.
     pub(super) fn limit(&self, now: Times) -> Duration {
-        let mut limit = Duration::from_millis(self.timeout_ms.min(self.max_wait_ms).into());
-        if let Allowance::Until(end) = self.allowance {
-            limit = limit.min(end.since(now.elapsed));
-        }
-        if let Some(deadline) = self.deadline {
-            limit = limit.min(deadline.since(now.wall));
-        }
-        limit
+        let limit = Duration::from_millis(self.timeout_ms.min(self.max_wait_ms).into());
+        self.time_left(now).map_or(limit, |left| limit.min(left))
+    }
+
+    /// Time until its deadline or the end of its `expiresIn`; `None` if it has neither.
+    pub(super) fn time_left(&self, now: Times) -> Option<Duration> {
+        let length = match self.allowance {
+            Allowance::Until(end) if end > now.elapsed => Some(end.since(now.elapsed)),
+            // One more attempt is not cut short by what was over before.
+            Allowance::Until(_) | Allowance::Endless | Allowance::OneMore => None,
+        };
+        let date = self.deadline.map(|deadline| deadline.since(now.wall));
+        length.into_iter().chain(date).min()
     }
 
     /// Applies the start of an attempt. `at` is when it started, by this owner's clock; `None` in a
@@ -438,6 +487,7 @@ impl Open {
         self.phase = Phase::Running {
             attempt: event.attempt,
         };
+        self.claimed(event, at);
         let Some(at) = at else { return };
         self.allowance = self.allowance.after_start(at);
         self.retries_until = self.retries_until.after_start(at);
@@ -464,6 +514,7 @@ impl Open {
                 .saturating_sub(LEASE_SLACK),
             waited,
             traceparent: self.traceparent.as_deref().map(Into::into),
+            given: self.given().to_vec(),
         }
     }
 
@@ -481,6 +532,7 @@ impl Open {
             self.uncounted = self.uncounted.saturating_add(1);
         }
         self.last_failure = Some(Box::new(event.failure.clone()));
+        self.drop_lease();
         let pause = event.retry_at.since(event.at);
         self.phase = Phase::Waiting {
             until: event.retry_at,
@@ -492,6 +544,7 @@ impl Open {
     /// Applies an attempt that was cut short on purpose.
     pub(super) fn released(&mut self, event: &TaskReleased, at: Option<Elapsed>) {
         self.uncounted = 0;
+        self.drop_lease();
         self.phase = Phase::Ready {
             since: event.at,
             from: at.unwrap_or_default(),

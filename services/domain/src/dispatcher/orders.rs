@@ -2,7 +2,8 @@
 //!
 //! Nothing is counted and nothing is locked. The lines are an index of the open tasks, in the order
 //! of their creations in the log; it is kept while tasks come and go, and a snapshot does not have
-//! it. So a line cannot be left closed by a crash: the end of its first task in the log opens it.
+//! it. So a line cannot be left closed by a crash: the end of its first task in the log opens it,
+//! unless its failure is to block the others ([`super::blocks`]).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -44,6 +45,16 @@ impl Line {
 pub(super) struct Order {
     pub(super) line: Line,
     pub(super) on_failure: OnFailure,
+    /// Its place in the line, if that is not its own: that of a task that blocked it, and that it
+    /// does again.
+    #[serde(default)]
+    pub(super) place: Option<StreamSeq>,
+    /// The event that gave it this place, until a restatement says so.
+    #[serde(default)]
+    pub(super) needed: Option<StreamSeq>,
+    /// The ended task that it does again.
+    #[serde(default)]
+    pub(super) again: Option<TaskId>,
 }
 
 /// A task that is to be cancelled because one before it in its line failed.
@@ -62,13 +73,17 @@ pub(super) struct Orders(BTreeMap<(Line, StreamSeq), TaskId>);
 impl Orders {
     pub(super) fn enter(&mut self, id: TaskId, task: &Open) {
         if let Some(line) = task.line() {
-            self.0.insert((line, task.created), id);
+            self.0.insert((line, task.place_in_line()), id);
         }
     }
 
-    pub(super) fn leave(&mut self, task: &Open) {
+    /// Takes a task out, unless another one has its place by now.
+    pub(super) fn leave(&mut self, id: TaskId, task: &Open) {
         if let Some(order) = &task.order {
-            self.0.remove(&(order.line, task.created));
+            let place = (order.line, task.place_in_line());
+            if self.0.get(&place) == Some(&id) {
+                self.0.remove(&place);
+            }
         }
     }
 
@@ -77,6 +92,11 @@ impl Orders {
             .range((line, StreamSeq(0))..)
             .take_while(move |((of, _), _)| *of == line)
             .map(|(&(_, seq), &id)| (seq, id))
+    }
+
+    /// The tasks of a line, in their order.
+    pub(super) fn members(&self, line: Line) -> impl Iterator<Item = TaskId> + '_ {
+        self.of(line).map(|(_, id)| id)
     }
 
     /// The task that may run.
@@ -97,17 +117,25 @@ impl Orders {
 }
 
 impl Open {
-    /// The line in which the task stands. It leaves it with its end.
+    /// The line in which the task stands. It leaves it with its end, unless it then blocks it.
     pub(super) fn line(&self) -> Option<Line> {
-        if matches!(self.phase, Phase::Ended { .. }) {
+        if matches!(self.phase, Phase::Ended { .. }) && !self.blocks {
             return None;
         }
         self.order.as_ref().map(|order| order.line)
     }
 
+    /// Its place in its line.
+    pub(super) fn place_in_line(&self) -> StreamSeq {
+        let other = self.order.as_ref().and_then(|order| order.place);
+        other.unwrap_or(self.created)
+    }
+
     /// Whether a restatement in front of whatever waits for the log now says how the task stands.
     pub(super) fn may_be_restated(&self, about_to_end: &HashSet<Line>) -> bool {
         self.cancelled_after.is_none()
+            && self.forsaken().is_none()
+            && self.heir.is_none()
             && self.line().is_none_or(|line| !about_to_end.contains(&line))
     }
 
@@ -158,13 +186,18 @@ impl Dispatcher {
     /// behind it along.
     pub(super) fn go_on_after(&mut self, id: TaskId, task: &Open, event: &TaskEvent) {
         let Some(line) = task.line() else { return };
-        self.orders.leave(task);
+        if self.tasks.get(&id).is_some_and(|ended| ended.blocks) {
+            self.find_heir(id);
+            return;
+        }
+        self.orders.leave(id, task);
         if let Some(last) = cancels_to(event) {
             let behind: Vec<_> = self
                 .orders
                 .of(line)
-                .filter(|(seq, _)| *seq > task.created && *seq <= last)
+                .filter(|(seq, _)| *seq > task.place_in_line() && *seq <= last)
                 .map(|(_, id)| id)
+                .filter(|id| !self.comes_before(*id, line, task.place_in_line()))
                 .collect();
             let after = CancelledAfter {
                 task: id,
@@ -183,12 +216,15 @@ impl Dispatcher {
         }
     }
 
-    /// The lines in which a failure that cancels the rest waits for the log. Restated behind it, a
-    /// task would outlive it in a replay.
+    /// The lines in which a failure that cancels the rest waits for the log, or the end of a block.
+    /// Restated behind it, a task would outlive it in a replay, or lose its place.
     pub(super) fn lines_about_to_end(&self) -> HashSet<Line> {
         let pending = self.in_flight.iter().chain(&self.decided);
         pending
-            .filter(|decision| cancels_to(&decision.event).is_some())
+            .filter(|decision| {
+                let frees = matches!(decision.event, TaskEvent::Unblocked(_));
+                frees || cancels_to(&decision.event).is_some()
+            })
             .filter_map(|decision| self.tasks.get(&decision.event.id())?.line())
             .collect()
     }

@@ -26,7 +26,7 @@ impl Dispatcher {
     }
 
     /// Records that the shell has cut an attempt short, because the worker stops or the task is
-    /// cancelled. Ignored unless it is the running one.
+    /// cancelled, or that nobody goes on with a claim. Ignored unless it is the running one.
     pub fn attempt_released(&mut self, id: TaskId, attempt: u32, now: Times) {
         let Some(task) = self.tasks.get(&id) else {
             return;
@@ -41,6 +41,7 @@ impl Dispatcher {
                 id,
                 attempt,
                 at: now.wall,
+                returned: task.lease().is_some(),
             })
         };
         self.decide(event, None, now);

@@ -1,10 +1,11 @@
 //! The order of service: which ready task runs next.
 //!
 //! Teams take turns, in a team its queues, in a queue its fairness keys; each turn starts as many
-//! tasks as the queue or the key has weight, one without it. That is deficit round robin in which
+//! tasks as the team, the queue or the key has weight, one without it. That is deficit round robin in which
 //! each task costs one. Tasks of one
 //! fairness key (a flow) are served by priority, and a task that waits rises by one priority for
-//! each [`RISE`]: it is placed by the time at which it was due, less a [`RISE`] for each priority.
+//! each [`RISE`]: it is placed by the time at which it was due, less a [`RISE`] for each priority (of the native
+//! API; finer ones are worth their part of it).
 //! All of them age alike, so that their order never changes while they wait. Among tasks of one
 //! priority the order is that of creation, whatever the clocks of gateways say; a task that is
 //! retried keeps its place.
@@ -106,7 +107,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn of(priority: Priority, due: Timestamp, seq: StreamSeq) -> Self {
         let worth = i64::try_from(RISE.as_millis()).unwrap_or(i64::MAX);
-        let worth = worth.saturating_mul(priority.get().into());
+        let worth = worth.saturating_mul(priority.value().into()) / i64::from(Priority::STEP);
         Self {
             time: due.0.saturating_sub(worth),
             priority: Reverse(priority),
@@ -237,10 +238,11 @@ impl Ready {
 
     /// Removes and returns the tasks that may be served now, in order. `admit` decides about one
     /// task after the other. Those that it calls blocked are removed too, and not returned. `weight`
-    /// tells how many tasks of a queue start in a turn.
+    /// tells how many tasks of a queue start in a turn, `of_team` how many of a team.
     pub(super) fn serve(
         &mut self,
         weight: impl Fn(Lane) -> u32,
+        of_team: impl Fn(u64) -> u32,
         mut admit: impl FnMut(TaskId, Compartment) -> Admission,
     ) -> Vec<TaskId> {
         let mut served = Vec::new();
@@ -258,7 +260,7 @@ impl Ready {
                     let lane = (flow.team, flow.lane);
                     self.keys.served(lane, flow.fairness, of_key.into());
                     self.lanes.served(flow.team, flow.lane, weight(flow.lane));
-                    self.teams.served((), flow.team, 1);
+                    self.teams.served((), flow.team, of_team(flow.team));
                     served.push(id);
                 }
                 Admission::Blocked => {

@@ -4,7 +4,7 @@
 use super::{Action, Cancel, Decision, Dispatcher, Open, Phase, RunNow, Ticket};
 use crate::actor::Actor;
 use crate::command::OwnerReply;
-use crate::event::{CancelRequested, TaskEvent, TaskRestated};
+use crate::event::{Blocks, CancelRequested, TaskEvent, TaskRestated};
 use crate::task::cancel::{self, CancelRefused, Cancellation};
 use crate::task::run_now::{self, RunRefused};
 use crate::time::Times;
@@ -18,6 +18,7 @@ impl Dispatcher {
             actor,
             traceparent,
             ticket,
+            only_waiting,
         } = request;
         let of_team = |open: &&Open| self.lanes.names(open.lane).0 == team;
         let decided = match self.tasks.get(&id).filter(of_team) {
@@ -27,8 +28,11 @@ impl Dispatcher {
         let asked = (actor, traceparent, ticket);
         let reply = match decided {
             Ok(Cancellation::Ends(event)) => {
-                self.decide(TaskEvent::Cancelled(event), Some(asked), now);
+                self.decide(TaskEvent::Cancelled(*event), Some(asked), now);
                 return;
+            }
+            Ok(Cancellation::CutsOff(_)) | Err(CancelRefused::AlreadyRequested) if only_waiting => {
+                OwnerReply::Running
             }
             Ok(Cancellation::CutsOff(event)) => {
                 self.request_cancel(event, asked, now);
@@ -78,15 +82,16 @@ impl Dispatcher {
 
     /// Queues a request to cut off an attempt. The task is not busy meanwhile: the attempt continues
     /// until the request is stored, and its outcome is decided after that.
-    fn request_cancel(
+    pub(super) fn request_cancel(
         &mut self,
         event: CancelRequested,
         asked: (Actor, Option<String>, Ticket),
         now: Times,
     ) {
         // It may have been about to be cut off anyway, because another one takes its place.
-        self.disarm(event.id);
-        let Some(task) = self.tasks.get_mut(&event.id) else {
+        let id = event.id;
+        self.disarm(id);
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         task.requesting_cancel = true;
@@ -100,7 +105,9 @@ impl Dispatcher {
             traceparent,
             ticket: Some(ticket),
             decided: now.elapsed,
+            is_joined: false,
         });
+        self.arm(id);
     }
 
     /// Sends the completion webhook of an ended task again. `event` has the task and its end, as
@@ -113,9 +120,22 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let (actor, traceparent, ticket) = asked;
+        let mut event = event;
+        if let Some(task) = self.tasks.get(&event.created.id).filter(|task| task.blocks) {
+            event.blocks = Some(Blocks {
+                webhook_over: false,
+            });
+            event.order_place = task.order.as_ref().and_then(|order| order.place);
+        }
         let is_pending =
             |task: &Open| task.busy || !matches!(task.phase, Phase::Ended { claimed: false, .. });
-        if self.tasks.get(&event.created.id).is_some_and(is_pending) {
+        let id = event.created.id;
+        // The letter may be about to be purged, which the restored task must know.
+        if self
+            .tasks
+            .get(&id)
+            .map_or_else(|| self.is_being_decided(id), is_pending)
+        {
             let reply = OwnerReply::TryAgain;
             actions.push(Action::Reply { ticket, reply });
             return;
@@ -128,6 +148,7 @@ impl Dispatcher {
             traceparent,
             ticket: Some(ticket),
             decided: now.elapsed,
+            is_joined: false,
         });
     }
 }

@@ -7,11 +7,14 @@
 
 use super::keyed::Keyed;
 use super::lanes::Lane;
+use super::lease::{Lease, Pull};
+use super::members::Member;
 use super::open::{Open, Phase};
+use super::orders::Order;
 use super::{Decision, Dispatcher};
 use crate::event::{
     CallbackFailed, Failure, FailureKind, Standing, TaskCreated, TaskEnd, TaskEvent, TaskExpired,
-    TaskRestated,
+    TaskRestated, TaskUnblocked,
 };
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
@@ -21,6 +24,10 @@ use crate::time::{Elapsed, Times, Timestamp};
 /// Bytes that a restatement of an open task takes at most beside the creation in it: how the task
 /// stands, and its latest attempts. Creations leave that much room in a message.
 pub const RESTATEMENT_BYTES: usize = 64 * 1024;
+
+/// Limit of the request and the answer that are stated of a task that blocks: together with the rest,
+/// they must fit into one message.
+const KEPT_BYTES: usize = 768 * 1024;
 
 /// A task that may be restated, and what must be read for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +40,14 @@ pub struct Restatable {
 }
 
 impl Dispatcher {
-    /// The oldest sequence that is needed by an open task, by one with an undelivered webhook, or by
-    /// an ended one that is remembered for its duplicates; `None` if there is no such task.
+    /// The oldest sequence that is needed by an open task, by one with an undelivered webhook, by an
+    /// ended one that is remembered for its duplicates, or by the pause of a limit; `None` if there is
+    /// no such task.
     #[must_use]
     pub fn oldest_needed(&self) -> Option<StreamSeq> {
         let tasks = self.tasks.values().map(Open::needs);
-        tasks.chain(self.remembered.needs()).min()
+        let others = self.remembered.needs().into_iter().chain(self.keys.needs());
+        tasks.chain(others).min()
     }
 
     /// Up to `max` tasks whose request stands before `horizon`, oldest first. Tasks with a pending
@@ -46,13 +55,19 @@ impl Dispatcher {
     #[must_use]
     pub fn restatable(&self, horizon: StreamSeq, max: usize) -> Vec<Restatable> {
         let about_to_end = self.lines_about_to_end();
+        let about_to_go_on = self.about_to_go_on();
         let mut found: Vec<_> = self
             .tasks
             .iter()
             .filter(|(_, task)| {
-                task.stored < horizon && !task.busy && !task.restating && !task.requesting_cancel
+                task.stated_since() < horizon
+                    && !task.busy
+                    && !task.restating
+                    && !task.requesting_cancel
             })
+            .filter(|(_, task)| !task.is_being_extended())
             .filter(|(_, task)| task.may_be_restated(&about_to_end))
+            .filter(|(id, _)| !about_to_go_on.contains(*id))
             .map(|(&id, task)| Restatable {
                 task: id,
                 stored: task.stored,
@@ -81,13 +96,15 @@ impl Dispatcher {
         now: Times,
     ) -> bool {
         let about_to_end = self.lines_about_to_end();
+        let goes_on = self.about_to_go_on().contains(&of.task);
         let Some(task) = self.tasks.get_mut(&of.task) else {
             return false;
         };
         let changed = task.stored != of.stored || created.id != of.task;
-        // A pending request to cancel is not part of the state yet, and a restatement after it
-        // would undo it.
-        let may_be = task.may_be_restated(&about_to_end);
+        let changed = changed || task.is_being_extended();
+        // A pending request to cancel is not part of the state yet, and neither is a heartbeat; a
+        // restatement after it would undo it.
+        let may_be = task.may_be_restated(&about_to_end) && !goes_on;
         if task.busy || task.restating || task.requesting_cancel || changed || !may_be {
             return false;
         }
@@ -103,6 +120,7 @@ impl Dispatcher {
             queue,
             actor: None,
             decided: now.elapsed,
+            is_joined: false,
             ticket: None,
         });
         true
@@ -119,12 +137,20 @@ impl Dispatcher {
             message: "The task's request is no longer in the log".into(),
         };
         let event = match task.phase {
+            // Nobody can do it again any more.
+            Phase::Ended { .. } if task.delivered => TaskEvent::Unblocked(TaskUnblocked {
+                id,
+                by: None,
+                place: None,
+                at: now.wall,
+            }),
             Phase::Waiting { .. } | Phase::Ready { .. } => TaskEvent::Expired(TaskExpired {
                 id,
                 attempt: None,
                 at: now.wall,
                 failure,
                 cancels_to: None,
+                waits: Vec::new(),
             }),
             Phase::Ended {
                 deliveries,
@@ -159,7 +185,17 @@ impl Open {
         event: &TaskRestated,
     ) -> Self {
         let history = (event.history != History::default()).then(|| event.history.clone());
+        let changed = event.changed_priority.as_ref();
+        let new = Self::new(event.position, lane, traceparent, &event.created);
+        let order = new.order.map(|order| {
+            Box::new(Order {
+                place: event.order_place,
+                ..*order
+            })
+        });
         Self {
+            order,
+            priority: changed.map_or(event.created.priority, |changed| changed.to),
             created: event.position,
             stored: seq,
             attempts: event.attempts,
@@ -179,7 +215,7 @@ impl Open {
                     since,
                     from: Elapsed::default(),
                 },
-                Standing::Running { attempt } => Phase::Running { attempt },
+                Standing::Running { attempt, .. } => Phase::Running { attempt },
                 Standing::Ended {
                     deliveries,
                     due,
@@ -195,7 +231,15 @@ impl Open {
                 },
             },
             keyed: Keyed::of(&event.created, event.span),
-            ..Self::new(event.position, lane, traceparent, &event.created)
+            changed_priority: event.changed_priority.clone().map(Box::new),
+            pull: Pull::restated(event),
+            member: match event.standing {
+                Standing::Ended { .. } => None,
+                _ => Member::restated(event),
+            },
+            blocks: event.blocks.is_some(),
+            delivered: event.blocks.is_some_and(|blocks| blocks.webhook_over),
+            ..new
         }
     }
 
@@ -203,13 +247,16 @@ impl Open {
     pub(super) fn restate(
         &self,
         mut created: TaskCreated,
-        end: Option<TaskEnd>,
+        mut end: Option<TaskEnd>,
         now: Timestamp,
     ) -> Option<TaskRestated> {
         let standing = match self.phase {
             Phase::Waiting { until, from, .. } => Standing::Waiting { until, from },
             Phase::Ready { since, .. } => Standing::Ready { since },
-            Phase::Running { attempt } => Standing::Running { attempt },
+            Phase::Running { attempt } => Standing::Running {
+                attempt,
+                lease: self.lease().map(Lease::standing),
+            },
             Phase::Ended {
                 deliveries,
                 due,
@@ -217,17 +264,18 @@ impl Open {
                 ..
             } => {
                 // Only the webhook remains to be sent, and the result may be as large as a request.
-                created.headers.clear();
-                (created.body, created.sealed) = (None, None);
+                created.sealed = None;
+                self.fit_end(&mut created, end.as_mut());
                 Standing::Ended {
                     deliveries,
                     due,
                     from,
-                    end: end?,
+                    end: Box::new(end?),
                 }
             }
         };
         Some(TaskRestated {
+            member: self.waits_as_stated(&created),
             created,
             position: self.created,
             at: now,
@@ -241,13 +289,40 @@ impl Open {
             cancel_requested: self.cancel_requested,
             history: self.history.as_deref().cloned().unwrap_or_default(),
             span: self.window().map(|window| window.span),
+            changed_priority: self.changed_priority.as_deref().cloned(),
+            order_place: self.order.as_ref().and_then(|order| order.place),
+            blocks: self.blocks_as_stated(),
         })
+    }
+
+    /// Leaves out of the restatement of an ended task what is not needed, or has no room: one that
+    /// blocks may be done again, which takes its request.
+    fn fit_end(&self, created: &mut TaskCreated, end: Option<&mut TaskEnd>) {
+        let answer = end.as_deref().and_then(TaskEnd::answer);
+        let answer = answer.map_or(0, |answer| answer.body.len());
+        let fits = created.stored_bytes() as usize + answer <= KEPT_BYTES;
+        if self.blocks && fits {
+            return;
+        }
+        if let Some(TaskEnd::Dead(end)) = end.filter(|_| self.blocks && self.delivered) {
+            end.answer = None;
+            return;
+        }
+        created.headers.clear();
+        created.body = None;
+    }
+
+    /// The oldest sequence that a restatement makes superfluous.
+    fn stated_since(&self) -> StreamSeq {
+        let place = self.order.as_ref().and_then(|order| order.needed);
+        place.map_or(self.stored, |needed| needed.min(self.stored))
     }
 
     /// The oldest sequence that this task still needs.
     pub(super) fn needs(&self) -> StreamSeq {
         let after = self.cancelled_after.as_ref().map(|after| after.needed);
-        let others = self.read_from.into_iter().chain(after);
+        let place = self.order.as_ref().and_then(|order| order.needed);
+        let others = self.read_from.into_iter().chain(after).chain(place);
         others.fold(self.stored, StreamSeq::min)
     }
 }

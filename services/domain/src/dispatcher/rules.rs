@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::event::ControlEvent;
+use crate::health::HealthRule;
 use crate::id::{QueueName, TeamId};
 use crate::limit::{LimitBounds, LimitId};
 use crate::rate::StartRate;
@@ -18,6 +19,26 @@ pub enum Hold {
     Open,
     /// Until then by the owner's clock, unless it is lifted earlier.
     Until(Timestamp),
+}
+
+/// What a team has decided about a host. By default, nothing holds its tasks back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostRules {
+    /// When its tasks are held back because it fails; `None`: never.
+    pub rule: Option<HealthRule>,
+    /// Whether somebody holds its tasks back.
+    pub held: Option<Hold>,
+    /// Failures until then count no more.
+    pub cleared: Option<Timestamp>,
+}
+
+impl From<HealthRule> for HostRules {
+    fn from(rule: HealthRule) -> Self {
+        Self {
+            rule: Some(rule),
+            ..Self::default()
+        }
+    }
 }
 
 /// The rules of one queue. By default, nothing holds its tasks back.

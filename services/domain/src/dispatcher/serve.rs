@@ -11,6 +11,7 @@ use crate::event::{TaskEvent, TaskStarted};
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
 use crate::task::Priority;
+use crate::task::waits::WaitKind;
 use crate::time::{Times, Timestamp};
 
 impl Dispatcher {
@@ -41,6 +42,7 @@ impl Dispatcher {
         let tasks = &self.tasks;
         let due = self.due_deliveries.serve(
             |_| 1,
+            |_| 1,
             |id, compartment| {
                 let Some(number) = tasks.get(&id).and_then(Open::next_delivery) else {
                     return Admission::Yes;
@@ -64,7 +66,8 @@ impl Dispatcher {
         let (hosts, weights, keys) = (&mut self.hosts, &self.weights, &mut self.keys);
         let (mut held, mut at_host, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         let weight = |lane| weights.of(|| lanes.names(lane));
-        let ready = self.ready.serve(weight, |id, compartment| {
+        let of_team = |team| weights.of_team(team);
+        let ready = self.ready.serve(weight, of_team, |id, compartment| {
             let Some(task) = tasks.get(&id) else {
                 return Admission::Yes;
             };
@@ -108,6 +111,7 @@ impl Dispatcher {
                 self.gates
                     .park(self.lanes.names(task.lane), task.rank(), id);
                 self.leave_keys(id, now);
+                self.mark_parked(id, now);
             }
         }
         for id in at_host {
@@ -117,10 +121,11 @@ impl Dispatcher {
                 let host = (task.compartment(), task.lane);
                 self.hosts.park_in_turn(host, task.created, id, now);
                 self.leave_keys(id, now);
+                self.mark(id, WaitKind::TargetOpen, None, now);
             }
         }
         for (id, limit) in limited {
-            self.park_under(id, limit, now);
+            self.park_again_under(id, limit, now);
         }
         for id in ready {
             self.start(id, now);
@@ -138,6 +143,7 @@ impl Dispatcher {
                 self.hosts
                     .park((task.compartment(), task.lane), task.created, id);
                 self.leave_keys(id, now);
+                self.mark(id, WaitKind::TargetOpen, None, now);
             }
         }
         let mut hosts = std::mem::take(&mut self.hosts);
@@ -172,7 +178,8 @@ impl Dispatcher {
                 && (self
                     .gates
                     .is_paused(&(decision.team.clone(), decision.queue.clone()))
-                    || self.is_limit_paused(decision.event.id()))
+                    || self.is_limit_paused(decision.event.id())
+                    || self.is_host_held(decision.event.id()))
         })
     }
 
@@ -196,6 +203,8 @@ impl Dispatcher {
             at: now.wall,
             lease_until: now.wall.plus(task.limit(now)).plus(LEASE_SLACK),
             probe: self.hosts.is_probe(task.compartment(), id),
+            claim: None,
+            waits: Vec::new(),
         });
         self.decide(event, None, now);
         true

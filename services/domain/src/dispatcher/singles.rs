@@ -19,6 +19,7 @@ use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::SingletonMode;
 use crate::task::once::{Instead, InsteadReason};
+use crate::task::waits::WaitKind;
 use crate::time::{Times, Timestamp};
 
 type Holders = BTreeSet<(Line, TaskId)>;
@@ -117,6 +118,7 @@ impl Dispatcher {
         let next = self.singles.holder(line).is_none() && self.singles.next(line) == Some(id);
         if next && let Some(former) = former.filter(|former| *former != id) {
             self.withdraw(former);
+            self.mark(former, WaitKind::Singleton, None, self.now);
         }
         next
     }
@@ -164,7 +166,9 @@ impl Dispatcher {
         };
         let is_left = task.shares().is_some() && keyed.instead.is_none();
         let holds = self.singles.holder(keyed.line) == Some(id);
-        if !is_left || mode == SingletonMode::Queue || (mode == SingletonMode::Skip && holds) {
+        // One that has started gives way to nobody.
+        let yields = matches!(mode, SingletonMode::Skip | SingletonMode::QueueOne);
+        if !is_left || mode == SingletonMode::Queue || (yields && holds) {
             return;
         }
         let stays = |other: &TaskId| {
@@ -173,10 +177,15 @@ impl Dispatcher {
         };
         let earlier = self.sharing.before(keyed.line, task.created);
         let mut earlier = earlier.filter(stays);
-        if mode == SingletonMode::Skip {
-            let first = earlier.next();
+        if yields {
+            // The one to which it gives way: the first that has not ended, or the one that waits for
+            // the end of that.
+            let other = match mode {
+                SingletonMode::QueueOne => earlier.nth(1),
+                _ => earlier.next(),
+            };
             drop(earlier);
-            if let Some(other) = first {
+            if let Some(other) = other {
                 self.give_way(id, Instead::of(other, InsteadReason::Skipped));
             }
             return;
@@ -210,7 +219,9 @@ impl Dispatcher {
             traceparent: task.traceparent.as_deref().map(Into::into),
             ticket: None,
             decided: now.elapsed,
+            is_joined: false,
         });
+        self.arm(id);
     }
 
     /// Names the task that runs instead in the end of one that gave way, whoever asked for that end:

@@ -1,20 +1,28 @@
 //! The dispatcher, with a `Vec` as its log.
 
 mod answers;
+mod blocks;
 mod cancelling;
 mod dedup;
 mod gates;
 mod hosts;
+mod in_order;
 mod keys;
 mod lengths;
 mod limits;
+mod members;
 mod ordering;
+mod priorities;
 mod properties;
+mod pull;
+mod purge;
 mod retries;
 mod run_now;
 mod serving;
 mod singles;
 mod takeover;
+mod together;
+mod waits;
 mod webhooks;
 mod windows;
 mod workers;
@@ -25,10 +33,10 @@ use super::*;
 use crate::command::OwnerReply;
 use crate::event::{
     Answer, BodyEncoding, Failure, FailureKind, Standing, TaskCreated, TaskDead, TaskEnd,
-    TaskRestated, TaskSucceeded,
+    TaskExpired, TaskRestated, TaskSucceeded,
 };
 use crate::health::HealthRule;
-use crate::id::TeamId;
+use crate::id::{QueueName, TeamId};
 use crate::partition::Partition;
 use crate::task::{DebounceRequest, Length, Limits, OnFailure, TaskRequest, TaskSpec};
 
@@ -46,12 +54,14 @@ struct World {
     /// What the team has decided about its queues.
     rules: HashMap<Place, QueueRules>,
     /// What it has decided about hosts.
-    health: HashMap<Compartment, HealthRule>,
+    health: HashMap<Compartment, HostRules>,
     calls: Vec<Call>,
     cut_off: Vec<Running>,
     deliveries: Vec<Delivery>,
     given_up: u32,
     replies: BTreeMap<Ticket, OwnerReply>,
+    /// What claims were answered.
+    claimed: BTreeMap<Ticket, Vec<LeaseGranted>>,
     tickets: u64,
 }
 
@@ -73,6 +83,7 @@ impl World {
             deliveries: Vec::new(),
             given_up: 0,
             replies: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             tickets: 0,
         };
         world
@@ -133,6 +144,12 @@ impl World {
                         "one answer to a request"
                     );
                 }
+                Action::Claimed { ticket, leases } => {
+                    assert!(
+                        self.claimed.insert(ticket, leases).is_none(),
+                        "one answer to a claim"
+                    );
+                }
                 Action::WebhookGivenUp { .. } => self.given_up += 1,
                 Action::Ended { .. } | Action::Retried | Action::Uncounted(_) => {}
             }
@@ -155,6 +172,7 @@ impl World {
         let mut actions = Vec::new();
         self.dispatcher.tick(self.now);
         self.dispatcher.fill(slots, self.now, &mut actions);
+        self.dispatcher.serve_claims(self.now, &mut actions);
         self.carry_out(actions);
         self.append();
     }
@@ -206,7 +224,7 @@ impl World {
                 deliveries: 0,
                 due: self.now.wall,
                 from: Some(self.now.wall),
-                end: end.expect("an end"),
+                end: Box::new(end.expect("an end")),
             },
             attempts: 1,
             failures: 0,
@@ -217,6 +235,10 @@ impl World {
             cancel_requested: None,
             history: crate::task::History::default(),
             span: None,
+            changed_priority: None,
+            order_place: None,
+            blocks: None,
+            member: None,
         };
         let mut actions = Vec::new();
         let asked = (Actor::System("test".into()), None, ticket);
@@ -251,6 +273,7 @@ impl World {
             actor: Actor::System("test".into()),
             traceparent: None,
             ticket,
+            only_waiting: false,
         };
         self.dispatcher.cancel(request, self.now, &mut actions);
         self.carry_out(actions);
@@ -299,7 +322,7 @@ impl World {
             next.set_rules(place, *rules, self.now);
         }
         for (host, rule) in &self.health {
-            next.set_health_rule(*host, Some(*rule));
+            next.set_host_rules(*host, *rule);
         }
         next.activate(self.now, &HashSet::new(), Vec::new(), &mut Vec::new());
         self.dispatcher = next;

@@ -8,11 +8,14 @@ mod limit;
 mod member;
 mod operation;
 mod queue;
+mod schedule;
 mod session;
 mod target;
 mod team;
 mod user;
 mod vault;
+mod view;
+mod worker;
 
 pub use app::{AppChanged, AppCreated, AppRemoved, AppSecretRotated};
 pub use bulk::{
@@ -20,7 +23,8 @@ pub use bulk::{
     OperationProgressed, OperationResumed,
 };
 pub use grant::{
-    GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
+    GrantAsked, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked,
+    GrantTokenRevoked,
 };
 pub use key::{
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
@@ -32,24 +36,32 @@ pub use member::{
 };
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use queue::{QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
+pub use schedule::{
+    ScheduleDeleted, SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled,
+    SchedulesReached,
+};
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};
-pub use target::TargetHealthSet;
+pub use target::{TargetClosed, TargetHealthSet, TargetOpened};
 pub use team::{
-    LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged, TeamRenamed,
-    TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
+    LeakPolicy, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPayloadPolicyChanged,
+    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged,
+    TeamVaultPolicyChanged,
 };
 pub use user::{
     MailedEarlier, OutsideAccount, PasswordChange, UserConfirmed, UserIdentityLinked, UserLocked,
-    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignInLinkMade,
+    UserSignInLinkUsed, UserSignedUp,
 };
 pub use vault::{
     TokenCreated, TokenEnd, TokenRevoked, TokenRotated, TokenShredded, TokenUsed,
     VaultKekIntroduced,
 };
+pub use view::{ViewDeleted, ViewSaved};
+pub use worker::{WorkerDrained, WorkerResumed};
 
 use crate::access::email::EmailHash;
 use crate::event::events;
-use crate::id::{GrantId, OperationId, SessionId, TeamId};
+use crate::id::{GrantId, OperationId, ScheduleId, SessionId, TeamId};
 
 events! {
     /// A change to teams, people or their credentials.
@@ -115,6 +127,22 @@ events! {
         LimitSet(LimitSet) = "limit.set.v1",
         LimitPaused(LimitPaused) = "limit.paused.v1",
         LimitResumed(LimitResumed) = "limit.resumed.v1",
+        UserSignInLinkMade(UserSignInLinkMade) = "user.sign_in_link_made.v1",
+        UserSignInLinkUsed(UserSignInLinkUsed) = "user.sign_in_link_used.v1",
+        TeamPayloadPolicyChanged(TeamPayloadPolicyChanged) = "team.payload_policy_changed.v1",
+        ScheduleSet(Box<ScheduleSet>) = "schedule.set.v1",
+        SchedulePaused(SchedulePaused) = "schedule.paused.v1",
+        ScheduleResumed(ScheduleResumed) = "schedule.resumed.v1",
+        ScheduleDeleted(ScheduleDeleted) = "schedule.deleted.v1",
+        ScheduleSettled(ScheduleSettled) = "schedule.settled.v1",
+        SchedulesReached(SchedulesReached) = "schedules.reached.v1",
+        TargetOpened(TargetOpened) = "target.opened.v1",
+        TargetClosed(TargetClosed) = "target.closed.v1",
+        WorkerDrained(WorkerDrained) = "worker.drained.v1",
+        WorkerResumed(WorkerResumed) = "worker.resumed.v1",
+        GrantAsked(Box<GrantAsked>) = "grant.asked.v1",
+        ViewSaved(ViewSaved) = "view.saved.v1",
+        ViewDeleted(ViewDeleted) = "view.deleted.v1",
     }
 }
 
@@ -133,6 +161,8 @@ pub enum Boundary {
     Grant(GrantId),
     /// Work on many tasks at once.
     Operation(OperationId),
+    /// A schedule.
+    Schedule(ScheduleId),
 }
 
 impl Boundary {
@@ -141,6 +171,7 @@ impl Boundary {
     const SESSION: &'static str = "session";
     const GRANT: &'static str = "grant";
     const OPERATION: &'static str = "operation";
+    const SCHEDULE: &'static str = "schedule";
 
     /// The subject filter that matches exactly the events of this boundary.
     #[must_use]
@@ -151,6 +182,7 @@ impl Boundary {
             Self::Session(id) => format!("control._.{}.{id}", Self::SESSION),
             Self::Grant(id) => format!("control._.{}.{id}", Self::GRANT),
             Self::Operation(id) => format!("control._.{}.{id}", Self::OPERATION),
+            Self::Schedule(id) => format!("control._.{}.{id}", Self::SCHEDULE),
         }
     }
 }
@@ -171,7 +203,12 @@ impl ControlEvent {
     /// Types that are appended without an expectation. A copy of such a record changes nothing, so
     /// it may be anywhere; events of all other types count only if they name the boundary that they
     /// were decided in.
-    pub const REPEATABLE: &[&str] = &["token.used.v1", "access.refused.v1", "gateway.started.v1"];
+    pub const REPEATABLE: &[&str] = &[
+        "token.used.v1",
+        "access.refused.v1",
+        "gateway.started.v1",
+        "schedules.reached.v1",
+    ];
 
     /// The team whose activity the event belongs to, wherever it is stored.
     #[must_use]
@@ -182,6 +219,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => Some(&e.team),
             Self::TeamLeakPolicyChanged(e) => Some(&e.team),
             Self::TeamVaultPolicyChanged(e) => Some(&e.team),
+            Self::TeamPayloadPolicyChanged(e) => Some(&e.team),
             Self::TeamTaskDefaultsChanged(e) => Some(&e.team),
             Self::TeamSigningSecretRotated(e) => Some(&e.team),
             Self::TeamDeleted(e) => Some(&e.team),
@@ -214,6 +252,8 @@ impl ControlEvent {
             Self::QueueLimited(e) => Some(&e.team),
             Self::QueueDefaultsChanged(e) => Some(&e.team),
             Self::TargetHealthSet(e) => Some(&e.team),
+            Self::TargetOpened(e) => Some(&e.team),
+            Self::TargetClosed(e) => Some(&e.team),
             Self::OperationCreated(e) => Some(&e.team),
             Self::OperationPaused(e) => Some(&e.team),
             Self::OperationResumed(e) => Some(&e.team),
@@ -223,8 +263,19 @@ impl ControlEvent {
             Self::LimitSet(e) => Some(&e.team),
             Self::LimitPaused(e) => Some(&e.team),
             Self::LimitResumed(e) => Some(&e.team),
+            Self::ScheduleSet(e) => Some(&e.team),
+            Self::SchedulePaused(e) => Some(&e.team),
+            Self::ScheduleResumed(e) => Some(&e.team),
+            Self::ScheduleDeleted(e) => Some(&e.team),
+            Self::ScheduleSettled(e) => Some(&e.team),
+            Self::WorkerDrained(e) => Some(&e.team),
+            Self::WorkerResumed(e) => Some(&e.team),
+            Self::GrantAsked(e) => Some(&e.team),
+            Self::ViewSaved(e) => Some(&e.team),
+            Self::ViewDeleted(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
+            | Self::SchedulesReached(_)
             | Self::SignaturesRequired(_)
             | Self::VaultKekIntroduced(_)
             | Self::UserSignedUp(_)
@@ -235,6 +286,8 @@ impl ControlEvent {
             | Self::UserLocked(_)
             | Self::UserIdentityLinked(_)
             | Self::UserRenamed(_)
+            | Self::UserSignInLinkMade(_)
+            | Self::UserSignInLinkUsed(_)
             | Self::SessionStarted(_)
             | Self::SessionRefreshed(_)
             | Self::SessionEnded(_) => None,
@@ -259,10 +312,13 @@ impl ControlEvent {
             Self::UserLocked(e) => Some(Boundary::User(e.email_hash.clone())),
             Self::UserIdentityLinked(e) => Some(Boundary::User(e.email_hash.clone())),
             Self::UserRenamed(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserSignInLinkMade(e) => Some(Boundary::User(e.email_hash.clone())),
+            Self::UserSignInLinkUsed(e) => Some(Boundary::User(e.email_hash.clone())),
             Self::SessionStarted(e) => Some(Boundary::Session(e.session.clone())),
             Self::SessionRefreshed(e) => Some(Boundary::Session(e.session.clone())),
             Self::SessionEnded(e) => Some(Boundary::Session(e.session.clone())),
             Self::GrantGiven(e) => Some(Boundary::Grant(e.grant.clone())),
+            Self::GrantAsked(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantRedeemed(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantRefreshed(e) => Some(Boundary::Grant(e.grant.clone())),
             Self::GrantTokenRevoked(e) => Some(Boundary::Grant(e.grant.clone())),
@@ -273,6 +329,11 @@ impl ControlEvent {
             Self::OperationCancelled(e) => Some(Boundary::Operation(e.operation.clone())),
             Self::OperationProgressed(e) => Some(Boundary::Operation(e.operation.clone())),
             Self::OperationEnded(e) => Some(Boundary::Operation(e.operation.clone())),
+            Self::ScheduleSet(e) => Some(Boundary::Schedule(e.schedule.clone())),
+            Self::SchedulePaused(e) => Some(Boundary::Schedule(e.schedule.clone())),
+            Self::ScheduleResumed(e) => Some(Boundary::Schedule(e.schedule.clone())),
+            Self::ScheduleDeleted(e) => Some(Boundary::Schedule(e.schedule.clone())),
+            Self::ScheduleSettled(e) => Some(Boundary::Schedule(e.schedule.clone())),
             _ => self.team().cloned().map(Boundary::Team),
         }
     }
@@ -286,6 +347,7 @@ impl ControlEvent {
             Self::TeamPlanChanged(e) => ("team", e.team.as_str()),
             Self::TeamLeakPolicyChanged(e) => ("team", e.team.as_str()),
             Self::TeamVaultPolicyChanged(e) => ("team", e.team.as_str()),
+            Self::TeamPayloadPolicyChanged(e) => ("team", e.team.as_str()),
             Self::TeamTaskDefaultsChanged(e) => ("team", e.team.as_str()),
             Self::TeamSigningSecretRotated(e) => ("team", e.team.as_str()),
             Self::TeamDeleted(e) => ("team", e.team.as_str()),
@@ -307,6 +369,8 @@ impl ControlEvent {
             Self::UserLocked(e) => (Boundary::USER, e.email_hash.as_str()),
             Self::UserIdentityLinked(e) => (Boundary::USER, e.email_hash.as_str()),
             Self::UserRenamed(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserSignInLinkMade(e) => (Boundary::USER, e.email_hash.as_str()),
+            Self::UserSignInLinkUsed(e) => (Boundary::USER, e.email_hash.as_str()),
             Self::SessionStarted(e) => (Boundary::SESSION, e.session.as_str()),
             Self::SessionRefreshed(e) => (Boundary::SESSION, e.session.as_str()),
             Self::SessionEnded(e) => (Boundary::SESSION, e.session.as_str()),
@@ -331,6 +395,8 @@ impl ControlEvent {
             Self::QueueDefaultsChanged(e) => ("queue", e.queue.as_str()),
             // A host is no token of a subject.
             Self::TargetHealthSet(e) => ("target", e.team.as_str()),
+            Self::TargetOpened(e) => ("target", e.team.as_str()),
+            Self::TargetClosed(e) => ("target", e.team.as_str()),
             Self::OperationCreated(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::OperationPaused(e) => (Boundary::OPERATION, e.operation.as_str()),
             Self::OperationResumed(e) => (Boundary::OPERATION, e.operation.as_str()),
@@ -340,6 +406,18 @@ impl ControlEvent {
             Self::LimitSet(e) => ("limit", e.key.as_str()),
             Self::LimitPaused(e) => ("limit", e.key.as_str()),
             Self::LimitResumed(e) => ("limit", e.key.as_str()),
+            Self::ScheduleSet(e) => (Boundary::SCHEDULE, e.schedule.as_str()),
+            Self::SchedulePaused(e) => (Boundary::SCHEDULE, e.schedule.as_str()),
+            Self::ScheduleResumed(e) => (Boundary::SCHEDULE, e.schedule.as_str()),
+            Self::ScheduleDeleted(e) => (Boundary::SCHEDULE, e.schedule.as_str()),
+            Self::SchedulesReached(_) => ("schedules", "all"),
+            Self::ScheduleSettled(e) => (Boundary::SCHEDULE, e.schedule.as_str()),
+            // A name of a worker is no token of a subject.
+            Self::WorkerDrained(e) => ("worker", e.team.as_str()),
+            Self::WorkerResumed(e) => ("worker", e.team.as_str()),
+            Self::GrantAsked(e) => (Boundary::GRANT, e.grant.as_str()),
+            Self::ViewSaved(e) => ("view", e.view.as_str()),
+            Self::ViewDeleted(e) => ("view", e.view.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -355,6 +433,7 @@ impl ControlEvent {
             name,
             "team.plan_changed.v1"
                 | "team.vault_policy_changed.v1"
+                | "team.payload_policy_changed.v1"
                 | "team.deleted.v1"
                 | "member.role_changed.v1"
                 | "member.removed.v1"
@@ -381,6 +460,7 @@ impl ControlEvent {
         match self {
             Self::TeamPlanChanged(_)
             | Self::TeamVaultPolicyChanged(_)
+            | Self::TeamPayloadPolicyChanged(_)
             | Self::TeamDeleted(_)
             | Self::MemberRoleChanged(_)
             | Self::MemberRemoved(_)
@@ -414,6 +494,8 @@ impl ControlEvent {
             | Self::UserLocked(_)
             | Self::UserIdentityLinked(_)
             | Self::UserRenamed(_)
+            | Self::UserSignInLinkMade(_)
+            | Self::UserSignInLinkUsed(_)
             | Self::SessionStarted(_)
             | Self::SessionRefreshed(_)
             | Self::AppCreated(_)
@@ -429,6 +511,8 @@ impl ControlEvent {
             | Self::QueueLimited(_)
             | Self::QueueDefaultsChanged(_)
             | Self::TargetHealthSet(_)
+            | Self::TargetOpened(_)
+            | Self::TargetClosed(_)
             // Work that was allowed when it began.
             | Self::OperationCreated(_)
             | Self::OperationPaused(_)
@@ -439,6 +523,18 @@ impl ControlEvent {
             | Self::LimitSet(_)
             | Self::LimitPaused(_)
             | Self::LimitResumed(_)
+            | Self::ScheduleSet(_)
+            | Self::SchedulePaused(_)
+            | Self::ScheduleResumed(_)
+            | Self::ScheduleDeleted(_)
+            | Self::ScheduleSettled(_)
+            | Self::SchedulesReached(_)
+            | Self::WorkerDrained(_)
+            | Self::WorkerResumed(_)
+            // What is asked for is not given, and a view is no right.
+            | Self::GrantAsked(_)
+            | Self::ViewSaved(_)
+            | Self::ViewDeleted(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

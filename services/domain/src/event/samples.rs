@@ -5,8 +5,11 @@ mod limit;
 mod oauth;
 mod people;
 mod queue;
+mod schedule;
 mod target;
 mod vault;
+mod view;
+mod worker;
 
 use std::collections::BTreeMap;
 
@@ -14,22 +17,27 @@ use crate::access::email::Email;
 use crate::access::role::Role;
 use crate::access::scope::Scope;
 use crate::event::{
-    AccessRefused, Answer, AttemptFailed, BodyEncoding, CallbackFailed, CallbackSent,
+    AccessRefused, Answer, AttemptFailed, Blocks, BodyEncoding, CallbackFailed, CallbackSent,
     CancelRequested, ControlEvent, Failure, FailureKind, GatewayStarted, InvitationAccepted,
     InvitationSent, InvitationWithdrawn, KeyCreated, KeyReported, KeyRevoked, KeyRotated,
-    LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged, RepeatableRequest,
-    RevocationReason, RunRequested, SealedHeaders, SignaturesRequired, Standing, TaskCancelled,
-    TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskReleased, TaskRestated,
-    TaskStarted, TaskSucceeded, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPlanChanged,
-    TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged, TeamVaultPolicyChanged,
+    LeakPolicy, MemberJoined, MemberRemoved, MemberRoleChanged, PriorityChanged, RepeatableRequest,
+    RevocationReason, RunRequested, SealedHeaders, SignaturesRequired, Standing, TargetDisabled,
+    TaskCancelled, TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskLimitPaused,
+    TaskProgressed, TaskPurged, TaskReleased, TaskRestated, TaskStarted, TaskSucceeded,
+    TaskUnblocked, TeamCreated, TeamDeleted, TeamLeakPolicyChanged, TeamPayloadPolicyChanged,
+    TeamPlanChanged, TeamRenamed, TeamSigningSecretRotated, TeamTaskDefaultsChanged,
+    TeamVaultPolicyChanged,
 };
-use crate::id::{Environment, InvitationId, KeyId, QueueName, TaskId, TeamId, UserId};
+use crate::id::{
+    Environment, InvitationId, KeyId, LimitKey, OperationId, QueueName, TaskId, TeamId, UserId,
+};
 use crate::partition::Partition;
 use crate::seq::StreamSeq;
 use crate::task::Success;
 use crate::task::history::{AnswerSummary, Attempt, Callback, History};
 use crate::task::{
-    Backoff, Method, OnFailure, Ordering, OwnPauses, Priority, RetryBounds, RetryOn,
+    Backoff, ChangedPriority, Claimed, Method, OnFailure, Ordering, OwnPauses, Priority,
+    RetryBounds, RetryOn,
 };
 use crate::time::Timestamp;
 use crate::vault::Resolve;
@@ -62,6 +70,12 @@ pub fn task_events() -> Vec<TaskEvent> {
             at: AT,
             lease_until: LATER,
             probe: false,
+            claim: Some(Claimed {
+                worker: "worker-7".into(),
+                lease_ms: 60_000,
+                ask: 42,
+            }),
+            waits: Vec::new(),
         }),
         TaskEvent::AttemptFailed(AttemptFailed {
             id,
@@ -72,10 +86,19 @@ pub fn task_events() -> Vec<TaskEvent> {
             retry_at: LATER,
             counted: true,
         }),
+        TaskEvent::Progressed(TaskProgressed {
+            id,
+            attempt: 2,
+            at: AT,
+            lease_ms: 60_000,
+            percent: Some(40),
+            message: Some("page 4 of 10".into()),
+        }),
         TaskEvent::Released(TaskReleased {
             id,
             attempt: 1,
             at: AT,
+            returned: true,
         }),
         TaskEvent::Succeeded(TaskSucceeded {
             id,
@@ -97,6 +120,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             at: AT,
             attempts: Some(1),
         }),
+        TaskEvent::Purged(TaskPurged { id, at: AT }),
         TaskEvent::CancelRequested(CancelRequested {
             id,
             attempt: 2,
@@ -109,6 +133,8 @@ pub fn task_events() -> Vec<TaskEvent> {
             failure: Some(failure()),
             after: None,
             instead: None,
+            predecessor: None,
+            waits: Vec::new(),
         }),
         TaskEvent::Expired(TaskExpired {
             id,
@@ -116,6 +142,7 @@ pub fn task_events() -> Vec<TaskEvent> {
             at: AT,
             failure: failure(),
             cancels_to: None,
+            waits: Vec::new(),
         }),
         TaskEvent::CallbackSent(CallbackSent {
             id,
@@ -132,6 +159,32 @@ pub fn task_events() -> Vec<TaskEvent> {
         }),
         TaskEvent::CallbackRequested(Box::new(restated(created(id), failure(), &answer()))),
         TaskEvent::Restated(Box::new(restated(created(id), failure(), &answer()))),
+        TaskEvent::PriorityChanged(PriorityChanged {
+            id,
+            priority: Priority::MAX,
+            from: Priority::DEFAULT,
+            attempts: 1,
+            operation: Some(OperationId::of_text("sample")),
+            at: AT,
+        }),
+        TaskEvent::Unblocked(TaskUnblocked {
+            id,
+            by: Some(id),
+            place: Some(StreamSeq(5)),
+            at: AT,
+        }),
+        TaskEvent::LimitPaused(TaskLimitPaused {
+            id,
+            team: TeamId::new(AT, 7),
+            key: LimitKey::parse("customer:17").unwrap_or_else(|_| unreachable!("a valid key")),
+            until: LATER,
+            at: AT,
+        }),
+        TaskEvent::TargetDisabled(TargetDisabled {
+            id,
+            since: AT,
+            at: LATER,
+        }),
     ]
 }
 
@@ -171,6 +224,10 @@ fn created(id: TaskId) -> TaskCreated {
             on_failure: OnFailure::CancelRest,
         }),
         limits: Vec::new(),
+        schedule: None,
+        on_rate_limited: None,
+        member: None,
+        job: None,
         follow_redirects: true,
         on_complete_url: Some("https://example.com/done".into()),
         idempotency_key: Some("order-1".into()),
@@ -185,6 +242,7 @@ fn created(id: TaskId) -> TaskCreated {
             epoch: None,
         }),
         at: AT,
+        created_by: None,
     }
 }
 
@@ -198,13 +256,13 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
             deliveries: 1,
             due: LATER,
             from: Some(AT),
-            end: TaskEnd::Succeeded(TaskSucceeded {
+            end: Box::new(TaskEnd::Succeeded(TaskSucceeded {
                 id,
                 attempt: 2,
                 at: AT,
                 answer: answer.clone(),
                 ok: None,
-            }),
+            })),
         },
         attempts: 2,
         failures: 1,
@@ -223,6 +281,10 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
                 duration_ms: Some(7),
                 status: Some(503),
                 error: Some(failure.message.clone()),
+                worker: None,
+                settled: None,
+                retry_at: None,
+                waits: Vec::new(),
             }],
             error: Some(failure.message.clone()),
             answer: Some(AnswerSummary::from(answer)),
@@ -233,7 +295,19 @@ fn restated(created: TaskCreated, failure: Failure, answer: &Answer) -> TaskRest
                 error: Some(failure.message),
                 retry_at: Some(LATER),
             }),
+            purged_at: None,
+            progress: None,
         },
+        changed_priority: Some(ChangedPriority {
+            to: Priority::MAX,
+            from: Priority::DEFAULT,
+            operation: None,
+        }),
+        order_place: Some(StreamSeq(4)),
+        blocks: Some(Blocks {
+            webhook_over: false,
+        }),
+        member: None,
     }
 }
 
@@ -256,6 +330,9 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(target::events(&team));
     events.extend(bulk::events(&team));
     events.extend(limit::events(&team));
+    events.extend(worker::events(&team));
+    events.extend(schedule::events(&team));
+    events.extend(view::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),
@@ -320,6 +397,11 @@ fn team_events(team: &TeamId) -> Vec<ControlEvent> {
             team: team.clone(),
             sealed_headers: vec!["x-vendor-key".into()],
             require_allowed_hosts: true,
+            at: AT,
+        }),
+        ControlEvent::TeamPayloadPolicyChanged(TeamPayloadPolicyChanged {
+            team: team.clone(),
+            viewers_see_payloads: true,
             at: AT,
         }),
         ControlEvent::TeamSigningSecretRotated(TeamSigningSecretRotated {
@@ -389,6 +471,7 @@ fn key_events(team: &TeamId, key: &KeyId, successor: &KeyId) -> Vec<ControlEvent
             pepper_version: 1,
             expires_at: Some(LATER),
             sources: vec!["192.0.2.0/24".into()],
+            queues: Vec::new(),
             rotated_from: Some(successor.clone()),
             created_by: Some("operator:cli".into()),
             request: Some(RepeatableRequest {

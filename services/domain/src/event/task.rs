@@ -5,8 +5,13 @@ mod attempt;
 mod created;
 mod end;
 mod failure;
+mod limit_paused;
 mod ownership;
+mod priority;
+mod purged;
 mod restated;
+mod target_disabled;
+mod unblocked;
 mod webhook;
 
 use crate::event::events;
@@ -16,12 +21,17 @@ use crate::time::Timestamp;
 pub use answer::{
     Answer, BodyEncoding, HeaderValues, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES, group_repeated,
 };
-pub use attempt::{AttemptFailed, RunRequested, TaskReleased, TaskStarted};
+pub use attempt::{AttemptFailed, RunRequested, TaskProgressed, TaskReleased, TaskStarted};
 pub use created::{SealedHeaders, TaskCreated};
 pub use end::{CancelRequested, TaskCancelled, TaskDead, TaskEnd, TaskExpired, TaskSucceeded};
 pub use failure::{Failure, FailureKind};
+pub use limit_paused::TaskLimitPaused;
 pub use ownership::PartitionOwned;
-pub use restated::{Standing, TaskRestated};
+pub use priority::PriorityChanged;
+pub use purged::TaskPurged;
+pub use restated::{Blocks, Standing, TaskRestated, Waits};
+pub use target_disabled::TargetDisabled;
+pub use unblocked::TaskUnblocked;
 pub use webhook::{CallbackFailed, CallbackSent};
 
 events! {
@@ -42,6 +52,12 @@ events! {
         CallbackFailed(CallbackFailed) = "task.callback_failed.v1",
         CallbackRequested(Box<TaskRestated>) = "task.callback_requested.v1",
         Restated(Box<TaskRestated>) = "task.restated.v1",
+        Purged(TaskPurged) = "task.purged.v1",
+        PriorityChanged(PriorityChanged) = "task.priority_changed.v1",
+        Progressed(TaskProgressed) = "task.progressed.v1",
+        Unblocked(TaskUnblocked) = "task.unblocked.v1",
+        LimitPaused(TaskLimitPaused) = "task.limit_paused.v1",
+        TargetDisabled(TargetDisabled) = "task.target_disabled.v1",
     }
 }
 
@@ -61,7 +77,13 @@ impl TaskEvent {
             Self::Expired(e) => e.id,
             Self::CallbackSent(e) => e.id,
             Self::CallbackFailed(e) => e.id,
+            Self::Purged(e) => e.id,
             Self::CallbackRequested(e) | Self::Restated(e) => e.created.id,
+            Self::PriorityChanged(e) => e.id,
+            Self::Progressed(e) => e.id,
+            Self::Unblocked(e) => e.id,
+            Self::LimitPaused(e) => e.id,
+            Self::TargetDisabled(e) => e.id,
         }
     }
 
@@ -83,6 +105,12 @@ impl TaskEvent {
             Self::CallbackFailed(_) => "callback_failed",
             Self::CallbackRequested(_) => "callback_requested",
             Self::Restated(_) => "restated",
+            Self::Purged(_) => "purged",
+            Self::PriorityChanged(_) => "priority_changed",
+            Self::Progressed(_) => "progressed",
+            Self::Unblocked(_) => "unblocked",
+            Self::LimitPaused(_) => "limit_paused",
+            Self::TargetDisabled(_) => "target_disabled",
         }
     }
 
@@ -108,6 +136,12 @@ impl TaskEvent {
         "callback_sent",
         "callback_failed",
         "callback_requested",
+        "purged",
+        "priority_changed",
+        "progressed",
+        "unblocked",
+        "limit_paused",
+        "target_disabled",
     ];
 
     #[must_use]
@@ -125,7 +159,13 @@ impl TaskEvent {
             Self::Expired(e) => e.at,
             Self::CallbackSent(e) => e.at,
             Self::CallbackFailed(e) => e.at,
+            Self::Purged(e) => e.at,
             Self::CallbackRequested(e) | Self::Restated(e) => e.at,
+            Self::PriorityChanged(e) => e.at,
+            Self::Progressed(e) => e.at,
+            Self::Unblocked(e) => e.at,
+            Self::LimitPaused(e) => e.at,
+            Self::TargetDisabled(e) => e.at,
         }
     }
 
@@ -150,7 +190,7 @@ impl TaskEvent {
             Self::Cancelled(end) => Some(TaskEnd::Cancelled(end)),
             Self::CallbackRequested(restated) | Self::Restated(restated) => match restated.standing
             {
-                Standing::Ended { end, .. } => Some(end),
+                Standing::Ended { end, .. } => Some(*end),
                 _ => None,
             },
             _ => None,

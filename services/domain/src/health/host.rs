@@ -37,7 +37,12 @@ impl TargetHost {
         let url = url::Url::parse(&format!("ws://{host}/")).map_err(|_| InvalidHost)?;
         let port = url.port().map_or(String::new(), |port| format!(":{port}"));
         let read = format!("{}{port}", url.host_str().unwrap_or_default());
-        if read != host {
+        let name = url.domain().unwrap_or("-");
+        let is_complete = name
+            .trim_end_matches('.')
+            .split('.')
+            .all(|label| !label.is_empty());
+        if read != host || !is_complete {
             return Err(InvalidHost);
         }
         Ok(Self(host.into()))
@@ -76,6 +81,7 @@ mod tests {
             ("api.example.com:8443", "https://api.example.com:8443/x?y"),
             ("127.0.0.1:9000", "http://127.0.0.1:9000/"),
             ("[::1]:9000", "http://[::1]:9000/"),
+            ("a.example.", "http://a.example./"),
         ] {
             let host = TargetHost::parse(text).expect(text);
             assert_eq!(host.as_str(), cause::host(url));
@@ -89,6 +95,9 @@ mod tests {
             "host:99999",
             "https://host",
             "*",
+            "a..example",
+            ".example",
+            "..",
             "bücher.example",
             &"a".repeat(300),
         ] {

@@ -13,6 +13,10 @@ pub const MAX_IN_A_ROW: u32 = 1_000;
 pub const MIN_PAUSE_MS: u32 = 1_000;
 /// Longest pause before a probe, in milliseconds: a day.
 pub const MAX_PAUSE_MS: u32 = 86_400_000;
+/// Shortest time after which a host that only fails is disabled, in milliseconds: an hour.
+pub const MIN_DISABLE_MS: u32 = 3_600_000;
+/// Longest time after which a host that only fails is disabled, in milliseconds: 30 days.
+pub const MAX_DISABLE_MS: u32 = 2_592_000_000;
 
 /// When nothing more is started at a host, and for how long. At least one of the two conditions is
 /// set, and either suffices.
@@ -28,6 +32,10 @@ pub struct HealthRule {
     pub pause_ms: u32,
     /// The longest pause, in milliseconds; at least `pause_ms`.
     pub max_pause_ms: u32,
+    /// Milliseconds for which it must have failed without a success between, until it is not even probed
+    /// any more; absent: it is always probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_after_ms: Option<u32>,
 }
 
 /// A share of the latest attempts at a host.
@@ -60,6 +68,7 @@ mod tests {
             share: None,
             pause_ms: 30_000,
             max_pause_ms: 100_000,
+            disable_after_ms: None,
         };
         let pauses: Vec<_> = [0, 1, 2, 40, u16::MAX]
             .map(|probes| rule.pause(probes).as_secs())

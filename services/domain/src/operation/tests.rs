@@ -32,6 +32,7 @@ fn draft(action: BulkAction) -> OperationCreated {
         up_to: StreamSeq(5),
         created_by: String::new(),
         at: Timestamp(0),
+        priority: None,
     }
 }
 

@@ -103,7 +103,7 @@ impl RetryBounds {
     }
 
     /// The longest pause with its jitter, if the task sets one.
-    fn longest(&self) -> Option<Duration> {
+    pub(super) fn longest(&self) -> Option<Duration> {
         self.max_ms
             .map(|millis| Duration::from_millis(millis.into()))
     }

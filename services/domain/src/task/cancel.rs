@@ -44,7 +44,7 @@ pub enum RequestStage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancellation {
     /// The task ends.
-    Ends(TaskCancelled),
+    Ends(Box<TaskCancelled>),
     /// Its running attempt is cut off, and the task ends after that.
     CutsOff(CancelRequested),
 }
@@ -77,7 +77,10 @@ pub fn cancel(id: TaskId, task: Outline, at: Timestamp) -> Result<Cancellation, 
         (RequestStage::None, Stage::Running { attempt }) => {
             Ok(Cancellation::CutsOff(CancelRequested { id, attempt, at }))
         }
-        (RequestStage::None, Stage::Idle) => Ok(Cancellation::Ends(TaskCancelled::idle(id, at))),
+        (RequestStage::None, Stage::Idle) => {
+            let ends = Box::new(TaskCancelled::idle(id, at));
+            Ok(Cancellation::Ends(ends))
+        }
         (RequestStage::None, Stage::Ended) => Err(CancelRefused::NotOpen),
     }
 }
@@ -92,6 +95,8 @@ pub fn cut_off(id: TaskId, attempt: u32, at: Timestamp) -> TaskCancelled {
         failure: None,
         after: None,
         instead: None,
+        predecessor: None,
+        waits: Vec::new(),
     }
 }
 
@@ -106,6 +111,8 @@ pub fn instead_of_retry(failed: AttemptFailed) -> TaskCancelled {
         failure: Some(failed.failure),
         after: None,
         instead: None,
+        predecessor: None,
+        waits: Vec::new(),
     }
 }
 
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_task_without_a_running_attempt_ends_at_once() {
-        let ends = Cancellation::Ends(TaskCancelled::idle(a_task(), AT));
+        let ends = Cancellation::Ends(Box::new(TaskCancelled::idle(a_task(), AT)));
         assert_eq!(decided(outline(Stage::Idle)), Ok(ends));
     }
 

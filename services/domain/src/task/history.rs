@@ -8,7 +8,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Answer, Failure, TaskEvent, TaskReleased, TaskStarted};
+use crate::event::{Answer, Failure, FailureKind, TaskEvent, TaskStarted};
+use crate::task::pull::{Progress, Settled};
+use crate::task::waits::Waited;
 use crate::time::Timestamp;
 
 /// Number of latest attempts that are remembered. A task usually has at most 11 that count and a
@@ -38,28 +40,47 @@ pub struct History {
     /// State of the completion webhook, once a delivery was tried.
     #[serde(default)]
     pub callback: Option<Callback>,
+    /// When it was removed from the dead letters.
+    #[serde(default)]
+    pub purged_at: Option<Timestamp>,
+    /// How far the worker of the running attempt has come.
+    #[serde(default)]
+    pub progress: Option<Progress>,
 }
 
 impl History {
     /// Adds another event of an open task.
     pub fn take_in(&mut self, event: &TaskEvent) {
         match event {
-            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {
+            TaskEvent::Created(_)
+            | TaskEvent::CallbackRequested(_)
+            | TaskEvent::Restated(_)
+            | TaskEvent::Unblocked(_)
+            | TaskEvent::LimitPaused(_)
+            | TaskEvent::TargetDisabled(_) => {
                 return;
             }
             TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
                 self.callback = Callback::of(event);
                 return;
             }
+            TaskEvent::Purged(e) => {
+                self.purged_at.get_or_insert(e.at);
+            }
             TaskEvent::Started(e) => {
                 self.started_at.get_or_insert(e.at);
+                self.progress = None;
                 start_attempt(&mut self.attempts, e);
             }
+            TaskEvent::Progressed(e) => match e.progress() {
+                None => return,
+                progress => self.progress = progress,
+            },
             TaskEvent::AttemptFailed(e) => {
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
             TaskEvent::Released(e) => {
-                let sentence = Some(TaskReleased::SENTENCE.to_owned());
+                let sentence = Some(e.sentence().to_owned());
                 end_attempt(&mut self.attempts, e.attempt, e.at, None, sentence.clone());
                 self.answer = None;
                 self.error = sentence;
@@ -80,9 +101,11 @@ impl History {
                 None => self.error = Some(sentence(&e.failure)),
             },
             // `updated_at` already records these events.
-            TaskEvent::RunRequested(_) | TaskEvent::CancelRequested(_) => {}
+            TaskEvent::RunRequested(_)
+            | TaskEvent::CancelRequested(_)
+            | TaskEvent::PriorityChanged(_) => {}
             TaskEvent::Cancelled(e) => {
-                if e.after.is_some() || e.instead.is_some() {
+                if e.after.is_some() || e.instead.is_some() || e.predecessor.is_some() {
                     self.error = e.sentence();
                 }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
@@ -99,6 +122,7 @@ impl History {
                 }
             }
         }
+        settle(&mut self.attempts, event);
         self.updated_at = Some(event.at());
     }
 
@@ -128,6 +152,19 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Error message, if the attempt failed.
     pub error: Option<String>,
+    /// Name of the worker that claimed it; absent if it is a call.
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// How that worker ended its claim; absent if it did not.
+    #[serde(default)]
+    pub settled: Option<Settled>,
+    /// When the next attempt was due, if it failed and another one was to follow.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+    /// What kept it from starting since the task had become ready; empty if nothing but the turns of
+    /// others did.
+    #[serde(default)]
+    pub waits: Vec<Waited>,
 }
 
 /// An answer without headers and body.
@@ -199,7 +236,41 @@ pub(crate) fn start_attempt(attempts: &mut Vec<Attempt>, started: &TaskStarted) 
         duration_ms: None,
         status: None,
         error: None,
+        worker: started.claim.as_ref().map(|claim| claim.worker.clone()),
+        settled: None,
+        retry_at: None,
+        waits: started.waits.clone(),
     });
+}
+
+/// Notes when the next attempt is due, and how the worker that had claimed an attempt has ended its
+/// claim, if the event says so.
+pub(crate) fn settle(attempts: &mut [Attempt], event: &TaskEvent) {
+    if let TaskEvent::AttemptFailed(failed) = event {
+        let attempt = attempts.iter_mut().rfind(|of| of.number == failed.attempt);
+        if let Some(attempt) = attempt {
+            attempt.retry_at = Some(failed.retry_at);
+        }
+    }
+    let is_reported = |failure: &Failure| failure.kind == FailureKind::Reported;
+    let (number, settled) = match event {
+        TaskEvent::Succeeded(e) => (e.attempt, Settled::Completed),
+        TaskEvent::AttemptFailed(e) if is_reported(&e.failure) => (e.attempt, Settled::Failed),
+        TaskEvent::Dead(e) if is_reported(&e.failure) => (e.attempt, Settled::Failed),
+        TaskEvent::Released(e) if e.returned => (e.attempt, Settled::Released),
+        _ => return,
+    };
+    let attempt = attempts.iter_mut().rfind(|of| of.number == number);
+    if let Some(attempt) = attempt.filter(|attempt| attempt.worker.is_some()) {
+        attempt.settled = Some(settled);
+    }
+}
+
+/// How the worker that had claimed that attempt ended its claim; `None` if it did not, or if the
+/// attempt is too long ago to be remembered.
+#[must_use]
+pub fn settled(attempts: &[Attempt], number: u32) -> Option<Settled> {
+    attempts.iter().rfind(|of| of.number == number)?.settled
 }
 
 /// Whether that attempt is known to have ended. A task that is too old for a retry ends after its

@@ -142,6 +142,9 @@ pub enum SingletonMode {
     Queue,
     /// They give way to it.
     CancelRunning,
+    /// It waits for the end of the one that has started, unless another one waits already: then it
+    /// gives way to that.
+    QueueOne,
 }
 
 impl SingletonMode {
@@ -152,6 +155,7 @@ impl SingletonMode {
             "skip" => Some(Self::Skip),
             "queue" => Some(Self::Queue),
             "cancelRunning" => Some(Self::CancelRunning),
+            "queueOne" => Some(Self::QueueOne),
             _ => None,
         }
     }
@@ -163,6 +167,7 @@ impl SingletonMode {
             Self::Skip => "skip",
             Self::Queue => "queue",
             Self::CancelRunning => "cancelRunning",
+            Self::QueueOne => "queueOne",
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum OnFailure {
     Skip,
     /// All that were created before the failure are cancelled.
     CancelRest,
+    /// They wait until the failed one is done again, or somebody lets them go.
+    Block,
 }
 
 impl OnFailure {
@@ -36,6 +38,7 @@ impl OnFailure {
         match text {
             "skip" => Some(Self::Skip),
             "cancelRest" => Some(Self::CancelRest),
+            "block" => Some(Self::Block),
             _ => None,
         }
     }
@@ -46,6 +49,7 @@ impl OnFailure {
         match self {
             Self::Skip => "skip",
             Self::CancelRest => "cancelRest",
+            Self::Block => "block",
         }
     }
 }

@@ -51,6 +51,7 @@ pub struct TaskRequest {
     pub singleton: Option<SingletonRequest>,
     pub dedup: Option<DedupRequest>,
     pub limits: Option<Vec<LimitRequest>>,
+    pub on_rate_limited: Option<String>,
 }
 
 /// A limit key of a task as a client wrote it.

@@ -6,25 +6,34 @@
 //! from the log equals the one that was updated step by step.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::actor::Actor;
 use crate::event::{
-    Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskReleased, TaskRestated,
+    Answer, Failure, Remains, Standing, TaskCreated, TaskEnd, TaskEvent, TaskRestated,
 };
+use crate::flow::MemberOf;
 use crate::id::{QueueName, TaskId, TeamId};
 use crate::limit::TaskLimit;
+use crate::recurring::RunOf;
 use crate::seq::StreamSeq;
 use crate::task::bounds::RetryBounds;
+use crate::task::change_priority::ChangedPriority;
 use crate::task::history;
+use crate::task::job::JobTerms;
 use crate::task::method::Method;
 use crate::task::once::Once;
-use crate::task::ordering::Ordering;
+use crate::task::ordering::{OnFailure, Ordering};
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
+use crate::task::pull::Progress;
+use crate::task::rate_limited::OnRateLimited;
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::status::{EndReason, Status};
 use crate::task::success::Success;
+use crate::task::waits::Waited;
 use crate::time::Timestamp;
 
 pub use crate::task::history::{AnswerSummary, Attempt, Callback, MAX_ATTEMPTS, MAX_ERROR_BYTES};
@@ -141,6 +150,37 @@ pub struct TaskRow {
     /// The task that ran instead, if it gave way.
     #[serde(default)]
     pub instead: Option<TaskId>,
+    /// When it was removed from the dead letters.
+    #[serde(default)]
+    pub purged_at: Option<Timestamp>,
+    /// The last change of its priority.
+    #[serde(default)]
+    pub changed_priority: Option<ChangedPriority>,
+    /// Until when the worker that has claimed the task holds its lease, by the clock of the
+    /// partition's owner; `None` while nobody has claimed it.
+    #[serde(default)]
+    pub lease_until: Option<Timestamp>,
+    /// How far that worker has come.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// The run of a schedule that it is.
+    #[serde(default)]
+    pub schedule: Option<Box<RunOf>>,
+    /// What follows, beside a retry, when the target says that it is called too often.
+    #[serde(default)]
+    pub on_rate_limited: Option<OnRateLimited>,
+    /// The member of a workflow that it is.
+    #[serde(default)]
+    pub member: Option<Box<MemberOf>>,
+    /// Of a task that ended while it waited: what kept it from running until then.
+    #[serde(default)]
+    pub waits: Vec<Waited>,
+    /// Who created it; `None` if no record tells any more.
+    #[serde(default)]
+    pub created_by: Option<Actor>,
+    /// What the jobs API keeps of it, without long tags.
+    #[serde(default)]
+    pub job: Option<Box<JobTerms>>,
 }
 
 /// An event that does not count. Its contents are unknown, so the rest of the row reflects the log
@@ -219,6 +259,18 @@ impl TaskRow {
         row
     }
 
+    /// Whether it failed for good: it did not expire, and nobody cancelled it.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.end_reason, Some(EndReason::Dead | EndReason::Timeout))
+    }
+
+    /// Whether it is among the dead letters: it failed for good, and nobody has removed it.
+    #[must_use]
+    pub fn is_dead_letter(&self) -> bool {
+        self.is_dead() && self.purged_at.is_none()
+    }
+
     /// The status at a given time: `delayed` becomes `pending` with the passing of time, without an
     /// event.
     #[must_use]
@@ -243,6 +295,7 @@ impl TaskRow {
             fairness_weight: e.fairness_weight,
             ordering: e.ordering.clone(),
             limits: e.limits.clone(),
+            on_rate_limited: e.on_rate_limited,
             timeout_ms: e.timeout_ms,
             max_wait_ms: e.max_wait_ms,
             not_before: e.not_before,
@@ -262,6 +315,10 @@ impl TaskRow {
             on_complete_url: e.on_complete_url.clone(),
             idempotency_key: e.idempotency_key.clone(),
             body_bytes: e.body.as_ref().map(|body| body.len() as u64),
+            schedule: e.schedule.clone(),
+            member: e.member.clone(),
+            created_by: e.created_by.clone(),
+            job: e.job.as_ref().map(|job| Box::new(job.listed())),
             ..Self::bare(e.id, e.team.clone(), e.queue.clone(), seq, e.at)
         }
     }
@@ -319,7 +376,34 @@ impl TaskRow {
             replay_of: None,
             once: None,
             instead: None,
+            purged_at: None,
+            changed_priority: None,
+            lease_until: None,
+            progress: None,
+            schedule: None,
+            on_rate_limited: None,
+            member: None,
+            waits: Vec::new(),
+            created_by: None,
+            job: None,
         }
+    }
+
+    /// Whether it ended before that time, and nothing is left to be done about it: one that may block
+    /// others by its ordering key is still to be retried.
+    #[must_use]
+    pub fn is_over_since(&self, time: Timestamp) -> bool {
+        let ordering = self.ordering.as_ref();
+        let blocks =
+            ordering.is_some_and(|of| of.on_failure == OnFailure::Block) && self.is_dead_letter();
+        self.completed_at.is_some_and(|at| at < time) && !blocks
+    }
+
+    /// Whether workers of the team claim the task, instead of a target being called.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        // Of a damaged creation the URL may be missing.
+        self.url.is_empty() && self.damage.is_none()
     }
 
     /// The row that follows from a restatement alone, since older records may be purged.
@@ -335,6 +419,12 @@ impl TaskRow {
         row.answer = e.history.answer;
         row.callback.clone_from(&e.history.callback);
         row.cancel_requested = e.cancel_requested;
+        row.purged_at = e.history.purged_at;
+        if let Some(changed) = &e.changed_priority {
+            row.priority = changed.to;
+            row.changed_priority = Some(changed.clone());
+        }
+        row.progress.clone_from(&e.history.progress);
         match &e.standing {
             // Somebody asked for it before its time.
             Standing::Ready { since }
@@ -349,7 +439,11 @@ impl TaskRow {
                 row.status = Status::Pending;
                 row.retry_at = Some(*due);
             }
-            Standing::Running { .. } => row.status = Status::Processing,
+            Standing::Running { lease, .. } => {
+                row.status = Status::Processing;
+                let lease = lease.as_ref();
+                row.lease_until = lease.map(|lease| until(lease.since, lease.lease_ms));
+            }
             Standing::Ended { end, .. } => {
                 row.end(end, seq);
             }
@@ -373,22 +467,47 @@ impl TaskRow {
                 self.callback = Callback::of(event);
                 return;
             }
+            TaskEvent::Purged(e) => {
+                // Nothing but an end makes a dead letter.
+                if !self.is_dead() {
+                    return;
+                }
+                self.purged_at.get_or_insert(e.at);
+            }
+            // They concern others.
+            TaskEvent::Unblocked(_) | TaskEvent::LimitPaused(_) | TaskEvent::TargetDisabled(_) => {
+                return;
+            }
             _ if self.status.is_terminal() => return,
             TaskEvent::Started(e) => {
                 self.status = Status::Processing;
                 self.started_at.get_or_insert(e.at);
                 self.retry_at = None;
+                self.progress = None;
+                let claim = e.claim.as_ref();
+                self.lease_until = claim.map(|claim| until(e.at, claim.lease_ms));
                 history::start_attempt(&mut self.attempts, e);
+            }
+            TaskEvent::Progressed(e) => {
+                if self.lease_until.is_some() {
+                    self.lease_until = Some(until(e.at, e.lease_ms));
+                }
+                match e.progress() {
+                    None => return,
+                    progress => self.progress = progress,
+                }
             }
             TaskEvent::AttemptFailed(e) => {
                 self.status = Status::Pending;
+                self.lease_until = None;
                 self.retry_at = Some(e.retry_at);
                 self.retry_count += u16::from(e.counted);
                 self.attempt_failed(e.attempt, e.at, &e.failure, e.answer.as_ref());
             }
             TaskEvent::Released(e) => {
                 self.status = Status::Pending;
-                let sentence = Some(TaskReleased::SENTENCE.to_owned());
+                self.lease_until = None;
+                let sentence = Some(e.sentence().to_owned());
                 history::end_attempt(&mut self.attempts, e.attempt, e.at, None, sentence.clone());
                 self.answer = None;
                 self.error = sentence;
@@ -421,9 +540,13 @@ impl TaskRow {
             TaskEvent::CancelRequested(e) => {
                 self.cancel_requested.get_or_insert(e.at);
             }
+            TaskEvent::PriorityChanged(e) => {
+                self.priority = e.priority;
+                self.changed_priority = Some(e.into());
+            }
             TaskEvent::Cancelled(e) => {
                 self.end(&TaskEnd::Cancelled(e.clone()), seq);
-                if e.after.is_some() || e.instead.is_some() {
+                if e.after.is_some() || e.instead.is_some() || e.predecessor.is_some() {
                     self.error = e.sentence();
                 }
                 if let (Some(attempt), Some(sentence)) = (e.attempt, e.sentence()) {
@@ -435,6 +558,7 @@ impl TaskRow {
                 }
             }
         }
+        history::settle(&mut self.attempts, event);
         self.updated_at = event.at();
     }
 
@@ -444,7 +568,8 @@ impl TaskRow {
         (self.ok, self.end_reason) = (Some(ok), Some(reason));
         self.ended_seq = Some(seq);
         self.completed_at = Some(end.at());
-        self.retry_at = None;
+        (self.retry_at, self.lease_until) = (None, None);
+        self.waits = end.waits().to_vec();
         if let TaskEnd::Cancelled(end) = end {
             self.instead = end.instead.map(|instead| instead.task);
         }
@@ -462,6 +587,10 @@ impl TaskRow {
         self.answer = answer.map(AnswerSummary::from);
         self.error = Some(error);
     }
+}
+
+fn until(since: Timestamp, lease_ms: u32) -> Timestamp {
+    since.plus(Duration::from_millis(lease_ms.into()))
 }
 
 #[cfg(test)]

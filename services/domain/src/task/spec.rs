@@ -15,23 +15,29 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::event::{BodyEncoding, SealedHeaders, TaskCreated};
+use crate::flow::MemberOf;
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::limit::TaskLimit;
+use crate::recurring::RunOf;
 use crate::task::bounds::{self, RetryBounds};
+use crate::task::job::JobTerms;
 use crate::task::method::Method;
 use crate::task::once::Once;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::{self, OwnPauses};
 use crate::task::priority::Priority;
+use crate::task::rate_limited::OnRateLimited;
 use crate::task::request::{Invalid, Limits, TaskRequest};
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::success::Success;
 use crate::time::Timestamp;
 use crate::vault::reference::{self, Reference, Resolve};
 use crate::vault::{CredentialHeaders, RawHeaders};
-use call::{body_encoding, check_body, check_headers, check_references, method, required_url};
+use call::{
+    body_encoding, check_body, check_headers, check_references, method, required_url, target,
+};
 use labels::{metadata, tags};
-use limits::limits;
+use limits::{limits, on_rate_limited};
 pub(crate) use order::retry_on;
 use order::{key, ordering, queue, retries, weight, whole};
 use time::{deadline, expires_in, not_before, windows};
@@ -73,7 +79,8 @@ pub const DEFAULT_RETRIES: u16 = 3;
 pub struct TaskSpec {
     /// The queue of the task.
     pub queue: QueueName,
-    /// The target's URL: http or https, with a host and without credentials.
+    /// The target's URL: http or https, with a host and without credentials. Empty if workers claim
+    /// the task.
     pub url: String,
     pub method: Method,
     /// Headers as given, in order; valid in HTTP.
@@ -136,6 +143,14 @@ pub struct TaskSpec {
     pub once: Option<Box<Once>>,
     /// The limits that it shares with other tasks.
     pub limits: Vec<TaskLimit>,
+    /// The run of a schedule that it is.
+    pub schedule: Option<Box<RunOf>>,
+    /// What follows, beside a retry, when the target says that it is called too often.
+    pub on_rate_limited: Option<OnRateLimited>,
+    /// The member of a workflow that it is.
+    pub member: Option<Box<MemberOf>>,
+    /// What the jobs API keeps of it.
+    pub job: Option<Box<JobTerms>>,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -156,7 +171,7 @@ impl TaskSpec {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Self, Invalid> {
-        let url = required_url("targetUrl", request.target_url.as_deref())?;
+        let url = target(&request)?;
         let method = method(request.method.as_deref())?;
         check_headers(&request.headers)?;
         check_body(request.body.as_deref())?;
@@ -231,8 +246,21 @@ impl TaskSpec {
             sealed: None,
             replay_of: None,
             once,
+            on_rate_limited: on_rate_limited(
+                request.on_rate_limited.as_deref(),
+                request.limits.as_deref(),
+            )?,
             limits: self::limits(request.limits.unwrap_or_default())?,
+            schedule: None,
+            member: None,
+            job: None,
         })
+    }
+
+    /// Whether workers of the team claim the task, instead of a target being called.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        self.url.is_empty()
     }
 
     /// The references to vault tokens in the request.
@@ -305,6 +333,11 @@ impl TaskSpec {
             at: now,
             once: self.once,
             limits: self.limits,
+            schedule: self.schedule,
+            on_rate_limited: self.on_rate_limited,
+            member: self.member,
+            created_by: None,
+            job: self.job,
         }
     }
 }

@@ -4,49 +4,28 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-macro_rules! statuses {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
-        /// The status of a task.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ToSchema)]
-        #[serde(rename_all = "snake_case")]
-        #[schema(as = TaskStatus)]
-        pub enum Status {
-            $($(#[$doc])* $variant,)+
-        }
+use crate::words::words;
 
-        impl Status {
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name in requests and answers.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// Reads what [`Status::as_str`] writes.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-statuses! {
-    /// Waiting to be started, for the first time or again.
-    Pending = "pending",
-    /// Scheduled for a later time.
-    Delayed = "delayed",
-    /// An attempt is running.
-    Processing = "processing",
-    /// The target answered, and the answer ended the task.
-    Completed = "completed",
-    /// The last attempt failed.
-    Failed = "failed",
-    /// The last attempt exceeded its time limit, or `deadline` or `expiresIn` passed.
-    Timeout = "timeout",
-    /// The task was cancelled.
-    Cancelled = "cancelled",
+words! {
+    /// The status of a task.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ToSchema)]
+    #[schema(as = TaskStatus)]
+    pub enum Status {
+        /// Waiting to be started, for the first time or again.
+        Pending = "pending",
+        /// Scheduled for a later time.
+        Delayed = "delayed",
+        /// An attempt is running.
+        Processing = "processing",
+        /// The target answered, and the answer ended the task.
+        Completed = "completed",
+        /// The last attempt failed.
+        Failed = "failed",
+        /// The last attempt exceeded its time limit, or `deadline` or `expiresIn` passed.
+        Timeout = "timeout",
+        /// The task was cancelled.
+        Cancelled = "cancelled",
+    }
 }
 
 impl Status {
@@ -94,6 +73,8 @@ pub enum EndReason {
     Skipped,
     /// Another task with the same key was accepted shortly before.
     Duplicate,
+    /// A member of its workflow did not complete, after which it was to run.
+    Predecessor,
 }
 
 impl std::fmt::Display for Status {

@@ -200,7 +200,11 @@ fn parse_host(text: &str) -> Result<Host, String> {
                     name.len()
                 ));
             }
-            let fits = |label: &str| (1..=MAX_LABEL_CHARS).contains(&label.len());
+            // The parser takes more than names may have.
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+            let fits = |label: &str| {
+                (1..=MAX_LABEL_CHARS).contains(&label.len()) && label.bytes().all(is_plain)
+            };
             if !name.split('.').all(fits) {
                 return Err(WRONG.into());
             }
@@ -360,6 +364,8 @@ mod tests {
             "*.*.example.com",
             "a*.example.com",
             "[::1",
+            "host!",
+            "a$b.example",
         ] {
             assert!(refused(text).contains("is no host"), "{text}");
         }

@@ -11,8 +11,8 @@ use waybill_domain::id::GrantId;
 use waybill_log::Stream;
 
 use super::directory::{AppRecognition, AppStanding};
-use super::principal::Principal;
 use crate::error::{ApiError, ErrorCode};
+use crate::principal::Principal;
 use crate::state::Edge;
 use waybill_commands::entropy;
 

@@ -13,8 +13,9 @@ use http::request::Parts;
 use waybill_domain::access::plan::Plan;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::ScopeSet;
+use waybill_domain::access::team::Team;
 use waybill_domain::actor::Actor;
-use waybill_domain::id::{Environment, SessionId, TeamId, UserId};
+use waybill_domain::id::{Environment, QueueName, SessionId, TeamId, UserId};
 
 use super::app;
 use super::credential;
@@ -22,9 +23,9 @@ use super::directory::Recognition;
 use super::named;
 use super::needs::{Need, NeedRole};
 use super::person::{self, SignedIn};
-use super::principal::Principal;
 use crate::error::{ApiError, ErrorCode};
 use crate::position;
+use crate::principal::Principal;
 use crate::request::RequestContext;
 use crate::state::Edge;
 use waybill_commands::Author;
@@ -65,6 +66,33 @@ impl<N: Need> Caller<N> {
         &self.context
     }
 
+    /// Whether the caller sees the bodies and headers of tasks and of their answers.
+    #[must_use]
+    pub fn sees_payloads(&self, state: &Edge) -> bool {
+        match &self.principal {
+            Principal::Key(_) | Principal::App { .. } => true,
+            Principal::User { role, .. } => {
+                let shows = |team: &Team| team.shows_payloads_to(*role);
+                let directory = state.auth.directory();
+                directory.with_team(&self.team.base(), shows) == Some(true)
+            }
+        }
+    }
+
+    /// The queues that the caller is limited to; `None`: it is not.
+    #[must_use]
+    pub fn only_queues(&self) -> Option<&[QueueName]> {
+        self.principal.only_queues()
+    }
+
+    /// Refuses a queue that the caller is not limited to.
+    pub fn may_use(&self, queue: &QueueName) -> Result<(), ApiError> {
+        match self.only_queues() {
+            Some(only) if !only.contains(queue) => Err(ApiError::outside_queues(queue)),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what a plan without the API does not include: work, and credentials for it. What people need to look after a team that
     /// lost it, such as its list of keys, stays open to them; keys and applications do not come here at all.
     pub fn needs_api(&self) -> Result<(), ApiError> {
@@ -103,6 +131,9 @@ where
                     return Err(ApiError::not_understood());
                 }
                 state.usage.used(&principal, &team, context.source);
+                if let Principal::Key(key) = &principal {
+                    context.attribution.to_key(&team, &key.created.key);
+                }
                 let includes = N::SCOPE.api().is_none_or(|api| plan.has(api));
                 if !(plan.api_access && includes) {
                     return Err(ApiError::feature_not_allowed(&plan.name));
@@ -111,6 +142,11 @@ where
                 if !scopes.contains(N::SCOPE) {
                     return Err(ApiError::missing_scope(N::SCOPE));
                 }
+                // A route that does not look at queues would show or change what the key is kept from.
+                if principal.only_queues().is_some() && !N::CHECKS_QUEUES {
+                    return Err(ApiError::limited_to_queues());
+                }
+                context.attribution.to_scope(N::SCOPE);
                 // A path that names a team names the credential's own.
                 match named::in_path(parts, state, None).await? {
                     Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),

@@ -17,8 +17,11 @@ use waybill_domain::access::team::{Key, KeyStatus, Team, TeamCommand, TeamRefusa
 use waybill_domain::access::user::User;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, OutsideAccount};
-use waybill_domain::id::{AppId, Environment, KeyId, OperationId, SessionId, TeamId, UserId};
+use waybill_domain::id::{
+    AppId, Environment, KeyId, OperationId, ScheduleId, SessionId, TeamId, UserId,
+};
 use waybill_domain::operation::Operation;
+use waybill_domain::schedule::Schedule;
 use waybill_domain::time::Timestamp;
 use waybill_log::Closes;
 
@@ -27,6 +30,7 @@ pub use apps::{AppRecognition, AppStanding};
 use super::grants::Grants;
 use super::operations::Operations;
 use super::people::People;
+use super::schedules::Schedules;
 use invited::Invited;
 use waybill_commands::Pepper;
 use waybill_commands::entropy;
@@ -74,6 +78,7 @@ struct Inner {
     invited: Invited,
     grants: Grants,
     operations: Operations,
+    schedules: Schedules,
     /// The key-encryption key that was introduced last.
     kek: Option<Arc<str>>,
     /// What is closed until this gateway understands a record that may have taken rights away.
@@ -249,6 +254,53 @@ impl Directory {
         self.read(|inner| inner.operations.open())
     }
 
+    /// A schedule by id, unless it was deleted.
+    #[must_use]
+    pub fn schedule(&self, id: &ScheduleId) -> Option<Arc<Schedule>> {
+        self.read(|inner| inner.schedules.get(id))
+    }
+
+    /// The schedules of a team in its environment, newest first.
+    #[must_use]
+    pub fn schedules_of(&self, team: &TeamId) -> Vec<Arc<Schedule>> {
+        self.read(|inner| inner.schedules.of_team(team))
+    }
+
+    /// How many schedules a team has in its environment.
+    #[must_use]
+    pub fn count_schedules(&self, team: &TeamId) -> usize {
+        self.read(|inner| inner.schedules.count(team))
+    }
+
+    /// The schedules of all teams.
+    #[must_use]
+    pub fn schedules(&self) -> Vec<Arc<Schedule>> {
+        self.read(|inner| inner.schedules.all())
+    }
+
+    /// The schedules of all teams that have changed or are gone since this was last called. One caller in a process may do so.
+    #[must_use]
+    pub fn take_changed_schedules(&self) -> HashSet<ScheduleId> {
+        self.inner.write().schedules.take_changed()
+    }
+
+    /// Those could not be looked at: they are among the changed ones again.
+    pub fn changed_again(&self, schedules: HashSet<ScheduleId>) {
+        self.inner.write().schedules.changed_again(schedules);
+    }
+
+    /// Whether any team has a schedule.
+    #[must_use]
+    pub fn has_schedules(&self) -> bool {
+        self.read(|inner| !inner.schedules.is_empty())
+    }
+
+    /// Up to when all instants of all schedules have outcomes; `None`: that was never noted.
+    #[must_use]
+    pub fn schedules_reached(&self) -> Option<Timestamp> {
+        self.read(|inner| inner.schedules.reached)
+    }
+
     /// Whether a command to a team would be refused, as far as this gateway knows; asked before anything is done for it. The log decides.
     pub fn would_refuse(
         &self,
@@ -327,7 +379,11 @@ impl Inner {
             Some(Boundary::Session(id)) => self.people.apply_to_session(&id, event),
             Some(Boundary::Grant(id)) => self.grants.apply(&id, event),
             Some(Boundary::Operation(id)) => self.operations.apply(&id, event),
+            Some(Boundary::Schedule(id)) => self.schedules.apply(&id, event),
             None => {
+                if let ControlEvent::SchedulesReached(e) = event {
+                    self.schedules.reached = self.schedules.reached.max(Some(e.to));
+                }
                 if let ControlEvent::VaultKekIntroduced(e) = event {
                     self.kek = Some(e.kek.as_str().into());
                 }
@@ -448,6 +504,7 @@ mod tests {
             pepper_version: 1,
             expires_at: None,
             sources: Vec::new(),
+            queues: Vec::new(),
             rotated_from: None,
             created_by: None,
             request: None,

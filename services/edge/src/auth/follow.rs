@@ -20,9 +20,9 @@ use waybill_store::loss::{self, Loss};
 
 use super::directory::{Directory, Recognition};
 use super::lost;
-use super::principal::Principal;
 use super::store::{self, AuthStore, AuthStoreError, Contents, Read};
 use crate::error::{ApiError, ErrorCode};
+use crate::principal::Principal;
 use waybill_commands::Pepper;
 use waybill_commands::entropy;
 use waybill_fence::CopyCheck;

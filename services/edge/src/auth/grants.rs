@@ -16,25 +16,37 @@ const SWEEP_AFTER: usize = 1024;
 pub(super) struct Grants {
     by_id: HashMap<GrantId, Arc<Grant>>,
     given_by: HashMap<UserId, BTreeSet<GrantId>>,
+    /// Those that a device asked for; some may be decided or expired.
+    asked: BTreeSet<GrantId>,
     given_since_sweep: usize,
 }
 
 impl Grants {
     pub(super) fn apply(&mut self, id: &GrantId, event: &ControlEvent) {
+        if let ControlEvent::GrantAsked(e) = event {
+            self.by_id.entry(id.clone()).or_default();
+            self.asked.insert(id.clone());
+            self.count(e.at);
+        }
         if let ControlEvent::GrantGiven(e) = event {
             self.by_id.entry(id.clone()).or_default();
             if let Some(user) = &e.user {
                 let given = self.given_by.entry(user.clone()).or_default();
                 given.insert(id.clone());
             }
-            self.given_since_sweep += 1;
-            if self.given_since_sweep >= SWEEP_AFTER {
-                self.sweep(e.at);
-            }
+            self.count(e.at);
         }
         // A grant that was forgotten had expired, so no event revives it.
         if let Some(grant) = self.by_id.get_mut(id) {
             Arc::make_mut(grant).evolve(event);
+        }
+    }
+
+    /// Counts one more, and sweeps when there are many.
+    fn count(&mut self, at: Timestamp) {
+        self.given_since_sweep += 1;
+        if self.given_since_sweep >= SWEEP_AFTER {
+            self.sweep(at);
         }
     }
 
@@ -59,6 +71,12 @@ impl Grants {
             keep
         });
         given_by.retain(|_, ids| !ids.is_empty());
+        let is_open = |id: &GrantId| {
+            self.by_id
+                .get(id)
+                .is_some_and(|it| it.pending(now).is_some())
+        };
+        self.asked.retain(is_open);
     }
 
     pub(super) fn get(&self, id: &GrantId) -> Option<&Arc<Grant>> {
@@ -75,6 +93,13 @@ impl Grants {
             .collect()
     }
 
+    /// What devices asked for and nobody has decided yet.
+    pub(super) fn asked(&self, now: Timestamp) -> Vec<Arc<Grant>> {
+        let asked = self.asked.iter().filter_map(|id| self.by_id.get(id));
+        let waiting = asked.filter(|grant| grant.pending(now).is_some());
+        waiting.cloned().collect()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
@@ -86,7 +111,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use waybill_domain::access::scope::Scope;
-    use waybill_domain::event::{GrantEnd, GrantGiven, GrantRevoked};
+    use waybill_domain::event::{GrantAsked, GrantEnd, GrantGiven, GrantRevoked};
     use waybill_domain::id::{AppId, Environment, TeamId};
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -159,5 +184,52 @@ mod tests {
         let mut fresh = Grants::default();
         fresh.apply(&id, &revoked);
         assert_eq!(fresh.len(), 0);
+    }
+
+    #[test]
+    fn what_devices_ask_for_waits_until_it_is_decided_or_too_late() {
+        let (mut grants, at) = (Grants::default(), Timestamp(1_000));
+        let asked = |number: u128| GrantAsked {
+            grant: GrantId::new(at, number),
+            app: AppId::new(at, 1),
+            team: TeamId::new(at, 1),
+            environment: Environment::Live,
+            scopes: vec![Scope::TasksRead],
+            code_mac: "ab".repeat(32),
+            pepper_version: 1,
+            expires_at: at.plus(HOUR),
+            at,
+        };
+        let asking = |number| ControlEvent::GrantAsked(Box::new(asked(number)));
+        for number in 1..=3 {
+            grants.apply(&asked(number).grant, &asking(number));
+        }
+        assert_eq!(grants.asked(at).len(), 3);
+        let first = asked(1).grant;
+        let yes = ControlEvent::GrantGiven(Box::new(given(1, at)));
+        grants.apply(&first, &yes);
+        let second = asked(2).grant;
+        let no = ControlEvent::GrantRevoked(GrantRevoked {
+            grant: second.clone(),
+            app: AppId::new(at, 1),
+            team: TeamId::new(at, 1),
+            reason: GrantEnd::Denied,
+            at,
+        });
+        grants.apply(&second, &no);
+        let waiting = |grants: &Grants, now| -> Vec<GrantId> {
+            let all = grants.asked(now).into_iter();
+            all.filter_map(|grant| Some(grant.asked.as_ref()?.grant.clone()))
+                .collect()
+        };
+        assert_eq!(waiting(&grants, at), [asked(3).grant]);
+        // Read again, what was decided stays so.
+        grants.sweep(at);
+        grants.apply(&second, &asking(2));
+        assert_eq!(waiting(&grants, at), [asked(3).grant]);
+        let late = at.plus(HOUR);
+        assert!(waiting(&grants, late).is_empty());
+        grants.sweep(late);
+        assert_eq!((grants.len(), grants.asked.len()), (0, 0));
     }
 }

@@ -10,8 +10,8 @@ use waybill_domain::actor::Actor;
 use waybill_domain::id::TeamId;
 
 use super::caller::{Authenticated, authenticate, context};
-use super::principal::Principal;
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::request::RequestContext;
 use crate::state::Edge;
 use waybill_commands::Author;
@@ -62,6 +62,7 @@ where
         };
         let context = context(parts)?.clone();
         state.usage.used(principal, team, context.source);
+        context.attribution.to_key(team, &key.created.key);
         state
             .limiter
             .take(&context.limits, team, principal.id(), plan)

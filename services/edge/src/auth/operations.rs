@@ -107,6 +107,7 @@ mod tests {
             up_to: StreamSeq(0),
             created_by: String::new(),
             at: Timestamp(at),
+            priority: None,
         }))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use waybill_domain::access::Aggregate as _;
-use waybill_domain::access::email::EmailHash;
+use waybill_domain::access::email::{Email, EmailHash};
 use waybill_domain::access::session::Session;
 use waybill_domain::access::user::User;
 use waybill_domain::event::{ControlEvent, OutsideAccount};
@@ -35,10 +35,8 @@ impl People {
         let user = self.users.entry(address.clone()).or_default();
         let user = Arc::make_mut(user);
         user.evolve(event);
-        if let Some(who) = &user.who {
-            self.addresses
-                .entry(who.id.clone())
-                .or_insert_with(|| address.clone());
+        if let Some(who) = user.who.clone() {
+            self.note_address(who.id, address);
         }
         if let ControlEvent::UserIdentityLinked(e) = event {
             for account in &e.accounts {
@@ -47,6 +45,18 @@ impl People {
                     .entry(account.clone())
                     .or_insert_with(|| address.clone());
             }
+        }
+    }
+
+    /// A person keeps the first address, but for the local owner, whose reserved one gives way to the one that they give.
+    fn note_address(&mut self, id: UserId, address: &EmailHash) {
+        let reserved = |address: &EmailHash| {
+            let who = self.users.get(address).and_then(|user| user.who.as_ref());
+            who.is_some_and(|who| Email::is_of_local_owner(&who.email))
+        };
+        let known = self.addresses.get(&id);
+        if known.is_none_or(|known| reserved(known) && !reserved(address)) {
+            self.addresses.insert(id, address.clone());
         }
     }
 

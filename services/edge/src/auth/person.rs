@@ -8,8 +8,8 @@ use waybill_domain::event::Boundary;
 use waybill_domain::id::{SessionId, UserId};
 use waybill_log::Stream;
 
-use super::principal::Principal;
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::request::RequestContext;
 use crate::state::Edge;
 use waybill_commands::Author;

@@ -13,8 +13,8 @@ use waybill_domain::stream_token::{Maker, StreamKey, StreamToken};
 use waybill_streams::StillValid;
 
 use super::caller::context;
-use super::principal::Principal;
 use crate::error::{ApiError, ErrorCode};
+use crate::principal::Principal;
 use crate::state::Edge;
 use waybill_commands::entropy;
 

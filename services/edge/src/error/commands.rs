@@ -5,6 +5,7 @@ use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::access::team::vault::TokenRefusal;
 use waybill_domain::operation::OperationRefusal;
+use waybill_domain::schedule::ScheduleRefusal;
 
 use crate::auth::NotAppliedYet;
 use crate::error::{ApiError, ErrorCode};
@@ -69,7 +70,8 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::AlreadyExists
             | TeamRefusal::KeyIdTaken
             | TeamRefusal::NotRotatable(_)
-            | TeamRefusal::PredecessorAccepted => Self::conflict(ErrorCode::Conflict, text),
+            | TeamRefusal::PredecessorAccepted
+            | TeamRefusal::HasMembers => Self::conflict(ErrorCode::Conflict, text),
             TeamRefusal::AlreadyMember => Self::conflict(ErrorCode::AlreadyMember, text),
             TeamRefusal::LastOwner => Self::conflict(ErrorCode::LastOwner, text),
             TeamRefusal::TooManyInvitations(_) => {
@@ -96,6 +98,23 @@ impl From<OperationRefusal> for ApiError {
                 Self::conflict(ErrorCode::Conflict, text)
             }
             OperationRefusal::Invalid(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<ScheduleRefusal> for ApiError {
+    fn from(refusal: ScheduleRefusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            ScheduleRefusal::NoSuchSchedule => Self::not_found(text),
+            ScheduleRefusal::Changed(_) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                ErrorCode::PreconditionFailed,
+                text,
+            ),
+            ScheduleRefusal::TooOften => Self::conflict(ErrorCode::Conflict, text),
+            ScheduleRefusal::InvalidSchedule(invalid) => invalid.into(),
+            ScheduleRefusal::Invalid(refusal) => refusal.into(),
         }
     }
 }

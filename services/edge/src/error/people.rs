@@ -78,6 +78,7 @@ impl From<CommandError<UserRefusal>> for ApiError {
                     UserRefusal::TokenRefused => Self::bad_field("token", text),
                     UserRefusal::InvalidName => Self::bad_field("name", text),
                     UserRefusal::Nobody => Self::session_refused(),
+                    UserRefusal::NoAddressYet => Self::conflict(ErrorCode::AddressNeeded, text),
                     UserRefusal::AlreadyConfirmed
                     | UserRefusal::PasswordMoved
                     | UserRefusal::TooManyAccounts => Self::conflict(ErrorCode::Conflict, text),

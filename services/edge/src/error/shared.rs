@@ -5,6 +5,9 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{
     Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, ResponseBuilder,
 };
+use utoipa::{PartialSchema, ToSchema};
+
+use super::{ErrorBody, JobsErrorBody};
 
 /// An answer that many operations share: its status, the name of the component, and its description.
 type Shared = (&'static str, &'static str, &'static str);
@@ -45,6 +48,16 @@ const WITH_A_BODY: [Shared; 3] = [
     ("415", "BodyCompressed", "The body is compressed"),
 ];
 
+/// What an operation of the jobs API that takes a body can answer besides.
+const WITH_A_BODY_OF_JOBS: [Shared; 1] = [(
+    "422",
+    "WrongShape",
+    "The body is JSON of another shape: `details` names the field",
+)];
+
+/// Before the names of the same answers as the jobs API gives them.
+const OF_JOBS: &str = "Jobs";
+
 /// Headers that the layers around all handlers write; name of the component, header, description.
 static HEADERS: [(&str, &str, &str); 4] = [
     (
@@ -77,6 +90,15 @@ fn reference(header: &str) -> Ref {
 
 /// Adds what operations refer to.
 pub fn add_components(components: &mut Components) {
+    let mut schemas = vec![
+        (ErrorBody::name().into(), ErrorBody::schema()),
+        (JobsErrorBody::name().into(), JobsErrorBody::schema()),
+    ];
+    ErrorBody::schemas(&mut schemas);
+    JobsErrorBody::schemas(&mut schemas);
+    for (name, schema) in schemas {
+        components.schemas.entry(name).or_insert(schema);
+    }
     for (component, _, description) in &HEADERS {
         let header = HeaderBuilder::new()
             .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
@@ -86,19 +108,25 @@ pub fn add_components(components: &mut Components) {
             .headers
             .insert((*component).to_owned(), RefOr::T(header));
     }
-    for (status, name, description) in WITH_A_CREDENTIAL.into_iter().chain(WITH_A_BODY) {
-        let body = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("ErrorBody")))
-            .build();
-        let mut response = ResponseBuilder::new()
-            .description(description)
-            .content("application/json", body);
-        for header in headers_of(status) {
-            response = response.header_ref(*header, reference(header));
+    let everywhere = [("", "ErrorBody"), (OF_JOBS, "JobsErrorBody")];
+    let shared = WITH_A_CREDENTIAL.into_iter().chain(WITH_A_BODY);
+    let shared = shared.map(|answer| (answer, &everywhere[..]));
+    let of_jobs = WITH_A_BODY_OF_JOBS.map(|answer| (answer, &everywhere[1..]));
+    for ((status, name, description), kinds) in shared.chain(of_jobs) {
+        for (prefix, schema) in kinds {
+            let body = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(*schema)))
+                .build();
+            let mut response = ResponseBuilder::new()
+                .description(description)
+                .content("application/json", body);
+            for header in headers_of(status) {
+                response = response.header_ref(*header, reference(header));
+            }
+            components
+                .responses
+                .insert(format!("{prefix}{name}"), RefOr::T(response.build()));
         }
-        components
-            .responses
-            .insert(name.to_owned(), RefOr::T(response.build()));
     }
 }
 
@@ -125,11 +153,16 @@ fn headers_of(status: &str) -> &'static [&'static str] {
 /// Adds the errors that the description of an operation does not speak of itself, and the headers that its handler does not know of.
 /// `has_key` and `for_people` say which credentials it takes.
 pub fn complete(operation: &mut Operation, has_key: bool, for_people: bool) {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let prefix = if id.starts_with("jobs.") { OF_JOBS } else { "" };
     if has_key || for_people {
-        refer_to(operation, &WITH_A_CREDENTIAL);
+        refer_to(operation, &WITH_A_CREDENTIAL, prefix);
     }
     if operation.request_body.is_some() {
-        refer_to(operation, &WITH_A_BODY);
+        refer_to(operation, &WITH_A_BODY, prefix);
+        if prefix == OF_JOBS {
+            refer_to(operation, &WITH_A_BODY_OF_JOBS, prefix);
+        }
     }
     // Load balancers ask at an interval of their own.
     let for_machines = operation.tags.iter().flatten().any(|tag| tag == "health");
@@ -150,11 +183,11 @@ pub fn complete(operation: &mut Operation, has_key: bool, for_people: bool) {
     }
 }
 
-fn refer_to(operation: &mut Operation, answers: &[Shared]) {
+fn refer_to(operation: &mut Operation, answers: &[Shared], prefix: &str) {
     for (status, name, _) in answers {
         let known = &mut operation.responses.responses;
         known
             .entry((*status).to_owned())
-            .or_insert_with(|| RefOr::Ref(Ref::from_response_name(*name)));
+            .or_insert_with(|| RefOr::Ref(Ref::from_response_name(format!("{prefix}{name}"))));
     }
 }

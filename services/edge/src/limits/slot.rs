@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use waybill_domain::access::limit::headers::fields;
+use waybill_domain::access::limit::headers::{RateLimitFields, fields};
 use waybill_domain::access::limit::{Meter, Standing};
 use waybill_domain::time::Timestamp;
 
@@ -42,24 +42,26 @@ impl LimitSlot {
     }
 }
 
-/// Writes the fields of rate limits: what `slot` has collected, else the standing of an unrecognised caller, from `unknown`.
+/// Writes the fields of rate limits, and returns the plain ones: what `slot` has collected, else the standing of an unrecognised caller, from `unknown`.
 pub fn write_headers(
     slot: &LimitSlot,
     unknown: impl FnOnce() -> Standing,
     now: Timestamp,
     headers: &mut HeaderMap,
-) {
+) -> RateLimitFields {
     let standing = slot.standing().unwrap_or_else(unknown);
-    let fields = fields(&standing, now);
+    let mut fields = fields(&standing, now);
     headers.insert(X_LIMIT, HeaderValue::from(fields.limit));
     headers.insert(X_REMAINING, HeaderValue::from(fields.remaining));
     headers.insert(X_RESET, HeaderValue::from(fields.reset));
     let structured = fields
         .structured
+        .take()
         .map(|texts| [(POLICY, texts.policy), (LIMIT, texts.limit)]);
     for (name, text) in structured.into_iter().flatten() {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
         }
     }
+    fields
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use waybill_domain::access::scope::Scope;
 use waybill_domain::actor::Actor;
-use waybill_domain::id::TeamId;
+use waybill_domain::id::{KeyId, TeamId};
 
 /// The team and credential of a request. Clones share it; empty until a credential was recognised.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +14,16 @@ pub struct Attribution(Arc<Found>);
 struct Found {
     team: OnceLock<TeamId>,
     credential: OnceLock<Actor>,
+    key: OnceLock<UsedKey>,
+    scope: OnceLock<Scope>,
+}
+
+/// An API key that a request was made with.
+#[derive(Debug, Clone)]
+pub struct UsedKey {
+    /// The team of the key, in its environment.
+    pub team: TeamId,
+    pub key: KeyId,
 }
 
 impl Attribution {
@@ -25,6 +36,25 @@ impl Attribution {
     pub fn to_credential(&self, credential: Actor) {
         // Set only once: the first credential stays.
         let _ = self.0.credential.set(credential);
+    }
+
+    /// The API key whose use it is.
+    pub fn to_key(&self, team: &TeamId, key: &KeyId) {
+        self.0.key.get_or_init(|| UsedKey {
+            team: team.clone(),
+            key: key.clone(),
+        });
+    }
+
+    /// The scope that let it through.
+    pub fn to_scope(&self, scope: Scope) {
+        // Set only once: a route needs one.
+        let _ = self.0.scope.set(scope);
+    }
+
+    /// The API key whose use it is, and the scope that let it through.
+    pub fn used(&self) -> Option<(&UsedKey, Option<Scope>)> {
+        Some((self.0.key.get()?, self.0.scope.get().copied()))
     }
 
     /// What was found, if anything was.

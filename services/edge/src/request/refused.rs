@@ -104,7 +104,7 @@ impl Unread {
         secure(response.headers_mut());
         let unknown = || self.limiter.source_standing(source);
         let now = self.limiter.now();
-        write_headers(&context.limits, unknown, now, response.headers_mut());
+        let _ = write_headers(&context.limits, unknown, now, response.headers_mut());
         metrics::counter!(
             "waybill_http_requests_total",
             "route" => super::UNMATCHED,

@@ -134,3 +134,76 @@ async fn a_stop_tells_what_is_left() {
     running.await.expect("no panic");
     assert!(key_use(&usage, &team, "key_aaaaaaaa").await.is_some());
 }
+
+#[tokio::test]
+async fn scopes_and_routes_of_a_key_are_counted_apart_with_their_last_use() {
+    let tallies = MemoryTallies::default();
+    let ((first, mut a), (second, mut b)) = (of(&tallies), of(&tallies));
+    let team = team();
+    let key = KeyId::parse("key_aaaaaaaa").expect("an id");
+    let answered = |usage: &Usage, scope, route, status| {
+        usage.answered(&Answered {
+            team: &team,
+            key: &key,
+            scope,
+            method: &Method::GET,
+            route,
+            status,
+            source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        });
+    };
+    let (reads, found) = (Some(Scope::TasksRead), StatusCode::OK);
+    answered(&first, reads, "/v1/tasks/{id}", found);
+    answered(&first, reads, "/v1/tasks", found);
+    answered(&second, reads, "/v1/tasks", found);
+    answered(&second, None, "/v1/tasks", StatusCode::FORBIDDEN);
+    a.flush().await;
+    b.flush().await;
+    let parts = first.parts_of_key(&team, &key).await.expect("an answer");
+    let scopes: Vec<_> = parts
+        .scopes
+        .iter()
+        .map(|used| (used.scope, used.count))
+        .collect();
+    assert_eq!(scopes, [(Scope::TasksRead, 3)]);
+    assert!(parts.scopes[0].last.is_some());
+    let routes = parts.routes.iter();
+    let routes: Vec<_> = routes
+        .map(|used| (&*used.route, &*used.status, used.count))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            ("/v1/tasks", "2xx", 2),
+            ("/v1/tasks", "4xx", 1),
+            ("/v1/tasks/{id}", "2xx", 1)
+        ]
+    );
+    // Parts alone are no further use of the key, nor of the day.
+    assert_eq!(parts.days, []);
+    let keys = first.of_keys(&team, std::slice::from_ref(&key)).await;
+    assert_eq!(keys.expect("an answer").len(), 0);
+    let other = KeyId::parse("key_bbbbbbbb").expect("an id");
+    let none = first.parts_of_key(&team, &other).await.expect("an answer");
+    assert_eq!(none, KeyParts::default());
+}
+
+#[tokio::test]
+async fn uses_of_a_key_are_counted_by_day() {
+    let tallies = MemoryTallies::default();
+    let ((first, mut a), (second, mut b)) = (of(&tallies), of(&tallies));
+    let team = team();
+    let key = KeyId::parse("key_aaaaaaaa").expect("an id");
+    for (usage, at) in [(&first, 5), (&first, DAY + 5), (&second, DAY + 9)] {
+        usage.pending.count(&a_use(&team, "key_aaaaaaaa", at, 1));
+    }
+    // Of a person's session only the team's day is counted.
+    first.pending.count(&a_use(&team, "user_1", 5, 1));
+    a.flush().await;
+    b.flush().await;
+    let parts = first.parts_of_key(&team, &key).await.expect("an answer");
+    let days = [("1970-01-01".to_owned(), 1), ("1970-01-02".to_owned(), 2)];
+    assert_eq!(parts.days, days);
+    let persons = Wanted::Parts(team.clone(), "user_1".into());
+    assert_eq!(tallies.tallies(persons).await, Ok(Vec::new()));
+}

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use waybill_domain::access::scope::Scope;
 use waybill_domain::id::{KeyId, TeamId};
 use waybill_domain::time::Timestamp;
-use waybill_log::{Counted, ReadError, Tally, TallyName, Wanted};
+use waybill_log::{Counted, ReadError, Seen, Tally, TallyName, Wanted};
 
 use super::Usage;
+use super::parts::read_route;
 use crate::error::ApiError;
 use crate::state::Edge;
 
@@ -16,6 +18,15 @@ pub struct LastUse {
     pub at: Timestamp,
     /// From which address.
     pub source: String,
+}
+
+impl From<Seen> for LastUse {
+    fn from(seen: Seen) -> Self {
+        Self {
+            at: seen.at,
+            source: seen.source,
+        }
+    }
 }
 
 /// How a credential was used.
@@ -35,6 +46,37 @@ pub struct KeyUse {
     pub count: u64,
     /// The last one. `None`: there was none that is known.
     pub last: Option<LastUse>,
+}
+
+/// Requests of a key that a scope let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeUse {
+    pub scope: Scope,
+    pub count: u64,
+    pub last: Option<LastUse>,
+}
+
+/// Requests of a key to a route that had one kind of answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteUse {
+    pub method: String,
+    /// With the names of its parameters, such as `/v1/tasks/{id}`.
+    pub route: String,
+    /// Such as `2xx`.
+    pub status: String,
+    pub count: u64,
+    pub last: Option<LastUse>,
+}
+
+/// How a key was used, by its parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyParts {
+    /// Those that were used, in the order of their names.
+    pub scopes: Vec<ScopeUse>,
+    /// The most used first.
+    pub routes: Vec<RouteUse>,
+    /// Requests by day in UTC, such as `2026-11-21`, oldest first; days without any are left out.
+    pub days: Vec<(String, u64)>,
 }
 
 /// How a team used the API, in one environment.
@@ -69,6 +111,46 @@ impl Usage {
         Ok(uses.filter_map(of_key).collect())
     }
 
+    /// Which scopes let requests of a key of a team, in its environment, through, and which routes answered how.
+    pub async fn parts_of_key(&self, team: &TeamId, key: &KeyId) -> Result<KeyParts, ReadError> {
+        let wanted = Wanted::Parts(team.clone(), key.to_string());
+        let mut parts = KeyParts::default();
+        for tally in self.tallies.tallies(wanted).await? {
+            let last = tally.seen.map(LastUse::from);
+            let count = tally.count;
+            match tally.name.counted() {
+                Counted::Scope { scope, .. } => {
+                    let scope = Scope::parse(scope);
+                    parts
+                        .scopes
+                        .extend(scope.map(|scope| ScopeUse { scope, count, last }));
+                }
+                Counted::Route { route, .. } => {
+                    let read = read_route(route);
+                    parts
+                        .routes
+                        .extend(read.map(|(method, route, status)| RouteUse {
+                            method,
+                            route,
+                            status,
+                            count,
+                            last,
+                        }));
+                }
+                Counted::CredentialDay { day, .. } => parts.days.push((day.clone(), count)),
+                Counted::Credential(_) | Counted::Day(_) | Counted::Month(_) => {}
+            }
+        }
+        parts.days.sort();
+        parts.scopes.sort_by_key(|used| used.scope.as_str());
+        parts.routes.sort_by(|a, b| {
+            let name =
+                |used: &RouteUse| (used.route.clone(), used.method.clone(), used.status.clone());
+            (b.count, name(a)).cmp(&(a.count, name(b)))
+        });
+        Ok(parts)
+    }
+
     /// How these credentials of a team, in its environment, were used, by id. Those that never were are left out.
     pub async fn of_credentials(
         &self,
@@ -81,10 +163,7 @@ impl Usage {
             let Counted::Credential(id) = tally.name.counted() else {
                 return None;
             };
-            let last = tally.seen.map(|seen| LastUse {
-                at: seen.at,
-                source: seen.source,
-            });
+            let last = tally.seen.map(LastUse::from);
             let count = tally.count;
             Some((id.clone(), CredentialUse { count, last }))
         });
@@ -131,7 +210,10 @@ fn by_time(tallies: Vec<Tally>) -> Vec<(String, u64)> {
         .into_iter()
         .filter_map(|tally| match tally.name.counted() {
             Counted::Day(text) | Counted::Month(text) => Some((text.clone(), tally.count)),
-            Counted::Credential(_) => None,
+            Counted::Credential(_)
+            | Counted::Scope { .. }
+            | Counted::Route { .. }
+            | Counted::CredentialDay { .. } => None,
         })
         .collect();
     totals.sort();

@@ -8,7 +8,7 @@ use waybill_edge::position::PARAMETER;
 use super::operations;
 
 /// Operations that append to the log of tasks before they answer.
-const WRITES: [&str; 8] = [
+const WRITES: [&str; 10] = [
     "tasks.task.create",
     "tasks.task.create_batch",
     "tasks.task.cancel",
@@ -17,6 +17,8 @@ const WRITES: [&str; 8] = [
     "tasks.task.replay",
     "tasks.webhook.redeliver",
     "tasks.dead_letter.retry",
+    "tasks.task.change",
+    "tasks.task.unblock",
 ];
 /// Operations that read what was made of that log.
 const READS: [&str; 8] = [

@@ -16,7 +16,7 @@ use waybill_testkit::http::Http;
 use crate::world::{World, operator};
 
 /// A key of that name, and its id.
-async fn key(
+pub(crate) async fn key(
     world: &World,
     name: &str,
     scopes: &[Scope],

@@ -34,11 +34,17 @@ async fn a_table_of_bad_tasks() -> Result<()> {
             None,
         ),
         (
-            format!("{{\"x\": {}1{}}}", "[".repeat(500), "]".repeat(500)),
+            format!(
+                "{{\"targetUrl\": \"\", \"x\": {}1{}}}",
+                "[".repeat(500),
+                "]".repeat(500)
+            ),
             400,
             Some("targetUrl"),
         ),
-        ("{}".into(), 400, Some("targetUrl")),
+        (r#"{"method": "POST"}"#.into(), 400, Some("targetUrl")),
+        (r#"{"headers": {"a": "b"}}"#.into(), 400, Some("targetUrl")),
+        (r#"{"timeout": 5}"#.into(), 400, Some("targetUrl")),
         (field("targetUrl", json!(1)), 400, Some("targetUrl")),
         (field("targetUrl", json!("")), 400, Some("targetUrl")),
         (

@@ -1,8 +1,9 @@
 //! Dead letters, and the filters that they share with tasks.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use http::Method;
 use serde_json::{Value, json};
+use waybill_domain::access::key::ApiKey;
 use waybill_domain::id::TaskId;
 
 use crate::owner;
@@ -45,6 +46,9 @@ async fn dead_letters_are_listed_grouped_and_retried_once() -> Result<()> {
         Ok(ids(&answer.json(), "deadLetters"))
     };
     assert_eq!(list("").await?, all);
+    let key = ApiKey::parse(&world.key).context("a key")?;
+    let mine = format!("?actor={}", key.id());
+    let one = format!("?q={}&actor=key:{}", all[1], key.id());
     for (query, wanted) in [
         ("?host=127.0.0.1:10", &all[..1]),
         ("?host=127.0.0.1", &all[..]),
@@ -56,6 +60,10 @@ async fn dead_letters_are_listed_grouped_and_retried_once() -> Result<()> {
         ("?minAttempts=2", &all[..0]),
         ("?completedBefore=2020-01-01T00:00:00Z", &all[..0]),
         ("?queue=default&queue=other", &all[..]),
+        (mine.as_str(), &all[..]),
+        ("?actor=system:worker", &all[..0]),
+        ("?q=HOOK", &all[..]),
+        (one.as_str(), &all[1..2]),
     ] {
         assert_eq!(list(query).await?, wanted, "{query}");
         let tasks = world
@@ -154,6 +162,7 @@ async fn what_is_no_dead_letter_of_the_team_is_not_found() -> Result<()> {
         ("minAttempts=-1", "minAttempts"),
         ("createdAfter=yesterday", "createdAfter"),
         ("queue=a+b", "queue"),
+        ("actor=nobody", "actor"),
     ] {
         for path in ["/v1/dead-letters", "/v1/dead-letters/groups"] {
             let refused = world.http.get(&format!("{path}?{query}")).await?;

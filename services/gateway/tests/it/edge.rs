@@ -1,6 +1,6 @@
 //! What every answer carries, and the pages about the API.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use http::Method;
 use serde_json::json;
 use waybill_gateway::GatewayConfig;
@@ -126,6 +126,28 @@ async fn only_configured_origins_may_call_from_a_browser() -> Result<()> {
             .header("access-control-allow-origin"),
         None
     );
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anybody_learns_what_an_installation_offers_and_nothing_about_teams() -> Result<()> {
+    let world = World::start().await?;
+    let nobody = Http::at(world.gateway.addr());
+    let answer = nobody.get("/v1/meta").await?;
+    assert_eq!(answer.status, 200);
+    let told = answer.json();
+    let meta = &told["meta"];
+    assert_eq!(meta["name"], "Waybill");
+    assert_eq!(meta["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(meta["signIn"]["issuers"], json!([]));
+    let plans = meta["plans"].as_array().context("plans")?;
+    assert!(plans.contains(&meta["planOfNewTeams"]), "{meta}");
+    assert_eq!(meta["keyBrands"][0], "wb");
+    // A gateway of a machine by itself has a target for first tries.
+    assert_eq!(meta["sink"], "/sink");
+    assert_eq!(nobody.get("/sink?fail=1").await?.status, 503);
+    let words = told.to_string();
+    assert!(!words.contains("team_") && !words.contains('@'), "{words}");
     world.stop().await
 }
 

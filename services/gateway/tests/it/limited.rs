@@ -1,6 +1,6 @@
 //! Rate limits as clients meet them: headers on every answer, 429 that says why and until when, and who is charged for what.
 
-mod refusals;
+pub(crate) mod refusals;
 
 use std::sync::Arc;
 use std::time::SystemTime;

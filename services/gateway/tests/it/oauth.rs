@@ -3,6 +3,7 @@
 mod apps;
 mod codes;
 mod consent;
+mod devices;
 mod gateways;
 mod stage;
 mod tokens;

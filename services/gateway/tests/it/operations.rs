@@ -1,6 +1,7 @@
 //! Operations: one thing done to many tasks, whoever runs it.
 
 mod crash;
+mod purge;
 mod refused;
 
 use anyhow::{Context, Result};

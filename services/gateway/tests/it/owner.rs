@@ -1,17 +1,20 @@
 //! An owner of all partitions: answers commands as told, and stores what it agrees to.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use futures::StreamExt;
 use tokio::task::JoinHandle;
 use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{
-    Answer, BodyEncoding, CancelRequested, Failure, FailureKind, RunRequested, TaskCancelled,
-    TaskDead, TaskEvent, TaskStarted,
+    Answer, BodyEncoding, CancelRequested, Failure, FailureKind, PriorityChanged, RunRequested,
+    TaskCancelled, TaskDead, TaskEvent, TaskPurged, TaskStarted,
 };
 use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
 use waybill_domain::limit::{KeyStanding, LimitBounds};
 use waybill_domain::seq::StreamSeq;
+use waybill_domain::task::Priority;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::{TaskSubject, event_token};
 use waybill_log::{Append, Atomicity, Expectation, JetStreamLog, Log, NewRecord, Stream};
@@ -45,7 +48,7 @@ impl Owner {
         client.flush().await?;
         let log = log.clone();
         Ok(Self(tokio::spawn(async move {
-            let mut asked = 0;
+            let (mut asked, mut priorities) = (0, HashMap::<TaskId, Priority>::new());
             while let Some(message) = requests.next().await {
                 asked += 1;
                 let request = rmp_serde::from_slice(&message.payload).expect("a request");
@@ -53,10 +56,66 @@ impl Owner {
                     OwnerRequest::Cancel {
                         task, team, actor, ..
                     } => (task, team, actor),
+                    OwnerRequest::CancelWaiting {
+                        task, team, actor, ..
+                    } => {
+                        let reply = match says {
+                            Says::Running => OwnerReply::Running,
+                            _ => cancel(&log, task, team, &actor).await,
+                        };
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
+                    OwnerRequest::PurgeLetter { task, team, .. } => {
+                        let event = TaskEvent::Purged(TaskPurged {
+                            id: task,
+                            at: now(),
+                        });
+                        let reply = OwnerReply::Done {
+                            seq: append(&log, &team, &event).await.expect("stored"),
+                        };
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
                     OwnerRequest::RunNow { task, team, .. } => {
                         let reply = match says {
                             Says::Running => OwnerReply::Running,
                             _ => make_ready(&log, task, team).await,
+                        };
+                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let to = message.reply.expect("a request wants a reply");
+                        client.publish(to, payload.into()).await.expect("sent");
+                        continue;
+                    }
+                    OwnerRequest::ChangePriority {
+                        task,
+                        team,
+                        priority,
+                        operation,
+                        actor,
+                        ..
+                    } => {
+                        let reply = match says {
+                            Says::Running => OwnerReply::Running,
+                            _ => {
+                                let from = priorities.insert(task, priority);
+                                let event = TaskEvent::PriorityChanged(PriorityChanged {
+                                    id: task,
+                                    priority,
+                                    from: from.unwrap_or_default(),
+                                    attempts: 0,
+                                    operation,
+                                    at: now(),
+                                });
+                                let stored = append_by(&log, &team, &event, &actor).await;
+                                OwnerReply::Done {
+                                    seq: stored.expect("stored"),
+                                }
+                            }
                         };
                         let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
                         let to = message.reply.expect("a request wants a reply");
@@ -77,6 +136,7 @@ impl Owner {
                                 },
                             )),
                             next_start: None,
+                            paused: None,
                         };
                         let reply = OwnerReply::Limits(vec![standing]);
                         let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
@@ -87,16 +147,22 @@ impl Owner {
                     // Asked for with every read of a task that waits.
                     OwnerRequest::ExplainMany { .. } => {
                         asked -= 1;
-                        let reply = OwnerReply::ExplainedMany(Vec::new());
+                        let reply = OwnerReply::ExplainedWithKeys(Vec::new());
                         let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
                     }
                     OwnerRequest::Redeliver { .. }
+                    | OwnerRequest::Unblock { .. }
                     | OwnerRequest::Explain { .. }
                     | OwnerRequest::Health { .. }
                     | OwnerRequest::AskLimits(_)
+                    | OwnerRequest::Claim(_)
+                    | OwnerRequest::CancelTogether { .. }
+                    | OwnerRequest::WithdrawClaim { .. }
+                    | OwnerRequest::Workers(_)
+                    | OwnerRequest::Report { .. }
                     | OwnerRequest::NudgeLimits(_) => {
                         panic!("this owner delivers, explains and grants nothing")
                     }
@@ -124,6 +190,8 @@ async fn cut_off(log: &JetStreamLog, id: TaskId, team: TeamId) -> OwnerReply {
         at,
         lease_until: at,
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     });
     append(log, &team, &started).await.expect("stored");
     let requested = TaskEvent::CancelRequested(CancelRequested { id, attempt, at });
@@ -158,6 +226,8 @@ pub(crate) async fn die(
         at,
         lease_until: at,
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     });
     append(log, team, &started).await?;
     let dead = TaskEvent::Dead(TaskDead {

@@ -8,22 +8,28 @@ use http::Method;
 use waybill_domain::access::key::ApiKey;
 use waybill_domain::access::scope::Scope;
 
+use crate::limited::refusals::lacking_scope;
 use crate::world::{World, operator};
 
 /// Routes that take no credential, or one of their own kind: a client's, a scanner's signature, a mailed token, a cookie.
-const OPEN: [&str; 20] = [
+const OPEN: [&str; 26] = [
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/.well-known/waybill-audit-keys",
+    "/health",
+    "/health/live",
+    "/health/ready",
     "/healthz",
     "/oauth/authorize",
     "/oauth/authorize",
+    "/oauth/device_authorization",
     "/oauth/introspect",
     "/oauth/revoke",
     "/oauth/sign-in",
     "/oauth/token",
     "/readyz",
     "/v1/auth/confirm",
+    "/v1/auth/link",
     "/v1/auth/login",
     "/v1/auth/oidc/{issuer}/callback",
     "/v1/auth/oidc/{issuer}/start",
@@ -32,6 +38,7 @@ const OPEN: [&str; 20] = [
     "/v1/auth/refresh",
     "/v1/auth/signup",
     "/v1/key-reports",
+    "/v1/meta",
 ];
 
 /// What a route demands.
@@ -195,7 +202,7 @@ async fn a_missing_scope_is_named_on_every_route() -> Result<()> {
             .await?;
         assert_eq!(
             (answer.status.as_u16(), answer.code()),
-            (403, "insufficient_scope".into()),
+            (403, lacking_scope(&path).into()),
             "{method} {path}"
         );
         assert!(

@@ -96,6 +96,8 @@ fn started(id: TaskId) -> TaskEvent {
         at: Timestamp(1_795_245_168_120),
         lease_until: Timestamp(1_795_245_198_120),
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     })
 }
 

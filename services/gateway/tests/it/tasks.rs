@@ -45,6 +45,7 @@ async fn a_task_has_every_field_of_the_contract_and_is_read_at_once() -> Result<
         "fairnessWeight",
         "orderingKey",
         "onFailure",
+        "onRateLimited",
         "debounce",
         "singleton",
         "dedup",
@@ -445,6 +446,8 @@ async fn waiting_ends_when_the_status_changes() -> Result<()> {
         at,
         lease_until: at,
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     };
     owner::append(&world.log, &world.team, &TaskEvent::Started(started)).await?;
     let answer = waiting.await??;
@@ -582,11 +585,7 @@ async fn a_task_that_says_nothing_is_as_its_team_wants_it() -> Result<()> {
     mail["queue"] = json!("mail");
     let queued = world.http.post("/v1/tasks", &mail).await?.task();
     assert_eq!(queued["success"], "2xx,404", "a queue goes before its team");
-    assert_eq!(
-        queued["retryOn"],
-        json!(["503"]),
-        "of which it says nothing"
-    );
+    assert_eq!(queued["retryOn"], json!(["503"]), "it says nothing");
     mail["success"] = json!("201");
     mail["retryOn"] = json!(["timeout"]);
     let own = world.http.post("/v1/tasks", &mail).await?.task();

@@ -5,6 +5,7 @@ mod invitations;
 mod joining;
 mod life;
 mod names;
+mod payloads;
 pub(crate) mod people;
 mod plan;
 mod refusals;

@@ -28,10 +28,10 @@ pub(super) struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    pub(super) fn new(parts: &Parts, is_replicated: bool) -> Self {
+    pub(super) fn new(parts: &Parts) -> Self {
         Self {
             api: parts.api.clone(),
-            reader: Reader::new(&parts.api, &parts.readers, STREAM, is_replicated),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM),
             identity: parts.identity.as_str().into(),
             appended: Arc::default(),
         }

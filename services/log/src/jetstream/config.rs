@@ -106,6 +106,9 @@ pub struct NatsConfig {
     /// Milliseconds that an append or a read may take before its caller learns that the log does not answer; 100 to 60000. 0: 5000 with one
     /// copy of every stream, and 10000 with more, which outlasts the election of a leader.
     pub request_timeout_ms: u64,
+    /// How streams are read. `consumers`: new records by a consumer for each reader. `direct`: by direct gets, and hints of the server (`live.>`) say when
+    /// there is something new. `accounts`: as `direct`, under the names of `nats/accounts.conf`, with which a role may not make consumers.
+    pub reads: Reads,
     pub streams: StreamsConfig,
     pub signatures: SignaturesConfig,
 }
@@ -122,6 +125,7 @@ impl Default for NatsConfig {
             tls: TlsConfig::default(),
             connect_timeout_ms: 10_000,
             request_timeout_ms: 0,
+            reads: Reads::default(),
             streams: StreamsConfig::default(),
             signatures: SignaturesConfig::default(),
         }
@@ -149,6 +153,19 @@ impl NatsConfig {
             millis => Duration::from_millis(millis),
         }
     }
+}
+
+/// How streams are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// New records by a consumer for each reader, stored ones by direct gets.
+    #[default]
+    Consumers,
+    /// Everything by direct gets; the server's hints (`live.>`) say when there is something new.
+    Direct,
+    /// As `direct`, under the names that `nats/accounts.conf` gives to roles, none of which may create consumers.
+    Accounts,
 }
 
 /// TLS to the servers.

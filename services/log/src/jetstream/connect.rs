@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Api;
-use super::config::{NatsConfig, ServerUrl};
+use super::config::{NatsConfig, Reads, ServerUrl};
 use super::format;
+use super::mail::MailStore;
 use super::provision::{Found, ProvisionError, provision};
 use super::read::Reader;
 use super::stored::ReadConnection;
@@ -98,12 +99,14 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     // Appends have their own, so that acknowledgements do not wait behind bulk reads.
     let appending = open(config, format!("{}-append", config.name), deadline).await?;
     let all = [&general, &reading, &appending].map(|opened| opened.watched.clone());
-    let readers = ReadConnection {
-        client: reading.watched.client,
-        made: reading.made,
-    };
-    let api = Api::new(general.watched.client, config.request_timeout())
-        .with_copies(config.streams.is_replicated());
+    let is_replicated = config.streams.is_replicated();
+    let readers = ReadConnection::new(
+        reading.watched.client,
+        reading.made,
+        is_replicated,
+        config.reads,
+    );
+    let api = Api::new(general.watched.client, config.request_timeout()).with_copies(is_replicated);
     wait_for_jetstream(config, &api, deadline).await?;
     let Found {
         mut states,
@@ -116,8 +119,7 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
     if tasks.positions.has_frames() {
         check_payload(&api)?;
     }
-    let is_replicated = config.streams.is_replicated();
-    let control = Reader::new(&api, &readers, Stream::Control.name(), is_replicated);
+    let control = Reader::new(&api, &readers, Stream::Control.name());
     let trust = establish(&config.signatures, &api, &control).await?;
     // With a single server there is no other one to move to.
     let reach = is_replicated.then(|| {
@@ -136,6 +138,12 @@ async fn connect_as(config: &NatsConfig, is_alone: bool) -> Result<JetStreamLog,
         identity: format!("{identity:016x}"),
         trust: Arc::new(trust),
     };
+    if config.reads == Reads::Accounts {
+        // Only the start that makes the streams may do it; the others are refused at once, and find it.
+        if let Err(error) = MailStore::new(&parts).make_consumer().await {
+            tracing::debug!(%error, "the consumer of MAIL is not made by this process");
+        }
+    }
     JetStreamLog::new(config, parts)
         .await
         .map_err(|error| unreachable(config, &error))

@@ -43,9 +43,7 @@ impl FenceStore {
             published: AtomicU64::new(0),
             api: parts.api.clone(),
             publisher: parts.append_client.clone(),
-            // Not replicated for the reader: except for the tail, FENCE is read from its leader
-            // only.
-            reader: Reader::new(&parts.api, &parts.readers, STREAM, false),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM),
         }
     }
 

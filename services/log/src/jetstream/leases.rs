@@ -39,7 +39,7 @@ impl LeaseStore {
             api.timeout().min(ttl / (TRIES + 1)).min(LONGEST_TRY),
         );
         // This reader is only used for messages that arrive as JSON.
-        let reader = Reader::new(&api, readers, STREAM, false);
+        let reader = Reader::new(&api, readers, STREAM);
         Self { api, reader, ttl }
     }
 

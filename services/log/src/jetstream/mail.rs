@@ -44,7 +44,6 @@ pub(super) struct MailStore {
     api: Api,
     /// Letters arrive on it.
     connection: ReadConnection,
-    is_replicated: bool,
     /// Of this process; with the count behind it no two letters have one message id.
     identity: Arc<str>,
     posted: Arc<AtomicU64>,
@@ -53,11 +52,10 @@ pub(super) struct MailStore {
 }
 
 impl MailStore {
-    pub(super) fn new(parts: &Parts, is_replicated: bool) -> Self {
+    pub(super) fn new(parts: &Parts) -> Self {
         Self {
             api: parts.api.clone(),
             connection: parts.readers.clone(),
-            is_replicated,
             identity: parts.identity.as_str().into(),
             posted: Arc::default(),
             has_consumer: Arc::default(),
@@ -75,7 +73,7 @@ impl MailStore {
         let count = self.posted.fetch_add(1, Ordering::Relaxed);
         wire::set_msg_id(&mut headers, &format!("{}.{STREAM}.{count}", self.identity));
         let publish = || self.api.publish(SUBJECT, headers.clone(), letter.clone());
-        let published = if self.is_replicated {
+        let published = if self.connection.is_replicated {
             // What was sent before an election is lost with its leader. The message id makes another try harmless.
             let answered = first_answer(publish, |answer| match answer {
                 Ok(_) => false,
@@ -98,7 +96,11 @@ impl MailStore {
 
     pub(super) async fn take(&self, within: Duration) -> Result<Option<QueuedLetter>, ReadError> {
         if !self.has_consumer.load(Ordering::Relaxed) {
-            self.make_consumer().await?;
+            let made = self.make_consumer().await;
+            // Roles with accounts of their own may not make it, and find that of the start that made the streams.
+            if self.connection.may_create_consumers() {
+                made?;
+            }
             self.has_consumer.store(true, Ordering::Relaxed);
         }
         let pulled = self.connection.unless_lost(self.pull(within)).await;
@@ -111,7 +113,7 @@ impl MailStore {
     }
 
     /// Makes the consumer, unless it is there already.
-    async fn make_consumer(&self) -> Result<(), ReadError> {
+    pub(super) async fn make_consumer(&self) -> Result<(), ReadError> {
         let body = json!({
             "stream_name": STREAM,
             "config": {

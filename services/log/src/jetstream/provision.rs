@@ -23,7 +23,13 @@ const DURATIONS: [&str; 3] = ["max_age", "duplicate_window", "subject_delete_mar
 
 /// Fields that this build changes on streams of earlier builds without being asked, since it relies
 /// on their values.
-const MIGRATED: [(&str, &str); 2] = [("FENCE", "discard"), ("TASKS", "max_age")];
+const MIGRATED: [(&str, &str); 5] = [
+    ("FENCE", "discard"),
+    ("TASKS", "max_age"),
+    ("CONTROL", "republish"),
+    ("TASKS", "republish"),
+    ("FENCE", "republish"),
+];
 
 /// A field of a stream that is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]

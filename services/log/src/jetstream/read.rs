@@ -32,7 +32,6 @@ pub(super) struct Reader {
     api: Api,
     connection: ReadConnection,
     stream: &'static str,
-    is_replicated: bool,
 }
 
 /// The creation time of the stream. The server gives a restored stream a new one, so for that it is
@@ -46,17 +45,11 @@ pub(super) fn born(info: &Value) -> Option<Timestamp> {
 }
 
 impl Reader {
-    pub(super) fn new(
-        api: &Api,
-        connection: &ReadConnection,
-        stream: &'static str,
-        is_replicated: bool,
-    ) -> Self {
+    pub(super) fn new(api: &Api, connection: &ReadConnection, stream: &'static str) -> Self {
         Self {
             api: api.clone(),
             connection: connection.clone(),
             stream,
-            is_replicated,
         }
     }
 
@@ -65,7 +58,7 @@ impl Reader {
     }
 
     pub(super) fn is_replicated(&self) -> bool {
-        self.is_replicated
+        self.connection.is_replicated
     }
 
     pub(super) async fn read(&self, seq: StreamSeq) -> Result<Option<Record>, ReadError> {
@@ -85,7 +78,7 @@ impl Reader {
             None => return self.read_at_leader(seq).await,
         };
         match message.status {
-            Some(StatusCode::NOT_FOUND) if !wire::is_stored(&message) && !self.is_replicated => {
+            Some(StatusCode::NOT_FOUND) if !wire::is_stored(&message) && !self.is_replicated() => {
                 Ok(None)
             }
             Some(_) if !wire::is_stored(&message) => self.read_at_leader(seq).await,
@@ -253,7 +246,9 @@ impl Reader {
             let wanted = (limit - records.len())
                 .min(span.saturating_add(1))
                 .min(PAGE);
-            let page = self.page(filter, next, wanted).await?;
+            // A little longer than the client's own limit, whose error says more.
+            let patience = self.api.timeout() + Duration::from_millis(100);
+            let page = self.page(filter, next, wanted, patience).await?;
             next = page.records.last().map_or(next, |last| last.seq.next());
             let is_empty = page.records.is_empty();
             records.extend(page.records.into_iter().filter(|record| record.seq <= to));
@@ -274,7 +269,7 @@ impl Reader {
                 }
             }
         }
-        if self.is_replicated {
+        if self.is_replicated() {
             self.one_by_one(filter, &mut next, to, limit, &mut records)
                 .await?;
         }
@@ -304,10 +299,16 @@ impl Reader {
         Ok(*next > to)
     }
 
-    /// One direct get of several records (ADR-31).
-    async fn page(&self, filter: &str, from: StreamSeq, wanted: usize) -> Result<Page, ReadError> {
+    /// One direct get of several records (ADR-31), which waits for each at most for `patience`.
+    pub(super) async fn page(
+        &self,
+        filter: &str,
+        from: StreamSeq,
+        wanted: usize,
+        patience: Duration,
+    ) -> Result<Page, ReadError> {
         let mut records = Vec::new();
-        let filled = self.fill(filter, from, wanted, &mut records);
+        let filled = self.fill(filter, from, wanted, patience, &mut records);
         let end = self.connection.unless_lost(filled).await;
         let end = end.unwrap_or(Ok(End::Doubtful))?;
         Ok(Page { records, end })
@@ -318,6 +319,7 @@ impl Reader {
         filter: &str,
         from: StreamSeq,
         wanted: usize,
+        patience: Duration,
         records: &mut Vec<Record>,
     ) -> Result<End, ReadError> {
         let client = &self.connection.client;
@@ -329,11 +331,11 @@ impl Reader {
             "batch": wanted,
             "max_bytes": PAGE_BYTES,
         });
-        let subject = Api::subject(&format!("DIRECT.GET.{}", self.stream));
+        let subject = self.connection.batches(self.stream);
         let sent = client.publish_with_reply(subject, inbox, body.to_string().into());
-        self.timed(sent).await?.map_err(unavailable)?;
+        timed(patience, sent).await?.map_err(unavailable)?;
         loop {
-            let Some(message) = self.timed(answers.next()).await? else {
+            let Some(message) = timed(patience, answers.next()).await? else {
                 return Err(unavailable("the subscription ended"));
             };
             match message.status.filter(|_| !wire::is_stored(&message)) {
@@ -354,24 +356,21 @@ impl Reader {
             }
         }
     }
-
-    /// Waits for at most the time limit of one answer.
-    async fn timed<T>(&self, future: impl Future<Output = T>) -> Result<T, ReadError> {
-        // A little longer than the client's own limit, whose error says more.
-        let limit = self.api.timeout() + Duration::from_millis(100);
-        tokio::time::timeout(limit, future)
-            .await
-            .map_err(|_| unavailable(format!("no answer within {limit:?}")))
-    }
 }
 
-struct Page {
-    records: Vec<Record>,
-    end: End,
+async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, ReadError> {
+    tokio::time::timeout(limit, future)
+        .await
+        .map_err(|_| unavailable(format!("no answer within {limit:?}")))
+}
+
+pub(super) struct Page {
+    pub(super) records: Vec<Record>,
+    pub(super) end: End,
 }
 
 /// Why a page ends.
-enum End {
+pub(super) enum End {
     /// It is full; more records may follow.
     More,
     /// The replica that answered has no more records.

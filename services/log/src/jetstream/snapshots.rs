@@ -6,33 +6,29 @@
 //! periodically.
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectStore};
 use async_nats::jetstream::stream::Stream;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::io::AsyncReadExt;
 
 use super::api::Api;
+use super::read::Reader;
 use super::stored::ReadConnection;
-use crate::ReadError;
+use crate::{ReadError, StreamSeq};
 
 const BUCKET: &str = "snapshots";
+/// The stream of the object store.
+const STREAM: &str = "OBJ_snapshots";
 /// Time limit of storing or reading a snapshot; a large one takes seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// A part that has not arrived after so many waits of that length counts as missing. Several waits
-/// instead of a long one: where this process gets no processor time, as while many partitions are
-/// taken over, a single wait would be over although the part has arrived.
-const SILENT_WAITS: u32 = 5;
-const SILENCE: Duration = Duration::from_secs(1);
-/// Size of the parts into which the object store divides objects.
-const PART: usize = 128 * 1024;
-
 /// Interval at which a process that writes snapshots looks for parts that no message names.
 const SWEEP_PAUSE: Duration = Duration::from_secs(300);
 /// Age at which unnamed parts are removed. An object that is still being stored cannot be older
@@ -45,6 +41,8 @@ const NAMES: &str = "$O.snapshots.M.";
 #[derive(Clone)]
 pub(super) struct SnapshotStore {
     context: jetstream::Context,
+    /// Of the parts: the client library would read them by a consumer.
+    reader: Reader,
     /// Locked briefly, never across an await.
     left_over: Arc<Mutex<LeftOver>>,
 }
@@ -70,6 +68,7 @@ impl SnapshotStore {
             .build(readers.client.clone());
         Self {
             context,
+            reader: Reader::new(api, readers, STREAM),
             left_over: Arc::default(),
         }
     }
@@ -77,11 +76,7 @@ impl SnapshotStore {
     /// Removes the parts that no message names now, nor did `older_than` ago. Returns the number of
     /// objects they belonged to.
     pub(super) async fn sweep(&self, older_than: Duration) -> Result<usize, ReadError> {
-        let stream = self
-            .context
-            .get_stream(format!("OBJ_{BUCKET}"))
-            .await
-            .map_err(unavailable)?;
+        let stream = self.context.get_stream(STREAM).await.map_err(unavailable)?;
         // Parts are listed before names, so that parts of an object that is completed in between
         // count as named.
         let parts = subjects(&stream, PARTS).await?;
@@ -167,17 +162,39 @@ impl SnapshotStore {
     pub(super) async fn get(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
         let get = async {
             let store = self.store().await?;
-            let mut object = match store.get(name).await {
+            let object = match store.info(name).await {
                 Ok(object) => object,
-                Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(unavailable(error)),
             };
-            Ok(read_whole(&mut object).await.unwrap_or_else(|damage| {
+            let read = self.read_whole(&object).await;
+            if let Err(damage) = &read {
                 tracing::warn!(name, %damage, "a snapshot is damaged; replaying without it");
-                None
-            }))
+            }
+            Ok(read.ok())
         };
         timed(get).await
+    }
+
+    /// Reads all parts. An error means that parts are missing or do not match the digest, which is
+    /// tolerable since a snapshot is only a shortcut.
+    async fn read_whole(&self, object: &ObjectInfo) -> Result<Bytes, String> {
+        let parts = [format!("{PARTS}{}", object.nuid)];
+        let all = StreamSeq(u64::MAX);
+        let parts = self.reader.range(&parts, StreamSeq(1), all, object.chunks);
+        let parts = parts.await.map_err(|error| error.to_string())?;
+        let mut value = Vec::with_capacity(object.size);
+        for part in &parts {
+            value.extend_from_slice(&part.payload);
+        }
+        if value.len() != object.size {
+            return Err(format!("{} bytes of {}", value.len(), object.size));
+        }
+        let digest = format!("SHA-256={}", URL_SAFE.encode(Sha256::digest(&value)));
+        if object.digest.as_ref().is_some_and(|of| *of != digest) {
+            return Err("its digest is another one".to_owned());
+        }
+        Ok(Bytes::from(value))
     }
 }
 
@@ -194,39 +211,6 @@ async fn subjects(stream: &Stream, prefix: &str) -> Result<Vec<String>, ReadErro
         .map_err(unavailable)
 }
 
-/// Reads all parts. An error means that parts are missing or do not match the digest, which is
-/// tolerable since a snapshot is only a shortcut.
-async fn read_whole(object: &mut Object) -> Result<Option<Bytes>, String> {
-    let mut value = Vec::with_capacity(object.info.size);
-    let mut part = vec![0; PART];
-    loop {
-        // Not `read_to_end`: the object reports a wrong digest together with the last bytes, which
-        // `read_to_end` does not handle.
-        match unless_silent(object.read(&mut part)).await {
-            Some(Ok(0)) => break,
-            Some(Ok(read)) => value.extend_from_slice(&part[..read]),
-            Some(Err(error)) => return Err(error.to_string()),
-            None => return Err(format!("no part of it for {:?}", SILENCE * SILENT_WAITS)),
-        }
-    }
-    if value.len() == object.info.size {
-        Ok(Some(Bytes::from(value)))
-    } else {
-        Err(format!("{} bytes of {}", value.len(), object.info.size))
-    }
-}
-
-/// Waits for a part; `None`: it is missing.
-async fn unless_silent<T>(part: impl Future<Output = T>) -> Option<T> {
-    let mut part = pin!(part);
-    for _ in 0..SILENT_WAITS {
-        if let Ok(arrived) = tokio::time::timeout(SILENCE, &mut part).await {
-            return Some(arrived);
-        }
-    }
-    None
-}
-
 async fn timed<T>(future: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
     tokio::time::timeout(DEADLINE, future)
         .await
@@ -240,32 +224,5 @@ async fn timed<T>(future: impl Future<Output = Result<T, ReadError>>) -> Result<
 fn unavailable(reason: impl ToString) -> ReadError {
     ReadError::Unavailable {
         reason: reason.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_process_that_stood_still_takes_no_part_for_missing() {
-        let (send, sent) = tokio::sync::oneshot::channel();
-        let waiting = tokio::spawn(unless_silent(sent));
-        tokio::task::yield_now().await;
-        // Nothing runs here for longer than a wait; only then does the part get its turn.
-        std::thread::sleep(SILENCE + SILENCE / 10);
-        let arriving = tokio::spawn(async move {
-            tokio::task::yield_now().await;
-            send.send("a part")
-        });
-        assert_eq!(waiting.await.expect("no panic"), Some(Ok("a part")));
-        assert_eq!(arriving.await.expect("no panic"), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_part_that_never_comes_is_missing() {
-        let begun = tokio::time::Instant::now();
-        assert!(unless_silent(std::future::pending::<()>()).await.is_none());
-        assert_eq!(begun.elapsed(), SILENCE * SILENT_WAITS);
     }
 }

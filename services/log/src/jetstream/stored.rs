@@ -24,6 +24,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::api::Api;
+use super::config::Reads;
+use super::tail::hints::Hints;
 use super::wire;
 use crate::{Record, StreamSeq};
 
@@ -33,9 +36,46 @@ pub(super) struct ReadConnection {
     pub(super) client: Client,
     /// Counts how often it was opened. Requests from before the last time are lost.
     pub(super) made: watch::Receiver<u64>,
+    /// Whether streams have copies, of which the one that answers may lag.
+    pub(super) is_replicated: bool,
+    reads: Reads,
+    pub(super) hints: Hints,
 }
 
 impl ReadConnection {
+    pub(super) fn new(
+        client: Client,
+        made: watch::Receiver<u64>,
+        is_replicated: bool,
+        reads: Reads,
+    ) -> Self {
+        Self {
+            hints: Hints::new(client.clone()),
+            client,
+            made,
+            is_replicated,
+            reads,
+        }
+    }
+
+    /// Whether tails have consumers.
+    pub(super) fn tails_have_consumers(&self) -> bool {
+        self.reads == Reads::Consumers
+    }
+
+    /// Whether this process may create consumers.
+    pub(super) fn may_create_consumers(&self) -> bool {
+        self.reads != Reads::Accounts
+    }
+
+    /// The subject for direct gets that have several answers.
+    pub(super) fn batches(&self, stream: &str) -> String {
+        match self.reads {
+            Reads::Consumers | Reads::Direct => Api::subject(&format!("DIRECT.GET.{stream}")),
+            Reads::Accounts => format!("wb.read.{stream}"),
+        }
+    }
+
     /// Waits for `answer`. Returns `None` as soon as the connection has been reopened, since the
     /// answer is lost then.
     pub(super) async fn unless_lost<T>(&self, answer: impl Future<Output = T>) -> Option<T> {

@@ -1,19 +1,23 @@
 //! An endless ordered reader. It uses a short-lived pull consumer, and creates another one from the
-//! next sequence whenever the present one is in doubt.
+//! next sequence whenever the present one is in doubt. Or it reads by direct gets ([`reads`]), if
+//! the configuration says so.
 //!
 //! With pull instead of push, no more messages arrive than were requested, so a slow reader needs
 //! little memory and loses nothing. Every delivered message has a number in the consumer's own
 //! count. A gap in that count, silence, or a new connection ends the consumer.
 
 mod caution;
+pub(super) mod hints;
 pub(super) mod pump;
+mod reads;
+mod source;
 mod stall;
 mod unseen;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use async_nats::{StatusCode, Subscriber};
+use async_nats::StatusCode;
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
@@ -24,22 +28,15 @@ use super::read::Reader;
 use super::stored::ReadConnection;
 use super::wire::{self, Delivery};
 use caution::Caution;
+use reads::Reads;
+use source::{Heard, PULL, Source, nanoseconds};
 use stall::Stall;
 use unseen::Unseen;
 
 use crate::frame::{NAME, expand, filters_of_frames, is_wanted, take_whole};
 use crate::record::DAMAGED_HEADERS;
-use crate::{Positions, ReadError, Record, Stream, StreamSeq, Tail};
+use crate::{Bounds, Positions, ReadError, Record, Stream, StreamSeq, Tail};
 
-/// Messages requested at once. The next request is sent when half of them have arrived, so that the
-/// server never waits.
-const PULL: usize = 1000;
-/// Bytes requested at once. A reader may hold twice that in memory.
-const PULL_BYTES: usize = 8 * 1024 * 1024;
-/// How long a pull request stays open at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// Interval at which the server sends heartbeats while it has nothing to deliver.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// After this long without any message, two heartbeats are missing and the consumer counts as lost.
 const SILENCE: Duration = Duration::from_millis(2_500);
 /// First wait for a new consumer; after it another one is requested under another name, with twice
@@ -85,29 +82,12 @@ pub(super) struct JetStreamTail {
     seen: Option<(StreamSeq, i64)>,
     incarnation: i64,
     source: Option<Source>,
+    /// Instead of a consumer, if tails are read by direct gets.
+    reads: Option<Reads>,
     /// Detects a stalled consumer. `None` for a stream with one replica, which cannot lag.
     stall: Option<Stall>,
     ready: VecDeque<Record>,
     failures: u32,
-}
-
-/// A consumer and the subscription on which its messages arrive.
-struct Source {
-    consumer: String,
-    inbox: String,
-    messages: Subscriber,
-    /// Number of the last delivered message in the consumer's own count.
-    delivered: u64,
-    /// Messages requested and not yet delivered.
-    outstanding: usize,
-}
-
-/// Whether a consumer can be used further.
-enum Heard {
-    /// It can be used further.
-    Fine,
-    /// It is in doubt, for this reason, and must be replaced.
-    Doubtful(&'static str),
 }
 
 impl JetStreamTail {
@@ -145,6 +125,7 @@ impl JetStreamTail {
             seen: None,
             incarnation: 0,
             source: None,
+            reads: None,
             stall: None,
             ready: VecDeque::new(),
             failures: 0,
@@ -154,7 +135,13 @@ impl JetStreamTail {
     /// Checks that the stream is still the same one, and skips messages that retention has dropped.
     /// For TASKS that is reported as a gap.
     async fn begin(&mut self) -> Result<(), ReadError> {
-        let first = self.check_identity().await?;
+        let bounds = self.reader.bounds().await?;
+        self.settle(&bounds)
+    }
+
+    /// The same, by what the leader has said.
+    fn settle(&mut self, bounds: &Bounds) -> Result<(), ReadError> {
+        let first = self.check_identity(bounds)?;
         let unseen = self.unseen.as_mut();
         let unseen = unseen.and_then(|unseen| unseen.settle(first));
         let from = unseen.unwrap_or(self.next);
@@ -303,8 +290,7 @@ impl JetStreamTail {
     /// Checks that the stream is the one read so far, and returns its first sequence. If the stream
     /// was recreated or has lost its end, its sequences are all below the next one wanted, and it
     /// would seem to have no new messages. That is an error until an operator decides what to do.
-    async fn check_identity(&mut self) -> Result<StreamSeq, ReadError> {
-        let bounds = self.reader.bounds().await?;
+    fn check_identity(&mut self, bounds: &Bounds) -> Result<StreamSeq, ReadError> {
         if bounds.positions != self.positions {
             return Err(switched(self.stream));
         }
@@ -334,21 +320,33 @@ impl JetStreamTail {
                 .pull(&self.connection, &self.api, self.stream)
                 .await?;
         }
-        // Cancellation safe: a subscription keeps its messages, and a new connection ends this consumer.
-        let message = tokio::select! {
-            message = tokio::time::timeout(SILENCE, source.messages.next()) => message,
-            changed = self.connection.made.changed() => {
-                self.caution.lost();
-                return Ok(match changed {
-                    Ok(()) => Heard::Doubtful("a new connection"),
-                    Err(_) => Heard::Doubtful("the connection is closed"),
-                });
+        let silent = Instant::now() + SILENCE;
+        let mut message = loop {
+            let Some(source) = self.source.as_mut() else {
+                return Ok(Heard::Doubtful("no consumer"));
+            };
+            let look = self.stall.as_ref().map_or(silent, Stall::due);
+            let wait = tokio::time::Instant::from_std(silent.min(look));
+            // Cancellation safe: a subscription keeps its messages, and a new connection ends this consumer.
+            let message = tokio::select! {
+                message = tokio::time::timeout_at(wait, source.messages.next()) => message,
+                changed = self.connection.made.changed() => {
+                    self.caution.lost();
+                    return Ok(match changed {
+                        Ok(()) => Heard::Doubtful("a new connection"),
+                        Err(_) => Heard::Doubtful("the connection is closed"),
+                    });
+                }
+            };
+            match message {
+                Ok(Some(message)) => break message,
+                Ok(None) => return Ok(Heard::Doubtful("the subscription ended")),
+                Err(_) if Instant::now() >= silent => return Ok(Heard::Doubtful("silence")),
+                Err(_) if self.has_stalled().await => {
+                    return Ok(Heard::Doubtful("the leader has more"));
+                }
+                Err(_) => {}
             }
-        };
-        let mut message = match message {
-            Ok(Some(message)) => message,
-            Ok(None) => return Ok(Heard::Doubtful("the subscription ended")),
-            Err(_) => return Ok(Heard::Doubtful("silence")),
         };
         loop {
             if let doubt @ Heard::Doubtful(_) = self.hear(message) {
@@ -394,11 +392,16 @@ impl JetStreamTail {
         if delivery.stream_seq < self.next {
             return Heard::Fine;
         }
-        if self.is_hole(delivery.stream_seq) {
+        let message = wire::delivered(self.stream, delivery, message);
+        self.accept(message)
+    }
+
+    /// Takes in the message that comes next.
+    fn accept(&mut self, message: Record) -> Heard {
+        let seq = message.seq;
+        if self.is_hole(seq) {
             return Heard::Doubtful("a hole in the stream");
         }
-        let seq = delivery.stream_seq;
-        let message = wire::delivered(self.stream, delivery, message);
         // A valid frame must not be skipped, since its events would never be read.
         let has_no_frames = self.positions == Positions::OF_MESSAGES;
         if has_no_frames && message.event == NAME && self.foreign != Some(seq) {
@@ -447,12 +450,27 @@ impl JetStreamTail {
 
     /// Takes one step towards the next record. Errors are temporary.
     async fn advance(&mut self) -> Result<(), ReadError> {
-        if self.source.is_none() && self.caution.is_due() {
+        if !self.is_open() && self.caution.is_due() {
             if !self.step_carefully().await? {
                 self.caution.nothing_there().await;
             }
             return Ok(());
         }
+        let heard = if self.connection.tails_have_consumers() {
+            self.listen_on().await?
+        } else {
+            self.read_on().await?
+        };
+        if let Heard::Doubtful(why) = heard {
+            let (stream, next) = (self.stream, self.next);
+            tracing::debug!(stream, %next, why, "a tail begins anew from its next message");
+            self.close();
+        }
+        Ok(())
+    }
+
+    /// Takes one step with a consumer.
+    async fn listen_on(&mut self) -> Result<Heard, ReadError> {
         if self.source.is_none() {
             self.source = Some(self.open().await?);
             self.stall = self
@@ -461,12 +479,15 @@ impl JetStreamTail {
                 .then(|| Stall::new(Instant::now()));
             self.failures = 0;
         }
-        if let Heard::Doubtful(why) = self.listen().await? {
-            let (stream, next) = (self.stream, self.next);
-            tracing::debug!(stream, %next, why, "replacing the consumer of a tail");
-            self.source = None;
-        }
-        Ok(())
+        self.listen().await
+    }
+
+    fn is_open(&self) -> bool {
+        self.source.is_some() || self.reads.is_some()
+    }
+
+    fn close(&mut self) {
+        (self.source, self.reads) = (None, None);
     }
 
     fn rest(&self) -> Duration {
@@ -477,75 +498,6 @@ impl JetStreamTail {
     }
 }
 
-impl Source {
-    async fn pull(
-        &mut self,
-        connection: &ReadConnection,
-        api: &Api,
-        stream: &str,
-    ) -> Result<(), ReadError> {
-        let verb = format!("CONSUMER.MSG.NEXT.{stream}.{}", self.consumer);
-        let body = json!({
-            "batch": PULL,
-            "max_bytes": PULL_BYTES,
-            "expires": nanoseconds(PULL_EXPIRES),
-            "idle_heartbeat": nanoseconds(HEARTBEAT),
-        });
-        let sent = connection.client.publish_with_reply(
-            Api::subject(&verb),
-            self.inbox.clone(),
-            body.to_string().into(),
-        );
-        let away = |reason: String| ReadError::Unavailable { reason };
-        // Time-limited, since the client's own queue may be full while it is disconnected.
-        match tokio::time::timeout(api.timeout(), sent).await {
-            Ok(Ok(())) => {
-                self.outstanding += PULL;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(away(error.to_string())),
-            Err(_) => Err(away("the connection takes no requests".to_owned())),
-        }
-    }
-
-    fn hear_status(&mut self, status: StatusCode, message: &async_nats::Message) -> Heard {
-        /// Status of a pull request that has ended, for example because its bytes are used up.
-        const CONFLICT: u16 = 409;
-        let header = |name: &str| {
-            let headers = message.headers.as_ref()?;
-            headers.get_last(name)?.as_str().parse::<usize>().ok()
-        };
-        let description = message.description.as_deref().unwrap_or_default();
-        match status {
-            StatusCode::IDLE_HEARTBEAT => {
-                // It contains the number of delivered messages. If that is higher than our count,
-                // some were lost on the way.
-                match header("Nats-Last-Consumer") {
-                    Some(said) if said as u64 > self.delivered => Heard::Doubtful("lost messages"),
-                    _ => Heard::Fine,
-                }
-            }
-            StatusCode::TIMEOUT => {
-                self.pull_ended(header("Nats-Pending-Messages"));
-                Heard::Fine
-            }
-            status if status.as_u16() == CONFLICT && description.contains("MaxBytes") => {
-                self.pull_ended(header("Nats-Pending-Messages"));
-                Heard::Fine
-            }
-            StatusCode::NO_RESPONDERS => Heard::Doubtful("the consumer is gone"),
-            _ => Heard::Doubtful("the consumer ended"),
-        }
-    }
-
-    fn pull_ended(&mut self, undelivered: Option<usize>) {
-        self.outstanding = match undelivered {
-            Some(undelivered) => self.outstanding.saturating_sub(undelivered),
-            None => 0,
-        };
-    }
-}
-
 #[async_trait]
 impl Tail for JetStreamTail {
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Record>, ReadError> {
@@ -553,21 +505,17 @@ impl Tail for JetStreamTail {
             if !self.ready.is_empty() {
                 return Ok(take_whole(&mut self.ready, max, self.positions));
             }
-            if self.source.is_none() && self.failures > 0 {
+            if !self.is_open() && self.failures > 0 {
                 tokio::time::sleep(self.rest()).await;
             }
             if let Some(gap) = self.purged_unseen().await {
                 return Err(in_positions(gap, self.positions));
             }
             if let Err(error) = self.advance().await {
-                self.source = None;
+                self.close();
                 self.failures += 1;
                 return Err(in_positions(error, self.positions));
             }
         }
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

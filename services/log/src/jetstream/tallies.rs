@@ -34,7 +34,7 @@ impl TallyStore {
     pub(super) fn new(parts: &Parts) -> Self {
         Self {
             api: parts.api.clone(),
-            reader: Reader::new(&parts.api, &parts.readers, STREAM, false),
+            reader: Reader::new(&parts.api, &parts.readers, STREAM),
         }
     }
 
@@ -92,7 +92,7 @@ impl TallyStore {
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let body = json!({ "multi_last": filters, "batch": SUBJECTS_AT_ONCE }).to_string();
-        let subject = Api::subject(&format!("DIRECT.GET.{STREAM}"));
+        let subject = self.reader.connection().batches(STREAM);
         let sent = client.publish_with_reply(subject, inbox, body.into());
         sent.await.map_err(unavailable)?;
         let mut tallies = Vec::new();

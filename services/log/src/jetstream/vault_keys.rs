@@ -32,18 +32,16 @@ const COPIES_LAG: Duration = Duration::from_millis(200);
 pub(super) struct VaultKeyStore {
     api: Api,
     reader: Reader,
-    is_replicated: bool,
     /// Random per process. Together with the count it makes message ids unique.
     identity: Arc<str>,
     puts: Arc<AtomicU64>,
 }
 
 impl VaultKeyStore {
-    pub(super) fn new(parts: &Parts, is_replicated: bool) -> Self {
+    pub(super) fn new(parts: &Parts) -> Self {
         Self {
             api: parts.api.clone(),
-            reader: Reader::new(&parts.api, &parts.readers, STREAM, is_replicated),
-            is_replicated,
+            reader: Reader::new(&parts.api, &parts.readers, STREAM),
             identity: parts.identity.as_str().into(),
             puts: Arc::default(),
         }
@@ -166,7 +164,7 @@ impl VaultKeyStore {
                 // The leader checks a put against the applied state. So a put that was accepted
                 // before the last message was erased may be applied after that. Erasing the same
                 // message once more is ordered after such a put, so the next read finds it.
-                None => match last_erased.take().filter(|_| self.is_replicated) {
+                None => match last_erased.take().filter(|_| self.reader.is_replicated()) {
                     Some(gone) => {
                         self.overwrite(gone).await?;
                         continue;
@@ -178,7 +176,7 @@ impl VaultKeyStore {
             last_erased = Some(seq);
             next = seq.next();
         }
-        if erased > 0 && self.is_replicated {
+        if erased > 0 && self.reader.is_replicated() {
             self.warn_of_absent_copies().await;
         }
         Ok(erased)

@@ -32,7 +32,7 @@ const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 /// Headers that the server adds to the answer to a direct get.
 pub(super) const SUBJECT: &str = "Nats-Subject";
 const STREAM: &str = "Nats-Stream";
-const SEQUENCE: &str = "Nats-Sequence";
+pub(super) const SEQUENCE: &str = "Nats-Sequence";
 const TIME: &str = "Nats-Time-Stamp";
 
 /// Room for the headers that the appender adds: id, batch and expectation. Signatures are only on CONTROL, whose events are small.

@@ -38,6 +38,8 @@ struct Messages {
     positions: Positions,
     first: u64,
     messages: VecDeque<Message>,
+    /// Of all messages.
+    bytes: u64,
     /// Last sequence of each subject, among the messages that are still stored.
     last_by_subject: BTreeMap<String, u64>,
     ids: HashMap<String, (u64, Timestamp)>,
@@ -161,11 +163,7 @@ impl MemoryCore {
             incarnation: messages.incarnation,
             messages: messages.messages.len() as u64,
             positions: messages.positions,
-            bytes: messages
-                .messages
-                .iter()
-                .map(|message| message.bytes as u64)
-                .sum(),
+            bytes: messages.bytes,
             max_bytes: None,
             now: (self.clock)(),
         }
@@ -301,6 +299,7 @@ impl Messages {
             positions: Positions::OF_MESSAGES,
             first: 1,
             messages: VecDeque::new(),
+            bytes: 0,
             last_by_subject: BTreeMap::new(),
             ids: HashMap::new(),
             ids_by_age: VecDeque::new(),
@@ -423,6 +422,7 @@ impl Messages {
             |_, _| true,
             |record| records.push(record),
         );
+        self.bytes += bytes as u64;
         self.messages.push_back(Message {
             subject,
             bytes,
@@ -441,7 +441,9 @@ impl Messages {
     }
 
     fn cut(&mut self, count: usize) {
-        self.messages.truncate(count);
+        for message in self.messages.drain(count.min(self.messages.len())..) {
+            self.bytes -= message.bytes as u64;
+        }
         let numbered = (self.first..).zip(&self.messages);
         let last = numbered.map(|(seq, message)| (message.subject.clone(), seq));
         self.last_by_subject = last.collect();
@@ -449,10 +451,11 @@ impl Messages {
 
     fn drop_first(&mut self, count: usize) {
         for _ in 0..count.min(self.messages.len()) {
-            if let Some(message) = self.messages.pop_front()
-                && self.last_by_subject.get(&message.subject) == Some(&self.first)
-            {
-                self.last_by_subject.remove(&message.subject);
+            if let Some(message) = self.messages.pop_front() {
+                self.bytes -= message.bytes as u64;
+                if self.last_by_subject.get(&message.subject) == Some(&self.first) {
+                    self.last_by_subject.remove(&message.subject);
+                }
             }
             self.first += 1;
         }

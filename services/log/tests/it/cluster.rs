@@ -16,7 +16,7 @@ use crate::fixture::{
 
 const OWNER: &str = "tasks.1.owner";
 
-fn config(cluster: &NatsCluster) -> NatsConfig {
+pub(crate) fn config(cluster: &NatsCluster) -> NatsConfig {
     let mut config = config_at("");
     config.servers = cluster.urls().into_iter().map(Into::into).collect();
     config.streams.replicas = 3;

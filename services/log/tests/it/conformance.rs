@@ -1,17 +1,23 @@
-//! What every log does. Each test runs over both implementations.
+//! What every log does. Each test runs over both implementations, and over JetStream with both kinds of tails.
+
+mod leases;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::join_all;
 use waybill_domain::time::Timestamp;
-use waybill_log::{Append, AppendError, LeaseError, ReadError, Stream, StreamSeq, first_at};
-use waybill_testkit::eventually;
+use waybill_log::jetstream::Reads;
+use waybill_log::{Append, AppendError, ReadError, Stream, StreamSeq, first_at};
 
 use crate::fixture::{
-    EVENT, Full, SOON, Shape, a_jetstream_log, a_memory_log, a_record, all, an_append, append_one,
+    EVENT, Full, SOON, Shape, a_log_read, a_memory_log, a_record, all, an_append, append_one,
     payloads, read_until,
+};
+
+use leases::{
+    a_lease_given_back_is_free, a_lease_has_one_holder, a_lease_is_taken_again_by_its_own_holder,
+    a_lease_runs_out_and_cannot_be_renewed, snapshots_are_replaced,
 };
 
 const OWNER: &str = "tasks.1.owner";
@@ -27,7 +33,14 @@ macro_rules! conformance {
         mod jetstream {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let (_server, log) = super::a_jetstream_log().await;
+                let (_server, log) = super::a_log_read(super::Reads::Consumers).await;
+                super::$name(log).await;
+            })*
+        }
+        mod direct {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (_server, log) = super::a_log_read(super::Reads::Direct).await;
                 super::$name(log).await;
             })*
         }
@@ -45,6 +58,7 @@ conformance!(
     of_many_that_expect_the_same_only_one_is_stored,
     an_append_may_move_its_own_fence,
     a_clients_id_is_stored_once,
+    a_clients_id_covers_all_records_of_an_append,
     a_clients_duplicate_does_not_harm_its_neighbours,
     a_tail_begins_anywhere_and_goes_on,
     a_tail_shows_only_what_its_filters_match,
@@ -269,6 +283,28 @@ pub async fn a_clients_id_is_stored_once(log: impl Full) {
     assert_eq!(payloads(&all(&log, Stream::Tasks).await), ["a", "between"]);
 }
 
+pub async fn a_clients_id_covers_all_records_of_an_append(log: impl Full) {
+    let several = |payload: &str| {
+        let records = (0..3).map(|n| a_record(EVENT, &format!("{payload}{n}")));
+        an_append(records.collect())
+            .atomic()
+            .identified_by("flow-1")
+    };
+    let log = Arc::new(log);
+    let many = (0..8).map(|n| {
+        let (log, append) = (Arc::clone(&log), several(&n.to_string()));
+        async move { log.append(append).await.unwrap() }
+    });
+    let appended = join_all(many).await;
+    let new = appended.iter().filter(|appended| !appended.duplicate);
+    let new: Vec<_> = new.collect();
+    assert_eq!(new.len(), 1, "{appended:?}");
+    assert_eq!(new[0].seqs.len(), 3);
+    append_one(&*log, EVENT, "between").await;
+    assert!(log.append(several("later")).await.unwrap().duplicate);
+    assert_eq!(all(&*log, Stream::Tasks).await.len(), 4);
+}
+
 pub async fn a_clients_duplicate_does_not_harm_its_neighbours(log: impl Full) {
     log.append(identified("order-1", "first")).await.unwrap();
     let log = Arc::new(log);
@@ -422,76 +458,6 @@ pub async fn the_streams_are_apart(log: impl Full) {
     assert_eq!(appended.seqs, [StreamSeq(1)]);
     assert_eq!(payloads(&all(&log, Stream::Control).await), ["team"]);
     assert_eq!(payloads(&all(&log, Stream::Tasks).await), ["task"]);
-}
-
-async fn a_lease_has_one_holder(log: impl Full) {
-    let lease = log.acquire("partition.1", "a").await.unwrap();
-    let other = log.acquire("partition.2", "b").await.unwrap();
-    let refused = log.acquire("partition.1", "b").await;
-    assert!(
-        matches!(refused, Err(LeaseError::NotHeld { .. })),
-        "{refused:?}"
-    );
-    let renewed = log.renew(&lease).await.unwrap();
-    assert!(matches!(
-        log.renew(&lease).await,
-        Err(LeaseError::NotHeld { .. })
-    ));
-    log.renew(&renewed).await.unwrap();
-    log.renew(&other).await.unwrap();
-    let holders = [("partition.1", "a"), ("partition.2", "b")];
-    let holders = holders.map(|(name, holder)| (name.to_owned(), holder.to_owned()));
-    assert_eq!(log.holders().await.unwrap(), holders);
-}
-
-async fn a_lease_runs_out_and_cannot_be_renewed(log: impl Full) {
-    let lease = log.acquire("partition.1", "a").await.unwrap();
-    let mut taken = None;
-    eventually(SOON, async || {
-        taken = log.acquire("partition.1", "b").await.ok();
-        taken.is_some()
-    })
-    .await
-    .unwrap();
-    assert!(matches!(
-        log.renew(&lease).await,
-        Err(LeaseError::NotHeld { .. })
-    ));
-    assert!(matches!(
-        log.release(&lease).await,
-        Err(LeaseError::NotHeld { .. })
-    ));
-    log.renew(&taken.unwrap()).await.unwrap();
-}
-
-async fn a_lease_given_back_is_free(log: impl Full) {
-    for holder in ["a", "b", "a"] {
-        let lease = log.acquire("partition.1", holder).await.unwrap();
-        log.release(&lease).await.unwrap();
-        assert!(log.holders().await.unwrap().is_empty());
-    }
-}
-
-async fn a_lease_is_taken_again_by_its_own_holder(log: impl Full) {
-    let lost = log.acquire("partition.1", "a").await.unwrap();
-    let taken = log.acquire("partition.1", "a").await.unwrap();
-    assert!(matches!(
-        log.renew(&lost).await,
-        Err(LeaseError::NotHeld { .. })
-    ));
-    log.renew(&taken).await.unwrap();
-}
-
-async fn snapshots_are_replaced(log: impl Full) {
-    assert_eq!(log.get("partition-1").await.unwrap(), None);
-    for value in [
-        Bytes::from_static(b"small"),
-        Bytes::from(vec![7; 700_000]),
-        Bytes::new(),
-    ] {
-        log.put("partition-1", value.clone()).await.unwrap();
-        assert_eq!(log.get("partition-1").await.unwrap(), Some(value));
-    }
 }
 
 async fn a_read_below_the_first_message_is_a_gap(log: impl Full) {

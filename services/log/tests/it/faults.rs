@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use waybill_log::jetstream::Reads;
 use waybill_log::{
     AppendError, Expectation, JetStreamLog, Log, Record, Stream, StreamSeq, Tail, connect,
 };
 use waybill_testkit::{NatsServer, Proxy, eventually};
 
 use crate::fixture::{
-    EVENT, SOON, Shape, a_jetstream_log, a_record, all, an_append, append_one, config_at,
-    read_until,
+    EVENT, SOON, Shape, a_jetstream_log, a_log_read, a_record, all, an_append, append_one,
+    config_at, config_read, read_both_ways, read_until,
 };
 
 /// Clients that append as fast as they are answered, and remember what they were told.
@@ -141,9 +142,16 @@ fn is_gapless(records: &[Record]) -> bool {
         .all(|(index, record)| record.seq.0 == index as u64 + 1)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_under_load_loses_nothing_acknowledged() {
-    let (mut server, log) = a_jetstream_log().await;
+read_both_ways!(
+    a_server_killed_under_load_loses_nothing_acknowledged,
+    a_paused_server_fails_appends_by_their_deadline_and_the_tail_resumes,
+    a_network_that_comes_and_goes_loses_and_repeats_nothing,
+    a_slow_reader_holds_little_and_loses_nothing,
+    a_tail_of_a_stream_made_anew_is_an_error_and_not_silence,
+);
+
+async fn a_server_killed_under_load_loses_nothing_acknowledged(reads: Reads) {
+    let (mut server, log) = a_log_read(reads).await;
     let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     let writers = Writers::start(&log, 60);
     for _ in 0..3 {
@@ -160,9 +168,8 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     assert_eq!(seen, stored);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_server_fails_appends_by_their_deadline_and_the_tail_resumes() {
-    let (mut server, log) = a_jetstream_log().await;
+async fn a_paused_server_fails_appends_by_their_deadline_and_the_tail_resumes(reads: Reads) {
+    let (mut server, log) = a_log_read(reads).await;
     let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     let first = append_one(&log, EVENT, "before").await;
     assert_eq!(read_until(&mut *tail, 1).await[0].seq, first);
@@ -195,13 +202,12 @@ async fn a_paused_server_fails_appends_by_their_deadline_and_the_tail_resumes() 
     assert_eq!(seen, stored[1..]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_comes_and_goes_loses_and_repeats_nothing() {
+async fn a_network_that_comes_and_goes_loses_and_repeats_nothing(reads: Reads) {
     let server = NatsServer::start().await.unwrap();
     let proxy = Proxy::start(format!("127.0.0.1:{}", server.port()))
         .await
         .unwrap();
-    let log = connect(&config_at(&proxy.url())).await.unwrap();
+    let log = connect(&config_read(&proxy.url(), reads)).await.unwrap();
     let witness = connect(&config_at(&server.url())).await.unwrap();
     let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     let writers = Writers::start(&log, 60);
@@ -293,9 +299,8 @@ async fn a_full_stream_refuses_and_a_message_too_large_harms_no_other() {
     assert_eq!((control.bytes, control.max_bytes), (0, None));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_reader_holds_little_and_loses_nothing() {
-    let (_server, log) = a_jetstream_log().await;
+async fn a_slow_reader_holds_little_and_loses_nothing(reads: Reads) {
+    let (_server, log) = a_log_read(reads).await;
     let payload = "x".repeat(2_000);
     let mut tail: Box<dyn Tail> = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     append_one(&log, EVENT, &payload).await;
@@ -308,9 +313,8 @@ async fn a_slow_reader_holds_little_and_loses_nothing() {
     assert!(is_gapless(&seen));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tail_of_a_stream_made_anew_is_an_error_and_not_silence() {
-    let (_server, log) = a_jetstream_log().await;
+async fn a_tail_of_a_stream_made_anew_is_an_error_and_not_silence(reads: Reads) {
+    let (_server, log) = a_log_read(reads).await;
     let mut tail = log.tail(Stream::Tasks, vec![], StreamSeq(1));
     for n in 0..3 {
         append_one(&log, EVENT, &n.to_string()).await;

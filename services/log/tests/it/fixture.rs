@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use waybill_log::jetstream::StreamsConfig;
+use waybill_log::jetstream::{Reads, StreamsConfig};
 use waybill_log::memory::MemoryLog;
 use waybill_log::{
     Append, Atomicity, Expectation, JetStreamLog, Leases, Log, MsgId, NatsConfig, NewRecord,
@@ -41,16 +41,29 @@ pub fn config_at(url: &str) -> NatsConfig {
     }
 }
 
+/// The same, with streams read in one of several ways.
+pub fn config_read(url: &str, reads: Reads) -> NatsConfig {
+    NatsConfig {
+        reads,
+        ..config_at(url)
+    }
+}
+
 pub async fn a_jetstream_log() -> (NatsServer, JetStreamLog) {
+    a_log_read(Reads::Consumers).await
+}
+
+pub async fn a_log_read(reads: Reads) -> (NatsServer, JetStreamLog) {
     let server = NatsServer::start().await.unwrap();
-    let log = connect(&config_at(&server.url())).await.unwrap();
+    let log = connect(&config_read(&server.url(), reads)).await.unwrap();
     (server, log)
 }
 
 /// The same, where events travel in frames.
-pub async fn a_jetstream_log_of_frames() -> (NatsServer, JetStreamLog) {
+pub async fn a_jetstream_log_of_frames(reads: Reads) -> (NatsServer, JetStreamLog) {
     let server = NatsServer::start().await.unwrap();
-    let log = connect_alone(&config_at(&server.url())).await.unwrap();
+    let config = config_read(&server.url(), reads);
+    let log = connect_alone(&config).await.unwrap();
     (server, log)
 }
 
@@ -173,3 +186,22 @@ macro_rules! over_both {
     };
 }
 pub(crate) use over_both;
+
+/// Runs each test with tails by consumers and with tails by direct gets.
+macro_rules! read_both_ways {
+    ($($name:ident),* $(,)?) => {
+        mod consumers {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(waybill_log::jetstream::Reads::Consumers).await;
+            })*
+        }
+        mod direct {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(waybill_log::jetstream::Reads::Direct).await;
+            })*
+        }
+    };
+}
+pub(crate) use read_both_ways;

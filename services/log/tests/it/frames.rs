@@ -7,6 +7,7 @@ use futures::future::join_all;
 use waybill_domain::event::{PartitionOwned, TaskEvent, samples};
 use waybill_domain::time::Timestamp;
 use waybill_log::frame::{MAX_CREATION_BYTES, MAX_EVENTS};
+use waybill_log::jetstream::Reads;
 use waybill_log::{
     AppendError, Log, NewRecord, ReadError, Reason, Record, Stream, StreamSeq, connect,
     connect_alone, first_at, task_record,
@@ -14,11 +15,11 @@ use waybill_log::{
 use waybill_testkit::NatsServer;
 
 use crate::conformance::{
-    a_clients_duplicate_does_not_harm_its_neighbours, a_clients_id_is_stored_once,
-    a_dropped_wait_of_a_tail_loses_nothing, a_fence_may_watch_another_subject_than_the_one_written,
-    a_stale_owner_cannot_append, an_ordered_append_keeps_its_order,
-    only_the_guilty_fence_of_a_gathering_fails, the_last_record_of_a_filter, the_streams_are_apart,
-    what_no_log_can_store_is_refused,
+    a_clients_duplicate_does_not_harm_its_neighbours, a_clients_id_covers_all_records_of_an_append,
+    a_clients_id_is_stored_once, a_dropped_wait_of_a_tail_loses_nothing,
+    a_fence_may_watch_another_subject_than_the_one_written, a_stale_owner_cannot_append,
+    an_ordered_append_keeps_its_order, only_the_guilty_fence_of_a_gathering_fails,
+    the_last_record_of_a_filter, the_streams_are_apart, what_no_log_can_store_is_refused,
 };
 use crate::fixture::{
     EVENT, Full, SOON, Shape, a_jetstream_log_of_frames, a_memory_log, a_memory_log_of_frames,
@@ -38,7 +39,14 @@ macro_rules! over_frames {
         mod jetstream {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let (_server, log) = super::a_jetstream_log_of_frames().await;
+                let (_server, log) = super::a_jetstream_log_of_frames(super::Reads::Consumers).await;
+                super::$name(log).await;
+            })*
+        }
+        mod direct {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (_server, log) = super::a_jetstream_log_of_frames(super::Reads::Direct).await;
                 super::$name(log).await;
             })*
         }
@@ -52,6 +60,7 @@ over_frames!(
     a_stale_owner_cannot_append,
     only_the_guilty_fence_of_a_gathering_fails,
     a_clients_id_is_stored_once,
+    a_clients_id_covers_all_records_of_an_append,
     a_clients_duplicate_does_not_harm_its_neighbours,
     a_dropped_wait_of_a_tail_loses_nothing,
     the_last_record_of_a_filter,
@@ -433,7 +442,7 @@ async fn whoever_does_not_know_of_the_switch_reads_no_further() {
 /// Nothing lingers: what comes while a frame is in flight leaves with the next one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_while_a_frame_is_in_flight_shares_the_next_one() {
-    let (_server, log) = a_jetstream_log_of_frames().await;
+    let (_server, log) = a_jetstream_log_of_frames(Reads::Consumers).await;
     let log = Arc::new(log);
     let appends = (0..1_000).map(|n| {
         let log = Arc::clone(&log);
@@ -456,7 +465,7 @@ async fn what_comes_while_a_frame_is_in_flight_shares_the_next_one() {
 /// A newer build's frame stops whoever cannot do without it, before the whole of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frame_of_an_unknown_version_is_left_to_a_newer_build() {
-    let (_server, log) = a_jetstream_log_of_frames().await;
+    let (_server, log) = a_jetstream_log_of_frames(Reads::Consumers).await;
     let last = append_one(&log, EVENT, "x").await;
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Wb-Frame", "2");
@@ -476,7 +485,7 @@ async fn a_frame_of_an_unknown_version_is_left_to_a_newer_build() {
 /// Real events in real frames, as every reader reads them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_count_in_frames_as_they_count_alone() {
-    let (_server, log) = a_jetstream_log_of_frames().await;
+    let (_server, log) = a_jetstream_log_of_frames(Reads::Consumers).await;
     let events = samples::task_events();
     let records: Vec<NewRecord> = events
         .iter()

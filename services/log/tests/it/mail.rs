@@ -13,7 +13,7 @@ use waybill_testkit::{NatsServer, Proxy, eventually};
 
 use crate::cluster::a_replicated_log;
 use crate::fixture::{SOON, a_jetstream_log, config_at, over_both};
-use crate::permissions::{a_guarded_server, config};
+use crate::permissions::{Guarded, config, over_both_files};
 
 /// In which a letter that is due comes.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -318,10 +318,10 @@ async fn on_three_servers_letters_outlive_a_leader() {
     .unwrap();
 }
 
+over_both_files!(only_gateways_come_near_letters);
+
 /// Gateways post and take; the others have nothing to do with letters.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_gateways_come_near_letters() {
-    let server = a_guarded_server().await;
+async fn only_gateways_come_near_letters(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     let gateway = connect(&config(&server, "gateway")).await.unwrap();
     gateway.post(letter("a")).await.unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
+mod attacks;
 mod cluster;
 mod conformance;
 mod counters;
@@ -10,11 +11,13 @@ mod erasure;
 mod faults;
 mod fixture;
 mod frames;
+mod hints;
 mod leader_kill;
 mod lost_answers;
 mod mail;
 mod malformed;
 mod overtaken;
+mod parted_copy;
 mod permissions;
 mod provisioning;
 mod rogue_server;

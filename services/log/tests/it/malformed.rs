@@ -5,6 +5,7 @@ use std::time::Duration;
 use waybill_domain::audit::TreeId;
 use waybill_domain::id::{Environment, TeamId, TokenId};
 use waybill_domain::time::Timestamp;
+use waybill_log::jetstream::Reads;
 use waybill_log::{
     Addition, Checkpoints, Counted, Fences, JetStreamLog, KeyName, KeysOf, Leases, Log, Reason,
     Record, Stream, StreamSeq, Tallies, TallyName, VaultKeys, Wanted, control_event, task_record,
@@ -12,7 +13,9 @@ use waybill_log::{
 use waybill_testkit::NatsServer;
 use waybill_testkit::raw_nats::{MALFORMED_HEADERS, ODD_HEADERS, store};
 
-use crate::fixture::{Shape, a_jetstream_log, a_record, all, an_append, read_until};
+use crate::fixture::{
+    Shape, a_jetstream_log, a_log_read, a_record, all, an_append, read_both_ways, read_until,
+};
 
 const TASK: &str = "tasks.1.t.q.started";
 const TEAM: &str = "control.t.team.t";
@@ -70,8 +73,8 @@ fn are_set_aside(stream: Stream, records: &[Record]) {
     }
 }
 
-async fn every_reader_goes_past(stream: Stream) {
-    let (server, log) = a_jetstream_log().await;
+async fn every_reader_goes_past(stream: Stream, reads: Reads) {
+    let (server, log) = a_log_read(reads).await;
     let mut live = log.tail(stream, Vec::new(), StreamSeq(1));
     let count = plant(&server, &log, stream).await;
 
@@ -110,19 +113,23 @@ async fn every_reader_goes_past(stream: Stream) {
     assert!(is_undisturbed(&log));
 }
 
-#[tokio::test]
-async fn readers_of_tasks_go_past_malformed_messages_and_read_them_alike() {
-    every_reader_goes_past(Stream::Tasks).await;
+read_both_ways!(
+    readers_of_tasks_go_past_malformed_messages_and_read_them_alike,
+    readers_of_control_go_past_malformed_messages_and_read_them_alike,
+    many_malformed_messages_cost_few_connections,
+    fence_and_checkpoints_are_read_past_malformed_messages,
+);
+
+async fn readers_of_tasks_go_past_malformed_messages_and_read_them_alike(reads: Reads) {
+    every_reader_goes_past(Stream::Tasks, reads).await;
 }
 
-#[tokio::test]
-async fn readers_of_control_go_past_malformed_messages_and_read_them_alike() {
-    every_reader_goes_past(Stream::Control).await;
+async fn readers_of_control_go_past_malformed_messages_and_read_them_alike(reads: Reads) {
+    every_reader_goes_past(Stream::Control, reads).await;
 }
 
-#[tokio::test]
-async fn many_malformed_messages_cost_few_connections() {
-    let (server, log) = a_jetstream_log().await;
+async fn many_malformed_messages_cost_few_connections(reads: Reads) {
+    let (server, log) = a_log_read(reads).await;
     for at in 0..MANY {
         let headers = MALFORMED_HEADERS[at % 2];
         store(server.port(), TASK.as_bytes(), headers, b"bad")
@@ -139,9 +146,8 @@ async fn many_malformed_messages_cost_few_connections() {
     assert!(is_undisturbed(&log));
 }
 
-#[tokio::test]
-async fn fence_and_checkpoints_are_read_past_malformed_messages() {
-    let (server, log) = a_jetstream_log().await;
+async fn fence_and_checkpoints_are_read_past_malformed_messages(reads: Reads) {
+    let (server, log) = a_log_read(reads).await;
     let port = server.port();
     let mut records = log.records(StreamSeq(1));
     for headers in MALFORMED_HEADERS {

@@ -1,10 +1,11 @@
 //! A purge overtakes a tail with filters, for which the server skips what was purged like what does not match.
 
+use waybill_log::jetstream::Reads;
 use waybill_log::{ReadError, Stream, StreamSeq};
 
 use crate::fixture::{
-    EVENT, Full, SOON, a_jetstream_log, a_memory_log, a_record, an_append, append_one, payloads,
-    read_until,
+    EVENT, Full, SOON, a_log_read, a_memory_log, a_record, an_append, append_one, payloads,
+    read_both_ways, read_until,
 };
 
 #[tokio::test]
@@ -12,9 +13,10 @@ async fn a_tail_with_filters_in_memory_says_so() {
     a_tail_with_filters_says_so(a_memory_log()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tail_with_filters_on_a_server_says_so() {
-    let (_server, log) = a_jetstream_log().await;
+read_both_ways!(a_tail_with_filters_on_a_server_says_so);
+
+async fn a_tail_with_filters_on_a_server_says_so(reads: Reads) {
+    let (_server, log) = a_log_read(reads).await;
     a_tail_with_filters_says_so(log).await;
 }
 

@@ -1,10 +1,12 @@
-//! The users of `nats/permissions.conf`: each can do its work and no other's.
+//! The users of `nats/permissions.conf` and the accounts of `nats/accounts.conf`: each can do its work and no other's.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
 use waybill_domain::access::fence::{FenceRecord, GatewayId, LeaseKind, LeaseRecord, MarkRecord};
 use waybill_log::fence::{NoFenceRecord, fence_record};
+use waybill_log::jetstream::Reads;
 use waybill_log::{
     Append, AppendError, Fences, JetStreamLog, Leases, Log, NatsConfig, Snapshots, Stream,
     StreamSeq, connect, connect_alone,
@@ -13,46 +15,91 @@ use waybill_testkit::{NatsOptions, NatsServer};
 
 use crate::fixture::{EVENT, Shape, a_record, an_append, config_at, read_until};
 
-const USERS: [&str; 4] = ["admin", "gateway", "worker", "projector"];
-
-pub(crate) async fn a_guarded_server() -> NatsServer {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats/permissions.conf");
-    let mut extra = std::fs::read_to_string(file).unwrap();
-    for user in USERS {
-        let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
-        assert!(extra.contains(&variable), "{variable}");
-        extra = extra.replace(&variable, &format!("\"{user}-secret\""));
-    }
-    let options = NatsOptions {
-        extra,
-        ..NatsOptions::default()
-    };
-    NatsServer::start_with(options).await.unwrap()
+/// A server with a user for each role, and how their processes read from it.
+pub(crate) struct Guarded {
+    pub(crate) server: NatsServer,
+    reads: Reads,
 }
 
-pub(crate) fn config(server: &NatsServer, user: &str) -> NatsConfig {
+impl Guarded {
+    async fn by(file: &str, users: &[&str], reads: Reads) -> Self {
+        let nats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nats");
+        let mut extra = std::fs::read_to_string(nats.join(file)).unwrap();
+        for user in users {
+            let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
+            assert!(extra.contains(&variable), "{variable}");
+            extra = extra.replace(&variable, &format!("\"{user}-secret\""));
+        }
+        let options = NatsOptions {
+            extra,
+            ..NatsOptions::default()
+        };
+        let server = NatsServer::start_with(options).await.unwrap();
+        Self { server, reads }
+    }
+}
+
+/// With `nats/permissions.conf`: users of one account.
+pub(crate) async fn a_guarded_server() -> Guarded {
+    let users = ["admin", "gateway", "worker", "projector"];
+    Guarded::by("permissions.conf", &users, Reads::Consumers).await
+}
+
+/// With `nats/accounts.conf`: an account for each.
+pub(crate) async fn a_server_with_accounts() -> Guarded {
+    let users = ["admin", "gateway", "worker", "projector", "system"];
+    Guarded::by("accounts.conf", &users, Reads::Accounts).await
+}
+
+pub(crate) fn config(guarded: &Guarded, user: &str) -> NatsConfig {
     NatsConfig {
         user: Some(user.to_owned()),
         password: Some(format!("{user}-secret").into()),
         request_timeout_ms: 700,
-        ..config_at(&server.url())
+        reads: guarded.reads,
+        ..config_at(&guarded.server.url())
     }
 }
+
+/// Runs each test over both files.
+macro_rules! over_both_files {
+    ($($name:ident),* $(,)?) => {
+        mod permissions_conf {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::permissions::a_guarded_server().await).await;
+            })*
+        }
+        mod accounts_conf {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::permissions::a_server_with_accounts().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use over_both_files;
+
+over_both_files!(
+    nobody_speaks_for_a_gateway,
+    a_worker_speaks_for_itself_only,
+    only_gateways_are_asked_whether_a_change_holds,
+    each_role_can_do_its_work_and_no_others,
+    each_role_can_do_its_work_in_frames_and_no_others,
+);
 
 async fn may(log: &JetStreamLog, append: Append) -> bool {
     match log.append(append).await {
         Ok(_) => true,
-        // The server says no to the connection, not to the message.
-        Err(AppendError::Unknown { .. }) => false,
+        // With permissions the server says no to the connection, not to the message; with accounts, that nobody is there.
+        Err(AppendError::Unknown { .. } | AppendError::Unavailable { .. }) => false,
         Err(error) => panic!("{error}"),
     }
 }
 
 /// Only gateways raise marks, and only they take their leases and say what they have applied: who could do it for them could undo a
 /// revocation.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_speaks_for_a_gateway() {
-    let server = a_guarded_server().await;
+async fn nobody_speaks_for_a_gateway(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     let gateway = connect(&config(&server, "gateway")).await.unwrap();
     let mut acknowledged = gateway.client().subscribe("wb.fence.ack.*").await.unwrap();
@@ -101,9 +148,7 @@ async fn nobody_speaks_for_a_gateway() {
 }
 
 /// A worker holds a lease and acknowledges, each in a place of its own, where nothing that it says counts as a gateway's.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_speaks_for_itself_only() {
-    let server = a_guarded_server().await;
+async fn a_worker_speaks_for_itself_only(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     let gateway = connect(&config(&server, "gateway")).await.unwrap();
     let mut heard = gateway.client().subscribe("wb.fence.ack.>").await.unwrap();
@@ -180,9 +225,7 @@ async fn a_worker_speaks_for_itself_only() {
 }
 
 /// Nobody but a gateway answers those who ask whether a change holds everywhere.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_gateways_are_asked_whether_a_change_holds() {
-    let server = a_guarded_server().await;
+async fn only_gateways_are_asked_whether_a_change_holds(server: Guarded) {
     let admin = connect(&config(&server, "admin")).await.unwrap();
     for user in ["worker", "projector"] {
         let log = connect(&config(&server, user)).await.unwrap();
@@ -198,22 +241,18 @@ async fn only_gateways_are_asked_whether_a_change_holds() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_role_can_do_its_work_and_no_others() {
-    let server = a_guarded_server().await;
+async fn each_role_can_do_its_work_and_no_others(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     roles_do_their_work(&server).await;
 }
 
 /// The last token of a frame says who may write it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_role_can_do_its_work_in_frames_and_no_others() {
-    let server = a_guarded_server().await;
+async fn each_role_can_do_its_work_in_frames_and_no_others(server: Guarded) {
     connect_alone(&config(&server, "admin")).await.unwrap();
     roles_do_their_work(&server).await;
 }
 
-async fn roles_do_their_work(server: &NatsServer) {
+async fn roles_do_their_work(server: &Guarded) {
     let created = || an_append(vec![a_record("tasks.1.t.q.created", "x")]);
     let started = || an_append(vec![a_record(EVENT, "x")]);
     let control = || an_append(vec![a_record("control.t.key.k", "x")]).to(Stream::Control);
@@ -243,13 +282,30 @@ async fn roles_do_their_work(server: &NatsServer) {
             .await;
         assert_eq!(range.unwrap().len(), 1);
     }
+    let projector = connect(&config(server, "projector")).await.unwrap();
+    projector.acquire("notary", "a").await.unwrap();
+    let gateway = connect(&config(server, "gateway")).await.unwrap();
+    gateway.acquire("schedules", "a").await.unwrap();
+    for log in [&projector, &gateway] {
+        assert!(log.acquire("partition.1", "a").await.is_err());
+    }
     let worker = connect(&config(server, "worker")).await.unwrap();
     let lease = worker.acquire("partition.1", "a").await.unwrap();
     let lease = worker.renew(&lease).await.unwrap();
-    assert_eq!(worker.holders().await.unwrap().len(), 1);
+    let held = ("partition.1".to_owned(), "a".to_owned());
+    assert!(worker.holders().await.unwrap().contains(&held));
     worker.release(&lease).await.unwrap();
+    // Of several parts.
+    let state = bytes::Bytes::from(vec![7; 500_000]);
     for _ in 0..2 {
-        worker.put("partition-1", "state".into()).await.unwrap();
-        assert!(worker.get("partition-1").await.unwrap().is_some());
+        worker.put("partition-1", state.clone()).await.unwrap();
+        assert_eq!(
+            worker.get("partition-1").await.unwrap().as_ref(),
+            Some(&state)
+        );
     }
+    let last = worker.bounds(Stream::Tasks).await.unwrap().last;
+    assert!(gateway.purge_tasks(last).await.is_err());
+    assert!(projector.purge_tasks(last).await.is_err());
+    worker.purge_tasks(last).await.unwrap();
 }

@@ -217,10 +217,22 @@ fn the_shipped_server_configurations_are_valid() {
         std::fs::write(folder.path().join(file), text).unwrap();
     };
     fitted("permissions.conf");
-    for file in ["single.conf", "cluster.conf"] {
+    fitted("accounts.conf");
+    // As they are shipped, and with accounts in place of permissions.
+    let includes = ["permissions.conf", "accounts.conf"];
+    for (file, include) in ["single.conf", "cluster.conf"]
+        .into_iter()
+        .flat_map(|file| includes.map(|include| (file, include)))
+    {
         fitted(file);
+        let at = folder.path().join(file);
+        let text = std::fs::read_to_string(&at).unwrap();
+        let included = "include \"permissions.conf\"";
+        assert!(text.contains(included), "{file}");
+        let text = text.replace(included, &format!("include \"{include}\""));
+        std::fs::write(&at, text).unwrap();
         let mut check = std::process::Command::new(waybill_testkit::nats::binary().unwrap());
-        for user in ["ADMIN", "GATEWAY", "WORKER", "PROJECTOR", "ROUTE"] {
+        for user in ["ADMIN", "GATEWAY", "WORKER", "PROJECTOR", "SYSTEM", "ROUTE"] {
             check.env(format!("NATS_{user}_PASSWORD"), "hunter2");
         }
         let checked = check
@@ -232,6 +244,6 @@ fn the_shipped_server_configurations_are_valid() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&checked.stderr);
-        assert!(checked.status.success(), "{file}: {said}");
+        assert!(checked.status.success(), "{file}, {include}: {said}");
     }
 }

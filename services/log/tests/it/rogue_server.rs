@@ -1,11 +1,11 @@
 //! A server that is none of ours must not get a route to `nats/cluster.conf`: over a route it would read and write everything, past all users.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use waybill_testkit::http::Http;
+use waybill_testkit::nats::free_ports;
 use waybill_testkit::{NatsOptions, NatsServer, eventually};
 
 /// Meeting and refusing each other takes a second or two on two busy cores.
@@ -69,19 +69,12 @@ async fn routes(monitoring: &Http) -> u64 {
         .unwrap_or(0)
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    // All at once, so that they differ.
-    let held: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_server_gets_no_route() {
     let folder = tempfile::tempdir().unwrap();
     let ours = authority(folder.path());
     let theirs = authority(&folder.path().join("elsewhere"));
-    let [route_1, route_2, route_3, http_1, http_2, http_3] = free_ports();
+    let [route_1, route_2, route_3, http_1, http_2, http_3] = free_ports().unwrap();
     let members = [route_1, route_2];
     let (first, first_http) = server(
         "n1",

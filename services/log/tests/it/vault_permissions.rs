@@ -7,10 +7,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use waybill_log::{
-    Addition, Counted, JetStreamLog, KeysOf, StreamSeq, Tallies, TallyName, VaultKeys, connect,
+    Addition, Counted, JetStreamLog, KeysOf, StreamSeq, Tallies, TallyName, VaultKeys, Wanted,
+    connect,
 };
 
-use crate::permissions::{a_guarded_server, config};
+use crate::permissions::{Guarded, a_guarded_server, config, over_both_files};
 use crate::vault_keys::{team, token};
 
 const NONE: StreamSeq = StreamSeq(0);
@@ -31,9 +32,12 @@ async fn ask(log: &JetStreamLog, verb: &str, body: Value) -> Option<String> {
     Some(String::from_utf8_lossy(&answer.payload).into_owned())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gateways_store_workers_erase_and_projectors_stay_away() {
-    let server = a_guarded_server().await;
+over_both_files!(
+    gateways_store_workers_erase_and_projectors_stay_away,
+    a_worker_counts_uses,
+);
+
+async fn gateways_store_workers_erase_and_projectors_stay_away(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     let gateway = connect(&config(&server, "gateway")).await.unwrap();
     let worker = connect(&config(&server, "worker")).await.unwrap();
@@ -114,9 +118,7 @@ async fn a_projector_finds_no_side_door_to_the_keys() {
 }
 
 /// A worker counts how often a token was used, where credentials are counted.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_counts_uses() {
-    let server = a_guarded_server().await;
+async fn a_worker_counts_uses(server: Guarded) {
     connect(&config(&server, "admin")).await.unwrap();
     let worker = connect(&config(&server, "worker")).await.unwrap();
     let name = TallyName::new(team(1), Counted::Credential("tok_1".to_owned())).unwrap();
@@ -126,7 +128,9 @@ async fn a_worker_counts_uses() {
         seen: None,
     };
     worker
-        .tally("a", &[addition.clone(), addition])
+        .tally("a", &[addition.clone(), addition.clone()])
         .await
         .unwrap();
+    let counted = worker.tallies(Wanted::Named(vec![addition.name])).await;
+    assert_eq!(counted.unwrap()[0].count, 2);
 }

@@ -61,6 +61,10 @@ impl Source {
                 replay_of: None,
                 once: None,
                 limits: Vec::new(),
+                schedule: None,
+                on_rate_limited: None,
+                member: None,
+                job: None,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,
@@ -70,6 +74,7 @@ impl Source {
                 resolve: waybill_domain::vault::Resolve::default(),
                 sealed: None,
                 at,
+                created_by: None,
             })),
             1 => TaskEvent::Started(TaskStarted {
                 id,
@@ -77,6 +82,8 @@ impl Source {
                 at,
                 lease_until: at,
                 probe: false,
+                claim: None,
+                waits: Vec::new(),
             }),
             _ => TaskEvent::Succeeded(TaskSucceeded {
                 ok: None,

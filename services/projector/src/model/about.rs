@@ -35,10 +35,15 @@ impl About {
             (_, ControlEvent::AccessRefused(e)) => ("route", &*e.route),
             // A host is no token of a subject.
             (_, ControlEvent::TargetHealthSet(e)) => ("target", e.host.as_str()),
+            (_, ControlEvent::TargetOpened(e)) => ("target", e.host.as_str()),
+            (_, ControlEvent::TargetClosed(e)) => ("target", e.host.as_str()),
+            (_, ControlEvent::WorkerDrained(e)) => ("worker", e.worker.as_str()),
+            (_, ControlEvent::WorkerResumed(e)) => ("worker", e.worker.as_str()),
             (_, ControlEvent::TokenUsed(e)) => ("token", e.token.as_str()),
             _ => event.aggregate(),
         };
         let called = match event {
+            ControlEvent::GrantAsked(e) => Some(e.app.to_string()),
             ControlEvent::GrantGiven(e) => Some(e.app.to_string()),
             ControlEvent::GrantRedeemed(e) => Some(e.app.to_string()),
             ControlEvent::GrantRefreshed(e) => Some(e.app.to_string()),
@@ -63,8 +68,9 @@ impl About {
             _ => None,
         };
         let environment = match kind {
-            "queue" | "limit" | "target" => of_queue(event),
+            "queue" | "limit" | "target" | "worker" => of_queue(event),
             "operation" => of_operation(event),
+            "schedule" => of_schedule(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,
         };
@@ -85,7 +91,7 @@ impl About {
     }
 }
 
-/// The environment of the queue, the limit or the host that the event is about.
+/// The environment of the queue, the limit, the host or the worker that the event is about.
 fn of_queue(event: &ControlEvent) -> Option<Environment> {
     match event {
         ControlEvent::QueuePaused(e) => Some(e.environment),
@@ -96,6 +102,10 @@ fn of_queue(event: &ControlEvent) -> Option<Environment> {
         ControlEvent::LimitPaused(e) => Some(e.environment),
         ControlEvent::LimitResumed(e) => Some(e.environment),
         ControlEvent::TargetHealthSet(e) => Some(e.environment),
+        ControlEvent::TargetOpened(e) => Some(e.environment),
+        ControlEvent::TargetClosed(e) => Some(e.environment),
+        ControlEvent::WorkerDrained(e) => Some(e.environment),
+        ControlEvent::WorkerResumed(e) => Some(e.environment),
         _ => None,
     }
 }
@@ -109,6 +119,18 @@ fn of_operation(event: &ControlEvent) -> Option<Environment> {
         ControlEvent::OperationCancelled(e) => Some(e.environment),
         ControlEvent::OperationProgressed(e) => Some(e.environment),
         ControlEvent::OperationEnded(e) => Some(e.environment),
+        _ => None,
+    }
+}
+
+/// The environment of the tasks of a schedule that the event is about.
+fn of_schedule(event: &ControlEvent) -> Option<Environment> {
+    match event {
+        ControlEvent::ScheduleSet(e) => Some(e.environment),
+        ControlEvent::SchedulePaused(e) => Some(e.environment),
+        ControlEvent::ScheduleResumed(e) => Some(e.environment),
+        ControlEvent::ScheduleDeleted(e) => Some(e.environment),
+        ControlEvent::ScheduleSettled(e) => Some(e.environment),
         _ => None,
     }
 }
@@ -134,6 +156,8 @@ pub(super) fn person(event: &ControlEvent) -> Option<&UserId> {
         ControlEvent::UserLocked(e) => Some(&e.user),
         ControlEvent::UserIdentityLinked(e) => Some(&e.user),
         ControlEvent::UserRenamed(e) => Some(&e.user),
+        ControlEvent::UserSignInLinkMade(e) => Some(&e.user),
+        ControlEvent::UserSignInLinkUsed(e) => Some(&e.user),
         ControlEvent::SessionStarted(e) => Some(&e.user),
         ControlEvent::SessionEnded(e) => Some(&e.user),
         _ => None,

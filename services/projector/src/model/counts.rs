@@ -1,16 +1,17 @@
-//! Number of tasks by team, queue and status.
+//! Number of tasks by team, queue and status: of all, and of those that are jobs by the words for these.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use waybill_domain::id::{QueueName, TeamId};
-use waybill_domain::task::Status;
-use waybill_store::{Batch, Store};
+use waybill_domain::task::{JobStatus, Status};
+use waybill_store::{Batch, Store, Tree};
 
-use super::{COUNTS, ModelError, decode, encode, keys};
+use super::{ModelError, decode, encode, keys};
 
-/// One number per status.
+/// One number per status. Tasks and jobs have as many.
 const STATUSES: usize = Status::ALL.len();
+const _: () = assert!(JobStatus::ALL.len() == STATUSES);
 /// Limit of queues whose numbers are cached between batches.
 const MAX_CACHED: usize = 10_000;
 
@@ -21,6 +22,18 @@ pub(super) struct Counts([u64; STATUSES]);
 impl Counts {
     pub(super) fn of(&self, status: Status) -> u64 {
         self.0[status as usize]
+    }
+
+    /// The number in a slot.
+    pub(super) fn at(&self, slot: usize) -> u64 {
+        self.0[slot]
+    }
+
+    /// Moves some from one slot to another.
+    pub(super) fn shift(&mut self, from: usize, to: usize, number: u64) {
+        let number = number.min(self.0[from]);
+        self.0[from] -= number;
+        self.0[to] += number;
     }
 
     pub(super) fn sum(&self) -> u64 {
@@ -39,20 +52,29 @@ impl Counts {
 }
 
 /// The numbers of queues that are being changed or were changed recently.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CountsCache {
+    tree: Tree,
     known: HashMap<(TeamId, QueueName), (Counts, bool)>,
 }
 
 impl CountsCache {
-    /// Moves a task from one status to another; `None` if it is created or removed.
+    /// Of the numbers in that tree.
+    pub(super) fn of(tree: Tree) -> Self {
+        Self {
+            tree,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Moves a task from one slot, which is its status, to another; `None` if it is created or removed.
     pub(super) fn change(
         &mut self,
         store: &Store,
         team: &TeamId,
         queue: &QueueName,
-        from: Option<Status>,
-        to: Option<Status>,
+        from: Option<usize>,
+        to: Option<usize>,
     ) -> Result<(), ModelError> {
         if from == to {
             return Ok(());
@@ -61,8 +83,8 @@ impl CountsCache {
         let (counts, changed) = match self.known.entry(key) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(unknown) => {
-                let stored = match store.get(COUNTS, &keys::counts(team, queue))? {
-                    Some(row) => decode(COUNTS, &row)?,
+                let stored = match store.get(self.tree, &keys::counts(team, queue))? {
+                    Some(row) => decode(self.tree, &row)?,
                     None => Counts::default(),
                 };
                 unknown.insert((stored, false))
@@ -70,15 +92,15 @@ impl CountsCache {
         };
         *changed = true;
         if let Some(from) = from {
-            let count = &mut counts.0[from as usize];
+            let count = &mut counts.0[from];
             // A negative count would mean that rows and counts contradict each other, so that
             // nothing stored can be trusted.
             *count = count
                 .checked_sub(1)
-                .ok_or_else(|| super::row_error(COUNTS, "a count would fall below zero"))?;
+                .ok_or_else(|| super::row_error(self.tree, "a count would fall below zero"))?;
         }
         if let Some(to) = to {
-            counts.0[to as usize] += 1;
+            counts.0[to] += 1;
         }
         Ok(())
     }
@@ -89,9 +111,9 @@ impl CountsCache {
             if std::mem::take(changed) {
                 let key = keys::counts(team, queue);
                 if counts.is_zero() {
-                    batch.delete(COUNTS, key);
+                    batch.delete(self.tree, key);
                 } else {
-                    batch.put(COUNTS, key, encode(counts));
+                    batch.put(self.tree, key, encode(counts));
                 }
             }
         }

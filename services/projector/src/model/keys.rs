@@ -2,7 +2,7 @@
 //! order.
 
 use sha2::{Digest, Sha256};
-use waybill_domain::id::{Environment, QueueName, TaskId, TeamId};
+use waybill_domain::id::{Environment, QueueName, ScheduleId, TaskId, TeamId, WorkflowId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, StreamSeq};
@@ -145,6 +145,24 @@ pub(super) fn replays(of: TaskId) -> Vec<u8> {
 
 pub(super) fn replay_at(of: TaskId, at: StreamSeq) -> Vec<u8> {
     join(&[&id(of), &at.0.to_be_bytes()])
+}
+
+/// Prefix of the runs of a schedule. Ids have one length, so none is the beginning of another.
+pub(super) fn runs(team_id: &TeamId, schedule: &ScheduleId) -> Vec<u8> {
+    join(&[&team(team_id), schedule.as_str().as_bytes()])
+}
+
+pub(super) fn run_at(team: &TeamId, schedule: &ScheduleId, place: Place) -> Vec<u8> {
+    join(&[&runs(team, schedule), &place.to_bytes()])
+}
+
+/// Prefix of the members of a workflow. Ids have one length, so none is the beginning of another.
+pub(super) fn flow(team_id: &TeamId, workflow: &WorkflowId) -> Vec<u8> {
+    join(&[&team(team_id), workflow.as_str().as_bytes()])
+}
+
+pub(super) fn flow_at(team: &TeamId, workflow: &WorkflowId, place: Place) -> Vec<u8> {
+    join(&[&flow(team, workflow), &place.to_bytes()])
 }
 
 pub(super) fn counts(team_id: &TeamId, queue: &QueueName) -> Vec<u8> {

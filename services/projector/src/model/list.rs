@@ -384,7 +384,7 @@ pub(super) fn newest(sides: &mut [Peekable<Side<'_>>]) -> Result<Option<Found>, 
 }
 
 impl Found {
-    fn is_at(&self, now: Timestamp) -> bool {
+    pub(super) fn is_at(&self, now: Timestamp) -> bool {
         let until = keys::seq(&self.value).map_or(0, |until| until.0);
         match self.delay {
             Delay::Any => true,

@@ -1,7 +1,7 @@
 //! Whether a task is one that a filter wants.
 
 use waybill_domain::id::TaskId;
-use waybill_domain::task::{EndReason, TaskRow, cause};
+use waybill_domain::task::{Status, TaskRow, cause};
 use waybill_domain::time::Timestamp;
 use waybill_log::StreamSeq;
 use waybill_store::{KeyRange, View};
@@ -72,6 +72,7 @@ fn row_matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
     let named = || filter.status == Some(status) || filter.statuses.contains(&status);
     let (statuses, hosts) = (&filter.http_statuses, &filter.hosts);
     ((filter.status.is_none() && filter.statuses.is_empty()) || named())
+        && !filter.hides(row)
         && filter
             .queue
             .as_ref()
@@ -84,9 +85,17 @@ fn row_matches(row: &TaskRow, filter: &TaskFilter, now: Timestamp) -> bool {
         && filter
             .webhook
             .is_none_or(|state| WebhookState::of(row) == Some(state))
+        && filter.pulled.is_none_or(|pulled| row.is_pulled() == pulled)
+        && filter
+            .actor
+            .as_ref()
+            .is_none_or(|actor| row.created_by.as_ref() == Some(actor))
         && filter.ok.is_none_or(|ok| row.ok == Some(ok))
         && filter.tags.iter().all(|tag| row.tags.contains(tag))
-        && (!filter.dead || is_dead(row))
+        && (!filter.dead || row.is_dead_letter())
+        && filter
+            .purgeable_at
+            .is_none_or(|at| is_purgeable(row, status, at))
         && filter.up_to.is_none_or(|up_to| row.created_seq <= up_to)
         && filter
             .completed_after
@@ -120,9 +129,12 @@ fn contains(text: &str, part: &str) -> bool {
         .contains(&part.to_ascii_lowercase())
 }
 
-/// Whether the task failed for good: it did not expire, and nobody cancelled it.
-pub(super) fn is_dead(row: &TaskRow) -> bool {
-    matches!(row.end_reason, Some(EndReason::Dead | EndReason::Timeout))
+/// Whether a purge that began then may be for the task: unless it failed, its status says so.
+fn is_purgeable(row: &TaskRow, status: Status, at: Timestamp) -> bool {
+    !matches!(status, Status::Failed | Status::Timeout)
+        || (row.is_dead()
+            && row.completed_at.is_some_and(|ended| ended < at)
+            && row.purged_at.is_none_or(|purged| purged >= at))
 }
 
 /// How many attempts were made.

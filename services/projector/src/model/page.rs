@@ -25,6 +25,10 @@ impl InvalidQuery {
 pub(super) const TASKS_CURSOR: u8 = 1;
 /// First byte of a cursor in a list of activity.
 pub(super) const ACTIVITY_CURSOR: u8 = 2;
+/// First byte of a cursor in a list of runs.
+pub(super) const RUNS_CURSOR: u8 = 3;
+/// First byte of a cursor in a list of workflows.
+pub(super) const FLOWS_CURSOR: u8 = 4;
 
 pub(super) fn write_cursor(kind: u8, place: [u8; 16]) -> String {
     hex::encode([&[kind][..], &place].concat())

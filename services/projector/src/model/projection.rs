@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, TaskEvent, TaskRestated};
+use waybill_domain::event::{ControlEvent, TaskEvent, TaskProgressed, TaskRestated};
 use waybill_domain::id::{Environment, TaskId};
 use waybill_domain::task::{Status, TaskRow};
 use waybill_log::subject::{ControlScope, ControlSubject, TaskSubject};
@@ -18,19 +18,23 @@ use super::about::About;
 use super::activity::Entry as ActivityEntry;
 use super::audit::Growth;
 use super::counts::CountsCache;
+use super::flows;
+use super::jobs;
 use super::keys::{self, Place, TeamKey};
+use super::placed::{delayed_until, put_place, remove_status, remove_task, stored_row};
 use super::roster::Roster;
+use super::runs;
 use super::stats::{Stats, Times};
 use super::touched::Touched;
 use super::{
-    BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, PENDING, REPLAYS,
-    RESTATED, TASKS, about, decode, encode, quarantine, sweep,
+    BY_STATUS, COUNTS, DELAYED, JOB_COUNTS, ModelError, PENDING, RESTATED, TASKS, about, encode,
+    quarantine, sweep,
 };
 use crate::query::Position;
 
-/// Limit of events in one batch. Each changes at most eleven rows and, in the figures of steps of
+/// Limit of events in one batch. Each changes at most twelve rows and, in the figures of steps of
 /// time, eighteen; the store accepts ten thousand.
-pub const BATCH_EVENTS: usize = 340;
+pub const BATCH_EVENTS: usize = 330;
 /// The same for CONTROL. Each event can complete a subtree on each of about twenty levels of its
 /// team's audit tree.
 const CONTROL_BATCH_EVENTS: usize = 250;
@@ -79,6 +83,7 @@ pub struct Projection {
     pub(super) floor: StreamSeq,
     pub(super) open_rows: HashMap<TaskId, TaskRow>,
     pub(super) counts: CountsCache,
+    pub(super) job_counts: CountsCache,
     pub(super) stats: Stats,
     pub(super) quarantined: u64,
     audit: Growth,
@@ -120,7 +125,8 @@ impl Projection {
             roster: Roster::default(),
             incarnations,
             open_rows: HashMap::new(),
-            counts: CountsCache::default(),
+            counts: CountsCache::of(COUNTS),
+            job_counts: CountsCache::of(JOB_COUNTS),
             stats,
             quarantined,
         })
@@ -247,9 +253,15 @@ impl Projection {
                 None
             }
         };
-        // Nobody did that: it is told by the operation itself, and at its end.
-        if let Some(ControlEvent::OperationProgressed(_)) = event {
-            return Ok(());
+        match &event {
+            // Nobody did that: it is told by the operation itself, and at its end.
+            Some(ControlEvent::OperationProgressed(_) | ControlEvent::SchedulesReached(_)) => {
+                return Ok(());
+            }
+            Some(ControlEvent::ScheduleSettled(settled)) => {
+                runs::put_settled(batch, record.seq, settled);
+            }
+            _ => {}
         }
         let mut entry = ActivityEntry::of(record);
         entry.actor = about::actor(event.as_ref(), &record.actor);
@@ -327,8 +339,9 @@ impl Projection {
             let mut entry = ActivityEntry::of(record);
             entry.task = task;
             let mut team = keys::no_team();
-            // Restating a task is not an action, of the task or on it.
-            let is_activity = record.event != TaskRestated::NAME;
+            // Restating a task is not an action, of the task or on it, nor is a heartbeat.
+            let is_activity =
+                record.event != TaskRestated::NAME && record.event != TaskProgressed::NAME;
             if let Some(TaskSubject::Event { team: t, queue, .. }) =
                 TaskSubject::parse(&record.subject)
             {
@@ -343,6 +356,7 @@ impl Projection {
             self.write_task(&mut batch, task)?;
         }
         self.counts.write(&mut batch);
+        self.job_counts.write(&mut batch);
         self.stats.write(&mut batch);
         self.commit(
             batch,
@@ -376,9 +390,12 @@ impl Projection {
         }
         self.stats.take_in(&self.store, &record.subject, event)?;
         // No row and no creation: retention has purged the task, and this is a remainder.
-        if let (Some(row), TaskEvent::Created(created)) =
+        if let (Some(mut row), TaskEvent::Created(created)) =
             (TaskRow::evolve(None, record.seq, event), event)
         {
+            // Earlier creations do not repeat it.
+            row.created_by
+                .get_or_insert_with(|| Actor::parse(&record.actor));
             self.list(batch, touched, row, created.fingerprint.as_ref());
         }
         Ok(Ok(()))
@@ -448,12 +465,16 @@ impl Projection {
             known => {
                 // The task was created twice, which should never happen, and retention has purged
                 // the first creation: this one counts now.
-                if let Some(Touched { before, times, row }) = known {
+                if let Some(known) = known {
+                    let (before, times, row) = (known.before, known.times, known.row);
                     remove_task(batch, &row, before);
                     let (team, queue) = (&row.team, &row.queue);
-                    if before.is_some() {
-                        self.counts.change(&self.store, team, queue, before, None)?;
+                    if let Some(before) = before {
+                        let slot = Some(before as usize);
+                        self.counts.change(&self.store, team, queue, slot, None)?;
                     }
+                    self.job_counts
+                        .change(&self.store, team, queue, known.job, None)?;
                     self.stats.change(&self.store, team, queue, times, None)?;
                 }
                 let Some(row) = TaskRow::evolve(None, seq, &event) else {
@@ -469,7 +490,12 @@ impl Projection {
     }
 
     fn write_task(&mut self, batch: &mut Batch, task: Touched) -> Result<(), ModelError> {
-        let Touched { before, times, row } = task;
+        let Touched {
+            before,
+            times,
+            job,
+            row,
+        } = task;
         if before != Some(row.status) {
             let place = Place::of(&row);
             if let Some(before) = before {
@@ -490,12 +516,19 @@ impl Projection {
                 until,
             );
         }
+        let slots = (
+            before.map(|before| before as usize),
+            Some(row.status as usize),
+        );
         self.counts
-            .change(&self.store, &row.team, &row.queue, before, Some(row.status))?;
+            .change(&self.store, &row.team, &row.queue, slots.0, slots.1)?;
+        self.job_counts
+            .change(&self.store, &row.team, &row.queue, job, jobs::slot(&row))?;
         let now = Some(Times::of(&row));
         self.stats
             .change(&self.store, &row.team, &row.queue, times, now)?;
         batch.put(TASKS, keys::task(row.created_seq), encode(&row));
+        flows::put_task(batch, &row);
         if !row.status.is_terminal() && row.url.len() <= MAX_CACHED_URL {
             if self.open_rows.len() >= MAX_CACHED_ROWS {
                 self.open_rows.clear();
@@ -503,78 +536,5 @@ impl Projection {
             self.open_rows.insert(row.id, row);
         }
         Ok(())
-    }
-}
-
-/// The end of the delay of a task that is listed as delayed.
-fn delayed_until(row: &TaskRow, status: Status) -> Option<waybill_domain::time::Timestamp> {
-    row.not_before.filter(|_| status == Status::Delayed)
-}
-
-/// Adds a task to the lists, and its first creation to the indexes of idempotency keys and replays.
-fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
-    let place = Place::of(row);
-    batch
-        .put(BY_ID, keys::id(row.id), keys::task(row.created_seq))
-        .put(BY_TEAM, keys::by_team(&row.team, place), [])
-        .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
-    if let Some(key) = &row.idempotency_key {
-        let made = (row.id, fingerprint);
-        let key = keys::idempotency_at(&row.team, key, row.created_seq);
-        batch.put(IDEMPOTENCY, key, encode(&made));
-    }
-    if let Some(replayed) = row.replay_of {
-        let key = keys::replay_at(replayed, row.created_seq);
-        batch.put(REPLAYS, key, encode(&row.id));
-    }
-}
-
-/// Removes a task from the model, except from the counts. `stored` is its status in the store;
-/// `None` if it is not stored.
-pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Status>) {
-    let place = Place::of(row);
-    batch
-        .delete(TASKS, keys::task(row.created_seq))
-        .delete(BY_ID, keys::id(row.id))
-        .delete(BY_TEAM, keys::by_team(&row.team, place))
-        .delete(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place));
-    if row.stored_seq != row.created_seq {
-        batch.delete(RESTATED, keys::task(row.stored_seq));
-    }
-    if let Some(status) = stored {
-        remove_status(batch, row, status);
-    }
-    if let Some(key) = &row.idempotency_key {
-        let key = keys::idempotency_at(&row.team, key, row.created_seq);
-        batch.delete(IDEMPOTENCY, key);
-    }
-    if let Some(replayed) = row.replay_of {
-        batch.delete(REPLAYS, keys::replay_at(replayed, row.created_seq));
-    }
-}
-
-/// Removes a task from the indexes by status.
-fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
-    batch.delete(
-        BY_STATUS,
-        keys::by_status(&row.team, status, Place::of(row)),
-    );
-    if status == Status::Pending {
-        let place = Place::of(row);
-        batch.delete(PENDING, keys::by_queue(&row.team, &row.queue, place));
-    }
-    if let Some(until) = delayed_until(row, status) {
-        let key = keys::delayed(&row.team, &row.queue, until, row.created_seq);
-        batch.delete(DELAYED, key);
-    }
-}
-
-fn stored_row(store: &Store, id: TaskId) -> Result<Option<TaskRow>, ModelError> {
-    let Some(created) = store.get(BY_ID, &keys::id(id))? else {
-        return Ok(None);
-    };
-    match store.get(TASKS, &created)? {
-        Some(row) => decode(TASKS, &row).map(Some),
-        None => Err(super::row_error(BY_ID, "a task without a row")),
     }
 }

@@ -11,14 +11,15 @@ use waybill_store::{KeyRange, Store, StoreError, View};
 
 use super::page::InvalidQuery;
 use super::{
-    BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, groups, keys, list, matching,
-    quarantine, select,
+    BY_ID, IDEMPOTENCY, ModelError, TASKS, activity, audit, decode, flows, groups, jobs, keys,
+    list, matching, quarantine, runs, select,
 };
 use crate::query::{
-    ActivityNews, ActivityPage, ByIdempotencyKey, Consistency, Counters, DeadGroups,
-    FollowActivity, GetStats, GroupDeadLetters, IdempotentTask, Inclusion, ListActivity,
+    ActivityNews, ActivityPage, AreKeysUsed, ByIdempotencyKey, Consistency, CountJobs, Counters,
+    DeadGroups, Flow, FlowPage, FollowActivity, GetFlow, GetStats, GroupDeadLetters,
+    IdempotentTask, Inclusion, JobCounts, JobPage, ListActivity, ListFlows, ListJobs, ListRuns,
     ListSkipped, ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion,
-    QueueCounts, Searched, SelectTasks, Selection, SkippedPage, Stats, Total,
+    QueueCounts, RunPage, Searched, SelectTasks, Selection, SkippedPage, Stats, Total,
 };
 
 /// Why there is no answer.
@@ -127,6 +128,26 @@ impl Reader {
         })
     }
 
+    /// Of each idempotency key, whether a task was created with it that is still kept.
+    pub fn are_keys_used(&self, query: &AreKeysUsed) -> Result<Vec<bool>, ReaderError> {
+        self.reading(|view| runs::are_keys_used(view, query))
+    }
+
+    /// What became of the instants of a schedule.
+    pub fn runs(&self, query: &ListRuns, now: Timestamp) -> Result<RunPage, ReaderError> {
+        self.reading(|view| runs::list(view, query, now))
+    }
+
+    /// A workflow with all of its members.
+    pub fn flow(&self, query: &GetFlow) -> Result<Option<Flow>, ReaderError> {
+        self.reading(|view| flows::get(view, query))
+    }
+
+    /// Workflows of a team, newest first.
+    pub fn flows(&self, query: &ListFlows) -> Result<FlowPage, ReaderError> {
+        self.reading(|view| flows::list(view, query))
+    }
+
     /// Tasks of a team, newest first, and how far the model had read.
     pub fn list(
         &self,
@@ -134,6 +155,16 @@ impl Reader {
         now: Timestamp,
     ) -> Result<(RowPage, Position), ReaderError> {
         self.reading(|view| Ok((list::list(view, query, now)?, position(view)?)))
+    }
+
+    /// Jobs of a team.
+    pub fn jobs(&self, query: &ListJobs, now: Timestamp) -> Result<JobPage, ReaderError> {
+        self.reading(|view| jobs::list(view, query, now))
+    }
+
+    /// Number of jobs of a team by status.
+    pub fn job_counts(&self, query: &CountJobs, now: Timestamp) -> Result<JobCounts, ReaderError> {
+        self.reading(|view| jobs::count(view, query, now))
     }
 
     /// Number of tasks of a team by status.

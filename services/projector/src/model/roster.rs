@@ -134,6 +134,12 @@ impl Roster {
             ControlEvent::AppChanged(e) => {
                 self.change(store, batch, e.app.as_str(), |app| app.call(at, &e.name))
             }
+            ControlEvent::GrantAsked(e) => self.change(store, batch, e.grant.as_str(), |grant| {
+                grant.environment = Some(e.environment);
+            }),
+            ControlEvent::ViewSaved(e) => {
+                self.change(store, batch, e.view.as_str(), |view| view.call(at, &e.name))
+            }
             ControlEvent::GrantGiven(e) => self.change(store, batch, e.grant.as_str(), |grant| {
                 grant.environment = Some(e.environment);
             }),

@@ -9,8 +9,9 @@ use waybill_domain::task::TaskRow;
 use waybill_log::{Stream, StreamSeq};
 use waybill_store::{Batch, KeyRange, StoreError, View};
 
+use super::jobs;
 use super::keys;
-use super::projection::remove_task;
+use super::placed::remove_task;
 use super::stats::Times;
 use super::{
     ACTIVITY, META, ModelError, Projection, QUARANTINE, RESTATED, TASKS, decode, quarantine,
@@ -19,7 +20,7 @@ use super::{
 
 const FLOOR: &[u8] = b"floor";
 const SWEEPING: &[u8] = b"sweeping";
-/// Limit of tasks removed in one batch: ten rows each, and up to eighteen in the figures of steps of
+/// Limit of tasks removed in one batch: eleven rows each, and up to eighteen in the figures of steps of
 /// time.
 const TASKS_AT_ONCE: usize = 340;
 /// Limit of entries removed in one batch.
@@ -133,14 +134,18 @@ impl Projection {
                 return Err(row_error(TASKS, reason));
             }
             remove_task(&mut batch, &row, Some(row.status));
+            let slot = Some(row.status as usize);
             self.counts
-                .change(&self.store, &row.team, &row.queue, Some(row.status), None)?;
+                .change(&self.store, &row.team, &row.queue, slot, None)?;
+            self.job_counts
+                .change(&self.store, &row.team, &row.queue, jobs::slot(&row), None)?;
             let times = Some(Times::of(&row));
             self.stats
                 .change(&self.store, &row.team, &row.queue, times, None)?;
             self.open_rows.remove(&row.id);
         }
         self.counts.write(&mut batch);
+        self.job_counts.write(&mut batch);
         self.stats.write(&mut batch);
         self.store.apply(batch)?;
         Ok(count)

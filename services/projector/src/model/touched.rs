@@ -2,6 +2,7 @@
 
 use waybill_domain::task::{Status, TaskRow};
 
+use super::jobs;
 use super::stats::Times;
 
 /// A task that the batch changes.
@@ -10,6 +11,8 @@ pub(super) struct Touched {
     pub(super) before: Option<Status>,
     /// Its times in the store.
     pub(super) times: Option<Times>,
+    /// Where it counts among jobs in the store.
+    pub(super) job: Option<usize>,
     pub(super) row: TaskRow,
 }
 
@@ -18,6 +21,7 @@ impl Touched {
         Self {
             before: Some(row.status),
             times: Some(Times::of(&row)),
+            job: jobs::slot(&row),
             row,
         }
     }
@@ -26,6 +30,7 @@ impl Touched {
         Self {
             before: None,
             times: None,
+            job: None,
             row,
         }
     }

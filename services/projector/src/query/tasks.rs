@@ -1,9 +1,10 @@
 //! Queries about tasks: a single task, lists, the task of an idempotency key, and counters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use waybill_domain::actor::Actor;
 use waybill_domain::event::{Answer, BodyEncoding};
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_domain::task::{Status, TaskRow};
@@ -71,6 +72,9 @@ pub struct TaskDetail {
     pub resolve: Resolve,
     /// The answer that ended the task, if there is one.
     pub result: Option<Answer>,
+    /// The tags of a job, as JSON.
+    #[serde(default)]
+    pub job_tags: Option<String>,
 }
 
 /// Tasks of a team, newest first.
@@ -138,7 +142,8 @@ pub struct TaskFilter {
     /// Only ended before this time. Looks at as many tasks.
     #[serde(default)]
     pub completed_before: Option<Timestamp>,
-    /// Only tasks that failed for good: no attempt was left, or the failure was final.
+    /// Only dead letters: tasks that failed for good, because no attempt was left or the failure was
+    /// final, and that nobody has removed.
     #[serde(default)]
     pub dead: bool,
     /// Only tasks that were replayed, or only those that were not.
@@ -147,6 +152,19 @@ pub struct TaskFilter {
     /// Only tasks that were accepted up to this position of TASKS; replays behind it do not count.
     #[serde(default)]
     pub up_to: Option<StreamSeq>,
+    /// Of failed tasks only those that a purge which began at this time is for: they were dead letters
+    /// then, and it may have removed them since.
+    #[serde(default)]
+    pub purgeable_at: Option<Timestamp>,
+    /// Only tasks that workers pull, or only those that are called. Looks at as many tasks.
+    #[serde(default)]
+    pub pulled: Option<bool>,
+    /// Only created by this actor. Looks at as many tasks.
+    #[serde(default)]
+    pub actor: Option<Actor>,
+    /// Of these queues none that ended before that time.
+    #[serde(default)]
+    pub hidden: BTreeMap<QueueName, Timestamp>,
 }
 
 impl TaskFilter {
@@ -154,6 +172,13 @@ impl TaskFilter {
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<Status> {
         self.status.iter().chain(&self.statuses).copied().collect()
+    }
+
+    /// Whether it leaves out a task because of how long ago it ended.
+    #[must_use]
+    pub fn hides(&self, row: &TaskRow) -> bool {
+        let until = self.hidden.get(&row.queue);
+        until.is_some_and(|until| row.is_over_since(*until))
     }
 
     /// Whether a condition has no index, so that each task must be looked at.

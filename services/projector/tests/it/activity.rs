@@ -45,6 +45,7 @@ fn key_created(key: KeyId, prefix: &str, name: &str) -> ControlEvent {
         pepper_version: 1,
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         rotated_from: None,
         created_by: None,
         request: None,

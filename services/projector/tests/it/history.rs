@@ -12,9 +12,11 @@ use waybill_domain::event::{
     TaskCreated, TaskDead, TaskEnd, TaskEvent, TaskExpired, TaskRestated, TaskStarted,
     TaskSucceeded, TeamCreated,
 };
-use waybill_domain::id::{KeyId, QueueName, TaskId, TeamId};
+use waybill_domain::flow::{About, MemberOf, RunAfterMode};
+use waybill_domain::id::{KeyId, QueueName, ScheduleId, TaskId, TeamId, WorkflowId};
 use waybill_domain::partition::Partition;
-use waybill_domain::task::{Backoff, Method, OwnPauses, Priority, RetryBounds};
+use waybill_domain::recurring::{RunId, RunOf};
+use waybill_domain::task::{Backoff, JobTerms, Method, OwnPauses, Priority, RetryBounds};
 use waybill_domain::time::Timestamp;
 use waybill_log::memory::MemoryLog;
 use waybill_log::subject::{ControlSubject, TaskSubject};
@@ -59,12 +61,63 @@ pub(crate) fn key(number: u64) -> KeyId {
     KeyId::from_public(&format!("{number:08}")).expect("a key id")
 }
 
+/// The run of a schedule.
+fn run(at: i64) -> RunOf {
+    let (schedule, due) = (ScheduleId::new(Timestamp(1), 1), Timestamp(at));
+    RunOf {
+        run: RunId::due(&schedule, 1, due),
+        schedule,
+        version: 1,
+        due,
+        manual: false,
+    }
+}
+
+/// A member of one of a few workflows, some of which say what it is.
+fn member(at: i64) -> MemberOf {
+    let place = u16::try_from(at.rem_euclid(9)).unwrap_or_default();
+    let about = About {
+        name: "workflow".into(),
+        description: None,
+        metadata: std::collections::BTreeMap::new(),
+    };
+    MemberOf {
+        workflow: WorkflowId::new(Timestamp(at / 20), 5),
+        name: format!("m{place}"),
+        at: place,
+        of: 9,
+        retry: 0,
+        after: Vec::new(),
+        done: Vec::new(),
+        mode: RunAfterMode::All,
+        places: Vec::new(),
+        given: Vec::new(),
+        about: (place == 1).then(|| Box::new(about)),
+    }
+}
+
+/// What the jobs API keeps of a job.
+fn job(at: i64) -> JobTerms {
+    JobTerms {
+        timeout_s: Some(300),
+        tags: Some(r#"["nightly"]"#.into()),
+        job_type: Some(format!("type-{}", at % 2)),
+        root: None,
+    }
+}
+
 pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> TaskCreated {
     TaskCreated {
         id,
         team,
         queue,
-        url: "https://example.org/hook".into(),
+        // Jobs are pulled.
+        url: if at % 3 == 2 {
+            ""
+        } else {
+            "https://example.org/hook"
+        }
+        .into(),
         method: Method::Post,
         headers: vec![("x-a".into(), "b".into())],
         body: Some("{}".into()),
@@ -81,6 +134,10 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         replay_of: None,
         once: None,
         limits: Vec::new(),
+        schedule: (at % 3 == 0).then(|| Box::new(run(at))),
+        member: (at % 3 == 1).then(|| Box::new(member(at))),
+        job: (at % 3 == 2).then(|| Box::new(job(at))),
+        on_rate_limited: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -98,6 +155,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         body_encoding: waybill_domain::event::BodyEncoding::Text,
         sealed: None,
         at: Timestamp(at),
+        created_by: None,
     }
 }
 
@@ -250,17 +308,18 @@ impl History {
                 deliveries: 0,
                 due: at,
                 from: None,
-                end: TaskEnd::Succeeded(TaskSucceeded {
+                end: Box::new(TaskEnd::Succeeded(TaskSucceeded {
                     ok: None,
                     id: task.id,
                     attempt: task.attempt,
                     at,
                     answer: answer(200),
-                }),
+                })),
             }
         } else if task.running {
             Standing::Running {
                 attempt: task.attempt,
+                lease: None,
             }
         } else {
             Standing::Ready { since: at }
@@ -278,6 +337,10 @@ impl History {
             last_failure: None,
             cancel_requested: None,
             span: None,
+            changed_priority: None,
+            order_place: None,
+            blocks: None,
+            member: None,
             history: waybill_domain::task::History {
                 updated_at: Some(at),
                 ..Default::default()
@@ -412,6 +475,7 @@ impl History {
                     at,
                     failure: failure("timed out"),
                     cancels_to: None,
+                    waits: Vec::new(),
                 }),
                 _ => TaskEvent::Succeeded(TaskSucceeded {
                     ok: None,
@@ -433,6 +497,8 @@ impl History {
                 at,
                 lease_until: Timestamp(at.0 + 30_000),
                 probe: false,
+                claim: None,
+                waits: Vec::new(),
             })
         };
         let record = task_record(&task.team, &task.queue, &event);
@@ -464,6 +530,7 @@ impl History {
                     pepper_version: 1,
                     expires_at: None,
                     sources: Vec::new(),
+                    queues: Vec::new(),
                     rotated_from: None,
                     created_by: None,
                     request: None,

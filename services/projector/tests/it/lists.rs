@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use waybill_domain::actor::Actor;
 use waybill_domain::event::{TaskEvent, TaskRestated};
 use waybill_domain::id::TaskId;
 use waybill_domain::task::{Status, TaskRow};
@@ -15,7 +16,7 @@ use waybill_projector::query::{
     WebhookState,
 };
 
-use crate::history::{History, queue, team};
+use crate::history::{History, key, queue, team};
 use crate::models::{catch_up, open, runtime};
 
 pub(crate) struct World {
@@ -48,7 +49,13 @@ pub(crate) fn world(history: &mut History, steps: usize) -> World {
     for (_, record) in &records {
         if let Ok(event) = TaskEvent::decode(&record.event, &record.payload) {
             let id = event.id();
-            if let Some(row) = TaskRow::evolve(rows.remove(&id), record.seq, &event) {
+            let known = rows.remove(&id);
+            let is_new = known.is_none();
+            if let Some(mut row) = TaskRow::evolve(known, record.seq, &event) {
+                if is_new && matches!(event, TaskEvent::Created(_)) {
+                    row.created_by
+                        .get_or_insert_with(|| Actor::parse(&record.actor));
+                }
                 rows.insert(id, row);
             }
         }
@@ -90,6 +97,12 @@ fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
                 .to_string()
         }),
         webhook: random.one_in(5).then(|| *random.pick(&WebhookState::ALL)),
+        hidden: (0..random.below(3) / 2)
+            .map(|_| {
+                let ago = i64::try_from(random.below(3_000)).expect("small");
+                (queue(random.below(3)), Timestamp(now.0 - ago))
+            })
+            .collect(),
         queues: (0..random.below(3) / 2)
             .map(|_| queue(random.below(3)))
             .collect(),
@@ -97,6 +110,9 @@ fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
             .map(|_| HttpStatus::Class(2))
             .collect(),
         min_attempts: random.one_in(6).then_some(2),
+        actor: random
+            .one_in(5)
+            .then(|| random.pick(&[Actor::Key(key(1)), Actor::worker()]).clone()),
         replayed: random.one_in(6).then(|| random.one_in(2)),
         ..TaskFilter::default()
     }
@@ -122,6 +138,11 @@ fn wanted<'a>(world: &'a World, query: &ListTasks) -> Vec<&'a TaskRow> {
         .filter(|row| filter.target.as_ref().is_none_or(|t| t.matches(&row.url)))
         .filter(|row| filter.q.as_ref().is_none_or(|q| has(row, q)))
         .filter(|row| filter.ok.is_none_or(|ok| row.ok == Some(ok)))
+        .filter(|row| filter.actor.is_none() || row.created_by == filter.actor)
+        .filter(|row| {
+            let from = filter.hidden.get(&row.queue);
+            from.is_none_or(|from| !row.is_over_since(*from))
+        })
         .filter(|row| filter.queues.is_empty() || filter.queues.contains(&row.queue))
         .filter(|row| {
             let mut statuses = filter.http_statuses.iter().peekable();

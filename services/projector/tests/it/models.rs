@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use waybill_domain::actor::Actor;
 use waybill_domain::event::{Standing, TaskEvent, TaskRestated};
 use waybill_domain::task::TaskRow;
 use waybill_log::{Log, ReadError, Stream, StreamSeq};
@@ -295,6 +296,7 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
     let mut first = history::created(history::task_id(1), team.clone(), queue.clone(), 5);
     first.idempotency_key = Some("k".into());
     first.fingerprint = Some("print".into());
+    first.created_by = Some(Actor::Key(history::key(1)));
     store(TaskEvent::Created(Box::new(first.clone()))).await;
     let second = history::created(history::task_id(2), team.clone(), queue.clone(), 6);
     store(TaskEvent::Created(Box::new(second))).await;
@@ -318,6 +320,10 @@ async fn a_restated_task_keeps_its_place_and_its_key_when_its_creation_is_gone()
         cancel_requested: None,
         history: waybill_domain::task::History::default(),
         span: None,
+        changed_priority: None,
+        order_place: None,
+        blocks: None,
+        member: None,
     })))
     .await;
     log.purge_tasks(restated).await.expect("purged");

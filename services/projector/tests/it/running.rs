@@ -107,6 +107,8 @@ fn started(id: TaskId) -> TaskEvent {
         at: Timestamp(2_000),
         lease_until: Timestamp(9_000),
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     })
 }
 
@@ -146,6 +148,7 @@ async fn a_client_reads_its_own_writes() {
             body: event(number).body,
             resolve: event(number).resolve,
             result: Some(answer(201)),
+            job_tags: event(number).job.and_then(|job| job.tags),
         };
         assert_eq!(task.detail, Detail::Read(Box::new(detail)));
         let of_other = world.queries.task(Some(&team(1)), id, seq).await;

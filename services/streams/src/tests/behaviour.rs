@@ -330,6 +330,10 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         replay_of: None,
         once: None,
         limits: Vec::new(),
+        schedule: None,
+        on_rate_limited: None,
+        member: None,
+        job: None,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,
@@ -347,5 +351,6 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         body_encoding: waybill_domain::event::BodyEncoding::Text,
         sealed: None,
         at: Timestamp(1),
+        created_by: None,
     }))
 }

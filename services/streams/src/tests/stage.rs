@@ -55,6 +55,8 @@ pub(super) fn event(kind: u8, id: TaskId) -> TaskEvent {
             at,
             lease_until: at,
             probe: false,
+            claim: None,
+            waits: Vec::new(),
         }),
         1 => TaskEvent::Cancelled(TaskCancelled::idle(id, at)),
         _ => TaskEvent::Expired(TaskExpired {
@@ -66,6 +68,7 @@ pub(super) fn event(kind: u8, id: TaskId) -> TaskEvent {
                 message: "No answer within 30 s".into(),
             },
             cancels_to: None,
+            waits: Vec::new(),
         }),
     }
 }

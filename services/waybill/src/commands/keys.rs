@@ -8,7 +8,7 @@ use waybill_commands::{Author, ControlWriter, KeyWish};
 use waybill_domain::access::scope::{Preset, Scope, ScopeSet};
 use waybill_domain::access::team::{Key, KeyStatus, Team};
 use waybill_domain::actor::Actor;
-use waybill_domain::id::{Environment, KeyId};
+use waybill_domain::id::{Environment, KeyId, QueueName};
 use waybill_domain::time::Timestamp;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_worker::{Clock, SystemClock};
@@ -125,6 +125,7 @@ fn wish(config: &Config, wanted: NewKey) -> anyhow::Result<KeyWish> {
         environment,
         expires_at,
         sources: wanted.allow_source,
+        queues: wanted.queues,
         ..KeyWish::new(wanted.name, &[])
     })
 }
@@ -200,6 +201,11 @@ fn may(key: &Key) -> String {
         may.push_str(" from ");
         may.push_str(&key.created.sources.join(","));
     }
+    if let Some(queues) = key.only_queues() {
+        let queues: Vec<_> = queues.iter().map(QueueName::as_str).collect();
+        may.push_str(" in ");
+        may.push_str(&queues.join(","));
+    }
     may
 }
 
@@ -228,6 +234,7 @@ mod tests {
             environment: "live".into(),
             expires: None,
             allow_source: Vec::new(),
+            queues: Vec::new(),
         }
     }
 

@@ -138,6 +138,9 @@ fn holds(now: &serde_json::Value, then: &serde_json::Value) -> bool {
         (serde_json::Value::Object(now), serde_json::Value::Object(then)) => then
             .iter()
             .all(|(name, then)| now.get(name).is_some_and(|now| holds(now, then))),
+        (serde_json::Value::Array(now), serde_json::Value::Array(then)) => {
+            now.len() == then.len() && now.iter().zip(then).all(|(now, then)| holds(now, then))
+        }
         _ => now == then,
     }
 }

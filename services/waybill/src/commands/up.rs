@@ -1,7 +1,7 @@
 //! `waybill up`: everything in one process, over a private nats-server.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use waybill_commands::Bootstrap;
+use waybill_commands::{Author, Bootstrap, NoLink};
+use waybill_domain::actor::Actor;
 use waybill_domain::trust::Speaker;
 use waybill_gateway::Gateway;
 use waybill_log::RoomWatch;
 use waybill_log::jetstream::{ConnectError, JetStreamLog};
+use waybill_worker::board::Board;
 
 use crate::config::{Config, environment};
 use crate::disk::Store;
@@ -27,6 +29,7 @@ use crate::rings;
 use crate::roles::{self, Setting};
 use crate::room::{self, OwnRoom};
 use crate::secrets::Missing;
+use crate::sign_in_link;
 use crate::signals::stop_token;
 use crate::signatures;
 use crate::supervise::{self, Running};
@@ -36,6 +39,9 @@ use crate::telemetry;
 const READY: Duration = Duration::from_secs(10);
 /// Pause between two checks of that.
 const READY_POLL: Duration = Duration::from_millis(5);
+/// How long the projector waits until the partitions have their owners. Opening a large read model takes the processor from those who read
+/// theirs, and tasks wait for owners, while queries can wait for the read model.
+const OWNERS_FIRST: Duration = Duration::from_secs(10);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
@@ -138,18 +144,20 @@ impl Again {
         })
     }
 
-    fn worker(&self) -> anyhow::Result<Running> {
+    fn worker(&self) -> anyhow::Result<(Running, Arc<Board>)> {
         let (config, log, room) = (&self.config, &self.log, &self.room);
         // Tasks beside the worker end with it, also when it ends by itself.
         let own = self.stop.child_token();
         let api = config.gateway.listen;
         let worker = roles::worker(config, Setting::Embedded, api, log, room, own.clone())?;
-        self.operations.worker(worker.board(), log.clone());
-        Ok(Box::pin(async move {
+        let board = worker.board();
+        self.operations.worker(Arc::clone(&board), log.clone());
+        let running = Box::pin(async move {
             worker.stopped().await;
             own.cancel();
             Ok(())
-        }))
+        });
+        Ok((running, board))
     }
 
     fn projector(&self) -> anyhow::Result<Running> {
@@ -204,11 +212,10 @@ async fn start(
         stop: stop.clone(),
         late: CancellationToken::new(),
     };
-    let projector = again.projector()?;
     // The gateway first: tasks must not reach the port that it got, and a restart has to keep it.
     let (gateway, own_of_gateway) = again.gateway().await?;
     again.config.gateway.listen = gateway.addr();
-    let worker = again.worker()?;
+    let (worker, board) = again.worker()?;
     match own {
         Some((store, server)) => {
             let room = OwnRoom {
@@ -227,10 +234,13 @@ async fn start(
     }
     // The wait only looks. After a stop the roles are returned as well, since the caller ends them in order.
     tokio::select! {
-        () = ready(&gateway) => {}
+        ((), ()) = async { tokio::join!(ready(&gateway), owned(&board)) } => {}
         () = stop.cancelled() => {}
     }
-    announce(&again.config, gateway.addr(), &bootstrap)?;
+    let projector = again.projector()?;
+    sign_in_link::note_address(&again.config.data, gateway.addr())?;
+    let link = link(&again.config, gateway.addr(), &again.log).await;
+    announce(&again.config, gateway.addr(), &bootstrap, link.as_deref())?;
     Ok(Some(Roles {
         again,
         gateway: Again::running_gateway(gateway, own_of_gateway),
@@ -239,11 +249,49 @@ async fn start(
     }))
 }
 
+/// A link to the dashboard, unasked only for whoever sits at a terminal of the machine that alone reaches the API.
+async fn link(config: &Config, address: SocketAddr, log: &JetStreamLog) -> Option<String> {
+    if !address.ip().is_loopback() || !io::stdout().is_terminal() {
+        return None;
+    }
+    let base = sign_in_link::base(config, address).ok()?;
+    let made = async {
+        let pepper = Arc::new(roles::pepper(config, Setting::Embedded)?);
+        let control = roles::control(config, log, pepper)?;
+        let by = Author::from(Actor::System("up".into()));
+        anyhow::Ok(control.sign_in_link(&by).await)
+    };
+    match made.await {
+        Ok(Ok(link)) => Some(sign_in_link::address(&base, &link)),
+        // Its people have addresses and passwords.
+        Ok(Err(NoLink::HasMembers)) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no sign-in link could be made; `waybill dashboard` tries again");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no sign-in link could be made; `waybill dashboard` tries again"
+            );
+            None
+        }
+    }
+}
+
 /// Waits for a while until the gateway is ready; after that it is announced all the same, and `/readyz` says what is missing.
 async fn ready(gateway: &Gateway) {
     let state = gateway.state();
     let until = Instant::now() + READY;
     while state.health.check(&state.auth).is_err() && Instant::now() < until {
+        sleep(READY_POLL).await;
+    }
+}
+
+/// Waits for a while until this worker serves every partition that it holds.
+async fn owned(board: &Board) {
+    let until = Instant::now() + OWNERS_FIRST;
+    while !board.readiness().is_ready() && Instant::now() < until {
         sleep(READY_POLL).await;
     }
 }
@@ -269,7 +317,7 @@ impl Roles {
             drained
         };
         let of = again.clone();
-        let start = async move || of.worker();
+        let start = async move || Ok(of.worker()?.0);
         let worker_ends = supervise::keep("worker", worker, start, stop.clone());
         let start = async move || again.projector();
         let projector_ends = supervise::keep("projector", projector, start, late.clone());
@@ -297,7 +345,12 @@ pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
 }
 
 /// Prints what runs now and a first request, which works as pasted.
-fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyhow::Result<()> {
+fn announce(
+    config: &Config,
+    address: SocketAddr,
+    bootstrap: &Bootstrap,
+    link: Option<&str>,
+) -> anyhow::Result<()> {
     let host = if address.ip().is_unspecified() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
     } else {
@@ -347,6 +400,12 @@ fn announce(config: &Config, address: SocketAddr, bootstrap: &Bootstrap) -> anyh
         out,
         "curl -sS {url}/v1/tasks -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\\n  -d '{{\"targetUrl\": \"{target}\", \"method\": \"GET\"}}'\n"
     )?;
+    if let Some(link) = link {
+        writeln!(
+            out,
+            "The dashboard, signed in (once, within 10 minutes; `waybill dashboard` prints another link):\n\n{link}"
+        )?;
+    }
     out.flush()?;
     Ok(())
 }

@@ -211,7 +211,7 @@ pub(crate) struct WorkerSection {
     /// Targets that may not be called, whatever else allows them: addresses, networks or host names, such as your own nodes.
     pub deny_targets: Vec<String>,
     /// Whether tasks may call this machine (`127.0.0.0/8`, `::1`, `localhost`). Unset: only under `waybill up`, and there only while the API
-    /// listens on loopback. The ports of Waybill itself are refused in any case, but for `/healthz` of the API.
+    /// listens on loopback. The ports of Waybill itself are refused in any case, but for `/healthz` of the API and `/sink`, the target for first tries.
     pub loopback_targets: Option<bool>,
     /// PEM file with certificate authorities that are trusted in calls to targets, besides those of the system.
     pub extra_ca_file: Option<PathBuf>,

@@ -18,6 +18,7 @@ use crate::config::{Config, environment};
 use crate::descriptors;
 use crate::people;
 use crate::rings;
+use crate::roll_call;
 use crate::secrets;
 
 /// The variable that holds a key to install as the first one.
@@ -59,7 +60,9 @@ pub(crate) async fn gateway(
     let mut gateway = config.gateway(setting.is_embedded())?;
     gateway.people = people::config(config, setting)?;
     gateway.max_connections = descriptors::connections(gateway.max_connections);
-    Ok(Gateway::start(gateway, parts, stop).await?)
+    let gateway = Gateway::start(gateway, parts, stop.clone()).await?;
+    roll_call::of_gateway(&gateway, log, stop);
+    Ok(gateway)
 }
 
 /// Installs the bootstrap key, or makes one when the server has none yet. Comes before the gateway listens: a key that is accepted at

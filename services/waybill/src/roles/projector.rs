@@ -8,6 +8,7 @@ use waybill_projector::{Notary, NotaryConfig, NotaryParts, Projector, ProjectorE
 
 use super::{Setting, make_folder, unique_name, worker_name};
 use crate::config::Config;
+use crate::roll_call;
 use crate::secrets::{self, Missing};
 
 /// Folder of the read model, and beside which a projector writes down what a log has lost, within that of the data.
@@ -50,8 +51,10 @@ pub(crate) fn projector(
     if let Some((of_notary, _)) = &notary {
         projector.service.audit_keys = of_notary.trusted.clone();
     }
+    let projector = Projector::start(projector, Arc::new(log.clone()), log.client(), folder);
+    roll_call::of_projector(unique_name("projector")?, projector.watch(), log.client());
     Ok(Projecting {
-        projector: Projector::start(projector, Arc::new(log.clone()), log.client(), folder),
+        projector,
         notary: notary.map(|(config, parts)| Notary::start(config, parts)),
     })
 }

@@ -24,6 +24,7 @@ use super::{Setting, worker_name};
 use crate::config::{Config, fence_timing};
 use crate::descriptors;
 use crate::rings;
+use crate::roll_call;
 use crate::room;
 use crate::secrets;
 
@@ -59,6 +60,7 @@ pub(crate) fn worker(
         nats: log.client(),
         timing: fence_timing(),
         partitions: log.partitions(),
+        plans: config.plans()?,
     });
     let nats = log.client();
     let log = Arc::new(log.clone());
@@ -79,8 +81,9 @@ pub(crate) fn worker(
         queues: Some(queues),
         pressure: Some(room.pressure()),
     };
+    let name = worker_name(config)?;
     let worker = WorkerConfig {
-        name: worker_name(config)?,
+        name: name.clone(),
         partitions: log.partitions(),
         slots,
         caps: Caps {
@@ -96,6 +99,7 @@ pub(crate) fn worker(
     gauge!("waybill_oldest_due_seconds").set(0.0);
     gauge!("waybill_partitions_left_to_newer").set(0.0);
     let worker = Worker::start(worker, parts, stop.clone());
+    roll_call::of_worker(name, worker.board(), nats.clone(), stop.clone());
     tokio::spawn(room::report_owed(worker.board(), nats, stop));
     Ok(worker)
 }

@@ -221,8 +221,22 @@ async fn the_shipped_server_configuration_lets_in_who_knows_the_password() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_work_with_a_nats_user_each() -> Result<()> {
-    let mut extra = shipped("permissions.conf")?;
-    for user in ["admin", "gateway", "worker", "projector"] {
+    roles_work_apart("permissions.conf", "consumers").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_with_hints_instead_of_consumers() -> Result<()> {
+    roles_work_apart("permissions.conf", "direct").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_work_with_a_nats_account_each() -> Result<()> {
+    roles_work_apart("accounts.conf", "accounts").await
+}
+
+async fn roles_work_apart(file: &str, reads: &str) -> Result<()> {
+    let mut extra = shipped(file)?;
+    for user in ["admin", "gateway", "worker", "projector", "system"] {
         let variable = format!("$NATS_{}_PASSWORD", user.to_uppercase());
         extra = extra.replace(&variable, &format!("\"{PASSWORD}-{user}\""));
     }
@@ -240,6 +254,7 @@ async fn roles_work_with_a_nats_user_each() -> Result<()> {
     let known = format!("{of_gateways},{of_workers}");
     installation.set("WAYBILL__NATS__SIGNATURES__KEYS", &known);
     installation.set("WAYBILL__NATS__SIGNATURES__REQUIRED_FROM", "1");
+    installation.set("WAYBILL__NATS__READS", reads);
     let log_in = |installation: &mut Installation, user: &str| {
         installation.set("WAYBILL__NATS__USER", user);
         installation.set("WAYBILL__NATS__PASSWORD", &format!("{PASSWORD}-{user}"));

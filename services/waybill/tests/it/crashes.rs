@@ -370,6 +370,31 @@ async fn a_server_killed_at_each_step_of_its_first_start_starts_at_last() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_server_of_a_killed_up_stops_in_order_and_needs_not_read_its_streams_again()
+-> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let up = installation.up().await?;
+    let health = json!({"targetUrl": format!("{}/healthz", up.url), "method": "GET"});
+    let id = up.http(&key).create(&health).await?;
+    up.http(&key).completed(&id).await?;
+    up.kill().await?;
+    let log = installation.data().join("nats/nats.log");
+    let before = std::fs::read_to_string(&log)?.len();
+    // At once: it may still be stopping.
+    let up = installation.up().await?;
+    assert_eq!(up.http(&key).task(&id).await?["status"], "completed");
+    let said = std::fs::read_to_string(&log)?;
+    let said = said.get(before..).context("the log grows")?;
+    assert!(
+        said.contains("Starting restore for stream '$G > TASKS'"),
+        "{said}"
+    );
+    assert!(!said.contains("will rebuild"), "{said}");
+    up.interrupt().await?.succeeded();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stray_nats_server_of_a_former_start_is_ended() -> Result<()> {
     let (mut installation, key) = Installation::with_key()?;
     // Without `setpriv` on PATH the child outlives a killed parent.

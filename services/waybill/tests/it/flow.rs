@@ -76,10 +76,17 @@ async fn tasks_of_an_ordering_key_run_one_after_the_other_and_say_why_they_wait(
     assert_eq!(explained["earliestStart"], head["earliestStart"]);
     http.post(&format!("/v1/tasks/{first}/cancel"), &json!({}))
         .await?;
-    http.task_when(&second, |task| task["status"] == "completed")
+    let done = http
+        .task_when(&second, |task| task["status"] == "completed")
         .await?;
     let explained = http.get(&format!("/v1/tasks/{second}/explain")).await?;
-    assert_eq!(explained.json()["explanation"]["blockedBy"], Value::Null);
+    let explained = explained.json()["explanation"].clone();
+    assert_eq!(explained["blockedBy"], Value::Null);
+    // What it waited for is told afterwards, too.
+    let behind = &explained["intervals"][0];
+    assert_eq!(behind["kind"], "waited", "{explained}");
+    assert_eq!(behind["blockedBy"]["kind"], "order", "{explained}");
+    assert_eq!(behind["from"], done["createdAt"], "{explained}");
 
     // A failure that cancels those behind it.
     let mut failing = task("/delay/500ms/status/500", "chain");
@@ -99,7 +106,7 @@ async fn tasks_of_an_ordering_key_run_one_after_the_other_and_say_why_they_wait(
     for (given, field) in [
         (json!({"onFailure": "skip"}), "onFailure"),
         (
-            json!({"orderingKey": "a", "onFailure": "block"}),
+            json!({"orderingKey": "a", "onFailure": "stop"}),
             "onFailure",
         ),
         (json!({"orderingKey": ""}), "orderingKey"),

@@ -41,6 +41,11 @@ impl Serving<'_> {
             .iter()
             .map(|decision| record(partition, decision))
             .collect();
+        let atomicity = if decisions.iter().any(Decision::is_joined) {
+            Atomicity::Atomic
+        } else {
+            Atomicity::Ordered
+        };
         let append = Append {
             stream: Stream::Tasks,
             records,
@@ -48,7 +53,7 @@ impl Serving<'_> {
                 filter: TaskSubject::owner(partition).to_string(),
                 seq: self.fence,
             },
-            atomicity: Atomicity::Ordered,
+            atomicity,
             msg_id: None,
         };
         let log = Arc::clone(&self.parts.executor.log);

@@ -45,7 +45,7 @@ pub(super) struct Limits {
     /// Messages to other owners.
     pub(super) sent: JoinSet<Sent>,
     recount_at: Instant,
-    /// A fence of this partition that a home knows of and this owner does not.
+    /// A fence of this partition that another owner knows of and this one does not.
     pub(super) superseded: Option<StreamSeq>,
 }
 
@@ -189,6 +189,11 @@ impl Serving<'_> {
         nudges: &mut Vec<(Partition, LimitNudge)>,
     ) -> Option<LimitGrant> {
         let now = self.parts.executor.clock.elapsed();
+        if let Some(later) = ask.later_home(self.limits.term, self.fence) {
+            // As a home this owner would not be listened to, and with nothing to append it would not notice.
+            self.limits.superseded = self.limits.superseded.max(Some(later));
+            return None;
+        }
         let Some(home) = &mut self.limits.home else {
             self.limits.is_needed = true;
             return None;

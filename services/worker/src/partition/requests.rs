@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use waybill_domain::command::{Blocker, MAX_EXPLAINED, OwnerReply, OwnerRequest};
-use waybill_domain::dispatcher::{Cancel, RunNow, Ticket, Wanted};
+use waybill_domain::dispatcher::{
+    Cancel, CancelTogether, ChangePriority, PurgeLetter, RunNow, Ticket, Unblock, Wanted,
+};
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
-use waybill_domain::id::{TaskId, TeamId};
+use waybill_domain::id::{LimitKey, TaskId, TeamId};
 use waybill_domain::task::History;
 use waybill_log::subject::TaskFilter;
 use waybill_log::{Stream, StreamSeq, TaskRecord, task_record};
@@ -27,7 +29,25 @@ impl Serving<'_> {
         let task = match &command.request {
             OwnerRequest::Cancel { task, .. }
             | OwnerRequest::Explain { task, .. }
-            | OwnerRequest::RunNow { task, .. } => task,
+            | OwnerRequest::RunNow { task, .. }
+            | OwnerRequest::CancelWaiting { task, .. }
+            | OwnerRequest::PurgeLetter { task, .. }
+            | OwnerRequest::ChangePriority { task, .. }
+            | OwnerRequest::Unblock { task, .. }
+            | OwnerRequest::Report { task, .. } => task,
+            OwnerRequest::CancelTogether { tasks, .. } => {
+                match tasks.iter().find(|task| !self.dispatcher.knows(**task)) {
+                    Some(task) => task,
+                    None => return self.decide(command),
+                }
+            }
+            OwnerRequest::Claim(_) => return self.claim(command),
+            OwnerRequest::WithdrawClaim { team, queues, ask } => {
+                self.withdraw_claim(team, queues, *ask);
+                // The caller may be gone.
+                let _ = command.reply.send(OwnerReply::Noted);
+                return;
+            }
             // The task has ended, and the request says where it is in the log.
             OwnerRequest::Redeliver { .. } => return self.read_for_redelivery(command),
             OwnerRequest::Health { hosts } => {
@@ -40,10 +60,22 @@ impl Serving<'_> {
             OwnerRequest::AskLimits(_)
             | OwnerRequest::NudgeLimits(_)
             | OwnerRequest::ListLimits { .. } => return self.limit_command(command),
-            OwnerRequest::ExplainMany { tasks, team } => {
-                let blockers = self.blockers(tasks, team);
+            OwnerRequest::Workers(request) => {
+                let reply = self.about_workers(request);
                 // The caller may be gone.
-                let _ = command.reply.send(OwnerReply::ExplainedMany(blockers));
+                let _ = command.reply.send(reply);
+                return;
+            }
+            OwnerRequest::ExplainMany { tasks, team, keys } => {
+                let blockers = self.blockers(tasks, team);
+                let reply = if *keys {
+                    OwnerReply::ExplainedWithKeys(blockers)
+                } else {
+                    let blockers = blockers.into_iter().map(|(task, by, _)| (task, by));
+                    OwnerReply::ExplainedMany(blockers.collect())
+                };
+                // The caller may be gone.
+                let _ = command.reply.send(reply);
                 return;
             }
         };
@@ -81,6 +113,9 @@ impl Serving<'_> {
     }
 
     fn decide(&mut self, command: Command) {
+        if let OwnerRequest::Report { .. } = &command.request {
+            return self.report(command);
+        }
         let Command { request, reply } = command;
         if let OwnerRequest::Explain { task, team } = &request {
             // The caller may be gone.
@@ -105,6 +140,7 @@ impl Serving<'_> {
                     actor,
                     traceparent,
                     ticket,
+                    only_waiting: false,
                 };
                 self.dispatcher.cancel(request, now, &mut actions);
             }
@@ -124,12 +160,103 @@ impl Serving<'_> {
                 };
                 self.dispatcher.run_now(request, now, &mut actions);
             }
+            OwnerRequest::Unblock {
+                task,
+                team,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = Unblock {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.unblock(request, now, &mut actions);
+            }
+            OwnerRequest::CancelWaiting {
+                task,
+                team,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = Cancel {
+                    task,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                    only_waiting: true,
+                };
+                self.dispatcher.cancel(request, now, &mut actions);
+            }
+            OwnerRequest::PurgeLetter {
+                task,
+                team,
+                queue,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = PurgeLetter {
+                    task,
+                    team,
+                    queue,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.purge_letter(request, now, &mut actions);
+            }
+            OwnerRequest::ChangePriority {
+                task,
+                team,
+                priority,
+                operation,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = ChangePriority {
+                    task,
+                    team,
+                    priority,
+                    operation,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.change_priority(request, now, &mut actions);
+            }
+            OwnerRequest::CancelTogether {
+                tasks,
+                team,
+                actor,
+                traceparent,
+            } => {
+                self.tickets.insert(ticket, reply);
+                let request = CancelTogether {
+                    tasks,
+                    team,
+                    actor,
+                    traceparent,
+                    ticket,
+                };
+                self.dispatcher.cancel_together(request, now, &mut actions);
+            }
             OwnerRequest::Explain { .. }
             | OwnerRequest::Redeliver { .. }
             | OwnerRequest::Health { .. }
             | OwnerRequest::AskLimits(_)
             | OwnerRequest::NudgeLimits(_)
             | OwnerRequest::ListLimits { .. }
+            | OwnerRequest::Claim(_)
+            | OwnerRequest::WithdrawClaim { .. }
+            | OwnerRequest::Workers(_)
+            | OwnerRequest::Report { .. }
             | OwnerRequest::ExplainMany { .. } => return,
         }
         self.carry_out(actions);
@@ -158,14 +285,18 @@ impl Serving<'_> {
     }
 
     /// What keeps tasks of a list from running.
-    fn blockers(&self, tasks: &[TaskId], team: &TeamId) -> Vec<(TaskId, Option<Blocker>)> {
+    fn blockers(
+        &self,
+        tasks: &[TaskId],
+        team: &TeamId,
+    ) -> Vec<(TaskId, Option<Blocker>, Option<LimitKey>)> {
         let asked = tasks.iter().take(MAX_EXPLAINED);
         let now = self.parts.executor.clock.times();
         asked
             .filter_map(|&task| {
                 let lacks = |wanted| self.lacks(&wanted);
-                let blocker = self.dispatcher.blocker(task, team, now, lacks)?;
-                Some((task, blocker))
+                let (blocker, key) = self.dispatcher.blocker(task, team, now, lacks)?;
+                Some((task, blocker, key))
             })
             .collect()
     }
@@ -225,6 +356,7 @@ impl Serving<'_> {
             failures,
             cancel_requested,
             history,
+            changed_priority,
             actor,
             traceparent,
             ..
@@ -254,7 +386,7 @@ impl Serving<'_> {
                 deliveries: 0,
                 due: now.wall,
                 from: Some(now.wall),
-                end,
+                end: Box::new(end),
             },
             attempts,
             failures,
@@ -264,6 +396,10 @@ impl Serving<'_> {
             last_failure: None,
             cancel_requested,
             span: None,
+            changed_priority,
+            order_place: None,
+            blocks: None,
+            member: None,
             history: History {
                 callback: None,
                 ..*history

@@ -37,8 +37,11 @@ impl Serving<'_> {
         for (place, rules) in changes.rules {
             self.dispatcher.set_rules(&place, rules, now);
         }
-        for (host, rule) in changes.hosts {
-            self.dispatcher.set_health_rule(host, rule);
+        for (host, rules) in changes.hosts {
+            self.dispatcher.set_host_rules(host, rules);
+        }
+        for (team, weight) in changes.teams {
+            self.dispatcher.set_team_weight(team, weight);
         }
         for (limit, rules) in changes.limits {
             self.dispatcher.set_limit_rules(limit, rules, now);
@@ -54,8 +57,11 @@ impl Serving<'_> {
             for (place, rules) in changes.rules {
                 self.dispatcher.set_rules(&place, rules, now);
             }
-            for (host, rule) in changes.hosts {
-                self.dispatcher.set_health_rule(host, rule);
+            for (host, rules) in changes.hosts {
+                self.dispatcher.set_host_rules(host, rules);
+            }
+            for (team, weight) in changes.teams {
+                self.dispatcher.set_team_weight(team, weight);
             }
             for (limit, rules) in changes.limits {
                 self.dispatcher.set_limit_rules(limit, rules, now);

@@ -45,6 +45,7 @@ impl Serving<'_> {
             }
         };
         self.dispatcher.fill_where(&mut admit, now, &mut actions);
+        self.dispatcher.serve_claims(now, &mut actions);
         // Unused slots are returned for other partitions.
         self.spare = Spare::default();
         self.carry_out(actions);

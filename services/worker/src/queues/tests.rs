@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicBool;
 
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::dispatcher::Hold;
 use waybill_domain::event::{ControlEvent, QueuePaused, QueueResumed};
 use waybill_domain::id::{Environment, QueueName, TeamId};
@@ -79,6 +80,7 @@ impl Stage {
             applied,
             Arc::new(log.clone()),
             partitions,
+            Arc::clone(Catalogue::builtin()),
         );
         let stop = CancellationToken::new();
         tokio::spawn(service.run(stop.clone()));

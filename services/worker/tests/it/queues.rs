@@ -62,6 +62,7 @@ impl VaultRig {
             rate,
             weight: None,
             at: SystemClock.now(),
+            retention_s: None,
         }))
         .await;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::FenceTiming;
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
 use waybill_domain::egress::Egress;
@@ -366,6 +367,7 @@ fn queues(log: &JetStreamLog) -> QueuesService {
         nats: log.client(),
         timing: FenceTiming::lasting(LEASE_TTL),
         partitions: partitions(),
+        plans: Arc::clone(Catalogue::builtin()),
     });
     service
 }

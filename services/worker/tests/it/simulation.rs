@@ -8,13 +8,21 @@
 //! A failing history prints its seed: `WAYBILL_SIM_SEED=<seed>` repeats it and prints each step.
 //! `WAYBILL_SIM_RUNS=<n>` sets the number of histories.
 
+mod blocks;
+mod claimants;
 mod clients;
+mod drains;
 mod history;
+mod homes;
 mod ledger;
+mod long;
+mod members;
 mod network;
 mod outages;
 mod pauses;
+mod priorities;
 mod random;
+mod slowdown;
 mod target;
 mod world;
 
@@ -22,6 +30,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use history::{Conditions, History, ProcessFaults, live};
+use pauses::found_team;
 use waybill_domain::task::Priority;
 use waybill_worker::RetentionConfig;
 use world::{Faults, Sabotage, World};
@@ -95,6 +104,7 @@ fn every_accepted_task_comes_to_exactly_one_end_whatever_happens() {
                 "a cancellation that races the answer ends either way: {race}"
             );
         }
+        assert!(seen.contains_key("purged"), "dead letters are purged");
         assert!(
             seen.contains_key("cancelled by its line"),
             "failures cancel those behind them"
@@ -267,6 +277,7 @@ fn nothing_of_a_paused_queue_is_called_after_the_answer_whatever_happens() {
     eprintln!("{seen:?}");
     if number("WAYBILL_SIM_SEED").is_none() {
         assert!(seen.contains_key("paused"), "{seen:?}");
+        assert!(seen.contains_key("opened by hand"), "{seen:?}");
     }
 }
 
@@ -288,6 +299,11 @@ fn a_log_without_fences_is_noticed() {
 #[test]
 fn the_ledger_notices_limits_that_nobody_keeps() {
     is_noticed(Sabotage::NoLimits);
+}
+
+#[test]
+fn a_purge_that_cuts_off_what_runs_is_noticed() {
+    is_noticed(Sabotage::PurgesCutOff);
 }
 
 #[test]
@@ -374,6 +390,16 @@ fn a_single_slot_serves_each_queue_by_priority_and_then_in_order_of_arrival() {
 /// by one owner after the other. Returns whether customers who waited were served equally often, by
 /// their weights.
 fn takes_turns(seed: u64, weights: [u8; 3], sabotage: Option<Sabotage>) -> bool {
+    take_turns(seed, weights, None, sabotage)
+}
+
+/// The same, where the customers are teams with these plans, if there are any.
+fn take_turns(
+    seed: u64,
+    weights: [u8; 3],
+    plans: Option<[&str; 3]>,
+    sabotage: Option<Sabotage>,
+) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -385,7 +411,12 @@ fn takes_turns(seed: u64, weights: [u8; 3], sabotage: Option<Sabotage>) -> bool 
             ..uneventful()
         };
         let world = World::new(seed, conditions);
+        for (number, plan) in (0..).zip(plans.into_iter().flatten()) {
+            found_team(&world, number, plan).await;
+        }
         let mut history = History::of(&world, 1, 1);
+        // Only workers that follow CONTROL learn of plans.
+        history.pauses = plans.is_some();
         history.hire();
         let mut customers = BTreeMap::new();
         let first = history.gateway.a_task();
@@ -396,8 +427,13 @@ fn takes_turns(seed: u64, weights: [u8; 3], sabotage: Option<Sabotage>) -> bool 
             task.priority = Priority::DEFAULT;
             (task.team, task.queue) = (first.team.clone(), first.queue.clone());
             let customer = if place < 24 { 0 } else { place % 3 };
-            task.fairness_key = Some(format!("customer {customer}"));
-            task.fairness_weight = Some(weights[customer]);
+            if plans.is_some() {
+                task.team = pauses::team(customer as u64);
+                (task.fairness_key, task.fairness_weight) = (None, None);
+            } else {
+                task.fairness_key = Some(format!("customer {customer}"));
+                task.fairness_weight = Some(weights[customer]);
+            }
             customers.insert(task.id, customer);
             assert!(history.gateway.create(task).await);
         }
@@ -448,6 +484,24 @@ fn customers_of_a_queue_take_turns_whoever_owns_it() {
         assert!(takes_turns(seed, [1, 1, 1], None), "seed {seed}");
         assert!(takes_turns(seed, [3, 1, 2], None), "seed {seed}");
     }
+}
+
+/// What the built-in plans say.
+const PLANS: ([u8; 3], [&str; 3]) = ([4, 1, 2], ["enterprise", "free", "pro"]);
+
+#[test]
+fn teams_take_turns_by_the_weights_of_their_plans_whoever_owns_their_queue() {
+    let (weights, plans) = PLANS;
+    for seed in 0..20 {
+        assert!(take_turns(seed, weights, Some(plans), None), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_worker_that_knows_no_plans_is_noticed() {
+    let (weights, plans) = PLANS;
+    let sabotage = Some(Sabotage::NoPlans);
+    assert!((0..20).any(|seed| !take_turns(seed, weights, Some(plans), sabotage)));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 // Who is signed in. The access token is in this module's memory alone; what outlives the tab is the refresh token, in a cookie that no script reads.
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { Failure } from "./failure.js";
+import { here } from "./location.js";
 import { withLock } from "./locks.js";
 import { wasSignedIn } from "./settings.js";
 
 /** @typedef {{id: string, name: string, role: "owner" | "admin" | "member" | "viewer"}} Team */
-/** @typedef {{user: {id: string, email: string, name: string}, sessionId: string, teams: Team[]}} Me */
+/** @typedef {{user: {id: string, email: string, name: string, needsAddress: boolean}, sessionId: string, teams: Team[], isOperator: boolean}} Me */
 /** @typedef {{phase: "unknown" | "out" | "in", me: Me | null, expired: boolean, failure: Failure | null}} Session */
 
 /** Seconds before its end at which a token is replaced. */
@@ -77,9 +78,12 @@ export async function readMe() {
   current.value = { phase: "in", me, expired: false, failure: null };
 }
 
+/** Where an outside issuer sends browsers back to, with a cookie that is new. */
+export const SIGNED_IN = "/signed-in";
+
 /** Takes up the session of the cookie. Whether there is one no script can see, so the settings remember it. */
 export async function begin() {
-  if (wasSignedIn.peek() === "no") {
+  if (wasSignedIn.peek() === "no" && here().path !== SIGNED_IN) {
     current.value = { ...nobody, phase: "out" };
     return;
   }
@@ -101,6 +105,13 @@ export async function signIn(email, password) {
 /** Confirms an address with the token of a letter, and is signed in. @param {{token: string, password: string, name?: string}} given */
 export async function confirmAddress(given) {
   take(await post("/v1/auth/confirm", { ...given, cookie: true }));
+  await readMe();
+  others?.postMessage("in");
+}
+
+/** Signs in by the token of a link that the machine has printed. @param {string} given */
+export async function useLink(given) {
+  take(await post("/v1/auth/link", { token: given, cookie: true }));
   await readMe();
   others?.postMessage("in");
 }

@@ -34,6 +34,8 @@ export const theme = setting("theme", "system");
 export const times = setting("times", "relative");
 /** `on` or `off`: shortcuts of a single key (WCAG 2.1.4). */
 export const shortcutsSetting = setting("shortcuts", "on");
+/** In which language the requests of a page are shown. */
+export const codeIn = setting("code-in", "curl");
 /** The team that was looked at last. */
 export const lastTeam = setting("team", "");
 /** Ids of the teams whose list of first steps is done or put away, separated by commas. */

@@ -1,4 +1,5 @@
 // Which page an address means. A page is loaded when it is first opened.
+import { SIGNED_IN } from "../core/session.js";
 
 /**
  * @typedef {object} Page
@@ -20,6 +21,12 @@ const OF_TEAM = [
   ["/tasks/:id/replay", () => import("./composer/page.js")],
   ["/queues", () => import("./queues/page.js")],
   ["/queues/:name", () => import("./queues/one.js")],
+  ["/schedules", () => import("./schedules/page.js")],
+  ["/schedules/:id", () => import("./schedules/one.js")],
+  ["/workers", () => import("./workers/page.js")],
+  ["/workers/:name", () => import("./workers/one.js")],
+  ["/workflows", () => import("./workflows/page.js")],
+  ["/workflows/:id", () => import("./workflows/one.js")],
   ["/limits", () => import("./limits/page.js")],
   ["/targets", () => import("./targets/page.js")],
   ["/targets/:host", () => import("./targets/one.js")],
@@ -31,6 +38,7 @@ const OF_TEAM = [
   ["/events", () => import("./events/page.js")],
   ["/activity", () => import("./activity/page.js")],
   ["/keys", () => import("./keys/page.js")],
+  ["/keys/:id", () => import("./keys/one.js")],
   ["/vault", () => import("./vault/page.js")],
   ["/apps", () => import("./apps/page.js")],
   ["/webhooks", () => import("./webhooks/page.js")],
@@ -39,13 +47,16 @@ const OF_TEAM = [
   ["/team", () => import("./team/people.js")],
 ];
 
-/** A page of the account, by its name. @param {"entry" | "signUp" | "confirm" | "forgot" | "reset" | "join"} name */
+/** A page of the account, by its name. @param {"entry" | "signUp" | "confirm" | "forgot" | "reset" | "join" | "link" | "address" | "signedIn"} name */
 const account = (name) => () => import("./account/account.js").then((all) => ({ open: all[name] }));
 
 /** Pages for whoever is signed in, with a team or without. @type {[string, () => Promise<PageModule>][]} */
 const OF_PERSON = [
   ["/teams/new", () => import("./team/page.js")],
   ["/join", account("join")],
+  ["/address", account("address")],
+  ["/device", () => import("./device/page.js")],
+  [SIGNED_IN, account("signedIn")],
 ];
 
 /** Pages for everybody: the links of letters lead to them. @type {[string, () => Promise<PageModule>][]} */
@@ -54,6 +65,7 @@ const OF_ALL = [
   ["/confirm", account("confirm")],
   ["/forgot", account("forgot")],
   ["/reset", account("reset")],
+  ["/link", account("link")],
 ];
 
 /** @param {string} pattern @param {string} path @returns {Record<string, string> | null} */

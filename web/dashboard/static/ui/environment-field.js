@@ -2,10 +2,11 @@
 import { environment } from "../core/team.js";
 import { html } from "./lit.js";
 
-export const environmentField = () => html`<div class="field">
+/** @param {string} [chosen] */
+export const environmentField = (chosen = environment()) => html`<div class="field">
   <label for="environment">Environment</label>
   <select id="environment" name="environment">
-    <option .selected=${environment() === "live"}>live</option>
-    <option .selected=${environment() === "test"}>test</option>
+    <option .selected=${chosen === "live"}>live</option>
+    <option .selected=${chosen === "test"}>test</option>
   </select>
 </div>`;

@@ -1,4 +1,4 @@
-// The status of a task by word and by shape, so that it does not depend on colour.
+// The status of a task or a workflow by word and by shape, so that it does not depend on colour.
 import { html, svg } from "./lit.js";
 
 /** Word, shape and tone of each status. @type {Record<string, [string, string, string]>} */
@@ -6,15 +6,19 @@ const LOOKS = {
   pending: ["pending", "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 2a4 4 0 1 1 0 8 4 4 0 0 1 0-8z", "plain"],
   delayed: ["delayed", "M3 2h10v2L9.5 8l3.5 4v2H3v-2l3.5-4L3 4z", "plain"],
   processing: ["processing", "M4 2l9 6-9 6z", "busy"],
+  running: ["running", "M4 2l9 6-9 6z", "busy"],
   completed: ["completed", "M6.5 13L2 8.5 3.5 7l3 3L12.5 4 14 5.5z", "good"],
   failed: ["failed", "M4 2l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z", "bad"],
   timeout: ["timeout", "M8 1l7 13H1z", "bad"],
   cancelled: ["cancelled", "M2 7h12v2.5H2z", "plain"],
 };
 
+/** @param {string} status */
+export const lookOf = (status) => LOOKS[status] ?? [status, "M3 3h10v10H3z", "plain"];
+
 /** @param {string} status @param {boolean | null} [ok] Of a task that ended. */
 export function statusBadge(status, ok) {
-  const [word, shape, tone] = LOOKS[status] ?? [status, "M3 3h10v10H3z", "plain"];
+  const [word, shape, tone] = lookOf(status);
   const isHalf = status === "completed" && ok === false;
   return badge([isHalf ? `${word}, not ok` : word, shape, isHalf ? "warn" : tone]);
 }

@@ -4,10 +4,15 @@ import { counted } from "./words.js";
 
 /** @param {string} label What it lists. @param {string[]} columns @param {unknown} rows @param {string} [order] */
 export function table(label, columns, rows, order = "") {
+  return tableOf(label, columns.map((column) => html`<th scope="col">${column}</th>`), rows, order);
+}
+
+/** The same of headers that are made already. @param {string} label @param {unknown[]} headers @param {unknown} rows @param {string} order */
+export function tableOf(label, headers, rows, order) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
     <table>
       <caption class="unseen">${label}${order}</caption>
-      <thead><tr>${columns.map((column) => html`<th scope="col">${column}</th>`)}</tr></thead>
+      <thead><tr>${headers}</tr></thead>
       <tbody>${rows}</tbody>
     </table>
   </div>`;

@@ -69,6 +69,8 @@ pub(super) fn log() -> Vec<Entry> {
             Step::Cancelled {
                 attempt: None,
                 after: Some("f1".into()),
+                instead: None,
+                predecessor: false,
             },
         ),
         entry(

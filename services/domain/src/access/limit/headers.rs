@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Meter, Standing, Window};
+use crate::access::plan::PolicyScope;
 use crate::time::Timestamp;
 
 /// `X-RateLimit-Limit` and `-Remaining` of an unlimited plan: the largest number that fits into 32
@@ -27,6 +28,8 @@ pub struct RateLimitFields {
     pub remaining: u64,
     /// `X-RateLimit-Reset`: seconds since the epoch at the end of the window.
     pub reset: u64,
+    /// Whom the policy counts for that these are about. `None` without policies.
+    pub scope: Option<PolicyScope>,
     /// `RateLimit-Policy` and `RateLimit`. `None` without policies: a structured list must not be
     /// empty.
     pub structured: Option<Structured>,
@@ -51,6 +54,7 @@ pub fn fields(standing: &Standing, now: Timestamp) -> RateLimitFields {
             limit: UNLIMITED,
             remaining: UNLIMITED,
             reset: (now_s / UNLIMITED_WINDOW_S + 1) * UNLIMITED_WINDOW_S,
+            scope: None,
             structured: None,
         };
     };
@@ -58,6 +62,7 @@ pub fn fields(standing: &Standing, now: Timestamp) -> RateLimitFields {
         limit: nearest.policy.q(),
         remaining: nearest.remaining,
         reset: nearest.window.ends_s(),
+        scope: Some(nearest.policy.scope),
         structured: Some(structured(meters, now)),
     }
 }

@@ -36,6 +36,8 @@ const COUNT: RangeInclusive<u32> = 1..=1_000_000;
 /// Range of the stored response body in bytes: from what every plan stores up to what fits into the
 /// log.
 const ANSWER_BYTES: RangeInclusive<u32> = USUAL_ANSWER_BYTES..=MAX_ANSWER_BYTES;
+/// Range of the weight of a team.
+const WEIGHT: RangeInclusive<u32> = 1..=100;
 /// Range of the longest lifetime of a key, in seconds: an hour to ten years.
 const LIFETIME_S: RangeInclusive<u32> = 3_600..=315_360_000;
 
@@ -67,6 +69,7 @@ struct RawPlan {
     api_access: Option<bool>,
     api_faces: Option<Vec<String>>,
     policies: Vec<Value>,
+    weight: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -198,6 +201,9 @@ fn plan(name: &str, value: Value) -> Result<Plan, CatalogueError> {
             raw.policies,
             &[PolicyScope::Team, PolicyScope::Key],
         )?,
+        weight: optional("weight", raw.weight, &WEIGHT)?
+            .and_then(|weight| u8::try_from(weight).ok())
+            .unwrap_or(1),
     })
 }
 

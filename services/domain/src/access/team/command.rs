@@ -12,8 +12,10 @@ use crate::access::team::queues::QueueCommand;
 use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
 use crate::access::team::vault::{TokenCommand, TokenRefusal};
+use crate::access::team::views::ViewCommand;
+use crate::access::team::workers::WorkerCommand;
 use crate::event::{LeakPolicy, RepeatableRequest, RevocationReason};
-use crate::id::{Environment, InvitationId, KeyId, TeamId, UserId};
+use crate::id::{Environment, InvitationId, KeyId, QueueName, TeamId, UserId};
 use crate::time::Timestamp;
 
 /// A new key, made from fresh entropy, and its MAC.
@@ -97,6 +99,8 @@ pub enum TeamCommand {
     Target(TargetCommand),
     /// Change what holds the tasks with a limit key back.
     Limit(LimitCommand),
+    /// Change whether a worker is given tasks.
+    Worker(WorkerCommand),
     /// Invite a person.
     Invite(Box<InvitationDraft>),
     /// Withdraw an invitation.
@@ -127,6 +131,8 @@ pub enum TeamCommand {
         expires_at: Option<Timestamp>,
         /// Networks that the key may be used from. Empty: any.
         sources: Vec<String>,
+        /// Queues that the key is limited to. Empty: all.
+        queues: Vec<QueueName>,
         /// Identifies a repetition of the request.
         request: Option<RepeatableRequest>,
     },
@@ -155,6 +161,15 @@ pub enum TeamCommand {
         /// URL of the place, if known.
         url: Option<String>,
     },
+    /// Make the local owner of the installation the owner of a team that has no members.
+    AdmitLocalOwner,
+    /// Choose who sees the bodies and headers of tasks.
+    ChangePayloadPolicy {
+        /// Whether viewers do; everybody else does.
+        viewers_see_payloads: bool,
+    },
+    /// Save or delete a view of a list.
+    View(ViewCommand),
 }
 
 /// Why a command is refused.
@@ -257,6 +272,9 @@ pub enum TeamRefusal {
     /// The person owns too many teams.
     #[error("A person may own {0} teams")]
     TooManyTeams(usize),
+    /// Only a team without members takes in the local owner.
+    #[error("The team has members already, and the local owner is none of them")]
+    HasMembers,
 }
 
 impl TeamRefusal {

@@ -13,12 +13,14 @@ use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
-    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, queues, targets, vault,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, payloads, queues, targets, vault, views,
+    workers,
 };
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
 use crate::id::{TeamId, UserId};
 use crate::time::Timestamp;
+use key::KeyBounds;
 
 pub(super) use settings::valid_name;
 
@@ -118,6 +120,7 @@ impl Deciding<'_> {
             TeamCommand::Queue(command) => queues::decide(self, command),
             TeamCommand::Target(command) => targets::decide(self, command),
             TeamCommand::Limit(command) => limits::decide(self, command),
+            TeamCommand::Worker(command) => workers::decide(self, command),
             TeamCommand::Invite(draft) => self.invite(*draft),
             TeamCommand::WithdrawInvitation { invitation } => self.withdraw_invitation(invitation),
             TeamCommand::AcceptInvitation {
@@ -133,8 +136,17 @@ impl Deciding<'_> {
                 scopes,
                 expires_at,
                 sources,
+                queues,
                 request,
-            } => self.create_key(&draft, &name, scopes, expires_at, sources, request),
+            } => {
+                let bounds = KeyBounds {
+                    scopes,
+                    expires_at,
+                    sources,
+                    queues,
+                };
+                self.create_key(&draft, &name, bounds, request)
+            }
             TeamCommand::RotateKey {
                 key,
                 draft,
@@ -147,6 +159,11 @@ impl Deciding<'_> {
                 source,
                 url,
             } => self.report_key(key, reporter, source, url),
+            TeamCommand::AdmitLocalOwner => self.admit_local_owner(),
+            TeamCommand::ChangePayloadPolicy {
+                viewers_see_payloads,
+            } => payloads::decide(self, viewers_see_payloads),
+            TeamCommand::View(command) => views::decide(self, command),
         }
     }
 }

@@ -8,11 +8,13 @@ use utoipa::ToSchema;
 use crate::access::key::KeyMac;
 use crate::access::scope::ScopeSet;
 use crate::event::{KeyCreated, RevocationReason};
-use crate::id::{Environment, KeyId};
+use crate::id::{Environment, KeyId, QueueName};
 use crate::time::Timestamp;
 
 /// Limit of networks per key.
 pub const MAX_SOURCES: usize = 50;
+/// Limit of queues that a key is limited to: as many as a filter of tasks takes.
+pub const MAX_KEY_QUEUES: usize = 20;
 
 /// An API key, built from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,13 @@ impl Key {
         self.sources.as_ref().is_some_and(|networks| {
             networks.is_empty() || networks.iter().any(|network| network.contains(&source))
         })
+    }
+
+    /// The queues that the key is limited to; `None`: it is not.
+    #[must_use]
+    pub fn only_queues(&self) -> Option<&[QueueName]> {
+        let queues = self.created.queues.as_slice();
+        (!queues.is_empty()).then_some(queues)
     }
 
     /// Whether a key bound to `sources` could only be used from where this one can. An empty list

@@ -8,7 +8,8 @@ use crate::limit::LimitBounds;
 use crate::time::Timestamp;
 
 use super::decide::{Deciding, Decision};
-use super::queues::{Pause, check_bounds, may_write, valid_reason, valid_until};
+use super::pause::{Pause, Stated};
+use super::queues::{check_bounds, may_write};
 use super::{Team, TeamRefusal};
 
 /// Limit of keys of a team that are paused or set, in both environments: every worker keeps all of
@@ -90,14 +91,14 @@ impl Team {
         let known = self.limits.entry(place.clone()).or_default();
         match event {
             ControlEvent::LimitPaused(e) => {
-                let since = known.paused(at).map_or(at, |pause| pause.since);
-                known.pause = Some(Pause {
-                    since,
+                let pause = Pause {
+                    since: at,
                     until: e.until,
                     reason: e.reason.clone(),
                     by: e.paused_by.clone(),
                     drain: false,
-                });
+                };
+                known.pause = Some(pause.anew(known.paused(at)));
             }
             ControlEvent::LimitSet(e) => {
                 let bounds = LimitBounds {
@@ -150,11 +151,10 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: LimitCommand) -> Decision
             until,
         } => {
             may_write(deciding, environment)?;
-            let reason = reason.as_deref().map(valid_reason).transpose()?.flatten();
-            let until = until.map(|until| valid_until(until, at)).transpose()?;
+            let stated = Stated::checked(reason.as_deref(), until, at)?;
             let known = deciding.team.limit(environment, &key);
             let paused = known.and_then(|known| known.paused(at));
-            if paused.is_some_and(|pause| pause.until == until && pause.reason == reason) {
+            if paused.is_some_and(|pause| stated.repeats(pause)) {
                 return Ok(Vec::new());
             }
             has_room(deciding, environment, &key)?;
@@ -162,8 +162,8 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: LimitCommand) -> Decision
                 key,
                 team,
                 environment,
-                reason,
-                until,
+                reason: stated.reason,
+                until: stated.until,
                 paused_by: deciding.by.to_string(),
                 at,
             })])

@@ -3,9 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use sha2::{Digest, Sha256};
 
-use crate::access::name::is_plain;
 use crate::access::scope::Scope;
 use crate::event::{ControlEvent, QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName};
@@ -15,13 +17,14 @@ use crate::task::{MAX_WEIGHT, QueueDefaults};
 use crate::time::Timestamp;
 
 use super::decide::{Deciding, Decision};
+use super::pause::{Pause, Stated};
 use super::{Team, TeamRefusal};
 
 /// Limit of queues of a team that are paused or have settings, in both environments: every worker
 /// and gateway keeps all of them in memory.
 pub const MAX_RULED_QUEUES: usize = 1_000;
-/// Longest reason of a pause, in characters.
-pub const MAX_REASON_CHARS: usize = 500;
+/// For how long a queue may show what has ended, in seconds: an hour to a leap year.
+pub const RETENTION_S: RangeInclusive<u32> = 3_600..=31_622_400;
 
 /// What a team has decided about one of its queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,33 +39,8 @@ pub struct Queue {
     pub weight: Option<u8>,
     /// What creations mean where they leave something open.
     pub defaults: QueueDefaults,
-}
-
-/// A pause of a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pause {
-    /// Since when nothing is started.
-    pub since: Timestamp,
-    /// When it ends by itself; `None`: never.
-    pub until: Option<Timestamp>,
-    /// Why, for people.
-    pub reason: Option<String>,
-    /// Who stated it last, in the text form of actors.
-    pub by: String,
-    /// Whether somebody waits for the attempts that run to end.
-    pub drain: bool,
-}
-
-impl Pause {
-    fn is_stated_as(&self, reason: Option<&str>, until: Option<Timestamp>, drain: bool) -> bool {
-        self.reason.as_deref() == reason && self.until == until && self.drain == drain
-    }
-
-    /// Whether the time of the pause is over.
-    #[must_use]
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| until <= now)
-    }
+    /// Seconds after its end for which lists and reads show a task; `None`: as long as the log has it.
+    pub retention_s: Option<u32>,
 }
 
 impl Queue {
@@ -84,6 +62,7 @@ impl Queue {
         self.concurrency.is_some()
             || self.rate.is_some()
             || self.weight.is_some()
+            || self.retention_s.is_some()
             || !self.defaults.is_empty()
     }
 
@@ -95,8 +74,17 @@ impl Queue {
         let queue = queue.unwrap_or(&none);
         let settings = (queue.concurrency, queue.rate, &queue.defaults, queue.weight);
         // Serialising plain values to memory cannot fail.
-        let settings = rmp_serde::to_vec_named(&settings).unwrap_or_default();
+        let mut settings = rmp_serde::to_vec_named(&settings).unwrap_or_default();
+        // Without it the tag is that of earlier versions.
+        settings.extend(queue.retention_s.into_iter().flat_map(u32::to_be_bytes));
         hex::encode(&Sha256::digest(settings)[..8])
+    }
+
+    /// Tasks that ended before that are not shown; `None`: all are that the log has.
+    #[must_use]
+    pub fn shows_from(&self, now: Timestamp) -> Option<Timestamp> {
+        let retention = i64::from(self.retention_s?) * 1_000;
+        Some(Timestamp(now.0.saturating_sub(retention)))
     }
 
     fn is_ruled(&self, now: Timestamp) -> bool {
@@ -137,6 +125,8 @@ pub enum QueueCommand {
         defaults: Box<QueueDefaults>,
         /// Only if the settings have one of these tags ([`Queue::tag`]); `None`: whatever they are.
         only_if: Option<Vec<String>>,
+        /// Seconds after its end for which lists and reads show a task; `None`: as long as the log has it.
+        retention_s: Option<u32>,
     },
 }
 
@@ -145,6 +135,30 @@ impl Team {
     #[must_use]
     pub fn queue(&self, environment: Environment, name: &QueueName) -> Option<&Queue> {
         self.queues.get(&(environment, name.clone()))
+    }
+
+    /// The queues of an environment about which something was decided.
+    pub fn queues_in(
+        &self,
+        environment: Environment,
+    ) -> impl Iterator<Item = (&QueueName, &Queue)> {
+        let mine = self
+            .queues
+            .iter()
+            .filter(move |((of, _), _)| *of == environment);
+        mine.map(|((_, name), queue)| (name, queue))
+    }
+
+    /// The queues that do not show all that has ended, and since when tasks must have ended to be shown.
+    #[must_use]
+    pub fn shows_from(
+        &self,
+        environment: Environment,
+        now: Timestamp,
+    ) -> BTreeMap<QueueName, Timestamp> {
+        self.queues_in(environment)
+            .filter_map(|(name, queue)| Some((name.clone(), queue.shows_from(now)?)))
+            .collect()
     }
 
     pub(super) fn evolve_queue(&mut self, event: &ControlEvent) {
@@ -159,18 +173,18 @@ impl Team {
         let known = self.queues.entry(place.clone()).or_default();
         match event {
             ControlEvent::QueuePaused(e) => {
-                let since = known.paused(at).map_or(at, |pause| pause.since);
-                known.pause = Some(Pause {
-                    since,
+                let pause = Pause {
+                    since: at,
                     until: e.until,
                     reason: e.reason.clone(),
                     by: e.paused_by.clone(),
                     drain: e.drain,
-                });
+                };
+                known.pause = Some(pause.anew(known.paused(at)));
             }
             ControlEvent::QueueLimited(e) => {
                 (known.concurrency, known.rate) = (e.concurrency, e.rate);
-                known.weight = e.weight;
+                (known.weight, known.retention_s) = (e.weight, e.retention_s);
             }
             ControlEvent::QueueDefaultsChanged(e) => known.defaults.clone_from(&e.defaults),
             _ => known.pause = None,
@@ -192,11 +206,10 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             drain,
         } => {
             may_write(deciding, environment)?;
-            let reason = reason.as_deref().map(valid_reason).transpose()?.flatten();
-            let until = until.map(|until| valid_until(until, at)).transpose()?;
+            let stated = Stated::checked(reason.as_deref(), until, at)?;
             let known = deciding.team.queue(environment, &queue);
             let paused = known.and_then(|known| known.paused(at));
-            if paused.is_some_and(|pause| pause.is_stated_as(reason.as_deref(), until, drain)) {
+            if paused.is_some_and(|pause| stated.repeats(pause) && pause.drain == drain) {
                 return Ok(Vec::new());
             }
             has_room(deciding, environment, &queue)?;
@@ -204,8 +217,8 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                 queue,
                 team,
                 environment,
-                reason,
-                until,
+                reason: stated.reason,
+                until: stated.until,
                 paused_by: deciding.by.to_string(),
                 at,
                 drain,
@@ -233,18 +246,23 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
             weight,
             defaults,
             only_if,
+            retention_s,
         } => {
             may_write(deciding, environment)?;
             check_bounds(LimitBounds { concurrency, rate })?;
             if let Some(given) = weight {
                 within("weight", given.into(), 1, MAX_WEIGHT.into())?;
             }
+            if retention_s.is_some_and(|length| !RETENTION_S.contains(&length)) {
+                let message = "retention must be between 1h and 366d";
+                return Err(TeamRefusal::invalid("retention", message));
+            }
             let known = deciding.team.queue(environment, &queue);
             if only_if.is_some_and(|tags| !tags.contains(&Queue::tag(known))) {
                 return Err(TeamRefusal::SettingsChanged);
             }
-            let limits = known.map(|known| (known.concurrency, known.rate, known.weight));
-            let has_limits = limits.unwrap_or_default() == (concurrency, rate, weight);
+            let limits = known.map(|of| (of.concurrency, of.rate, of.weight, of.retention_s));
+            let has_limits = limits.unwrap_or_default() == (concurrency, rate, weight, retention_s);
             let has_defaults = match known {
                 Some(known) => known.defaults == *defaults,
                 None => defaults.is_empty(),
@@ -262,6 +280,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                     rate,
                     weight,
                     at,
+                    retention_s,
                 })
             });
             let changed = (!has_defaults).then(|| {
@@ -319,34 +338,6 @@ fn has_room(
         return Err(TeamRefusal::invalid("name", message));
     }
     Ok(())
-}
-
-/// Trims and checks a reason; an empty one counts as absent.
-pub(crate) fn valid_reason(given: &str) -> Result<Option<String>, TeamRefusal> {
-    let reason = given.trim();
-    let invalid = |message: String| Err(TeamRefusal::invalid("reason", message));
-    let chars = reason.chars().count();
-    if chars > MAX_REASON_CHARS {
-        return invalid(format!(
-            "reason must be at most {MAX_REASON_CHARS} characters, not {chars}"
-        ));
-    }
-    if reason.is_empty() {
-        return Ok(None);
-    }
-    if !is_plain(reason) {
-        let message = "reason must not contain control, invisible or direction-changing characters";
-        return invalid(message.into());
-    }
-    Ok(Some(reason.to_owned()))
-}
-
-pub(super) fn valid_until(until: Timestamp, now: Timestamp) -> Result<Timestamp, TeamRefusal> {
-    if until <= now {
-        let message = "until must be in the future";
-        return Err(TeamRefusal::invalid("until", message));
-    }
-    Ok(until)
 }
 
 pub(super) fn within(

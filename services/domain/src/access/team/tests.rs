@@ -71,6 +71,7 @@ fn create_key(seed: u8, scopes: ScopeSet) -> TeamCommand {
         scopes,
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         request: None,
     }
 }

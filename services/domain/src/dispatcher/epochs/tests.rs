@@ -160,7 +160,7 @@ impl World {
 
     fn end(&mut self, which: usize) {
         self.read(usize::MAX);
-        let mut open: Vec<TaskId> = self.owner.tasks.keys().copied().collect();
+        let mut open: Vec<TaskId> = self.owner.tasks.iter().map(|(id, _)| *id).collect();
         open.sort_unstable();
         if let Some(&task) = open.get(which % open.len().max(1)) {
             let end = TaskCancelled::idle(task, self.now);

@@ -94,8 +94,9 @@ impl Keys {
         let Some(key) = self.keys.get_mut(&limit) else {
             return;
         };
+        key.kept.tick(now);
         let due = key.asks_at(pin, is_paused || self.is_held_up, now);
-        let is_idle = due.is_none() && key.is_idle();
+        let is_idle = due.is_none() && key.is_idle() && !self.learned.contains_key(&limit);
         if due != key.due {
             if let Some(before) = std::mem::replace(&mut key.due, due) {
                 self.due.remove(&(before, limit));
@@ -168,10 +169,10 @@ impl Keys {
             }
             let mut limits = std::mem::take(&mut home.dirty);
             if home.is_full_due {
-                let held = self
-                    .keys
-                    .iter()
-                    .filter(|(limit, key)| limit.home(office.count) == *partition && key.holds());
+                let held = self.keys.iter().filter(|(limit, key)| {
+                    limit.home(office.count) == *partition
+                        && (key.holds() || self.learned.contains_key(limit))
+                });
                 limits.extend(held.map(|(limit, _)| *limit));
             } else if limits.len() > MAX_KEYS
                 && let Some(first_later) = limits.iter().nth(MAX_KEYS).copied()
@@ -182,8 +183,9 @@ impl Keys {
                 .into_iter()
                 .map(|limit| {
                     let rules = self.rules.get(&limit).copied().unwrap_or_default();
-                    let may_start = may_start && rules.paused.is_none();
-                    match self.keys.get_mut(&limit) {
+                    let paused = self.pause_told(limit, now);
+                    let may_start = may_start && rules.paused.is_none() && paused.is_none();
+                    let ask = match self.keys.get_mut(&limit) {
                         Some(key) => key.ask(limit, rules.pin, may_start, now),
                         None => KeyAsk {
                             limit,
@@ -192,8 +194,11 @@ impl Keys {
                             wants: 0,
                             starts: 0,
                             says: None,
+                            keeps: 0,
+                            paused: None,
                         },
-                    }
+                    };
+                    KeyAsk { paused, ..ask }
                 })
                 .collect();
             home.number += 1;
@@ -210,6 +215,7 @@ impl Keys {
                 home_term: home.term,
                 is_full: home.is_full_due,
                 keys,
+                home_fence: office.least.get(partition).copied().unwrap_or_default(),
             };
             asks.push((*partition, ask));
         }
@@ -257,7 +263,9 @@ impl Keys {
         // A home answers in the order of the ask.
         let answers = out.keys.iter().zip(&grant.keys);
         let answers = answers.filter(|(asked, answer)| asked.limit == answer.limit);
+        let mut paused = Vec::new();
         for (asked, answer) in answers {
+            paused.extend(answer.paused.map(|pause| (asked.limit, pause)));
             match self.keys.get_mut(&asked.limit) {
                 Some(key) => {
                     key.granted(asked, answer, out.at, now);
@@ -269,6 +277,9 @@ impl Keys {
                 }
                 None => {}
             }
+        }
+        for (limit, pause) in paused {
+            self.told_of_pause(limit, pause, now);
         }
         for asked in &out.keys {
             self.plan(asked.limit, now);

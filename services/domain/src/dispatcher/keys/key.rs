@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::LimitedBy;
+use super::kept::Kept;
 use crate::dispatcher::parked::Parked;
 use crate::id::{LimitKey, TaskId, TeamId};
 use crate::limit::{KeyAsk, KeyGrant, KeyStanding, LimitBounds, LimitId, START_VALIDITY};
@@ -22,6 +23,8 @@ pub(super) struct Key {
     /// Its tasks in the ready queue.
     pub(super) offered: HashSet<TaskId>,
     pub(super) parked: Parked,
+    /// Tasks that are parked under a later key, for which a share of this one is kept.
+    pub(super) kept: Kept,
     /// What those of these tasks say that say anything, by their creation.
     pub(super) stating: BTreeMap<StreamSeq, LimitBounds>,
     /// Nothing is started while that many run.
@@ -63,6 +66,7 @@ impl Key {
             running: HashSet::new(),
             offered: HashSet::new(),
             parked: Parked::default(),
+            kept: Kept::default(),
             stating: BTreeMap::new(),
             share: 0,
             is_rated: false,
@@ -149,7 +153,24 @@ impl Key {
         } else {
             0
         };
-        count(self.running.len() + waiting)
+        let uses = self.running.len() + waiting;
+        let kept = if may_start { self.kept.len() } else { 0 };
+        // No more is asked for because something is kept.
+        count(uses.max((uses + kept).min(self.share as usize)))
+    }
+
+    /// Keeps a share for a task, if one lies idle that is kept for no other.
+    pub(super) fn keep(&mut self, id: TaskId, now: Elapsed) {
+        self.kept.tick(now);
+        if self.kept.len() < self.slots() {
+            self.kept.keep(id, now);
+        }
+    }
+
+    /// When something that is kept has been for long enough, if it lies idle.
+    fn kept_until(&self) -> Option<Elapsed> {
+        let uses = self.running.len() + self.offered.len() + self.parked.len();
+        self.kept.next().filter(|_| uses < self.share as usize)
     }
 
     /// Whether the home may reckon that something of it is held.
@@ -162,6 +183,7 @@ impl Key {
         self.running.is_empty()
             && self.offered.is_empty()
             && self.parked.is_empty()
+            && self.kept.is_empty()
             && self.share == 0
             && self.asked.is_none()
     }
@@ -175,9 +197,12 @@ impl Key {
     ) -> Option<Elapsed> {
         let waits = !self.parked.is_empty() && !starts_nothing;
         let Some(asked) = self.asked else {
-            return waits.then_some(now);
+            return (waits || self.is_urgent).then_some(now);
         };
         let heartbeat = asked.at.plus(HEARTBEAT);
+        let heartbeat = self
+            .kept_until()
+            .map_or(heartbeat, |until| until.min(heartbeat));
         let says = self.says().map(|(_, bounds)| bounds);
         let is_blocked = waits && self.room(pin, now) <= self.offered.len();
         if self.is_urgent || (says.is_some() && says != asked.says) {
@@ -205,6 +230,7 @@ impl Key {
         may_start: bool,
         now: Elapsed,
     ) -> KeyAsk {
+        self.kept.tick(now);
         let (running, wants) = (count(self.running.len()), self.wants(may_start));
         self.share = self.share.min(wants);
         self.is_urgent = false;
@@ -221,6 +247,12 @@ impl Key {
                 0
             },
             says: self.says(),
+            keeps: if may_start {
+                count(self.kept.len()).min(self.share.saturating_sub(running))
+            } else {
+                0
+            },
+            paused: None,
         }
     }
 
@@ -267,6 +299,7 @@ impl Key {
                 Some(LimitedBy::Rate(length)) => Some(now.wall.plus(length)),
                 _ => None,
             },
+            paused: None,
         }
     }
 }

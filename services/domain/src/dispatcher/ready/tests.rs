@@ -61,13 +61,17 @@ fn serve(ready: &mut Ready, slots: usize) -> Vec<TaskId> {
 /// The same with weights of queues.
 fn serve_by(ready: &mut Ready, slots: usize, weight: impl Fn(Lane) -> u32) -> Vec<TaskId> {
     let mut left = slots;
-    let served = ready.serve(weight, |_, _| {
-        if left == 0 {
-            return Admission::Full;
-        }
-        left -= 1;
-        Admission::Yes
-    });
+    let served = ready.serve(
+        weight,
+        |_| 1,
+        |_, _| {
+            if left == 0 {
+                return Admission::Full;
+            }
+            left -= 1;
+            Admission::Yes
+        },
+    );
     ready.check();
     served
 }
@@ -268,7 +272,7 @@ proptest! {
                 Step::Serve(slots) => {
                     let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
                     let (mut first, mut second) = (slots.clone(), slots);
-                    let served = ready.serve(|_| 1, |id, of| first.admit(id, of, &ids));
+                    let served = ready.serve(|_| 1, |_| 1, |id, of| first.admit(id, of, &ids));
                     let expected = model.serve(|id, of| second.admit(id, of, &ids));
                     prop_assert_eq!(served, expected);
                 }
@@ -360,6 +364,16 @@ fn a_queue_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
     let weight = |lane| if lane == Lane::of(2) { 2 } else { 1 };
     let expected = [0, 4, 5, 1, 6, 7, 2, 3].map(id);
     assert_eq!(serve_by(&mut ready, 9, weight), expected);
+}
+
+#[test]
+fn a_team_starts_as_many_tasks_in_a_turn_as_it_has_weight() {
+    let entries = (0..4).map(|seq| of_team(1, seq));
+    let mut ready = ready(entries.chain((4..8).map(|seq| of_team(2, seq))));
+    let of_team = |team| if team == 2 { 3 } else { 1 };
+    let served = ready.serve(|_| 1, of_team, |_, _| Admission::Yes);
+    ready.check();
+    assert_eq!(served, [0, 4, 5, 6, 1, 7, 2, 3].map(id));
 }
 
 #[test]
@@ -458,6 +472,7 @@ fn flows_without_a_slot_hide_no_other_however_many_they_are() {
         let mut admitted = 0;
         served.extend(ready.serve(
             |_| 1,
+            |_| 1,
             |_, compartment| {
                 admitted += 1;
                 match compartment.host {
@@ -487,9 +502,9 @@ fn a_turn_that_finds_too_many_blocked_tasks_is_cut_short_and_the_next_one_goes_o
             Admission::Blocked
         }
     };
-    assert!(ready.serve(|_| 1, admit).is_empty());
+    assert!(ready.serve(|_| 1, |_| 1, admit).is_empty());
     assert!(ready.is_cut_short());
-    assert_eq!(ready.serve(|_| 1, admit), [last]);
+    assert_eq!(ready.serve(|_| 1, |_| 1, admit), [last]);
     assert!(!ready.is_cut_short());
     assert_eq!(ready.len(), 0);
 }

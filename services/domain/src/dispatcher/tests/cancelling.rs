@@ -100,6 +100,7 @@ fn a_failure_decided_together_with_the_request_is_not_retried_either() {
             actor: Actor::System("test".into()),
             traceparent: None,
             ticket: Ticket(1),
+            only_waiting: false,
         };
         let now = world.now;
         let mut actions = Vec::new();
@@ -153,6 +154,7 @@ fn another_teams_task_is_not_there() {
         actor: Actor::System("test".into()),
         traceparent: None,
         ticket: Ticket(1),
+        only_waiting: false,
     };
     world.dispatcher.cancel(request, world.now, &mut actions);
     assert_eq!(

@@ -282,6 +282,7 @@ fn of_a_queue_no_more_is_remembered_than_stated() {
                 message: String::new(),
             },
             cancels_to: None,
+            waits: Vec::new(),
         });
         let at = Some(world.now.elapsed);
         let seq = StreamSeq(seq.0 + 1);

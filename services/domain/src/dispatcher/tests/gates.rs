@@ -63,7 +63,9 @@ impl World {
                 TaskEvent::Started(e) => {
                     running.insert(e.id);
                 }
-                TaskEvent::CancelRequested(_) | TaskEvent::Restated(_) => {}
+                TaskEvent::CancelRequested(_)
+                | TaskEvent::Restated(_)
+                | TaskEvent::Progressed(_) => {}
                 other => {
                     running.remove(&other.id());
                 }

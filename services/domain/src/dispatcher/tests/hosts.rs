@@ -21,17 +21,26 @@ fn after_failures(in_a_row: u32) -> HealthRule {
         share: None,
         pause_ms: 10_000,
         max_pause_ms: 25_000,
+        disable_after_ms: None,
     }
 }
 
 impl World {
     fn judge(&mut self, name: &str, rule: Option<HealthRule>) {
-        self.dispatcher.set_health_rule(host(name), rule);
-        match rule {
-            Some(rule) => self.health.insert(host(name), rule),
-            None => self.health.remove(&host(name)),
-        };
+        self.decide(name, rule.map(HostRules::from).unwrap_or_default());
+    }
+
+    fn decide(&mut self, name: &str, rules: HostRules) {
+        self.dispatcher.set_host_rules(host(name), rules);
+        self.health.insert(host(name), rules);
         self.dispatcher.check();
+    }
+
+    /// Opens the host by hand, or ends that.
+    fn hold(&mut self, name: &str, held: bool) {
+        let rules = self.health.get(&host(name)).copied().unwrap_or_default();
+        let held = held.then_some(Hold::Open);
+        self.decide(name, HostRules { held, ..rules });
     }
 
     fn create_at(&mut self, name: &str, change: impl FnOnce(&mut TaskRequest)) -> TaskId {
@@ -135,6 +144,127 @@ fn a_probe_that_fails_lengthens_the_pause_up_to_its_bound() {
 }
 
 #[test]
+fn who_opens_a_host_by_hand_holds_its_tasks_until_it_is_closed_or_the_date() {
+    let mut world = World::new();
+    let held = |hold| HostRules {
+        held: Some(hold),
+        ..HostRules::default()
+    };
+    world.decide("sink", held(Hold::Open));
+    let first = world.create_at("sink", |_| {});
+    let elsewhere = world.create_at("well", |_| {});
+    assert_eq!(world.calls_now(8), [elsewhere]);
+    world.end_call(answered(200));
+    world.crash(None);
+    world.pass(Duration::from_secs(1_000));
+    world.calls.clear();
+    assert_eq!(world.calls_now(8), [], "nothing probes it");
+    let health = world.dispatcher.health(host("sink"), world.now);
+    assert_eq!(
+        (health.state, health.until, health.held),
+        (HostState::Open, None, 1)
+    );
+    let blocker = |world: &World| {
+        let told = world
+            .dispatcher
+            .explain(first, &World::team(), world.now, |_| None);
+        told.and_then(|told| told.blocker)
+    };
+    assert_eq!(blocker(&world), Some(Blocker::TargetOpen { until: None }));
+    let until = world.now.wall.plus(PAUSE);
+    world.decide("sink", held(Hold::Until(until)));
+    world.serve(8);
+    let until = Some(until);
+    assert_eq!(blocker(&world), Some(Blocker::TargetOpen { until }));
+    assert_eq!(world.dispatcher.wake_in(world.now), Some(PAUSE));
+    world.pass(PAUSE);
+    assert_eq!(world.calls_now(8), [first]);
+    // A start that waits for the log when the host is opened delays the answer to that.
+    world.end_call(answered(200));
+    world.create_at("sink", |_| {});
+    let mut actions = Vec::new();
+    world.dispatcher.fill(8, world.now, &mut actions);
+    world.carry_out(actions);
+    assert!(!world.dispatcher.starts_paused());
+    world.decide("sink", held(Hold::Open));
+    assert!(world.dispatcher.starts_paused());
+    world.append();
+    assert!(!world.dispatcher.starts_paused());
+}
+
+#[test]
+fn closing_by_hand_lets_everything_go_and_what_failed_counts_no_more() {
+    for crash in [false, true] {
+        let mut world = World::new();
+        world.judge("sink", Some(after_failures(2)));
+        world.fails_at("sink", answered(503));
+        world.fails_at("sink", answered(503));
+        let held = world.create_at("sink", |task| task.max_retries = Some(0));
+        assert_eq!(world.calls_now(8), []);
+        let closed = HostRules {
+            cleared: Some(world.now.wall),
+            ..after_failures(2).into()
+        };
+        world.decide("sink", closed);
+        assert_eq!(world.calls_now(8), [held]);
+        world.pass(Duration::from_secs(1));
+        world.end_call(answered(503));
+        if crash {
+            let snapshot = world.dispatcher.snapshot();
+            world.crash(snapshot);
+        }
+        assert_eq!(
+            world.state("sink"),
+            HostState::Closed,
+            "the first one since"
+        );
+        world.fails_at("sink", answered(503));
+        assert_eq!(world.state("sink"), HostState::Open);
+    }
+}
+
+#[test]
+fn a_host_that_fails_for_too_long_is_disabled_and_told_so_once() {
+    let mut world = World::new();
+    let rule = HealthRule {
+        disable_after_ms: Some(30_000),
+        ..after_failures(1)
+    };
+    world.judge("sink", Some(rule));
+    world.fails_at("sink", answered(503));
+    let tasks: Vec<_> = (0..4)
+        .map(|_| world.create_at("sink", |task| task.max_retries = Some(0)))
+        .collect();
+    let disabled = |world: &World| world.dispatcher.health(host("sink"), world.now).disabled;
+    for pause in [10, 20] {
+        assert!(!disabled(&world));
+        world.pass(Duration::from_secs(pause));
+        assert_eq!(world.calls_now(8).len(), 1, "{pause}");
+        world.end_call(answered(503));
+    }
+    assert!(disabled(&world));
+    assert_eq!(
+        world.kinds(tasks[1]),
+        ["created", "started", "target_disabled", "dead"]
+    );
+    world.crash(None);
+    world.pass(Duration::from_secs(100_000));
+    assert_eq!(world.calls_now(8), [], "it is not probed any more");
+    assert!(disabled(&world), "the next owner knows it from the log");
+    let told = world
+        .log
+        .iter()
+        .filter(|event| event.kind() == "target_disabled");
+    assert_eq!(told.count(), 1);
+    let closed = HostRules {
+        cleared: Some(world.now.wall),
+        ..rule.into()
+    };
+    world.decide("sink", closed);
+    assert_eq!(world.calls_now(8), tasks[2..]);
+}
+
+#[test]
 fn what_is_not_the_hosts_fault_opens_nothing() {
     let mut world = World::new();
     world.judge("sink", Some(after_failures(1)));
@@ -228,6 +358,7 @@ fn what_is_held_uses_up_no_limit_of_its_queue() {
 enum Step {
     Create(usize),
     Rule(usize, Option<u32>),
+    Hold(usize, bool),
     Serve(usize),
     Fill(usize),
     Store,
@@ -241,6 +372,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (0..2_usize).prop_map(Step::Create),
         1 => (0..2_usize, proptest::option::weighted(0.8, 1..4_u32)).prop_map(|(of, rule)| Step::Rule(of, rule)),
+        1 => (0..2_usize, any::<bool>()).prop_map(|(of, held)| Step::Hold(of, held)),
         4 => (0..5_usize).prop_map(Step::Serve),
         2 => (0..5_usize).prop_map(Step::Fill),
         2 => Just(Step::Store),
@@ -313,8 +445,14 @@ impl World {
                 after.probes <= 1 || after.probes == before.probes,
                 "one at a time"
             );
-            let rule = self.health.get(&host(name));
-            let ill = rule.zip(before.record).filter(|(rule, of)| of.is_ill(rule));
+            let rules = self.health.get(&host(name)).copied().unwrap_or_default();
+            if rules.held.is_some() {
+                let starts = (before.starts, before.probes);
+                assert_eq!((after.starts, after.probes), starts, "held by hand");
+                continue;
+            }
+            let ill = rules.rule.zip(before.record);
+            let ill = ill.filter(|(rule, of)| of.is_ill(rule));
             let Some((rule, record)) = ill else {
                 assert_eq!(after.probes, before.probes, "nothing to find out");
                 continue;
@@ -342,6 +480,7 @@ proptest! {
                     world.create_at(HOSTS[of], |task| task.max_retries = Some(2));
                 }
                 Step::Rule(of, rule) => world.judge(HOSTS[of], rule.map(after_failures)),
+                Step::Hold(of, held) => world.hold(HOSTS[of], held),
                 Step::Serve(slots) => {
                     world.fill_checked(slots);
                     world.append();
@@ -374,6 +513,9 @@ proptest! {
                 Step::Crash => world.crash(None),
             }
             world.dispatcher.check();
+        }
+        for name in HOSTS {
+            world.hold(name, false);
         }
         // Nothing fails any more, so every task must come to its end.
         for _ in 0..400 {

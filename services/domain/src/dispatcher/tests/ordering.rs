@@ -3,7 +3,7 @@
 use super::*;
 use crate::command::{Blocker, Explained};
 
-fn in_line(world: &mut World, key: &str) -> TaskId {
+pub(super) fn in_line(world: &mut World, key: &str) -> TaskId {
     world.create(|r| r.ordering_key = Some(key.into()))
 }
 
@@ -153,8 +153,13 @@ fn a_task_that_waits_is_told_why() {
         let explained = explained.expect("an open task");
         let team = &World::team();
         let blocker = world.dispatcher.blocker(id, team, world.now, |_| full);
-        assert_eq!(blocker, Some(explained.blocker));
-        explained
+        let told = (explained.blocker, explained.limit.clone());
+        assert_eq!(blocker, Some(told));
+        Explained {
+            waits: Vec::new(),
+            known_since: None,
+            ..explained
+        }
     };
     let later = |world: &World, seconds| world.now.wall.plus(Duration::from_secs(seconds));
     let head = world.create(|r| {
@@ -168,6 +173,8 @@ fn a_task_that_waits_is_told_why() {
         ahead,
         not_before,
         limit: None,
+        waits: Vec::new(),
+        known_since: None,
     };
     let until = later(&world, 60);
     assert_eq!(

@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 
+use super::in_order::assert_in_order;
 use super::*;
 use crate::dispatcher::allowance::Allowance;
 use crate::dispatcher::dedup::Past;
-use crate::task::{DedupRequest, SingletonRequest};
+use crate::task::{DedupRequest, Priority, SingletonRequest};
 
 /// One random step of a history.
 #[derive(Debug, Clone)]
@@ -21,7 +22,20 @@ enum Step {
         age: Option<u64>,
         /// A key, and what it means.
         shared: Option<(u8, u8)>,
+        /// Whether workers claim it.
+        pulled: bool,
     },
+    Claim {
+        max: usize,
+        wait: u64,
+        lease: u32,
+    },
+    /// Of any claim that was ever answered, however long ago.
+    Report {
+        which: usize,
+        what: u8,
+    },
+    Withdraw(usize),
     Fill(usize),
     Store,
     Refuse,
@@ -34,7 +48,18 @@ enum Step {
         outcome: u8,
     },
     Cancel(usize),
+    /// Cancels it only if it waits.
+    CancelWaiting(usize),
+    PurgeLetter(usize),
     RunNow(usize),
+    Unblock(usize),
+    /// A client does a failed task again.
+    Retry(usize),
+    ChangePriority {
+        which: usize,
+        priority: u8,
+    },
+    Workflow(super::members::Shape),
     Pass(u64),
     /// The owner's wall clock jumps, as that of a new machine may.
     Jump(i64),
@@ -49,15 +74,24 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, 0..8_u8)))
-            .prop_map(|(priority, delay, retries, wait, hook, line, age, shared)| Step::Create { priority, delay, retries, wait, hook, line, age, shared }),
+        4 => (1..=10_i64, 0..20_u64, 0..4_i64, 1..40_u64, any::<bool>(), 0..9_u8, proptest::option::weighted(0.2, 1..20_u64), proptest::option::weighted(0.4, (0..2_u8, 0..8_u8)), proptest::bool::weighted(0.4))
+            .prop_map(|(priority, delay, retries, wait, hook, line, age, shared, pulled)| Step::Create { priority, delay, retries, wait, hook, line, age, shared, pulled }),
+        3 => (1..4_usize, 0..8_000_u64, 1..9_000_u32).prop_map(|(max, wait, lease)| Step::Claim { max, wait, lease }),
+        5 => (any::<usize>(), any::<u8>()).prop_map(|(which, what)| Step::Report { which, what }),
+        1 => any::<usize>().prop_map(Step::Withdraw),
         4 => (0..4_usize).prop_map(Step::Fill),
         5 => Just(Step::Store),
         1 => Just(Step::Refuse),
         6 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndCall { which, outcome }),
         3 => (any::<usize>(), any::<u8>()).prop_map(|(which, outcome)| Step::EndDelivery { which, outcome }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => any::<usize>().prop_map(Step::CancelWaiting),
+        1 => any::<usize>().prop_map(Step::PurgeLetter),
         1 => any::<usize>().prop_map(Step::RunNow),
+        1 => any::<usize>().prop_map(Step::Unblock),
+        1 => any::<usize>().prop_map(Step::Retry),
+        2 => (any::<usize>(), 1..=10_u8).prop_map(|(which, priority)| Step::ChangePriority { which, priority }),
+        2 => super::members::shape().prop_map(Step::Workflow),
         4 => (0..30_000_u64).prop_map(Step::Pass),
         1 => (-5_000_000..5_000_000_i64).prop_map(Step::Jump),
         1 => (-5_000..5_000_i64).prop_map(Step::Jump),
@@ -89,14 +123,35 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
         ends: u32,
         to_cancel: bool,
         failed: bool,
+        priority: Priority,
     }
     let mut lives: HashMap<TaskId, Life> = HashMap::new();
     assert_in_order(log);
     super::keys::assert_keys_are_kept(log);
+    super::members::assert_members_wait(log);
     for event in log {
+        if event.id() == super::members::unreadable() {
+            continue;
+        }
         let life = lives.entry(event.id()).or_default();
         match event {
-            TaskEvent::Created(_) | TaskEvent::CallbackRequested(_) | TaskEvent::Restated(_) => {}
+            TaskEvent::Created(e) => life.priority = e.priority,
+            TaskEvent::CallbackRequested(_) => {}
+            TaskEvent::Unblocked(_) => assert_eq!(life.ends, 1, "{event:?}"),
+            TaskEvent::LimitPaused(_) | TaskEvent::TargetDisabled(_) => {
+                assert!(life.running, "{event:?}");
+            }
+            TaskEvent::Restated(e) => {
+                let changed = e.changed_priority.as_ref();
+                let priority = changed.map_or(e.created.priority, |changed| changed.to);
+                assert_eq!(priority, life.priority, "{event:?}");
+            }
+            TaskEvent::PriorityChanged(e) => {
+                assert!(!life.running && life.ends == 0, "{event:?}");
+                assert_eq!(e.from, life.priority, "{event:?}");
+                assert_ne!(e.from, e.priority, "{event:?}");
+                life.priority = e.priority;
+            }
             TaskEvent::Started(e) => {
                 assert!(!life.running && life.ends == 0, "{event:?}");
                 assert!(!life.to_cancel, "{event:?}");
@@ -125,9 +180,12 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                 (life.running, life.ends) = (false, 1);
             }
             TaskEvent::Dead(TaskDead { attempt, .. }) => {
-                // Between two attempts, a task with `maxAge` may become too old for the next one.
+                // Between two attempts, a task with `maxAge` may become too old for the next one, and
+                // one without any may lack the result of another one.
                 assert!(
-                    (life.running || life.failed) && life.ends == 0 && *attempt == life.attempts,
+                    (life.running || life.failed || *attempt == 0)
+                        && life.ends == 0
+                        && *attempt == life.attempts,
                     "{event:?}"
                 );
                 (life.running, life.ends) = (false, 1);
@@ -159,67 +217,15 @@ pub(super) fn assert_orderly(log: &[TaskEvent]) {
                 assert!(life.to_cancel || !life.running, "{event:?}");
                 (life.running, life.ends) = (false, 1);
             }
-            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
+            TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) | TaskEvent::Purged(_) => {
                 assert_eq!(life.ends, 1, "{event:?}");
             }
-        }
-    }
-}
-
-/// Of tasks with the same ordering key each starts after the end of all that were created before
-/// it, and a failure that cancels the rest leaves none of those behind it to run.
-fn assert_in_order(log: &[TaskEvent]) {
-    struct InLine {
-        id: TaskId,
-        seq: u64,
-        ended: bool,
-        cancels_rest: bool,
-        is_cancelled: bool,
-    }
-    let mut lines: BTreeMap<String, Vec<InLine>> = BTreeMap::new();
-    for (seq, event) in (1..).zip(log) {
-        if let TaskEvent::Created(created) = event
-            && let Some(ordering) = &created.ordering
-        {
-            let line = lines.entry(ordering.key.clone()).or_default();
-            line.push(InLine {
-                id: created.id,
-                seq,
-                ended: false,
-                cancels_rest: ordering.on_failure == OnFailure::CancelRest,
-                is_cancelled: false,
-            });
-        }
-        let id = event.id();
-        let Some((line, at)) = lines.values_mut().find_map(|line| {
-            let at = line.iter().position(|task| task.id == id)?;
-            Some((line, at))
-        }) else {
-            continue;
-        };
-        match event {
-            TaskEvent::Started(_) => {
-                assert!(line[..at].iter().all(|task| task.ended), "{event:?}");
-                assert!(!line[at].is_cancelled, "{event:?}");
+            TaskEvent::Progressed(e) => {
+                assert!(
+                    life.running && life.ends == 0 && e.attempt == life.attempts,
+                    "{event:?}"
+                );
             }
-            TaskEvent::Dead(TaskDead { cancels_to, .. })
-            | TaskEvent::Expired(TaskExpired { cancels_to, .. }) => {
-                line[at].ended = true;
-                assert_eq!(cancels_to.is_some(), line[at].cancels_rest, "{event:?}");
-                let last = cancels_to.unwrap_or_default().0;
-                for task in line[at + 1..].iter_mut().filter(|task| task.seq <= last) {
-                    task.is_cancelled |= !task.ended;
-                }
-            }
-            TaskEvent::Cancelled(cancelled) => {
-                line[at].ended = true;
-                if let Some(failed) = cancelled.after {
-                    assert!(line[at].is_cancelled, "{event:?}");
-                    assert!(line[..at].iter().any(|task| task.id == failed), "{event:?}");
-                }
-            }
-            TaskEvent::Succeeded(_) => line[at].ended = true,
-            _ => {}
         }
     }
 }
@@ -238,6 +244,7 @@ fn run(steps: Vec<Step>) -> World {
                 line,
                 age,
                 shared,
+                pulled,
             } => {
                 // The client's clock is correct.
                 let at = Timestamp(world.now.wall.0 - world.skew);
@@ -245,12 +252,18 @@ fn run(steps: Vec<Step>) -> World {
                 let deadline = at.max(world.now.wall).plus(Duration::from_secs(1 + wait));
                 let is_delayed = delay > 10 && shared.is_none_or(|(_, meaning)| meaning > 1);
                 world.create(|r| {
+                    if pulled {
+                        r.target_url = None;
+                    }
                     r.priority = Some(priority);
                     r.fairness_key = (priority % 3 > 0).then(|| format!("customer {priority}"));
                     // Of nine tasks six are in two lines, some of which cancel the rest.
                     r.ordering_key =
                         (line < 6 && shared.is_none()).then(|| format!("line {}", line % 2));
-                    r.on_failure = (line < 4 && shared.is_none()).then(|| "cancelRest".into());
+                    r.on_failure = (line < 4 && shared.is_none()).then(|| {
+                        let modes = ["cancelRest", "block"];
+                        modes[usize::from(line / 2)].to_owned()
+                    });
                     r.delay_until = is_delayed.then(|| at.to_rfc3339());
                     r.max_retries = Some(retries);
                     #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -301,7 +314,23 @@ fn run(steps: Vec<Step>) -> World {
                 world.dispatcher.tick(world.now);
                 let used = world.dispatcher.fill(slots, world.now, &mut actions);
                 assert!(used <= slots);
+                world.dispatcher.serve_claims(world.now, &mut actions);
                 world.carry_out(actions);
+            }
+            Step::Claim { max, wait, lease } => {
+                let wait = Duration::from_millis(wait);
+                world.claim_as("worker", &["default"], max, wait, lease);
+            }
+            Step::Report { which, what } => {
+                let leases: Vec<_> = world.claimed.values().flatten().copied().collect();
+                if !leases.is_empty() {
+                    let lease = leases[which % leases.len()];
+                    world.report_unstored(lease, super::pull::report(what));
+                }
+            }
+            Step::Withdraw(which) => {
+                let asks = 1 + world.tickets;
+                world.withdraw(which as u64 % asks);
             }
             Step::Store => world.append(),
             Step::Refuse => {
@@ -350,7 +379,7 @@ fn run(steps: Vec<Step>) -> World {
                     );
                 }
             }
-            Step::Cancel(which) => {
+            Step::Cancel(which) | Step::CancelWaiting(which) => {
                 if !world.log.is_empty() {
                     let id = world.log[which % world.log.len()].id();
                     world.tickets += 1;
@@ -360,10 +389,17 @@ fn run(steps: Vec<Step>) -> World {
                         actor: Actor::System("test".into()),
                         traceparent: None,
                         ticket: Ticket(world.tickets),
+                        only_waiting: matches!(step, Step::CancelWaiting(_)),
                     };
                     let mut actions = Vec::new();
                     world.dispatcher.cancel(request, world.now, &mut actions);
                     world.carry_out(actions);
+                }
+            }
+            Step::PurgeLetter(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.ask_to_purge(id);
                 }
             }
             Step::RunNow(which) => {
@@ -371,6 +407,27 @@ fn run(steps: Vec<Step>) -> World {
                     let id = world.log[which % world.log.len()].id();
                     world.ask_to_run(id);
                 }
+            }
+            Step::ChangePriority { which, priority } => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.ask_for_priority(id, priority);
+                }
+            }
+            Step::Unblock(which) => {
+                if !world.log.is_empty() {
+                    let id = world.log[which % world.log.len()].id();
+                    world.ask_to_unblock(id);
+                }
+            }
+            Step::Retry(which) => {
+                let failed: Vec<_> = world.failed_in_line();
+                if !failed.is_empty() {
+                    world.retry(failed[which % failed.len()]);
+                }
+            }
+            Step::Workflow(shape) => {
+                world.make(&shape);
             }
             Step::Pass(millis) => {
                 world.go_on(Duration::from_millis(millis));
@@ -415,8 +472,16 @@ proptest! {
             while !world.calls.is_empty() {
                 world.end_call(answered(200));
             }
+            let ticket = world.claim_as("last", &["default"], 100, Duration::ZERO, 60_000);
+            world.serve(0);
+            for lease in world.claimed.remove(&ticket).unwrap_or_default() {
+                world.report(lease, super::pull::report(0));
+            }
             for delivery in std::mem::take(&mut world.deliveries) {
                 world.dispatcher.delivery_ended(delivery.task, delivery.number, &answered(200), world.now);
+            }
+            for id in world.failed_in_line() {
+                world.ask_to_unblock(id);
             }
             world.append();
             // First for the retries, then for the webhooks, which are repeated for more than a day.
@@ -425,6 +490,7 @@ proptest! {
         }
         prop_assert_eq!(world.dispatcher.open(), 0, "no task is lost");
         assert_orderly(&world.log);
+        world.assert_reports_are_true();
         let created = world.log.iter().filter(|e| matches!(e, TaskEvent::Created(_))).count();
         let ends = world.log.iter().filter(|e| {
             matches!(e, TaskEvent::Succeeded(_) | TaskEvent::Dead(_) | TaskEvent::Expired(_) | TaskEvent::Cancelled(_))
@@ -447,6 +513,8 @@ proptest! {
             // Applying an event twice changes nothing.
             replayed.apply(seq, None, event);
         }
+        // As an owner does that has read everything: nobody waits for what cannot be read.
+        replayed.settle_members();
         let without_derived = |dispatcher: &Dispatcher| {
             let mut tasks: Vec<_> = dispatcher.tasks.iter().map(|(id, task)| {
                 let mut task = task.clone();
@@ -456,6 +524,12 @@ proptest! {
                     task.phase = Phase::Ready { since: START, from: Elapsed(0) };
                 }
                 task.forget_derived();
+                if let Some(member) = &mut task.member {
+                    member.forget_cause();
+                }
+                if let Some(lease) = task.lease_mut() {
+                    (lease.end, lease.extending) = (Elapsed(0), 0);
+                }
                 if let Some(after) = &mut task.cancelled_after {
                     after.needed = StreamSeq(0);
                 }

@@ -116,8 +116,8 @@ fn a_request_counts_though_a_restatement_before_it_says_that_the_task_was_ready(
     assert!(matches!(world.run_now(id), Some(OwnerReply::Done { .. })));
     world.purge();
     for _ in 0..2 {
-        let since = match &world.dispatcher.tasks[&id].phase {
-            Phase::Ready { since, .. } => Some(*since),
+        let since = match world.dispatcher.tasks.get(&id).map(|task| &task.phase) {
+            Some(Phase::Ready { since, .. }) => Some(*since),
             _ => None,
         };
         assert_eq!(since, Some(asked));

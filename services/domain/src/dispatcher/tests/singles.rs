@@ -120,6 +120,28 @@ fn a_new_one_is_skipped_while_another_has_not_ended() {
 }
 
 #[test]
+fn of_those_that_queue_one_at_a_time_the_second_waits_and_the_third_is_skipped() {
+    let mut world = World::new();
+    let running = one(&mut world, "queueOne");
+    world.serve(10);
+    let waiting = one(&mut world, "queueOne");
+    let skipped = one(&mut world, "queueOne");
+    world.pass(Duration::ZERO);
+    let other = Some((EndReason::Skipped, waiting));
+    assert_eq!(gave_way(&world, skipped), other);
+    assert_eq!(world.kinds(waiting), ["created"]);
+    world.end_call(answered(200));
+    world.serve(10);
+    assert_eq!(called(&world).last(), Some(&waiting));
+    // The place of the one that waits is free again, and is taken once.
+    let next = one(&mut world, "queueOne");
+    let too_many = one(&mut world, "queueOne");
+    world.pass(Duration::ZERO);
+    assert_eq!(gave_way(&world, too_many), Some((EndReason::Skipped, next)));
+    assert_eq!(world.kinds(running).last(), Some(&"succeeded"));
+}
+
+#[test]
 fn a_newer_one_cancels_what_runs_and_what_waits_and_starts_after_that() {
     let mut world = World::new();
     let running = one(&mut world, "queue");

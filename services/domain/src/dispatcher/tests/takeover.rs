@@ -165,11 +165,8 @@ fn a_restated_task_ends_as_it_would_have_however_much_of_it_is_gone() {
     };
     assert_eq!(restated.created.body, None);
     assert!(matches!(
-        restated.standing,
-        Standing::Ended {
-            end: TaskEnd::Succeeded(_),
-            ..
-        }
+        &restated.standing,
+        Standing::Ended { end, .. } if matches!(**end, TaskEnd::Succeeded(_))
     ));
     world.purge();
     world.crash(None);

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::id::{Environment, OperationId, TaskId, TeamId};
 use crate::seq::StreamSeq;
+use crate::task::Priority;
 use crate::time::Timestamp;
 
 /// What an operation does to each of its tasks.
@@ -20,8 +21,14 @@ pub enum BulkAction {
     Replay,
     /// Cancels open tasks.
     Cancel,
-    /// Does again what another operation has cancelled.
+    /// Does again what another operation has cancelled, or gives back the priorities that it has
+    /// changed.
     Undo,
+    /// Cancels tasks that wait, and removes dead letters from the list of them.
+    Purge,
+    /// Gives tasks that wait another priority.
+    #[serde(rename = "changePriority")]
+    ChangePriority,
 }
 
 /// An operation began: the one record that says which tasks it is about.
@@ -39,7 +46,7 @@ pub struct OperationCreated {
     /// The tasks themselves, instead of conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskId>,
-    /// The operation whose cancellations are undone.
+    /// The operation that is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<OperationId>,
     /// Most tasks a second.
@@ -54,6 +61,9 @@ pub struct OperationCreated {
     /// Who created it, in the form of the header `Wb-Actor`.
     pub created_by: String,
     pub at: Timestamp,
+    /// The priority that the tasks get; of an undo, the one that is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 /// No further task is taken until the operation is resumed.

@@ -112,6 +112,8 @@ pub enum GrantEnd {
     CodeReused,
     /// A refresh token was presented twice, so somebody has copied it.
     RefreshReused,
+    /// A device asked for it, and a person refused.
+    Denied,
 }
 
 /// A grant ended early, with every token that stems from it.
@@ -122,5 +124,26 @@ pub struct GrantRevoked {
     /// The team that the application could act in.
     pub team: TeamId,
     pub reason: GrantEnd,
+    pub at: Timestamp,
+}
+
+/// A device asked for a grant: a person approves or refuses elsewhere, by a short code that is
+/// derived from the id of the grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantAsked {
+    pub grant: GrantId,
+    pub app: AppId,
+    /// The team of the application; which one it may act in is decided by whoever approves.
+    pub team: TeamId,
+    /// Environment of the application.
+    pub environment: Environment,
+    /// Scopes that it asks for.
+    pub scopes: Vec<Scope>,
+    /// HMAC-SHA-256 of the code by which the device asks for tokens, in hex.
+    pub code_mac: String,
+    /// Version of the pepper under which the MAC was made.
+    pub pepper_version: u32,
+    /// When it is too late to decide.
+    pub expires_at: Timestamp,
     pub at: Timestamp,
 }

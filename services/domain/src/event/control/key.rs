@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::scope::Scope;
-use crate::id::{KeyId, TeamId};
+use crate::id::{KeyId, QueueName, TeamId};
 use crate::time::Timestamp;
 
 /// An API key was created. No event contains the key itself.
@@ -30,6 +30,9 @@ pub struct KeyCreated {
     /// Networks (CIDR) that it may be used from. Empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
+    /// Queues that it is limited to. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueName>,
     /// The key that this one replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated_from: Option<KeyId>,

@@ -58,6 +58,10 @@ pub struct QueueLimited {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
     pub at: Timestamp,
+    /// Seconds after its end for which lists and reads show a task of the queue; absent: as long as the
+    /// log has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_s: Option<u32>,
 }
 
 /// What creations in a queue mean where they leave something open was set: all defaults of the queue,

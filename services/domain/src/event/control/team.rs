@@ -91,6 +91,15 @@ pub struct TeamVaultPolicyChanged {
     pub at: Timestamp,
 }
 
+/// A team changed who sees the bodies and headers of its tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TeamPayloadPolicyChanged {
+    pub team: TeamId,
+    /// Whether viewers see them; everybody else does.
+    pub viewers_see_payloads: bool,
+    pub at: Timestamp,
+}
+
 /// A team changed the defaults for tasks that do not set these options. The event has all values
 /// that apply from now on, including unchanged ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

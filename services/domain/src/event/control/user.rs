@@ -159,3 +159,29 @@ pub struct UserRenamed {
     pub name: String,
     pub at: Timestamp,
 }
+
+/// A link was made that signs the owner of this installation in once. A later event replaces this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserSignInLinkMade {
+    pub user: UserId,
+    /// Keyed hash of the reserved address.
+    pub email_hash: EmailHash,
+    /// HMAC-SHA-256 of the link's token, in hex.
+    pub mac: String,
+    /// Version of the pepper under which `mac` was made.
+    pub pepper_version: u32,
+    /// When the link expires.
+    pub expires_at: Timestamp,
+    pub at: Timestamp,
+}
+
+/// A sign-in link was used, and is good for nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserSignInLinkUsed {
+    pub user: UserId,
+    /// Keyed hash of the reserved address.
+    pub email_hash: EmailHash,
+    /// The `mac` of the link.
+    pub mac: String,
+    pub at: Timestamp,
+}

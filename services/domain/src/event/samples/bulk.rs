@@ -35,6 +35,8 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             up_to: StreamSeq(48_120),
             created_by: "key:key_4fG7aB2x".into(),
             at: AT,
+            // The golden encoding is older.
+            priority: None,
         })),
         ControlEvent::OperationPaused(OperationPaused {
             operation: operation.clone(),

@@ -3,8 +3,8 @@
 use super::{AT, LATER};
 use crate::access::scope::Scope;
 use crate::event::{
-    AppChanged, AppCreated, AppRemoved, AppSecretRotated, ControlEvent, GrantEnd, GrantGiven,
-    GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
+    AppChanged, AppCreated, AppRemoved, AppSecretRotated, ControlEvent, GrantAsked, GrantEnd,
+    GrantGiven, GrantRedeemed, GrantRefreshed, GrantRevoked, GrantTokenRevoked,
 };
 use crate::id::{AppId, Environment, GrantId, TeamId, UserId};
 
@@ -101,6 +101,17 @@ fn grants(team: &TeamId) -> Vec<ControlEvent> {
             team: team.clone(),
             at: LATER,
         }),
+        ControlEvent::GrantAsked(Box::new(GrantAsked {
+            grant: grant.clone(),
+            app: app.clone(),
+            team: team.clone(),
+            environment: Environment::Test,
+            scopes: vec![Scope::TasksRead],
+            code_mac: "ab".repeat(32),
+            pepper_version: 1,
+            expires_at: LATER,
+            at: AT,
+        })),
         ControlEvent::GrantRevoked(GrantRevoked {
             grant,
             app,

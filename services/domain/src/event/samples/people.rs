@@ -5,7 +5,8 @@ use crate::access::email::Email;
 use crate::event::{
     ControlEvent, MailedEarlier, OutsideAccount, PasswordChange, SessionEnd, SessionEnded,
     SessionRefreshed, SessionStarted, UserConfirmed, UserIdentityLinked, UserLocked,
-    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignedUp,
+    UserPasswordChanged, UserPasswordRehashed, UserRenamed, UserResetRequested, UserSignInLinkMade,
+    UserSignInLinkUsed, UserSignedUp,
 };
 use crate::id::{SessionId, UserId};
 
@@ -76,9 +77,23 @@ pub(super) fn events() -> Vec<ControlEvent> {
         }),
         ControlEvent::UserRenamed(UserRenamed {
             user: user.clone(),
-            email_hash,
+            email_hash: email_hash.clone(),
             name: "Ann B.".into(),
             at: AT,
+        }),
+        ControlEvent::UserSignInLinkMade(UserSignInLinkMade {
+            user: user.clone(),
+            email_hash: email_hash.clone(),
+            mac: "ab".repeat(32),
+            pepper_version: 1,
+            expires_at: LATER,
+            at: AT,
+        }),
+        ControlEvent::UserSignInLinkUsed(UserSignInLinkUsed {
+            user: user.clone(),
+            email_hash,
+            mac: "ab".repeat(32),
+            at: LATER,
         }),
         ControlEvent::SessionStarted(SessionStarted {
             session: session.clone(),

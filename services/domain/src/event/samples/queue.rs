@@ -38,6 +38,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             }),
             weight: Some(3),
             at: AT,
+            retention_s: Some(86_400),
         }),
         ControlEvent::QueueDefaultsChanged(Box::new(QueueDefaultsChanged {
             queue,

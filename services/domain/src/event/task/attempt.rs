@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::failure::Failure;
 use crate::id::TaskId;
+use crate::task::pull::{Claimed, Progress};
+use crate::task::waits::Waited;
 use crate::time::Timestamp;
 
 /// An attempt begins. The event is appended before the call is made, so that no call goes
@@ -21,6 +23,13 @@ pub struct TaskStarted {
     /// Whether it is made to find out how its host does, which failed before. Absent: it is not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub probe: bool,
+    /// Of a pulled task: the claim that started it. Absent if the attempt is a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claimed>,
+    /// What kept the task from starting since it became ready. Absent: nothing but the turns of others
+    /// and the want of a slot, as far as its owner knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waited>,
 }
 
 /// An attempt failed and another one will follow.
@@ -42,20 +51,63 @@ pub struct AttemptFailed {
     pub counted: bool,
 }
 
-/// A stopping worker cut an attempt short on purpose: the task is ready again at once, and no retry
-/// is used up.
+/// A stopping worker cut an attempt short on purpose, or the worker that had claimed it gave it
+/// back: the task is ready again at once, and no retry is used up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskReleased {
     pub id: TaskId,
     /// Number of the attempt, from 1.
     pub attempt: u32,
     pub at: Timestamp,
+    /// Whether the worker that had claimed the task gave it back. Absent: a call was cut short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returned: bool,
 }
 
 impl TaskReleased {
     /// The explanation of a released attempt for people.
-    pub const SENTENCE: &'static str = "The worker was stopped during the attempt, which is repeated and uses up no retry; \
-         the target may or may not have been called";
+    #[must_use]
+    pub fn sentence(&self) -> &'static str {
+        if self.returned {
+            "The worker that had claimed the task gave it back, which uses up no retry"
+        } else {
+            "The worker was stopped during the attempt, which is repeated and uses up no retry; \
+             the target may or may not have been called"
+        }
+    }
+}
+
+/// The worker that has claimed a task is alive: its lease begins anew. It may say how far it has
+/// come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskProgressed {
+    pub id: TaskId,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    pub at: Timestamp,
+    /// Length of the lease from now on, in milliseconds.
+    pub lease_ms: u32,
+    /// 0 to 100. Absent: only the lease was extended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// What the worker is doing, in its words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl TaskProgressed {
+    /// Value of the header `Wb-Event`.
+    pub const NAME: &'static str = "task.progressed.v1";
+
+    /// How far the worker has come, if it says so.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        Some(Progress {
+            percent: self.percent?,
+            message: self.message.clone(),
+            at: self.at,
+        })
+    }
 }
 
 /// Somebody asked for a task that waited for its time or for its retry: it may start as soon as a

@@ -8,14 +8,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{BodyEncoding, MAX_ANSWER_BYTES, USUAL_ANSWER_BYTES};
+use crate::actor::Actor;
+use crate::flow::MemberOf;
 use crate::id::{EpochId, QueueName, TaskId, TeamId};
 use crate::limit::TaskLimit;
+use crate::recurring::RunOf;
 use crate::task::bounds::RetryBounds;
+use crate::task::job::JobTerms;
 use crate::task::method::Method;
 use crate::task::once::Once;
 use crate::task::ordering::Ordering;
 use crate::task::pauses::OwnPauses;
 use crate::task::priority::Priority;
+use crate::task::rate_limited::OnRateLimited;
 use crate::task::retry::{Backoff, RetryOn};
 use crate::task::success::Success;
 use crate::time::Timestamp;
@@ -28,7 +33,7 @@ pub struct TaskCreated {
     pub team: TeamId,
     /// The queue of the task.
     pub queue: QueueName,
-    /// The target's URL: http or https.
+    /// The target's URL: http or https. Empty: nothing is called, workers of the team claim the task.
     pub url: String,
     pub method: Method,
     /// Headers as given, in order. A value that is a vault reference is stored as such, and a
@@ -124,6 +129,24 @@ pub struct TaskCreated {
     /// The limits that it shares with other tasks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<TaskLimit>,
+    /// The run of a schedule that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Box<RunOf>>,
+    /// What follows, beside a retry, when the target says that it is called too often. Absent:
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_rate_limited: Option<OnRateLimited>,
+    /// The member of a workflow that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Box<MemberOf>>,
+    /// Who created it, so that a restatement tells as well. Absent in older events, of which the header
+    /// `Wb-Actor` of the creation tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub created_by: Option<Actor>,
+    /// What the jobs API keeps of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Box<JobTerms>>,
 }
 
 impl TaskCreated {
@@ -170,7 +193,20 @@ impl TaskCreated {
                 .iter()
                 .map(|limit| limit.key.as_str().len() + 96)
                 .sum::<usize>();
+        /// Bytes of the names of a schedule and its run.
+        const RUN: usize = 176;
+        let own = own + self.schedule.as_ref().map_or(0, |_| RUN);
+        let member = self.member.as_deref();
+        let own = own + member.map_or(0, MemberOf::stored_bytes);
+        let job = self.job.as_deref();
+        let own = own + job.map_or(0, JobTerms::stored_bytes);
         u32::try_from(FIXED + self.url.len() + headers + sealed + texts + own).unwrap_or(u32::MAX)
+    }
+
+    /// Whether workers of the team claim the task, instead of a target being called.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        self.url.is_empty()
     }
 
     /// Bytes to store of the body of an answer that ends the task.

@@ -11,6 +11,7 @@ use crate::seq::StreamSeq;
 use crate::task::once::{Instead, InsteadReason};
 use crate::task::status::{EndReason, Status};
 use crate::task::success;
+use crate::task::waits::Waited;
 use crate::time::Timestamp;
 
 /// The event that ended a task.
@@ -48,6 +49,16 @@ impl TaskEnd {
         }
     }
 
+    /// Of a task that ended while it waited: what kept it from running until then.
+    #[must_use]
+    pub fn waits(&self) -> &[Waited] {
+        match self {
+            Self::Succeeded(_) | Self::Dead(_) => &[],
+            Self::Expired(end) => &end.waits,
+            Self::Cancelled(end) => &end.waits,
+        }
+    }
+
     /// Whether the end counts as a success.
     #[must_use]
     pub fn is_ok(&self) -> bool {
@@ -73,6 +84,7 @@ impl TaskEnd {
             Self::Dead(end) if end.status() == Status::Timeout => EndReason::Timeout,
             Self::Dead(_) => EndReason::Dead,
             Self::Expired(_) => EndReason::Expired,
+            Self::Cancelled(end) if end.predecessor.is_some() => EndReason::Predecessor,
             Self::Cancelled(end) => match end.instead.map(|instead| instead.reason) {
                 None => EndReason::Cancelled,
                 Some(
@@ -176,6 +188,13 @@ pub struct TaskCancelled {
     /// The task that runs instead, because of a key that both have. Absent if it did not give way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<Instead>,
+    /// The member of the same workflow that did not complete, so that this one never can run, as it
+    /// runs after it, directly or through others. Absent if that was not the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<TaskId>,
+    /// As in `task.started`, of a task that was waiting for an attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waited>,
 }
 
 impl TaskCancelled {
@@ -192,6 +211,8 @@ impl TaskCancelled {
             failure: None,
             after: None,
             instead: None,
+            predecessor: None,
+            waits: Vec::new(),
         }
     }
 
@@ -202,6 +223,11 @@ impl TaskCancelled {
         if let Some(failed) = self.after {
             return Some(format!(
                 "Cancelled, because {failed} failed, which comes before it by its ordering key"
+            ));
+        }
+        if let Some(other) = self.predecessor {
+            return Some(format!(
+                "Cancelled, because {other} did not complete, after which it was to run, directly or through others"
             ));
         }
         if let Some(instead) = &self.instead {
@@ -235,4 +261,7 @@ pub struct TaskExpired {
     /// As in `task.dead`: the last creation that this failure cancels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancels_to: Option<StreamSeq>,
+    /// As in `task.started`, of a task that was waiting for an attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waited>,
 }

@@ -48,4 +48,8 @@ pub enum FailureKind {
     VaultIntegrity,
     /// The vault was unavailable. Nothing was sent.
     VaultAway,
+    /// The worker that had claimed the task says that it failed.
+    Reported,
+    /// The lease of the worker that had claimed the task was over before it reported anything.
+    LeaseExpired,
 }

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::created::TaskCreated;
 use super::end::TaskEnd;
 use super::failure::Failure;
+use crate::flow::Given;
 use crate::seq::StreamSeq;
+use crate::task::ChangedPriority;
 use crate::task::history::History;
 use crate::task::once::Span;
+use crate::task::pull::LeaseStanding;
 use crate::time::Timestamp;
 
 /// An open task, written again by its partition's owner so that the log can drop its older records.
@@ -54,6 +57,37 @@ pub struct TaskRestated {
     /// Of a task in the window of a debounce: when the tasks came that it stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
+    /// Its priority, if that is not the one of its request any more, or was changed and back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_priority: Option<ChangedPriority>,
+    /// Its place among those with its ordering key, in the order of creations, if it does a task
+    /// again that blocked them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_place: Option<StreamSeq>,
+    /// Of a failed task: that those behind it by its ordering key wait. Its request is whole, as far
+    /// as there was room, so that it can be done again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Blocks>,
+    /// Of an open member of a workflow: what it waits for. Absent if it runs after none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Waits>,
+}
+
+/// What a member of a workflow waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waits {
+    /// Those of its predecessors that have not ended, as places in the list of its creation.
+    pub left: Vec<u16>,
+    /// What is filled in of the results of those that have completed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+}
+
+/// A failed task blocks those behind it by its ordering key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blocks {
+    /// Whether nothing is left to be done about its completion webhook.
+    pub webhook_over: bool,
 }
 
 fn no_attempts(count: &u32) -> bool {
@@ -86,6 +120,9 @@ pub enum Standing {
     Running {
         /// Number of the attempt, from 1.
         attempt: u32,
+        /// The lease of the worker that has claimed the task. Absent if the attempt is a call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<LeaseStanding>,
     },
     /// Ended, but the completion webhook is not delivered yet.
     Ended {
@@ -97,6 +134,6 @@ pub enum Standing {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Timestamp>,
         /// How it ended, including its result.
-        end: TaskEnd,
+        end: Box<TaskEnd>,
     },
 }

@@ -58,6 +58,10 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         replay_of: None,
         once: None,
         limits: Vec::new(),
+        schedule: None,
+        on_rate_limited: None,
+        member: None,
+        job: None,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,
@@ -75,6 +79,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         body_encoding: crate::event::BodyEncoding::Text,
         sealed: None,
         at: Timestamp(10),
+        created_by: None,
     }));
     TaskRow::evolve(None, StreamSeq(1), &event).expect("a row")
 }
@@ -86,6 +91,8 @@ fn started(attempt: u32) -> TaskEvent {
         at: Timestamp(100 * i64::from(attempt)),
         lease_until: Timestamp(9_000),
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     })
 }
 

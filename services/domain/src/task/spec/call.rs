@@ -9,10 +9,38 @@ use super::{MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES};
 use crate::egress::check_header;
 use crate::event::BodyEncoding;
 use crate::task::method::Method;
-use crate::task::request::{Invalid, shortened};
+use crate::task::request::{Invalid, TaskRequest, shortened};
 use crate::vault::hosts::may_carry_secrets;
 use crate::vault::reference::{self, MAX_TOKENS, Place, Resolve};
 use crate::vault::replace;
+
+/// The URL to call; empty if there is none, so that workers claim the task. What only a call has is
+/// refused then: whoever gives it has forgotten the URL.
+pub(super) fn target(request: &TaskRequest) -> Result<String, Invalid> {
+    const FIELD: &str = "targetUrl";
+    if request.target_url.is_some() {
+        return required_url(FIELD, request.target_url.as_deref());
+    }
+    let of_calls = [
+        ("method", request.method.is_some()),
+        ("headers", !request.headers.is_empty()),
+        ("timeout", request.timeout_seconds.is_some()),
+        ("maxWaitTime", request.max_wait_seconds.is_some()),
+        ("success", request.success.is_some()),
+        ("retryOn", request.retry_on.is_some()),
+        ("followRedirects", request.follow_redirects.is_some()),
+        ("resolve", request.resolve.is_some()),
+    ];
+    match of_calls.into_iter().find(|(_, given)| *given) {
+        Some((field, _)) => Err(Invalid::new(
+            FIELD,
+            format!(
+                "{FIELD} is required with {field}, which is about a call; a task without both is claimed by workers"
+            ),
+        )),
+        None => Ok(String::new()),
+    }
+}
 
 pub(super) fn required_url(field: &'static str, text: Option<&str>) -> Result<String, Invalid> {
     let invalid = |why: String| Err(Invalid::new(field, format!("{field} {why}")));

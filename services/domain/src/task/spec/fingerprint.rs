@@ -89,6 +89,9 @@ impl TaskSpec {
             newer("orderingKey", &ordering.key);
             newer("onFailure", ordering.on_failure.as_str());
         }
+        if let Some(then) = self.on_rate_limited {
+            newer("onRateLimited", then.as_str());
+        }
         match self.once.as_deref() {
             None => {}
             Some(Once::Debounce(debounce)) => {

@@ -5,7 +5,30 @@ use std::time::Duration;
 use crate::id::LimitKey;
 use crate::limit::{MAX_CONCURRENCY, MAX_LIMITS, MAX_RATE, MAX_RATE_MS, TaskLimit};
 use crate::rate::StartRate;
+use crate::task::rate_limited::OnRateLimited;
 use crate::task::request::{Invalid, LimitRequest, RateRequest, shortened};
+
+/// What follows from an answer that says that the target is called too often.
+pub(super) fn on_rate_limited(
+    given: Option<&str>,
+    limits: Option<&[LimitRequest]>,
+) -> Result<Option<OnRateLimited>, Invalid> {
+    const FIELD: &str = "onRateLimited";
+    let Some(text) = given else { return Ok(None) };
+    let known = OnRateLimited::parse(text).ok_or_else(|| {
+        let given = shortened(text);
+        Invalid::new(
+            FIELD,
+            format!("onRateLimited must be \"pauseKey\", not {given:?}"),
+        )
+    })?;
+    if limits.unwrap_or_default().is_empty() {
+        let message =
+            "onRateLimited: \"pauseKey\" pauses the first of the task's limits; it needs limits";
+        return Err(Invalid::new(FIELD, message));
+    }
+    Ok(Some(known))
+}
 
 pub(super) fn limits(given: Vec<LimitRequest>) -> Result<Vec<TaskLimit>, Invalid> {
     if given.len() > MAX_LIMITS {

@@ -68,17 +68,11 @@ pub(super) fn ordering(
     };
     let on_failure = match on_failure {
         None => OnFailure::default(),
-        Some("block") => {
-            return Err(Invalid::new(
-                FIELD,
-                "onFailure: \"block\" is not offered; it must be \"skip\" or \"cancelRest\"",
-            ));
-        }
         Some(text) => OnFailure::parse(text).ok_or_else(|| {
             Invalid::new(
                 FIELD,
                 format!(
-                    "onFailure must be \"skip\" or \"cancelRest\", not {:?}",
+                    "onFailure must be \"skip\", \"cancelRest\" or \"block\", not {:?}",
                     shortened(text)
                 ),
             )

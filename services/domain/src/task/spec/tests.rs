@@ -159,7 +159,14 @@ fn a_body_in_base64_is_checked() {
 #[test]
 fn what_is_wrong_is_named_with_its_limit() {
     let message = |change: fn(&mut TaskRequest)| refused(change).message;
-    assert_eq!(message(|r| r.target_url = None), "targetUrl is required");
+    assert_eq!(
+        message(|r| r.target_url = Some(String::new())),
+        "targetUrl is required"
+    );
+    assert_eq!(
+        message(|r| (r.target_url, r.timeout_seconds) = (None, Some(5.0))),
+        "targetUrl is required with timeout, which is about a call; a task without both is claimed by workers"
+    );
     assert_eq!(
         message(|r| r.max_retries = Some(25)),
         "maxRetries must be between 0 and 10, not 25"
@@ -472,13 +479,19 @@ fn keys_are_checked_and_what_they_mean_together() {
             "onFailure",
             "needs an orderingKey",
         ),
-        (None, Some("a"), Some("block"), "onFailure", "not offered"),
+        (
+            None,
+            None,
+            Some("block"),
+            "onFailure",
+            "needs an orderingKey",
+        ),
         (
             None,
             Some("a"),
             Some("stop"),
             "onFailure",
-            "\"cancelRest\", not \"stop\"",
+            "\"cancelRest\" or \"block\", not \"stop\"",
         ),
     ] {
         let invalid = with(fairness, ordering, on_failure).expect_err(field);
@@ -509,10 +522,11 @@ proptest! {
             singleton: None, dedup: None, fairness_key: Some(text.clone()), ordering_key: Some(text.clone()), on_failure: Some(text.clone()),
             queue: Some(text.clone()), follow_redirects: None, on_complete_url: Some(text.clone()), resolve: Some(vec![text.clone()]), fairness_weight: Some(whole),
             limits: Some(vec![LimitRequest {
-                key: Some(text),
+                key: Some(text.clone()),
                 concurrency: Some(whole),
                 rate: Some(RateRequest { limit: Some(whole), per: Some(Length::Seconds(number)), burst: Some(whole) }),
             }]),
+            on_rate_limited: Some(text),
         }, &limits(), NOW);
     }
 

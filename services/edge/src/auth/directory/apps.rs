@@ -120,6 +120,12 @@ impl Directory {
         self.read(|inner| inner.grants.get(id).cloned())
     }
 
+    /// What devices asked for and nobody has decided yet, oldest first.
+    #[must_use]
+    pub fn grants_asked(&self, now: Timestamp) -> Vec<Arc<Grant>> {
+        self.read(|inner| inner.grants.asked(now))
+    }
+
     /// What a person granted to applications that still exist, newest first.
     #[must_use]
     pub fn grants_of(&self, user: &UserId, now: Timestamp) -> Vec<(Arc<Grant>, Arc<App>)> {
@@ -130,6 +136,31 @@ impl Directory {
                     let app = inner.app(&grant.given.as_ref()?.app)?;
                     Some((Arc::clone(&grant), Arc::clone(app)))
                 })
+                .collect()
+        })
+    }
+
+    /// What the members of a team granted to applications that act in it, newest first. A grant of somebody who has left counts for nothing.
+    #[must_use]
+    pub fn grants_in(&self, team: &TeamId, now: Timestamp) -> Vec<(Arc<Grant>, Arc<App>)> {
+        self.read(|inner| {
+            let members = inner.teams.get(team).map(|entry| &entry.team.members);
+            let members = members.into_iter().flat_map(|members| members.keys());
+            let mut given: Vec<_> = members
+                .flat_map(|user| inner.grants.given_by(user, now))
+                .filter_map(|grant| {
+                    let of = grant.given.as_ref().filter(|of| of.team == *team)?;
+                    let (at, app) = (of.at, Arc::clone(inner.app(&of.app)?));
+                    Some((at, grant, app))
+                })
+                .collect();
+            given.sort_by(|(a, first, _), (b, second, _)| {
+                let id = |grant: &Grant| grant.given.as_ref().map(|of| of.grant.clone());
+                (b, id(second)).cmp(&(a, id(first)))
+            });
+            given
+                .into_iter()
+                .map(|(_, grant, app)| (grant, app))
                 .collect()
         })
     }

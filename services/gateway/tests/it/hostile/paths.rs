@@ -22,7 +22,7 @@ async fn a_method_that_a_path_does_not_have_is_405() -> Result<()> {
                 "FOO",
             ][..],
         ),
-        (&task, &["TRACE", "PUT", "POST", "PATCH", "MOVE", "delete"]),
+        (&task, &["TRACE", "PUT", "POST", "MOVE", "delete", "patch"]),
         ("/healthz", &["TRACE", "POST", "DELETE", "PURGE"]),
     ] {
         for method in methods {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use waybill_log::{Log, Stream, StreamSeq};
 use waybill_testkit::http::Http;
 
+use crate::limited::refusals::lacking_scope;
 use crate::world::{World, a_task};
 
 /// A route of the description: method, path template, and whom it wants.
@@ -64,12 +65,28 @@ struct Ids {
     key: String,
     token: String,
     operation: String,
+    schedule: String,
+    workflow: String,
+    job: String,
+    view: String,
 }
 
 impl Ids {
     fn fill(&self, path: &str) -> String {
         if path.starts_with("/v1/operations/") {
             return path.replace("{id}", &self.operation);
+        }
+        if path.starts_with("/v1/schedules/") {
+            return path.replace("{id}", &self.schedule);
+        }
+        if path.starts_with("/v1/workflows/") {
+            return path.replace("{id}", &self.workflow);
+        }
+        if path.starts_with("/api/v1/jobs/") {
+            return path.replace("{id}", &self.job);
+        }
+        if path.starts_with("/v1/views/") {
+            return path.replace("{id}", &self.view);
         }
         path.replace("{id}", &self.task)
             .replace("{teamId}", &self.team)
@@ -101,17 +118,82 @@ async fn operation(world: &World) -> Result<String> {
     Ok(id)
 }
 
+/// A schedule of the world's team, which is not due for a long time.
+async fn schedule(world: &World) -> Result<String> {
+    let asked =
+        json!({"when": "at 2100-01-01T00:00:00Z", "task": {"targetUrl": "http://ours.example/"}});
+    let made = world.http.post("/v1/schedules", &asked).await?;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let id = made.json()["schedule"]["id"].clone();
+    Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
+/// A workflow of the world's team, which is not due for a long time.
+async fn workflow(world: &World) -> Result<String> {
+    let task = json!({"targetUrl": "http://ours.example/", "delayUntil": "2099-01-01T00:00:00Z"});
+    let asked = json!({"name": "ours", "tasks": [{"name": "a", "task": task}]});
+    let made = world.http.post("/v1/workflows", &asked).await?;
+    let id = made.json()["workflow"]["id"].clone();
+    Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
+/// Whether it is a report of a worker, which has to hold the job.
+fn settles(path: &str) -> bool {
+    let reports = ["complete", "fail", "heartbeat", "renew-lease", "progress"];
+    reports.iter().any(|report| path.ends_with(report))
+}
+
+/// A job of the world's team, which is not due for a long time.
+async fn job(world: &World) -> Result<String> {
+    let asked = json!({"queue_name": "ours", "payload": 1, "scheduled_at": "2099-01-01T00:00:00Z"});
+    let made = world.http.post("/api/v1/jobs", &asked).await?;
+    assert_eq!(made.status, 201, "{}", made.text());
+    Ok(made.json()["id"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A saved view of the world's team.
+async fn view(world: &World) -> Result<String> {
+    let asked = json!({"page": "tasks", "name": "ours", "query": "queue=ours", "shared": true});
+    let made = world.http.post("/v1/views", &asked).await?;
+    let id = made.json()["view"]["id"].clone();
+    Ok(id.as_str().unwrap_or_default().to_owned())
+}
+
 /// A body that would do for the route.
 fn body(path: &str) -> Value {
+    if path.starts_with("/api/v1/workers") {
+        return json!({"queue_name": "ours", "hostname": "h", "current_jobs": 0});
+    }
+    if path.starts_with("/api/v1/jobs") {
+        return json!({"queue_name": "ours", "payload": 1, "jobs": [{"payload": 1}], "worker_id": "w", "lease_id": "l", "error": "x",
+            "lease_duration_secs": 30, "progress": 1, "priority": 1, "confirm": true});
+    }
     if path.ends_with("/stream-token") {
         return json!({});
     }
     if path.starts_with("/v1/tokens/") {
         return json!({"value": "made by an attack"});
     }
+    if path.starts_with("/v1/schedules") && path.ends_with("/pause") {
+        return json!({"reason": "made by an attack"});
+    }
+    if path.starts_with("/v1/schedules") {
+        return json!({"when": "every 1s", "task": a_task()});
+    }
+    if path.starts_with("/v1/claims/") || path.starts_with("/v1/workers/") {
+        return json!({});
+    }
+    if path == "/v1/workflows" {
+        let step = json!({"name": "a", "task": a_task()});
+        return json!({"name": "made by an attack", "tasks": [step]});
+    }
+    if path == "/v1/views" {
+        return json!({"page": "tasks", "name": "made by an attack", "query": "", "shared": true});
+    }
     let mut body = a_task();
     body["tasks"] = json!([a_task()]);
     body["name"] = json!("made by an attack");
+    body["priority"] = json!(5);
     body
 }
 
@@ -157,6 +239,10 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
         key: victim,
         token: token(&world).await?,
         operation: operation(&world).await?,
+        schedule: schedule(&world).await?,
+        workflow: workflow(&world).await?,
+        job: job(&world).await?,
+        view: view(&world).await?,
     };
     let before = stored(&world).await?;
     let mut refused = 0;
@@ -170,7 +256,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
             .await?;
         assert_eq!(
             (answer.status.as_u16(), answer.code().as_str()),
-            (403, "insufficient_scope"),
+            (403, lacking_scope(&path)),
             "{} {path}: {}",
             route.method,
             answer.text()
@@ -213,13 +299,18 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         key: victim,
         token: token(&world).await?,
         operation: operation(&world).await?,
+        schedule: schedule(&world).await?,
+        workflow: workflow(&world).await?,
+        job: job(&world).await?,
+        view: view(&world).await?,
     };
     let before = stored(&world).await?;
     let mut tried = 0;
     for route in routes() {
         // The name of a queue, of a limit or of a host means the stranger's own, whatever the method.
         let names = ["{name}", "{key}", "{host}"];
-        let is_named = names.iter().any(|name| route.path.contains(name));
+        let is_worker = route.path.starts_with("/api/v1/workers/");
+        let is_named = is_worker || names.iter().any(|name| route.path.contains(name));
         if route.scope.is_none() || !route.path.contains('{') || is_named {
             continue;
         }
@@ -232,6 +323,18 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
             (404, "The team's activity has no such event")
         } else if route.path.contains("{tokenId}") {
             (404, "Token not found or already revoked")
+        } else if route.path.starts_with("/v1/claims/") {
+            // Only the owner of the partition knows whose a claim is.
+            (404, "Claim not found")
+        } else if route.path.starts_with("/v1/views/") {
+            (404, "View not found")
+        } else if route.path.starts_with("/v1/workflows/") {
+            // They are looked up among those of the caller's team.
+            (404, "Workflow not found")
+        } else if route.path.starts_with("/api/v1/jobs/") && settles(&route.path) {
+            (404, "Job not found or not owned by worker")
+        } else if route.path.starts_with("/api/v1/jobs/") {
+            (404, "Job not found")
         } else {
             (403, "Access denied")
         };

@@ -129,3 +129,72 @@ async fn a_gateway_that_stops_tells_what_it_has_seen() -> Result<()> {
     assert_eq!(shown["lastUsedFrom"], "127.0.0.1");
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_wider_than_used_is_told_of_by_scope_and_by_route() -> Result<()> {
+    let world = World::start_with(flushing(FLUSH)).await?;
+    let wide = json!({"name": "wide", "scopes": ["tasks:read", "queues:read", "tasks:write"]});
+    let key = make(&world.http, &world.team, &wide).await?;
+    let path = format!("/apikeys/{}/usage", key.id());
+    let fresh = world.http.get(&path).await?.json()["usage"].clone();
+    let all = json!(["tasks:read", "tasks:write", "queues:read"]);
+    assert_eq!(fresh["unusedScopes"], all, "{fresh}");
+    assert_eq!((&fresh["days"], &fresh["routes"]), (&json!(30), &json!([])));
+
+    for _ in 0..3 {
+        key.http.get("/v1/tasks").await?;
+    }
+    // Refused for want of a scope, which is no use of one.
+    let refused = key.http.get("/v1/activity").await?;
+    assert_eq!(refused.code(), "insufficient_scope");
+    let look = async || {
+        let answer = world.http.get(&path).await?;
+        anyhow::Ok(answer.json()["usage"].clone())
+    };
+    eventually(SOON, async || {
+        look().await.is_ok_and(|usage| {
+            usage["scopes"][0]["requests"] == 3 && usage["routes"][1] != Value::Null
+        })
+    })
+    .await?;
+    let usage = look().await?;
+    assert_eq!(usage["scopes"][0]["scope"], "tasks:read", "{usage}");
+    assert!(usage["scopes"][0]["lastUsedAt"].is_string(), "{usage}");
+    assert_eq!(usage["scopes"][1]["lastUsedAt"], Value::Null, "{usage}");
+    assert_eq!(
+        usage["unusedScopes"],
+        json!(["tasks:write", "queues:read"]),
+        "{usage}"
+    );
+    let route = |n: usize| {
+        let route = &usage["routes"][n];
+        (
+            route["route"].clone(),
+            route["status"].clone(),
+            route["requests"].clone(),
+        )
+    };
+    assert_eq!(route(0), (json!("/v1/tasks"), json!("2xx"), json!(3)));
+    assert_eq!(route(1), (json!("/v1/activity"), json!("4xx"), json!(1)));
+    // All of them are of today, or of two days around midnight.
+    let by_day = usage["byDay"].as_array().cloned().unwrap_or_default();
+    let of_days = by_day.iter().filter_map(|day| day["requests"].as_u64());
+    assert_eq!(of_days.sum::<u64>(), 4, "{usage}");
+
+    for (query, field) in [
+        ("days=0", "days"),
+        ("days=366", "days"),
+        ("weeks=1", "weeks"),
+    ] {
+        let refused = world.http.get(&format!("{path}?{query}")).await?;
+        assert_eq!(
+            (refused.status.as_u16(), &refused.json()["field"]),
+            (400, &json!(field))
+        );
+    }
+    let own = key.http.get(&path).await?;
+    assert_eq!(own.code(), "insufficient_scope");
+    let absent = world.http.get("/apikeys/key_absent00/usage").await?;
+    assert_eq!(absent.status, 404, "{}", absent.text());
+    world.stop().await
+}

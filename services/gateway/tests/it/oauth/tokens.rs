@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use waybill_domain::access::role::Role;
 use waybill_gateway::GatewayConfig;
 
@@ -305,6 +305,43 @@ async fn a_person_sees_what_they_gave_and_takes_it_back() -> Result<()> {
         assert_eq!(withdrawn.status, 204, "{}", withdrawn.text());
         assert_eq!(stage.opens(&access).await?, 401);
     }
+    stage.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admins_see_who_let_which_application_into_their_team() -> Result<()> {
+    let stage = Stage::start().await?;
+    let client = stage.client().await?;
+    let mel = Person::signed_in(&stage.world, "mel").await?;
+    mel.joined(&stage.world, &stage.team, Role::Member).await?;
+    let (access, _) = stage.tokens(&mel, &client).await?;
+    stage.tokens(&stage.owner, &client).await?;
+    let path = format!("/teams/{}/grants", stage.team);
+    let owner = &stage.owner.http;
+    let listed = owner.get(&path).await?.json();
+    let who = |listed: &Value| -> Vec<String> {
+        let grants = listed["grants"].as_array().cloned().unwrap_or_default();
+        let email = |grant: &Value| grant["grantedBy"]["email"].as_str().map(str::to_owned);
+        grants.iter().filter_map(email).collect()
+    };
+    assert_eq!(who(&listed), ["ann@example.com", "mel@example.com"]);
+    let of_mel = &listed["grants"][1];
+    assert_eq!(of_mel["appId"], client.id.as_str());
+    assert_eq!(of_mel["appTeamId"], stage.team.as_str());
+    assert_eq!(of_mel["grantedBy"]["id"], mel.id.as_str());
+    assert!(of_mel["givenAt"].is_string() && of_mel["lastUsedAt"].is_string());
+    let refused = mel.http.get(&path).await?;
+    assert_eq!(refused.code(), "insufficient_role");
+
+    // What mel granted in a team of her own is no business of this one, nor is what she granted once she has left.
+    let other = mel.team(&stage.world, "Hers", "enterprise").await?;
+    let hers = mel.http.get(&format!("/teams/{other}/grants")).await?;
+    assert_eq!(who(&hers.json()), Vec::<String>::new());
+    let membership = format!("/teams/{}/members/{}", stage.team, mel.id);
+    let removed = owner.send(Method::DELETE, &membership, &[], "").await?;
+    assert!(removed.status.is_success(), "{}", removed.text());
+    assert_eq!(stage.opens(&access).await?, 401);
+    assert_eq!(who(&owner.get(&path).await?.json()), ["ann@example.com"]);
     stage.stop().await
 }
 

@@ -139,6 +139,8 @@ async fn what_is_over_or_not_ours_cannot_be_steered() -> Result<()> {
         "/v1/operations",
         "/v1/operations/preview",
         "/v1/dead-letters/retry",
+        "/v1/dead-letters/purge",
+        "/v1/queues/default/purge",
     ] {
         assert_eq!(reader.post(path, &about).await?.status, 403, "{path}");
     }

@@ -166,6 +166,10 @@ async fn somebody_from_outside_is_the_person_with_the_address_that_is_vouched_fo
     let issuer = Issuer::start().await?;
     let stage = stage(&issuer, None).await?;
     let by_password = stage.person("ann@example.com").await?;
+    // The page of sign-in learns of the issuer here.
+    let meta = stage.http.get("/v1/meta").await?.json();
+    let issuers = json!([{"name": "corp", "start": "/v1/auth/oidc/corp/start"}]);
+    assert_eq!(meta["meta"]["signIn"]["issuers"], issuers);
     let departure = start(&stage).await?;
     let attempt = departure.header("set-cookie").context("a cookie")?;
     assert!(

@@ -29,6 +29,7 @@ async fn a_plan_says_what_may_be_used_and_what_is() -> Result<()> {
             "maxWaitSeconds": 30,
             "maxAnswerBytes": 65_536,
             "maxQueues": 20,
+            "weight": 1,
             "keys": {"used": 1, "limit": 1},
             "members": {"used": 1, "limit": 2},
             "tokens": {"used": 0, "limit": 20},

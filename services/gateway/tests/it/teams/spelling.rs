@@ -40,6 +40,7 @@ async fn a_team_in_a_path_is_checked_whatever_its_parameter_is_called() -> Resul
         &[],
         state.limiter.clone(),
         state.refusals.clone(),
+        state.usage.clone(),
         Rooms {
             bodies: Room::of_bodies(1 << 20),
             requests: Room::of_requests(64),

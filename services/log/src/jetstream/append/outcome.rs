@@ -49,7 +49,7 @@ impl Sender {
                 self.heard.stored(since);
             }
         }
-        let is_ambiguous = unit.is_ambiguous;
+        let (is_ambiguous, has_own_id) = (unit.is_ambiguous, unit.has_own_id());
         if answer == Answer::Leaderless {
             self.is_leaderless = true;
         } else if std::mem::take(&mut self.is_leaderless) {
@@ -60,6 +60,12 @@ impl Sender {
                 self.last = self.last.max(last);
                 if let Some(unit) = self.take(number) {
                     unit.stored(last, duplicate, self.settings.positions);
+                }
+            }
+            // Its id is a client's, so it may be in the log since before this process began.
+            Answer::StoredBefore if is_latest && has_own_id => {
+                if let Some(unit) = self.take(number) {
+                    unit.stored_before();
                 }
             }
             Answer::StoredBefore if is_latest => self.look_for(number, Why::StoredBefore),

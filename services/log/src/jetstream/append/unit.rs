@@ -196,6 +196,21 @@ impl Unit {
         }
     }
 
+    /// Whether its id is one that a client chose.
+    pub(super) fn has_own_id(&self) -> bool {
+        self.requests.iter().any(|request| request.msg_id.is_some())
+    }
+
+    /// Reports that an append with the same id is in the log, wherever.
+    pub(super) fn stored_before(self) {
+        for request in self.requests {
+            request.answer(Ok(Appended {
+                seqs: Vec::new(),
+                duplicate: true,
+            }));
+        }
+    }
+
     /// Reports the same error to every caller.
     pub(super) fn failed(self, error: &AppendError) {
         for request in self.requests {

@@ -1,6 +1,6 @@
 //! Lists of VKEYS, page by page. Direct gets are disabled on this stream, so each page uses a
 //! short-lived consumer. The consumer may run on a replica that lags, so the rest of the page is
-//! read from the leader.
+//! read from the leader; all of it is, where this process may not create consumers.
 
 use std::time::Duration;
 
@@ -31,12 +31,18 @@ impl VaultKeyStore {
         if limit == 0 {
             return Ok(records);
         }
-        let pulled = self.pull(filters, from, limit, &mut records);
-        let pulled = self.reader.connection().unless_lost(pulled).await;
-        let is_lost = pulled.is_none();
-        pulled.unwrap_or(Ok(()))?;
-        // Also if a message has broken the connection.
-        if self.is_replicated || is_lost {
+        let connection = self.reader.connection();
+        let is_whole = if connection.may_create_consumers() {
+            let pulled = self.pull(filters, from, limit, &mut records);
+            let pulled = connection.unless_lost(pulled).await;
+            // A message may have broken the connection.
+            let is_lost = pulled.is_none();
+            pulled.unwrap_or(Ok(()))?;
+            !is_lost && !self.reader.is_replicated()
+        } else {
+            false
+        };
+        if !is_whole {
             self.finish_at_leader(filters, from, limit, &mut records)
                 .await?;
         }

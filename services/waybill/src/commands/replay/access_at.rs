@@ -120,6 +120,7 @@ fn state(past: &Past) -> Value {
         "leakedKeys": info.map(|info| info.leaked_keys.as_str()),
         "sealedHeaders": info.map(|info| &info.vault.sealed_headers),
         "requireAllowedHosts": info.map(|info| info.vault.require_allowed_hosts),
+        "viewersSeePayloads": info.map(|info| info.viewers_see_payloads),
         "createdAt": info.map(|info| info.created_at.to_rfc3339()),
         "deletedAt": info.and_then(|info| info.deleted).map(Timestamp::to_rfc3339),
         "members": team.members.iter().map(member).collect::<Vec<_>>(),
@@ -164,6 +165,7 @@ fn key(key: &Key, now: Timestamp) -> Value {
         "acceptedUntil": key.accepted_until().map(Timestamp::to_rfc3339),
         "revokedAt": key.revoked.map(|(at, _)| at.to_rfc3339()),
         "allowedSources": created.sources,
+        "queues": created.queues,
         "rotatedFrom": created.rotated_from.as_ref().map(ToString::to_string),
     })
 }

@@ -22,14 +22,15 @@ use waybill_log::subject::{CREATED, TaskSubject};
 use waybill_log::{Append, AppendError, Atomicity, Expectation, Log, MsgId, NewRecord, Stream};
 use waybill_worker::command::{Command, CommandSource, Commands, ListenError};
 
+use super::ledger::Wish;
 use super::network::Network;
 use super::target::HOOK;
-use super::world::{Listener, Process, World, lock};
+use super::world::{Listener, Process, Sabotage, World, lock};
 
 /// How often a creation whose outcome is unknown is tried, each time with the same message id.
 const TRIES: u32 = 3;
 /// How long a gateway waits for an owner's reply.
-const REPLY_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an owner waits for the answer of another one.
 const ASK_DEADLINE: Duration = Duration::from_millis(800);
 
@@ -47,7 +48,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    fn world(&self) -> &Arc<World> {
+    pub(crate) fn world(&self) -> &Arc<World> {
         &self.network.0.world
     }
 
@@ -86,11 +87,12 @@ impl Gateway {
                 .then(|| format!("customer {}", random.below(3))),
             ordering: random.chance(400).then(|| Ordering {
                 key: format!("line {}", random.below(2)),
-                on_failure: if random.chance(500) {
-                    OnFailure::CancelRest
-                } else {
-                    OnFailure::Skip
-                },
+                on_failure: *random.pick(&[
+                    OnFailure::CancelRest,
+                    OnFailure::CancelRest,
+                    OnFailure::Skip,
+                    OnFailure::Block,
+                ]),
             }),
             retry_bounds: RetryBounds::default(),
             replay_of: None,
@@ -114,7 +116,18 @@ impl Gateway {
             sealed: None,
             at: now,
             limits: Vec::new(),
+            schedule: None,
+            on_rate_limited: None,
+            member: None,
+            created_by: None,
+            job: None,
         };
+        if let Some(ordering) = task.ordering.as_mut().filter(|_| world.blocks) {
+            ordering.on_failure = OnFailure::Block;
+        }
+        if world.pulls && random.chance(500) {
+            task.url = String::new();
+        }
         if task.not_before.is_none() && task.ordering.is_none() && random.chance(300) {
             let delay_ms = 200 + random.below(2_000);
             task.once = Some(Box::new(Once::Debounce(Debounce {
@@ -136,6 +149,7 @@ impl Gateway {
                     SingletonMode::Queue,
                     SingletonMode::Queue,
                     SingletonMode::CancelRunning,
+                    SingletonMode::QueueOne,
                 ]),
             })));
         }
@@ -226,17 +240,38 @@ impl Gateway {
             .expect("the log in memory stores it");
     }
 
-    /// Asks the owner to cancel a task. Every listener gets the request, as with NATS, and the
-    /// first reply counts.
-    pub(crate) async fn cancel(&self, task: TaskId, team: TeamId) {
+    /// Asks the owner to cancel a task, or to purge it. Every listener gets the request, as with
+    /// NATS, and the first reply counts.
+    pub(crate) async fn ask_for(&self, wish: Wish, task: TaskId, place: (TeamId, QueueName)) {
         let world = Arc::clone(self.world());
+        // A gateway knows of the end of what it purges, so the log has at least its beginning.
+        if wish == Wish::PurgeLetter && !world.ledger().has(task) {
+            return;
+        }
         let actor = Actor::Operator(format!("client-{}", world.random.next()));
-        let number = world.ledger().asks(task, actor.to_string());
-        let request = OwnerRequest::Cancel {
-            task,
-            team,
-            actor,
-            traceparent: None,
+        let number = world.ledger().asks(task, wish, actor.to_string());
+        let ((team, queue), traceparent) = (place, None);
+        let cuts_off = world.sabotage == Some(Sabotage::PurgesCutOff);
+        let request = match wish {
+            Wish::CancelWaiting if !cuts_off => OwnerRequest::CancelWaiting {
+                task,
+                team,
+                actor,
+                traceparent,
+            },
+            Wish::Cancel | Wish::CancelWaiting => OwnerRequest::Cancel {
+                task,
+                team,
+                actor,
+                traceparent,
+            },
+            Wish::PurgeLetter => OwnerRequest::PurgeLetter {
+                task,
+                team,
+                queue,
+                actor,
+                traceparent,
+            },
         };
         let (tx, mut replies) = mpsc::channel(16);
         let listeners: Vec<Listener> = lock(&world.listeners)
@@ -264,7 +299,11 @@ impl Gateway {
     }
 }
 
-async fn ask(world: &World, listener: &Listener, request: OwnerRequest) -> Option<OwnerReply> {
+pub(crate) async fn ask(
+    world: &World,
+    listener: &Listener,
+    request: OwnerRequest,
+) -> Option<OwnerReply> {
     sleep(world.latency()).await;
     listener.process.gate().await;
     let (reply, answer) = oneshot::channel();
@@ -298,8 +337,13 @@ impl CommandSource for Desk {
         Ok(Commands::new(queue))
     }
 
-    async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply> {
+    async fn ask(&self, partition: Partition, mut request: OwnerRequest) -> Option<OwnerReply> {
         let world = Arc::clone(&self.0.world);
+        if let (Some(Sabotage::FormerHomesAreNotTold), OwnerRequest::AskLimits(ask)) =
+            (world.sabotage, &mut request)
+        {
+            ask.home_fence = waybill_log::StreamSeq::default();
+        }
         let listener = {
             let listeners = lock(&world.listeners);
             let of: Vec<_> = listeners

@@ -22,9 +22,13 @@ use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::{RetentionConfig, Worker, WorkerConfig, WorkerParts, takeover};
 
+use super::claimants::{self, claimants};
 use super::clients::{Desk, Gateway};
+use super::drains::somebody_drains;
+use super::ledger::Wish;
+use super::ledger::claims::Clocks;
 use super::network::Network;
-use super::pauses::{follower, judge_hosts, somebody_pauses};
+use super::pauses::{follower, judge_hosts, somebody_opens, somebody_pauses};
 use super::random::Random;
 use super::target::Targets;
 use super::world::{Faults, LEASE_TTL, Process, Sabotage, World};
@@ -36,6 +40,7 @@ const STOP_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The rule of the host that all tasks call, where hosts are judged.
 const HEALTH: HealthRule = HealthRule {
+    disable_after_ms: None,
     in_a_row: Some(2),
     share: None,
     pause_ms: 1_000,
@@ -62,10 +67,22 @@ pub(crate) struct Conditions {
     pub(crate) workers: u64,
     /// Largest number of tasks.
     pub(crate) tasks: u64,
+    /// The number of tasks, if it is larger.
+    pub(crate) least: u64,
+    /// The shortest and the longest time for which there are clients and faults, in milliseconds.
+    pub(crate) lasts_ms: (u64, u64),
     /// Whether somebody pauses queues now and then.
     pub(crate) pauses: bool,
     /// Whether the host of all tasks is down now and then, and rests by a rule.
     pub(crate) health: bool,
+    /// Whether some tasks are claimed by workers of their teams, and not called.
+    pub(crate) pulls: bool,
+    /// Whether all tasks with an ordering key block those behind them when they fail.
+    pub(crate) blocks: bool,
+    /// Whether somebody drains workers of teams now and then.
+    pub(crate) drains: bool,
+    /// Largest number of workflows.
+    pub(crate) flows: u64,
     pub(crate) sabotage: Option<Sabotage>,
     /// How long the log is kept.
     pub(crate) retention: RetentionConfig,
@@ -94,8 +111,14 @@ impl Default for Conditions {
             leases_vanish: false,
             workers: 3,
             tasks: 12,
+            least: 0,
+            lasts_ms: (3_000, 15_000),
             pauses: false,
             health: false,
+            pulls: false,
+            blocks: false,
+            drains: false,
+            flows: 0,
             sabotage: None,
             retention: RetentionConfig::default(),
             noted: false,
@@ -160,7 +183,7 @@ pub(crate) struct History {
     slots: usize,
     retention: RetentionConfig,
     /// Whether workers follow what is decided about queues and hosts.
-    pauses: bool,
+    pub(crate) pauses: bool,
     workers: Vec<Option<Running>>,
     started: u32,
     /// Workers that are stopping, and temporary faults.
@@ -207,15 +230,39 @@ impl History {
             world.ledger().judges_hosts(HEALTH, self.slots);
             judge_hosts(&world, HEALTH).await;
         }
+        world.ledger().clocks = match conditions.process_faults {
+            ProcessFaults::All => Clocks::Wrong,
+            ProcessFaults::Crashes | ProcessFaults::None => Clocks::Right,
+            ProcessFaults::Clocks => Clocks::Exact,
+        };
         let count = 1 + world.random.below(conditions.workers);
         for _ in 0..count {
             let running = self.start();
             self.workers.push(Some(running));
         }
-        let until = Instant::now() + world.random.millis(3_000, 15_000);
-        let mut clients = self.clients(until, conditions.tasks);
+        let (least, most) = conditions.lasts_ms;
+        let until = Instant::now() + world.random.millis(least, most);
+        let mut clients = self.clients(until, conditions);
+        // They end with the history.
+        let _claimants = conditions.pulls.then(|| claimants(&self.gateway));
+        // What is to be noticed as a block that was forgotten has to last.
+        if conditions.sabotage != Some(Sabotage::NoBlocks) {
+            clients.spawn(self.gateway.clone().settle_until(until));
+        }
+        if conditions.flows > 0 {
+            let span = u64::try_from((until - Instant::now()).as_millis()).unwrap_or(1);
+            for _ in 0..1 + world.random.below(conditions.flows) {
+                let at = world.random.millis(0, span);
+                clients.spawn(self.gateway.clone().live_with_a_workflow(at));
+            }
+        }
+        if conditions.drains {
+            let workers = claimants::names();
+            clients.spawn(somebody_drains(Arc::clone(&world), workers, until));
+        }
         if conditions.pauses {
             clients.spawn(somebody_pauses(Arc::clone(&world), until));
+            clients.spawn(somebody_opens(Arc::clone(&world), until));
         }
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;
@@ -235,7 +282,8 @@ impl History {
         let calm = async {
             while clients.join_next().await.is_some() {}
             while self.passing.join_next().await.is_some() {}
-            while world.ledger().open() > 0 {
+            while world.ledger().open() > 0 || !world.ledger().blocking().is_empty() {
+                self.gateway.settle(700).await;
                 sleep(Duration::from_millis(500)).await;
             }
         };
@@ -294,12 +342,13 @@ impl History {
         }
     }
 
-    fn clients(&self, until: Instant, most: u64) -> JoinSet<()> {
+    fn clients(&self, until: Instant, conditions: Conditions) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         let random = &self.world.random;
         let span = u64::try_from((until - Instant::now()).as_millis()).unwrap_or(1);
         let burst = random.chance(300);
-        for _ in 0..1 + random.below(most) {
+        let tasks = conditions.least.max(1 + random.below(conditions.tasks));
+        for _ in 0..tasks {
             let at = if burst {
                 Duration::from_millis(100)
             } else {
@@ -313,19 +362,24 @@ impl History {
             };
             let cancel_after = random.chance(350).then(|| random.millis(0, patience));
             let again_after = random.chance(300).then(|| random.millis(0, 500));
+            let first = *random.pick(&[Wish::Cancel, Wish::Cancel, Wish::CancelWaiting]);
+            let then = *random.pick(&[Wish::Cancel, Wish::PurgeLetter]);
+            let changes = self.gateway.some_changes(patience);
             let gateway = self.gateway.clone();
             clients.spawn(async move {
                 sleep(at).await;
                 let mut task = gateway.a_task();
                 task.limits = gateway.some_limits();
-                let (id, team) = (task.id, task.team.clone());
+                task.on_rate_limited = gateway.slows_down(&task);
+                let (id, place) = (task.id, (task.team.clone(), task.queue.clone()));
                 gateway.create(task).await;
+                gateway.change_priority(id, &place.0, changes).await;
                 let Some(pause) = cancel_after else { return };
                 sleep(pause).await;
-                gateway.cancel(id, team.clone()).await;
+                gateway.ask_for(first, id, place.clone()).await;
                 let Some(pause) = again_after else { return };
                 sleep(pause).await;
-                gateway.cancel(id, team).await;
+                gateway.ask_for(then, id, place).await;
             });
         }
         clients
@@ -463,6 +517,20 @@ impl History {
                     "a replay of partition {partition} has {open} open tasks"
                 ));
             }
+        }
+    }
+
+    /// Lets the process of a worker stand still, or go on.
+    pub(crate) fn stand_still(&self, at: usize, paused: bool) {
+        if let Some(running) = &self.workers[at] {
+            running.process.pause(paused);
+        }
+    }
+
+    /// Lets a worker die.
+    pub(crate) fn crash(&mut self, at: usize) {
+        if let Some(running) = self.workers[at].take() {
+            running.process.kill();
         }
     }
 

@@ -1,26 +1,37 @@
 //! The checker of a simulated history: it records everything that happens, and checks it against
 //! the promises.
 
+mod blocks;
+pub(crate) mod claims;
 mod hosts;
 mod keyed;
+mod lengths;
 mod limits;
+mod members;
 mod order;
+mod priorities;
+mod slowdown;
+mod together;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use claims::{Claims, Clocks};
 use keyed::key_of;
 use order::line_of;
+use together::Together;
 use waybill_domain::actor::Actor;
 use waybill_domain::command::OwnerReply;
 use waybill_domain::dispatcher::CallKind;
 use waybill_domain::event::{PartitionOwned, Standing, TaskCreated, TaskEvent};
 use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
 use waybill_domain::partition::Partition;
+use waybill_domain::task::Priority;
 use waybill_domain::task::retry::Outcome;
 use waybill_domain::time::Timestamp;
 use waybill_log::subject::TaskSubject;
 use waybill_log::{Record, StreamSeq};
+pub(crate) use wishes::Wish;
 
 /// The life of one task, according to the log and its target.
 struct Life {
@@ -46,6 +57,9 @@ struct Life {
     seq: StreamSeq,
     /// The task whose failure cancels it, because of their ordering key.
     cancelled_after: Option<TaskId>,
+    /// Its priority, by its creation and the changes since.
+    priority: Priority,
+    claims: Claims,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,46 +83,6 @@ impl Life {
     }
 }
 
-impl Life {
-    /// The promise about time that this event breaks, if any.
-    fn length(&self, record: &Record, event: &TaskEvent) -> Option<&'static str> {
-        let is_early = |due: Timestamp| record.time.plus(STORED_LATER) < due;
-        let is_late = |due: Timestamp| record.time > due.plus(SLACK);
-        let length = self.created.expires_in_ms.map(Duration::from_millis);
-        let end = length.map(|length| self.accepted.plus(length));
-        match event {
-            TaskEvent::Started(_) if self.pause_over.is_some_and(is_early) => {
-                Some("no attempt before the pause is over")
-            }
-            // A task with limits may have to wait for them.
-            TaskEvent::Started(_)
-                if self.created.limits.is_empty() && self.pause_over.is_some_and(is_late) =>
-            {
-                Some("the next attempt when the pause is over")
-            }
-            TaskEvent::Expired(_) if end.is_none_or(is_early) => {
-                Some("no task expires before its time is over")
-            }
-            _ if end.is_some_and(is_late) && !self.ended => {
-                Some("a task ends when its time is over")
-            }
-            _ => None,
-        }
-    }
-
-    fn keep_time(&mut self, record: &Record, event: &TaskEvent) {
-        match event {
-            TaskEvent::Started(_) => {
-                self.pause_over = None;
-            }
-            TaskEvent::AttemptFailed(e) => {
-                self.pause_over = Some(record.time.plus(e.retry_at.since(e.at)));
-            }
-            _ => {}
-        }
-    }
-}
-
 /// A reply, and the state of the task when it came.
 struct Replied {
     reply: OwnerReply,
@@ -119,6 +93,7 @@ struct Replied {
 /// A cancellation that a client asked for.
 pub(super) struct Asked {
     pub(super) task: TaskId,
+    pub(super) wish: Wish,
     pub(super) actor: String,
     /// Whether the client knew that the task was accepted when it asked.
     pub(super) knew: bool,
@@ -134,6 +109,9 @@ pub(crate) struct Ledger {
     /// Low-water marks as stored.
     marks: BTreeMap<Partition, StreamSeq>,
     asked: Vec<Asked>,
+    together: Vec<Together>,
+    /// Workers of teams that certainly drain.
+    draining: BTreeSet<String>,
     accepted: Vec<TaskId>,
     refused: Vec<TaskId>,
     order: Vec<TaskId>,
@@ -143,22 +121,24 @@ pub(crate) struct Ledger {
     windows: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
+    /// Teams of which it was answered that their host is open.
+    held: BTreeSet<TeamId>,
     hosts: hosts::Hosts,
     /// The attempts that run of each limit key.
     limited: BTreeMap<(TeamId, LimitKey), BTreeSet<TaskId>>,
+    priorities: priorities::Priorities,
+    blocking: blocks::Blocking,
+    slowdowns: slowdown::Slowdowns,
     digest: u64,
     /// Set if only wall clocks are wrong: then pauses and time limits must take exactly as long as
     /// they should.
     exact_lengths: bool,
+    /// What may be said about leases.
+    pub(crate) clocks: Clocks,
     /// How often each kind of thing happened, so that a test can check that it did.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
 }
-
-/// How much decisions, messages and scheduling may add to a duration without faults.
-const SLACK: Duration = Duration::from_secs(2);
-/// How much later than the decision the event that begins a duration may be stored.
-const STORED_LATER: Duration = Duration::from_millis(50);
 
 impl Ledger {
     pub(crate) fn new(exact_lengths: bool) -> Self {
@@ -257,6 +237,7 @@ impl Ledger {
             self.windows.entry(key).or_default().push(id);
         }
         let life = Life {
+            priority: created.priority,
             created,
             started: 0,
             running: None,
@@ -272,6 +253,7 @@ impl Ledger {
             seq: record.seq,
             cancelled_after: None,
             calls: BTreeMap::new(),
+            claims: Claims::default(),
         };
         if self.lives.insert(id, life).is_some() {
             self.broken(format!("{id} was created twice"));
@@ -285,6 +267,12 @@ impl Ledger {
         self.at_host(record, event);
         self.in_window(record, event);
         self.within_limits(record, event);
+        self.of_priority(record, event);
+        self.of_claim(record, event);
+        self.of_block(record, event);
+        self.slows_down(record, event);
+        self.of_member(record, event);
+        self.of_workflow(record, event);
         let Some(life) = self.lives.get_mut(&id) else {
             return self.broken(format!("{} of {id}, which nobody created", event.kind()));
         };
@@ -324,7 +312,7 @@ impl Ledger {
             TaskEvent::Released(e) if life.running != Some(e.attempt) => {
                 Some("only the running attempt is released")
             }
-            TaskEvent::AttemptFailed(e) if e.counted => {
+            TaskEvent::AttemptFailed(e) if e.counted && !life.created.is_pulled() => {
                 let failed = match answer(e.attempt) {
                     Some(Outcome::Answered(answer)) => answer.status >= 400,
                     Some(Outcome::Failed(_)) => true,
@@ -333,6 +321,10 @@ impl Ledger {
                 (!failed || life.counted_failures >= life.created.max_retries)
                     .then_some("a counted failure is the target's, and within maxRetries")
             }
+            TaskEvent::Succeeded(e) if life.created.is_pulled() => (life.running != Some(e.attempt))
+                .then_some("a claim completes the running attempt"),
+            TaskEvent::Progressed(e) => (life.running != Some(e.attempt))
+                .then_some("only the running attempt is extended"),
             TaskEvent::Succeeded(e) => {
                 let told = match answer(e.attempt) {
                     Some(Outcome::Answered(answer)) => Some(answer.status),
@@ -354,6 +346,9 @@ impl Ledger {
                 || life.running != e.attempt
                 || (e.attempt.is_some() && !life.cancel_requested))
                 .then_some("a task is cancelled once, and while an attempt is made only as requested"),
+            TaskEvent::Purged(_) => {
+                (!life.ended).then_some("only what has ended leaves the dead letters")
+            }
             TaskEvent::CallbackSent(_) | TaskEvent::CallbackFailed(_) => {
                 let (number, wanted) = match event {
                     TaskEvent::CallbackSent(e) => (e.attempt, true),
@@ -373,14 +368,14 @@ impl Ledger {
             }
             TaskEvent::Restated(e) => {
                 let running = match e.standing {
-                    Standing::Running { attempt } => Some(attempt),
+                    Standing::Running { attempt, .. } => Some(attempt),
                     _ => None,
                 };
                 let ended = matches!(e.standing, Standing::Ended { .. });
                 let right = e.attempts == life.started
                     && running == life.running
                     && ended == life.ended
-                    && !life.delivered
+                    && (!life.delivered || e.blocks.is_some())
                     && (ended || e.created == life.created);
                 (!right).then_some("a restatement says how the task stands")
             }
@@ -399,7 +394,8 @@ impl Ledger {
                 }
                 (life.started, life.running) = (e.attempt, Some(e.attempt));
                 let place = (life.created.team.clone(), life.created.queue.clone());
-                if self.paused.contains(&place) {
+                let is_held = self.held.contains(&place.0) && e.claim.is_none();
+                if is_held || self.paused.contains(&place) {
                     life.forbidden.insert(e.attempt);
                     *self.counts.entry("started while paused").or_default() += 1;
                 }
@@ -428,10 +424,11 @@ impl Ledger {
             ));
         }
         if (matches!(event, TaskEvent::CancelRequested(_)) && !is_of_a_singleton)
-            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && (e.instead.is_none() || !is_of_worker))
+            || (matches!(event, TaskEvent::Cancelled(e) if e.after.is_none() && e.predecessor.is_none() && (e.instead.is_none() || !is_of_worker))
                 && !was_requested)
+            || matches!(event, TaskEvent::Purged(_))
         {
-            self.cancelled(id, record);
+            self.wished_for(id, record, event);
         }
         if was_requested && ends {
             self.count(match event {
@@ -439,30 +436,6 @@ impl Ledger {
                 _ => "answered before the cut",
             });
         }
-    }
-
-    fn cancelled(&mut self, id: TaskId, record: &Record) {
-        let asked = self
-            .asked
-            .iter_mut()
-            .find(|asked| asked.task == id && asked.actor == record.actor);
-        match asked {
-            Some(asked) => asked.stored = Some(record.seq),
-            None => self.broken(format!(
-                "{id} was cancelled by {}, who did not ask",
-                record.actor
-            )),
-        }
-    }
-
-    /// From now on, nothing of the queue may be started.
-    pub(super) fn pause_answered(&mut self, team: &TeamId, queue: &QueueName) {
-        self.count("paused");
-        self.paused.insert((team.clone(), queue.clone()));
-    }
-
-    pub(super) fn resumed(&mut self, team: &TeamId, queue: &QueueName) {
-        self.paused.remove(&(team.clone(), queue.clone()));
     }
 
     /// Checks a call that reaches its target.
@@ -512,41 +485,6 @@ impl Ledger {
         list.push(id);
     }
 
-    /// Records that a client asks for a cancellation. The returned number identifies it for
-    /// [`Ledger::replied`].
-    pub(super) fn asks(&mut self, task: TaskId, actor: String) -> usize {
-        let knew = self.accepted.contains(&task);
-        self.asked.push(Asked {
-            task,
-            actor,
-            knew,
-            replies: Vec::new(),
-            stored: None,
-        });
-        self.asked.len() - 1
-    }
-
-    pub(super) fn replied(&mut self, number: usize, reply: OwnerReply) {
-        self.count(match reply {
-            OwnerReply::Done { .. } => "cancel done",
-            OwnerReply::Running => "cancel running",
-            OwnerReply::AlreadyRequested { .. } => "cancel already requested",
-            OwnerReply::NotOpen => "cancel not open",
-            OwnerReply::Explained(_) | OwnerReply::ExplainedMany(_) => "explained",
-            OwnerReply::Health(_) => "health",
-            OwnerReply::Granted(_) | OwnerReply::Limits(_) | OwnerReply::Noted => "told of limits",
-            OwnerReply::TryAgain => "cancel try again",
-        });
-        if let Some(asked) = self.asked.get_mut(number) {
-            let life = self.lives.get(&asked.task);
-            asked.replies.push(Replied {
-                ended_then: life.is_some_and(|life| life.ended),
-                requested_then: life.is_some_and(|life| life.cancel_requested),
-                reply,
-            });
-        }
-    }
-
     /// At the end of the history, checks the promises to clients. An owner whose lease vanished may
     /// deny a task, since it cannot know better.
     pub(crate) fn close(&mut self, leases_vanish: bool) {
@@ -554,8 +492,8 @@ impl Ledger {
         for (id, life) in &self.lives {
             if life.is_open() {
                 broken.push(format!(
-                    "{id} has not come to its end: started {}, ended {}",
-                    life.started, life.ended
+                    "{id} has not come to its end: started {}, ended {}; limits {:?}, once {:?}, not before {:?}",
+                    life.started, life.ended, life.created.limits, life.created.once, life.created.not_before
                 ));
             }
         }
@@ -574,14 +512,22 @@ impl Ledger {
             for replied in &asked.replies {
                 let wrong = match replied.reply {
                     OwnerReply::Done { seq } => stored != Some(seq),
-                    OwnerReply::Running
-                    | OwnerReply::Explained(_)
+                    OwnerReply::Running => asked.wish == Wish::Cancel,
+                    OwnerReply::Explained(_)
                     | OwnerReply::Health(_)
                     | OwnerReply::Granted(_)
                     | OwnerReply::Limits(_)
                     | OwnerReply::Noted
-                    | OwnerReply::ExplainedMany(_) => true,
-                    OwnerReply::AlreadyRequested { .. } => !replied.requested_then,
+                    | OwnerReply::Claimed(_)
+                    | OwnerReply::Reported { .. }
+                    | OwnerReply::Extended { .. }
+                    | OwnerReply::LeaseLost
+                    | OwnerReply::Workers(_)
+                    | OwnerReply::ExplainedMany(_)
+                    | OwnerReply::ExplainedWithKeys(_) => true,
+                    OwnerReply::AlreadyRequested { .. } => {
+                        asked.wish != Wish::Cancel || !replied.requested_then
+                    }
                     OwnerReply::NotOpen if leases_vanish => false,
                     OwnerReply::NotOpen => stored.is_some() || (asked.knew && !replied.ended_then),
                     OwnerReply::TryAgain => false,
@@ -594,6 +540,7 @@ impl Ledger {
                 }
             }
         }
+        broken.extend(self.left_of_workflows());
         self.violations.extend(broken);
     }
 }

@@ -245,9 +245,40 @@ fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
         record.payload = TaskEvent::AttemptFailed(failed).encode().into();
         return;
     }
+    if let (Some(Sabotage::NoPriorities), Ok(TaskEvent::PriorityChanged(changed))) =
+        (sabotage, &event)
+    {
+        let mut changed = changed.clone();
+        changed.attempts = u32::MAX;
+        record.payload = TaskEvent::PriorityChanged(changed).encode().into();
+        return;
+    }
+    if let (Some(Sabotage::NoLeases), Ok(TaskEvent::Started(started))) = (sabotage, &event) {
+        let mut started = started.clone();
+        started.claim = None;
+        record.payload = TaskEvent::Started(started).encode().into();
+        return;
+    }
+    if let (Some(Sabotage::NoBlocks), Ok(TaskEvent::Restated(restated))) = (sabotage, &event) {
+        let mut restated = restated.clone();
+        restated.blocks = None;
+        record.payload = TaskEvent::Restated(restated).encode().into();
+        return;
+    }
+    if let (Some(Sabotage::NoWaits), Ok(TaskEvent::Restated(restated))) = (sabotage, &event) {
+        let mut restated = restated.clone();
+        restated.member = None;
+        record.payload = TaskEvent::Restated(restated).encode().into();
+        return;
+    }
     let Ok(TaskEvent::Created(mut created)) = event else {
         return;
     };
+    if sabotage == Some(Sabotage::NoMembers) {
+        created.member = None;
+        record.payload = TaskEvent::Created(created).encode().into();
+        return;
+    }
     match (sabotage, &mut created.ordering) {
         (Some(Sabotage::NoOrder), ordering) => *ordering = None,
         (Some(Sabotage::NoOnFailure), Some(ordering)) => ordering.on_failure = OnFailure::Skip,
@@ -255,6 +286,7 @@ fn hide(sabotage: Option<Sabotage>, record: &mut Record) {
         (Some(Sabotage::NoWeights), _) => created.fairness_weight = None,
         (Some(Sabotage::NoKeys), _) => created.once = None,
         (Some(Sabotage::NoLimits), _) => created.limits.clear(),
+        (Some(Sabotage::NoSlowdowns), _) => created.on_rate_limited = None,
         _ => return,
     }
     record.payload = TaskEvent::Created(created).encode().into();

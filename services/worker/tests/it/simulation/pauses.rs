@@ -14,8 +14,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use waybill_domain::access::plan::Catalogue;
 use waybill_domain::actor::Actor;
-use waybill_domain::event::{ControlEvent, QueuePaused, QueueResumed, TargetHealthSet};
+use waybill_domain::event::{
+    ControlEvent, QueuePaused, QueueResumed, TargetClosed, TargetHealthSet, TargetOpened,
+    TeamCreated,
+};
 use waybill_domain::health::{HealthRule, TargetHost};
 use waybill_domain::id::{Environment, QueueName, TeamId};
 use waybill_domain::partition::PartitionCount;
@@ -75,7 +79,8 @@ pub(crate) fn follower(
         stop.clone(),
     ));
     let log = Arc::clone(network) as Arc<dyn Log>;
-    let (_, service) = Queues::under(lease, applied, log, partitions);
+    let plans = Arc::clone(Catalogue::builtin());
+    let (_, service) = Queues::under(lease, applied, log, partitions, plans);
     service
 }
 
@@ -105,7 +110,7 @@ async fn renew(
     }
 }
 
-fn team(number: u64) -> TeamId {
+pub(super) fn team(number: u64) -> TeamId {
     TeamId::new(Timestamp(1_700_000_000_000), number.into())
 }
 
@@ -123,6 +128,38 @@ pub(crate) async fn somebody_pauses(world: Arc<World>, until: Instant) {
         sleep(world.random.millis(10, 3_000)).await;
         world.ledger().resumed(&team, &queue);
         store(&world, resumed(&team, &queue)).await;
+    }
+}
+
+/// Opens the host of all tasks now and then until that time, and closes it in the end.
+pub(crate) async fn somebody_opens(world: Arc<World>, until: Instant) {
+    let host = TargetHost::parse("target").expect("a host");
+    while Instant::now() < until {
+        sleep(world.random.millis(500, 4_000)).await;
+        let team = team(world.random.below(2));
+        let opened = ControlEvent::TargetOpened(TargetOpened {
+            host: host.clone(),
+            team: team.clone(),
+            environment: Environment::Live,
+            reason: None,
+            until: None,
+            opened_by: "user:u".into(),
+            at: Timestamp(1),
+        });
+        let seq = store(&world, opened).await;
+        world.demanded.fetch_max(seq.0, Ordering::Relaxed);
+        everybody_knows(&world, seq).await;
+        world.note(|| format!("that the host is open for {team} is answered"));
+        world.ledger().open_answered(&team);
+        sleep(world.random.millis(10, 2_000)).await;
+        world.ledger().closed(&team);
+        let closed = ControlEvent::TargetClosed(TargetClosed {
+            host: host.clone(),
+            team: team.clone(),
+            environment: Environment::Live,
+            at: Timestamp(1),
+        });
+        store(&world, closed).await;
     }
 }
 
@@ -178,6 +215,20 @@ async fn store(world: &World, event: ControlEvent) -> StreamSeq {
     };
     let stored = world.log.append(append).await.expect("stored");
     stored.seqs[0]
+}
+
+/// Founds a team with a plan.
+pub(super) async fn found_team(world: &World, number: u64, plan: &str) {
+    if world.sabotage == Some(Sabotage::NoPlans) {
+        return;
+    }
+    let created = ControlEvent::TeamCreated(TeamCreated {
+        team: team(number),
+        name: "A team".into(),
+        plan: plan.into(),
+        at: Timestamp(1),
+    });
+    store(world, created).await;
 }
 
 /// The rule by which the host of all tasks rests, for both teams.

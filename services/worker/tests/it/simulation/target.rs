@@ -41,7 +41,11 @@ impl Targets {
         match random.below(9) {
             0 => Fate::Answers(500, None, random.millis(0, 40)),
             1 => Fate::Answers(503, Some(1 + random.below(3)), random.millis(0, 40)),
-            2 => Fate::Answers(429, None, Duration::ZERO),
+            2 => Fate::Answers(
+                429,
+                random.chance(700).then(|| 1 + random.below(4)),
+                Duration::ZERO,
+            ),
             3 => Fate::Answers(404, None, random.millis(0, 40)),
             4 => Fate::Refuses,
             5 => Fate::Hangs,

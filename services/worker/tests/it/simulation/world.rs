@@ -15,11 +15,12 @@ use waybill_domain::partition::Partition;
 use waybill_domain::time::{Elapsed, Timestamp};
 use waybill_log::memory::MemoryLog;
 use waybill_log::{
-    Append, AppendError, Appended, Atomicity, Expectation, Lease, Log, Stream, StreamSeq,
+    Append, AppendError, Appended, Atomicity, Expectation, Lease, Log, NewRecord, Stream, StreamSeq,
 };
 use waybill_worker::clock::Clock;
 use waybill_worker::command::Command;
 
+use super::drains::Drains;
 use super::history::{Conditions, ProcessFaults};
 use super::ledger::Ledger;
 use super::random::Random;
@@ -68,6 +69,30 @@ pub(crate) enum Sabotage {
     NoHostFailures,
     /// Workers read creations without their limits.
     NoLimits,
+    /// Gateways purge tasks that wait by cancelling them, whatever they do by then.
+    PurgesCutOff,
+    /// Workers that take over overlook changes of priority.
+    NoPriorities,
+    /// Workers read starts without the leases that they give.
+    NoLeases,
+    /// Homes of limits are never told what others have read of a later owner of their partition.
+    FormerHomesAreNotTold,
+    /// Workers that take over overlook that a restated task blocks others.
+    NoBlocks,
+    /// Workers read creations without whether their target may pause a limit.
+    NoSlowdowns,
+    /// Workers never learn of the plans of teams.
+    NoPlans,
+    /// Workers read creations without what they are in a workflow.
+    NoMembers,
+    /// Workers that take over overlook for whom a restated task waits no longer.
+    NoWaits,
+    /// The log stores a part of the cancellation of a workflow now and then.
+    TornCancellations,
+    /// The cancellation of a workflow is answered before its owner is asked.
+    CancellationsAreAnsweredAtOnce,
+    /// Gateways look only before they ask whether somebody drains the worker.
+    DrainsAreLookedAtOnce,
 }
 
 /// How often each kind of fault occurs, in a thousandth of the cases.
@@ -113,6 +138,11 @@ pub(crate) struct World {
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) log: MemoryLog,
     has_frames: bool,
+    /// Whether some tasks are claimed by workers of their teams.
+    pub(crate) pulls: bool,
+    /// Whether all tasks with an ordering key block those behind them when they fail.
+    pub(crate) blocks: bool,
+    is_calm: AtomicBool,
     began: Instant,
     faults: Mutex<Faults>,
     /// Whether the log is unavailable.
@@ -131,6 +161,8 @@ pub(crate) struct World {
     pub(crate) holders: Mutex<Vec<watch::Receiver<StreamSeq>>>,
     /// Up to where CONTROL must be taken into account by leases from now on.
     pub(crate) demanded: AtomicU64,
+    /// Workers of teams that somebody drains.
+    pub(crate) drains: Mutex<Drains>,
     notes: Option<Mutex<Vec<String>>>,
 }
 
@@ -165,6 +197,9 @@ impl World {
             sabotage,
             log,
             has_frames: has_frames(seed),
+            pulls: conditions.pulls,
+            blocks: conditions.blocks,
+            is_calm: AtomicBool::new(false),
             began,
             faults: Mutex::new(faults),
             away: AtomicBool::new(false),
@@ -178,6 +213,7 @@ impl World {
             leases: Mutex::default(),
             holders: Mutex::default(),
             demanded: AtomicU64::new(0),
+            drains: Mutex::default(),
             notes: noted.then(Mutex::default),
         })
     }
@@ -205,6 +241,12 @@ impl World {
         *lock(&self.faults) = Faults::default();
         self.away.store(false, Ordering::Relaxed);
         self.outages.store(false, Ordering::Relaxed);
+        self.is_calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.is_calm.load(Ordering::Relaxed)
     }
 
     /// Whether the host of all tasks is down.
@@ -272,9 +314,11 @@ impl World {
             _ => {}
         }
         let mut cut_short = false;
+        let is_torn =
+            self.sabotage == Some(Sabotage::TornCancellations) && is_of_a_workflow(&append);
         // A frame is stored whole or not at all.
         if !self.has_frames
-            && append.atomicity == Atomicity::Ordered
+            && (append.atomicity == Atomicity::Ordered || is_torn)
             && append.records.len() > 1
             && self.random.chance(self.faults().cut_short)
         {
@@ -318,6 +362,15 @@ impl World {
 /// Whether an append consists only of a request to cancel a running attempt.
 fn is_request_to_cancel(append: &Append) -> bool {
     matches!(&append.records[..], [only] if only.event == "task.cancel_requested.v1")
+}
+
+/// Whether an append is the cancellation of a workflow.
+fn is_of_a_workflow(append: &Append) -> bool {
+    let ends = |of: &NewRecord| {
+        ["task.cancelled.v1", "task.cancel_requested.v1"].contains(&of.event)
+            && of.actor.contains("canceller-")
+    };
+    append.records.iter().all(ends)
 }
 
 pub(crate) fn unknown(reason: &str) -> AppendError {

@@ -1,13 +1,10 @@
-// Signing in and up, and what the links of letters lead to: confirming an address, a new password, joining a team.
-import { html, nothing } from "../../ui/lit.js";
-import { request } from "../../core/api.js";
-import { dropHash, go, here, href } from "../../core/location.js";
-import { confirmAddress, post, readMe, session, signIn } from "../../core/session.js";
-import { teamAddress } from "../../core/team.js";
-import { createForm, field, submitButton } from "../../ui/form.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
+// Signing in and up, and what links of letters and of the machine lead to: confirming an address, a new password, joining a team, signing in.
+import {
+  confirmAddress, createForm, dropHash, failurePanel, field, go, here, href, html, meta, nothing, post, readMe, request, session, signal, signIn,
+  submitButton, teamAddress, useLink,
+} from "../../kit.js";
 
-/** The token in the fragment of the address, where letters put it so that no server sees it. */
+/** The token in the fragment of the address, where letters and links put it so that no server sees it. */
 function tokenOfLetter() {
   const token = new URLSearchParams(here().hash).get("token") ?? "";
   // It is in the form now, and has no place in the history of the browser.
@@ -27,9 +24,17 @@ function onItsWay(next) {
 /** Sign-in, over whatever page the address means: afterwards that page is shown. */
 export function entry() {
   const form = createForm(({ email, password }) => signIn(email, password));
+  /** @param {string} who @param {boolean} letters */
+  const help = (who, letters) => {
+    if (!letters) return html`<p class="fine">No letters are sent here: for an account, or a new password, ask the operator.</p>`;
+    const account = html`<p><a href=${href("/sign-up")}>I have no account yet</a></p>`;
+    return html`<p><a href=${href("/forgot")}>I forgot my password</a></p>${who === "off" ? html`<p class="fine">Accounts are made by the operator here.</p>` : account}`;
+  };
   return {
     title: "Sign in",
-    view: () => html`<h1>Sign in to Waybill</h1>
+    view: () => {
+      const { issuers, signUp: who, letters } = meta().signIn;
+      return html`<h1>Sign in to Waybill</h1>
       ${session().expired ? html`<p role="status">Your session has ended. Sign in, and you are back where you were.</p>` : nothing}
       <form @submit=${form.submit}>
         ${form.problem(["email", "password"])}
@@ -37,9 +42,15 @@ export function entry() {
         ${field(form, { name: "password", label: "Password", type: "password", autocomplete: "current-password" })}
         <p class="actions">${submitButton(form, "Sign in")}</p>
       </form>
-      <p><a href=${href("/forgot")}>I forgot my password</a></p>
-      <p><a href=${href("/sign-up")}>I have no account yet</a></p>`,
+      ${issuers.map(({ name, start }) => html`<p><a class="button" href=${start}>Sign in with ${name}</a></p>`)} ${help(who, letters)}`;
+    },
   };
+}
+
+/** Back from an outside issuer. */
+export function signedIn() {
+  queueMicrotask(() => go(href("/"), { replace: true }));
+  return { title: "Signed in", view: () => html`<p class="loading">Loading</p>` };
 }
 
 /** Asking for an account. */
@@ -141,5 +152,53 @@ export function join() {
         ${form.problem(["token"])} ${field(form, { name: "token", label: "Token of the invitation", value: token })}
         <p class="actions">${submitButton(form, "Join")}</p>
       </form>`,
+  };
+}
+
+/** The link that `waybill up` and `waybill dashboard` print: it signs in once. */
+export function link() {
+  const token = tokenOfLetter();
+  const failure = signal(/** @type {any} */ (null));
+  if (token) {
+    useLink(token).then(
+      () => go(href("/"), { replace: true }),
+      (refused) => {
+        failure.value = refused;
+      },
+    );
+  }
+  return {
+    title: "Sign-in link",
+    view: () =>
+      token && !failure.value
+        ? html`<p class="loading" role="status">Signing in</p>`
+        : html`<h1>Sign-in link</h1>
+            ${failure.value ? failurePanel(failure.value) : html`<p>This address holds no token (any more).</p>`}
+            <p>On the machine that Waybill runs on, <code>waybill dashboard</code> prints a fresh link, which signs in once, within 10 minutes.</p>
+            <p><a href=${href("/")}>Go to the dashboard</a></p>`,
+  };
+}
+
+/** Whoever came by a sign-in link gives an address and a password, before a second person is invited. */
+export function address() {
+  const form = createForm(async ({ email, password, name }) => {
+    const body = { email, password, ...(name ? { name } : {}) };
+    await request({ method: "POST", path: "/v1/me/address", body });
+    await readMe();
+    go(href("/team"), { replace: true });
+  });
+  return {
+    title: "Your address",
+    view: () => html`<h1>Your e-mail address and password</h1>
+      ${session().me?.user.needsAddress
+        ? html`<p>You came by a link. With an address and a password you sign in from anywhere, and can invite others.</p>
+            <form @submit=${form.submit}>
+              ${form.problem(["email", "password", "name"])}
+              ${field(form, { name: "email", label: "E-mail", type: "email", autocomplete: "username" })}
+              ${field(form, { name: "password", label: "Password", type: "password", autocomplete: "new-password", hint: "At least 8 bytes, none of the most common ones." })}
+              ${field(form, { name: "name", label: "Your name", autocomplete: "name", required: false, hint: "As others see it." })}
+              <p class="actions">${submitButton(form, "Set both")}</p>
+            </form>`
+        : html`<p>You have both.</p>`}`,
   };
 }

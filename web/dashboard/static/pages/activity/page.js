@@ -1,32 +1,26 @@
 // What people and credentials did in the team: filtered, live, and as a file.
-import { html, nothing } from "../../ui/lit.js";
-import { effect } from "../../vendor/signals-core/signals-core.js";
-import { get, send, withQuery } from "../../core/api.js";
-import { activityEvents } from "../../core/live.js";
-import { createLoader } from "../../core/loader.js";
-import { here, restore, setQuery } from "../../core/location.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { createStore } from "../../core/store.js";
-import { createAction } from "../../ui/action.js";
-import { announce } from "../../ui/announce.js";
-import { saveFile } from "../../ui/copy.js";
-import { filtersIn, without } from "../../ui/filters.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { loaded } from "../../ui/state.js";
-import { counted } from "../../ui/words.js";
+import {
+  activityEvents, announce, counted, createAction, createLoader, createStore, createViews, effect, failurePanel, filtersIn, get, here, html, icon, loaded, nothing,
+  restore, rowShortcuts, saveFile, send, setQuery, setShortcuts, without, withQuery,
+} from "../../kit.js";
 import { NAMES, PAGE } from "./filters.js";
+import { createProver } from "./prover.js";
 import { matches, noActivity, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
 
 export function open() {
   const store = createStore(reduce, noActivity);
+  const prover = createProver();
   const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
+  const views = createViews({ list: "activity", page: "/activity", filters });
   const path = () => withQuery("/v1/activity", { ...filters(), limit: PAGE, cursor: cursor() });
-  const exportPath = () => withQuery("/v1/activity/export", { format: "csv", ...filters() });
+  /** @param {string} format */
+  const exportPath = (format) => withQuery("/v1/activity/export", { format, ...filters() });
   const loader = createLoader((signal) => get(path(), { signal }), {
     loaded(page) {
       store.dispatch({ type: "loaded", page });
+      prover.reset();
       requestAnimationFrame(restore);
     },
   });
@@ -53,40 +47,45 @@ export function open() {
   const merge = () => store.dispatch({ type: "merged" });
   const clear = () => setQuery(without(NAMES));
   setShortcuts("This page", [{ keys: ".", what: "Show what is new", act: merge }, ...rowShortcuts]);
-  const csv = () =>
+  /** @param {string} label @param {string} format */
+  const save = (label, format) =>
     createAction({
-      label: "Save as CSV",
+      label,
       icon: "download",
       scope: "activity:read",
       done: "Saved",
       async act() {
-        const response = await send({ method: "GET", path: exportPath() });
-        saveFile("activity.csv", await response.blob());
+        const response = await send({ method: "GET", path: exportPath(format) });
+        saveFile(`activity.${format}`, await response.blob());
       },
     });
   // Another filter is another file.
-  let saved = { path: "", action: csv() };
-  const save = () => {
-    if (saved.path !== exportPath()) saved = { path: exportPath(), action: csv() };
-    return saved.action;
+  const files = () => [save("Save as CSV", "csv"), save("Save as JSON lines", "jsonl")];
+  let saved = { path: "", actions: files() };
+  const saves = () => {
+    if (saved.path !== exportPath("")) saved = { path: exportPath(""), actions: files() };
+    return saved.actions;
   };
 
+  const proveAll = () => void prover.prove(store.peek().entries);
   const fresh = (count) => (count > 0 ? html`<p class="fresh"><button type="button" @click=${merge}>${count} new: show <kbd>.</kbd></button></p>` : nothing);
 
   return {
     title: "Activity",
-    requests: () => [{ method: "GET", path: path() }, { method: "GET", path: exportPath() }],
+    requests: () => [{ method: "GET", path: path() }, { method: "GET", path: exportPath("csv") }, views.request],
+    actions: () => [["Prove the entries of this page", proveAll, "shield-check"]],
     view: () => html`<div class="title">
         <h1>Activity</h1>
-        ${save().view()}
+        <button type="button" ?disabled=${prover.busy} @click=${proveAll}>${icon("shield-check")}Prove this page</button> ${saves().map((action) => action.view())}
       </div>
-      ${save().problem()} ${filterBar(filters(), (changes) => setQuery({ cursor: "", ...changes }), loader.state.failure)} ${fresh(store.state.fresh.length)}
+      ${prover.view()} ${failurePanel(prover.failure)} ${saves().map((action) => action.problem())} ${views.view()} ${filterBar(filters(), (changes) => setQuery({ cursor: "", ...changes }), loader.state.failure)} ${fresh(store.state.fresh.length)}
       ${loaded(loader, () =>
         list(store.state, {
           clear,
           older: () => setQuery({ cursor: store.peek().next ?? "" }),
           isFiltered: Object.keys(filters()).length > 0,
           cursor: cursor(),
+          seal: prover.seal,
         }),
         NAMES,
       )}`,
@@ -94,6 +93,7 @@ export function open() {
       stop();
       unsubscribe();
       loader.dispose();
+      views.dispose();
     },
   };
 }

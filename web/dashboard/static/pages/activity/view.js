@@ -1,11 +1,5 @@
 // How the activity looks.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { href } from "../../core/location.js";
-import { filterForm, presetChips, without } from "../../ui/filters.js";
-import { empty } from "../../ui/state.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import { empty, filterForm, href, html, nothing, number, presetChips, repeat, table, time, without } from "../../kit.js";
 import { CHOICES, NAMES, presets, TEXTS, TIMES } from "./filters.js";
 import { what, toWhat, who } from "./sentence.js";
 import { keyOf } from "./state.js";
@@ -41,8 +35,8 @@ function about(entry) {
   return html`${target.kind} ${target.kind === "task" ? html`<a href=${href(`/tasks/${target.id}`)}>${name}</a>` : name}`;
 }
 
-/** @param {any} entry */
-function row(entry) {
+/** @param {any} entry @param {(entry: any) => unknown} seal */
+function row(entry, seal) {
   return html`<tr data-row=${keyOf(entry)} class=${entry.outcome === "refused" ? "refused" : ""}>
     <td>${time(entry.at)}</td>
     <th scope="row" class="wide">
@@ -53,11 +47,12 @@ function row(entry) {
     <td>${entry.source ? html`<code title=${entry.userAgent ?? ""}>${entry.source}</code>` : ""}</td>
     <td>${entry.requestId ? html`<code>${entry.requestId}</code>` : ""}</td>
     <td><code title=${`Position in the log ${entry.stream}`}>${number(entry.seq)}</code></td>
+    <td>${seal(entry)}</td>
   </tr>`;
 }
 
-/** @param {import("./state.js").ActivityState} state @param {{clear: () => void, older: () => void, isFiltered: boolean, cursor: string}} more */
-export function list(state, { clear, older, isFiltered, cursor }) {
+/** @param {import("./state.js").ActivityState} state @param {{clear: () => void, older: () => void, isFiltered: boolean, cursor: string, seal: (entry: any) => unknown}} more */
+export function list(state, { clear, older, isFiltered, cursor, seal }) {
   const further = state.next ? html`<button type="button" @click=${older}>Older</button>` : nothing;
   if (state.entries.length === 0) {
     // A page can be empty and still have a next one.
@@ -65,7 +60,7 @@ export function list(state, { clear, older, isFiltered, cursor }) {
     if (cursor) return empty("No older activity");
     return isFiltered ? empty("Nothing matches these filters", html`<p><button type="button" @click=${clear}>Clear the filters</button></p>`) : empty("Nothing has happened yet");
   }
-  const columns = ["When", "Who did what", "Event", "Environment", "From", "Request", "Position"];
-  return html`${table("Activity", columns, repeat(state.entries, keyOf, row), ", newest first")}
+  const columns = ["When", "Who did what", "Event", "Environment", "From", "Request", "Position", "Proof"];
+  return html`${table("Activity", columns, repeat(state.entries, keyOf, (entry) => row(entry, seal)), ", newest first")}
     <p class="footer">${cursor ? html`<button type="button" @click=${clear}>Newest</button>` : nothing} ${further}</p>`;
 }

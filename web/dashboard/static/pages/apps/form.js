@@ -1,11 +1,5 @@
 // The form of an application: what people are told of it, where it may send them back, and the most that it may be granted.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { copyButton } from "../../ui/copy.js";
-import { dialog } from "../../ui/dialog.js";
-import { environmentField } from "../../ui/environment-field.js";
-import { fieldError } from "../../ui/failure.js";
-import { field } from "../../ui/form.js";
+import { copyButton, dialog, environmentField, field, fieldError, html, nothing, signal } from "../../kit.js";
 import { SCOPES } from "../keys/scopes.js";
 import { redirectProblem, redirectsIn } from "./redirect.js";
 

@@ -1,29 +1,22 @@
 // Applications of the team that act for people or for themselves, and what the signed-in person has granted to whom.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { request } from "../../core/api.js";
-import { href } from "../../core/location.js";
-import { session } from "../../core/session.js";
-import { currentTeam, whyNot } from "../../core/team.js";
-import { copyButton } from "../../ui/copy.js";
-import { icon } from "../../ui/icon.js";
-import { createInventory, rowButton } from "../../ui/inventory.js";
-import { empty } from "../../ui/state.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted } from "../../ui/words.js";
+import {
+  copyButton, counted, createInventory, currentTeam, empty, href, html, icon, nothing, repeat, request, rowButton, session, signal, table, time,
+  whyNot,
+} from "../../kit.js";
 import { createAppFields, NAMES, secretDialog } from "./form.js";
 
 const ROLE = "admin";
 const GRANTS = "/v1/me/grants";
+const GIVEN = ["Given", "Last used", "Ends unless used"];
 
 export function open() {
   const barred = whyNot(ROLE);
   const apps = barred ? null : createApps();
-  const grants = createGrants();
+  const access = barred ? null : createAccess();
+  const grants = createGrants(() => access?.reload());
   return {
     title: "Apps",
-    requests: () => [...(apps ? [{ method: "GET", path: apps.path }] : []), { method: "GET", path: GRANTS }],
+    requests: () => [apps?.path, access?.path, GRANTS].filter(Boolean).map((path) => ({ method: "GET", path })),
     actions: () => (apps ? [["Register an application", apps.register, "plus"]] : []),
     view: () => html`<div class="title">
         <h1>Apps</h1>
@@ -31,10 +24,12 @@ export function open() {
       </div>
       ${barred ? html`<p class="fine">${barred}</p>` : nothing}
       ${apps ? apps.view() : empty("Applications of the team are for admins and owners")}
+      ${access ? html`<h2>Who let which application in</h2>${access.view()}` : nothing}
       <h2>Your grants</h2>
       ${grants.view()}`,
     dispose() {
       apps?.dispose();
+      access?.dispose();
       grants.dispose();
     },
   };
@@ -124,8 +119,7 @@ function createApps() {
     register,
     view: () => html`${list.view((rows) =>
       rows.length > 0
-        ? html`${table("Applications", ["Name", "Client id", "Kind", "Environment", "Redirect URIs", "At most", "Registered", "Actions"], repeat(rows, ({ id }) => id, row), ", oldest first")}
-            <p class="fine">Who granted them what, and who withdrew it: <a href=${href("/activity", { type: "grant." })}>the grants in the activity</a>.</p>`
+        ? table("Applications", ["Name", "Client id", "Kind", "Environment", "Redirect URIs", "At most", "Registered", "Actions"], repeat(rows, ({ id }) => id, row), ", oldest first")
         : empty("No application is registered", html`<p>One asks people for access to the team by OAuth, or acts for itself with its secret.</p>`),
     )}
     ${shown.value ? secretDialog(shown.value.app, shown.value.isStored, tell) : nothing}`,
@@ -136,7 +130,38 @@ function createApps() {
   };
 }
 
-function createGrants() {
+/** When a grant was given and used, and when it ends. @param {any} grant */
+const times = (grant) => [grant.givenAt, grant.lastUsedAt, grant.expiresAt].map((at) => html`<td>${time(at)}</td>`);
+
+/** For admins: what members let applications do in the team. */
+function createAccess() {
+  const id = currentTeam()?.id;
+  const path = `/teams/${id}/grants`;
+  const list = createInventory({ page: "/apps", path: () => path, rowsOf: ({ grants }) => grants, types: ["grant.", "member.", "app."], noun: "grant", rarer: 3 });
+  /** @param {any} grant */
+  const row = (grant) => html`<tr data-row=${grant.id}>
+    <th scope="row"><a class="row-link" href=${href("/activity", { actor: `app:${grant.appId}` })} title="What it did">${grant.appName}</a>${grant.appTeamId === id ? nothing : html`<br /><span class="fine">of another team</span>`}</th>
+    <td title=${grant.grantedBy.id}>${grant.grantedBy.name ?? grant.grantedBy.email ?? grant.grantedBy.id}</td>
+    <td>${grant.environment}</td>
+    <td class="wide">${grant.scopes.join(", ")}</td>
+    ${times(grant)}
+  </tr>`;
+  return {
+    path,
+    view: () =>
+      list.view((rows) =>
+        rows.length > 0
+          ? html`${table("Grants in the team", ["Application", "Let in by", "Environment", "It may", ...GIVEN], repeat(rows, (grant) => grant.id, row), ", newest first")}
+              <p class="fine">Those that ended, and who withdrew them: <a href=${href("/activity", { type: "grant." })}>the grants in the activity</a>.</p>`
+          : empty("Nobody let an application into the team", html`<p>What members allow one on a consent page appears here.</p>`),
+      ),
+    reload: list.reload,
+    dispose: list.dispose,
+  };
+}
+
+/** @param {() => unknown} withdrawn Called when one is. */
+function createGrants(withdrawn) {
   const list = createInventory({ page: "/apps", path: () => GRANTS, rowsOf: ({ grants }) => grants, types: ["grant."], noun: "grant", rarer: 3 });
   const withdraw = (grant) =>
     list.ask({
@@ -146,7 +171,7 @@ function createGrants() {
       shape: "ban",
       // Whoever gave it may, whatever their role.
       scope: "viewer",
-      act: () => request({ method: "DELETE", path: `${GRANTS}/${grant.id}` }),
+      act: () => request({ method: "DELETE", path: `${GRANTS}/${grant.id}` }).then(() => void withdrawn()),
     });
   const teamName = (id) => session().me?.teams.find((team) => team.id === id)?.name ?? id;
 
@@ -155,9 +180,7 @@ function createGrants() {
     <th scope="row"><a class="row-link" href=${href("/activity", { type: "grant." })} title="Grants in the activity">${grant.appName}</a></th>
     <td>${teamName(grant.teamId)}, ${grant.environment}</td>
     <td class="wide">${grant.scopes.join(", ")}</td>
-    <td>${time(grant.givenAt)}</td>
-    <td>${time(grant.lastUsedAt)}</td>
-    <td>${time(grant.expiresAt)}</td>
+    ${times(grant)}
     <td>${rowButton("ban", "Withdraw", grant.appName, "", () => withdraw(grant))}</td>
   </tr>`;
 
@@ -165,7 +188,7 @@ function createGrants() {
     view: () =>
       list.view((rows) =>
         rows.length > 0
-          ? table("Your grants", ["Application", "Team", "It may", "Given", "Last used", "Ends unless used", "Actions"], repeat(rows, ({ id }) => id, row), ", newest first")
+          ? table("Your grants", ["Application", "Team", "It may", ...GIVEN, "Actions"], repeat(rows, ({ id }) => id, row), ", newest first")
           : empty("You gave no application access", html`<p>What you allow one on a consent page appears here.</p>`),
       ),
     dispose: list.dispose,

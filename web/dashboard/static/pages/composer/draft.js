@@ -14,6 +14,17 @@ export function firstDraft(origin) {
   return written({ targetUrl: `${origin}/healthz`, method: "GET" });
 }
 
+/** First tries with a target that takes everything: name, what is shown, the task. @param {string} sink Its address. @returns {[string, string, Record<string, any>][]} */
+export function firstTries(sink) {
+  const failing = { success: "2xx", retryBackoff: ["2s", "2s", "2s"] };
+  return [
+    ["call", "A call", { targetUrl: sink, json: { hello: "world" } }],
+    ["callback", "A webhook at its end", { targetUrl: sink, json: { hello: "world" }, onCompleteUrl: sink }],
+    ["retry", "A failure that is retried", { targetUrl: `${sink}?fail=2`, json: { hello: "world" }, ...failing }],
+    ["dead", "One that fails for good", { targetUrl: `${sink}?fail=99`, json: { hello: "world" }, ...failing, maxRetries: 1 }],
+  ];
+}
+
 /** What of a task is part of its request. Dates are not: they lie in the past. */
 const ASKED = [
   ...["targetUrl", "method", "headers", "queue", "priority", "fairnessKey", "orderingKey", "onFailure", "timeout", "success", "retryOn", "maxRetries"],

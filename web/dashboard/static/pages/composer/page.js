@@ -1,15 +1,9 @@
 // Composing a task. What has no effect is refused by the API before anything is sent, and so is said here.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, request } from "../../core/api.js";
-import { createLoader } from "../../core/loader.js";
-import { go, here, href } from "../../core/location.js";
-import { createRepeatKey } from "../../core/random.js";
-import { createStore } from "../../core/store.js";
-import { currentTeam, environment } from "../../core/team.js";
-import { createAction } from "../../ui/action.js";
-import { failurePanel } from "../../ui/failure.js";
-import { changes, firstDraft, reduce, requestOf } from "./draft.js";
+import {
+  createAction, createLoader, createRepeatKey, createStore, currentTeam, effect, environment, failurePanel, get, go, here, href, html, meta, nothing,
+  presetChips, request, signal, untracked,
+} from "../../kit.js";
+import { changes, firstDraft, firstTries, reduce, requestOf } from "./draft.js";
 import { form, isBesideField, source } from "./view.js";
 
 /** The draft of each team and environment outlives a visit to another page, and a sign-in over this one. @type {Map<string, ReturnType<typeof createStore<import("./draft.js").Draft, import("./draft.js").DraftEvent>>>} */
@@ -27,6 +21,14 @@ function ownDraft(replay) {
 /** @param {Record<string, string>} parameters `id`: of the task that is done again. */
 export function open({ id: replay = "" }) {
   const { store, isNew } = ownDraft(replay);
+  const tries = () => firstTries(window.location.origin + meta().sink);
+  const wanted = here().query.get("try");
+  // What it is replaced with is known once the installation has told whether it has a target for first tries.
+  const stopTry = effect(() => {
+    if (!wanted || !meta().sink) return;
+    const found = tries().find(([name]) => name === wanted);
+    if (found) untracked(() => store.dispatch({ type: "replaced", task: found[2] }));
+  });
   const queue = here().query.get("queue");
   if (queue) store.dispatch({ type: "set", field: "queue", value: queue });
   const strict = signal(true);
@@ -72,13 +74,24 @@ export function open({ id: replay = "" }) {
   return {
     title: replay ? "Replay a task" : "New task",
     requests: () => [call()],
-    dispose: loader.dispose,
+    dispose() {
+      stopTry();
+      loader.dispose();
+    },
     view: () => html`<h1>${replay ? "Replay a task" : "New task"}</h1>
       ${replay
         ? html`<p>
               Makes a new task of the request of <a href=${href(`/tasks/${replay}`)}>…${replay.slice(-10)}</a>. Only what you change is sent; what you take out stays as it was. Dates are not taken over.
             </p>
             ${failurePanel(loader.state.failure, { retry: loader.load })}`
+        : nothing}
+      ${!replay && meta().sink
+        ? html`<p>For first tries this machine has a target, <code>${meta().sink}</code>, that takes everything, and fails as often as it is told to:</p>
+            ${presetChips(
+              tries().map(([, name, task]) => [name, task]),
+              (task) => JSON.stringify(task) === JSON.stringify(store.state.task),
+              (task) => store.dispatch({ type: "replaced", task }),
+            )}`
         : nothing}
       <div class="composer" @keydown=${typed}>
         ${form(store.state, store.dispatch, send.failure)} ${source(store.state, store.dispatch)}

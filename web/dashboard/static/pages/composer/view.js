@@ -1,7 +1,5 @@
 // How the composer looks: the form on the left, the JSON on the right, always in step.
-import { html, live, nothing } from "../../ui/lit.js";
-import { fieldError } from "../../ui/failure.js";
-import { numeric } from "../../ui/words.js";
+import { fieldError, html, live, nothing, numeric } from "../../kit.js";
 import { bodyKind, bodyText, pauses, words } from "./draft.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */

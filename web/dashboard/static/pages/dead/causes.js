@@ -24,6 +24,11 @@ export function retryAll({ retried, ...filters }) {
   return href("/operations/new", { ...filters, action: "retry" });
 }
 
+/** Where an operation begins that takes all that match off the list of dead letters. @param {Record<string, string>} filters */
+export function purgeAll({ retried, ...filters }) {
+  return href("/operations/new", { ...filters, status: "failed,timeout", action: "purge" });
+}
+
 /** What became of a probe, from the events of its task. @param {{id: string, status: string}} probe @param {any[]} events */
 export function followed(probe, events) {
   return events.reduce((now, { taskId, status, ok }) => (taskId === probe.id && status ? { ...now, status, ok } : now), probe);

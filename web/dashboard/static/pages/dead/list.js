@@ -1,15 +1,9 @@
 // Dead letters one by one, filtered: those of a cause, or all.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { withQuery } from "../../core/api.js";
-import { taskEvents } from "../../core/live.js";
-import { here, href, setQuery } from "../../core/location.js";
-import { icon } from "../../ui/icon.js";
-import { filterForm, filtersIn, searchedNote, without } from "../../ui/filters.js";
-import { empty } from "../../ui/state.js";
-import { createStillList } from "../../ui/still-list.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { retryAll } from "./causes.js";
+import {
+  createStillList, createViews, empty, filterForm, filtersIn, here, href, html, icon, nothing, repeat, searchedNote, setQuery, table, taskEvents, time, without,
+  withQuery,
+} from "../../kit.js";
+import { purgeAll, retryAll } from "./causes.js";
 import { createRetries } from "./retry.js";
 
 /** @type {import("../../ui/filters.js").Texts} */
@@ -20,6 +14,8 @@ const TEXTS = [
   ["queue", "Queues", "Separated by commas"],
   ["tag", "Tags", "All of them, separated by commas"],
   ["minAttempts", "Attempts", "At least"],
+  ["actor", "Created by", "Id of a key, person or application"],
+  ["q", "Search", "Part of an id, URL or queue"],
 ];
 /** @type {import("../../ui/filters.js").Choices} */
 const CHOICES = [["retried", "Also those tried again", ["true", "false"]]];
@@ -30,6 +26,7 @@ export function open() {
   const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/dead-letters", { limit: 50, ...filters(), cursor: cursor() });
+  const views = createViews({ list: "dead_letters", page: "/dead-letters/list", filters });
   const list = createStillList({
     page: "/dead-letters/list",
     path,
@@ -44,7 +41,7 @@ export function open() {
   /** @param {any} letter */
   const row = (letter) => html`<tr data-row=${letter.id}>
     <th scope="row"><a class="row-link" href=${href(`/tasks/${letter.id}`)}><code title=${letter.id}>…${letter.id.slice(-10)}</code></a></th>
-    <td class="target"><code>${letter.method}</code> <span title=${letter.targetUrl}>${letter.targetUrl}</span></td>
+    <td class="target">${letter.targetUrl ? html`<code>${letter.method}</code> <span title=${letter.targetUrl}>${letter.targetUrl}</span>` : "claimed by workers"}</td>
     <td><a href=${href(`/queues/${letter.queue}`)}>${letter.queue}</a></td>
     <td>${letter.attempts}</td>
     <td>${letter.httpStatus ?? "none"}</td>
@@ -64,10 +61,10 @@ export function open() {
 
   return {
     title: "Dead letters, one by one",
-    requests: () => [{ method: "GET", path: path() }],
+    requests: () => [{ method: "GET", path: path() }, views.request],
     view: () => html`<h1>Dead letters, one by one</h1>
       <p><a href=${href("/dead-letters")}>By their causes</a></p>
-      ${filterForm({
+      ${views.view()} ${filterForm({
         label: "Filter dead letters",
         filters: filters(),
         set: (changes) => setQuery({ cursor: "", ...changes }),
@@ -83,13 +80,14 @@ export function open() {
               ${searchedNote(page.searched)} ${cursor() ? html`<a href=${href("/dead-letters/list", filters())}>Newest</a>` : nothing}
               ${nextCursor ? html`<button type="button" @click=${() => setQuery({ cursor: nextCursor })}>Older</button>` : nothing}
             </p>
-            ${rows.length > 0 ? html`<p class="actions"><a class="button" href=${retryAll(filters())}>${icon("list-checks")}Retry all that match…</a></p>` : nothing}`;
+            ${rows.length > 0 ? html`<p class="actions"><a class="button" href=${retryAll(filters())}>${icon("list-checks")}Retry all that match…</a> <a class="button" href=${purgeAll(filters())}>${icon("trash-2")}Purge all that match…</a></p>` : nothing}`;
         },
         NAMES,
       )}`,
     dispose() {
       end();
       list.dispose();
+      views.dispose();
     },
   };
 }

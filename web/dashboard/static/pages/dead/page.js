@@ -1,14 +1,7 @@
 // Dead letters by their causes: what failed for good, how often, since when; and one of each tried again as a probe.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { withQuery } from "../../core/api.js";
-import { taskEvents } from "../../core/live.js";
-import { here, href, setQuery } from "../../core/location.js";
-import { filtersIn, searchedNote } from "../../ui/filters.js";
-import { empty } from "../../ui/state.js";
-import { createStillList } from "../../ui/still-list.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, number } from "../../ui/words.js";
+import {
+  counted, createStillList, empty, filtersIn, here, href, html, nothing, number, repeat, searchedNote, setQuery, table, taskEvents, time, withQuery,
+} from "../../kit.js";
 import { filtersOfCause, keyOf } from "./causes.js";
 import { createRetries } from "./retry.js";
 

@@ -1,11 +1,5 @@
 // Trying a dead letter again, once: the API makes a new task of it, which is followed to its end.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, request } from "../../core/api.js";
-import { countSoon } from "../../core/dead.js";
-import { href } from "../../core/location.js";
-import { createAction } from "../../ui/action.js";
-import { statusBadge } from "../../ui/status.js";
+import { countSoon, createAction, get, href, html, nothing, request, signal, statusBadge } from "../../kit.js";
 import { followed } from "./causes.js";
 
 /** The dead letters that were tried again on a page. @param {() => void} changed */

@@ -1,7 +1,5 @@
 // Where the tail begins: now, at a position, or at a time. The log knows positions; the tasks know times.
-import { get, send, withQuery } from "../../core/api.js";
-import { Failure } from "../../core/failure.js";
-import { atStart, read } from "../../core/sse.js";
+import { atStart, Failure, get, read, send, withQuery } from "../../kit.js";
 
 /** What people typed. @param {string} text @returns {{kind: "now"} | {kind: "position", position: string} | {kind: "time", at: number} | {kind: "wrong"}} */
 export function startOf(text) {

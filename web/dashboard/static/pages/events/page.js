@@ -1,26 +1,13 @@
 // The raw tail of what happens to tasks: filtered, from any place of the log, paused without losing count, gaps and all.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { effect, signal, untracked } from "../../vendor/signals-core/signals-core.js";
-import { send, withQuery } from "../../core/api.js";
-import { Failure } from "../../core/failure.js";
-import { here, href, setQuery } from "../../core/location.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { createStore } from "../../core/store.js";
-import { createTail } from "../../core/tail.js";
-import { failurePanel } from "../../ui/failure.js";
-import { filterForm, filtersIn, without } from "../../ui/filters.js";
-import { icon } from "../../ui/icon.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { empty } from "../../ui/state.js";
-import { statusBadge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, number } from "../../ui/words.js";
+import {
+  counted, createStore, createTail, effect, empty, Failure, failurePanel, filterForm, filtersIn, here, href, html, icon, nothing, number, repeat,
+  rowShortcuts, send, setQuery, setShortcuts, signal, statusBadge, table, time, untracked, without, withQuery,
+} from "../../kit.js";
 import { STATUSES } from "../tasks/filters.js";
 import { positionOf, startOf } from "./from.js";
 import { detail, MOST, noTail, reduce, rowsOf } from "./state.js";
 
-const TYPES = ["created", "started", "attempt_failed", "released", "succeeded", "dead", "run_requested", "cancel_requested", "cancelled", "expired", "callback_sent", "callback_failed"];
+const TYPES = ["created", "started", "attempt_failed", "released", "succeeded", "dead", "run_requested", "priority_changed", "unblocked", "cancel_requested", "cancelled", "expired", "callback_sent", "callback_failed", "progressed", "limit_paused", "target_disabled"];
 /** @type {import("../../ui/filters.js").Texts} */
 const TEXTS = [
   ["from", "Begin", "now, a position, or a time"],

@@ -1,15 +1,8 @@
 // The dialogs of the page of keys: create, rotate, revoke, and the one that shows a key once.
-import { html } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { request } from "../../core/api.js";
-import { createRepeatKey } from "../../core/random.js";
-import { currentTeam } from "../../core/team.js";
-import { createAction } from "../../ui/action.js";
-import { copyButton, saveFile } from "../../ui/copy.js";
-import { dialog } from "../../ui/dialog.js";
-import { environmentField } from "../../ui/environment-field.js";
-import { createForm, field, submitButton } from "../../ui/form.js";
-import { time } from "../../ui/time.js";
+import {
+  copyButton, createAction, createForm, createRepeatKey, currentTeam, dialog, environmentField, field, html, request, saveFile, signal,
+  submitButton, time,
+} from "../../kit.js";
 import { OVERLAPS, PRESETS, SCOPES } from "./scopes.js";
 
 /** @typedef {{close: () => void, made: (key: any) => void, revoked: (key: any, ms: number) => void, stored: (is: boolean) => void}} Tell */
@@ -27,9 +20,12 @@ export function wantedKey(values, data) {
   };
 }
 
-/** @param {Tell} tell */
-export function createDialog(tell) {
-  const preset = signal("full_access");
+/** The text of a moment in a field of local time. @param {string} at */
+const local = (at) => new Date(Date.parse(at) - new Date(at).getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+
+/** @param {Tell} tell @param {any} [like] The key that it shall be like at first, but for its scopes. */
+export function createDialog(tell, like) {
+  const preset = signal(like ? "custom" : "full_access");
   const repeatKey = createRepeatKey();
   const form = createForm(async (values, element) => {
     const body = wantedKey(values, new FormData(element));
@@ -39,11 +35,11 @@ export function createDialog(tell) {
   });
   const scopes = () => html`<fieldset class="scopes">
     <legend>Scopes</legend>
-    ${SCOPES.map(([name, meaning]) => html`<label class="inline"><input type="checkbox" name="scope" value=${name} /> <code>${name}</code> ${meaning}</label>`)}
+    ${SCOPES.map(([name, meaning]) => html`<label class="inline"><input type="checkbox" name="scope" value=${name} ?checked=${like?.scopes.includes(name)} /> <code>${name}</code> ${meaning}</label>`)}
   </fieldset>`;
   const body = () => html`<form @submit=${form.submit}>
-    ${form.problem(["name", "brand", "expiresAt", "allowedSources"])} ${field(form, { name: "name", label: "Name", hint: "What uses it, such as: nightly invoices" })}
-    ${environmentField()}
+    ${form.problem(["name", "brand", "expiresAt", "allowedSources"])} ${field(form, { name: "name", label: "Name", value: like?.name, hint: "What uses it, such as: nightly invoices" })}
+    ${environmentField(like?.environment)}
     <div class="field">
       <label for="preset">Access</label>
       <select id="preset" name="preset" @change=${(event) => (preset.value = event.target.value)}>
@@ -52,8 +48,8 @@ export function createDialog(tell) {
       </select>
     </div>
     ${preset.value === "custom" ? scopes() : ""}
-    ${field(form, { name: "allowedSources", label: "Networks", required: false, hint: "Such as 192.0.2.0/24, separated by commas. Empty: any." })}
-    ${field(form, { name: "expiresAt", label: "Expires", type: "datetime-local", required: false, hint: "Your local time. Empty: never." })}
+    ${field(form, { name: "allowedSources", label: "Networks", required: false, value: like?.allowedSources.join(", "), hint: "Such as 192.0.2.0/24, separated by commas. Empty: any." })}
+    ${field(form, { name: "expiresAt", label: "Expires", type: "datetime-local", required: false, value: like?.expiresAt && local(like.expiresAt), hint: "Your local time. Empty: never." })}
     ${field(form, { name: "brand", label: "Brand", required: false, hint: "The word that it begins with. Empty: the usual one." })}
     <p class="actions">${submitButton(form, "Create the key")} <button type="button" @click=${tell.close}>Cancel</button></p>
   </form>`;

@@ -1,20 +1,10 @@
 // The keys of the team: what the API tells of each, and creating, rotating and revoking them.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { withQuery } from "../../core/api.js";
-import { now } from "../../core/clock.js";
-import { activityEvents } from "../../core/live.js";
-import { here, href, setQuery } from "../../core/location.js";
-import { actorName, readPeople } from "../../core/people.js";
-import { createStore } from "../../core/store.js";
-import { currentTeam, roleMay, whyNot } from "../../core/team.js";
-import { icon } from "../../ui/icon.js";
-import { empty } from "../../ui/state.js";
-import { createStillList } from "../../ui/still-list.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
-import { createDialog, revokeDialog, rotateDialog, secretDialog } from "./dialogs.js";
-import { flags, noDialog, reduce } from "./state.js";
+import {
+  activityEvents, actorName, createStillList, currentTeam, empty, here, href, html, icon, nothing, now, number, readPeople, repeat, setQuery,
+  table, time, withQuery,
+} from "../../kit.js";
+import { createKeyDialogs, mayKeys } from "./opened.js";
+import { flags } from "./state.js";
 
 /** Filters that the API has. @type {[string, string, string[]][]} */
 const FILTERS = [
@@ -22,21 +12,9 @@ const FILTERS = [
   ["status", "State", ["active", "expired", "revoked"]],
 ];
 
-export function open() {
-  return roleMay(currentTeam()?.role, "keys:write") ? keys() : barred();
-}
-
-/** Whoever cannot manage keys is told who can. */
-function barred() {
-  return {
-    title: "Keys",
-    view: () => html`<h1>Keys</h1>
-      ${empty("Keys are for admins and owners", html`<p>${whyNot("keys:write")} Ask one of them for a key, or for another role.</p>`)}`,
-  };
-}
+export const open = mayKeys(keys);
 
 function keys() {
-  const store = createStore(reduce, noDialog);
   const filter = (name) => here().query.get(name) ?? "";
   const path = () => withQuery(`/teams/${currentTeam()?.id}/apikeys`, Object.fromEntries(FILTERS.map(([name]) => [name, filter(name)])));
   const list = createStillList({
@@ -48,36 +26,7 @@ function keys() {
     noun: "key",
     shortcuts: [{ keys: "n", what: "Create a key", act: () => start({ kind: "create" }) }],
   });
-  /** The dialog with a form that is open. @type {{view: () => unknown} | null} */
-  let opened = null;
-
-  const tell = {
-    close() {
-      // Drawn once more without the key, so that no element that anything still holds has it.
-      store.dispatch({ type: "forgotten" });
-      store.dispatch({ type: "closed" });
-    },
-    stored: (stored) => store.dispatch({ type: "stored", stored }),
-    made(key) {
-      store.dispatch({ type: "made", key });
-      void list.reload();
-    },
-    revoked(key, ms) {
-      store.dispatch({ type: "revoked", key, ms });
-      void list.reload();
-    },
-  };
-  const start = (dialog) => {
-    if (dialog.kind === "create") opened = createDialog(tell);
-    else if (dialog.kind === "rotate") opened = rotateDialog(dialog.key, tell);
-    else opened = revokeDialog(dialog.key, tell);
-    store.dispatch({ type: "opened", dialog });
-  };
-  const currentDialog = () => {
-    const { dialog } = store.state;
-    if (dialog.kind === "none") return nothing;
-    return dialog.kind === "secret" ? secretDialog(dialog.key, dialog.stored, tell) : opened?.view();
-  };
+  const { start, notice, view } = createKeyDialogs(() => list.reload());
 
   void readPeople();
 
@@ -102,8 +51,7 @@ function keys() {
           )}
         </div>
       </form>
-      ${store.state.notice ? html`<p class="notice" role="status">${store.state.notice}</p>` : nothing}
-      ${list.view((rows) => keyTable(rows, start))} ${currentDialog()}`,
+      ${notice()} ${list.view((rows) => keyTable(rows, start))} ${view()}`,
     dispose: list.dispose,
   };
 }
@@ -122,7 +70,7 @@ function keyTable(all, start) {
 function row(key, start) {
   const isActive = key.status === "active";
   return html`<tr data-row=${key.id}>
-    <th scope="row"><a class="row-link" href=${href("/activity", { actor: `key:${key.id}` })} title="What it did">${key.name}</a></th>
+    <th scope="row"><a class="row-link" href=${href(`/keys/${key.id}`)}>${key.name}</a></th>
     <td><code title=${key.id}>${key.displayPrefix}</code></td>
     <td><span title=${key.scopes.join(", ")}>${key.access}${key.access === "Custom" ? `, ${key.scopes.length} scopes` : ""}</span></td>
     <td>${key.environment}</td>

@@ -1,7 +1,7 @@
 // The state of the page of keys. A new key is in it for as long as its dialog is open, and nowhere else.
 
 /**
- * @typedef {{kind: "none"} | {kind: "create"} | {kind: "rotate", key: any} | {kind: "revoke", key: any}
+ * @typedef {{kind: "none"} | {kind: "create", like?: any} | {kind: "rotate", key: any} | {kind: "revoke", key: any}
  *   | {kind: "secret", key: any, stored: boolean}} KeyDialog
  */
 /** @typedef {{dialog: KeyDialog, notice: string}} KeysState */

@@ -1,27 +1,25 @@
 // Limits that tasks share: what each allows, what runs and waits under it; pinning, pausing with a reason, and letting go.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { request, send } from "../../core/api.js";
-import { Failure } from "../../core/failure.js";
-import { activityEvents, taskEvents } from "../../core/live.js";
-import { href } from "../../core/location.js";
-import { readPeople } from "../../core/people.js";
-import { whyNot } from "../../core/team.js";
-import { createAction } from "../../ui/action.js";
-import { field } from "../../ui/form.js";
-import { icon } from "../../ui/icon.js";
-import { createInventory, rowButton } from "../../ui/inventory.js";
-import { empty } from "../../ui/state.js";
-import { pausedBadge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import {
+  activityEvents, createAction, createInventory, createSort, empty, Failure, field, href, html, icon, nothing, number, pausedBadge, readPeople, request,
+  rowButton, send, taskEvents, time, whyNot,
+} from "../../kit.js";
 import { pauseBody, pauseFields } from "../queues/change.js";
 import { pauseWords } from "../queues/page.js";
 import { limitsOf, nextEnd, wantedLimits, written } from "../queues/words.js";
 
 const PATH = "/v1/limits";
 const WRITE = "queues:write";
-const COLUMNS = ["Limit", "State", "Running", "Waiting", "Allows", "Said by", "Next start", "Actions"];
+/** @type {import("../../ui/sort.js").Column[]} */
+const COLUMNS = [
+  ["Limit", ({ key }) => key],
+  ["State", ({ pause }) => (pause ? "paused" : "active")],
+  ["Running", ({ running }) => running],
+  ["Waiting", ({ waiting }) => waiting],
+  "Allows",
+  ["Said by", ({ pinned }) => (pinned ? "here" : "tasks")],
+  ["Next start", ({ nextStart }) => nextStart],
+  "Actions",
+];
 const NAMES = ["key", "concurrency", "rate.limit", "rate.per", "rate.burst"];
 
 /** @param {string} key */
@@ -38,6 +36,7 @@ async function tagOf(key) {
 }
 
 export function open() {
+  const sort = createSort(COLUMNS, ({ key }) => key, ", by key");
   /** @type {Map<string, ReturnType<typeof createAction>>} */
   const resumes = new Map();
   const list = createInventory({
@@ -132,7 +131,7 @@ export function open() {
       <p>A task may name limits by key; they hold over all queues. Listed are those that are set or paused, and those of tasks that run or wait to start.</p>
       ${list.view((rows, page) =>
         rows.length > 0
-          ? html`${table("Limits", COLUMNS, repeat(rows, ({ key }) => key, row), ", by key")}
+          ? html`${sort.table("Limits", rows, row)}
               ${page.truncated ? html`<p class="fine">There are more than the first 1,000 of each partition, which are shown.</p>` : nothing}`
           : empty("No limit is in use", html`<p>One is there as soon as a task names it in <code>limits</code>, or somebody sets it.</p>`),
       )}`,

@@ -1,19 +1,8 @@
 // Beginning an operation: the address says what is to be done to which tasks, the API counts them first.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { request } from "../../core/api.js";
-import { go, here, href, setQuery } from "../../core/location.js";
-import { createRepeatKey } from "../../core/random.js";
-import { createReading } from "../../core/reading.js";
-import { whyNot } from "../../core/team.js";
-import { filtersIn } from "../../ui/filters.js";
-import { createForm, field, submitButton } from "../../ui/form.js";
-import { icon } from "../../ui/icon.js";
-import { empty, loaded } from "../../ui/state.js";
-import { statusBadge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, length, number, numeric } from "../../ui/words.js";
+import {
+  counted, createForm, createReading, createRepeatKey, empty, field, filtersIn, go, here, href, html, icon, length, loaded, nothing, number,
+  numeric, request, setQuery, signal, statusBadge, submitButton, table, time, whyNot,
+} from "../../kit.js";
 import { ACTIONS, NAMES, wantedFilter } from "./words.js";
 
 const PREVIEW = "/v1/operations/preview";
@@ -24,7 +13,9 @@ export function open() {
   const wanted = () => {
     const { query } = here();
     const rate = query.get("rate") ?? "";
-    return { action: query.get("action") ?? "cancel", filter: wantedFilter(filtersIn(NAMES, query)), ...(rate ? { rate: numeric(rate) } : {}) };
+    const action = query.get("action") ?? "cancel";
+    const priority = action === "changePriority" ? { priority: numeric(query.get("priority") || "10") } : {};
+    return { action, ...priority, filter: wantedFilter(filtersIn(NAMES, query)), ...(rate ? { rate: numeric(rate) } : {}) };
   };
   const barred = whyNot("tasks:write");
   return barred ? notAllowed(barred) : beginning(wanted);
@@ -35,7 +26,7 @@ function notAllowed(barred) {
   return { title: "Begin an operation", view: () => html`<h1>Begin an operation</h1>${empty("Operations are for those who may change tasks", html`<p>${barred}</p>`)}` };
 }
 
-/** @param {() => {action: string, filter: any, rate?: number | string}} wanted */
+/** @param {() => {action: string, filter: any, rate?: number | string, priority?: number | string}} wanted */
 function beginning(wanted) {
   const typed = signal("");
   const repeatKey = createRepeatKey();
@@ -55,7 +46,8 @@ function beginning(wanted) {
   /** @param {{matched: number, seconds: number, examples: any[]}} preview @param {string} verb */
   const confirm = ({ matched, seconds, examples }, verb) => {
     if (matched === 0) return empty("No task matches", html`<p>Nothing would be done. <a href=${href("/tasks", filtersIn(NAMES, here().query))}>Look at the filter among the tasks</a></p>`);
-    const isMany = matched > MANY;
+    const isPurge = wanted().action === "purge";
+    const isMany = isPurge || matched > MANY;
     const isBarred = isMany && typed.value.replaceAll(/[\s,.]/g, "") !== String(matched);
     return html`<p class="sentence">${counted(matched, "task")}, in ${length(Math.max(1, seconds) * 1000)} at that rate.</p>
       ${table(
@@ -66,13 +58,14 @@ function beginning(wanted) {
             <th scope="row"><a href=${href(`/tasks/${task.id}`)}><code>…${task.id.slice(-10)}</code></a></th>
             <td>${statusBadge(task.status)}</td>
             <td>${task.queue}</td>
-            <td class="target" title=${task.targetUrl}>${task.targetUrl}</td>
+            <td class="target" title=${task.targetUrl ?? ""}>${task.targetUrl ?? "claimed by workers"}</td>
             <td class="wide">${task.error ?? nothing}</td>
             <td>${time(task.createdAt)}</td>
           </tr>`,
         ),
       )}
       <p class="fine">${examples.length < matched ? `${number(examples.length)} of them. ` : ""}It is for the tasks that match when it begins; each is looked at again when its turn comes.</p>
+      ${isPurge ? html`<p class="irreversible"><strong>This cannot be undone.</strong> Each can still be read and replayed by its id, and is among the dead letters no more.</p>` : nothing}
       <form @submit=${form.submit}>
         ${form.problem(["reason"])}
         ${isMany
@@ -93,7 +86,7 @@ function beginning(wanted) {
       { method: "POST", path: "/v1/operations", body: wanted() },
     ],
     view: () => {
-      const { action, rate } = wanted();
+      const { action, rate, priority } = wanted();
       const [verb, what] = ACTIONS[action] ?? [action, "tasks"];
       const conditions = Object.entries(filtersIn(NAMES, here().query));
       return html`<h1>${verb} all that match</h1>
@@ -103,15 +96,19 @@ function beginning(wanted) {
           : html`<p class="notice"><strong>No filter: every task.</strong></p>`}
         <form class="filters" aria-label="What is done" @submit=${(event) => {
           event.preventDefault();
-          setQuery({ rate: event.currentTarget.elements.rate.value.trim() });
+          const { rate, priority, before } = event.currentTarget.elements;
+          const until = before?.value ? { completedBefore: new Date(before.value).toISOString() } : {};
+          setQuery({ rate: rate.value.trim(), priority: priority?.value.trim() ?? "", ...until });
         }}>
           <div class="inputs">
             <label
               >Do what
               <select name="action" @change=${(event) => setQuery({ action: event.target.value })}>
-                ${["cancel", "retry", "replay"].map((name) => html`<option value=${name} .selected=${name === action}>${ACTIONS[name][0].toLowerCase()}</option>`)}
+                ${["cancel", "retry", "replay", "changePriority", ...(action === "purge" ? ["purge"] : [])].map((name) => html`<option value=${name} .selected=${name === action}>${ACTIONS[name][0].toLowerCase()}</option>`)}
               </select></label
             >
+            ${action === "changePriority" ? html`<label>Priority, 1 to 10 <input name="priority" inputmode="numeric" value=${priority} /></label>` : nothing}
+            ${action === "purge" ? html`<label>Ended before, your local time <input name="before" type="datetime-local" /></label>` : nothing}
             <label>Tasks a second <input name="rate" inputmode="numeric" placeholder="100" value=${rate ?? ""} /></label>
             <button type="submit">Count again</button>
           </div>

@@ -1,16 +1,8 @@
 // One operation: how far it has come, for which tasks it is, and which refused it.
-import { html, nothing } from "../../ui/lit.js";
-import { activityEvents } from "../../core/live.js";
-import { go, here, href } from "../../core/location.js";
-import { actorName, readPeople } from "../../core/people.js";
-import { createReading } from "../../core/reading.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { loaded } from "../../ui/state.js";
-import { badge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import {
+  activityEvents, actorName, badge, createReading, go, here, href, html, loaded, nothing, number, readPeople, rowShortcuts, setShortcuts, table,
+  time,
+} from "../../kit.js";
 import { createSteering } from "./steer.js";
 import { ACTIONS, progressWords, STATES, whichWords } from "./words.js";
 
@@ -32,10 +24,10 @@ export function open({ id }) {
 
   /** @param {any} operation */
   const about = (operation) => {
-    const { createdAt, createdBy, pausedAt, pausedBy, endedAt, cancelledBy, undoes, reason, rate } = operation;
+    const { createdAt, createdBy, pausedAt, pausedBy, endedAt, cancelledBy, undoes, reason, rate, priority } = operation;
     const line = (name, value) => (value ? html`<div><dt>${name}</dt><dd>${value}</dd></div>` : nothing);
     return html`<dl class="terms">
-      ${line("Tasks", whichWords(operation))} ${line("Undoes", undoes && html`<a href=${href(`/operations/${undoes}`)}>…${undoes.slice(-6)}</a>`)} ${line("Reason", reason)}
+      ${line("Tasks", whichWords(operation))} ${line("Undoes", undoes && html`<a href=${href(`/operations/${undoes}`)}>…${undoes.slice(-6)}</a>`)} ${line("Reason", reason)} ${line("Priority", priority)}
       ${line("Begun", html`${time(createdAt)} by <span title=${createdBy}>${actorName(createdBy)}</span>`)} ${line("Rate", `${number(rate)} a second at most`)}
       ${line("Paused", pausedAt && html`${time(pausedAt)} by ${actorName(pausedBy)}`)} ${line("Ended", endedAt && html`${time(endedAt)}${cancelledBy ? html`, cancelled by ${actorName(cancelledBy)}` : nothing}`)}
     </dl>`;

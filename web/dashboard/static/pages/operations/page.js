@@ -1,14 +1,5 @@
 // The operations, newest first: what each does to which tasks, how far it has come, and steering it.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { activityEvents } from "../../core/live.js";
-import { href } from "../../core/location.js";
-import { actorName, readPeople } from "../../core/people.js";
-import { whyNot } from "../../core/team.js";
-import { empty } from "../../ui/state.js";
-import { badge } from "../../ui/status.js";
-import { createStillList } from "../../ui/still-list.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
+import { activityEvents, actorName, badge, createStillList, empty, href, html, nothing, readPeople, repeat, table, time, whyNot } from "../../kit.js";
 import { createSteering } from "./steer.js";
 import { ACTIONS, progressWords, STATES, whichWords } from "./words.js";
 

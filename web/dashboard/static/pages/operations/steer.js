@@ -1,8 +1,5 @@
 // What people do to an operation that there is: pause, resume, cancel, undo.
-import { html, nothing } from "../../ui/lit.js";
-import { request } from "../../core/api.js";
-import { now } from "../../core/clock.js";
-import { createAction } from "../../ui/action.js";
+import { createAction, html, nothing, now, request } from "../../kit.js";
 import { isUndoable } from "./words.js";
 
 /** Verb, label, icon, what is said when it is done. @type {[string, string, string, string][]} */

@@ -7,7 +7,9 @@ export const ACTIONS = {
   retry: ["Retry", "dead letters that were not tried again: each gets a new task with the same request, once"],
   replay: ["Replay", "tasks that have ended: each gets a new task with the same request"],
   cancel: ["Cancel", "tasks that have not ended: they end at once, and a call that runs is cut off"],
-  undo: ["Undo", "tasks that an operation has cancelled"],
+  purge: ["Purge", "dead letters: they leave the list of them, and the tasks stay as they ended"],
+  undo: ["Undo", "tasks that an operation has cancelled, or whose priority it has changed"],
+  changePriority: ["Change the priority of", "tasks that wait: they have the new priority at once"],
 };
 
 /** Look of each state. @type {Record<string, [string, string, string]>} */
@@ -20,7 +22,7 @@ export const STATES = {
 
 /** Filters whose value is a list, and those whose value is no text. */
 const LISTS = ["status", "queue", "tag", "host", "httpStatus"];
-const TEXTS = ["errorContains", "createdAfter", "createdBefore", "completedAfter", "completedBefore", "target", "q", "webhook"];
+const TEXTS = ["errorContains", "createdAfter", "createdBefore", "completedAfter", "completedBefore", "target", "q", "webhook", "actor"];
 /** Filters of an address that the API of operations has, too. */
 export const NAMES = [...LISTS, ...TEXTS, "minAttempts", "ok"];
 
@@ -36,7 +38,7 @@ export function wantedFilter(given) {
 
 /** Which tasks it is for. @param {any} operation */
 export function whichWords({ filter, ids, undoes, matched }) {
-  if (undoes) return "what an operation has cancelled";
+  if (undoes) return "what another operation has done";
   if (!filter) return `${counted(ids?.length || matched, "task")}, named by id`;
   const all = Object.entries(filter).map(([name, value]) => `${name}: ${[value].flat().join(", ")}`);
   return all.join("; ") || "every task";
@@ -49,7 +51,7 @@ export function progressWords({ state, done, refused, matched, rate }) {
   return `${number(done)} of ${counted(matched, "task")} done${refused > 0 ? `, ${number(refused)} refused` : ""}${open}`;
 }
 
-/** Whether its cancellations can still be undone: for ten minutes after its end. @param {any} operation @param {number} now */
+/** Whether what it did can still be undone: for ten minutes after its end. @param {any} operation @param {number} now */
 export function isUndoable({ action, endedAt, done }, now) {
-  return action === "cancel" && done > 0 && endedAt !== null && now - Date.parse(endedAt) < 600_000;
+  return ["cancel", "changePriority"].includes(action) && done > 0 && endedAt !== null && now - Date.parse(endedAt) < 600_000;
 }

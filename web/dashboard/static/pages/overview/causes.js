@@ -25,10 +25,10 @@ export function causes(tasks) {
   /** @type {Map<string, Cause>} */
   const all = new Map();
   for (const task of tasks) {
-    const host = hostOf(task.targetUrl);
+    const host = task.targetUrl ? hostOf(task.targetUrl) : `workers of ${task.queue}`;
     const error = (task.error ?? task.endReason ?? "unknown").split("\n")[0];
     const key = `${host}\n${error}`;
-    const known = all.get(key) ?? { host, error, count: 0, last: "", target: originOf(task.targetUrl) };
+    const known = all.get(key) ?? { host, error, count: 0, last: "", target: task.targetUrl ? originOf(task.targetUrl) : "" };
     const at = task.completedAt ?? "";
     all.set(key, { ...known, count: known.count + 1, last: at > known.last ? at : known.last });
   }

@@ -1,21 +1,14 @@
 // What a newcomer does first. Each line ticks itself off: by what the API has already, and by events as they come.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get } from "../../core/api.js";
-import { activityEvents, taskEvents } from "../../core/live.js";
-import { href } from "../../core/location.js";
-import { firstRunEnded } from "../../core/settings.js";
-import { currentTeam, roleMay } from "../../core/team.js";
-import { icon } from "../../ui/icon.js";
+import { activityEvents, currentTeam, firstRunEnded, get, href, html, icon, nothing, roleMay, signal, taskEvents } from "../../kit.js";
 
 /** @typedef {Record<string, boolean>} Ticks */
 
-/** Name, words and where it is done. @type {[string, string, string][]} */
+/** Name, words, where it is done, and which of the first tries of the composer does it. @type {[string, string, string, string?][]} */
 const STEPS = [
   ["key", "Make a key for your program", "/keys"],
-  ["task", "Send a task", "/tasks/new"],
-  ["callback", "Receive a webhook: give a task onCompleteUrl", "/tasks/new"],
-  ["retry", "See a failure being retried: call a target that answers 500", "/tasks/new"],
+  ["task", "Send a task", "/tasks/new", "call"],
+  ["callback", "Receive a webhook: give a task onCompleteUrl", "/tasks/new", "callback"],
+  ["retry", "See a failure being retried: call a target that answers 503", "/tasks/new", "retry"],
   ["restricted", "Restrict the key of production: to what it needs, or to your networks", "/keys"],
 ];
 
@@ -82,8 +75,8 @@ export function createFirstRun() {
         <h2 id="first-title">First steps: ${STEPS.length - left} of ${STEPS.length} done</h2>
         <ul>
           ${STEPS.map(
-            ([name, words, path]) => html`<li data-step=${name} data-done=${ticks.value[name] ? "yes" : "no"}>
-              ${icon(ticks.value[name] ? "circle-check" : "circle")}${ticks.value[name] ? html`<s>${words}</s> <span class="fine">done</span>` : html`<a href=${href(path)}>${words}</a>`}
+            ([name, words, path, how]) => html`<li data-step=${name} data-done=${ticks.value[name] ? "yes" : "no"}>
+              ${icon(ticks.value[name] ? "circle-check" : "circle")}${ticks.value[name] ? html`<s>${words}</s> <span class="fine">done</span>` : html`<a href=${href(path, { try: how })}>${words}</a>`}
               ${!seesKeys && path === "/keys" && !ticks.value[name] ? html`<span class="fine">An admin sees to it.</span>` : nothing}
             </li>`,
           )}

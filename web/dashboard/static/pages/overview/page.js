@@ -1,15 +1,11 @@
 // The overview: is it healthy, what is happening, what is there, what failed lately.
-import { html, nothing } from "../../ui/lit.js";
-import { get, withQuery } from "../../core/api.js";
-import { taskEvents } from "../../core/live.js";
-import { createReading } from "../../core/reading.js";
-import { createStore } from "../../core/store.js";
-import { currentTeam, environment } from "../../core/team.js";
-import { readStats, statsPath } from "../../ui/figures.js";
-import { loaded } from "../../ui/state.js";
+import {
+  createReading, createStore, currentTeam, environment, get, html, loaded, nothing, readStats, statsPath, taskEvents, withQuery,
+} from "../../kit.js";
 import { causes } from "./causes.js";
 import { createFirstRun } from "./first-run.js";
 import { noRates, reduce } from "./rates.js";
+import { PATHS, readStuck, stuck, stuckList, stuckWords } from "./stuck.js";
 import { counts, failureList, happening, health } from "./view.js";
 
 /** The counts are read by several requests: so many times rarer than a list. */
@@ -33,8 +29,8 @@ export function open() {
     path: () => paths.usage,
     rarer: RARER,
     async read(signal) {
-      const [usage, failed, last, stats] = await Promise.all([...[paths.usage, paths.failed, paths.last].map((path) => get(path, { signal })), readStats(paths.stats, signal)]);
-      return { usage: usage.usage[environment()], failed, last: last.tasks[0], stats };
+      const [usage, failed, last, stats, standing] = await Promise.all([...[paths.usage, paths.failed, paths.last].map((path) => get(path, { signal })), readStats(paths.stats, signal), readStuck(signal)]);
+      return { usage: usage.usage[environment()], failed, last: last.tasks[0], stats, standing };
     },
   });
   const unsubscribe = taskEvents.subscribe({ events: (events) => rates.dispatch({ type: "happened", events }), resync() {} });
@@ -43,15 +39,17 @@ export function open() {
 
   return {
     title: "Overview",
-    requests: () => Object.values(paths).map((path) => ({ method: "GET", path })),
+    requests: () => [...Object.values(paths), ...PATHS].map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Overview</h1>
       ${firstRun?.view() ?? nothing}
-      ${loaded(reading.loader, ({ usage, failed, last, stats }) => {
+      ${loaded(reading.loader, ({ usage, failed, last, stats, standing }) => {
+        const holds = stuck(standing, Date.now());
+        const what = stuckWords(holds);
         const isAll = failed.pagination.total <= failed.tasks.length;
         const found = causes(failed.tasks);
         const { total } = failed.pagination;
-        return html`<p class="sentence">${health(found, total, failed.pagination.totalExact)}</p>
-          ${happening(rates.state, stats)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })}`;
+        return html`<p class="sentence">${what ? `${what[0].toUpperCase()}${what.slice(1)}. ` : ""}${health(found, total, failed.pagination.totalExact)}</p>
+          ${happening(rates.state, stats)} ${stuckList(holds)} ${counts(usage, last)} ${failureList(found, { isAll, since, count: failed.tasks.length })}`;
       })}`,
     dispose() {
       unsubscribe();

@@ -1,11 +1,5 @@
 // How the overview looks: four questions and their answers.
-import { html, nothing } from "../../ui/lit.js";
-import { href } from "../../core/location.js";
-import { figures } from "../../ui/figures.js";
-import { empty } from "../../ui/state.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, number } from "../../ui/words.js";
+import { counted, empty, figures, href, html, nothing, number, table, time } from "../../kit.js";
 import { sum } from "./rates.js";
 
 /** Whether it is well, in one sentence with its cause. @param {import("./causes.js").Cause[]} failures @param {number} count @param {boolean} isAll */

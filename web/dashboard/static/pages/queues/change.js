@@ -1,10 +1,5 @@
 // What people do to a queue: pause or drain it with a reason and an end, let it go on, limit it, say what its tasks mean by default.
-import { html, nothing } from "../../ui/lit.js";
-import { request } from "../../core/api.js";
-import { whyNot } from "../../core/team.js";
-import { createAction } from "../../ui/action.js";
-import { dialog } from "../../ui/dialog.js";
-import { createForm, field, submitButton } from "../../ui/form.js";
+import { createAction, createForm, dialog, field, html, nothing, request, submitButton, whyNot } from "../../kit.js";
 import { DEFAULT_FIELDS, shownDefault, wantedSettings, written } from "./words.js";
 
 /** @param {string} name */
@@ -22,6 +17,31 @@ export function pauseFields(form, what) {
   return html`${field(form, { name: "reason", label: "Reason", required: false, hint: `For your colleagues, who see it beside the ${what}.` })}
     ${field(form, { name: "until", label: "Until", type: "datetime-local", required: false, hint: "Your local time. Empty: until somebody resumes it." })}`;
 }
+
+/**
+ * Pausing several with one reason and end, and letting them go on, for `createBulk`.
+ * @param {(id: string) => string} path Of one. @param {string} noun @param {string} words What a pause means.
+ * @returns {import("../../ui/bulk.js").Verb[]}
+ */
+export const pauseVerbs = (path, noun, words) => [
+  {
+    name: "Pause",
+    past: "paused",
+    shape: "pause",
+    words,
+    keep: "Let them go on",
+    fields: (form) => pauseFields(form, noun),
+    call: (id, values) => ({ method: "POST", path: `${path(id)}/pause`, body: pauseBody(values) }),
+  },
+  {
+    name: "Resume",
+    past: "resumed",
+    shape: "play",
+    words: "Those that are paused go on. To others nothing happens.",
+    keep: "Leave them",
+    call: (id) => ({ method: "POST", path: `${path(id)}/resume` }),
+  },
+];
 
 /** A pause, or one after which it is seen when nothing runs any more. @type {Record<"pause" | "drain", [string, string, string]>} */
 const PAUSES = {

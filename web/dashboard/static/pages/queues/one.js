@@ -1,21 +1,8 @@
 // One queue: whether it works, what holds back the task that waits longest, what happened in it, its settings and its tasks.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, send, withQuery } from "../../core/api.js";
-import { activityEvents, taskEvents } from "../../core/live.js";
-import { href } from "../../core/location.js";
-import { readPeople } from "../../core/people.js";
-import { createReading } from "../../core/reading.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { createStore } from "../../core/store.js";
-import { whyNot } from "../../core/team.js";
-import { figures, readStats, statsPath } from "../../ui/figures.js";
-import { icon } from "../../ui/icon.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { empty, loaded } from "../../ui/state.js";
-import { pausedBadge } from "../../ui/status.js";
-import { freshBar } from "../../ui/table.js";
-import { counted, number } from "../../ui/words.js";
+import {
+  activityEvents, counted, createReading, createStore, empty, figures, freshBar, get, href, html, icon, loaded, nothing, number, pausedBadge,
+  readPeople, readStats, rowShortcuts, send, setShortcuts, signal, statsPath, taskEvents, whyNot, withQuery,
+} from "../../kit.js";
 import { blockedSentence } from "../task/blocked.js";
 import { listParameters } from "../tasks/filters.js";
 import { noList, reduce } from "../tasks/state.js";

@@ -1,27 +1,42 @@
 // The queues: whether each is paused, by whom and why, what waits and runs, and its limits.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { activityEvents, taskEvents } from "../../core/live.js";
-import { href } from "../../core/location.js";
-import { actorName, readPeople } from "../../core/people.js";
-import { whyNot } from "../../core/team.js";
-import { icon } from "../../ui/icon.js";
-import { empty } from "../../ui/state.js";
-import { pausedBadge } from "../../ui/status.js";
-import { createStillList } from "../../ui/still-list.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
-import { pauseDialog, resumeAction } from "./change.js";
+import {
+  activityEvents, actorName, createBulk, createSort, createStillList, empty, href, html, icon, nothing, number, pausedBadge, readPeople, signal,
+  taskEvents, time, whyNot,
+} from "../../kit.js";
+import { pauseDialog, pauseVerbs, pathOf, resumeAction } from "./change.js";
 import { failedWords, limitsOf, nextEnd } from "./words.js";
 
 const PATH = "/v1/queues";
+/** @type {import("../../ui/sort.js").Column[]} */
+const COLUMNS = [
+  "Select",
+  ["Queue", ({ name }) => name],
+  ["State", ({ state }) => state],
+  ["Waiting", ({ counts }) => counts.pending],
+  ["Delayed", ({ counts }) => counts.delayed],
+  ["Running", ({ counts }) => counts.processing],
+  ["Waits longest", ({ oldestPendingSince }) => oldestPendingSince],
+  ["Failed, 15 min", ({ statistics }) => statistics?.failedShare],
+  "Limits",
+  "Actions",
+];
 
 export function open() {
   /** The dialog that is open. @type {{value: {view: () => unknown} | null}} */
   const opened = signal(null);
   /** @type {Map<string, ReturnType<typeof resumeAction>>} */
   const resumes = new Map();
+  const bulk = createBulk({
+    ids: () => names,
+    noun: "queue",
+    scope: "queues:write",
+    page: (name) => `/queues/${encodeURIComponent(name)}`,
+    nameOf: (name) => name,
+    verbs: pauseVerbs(pathOf, "queue", "No attempt of them starts any more, on no worker. What runs goes on; tasks are accepted and wait."),
+    done: () => void list.reload(),
+  });
+  let names = [""];
+  const sort = createSort(COLUMNS, ({ name }) => name);
   const list = createStillList({
     page: "/queues",
     path: () => PATH,
@@ -30,7 +45,9 @@ export function open() {
     noun: "queue",
     feeds: [taskEvents, activityEvents],
     concerns: ({ type }) => !type.startsWith("key.") && !type.startsWith("session."),
+    shortcuts: bulk.shortcuts,
     loaded(page) {
+      names = page.queues.map(({ name }) => name);
       for (const { name, pause } of page.queues) if (!pause) resumes.delete(name);
       const end = nextEnd(page.queues);
       if (end) list.soon(end + 500);
@@ -49,6 +66,7 @@ export function open() {
 
   /** @param {any} queue */
   const row = (queue) => html`<tr data-row=${queue.name}>
+    <td>${bulk.box(queue.name)}</td>
     <th scope="row"><a class="row-link" href=${href(`/queues/${queue.name}`)}>${queue.name}</a></th>
     <td class="wide">${pausedBadge(queue.pause !== null, queue.state)} ${queue.pause ? pauseWords(queue.pause) : nothing}</td>
     ${["pending", "delayed", "processing"].map((status) => html`<td><a href=${href("/tasks", { queue: queue.name, status })}>${number(queue.counts[status])}</a></td>`)}
@@ -67,9 +85,10 @@ export function open() {
     requests: () => [{ method: "GET", path: PATH }],
     view: () => html`<h1>Queues</h1>
       ${barred ? html`<p class="fine">${barred}</p>` : nothing}
+      ${bulk.view()}
       ${list.view((rows, page) => {
         if (rows.length === 0) return empty("No queue yet", html`<p>A queue is there as soon as <a href=${href("/tasks/new")}>a task</a> names it.</p>`);
-        return html`${table("Queues", ["Queue", "State", "Waiting", "Delayed", "Running", "Waits longest", "Failed, 15 min", "Limits", "Actions"], repeat(rows, (queue) => queue.name, row), ", by name")}
+        return html`${sort.table("Queues", rows, row)}
           <p class="fine">${page.truncated ? "The first 1,000 queues with tasks are shown. " : ""}${page.exact ? "" : "So many delays have passed that waiting and delayed are exact as a sum only."}</p>`;
       })}
       ${opened.value?.view() ?? nothing}`,

@@ -1,8 +1,5 @@
 // Why a task waits, in one sentence for each kind of reason.
-import { html, nothing } from "../../ui/lit.js";
-import { href } from "../../core/location.js";
-import { time } from "../../ui/time.js";
-import { counted, number } from "../../ui/words.js";
+import { counted, href, html, nothing, number, time } from "../../kit.js";
 
 /** The API counts no further. */
 const MOST_AHEAD = 10_000;
@@ -16,6 +13,8 @@ const HELP = {
   queue_rate: "It starts as the rate of the queue allows.",
   team_full: "It starts when one of the team's running tasks ends.",
   host_full: "It starts when a call of its host ends.",
+  order_blocked: "It starts once that one is retried and completes, or is unblocked.",
+  predecessors: "It starts when they have completed.",
   no_slot: "It starts when any task of the worker ends; more workers help.",
 };
 

@@ -1,22 +1,13 @@
 // One task, live from its creation to its end.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, request } from "../../core/api.js";
-import { taskEvents } from "../../core/live.js";
-import { createLoader } from "../../core/loader.js";
-import { go, here, href, restore } from "../../core/location.js";
-import { pace } from "../../core/pace.js";
-import { createStore } from "../../core/store.js";
-import { createAction } from "../../ui/action.js";
-import { announce } from "../../ui/announce.js";
-import { icon } from "../../ui/icon.js";
-import { loaded } from "../../ui/state.js";
+import {
+  announce, createAction, createLoader, createStore, get, go, here, href, html, icon, loaded, nothing, pace, request, restore, signal, taskEvents,
+} from "../../kit.js";
 import { createRetries } from "../dead/retry.js";
 import { blockedSentence } from "./blocked.js";
 import { readHistory } from "./history.js";
 import { sentence } from "./sentence.js";
 import { noTask, reduce } from "./state.js";
-import { attemptTable, eventTable, exchange, head, planTable, terms, timeline, warningList } from "./view.js";
+import { attemptTable, claimPane, eventTable, exchange, head, planTable, terms, timeline, warningList } from "./view.js";
 
 /** Events that come together are one reason to read the task again, in milliseconds. */
 const TOGETHER = 300;
@@ -116,7 +107,7 @@ export function open({ id }) {
       <p><a href=${href("/tasks")}>All tasks</a></p>
       ${loaded(loader, () => {
         const { task, events } = store.state;
-        return html`${head(task, events)} ${why.value?.blockedBy ? html`<p><strong>Why does it wait?</strong> ${blockedSentence(why.value)}</p>` : nothing} ${warningList(warnings)} ${actions(task)} ${timeline(task)}
+        return html`${head(task, events)} ${why.value?.blockedBy ? html`<p><strong>Why does it wait?</strong> ${blockedSentence(why.value)}</p>` : nothing} ${warningList(warnings)} ${actions(task)} ${claimPane(task)} ${timeline(task)}
           <h2>Attempts</h2>
           ${attemptTable(task)} ${plan && !task.completedAt ? planTable(plan) : nothing} ${exchange(task)}
           <h2>Terms</h2>

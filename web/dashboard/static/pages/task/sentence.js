@@ -18,13 +18,14 @@ function attempts(task) {
 /** @param {any} task @param {string | null} nextTry @param {number} now */
 export function sentence(task, nextTry, now) {
   const made = counted(attempts(task), "attempt");
-  const from = host(task.targetUrl);
+  const from = task.targetUrl ? host(task.targetUrl) : "a worker";
   switch (task.status) {
     case "pending":
-      return attempts(task) === 0 ? "Waits for a free slot." : `Waits for its next attempt${inHowLong(nextTry, now)} after ${made}: ${task.error ?? "the last one failed"}.`;
+      return attempts(task) === 0 ? (task.targetUrl ? "Waits for a free slot." : "Waits for a worker that claims it.") : `Waits for its next attempt${inHowLong(nextTry, now)} after ${made}: ${task.error ?? "the last one failed"}.`;
     case "delayed":
       return `Is not started before ${task.delayUntil}.`;
     case "processing":
+      if (!task.targetUrl) return `Is held by ${task.claim?.worker ?? "a worker"}, attempt ${attempts(task)}${task.claim?.progress ? `; ${task.claim.progress.percent} % done` : ""}.`;
       return `${from} is being called, attempt ${attempts(task)}${task.cancelRequested ? "; it was asked to be cancelled, and the call is being cut off" : ""}.`;
     case "completed":
       return `${task.ok ? "Completed" : "Completed without success"} after ${made}: ${task.result?.statusCode ?? "an answer"} from ${from}${lasted(task)}.`;

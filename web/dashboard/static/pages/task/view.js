@@ -1,13 +1,5 @@
 // How a task looks.
-import { html, nothing, repeat, svg } from "../../ui/lit.js";
-import { now } from "../../core/clock.js";
-import { href } from "../../core/location.js";
-import { copyButton } from "../../ui/copy.js";
-import { quoted } from "../../ui/curl.js";
-import { statusBadge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, length, number, size } from "../../ui/words.js";
+import { copyButton, counted, href, html, length, nothing, now, number, quoted, repeat, size, statusBadge, svg, table, time } from "../../kit.js";
 import { sentence } from "./sentence.js";
 import { nextTry } from "./state.js";
 import { placed, spans, WIDTH } from "./timeline.js";
@@ -41,19 +33,31 @@ export function timeline(task) {
   </figure>`;
 }
 
+/** Which worker holds a task that is claimed, for how long still, and how far it has come. @param {any} task */
+export function claimPane(task) {
+  if (!task.claim) return nothing;
+  const { worker, leaseUntil, progress } = task.claim;
+  return html`<p>${worker ? html`The worker <a href=${href(`/workers/${encodeURIComponent(worker)}`)}>${worker}</a>` : "A worker without a name"} holds it. Unless it sends a heartbeat, its lease is over ${time(leaseUntil)}.</p>
+    ${progress
+      ? html`<p><meter aria-label="How far its worker has come" min="0" max="100" value=${progress.percent}></meter> ${progress.percent} %${progress.message ? `, ${progress.message}` : nothing}, as it said ${time(progress.at)}</p>`
+      : nothing}`;
+}
+
 /** @param {any} task */
 export function attemptTable(task) {
   if (!task.attempts?.length) return html`<p>No attempt was made yet.</p>`;
+  const isClaimed = task.attempts.some(({ worker }) => worker);
   const rows = task.attempts.map(
     (attempt) => html`<tr>
       <th scope="row">${attempt.number}</th>
+      ${isClaimed ? html`<td>${attempt.worker}</td>` : nothing}
       <td>${time(attempt.startedAt)}</td>
       <td>${attempt.duration === null ? "" : length(attempt.duration)}</td>
       <td>${attempt.statusCode ?? ""}</td>
       <td>${attempt.error ?? (attempt.duration === null && task.status !== "processing" ? "Its outcome is unknown: it was lost with its worker, and is made again" : "")}</td>
     </tr>`,
   );
-  return table("Attempts", ["Attempt", "Began", "Took", "Status", "What went wrong"], rows, ", oldest first");
+  return table("Attempts", ["Attempt", ...(isClaimed ? ["Worker"] : []), "Began", "Took", "Status", "What went wrong"], rows, ", oldest first");
 }
 
 /** @param {Record<string, string | string[]> | null} headers */
@@ -95,12 +99,16 @@ export function targetCurl(task) {
 /** @param {any} task */
 export function exchange(task) {
   const result = task.result;
+  if (task.withheld) {
+    return html`<p><code>${task.method} ${task.targetUrl}</code>${result ? html`: <strong>${result.statusCode}</strong> in ${length(result.duration)}` : nothing}</p>
+      <p>Bodies and headers are not shown to viewers of this team; an owner can change that.</p>`;
+  }
   return html`<div class="panes">
     <section aria-labelledby="request-title">
       <h2 id="request-title">Request</h2>
-      <p><code>${task.method} ${task.targetUrl}</code></p>
+      <p>${task.targetUrl ? html`<code>${task.method} ${task.targetUrl}</code>` : "Claimed by workers, not called."}</p>
       ${headerList(task.headers)} ${bodyPane(task.body, task.bodyEncoding, task.bodyBytes, "Body of the request")}
-      <p>Call of the target as curl: ${copyButton(() => targetCurl(task), "call of the target")}</p>
+      ${task.targetUrl ? html`<p>Call of the target as curl: ${copyButton(() => targetCurl(task), "call of the target")}</p>` : nothing}
     </section>
     <section aria-labelledby="answer-title">
       <h2 id="answer-title">Answer</h2>
@@ -116,6 +124,7 @@ export function exchange(task) {
 export function terms(task) {
   const given = [
     ["Queue", html`<a href=${href(`/queues/${task.queue}`)}>${task.queue}</a>`],
+    ["Workflow", task.workflow ? html`<a href=${href(`/workflows/${task.workflow.id}`)}>…${task.workflow.id.slice(-10)}</a>, in which it is ${task.workflow.name}` : null],
     ["Priority", task.priority],
     ["Retries", `${task.retryCount} of ${task.maxRetries}`],
     ["Pauses", typeof task.retryBackoff === "string" ? task.retryBackoff : JSON.stringify(task.retryBackoff)],

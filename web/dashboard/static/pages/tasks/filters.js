@@ -13,6 +13,7 @@ export const TEXTS = [
   ["httpStatus", "Last answer", "503 or 5xx"],
   ["errorContains", "Error", "Part of it"],
   ["minAttempts", "Attempts", "At least"],
+  ["actor", "Created by", "Id of a key, person or application"],
 ];
 /** Filters with few values. @type {[string, string, string[]][]} */
 export const CHOICES = [

@@ -1,18 +1,8 @@
 // The list of tasks: reads a page, follows events, reads it again where events alone do not tell.
-import { html } from "../../ui/lit.js";
-import { withQuery } from "../../core/api.js";
-import { taskEvents } from "../../core/live.js";
-import { here, href, setQuery } from "../../core/location.js";
-import { createReading } from "../../core/reading.js";
-import { setShortcuts } from "../../core/shortcuts.js";
-import { createStore } from "../../core/store.js";
-import { announce } from "../../ui/announce.js";
-import { filtersIn, without } from "../../ui/filters.js";
-import { icon } from "../../ui/icon.js";
-import { rowShortcuts } from "../../ui/rows.js";
-import { loaded } from "../../ui/state.js";
-import { freshBar } from "../../ui/table.js";
-import { createBulk } from "./bulk.js";
+import {
+  announce, createBulk, createReading, createStore, createViews, filtersIn, freshBar, here, href, html, icon, loaded, rowShortcuts, setQuery, setShortcuts, taskEvents,
+  without, withQuery,
+} from "../../kit.js";
 import { listParameters, NAMES } from "./filters.js";
 import { noList, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
@@ -22,7 +12,24 @@ export function open() {
   const filters = () => filtersIn(NAMES, here().query);
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/tasks", listParameters(filters(), cursor()));
-  const bulk = createBulk(() => store.peek().rows.map((row) => row.id));
+  const views = createViews({ list: "tasks", page: "/tasks", filters });
+  const bulk = createBulk({
+    ids: () => store.peek().rows.map((row) => row.id),
+    noun: "task",
+    scope: "tasks:write",
+    page: (id) => `/tasks/${id}`,
+    verbs: [
+      {
+        name: "Cancel",
+        past: "cancelled",
+        shape: "ban",
+        danger: true,
+        words: "Those that wait end at once; a call that runs is cut off. This cannot be taken back.",
+        keep: "Keep them",
+        call: (id) => ({ method: "POST", path: `/v1/tasks/${id}/cancel` }),
+      },
+    ],
+  });
   const reading = createReading({
     page: "/tasks",
     path,
@@ -39,18 +46,17 @@ export function open() {
   setShortcuts("This page", [
     { keys: ".", what: "Show what is new", act: merge },
     ...rowShortcuts,
-    { keys: "x", what: "Select the row", act: () => bulk.pressFocused(false) },
-    { keys: "X", what: "Select the rows up to this one", act: () => bulk.pressFocused(true) },
+    ...bulk.shortcuts,
   ]);
 
   return {
     title: "Tasks",
-    requests: () => [{ method: "GET", path: path() }],
+    requests: () => [{ method: "GET", path: path() }, views.request],
     view: () => html`<div class="title">
         <h1>Tasks</h1>
         <a class="button" href=${href("/tasks/new")}>${icon("plus")}New task</a>
       </div>
-      ${filterBar(filters(), set, reading.loader.state.failure)} ${freshBar(store.state, merge, "task")} ${bulk.view()}
+      ${views.view()} ${filterBar(filters(), set, reading.loader.state.failure)} ${freshBar(store.state, merge, "task")} ${bulk.view()}
       ${loaded(reading.loader, () =>
         list(store.state, {
           filters: filters(),
@@ -64,6 +70,7 @@ export function open() {
     dispose() {
       unsubscribe();
       reading.dispose();
+      views.dispose();
     },
   };
 }

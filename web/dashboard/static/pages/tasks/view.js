@@ -1,14 +1,8 @@
 // How the list of tasks looks.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { now } from "../../core/clock.js";
-import { href } from "../../core/location.js";
-import { filterForm, presetChips, searchedNote, without } from "../../ui/filters.js";
-import { icon } from "../../ui/icon.js";
-import { empty } from "../../ui/state.js";
-import { attemptDots, statusBadge } from "../../ui/status.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { counted, length, number } from "../../ui/words.js";
+import {
+  attemptDots, counted, empty, filterForm, href, html, icon, length, nothing, now, number, presetChips, repeat, searchedNote, statusBadge, table,
+  time, without,
+} from "../../kit.js";
 import { CHOICES, NAMES, presets, STATUSES, TEXTS, toggled } from "./filters.js";
 
 /** @typedef {import("./filters.js").Filters} Filters */
@@ -57,7 +51,7 @@ function row(task, box) {
     ${box ? html`<td>${box(task.id)}</td>` : nothing}
     <td>${statusBadge(task.status, task.ok)}</td>
     <th scope="row"><a class="row-link" href=${href(`/tasks/${task.id}`)}><code title=${task.id}>…${task.id.slice(-10)}</code></a></th>
-    <td class="target"><code>${task.method}</code> <span title=${task.targetUrl}>${task.targetUrl}</span></td>
+    <td class="target">${task.targetUrl ? html`<code>${task.method}</code> <span title=${task.targetUrl}>${task.targetUrl}</span>` : "claimed by workers"}</td>
     <td><a href=${href(`/queues/${task.queue}`)}>${task.queue}</a></td>
     <td>${attemptDots(task)}</td>
     <td>${time(task.createdAt)}</td>

@@ -1,10 +1,5 @@
 // A new team, which needs only a name. Whoever has none is led here first.
-import { html, nothing } from "../../ui/lit.js";
-import { request } from "../../core/api.js";
-import { go, href } from "../../core/location.js";
-import { readMe, session } from "../../core/session.js";
-import { teamAddress } from "../../core/team.js";
-import { createForm, field, submitButton } from "../../ui/form.js";
+import { createForm, field, go, href, html, nothing, readMe, request, session, submitButton, teamAddress } from "../../kit.js";
 
 export function open() {
   const form = createForm(async ({ name }) => {

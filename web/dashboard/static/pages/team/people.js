@@ -1,14 +1,8 @@
 // Who is in the team and what each may do, who is invited, and where oneself is signed in.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { get, request } from "../../core/api.js";
-import { go, href } from "../../core/location.js";
-import { readMe, session, signOut } from "../../core/session.js";
-import { currentTeam, ROLES, whyNot } from "../../core/team.js";
-import { field } from "../../ui/form.js";
-import { icon } from "../../ui/icon.js";
-import { createInventory, rowButton } from "../../ui/inventory.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
+import {
+  createInventory, currentTeam, field, get, go, href, html, icon, nothing, readMe, repeat, request, ROLES, rowButton, session, signOut, table, time,
+  whyNot,
+} from "../../kit.js";
 
 /** What each role may do. @type {Record<string, string>} */
 const MEANS = {
@@ -44,13 +38,16 @@ export function open() {
     <select id="role" name="role">${ROLES.map((name) => html`<option value=${name} ?selected=${name === role}>${name}: ${MEANS[name]}</option>`)}</select>
   </div>`;
   const invite = () =>
-    list.fill({
-      title: "Invite somebody",
-      label: "Send the invitation",
-      names: ["email"],
-      fields: (form) => html`${field(form, { name: "email", label: "E-mail", type: "email" })} ${roleField("member")}`,
-      send: (body) => request({ method: "POST", path: `${path}/invitations`, body }),
-    });
+    // Whoever came by a link has no address yet, and nobody could tell who invites them.
+    session().me?.user.needsAddress
+      ? go(href("/address"))
+      : list.fill({
+          title: "Invite somebody",
+          label: "Send the invitation",
+          names: ["email"],
+          fields: (form) => html`${field(form, { name: "email", label: "E-mail", type: "email" })} ${roleField("member")}`,
+          send: (body) => request({ method: "POST", path: `${path}/invitations`, body }),
+        });
   const changeRole = (member) =>
     list.fill({
       title: `Role of ${member.name ?? member.email}`,
@@ -105,6 +102,42 @@ export function open() {
         return true;
       },
     });
+
+  const bodies = async () => {
+    const { viewersSeePayloads } = (await get(path)).team;
+    list.fill({
+      title: "Who sees the bodies and headers of tasks?",
+      label: "Change it",
+      names: [],
+      fields: () => html`<div class="field">
+        <label for="viewers">Viewers</label>
+        <select id="viewers" name="viewers"><option value="no">do not see them</option><option value="yes" ?selected=${viewersSeePayloads}>see them</option></select>
+        <p class="hint">Everybody else does, and keys and applications that read tasks.</p>
+      </div>`,
+      send: ({ viewers }) => request({ method: "PUT", path: `${path}/payload-policy`, body: { viewersSeePayloads: viewers === "yes" } }),
+    });
+  };
+
+  const credentials = async () => {
+    const { leakPolicy, sealedHeaders, requireAllowedHosts } = (await get(path)).team;
+    const choice = (name, label, options, value, hint) => html`<div class="field">
+      <label for=${name}>${label}</label>
+      <select id=${name} name=${name}>${options.map(([option, words]) => html`<option value=${option} ?selected=${option === value}>${words}</option>`)}</select>
+      <p class="hint">${hint}</p>
+    </div>`;
+    list.fill({
+      title: "Leaked keys and the vault",
+      label: "Change it",
+      names: ["sealedHeaders"],
+      fields: (form) => html`${choice("leak", "A key that is found in the open", [["revoke", "is revoked at once"], ["warn", "is told to owners and admins"]], leakPolicy, "Partners who look for keys report them.")}
+        ${choice("hosts", "New credentials of the vault", [["no", "may be for any host"], ["yes", "must name their hosts"]], requireAllowedHosts ? "yes" : "no", "A credential with hosts is sent nowhere else.")}
+        ${field(form, { name: "sealedHeaders", label: "Headers that are sealed, too", required: false, value: sealedHeaders.join(", "), hint: "Beside Authorization, Cookie, Proxy-Authorization and X-Api-Key; separated by commas, at most 20." })}`,
+      async send({ leak, hosts, sealedHeaders: given }) {
+        await request({ method: "PUT", path: `${path}/vault-policy`, body: { sealedHeaders: given.split(/[\s,]+/).filter(Boolean), requireAllowedHosts: hosts === "yes" } });
+        if (leak !== leakPolicy) await request({ method: "PUT", path: `${path}/leak-policy`, body: { leakPolicy: leak } });
+      },
+    });
+  };
 
   const member = (one) => html`<tr data-row=${one.id}>
     <th scope="row"><a class="row-link" href=${href("/activity", { actor: `user:${one.id}` })} title="What they did">${one.name ?? one.email}</a>${one.id === me ? " (you)" : ""}</th>
@@ -164,6 +197,8 @@ export function open() {
         <h1>Team ${name()}</h1>
         <span class="actions">
           <button type="button" ?disabled=${!isAdmin} @click=${rename}>Rename</button>
+          <button type="button" ?disabled=${whyNot("owner") !== ""} @click=${bodies}>Who sees bodies…</button>
+          <button type="button" ?disabled=${!isAdmin} @click=${credentials}>Leaked keys and the vault…</button>
           <button type="button" class="danger" ?disabled=${whyNot("owner") !== ""} @click=${erase}>${icon("trash-2")}Delete the team…</button>
           <button type="button" class="primary" ?disabled=${!isAdmin} @click=${invite}>${icon("user-plus")}Invite</button>
         </span>

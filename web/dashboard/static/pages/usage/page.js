@@ -1,14 +1,5 @@
 // What the team uses: of each limit how much is taken, and which days and keys the requests are of.
-import { html, nothing } from "../../ui/lit.js";
-import { get } from "../../core/api.js";
-import { href } from "../../core/location.js";
-import { actorName } from "../../core/people.js";
-import { createReading } from "../../core/reading.js";
-import { currentTeam, environment } from "../../core/team.js";
-import { empty, loaded } from "../../ui/state.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import { actorName, createReading, currentTeam, empty, environment, get, href, html, loaded, nothing, number, table, time } from "../../kit.js";
 
 /** What the plan counts, where its things are, and what happens at the end of a limit. @type {[string, string, string, string][]} */
 const COUNTED = [

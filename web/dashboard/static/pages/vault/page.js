@@ -1,17 +1,8 @@
 // The vault: credentials that tasks name and never hold. A value goes in and is shown by nothing afterwards.
-import { html, nothing, repeat } from "../../ui/lit.js";
-import { request } from "../../core/api.js";
-import { href } from "../../core/location.js";
-import { actorName, readPeople } from "../../core/people.js";
-import { whyNot } from "../../core/team.js";
-import { copyButton } from "../../ui/copy.js";
-import { field } from "../../ui/form.js";
-import { icon } from "../../ui/icon.js";
-import { createInventory, rowButton } from "../../ui/inventory.js";
-import { empty } from "../../ui/state.js";
-import { table } from "../../ui/table.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import {
+  actorName, copyButton, createInventory, empty, field, href, html, icon, nothing, number, readPeople, repeat, request, rowButton, table, time,
+  whyNot,
+} from "../../kit.js";
 
 const PATH = "/v1/tokens";
 const WRITE = "tokens:write";

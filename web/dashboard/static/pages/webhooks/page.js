@@ -1,17 +1,8 @@
 // Webhooks: how their deliveries stand, the secret that signs them, and why a signature does not match.
-import { html, nothing } from "../../ui/lit.js";
-import { signal } from "../../vendor/signals-core/signals-core.js";
-import { get, request, withQuery } from "../../core/api.js";
-import { href } from "../../core/location.js";
-import { createReading } from "../../core/reading.js";
-import { whyNot } from "../../core/team.js";
-import { createAction } from "../../ui/action.js";
-import { copyButton } from "../../ui/copy.js";
-import { createForm, submitButton } from "../../ui/form.js";
-import { icon } from "../../ui/icon.js";
-import { loaded } from "../../ui/state.js";
-import { time } from "../../ui/time.js";
-import { number } from "../../ui/words.js";
+import {
+  copyButton, createAction, createForm, createReading, get, href, html, icon, loaded, nothing, number, request, signal, submitButton, time, whyNot,
+  withQuery,
+} from "../../kit.js";
 import { OVERLAPS } from "../keys/scopes.js";
 
 const STATES = ["pending", "delivered", "given_up"];

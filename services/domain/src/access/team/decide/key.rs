@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::settings::valid_name;
 use super::{Deciding, Decision, unless};
 use crate::access::scope::ScopeSet;
-use crate::access::team::{Key, KeyDraft, KeyStatus, MAX_SOURCES, TeamRefusal};
+use crate::access::team::{Key, KeyDraft, KeyStatus, MAX_KEY_QUEUES, MAX_SOURCES, TeamRefusal};
 use crate::actor::Actor;
 use crate::event::{
     ControlEvent, KeyCreated, KeyReported, KeyRevoked, KeyRotated, LeakPolicy, RepeatableRequest,
     RevocationReason,
 };
-use crate::id::KeyId;
+use crate::id::{KeyId, QueueName};
 use crate::time::Timestamp;
 
 /// Longest time that a rotated key may remain valid.
@@ -20,19 +20,32 @@ const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 /// A key in a public place is found again and again; one report a day is recorded.
 const REPORT_PAUSE: Duration = Duration::from_secs(86_400);
 
+/// Within which bounds a new key may be used.
+pub(super) struct KeyBounds {
+    pub(super) scopes: ScopeSet,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) sources: Vec<String>,
+    pub(super) queues: Vec<QueueName>,
+}
+
 impl Deciding<'_> {
     pub(super) fn create_key(
         &self,
         draft: &KeyDraft,
         name: &str,
-        scopes: ScopeSet,
-        expires_at: Option<Timestamp>,
-        sources: Vec<String>,
+        bounds: KeyBounds,
         request: Option<RepeatableRequest>,
     ) -> Decision {
+        let KeyBounds {
+            scopes,
+            expires_at,
+            sources,
+            queues,
+        } = bounds;
         // A key that a bound key makes is bound too, even if the request names no networks.
         let sources = self.bound_sources(sources)?;
         self.may_hand_out(scopes, expires_at, &sources, draft)?;
+        self.valid_queues(&queues)?;
         self.first_time(request.as_ref())?;
         self.room_for_key()?;
         if scopes.is_empty() {
@@ -45,6 +58,7 @@ impl Deciding<'_> {
             scopes: scopes.iter().collect(),
             expires_at,
             sources,
+            queues,
             request,
             ..self.created(draft)?
         };
@@ -84,6 +98,7 @@ impl Deciding<'_> {
             scopes: key.created.scopes.clone(),
             expires_at: key.created.expires_at,
             sources: key.created.sources.clone(),
+            queues: key.created.queues.clone(),
             rotated_from: Some(id.clone()),
             ..self.created(draft)?
         };
@@ -169,11 +184,24 @@ impl Deciding<'_> {
             pepper_version: draft.pepper_version,
             expires_at: None,
             sources: Vec::new(),
+            queues: Vec::new(),
             rotated_from: None,
             created_by: Some(self.by.to_string()),
             request: None,
             at: self.now,
         })
+    }
+
+    /// At most so many queues, each named once. A queue need not exist yet.
+    fn valid_queues(&self, queues: &[QueueName]) -> Result<(), TeamRefusal> {
+        if queues.len() > MAX_KEY_QUEUES {
+            let message = format!(
+                "queues must name at most {MAX_KEY_QUEUES} queues, not {}",
+                queues.len()
+            );
+            return Err(TeamRefusal::invalid("queues", message));
+        }
+        Ok(())
     }
 
     /// Networks that a new key is bound to: the named ones, or else those of the key that makes it.
@@ -199,6 +227,13 @@ impl Deciding<'_> {
             return Ok(());
         };
         let own = self.acting_key(id)?;
+        // Its successor could be limited to other queues, and a key of another kind to none.
+        if !own.created.queues.is_empty() {
+            return Err(TeamRefusal::BeyondCaller {
+                field: "queues",
+                message: "queues: a key that is limited to queues makes no keys".into(),
+            });
+        }
         if let Some(scope) = scopes.first_outside(own.scopes) {
             return Err(TeamRefusal::WiderThanCaller(scope));
         }

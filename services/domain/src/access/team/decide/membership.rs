@@ -2,6 +2,7 @@
 
 use super::{Deciding, Decision, unless};
 use crate::access::email::EmailHash;
+use crate::access::local_owner::local_owner;
 use crate::access::role::Role;
 use crate::access::team::{Invitation, InvitationDraft, MAX_OPEN_INVITATIONS, Member, TeamRefusal};
 use crate::actor::Actor;
@@ -138,6 +139,25 @@ impl Deciding<'_> {
         Ok(vec![ControlEvent::MemberRemoved(MemberRemoved {
             team: self.info.id.clone(),
             user,
+            at: self.now,
+        })])
+    }
+
+    pub(super) fn admit_local_owner(&self) -> Decision {
+        if !matches!(self.by, Actor::System(_) | Actor::Operator(_)) {
+            return Err(TeamRefusal::NotEntitled);
+        }
+        let user = local_owner();
+        if self.team.members.contains_key(&user) {
+            return Ok(Vec::new());
+        }
+        if !self.team.members.is_empty() {
+            return Err(TeamRefusal::HasMembers);
+        }
+        Ok(vec![ControlEvent::MemberJoined(MemberJoined {
+            team: self.info.id.clone(),
+            user,
+            role: Role::Owner,
             at: self.now,
         })])
     }

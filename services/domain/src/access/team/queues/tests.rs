@@ -4,6 +4,7 @@ use crate::access::key::{ApiKey, ENTROPY_BYTES};
 use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::access::scope::ScopeSet;
+use crate::access::team::pause::MAX_REASON_CHARS;
 use crate::access::team::{KeyDraft, TeamCommand};
 use crate::actor::Actor;
 use crate::dispatcher::QueueRulesBook;
@@ -47,6 +48,7 @@ fn limit(concurrency: Option<u32>, rate: Option<StartRate>) -> QueueCommand {
         weight: None,
         defaults: Box::default(),
         only_if: None,
+        retention_s: None,
     }
 }
 
@@ -124,6 +126,7 @@ impl Stage {
             scopes: scopes.iter().copied().collect::<ScopeSet>(),
             expires_at: None,
             sources: Vec::new(),
+            queues: Vec::new(),
             request: None,
         };
         self.run(create, &user(1), NOW).expect("made");
@@ -269,6 +272,7 @@ fn settings(max_retries: Option<u16>, only_if: Option<String>) -> QueueCommand {
             ..QueueDefaults::default()
         }),
         only_if: only_if.map(|tag| vec![tag]),
+        retention_s: None,
     }
 }
 
@@ -347,4 +351,46 @@ fn a_queue_that_is_drained_is_paused_and_says_so_until_it_is_resumed() {
     assert_eq!(stage.on(drain(true)), Ok(1));
     assert_eq!(stage.on(resume()), Ok(1));
     assert_eq!(drains(&stage), None);
+}
+
+#[test]
+fn a_retention_is_a_setting_of_its_queue_and_nothing_to_workers() {
+    let mut stage = Stage::new();
+    let with = |length| {
+        let QueueCommand::Limit {
+            only_if, defaults, ..
+        } = limit(None, None)
+        else {
+            panic!("limits are set");
+        };
+        QueueCommand::Limit {
+            environment: Environment::Live,
+            queue: queue("mail"),
+            concurrency: None,
+            rate: None,
+            weight: None,
+            defaults,
+            only_if,
+            retention_s: length,
+        }
+    };
+    let none = Queue::tag(None);
+    assert_eq!(stage.on(with(Some(7_200))), Ok(1));
+    assert_eq!(stage.on(with(Some(7_200))), Ok(0));
+    let known = stage.team.queue(Environment::Live, &queue("mail"));
+    assert_ne!(Queue::tag(known), none);
+    let later = Timestamp(10_000_000);
+    let shown = stage.team.shows_from(Environment::Live, later);
+    assert_eq!(shown.get(&queue("mail")), Some(&Timestamp(2_800_000)));
+    assert!(stage.team.shows_from(Environment::Test, later).is_empty());
+    assert_eq!(stage.book, QueueRulesBook::default());
+    for length in [3_599, 31_622_401] {
+        let refused = stage.on(with(Some(length))).expect_err("out of bounds");
+        assert!(
+            refused.to_string().contains("retention must be"),
+            "{refused}"
+        );
+    }
+    assert_eq!(stage.on(with(None)), Ok(1));
+    assert!(stage.team.queues.is_empty());
 }

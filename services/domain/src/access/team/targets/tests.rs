@@ -4,7 +4,7 @@ use crate::access::plan::Catalogue;
 use crate::access::role::Role;
 use crate::access::team::TeamCommand;
 use crate::actor::Actor;
-use crate::dispatcher::{Compartment, HealthRulesBook};
+use crate::dispatcher::{Compartment, Hold, HostRules, HostRulesBook};
 use crate::event::{MemberJoined, TeamCreated};
 use crate::health::FailureShare;
 use crate::id::{TeamId, UserId};
@@ -16,6 +16,7 @@ const RULE: HealthRule = HealthRule {
     share: None,
     pause_ms: 30_000,
     max_pause_ms: 600_000,
+    disable_after_ms: None,
 };
 
 fn team() -> TeamId {
@@ -35,7 +36,7 @@ fn set(name: &str, rule: Option<HealthRule>) -> TeamCommand {
 }
 
 /// A team with an owner (1) and a viewer (2), beside the rules that workers derive.
-fn stage() -> (Team, HealthRulesBook) {
+fn stage() -> (Team, HostRulesBook) {
     let mut team_state = Team::default();
     team_state.evolve(&ControlEvent::TeamCreated(TeamCreated {
         team: team(),
@@ -51,11 +52,11 @@ fn stage() -> (Team, HealthRulesBook) {
             at: NOW,
         }));
     }
-    (team_state, HealthRulesBook::default())
+    (team_state, HostRulesBook::default())
 }
 
 fn run(
-    (state, book): &mut (Team, HealthRulesBook),
+    (state, book): &mut (Team, HostRulesBook),
     command: TeamCommand,
     by: u128,
 ) -> Result<usize, TeamRefusal> {
@@ -85,7 +86,7 @@ fn a_rule_is_set_replaced_and_removed_and_workers_know_it() {
         run(&mut stage, set("a.example", Some(RULE)), 1).ok(),
         Some(0)
     );
-    assert_eq!(stage.1.rule(key), Some(RULE));
+    assert_eq!(stage.1.rules(key).rule, Some(RULE));
     let other = HealthRule {
         in_a_row: Some(6),
         ..RULE
@@ -94,16 +95,76 @@ fn a_rule_is_set_replaced_and_removed_and_workers_know_it() {
         run(&mut stage, set("a.example", Some(other)), 1).ok(),
         Some(1)
     );
-    assert_eq!(
-        stage.0.health_rule(Environment::Live, &host("a.example")),
-        Some(other)
-    );
-    assert_eq!(
-        stage.0.health_rule(Environment::Test, &host("a.example")),
-        None
-    );
+    let rule = |environment| {
+        let target = stage.0.target(environment, &host("a.example"))?;
+        target.rule
+    };
+    assert_eq!(rule(Environment::Live), Some(other));
+    assert_eq!(rule(Environment::Test), None);
     assert_eq!(run(&mut stage, set("a.example", None), 1).ok(), Some(1));
-    assert_eq!((stage.1.rule(key), stage.0.targets.len()), (None, 0));
+    assert_eq!(stage.1.rules(key), HostRules::default());
+    assert_eq!(stage.0.targets.len(), 0);
+}
+
+#[test]
+fn a_host_is_opened_and_closed_by_hand_and_the_rule_stays() {
+    let mut stage = stage();
+    let (environment, name) = (Environment::Live, host("a.example"));
+    let key = Compartment::of(&team().in_environment(environment), &name);
+    let open = |reason: Option<&str>, until| {
+        TeamCommand::Target(TargetCommand::Open {
+            environment,
+            host: name.clone(),
+            reason: reason.map(Into::into),
+            until,
+        })
+    };
+    let close = || {
+        TeamCommand::Target(TargetCommand::Close {
+            environment,
+            host: name.clone(),
+        })
+    };
+    assert_eq!(run(&mut stage, close(), 1).ok(), Some(0), "it is closed");
+    assert!(run(&mut stage, open(None, None), 2).is_err(), "a viewer");
+    assert!(
+        run(&mut stage, open(None, Some(NOW)), 1).is_err(),
+        "the past"
+    );
+    let until = Some(Timestamp(9_000));
+    assert_eq!(
+        run(&mut stage, open(Some(" moved "), until), 1).ok(),
+        Some(1)
+    );
+    assert_eq!(run(&mut stage, open(Some("moved"), until), 1).ok(), Some(0));
+    assert_eq!(stage.1.rules(key).held, Some(Hold::Until(Timestamp(9_000))));
+    let told = stage
+        .0
+        .target(environment, &name)
+        .and_then(|of| of.opened(NOW))
+        .cloned();
+    let told = told.expect("it is open");
+    let by = Actor::User(UserId::new(NOW, 1)).to_string();
+    assert_eq!((told.reason.as_deref(), told.by), (Some("moved"), by));
+    assert_eq!(
+        run(&mut stage, set("a.example", Some(RULE)), 1).ok(),
+        Some(1)
+    );
+    assert_eq!(run(&mut stage, open(None, None), 1).ok(), Some(1), "anew");
+    assert_eq!(stage.1.rules(key).held, Some(Hold::Open));
+    assert_eq!(run(&mut stage, close(), 1).ok(), Some(1));
+    let rules = HostRules {
+        rule: Some(RULE),
+        held: None,
+        cleared: Some(NOW),
+    };
+    assert_eq!(stage.1.rules(key), rules);
+    assert!(
+        stage
+            .0
+            .target(environment, &name)
+            .is_some_and(|of| of.open.is_none())
+    );
 }
 
 #[test]
@@ -174,6 +235,13 @@ fn rules_that_make_no_sense_are_refused_by_name() {
                 ..RULE
             },
             "maxPause must not be shorter",
+        ),
+        (
+            HealthRule {
+                disable_after_ms: Some(3_599_999),
+                ..RULE
+            },
+            "disableAfter must be between 1h and 30d",
         ),
     ] {
         let refused = run(&mut stage, set("a.example", Some(rule)), 1).expect_err(wanted);

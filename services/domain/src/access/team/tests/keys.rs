@@ -60,6 +60,7 @@ fn a_key_makes_no_key_that_may_do_more_than_itself() {
         scopes: narrow,
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         request: None,
     };
     assert!(matches!(
@@ -94,6 +95,7 @@ fn a_key_that_expires_makes_none_that_lives_longer() {
         scopes: ScopeSet::all(),
         expires_at: Some(at),
         sources: Vec::new(),
+        queues: Vec::new(),
         request: None,
     };
     run(
@@ -131,6 +133,7 @@ fn a_successor_has_exactly_what_its_predecessor_had() {
         scopes,
         expires_at: Some(Timestamp(9_000)),
         sources: vec!["192.0.2.0/24".into()],
+        queues: Vec::new(),
         request: None,
     };
     run(&mut team, create, &operator()).expect("made");
@@ -217,6 +220,7 @@ fn a_key_bound_to_networks_is_used_from_nowhere_else() {
         scopes: ScopeSet::all(),
         expires_at: None,
         sources: vec!["192.0.2.0/24".into(), "2001:db8::/32".into()],
+        queues: Vec::new(),
         request: None,
     };
     run(&mut team, create, &operator()).expect("made");
@@ -245,6 +249,7 @@ fn a_repeated_request_makes_no_second_key_and_is_told_which_one_it_made() {
         scopes: ScopeSet::all(),
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         request: Some(RepeatableRequest {
             idempotency_key: key.into(),
             fingerprint: fingerprint.into(),
@@ -277,6 +282,7 @@ fn a_key_reaches_no_key_of_the_other_environment() {
         scopes: ScopeSet::all(),
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         request: None,
     };
     run(&mut team, in_test, &operator()).expect("made");

@@ -131,6 +131,7 @@ fn with_key(team: &mut Team, environment: Environment, scopes: ScopeSet) -> Acto
         scopes,
         expires_at: None,
         sources: Vec::new(),
+        queues: Vec::new(),
         request: None,
     };
     run_at(team, create, &user(1), NOW).expect("made");

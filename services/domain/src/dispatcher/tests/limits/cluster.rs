@@ -30,7 +30,7 @@ const RATE: u32 = 5;
 
 enum Entry {
     Owned,
-    Event(Partition, TaskEvent),
+    Event(Partition, Box<TaskEvent>),
 }
 
 pub(super) struct Owner {
@@ -183,6 +183,7 @@ impl Cluster {
                     home_term,
                     is_full: true,
                     keys: Vec::new(),
+                    home_fence: home_term,
                 };
                 let mut nudges = Vec::new();
                 home.ask(&ask, fence, &|_| None, now, &mut nudges);
@@ -244,7 +245,7 @@ impl Cluster {
         let id = TaskId::new(self.wall, u128::from(self.created), partition);
         let created = spec.accept(id, World::team(), None, self.wall);
         let event = TaskEvent::Created(Box::new(created));
-        let seq = self.store(Entry::Event(partition, event.clone()));
+        let seq = self.store(Entry::Event(partition, Box::new(event.clone())));
         self.keys.insert(id, keys);
         self.open.insert(id);
         for owner in self
@@ -285,7 +286,7 @@ impl Cluster {
         let mut seqs = Vec::new();
         for event in events {
             self.judge(&event)?;
-            seqs.push(self.store(Entry::Event(partition, event)));
+            seqs.push(self.store(Entry::Event(partition, Box::new(event))));
         }
         let mut actions = Vec::new();
         let owner = &mut self.owners[at];

@@ -22,6 +22,8 @@ struct Office {
     numbers: BTreeMap<Partition, u64>,
     now: Elapsed,
     nudges: Vec<(Partition, LimitNudge)>,
+    /// What the next asks say is kept.
+    keeps: u32,
 }
 
 impl Office {
@@ -32,6 +34,7 @@ impl Office {
             numbers: BTreeMap::new(),
             now: Elapsed(0),
             nudges: Vec::new(),
+            keeps: 0,
         }
     }
 
@@ -63,7 +66,10 @@ impl Office {
                 wants,
                 starts: 0,
                 says: Some((StreamSeq(4), bounds)),
+                keeps: self.keeps,
+                paused: None,
             }],
+            home_fence: TERM,
         };
         self.nudges.clear();
         self.now = self.now.plus(Duration::from_secs(1));
@@ -92,6 +98,54 @@ fn a_share_is_not_given_to_another_before_its_holder_says_that_it_is_not_held() 
     let told: Vec<_> = office.nudges.iter().map(|(to, _)| *to).collect();
     assert_eq!(told, [partition(1)], "now it is free");
     assert_eq!(office.ask(1, 0, 0, 2), Some(1));
+}
+
+#[test]
+fn an_owner_that_is_overtaken_is_told_so() {
+    let mut office = Office::new();
+    let mut asked = |term, number| {
+        let term = StreamSeq(term);
+        let ask = LimitAsk {
+            holder: partition(1),
+            term,
+            fence: term,
+            number,
+            home_term: TERM,
+            is_full: true,
+            keys: Vec::new(),
+            home_fence: TERM,
+        };
+        office.now = office.now.plus(Duration::from_secs(1));
+        let answer = office
+            .home
+            .ask(&ask, TERM, &|_| None, office.now, &mut office.nudges);
+        answer.map(|grant| grant.newer)
+    };
+    assert_eq!(asked(2, 1), Some(None));
+    assert_eq!(asked(9, 1), Some(None));
+    assert_eq!(
+        asked(2, 2),
+        Some(Some(StreamSeq(9))),
+        "it has lost its partition"
+    );
+    assert_eq!(asked(9, 1), None, "it only comes late");
+}
+
+#[test]
+fn what_a_holder_keeps_is_left_to_it_whoever_s_turn_it_is() {
+    let mut office = Office::new();
+    office.ask(1, 0, 0, 1);
+    assert_eq!(office.ask(0, 0, 0, 1), Some(1));
+    assert_eq!(office.ask(1, 0, 0, 1), Some(0));
+    office.keeps = 1;
+    assert_eq!(office.ask(0, 1, 0, 1), Some(1));
+    assert_eq!(office.ask(1, 0, 0, 1), Some(0), "it holds none to keep");
+    office.keeps = 0;
+    assert_eq!(
+        office.ask(0, 1, 0, 1),
+        Some(0),
+        "the turn is that of the other"
+    );
 }
 
 /// A partition that is not the home of the key.
@@ -134,6 +188,7 @@ impl Holder {
             starts: None,
             again_ms: 0,
             is_wanted,
+            paused: None,
         });
         let grant = LimitGrant {
             newer: None,
@@ -191,6 +246,58 @@ fn who_is_granted_less_than_it_held_says_at_once_what_it_still_holds() {
     holder.world.append();
     let ask = holder.asks().expect("it gives back");
     assert_eq!(Holder::key(&ask), (0, 0, 0));
+}
+
+#[test]
+fn a_former_home_is_told_of_a_later_one_by_whoever_knows_of_it() {
+    let ask = |home_term, home_fence| LimitAsk {
+        holder: partition(1),
+        term: StreamSeq(2),
+        fence: StreamSeq(2),
+        number: 1,
+        home_term,
+        is_full: false,
+        keys: Vec::new(),
+        home_fence,
+    };
+    let later = |home_term, home_fence| {
+        ask(StreamSeq(home_term), StreamSeq(home_fence)).later_home(StreamSeq(5), StreamSeq(8))
+    };
+    assert_eq!(later(0, 0), None, "the holder knows of no owner");
+    assert_eq!(later(5, 8), None, "it knows this one");
+    assert_eq!(later(3, 4), None, "or one before it");
+    assert_eq!(later(9, 0), Some(StreamSeq(9)), "it has answered another");
+    assert_eq!(
+        later(5, 9),
+        Some(StreamSeq(9)),
+        "it has read another's fence"
+    );
+}
+
+#[test]
+fn what_is_asked_says_up_to_where_the_home_is_known() {
+    let mut world = World::new();
+    let count = PartitionCount::new(2).expect("a count");
+    let home = limit().home(count);
+    let last = BTreeMap::from([(home, StreamSeq(7))]);
+    let me = partition(1 - home.get());
+    world
+        .dispatcher
+        .open_limit_office(me, StreamSeq(9), count, last);
+    let mut holder = Holder { world, home };
+    holder.create();
+    holder.world.serve(10);
+    let ask = holder.asks().expect("an ask");
+    assert_eq!(
+        (ask.home_term, ask.home_fence),
+        (StreamSeq(0), StreamSeq(7))
+    );
+    assert_eq!(
+        ask.later_home(StreamSeq(4), StreamSeq(6)),
+        Some(StreamSeq(7)),
+        "the former owner took over at 4, and renewed its fence at 6"
+    );
+    assert_eq!(ask.later_home(StreamSeq(5), StreamSeq(7)), None);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::task::request::LimitRequest;
 const TERM: StreamSeq = StreamSeq(1);
 
 /// A world whose owner is its own home.
-struct Alone {
-    world: World,
+pub(in crate::dispatcher::tests) struct Alone {
+    pub(in crate::dispatcher::tests) world: World,
     home: Home,
     pins: BTreeMap<LimitId, LimitBounds>,
 }
@@ -26,7 +26,7 @@ fn id(name: &str) -> LimitId {
 }
 
 impl Alone {
-    fn new() -> Self {
+    pub(in crate::dispatcher::tests) fn new() -> Self {
         let mut world = World::new();
         let me = Partition::new(0).expect("a partition");
         let term = TERM;
@@ -53,7 +53,7 @@ impl Alone {
     }
 
     /// Asks and starts until nothing more happens.
-    fn serve(&mut self) {
+    pub(in crate::dispatcher::tests) fn serve(&mut self) {
         for _ in 0..4 {
             self.world.serve(10);
             let asks = self.world.dispatcher.limit_asks(TERM, true, self.world.now);

@@ -76,6 +76,7 @@ impl Fixture {
             pepper_version: 1,
             expires_at: None,
             sources: Vec::new(),
+            queues: Vec::new(),
             rotated_from: None,
             created_by: None,
             request: None,
@@ -111,6 +112,8 @@ fn started() -> TaskEvent {
         at: Timestamp(START),
         lease_until: Timestamp(START),
         probe: false,
+        claim: None,
+        waits: Vec::new(),
     })
 }
 

@@ -30,6 +30,8 @@ struct Seen {
     record: Option<HostRecord>,
     /// The last failure that was stored.
     failure: StreamSeq,
+    /// When it was stored, by the clock of the log.
+    failed: Timestamp,
     /// Since when the owner knows of it; `None`: the log has not answered yet.
     known: Option<Timestamp>,
     /// Running attempts, and whether each is a probe.
@@ -69,13 +71,16 @@ impl Ledger {
             return;
         };
         let id = event.id();
-        let Some(team) = self.lives.get(&id).map(|life| life.created.team.clone()) else {
+        // A pulled task has no host.
+        let called = self.lives.get(&id).filter(|life| !life.created.is_pulled());
+        let Some(team) = called.map(|life| life.created.team.clone()) else {
             return;
         };
         let seen = self.hosts.seen.entry((id.partition(), team)).or_default();
         let ill = seen.record.filter(|record| record.is_ill(&rule));
         if let TaskEvent::Started(started) = event {
             let others = seen.running.values().any(|probe| *probe);
+            let failed = seen.failed;
             let knew = ill.is_some() && seen.known.is_some_and(|since| since <= started.at);
             seen.running.insert(id, started.probe);
             if !started.probe {
@@ -90,10 +95,12 @@ impl Ledger {
             if others {
                 self.broken(format!("{} is a second probe at a time", record.seq));
             }
-            // A failure that the owner did not know of may have begun a new pause.
+            // A failure that the owner did not know of may have begun a new pause. The pause is a length: a clock that was set
+            // back meanwhile does not make it longer.
             if let Some(ill) = ill.filter(|_| knew) {
-                let due = ill.last.plus(rule.pause(ill.probes));
-                if started.at.plus(APART) < due {
+                let pause = rule.pause(ill.probes);
+                let is_early = started.at.plus(APART) < ill.last.plus(pause);
+                if is_early && record.time < failed.plus(pause) {
                     self.broken(format!(
                         "{} is a probe before the pause is over",
                         record.seq
@@ -119,7 +126,7 @@ impl Ledger {
         {
             seen.record = HostRecord::after(seen.record, reading, probe, event.at());
             if reading != Reading::Well {
-                (seen.failure, seen.known) = (record.seq, None);
+                (seen.failure, seen.failed, seen.known) = (record.seq, record.time, None);
             }
         }
         let is_ill = seen.record.is_some_and(|record| record.is_ill(&rule));

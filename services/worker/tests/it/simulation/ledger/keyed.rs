@@ -7,7 +7,8 @@ use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::task::once::{InsteadReason, Once};
 use waybill_log::Record;
 
-use super::{Ledger, Life, STORED_LATER};
+use super::lengths::STORED_LATER;
+use super::{Ledger, Life};
 
 /// What a task shares with those of which not every one runs.
 pub(super) fn key_of(created: &TaskCreated) -> Option<(TeamId, QueueName, String)> {

@@ -26,10 +26,11 @@ impl Ledger {
         let at = line.iter().position(|other| *other == id).unwrap_or(0);
         let (before, behind) = (&line[..at], &line[at + 1..]);
         let is_open = |id: &TaskId| self.lives.get(id).is_some_and(|life| !life.ended);
+        let is_in_the_way = |id: &TaskId| is_open(id) || self.blocks(id);
         let wrong = match event {
-            TaskEvent::Started(_) if before.iter().any(is_open) => {
-                Some("a task starts after the end of those before it with its ordering key")
-            }
+            TaskEvent::Started(_) if before.iter().any(is_in_the_way) => Some(
+                "a task starts after the end of those before it with its ordering key, and behind none that blocks",
+            ),
             TaskEvent::Started(_) if life.cancelled_after.is_some() => {
                 Some("a task that a failure cancels by its ordering key does not start")
             }
@@ -45,7 +46,13 @@ impl Ledger {
                 let on_failure = life.created.ordering.as_ref().map(|order| order.on_failure);
                 let cancels = on_failure == Some(OnFailure::CancelRest);
                 let last = cancels_to.unwrap_or_default();
-                let cancelled: Vec<_> = behind.iter().filter(|id| is_open(id)).copied().collect();
+                // One that does a blocking task again comes before those that this one blocks.
+                let comes_before = |id: &TaskId| {
+                    let old = self.lives.get(id).and_then(|life| life.created.replay_of);
+                    old.is_some_and(|old| before.contains(&old) && self.blocks(&old))
+                };
+                let cancelled = behind.iter().filter(|id| is_open(id) && !comes_before(id));
+                let cancelled: Vec<_> = cancelled.copied().collect();
                 for id in cancelled {
                     if let Some(life) = self.lives.get_mut(&id).filter(|life| life.seq <= last) {
                         life.cancelled_after.get_or_insert(event.id());

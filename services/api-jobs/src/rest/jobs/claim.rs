@@ -1,0 +1,179 @@
+//! `POST /api/v1/jobs/claim`: jobs of a queue for a worker.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use futures::future::try_join_all;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use waybill_api_tasks::TasksApi;
+use waybill_commands::entropy;
+use waybill_domain::command::{ClaimRequest, ClaimedTask, OwnerReply, OwnerRequest};
+use waybill_domain::id::QueueName;
+use waybill_domain::partition::Partition;
+use waybill_domain::task::ClaimId;
+use waybill_edge::auth::Caller;
+use waybill_edge::auth::needs::{InQueues, JobsWrite};
+use waybill_edge::claims::request_of;
+use waybill_edge::error::ApiError;
+use waybill_edge::iso::Iso;
+use waybill_edge::owners::no_owner;
+use waybill_edge::workers::is_draining;
+
+use super::heartbeat::{LEASES, lease_ms};
+use crate::body::Body;
+use crate::models::job::{USUAL_TIMEOUT_S, json};
+use crate::{permission, rules};
+
+/// Seconds of the lease of a claim that names none.
+const USUAL_LEASE: i64 = 30;
+/// Deadline of one request to the owner.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker asks for.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct JobsClaim {
+    pub queue_name: String,
+    /// The name of the worker, 1 to 100 characters. It need not be registered.
+    #[schema(min_length = 1, max_length = 100)]
+    pub worker_id: String,
+    /// How many jobs at most.
+    #[schema(default = 1, minimum = 1, maximum = 100)]
+    pub limit: Option<i64>,
+    /// For how many seconds the worker holds them without a heartbeat.
+    #[schema(default = 30, minimum = 5, maximum = 3600)]
+    pub lease_duration_secs: Option<i64>,
+}
+
+/// The jobs that the worker holds from now on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobsClaimed {
+    /// None if there was nothing to do, or the queue is paused.
+    pub jobs: Vec<JobsClaimedJob>,
+}
+
+/// A job that a worker holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobsClaimedJob {
+    pub id: String,
+    pub queue_name: String,
+    #[schema(value_type = serde_json::Value)]
+    pub payload: Box<RawValue>,
+    /// Attempts before this one.
+    pub retry_count: u32,
+    pub max_retries: u16,
+    pub timeout_seconds: u32,
+    #[schema(value_type = String, format = DateTime)]
+    pub lease_expires_at: Iso,
+    /// Names the lease in reports: each claim gives another one.
+    pub lease_id: String,
+}
+
+/// Claim jobs of a queue.
+///
+/// Those with the highest priority come first, then the oldest. Nothing is waited for.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/claim",
+    operation_id = "jobs.job.claim",
+    tag = "jobs",
+    security(("api_key" = ["jobs:write"])),
+    request_body = JobsClaim,
+    responses((status = 200, description = "The jobs; none if there was nothing to do", body = JobsClaimed))
+)]
+pub(crate) async fn claim_jobs(
+    State(state): State<TasksApi>,
+    caller: Caller<InQueues<JobsWrite>>,
+    Body(request, ignored): Body<JobsClaim>,
+) -> Result<Response, ApiError> {
+    caller.needs_api()?;
+    let queue = rules::queue("queue_name", &request.queue_name)?;
+    let worker = rules::worker(&request.worker_id)?;
+    let limit = rules::whole("limit", request.limit, (1, 100))?.unwrap_or(1);
+    let lease = rules::whole("lease_duration_secs", request.lease_duration_secs, LEASES)?;
+    permission::named(&caller, &queue)?;
+    let mut jobs = Vec::new();
+    // Whom somebody drains gets nothing.
+    if !is_draining(&state, &caller, &worker) {
+        let claim = ClaimRequest {
+            team: caller.team.clone(),
+            queues: vec![queue.clone()],
+            max: u32::try_from(limit).unwrap_or(1),
+            wait_ms: 0,
+            lease_ms: lease_ms(lease.unwrap_or(USUAL_LEASE)),
+            worker: worker.to_string(),
+            ask: u64::from_le_bytes(entropy::random()),
+            is_repeated: false,
+            actor: caller.actor(),
+        };
+        let partition = Partition::of(&caller.team, &queue, state.owners.partitions);
+        let given = give(&state, partition, claim).await?;
+        let last = given.iter().map(|task| task.started).max();
+        if let Some(last) = last {
+            state.acknowledge(&caller.context().position, &caller.team, last);
+        }
+        let now = entropy::now();
+        jobs = try_join_all(given.iter().map(|task| async {
+            let ends = Iso(now.plus(Duration::from_millis(task.lease_ms.into())));
+            read(&state, &queue, task, ends).await
+        }))
+        .await?;
+    }
+    Ok(ignored.answer(StatusCode::OK, JobsClaimed { jobs }))
+}
+
+/// Asks the owner of the queue until it has answered. The number of the claim makes a repeated one the same.
+async fn give(
+    state: &TasksApi,
+    partition: Partition,
+    mut claim: ClaimRequest,
+) -> Result<Vec<ClaimedTask>, ApiError> {
+    let deadline = Instant::now() + state.config.patience();
+    loop {
+        let request = OwnerRequest::Claim(claim.clone());
+        let asked = state.owners.ask_one(partition, &request, REQUEST_TIMEOUT);
+        if let Some(OwnerReply::Claimed(tasks)) = asked.await? {
+            return Ok(tasks);
+        }
+        if Instant::now() + PAUSE >= deadline {
+            return Err(no_owner());
+        }
+        claim.is_repeated = true;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn read(
+    state: &TasksApi,
+    queue: &QueueName,
+    task: &ClaimedTask,
+    ends: Iso,
+) -> Result<JobsClaimedJob, ApiError> {
+    let created = request_of(state, task).await?;
+    let claim = ClaimId {
+        task: task.task,
+        attempt: task.attempt,
+    };
+    let job = created.job.as_deref();
+    let root = job.and_then(|job| job.root).unwrap_or(task.task);
+    let timeout = job.and_then(|job| job.timeout_s);
+    Ok(JobsClaimedJob {
+        id: root.uuid_text(),
+        queue_name: queue.to_string(),
+        retry_count: task.attempt.saturating_sub(1),
+        max_retries: created.max_retries,
+        timeout_seconds: timeout.unwrap_or(USUAL_TIMEOUT_S),
+        lease_expires_at: ends,
+        lease_id: claim.to_string(),
+        payload: json(
+            created.body.as_deref().unwrap_or("null"),
+            created.body_encoding,
+        ),
+    })
+}
