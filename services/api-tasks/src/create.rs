@@ -12,6 +12,7 @@ use super::accept::{Accepting, count_accepted, limits};
 use super::explain::{ExplainParams, warn_of_retries};
 use super::idempotency::{self, Outcome};
 use super::object::TaskEnvelope;
+use super::rejected::{refuse_duplicate, wants_rejection};
 use super::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
@@ -47,6 +48,7 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
     request_body = CreateTask,
     responses(
         (status = 201, description = "Accepted: it is on disk", body = TaskEnvelope, headers(("Idempotency-Replayed" = bool, description = "`true` when an earlier request with the same `Idempotency-Key` had this answer"))),
+        (status = 409, description = "`duplicate_task`: with `onDuplicate: reject`, and `taskId` is the other one", body = ErrorBody),
         (status = 422, description = "The Idempotency-Key belongs to another request", body = ErrorBody),
         (status = 503, description = "Not accepted (`log_full`: the log has no room), or accepted without a confirmation (`outcome_unknown`); see `code` and `Retry-After`", body = ErrorBody),
     )
@@ -65,6 +67,7 @@ pub(crate) async fn create_task(
     let accepting = Accepting::new(&state, &caller, &context);
     let checked = accepting.check(request, &limits(&state, &caller))?;
     let terms = RetryTerms::of(&checked.spec, entropy::now());
+    let rejects = wants_rejection(&checked.spec);
     let handling = Handling::of(&headers);
     let warnings = warn_of_retries(in_query.and(in_body), &terms, handling)?;
     let outcome = match key {
@@ -75,6 +78,9 @@ pub(crate) async fn create_task(
         count_accepted(1, start);
     }
     let (task, replayed) = outcome.into_parts();
+    if rejects {
+        refuse_duplicate(&accepting, &task.id).await?;
+    }
     let envelope = TaskEnvelope {
         retries: explain.attempts(&task),
         task,

@@ -27,6 +27,7 @@ pub mod operations;
 mod owner;
 mod parameters;
 pub mod redeliver;
+mod rejected;
 pub mod replay;
 pub mod request;
 pub mod result;

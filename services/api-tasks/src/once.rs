@@ -132,7 +132,7 @@ pub struct DedupTask {
     #[schema(required = true, value_type = Option<String>, example = "10m")]
     pub window: Option<Length>,
     /// What follows when this task is a duplicate. `existing`: it ends. `replaceIfNotStarted`: it takes the place of the other one, if that
-    /// has not started, and else it ends.
+    /// has not started, and else it ends. `reject`: it ends, and its creation is answered with 409 (where tasks are created one by one).
     #[schema(value_type = Option<task::OnDuplicate>, default = "existing")]
     pub on_duplicate: Option<String>,
     /// Whether this task is a duplicate of one that ended as `failed` or `timeout`: `new`, it is not and runs; `existing`, it is.

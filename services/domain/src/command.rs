@@ -50,6 +50,14 @@ pub enum OwnerRequest {
         /// Team that the task must belong to.
         team: TeamId,
     },
+    /// Tell whether a task that was created a moment ago is a duplicate of another one. The answer is
+    /// [`OwnerReply::Noted`] if it is none, and [`OwnerReply::NotOpen`] once it has ended. Nothing is
+    /// stored.
+    AskKept {
+        task: TaskId,
+        /// Team that the task must belong to.
+        team: TeamId,
+    },
     /// Make a task ready that waits for its time or for its retry.
     RunNow {
         task: TaskId,

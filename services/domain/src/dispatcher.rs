@@ -109,6 +109,7 @@ pub use action::{
     LeaseGranted, PurgeLetter, Report, RunNow, Running, Ticket, Uncounted, Wanted,
 };
 pub use blocks::Unblock;
+pub use dedup::Kept;
 pub use home::Home;
 pub use host_record::{HostRecord, Reading};
 pub use priorities::ChangePriority;

@@ -41,7 +41,7 @@ pub struct ErrorBody {
     /// The field of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<Cow<'static, str>>,
-    /// The task that may or may not have been accepted (`outcome_unknown` only).
+    /// The task that may or may not have been accepted (`outcome_unknown`), or that another one is a duplicate of (`duplicate_task`).
     #[serde(rename = "taskId", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// The key that a repeated request had made (`secret_already_shown` only).

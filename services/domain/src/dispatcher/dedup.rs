@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::Dispatcher;
 use super::action::number;
 use super::keyed::Rule;
-use super::open::Open;
+use super::open::{Open, Phase};
 use super::orders::Line;
 use crate::event::TaskEvent;
-use crate::id::TaskId;
+use crate::id::{TaskId, TeamId};
 use crate::seq::StreamSeq;
 use crate::task::once::{Dedup, IfFailed, Instead, InsteadReason, MAX_REMEMBERED, OnDuplicate};
 use crate::time::{Elapsed, Times, Timestamp};
@@ -193,7 +193,33 @@ impl Open {
     }
 }
 
+/// What has become of a task whose key may make it a duplicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is none, and open.
+    Open,
+    /// It gives way to another task, which is not in the log yet.
+    Ending,
+    /// It has ended, or is unknown here.
+    NotOpen,
+}
+
 impl Dispatcher {
+    /// What has become of a task of the team, whose creation has been applied.
+    #[must_use]
+    pub fn kept(&self, id: TaskId, team: &TeamId) -> Kept {
+        match self.tasks.get(&id) {
+            Some(task) if self.lanes.names(task.lane).0 != *team => Kept::NotOpen,
+            Some(Open {
+                phase: Phase::Ended { .. },
+                ..
+            })
+            | None => Kept::NotOpen,
+            Some(task) if task.instead().is_some() => Kept::Ending,
+            Some(_) => Kept::Open,
+        }
+    }
+
     /// Of a task that `event` is about to end: what is remembered of it.
     pub(super) fn past(&self, event: &TaskEvent) -> Option<Past> {
         let failed = match event {

@@ -201,6 +201,8 @@ pub enum OnDuplicate {
     Existing,
     /// The older one if it has not started, and else the newer one.
     ReplaceIfNotStarted,
+    /// The newer one, and whoever waits for the answer to its creation is refused.
+    Reject,
 }
 
 impl OnDuplicate {
@@ -210,6 +212,7 @@ impl OnDuplicate {
         match text {
             "existing" => Some(Self::Existing),
             "replaceIfNotStarted" => Some(Self::ReplaceIfNotStarted),
+            "reject" => Some(Self::Reject),
             _ => None,
         }
     }
@@ -220,6 +223,7 @@ impl OnDuplicate {
         match self {
             Self::Existing => "existing",
             Self::ReplaceIfNotStarted => "replaceIfNotStarted",
+            Self::Reject => "reject",
         }
     }
 }

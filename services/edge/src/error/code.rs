@@ -43,6 +43,7 @@ error_codes! {
     Busy = "busy",
     Conflict = "conflict",
     CredentialsGone = "credentials_gone",
+    DuplicateTask = "duplicate_task",
     EmailNotVerified = "email_not_verified",
     ExceedsCredential = "exceeds_credential",
     FeatureNotAllowed = "feature_not_allowed",

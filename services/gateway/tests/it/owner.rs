@@ -156,6 +156,7 @@ impl Owner {
                     OwnerRequest::Redeliver { .. }
                     | OwnerRequest::Unblock { .. }
                     | OwnerRequest::Explain { .. }
+                    | OwnerRequest::AskKept { .. }
                     | OwnerRequest::Health { .. }
                     | OwnerRequest::AskLimits(_)
                     | OwnerRequest::Claim(_)

@@ -330,7 +330,7 @@ async fn a_duplicate_ends_without_a_call_and_names_the_first() -> Result<()> {
         (json!({"window": "1h"}), "dedup.key"),
         (json!({"key": "a"}), "dedup.window"),
         (
-            json!({"key": "a", "window": "1h", "onDuplicate": "reject"}),
+            json!({"key": "a", "window": "1h", "onDuplicate": "refuse"}),
             "dedup.onDuplicate",
         ),
     ] {
@@ -338,6 +338,41 @@ async fn a_duplicate_ends_without_a_call_and_names_the_first() -> Result<()> {
         assert_eq!(refused.status, 400, "{given}");
         assert_eq!(refused.json()["field"], field, "{given}");
     }
+    up.interrupt().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_that_is_to_be_rejected_is_refused_with_the_id_of_the_first() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    let sink = Sink::start(([127, 0, 0, 1], 0).into(), SinkOptions::default()).await?;
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let task = |event: &str| {
+        let dedup = json!({"key": event, "window": "1h", "onDuplicate": "reject"});
+        json!({"targetUrl": sink.url("/"), "delay": "1h", "dedup": dedup})
+    };
+    let first = http.create(&task("a")).await?;
+    let refused = http.post("/v1/tasks", &task("a")).await?;
+    assert_eq!(refused.status, 409, "{}", refused.error());
+    assert_eq!(refused.json()["code"], "duplicate_task");
+    assert_eq!(refused.json()["taskId"], json!(first));
+    // Of many at once, one is accepted.
+    let tasks: Vec<_> = (0..8).map(|_| task("b")).collect();
+    let asked = tasks.iter().map(async |task| http.post("/v1/tasks", task).await);
+    let answers = futures::future::try_join_all(asked).await?;
+    let of = |status: u16| answers.iter().filter(move |answer| answer.status == status);
+    assert_eq!((of(201).count(), of(409).count()), (1, 7));
+    let accepted = of(201).next().expect("one").json()["task"]["id"].clone();
+    assert!(of(409).all(|answer| answer.json()["taskId"] == accepted));
+    // A batch is answered before that is known.
+    let batch = json!({"tasks": [task("a")]});
+    let made = http.post("/v1/tasks/batch", &batch).await?.json();
+    let batched = made["results"][0]["task"]["id"].as_str().expect("an id");
+    let gone = http
+        .task_when(batched, |task| task["status"] == "cancelled")
+        .await?;
+    assert_eq!(gone["duplicateOf"], json!(first));
     up.interrupt().await?;
     Ok(())
 }

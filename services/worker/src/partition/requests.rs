@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use waybill_domain::command::{Blocker, MAX_EXPLAINED, OwnerReply, OwnerRequest};
 use waybill_domain::dispatcher::{
-    Cancel, CancelTogether, ChangePriority, PurgeLetter, RunNow, Ticket, Unblock, Wanted,
+    Cancel, CancelTogether, ChangePriority, Kept, PurgeLetter, RunNow, Ticket, Unblock, Wanted,
 };
 use waybill_domain::event::{Standing, TaskCreated, TaskEnd, TaskRestated};
 use waybill_domain::id::{LimitKey, TaskId, TeamId};
@@ -29,6 +29,7 @@ impl Serving<'_> {
         let task = match &command.request {
             OwnerRequest::Cancel { task, .. }
             | OwnerRequest::Explain { task, .. }
+            | OwnerRequest::AskKept { task, .. }
             | OwnerRequest::RunNow { task, .. }
             | OwnerRequest::CancelWaiting { task, .. }
             | OwnerRequest::PurgeLetter { task, .. }
@@ -120,6 +121,17 @@ impl Serving<'_> {
         if let OwnerRequest::Explain { task, team } = &request {
             // The caller may be gone.
             let _ = reply.send(self.explain(*task, team));
+            return;
+        }
+        if let OwnerRequest::AskKept { task, team } = &request {
+            let reply_now = match self.dispatcher.kept(*task, team) {
+                Kept::Open => OwnerReply::Noted,
+                // Only the log says for certain that it ends.
+                Kept::Ending => OwnerReply::TryAgain,
+                Kept::NotOpen => OwnerReply::NotOpen,
+            };
+            // The caller may be gone.
+            let _ = reply.send(reply_now);
             return;
         }
         self.next_ticket += 1;
@@ -248,6 +260,7 @@ impl Serving<'_> {
                 self.dispatcher.cancel_together(request, now, &mut actions);
             }
             OwnerRequest::Explain { .. }
+            | OwnerRequest::AskKept { .. }
             | OwnerRequest::Redeliver { .. }
             | OwnerRequest::Health { .. }
             | OwnerRequest::AskLimits(_)

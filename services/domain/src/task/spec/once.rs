@@ -126,17 +126,11 @@ fn dedup(given: DedupRequest, request: &TaskRequest) -> Result<Box<Once>, Invali
         .read(WINDOW, MAX_DEDUP_WINDOW)?;
     let on_duplicate = match given.on_duplicate.as_deref() {
         None => OnDuplicate::default(),
-        Some("reject") => {
-            return Err(Invalid::new(
-                "dedup.onDuplicate",
-                "dedup.onDuplicate: \"reject\" is not offered, since duplicates are found after the answer; it must be \"existing\" or \"replaceIfNotStarted\"",
-            ));
-        }
         Some(text) => OnDuplicate::parse(text).ok_or_else(|| {
             Invalid::new(
                 "dedup.onDuplicate",
                 format!(
-                    "dedup.onDuplicate must be \"existing\" or \"replaceIfNotStarted\", not {:?}",
+                    "dedup.onDuplicate must be \"existing\", \"replaceIfNotStarted\" or \"reject\", not {:?}",
                     shortened(text)
                 ),
             )
@@ -536,12 +530,12 @@ mod tests {
             ),
             (
                 DedupRequest {
-                    on_duplicate: text("reject"),
+                    on_duplicate: text("refuse"),
                     ..dedup()
                 },
                 &none,
                 "dedup.onDuplicate",
-                "not offered",
+                "not \"refuse\"",
             ),
             (
                 DedupRequest {
