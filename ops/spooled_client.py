@@ -7,6 +7,10 @@ from datetime import datetime, timedelta, timezone
 
 from spooled import SpooledClient
 from spooled.errors import AuthenticationError, ConflictError, NotFoundError, ValidationError, is_lease_expired
+from spooled.grpc.client import GrpcCompleteRequest, GrpcDequeueRequest, ProcessRequest, SpooledGrpcClient
+from spooled.realtime.sse import SSEClient
+from spooled.realtime.websocket import SubscriptionFilter as WebSocketFilter
+from spooled.realtime.websocket import WebSocketClient, WebSocketConnectionOptions
 from spooled.worker import SpooledWorker
 
 SECONDS = 20
@@ -135,14 +139,105 @@ def health(client):
     assert client.health.liveness() and client.health.readiness()
 
 
+def live(client, url, key):
+    """Server-sent events and a WebSocket see the same life of a job; a stream of one job ends with it."""
+    seen = {"sse": [], "ws": []}
+    sse = SSEClient(url, key, queue="live", auto_reconnect=False)
+    sse.connect()
+
+    def listen():
+        for event in sse.events():
+            if event.type.startswith("job."):
+                seen["sse"].append((event.type, event.data))
+
+    listening = threading.Thread(target=listen, daemon=True)
+    listening.start()
+    socket = WebSocketClient(WebSocketConnectionOptions(ws_url=url.replace("http", "ws", 1), token=key, auto_reconnect=False))
+    socket.on_event(lambda event: seen["ws"].append((event.type, event.data)))
+    socket.connect()
+    socket.subscribe(WebSocketFilter(queue="live"))
+    socket.ping()
+    until(lambda: len(seen["ws"]) >= 2, "the first ping, and the answer to another")
+    made = client.jobs.create({"queue_name": "live", "payload": {"n": 1}})
+    held = claim(client, "live")
+    client.jobs.complete(held.id, {"worker_id": "w", "lease_id": held.lease_id})
+    wanted = ["job.created", "job.status_changed", "job.completed", "job.status_changed"]
+    for name in seen:
+        until(lambda: [kind for kind, _ in seen[name] if kind != "ping"] == wanted, (name, seen))
+        told = [data for kind, data in seen[name] if kind != "ping"]
+        assert all(data["job_id"] == made.id and data["queue_name"] == "live" for data in told), told
+        assert (told[1]["old_status"], told[3]["new_status"]) == ("pending", "completed"), told
+    socket.disconnect()
+    sse.close()
+    one = [event.data["new_status"] for event in SSEClient(url, key, job_id=made.id).events()]
+    assert one == ["completed"], one
+    refused(AuthenticationError, SSEClient(url, "sp_live_000000000000000000000000000000").connect)
+
+
+def grpc(client, url, key):
+    with SpooledGrpcClient(url.removeprefix("http://"), key) as far:
+        assert far.wait_for_ready(SECONDS)
+        made = far.queue.enqueue("far", {"n": 1, "deep": {"list": [1, "a", None]}}, priority=3, idempotency_key="far-1", tags={"zone": "a"})
+        assert made.created and not far.queue.enqueue("far", {}, idempotency_key="far-1").created
+        held = far.queue.dequeue("far", "w", batch_size=5).jobs[0]
+        assert (held.id, held.status, held.priority, held.payload["deep"]) == (made.job_id, "processing", 3, {"list": [1, "a", None]}), held
+        assert far.queue.renew_lease(held.id, "w", lease_id=held.lease_id, extension_secs=60).success
+        refused(ValidationError, lambda: far.queue.complete(held.id, "w", lease_id=""))
+        stale = refused(ConflictError, lambda: far.queue.complete(held.id, "w", lease_id="stale"))
+        assert is_lease_expired(stale), stale
+        assert far.queue.complete(held.id, "w", {"sent": True}, lease_id=held.lease_id).success
+        again = refused(ConflictError, lambda: far.queue.complete(held.id, "w", lease_id=held.lease_id))
+        assert "already completed" in str(again) and not is_lease_expired(again), again
+        assert far.queue.get_job(held.id).job.result == client.jobs.get(held.id).result == {"sent": True}
+        far.queue.enqueue("far", {"n": 2})
+        held = far.queue.dequeue("far", "w").jobs[0]
+        failed = far.queue.fail(held.id, "w", "for good", retry=False, lease_id=held.lease_id)
+        assert (failed.success, failed.will_retry) == (True, False), failed
+        stats = far.queue.get_queue_stats("far")
+        assert (stats.completed, stats.deadletter, stats.total) == (1, 1, 2), stats
+        refused(NotFoundError, far.queue.get_job, "00000000-0000-0000-0000-000000000000")
+        registered = far.workers.register("far", "box", worker_id="far-1", metadata={"zone": "a"})
+        assert (registered.worker_id, registered.lease_duration_secs, registered.heartbeat_interval_secs) == ("far-1", 300, 10), registered
+        assert far.workers.heartbeat("far-1").acknowledged and not far.workers.heartbeat("nobody").acknowledged
+        assert far.workers.deregister("far-1").success
+        streams(far)
+    with SpooledGrpcClient(url.removeprefix("http://"), "sp_live_000000000000000000000000000000") as nobody:
+        refused(AuthenticationError, lambda: nobody.queue.get_queue_stats("far"))
+
+
+def streams(far):
+    ids = [far.queue.enqueue("stream", {"n": n}).job_id for n in range(3)]
+    stream = far.queue.stream_jobs("stream", "w")
+    for wanted in ids:
+        job = next(stream)
+        assert job.id == wanted, (job, ids)
+        far.queue.complete(job.id, "w", lease_id=job.lease_id)
+    stream.cancel()
+    far.queue.enqueue("process", {"n": 1})
+    process = far.queue.process_jobs()
+    process.send(ProcessRequest(dequeue=GrpcDequeueRequest(queue_name="process", worker_id="w")))
+    answers = process.receive()
+    job = next(answers).job
+    process.send(ProcessRequest(complete=GrpcCompleteRequest(job_id=job.id, worker_id="w", lease_id=job.lease_id)))
+    assert next(answers).complete.success
+    process.send(ProcessRequest(dequeue=GrpcDequeueRequest(queue_name="process", worker_id="w")))
+    nothing = next(answers).error
+    assert "NO_JOBS" in str(nothing), nothing
+    process.end()
+    assert list(answers) == []
+
+
 def main():
     url = os.environ["WAYBILL_URL"]
     with SpooledClient(api_key="sp_live_000000000000000000000000000000", base_url=url) as nobody:
         refused(AuthenticationError, nobody.jobs.get_stats)
     with SpooledClient(api_key=os.environ["WAYBILL_KEY"], base_url=url) as client:
-        parts = [health, jobs, letters, queues, worker]
-        for part in parts:
+        key = os.environ["WAYBILL_KEY"]
+        for part in (health, jobs, letters, queues, worker):
             part(client)
+            print(f"  {part.__name__}: as Spooled's client wants it", flush=True)
+        for part in (live, grpc):
+            part(client, url, key)
             print(f"  {part.__name__}: as Spooled's client wants it", flush=True)
 
 

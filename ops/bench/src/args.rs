@@ -145,6 +145,8 @@ pub(crate) enum Choice {
     ClaimOne,
     /// Pulled tasks at 100 a second, for claims that wait.
     ClaimWait,
+    /// Jobs enqueued, claimed and completed through REST and gRPC, at 1,000 a second and as fast as they go.
+    Jobs,
     /// Schedules that are all due at the same second.
     Schedules,
     /// A workflow of a thousand tasks, each of which runs after the one before it.
@@ -177,6 +179,7 @@ pub(crate) enum Kind {
     Claim,
     ClaimOne,
     ClaimWait,
+    Jobs,
     Schedules,
     Chain,
 }
@@ -202,6 +205,7 @@ impl Choice {
             Self::Claim => vec![Kind::Claim],
             Self::ClaimOne => vec![Kind::ClaimOne],
             Self::ClaimWait => vec![Kind::ClaimWait],
+            Self::Jobs => vec![Kind::Jobs],
             Self::Schedules => vec![Kind::Schedules],
             Self::Chain => vec![Kind::Chain],
             Self::Peers | Self::Versus => vec![],
@@ -223,6 +227,7 @@ impl Choice {
                 Kind::Claim,
                 Kind::ClaimOne,
                 Kind::ClaimWait,
+                Kind::Jobs,
                 Kind::Schedules,
                 Kind::Chain,
             ],
@@ -253,6 +258,7 @@ impl Kind {
             Self::Claim => "claim: a backlog claimed and completed 50 at a time",
             Self::ClaimOne => "claim-one: a backlog claimed and completed one by one",
             Self::ClaimWait => "claim-wait: tasks for claims that wait",
+            Self::Jobs => "jobs: enqueued, claimed and completed through REST and gRPC",
             Self::Schedules => "schedules: all due at the same second",
             Self::Chain => "chain: a workflow in which each task runs after the one before",
         }

@@ -89,14 +89,14 @@ impl Report {
         if !self.latencies.is_empty() {
             let _ = writeln!(
                 out,
-                "\n| latency, ms | p50 | p90 | p99 | p99.9 | max |\n|---|---|---|---|---|---|"
+                "\n| latency, ms | p50 | p90 | p95 | p99 | p99.9 | max |\n|---|---|---|---|---|---|---|"
             );
         }
         for Distribution { name, latency: l } in &self.latencies {
             let _ = writeln!(
                 out,
-                "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} |",
-                l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.max_ms
+                "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} |",
+                l.p50_ms, l.p90_ms, l.p95_ms, l.p99_ms, l.p999_ms, l.max_ms
             );
         }
         let _ = writeln!(

@@ -11,6 +11,7 @@ mod e2e;
 mod fairness;
 mod hanging;
 mod idle;
+mod jobs;
 mod memory;
 pub(crate) mod peers;
 mod precision;
@@ -43,6 +44,7 @@ pub(crate) async fn run(kind: Kind, arguments: &Arguments) -> Result<Report> {
         Kind::Fairness => fairness::run(&mut stage).await,
         Kind::Controls => controls::run(&mut stage).await,
         Kind::Claim | Kind::ClaimOne | Kind::ClaimWait => claims::run(&mut stage, kind).await,
+        Kind::Jobs => jobs::run(&mut stage).await,
         Kind::Schedules => schedules::run(&mut stage).await,
     };
     stage.system.stop().await?;

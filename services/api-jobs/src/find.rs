@@ -72,6 +72,35 @@ pub(crate) async fn row<N: Need>(
     as_of(state, caller, id, state.acknowledged.to(&caller.team)).await
 }
 
+/// How a job stands.
+pub struct Standing {
+    pub status: JobStatus,
+    /// The row of its task.
+    pub row: TaskRow,
+    /// The last position that the row knows of.
+    pub seq: StreamSeq,
+}
+
+/// How the job with that id stands, as of a position in TASKS at least.
+///
+/// # Errors
+/// 404 if it is missing, another team's or in a queue that the caller may not use.
+pub async fn standing<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    id: &str,
+    min_seq: StreamSeq,
+) -> Result<Standing, ApiError> {
+    let min_seq = min_seq.max(state.acknowledged.to(&caller.team));
+    let found = as_of(state, caller, id, min_seq).await?;
+    let seq = found.row().seq;
+    Ok(Standing {
+        status: found.status,
+        row: found.view.row,
+        seq,
+    })
+}
+
 /// The same, as of a position in TASKS at least.
 pub(crate) async fn as_of<N: Need>(
     state: &TasksApi,

@@ -4,10 +4,12 @@
 //! streams, and is claimed and reported on through the owner of its partition like any other.
 //!
 //! [`rest`] has a folder for each resource and a file for each call, [`models`] what clients send and get. [`body`] reads requests with the
-//! statuses that this API has for wrong ones, [`find`] finds a job by its UUID, [`owner`] asks the owners of partitions.
+//! statuses that this API has for wrong ones, [`calls`] is what gRPC shares with REST, [`find`] finds a job by its UUID, [`owner`] asks the owners of partitions.
 
 mod body;
+pub mod calls;
 mod find;
+mod held;
 pub mod models;
 mod owner;
 mod permission;

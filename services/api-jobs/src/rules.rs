@@ -23,7 +23,10 @@ pub(crate) fn broken(
 }
 
 /// A name of a queue.
-pub(crate) fn queue(field: &'static str, name: &str) -> Result<QueueName, ApiError> {
+///
+/// # Errors
+/// If it breaks a rule.
+pub fn queue(field: &'static str, name: &str) -> Result<QueueName, ApiError> {
     let length = name.chars().count();
     if !(1..=QueueName::MAX_CHARS).contains(&length) {
         let text = format!(

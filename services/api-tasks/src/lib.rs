@@ -25,7 +25,7 @@ pub mod object;
 pub mod once;
 pub mod operations;
 mod owner;
-mod parameters;
+pub mod parameters;
 pub mod redeliver;
 mod rejected;
 pub mod replay;

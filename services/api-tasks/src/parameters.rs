@@ -92,7 +92,7 @@ pub(crate) fn warned(mut stream: Response, warnings: &[Warning]) -> Response {
 
 /// The end of the log, which must be at `after` or later. A position that the log has not reached comes from another log or is made up; or
 /// it was reported by a server that had read more than the one that leads the log now, so such a position is waited for.
-pub(crate) async fn end_behind(state: &TasksApi, after: StreamSeq) -> Result<StreamSeq, ApiError> {
+pub async fn end_behind(state: &TasksApi, after: StreamSeq) -> Result<StreamSeq, ApiError> {
     let give_up = Instant::now() + state.config.election;
     loop {
         let end = state.log.bounds(Stream::Tasks).await?.last;

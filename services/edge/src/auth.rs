@@ -25,6 +25,7 @@ pub mod reporters;
 mod schedules;
 pub mod store;
 pub mod stream;
+mod until;
 
 pub use crate::principal::Principal;
 pub use caller::{Caller, Member};

@@ -120,6 +120,16 @@ impl GatewayConfig {
         self.is_local && here.ip().is_loopback() && may_be_called()
     }
 
+    /// The issuer of OAuth tokens: the public address, or for a gateway of one machine the listener's.
+    #[must_use]
+    pub fn issuer(&self, address: SocketAddr) -> Option<Arc<str>> {
+        if let Some(url) = &self.people.public_url {
+            return Some(url.as_str().trim_end_matches('/').into());
+        }
+        let is_own = self.is_local && address.ip().is_loopback();
+        is_own.then(|| format!("http://{address}").into())
+    }
+
     /// How many connections one network may hold.
     #[must_use]
     pub fn connections_of_one_network(&self) -> usize {

@@ -3,6 +3,7 @@
 mod code;
 mod commands;
 mod dialect;
+mod grpc;
 mod people;
 pub mod shared;
 
@@ -23,6 +24,7 @@ use waybill_projector::QueryError;
 
 pub use code::ErrorCode;
 pub use dialect::{Dialect, JobsErrorBody, JobsErrorDetail};
+pub use grpc::GrpcStatus;
 
 /// Seconds after which a client may try again when a dependency is unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;

@@ -178,7 +178,7 @@ impl Gateway {
             },
         );
         let room = parts.room;
-        let issuer = issuer(&config, address);
+        let issuer = config.issuer(address);
         let edge = Edge::new(EdgeParts {
             acknowledged: Acknowledged::default(),
             queries: QueryClient::new(parts.nats.clone()).with_deadline(config.patience()),
@@ -307,15 +307,6 @@ impl Gateway {
     pub async fn wait(self) -> Result<Drained, JoinError> {
         self.running.await
     }
-}
-
-/// The issuer of OAuth tokens: the public address, or for a gateway of one machine the listener's.
-fn issuer(config: &GatewayConfig, address: SocketAddr) -> Option<Arc<str>> {
-    if let Some(url) = &config.people.public_url {
-        return Some(url.as_str().trim_end_matches('/').into());
-    }
-    let is_own = config.is_local && address.ip().is_loopback();
-    is_own.then(|| format!("http://{address}").into())
 }
 
 /// An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless the proxy is trusted to name client addresses, all

@@ -33,7 +33,7 @@ pub(crate) fn description() -> OpenApi {
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
-pub(crate) fn descriptions() -> [(&'static str, OpenApi); 10] {
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 11] {
     [
         ("account", waybill_api_account::router().into_openapi()),
         ("keys", waybill_api_keys::router().into_openapi()),
@@ -45,6 +45,7 @@ pub(crate) fn descriptions() -> [(&'static str, OpenApi); 10] {
         ("work", waybill_api_work::router().into_openapi()),
         ("workflows", waybill_api_workflows::router().into_openapi()),
         ("jobs", waybill_api_jobs::router().into_openapi()),
+        ("jobs-live", waybill_api_jobs_live::router().into_openapi()),
     ]
 }
 
@@ -79,6 +80,8 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_workflows::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_jobs::router()).with_state(state.tasks_api.clone()))
+        .merge(waybill_api_jobs_grpc::router(&state.tasks_api))
+        .merge(waybill_api_jobs_live::routes(&state.tasks_api))
         .merge(docs::router(docs::openapi()))
         .merge(waybill_dashboard::router(
             state.config.dashboard_from.clone(),
@@ -93,7 +96,8 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .layer(
             CompressionLayer::new().compress_when(
                 SizeAbove::new(LEAST_COMPRESSED_BYTES)
-                    .and(NotForContentType::const_new("text/event-stream")),
+                    .and(NotForContentType::const_new("text/event-stream"))
+                    .and(NotForContentType::GRPC),
             ),
         );
     Ok(match cors {

@@ -27,7 +27,7 @@ pub enum NoRoom {
 
 /// A bounded number of slots.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     in_all: usize,
     per_team: usize,
     /// How many are taken by each team that has any. Held for a moment at a time, never across an await.
@@ -37,7 +37,8 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(in_all: usize, per_team: usize, gauge: &'static str) -> Arc<Self> {
+    #[must_use]
+    pub fn new(in_all: usize, per_team: usize, gauge: &'static str) -> Arc<Self> {
         Arc::new(Self {
             in_all,
             per_team,
@@ -47,7 +48,10 @@ impl Slots {
     }
 
     /// Takes a slot, which is given back when it is dropped.
-    pub(crate) fn take(self: &Arc<Self>, team: &TeamId) -> Result<Slot, NoRoom> {
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn take(self: &Arc<Self>, team: &TeamId) -> Result<Slot, NoRoom> {
         let mut taken = self.taken.lock();
         let (in_all, by_team) = &mut *taken;
         let of_team = by_team.get(team).copied().unwrap_or(0);
@@ -69,7 +73,8 @@ impl Slots {
     }
 
     /// How many are taken.
-    pub(crate) fn taken(&self) -> usize {
+    #[must_use]
+    pub fn taken(&self) -> usize {
         self.taken.lock().0
     }
 }

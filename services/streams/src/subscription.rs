@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::id::TaskId;
@@ -20,8 +20,8 @@ use waybill_domain::task::TaskRow;
 use waybill_log::{ReadError, Stream};
 
 use super::filter::EventFilter;
-use super::frame;
 use super::hub::{Hub, JoinError, Live, read};
+use super::output::Output;
 use super::roster::Reads;
 use super::slots::Slot;
 use super::view::{Milestone, Step};
@@ -32,8 +32,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
 /// Records of history read at a time.
 const PAGE: usize = 128;
-/// Bytes that go out together when more than one event is ready.
-const CHUNK_BYTES: usize = 16 * 1024;
+/// Events that go out together when more than one is ready: some 16 KiB of frames.
+const CHUNK_STEPS: usize = 32;
 /// A log that cannot be read for this long ends the stream; the client reconnects, perhaps to another gateway.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// First pause after the log could not be read; doubles up to [`RETRY_MAX`].
@@ -109,7 +109,7 @@ enum WorkResult {
     Join(Result<Live, JoinError>),
 }
 
-/// One subscriber's stream of frames.
+/// One subscriber's stream.
 pub struct Subscription {
     hub: Arc<Hub>,
     filter: Arc<EventFilter>,
@@ -176,32 +176,32 @@ impl Subscription {
     /// What goes out, as a stream that the connection pulls.
     pub fn into_stream(self) -> impl futures::Stream<Item = Bytes> + Send + 'static {
         futures::stream::unfold(self, |mut subscription| async move {
-            let chunk = subscription.next().await?;
-            Some((chunk, subscription))
+            let output = subscription.next().await?;
+            Some((output.frame(), subscription))
         })
     }
 
     /// What goes out next; `None` after the end. Cancel safe: what a dropped call would have returned, the next one returns.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub async fn next(&mut self) -> Option<Output> {
         if self.ended {
             return None;
         }
-        let chunk = self.advance().await;
+        let output = self.advance().await;
         self.last_frame = Instant::now();
-        Some(chunk)
+        Some(output)
     }
 
-    async fn advance(&mut self) -> Bytes {
+    async fn advance(&mut self) -> Output {
         if !self.opened {
             self.opened = true;
-            return frame::opening(self.cursor);
+            return Output::Opening(self.cursor);
         }
         if !(self.still_valid)() {
             return self.finish("the key was revoked", "revoked");
         }
         loop {
-            if let Some(chunk) = self.take_ready() {
-                return chunk;
+            if let Some(steps) = self.take_ready() {
+                return steps;
             }
             if self.remainder.is_some_and(Remainder::is_empty) {
                 return self.end();
@@ -211,7 +211,7 @@ impl Subscription {
                 Some(live) => self.cursor < live.since,
             };
             let before = self.cursor;
-            let chunk = if behind {
+            let output = if behind {
                 self.catch_up().await
             } else {
                 self.follow().await
@@ -221,30 +221,34 @@ impl Subscription {
                 self.cursor = before;
                 return self.finish("the key was revoked", "revoked");
             }
-            if let Some(chunk) = chunk {
-                return chunk;
+            if let Some(output) = output {
+                return output;
             }
         }
     }
 
     /// Ends the stream early, with a note of where to resume.
-    fn finish(&mut self, why: &'static str, reason: &'static str) -> Bytes {
+    fn finish(&mut self, why: &'static str, reason: &'static str) -> Output {
         metrics::counter!("waybill_stream_ended_total", "reason" => reason).increment(1);
         self.ended = true;
         self.live = None;
-        frame::closing(why, self.cursor)
+        let position = self.cursor;
+        Output::Closing { why, position }
     }
 
     /// Ends the stream of a task after its last event.
-    fn end(&mut self) -> Bytes {
+    fn end(&mut self) -> Output {
         self.ended = true;
         self.live = None;
         let task = self.remainder.map(|r| r.task.to_string());
-        frame::end(self.cursor, task.unwrap_or_default())
+        Output::End {
+            task: task.unwrap_or_default(),
+            position: self.cursor,
+        }
     }
 
     /// Counts an event as delivered. `None`: it was delivered before.
-    fn pass(&mut self, step: &Arc<Step>) -> Option<Bytes> {
+    fn pass(&mut self, step: Arc<Step>) -> Option<Arc<Step>> {
         if step.seq <= self.cursor {
             return None;
         }
@@ -252,25 +256,23 @@ impl Subscription {
         if let Some(remainder) = &mut self.remainder {
             remainder.observe(step.milestone);
         }
-        Some(step.frame().clone())
+        Some(step)
     }
 
     /// History that has been read and not delivered, as one chunk.
-    fn take_ready(&mut self) -> Option<Bytes> {
-        let mut chunk = BytesMut::new();
-        while chunk.len() < CHUNK_BYTES {
+    fn take_ready(&mut self) -> Option<Output> {
+        let mut steps = Vec::new();
+        while steps.len() < CHUNK_STEPS {
             let Some(step) = self.ready.pop_front() else {
                 self.cursor = self.cursor.max(self.reached);
                 break;
             };
-            if let Some(frame) = self.pass(&step) {
-                chunk.extend_from_slice(&frame);
-            }
+            steps.extend(self.pass(step));
         }
-        (!chunk.is_empty()).then(|| chunk.freeze())
+        (!steps.is_empty()).then_some(Output::Steps(steps))
     }
 
-    async fn catch_up(&mut self) -> Option<Bytes> {
+    async fn catch_up(&mut self) -> Option<Output> {
         let mut work = match self.work.take() {
             Some(work) => work,
             None => self.next_work(),
@@ -343,7 +345,7 @@ impl Subscription {
         }))
     }
 
-    fn take_page(&mut self, page: Page) -> Option<Bytes> {
+    fn take_page(&mut self, page: Page) -> Option<Output> {
         self.succeeded();
         self.near = page.complete && self.live.is_none();
         self.ready.extend(page.steps);
@@ -353,9 +355,12 @@ impl Subscription {
             self.live = None;
         }
         let gap = page.gap.filter(|&first| first > self.cursor.next())?;
-        let lost_after = self.cursor;
+        let after = self.cursor;
         self.cursor = StreamSeq(gap.0.saturating_sub(1)).max(self.cursor);
-        Some(frame::gap(lost_after, gap))
+        Some(Output::Gap {
+            after,
+            first_available: gap,
+        })
     }
 
     fn succeeded(&mut self) {
@@ -364,7 +369,7 @@ impl Subscription {
     }
 
     /// The log could not be read: tries again, for a while.
-    fn failed(&mut self, error: &ReadError) -> Option<Bytes> {
+    fn failed(&mut self, error: &ReadError) -> Option<Output> {
         let now = Instant::now();
         let since = *self.failing_since.get_or_insert(now);
         if now.duration_since(since) > PATIENCE {
@@ -376,7 +381,7 @@ impl Subscription {
     }
 
     /// Waits for what the hub hands out.
-    async fn follow(&mut self) -> Option<Bytes> {
+    async fn follow(&mut self) -> Option<Output> {
         // Asked before looking into the queue: whatever was handed out up to there is in the queue by then.
         let handed_out = self.hub.position();
         let live = self.live.as_mut()?;
@@ -397,22 +402,20 @@ impl Subscription {
             self.live = None;
             return None;
         };
-        let mut chunk = BytesMut::new();
+        let mut steps = Vec::new();
         let mut next = Some(step);
         while let Some(step) = next {
-            if let Some(frame) = self.pass(&step) {
-                chunk.extend_from_slice(&frame);
-            }
+            steps.extend(self.pass(step));
             next = match &mut self.live {
-                Some(live) if chunk.len() < CHUNK_BYTES => live.inbox.steps.try_recv().ok(),
+                Some(live) if steps.len() < CHUNK_STEPS => live.inbox.steps.try_recv().ok(),
                 _ => None,
             };
         }
-        (!chunk.is_empty()).then(|| chunk.freeze())
+        (!steps.is_empty()).then_some(Output::Steps(steps))
     }
 
     /// Sends a heartbeat when one is due. `handed_out`: how far the hub had come when the queue was last seen empty.
-    fn on_tick(&mut self, handed_out: Option<StreamSeq>) -> Option<Bytes> {
+    fn on_tick(&mut self, handed_out: Option<StreamSeq>) -> Option<Output> {
         let now = Instant::now();
         self.tick.as_mut().reset(now + CREDENTIAL_CHECK);
         if now.duration_since(self.last_frame) < HEARTBEAT {
@@ -421,7 +424,7 @@ impl Subscription {
         if let Some(handed_out) = handed_out {
             self.cursor = self.cursor.max(handed_out);
         }
-        Some(frame::heartbeat(self.cursor))
+        Some(Output::Heartbeat(self.cursor))
     }
 }
 

@@ -374,6 +374,8 @@ pub struct Step {
     pub status: Option<Status>,
     /// How much is still to come.
     pub milestone: Milestone,
+    /// When it was decided.
+    pub at: Timestamp,
     view: TaskEventView,
     /// Of a creation: the labels that it brings.
     brings: Option<Labels>,
@@ -415,6 +417,7 @@ impl Step {
             kind: event.kind(),
             status: status_after(&event),
             milestone: Milestone::of(&event),
+            at: event.at(),
             view: TaskEventView::new(record, queue.as_str(), &event),
             queue,
             brings,

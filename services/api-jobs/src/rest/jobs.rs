@@ -12,7 +12,7 @@ pub mod list;
 pub mod priority;
 pub mod progress;
 pub mod retry;
-mod settle;
+pub mod settle;
 pub mod stats;
 pub mod status;
 

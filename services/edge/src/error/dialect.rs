@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use waybill_domain::access::limit::headers::RateLimitFields;
 use waybill_domain::access::plan::PolicyScope;
 
-use super::{ApiError, ErrorCode};
+use super::{ApiError, ErrorCode, grpc};
 
 /// The version of the jobs API, which its clients may ask for.
 const VERSION: HeaderName = HeaderName::from_static("x-api-version");
@@ -49,10 +49,19 @@ pub enum Dialect {
     Native,
     /// `{"code", "message", "details"?}`, with codes in capitals.
     Jobs,
+    /// A status of gRPC, and no body.
+    Grpc,
 }
 
 /// The beginnings of paths whose errors are not native.
-const PREFIXES: [(&str, Dialect); 1] = [("/api/v1", Dialect::Jobs)];
+const PREFIXES: [(&str, Dialect); 6] = [
+    ("/api/v1", Dialect::Jobs),
+    ("/spooled.v1.QueueService", Dialect::Grpc),
+    ("/spooled.v1.WorkerService", Dialect::Grpc),
+    ("/grpc.health.v1.Health", Dialect::Grpc),
+    ("/grpc.reflection.v1.ServerReflection", Dialect::Grpc),
+    ("/grpc.reflection.v1alpha.ServerReflection", Dialect::Grpc),
+];
 
 impl Dialect {
     /// That of a path.
@@ -77,6 +86,7 @@ impl Dialect {
     ) -> Response {
         match self {
             Self::Native => response,
+            Self::Grpc => grpc::render(response, has_route),
             Self::Jobs => {
                 let mut response = of_jobs(response, has_route, rate);
                 let headers = response.headers_mut();

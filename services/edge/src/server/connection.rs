@@ -126,7 +126,7 @@ impl Connection {
             let explain: Explain = Arc::new(move |status| unread.answer(status, source));
             let io = TokioIo::new(Explained::new(stream, open, explain));
             serve!(
-                http1.serve_connection(io, service),
+                http1.serve_connection(io, service).with_upgrades(),
                 std::future::pending::<()>()
             )
         };

@@ -41,6 +41,9 @@ fn events_of(operation: &Operation) -> String {
     let mut add = |name: &str, data: &str, meaning: &str| {
         let _ = writeln!(list, "- {name}, data `{data}`: {meaning}");
     };
+    if id.starts_with("jobs.") {
+        return waybill_api_jobs_live::described();
+    }
     if id.starts_with("activity.") {
         let meaning = "what happened; `event` is the `type` of the entry";
         add("any `ActivityType`", &ActivityEntry::name(), meaning);

@@ -33,6 +33,7 @@ async fn opening(subscription: &mut Subscription) {
             .next()
             .await
             .expect("an opening")
+            .frame()
             .starts_with(b": after=")
     );
 }
@@ -49,7 +50,7 @@ async fn a_slow_reader_is_dropped_and_told_where_to_resume() {
     }
     tokio::time::sleep(Duration::from_millis(1)).await;
     while let Some(chunk) = slow.next().await {
-        reader.take(&chunk);
+        reader.take(&chunk.frame());
     }
     assert_eq!(reader.seen, [1, 2, 3, 4], "what was queued still arrives");
     let told = &reader.comments[reader.comments.len() - 2..];
@@ -123,7 +124,10 @@ async fn a_client_that_stops_reading_while_it_joins_holds_nobody_up() {
     let mut stalled = gateway.subscribe(&filter, StreamSeq(0)).at_the_end();
     opening(&mut stalled).await;
     let silence = stalled.next().await.expect("a heartbeat");
-    assert!(silence.starts_with(b": heartbeat"), "it waits for the log");
+    assert!(
+        silence.frame().starts_with(b": heartbeat"),
+        "it waits for the log"
+    );
     stuck.released.notify_waiters();
     // From here on nobody polls it.
     let team = team(0);
@@ -153,7 +157,7 @@ async fn a_revoked_key_gets_no_further_event() {
     append(&log, &team(0), "default", &event(0, task(0)));
     let mut reader = Reader::default();
     while let Some(chunk) = subscription.next().await {
-        reader.take(&chunk);
+        reader.take(&chunk.frame());
     }
     assert!(reader.seen.is_empty());
     assert_eq!(reader.comments, ["the key was revoked", "resume after=0"]);
@@ -169,7 +173,7 @@ async fn a_stream_ends_when_its_gateway_stops() {
     assert_eq!(gateway.hub.open_streams(), 1);
     gateway.stopping.cancel();
     while let Some(chunk) = subscription.next().await {
-        reader.take(&chunk);
+        reader.take(&chunk.frame());
     }
     let told = &reader.comments[reader.comments.len() - 2..];
     assert_eq!(told, ["this gateway is stopping", "resume after=0"]);

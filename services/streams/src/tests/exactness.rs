@@ -141,7 +141,7 @@ async fn run(
                         break;
                     };
                     match subscription.next().await {
-                        Some(chunk) => client.reader.take(&chunk),
+                        Some(chunk) => client.reader.take(&chunk.frame()),
                         None => client.subscription = None,
                     }
                 }

@@ -109,7 +109,7 @@ async fn without_the_read_model_events_go_on_and_say_what_is_missing() {
     append(&log, &team(0), "default", &labelled(30));
     while reader.seen.len() < 21 {
         let chunk = live.next().await.expect("more to come");
-        reader.take(&chunk);
+        reader.take(&chunk.frame());
     }
     let took = began.elapsed();
     assert!(took.as_secs() < 3, "one wait for all of them: {took:?}");

@@ -337,7 +337,7 @@ impl Reader {
         self.comments.clear();
         while !self.rested() {
             match subscription.next().await {
-                Some(chunk) => self.take(&chunk),
+                Some(chunk) => self.take(&chunk.frame()),
                 None => return false,
             }
         }

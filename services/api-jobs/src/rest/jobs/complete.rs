@@ -58,16 +58,30 @@ pub(crate) async fn complete_job(
     Path(id): Path<String>,
     Body(request, ignored): Body<JobsComplete>,
 ) -> Result<Response, ApiError> {
+    complete(&state, &caller, &id, request).await?;
+    Ok(ignored.answer(StatusCode::OK, JobsSuccess { success: true }))
+}
+
+/// Completes a job that a worker holds.
+///
+/// # Errors
+/// If the worker does not hold it, or the result is larger than the plan stores.
+pub async fn complete(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    id: &str,
+    request: JobsComplete,
+) -> Result<(), ApiError> {
     let what = WorkerReport::Complete {
         result: as_answer(request.result, &caller.plan)?,
     };
     let report = Report {
-        job: &id,
+        job: id,
         worker: &request.worker_id,
         lease: &request.lease_id,
         what,
         lost: "Job lease expired before completion",
     };
-    settle(&state, &caller, report).await?;
-    Ok(ignored.answer(StatusCode::OK, JobsSuccess { success: true }))
+    settle(state, caller, report).await?;
+    Ok(())
 }

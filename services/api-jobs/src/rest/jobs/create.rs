@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -23,7 +22,6 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{InQueues, JobsWrite, Need};
 use waybill_edge::error::{ApiError, ErrorCode};
 use waybill_edge::idempotency::Repeat;
-use waybill_edge::request::RequestContext;
 use waybill_log::{Append, Atomicity, Expectation, Stream, StreamSeq, TaskRecord, task_record};
 
 use crate::body::Body;
@@ -97,27 +95,39 @@ pub struct JobsCreated {
 pub(crate) async fn create_job(
     State(state): State<TasksApi>,
     caller: Caller<InQueues<JobsWrite>>,
-    Extension(context): Extension<RequestContext>,
     Body(request, ignored): Body<JobsCreateJob>,
 ) -> Result<Response, ApiError> {
-    caller.needs_api()?;
-    let start = Instant::now();
-    let job = request.check()?;
-    permission::named(&caller, &job.queue)?;
-    let accepting = Accepting::new(&state, &caller, &context);
-    let key = job.key.clone();
-    let checked = job.into_task(&accepting, &limits(&state, &caller))?;
-    let (id, created) = store(&state, &caller, &accepting, checked, key).await?;
-    if created {
-        count_accepted(1, start);
-    }
-    let status = if created {
+    let made = create(&state, &caller, request).await?;
+    let status = if made.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
+    Ok(ignored.answer(status, made))
+}
+
+/// Creates a job, unless its idempotency key is known.
+///
+/// # Errors
+/// If a value breaks a rule, the queue is not the caller's, or the job cannot be stored.
+pub async fn create(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    request: JobsCreateJob,
+) -> Result<JobsCreated, ApiError> {
+    caller.needs_api()?;
+    let start = Instant::now();
+    let job = request.check()?;
+    permission::named(caller, &job.queue)?;
+    let accepting = Accepting::new(state, caller, caller.context());
+    let key = job.key.clone();
+    let checked = job.into_task(&accepting, &limits(state, caller))?;
+    let (id, created) = store(state, caller, &accepting, checked, key).await?;
+    if created {
+        count_accepted(1, start);
+    }
     let id = id.uuid_text();
-    Ok(ignored.answer(status, JobsCreated { id, created }))
+    Ok(JobsCreated { id, created })
 }
 
 /// A job whose values keep the rules.

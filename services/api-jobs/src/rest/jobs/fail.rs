@@ -67,13 +67,27 @@ pub(crate) async fn fail_job(
     Path(id): Path<String>,
     Body(request, ignored): Body<JobsFail>,
 ) -> Result<Response, ApiError> {
+    let failed = fail(&state, &caller, &id, request).await?;
+    Ok(ignored.answer(StatusCode::OK, failed))
+}
+
+/// Reports that a job failed that a worker holds.
+///
+/// # Errors
+/// If the worker does not hold it, or its sentence is too long.
+pub async fn fail(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    id: &str,
+    request: JobsFail,
+) -> Result<JobsFailed, ApiError> {
     let length = request.error.chars().count();
     if !(1..=MAX_MESSAGE_CHARS).contains(&length) {
         let text = format!("must be 1 to {MAX_MESSAGE_CHARS} characters, not {length}");
         return Err(rules::broken("error", text, "length"));
     }
     let report = Report {
-        job: &id,
+        job: id,
         worker: &request.worker_id,
         lease: &request.lease_id,
         what: WorkerReport::Fail {
@@ -82,7 +96,7 @@ pub(crate) async fn fail_job(
         },
         lost: "Job lease expired before failure was reported",
     };
-    let settled = settle(&state, &caller, report).await?;
+    let settled = settle(state, caller, report).await?;
     let mut failed = JobsFailed {
         success: true,
         will_retry: false,
@@ -90,7 +104,7 @@ pub(crate) async fn fail_job(
     };
     if let Settled::Reported { seq, retries: true } = settled {
         failed.will_retry = true;
-        let found = find::as_of(&state, &caller, &id, seq).await?;
+        let found = find::as_of(state, caller, id, seq).await?;
         // It may be due by now.
         let pause = found
             .row()
@@ -99,5 +113,5 @@ pub(crate) async fn fail_job(
         let secs = pause.as_millis().div_ceil(1_000);
         failed.next_retry_delay_secs = u64::try_from(secs).ok();
     }
-    Ok(ignored.answer(StatusCode::OK, failed))
+    Ok(failed)
 }

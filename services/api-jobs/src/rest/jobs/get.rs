@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use waybill_api_tasks::TasksApi;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::{InQueues, JobsRead};
+use waybill_edge::auth::needs::{InQueues, JobsRead, Need};
 use waybill_edge::error::{ApiError, JobsErrorBody};
 
 use crate::body::Ignored;
@@ -30,7 +30,19 @@ pub(crate) async fn get_job(
     caller: Caller<InQueues<JobsRead>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let found = find::whole(&state, &caller, &id).await?;
-    let job = JobsJob::read(found.status, found.view);
+    let job = read(&state, &caller, &id).await?;
     Ok(Ignored::default().answer(StatusCode::OK, job))
+}
+
+/// Reads a job.
+///
+/// # Errors
+/// 404 if it is missing, another team's or in a queue that the caller may not use.
+pub async fn read<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    id: &str,
+) -> Result<JobsJob, ApiError> {
+    let found = find::whole(state, caller, id).await?;
+    Ok(JobsJob::read(found.status, found.view))
 }

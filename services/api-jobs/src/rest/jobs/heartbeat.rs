@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::rules;
 
 /// Shortest and longest lease, in seconds.
-pub(super) const LEASES: (i64, i64) = (5, 3_600);
+pub const LEASES: (i64, i64) = (5, 3_600);
 
 /// A sign of life.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,7 +70,7 @@ pub(crate) async fn heartbeat(
     id: Path<String>,
     body: Body<JobsHeartbeat>,
 ) -> Result<Response, ApiError> {
-    extend(state, caller, id, body).await
+    answer(state, caller, id, body).await
 }
 
 /// Extend the lease of a job: the same as `/heartbeat`.
@@ -95,19 +95,33 @@ pub(crate) async fn renew_lease(
     id: Path<String>,
     body: Body<JobsHeartbeat>,
 ) -> Result<Response, ApiError> {
-    extend(state, caller, id, body).await
+    answer(state, caller, id, body).await
 }
 
-async fn extend(
+async fn answer(
     State(state): State<TasksApi>,
     caller: Caller<InQueues<JobsWrite>>,
     Path(id): Path<String>,
     Body(request, ignored): Body<JobsHeartbeat>,
 ) -> Result<Response, ApiError> {
+    let extended = extend(&state, &caller, &id, &request).await?;
+    Ok(ignored.answer(StatusCode::OK, extended))
+}
+
+/// Extends the lease of a job that a worker holds.
+///
+/// # Errors
+/// If the worker does not hold it.
+pub async fn extend(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    id: &str,
+    request: &JobsHeartbeat,
+) -> Result<JobsExtended, ApiError> {
     let secs = request.lease_duration_secs;
     rules::whole("lease_duration_secs", Some(secs), LEASES)?;
     let report = Report {
-        job: &id,
+        job: id,
         worker: &request.worker_id,
         lease: &request.lease_id,
         what: WorkerReport::Progress {
@@ -117,13 +131,12 @@ async fn extend(
         },
         lost: "Job lease expired and cannot be extended",
     };
-    let Settled::Extended { lease_ms } = settle(&state, &caller, report).await? else {
+    let Settled::Extended { lease_ms } = settle(state, caller, report).await? else {
         return Err(ApiError::internal(&"a heartbeat that ends a claim"));
     };
     let ends = entropy::now().plus(Duration::from_millis(lease_ms.into()));
-    let extended = JobsExtended {
+    Ok(JobsExtended {
         success: true,
         lease_expires_at: Iso(ends),
-    };
-    Ok(ignored.answer(StatusCode::OK, extended))
+    })
 }

@@ -9,6 +9,7 @@ use waybill_edge::auth::needs::{InQueues, JobsWrite};
 use waybill_edge::error::{ApiError, ErrorCode};
 use waybill_edge::owners::no_owner;
 
+use super::claim::HeldJob;
 use crate::{find, owner};
 
 /// Who reports, and about what.
@@ -83,6 +84,27 @@ async fn is_of(
         Err(error) if error.status == http::StatusCode::NOT_FOUND => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Gives a job back that its worker never got, which uses up no retry.
+///
+/// # Errors
+/// If the worker does not hold it any more.
+pub async fn release(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    worker: &str,
+    held: &HeldJob,
+) -> Result<(), ApiError> {
+    let report = Report {
+        job: &held.id(),
+        worker,
+        lease: &held.claim.to_string(),
+        what: WorkerReport::Release,
+        lost: "Job lease expired",
+    };
+    settle(state, caller, report).await?;
+    Ok(())
 }
 
 /// The lease under which a job is held now, for a worker that does not name it.

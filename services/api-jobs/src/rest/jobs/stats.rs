@@ -6,9 +6,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_api_tasks::TasksApi;
+use waybill_domain::id::QueueName;
 use waybill_domain::task::JobStatus;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::{InQueues, JobsRead};
+use waybill_edge::auth::needs::{InQueues, JobsRead, Need};
 use waybill_edge::error::ApiError;
 use waybill_edge::lenient::LenientQuery;
 use waybill_edge::query::HasLists;
@@ -65,6 +66,19 @@ pub(crate) async fn job_stats(
     if let Some(queue) = &queue {
         permission::named(&caller, queue)?;
     }
+    let stats = count(&state, &caller, queue).await?;
+    Ok(Ignored::of(warnings).answer(StatusCode::OK, stats))
+}
+
+/// Counts the jobs that the caller sees, of one queue or of all.
+///
+/// # Errors
+/// If no projector answers.
+pub async fn count<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    queue: Option<QueueName>,
+) -> Result<JobsStats, ApiError> {
     let query = CountJobs {
         team: caller.team.clone(),
         queue,
@@ -73,7 +87,7 @@ pub(crate) async fn job_stats(
     let min_seq = state.acknowledged.to(&caller.team);
     let asked = state.queries.ask(query, Position::tasks(min_seq));
     let counts = asked.await?.value;
-    let stats = JobsStats {
+    Ok(JobsStats {
         pending: counts.of(JobStatus::Pending),
         scheduled: counts.of(JobStatus::Scheduled),
         processing: counts.of(JobStatus::Processing),
@@ -82,6 +96,5 @@ pub(crate) async fn job_stats(
         deadletter: counts.of(JobStatus::Deadletter),
         cancelled: counts.of(JobStatus::Cancelled),
         total: counts.total(),
-    };
-    Ok(Ignored::of(warnings).answer(StatusCode::OK, stats))
+    })
 }

@@ -8,15 +8,18 @@ use utoipa::ToSchema;
 use waybill_api_tasks::TasksApi;
 use waybill_commands::entropy;
 use waybill_domain::task::JobStatus;
+use waybill_domain::time::Timestamp;
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::{InQueues, QueuesRead};
+use waybill_edge::auth::needs::{InQueues, Need, QueuesRead};
 use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_projector::query::{CountJobs, GetStats, Position};
 
 use super::find;
 use crate::body::Ignored;
+use crate::rest::jobs::stats::{JobsStats, count};
 use crate::rest::workers::known;
 use crate::rest::workers::object::{JobsWorkerStatus, status};
+use crate::{permission, rules};
 
 const DAY_MS: u64 = 86_400_000;
 /// Finest step that a day is told in.
@@ -95,4 +98,21 @@ pub(crate) async fn queue_stats(
         active_workers: active.count(),
     };
     Ok(Ignored::default().answer(StatusCode::OK, stats))
+}
+
+/// Counts the jobs of a queue by status, none if it does not exist; and says since when its oldest pending one waits.
+///
+/// # Errors
+/// If the name breaks a rule, the queue is not the caller's, or no projector answers.
+pub async fn count_queue<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    name: &str,
+) -> Result<(JobsStats, Option<Timestamp>), ApiError> {
+    let queue = rules::queue("queue_name", name)?;
+    permission::named(caller, &queue)?;
+    let min_seq = state.acknowledged.to(&caller.team);
+    let counters = state.queries.queue_counters(&caller.team, &queue, min_seq);
+    let waits = counters.await?.and_then(|counts| counts.waiting_since);
+    Ok((count(state, caller, Some(queue)).await?, waits))
 }

@@ -33,10 +33,22 @@ pub(crate) async fn deregister_worker(
     Path(id): Path<String>,
     OptionalBody(Nothing {}, ignored): OptionalBody<Nothing>,
 ) -> Result<Response, ApiError> {
-    caller.needs_api()?;
-    let name = WorkerName::parse(&id).map_err(|_| no_such_worker())?;
-    let mut registration = registration(&state, &caller, &name).await?;
-    registration.left = true;
-    beat(&state, &caller, &name, registration).await?;
+    deregister(&state, &caller, &id).await?;
     Ok(ignored.empty())
+}
+
+/// Deregisters a worker.
+///
+/// # Errors
+/// 404 if it has not registered.
+pub async fn deregister(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    id: &str,
+) -> Result<(), ApiError> {
+    caller.needs_api()?;
+    let name = WorkerName::parse(id).map_err(|_| no_such_worker())?;
+    let mut registration = registration(state, caller, &name).await?;
+    registration.left = true;
+    beat(state, caller, &name, registration).await
 }

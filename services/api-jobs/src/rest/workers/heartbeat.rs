@@ -64,6 +64,20 @@ pub(crate) async fn worker_heartbeat(
     Path(id): Path<String>,
     Body(request, ignored): Body<JobsWorkerBeat>,
 ) -> Result<Response, ApiError> {
+    let heard = hear(&state, &caller, &id, request).await?;
+    Ok(ignored.answer(StatusCode::OK, heard))
+}
+
+/// Takes a sign of life of a worker.
+///
+/// # Errors
+/// 404 if it has not registered.
+pub async fn hear(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    id: &str,
+    request: JobsWorkerBeat,
+) -> Result<JobsBeatHeard, ApiError> {
     caller.needs_api()?;
     rules::whole("current_jobs", Some(request.current_jobs), (0, i64::MAX))?;
     let status = request.status.filter(|status| !status.is_empty());
@@ -75,8 +89,8 @@ pub(crate) async fn worker_heartbeat(
         return Err(rules::broken("status", text, "pattern"));
     }
     let said = metadata(request.metadata)?;
-    let name = WorkerName::parse(&id).map_err(|_| no_such_worker())?;
-    let mut registration = registration(&state, &caller, &name).await?;
+    let name = WorkerName::parse(id).map_err(|_| no_such_worker())?;
+    let mut registration = registration(state, caller, &name).await?;
     let drains = registration.status.as_deref() == Some("draining");
     // Whoever drains goes on to drain until it registers anew.
     if !drains {
@@ -84,10 +98,9 @@ pub(crate) async fn worker_heartbeat(
     }
     registration.metadata = said.or(registration.metadata);
     let drains = registration.status.as_deref() == Some("draining");
-    beat(&state, &caller, &name, registration).await?;
-    let heard = JobsBeatHeard {
+    beat(state, caller, &name, registration).await?;
+    Ok(JobsBeatHeard {
         acknowledged: true,
-        should_drain: drains || is_drained(&state, &caller, name.as_str()),
-    };
-    Ok(ignored.answer(StatusCode::OK, heard))
+        should_drain: drains || is_drained(state, caller, name.as_str()),
+    })
 }

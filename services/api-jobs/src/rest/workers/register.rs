@@ -81,20 +81,32 @@ pub(crate) async fn register_worker(
     caller: Caller<InQueues<JobsWrite>>,
     Body(request, ignored): Body<JobsRegisterWorker>,
 ) -> Result<Response, ApiError> {
+    let registered = register(&state, &caller, request).await?;
+    Ok(ignored.answer(StatusCode::CREATED, registered))
+}
+
+/// Registers a worker, or describes it anew.
+///
+/// # Errors
+/// If a value breaks a rule, or one of the queues is not the caller's.
+pub async fn register(
+    state: &TasksApi,
+    caller: &Caller<InQueues<JobsWrite>>,
+    request: JobsRegisterWorker,
+) -> Result<JobsRegistered, ApiError> {
     caller.needs_api()?;
     let (worker, registration) = request.check(caller.actor().to_string())?;
     for queue in &registration.queues {
-        permission::named(&caller, queue)?;
+        permission::named(caller, queue)?;
     }
     let queue = registration.queues.first().map(ToString::to_string);
-    beat(&state, &caller, &worker, registration).await?;
-    let registered = JobsRegistered {
+    beat(state, caller, &worker, registration).await?;
+    Ok(JobsRegistered {
         id: worker.to_string(),
         queue_name: queue.unwrap_or_default(),
         lease_duration_secs: LEASE_SECS,
         heartbeat_interval_secs: BEAT_SECS,
-    };
-    Ok(ignored.answer(StatusCode::CREATED, registered))
+    })
 }
 
 impl JobsRegisterWorker {
