@@ -31,6 +31,10 @@ pub(crate) async fn get_job(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let found = find::whole(&state, &caller, &id).await?;
-    let job = JobsJob::read(found.status, found.view);
+    let dependencies_met = find::dependencies_met(&state, &caller, &found).await?;
+    let job = JobsJob {
+        dependencies_met,
+        ..JobsJob::read(found.status, found.view)
+    };
     Ok(Ignored::default().answer(StatusCode::OK, job))
 }
