@@ -15,6 +15,7 @@ mod flow;
 mod frames;
 mod installation;
 mod jobs;
+mod jobs_flows;
 mod newer;
 mod observed;
 mod outcomes;
