@@ -73,6 +73,9 @@ def jobs(client):
     again = refused(ConflictError, client.jobs.complete, held.id, {"worker_id": "w", "lease_id": held.lease_id})
     assert "already completed" in str(again), again
     assert client.jobs.get(held.id).result == {"sent": True}
+    told = client.jobs.history(held.id)
+    assert [one.event_type for one in told] == ["created", "claimed", "completed"], told
+    assert told[1].worker_id == "w", told
 
 
 def letters(client):
@@ -102,6 +105,19 @@ def queues(client):
     assert client.queues.pause("mail", "moving").paused
     assert not client.jobs.claim({"queue_name": "mail", "worker_id": "w"}).jobs
     assert client.queues.resume("mail").resumed
+    changed = client.queues.update_config("steady", {"max_retries": 1, "default_timeout": 60, "rate_limit": 6000, "settings": {"a": 1, "backoff_base_seconds": 0.1}})
+    assert (changed.max_retries, changed.default_timeout, changed.rate_limit, changed.enabled) == (1, 60, 6000, True), changed
+    kept = client.queues.update_config("steady", {"settings": {"b": 2}})
+    assert (kept.max_retries, kept.settings) == (1, {"a": 1, "b": 2, "backoff_base_seconds": 0.1}), kept
+    assert client.queues.get("steady") == kept
+    made = client.jobs.create({"queue_name": "steady", "payload": 1})
+    job = client.jobs.get(made.id)
+    assert (job.max_retries, job.timeout_seconds) == (3, 300), "the client says these itself"
+    refused(ConflictError, client.queues.delete, "steady")
+    client.jobs.cancel(made.id)
+    client.queues.delete("steady")
+    assert client.queues.get("steady").settings == {}
+    refused(NotFoundError, client.queues.get, "nowhere")
     stats = client.queues.get_stats("mail")
     assert (stats.pending_jobs, stats.completed_jobs_24h) == (3, 1), stats
 
@@ -131,6 +147,77 @@ def worker(client):
     done = [client.jobs.get(id) for id in ids]
     assert [job.result["doubled"] for job in done] == [0, 2, 4, 6, 8, 10]
     assert [job.retry_count for job in done] == [0, 1, 0, 0, 0, 0]
+
+
+def schedules(client):
+    made = client.schedules.create(
+        {
+            "name": "Every second",
+            "cron_expression": "* * * * * *",
+            "timezone": "+05:30",
+            "queue_name": "often",
+            "payload_template": {"job_type": "tick", "n": 2**62},
+            "priority": 5,
+            "tags": {"a": 1},
+            "metadata": {"owner": "ops"},
+        }
+    )
+    assert made.next_run_at is not None, made
+    until(lambda: client.schedules.get(made.id).run_count >= 2, "it has run twice")
+    held = claim(client, "often")
+    assert held.payload == {"job_type": "tick", "n": 2**62}, held
+    client.jobs.complete(held.id, {"worker_id": "w", "lease_id": held.lease_id})
+
+    def completed():
+        runs = client.schedules.get_history(made.id, limit=100)
+        return [run.status for run in runs if run.job_id == held.id] == ["completed"]
+
+    until(completed, "the run is told as completed")
+    assert not client.schedules.pause(made.id).is_active
+    changed = client.schedules.update(made.id, {"name": "Yearly", "cron_expression": "0 0 1 1 *", "description": "once"})
+    assert (changed.name, changed.description, changed.is_active, changed.queue_name) == ("Yearly", "once", False, "often"), changed
+    assert [one.id for one in client.schedules.list({"is_active": False, "queue_name": "often"})] == [made.id]
+    triggered = client.schedules.trigger(made.id)
+    assert client.schedules.get_history(made.id)[0].job_id == triggered.job_id
+    assert client.schedules.resume(made.id).is_active
+    wrong = refused(ValidationError, client.schedules.create, {"name": "x", "cron_expression": "never", "queue_name": "often", "payload_template": 1})
+    assert wrong.details[0]["field"] == "cron_expression", wrong.details
+    client.schedules.delete(made.id)
+    refused(NotFoundError, client.schedules.get, made.id)
+
+
+def workflows(client):
+    made = client.workflows.create(
+        {
+            "name": "Import",
+            "metadata": {"run": 7},
+            "jobs": [
+                {"key": "fetch", "queue_name": "import", "payload": {"n": 1}, "max_retries": 0},
+                {"key": "load", "queue_name": "import", "payload": {"n": 2}, "depends_on": ["fetch"]},
+            ],
+        }
+    )
+    ids = {one.key: one.job_id for one in made.job_ids}
+    links = client.workflows.jobs.get_dependencies(ids["load"])
+    assert ([one.job_id for one in links.dependencies], links.dependencies_met) == ([ids["fetch"]], False), links
+    held = claim(client, "import")
+    assert held.id == ids["fetch"]
+    client.jobs.fail(held.id, {"worker_id": "w", "lease_id": held.lease_id, "error": "it broke"})
+    until(lambda: client.workflows.get(made.workflow_id).status == "failed", "the workflow has failed")
+    steps = {one.key: one for one in client.workflows.jobs.list(made.workflow_id)}
+    assert (steps["fetch"].status, steps["fetch"].error.message, steps["load"].status) == ("deadletter", "it broke", "cancelled"), steps
+    assert client.workflows.retry(made.workflow_id).status == "pending"
+    for key in ("fetch", "load"):
+        held = claim(client, "import")
+        assert held.id == ids[key], "they keep their ids and their order"
+        client.jobs.complete(held.id, {"worker_id": "w", "lease_id": held.lease_id, "result": {"did": key}})
+    until(lambda: client.workflows.get(made.workflow_id).status == "completed", "the workflow has completed")
+    seen = client.workflows.get(made.workflow_id)
+    assert (seen.total_jobs, seen.completed_jobs, seen.progress_percent, seen.metadata) == (2, 2, 100, {"run": 7}), seen
+    assert client.workflows.jobs.get(made.workflow_id, ids["load"]).result == {"did": "load"}
+    assert [one.id for one in client.workflows.list({"status": "completed"})] == [made.workflow_id]
+    refused(ConflictError, client.workflows.retry, made.workflow_id)
+    refused(ConflictError, client.workflows.cancel, made.workflow_id)
 
 
 def health(client):
@@ -233,7 +320,7 @@ def main():
         refused(AuthenticationError, nobody.jobs.get_stats)
     with SpooledClient(api_key=os.environ["WAYBILL_KEY"], base_url=url) as client:
         key = os.environ["WAYBILL_KEY"]
-        for part in (health, jobs, letters, queues, worker):
+        for part in (health, jobs, letters, queues, worker, schedules, workflows):
             part(client)
             print(f"  {part.__name__}: as Spooled's client wants it", flush=True)
         for part in (live, grpc):

@@ -12,24 +12,24 @@ use waybill_edge::warnings::{Handling, WARNINGS, Warnings, header};
 
 /// What of a request was ignored.
 #[derive(Debug, Default)]
-pub(crate) struct Ignored(Warnings);
+pub struct Ignored(Warnings);
 
 impl Ignored {
-    pub(crate) fn of(warnings: Warnings) -> Self {
+    pub fn of(warnings: Warnings) -> Self {
         Self(warnings)
     }
 
     /// The answer, with a header that names what was ignored.
-    pub(crate) fn answer<T: Serialize>(self, status: StatusCode, body: T) -> Response {
+    pub fn answer<T: Serialize>(self, status: StatusCode, body: T) -> Response {
         self.told((status, axum::Json(body)).into_response())
     }
 
     /// The same without a body.
-    pub(crate) fn empty(self) -> Response {
+    pub fn empty(self) -> Response {
         self.told(StatusCode::NO_CONTENT.into_response())
     }
 
-    pub(crate) fn told(self, mut response: Response) -> Response {
+    pub fn told(self, mut response: Response) -> Response {
         // This API never refuses what it does not know.
         let told = self.0.judge(Handling::Lenient).unwrap_or_default();
         let mut headers = HeaderMap::new();
@@ -43,7 +43,7 @@ impl Ignored {
 
 /// A JSON body.
 #[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T, pub(crate) Ignored);
+pub struct Body<T>(pub T, pub Ignored);
 
 impl<T: DeserializeOwned> FromRequest<TasksApi> for Body<T> {
     type Rejection = ApiError;
@@ -57,7 +57,7 @@ impl<T: DeserializeOwned> FromRequest<TasksApi> for Body<T> {
 
 /// The same, or what `T` is without a body.
 #[derive(Debug)]
-pub(crate) struct OptionalBody<T>(pub(crate) T, pub(crate) Ignored);
+pub struct OptionalBody<T>(pub T, pub Ignored);
 
 impl<T: DeserializeOwned + Default> FromRequest<TasksApi> for OptionalBody<T> {
     type Rejection = ApiError;

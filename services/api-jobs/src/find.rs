@@ -12,30 +12,44 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::Need;
 use waybill_edge::error::ApiError;
 use waybill_projector::query::{
-    Detail, GetTask, ListTasks, MAX_LIMIT, Page, Position, TaskFilter, TaskView,
+    Detail, GetFlow, GetTask, ListTasks, MAX_LIMIT, Page, Position, TaskFilter, TaskView,
 };
 
 /// A job goes on as another task at most so often; then the last one that was found is shown.
 const MAX_RETRIES: usize = 1_000;
 
 /// A job as it is now.
-pub(crate) struct Found {
-    pub(crate) status: JobStatus,
-    pub(crate) view: TaskView,
+pub struct Found {
+    pub status: JobStatus,
+    pub view: TaskView,
 }
 
 impl Found {
-    pub(crate) fn row(&self) -> &TaskRow {
+    pub fn row(&self) -> &TaskRow {
         &self.view.row
     }
 }
 
-pub(crate) fn no_such_job() -> ApiError {
+pub fn no_such_job() -> ApiError {
     ApiError::not_found("Job not found")
 }
 
+/// 128 bits as a UUID.
+#[must_use]
+pub fn uuid_text(bits: u128) -> String {
+    let hex = format!("{bits:032x}");
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
 /// Reads a UUID in any case.
-pub(crate) fn uuid(text: &str) -> Option<u128> {
+pub fn uuid(text: &str) -> Option<u128> {
     let dashes = [8, 13, 18, 23];
     let is_uuid = text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| {
@@ -51,7 +65,7 @@ pub(crate) fn uuid(text: &str) -> Option<u128> {
 }
 
 /// The job with that id, with its payload and result.
-pub(crate) async fn whole<N: Need>(
+pub async fn whole<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     id: &str,
@@ -64,7 +78,7 @@ pub(crate) async fn whole<N: Need>(
 }
 
 /// The same without its large parts.
-pub(crate) async fn row<N: Need>(
+pub async fn row<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     id: &str,
@@ -102,12 +116,43 @@ pub async fn standing<N: Need>(
 }
 
 /// The same, as of a position in TASKS at least.
-pub(crate) async fn as_of<N: Need>(
+pub async fn as_of<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     id: &str,
     min_seq: StreamSeq,
 ) -> Result<Found, ApiError> {
+    let mut views = walk(state, caller, id, min_seq).await?;
+    let view = views.pop().ok_or_else(no_such_job)?;
+    let status =
+        JobStatus::of(&view.row, entropy::now()).filter(|_| !is_hidden(state, caller, &view.row));
+    match status {
+        Some(status) => Ok(Found { status, view }),
+        None => Err(no_such_job()),
+    }
+}
+
+/// The tasks that a job was, in their order: it goes on as another one when it is retried after its end.
+pub async fn tasks<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    id: &str,
+) -> Result<Vec<TaskRow>, ApiError> {
+    let views = walk(state, caller, id, state.acknowledged.to(&caller.team)).await?;
+    let last = views.last().ok_or_else(no_such_job)?;
+    let is_job = JobStatus::of(&last.row, entropy::now()).is_some();
+    if !is_job || is_hidden(state, caller, &last.row) {
+        return Err(no_such_job());
+    }
+    Ok(views.into_iter().map(|view| view.row).collect())
+}
+
+async fn walk<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    id: &str,
+    min_seq: StreamSeq,
+) -> Result<Vec<TaskView>, ApiError> {
     let uuid = uuid(id).ok_or_else(no_such_job)?;
     let first = match get(state, TaskId::from_uuid(uuid), min_seq).await? {
         Some(view) => Some(view),
@@ -118,18 +163,16 @@ pub(crate) async fn as_of<N: Need>(
         row.team == caller.team && caller.may_use(&row.queue).is_ok() && row.is_pulled()
     };
     let mut view = first.filter(is_shown).ok_or_else(no_such_job)?;
+    let mut passed = Vec::new();
     for _ in 0..MAX_RETRIES {
         let Some(next) = goes_on(state, caller, &view, min_seq).await? else {
             break;
         };
+        passed.push(view);
         view = next;
     }
-    let status =
-        JobStatus::of(&view.row, entropy::now()).filter(|_| !is_hidden(state, caller, &view.row));
-    match status {
-        Some(status) => Ok(Found { status, view }),
-        None => Err(no_such_job()),
-    }
+    passed.push(view);
+    Ok(passed)
 }
 
 async fn get(
@@ -207,6 +250,26 @@ fn is_hidden<N: Need>(state: &TasksApi, caller: &Caller<N>, row: &TaskRow) -> bo
     let directory = state.auth.directory();
     let from = directory.with_team(&caller.team.base(), shows_from);
     from.flatten().is_some_and(|from| row.is_over_since(from))
+}
+
+/// Whether those that a job runs after let it run.
+pub async fn dependencies_met<N: Need>(
+    state: &TasksApi,
+    caller: &Caller<N>,
+    found: &Found,
+) -> Result<bool, ApiError> {
+    let member = found.row().member.as_deref();
+    let waits = matches!(found.status, JobStatus::Pending | JobStatus::Scheduled);
+    let Some(member) = member.filter(|member| waits && !member.after.is_empty()) else {
+        return Ok(true);
+    };
+    let query = GetFlow {
+        team: caller.team.clone(),
+        workflow: member.workflow.clone(),
+    };
+    let known = Position::tasks(state.acknowledged.to(&caller.team));
+    let flow = state.queries.ask(query, known).await?.value;
+    Ok(flow.is_some_and(|flow| flow.lets_run(&member.name)))
 }
 
 #[cfg(test)]

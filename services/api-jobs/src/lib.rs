@@ -6,15 +6,15 @@
 //! [`rest`] has a folder for each resource and a file for each call, [`models`] what clients send and get. [`body`] reads requests with the
 //! statuses that this API has for wrong ones, [`calls`] is what gRPC shares with REST, [`find`] finds a job by its UUID, [`owner`] asks the owners of partitions.
 
-mod body;
+pub mod body;
 pub mod calls;
-mod find;
+pub mod find;
 mod held;
 pub mod models;
-mod owner;
-mod permission;
+pub mod owner;
+pub mod permission;
 pub mod rest;
-mod rules;
+pub mod rules;
 
 use utoipa_axum::router::OpenApiRouter;
 use waybill_api_tasks::TasksApi;

@@ -17,7 +17,7 @@ use crate::find;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks until somebody answers definitely, or the gateway's patience ends. Asking twice must be harmless.
-pub(crate) async fn ask(
+pub async fn ask(
     state: &TasksApi,
     partition: Partition,
     request: &OwnerRequest,
@@ -27,7 +27,7 @@ pub(crate) async fn ask(
 }
 
 /// Asks for a change of a job that waited a moment ago. Whether it was made: one that runs or has ended by now stays as it is.
-pub(crate) async fn change<N: Need>(
+pub async fn change<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     job: &str,

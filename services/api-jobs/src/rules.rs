@@ -14,11 +14,7 @@ const MAX_KEY_CHARS: usize = 255;
 const MAX_TAGS_BYTES: usize = 64 * 1024;
 
 /// A broken rule about one field.
-pub(crate) fn broken(
-    field: &'static str,
-    text: impl std::fmt::Display,
-    rule: &'static str,
-) -> ApiError {
+pub fn broken(field: &'static str, text: impl std::fmt::Display, rule: &'static str) -> ApiError {
     ApiError::bad_field(field, format!("{field}: {text}")).breaking(rule)
 }
 
@@ -42,7 +38,7 @@ pub fn queue(field: &'static str, name: &str) -> Result<QueueName, ApiError> {
 }
 
 /// A whole number within bounds, if it is given.
-pub(crate) fn whole(
+pub fn whole(
     field: &'static str,
     given: Option<i64>,
     (least, most): (i64, i64),
@@ -56,27 +52,21 @@ pub(crate) fn whole(
     }
 }
 
-pub(crate) fn priority(
-    field: &'static str,
-    given: Option<i64>,
-) -> Result<Option<Priority>, ApiError> {
+pub fn priority(field: &'static str, given: Option<i64>) -> Result<Option<Priority>, ApiError> {
     let most = i64::from(Priority::MAX.value());
     let given = whole(field, given, (-most, most))?;
     Ok(given.and_then(Priority::fine))
 }
 
 /// A time, if it is given.
-pub(crate) fn time(
-    field: &'static str,
-    given: Option<&str>,
-) -> Result<Option<Timestamp>, ApiError> {
+pub fn time(field: &'static str, given: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = given else { return Ok(None) };
     let read = Timestamp::parse_iso8601(text).map(Some);
     read.ok_or_else(|| broken(field, "must be an RFC 3339 time with a zone", "pattern"))
 }
 
 /// The same in a query string, where the `+` of a zone may have become a space.
-pub(crate) fn time_in_query(
+pub fn time_in_query(
     field: &'static str,
     given: Option<&str>,
 ) -> Result<Option<Timestamp>, ApiError> {
@@ -88,7 +78,7 @@ pub(crate) fn time_in_query(
 }
 
 /// An idempotency key, if it is given.
-pub(crate) fn key(given: Option<String>) -> Result<Option<String>, ApiError> {
+pub fn key(given: Option<String>) -> Result<Option<String>, ApiError> {
     const FIELD: &str = "idempotency_key";
     let Some(key) = given else { return Ok(None) };
     let length = key.chars().count();
@@ -104,7 +94,7 @@ pub(crate) fn key(given: Option<String>) -> Result<Option<String>, ApiError> {
 }
 
 /// Tags, if they are given: an object or a list.
-pub(crate) fn tags(given: Option<Box<RawValue>>) -> Result<Option<String>, ApiError> {
+pub fn tags(given: Option<Box<RawValue>>) -> Result<Option<String>, ApiError> {
     const FIELD: &str = "tags";
     let Some(tags) = given.filter(|tags| tags.get() != "null") else {
         return Ok(None);
@@ -121,15 +111,12 @@ pub(crate) fn tags(given: Option<Box<RawValue>>) -> Result<Option<String>, ApiEr
 }
 
 /// The name of a worker.
-pub(crate) fn worker(name: &str) -> Result<WorkerName, ApiError> {
+pub fn worker(name: &str) -> Result<WorkerName, ApiError> {
     WorkerName::parse(name).map_err(|error| broken("worker_id", error, "pattern"))
 }
 
 /// A time in the future.
-pub(crate) fn future(
-    field: &'static str,
-    at: Option<Timestamp>,
-) -> Result<Option<Timestamp>, ApiError> {
+pub fn future(field: &'static str, at: Option<Timestamp>) -> Result<Option<Timestamp>, ApiError> {
     match at {
         Some(at) if at <= entropy::now() => Err(broken(field, "must be in the future", "range")),
         at => Ok(at),

@@ -23,7 +23,7 @@ use crate::request::NewSchedule;
 use crate::set::{answer, check, store};
 
 /// Limit of the schedules of a team in one environment.
-const MAX_SCHEDULES: usize = 10_000;
+pub const MAX_SCHEDULES: usize = 10_000;
 
 /// Create a schedule.
 ///

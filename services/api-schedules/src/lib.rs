@@ -7,7 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod get;
 pub mod list;
-mod make;
+pub mod make;
 pub mod next;
 pub mod object;
 pub mod pause;

@@ -1,16 +1,19 @@
 //! How a run becomes a task: by the way of every other creation, under a key that follows from the run, so that whoever makes it a second
 //! time finds the first.
 
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use waybill_api_jobs::rest::jobs::create::NewJob;
 use waybill_api_tasks::accept::{Accepted, Accepting};
 use waybill_api_tasks::credentials::Checked;
 use waybill_api_tasks::idempotency::msg_id;
 use waybill_api_tasks::request::CreateTask;
-use waybill_domain::event::ScheduleSet;
-use waybill_domain::id::TeamId;
+use waybill_domain::event::{ScheduleSet, ScheduledJob};
+use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::recurring::{Overlap, RunOf};
 use waybill_domain::schedule::{Zone, template};
-use waybill_domain::task::Limits;
 use waybill_domain::task::once::{Once, Singleton, SingletonMode};
+use waybill_domain::task::{Limits, Priority};
 use waybill_domain::time::Timestamp;
 use waybill_domain::vault::CredentialHeaders;
 use waybill_edge::body;
@@ -20,18 +23,20 @@ use waybill_edge::warnings::{Handling, Warnings};
 use waybill_log::{Append, Atomicity, Expectation, Log, Stream};
 
 /// Checks everything about the task of a run that can be checked before it is stored.
-pub(crate) fn check(
+pub fn check(
     accepting: &Accepting<'_>,
     limits: &Limits,
     set: &ScheduleSet,
     zone: &Zone,
     run: RunOf,
 ) -> Result<(Checked, Warnings), ApiError> {
-    let text = template::fill(&set.task, &run, zone);
-    let (request, unknown): (CreateTask, _) =
-        body::parse_leniently(text.as_bytes()).map_err(within_task)?;
-    refuse_what_runs_have_not(&request)?;
-    let mut checked = accepting.check(request, limits).map_err(within_task)?;
+    let (mut checked, unknown) = match set.job.as_deref() {
+        Some(job) => {
+            let checked = check_job(accepting, limits, set, job).map_err(within_task)?;
+            (checked, Warnings::default())
+        }
+        None => check_task(accepting, limits, set, zone, &run)?,
+    };
     // They would be stored for ever.
     let taken = checked
         .spec
@@ -66,6 +71,58 @@ pub(crate) fn check(
         warnings.add(format!("task.{}", warning.field), warning.message);
     }
     Ok((checked, warnings))
+}
+
+fn check_task(
+    accepting: &Accepting<'_>,
+    limits: &Limits,
+    set: &ScheduleSet,
+    zone: &Zone,
+    run: &RunOf,
+) -> Result<(Checked, Warnings), ApiError> {
+    let text = template::fill(&set.task, run, zone);
+    let (request, unknown): (CreateTask, _) =
+        body::parse_leniently(text.as_bytes()).map_err(within_task)?;
+    refuse_what_runs_have_not(&request)?;
+    let checked = accepting.check(request, limits).map_err(within_task)?;
+    Ok((checked, unknown))
+}
+
+/// What the task of a schedule of the jobs API says: its queue, and the payload of its jobs as it was given.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct JobTemplate {
+    pub queue: QueueName,
+    pub json: Box<RawValue>,
+}
+
+impl JobTemplate {
+    /// Reads the task of a schedule.
+    pub fn read(set: &ScheduleSet) -> Result<Self, ApiError> {
+        serde_json::from_str(&set.task).map_err(|error| ApiError::internal(&error))
+    }
+}
+
+fn check_job(
+    accepting: &Accepting<'_>,
+    limits: &Limits,
+    set: &ScheduleSet,
+    job: &ScheduledJob,
+) -> Result<Checked, ApiError> {
+    let template = JobTemplate::read(set)?;
+    let new = NewJob {
+        queue: template.queue,
+        payload: template.json,
+        priority: job
+            .priority
+            .and_then(|priority| Priority::fine(priority.into())),
+        max_retries: job.max_retries,
+        timeout_s: job.timeout_s,
+        scheduled_at: None,
+        expires_at: None,
+        key: None,
+        tags: job.tags.clone(),
+    };
+    new.into_task(accepting, limits)
 }
 
 /// Stores the task of a run, unless it is there. Returns whether it was not.

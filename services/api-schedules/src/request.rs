@@ -143,6 +143,7 @@ impl NewSchedule {
             task: self.task.ok_or_else(|| required("task"))?.get().to_owned(),
             set_by: String::new(),
             at: entropy::now(),
+            job: None,
         })
     }
 }

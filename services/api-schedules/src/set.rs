@@ -11,7 +11,7 @@ use waybill_domain::id::ScheduleId;
 use waybill_domain::recurring::{RunId, RunOf};
 use waybill_domain::schedule::{Schedule, ScheduleCommand};
 use waybill_edge::auth::Caller;
-use waybill_edge::auth::needs::TasksWrite;
+use waybill_edge::auth::needs::{Need, TasksWrite};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::lenient::LenientJson;
 use waybill_edge::path::Id;
@@ -65,9 +65,9 @@ pub(crate) async fn set_schedule(
 }
 
 /// Checks the task of a schedule as if it were due now.
-pub(crate) fn check(
+pub fn check<N: Need>(
     state: &TasksApi,
-    caller: &Caller<TasksWrite>,
+    caller: &Caller<N>,
     context: &RequestContext,
     draft: &ScheduleSet,
     unknown: Warnings,
@@ -89,9 +89,9 @@ pub(crate) fn check(
 }
 
 /// Stores a version; it counts on every gateway with the answer.
-pub(crate) async fn store(
+pub async fn store<N: Need>(
     state: &TasksApi,
-    caller: &Caller<TasksWrite>,
+    caller: &Caller<N>,
     draft: ScheduleSet,
     only_if: Option<u32>,
 ) -> Result<Loaded<Schedule>, ApiError> {

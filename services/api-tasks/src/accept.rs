@@ -138,7 +138,7 @@ impl<'a> Accepting<'a> {
         Ok(checked)
     }
 
-    fn queue_defaults(&self, queue: &QueueName) -> Option<QueueDefaults> {
+    pub fn queue_defaults(&self, queue: &QueueName) -> Option<QueueDefaults> {
         let environment = self.team.environment();
         let directory = self.state.auth.directory();
         let defaults = directory.with_team(&self.team.base(), |team| {

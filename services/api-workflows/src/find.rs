@@ -8,11 +8,7 @@ use waybill_projector::query::{Flow, GetFlow, Position};
 
 /// The workflow, at least as of the last write that this gateway acknowledged to the team. A workflow of another team, or of the team's other
 /// environment, is unknown.
-pub(crate) async fn find(
-    state: &TasksApi,
-    team: &TeamId,
-    id: &WorkflowId,
-) -> Result<Flow, ApiError> {
+pub async fn find(state: &TasksApi, team: &TeamId, id: &WorkflowId) -> Result<Flow, ApiError> {
     match as_of(state, team, id, state.acknowledged.to(team)).await? {
         Some(flow) => Ok(flow),
         // Another gateway may have accepted it.
@@ -21,11 +17,7 @@ pub(crate) async fn find(
 }
 
 /// The same, as of the end of the log.
-pub(crate) async fn find_now(
-    state: &TasksApi,
-    team: &TeamId,
-    id: &WorkflowId,
-) -> Result<Flow, ApiError> {
+pub async fn find_now(state: &TasksApi, team: &TeamId, id: &WorkflowId) -> Result<Flow, ApiError> {
     let end = state.log.bounds(Stream::Tasks).await?.last;
     let found = as_of(state, team, id, end).await?;
     found.ok_or_else(|| ApiError::not_found("Workflow not found"))

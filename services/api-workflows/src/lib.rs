@@ -5,14 +5,14 @@
 
 pub mod cancel;
 pub mod create;
-mod find;
+pub mod find;
 pub mod get;
 pub mod list;
 pub mod object;
 mod read;
 pub mod request;
 pub mod retry;
-mod store;
+pub mod store;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

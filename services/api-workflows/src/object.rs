@@ -113,7 +113,7 @@ pub struct WorkflowTask {
 }
 
 /// How many members stand how.
-pub(crate) fn tally(flow: &Flow) -> Tally {
+pub fn tally(flow: &Flow) -> Tally {
     let mut tally = Tally::default();
     for member in &flow.members {
         tally.count(member.status);

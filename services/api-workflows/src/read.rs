@@ -251,6 +251,7 @@ fn about(
         name,
         description,
         metadata,
+        json: None,
     })
 }
 

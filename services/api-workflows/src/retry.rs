@@ -11,11 +11,12 @@ use waybill_api_tasks::accept::{Accepting, limits};
 use waybill_api_tasks::credentials::Checked;
 use waybill_api_tasks::idempotency::msg_id;
 use waybill_api_tasks::lookup;
-use waybill_api_tasks::replay::again_in_its_place;
+use waybill_api_tasks::replay::{again_in_its_place, go_on};
 use waybill_api_tasks::request::CreateTask;
 use waybill_commands::entropy;
 use waybill_domain::flow::{Given, MemberOf, Place, RunAfterMode};
-use waybill_domain::id::{TaskId, WorkflowId};
+use waybill_domain::id::{TaskId, TeamId, WorkflowId};
+use waybill_domain::operation::retry_key;
 use waybill_domain::partition::Partition;
 use waybill_domain::task::{EndReason, Limits, Status, TaskRow};
 use waybill_domain::workflow::graph::{self, Standing, Tried};
@@ -64,26 +65,39 @@ pub(crate) async fn retry_workflow(
 ) -> Result<axum::Json<WorkflowEnvelope>, ApiError> {
     caller.needs_api()?;
     let flow = find_now(&state, &caller.team, &id).await?;
-    let (chosen, retry) = choose(&flow)?;
     let accepting = Accepting::new(&state, &caller, &context);
     let limits = limits(&state, &caller);
-    let retrying = Retrying {
-        state: &state,
-        caller: &caller,
-        flow: &flow,
-        now: entropy::now(),
-        retry,
-        id: &id,
-    };
-    let ready = retrying.ready(&accepting, &limits, &chosen).await?;
-    // Whoever asks for the same at the same time makes the same tasks, and only one of them is stored.
-    let repeated_by = msg_id(&caller.team, &format!("workflow retry→{id} {retry}"));
-    store(&state, &accepting, ready, retrying.now, Some(repeated_by)).await?;
+    retry(&state, &accepting, &limits, (&caller.team, &id), &flow).await?;
     let flow = find_now(&state, &caller.team, &id).await?;
     Ok(axum::Json(WorkflowEnvelope {
         workflow: WorkflowObject::of(&id, &caller.team, flow),
         warnings: Vec::new(),
     }))
+}
+
+/// Makes the members of a workflow again that are to be done again. Returns the tasks in whose place these are.
+pub async fn retry(
+    state: &TasksApi,
+    accepting: &Accepting<'_>,
+    limits: &Limits,
+    (team, id): (&TeamId, &WorkflowId),
+    flow: &Flow,
+) -> Result<Vec<TaskId>, ApiError> {
+    let (chosen, retry) = choose(flow)?;
+    let retrying = Retrying {
+        state,
+        team,
+        flow,
+        now: entropy::now(),
+        retry,
+        id,
+    };
+    let ready = retrying.ready(accepting, limits, &chosen).await?;
+    // Whoever asks for the same at the same time makes the same tasks, and only one of them is stored.
+    let repeated_by = msg_id(team, &format!("workflow retry→{id} {retry}"));
+    store(state, accepting, ready, retrying.now, Some(repeated_by)).await?;
+    let members = chosen.iter().filter_map(|at| flow.members.get(*at));
+    Ok(members.map(|member| member.task).collect())
 }
 
 /// The members that are made again, and the number of this retry.
@@ -130,7 +144,7 @@ fn tried(member: &FlowMember) -> Tried {
 
 struct Retrying<'a> {
     state: &'a TasksApi,
-    caller: &'a Caller<TasksWrite>,
+    team: &'a TeamId,
     flow: &'a Flow,
     now: waybill_domain::time::Timestamp,
     retry: u16,
@@ -151,7 +165,7 @@ impl Retrying<'_> {
         limits: &Limits,
         chosen: &[usize],
     ) -> Result<Vec<Ready>, ApiError> {
-        let team = &self.caller.team;
+        let team = self.team;
         let known = self.state.acknowledged.to(team);
         let olds: Vec<Old> = futures::stream::iter(chosen.iter().copied())
             .map(async |at| {
@@ -162,6 +176,8 @@ impl Retrying<'_> {
                 let mut checked = checked.map_err(|error| within(error, at))?;
                 // Its time was that of the first try.
                 checked.spec.not_before = None;
+                // A job keeps its id.
+                go_on(&mut checked, &row);
                 Ok::<_, ApiError>(Old { at, row, checked })
             })
             .buffered(AT_A_TIME)
@@ -182,11 +198,12 @@ impl Retrying<'_> {
         for (old, at) in olds.into_iter().zip(0..) {
             let member = self.again(&old, &new, (at, of), &mut answers).await?;
             let id = new.get(&old.at).copied();
+            let key = old.row.is_pulled().then(|| retry_key(old.row.id));
             ready.push(Ready {
                 id: id.ok_or_else(|| ApiError::internal(&"a member that is retried has a task"))?,
                 checked: old.checked,
                 member,
-                key: None,
+                key,
             });
         }
         Ok(ready)
@@ -275,7 +292,7 @@ impl Answers {
         room: usize,
     ) -> Result<Given, ApiError> {
         if let Entry::Vacant(place) = self.0.entry(of.task) {
-            let view = lookup::find(retrying.state, &retrying.caller.team, of.task).await?;
+            let view = lookup::find(retrying.state, retrying.team, of.task).await?;
             let answer = match view.detail {
                 Detail::Read(detail) => detail.result,
                 Detail::Omitted | Detail::Dropped => None,

@@ -16,16 +16,16 @@ use waybill_log::{Append, Atomicity, Expectation, MsgId, Stream};
 const SEALED_AT_A_TIME: usize = 32;
 
 /// A member that is ready to be stored.
-pub(crate) struct Ready {
-    pub(crate) id: TaskId,
-    pub(crate) checked: Checked,
-    pub(crate) member: MemberOf,
+pub struct Ready {
+    pub id: TaskId,
+    pub checked: Checked,
+    pub member: MemberOf,
     /// What the whole is found by when it is asked for again: of the first member.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
 }
 
 /// What became of an append.
-pub(crate) enum Stored {
+pub enum Stored {
     /// The members are in the log.
     New(Vec<TaskCreated>),
     /// An append with the same id was stored before.
@@ -33,7 +33,7 @@ pub(crate) enum Stored {
 }
 
 /// Stores members, in this order. `repeated_by`: the same id makes them once, whoever sends it.
-pub(crate) async fn store(
+pub async fn store(
     state: &TasksApi,
     accepting: &Accepting<'_>,
     members: Vec<Ready>,

@@ -73,6 +73,9 @@ pub struct About {
     pub description: Option<String>,
     /// Texts chosen by the client.
     pub metadata: BTreeMap<String, String>,
+    /// What a client of the jobs API chose instead: any JSON.
+    #[serde(default)]
+    pub json: Option<String>,
 }
 
 impl MemberOf {
@@ -91,6 +94,7 @@ impl MemberOf {
             about.name.len()
                 + about.description.as_ref().map_or(0, String::len)
                 + metadata.sum::<usize>()
+                + about.json.as_ref().map_or(0, String::len)
                 + 48
         });
         let ids = (self.after.len() + self.done.len()) * ID;

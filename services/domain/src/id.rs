@@ -367,6 +367,12 @@ macro_rules! ulid_id {
                 Timestamp(i64::try_from(millis).unwrap_or(0))
             }
 
+            /// The 128 bits of the ULID.
+            #[must_use]
+            pub fn bits(&self) -> u128 {
+                Ulid::read(self.ulid().as_bytes()).map_or(0, |ulid| ulid.0)
+            }
+
             /// The ULID without the prefix.
             #[must_use]
             pub fn ulid(&self) -> &str {

@@ -44,7 +44,7 @@ pub(crate) fn descriptions() -> [(&'static str, OpenApi); 11] {
         ("vault", waybill_api_vault::router().into_openapi()),
         ("work", waybill_api_work::router().into_openapi()),
         ("workflows", waybill_api_workflows::router().into_openapi()),
-        ("jobs", waybill_api_jobs::router().into_openapi()),
+        ("jobs", waybill_api_jobs_flows::router().into_openapi()),
         ("jobs-live", waybill_api_jobs_live::router().into_openapi()),
     ]
 }
@@ -79,7 +79,7 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_vault::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_workflows::router()).with_state(state.tasks_api.clone()))
-        .merge(Router::from(waybill_api_jobs::router()).with_state(state.tasks_api.clone()))
+        .merge(Router::from(waybill_api_jobs_flows::router()).with_state(state.tasks_api.clone()))
         .merge(waybill_api_jobs_grpc::router(&state.tasks_api))
         .merge(waybill_api_jobs_live::routes(&state.tasks_api))
         .merge(docs::router(docs::openapi()))

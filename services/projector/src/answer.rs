@@ -18,7 +18,8 @@ use crate::query::{
     DeadGroups, Detail, Flow, FlowPage, FollowActivity, GetCounters, GetFlow, GetStats, GetTask,
     GroupDeadLetters, IdempotentTask, Inclusion, JobCounts, JobPage, ListActivity, ListFlows,
     ListJobs, ListRuns, ListSkipped, ListTasks, ProveConsistency, ProveInclusion, Refused, RunPage,
-    SelectTasks, Selection, SkippedPage, Stats, TaskPage, TaskView, Verdict, Verify,
+    RunTally, SelectTasks, Selection, SkippedPage, Stats, TallyRuns, TaskPage, TaskView, Verdict,
+    Verify,
 };
 use crate::service::{ServiceConfig, end_of_tasks, now};
 use crate::verify::verify;
@@ -186,6 +187,10 @@ impl Answerer {
 
     pub(crate) async fn runs(&self, query: ListRuns) -> Result<RunPage, Refused> {
         self.reading(move |reader| reader.runs(&query, now())).await
+    }
+
+    pub(crate) async fn runs_tally(&self, query: TallyRuns) -> Result<Vec<RunTally>, Refused> {
+        self.reading(move |reader| reader.runs_tally(&query)).await
     }
 
     pub(crate) async fn flow(&self, query: GetFlow) -> Result<Option<Flow>, Refused> {

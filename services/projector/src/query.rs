@@ -28,7 +28,7 @@ pub use dead::{DeadCause, DeadGroup, DeadGroups, GroupDeadLetters, MAX_GROUPS};
 pub use flows::{Flow, FlowMember, FlowPage, FlowSummary, GetFlow, ListFlows};
 pub use jobs::{CountJobs, JobCounts, JobOrder, JobPage, ListJobs, ListedJob, MAX_JOBS};
 pub use operations::{ListSkipped, SkippedPage, TreeVerdict, Verdict, Verify};
-pub use runs::{AreKeysUsed, ListRuns, MAX_KEYS, Run, RunPage};
+pub use runs::{AreKeysUsed, ListRuns, MAX_KEYS, MAX_TALLIED, Run, RunPage, RunTally, TallyRuns};
 pub use select::{SelectTasks, Selection};
 pub use stats::{Figures, GetStats, Lengths, MAX_STATS_QUEUES, MAX_STEPS, Series, Stats};
 pub use tasks::{

@@ -23,7 +23,7 @@ use crate::query::{
     AreKeysUsed, AuditKeys, ByIdempotencyKey, CountJobs, FollowActivity, GetCounters, GetFlow,
     GetStats, GetTask, GroupDeadLetters, ListActivity, ListFlows, ListJobs, ListRuns, ListSkipped,
     ListTasks, Position, ProveConsistency, ProveInclusion, QUEUE_GROUP, Query, Refused, Reply,
-    Request, SelectTasks, Verify,
+    Request, SelectTasks, TallyRuns, Verify,
 };
 
 /// Limit of how long a query waits, whatever its client allows.
@@ -180,6 +180,7 @@ async fn subscribe(server: &Server) -> Requests {
         GetStats::SUBJECT,
         AreKeysUsed::SUBJECT,
         ListRuns::SUBJECT,
+        TallyRuns::SUBJECT,
         GetFlow::SUBJECT,
         ListFlows::SUBJECT,
         ListJobs::SUBJECT,
@@ -275,6 +276,7 @@ impl Server {
                     .await
             }
             ListRuns::SUBJECT => self.run(payload, async |q, _| a.runs(q).await).await,
+            TallyRuns::SUBJECT => self.run(payload, async |q, _| a.runs_tally(q).await).await,
             GetFlow::SUBJECT => self.run(payload, async |q, _| a.flow(q).await).await,
             ListFlows::SUBJECT => self.run(payload, async |q, _| a.flows(q).await).await,
             ListJobs::SUBJECT => self.run(payload, async |q, _| a.jobs(q).await).await,

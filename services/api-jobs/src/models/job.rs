@@ -6,14 +6,16 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 use waybill_domain::event::BodyEncoding;
+use waybill_domain::flow::RunAfterMode;
 use waybill_domain::task::{ClaimId, JobStatus, TaskRow};
 use waybill_edge::iso::Iso;
 use waybill_projector::query::{Detail, TaskDetail, TaskView};
 
 use super::status::JobsStatus;
+use crate::find::uuid_text;
 
 /// Seconds that a worker should take at most, if its client says nothing else.
-pub(crate) const USUAL_TIMEOUT_S: u32 = 300;
+pub const USUAL_TIMEOUT_S: u32 = 300;
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,12 +65,13 @@ pub struct JobsJob {
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Iso,
     pub workflow_id: Option<String>,
-    pub dependency_mode: Option<String>,
+    pub dependency_mode: Option<RunAfterMode>,
+    /// Whether those that it runs after let it run.
     pub dependencies_met: bool,
 }
 
 impl JobsJob {
-    pub(crate) fn read(status: JobStatus, view: TaskView) -> Self {
+    pub fn read(status: JobStatus, view: TaskView) -> Self {
         let detail = match view.detail {
             Detail::Read(detail) => *detail,
             Detail::Omitted | Detail::Dropped => TaskDetail::default(),
@@ -82,6 +85,7 @@ impl JobsJob {
         });
         let result = detail.result.filter(|_| status == JobStatus::Completed);
         let job = row.job.as_deref();
+        let member = row.member.as_deref();
         // A key that Waybill made did not come from the client.
         let key = row.idempotency_key.clone();
         Self {
@@ -116,15 +120,15 @@ impl JobsJob {
             lease_expires_at: row.lease_until.filter(|_| is_held).map(Iso),
             idempotency_key: key.filter(|key| !key.contains('→')),
             updated_at: Iso(row.updated_at),
-            workflow_id: None,
-            dependency_mode: None,
+            workflow_id: member.map(|member| uuid_text(member.workflow.bits())),
+            dependency_mode: member.map(|member| member.mode),
             dependencies_met: true,
         }
     }
 }
 
 /// A body as JSON: as it stands, if it is some, else as a text.
-pub(crate) fn json(body: &str, encoding: BodyEncoding) -> Box<RawValue> {
+pub fn json(body: &str, encoding: BodyEncoding) -> Box<RawValue> {
     let is_text = encoding == BodyEncoding::Text;
     let read = is_text.then(|| RawValue::from_string(body.to_owned()).ok());
     read.flatten()
@@ -133,7 +137,7 @@ pub(crate) fn json(body: &str, encoding: BodyEncoding) -> Box<RawValue> {
 }
 
 /// When the job was created, which a retry does not change.
-pub(crate) fn created_at(row: &TaskRow) -> Iso {
+pub fn created_at(row: &TaskRow) -> Iso {
     let root = row.job_root();
     Iso(if root == row.id {
         row.created_at
@@ -149,11 +153,11 @@ fn expires_at(row: &TaskRow) -> Option<Iso> {
     row.deadline.into_iter().chain(expiry).min().map(Iso)
 }
 
-pub(crate) fn scheduled_at(row: &TaskRow) -> Option<Iso> {
+pub fn scheduled_at(row: &TaskRow) -> Option<Iso> {
     row.retry_at.or(row.not_before).map(Iso)
 }
 
-pub(crate) fn last_error(status: JobStatus, row: &TaskRow) -> Option<String> {
+pub fn last_error(status: JobStatus, row: &TaskRow) -> Option<String> {
     match status {
         JobStatus::Failed => Some("Job expired".to_owned()),
         _ => row.error.clone(),

@@ -33,7 +33,7 @@ impl From<JobStatus> for JobsStatus {
 }
 
 /// Reads statuses separated by commas. The error is the first word that is no status.
-pub(crate) fn parse_list(text: &str) -> Result<Vec<JobStatus>, &str> {
+pub fn parse_list(text: &str) -> Result<Vec<JobStatus>, &str> {
     let words = text.split(',').map(str::trim);
     let words = words.filter(|word| !word.is_empty());
     words

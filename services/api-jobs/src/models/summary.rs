@@ -36,7 +36,7 @@ pub struct JobsSummary {
 }
 
 impl JobsSummary {
-    pub(crate) fn new(status: JobStatus, row: &TaskRow) -> Self {
+    pub fn new(status: JobStatus, row: &TaskRow) -> Self {
         let job_type = row.job.as_ref().and_then(|job| job.job_type.clone());
         Self {
             id: row.job_root().uuid_text(),

@@ -8,6 +8,7 @@ pub mod create;
 pub mod fail;
 pub mod get;
 pub mod heartbeat;
+pub mod history;
 pub mod list;
 pub mod priority;
 pub mod progress;
@@ -28,6 +29,7 @@ pub(crate) fn router() -> OpenApiRouter<TasksApi> {
         .routes(routes!(stats::job_stats))
         .routes(routes!(status::job_statuses))
         .routes(routes!(get::get_job, cancel::cancel_job))
+        .routes(routes!(history::job_history))
         .routes(routes!(retry::retry_job))
         .routes(routes!(priority::set_priority))
         .routes(routes!(complete::complete_job))

@@ -1,5 +1,7 @@
 //! Queues: a queue exists by its jobs, or by a decision about it.
 
+pub mod config;
+pub mod delete;
 pub mod list;
 pub mod pause;
 pub mod resume;
@@ -18,6 +20,8 @@ use waybill_projector::query::QueueCounts;
 pub(crate) fn router() -> OpenApiRouter<TasksApi> {
     OpenApiRouter::new()
         .routes(routes!(list::list_queues))
+        .routes(routes!(config::get_queue, delete::delete_queue))
+        .routes(routes!(config::configure_queue))
         .routes(routes!(stats::queue_stats))
         .routes(routes!(pause::pause_queue))
         .routes(routes!(resume::resume_queue))

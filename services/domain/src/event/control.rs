@@ -37,7 +37,7 @@ pub use member::{
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
 pub use queue::{QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 pub use schedule::{
-    ScheduleDeleted, SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled,
+    ScheduleDeleted, SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled, ScheduledJob,
     SchedulesReached,
 };
 pub use session::{SessionEnd, SessionEnded, SessionRefreshed, SessionStarted};

@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub const MAX_TASK_BYTES: usize = 65_536;
 /// Limit of a name, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
+/// The same of a schedule of the jobs API.
+pub const MAX_JOB_NAME_CHARS: usize = 255;
 /// Limit of the versions that are kept because instants of theirs may have no outcome yet.
 const MAX_VERSIONS: usize = 16;
 /// How long a version is kept after its end, in milliseconds.
@@ -92,6 +94,9 @@ pub enum ScheduleRefusal {
     Changed(u32),
     #[error("A schedule can be replaced {MAX_VERSIONS} times an hour at most")]
     TooOften,
+    /// The API that replaces it is not the one that made it.
+    #[error("The schedule was made by another API; replace it there")]
+    OtherApi,
     /// What it says of times makes no sense.
     #[error("{0}")]
     InvalidSchedule(Invalid),
@@ -233,6 +238,11 @@ impl Schedule {
             return Err(ScheduleRefusal::NoSuchSchedule);
         }
         let version = self.current().map_or(0, |current| current.version);
+        if let Some(current) = self.current()
+            && current.job.is_some() != draft.job.is_some()
+        {
+            return Err(ScheduleRefusal::OtherApi);
+        }
         if only_if.is_some_and(|only_if| only_if != version) {
             return Err(ScheduleRefusal::Changed(version));
         }
@@ -448,12 +458,19 @@ impl ScheduleSet {
             let message = format!("task must have at most {MAX_TASK_BYTES} bytes, not {given}");
             return wrong("task", message);
         }
-        template::check(&self.task).map_err(ScheduleRefusal::InvalidSchedule)?;
+        // The payload of a job is its client's, places or not.
+        if self.job.is_none() {
+            template::check(&self.task).map_err(ScheduleRefusal::InvalidSchedule)?;
+        }
         self.name = self.name.take().map(|name| name.trim().to_owned());
         self.name = self.name.take().filter(|name| !name.is_empty());
         let chars = self.name.as_deref().map_or(0, |name| name.chars().count());
-        if chars > MAX_NAME_CHARS {
-            let message = format!("name must be at most {MAX_NAME_CHARS} characters, not {chars}");
+        let most = match self.job {
+            Some(_) => MAX_JOB_NAME_CHARS,
+            None => MAX_NAME_CHARS,
+        };
+        if chars > most {
+            let message = format!("name must be at most {most} characters, not {chars}");
             return wrong("name", message);
         }
         Ok(self)

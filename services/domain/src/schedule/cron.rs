@@ -1,5 +1,6 @@
-//! The five fields of cron: minute, hour, day of month, month, day of week. A day matches if the
-//! day of month or the day of week does, where both are restricted; `0` and `7` are Sunday.
+//! The five fields of cron: minute, hour, day of month, month, day of week; and, where its reader
+//! takes six, the second before them. A day matches if the day of month or the day of week does,
+//! where both are restricted; `0` and `7` are Sunday.
 
 use jiff::civil::Date;
 
@@ -14,9 +15,10 @@ const LENGTHS: [u64; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 /// The longest that no day may match: 29 February around a year that is no leap year.
 const MAX_DAYS: u32 = 8 * 366 + 1;
 
-/// A calendar of minutes. Each field is a set of bits.
+/// A calendar of seconds. Each field is a set of bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
+    seconds: u64,
     minutes: u64,
     hours: u64,
     days: u64,
@@ -33,6 +35,13 @@ struct Field {
     to: u8,
     names: &'static [&'static str],
 }
+
+const SECOND: Field = Field {
+    name: "second",
+    from: 0,
+    to: 59,
+    names: &[],
+};
 
 const FIELDS: [Field; 5] = [
     Field {
@@ -152,10 +161,37 @@ impl Cron {
             );
             return Err(invalid(message));
         };
+        Self::read(1, [minute, hour, day, month, weekday])
+    }
+
+    /// Reads five fields, or six of which the first one is the second.
+    ///
+    /// # Errors
+    /// If a field is invalid, there are not five or six of them, or no day ever matches.
+    pub fn parse_with_seconds(text: &str) -> Result<Self, Invalid> {
+        let given: Vec<_> = text.split_ascii_whitespace().collect();
+        match given[..] {
+            [minute, hour, day, month, weekday] => {
+                Self::read(1, [minute, hour, day, month, weekday])
+            }
+            [second, minute, hour, day, month, weekday] => {
+                let seconds = SECOND.read(second)?.0;
+                Self::read(seconds, [minute, hour, day, month, weekday])
+            }
+            _ => Err(invalid(format!(
+                "cron has five fields (minute, hour, day of month, month, day of week), or six with the second first, not {}",
+                given.len()
+            ))),
+        }
+    }
+
+    fn read(seconds: u64, fields: [&str; 5]) -> Result<Self, Invalid> {
+        let [minute, hour, day, month, weekday] = fields;
         let [minutes, hours, days, months, weekdays] = &FIELDS;
         let (days, by_day) = days.read(day)?;
         let (weekdays, by_weekday) = weekdays.read(weekday)?;
         let read = Self {
+            seconds,
             minutes: minutes.read(minute)?.0,
             hours: hours.read(hour)?.0,
             days,
@@ -197,12 +233,17 @@ impl Cron {
         None
     }
 
-    /// The hours and minutes of a day with times, in their order.
-    pub(super) fn times(&self) -> impl Iterator<Item = (i8, i8)> + '_ {
-        let hours = (0..24).filter(|hour| self.hours & (1 << hour) != 0);
-        hours.flat_map(|hour| {
-            let minutes = (0..60).filter(|minute| self.minutes & (1 << minute) != 0);
-            minutes.map(move |minute| (hour, minute))
+    /// The hours, minutes and seconds of a day with times, in their order, from a minute on.
+    pub(super) fn times(&self, from: (i8, i8)) -> impl Iterator<Item = (i8, i8, i8)> + '_ {
+        let bit = |set: u64, number: i8| set & (1 << number) != 0;
+        let hours = (from.0..24).filter(move |hour| bit(self.hours, *hour));
+        hours.flat_map(move |hour| {
+            let first = if hour == from.0 { from.1 } else { 0 };
+            let minutes = (first..60).filter(move |minute| bit(self.minutes, *minute));
+            minutes.flat_map(move |minute| {
+                let seconds = (0..60).filter(move |second| bit(self.seconds, *second));
+                seconds.map(move |second| (hour, minute, second))
+            })
         })
     }
 }

@@ -154,6 +154,73 @@ fn in_spring_a_skipped_time_runs_once_after_the_gap() {
 }
 
 #[test]
+fn a_crontab_has_seconds_and_leaves_out_what_the_clocks_skip() {
+    let days = times(
+        "crontab(30 2 * * *)",
+        "Europe/Madrid",
+        "2026-03-28T00:00:00.000Z",
+        2,
+    );
+    assert_eq!(days, ["2026-03-28T01:30", "2026-03-30T00:30"]);
+    let seconds = next(
+        "crontab(*/25 59 23 * * *)",
+        "UTC",
+        "2026-03-28T23:59:25.000Z",
+        3,
+    );
+    let seconds: Vec<_> = seconds.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(
+        seconds,
+        [
+            "2026-03-28T23:59:50.000Z",
+            "2026-03-29T23:59:00.000Z",
+            "2026-03-29T23:59:25.000Z",
+        ]
+    );
+    let steps = |when: &str| times(when, "UTC", "2026-01-01T00:30:00.000Z", 4);
+    assert_eq!(
+        steps("crontab(0 0 1 */3 *)"),
+        [
+            "2026-04-01T00:00",
+            "2026-07-01T00:00",
+            "2026-10-01T00:00",
+            "2027-01-01T00:00"
+        ]
+    );
+    assert_eq!(
+        steps("crontab(0 0 */2 * *)")[..2],
+        ["2026-01-03T00:00", "2026-01-05T00:00"]
+    );
+    // The hour that repeats fires once.
+    let autumn = times(
+        "crontab(0 30 2 * * *)",
+        "Europe/Madrid",
+        "2026-10-25T00:00:00.000Z",
+        2,
+    );
+    assert_eq!(autumn, ["2026-10-25T00:30", "2026-10-26T01:30"]);
+    for wrong in ["crontab(* * * *)", "crontab(60 * * * * *)", "crontab()"] {
+        assert!(When::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_zone_may_be_a_distance_from_utc() {
+    let after = "2026-01-01T00:00:00.000Z";
+    assert_eq!(
+        times("crontab(0 9 * * *)", "+05:30", after, 1),
+        ["2026-01-01T03:30"]
+    );
+    assert_eq!(
+        times("cron(0 9 * * *)", "-03:00", after, 1),
+        ["2026-01-01T12:00"]
+    );
+    for wrong in ["+5:30", "+24:00", "+05:60", "05:30", "+05", "+-5:30"] {
+        assert!(Zone::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn in_autumn_a_repeated_time_runs_once() {
     let days = next(
         "cron(30 2 * * *)",

@@ -1,4 +1,6 @@
-//! The one field that says when: `cron(0 9 * * MON-FRI)`, `every 5m` or `at 2030-01-31T09:00`.
+//! The one field that says when: `cron(0 9 * * MON-FRI)`, `every 5m` or `at 2030-01-31T09:00`. The
+//! jobs API's is `crontab(0 0 9 * * MON-FRI)`: it may have seconds, and leaves out local times that
+//! the clocks skip.
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ const MAX_BYTES: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
     /// At the minutes of a calendar, by the clocks of a zone.
-    Cron(Cron),
+    Cron(Cron, Gaps),
     /// Again and again after a pause, in milliseconds, counted from the beginning of 1970 so that
     /// another version of the schedule is due at the same instants.
     Every(i64),
@@ -27,6 +29,15 @@ pub enum When {
     AtInstant(Timestamp),
     /// Once, at a local time.
     AtLocal(DateTime),
+}
+
+/// What becomes of a local time that the clocks skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gaps {
+    /// It is due at the end of the gap.
+    RunAfter,
+    /// It is not due on that day.
+    LeaveOut,
 }
 
 /// What the clocks of a zone did to an instant.
@@ -74,11 +85,13 @@ impl When {
             );
             return Err(Invalid::new("when", message));
         }
-        if let Some(fields) = text
-            .strip_prefix("cron(")
-            .and_then(|rest| rest.strip_suffix(')'))
-        {
-            return Cron::parse(fields).map(Self::Cron);
+        let within = |name| text.strip_prefix(name)?.strip_suffix(')');
+        if let Some(fields) = within("cron(") {
+            return Cron::parse(fields).map(|cron| Self::Cron(cron, Gaps::RunAfter));
+        }
+        if let Some(fields) = within("crontab(") {
+            let cron = Cron::parse_with_seconds(fields)?;
+            return Ok(Self::Cron(cron, Gaps::LeaveOut));
         }
         if let Some(length) = text.strip_prefix("every ") {
             let (least, most) = PAUSES;
@@ -123,7 +136,7 @@ impl When {
                 oddity: None,
             }),
             Self::AtLocal(local) => zone.instant(*local).map(Due::from).and_then(later),
-            Self::Cron(cron) => next_of(cron, zone, after),
+            Self::Cron(cron, gaps) => next_of(cron, *gaps, zone, after),
         }
     }
 
@@ -142,18 +155,22 @@ impl When {
 
 /// Local times in their order have instants in their order, of which those of one gap are the same.
 /// So the first one that is later is the next.
-fn next_of(cron: &Cron, zone: &Zone, after: Timestamp) -> Option<Due> {
+fn next_of(cron: &Cron, gaps: Gaps, zone: &Zone, after: Timestamp) -> Option<Due> {
     let now = zone.local(after)?;
     let mut day = cron.day_from(now.date())?;
     loop {
-        for (hour, minute) in cron.times() {
-            let time = Time::new(hour, minute, 0, 0).ok()?;
-            let local = day.to_datetime(time);
-            // Of a time before, the instant is not later. By less than a minute, this one is cheap.
-            if local.date() == now.date() && (hour, minute) < (now.hour(), now.minute()) {
+        // Of a time before, the instant is not later.
+        let from = if day == now.date() {
+            (now.hour(), now.minute())
+        } else {
+            (0, 0)
+        };
+        for (hour, minute, second) in cron.times(from) {
+            let time = Time::new(hour, minute, second, 0).ok()?;
+            let due = Due::from(zone.instant(day.to_datetime(time))?);
+            if gaps == Gaps::LeaveOut && due.oddity == Some(Oddity::Skipped) {
                 continue;
             }
-            let due = Due::from(zone.instant(local)?);
             if due.at > after {
                 return Some(due);
             }

@@ -1,5 +1,5 @@
 //! Time zones by their IANA names, from the database that is part of the program, so that every
-//! gateway of a version reckons alike.
+//! gateway of a version reckons alike; and fixed distances from UTC, such as `+05:30`.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -50,11 +50,14 @@ impl Zone {
         Self(TimeZone::UTC)
     }
 
-    /// The zone of an IANA name, in any case.
+    /// The zone of an IANA name, in any case, or at a distance from UTC such as `+05:30`.
     ///
     /// # Errors
     /// If there is none.
     pub fn parse(name: &str) -> Result<Self, Invalid> {
+        if let Some(offset) = offset(name) {
+            return Ok(Self(offset.to_time_zone()));
+        }
         ZONES.get(name).map(Self).map_err(|_| {
             let shown = shortened(name);
             let message = format!(
@@ -70,7 +73,7 @@ impl Zone {
         Self(TimeZone::posix(rule).expect("a rule"))
     }
 
-    /// The IANA name.
+    /// The IANA name, if it has one.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
@@ -104,6 +107,23 @@ impl Zone {
             }
         }
     }
+}
+
+/// Reads `+05:30`: a sign, hours and minutes, less than a day.
+fn offset(text: &str) -> Option<jiff::tz::Offset> {
+    let sign = match text.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let number = |text: &str, most: i32| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let read = text.parse::<i32>().ok().filter(|_| digits)?;
+        (read <= most).then_some(read)
+    };
+    let seconds = number(hours, 23)? * 3_600 + number(minutes, 59)? * 60;
+    jiff::tz::Offset::from_seconds(sign * seconds).ok()
 }
 
 impl fmt::Debug for Zone {

@@ -42,6 +42,12 @@ impl OwnPauses {
         Self(OVERNIGHT_SECONDS.map(|seconds| seconds * 1_000).to_vec())
     }
 
+    /// These pauses, in milliseconds.
+    #[must_use]
+    pub fn of_millis(pauses: Vec<u32>) -> Self {
+        Self(pauses)
+    }
+
     /// Whether the task sets none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

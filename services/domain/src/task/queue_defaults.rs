@@ -80,6 +80,9 @@ pub struct QueueDefaults {
     /// No retry begins later than this after acceptance, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_ms: Option<u64>,
+    /// How many seconds a worker should take at most for a job of the jobs API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_timeout_s: Option<u32>,
 }
 
 /// Time limits of an attempt.
@@ -139,6 +142,8 @@ impl QueueDefaults {
             }),
             jitter: given.jitter.then_some(spec.retry_bounds.jitter),
             max_age_ms: spec.retry_bounds.max_age_ms,
+            // The native API does not know it.
+            job_timeout_s: None,
         })
     }
 

@@ -112,7 +112,9 @@ impl From<ScheduleRefusal> for ApiError {
                 ErrorCode::PreconditionFailed,
                 text,
             ),
-            ScheduleRefusal::TooOften => Self::conflict(ErrorCode::Conflict, text),
+            ScheduleRefusal::TooOften | ScheduleRefusal::OtherApi => {
+                Self::conflict(ErrorCode::Conflict, text)
+            }
             ScheduleRefusal::InvalidSchedule(invalid) => invalid.into(),
             ScheduleRefusal::Invalid(refusal) => refusal.into(),
         }

@@ -14,6 +14,8 @@ mod fork;
 mod hostile;
 mod idempotency;
 mod jobs;
+mod jobs_flows;
+mod jobs_queues;
 mod keys;
 mod limited;
 mod limits;

@@ -233,6 +233,7 @@ async fn set_before(world: &World, number: u128, catch_up: CatchUp) -> Result<St
         task: r#"{"targetUrl": "http://127.0.0.1:9/hook"}"#.into(),
         set_by: "operator:test".into(),
         at: Timestamp(now.0 - 3_720_000),
+        job: None,
     }));
     let by = Author::from(Actor::Operator("test".into()));
     world.writer().note(&event, &by).await?;

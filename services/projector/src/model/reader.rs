@@ -19,7 +19,8 @@ use crate::query::{
     DeadGroups, Flow, FlowPage, FollowActivity, GetFlow, GetStats, GroupDeadLetters,
     IdempotentTask, Inclusion, JobCounts, JobPage, ListActivity, ListFlows, ListJobs, ListRuns,
     ListSkipped, ListTasks, MAX_QUEUES, MAX_SCAN, Position, ProveConsistency, ProveInclusion,
-    QueueCounts, RunPage, Searched, SelectTasks, Selection, SkippedPage, Stats, Total,
+    QueueCounts, RunPage, RunTally, Searched, SelectTasks, Selection, SkippedPage, Stats,
+    TallyRuns, Total,
 };
 
 /// Why there is no answer.
@@ -131,6 +132,11 @@ impl Reader {
     /// Of each idempotency key, whether a task was created with it that is still kept.
     pub fn are_keys_used(&self, query: &AreKeysUsed) -> Result<Vec<bool>, ReaderError> {
         self.reading(|view| runs::are_keys_used(view, query))
+    }
+
+    /// How often schedules have run.
+    pub fn runs_tally(&self, query: &TallyRuns) -> Result<Vec<RunTally>, ReaderError> {
+        self.reading(|view| runs::tally(view, query))
     }
 
     /// What became of the instants of a schedule.

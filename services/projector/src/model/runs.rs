@@ -11,7 +11,9 @@ use super::keys::{self, Place};
 use super::page;
 use super::reader::ReaderError;
 use super::{IDEMPOTENCY, RUNS, decode, list, row_error};
-use crate::query::{AreKeysUsed, ListRuns, MAX_KEYS, Run, RunPage};
+use crate::query::{
+    AreKeysUsed, ListRuns, MAX_KEYS, MAX_TALLIED, Run, RunPage, RunTally, TallyRuns,
+};
 
 /// Adds a task, if it is the run of a schedule.
 pub(super) fn put_task(batch: &mut Batch, row: &TaskRow) {
@@ -86,6 +88,38 @@ pub(super) fn list(
         });
     }
     Ok(page)
+}
+
+pub(super) fn tally(view: &View<'_>, query: &TallyRuns) -> Result<Vec<RunTally>, ReaderError> {
+    if query.schedules.len() > MAX_KEYS {
+        let given = query.schedules.len();
+        let message = format!("at most {MAX_KEYS} schedules are tallied at once, not {given}");
+        return Err(page::InvalidQuery::new("schedules", message).into());
+    }
+    let mut tallies = Vec::with_capacity(query.schedules.len());
+    for schedule in &query.schedules {
+        let mut tally = RunTally::default();
+        let range = KeyRange::prefix(&keys::runs(&query.team, schedule)).descending();
+        for entry in view.range(RUNS, &range)? {
+            let (key, value) = entry?;
+            // Instants that did not fire have one.
+            if !value.is_empty() {
+                continue;
+            }
+            if tally.last_at.is_none() {
+                let place = Place::at_end_of(&key);
+                let place = place.ok_or_else(|| row_error(RUNS, "a key without a place"))?;
+                let millis = i64::try_from(place.at).unwrap_or(i64::MAX);
+                tally.last_at = Some(Timestamp(millis));
+            }
+            tally.count += 1;
+            if tally.count == MAX_TALLIED {
+                break;
+            }
+        }
+        tallies.push(tally);
+    }
+    Ok(tallies)
 }
 
 pub(super) fn are_keys_used(

@@ -35,6 +35,25 @@ pub struct Flow {
     pub retries: u16,
 }
 
+impl Flow {
+    /// Whether those that a member runs after let it run.
+    #[must_use]
+    pub fn lets_run(&self, name: &str) -> bool {
+        let Some(member) = self.members.iter().find(|member| member.name == name) else {
+            return false;
+        };
+        let has_completed = |place: &u16| {
+            let other = self.members.get(usize::from(*place));
+            other.is_some_and(|other| other.status == Status::Completed)
+        };
+        match member.mode {
+            _ if member.after.is_empty() => true,
+            RunAfterMode::All => member.after.iter().all(has_completed),
+            RunAfterMode::Any => member.after.iter().any(has_completed),
+        }
+    }
+}
+
 /// The latest task of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowMember {

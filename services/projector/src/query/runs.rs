@@ -53,6 +53,33 @@ pub enum Run {
     Not(Box<ScheduleSettled>),
 }
 
+/// How often schedules have run, as far as their tasks are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TallyRuns {
+    /// The team, in the environment of the tasks.
+    pub team: TeamId,
+    /// Up to [`MAX_KEYS`].
+    pub schedules: Vec<ScheduleId>,
+}
+
+impl Query for TallyRuns {
+    const SUBJECT: &'static str = "wb.query.runs_tally";
+    /// In the order of the schedules.
+    type Answer = Vec<RunTally>;
+}
+
+/// How often a schedule has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunTally {
+    /// How many of its tasks are kept; none beyond [`MAX_TALLIED`] is counted.
+    pub count: u32,
+    /// When the last of them was made.
+    pub last_at: Option<Timestamp>,
+}
+
+/// Limit of the runs of a schedule that are counted.
+pub const MAX_TALLIED: u32 = 10_000;
+
 /// Of each idempotency key, whether a task was created with it that is still kept.
 ///
 /// As with [`super::ByIdempotencyKey`], only a replica answers that was caught up within the last

@@ -77,6 +77,7 @@ fn run(at: i64) -> RunOf {
 fn member(at: i64) -> MemberOf {
     let place = u16::try_from(at.rem_euclid(9)).unwrap_or_default();
     let about = About {
+        json: None,
         name: "workflow".into(),
         description: None,
         metadata: std::collections::BTreeMap::new(),

@@ -12,25 +12,25 @@ use crate::installation::Installation;
 /// Deadline of a condition.
 const SOON: Duration = Duration::from_secs(20);
 
-async fn post(http: &Http, path: &str, body: &Value) -> Result<Answer> {
+pub(crate) async fn post(http: &Http, path: &str, body: &Value) -> Result<Answer> {
     http.post(&format!("/api/v1/jobs{path}"), body).await
 }
 
-async fn create(http: &Http, job: &Value) -> Result<String> {
+pub(crate) async fn create(http: &Http, job: &Value) -> Result<String> {
     let answer = post(http, "", job).await?;
     ensure!(answer.status == 201, "{}", answer.text());
     let id = answer.json()["id"].as_str().map(str::to_owned);
     id.context("an id")
 }
 
-async fn job(http: &Http, id: &str) -> Result<Value> {
+pub(crate) async fn job(http: &Http, id: &str) -> Result<Value> {
     let answer = http.get(&format!("/api/v1/jobs/{id}")).await?;
     ensure!(answer.status == 200, "{}", answer.text());
     Ok(answer.json())
 }
 
 /// The job once it is in that state.
-async fn job_when(http: &Http, id: &str, status: &str) -> Result<Value> {
+pub(crate) async fn job_when(http: &Http, id: &str, status: &str) -> Result<Value> {
     let deadline = Instant::now() + SOON;
     loop {
         let job = job(http, id).await?;
@@ -42,7 +42,12 @@ async fn job_when(http: &Http, id: &str, status: &str) -> Result<Value> {
     }
 }
 
-async fn claim(http: &Http, queue: &str, worker: &str, limit: u32) -> Result<Vec<Value>> {
+pub(crate) async fn claim(
+    http: &Http,
+    queue: &str,
+    worker: &str,
+    limit: u32,
+) -> Result<Vec<Value>> {
     let body =
         json!({"queue_name": queue, "worker_id": worker, "limit": limit, "lease_duration_secs": 5});
     let answer = post(http, "/claim", &body).await?;
@@ -52,7 +57,7 @@ async fn claim(http: &Http, queue: &str, worker: &str, limit: u32) -> Result<Vec
 }
 
 /// Claims until there is something.
-async fn claim_one(http: &Http, queue: &str, worker: &str) -> Result<Value> {
+pub(crate) async fn claim_one(http: &Http, queue: &str, worker: &str) -> Result<Value> {
     let deadline = Instant::now() + SOON;
     loop {
         if let Some(job) = claim(http, queue, worker, 1).await?.pop() {
@@ -64,7 +69,7 @@ async fn claim_one(http: &Http, queue: &str, worker: &str) -> Result<Value> {
 }
 
 /// What a report is answered: the status, and the code and the message of an error.
-async fn report(
+pub(crate) async fn report(
     http: &Http,
     held: &Value,
     action: &str,
@@ -84,7 +89,7 @@ async fn report(
     ))
 }
 
-fn done() -> (u16, String, String) {
+pub(crate) fn done() -> (u16, String, String) {
     (200, String::new(), String::new())
 }
 

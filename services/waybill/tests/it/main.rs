@@ -17,6 +17,7 @@ mod grpc;
 mod installation;
 mod jobs;
 mod jobs_live;
+mod jobs_flows;
 mod newer;
 mod observed;
 mod outcomes;

@@ -132,20 +132,20 @@ pub async fn create(
 
 /// A job whose values keep the rules.
 #[derive(Debug)]
-pub(crate) struct NewJob {
-    pub(crate) queue: QueueName,
-    pub(crate) payload: Box<RawValue>,
-    pub(crate) priority: Option<Priority>,
-    pub(crate) max_retries: Option<u16>,
-    pub(crate) timeout_s: Option<u32>,
-    pub(crate) scheduled_at: Option<Timestamp>,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) key: Option<String>,
-    pub(crate) tags: Option<String>,
+pub struct NewJob {
+    pub queue: QueueName,
+    pub payload: Box<RawValue>,
+    pub priority: Option<Priority>,
+    pub max_retries: Option<u16>,
+    pub timeout_s: Option<u32>,
+    pub scheduled_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub key: Option<String>,
+    pub tags: Option<String>,
 }
 
 impl JobsCreateJob {
-    pub(crate) fn check(self) -> Result<NewJob, ApiError> {
+    pub fn check(self) -> Result<NewJob, ApiError> {
         for (field, given) in [
             ("parent_job_id", self.parent_job_id.is_some()),
             ("completion_webhook", self.completion_webhook.is_some()),
@@ -185,19 +185,19 @@ impl JobsCreateJob {
     }
 }
 
-pub(crate) fn retries(field: &'static str, given: Option<i64>) -> Result<Option<u16>, ApiError> {
+pub fn retries(field: &'static str, given: Option<i64>) -> Result<Option<u16>, ApiError> {
     let given = rules::whole(field, given, (0, 100))?;
     Ok(given.and_then(|given| u16::try_from(given).ok()))
 }
 
-pub(crate) fn timeout(field: &'static str, given: Option<i64>) -> Result<Option<u32>, ApiError> {
+pub fn timeout(field: &'static str, given: Option<i64>) -> Result<Option<u32>, ApiError> {
     let given = rules::whole(field, given, (1, 86_400))?;
     Ok(given.and_then(|given| u32::try_from(given).ok()))
 }
 
 impl NewJob {
     /// The task that it becomes.
-    pub(crate) fn into_task(
+    pub fn into_task(
         self,
         accepting: &Accepting<'_>,
         limits: &Limits,
@@ -209,8 +209,10 @@ impl NewJob {
             let text = format!("must be at most {days} days ahead");
             return Err(rules::broken("scheduled_at", text, "range"));
         }
+        let of_queue = accepting.queue_defaults(&self.queue);
+        let of_queue = of_queue.and_then(|defaults| defaults.job_timeout_s);
         let terms = JobTerms {
-            timeout_s: self.timeout_s,
+            timeout_s: self.timeout_s.or(of_queue),
             tags: self.tags,
             job_type: job_type(&self.payload),
             root: None,
@@ -249,7 +251,7 @@ fn job_type(payload: &RawValue) -> Option<String> {
 }
 
 /// Stores a job, unless its key is known. Returns its id, and whether it was created now.
-pub(crate) async fn store<N: Need>(
+pub async fn store<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     accepting: &Accepting<'_>,

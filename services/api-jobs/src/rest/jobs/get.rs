@@ -44,5 +44,9 @@ pub async fn read<N: Need>(
     id: &str,
 ) -> Result<JobsJob, ApiError> {
     let found = find::whole(state, caller, id).await?;
-    Ok(JobsJob::read(found.status, found.view))
+    let dependencies_met = find::dependencies_met(state, caller, &found).await?;
+    Ok(JobsJob {
+        dependencies_met,
+        ..JobsJob::read(found.status, found.view)
+    })
 }

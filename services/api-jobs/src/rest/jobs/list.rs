@@ -169,7 +169,7 @@ pub(crate) async fn page<N: Need>(
     Ok(asked.await?.value)
 }
 
-fn ascending(text: Option<&str>) -> Result<bool, ApiError> {
+pub(crate) fn ascending(text: Option<&str>) -> Result<bool, ApiError> {
     match given(text) {
         None | Some("desc") => Ok(false),
         Some("asc") => Ok(true),

@@ -73,7 +73,7 @@ pub(crate) async fn retry<N: Need>(
 }
 
 /// Takes an ended task out of the dead letters.
-pub(crate) async fn remove<N: Need>(
+pub async fn remove<N: Need>(
     state: &TasksApi,
     caller: &Caller<N>,
     row: &TaskRow,

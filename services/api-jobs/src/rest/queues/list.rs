@@ -21,7 +21,7 @@ use crate::body::Ignored;
 use crate::models::job::USUAL_TIMEOUT_S;
 
 /// Retries of a job whose client and queue say nothing.
-const USUAL_RETRIES: u16 = 3;
+pub const USUAL_RETRIES: u16 = 3;
 /// Milliseconds of the time that rates are told for.
 const MINUTE_MS: u64 = 60_000;
 
@@ -39,7 +39,7 @@ pub struct JobsQueueSummary {
     pub enabled: bool,
 }
 
-/// List the queues that have tasks, are paused or have settings.
+/// List the queues that have tasks, are paused, have settings or get jobs of a schedule.
 #[utoipa::path(
     get,
     path = "/api/v1/queues",
@@ -74,6 +74,12 @@ pub(crate) async fn list_queues(
             queues.insert(name, Some(queue));
         }
     }
+    for schedule in directory.schedules_of(&caller.team) {
+        let job = schedule.current().and_then(|current| current.job.as_ref());
+        if let Some(job) = job.filter(|_| schedule.paused(now).is_none()) {
+            queues.entry(job.queue.clone()).or_default();
+        }
+    }
     queues.retain(|name, _| caller.may_use(name).is_ok());
     let shown: Vec<_> = queues
         .iter()
@@ -83,13 +89,14 @@ pub(crate) async fn list_queues(
 }
 
 impl JobsQueueSummary {
-    fn new(name: &QueueName, queue: Option<&Queue>, now: Timestamp) -> Self {
+    pub(super) fn new(name: &QueueName, queue: Option<&Queue>, now: Timestamp) -> Self {
         let retries = queue.and_then(|queue| queue.defaults.max_retries);
+        let timeout = queue.and_then(|queue| queue.defaults.job_timeout_s);
         let rate = queue.and_then(|queue| queue.rate);
         Self {
             queue_name: name.to_string(),
             max_retries: retries.unwrap_or(USUAL_RETRIES),
-            default_timeout: USUAL_TIMEOUT_S,
+            default_timeout: timeout.unwrap_or(USUAL_TIMEOUT_S),
             rate_limit: rate.map(per_minute),
             enabled: queue.is_none_or(|queue| queue.paused(now).is_none()),
         }

@@ -1,5 +1,6 @@
 //! Queues: whether they are paused and what limits they have, and the commands that change it.
 
+pub mod configure;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use crate::rate::StartRate;
 use crate::task::{MAX_WEIGHT, QueueDefaults};
 use crate::time::Timestamp;
 
+use self::configure::{Configure, QueueJobs};
 use super::decide::{Deciding, Decision};
 use super::pause::{Pause, Stated};
 use super::{Team, TeamRefusal};
@@ -41,6 +43,10 @@ pub struct Queue {
     pub defaults: QueueDefaults,
     /// Seconds after its end for which lists and reads show a task; `None`: as long as the log has it.
     pub retention_s: Option<u32>,
+    /// What the jobs API keeps of it.
+    pub jobs: Option<QueueJobs>,
+    /// When anything was decided about it last.
+    pub changed_at: Option<Timestamp>,
 }
 
 impl Queue {
@@ -64,6 +70,7 @@ impl Queue {
             || self.weight.is_some()
             || self.retention_s.is_some()
             || !self.defaults.is_empty()
+            || self.jobs.is_some()
     }
 
     /// Stands for the settings of a queue, which a `PUT` replaces: it differs if they do. A queue that is
@@ -95,6 +102,13 @@ impl Queue {
 /// Commands about the queues of a team.
 #[derive(Debug, Clone)]
 pub enum QueueCommand {
+    /// Change what is named, for the jobs API.
+    Configure(Box<Configure>),
+    /// Forget everything that was decided about a queue.
+    Forget {
+        environment: Environment,
+        queue: QueueName,
+    },
     /// Pause a queue, or state its pause anew.
     Pause {
         environment: Environment,
@@ -186,10 +200,18 @@ impl Team {
                 (known.concurrency, known.rate) = (e.concurrency, e.rate);
                 (known.weight, known.retention_s) = (e.weight, e.retention_s);
             }
-            ControlEvent::QueueDefaultsChanged(e) => known.defaults.clone_from(&e.defaults),
+            ControlEvent::QueueDefaultsChanged(e) => {
+                known.defaults.clone_from(&e.defaults);
+                known.jobs.clone_from(&e.jobs);
+            }
             _ => known.pause = None,
         }
-        if *known == Queue::default() {
+        known.changed_at = Some(at);
+        let bare = Queue {
+            changed_at: known.changed_at,
+            ..Queue::default()
+        };
+        if *known == bare {
             self.queues.remove(&place);
         }
     }
@@ -198,6 +220,10 @@ impl Team {
 pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision {
     let (team, at) = (deciding.info.id.clone(), deciding.now);
     match command {
+        QueueCommand::Configure(wanted) => configure::decide(deciding, *wanted),
+        QueueCommand::Forget { environment, queue } => {
+            configure::forget(deciding, environment, &queue)
+        }
         QueueCommand::Pause {
             environment,
             queue,
@@ -258,6 +284,9 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                 return Err(TeamRefusal::invalid("retention", message));
             }
             let known = deciding.team.queue(environment, &queue);
+            let mut defaults = defaults;
+            // The native API does not know it.
+            defaults.job_timeout_s = known.and_then(|known| known.defaults.job_timeout_s);
             if only_if.is_some_and(|tags| !tags.contains(&Queue::tag(known))) {
                 return Err(TeamRefusal::SettingsChanged);
             }
@@ -290,6 +319,8 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: QueueCommand) -> Decision
                     environment,
                     defaults: *defaults,
                     at,
+                    // The native API does not know them.
+                    jobs: known.and_then(|known| known.jobs.clone()),
                 }))
             });
             Ok(limited.into_iter().chain(changed).collect())

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::team::queues::configure::QueueJobs;
 use crate::id::{Environment, QueueName, TeamId};
 use crate::rate::StartRate;
 use crate::task::QueueDefaults;
@@ -74,4 +75,7 @@ pub struct QueueDefaultsChanged {
     pub environment: Environment,
     pub defaults: QueueDefaults,
     pub at: Timestamp,
+    /// What the jobs API keeps of the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<QueueJobs>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Environment, ScheduleId, TeamId};
+use crate::id::{Environment, QueueName, ScheduleId, TeamId};
 use crate::recurring::{CatchUp, Outcome, Overlap};
 use crate::time::Timestamp;
 
@@ -19,9 +19,9 @@ pub struct ScheduleSet {
     /// Name shown to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// When it is due, as given: `cron(...)`, `every ...` or `at ...`.
+    /// When it is due, as given: `cron(...)`, `crontab(...)`, `every ...` or `at ...`.
     pub when: String,
-    /// IANA name of the zone.
+    /// IANA name of the zone, or its distance from UTC.
     pub zone: String,
     /// Version of the database of zones by which it was checked.
     pub zones: String,
@@ -43,6 +43,35 @@ pub struct ScheduleSet {
     /// Who set it, in the form of the header `Wb-Actor`.
     pub set_by: String,
     pub at: Timestamp,
+    /// What only schedules of the jobs API have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Box<ScheduledJob>>,
+}
+
+/// What a schedule of the jobs API says beyond its task. Its runs are jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduledJob {
+    pub queue: QueueName,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// From -100 to 100; absent: what the queue says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i16>,
+    /// Absent: what the queue says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u16>,
+    /// How many seconds a worker should take at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u32>,
+    /// Tags of each job, as JSON: an object or a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    /// The client's own, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+    /// When its first version was set.
+    pub created_at: Timestamp,
 }
 
 /// What is due from now on does not run until the schedule is resumed.

@@ -1,6 +1,7 @@
 //! Events of queues.
 
 use super::{AT, LATER};
+use crate::access::team::queues::configure::QueueJobs;
 use crate::event::{ControlEvent, QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 use crate::id::{Environment, QueueName, TeamId};
 use crate::rate::StartRate;
@@ -58,8 +59,13 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
                 }),
                 jitter: Some(Jitter::FULL),
                 max_age_ms: Some(21_600_000),
+                job_timeout_s: Some(120),
             },
             at: AT,
+            jobs: Some(QueueJobs {
+                settings: Some(r#"{"owner":"ops"}"#.into()),
+                created_at: AT,
+            }),
         })),
     ]
 }

@@ -3,9 +3,9 @@
 use super::{AT, LATER};
 use crate::event::{
     ControlEvent, ScheduleDeleted, SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled,
-    SchedulesReached,
+    ScheduledJob, SchedulesReached,
 };
-use crate::id::{Environment, ScheduleId, TeamId};
+use crate::id::{Environment, QueueName, ScheduleId, TeamId};
 use crate::recurring::{CatchUp, Outcome, Overlap};
 
 pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
@@ -32,6 +32,16 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
             task: r#"{"targetUrl":"https://api.example.com/report"}"#.into(),
             set_by: "key:key_4fG7aB2x".into(),
             at: AT,
+            job: Some(Box::new(ScheduledJob {
+                queue: QueueName::default(),
+                description: Some("For the heads of department".into()),
+                priority: Some(7),
+                max_retries: Some(2),
+                timeout_s: Some(60),
+                tags: Some(r#"["report"]"#.into()),
+                metadata: Some(r#"{"owner":"ops"}"#.into()),
+                created_at: AT,
+            })),
         })),
         ControlEvent::SchedulePaused(SchedulePaused {
             schedule: schedule.clone(),

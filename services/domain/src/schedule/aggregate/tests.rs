@@ -23,6 +23,7 @@ fn draft() -> ScheduleSet {
         task: r#"{"targetUrl":"https://example.com"}"#.into(),
         set_by: String::new(),
         at: Timestamp(0),
+        job: None,
     }
 }
 

@@ -125,6 +125,7 @@ impl World {
             task: "{}".into(),
             set_by: String::new(),
             at: Timestamp(0),
+            job: None,
         };
         self.command(ScheduleCommand::Set {
             draft: Box::new(draft),

@@ -68,6 +68,9 @@ struct Ids {
     schedule: String,
     workflow: String,
     job: String,
+    /// A schedule and a workflow of the jobs API.
+    job_schedule: String,
+    job_workflow: String,
     view: String,
 }
 
@@ -84,6 +87,13 @@ impl Ids {
         }
         if path.starts_with("/api/v1/jobs/") || path.starts_with("/api/v1/events/") {
             return path.replace("{id}", &self.job);
+        }
+        if path.starts_with("/api/v1/schedules/") {
+            return path.replace("{id}", &self.job_schedule);
+        }
+        if path.starts_with("/api/v1/workflows/") {
+            let path = path.replace("{id}", &self.job_workflow);
+            return path.replace("{job_id}", &self.job);
         }
         if path.starts_with("/v1/views/") {
             return path.replace("{id}", &self.view);
@@ -151,6 +161,23 @@ async fn job(world: &World) -> Result<String> {
     Ok(made.json()["id"].as_str().unwrap_or_default().to_owned())
 }
 
+/// A schedule of the jobs API that is not due for a long time, and a workflow of it.
+async fn flows(world: &World) -> Result<(String, String)> {
+    let http = &world.http;
+    let asked = json!({"name": "ours", "cron_expression": "0 0 29 2 *", "queue_name": "ours", "payload_template": 1});
+    let schedule = http.post("/api/v1/schedules", &asked).await?;
+    assert_eq!(schedule.status, 201, "{}", schedule.text());
+    let step = json!({"key": "a", "queue_name": "ours", "payload": 1});
+    let asked = json!({"name": "ours", "jobs": [step]});
+    let workflow = http.post("/api/v1/workflows", &asked).await?;
+    assert_eq!(workflow.status, 201, "{}", workflow.text());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok((
+        text(&schedule.json()["id"]),
+        text(&workflow.json()["workflow_id"]),
+    ))
+}
+
 /// A saved view of the world's team.
 async fn view(world: &World) -> Result<String> {
     let asked = json!({"page": "tasks", "name": "ours", "query": "queue=ours", "shared": true});
@@ -163,6 +190,13 @@ async fn view(world: &World) -> Result<String> {
 fn body(path: &str) -> Value {
     if path.starts_with("/api/v1/workers") {
         return json!({"queue_name": "ours", "hostname": "h", "current_jobs": 0});
+    }
+    if path.starts_with("/api/v1/schedules") {
+        return json!({"name": "made by an attack", "cron_expression": "* * * * *", "queue_name": "ours", "payload_template": 1});
+    }
+    if path == "/api/v1/workflows" {
+        let step = json!({"key": "a", "queue_name": "ours", "payload": 1});
+        return json!({"name": "made by an attack", "jobs": [step]});
     }
     if path.starts_with("/api/v1/jobs") {
         return json!({"queue_name": "ours", "payload": 1, "jobs": [{"payload": 1}], "worker_id": "w", "lease_id": "l", "error": "x",
@@ -233,6 +267,7 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
     reading.dedup();
     let (_, reader) = with_scopes(&world, "reader", &reading).await?;
     let (victim, _) = with_scopes(&world, "victim", &reading).await?;
+    let (job_schedule, job_workflow) = flows(&world).await?;
     let ids = Ids {
         task: world.http.create(&a_task()).await?,
         team: world.team.to_string(),
@@ -242,6 +277,8 @@ async fn a_key_that_may_only_read_changes_nothing_on_any_route() -> Result<()> {
         schedule: schedule(&world).await?,
         workflow: workflow(&world).await?,
         job: job(&world).await?,
+        job_schedule,
+        job_workflow,
         view: view(&world).await?,
     };
     let before = stored(&world).await?;
@@ -293,6 +330,7 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
     let mut secret = a_task();
     secret["body"] = json!("only for us");
     secret["queue"] = json!("ours");
+    let (job_schedule, job_workflow) = flows(&world).await?;
     let ids = Ids {
         task: world.http.create(&secret).await?,
         team: world.team.to_string(),
@@ -302,6 +340,8 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         schedule: schedule(&world).await?,
         workflow: workflow(&world).await?,
         job: job(&world).await?,
+        job_schedule,
+        job_workflow,
         view: view(&world).await?,
     };
     let before = stored(&world).await?;
@@ -340,6 +380,10 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
             (404, "View not found")
         } else if route.path.starts_with("/v1/workflows/") {
             // They are looked up among those of the caller's team.
+            (404, "Workflow not found")
+        } else if route.path.starts_with("/api/v1/schedules/") {
+            (404, "Schedule not found")
+        } else if route.path.starts_with("/api/v1/workflows/") {
             (404, "Workflow not found")
         } else if route.path.starts_with("/api/v1/jobs/") && settles(&route.path) {
             (404, "Job not found or not owned by worker")

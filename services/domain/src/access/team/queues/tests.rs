@@ -1,3 +1,4 @@
+use super::configure::Configure;
 use super::*;
 use crate::access::Aggregate;
 use crate::access::key::{ApiKey, ENTROPY_BYTES};
@@ -393,4 +394,48 @@ fn a_retention_is_a_setting_of_its_queue_and_nothing_to_workers() {
     }
     assert_eq!(stage.on(with(None)), Ok(1));
     assert!(stage.team.queues.is_empty());
+}
+
+#[test]
+fn the_jobs_api_changes_only_what_it_names_and_forgets_all() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.on(settings(Some(7), None)), Ok(2));
+    let wanted = || Configure {
+        environment: Environment::Live,
+        queue: queue("mail"),
+        max_retries: None,
+        timeout_s: Some(60),
+        rate: None,
+        enabled: Some(false),
+        settings: serde_json::from_str(r#"{"a": 1, "backoff_base_seconds": 5}"#).ok(),
+    };
+    let configure = |wanted: Configure| QueueCommand::Configure(Box::new(wanted));
+    assert_eq!(stage.on(configure(wanted())), Ok(2), "defaults and a pause");
+    assert_eq!(stage.on(configure(wanted())), Ok(0), "the same again");
+    let mail = stage.mail().expect("known").clone();
+    assert_eq!(mail.concurrency, Some(5));
+    assert_eq!(mail.defaults.max_retries, Some(7));
+    assert_eq!(mail.defaults.job_timeout_s, Some(60));
+    assert!(mail.defaults.pauses.is_some() && mail.pause.is_some());
+    // Settings of the native API leave what only this one knows.
+    assert_eq!(stage.on(settings(Some(8), None)), Ok(1));
+    let mail = stage.mail().expect("known").clone();
+    assert_eq!(mail.defaults.job_timeout_s, Some(60));
+    assert_eq!(mail.job_settings().len(), 2);
+    let less = Configure {
+        settings: serde_json::from_str(r#"{"backoff_base_seconds": null}"#).ok(),
+        enabled: None,
+        ..wanted()
+    };
+    assert_eq!(stage.on(configure(less)), Ok(1));
+    let mail = stage.mail().expect("known").clone();
+    assert_eq!(mail.job_settings().keys().collect::<Vec<_>>(), ["a"]);
+    assert!(mail.defaults.pauses.is_none() && mail.pause.is_some());
+    let forget = QueueCommand::Forget {
+        environment: Environment::Live,
+        queue: queue("mail"),
+    };
+    assert_eq!(stage.on(forget.clone()), Ok(3));
+    assert_eq!(stage.mail(), None);
+    assert_eq!(stage.on(forget), Ok(0));
 }
