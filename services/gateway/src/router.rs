@@ -24,16 +24,14 @@ const LEAST_COMPRESSED_BYTES: u64 = 1024;
 
 /// The descriptions of all routes.
 pub(crate) fn description() -> OpenApi {
-    let mut api = OpenApiRouter::<()>::with_openapi(docs::base()).into_openapi();
-    api.merge(own_routes().into_openapi());
-    for (_, described) in descriptions() {
-        api.merge(described);
-    }
-    api
+    let api = OpenApiRouter::<()>::with_openapi(docs::base()).into_openapi();
+    let own = api.merge_from(own_routes().into_openapi());
+    let all = descriptions().into_iter();
+    all.fold(own, |api, (_, described)| api.merge_from(described))
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
-pub(crate) fn descriptions() -> [(&'static str, OpenApi); 10] {
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 11] {
     [
         ("account", waybill_api_account::router().into_openapi()),
         ("keys", waybill_api_keys::router().into_openapi()),
@@ -45,6 +43,10 @@ pub(crate) fn descriptions() -> [(&'static str, OpenApi); 10] {
         ("work", waybill_api_work::router().into_openapi()),
         ("workflows", waybill_api_workflows::router().into_openapi()),
         ("jobs", waybill_api_jobs::router().into_openapi()),
+        (
+            "organizations",
+            waybill_api_organizations::router().into_openapi(),
+        ),
     ]
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
             requests: Room::of_requests(state.config.max_requests_under_way),
         },
     );
+    let sink = state.config.has_sink().then(waybill_dashboard::sink);
     let router = Router::new()
         .merge(Router::from(own_routes()).with_state(state.clone()))
         .merge(Router::from(waybill_api_account::router()).with_state(state.account_api.clone()))
@@ -79,15 +82,12 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_work::router()).with_state(state.edge.clone()))
         .merge(Router::from(waybill_api_workflows::router()).with_state(state.tasks_api.clone()))
         .merge(Router::from(waybill_api_jobs::router()).with_state(state.tasks_api.clone()))
+        .merge(Router::from(waybill_api_organizations::router()).with_state(state.edge.clone()))
         .merge(docs::router(docs::openapi()))
         .merge(waybill_dashboard::router(
             state.config.dashboard_from.clone(),
         ))
-        .merge(if state.config.has_sink() {
-            waybill_dashboard::sink()
-        } else {
-            Router::new()
-        })
+        .merge(sink.unwrap_or_default())
         .fallback(error::no_such_path)
         .layer(edge)
         .layer(
