@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from spooled import SpooledClient
-from spooled.errors import AuthenticationError, ConflictError, NotFoundError, ValidationError, is_lease_expired
+from spooled.errors import AuthenticationError, AuthorizationError, ConflictError, NotFoundError, QuotaExceededError, ValidationError, is_lease_expired
 from spooled.grpc.client import GrpcCompleteRequest, GrpcDequeueRequest, ProcessRequest, SpooledGrpcClient
 from spooled.realtime.sse import SSEClient
 from spooled.realtime.websocket import SubscriptionFilter as WebSocketFilter
@@ -220,6 +220,81 @@ def workflows(client):
     refused(ConflictError, client.workflows.cancel, made.workflow_id)
 
 
+def keys(client):
+    made = client.api_keys.create({"name": "worker", "queues": ["mail"], "rate_limit": 500})
+    shown = client.api_keys.get(made.id)
+    assert (shown.name, shown.queues, shown.rate_limit, shown.is_active) == ("worker", ["mail"], 500, True), shown
+    assert made.id in [key.id for key in client.api_keys.list()]
+    with SpooledClient(api_key=made.key, base_url=os.environ["WAYBILL_URL"]) as limited:
+        assert limited.jobs.get_stats().total > 0
+        refused(AuthorizationError, limited.jobs.create, {"queue_name": "letters", "payload": 1})
+        refused(AuthorizationError, limited.api_keys.list)
+        assert client.api_keys.update(made.id, {"name": "renamed", "is_active": False}).name == "renamed"
+        refused(AuthenticationError, limited.jobs.get_stats)
+        assert client.api_keys.update(made.id, {"is_active": True}).is_active
+        assert limited.jobs.get_stats().total > 0
+        client.api_keys.delete(made.id)
+        refused(AuthenticationError, limited.jobs.get_stats)
+    refused(NotFoundError, client.api_keys.get, made.id)
+
+
+def sessions(client):
+    url = os.environ["WAYBILL_URL"]
+    tokens = client.auth.login({"api_key": os.environ["WAYBILL_KEY"]})
+    assert (tokens.token_type, tokens.expires_in, tokens.refresh_expires_in) == ("Bearer", 86400, 2073600), tokens
+    assert client.auth.validate({"token": tokens.access_token}).valid
+    assert not client.auth.validate({"token": "rubbish"}).valid
+    with SpooledClient(access_token=tokens.access_token, base_url=url) as session:
+        me = session.auth.me()
+        assert me.organization_id == client.auth.me().organization_id and me.organization.plan_tier == "enterprise", me
+        assert session.jobs.get_stats().total > 0
+        assert client.auth.refresh({"refresh_token": tokens.refresh_token}).access_token
+        session.auth.logout()
+        refused(AuthenticationError, session.auth.me)
+    refused(AuthenticationError, client.auth.refresh, {"refresh_token": tokens.refresh_token})
+    assert client.auth.check_email("ann@example.com").signup_enabled
+
+
+def organizations(client):
+    url = os.environ["WAYBILL_URL"]
+    slug = client.organizations.generate_slug("Acme Inc.").slug
+    assert slug == "acme-inc" and client.organizations.check_slug(slug).available
+    made = client.organizations.create({"name": "Acme Inc.", "slug": slug, "billing_email": "billing@acme.example"})
+    assert (made.organization.slug, made.organization.plan_tier) == (slug, "free"), made
+    assert not client.organizations.check_slug(slug).available
+    refused(ConflictError, client.organizations.create, {"name": "Acme Inc.", "slug": slug})
+    with SpooledClient(api_key=made.api_key.key, base_url=url) as acme:
+        id = made.organization.id
+        assert [one.id for one in acme.organizations.list()] == [id]
+        assert acme.organizations.update(id, {"settings": {"theme": "dark"}}).settings["theme"] == "dark"
+        assert acme.organizations.get_members(id) == []
+        token = acme.organizations.get_webhook_token()
+        assert token.webhook_token.startswith("whk_") and id in token.webhook_url, token
+        assert acme.organizations.regenerate_webhook_token().webhook_token != token.webhook_token
+        usage = acme.organizations.get_usage()
+        assert (usage.plan, usage.usage.api_keys.current, usage.usage.api_keys.limit) == ("free", 1, 2), usage
+        acme.api_keys.create({"name": "second"})
+        over = refused(QuotaExceededError, acme.api_keys.create, {"name": "third"})
+        assert "api keys limit reached (2/2)" in str(over), over
+        assert not acme.billing.get_status().has_stripe_customer
+        refused(NotFoundError, acme.organizations.get, client.auth.me().organization_id)
+        acme.organizations.delete(id)
+        refused(AuthenticationError, acme.auth.me)
+
+
+def administration(client):
+    with SpooledClient(api_key=os.environ["WAYBILL_KEY"], admin_key=os.environ["WAYBILL_ADMIN_KEY"], base_url=os.environ["WAYBILL_URL"]) as admin:
+        made = admin.admin.create_organization({"name": "Big Corp", "slug": "big-corp", "plan_tier": "pro"})
+        id = made.organization.id
+        assert id in [one.id for one in admin.admin.list_organizations()]
+        assert admin.admin.update_organization(id, {"custom_limits": {"max_queues": 7}}).custom_limits == {"max_queues": 7}
+        assert admin.admin.get_organization(id).plan_tier == "pro"
+        assert admin.admin.create_api_key(id, {"name": "k"}).key.startswith("sp_live_")
+        assert [plan.tier for plan in admin.admin.list_plans()] == ["free", "starter", "pro", "enterprise"]
+        admin.admin.delete_organization(id)
+        refused(NotFoundError, admin.admin.get_organization, id)
+
+
 def health(client):
     seen = client.health.get()
     assert (seen.status, seen.database, seen.cache) == ("healthy", True, True), seen
@@ -320,7 +395,7 @@ def main():
         refused(AuthenticationError, nobody.jobs.get_stats)
     with SpooledClient(api_key=os.environ["WAYBILL_KEY"], base_url=url) as client:
         key = os.environ["WAYBILL_KEY"]
-        for part in (health, jobs, letters, queues, worker, schedules, workflows):
+        for part in (health, jobs, letters, queues, worker, schedules, workflows, keys, sessions, organizations, administration):
             part(client)
             print(f"  {part.__name__}: as Spooled's client wants it", flush=True)
         for part in (live, grpc):

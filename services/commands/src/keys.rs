@@ -18,7 +18,7 @@ use crate::writer::{Author, ControlWriter, Loaded};
 
 /// How often another key is generated because the public part is taken. The chance is one in 2^47
 /// per existing key.
-const MAX_KEYS_TRIED: usize = 3;
+pub(crate) const MAX_KEYS_TRIED: usize = 3;
 
 /// Properties of a new key.
 #[derive(Debug, Clone)]
@@ -207,7 +207,7 @@ impl ControlWriter {
     }
 
     /// The key with its MAC, unless another team has a key with the same public part.
-    async fn draft(&self, team: &TeamId, key: ApiKey) -> Result<KeyDraft, ControlError> {
+    pub(crate) async fn draft(&self, team: &TeamId, key: ApiKey) -> Result<KeyDraft, ControlError> {
         if let Some(other) = self.team_of(key.id()).await?
             && other != *team
         {
@@ -221,11 +221,11 @@ impl ControlWriter {
     }
 }
 
-fn fresh_key(brand: &str, environment: Environment) -> Result<ApiKey, ControlError> {
+pub(crate) fn fresh_key(brand: &str, environment: Environment) -> Result<ApiKey, ControlError> {
     ApiKey::generate(brand, environment, &entropy::fresh()).ok_or(ControlError::NoKeyMade)
 }
 
-fn new_key(key: ApiKey, after: &Loaded<Team>) -> Result<NewKey, ControlError> {
+pub(crate) fn new_key(key: ApiKey, after: &Loaded<Team>) -> Result<NewKey, ControlError> {
     let found = after.state.keys.get(key.id());
     Ok(NewKey {
         created: found.ok_or(ControlError::NoSuchKey)?.created.clone(),

@@ -96,6 +96,10 @@ impl ControlWriter {
         &self.brand
     }
 
+    pub(crate) fn plans(&self) -> &Catalogue {
+        &self.plans
+    }
+
     pub(crate) fn log(&self) -> &dyn Log {
         &*self.log
     }
@@ -200,7 +204,7 @@ impl ControlWriter {
     }
 
     /// Like [`Self::run`], over the events that a filter matches.
-    async fn run_over<A: Aggregate>(
+    pub(crate) async fn run_over<A: Aggregate>(
         &self,
         filter: &str,
         command: A::Command,

@@ -38,6 +38,7 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Separates these derivations from any other use of the master secret.
 const CONTEXT: &[u8] = b"waybill webhook secret v1\0";
 const STREAM_CONTEXT: &[u8] = b"waybill stream token v1";
+const INGEST_CONTEXT: &[u8] = b"waybill ingest token v1\0";
 
 /// The secret of the deployment, from which those of the teams are derived.
 #[derive(Clone)]
@@ -109,6 +110,22 @@ pub fn derive_team_secret(master: &MasterSecret, team: &TeamId, number: u32) -> 
     }
     let key = Zeroizing::new(mac.finalize().into_bytes().to_vec());
     WebhookSecret::of_key(&key)
+}
+
+/// The token with that number by which senders of incoming webhooks prove themselves to a team: `whk_` and 64 hexadecimal digits.
+#[must_use]
+pub fn derive_ingest_token(master: &MasterSecret, team: &TeamId, number: u32) -> String {
+    let mut mac = keyed(&master.0);
+    mac.update(INGEST_CONTEXT);
+    mac.update(team.base().to_string().as_bytes());
+    mac.update(b"\0");
+    mac.update(&number.to_be_bytes());
+    let mut token = String::from("whk_");
+    for byte in mac.finalize().into_bytes() {
+        // Writing to a string cannot fail.
+        let _ = fmt::Write::write_fmt(&mut token, format_args!("{byte:02x}"));
+    }
+    token
 }
 
 /// The key that makes and verifies tokens of event streams; it reveals nothing about the teams'

@@ -7,6 +7,7 @@
 //!   [`caller`] is the extractor that every route begins with, [`needs`] names what a route requires, [`named`] which team is meant.
 //! - [`reporters`] are those who may report keys that were found in the open.
 
+pub mod admin_key;
 pub mod app;
 pub mod caller;
 pub mod credential;
@@ -14,6 +15,7 @@ pub mod directory;
 pub mod follow;
 mod grants;
 pub mod holder;
+pub mod key_session;
 mod lost;
 mod named;
 pub mod needs;

@@ -11,6 +11,7 @@ use waybill_domain::access::key::FOREIGN_BRAND;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::egress::Egress;
 
+use crate::auth::admin_key::AdminKey;
 use crate::auth::reporters::KeyReporters;
 use crate::refusals::RefusalTimes;
 use crate::vault::janitor::JanitorTimes;
@@ -91,6 +92,8 @@ pub struct GatewayConfig {
     pub plan_self_service: bool,
     /// How often uses of credentials are counted in USAGE: what lists show of them is about that old.
     pub usage_flush: Duration,
+    /// The key of administrators of the jobs API. `None`: nobody administers it.
+    pub admin_key: Option<AdminKey>,
     /// Who may report keys that were found in the open.
     pub key_reporters: KeyReporters,
     /// How often the vault's janitor looks for interrupted work.
@@ -178,6 +181,7 @@ impl Default for GatewayConfig {
             refusals: RefusalTimes::default(),
             plan_self_service: false,
             usage_flush: Duration::from_secs(60),
+            admin_key: None,
             key_reporters: KeyReporters::default(),
             janitor: JanitorTimes::default(),
             credential_epoch: waybill_domain::vault::epoch::LASTS,

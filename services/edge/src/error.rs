@@ -23,6 +23,7 @@ use waybill_log::{AppendError, LogFull, ReadError};
 use waybill_projector::QueryError;
 
 pub use code::ErrorCode;
+pub use commands::quota;
 pub use dialect::{Dialect, JobsErrorBody, JobsErrorDetail};
 pub use grpc::GrpcStatus;
 
@@ -70,6 +71,8 @@ pub struct ApiError {
     retry_after_s: Option<u64>,
     /// Which kind of rule a value breaks, for APIs that tell it.
     rule: Option<&'static str>,
+    /// Members of the body that only some errors of some APIs have.
+    members: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl ApiError {
@@ -91,6 +94,7 @@ impl ApiError {
             closes: false,
             retry_after_s: None,
             rule: None,
+            members: None,
         }
     }
 
@@ -98,6 +102,13 @@ impl ApiError {
     #[must_use]
     pub fn breaking(mut self, rule: &'static str) -> Self {
         self.rule = Some(rule);
+        self
+    }
+
+    /// Adds members to the body as the jobs API writes it; they win over its own.
+    #[must_use]
+    pub fn with_members(mut self, members: serde_json::Map<String, serde_json::Value>) -> Self {
+        self.members = Some(Box::new(members));
         self
     }
 

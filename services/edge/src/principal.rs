@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use waybill_domain::access::plan::Policy;
 use waybill_domain::access::role::Role;
 use waybill_domain::access::scope::ScopeSet;
 use waybill_domain::access::team::Key;
@@ -49,6 +50,15 @@ impl Principal {
     pub fn only_queues(&self) -> Option<&[QueueName]> {
         match self {
             Self::Key(key) => key.only_queues(),
+            Self::User { .. } | Self::App { .. } => None,
+        }
+    }
+
+    /// The policy that counts the requests of this credential alone.
+    #[must_use]
+    pub fn rate(&self) -> Option<&Arc<Policy>> {
+        match self {
+            Self::Key(key) => key.rate(),
             Self::User { .. } | Self::App { .. } => None,
         }
     }

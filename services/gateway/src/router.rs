@@ -24,12 +24,10 @@ const LEAST_COMPRESSED_BYTES: u64 = 1024;
 
 /// The descriptions of all routes.
 pub(crate) fn description() -> OpenApi {
-    let mut api = OpenApiRouter::<()>::with_openapi(docs::base()).into_openapi();
-    api.merge(own_routes().into_openapi());
-    for (_, described) in descriptions() {
-        api.merge(described);
-    }
-    api
+    let api = OpenApiRouter::<()>::with_openapi(docs::base()).into_openapi();
+    let own = api.merge_from(own_routes().into_openapi());
+    let all = descriptions().into_iter();
+    all.fold(own, |api, (_, described)| api.merge_from(described))
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
@@ -46,6 +44,10 @@ pub(crate) fn descriptions() -> [(&'static str, OpenApi); 11] {
         ("workflows", waybill_api_workflows::router().into_openapi()),
         ("jobs", waybill_api_jobs_flows::router().into_openapi()),
         ("jobs-live", waybill_api_jobs_live::router().into_openapi()),
+        (
+            "organizations",
+            waybill_api_organizations::router().into_openapi(),
+        ),
     ]
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
             requests: Room::of_requests(state.config.max_requests_under_way),
         },
     );
+    let sink = state.config.has_sink().then(waybill_dashboard::sink);
     let router = Router::new()
         .merge(Router::from(own_routes()).with_state(state.clone()))
         .merge(Router::from(waybill_api_account::router()).with_state(state.account_api.clone()))
@@ -82,15 +85,12 @@ pub(crate) fn build(state: &AppState) -> Result<Router, StartError> {
         .merge(Router::from(waybill_api_jobs_flows::router()).with_state(state.tasks_api.clone()))
         .merge(waybill_api_jobs_grpc::router(&state.tasks_api))
         .merge(waybill_api_jobs_live::routes(&state.tasks_api))
+        .merge(Router::from(waybill_api_organizations::router()).with_state(state.edge.clone()))
         .merge(docs::router(docs::openapi()))
         .merge(waybill_dashboard::router(
             state.config.dashboard_from.clone(),
         ))
-        .merge(if state.config.has_sink() {
-            waybill_dashboard::sink()
-        } else {
-            Router::new()
-        })
+        .merge(sink.unwrap_or_default())
         .fallback(error::no_such_path)
         .layer(edge)
         .layer(

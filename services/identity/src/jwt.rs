@@ -13,6 +13,7 @@ use waybill_domain::id::{SessionId, UserId};
 use waybill_domain::time::Timestamp;
 
 mod keys;
+pub mod of_keys;
 #[cfg(test)]
 mod tests;
 

@@ -23,6 +23,7 @@ use waybill_domain::access::plan::{Catalogue, UNLIMITED_PLAN};
 use waybill_domain::audit::TrustedKeys;
 use waybill_domain::audit::tree::{MAX_DEPLOYMENT, is_deployment};
 use waybill_domain::partition::{MAX_PARTITIONS, PartitionCount};
+use waybill_edge::auth::admin_key::AdminKey;
 use waybill_edge::auth::reporters::KeyReporters;
 use waybill_edge::refusals::RefusalTimes;
 use waybill_gateway::GatewayConfig;
@@ -239,6 +240,7 @@ impl Config {
             key_brands: self.key_brands()?,
             trusted_proxies: self.trusted_proxies()?,
             plans: self.plans()?,
+            admin_key: self.admin_key()?,
             key_reporters: self.key_reporters()?,
             plan_self_service: self.gateway.plan_self_service,
             refusals: RefusalTimes {
@@ -268,6 +270,24 @@ impl Config {
                 ),
             }),
         }
+    }
+
+    fn admin_key(&self) -> Result<Option<AdminKey>, ConfigError> {
+        let Some(file) = &self.gateway.admin_key_file else {
+            return Ok(None);
+        };
+        let wrong = |reason: String| ConfigError::Value {
+            setting: "gateway.admin_key_file",
+            reason,
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| wrong(format!("{} cannot be read: {error}", file.display())))?;
+        let key = text.trim();
+        if key.len() < AdminKey::MIN_BYTES {
+            let least = AdminKey::MIN_BYTES;
+            return Err(wrong(format!("the key must have at least {least} bytes")));
+        }
+        Ok(Some(AdminKey::new(key)))
     }
 
     fn key_reporters(&self) -> Result<KeyReporters, ConfigError> {

@@ -95,8 +95,18 @@ fn environment(text: &str) -> Result<Environment, ApiError> {
 }
 
 fn status(text: &str) -> Result<KeyStatus, ApiError> {
-    [KeyStatus::Active, KeyStatus::Expired, KeyStatus::Revoked]
-        .into_iter()
-        .find(|status| status.as_str() == text)
-        .ok_or_else(|| ApiError::bad_field("status", "status must be active, expired or revoked"))
+    [
+        KeyStatus::Active,
+        KeyStatus::Expired,
+        KeyStatus::Revoked,
+        KeyStatus::Inactive,
+    ]
+    .into_iter()
+    .find(|status| status.as_str() == text)
+    .ok_or_else(|| {
+        ApiError::bad_field(
+            "status",
+            "status must be active, expired, revoked or inactive",
+        )
+    })
 }

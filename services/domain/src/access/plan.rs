@@ -3,6 +3,7 @@
 //!
 //! A team refers to its plan by name. An unknown name gets the limits of `free`, never unlimited use.
 
+pub mod jobs;
 mod parse;
 
 use std::collections::BTreeMap;

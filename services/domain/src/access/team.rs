@@ -5,8 +5,10 @@ pub mod app;
 mod command;
 mod decide;
 mod founding;
+pub mod jobs_keys;
 mod key;
 pub mod limits;
+pub mod organization;
 pub(crate) mod pause;
 mod payloads;
 pub mod queues;
@@ -77,6 +79,8 @@ pub struct Team {
     pub draining: BTreeMap<(Environment, WorkerName), Pause>,
     /// Saved views, of the team and of its members.
     pub views: BTreeMap<ViewId, ViewSaved>,
+    /// What the jobs API keeps of the team.
+    pub organization: organization::Organization,
 }
 
 /// Properties of the team itself.
@@ -128,11 +132,13 @@ pub struct Invitation {
 
 impl Team {
     /// The number of keys that count against the plan: not revoked, not expired and not yet
-    /// replaced by a successor.
+    /// replaced by a successor. One that somebody deactivated counts.
     #[must_use]
     pub fn counted_keys(&self, now: Timestamp) -> usize {
-        let counts =
-            |key: &&Arc<Key>| key.rotated.is_none() && key.status(now) == KeyStatus::Active;
+        let counts = |key: &&Arc<Key>| {
+            key.rotated.is_none()
+                && matches!(key.status(now), KeyStatus::Active | KeyStatus::Inactive)
+        };
         self.keys.values().filter(counts).count()
     }
 
@@ -206,6 +212,7 @@ impl Aggregate for Team {
     }
 
     fn evolve(&mut self, event: &ControlEvent) {
+        self.evolve_organization(event);
         match event {
             ControlEvent::TeamCreated(e) => {
                 self.info.get_or_insert_with(|| TeamInfo {
@@ -316,6 +323,7 @@ impl Aggregate for Team {
             }),
             _ => {
                 self.evolve_app(event);
+                self.evolve_jobs_key(event);
                 self.evolve_token(event);
                 self.evolve_queue(event);
                 self.evolve_target(event);

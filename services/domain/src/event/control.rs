@@ -7,6 +7,7 @@ mod key;
 mod limit;
 mod member;
 mod operation;
+mod organization;
 mod queue;
 mod schedule;
 mod session;
@@ -27,7 +28,8 @@ pub use grant::{
     GrantTokenRevoked,
 };
 pub use key::{
-    KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
+    KeyCreated, KeyReported, KeyRevoked, KeyRotated, KeySessionEnded, KeyTermsSet,
+    RepeatableRequest, RevocationReason,
 };
 pub use limit::{LimitPaused, LimitResumed, LimitSet};
 pub use member::{
@@ -35,6 +37,7 @@ pub use member::{
     MemberRoleChanged,
 };
 pub use operation::{AccessRefused, GatewayStarted, SignaturesRequired};
+pub use organization::{TeamOrganizationSet, TeamSlugTaken};
 pub use queue::{QueueDefaultsChanged, QueueLimited, QueuePaused, QueueResumed};
 pub use schedule::{
     ScheduleDeleted, SchedulePaused, ScheduleResumed, ScheduleSet, ScheduleSettled, ScheduledJob,
@@ -143,6 +146,10 @@ events! {
         GrantAsked(Box<GrantAsked>) = "grant.asked.v1",
         ViewSaved(ViewSaved) = "view.saved.v1",
         ViewDeleted(ViewDeleted) = "view.deleted.v1",
+        KeyTermsSet(KeyTermsSet) = "key.terms_set.v1",
+        KeySessionEnded(KeySessionEnded) = "key.session_ended.v1",
+        TeamSlugTaken(TeamSlugTaken) = "team.slug_taken.v1",
+        TeamOrganizationSet(Box<TeamOrganizationSet>) = "team.organization_set.v1",
     }
 }
 
@@ -273,6 +280,10 @@ impl ControlEvent {
             Self::GrantAsked(e) => Some(&e.team),
             Self::ViewSaved(e) => Some(&e.team),
             Self::ViewDeleted(e) => Some(&e.team),
+            Self::KeyTermsSet(e) => Some(&e.team),
+            Self::KeySessionEnded(e) => Some(&e.team),
+            Self::TeamSlugTaken(e) => Some(&e.team),
+            Self::TeamOrganizationSet(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SchedulesReached(_)
@@ -418,6 +429,11 @@ impl ControlEvent {
             Self::GrantAsked(e) => (Boundary::GRANT, e.grant.as_str()),
             Self::ViewSaved(e) => ("view", e.view.as_str()),
             Self::ViewDeleted(e) => ("view", e.view.as_str()),
+            Self::KeyTermsSet(e) => ("key", e.key.as_str()),
+            Self::KeySessionEnded(e) => ("key", e.key.as_str()),
+            // A slug is claimed over all teams, by the filter of its subject.
+            Self::TeamSlugTaken(e) => ("slug", &e.slug),
+            Self::TeamOrganizationSet(e) => ("team", e.team.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -450,6 +466,9 @@ impl ControlEvent {
                 | "token.revoked.v1"
                 | "vault.kek_introduced.v1"
                 | "key.revoked.v1"
+                | "key.terms_set.v1"
+                | "key.session_ended.v1"
+                | "team.organization_set.v1"
         )
     }
 
@@ -476,8 +495,12 @@ impl ControlEvent {
             | Self::TokenRotated(_)
             | Self::TokenRevoked(_)
             | Self::VaultKekIntroduced(_)
+            | Self::KeyTermsSet(_)
+            | Self::KeySessionEnded(_)
+            | Self::TeamOrganizationSet(_)
             | Self::KeyRevoked(_) => true,
             Self::TeamCreated(_)
+            | Self::TeamSlugTaken(_)
             | Self::TeamRenamed(_)
             | Self::TeamLeakPolicyChanged(_)
             | Self::TeamTaskDefaultsChanged(_)

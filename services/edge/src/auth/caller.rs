@@ -19,7 +19,8 @@ use waybill_domain::id::{Environment, QueueName, SessionId, TeamId, UserId};
 
 use super::app;
 use super::credential;
-use super::directory::Recognition;
+use super::directory::{Known, Recognition};
+use super::key_session;
 use super::named;
 use super::needs::{Need, NeedRole};
 use super::person::{self, SignedIn};
@@ -29,6 +30,7 @@ use crate::principal::Principal;
 use crate::request::RequestContext;
 use crate::state::Edge;
 use waybill_commands::Author;
+use waybill_identity::jwt::AccessTokens;
 
 /// Who calls, entitled to `N`.
 #[derive(Debug)]
@@ -125,7 +127,10 @@ where
                 scopes,
             } => {
                 let slot = &context.limits;
-                let charged = state.limiter.take(slot, &team, principal.id(), &plan);
+                let charged =
+                    state
+                        .limiter
+                        .take_of(slot, &team, principal.id(), &plan, principal.rate());
                 charged.await?;
                 if state.auth.is_closed(&principal, &team) {
                     return Err(ApiError::not_understood());
@@ -298,7 +303,10 @@ impl Authenticated {
             } => match context(parts) {
                 Ok(context) => {
                     let slot = &context.limits;
-                    let taken = state.limiter.take(slot, team, principal.id(), plan);
+                    let taken =
+                        state
+                            .limiter
+                            .take_of(slot, team, principal.id(), plan, principal.rate());
                     taken.await.map_err(ApiError::from)
                 }
                 Err(error) => Err(error),
@@ -340,6 +348,10 @@ async fn recognise(
     state.auth.check_caught_up()?;
     // Checked before anything is looked up: afterwards, a renewed lease would cover data that was read while it had lapsed.
     state.fence.may_decide_soon().await?;
+    if credential::is_jwt(presented) && AccessTokens::is_of_key(presented) {
+        let known = key_session::recognise(state, presented).await;
+        return of_key(known.ok_or_else(ApiError::session_refused)?, context);
+    }
     if credential::is_jwt(presented) {
         let person = person::recognise(state, presented, context).await;
         let person = person.ok_or_else(ApiError::session_refused)?;
@@ -367,15 +379,7 @@ async fn recognise(
         context.attribution.to_credential(Actor::Key(key));
     }
     match recognition {
-        Recognition::Known(known) if !known.key.may_come_from(context.source) => {
-            Err(ApiError::source_refused())
-        }
-        Recognition::Known(known) => Ok(Authenticated::Key {
-            scopes: known.key.scopes,
-            principal: Principal::Key(known.key),
-            team: known.team,
-            plan: known.plan,
-        }),
+        Recognition::Known(known) => of_key(known, context),
         // Its holder learns no more than of any other invalid key.
         Recognition::Ended(_) => Err(ApiError::key_refused()),
         Recognition::Refused => Err(ApiError::key_refused()),
@@ -384,6 +388,22 @@ async fn recognise(
             "This key cannot be checked at the moment; try again later",
         )),
     }
+}
+
+/// The holder of a key, or of a session that was begun with it.
+fn of_key(known: Known, context: &RequestContext) -> Result<Authenticated, ApiError> {
+    context.attribution.to_team(&known.team);
+    let key = known.key.created.key.clone();
+    context.attribution.to_credential(Actor::Key(key));
+    if !known.key.may_come_from(context.source) {
+        return Err(ApiError::source_refused());
+    }
+    Ok(Authenticated::Key {
+        scopes: known.key.scopes,
+        principal: Principal::Key(known.key),
+        team: known.team,
+        plan: known.plan,
+    })
 }
 
 pub(super) fn context(parts: &Parts) -> Result<&RequestContext, ApiError> {

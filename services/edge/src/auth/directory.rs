@@ -2,10 +2,12 @@
 
 mod apps;
 mod invited;
+mod organizations;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
+pub use apps::{AppRecognition, AppStanding};
 use parking_lot::RwLock;
 use waybill_domain::access::Aggregate;
 use waybill_domain::access::email::EmailHash;
@@ -25,13 +27,12 @@ use waybill_domain::schedule::Schedule;
 use waybill_domain::time::Timestamp;
 use waybill_log::Closes;
 
-pub use apps::{AppRecognition, AppStanding};
-
 use super::grants::Grants;
 use super::operations::Operations;
 use super::people::People;
 use super::schedules::Schedules;
 use invited::Invited;
+use organizations::Slugs;
 use waybill_commands::Pepper;
 use waybill_commands::entropy;
 
@@ -70,6 +71,7 @@ struct Inner {
     teams: HashMap<TeamId, TeamEntry>,
     /// The team of each key.
     keys: HashMap<KeyId, TeamId>,
+    slugs: Slugs,
     /// Which teams a person belongs to.
     teams_of: HashMap<UserId, Vec<TeamId>>,
     people: People,
@@ -399,6 +401,7 @@ impl Inner {
                 return;
             }
         }
+        self.slugs.apply(event);
         if let ControlEvent::AppCreated(e) = event {
             self.apps.entry(e.app.clone()).or_insert_with(|| id.clone());
         }

@@ -65,7 +65,13 @@ where
         context.attribution.to_key(team, &key.created.key);
         state
             .limiter
-            .take(&context.limits, team, principal.id(), plan)
+            .take_of(
+                &context.limits,
+                team,
+                principal.id(),
+                plan,
+                principal.rate(),
+            )
             .await?;
         Ok(Self {
             key: Arc::clone(key),

@@ -1,6 +1,7 @@
 //! The errors that clients get when a command is refused or fails.
 
 use http::StatusCode;
+use waybill_domain::access::plan::jobs::JobsLimits;
 use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::access::team::vault::TokenRefusal;
@@ -67,7 +68,15 @@ impl From<TeamRefusal> for ApiError {
             TeamRefusal::App(refusal) => refusal.into(),
             TeamRefusal::Token(refusal) => refusal.into(),
             TeamRefusal::NotEntitled => Self::forbidden(),
-            TeamRefusal::AlreadyExists
+            TeamRefusal::JobsQuota {
+                resource,
+                current,
+                limit,
+                limits,
+            } => quota(resource, current, limit, &limits),
+            TeamRefusal::SlugTaken(_) => Self::conflict(ErrorCode::Conflict, text).about("slug"),
+            TeamRefusal::ScopesStay
+            | TeamRefusal::AlreadyExists
             | TeamRefusal::KeyIdTaken
             | TeamRefusal::NotRotatable(_)
             | TeamRefusal::PredecessorAccepted
@@ -82,6 +91,36 @@ impl From<TeamRefusal> for ApiError {
             }
         }
     }
+}
+
+/// 429, or 403 where the plan has none of it: as many of a resource as an organisation may have in the jobs API.
+#[must_use]
+pub fn quota(resource: &str, current: u64, limit: u64, limits: &JobsLimits) -> ApiError {
+    let mut members = serde_json::Map::new();
+    let mut put = |name: &str, value: serde_json::Value| {
+        members.insert(name.to_owned(), value);
+    };
+    put("plan", limits.tier.into());
+    let upgrade = limits.upgrade_to();
+    if let Some(next) = upgrade {
+        put("upgrade_to", next.into());
+    }
+    let words = resource.replace('_', " ");
+    if limit == 0 {
+        put("feature", resource.into());
+        let text = format!("{words} are not available on the {} plan", limits.tier);
+        let code = ErrorCode::FeatureNotAllowed;
+        return ApiError::new(StatusCode::FORBIDDEN, code, text).with_members(members);
+    }
+    put("resource", resource.into());
+    put("current", current.into());
+    put("limit", limit.into());
+    let mut text = format!("{words} limit reached ({current}/{limit}).");
+    if let Some(next) = upgrade {
+        text.push_str(&format!(" Upgrade to {next} for higher limits."));
+    }
+    let code = ErrorCode::PlanLimitExceeded;
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).with_members(members)
 }
 
 impl From<OperationRefusal> for ApiError {

@@ -160,6 +160,9 @@ fn body_of_jobs(error: &ApiError, has_route: bool, rate: &RateLimitFields) -> Va
         "FEATURE_DISABLED" => body["error"] = json!("feature_disabled"),
         _ => {}
     }
+    if let (Some(members), Some(body)) = (&error.members, body.as_object_mut()) {
+        body.extend((**members).clone());
+    }
     body
 }
 

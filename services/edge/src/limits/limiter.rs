@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waybill_domain::access::limit::{Limited, Network, Standing};
-use waybill_domain::access::plan::{Catalogue, Guard, Plan, PolicyScope};
+use waybill_domain::access::plan::{Catalogue, Guard, Plan, Policy, PolicyScope};
 use waybill_domain::id::{TeamId, UserId};
 use waybill_domain::time::{Times, Timestamp};
 use waybill_log::{CounterAway, CounterName, Counters};
@@ -104,12 +104,24 @@ impl Limiter {
         credential: &str,
         plan: &Plan,
     ) -> Result<(), LimitRefusal> {
-        if plan.is_unlimited() {
+        self.take_of(slot, team, credential, plan, None).await
+    }
+
+    /// The same, also charged to a policy of the credential's own.
+    pub async fn take_of(
+        self: &Arc<Self>,
+        slot: &LimitSlot,
+        team: &TeamId,
+        credential: &str,
+        plan: &Plan,
+        own: Option<&Arc<Policy>>,
+    ) -> Result<(), LimitRefusal> {
+        if plan.is_unlimited() && own.is_none() {
             slot.note(Standing::Unlimited);
             return Ok(());
         }
         let team = team.as_str();
-        let claims = plan.policies.iter().map(|policy| Claim {
+        let claims = plan.policies.iter().chain(own).map(|policy| Claim {
             policy,
             holder: match policy.scope {
                 PolicyScope::Key => credential,

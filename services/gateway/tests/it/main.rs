@@ -25,6 +25,7 @@ mod log_full;
 mod long_lived;
 mod oauth;
 mod operations;
+mod organizations;
 mod owner;
 mod people;
 mod positions;

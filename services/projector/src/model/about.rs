@@ -58,6 +58,8 @@ impl About {
             ControlEvent::KeyRotated(e) => Some(e.key.clone()),
             ControlEvent::KeyReported(e) => Some(e.key.clone()),
             ControlEvent::KeyRevoked(e) => Some(e.key.clone()),
+            ControlEvent::KeyTermsSet(e) => Some(e.key.clone()),
+            ControlEvent::KeySessionEnded(e) => Some(e.key.clone()),
             _ => None,
         };
         let refused = match event {

@@ -148,6 +148,8 @@ pub(crate) struct GatewaySection {
     pub plans_file: Option<PathBuf>,
     /// Who may report API keys that were found in the open, in the shape of GitHub's secret scanning: [finding leaked keys](leaked-keys.md).
     pub key_reporters: Vec<KeyReporterSection>,
+    /// File with the key of administrators of the jobs API (`X-Admin-Key`), at least 16 bytes. Unset: nobody administers organisations by it.
+    pub admin_key_file: Option<PathBuf>,
     /// Whether owners may change the plan of their teams. Otherwise only `waybill teams plan` does.
     pub plan_self_service: bool,
     /// Seconds between two rounds in which samples of refused requests are written to the activity log; 1 to 3600.
@@ -170,6 +172,7 @@ impl Default for GatewaySection {
             trusted_proxies: Vec::new(),
             plans_file: None,
             key_reporters: Vec::new(),
+            admin_key_file: None,
             plan_self_service: gateway.plan_self_service,
             refusals_seconds: gateway.refusals.pause.as_secs(),
             refusals_per_minute: gateway.refusals.per_minute,

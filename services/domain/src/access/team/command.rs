@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::access::email::{Email, EmailHash};
 use crate::access::key::{ApiKey, KeyMac};
+use crate::access::plan::jobs::JobsLimits;
 use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
+use crate::access::team::jobs_keys::JobsKeyCommand;
 use crate::access::team::limits::LimitCommand;
+use crate::access::team::organization::OrganizationChange;
 use crate::access::team::queues::QueueCommand;
 use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
@@ -170,6 +173,12 @@ pub enum TeamCommand {
     },
     /// Save or delete a view of a list.
     View(ViewCommand),
+    /// A command of the jobs API about a key.
+    JobsKey(Box<JobsKeyCommand>),
+    /// Change what the jobs API keeps of the team, its name or plan.
+    ChangeOrganization(Box<OrganizationChange>),
+    /// Delete the team, as a key that administers it may through the jobs API.
+    DeleteOrganization,
 }
 
 /// Why a command is refused.
@@ -275,6 +284,22 @@ pub enum TeamRefusal {
     /// Only a team without members takes in the local owner.
     #[error("The team has members already, and the local owner is none of them")]
     HasMembers,
+    /// Another team has that slug, or had it.
+    #[error("The slug {0} is taken")]
+    SlugTaken(String),
+    /// Scopes and queues of a key stay as they are, or become narrower on keys of the jobs API.
+    #[error(
+        "permissions and queues can only be narrowed, and only on keys that were made by this API; make another key instead"
+    )]
+    ScopesStay,
+    /// The organisation has as many of something as it may have in the jobs API.
+    #[error("{resource}: {current} of {limit} are used")]
+    JobsQuota {
+        resource: &'static str,
+        current: u64,
+        limit: u64,
+        limits: Box<JobsLimits>,
+    },
 }
 
 impl TeamRefusal {

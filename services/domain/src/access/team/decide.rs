@@ -13,15 +13,14 @@ use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
-    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, payloads, queues, targets, vault, views,
-    workers,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, jobs_keys, limits, organization, payloads,
+    queues, targets, vault, views, workers,
 };
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
 use crate::id::{TeamId, UserId};
 use crate::time::Timestamp;
-use key::KeyBounds;
-
+pub(super) use key::KeyBounds;
 pub(super) use settings::valid_name;
 
 pub(super) type Decision = Result<Vec<ControlEvent>, TeamRefusal>;
@@ -164,6 +163,9 @@ impl Deciding<'_> {
                 viewers_see_payloads,
             } => payloads::decide(self, viewers_see_payloads),
             TeamCommand::View(command) => views::decide(self, command),
+            TeamCommand::JobsKey(command) => jobs_keys::decide(self, *command, rules),
+            TeamCommand::DeleteOrganization => organization::delete(self),
+            TeamCommand::ChangeOrganization(change) => organization::decide(self, *change, rules),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The state of an API key.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -7,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::access::key::KeyMac;
 use crate::access::scope::ScopeSet;
+use crate::access::team::jobs_keys::KeyTerms;
 use crate::event::{KeyCreated, RevocationReason};
 use crate::id::{Environment, KeyId, QueueName};
 use crate::time::Timestamp;
@@ -29,6 +31,12 @@ pub struct Key {
     pub reported: Option<Timestamp>,
     /// The MAC of the key. `None` if the stored one is unreadable; it matches nothing.
     pub mac: Option<KeyMac>,
+    /// What the jobs API added; `None`: nothing.
+    pub terms: Option<KeyTerms>,
+    /// Sessions begun with the key that were ended, and until when their tokens would last.
+    pub(super) ended_sessions: BTreeMap<String, Timestamp>,
+    /// Sessions that were begun until then have ended.
+    pub(super) sessions_void_until: Option<Timestamp>,
     /// Networks that the key may be used from. `None` if one of them is unreadable: then the key
     /// may not be used at all.
     sources: Option<Vec<IpNet>>,
@@ -44,6 +52,8 @@ pub enum KeyStatus {
     Expired,
     /// The key was revoked.
     Revoked,
+    /// The key was deactivated, and may be activated again.
+    Inactive,
 }
 
 impl KeyStatus {
@@ -54,6 +64,7 @@ impl KeyStatus {
             Self::Active => "active",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Inactive => "inactive",
         }
     }
 }
@@ -67,6 +78,9 @@ impl Key {
             rotated: None,
             revoked: None,
             reported: None,
+            terms: None,
+            ended_sessions: BTreeMap::new(),
+            sessions_void_until: None,
             created,
         }
     }
@@ -78,6 +92,8 @@ impl Key {
             KeyStatus::Revoked
         } else if self.accepted_until().is_some_and(|until| until <= now) {
             KeyStatus::Expired
+        } else if !self.is_active() {
+            KeyStatus::Inactive
         } else {
             KeyStatus::Active
         }

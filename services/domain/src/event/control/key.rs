@@ -105,3 +105,37 @@ pub struct KeyRevoked {
     pub reason: RevocationReason,
     pub at: Timestamp,
 }
+
+/// What the jobs API adds to a key, or changes of it, was set. The event has all values that apply from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyTermsSet {
+    pub key: KeyId,
+    pub team: TeamId,
+    /// Name shown to people.
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    /// Queues that it is limited to. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueName>,
+    /// Requests per minute, beside what the plan allows. Absent: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u32>,
+    /// Whether it is accepted.
+    pub is_active: bool,
+    /// Whether the jobs API made it, and may narrow its scopes and queues.
+    #[serde(default)]
+    pub by_jobs_api: bool,
+    pub at: Timestamp,
+}
+
+/// A session that was begun with a key has ended: its tokens are void.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeySessionEnded {
+    pub key: KeyId,
+    pub team: TeamId,
+    /// Id of the session in its tokens.
+    pub session: String,
+    /// When its last token would have expired.
+    pub expires_at: Timestamp,
+    pub at: Timestamp,
+}

@@ -8,7 +8,7 @@ use crate::actor::Actor;
 use crate::id::{Environment, KeyId};
 
 impl Deciding<'_> {
-    pub(super) fn needs_keys_write(&self) -> Result<(), TeamRefusal> {
+    pub(in crate::access::team) fn needs_keys_write(&self) -> Result<(), TeamRefusal> {
         match self.by {
             Actor::Key(id) if self.acting_key(id)?.scopes.contains(Scope::KeysWrite) => Ok(()),
             Actor::Key(_) => Err(TeamRefusal::NotEntitled),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::settings::valid_name;
 use super::{Deciding, Decision, unless};
 use crate::access::scope::ScopeSet;
+use crate::access::team::jobs_keys;
 use crate::access::team::{Key, KeyDraft, KeyStatus, MAX_KEY_QUEUES, MAX_SOURCES, TeamRefusal};
 use crate::actor::Actor;
 use crate::event::{
@@ -21,11 +22,11 @@ const MAX_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 const REPORT_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Within which bounds a new key may be used.
-pub(super) struct KeyBounds {
-    pub(super) scopes: ScopeSet,
-    pub(super) expires_at: Option<Timestamp>,
-    pub(super) sources: Vec<String>,
-    pub(super) queues: Vec<QueueName>,
+pub(in crate::access::team) struct KeyBounds {
+    pub(in crate::access::team) scopes: ScopeSet,
+    pub(in crate::access::team) expires_at: Option<Timestamp>,
+    pub(in crate::access::team) sources: Vec<String>,
+    pub(in crate::access::team) queues: Vec<QueueName>,
 }
 
 impl Deciding<'_> {
@@ -36,6 +37,19 @@ impl Deciding<'_> {
         bounds: KeyBounds,
         request: Option<RepeatableRequest>,
     ) -> Decision {
+        let created = self.new_key(draft, name, bounds, request)?;
+        self.room_for_key()?;
+        Ok(vec![ControlEvent::KeyCreated(created)])
+    }
+
+    /// A new key, wherever its number is counted.
+    pub(in crate::access::team) fn new_key(
+        &self,
+        draft: &KeyDraft,
+        name: &str,
+        bounds: KeyBounds,
+        request: Option<RepeatableRequest>,
+    ) -> Result<KeyCreated, TeamRefusal> {
         let KeyBounds {
             scopes,
             expires_at,
@@ -47,13 +61,13 @@ impl Deciding<'_> {
         self.may_hand_out(scopes, expires_at, &sources, draft)?;
         self.valid_queues(&queues)?;
         self.first_time(request.as_ref())?;
-        self.room_for_key()?;
+        self.needs_api_access()?;
         if scopes.is_empty() {
             return Err(TeamRefusal::invalid("scopes", "scopes must not be empty"));
         }
         self.valid_expiry(expires_at)?;
         let name = valid_name(name)?;
-        let created = KeyCreated {
+        Ok(KeyCreated {
             name,
             scopes: scopes.iter().collect(),
             expires_at,
@@ -61,8 +75,7 @@ impl Deciding<'_> {
             queues,
             request,
             ..self.created(draft)?
-        };
-        Ok(vec![ControlEvent::KeyCreated(created)])
+        })
     }
 
     pub(super) fn rotate_key(&self, id: KeyId, draft: &KeyDraft, overlap: Duration) -> Decision {
@@ -109,10 +122,11 @@ impl Deciding<'_> {
             accepted_until: self.now.plus(overlap),
             at: self.now,
         };
-        Ok(vec![
-            ControlEvent::KeyCreated(successor),
-            ControlEvent::KeyRotated(rotated),
-        ])
+        let terms = jobs_keys::inherited(key, &successor, self.now);
+        let mut events = vec![ControlEvent::KeyCreated(successor)];
+        events.extend(terms);
+        events.push(ControlEvent::KeyRotated(rotated));
+        Ok(events)
     }
 
     pub(super) fn revoke_key(&self, key: KeyId, reason: RevocationReason) -> Decision {
@@ -193,7 +207,10 @@ impl Deciding<'_> {
     }
 
     /// At most so many queues, each named once. A queue need not exist yet.
-    fn valid_queues(&self, queues: &[QueueName]) -> Result<(), TeamRefusal> {
+    pub(in crate::access::team) fn valid_queues(
+        &self,
+        queues: &[QueueName],
+    ) -> Result<(), TeamRefusal> {
         if queues.len() > MAX_KEY_QUEUES {
             let message = format!(
                 "queues must name at most {MAX_KEY_QUEUES} queues, not {}",
@@ -266,7 +283,7 @@ impl Deciding<'_> {
     }
 
     /// A key of the team, if it lives in the environment of the calling key.
-    fn key_in_reach(&self, id: &KeyId) -> Result<&Key, TeamRefusal> {
+    pub(in crate::access::team) fn key_in_reach(&self, id: &KeyId) -> Result<&Key, TeamRefusal> {
         let key = self.team.keys.get(id).ok_or(TeamRefusal::NoSuchKey)?;
         let elsewhere = match self.by {
             Actor::Key(own) => self.acting_key(own)?.environment() != key.environment(),
