@@ -5,6 +5,7 @@ mod bulk;
 mod grant;
 mod key;
 mod limit;
+mod listener;
 mod member;
 mod operation;
 mod queue;
@@ -30,6 +31,7 @@ pub use key::{
     KeyCreated, KeyReported, KeyRevoked, KeyRotated, RepeatableRequest, RevocationReason,
 };
 pub use limit::{LimitPaused, LimitResumed, LimitSet};
+pub use listener::{ListenerOpened, ListenerReleased, ListenerRemoved, ListenerRenewed};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
@@ -143,6 +145,10 @@ events! {
         GrantAsked(Box<GrantAsked>) = "grant.asked.v1",
         ViewSaved(ViewSaved) = "view.saved.v1",
         ViewDeleted(ViewDeleted) = "view.deleted.v1",
+        ListenerOpened(ListenerOpened) = "listener.opened.v1",
+        ListenerRenewed(ListenerRenewed) = "listener.renewed.v1",
+        ListenerReleased(ListenerReleased) = "listener.released.v1",
+        ListenerRemoved(ListenerRemoved) = "listener.removed.v1",
     }
 }
 
@@ -273,6 +279,10 @@ impl ControlEvent {
             Self::GrantAsked(e) => Some(&e.team),
             Self::ViewSaved(e) => Some(&e.team),
             Self::ViewDeleted(e) => Some(&e.team),
+            Self::ListenerOpened(e) => Some(&e.team),
+            Self::ListenerRenewed(e) => Some(&e.team),
+            Self::ListenerReleased(e) => Some(&e.team),
+            Self::ListenerRemoved(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SchedulesReached(_)
@@ -418,6 +428,10 @@ impl ControlEvent {
             Self::GrantAsked(e) => (Boundary::GRANT, e.grant.as_str()),
             Self::ViewSaved(e) => ("view", e.view.as_str()),
             Self::ViewDeleted(e) => ("view", e.view.as_str()),
+            Self::ListenerOpened(e) => ("listener", e.listener.as_str()),
+            Self::ListenerRenewed(e) => ("listener", e.listener.as_str()),
+            Self::ListenerReleased(e) => ("listener", e.listener.as_str()),
+            Self::ListenerRemoved(e) => ("listener", e.listener.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -535,6 +549,10 @@ impl ControlEvent {
             | Self::GrantAsked(_)
             | Self::ViewSaved(_)
             | Self::ViewDeleted(_)
+            | Self::ListenerOpened(_)
+            | Self::ListenerRenewed(_)
+            | Self::ListenerReleased(_)
+            | Self::ListenerRemoved(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

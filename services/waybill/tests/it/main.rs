@@ -15,6 +15,7 @@ mod flow;
 mod frames;
 mod installation;
 mod jobs;
+mod listeners;
 mod newer;
 mod observed;
 mod outcomes;

@@ -8,6 +8,7 @@ use crate::access::role::Role;
 use crate::access::scope::{Scope, ScopeSet};
 use crate::access::team::app::{AppCommand, AppRefusal};
 use crate::access::team::limits::LimitCommand;
+use crate::access::team::listeners::ListenerCommand;
 use crate::access::team::queues::QueueCommand;
 use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
@@ -170,6 +171,8 @@ pub enum TeamCommand {
     },
     /// Save or delete a view of a list.
     View(ViewCommand),
+    /// Listen to queues or hosts of the test environment, or cease to.
+    Listener(ListenerCommand),
 }
 
 /// Why a command is refused.
@@ -245,6 +248,9 @@ pub enum TeamRefusal {
     NotEntitled,
     #[error("Member not found")]
     NoSuchMember,
+    /// The team has no such listener, or another one took its place.
+    #[error("Listener not found")]
+    NoSuchListener,
     /// The person is already a member.
     #[error("This person is a member of the team already")]
     AlreadyMember,

@@ -13,8 +13,8 @@ use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
-    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, payloads, queues, targets, vault, views,
-    workers,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, limits, listeners, payloads, queues, targets,
+    vault, views, workers,
 };
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
@@ -164,6 +164,7 @@ impl Deciding<'_> {
                 viewers_see_payloads,
             } => payloads::decide(self, viewers_see_payloads),
             TeamCommand::View(command) => views::decide(self, command),
+            TeamCommand::Listener(command) => listeners::decide(self, command),
         }
     }
 }
