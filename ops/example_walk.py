@@ -67,6 +67,7 @@ def go(walk, reporter):
         queues(walk)
         targets(walk)
         views(walk)
+        listeners(walk, ann, team)
         tasks(walk, receiver)
         claims(walk)
         signatures(walk, receiver)
@@ -497,6 +498,20 @@ def views(walk):
     walk.send("work.view.list", 200, key=key)
     walk.send("work.view.save", 400, live={"page": "queues"}, key=key)
     walk.send("work.view.delete", 204, {"id": view["id"]}, key=key)
+
+
+def listeners(walk, ann, team):
+    asked = {"name": "laptop", "environment": "test", "scopes": ["jobs:read", "jobs:write"]}
+    key = walk.send("keys.key.create", 201, team, body=asked, key=ann, keep=False)["apiKey"]["key"]
+    listener = {"id": walk.send("work.listener.open", 201, key=key)["listener"]["id"]}
+    walk.send("work.listener.list", 200, key=key)
+    walk.send("work.listener.renew", 200, listener, key=key)
+    walk.send("work.listener.release", 200, listener, key=key)
+    walk.send("work.listener.open", 400, live={"leaseSeconds": 5}, key=key)
+    limited = {"name": "words of the test", "environment": "test", "scopes": ["jobs:write"], "queues": ["words"]}
+    limited = walk.send("keys.key.create", 201, team, body=limited, key=ann, keep=False)["apiKey"]["key"]
+    walk.send("work.listener.open", 403, key=limited)
+    walk.send("work.listener.remove", 204, listener, key=key)
 
 
 def activity(walk):

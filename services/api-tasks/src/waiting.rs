@@ -126,6 +126,8 @@ pub enum BlockedByKind {
     OrderBlocked,
     /// It runs after other tasks of its workflow, which have not ended.
     Predecessors,
+    /// Nobody listens to its queue or host, as somebody has to in the test environment.
+    WaitingForListener,
 }
 
 impl From<Blocker> for BlockedBy {
@@ -184,6 +186,10 @@ impl From<Blocker> for BlockedBy {
                 "As many attempts were started as one of its limits allows",
             ),
             Blocker::Unclaimed => (Kind::Unclaimed, "No worker has claimed it"),
+            Blocker::WaitingForListener => (
+                Kind::WaitingForListener,
+                "It is waiting for a listener: nobody holds a lease for its queue or host",
+            ),
             Blocker::OrderBlocked { .. } => (
                 Kind::OrderBlocked,
                 "A task before it by its orderingKey has failed, and blocks it until it is retried or unblocked",
@@ -270,6 +276,7 @@ impl From<WaitKind> for BlockedByKind {
             WaitKind::LimitRate => Self::LimitRate,
             WaitKind::Turn => Self::Turn,
             WaitKind::Unclaimed => Self::Unclaimed,
+            WaitKind::WaitingForListener => Self::WaitingForListener,
         }
     }
 }

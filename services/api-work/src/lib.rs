@@ -7,12 +7,14 @@
 //! - [`dead_letters`]: which tasks have failed for good, and why.
 //! - [`claims`]: what workers of a team pull, and report.
 //! - [`workers`]: which workers there are, what they hold, and draining them.
+//! - [`listeners`]: for whom tasks of the test environment wait.
 //! - [`views`]: filters of lists that people saved.
 //! - [`stats`]: what happened to tasks, over time.
 
 pub mod claims;
 pub mod dead_letters;
 pub mod limits;
+pub mod listeners;
 pub mod operations;
 pub mod queues;
 pub mod stats;
@@ -35,6 +37,7 @@ pub fn router() -> OpenApiRouter<Edge> {
         .merge(stats::router())
         .merge(claims::router())
         .merge(workers::router())
+        .merge(listeners::router())
         .merge(dead_letters::router())
         .merge(views::router())
 }

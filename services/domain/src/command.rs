@@ -397,6 +397,8 @@ pub enum Blocker {
         /// How many they are.
         left: u32,
     },
+    /// Nobody listens to its queue or host, as somebody has to in the test environment.
+    WaitingForListener,
 }
 
 impl Blocker {
@@ -424,6 +426,7 @@ impl Blocker {
             | Self::Turn
             | Self::BeingStored
             | Self::Unclaimed
+            | Self::WaitingForListener
             | Self::Singleton { .. } => None,
         }
     }

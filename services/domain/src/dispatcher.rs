@@ -41,6 +41,7 @@ mod keys;
 mod lanes;
 mod lease;
 mod limited;
+mod listeners;
 mod members;
 mod offers;
 mod open;
@@ -112,9 +113,12 @@ pub use blocks::Unblock;
 pub use dedup::Kept;
 pub use home::Home;
 pub use host_record::{HostRecord, Reading};
+pub use listeners::ListenersBook;
 pub use priorities::ChangePriority;
 pub use retention::{RESTATEMENT_BYTES, Restatable};
-pub use rules::{Hold, HostRules, LimitRules, LimitRulesBook, Place, QueueRules, QueueRulesBook};
+pub use rules::{
+    Hold, HostRules, LimitRules, LimitRulesBook, Listening, Place, QueueRules, QueueRulesBook,
+};
 pub use snapshot::SnapshotError;
 pub use targets::HostRulesBook;
 pub use together::CancelTogether;

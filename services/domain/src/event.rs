@@ -15,7 +15,7 @@ pub use control::{
     ControlEvent, GatewayStarted, GrantAsked, GrantEnd, GrantGiven, GrantRedeemed, GrantRefreshed,
     GrantRevoked, GrantTokenRevoked, InvitationAccepted, InvitationSent, InvitationWithdrawn,
     ItemRefused, KeyCreated, KeyReported, KeyRevoked, KeyRotated, KeySessionEnded, KeyTermsSet,
-    LeakPolicy, LimitPaused, LimitResumed, LimitSet, MailedEarlier, MemberJoined, MemberRemoved,
+    LeakPolicy, LimitPaused, LimitResumed, LimitSet, ListenerOpened, ListenerReleased, ListenerRemoved, ListenerRenewed, MailedEarlier, MemberJoined, MemberRemoved,
     MemberRoleChanged, OperationCancelled, OperationCreated, OperationEnded, OperationPaused,
     OperationProgressed, OperationResumed, OutsideAccount, PasswordChange, QueueDefaultsChanged,
     QueueLimited, QueuePaused, QueueResumed, RepeatableRequest, RevocationReason, ScheduleDeleted,

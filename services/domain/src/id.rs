@@ -527,6 +527,10 @@ ulid_id! {
     ViewId, "view_", "view id", "^view_[0-9a-hjkmnp-tv-z]{26}$"
 }
 ulid_id! {
+    /// `lsn_` + ULID: somebody who listens to queues or hosts of the test environment.
+    ListenerId, "lsn_", "listener id", "^lsn_[0-9a-hjkmnp-tv-z]{26}$"
+}
+ulid_id! {
     /// `flow_` + ULID: a workflow.
     WorkflowId, "flow_", "workflow id", "^flow_[0-9a-hjkmnp-tv-z]{26}$"
 }

@@ -6,8 +6,8 @@ use waybill_domain::access::team::TeamRefusal;
 use waybill_domain::access::team::app::AppRefusal;
 use waybill_domain::health::TargetHost;
 use waybill_domain::id::{
-    AppId, GrantId, InvitationId, KeyId, LimitKey, OperationId, QueueName, ScheduleId, SessionId,
-    TaskId, TokenId, UserId, ViewId, WorkflowId,
+    AppId, GrantId, InvitationId, KeyId, LimitKey, ListenerId, OperationId, QueueName, ScheduleId,
+    SessionId, TaskId, TokenId, UserId, ViewId, WorkflowId,
 };
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::ClaimId;
@@ -124,6 +124,7 @@ path_ids! {
     ScheduleId => ApiError::not_found("Schedule not found"),
     WorkflowId => ApiError::not_found("Workflow not found"),
     ViewId => ApiError::not_found("View not found"),
+    ListenerId => ApiError::not_found("Listener not found"),
 }
 
 impl PathId for LimitKey {

@@ -56,6 +56,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "limits", description = "Limits that tasks of several queues share by a key"),
         (name = "claims", description = "Tasks that workers pull instead of being called"),
         (name = "workers", description = "Workers that pull: which there are, what they hold, and draining them"),
+        (name = "listeners", description = "For whom tasks of the test environment wait"),
         (name = "jobs", description = "Pulled tasks as Spooled's clients know them"),
         (name = "views", description = "Filters of lists that people saved under a name"),
         (name = "keys", description = "API keys of a team"),

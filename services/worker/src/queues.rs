@@ -9,6 +9,7 @@
 //! log ([`Seat`]). Whoever cannot acknowledge loses the lease, and without the lease nothing is
 //! started.
 
+mod books;
 #[cfg(test)]
 mod tests;
 
@@ -24,17 +25,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waybill_domain::access::fence::{FenceTiming, LeaseKind};
 use waybill_domain::access::plan::Catalogue;
-use waybill_domain::dispatcher::{
-    Compartment, HostRules, HostRulesBook, LimitRules, LimitRulesBook, Place, QueueRules,
-    QueueRulesBook, TeamTurn, TeamWeightsBook,
-};
-use waybill_domain::event::ControlEvent;
+use waybill_domain::dispatcher::{Compartment, HostRules, LimitRules, Place, QueueRules, TeamTurn};
 use waybill_domain::limit::LimitId;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_fence::{CopyCheck, Fence, FenceParts, FenceTask};
 use waybill_log::{Fences, Log, Record, Stream, StreamSeq, control_event, set_aside};
 
 use crate::follow::{ControlCopy, follow};
+use books::{About, Books};
 
 /// Pause before another look whether the rules are complete.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -86,36 +84,6 @@ pub struct Queues {
     plans: Arc<Catalogue>,
     /// Locked for a look-up or a batch of events, never across an await.
     state: Mutex<State>,
-}
-
-/// The rules of queues, of limit keys, and of hosts, and the weights of teams.
-#[derive(Default)]
-struct Books {
-    queues: QueueRulesBook,
-    limits: LimitRulesBook,
-    hosts: HostRulesBook,
-    teams: TeamWeightsBook,
-}
-
-/// What an event is about.
-enum About {
-    Queue(Place),
-    Limit(LimitId),
-    Host(Compartment),
-    Team([TeamTurn; 2]),
-}
-
-impl Books {
-    /// Applies an event. Returns what it is about; `None`: nothing of this.
-    fn apply(&mut self, event: &ControlEvent, plans: &Catalogue) -> Option<About> {
-        if let Some(turns) = self.teams.apply(event, plans) {
-            return Some(About::Team(turns));
-        }
-        let queue = self.queues.apply(event).map(About::Queue);
-        let limit = || self.limits.apply(event).map(About::Limit);
-        let host = || self.hosts.apply(event).map(About::Host);
-        queue.or_else(limit).or_else(host)
-    }
 }
 
 #[derive(Default)]
@@ -294,7 +262,7 @@ impl State {
                 continue;
             };
             seated.only_to.get_or_insert(self.read);
-            let rules = self.book.queues.rules(&place);
+            let rules = self.book.queue(&place);
             seated.changes.push((place, rules));
             seated.signal.raise();
         }
@@ -303,7 +271,7 @@ impl State {
     /// Gives the rules of hosts to all partitions.
     fn tell_of_hosts(&mut self, hosts: impl IntoIterator<Item = Compartment>) {
         for host in hosts {
-            let rule = self.book.hosts.rules(host);
+            let rule = self.book.host(host);
             for seated in self.seats.values_mut().filter(|of| !of.is_vacant) {
                 seated.only_to.get_or_insert(self.read);
                 seated.hosts.push((host, rule));
@@ -344,7 +312,7 @@ impl ControlCopy for Queues {
 
     fn apply(&self, records: &[Record]) {
         let of_rules = records.iter().filter(|record| {
-            ["queue.", "limit.", "target.", "team."]
+            ["queue.", "limit.", "target.", "team.", "listener."]
                 .iter()
                 .any(|kind| record.event.starts_with(kind))
         });
@@ -365,6 +333,10 @@ impl ControlCopy for Queues {
                     Some(About::Limit(limit)) => state.tell_limits([limit]),
                     Some(About::Host(host)) => state.tell_of_hosts([host]),
                     Some(About::Team(turns)) => state.tell_of_teams(turns),
+                    Some(About::Listened(places, hosts)) => {
+                        state.tell(places, self.partitions);
+                        state.tell_of_hosts(hosts);
+                    }
                     None => {}
                 }
             }
@@ -375,16 +347,16 @@ impl ControlCopy for Queues {
         self.change(|state| {
             if let Some(fresh) = state.fresh.take() {
                 let before = std::mem::replace(&mut state.book, fresh);
-                let (were, are) = (before.queues, &state.book.queues);
+                let (were, are) = (&before, &state.book);
                 let of_both: BTreeSet<_> = were.places().chain(are.places()).cloned().collect();
                 state.tell(of_both, self.partitions);
-                let (were, are) = (before.limits, &state.book.limits);
+                let (were, are) = (&before.limits, &state.book.limits);
                 let of_both: BTreeSet<_> = were.limits().chain(are.limits()).collect();
                 state.tell_limits(of_both);
-                let (were, are) = (before.hosts, &state.book.hosts);
+                let (were, are) = (&before, &state.book);
                 let of_both: BTreeSet<_> = were.hosts().chain(are.hosts()).collect();
                 state.tell_of_hosts(of_both);
-                let (were, are) = (before.teams, &state.book.teams);
+                let (were, are) = (&before.teams, &state.book.teams);
                 let of_both: BTreeSet<_> = were.teams().chain(are.teams()).collect();
                 state.tell_of_teams(of_both);
             }
@@ -447,13 +419,14 @@ impl Seat {
             let mine = |place: &&Place| {
                 Partition::of(&place.0, &place.1, self.queues.partitions) == self.partition
             };
-            let queues = &state.book.queues;
-            let places = queues.places().filter(mine);
-            let rules = places.map(|place| (place.clone(), queues.rules(place)));
+            let book = &state.book;
+            let places: BTreeSet<_> = book.places().filter(mine).collect();
+            let places = places.into_iter();
+            let rules = places.map(|place| (place.clone(), book.queue(place)));
             let limits = &state.book.limits;
             let of_limits = limits.limits().map(|limit| (limit, limits.rules(limit)));
-            let hosts = &state.book.hosts;
-            let of_hosts = hosts.hosts().map(|host| (host, hosts.rules(host)));
+            let hosts: BTreeSet<_> = book.hosts().collect();
+            let of_hosts = hosts.into_iter().map(|host| (host, book.host(host)));
             let teams = &state.book.teams;
             let of_teams = teams.teams().map(|team| (team, teams.weight(team)));
             Changes {

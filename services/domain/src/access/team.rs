@@ -9,6 +9,7 @@ pub mod jobs_keys;
 mod key;
 pub mod limits;
 pub mod organization;
+pub mod listeners;
 pub(crate) mod pause;
 mod payloads;
 pub mod queues;
@@ -28,6 +29,7 @@ pub use command::{INVITATION_LIFETIME, InvitationDraft, KeyDraft, TeamCommand, T
 pub use founding::{Found, MAX_TEAMS_OWNED, Memberships};
 pub use key::{Key, KeyStatus, MAX_KEY_QUEUES, MAX_SOURCES};
 pub use limits::Limit;
+pub use listeners::Listener;
 pub use pause::Pause;
 pub use queues::Queue;
 pub use task_defaults::{OutcomeDefaults, QueueDefaultsChange, TaskDefaults, TaskDefaultsChange};
@@ -42,7 +44,8 @@ use crate::actor::Actor;
 use crate::event::{ControlEvent, LeakPolicy, RevocationReason, ViewSaved};
 use crate::health::TargetHost;
 use crate::id::{
-    AppId, Environment, InvitationId, KeyId, LimitKey, QueueName, TeamId, TokenId, UserId, ViewId,
+    AppId, Environment, InvitationId, KeyId, LimitKey, ListenerId, QueueName, TeamId, TokenId,
+    UserId, ViewId,
 };
 use crate::signature::Signing;
 use crate::time::Timestamp;
@@ -81,6 +84,8 @@ pub struct Team {
     pub views: BTreeMap<ViewId, ViewSaved>,
     /// What the jobs API keeps of the team.
     pub organization: organization::Organization,
+    /// Who listens to what in the test environment, also with a lease that is over.
+    pub listeners: BTreeMap<ListenerId, Listener>,
 }
 
 /// Properties of the team itself.
@@ -178,6 +183,7 @@ impl Team {
         self.members.clear();
         self.invitations.clear();
         self.views.clear();
+        self.listeners.clear();
         for key in self.keys.values_mut() {
             let key = Arc::make_mut(key);
             key.revoked
@@ -329,6 +335,7 @@ impl Aggregate for Team {
                 self.evolve_target(event);
                 self.evolve_limit(event);
                 self.evolve_worker(event);
+                self.evolve_listener(event);
                 self.evolve_view(event);
             }
         }

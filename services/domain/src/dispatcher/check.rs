@@ -178,7 +178,10 @@ impl Dispatcher {
                     _ if !self.may_run_as_member(*id, task) => mark == Some(WaitKind::Predecessors),
                     _ if !self.is_its_turn(*id, task) => mark == Some(WaitKind::Order),
                     _ if !self.is_next_of_its_key(*id, task) => mark == Some(WaitKind::Singleton),
-                    _ if at_host => mark == Some(WaitKind::TargetOpen),
+                    _ if at_host => matches!(
+                        mark,
+                        Some(WaitKind::TargetOpen | WaitKind::WaitingForListener)
+                    ),
                     Some(by) if limited => matches!(
                         by,
                         WaitKind::LimitPaused | WaitKind::LimitConcurrency | WaitKind::LimitRate

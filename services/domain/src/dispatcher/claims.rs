@@ -516,7 +516,7 @@ impl Dispatcher {
             let lane = self.lanes.find(place)?;
             match self.gates.holds((place, lane), now)? {
                 HeldBy::Rate(length) => Some(length),
-                HeldBy::Pause(_) | HeldBy::Concurrency => None,
+                HeldBy::Pause(_) | HeldBy::Unheard | HeldBy::Concurrency => None,
             }
         });
         end.into_iter().chain(held).min()

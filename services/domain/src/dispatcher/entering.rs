@@ -4,7 +4,6 @@
 use super::Dispatcher;
 use super::limited::claimant;
 use crate::id::TaskId;
-use crate::task::waits::WaitKind;
 
 impl Dispatcher {
     /// Puts a task that may run into the order of service, as far as its host, its queue and its
@@ -23,7 +22,8 @@ impl Dispatcher {
         if self.hosts.enter(host, task.created, id, self.now) {
             self.pass_host(id);
         } else {
-            self.mark_new(id, WaitKind::TargetOpen, None);
+            let by = self.hosts.why(host.0, self.now);
+            self.mark_new(id, by, None);
         }
     }
 

@@ -119,6 +119,9 @@ impl Dispatcher {
                     let of = claimant(&self.tasks, &self.lanes, id);
                     let limited = of.and_then(|of| self.keys.holds(of.claims, now));
                     let blocker = match (self.gates.holds(place, now), limited) {
+                        _ if self.hosts.is_unheard(compartment, now) => {
+                            Some(Blocker::WaitingForListener)
+                        }
                         _ if at_host.is_some() || opens.is_some() => Some(Blocker::TargetOpen {
                             until: opens.flatten(),
                         }),
@@ -178,6 +181,7 @@ impl HeldBy {
     fn blocker(self, now: Times) -> Blocker {
         match self {
             Self::Pause(until) => Blocker::QueuePaused { until },
+            Self::Unheard => Blocker::WaitingForListener,
             Self::Concurrency => Blocker::QueueConcurrency,
             Self::Rate(length) => Blocker::QueueRate {
                 until: now.wall.plus(length),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::lanes::{Lane, Lanes};
 use super::parked::{Parked, Rank};
 use super::rate::Bucket;
-use super::rules::{Hold, Place, QueueRules};
+use super::rules::{Hold, Listening, Place, QueueRules};
 use super::waits::PausesOf;
 use crate::id::TaskId;
 use crate::task::waits::WaitKind;
@@ -35,12 +35,14 @@ pub(super) struct Gates {
     running: HashMap<Lane, HashSet<TaskId>>,
     /// Queues whose parked tasks may be able to go on.
     stirred: BTreeSet<Place>,
-    /// When pauses end.
+    /// When pauses end, and leases of listeners.
     dates: BTreeSet<(Timestamp, Place)>,
     /// When rates allow the next start.
     lengths: BTreeSet<(Elapsed, Place)>,
     /// When queues were paused.
     pub(super) pauses: PausesOf<Place>,
+    /// When nobody listened to queues that have to be listened to.
+    pub(super) unheard: PausesOf<Place>,
 }
 
 /// Which rule of its queue holds a task back.
@@ -48,6 +50,8 @@ pub(super) struct Gates {
 pub(super) enum HeldBy {
     /// The queue is paused, until then if the pause has an end.
     Pause(Option<Timestamp>),
+    /// Nobody listens to the queue.
+    Unheard,
     /// As many attempts are running as may.
     Concurrency,
     /// The rate allows no start before that time has passed.
@@ -65,9 +69,14 @@ struct Gate {
 }
 
 impl Gate {
+    /// Whether nothing starts, whatever its limits leave.
+    fn is_shut(&self) -> bool {
+        self.rules.paused.is_some() || self.rules.listening == Some(Listening::Over)
+    }
+
     /// How many more tasks could start now, apart from those in the ready queue.
     fn room(&self, running: usize, now: Times) -> usize {
-        if self.rules.paused.is_some() {
+        if self.is_shut() {
             return 0;
         }
         let slots = self
@@ -83,7 +92,11 @@ impl Gate {
 
 impl Gates {
     /// Sets the rules of a queue.
-    pub(super) fn set(&mut self, place: &Place, rules: QueueRules, now: Times) {
+    pub(super) fn set(&mut self, place: &Place, mut rules: QueueRules, now: Times) {
+        rules.listening = rules.listening.map(|of| of.at(now.wall));
+        let is_unheard = rules.listening == Some(Listening::Over);
+        self.unheard
+            .note(place, is_unheard.then_some(Hold::Open), now.wall);
         let before = self.gates.get(place).and_then(|gate| gate.rules.paused);
         if before != rules.paused {
             self.pauses.note(place, rules.paused, now.wall);
@@ -108,6 +121,9 @@ impl Gates {
         if let Some(Hold::Until(until)) = rules.paused {
             self.dates.insert((until, place.clone()));
         }
+        if let Some(Listening::Until(until)) = rules.listening {
+            self.dates.insert((until, place.clone()));
+        }
         self.stirred.insert(place.clone());
     }
 
@@ -115,12 +131,14 @@ impl Gates {
         if let Some(Hold::Until(until)) = rules.paused {
             self.dates.remove(&(until, place.clone()));
         }
+        if let Some(Listening::Until(until)) = rules.listening {
+            self.dates.remove(&(until, place.clone()));
+        }
     }
 
-    /// Whether a queue is paused.
-    pub(super) fn is_paused(&self, place: &Place) -> bool {
-        let gate = self.gates.get(place);
-        gate.is_some_and(|gate| gate.rules.paused.is_some())
+    /// Whether a queue is paused, or lacks somebody who listens to it.
+    pub(super) fn is_shut(&self, place: &Place) -> bool {
+        self.gates.get(place).is_some_and(Gate::is_shut)
     }
 
     /// A task of the queue has become ready. Returns whether it goes into the ready queue; otherwise
@@ -170,6 +188,7 @@ impl Gates {
         match gate.rules.paused {
             Some(Hold::Open) => return Some(HeldBy::Pause(None)),
             Some(Hold::Until(until)) => return Some(HeldBy::Pause(Some(until))),
+            None if gate.is_shut() => return Some(HeldBy::Unheard),
             None => {}
         }
         let running = self.running.get(&lane).map_or(0, HashSet::len);
@@ -184,7 +203,8 @@ impl Gates {
     /// What keeps the tasks of a queue from running that are held back.
     pub(super) fn why(&self, place: (&Place, Lane), now: Times) -> WaitKind {
         match self.holds(place, now) {
-            Some(HeldBy::Pause(_)) => WaitKind::QueuePaused,
+            // Since when nobody listens is remembered as the times of pauses are.
+            Some(HeldBy::Pause(_) | HeldBy::Unheard) => WaitKind::QueuePaused,
             Some(HeldBy::Concurrency) => WaitKind::QueueConcurrency,
             Some(HeldBy::Rate(_)) => WaitKind::QueueRate,
             // There is room, and others of the queue come first.
@@ -254,10 +274,17 @@ impl Gates {
     pub(super) fn tick(&mut self, now: Times) {
         while let Some((until, _)) = self.dates.first()
             && *until <= now.wall
-            && let Some((_, place)) = self.dates.pop_first()
+            && let Some((until, place)) = self.dates.pop_first()
         {
             if let Some(gate) = self.gates.get_mut(&place) {
-                gate.rules.paused = None;
+                if gate.rules.paused == Some(Hold::Until(until)) {
+                    gate.rules.paused = None;
+                }
+                if gate.rules.listening == Some(Listening::Until(until)) {
+                    // For good, whatever the wall clock says from now on: a renewal is another rule.
+                    gate.rules.listening = Some(Listening::Over);
+                    self.unheard.begin(&place, until, None);
+                }
             }
             self.stirred.insert(place);
         }
@@ -302,7 +329,7 @@ impl Gates {
                 }
             } else if more > AT_ONCE {
                 self.stirred.insert(place);
-            } else if let Some(bucket) = gate.bucket.filter(|_| gate.rules.paused.is_none())
+            } else if let Some(bucket) = gate.bucket.filter(|_| !gate.is_shut())
                 && let Some(at) = bucket.next_start(now.elapsed)
             {
                 self.lengths.insert((at, place));

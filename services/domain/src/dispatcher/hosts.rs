@@ -22,11 +22,12 @@ use std::time::Duration;
 use super::action::Compartment;
 use super::host_record::{HostRecord, Reading};
 use super::lanes::Lane;
-use super::rules::{Hold, HostRules};
+use super::rules::{Hold, HostRules, Listening};
 use crate::command::{HostHealth, HostState};
 use crate::event::TaskEvent;
 use crate::id::TaskId;
 use crate::seq::StreamSeq;
+use crate::task::waits::WaitKind;
 use crate::time::{Elapsed, Times, Timestamp};
 
 /// Most parked tasks of a host that go on in one turn, so that a turn stays short.
@@ -68,7 +69,7 @@ pub(super) struct Hosts {
     stirred: BTreeSet<Compartment>,
     /// When pauses end.
     pauses: BTreeSet<(Elapsed, Compartment)>,
-    /// When what somebody holds goes on by itself.
+    /// When what somebody holds goes on by itself, and when leases of listeners end.
     dates: BTreeSet<(Timestamp, Compartment)>,
     /// Whether the next turn finds something to let go, without anything else happening.
     is_cut_short: bool,
@@ -76,6 +77,28 @@ pub(super) struct Hosts {
 
 impl Hosts {
     fn state(&self, host: Compartment, now: Times) -> State {
+        if self.is_unheard(host, now) {
+            return State::Held(None);
+        }
+        self.state_if_heard(host, now)
+    }
+
+    /// Whether nobody listens to a host that has to be listened to.
+    pub(super) fn is_unheard(&self, host: Compartment, now: Times) -> bool {
+        let listening = self.rules.get(&host).and_then(|rules| rules.listening);
+        listening.is_some_and(|of| of.at(now.wall) == Listening::Over)
+    }
+
+    /// What holds the tasks of a host back.
+    pub(super) fn why(&self, host: Compartment, now: Times) -> WaitKind {
+        if self.is_unheard(host, now) {
+            WaitKind::WaitingForListener
+        } else {
+            WaitKind::TargetOpen
+        }
+    }
+
+    fn state_if_heard(&self, host: Compartment, now: Times) -> State {
         let Some(rules) = self.rules.get(&host) else {
             return State::Closed;
         };
@@ -103,10 +126,16 @@ impl Hosts {
 
     /// Sets or removes the rules of a host.
     pub(super) fn set(&mut self, host: Compartment, rules: HostRules) {
-        if rules == HostRules::default() {
-            self.rules.remove(&host);
+        let before = if rules == HostRules::default() {
+            self.rules.remove(&host)
         } else {
-            self.rules.insert(host, rules);
+            self.rules.insert(host, rules)
+        };
+        if let Some(Listening::Until(until)) = before.and_then(|before| before.listening) {
+            self.dates.remove(&(until, host));
+        }
+        if let Some(Listening::Until(until)) = rules.listening {
+            self.dates.insert((until, host));
         }
         if let Some(until) = rules.cleared
             && let Some(failed) = self.failed.remove(&host)
@@ -117,8 +146,11 @@ impl Hosts {
         self.stirred.insert(host);
     }
 
-    /// Whether somebody holds the host back.
+    /// Whether somebody holds the host back, or nobody listens to it.
     pub(super) fn is_held(&self, host: Compartment, now: Times) -> bool {
+        if self.is_unheard(host, now) {
+            return true;
+        }
         match self.rules.get(&host).and_then(|rules| rules.held) {
             Some(Hold::Open) => true,
             Some(Hold::Until(until)) => until > now.wall,
@@ -352,8 +384,14 @@ impl Hosts {
         }
         while let Some((until, _)) = self.dates.first()
             && *until <= now.wall
-            && let Some((_, host)) = self.dates.pop_first()
+            && let Some((until, host)) = self.dates.pop_first()
         {
+            if let Some(rules) = self.rules.get_mut(&host)
+                && rules.listening == Some(Listening::Until(until))
+            {
+                // For good, whatever the wall clock says from now on: a renewal is another rule.
+                rules.listening = Some(Listening::Over);
+            }
             self.stirred.insert(host);
         }
     }
@@ -469,9 +507,10 @@ impl Hosts {
     /// What is known about a host.
     pub(super) fn health(&self, host: Compartment, now: Times) -> HostHealth {
         let record = self.failed.get(&host).map(|failed| failed.record);
-        let (state, until) = match self.state(host, now) {
+        let (state, until) = match self.state_if_heard(host, now) {
             State::Closed => (HostState::Closed, None),
-            State::Open(_) | State::Held(_) => (HostState::Open, self.opens(host, now).flatten()),
+            State::Open(end) => (HostState::Open, Some(now.wall.plus(end.since(now.elapsed)))),
+            State::Held(until) => (HostState::Open, until),
             State::Probing => (HostState::Probing, None),
         };
         let rule = self.rules.get(&host).and_then(|rules| rules.rule);

@@ -21,6 +21,25 @@ pub enum Hold {
     Until(Timestamp),
 }
 
+/// Whether somebody listens to a queue or host that has to be listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listening {
+    /// Until then by the owner's clock, unless the lease is renewed or released.
+    Until(Timestamp),
+    /// Nobody does: nothing is started.
+    Over,
+}
+
+impl Listening {
+    /// The same at that time, by the owner's clock.
+    pub(super) fn at(self, now: Timestamp) -> Self {
+        match self {
+            Self::Until(until) if until > now => self,
+            Self::Until(_) | Self::Over => Self::Over,
+        }
+    }
+}
+
 /// What a team has decided about a host. By default, nothing holds its tasks back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostRules {
@@ -30,6 +49,8 @@ pub struct HostRules {
     pub held: Option<Hold>,
     /// Failures until then count no more.
     pub cleared: Option<Timestamp>,
+    /// Whether somebody listens to it; `None`: nobody has to.
+    pub listening: Option<Listening>,
 }
 
 impl From<HealthRule> for HostRules {
@@ -52,6 +73,8 @@ pub struct QueueRules {
     pub rate: Option<StartRate>,
     /// How many of its tasks start in a turn of the queue; `None`: one.
     pub weight: Option<u8>,
+    /// Whether somebody listens to it; `None`: nobody has to.
+    pub listening: Option<Listening>,
 }
 
 /// The rules of all queues that have any, built from the events of CONTROL.

@@ -119,9 +119,10 @@ impl Dispatcher {
                 self.gates
                     .leave(self.lanes.names(task.lane), task.rank(), id);
                 let host = (task.compartment(), task.lane);
+                let by = self.hosts.why(host.0, now);
                 self.hosts.park_in_turn(host, task.created, id, now);
                 self.leave_keys(id, now);
-                self.mark(id, WaitKind::TargetOpen, None, now);
+                self.mark(id, by, None, now);
             }
         }
         for (id, limit) in limited {
@@ -154,12 +155,12 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the queue of a task is paused, or one of its limits.
+    /// Whether the queue of a task is paused, nobody listens to it, or one of its limits is paused.
     fn is_paused(&self, id: TaskId) -> bool {
         let Some(task) = self.tasks.get(&id) else {
             return false;
         };
-        self.gates.is_paused(self.lanes.names(task.lane)) || self.is_limit_paused(id)
+        self.gates.is_shut(self.lanes.names(task.lane)) || self.is_limit_paused(id)
     }
 
     /// Sets what holds the tasks of a queue back. A pause takes effect at once, but for starts that
@@ -169,7 +170,8 @@ impl Dispatcher {
         self.gates.set(place, rules, now);
     }
 
-    /// Whether the start of a task whose queue or limit key is paused still waits for the log.
+    /// Whether the start of a task still waits for the log that is paused: by its queue, its host or
+    /// a limit key, or because nobody listens.
     #[must_use]
     pub fn starts_paused(&self) -> bool {
         let mut waiting = self.in_flight.iter().chain(&self.decided);
@@ -177,7 +179,7 @@ impl Dispatcher {
             matches!(decision.event, TaskEvent::Started(_))
                 && (self
                     .gates
-                    .is_paused(&(decision.team.clone(), decision.queue.clone()))
+                    .is_shut(&(decision.team.clone(), decision.queue.clone()))
                     || self.is_limit_paused(decision.event.id())
                     || self.is_host_held(decision.event.id()))
         })

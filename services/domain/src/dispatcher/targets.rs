@@ -68,7 +68,7 @@ impl Dispatcher {
         self.hosts.health(host, now)
     }
 
-    /// Whether somebody holds the host of the task back.
+    /// Whether somebody holds the host of the task back, or nobody listens to it.
     pub(super) fn is_host_held(&self, id: TaskId) -> bool {
         let task = self.tasks.get(&id).filter(|task| !task.is_pulled());
         task.is_some_and(|task| self.hosts.is_held(task.compartment(), self.now))

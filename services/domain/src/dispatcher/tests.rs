@@ -10,6 +10,7 @@ mod in_order;
 mod keys;
 mod lengths;
 mod limits;
+mod listeners;
 mod members;
 mod ordering;
 mod priorities;

@@ -392,6 +392,7 @@ impl Dispatcher {
                 | WaitKind::Order
                 | WaitKind::Singleton
                 | WaitKind::TargetOpen
+                | WaitKind::WaitingForListener
         ) {
             return vec![part];
         }
@@ -406,10 +407,21 @@ impl Dispatcher {
             ..part
         };
         let pauses = self.gates.pauses.within(place, (part.from, part.to));
-        let mut parts = part.under(pauses, (WaitKind::QueuePaused, None));
+        let parts = part.under(pauses, (WaitKind::QueuePaused, None));
+        let unheard = parts.into_iter().flat_map(|part| {
+            if part.by == WaitKind::QueuePaused {
+                return vec![part];
+            }
+            let times = self.gates.unheard.within(place, (part.from, part.to));
+            part.under(times, (WaitKind::WaitingForListener, None))
+        });
+        let mut parts: Vec<_> = unheard.collect();
         for (claim, at) in task.limits.iter().flatten().zip(0_u8..) {
             let laid = parts.into_iter().flat_map(|part| {
-                if part.by == WaitKind::QueuePaused {
+                if matches!(
+                    part.by,
+                    WaitKind::QueuePaused | WaitKind::WaitingForListener
+                ) {
                     return vec![part];
                 }
                 let span = (part.from, part.to);
@@ -433,7 +445,8 @@ impl Dispatcher {
         };
         // Of most tasks there is nothing to tell, and each of them starts.
         let is_marked = self.marked.tasks.contains_key(&id);
-        if !is_marked && self.gates.pauses.is_empty() && self.keys.pauses.is_empty() {
+        let gates = [self.gates.pauses.is_empty(), self.gates.unheard.is_empty()];
+        if !is_marked && gates == [true; 2] && self.keys.pauses.is_empty() {
             return;
         }
         let (waited, _) = self.waited(id, now.wall);

@@ -5,6 +5,7 @@ mod bulk;
 mod grant;
 mod key;
 mod limit;
+mod listener;
 mod member;
 mod operation;
 mod organization;
@@ -32,6 +33,7 @@ pub use key::{
     RepeatableRequest, RevocationReason,
 };
 pub use limit::{LimitPaused, LimitResumed, LimitSet};
+pub use listener::{ListenerOpened, ListenerReleased, ListenerRemoved, ListenerRenewed};
 pub use member::{
     InvitationAccepted, InvitationSent, InvitationWithdrawn, MemberJoined, MemberRemoved,
     MemberRoleChanged,
@@ -150,6 +152,10 @@ events! {
         KeySessionEnded(KeySessionEnded) = "key.session_ended.v1",
         TeamSlugTaken(TeamSlugTaken) = "team.slug_taken.v1",
         TeamOrganizationSet(Box<TeamOrganizationSet>) = "team.organization_set.v1",
+        ListenerOpened(ListenerOpened) = "listener.opened.v1",
+        ListenerRenewed(ListenerRenewed) = "listener.renewed.v1",
+        ListenerReleased(ListenerReleased) = "listener.released.v1",
+        ListenerRemoved(ListenerRemoved) = "listener.removed.v1",
     }
 }
 
@@ -284,6 +290,10 @@ impl ControlEvent {
             Self::KeySessionEnded(e) => Some(&e.team),
             Self::TeamSlugTaken(e) => Some(&e.team),
             Self::TeamOrganizationSet(e) => Some(&e.team),
+            Self::ListenerOpened(e) => Some(&e.team),
+            Self::ListenerRenewed(e) => Some(&e.team),
+            Self::ListenerReleased(e) => Some(&e.team),
+            Self::ListenerRemoved(e) => Some(&e.team),
             Self::AccessRefused(e) => e.team.as_ref(),
             Self::GatewayStarted(_)
             | Self::SchedulesReached(_)
@@ -434,6 +444,10 @@ impl ControlEvent {
             // A slug is claimed over all teams, by the filter of its subject.
             Self::TeamSlugTaken(e) => ("slug", &e.slug),
             Self::TeamOrganizationSet(e) => ("team", e.team.as_str()),
+            Self::ListenerOpened(e) => ("listener", e.listener.as_str()),
+            Self::ListenerRenewed(e) => ("listener", e.listener.as_str()),
+            Self::ListenerReleased(e) => ("listener", e.listener.as_str()),
+            Self::ListenerRemoved(e) => ("listener", e.listener.as_str()),
             Self::VaultKekIntroduced(e) => ("kek", &e.kek),
             Self::AccessRefused(e) => ("refused", &e.gateway),
             Self::GatewayStarted(e) => ("gateway", &e.gateway),
@@ -558,6 +572,10 @@ impl ControlEvent {
             | Self::GrantAsked(_)
             | Self::ViewSaved(_)
             | Self::ViewDeleted(_)
+            | Self::ListenerOpened(_)
+            | Self::ListenerRenewed(_)
+            | Self::ListenerReleased(_)
+            | Self::ListenerRemoved(_)
             | Self::AccessRefused(_)
             | Self::GatewayStarted(_)
             | Self::SignaturesRequired(_) => false,

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod limit;
+mod listener;
 mod oauth;
 mod people;
 mod queue;
@@ -334,6 +335,7 @@ pub fn control_events() -> Vec<ControlEvent> {
     events.extend(worker::events(&team));
     events.extend(schedule::events(&team));
     events.extend(view::events(&team));
+    events.extend(listener::events(&team));
     events.extend([
         ControlEvent::AccessRefused(AccessRefused {
             gateway: "gw-1a2b".into(),

@@ -42,6 +42,8 @@ pub enum WaitKind {
     Turn,
     /// No worker had claimed it.
     Unclaimed,
+    /// Nobody listened to its queue or host, as somebody has to in the test environment.
+    WaitingForListener,
 }
 
 impl WaitKind {

@@ -81,6 +81,7 @@ impl From<TeamRefusal> for ApiError {
             | TeamRefusal::NotRotatable(_)
             | TeamRefusal::PredecessorAccepted
             | TeamRefusal::HasMembers => Self::conflict(ErrorCode::Conflict, text),
+            TeamRefusal::NoSuchListener => Self::not_found(text),
             TeamRefusal::AlreadyMember => Self::conflict(ErrorCode::AlreadyMember, text),
             TeamRefusal::LastOwner => Self::conflict(ErrorCode::LastOwner, text),
             TeamRefusal::TooManyInvitations(_) => {

@@ -72,6 +72,7 @@ impl About {
         let environment = match kind {
             "queue" | "limit" | "target" | "worker" => of_queue(event),
             "operation" => of_operation(event),
+            "listener" => Some(Environment::Test),
             "schedule" => of_schedule(event),
             "key" | "app" | "grant" | "token" => roster.environment(store, id)?,
             _ => None,

@@ -254,10 +254,13 @@ impl Projection {
             }
         };
         match &event {
-            // Nobody did that: it is told by the operation itself, and at its end.
-            Some(ControlEvent::OperationProgressed(_) | ControlEvent::SchedulesReached(_)) => {
-                return Ok(());
-            }
+            // Nobody did that: it is told by the operation itself, and at its end. A renewal is no act
+            // either: who opened the listener, and that it was released, is told.
+            Some(
+                ControlEvent::OperationProgressed(_)
+                | ControlEvent::SchedulesReached(_)
+                | ControlEvent::ListenerRenewed(_),
+            ) => return Ok(()),
             Some(ControlEvent::ScheduleSettled(settled)) => {
                 runs::put_settled(batch, record.seq, settled);
             }

@@ -18,6 +18,7 @@ mod installation;
 mod jobs;
 mod jobs_live;
 mod jobs_flows;
+mod listeners;
 mod newer;
 mod observed;
 mod outcomes;

@@ -15,6 +15,7 @@ mod drains;
 mod history;
 mod homes;
 mod ledger;
+mod listening;
 mod long;
 mod members;
 mod network;

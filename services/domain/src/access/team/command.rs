@@ -11,6 +11,7 @@ use crate::access::team::app::{AppCommand, AppRefusal};
 use crate::access::team::jobs_keys::JobsKeyCommand;
 use crate::access::team::limits::LimitCommand;
 use crate::access::team::organization::OrganizationChange;
+use crate::access::team::listeners::ListenerCommand;
 use crate::access::team::queues::QueueCommand;
 use crate::access::team::targets::TargetCommand;
 use crate::access::team::task_defaults::TaskDefaultsChange;
@@ -179,6 +180,8 @@ pub enum TeamCommand {
     ChangeOrganization(Box<OrganizationChange>),
     /// Delete the team, as a key that administers it may through the jobs API.
     DeleteOrganization,
+    /// Listen to queues or hosts of the test environment, or cease to.
+    Listener(ListenerCommand),
 }
 
 /// Why a command is refused.
@@ -254,6 +257,9 @@ pub enum TeamRefusal {
     NotEntitled,
     #[error("Member not found")]
     NoSuchMember,
+    /// The team has no such listener, or another one took its place.
+    #[error("Listener not found")]
+    NoSuchListener,
     /// The person is already a member.
     #[error("This person is a member of the team already")]
     AlreadyMember,

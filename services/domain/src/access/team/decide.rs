@@ -13,7 +13,7 @@ use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
-    Team, TeamCommand, TeamInfo, TeamRefusal, app, jobs_keys, limits, organization, payloads,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, jobs_keys, limits, listeners, organization, payloads,
     queues, targets, vault, views, workers,
 };
 use crate::actor::Actor;
@@ -166,6 +166,7 @@ impl Deciding<'_> {
             TeamCommand::JobsKey(command) => jobs_keys::decide(self, *command, rules),
             TeamCommand::DeleteOrganization => organization::delete(self),
             TeamCommand::ChangeOrganization(change) => organization::decide(self, *change, rules),
+            TeamCommand::Listener(command) => listeners::decide(self, command),
         }
     }
 }

@@ -338,16 +338,30 @@ impl World {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Create { queue: usize, priority: i64 },
+    Create {
+        queue: usize,
+        priority: i64,
+    },
     Fill(usize),
     Store,
     Refuse,
-    EndCall { which: usize, ok: bool },
+    EndCall {
+        which: usize,
+        ok: bool,
+    },
     Cancel(usize),
     Pass(u64),
-    Rules { queue: usize, paused: u8, most: u32 },
+    Rules {
+        queue: usize,
+        paused: u8,
+        listening: u8,
+        most: u32,
+    },
     Restate,
-    Crash { stored: bool, snapshot: bool },
+    Crash {
+        stored: bool,
+        snapshot: bool,
+    },
     Snapshot,
 }
 
@@ -360,15 +374,15 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (any::<usize>(), any::<bool>()).prop_map(|(which, ok)| Step::EndCall { which, ok }),
         1 => any::<usize>().prop_map(Step::Cancel),
         3 => (0..5_000_u64).prop_map(Step::Pass),
-        3 => (0..3_usize, 0..4_u8, 0..4_u32)
-            .prop_map(|(queue, paused, most)| Step::Rules { queue, paused, most }),
+        3 => (0..3_usize, 0..4_u8, 0..4_u8, 0..4_u32)
+            .prop_map(|(queue, paused, listening, most)| Step::Rules { queue, paused, listening, most }),
         1 => Just(Step::Restate),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(stored, snapshot)| Step::Crash { stored, snapshot }),
         1 => Just(Step::Snapshot),
     ]
 }
 
-/// The rules of a queue at a time.
+/// The rules of a queue at a time: whether nothing starts, and how many attempts may run.
 fn rules_of(world: &World, queue: &str) -> (bool, usize) {
     let rules = world.rules.get(&place(queue)).copied().unwrap_or_default();
     let paused = match rules.paused {
@@ -376,8 +390,13 @@ fn rules_of(world: &World, queue: &str) -> (bool, usize) {
         Some(Hold::Open) => true,
         Some(Hold::Until(until)) => until > world.now.wall,
     };
+    let unheard = match rules.listening {
+        None => false,
+        Some(Listening::Over) => true,
+        Some(Listening::Until(until)) => until <= world.now.wall,
+    };
     let most = rules.concurrency.map_or(usize::MAX, |most| most as usize);
-    (paused, most)
+    (paused || unheard, most)
 }
 
 /// Fills, and checks what started against the rules.
@@ -393,7 +412,7 @@ fn fill(world: &mut World, slots: usize) {
         let (before, after) = (of(&before), of(&after));
         let (paused, most) = rules_of(world, queue);
         if after > before {
-            assert!(!paused, "{queue} is paused");
+            assert!(!paused, "{queue} is paused, or nobody listens to it");
             assert!(after <= most, "{queue}: {after} of {most}");
         }
     }
@@ -458,6 +477,7 @@ fn run(steps: Vec<Step>) -> World {
             Step::Rules {
                 queue,
                 paused,
+                listening,
                 most,
             } => {
                 let until = world.now.wall.plus(Duration::from_secs(2));
@@ -470,6 +490,11 @@ fn run(steps: Vec<Step>) -> World {
                     concurrency: (most > 0).then_some(most),
                     rate: None,
                     weight: None,
+                    listening: match listening {
+                        0 => Some(Listening::Over),
+                        1 => Some(Listening::Until(until)),
+                        _ => None,
+                    },
                 };
                 world.rule(QUEUES[queue], rules);
             }

@@ -214,7 +214,8 @@ fn body(path: &str) -> Value {
     if path.starts_with("/v1/schedules") {
         return json!({"when": "every 1s", "task": a_task()});
     }
-    if path.starts_with("/v1/claims/") || path.starts_with("/v1/workers/") {
+    let without = ["/v1/claims/", "/v1/workers/", "/v1/listeners/"];
+    if without.iter().any(|of| path.starts_with(of)) {
         return json!({});
     }
     if path == "/v1/workflows" {
@@ -376,6 +377,9 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         } else if route.path.starts_with("/v1/claims/") {
             // Only the owner of the partition knows whose a claim is.
             (404, "Claim not found")
+        } else if route.path.starts_with("/v1/listeners/") {
+            // They are looked up among those of the caller's team.
+            (404, "Listener not found")
         } else if route.path.starts_with("/v1/views/") {
             (404, "View not found")
         } else if route.path.starts_with("/v1/workflows/") {

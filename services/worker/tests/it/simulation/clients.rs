@@ -1,7 +1,7 @@
 //! Clients and gateways of a simulated history: they create tasks, cancel some, and record the
 //! answers in the ledger.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use waybill_domain::actor::Actor;
 use waybill_domain::command::{OwnerReply, OwnerRequest};
 use waybill_domain::event::{TaskCreated, TaskEvent};
-use waybill_domain::id::{LimitKey, QueueName, TaskId, TeamId};
+use waybill_domain::id::{Environment, LimitKey, QueueName, TaskId, TeamId};
 use waybill_domain::limit::TaskLimit;
 use waybill_domain::partition::{Partition, PartitionCount};
 use waybill_domain::task::{
@@ -57,7 +57,13 @@ impl Gateway {
         let world = self.world();
         let random = &world.random;
         let queue = QueueName::parse(random.pick::<&str>(&QUEUES)).expect("a valid name");
-        let team = TeamId::new(Timestamp(1_700_000_000_000), u128::from(random.below(2)));
+        let number = random.below(2);
+        let team = TeamId::new(Timestamp(1_700_000_000_000), u128::from(number));
+        let team = if number == 1 && world.listens.load(atomic::Ordering::Relaxed) {
+            team.in_environment(Environment::Test)
+        } else {
+            team
+        };
         let partition = Partition::of(&team, &queue, self.partitions);
         let now = world.now();
         let entropy = u128::from(random.next()) << 64 | u128::from(random.next());

@@ -27,6 +27,7 @@ use super::clients::{Desk, Gateway};
 use super::drains::somebody_drains;
 use super::ledger::Wish;
 use super::ledger::claims::Clocks;
+use super::listening::somebody_listens;
 use super::network::Network;
 use super::pauses::{follower, judge_hosts, somebody_opens, somebody_pauses};
 use super::random::Random;
@@ -73,6 +74,8 @@ pub(crate) struct Conditions {
     pub(crate) lasts_ms: (u64, u64),
     /// Whether somebody pauses queues now and then.
     pub(crate) pauses: bool,
+    /// Whether one of the teams is a test environment, in which somebody listens now and then.
+    pub(crate) listeners: bool,
     /// Whether the host of all tasks is down now and then, and rests by a rule.
     pub(crate) health: bool,
     /// Whether some tasks are claimed by workers of their teams, and not called.
@@ -114,6 +117,7 @@ impl Default for Conditions {
             least: 0,
             lasts_ms: (3_000, 15_000),
             pauses: false,
+            listeners: false,
             health: false,
             pulls: false,
             blocks: false,
@@ -225,7 +229,8 @@ impl History {
     async fn run(mut self, conditions: Conditions) {
         let world = Arc::clone(&self.world);
         self.retention = conditions.retention;
-        self.pauses = conditions.pauses || conditions.health;
+        self.pauses = conditions.pauses || conditions.health || conditions.listeners;
+        world.listens.store(conditions.listeners, Ordering::Relaxed);
         if conditions.health {
             world.ledger().judges_hosts(HEALTH, self.slots);
             judge_hosts(&world, HEALTH).await;
@@ -263,6 +268,9 @@ impl History {
         if conditions.pauses {
             clients.spawn(somebody_pauses(Arc::clone(&world), until));
             clients.spawn(somebody_opens(Arc::clone(&world), until));
+        }
+        if conditions.listeners {
+            clients.spawn(somebody_listens(Arc::clone(&world), until));
         }
         while Instant::now() < until {
             sleep(world.random.millis(20, 2_500)).await;

@@ -121,6 +121,8 @@ pub(crate) struct Ledger {
     windows: BTreeMap<(TeamId, QueueName, String), Vec<TaskId>>,
     /// Queues whose pause was answered.
     paused: BTreeSet<(TeamId, QueueName)>,
+    /// Queues of which it was answered that nobody listens to them.
+    unheard: BTreeSet<(TeamId, QueueName)>,
     /// Teams of which it was answered that their host is open.
     held: BTreeSet<TeamId>,
     hosts: hosts::Hosts,
@@ -395,7 +397,8 @@ impl Ledger {
                 (life.started, life.running) = (e.attempt, Some(e.attempt));
                 let place = (life.created.team.clone(), life.created.queue.clone());
                 let is_held = self.held.contains(&place.0) && e.claim.is_none();
-                if is_held || self.paused.contains(&place) {
+                let is_unheard = self.unheard.contains(&place);
+                if is_held || is_unheard || self.paused.contains(&place) {
                     life.forbidden.insert(e.attempt);
                     *self.counts.entry("started while paused").or_default() += 1;
                 }
@@ -450,7 +453,7 @@ impl Ledger {
         let forbidden = life.forbidden.contains(&number);
         match kind {
             CallKind::Attempt if forbidden => self.broken(format!(
-                "attempt {number} of {id} was made, and its start was stored while its queue was paused"
+                "attempt {number} of {id} was made, and its start was stored while its queue was paused, or nobody listened to it"
             )),
             CallKind::Attempt if number > started => self.broken(format!(
                 "{id} was called before its attempt {number} was stored"

@@ -163,7 +163,7 @@ pub(crate) async fn somebody_opens(world: Arc<World>, until: Instant) {
     }
 }
 
-async fn everybody_knows(world: &World, seq: StreamSeq) {
+pub(super) async fn everybody_knows(world: &World, seq: StreamSeq) {
     if world.sabotage == Some(Sabotage::PausesAreAnsweredAtOnce) {
         return;
     }
@@ -198,7 +198,7 @@ fn resumed(team: &TeamId, queue: &QueueName) -> ControlEvent {
     })
 }
 
-async fn store(world: &World, event: ControlEvent) -> StreamSeq {
+pub(super) async fn store(world: &World, event: ControlEvent) -> StreamSeq {
     let append = Append {
         stream: Stream::Control,
         records: vec![NewRecord {

@@ -77,6 +77,8 @@ pub(crate) enum Sabotage {
     NoLeases,
     /// Homes of limits are never told what others have read of a later owner of their partition.
     FormerHomesAreNotTold,
+    /// Workers never learn that somebody has to listen.
+    NoListeners,
     /// Workers that take over overlook that a restated task blocks others.
     NoBlocks,
     /// Workers read creations without whether their target may pause a limit.
@@ -161,6 +163,8 @@ pub(crate) struct World {
     pub(crate) holders: Mutex<Vec<watch::Receiver<StreamSeq>>>,
     /// Up to where CONTROL must be taken into account by leases from now on.
     pub(crate) demanded: AtomicU64,
+    /// Whether one of the teams has a test environment, in which somebody has to listen.
+    pub(crate) listens: AtomicBool,
     /// Workers of teams that somebody drains.
     pub(crate) drains: Mutex<Drains>,
     notes: Option<Mutex<Vec<String>>>,
@@ -213,6 +217,7 @@ impl World {
             leases: Mutex::default(),
             holders: Mutex::default(),
             demanded: AtomicU64::new(0),
+            listens: AtomicBool::new(false),
             drains: Mutex::default(),
             notes: noted.then(Mutex::default),
         })

@@ -157,6 +157,7 @@ fn a_host_is_opened_and_closed_by_hand_and_the_rule_stays() {
         rule: Some(RULE),
         held: None,
         cleared: Some(NOW),
+        listening: None,
     };
     assert_eq!(stage.1.rules(key), rules);
     assert!(

@@ -62,6 +62,16 @@ impl Ledger {
         self.paused.remove(&(team.clone(), queue.clone()));
     }
 
+    /// From now on, nothing of the queue may be started: nobody listens to it.
+    pub(in super::super) fn release_answered(&mut self, team: &TeamId, queue: &QueueName) {
+        self.count("released");
+        self.unheard.insert((team.clone(), queue.clone()));
+    }
+
+    pub(in super::super) fn listened_to(&mut self, team: &TeamId, queue: &QueueName) {
+        self.unheard.remove(&(team.clone(), queue.clone()));
+    }
+
     /// From now on, nothing of the team may be started at its host.
     pub(in super::super) fn open_answered(&mut self, team: &TeamId) {
         self.count("opened by hand");
