@@ -9,7 +9,9 @@
 //! - [`workers`]: which workers there are, what they hold, and draining them.
 //! - [`views`]: filters of lists that people saved.
 //! - [`stats`]: what happened to tasks, over time.
+//! - [`captures`]: what the calls of a task sent and were answered.
 
+pub mod captures;
 pub mod claims;
 pub mod dead_letters;
 pub mod limits;
@@ -37,4 +39,5 @@ pub fn router() -> OpenApiRouter<Edge> {
         .merge(workers::router())
         .merge(dead_letters::router())
         .merge(views::router())
+        .merge(captures::router())
 }

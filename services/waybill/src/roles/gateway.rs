@@ -47,6 +47,7 @@ pub(crate) async fn gateway(
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        captures: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
         sealer: seal_ring.map(|ring| ring as Arc<dyn Wrapper>),

@@ -58,6 +58,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
                 }),
                 jitter: Some(Jitter::FULL),
                 max_age_ms: Some(21_600_000),
+                no_capture: true,
             },
             at: AT,
         })),

@@ -308,6 +308,7 @@ impl History {
             payloads: Payloads::new(4_000),
             clock: Arc::clone(&process) as _,
             vault: None,
+            captures: None,
         };
         let stop = CancellationToken::new();
         let queues = self
