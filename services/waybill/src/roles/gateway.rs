@@ -62,7 +62,7 @@ pub(crate) async fn gateway(
     gateway.people = people::config(config, setting)?;
     gateway.max_connections = descriptors::connections(gateway.max_connections);
     let gateway = Gateway::start(gateway, parts, stop.clone()).await?;
-    roll_call::of_gateway(&gateway, log, stop);
+    roll_call::of_gateway(&gateway, log, config.data.clone(), stop);
     Ok(gateway)
 }
 
