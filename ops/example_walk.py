@@ -285,6 +285,8 @@ def tasks(walk, receiver):
     walk.send("tasks.webhook.redeliver", 200, task, key=key)
     receiver.next()
     until_delivered(walk, task, key)
+    until_captured(walk, task, 3, key)
+    walk.send("work.capture.list", 200, task, key=key)
     batch = walk.examples["requests"]["tasks.task.create_batch"]["tasks"]
     batch = [{**each, "targetUrl": receiver.url + "/orders"} for each in batch]
     walk.send("tasks.task.create_batch", 200, live={"tasks": batch}, key=key)
@@ -437,6 +439,15 @@ def until_delivered(walk, task, key):
     while walk.send("tasks.task.get", 200, task, key=key, keep=False)["task"]["webhook"]["status"] != "delivered":
         if time.monotonic() > until:
             raise TimeoutError("the webhook was not delivered")
+        time.sleep(0.05)
+
+
+def until_captured(walk, task, calls, key):
+    """Waits for captures, which nothing acknowledges."""
+    until = time.monotonic() + LETTER_SECONDS
+    while len(walk.send("work.capture.list", 200, task, key=key, keep=False)["captures"]) < calls:
+        if time.monotonic() > until:
+            raise TimeoutError("the calls were not captured")
         time.sleep(0.05)
 
 

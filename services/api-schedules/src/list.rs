@@ -1,20 +1,25 @@
 //! `GET /v1/schedules`: the schedules of the team.
 
 use axum::extract::State;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_api_tasks::TasksApi;
 use waybill_commands::entropy;
-use waybill_domain::id::ScheduleId;
+use waybill_domain::id::{ScheduleId, TeamId};
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksRead;
 use waybill_edge::error::ApiError;
 use waybill_edge::query::Query;
+use waybill_projector::query::{ListRuns, Position};
 
 use crate::object::ScheduleObject;
+use crate::runs::{RunObject, limit};
 
-/// Most schedules on a page.
-const MAX_LIMIT: usize = 100;
+/// Most runs that a schedule of the list comes with.
+const MAX_RUNS: usize = 10;
+/// Schedules that are asked about at a time: a page must not take the projector's whole attention.
+const AT_ONCE: usize = 8;
 
 /// Which page of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -25,6 +30,10 @@ pub struct SchedulePageParams {
     limit: Option<usize>,
     /// `nextCursor` of an earlier answer: continues there.
     cursor: Option<String>,
+    /// How many of its latest runs each schedule comes with, 1 to 10. Without it, none; each schedule on the page is asked about, so ask for it where it
+    /// is shown.
+    #[param(minimum = 1, maximum = 10)]
+    runs: Option<usize>,
 }
 
 /// Schedules of the team.
@@ -37,14 +46,37 @@ pub struct ScheduleList {
     next_cursor: Option<String>,
 }
 
-/// The number of rows that a client asked for.
-pub(crate) fn limit(given: Option<usize>) -> Result<usize, ApiError> {
-    let limit = given.unwrap_or(50);
-    if (1..=MAX_LIMIT).contains(&limit) {
-        return Ok(limit);
+/// How many of the latest runs a client wants to each schedule.
+fn runs(given: Option<usize>) -> Result<Option<u16>, ApiError> {
+    let Some(runs) = given else {
+        return Ok(None);
+    };
+    if (1..=MAX_RUNS).contains(&runs) {
+        return Ok(u16::try_from(runs).ok());
     }
-    let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
-    Err(ApiError::bad_field("limit", message))
+    let message = format!("runs must be between 1 and {MAX_RUNS}, not {runs}");
+    Err(ApiError::bad_field("runs", message))
+}
+
+/// The latest runs of a schedule.
+async fn latest(
+    state: &TasksApi,
+    team: &TeamId,
+    schedule: ScheduleId,
+    limit: u16,
+) -> Result<Vec<RunObject>, ApiError> {
+    let query = ListRuns {
+        team: team.clone(),
+        schedule,
+        limit,
+        cursor: None,
+    };
+    let known = Position {
+        control: state.auth.applied(),
+        tasks: state.acknowledged.to(team),
+    };
+    let found = state.queries.ask(query, known).await?.value;
+    Ok(found.runs.into_iter().map(RunObject::from).collect())
 }
 
 /// List the schedules of the team.
@@ -72,9 +104,10 @@ pub(crate) async fn list_schedules(
         })
     });
     let cursor = cursor.transpose()?;
+    let runs = runs(page.runs)?;
     let now = entropy::now();
-    let mut schedules = Vec::new();
-    let mut last = None;
+    let (mut schedules, mut shown) = (Vec::new(), Vec::new());
+    let mut last: Option<ScheduleId> = None;
     let mut has_more = false;
     for schedule in state.auth.directory().schedules_of(&caller.team) {
         let Some(current) = schedule.current() else {
@@ -90,11 +123,21 @@ pub(crate) async fn list_schedules(
             has_more = true;
             break;
         }
-        last = Some(current.schedule.to_string());
+        last = Some(current.schedule.clone());
+        shown.push(current.schedule.clone());
         schedules.push(ScheduleObject::new(&schedule, current, now));
+    }
+    if let Some(runs) = runs {
+        let asked = shown
+            .into_iter()
+            .map(|id| latest(&state, &caller.team, id, runs));
+        let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        for (schedule, found) in schedules.iter_mut().zip(found) {
+            schedule.latest_runs = Some(found);
+        }
     }
     Ok(axum::Json(ScheduleList {
         schedules,
-        next_cursor: last.filter(|_| has_more),
+        next_cursor: last.filter(|_| has_more).map(|last| last.to_string()),
     }))
 }

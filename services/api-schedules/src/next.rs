@@ -16,8 +16,8 @@ use waybill_edge::path::Id;
 use waybill_edge::query::Query;
 
 use crate::find;
-use crate::list::limit;
 use crate::request::date;
+use crate::runs::limit;
 
 /// How many instants, and from when.
 #[derive(Debug, Default, Deserialize, IntoParams)]

@@ -13,6 +13,7 @@ use waybill_edge::lengths::Seconds;
 use waybill_edge::warnings::Warning;
 
 use crate::request::CatchUpMode;
+use crate::runs::RunObject;
 
 /// The answer about a schedule.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,6 +62,9 @@ pub struct ScheduleObject {
     /// When this version was set.
     #[schema(value_type = String, format = DateTime)]
     set_at: Iso,
+    /// Where a list was asked for them (`runs`): what became of its latest instants, latest decision first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latest_runs: Option<Vec<RunObject>>,
 }
 
 /// What follows when instants are more than a minute late.
@@ -134,6 +138,7 @@ impl ScheduleObject {
             next_due_at: next.map(Iso),
             set_by: current.set_by.clone(),
             set_at: Iso(current.at),
+            latest_runs: None,
         }
     }
 }

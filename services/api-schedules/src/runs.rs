@@ -17,7 +17,19 @@ use waybill_edge::query::Query;
 use waybill_projector::query::{ListRuns, Position, Run};
 
 use crate::find;
-use crate::list::limit;
+
+/// Most schedules, or runs of one, on a page.
+const MAX_LIMIT: usize = 100;
+
+/// The number of rows that a client asked for.
+pub(crate) fn limit(given: Option<usize>) -> Result<usize, ApiError> {
+    let limit = given.unwrap_or(50);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        return Ok(limit);
+    }
+    let message = format!("limit must be between 1 and {MAX_LIMIT}, not {limit}");
+    Err(ApiError::bad_field("limit", message))
+}
 
 /// Which page of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]

@@ -8,7 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use waybill_domain::event::PartitionOwned;
 use waybill_domain::partition::Partition;
-use waybill_domain::roll_call::{HeldPartition, ProcessRole, RoleReport, StreamReport};
+use waybill_domain::roll_call::{
+    DiskReport, HeldPartition, ProcessRole, RoleReport, StorageReport, StreamReport,
+};
 use waybill_domain::time::Timestamp;
 use waybill_edge::Edge;
 use waybill_edge::auth::Operator;
@@ -35,6 +37,10 @@ pub struct SystemObject {
     version_skew: bool,
     /// Version of the NATS server that this gateway is connected to.
     nats_version: String,
+    /// Name of that server.
+    nats_server: String,
+    /// The file storage of all streams together; `null`: no gateway that answered knows it.
+    storage: Option<SystemStorage>,
     /// The processes that answered within half a second, by role and id. One with several roles is there for each.
     roles: Vec<SystemRole>,
     /// By number.
@@ -59,6 +65,44 @@ pub struct SystemRole {
     tasks_lag: Option<u64>,
     /// How many partitions a worker holds; `null`: it is no worker.
     partitions: Option<usize>,
+    /// The disk below its data; `null`: it keeps none, or does not say.
+    disk: Option<SystemDisk>,
+}
+
+/// The file storage of the NATS server.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemStorage {
+    bytes: u64,
+    /// `null`: the server sets no limit.
+    limit_bytes: Option<u64>,
+}
+
+/// The disk below the data of a process.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemDisk {
+    /// Bytes that the process may still write.
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+impl From<StorageReport> for SystemStorage {
+    fn from(report: StorageReport) -> Self {
+        Self {
+            bytes: report.bytes,
+            limit_bytes: report.max_bytes,
+        }
+    }
+}
+
+impl From<DiskReport> for SystemDisk {
+    fn from(report: DiskReport) -> Self {
+        Self {
+            free_bytes: report.free,
+            total_bytes: report.total,
+        }
+    }
 }
 
 /// A partition of the log of tasks, and who owns it.
@@ -144,6 +188,7 @@ pub(crate) async fn get_system(
         control_lag: lag(control.last, report.control),
         tasks_lag: lag(tasks.last, report.tasks),
         partitions: (report.role == ProcessRole::Worker).then_some(report.partitions.len()),
+        disk: report.disk.map(SystemDisk::from),
     });
     let told = reports.iter().find(|report| !report.streams.is_empty());
     let told = told.map(|report| report.streams.clone());
@@ -169,11 +214,15 @@ pub(crate) async fn get_system(
             last: bounds.map(|bounds| bounds.last.0),
         }
     });
+    let storage = reports.iter().find_map(|report| report.storage);
+    let server = state.owners.nats.server_info();
     Ok(axum::Json(SystemEnvelope {
         system: SystemObject {
             version,
             version_skew: reports.iter().any(|report| report.version != version),
-            nats_version: state.owners.nats.server_info().version,
+            nats_version: server.version,
+            nats_server: server.server_name,
+            storage: storage.map(SystemStorage::from),
             partitions: partitions(&reports, fences, &ends),
             streams: streams.collect(),
             roles: roles.collect(),
@@ -276,6 +325,8 @@ mod tests {
                 read: Some(StreamSeq(5)),
             }],
             streams: Vec::new(),
+            storage: None,
+            disk: None,
         }
     }
 

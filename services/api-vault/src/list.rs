@@ -11,6 +11,7 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TokensRead;
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::path::Id;
+use waybill_log::KeyName;
 
 /// List the tokens that tasks may refer to.
 #[utoipa::path(
@@ -75,8 +76,16 @@ pub(crate) async fn get_token(
     let directory = state.auth.directory();
     let token = directory.with_team(&caller.team.base(), of_team).flatten();
     let token = token.ok_or_else(super::no_such_token)?;
+    let key = KeyName::Token {
+        team: caller.team.clone(),
+        token: id.clone(),
+        version: token.version,
+    };
+    let kek = state.vault.kek_of(&key).await?;
     let ids = std::iter::once(id.to_string());
     let used = state.usage.of_credentials(&caller.team, ids).await?;
-    let token = TokenObject::new(&token).used(used.get(id.as_str()));
+    let token = TokenObject::new(&token)
+        .used(used.get(id.as_str()))
+        .under(kek.map(|kek| kek.to_string()));
     Ok(axum::Json(TokenEnvelope { token }))
 }

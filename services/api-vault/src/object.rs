@@ -38,6 +38,9 @@ pub struct TokenObject {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = TokenUsageFields)]
     usage: Option<TokenUsage>,
+    /// Where one token is read: id of the key-encryption key under which its value lies now. A rotation of that key changes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kek: Option<String>,
 }
 
 /// [`TokenUsage`] for the description: the fields are present where tokens are read, and absent elsewhere.
@@ -77,7 +80,14 @@ impl TokenObject {
             rotated_at: token.rotated_at.map(Iso),
             expires_at: token.expires_at.map(Iso),
             usage: None,
+            kek: None,
         }
+    }
+
+    /// Adds under which key-encryption key it lies.
+    pub(super) fn under(mut self, kek: Option<String>) -> Self {
+        self.kek = kek;
+        self
     }
 
     /// Adds how the token was used. `None`: no use is known.

@@ -10,7 +10,9 @@
 //! - [`listeners`]: for whom tasks of the test environment wait.
 //! - [`views`]: filters of lists that people saved.
 //! - [`stats`]: what happened to tasks, over time.
+//! - [`captures`]: what the calls of a task sent and were answered.
 
+pub mod captures;
 pub mod claims;
 pub mod dead_letters;
 pub mod limits;
@@ -40,4 +42,5 @@ pub fn router() -> OpenApiRouter<Edge> {
         .merge(listeners::router())
         .merge(dead_letters::router())
         .merge(views::router())
+        .merge(captures::router())
 }

@@ -58,6 +58,12 @@ pub struct RoleReport {
     /// The streams of the server, where the role asks for them.
     #[serde(default)]
     pub streams: Vec<StreamReport>,
+    /// The file storage of all streams together, where the role asks for it.
+    #[serde(default)]
+    pub storage: Option<StorageReport>,
+    /// The disk below its data, where it keeps any.
+    #[serde(default)]
+    pub disk: Option<DiskReport>,
 }
 
 /// What a worker does with a partition.
@@ -85,6 +91,24 @@ pub struct StreamReport {
     /// `None`: it has no limit of its own.
     #[serde(default)]
     pub max_bytes: Option<u64>,
+}
+
+/// How full the file storage of the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageReport {
+    pub bytes: u64,
+    /// `None`: the server sets no limit.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+}
+
+/// The disk below the data of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskReport {
+    /// Bytes that the process may still write.
+    pub free: u64,
+    /// All of its bytes.
+    pub total: u64,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use waybill_commands::ControlWriter;
 use waybill_domain::signature::MasterSecret;
 use waybill_fence::{Fence, FenceError};
 use waybill_identity::People;
-use waybill_log::{Log, ReadError, Stream, StreamSeq};
+use waybill_log::{Captures, Log, ReadError, Stream, StreamSeq};
 use waybill_projector::QueryClient;
 
 use crate::acknowledged::Acknowledged;
@@ -30,6 +30,8 @@ pub struct EdgeParts {
     /// How the gateway was configured.
     pub config: GatewayConfig,
     pub log: Arc<dyn Log>,
+    /// What calls sent and were answered.
+    pub captures: Arc<dyn Captures>,
     /// Queries to projectors.
     pub queries: QueryClient,
     /// Positions that were acknowledged to clients, so that they read their own writes.

@@ -15,9 +15,10 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use waybill_domain::id::{EpochId, TaskId, TeamId};
 use waybill_domain::partition::Partition;
-use waybill_log::{KeyName, KeyStoreError, StreamSeq, VaultKeys};
+use waybill_log::{KeyName, KeyStoreError, ReadError, StreamSeq, VaultKeys};
 use waybill_vault::{
-    Context, KekId, Place, SealError, SecretBytes, WrapError, Wrapper, begin_epoch, seal,
+    Context, KekId, Place, SealError, SecretBytes, WrapError, WrappedKey, Wrapper, begin_epoch,
+    seal,
 };
 
 pub use shred::shred;
@@ -96,6 +97,14 @@ impl Vault {
         histogram!("waybill_vault_keep_seconds").record(begin.elapsed().as_secs_f64());
         counter!("waybill_vault_sealed_total").increment(1);
         Ok(envelope.to_text())
+    }
+
+    /// Under which key-encryption key the key of a seal lies now, which a rotation changes; `None`: there is no such key, or one that
+    /// a newer version has written.
+    pub async fn kek_of(&self, name: &KeyName) -> Result<Option<KekId>, ReadError> {
+        let stored = self.keys.get(name).await?;
+        let wrapped = stored.and_then(|stored| WrappedKey::parse(&stored.value).ok());
+        Ok(wrapped.map(|wrapped| wrapped.kek()))
     }
 
     /// Seals the credentials that a task brings along under the key of their epoch, which is made and stored first if there is none. Returns the

@@ -156,6 +156,7 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         tallies: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        captures: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
         sealer: None,
         nats: log.client(),

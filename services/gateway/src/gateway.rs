@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 use waybill_domain::access::fence::{ImpossibleTiming, LeaseKind};
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::signature::MasterSecret;
-use waybill_log::{Counters, Fences, Leases, Log, MailQueue, RoomWatch, Tallies, VaultKeys};
+use waybill_log::{
+    Captures, Counters, Fences, Leases, Log, MailQueue, RoomWatch, Tallies, VaultKeys,
+};
 use waybill_projector::QueryClient;
 use waybill_vault::Wrapper;
 
@@ -46,18 +48,15 @@ const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
 /// Folder of the auth store, within that of the gateway.
 const AUTH_FOLDER: &str = "auth";
 
-/// What a gateway is built from.
+/// What a gateway is built from. All streams are of one log: FENCE, USAGE, VKEYS, CAPTURES and MAIL.
 pub struct GatewayParts {
     pub log: Arc<dyn Log>,
-    /// The stream FENCE of the same log.
     pub fences: Arc<dyn Fences>,
     /// The counters of rate limits, on the same server.
     pub counters: Arc<dyn Counters>,
-    /// The stream USAGE of the same log.
     pub tallies: Arc<dyn Tallies>,
-    /// The stream VKEYS of the same log.
     pub vault_keys: Arc<dyn VaultKeys>,
-    /// The stream MAIL of the same log.
+    pub captures: Arc<dyn Captures>,
     pub mail: Arc<dyn MailQueue>,
     /// Leases on the same server: which gateway runs operations.
     pub leases: Arc<dyn Leases>,
@@ -196,6 +195,7 @@ impl Gateway {
                 config.credential_epoch,
             )),
             log: parts.log,
+            captures: parts.captures,
             auth,
             people: Arc::new(people),
             fence,

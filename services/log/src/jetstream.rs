@@ -9,6 +9,7 @@
 mod api;
 mod append;
 pub mod archive;
+mod captures;
 mod checkpoints;
 mod config;
 mod connect;
@@ -39,18 +40,20 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use waybill_domain::access::fence::FenceRecord;
 use waybill_domain::audit::TreeId;
+use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::partition::PartitionCount;
 use waybill_domain::trust::{Seen, Trust};
 
 use crate::{
-    Addition, Append, AppendError, AppendFailure, Appended, Bounds, Checkpoints, CounterAway,
-    CounterName, Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease, LeaseError,
-    Leases, ListedKey, Log, MailQueue, QueuedLetter, ReadError, Record, Snapshots,
+    Addition, Append, AppendError, AppendFailure, Appended, Bounds, Capture, Captures, Checkpoints,
+    CounterAway, CounterName, Counters, FenceAway, Fences, KeyName, KeyStoreError, KeysOf, Lease,
+    LeaseError, Leases, ListedKey, Log, MailQueue, QueuedLetter, ReadError, Record, Snapshots,
     StoredCheckpoint, StoredKey, Stream, StreamSeq, Tail, Tallies, Tally, TallyAway, VaultKeys,
     Wanted,
 };
 use api::Api;
 use append::{Appender, Settings};
+use captures::CaptureStore;
 use checkpoints::CheckpointStore;
 pub use config::{
     NatsConfig, Reads, Secret, ServerUrl, SignaturesConfig, StreamsConfig, TlsConfig,
@@ -96,6 +99,7 @@ struct Shared {
     checkpoints: CheckpointStore,
     vault_keys: VaultKeyStore,
     mail: MailStore,
+    captures: CaptureStore,
     fence: FenceStore,
     snapshots: SnapshotStore,
     partitions: PartitionCount,
@@ -156,6 +160,7 @@ impl JetStreamLog {
             checkpoints: CheckpointStore::new(&parts),
             vault_keys: VaultKeyStore::new(&parts),
             mail: MailStore::new(&parts),
+            captures: CaptureStore::new(&parts),
             fence: FenceStore::new(&parts),
             leases: LeaseStore::new(&parts.api, &parts.readers, config.streams.lease_ttl()),
             snapshots: SnapshotStore::new(&parts.api, &parts.readers),
@@ -317,6 +322,17 @@ impl Tallies for JetStreamLog {
 
     async fn tallies(&self, wanted: Wanted) -> Result<Vec<Tally>, ReadError> {
         self.shared.tallies.read(&wanted).await
+    }
+}
+
+#[async_trait]
+impl Captures for JetStreamLog {
+    async fn capture(&self, capture: Capture) {
+        self.shared.captures.put(&capture).await;
+    }
+
+    async fn captures(&self, team: &TeamId, task: TaskId) -> Result<Vec<Capture>, ReadError> {
+        self.shared.captures.of_task(team, task).await
     }
 }
 

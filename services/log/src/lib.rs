@@ -5,10 +5,11 @@
 //! tests of the crates above. The crate also has stores that keep no history: [`Leases`] (which
 //! worker owns a partition), [`Snapshots`] (disposable shortcuts for a replay), [`Counters`] (what
 //! rate limits have granted), [`Tallies`] (how often credentials were used), [`Fences`] (which
-//! gateways serve, and what all of them must have applied) and [`MailQueue`] (letters that wait to be
-//! sent). [`Checkpoints`] are signed roots that
+//! gateways serve, and what all of them must have applied), [`MailQueue`] (letters that wait to be
+//! sent) and [`Captures`] (what calls sent and were answered). [`Checkpoints`] are signed roots that
 //! vouch for the history; [`VaultKeys`] are keys that can be destroyed for good.
 
+pub mod capture;
 pub mod checkpoints;
 pub mod continuity;
 pub mod control;
@@ -33,6 +34,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use waybill_domain::time::Timestamp;
 
+pub use capture::{Capture, CapturedCall, CapturedKind, CapturedMessage, Captures};
 pub use checkpoints::{Checkpoints, StoredCheckpoint};
 pub use continuity::{Continuity, Fingerprint, Mark, Watch, WentBackwards, compare};
 pub use control::{control_event, last_control_event};

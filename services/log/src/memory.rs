@@ -4,6 +4,7 @@
 //! [`MemoryLog`] puts it behind a mutex and implements the async traits. The conformance suite
 //! checks that the in-memory log and JetStream make the same decisions.
 
+mod captures;
 mod checkpoints;
 mod core;
 mod counters;
@@ -12,6 +13,7 @@ mod shared;
 mod tallies;
 mod vault_keys;
 
+pub use captures::MemoryCaptures;
 pub use checkpoints::MemoryCheckpoints;
 pub use core::{Clock, MemoryCore};
 pub use counters::MemoryCounters;

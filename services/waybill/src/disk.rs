@@ -30,7 +30,7 @@ const WORTH_GROWING: u64 = 10;
 
 /// Shares of the store, in percent, and the least that a stream gets. What is for ever or must never be refused gets more than it ever
 /// needs. The sum leaves 6 percent, from which such a stream gets more when it has used half of its share.
-const SHARES: [(&str, u64, u64); 8] = [
+const SHARES: [(&str, u64, u64); 9] = [
     ("CONTROL", 8, 8 * MIB),
     ("VKEYS", 6, 4 * MIB),
     ("AUDITCP", 2, 2 * MIB),
@@ -39,9 +39,10 @@ const SHARES: [(&str, u64, u64); 8] = [
     ("USAGE", 3, 2 * MIB),
     ("OBJ_snapshots", 12, 8 * MIB),
     ("MAIL", 2, 2 * MIB),
+    ("CAPTURES", 4, 2 * MIB),
 ];
 /// TASKS' share, in percent, and the least that it gets.
-const TASKS_PERCENT: u64 = 56;
+const TASKS_PERCENT: u64 = 52;
 const LEAST_TASKS: u64 = 16 * MIB;
 /// Streams that are never emptied: they are raised at half.
 const KEPT_FOR_EVER: [&str; 3] = ["CONTROL", "VKEYS", "AUDITCP"];

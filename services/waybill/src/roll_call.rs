@@ -1,5 +1,6 @@
 //! Answering the roll call, by which operators see which processes there are and how far each is.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -7,11 +8,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use waybill_commands::entropy;
 use waybill_domain::partition::Partition;
-use waybill_domain::roll_call::{HeldPartition, ProcessRole, RoleReport, SUBJECT, StreamReport};
+use waybill_domain::roll_call::{
+    DiskReport, HeldPartition, ProcessRole, RoleReport, SUBJECT, StorageReport, StreamReport,
+};
 use waybill_gateway::Gateway;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_projector::Status;
 use waybill_worker::board::{Board, Holding};
+
+use crate::disk::Disk;
 
 /// A report of a role that began now.
 fn report(role: ProcessRole, id: String) -> RoleReport {
@@ -24,17 +29,34 @@ fn report(role: ProcessRole, id: String) -> RoleReport {
         tasks: None,
         partitions: Vec::new(),
         streams: Vec::new(),
+        storage: None,
+        disk: None,
     }
 }
 
+/// The disk below a folder; `None`: the system does not say.
+fn disk(folder: &Path) -> Option<DiskReport> {
+    let disk = Disk::of(folder).ok()?;
+    Some(DiskReport {
+        free: disk.free,
+        total: disk.total,
+    })
+}
+
 /// Answers for a gateway, until stopped.
-pub(crate) fn of_gateway(gateway: &Gateway, log: &JetStreamLog, stop: CancellationToken) {
+pub(crate) fn of_gateway(
+    gateway: &Gateway,
+    log: &JetStreamLog,
+    data: PathBuf,
+    stop: CancellationToken,
+) {
     let state = gateway.state().clone();
     let own = report(ProcessRole::Gateway, state.fence.holder().to_string());
     let (nats, log) = (log.client(), log.clone());
     let describe = async move || {
         // A server that does not say leaves them out; the rest is known here.
         let sizes = log.sizes().await.unwrap_or_default();
+        let storage = log.storage().await.ok();
         let streams = sizes.into_iter().map(|size| StreamReport {
             name: size.stream,
             bytes: size.bytes,
@@ -43,6 +65,11 @@ pub(crate) fn of_gateway(gateway: &Gateway, log: &JetStreamLog, stop: Cancellati
         RoleReport {
             control: Some(state.auth.applied()),
             streams: streams.collect(),
+            storage: storage.map(|storage| StorageReport {
+                bytes: storage.used,
+                max_bytes: storage.limit,
+            }),
+            disk: disk(&data),
             ..own.clone()
         }
     };
@@ -79,6 +106,7 @@ pub(crate) fn of_projector(
     name: String,
     status: watch::Receiver<Status>,
     nats: async_nats::Client,
+    data: PathBuf,
 ) {
     let own = report(ProcessRole::Projector, name);
     let mut ended = status.clone();
@@ -87,6 +115,7 @@ pub(crate) fn of_projector(
         RoleReport {
             control: Some(applied.control),
             tasks: Some(applied.tasks),
+            disk: disk(&data),
             ..own.clone()
         }
     };

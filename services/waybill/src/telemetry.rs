@@ -335,6 +335,10 @@ fn describe() {
         "waybill_stream_subscribers",
         "Event streams open on this gateway"
     );
+    describe_counter!(
+        "waybill_captures_lost_total",
+        "Calls whose request and answer could not be kept for people to look at"
+    );
     describe_histogram!(
         "waybill_vault_resolve_seconds",
         Unit::Seconds,

@@ -14,14 +14,19 @@ use waybill_domain::dispatcher::{Call, CallKind, Delivery, Running};
 use waybill_domain::event::{Failure, FailureKind, TaskCreated, TaskEnd, TaskEvent};
 use waybill_domain::flow::Given;
 use waybill_domain::task::retry::Outcome;
+use waybill_domain::time::Timestamp;
 use waybill_domain::trace::TraceParent;
 use waybill_domain::workflow::places;
-use waybill_log::{Log, ReadError, Stream, StreamSeq, TaskRecord, task_record};
+use waybill_log::{
+    CapturedCall, CapturedKind, Captures, Log, ReadError, Stream, StreamSeq, TaskRecord,
+    task_record,
+};
 
 use crate::attempt::{self, Signer};
 use crate::bulkhead::Slot;
 use crate::callout::answer::KEPT_BODY_BYTES;
 use crate::callout::{self, Callouts, FailReason, Request};
+use crate::captured::Sent;
 use crate::clock::Clock;
 use crate::payloads::{Found, Payloads};
 use crate::vault::{Carried, Prepared, Vault, VaultFailure, needs_vault};
@@ -56,6 +61,8 @@ pub struct CallExecutor {
     pub clock: Arc<dyn Clock>,
     /// Access to the credentials that tasks refer to. `None`: tasks with references wait.
     pub vault: Option<Arc<Vault>>,
+    /// Where is kept what calls send and are answered. `None`: nowhere.
+    pub captures: Option<Arc<dyn Captures>>,
 }
 
 /// A call that has ended.
@@ -297,7 +304,10 @@ impl CallExecutor {
             &self.signer,
             now,
         ) {
-            Ok(request) => self.call(request).await,
+            Ok(request) => {
+                let captured = captured(&task, CapturedKind::Attempt, call.attempt);
+                self.call(request, captured, now).await
+            }
             Err(failure) => Outcome::Failed(failure),
         }
     }
@@ -333,13 +343,24 @@ impl CallExecutor {
             &self.signer,
             now,
         ) {
-            Ok(request) => self.call(request).await,
+            Ok(request) => {
+                let captured = captured(&task, CapturedKind::Delivery, delivery.number);
+                self.call(request, captured, now).await
+            }
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
-    async fn call(&self, request: Request) -> Outcome {
+    /// Makes a call. `captured`: what to keep of it; `None`: nothing.
+    async fn call(
+        &self,
+        request: Request,
+        captured: Option<CapturedCall>,
+        now: Timestamp,
+    ) -> Outcome {
         let (carried, kept) = (request.carried.clone(), request.kept_body);
+        let captures = self.captures.as_ref().zip(captured);
+        let captures = captures.map(|(captures, call)| (captures, Sent::of(call, &request, now)));
         let outcome = self.target.call(request).await;
         // Scrubbed before anything sees the answer, including this process's own log.
         let outcome = match carried {
@@ -349,6 +370,9 @@ impl CallExecutor {
             },
             None => outcome,
         };
+        if let Some((captures, sent)) = captures {
+            captures.capture(sent.ended(&outcome)).await;
+        }
         match outcome {
             callout::Outcome::Answered(answered) => {
                 histogram!("waybill_callout_seconds", "outcome" => "answered")
@@ -422,6 +446,16 @@ impl CallExecutor {
             }
         }
     }
+}
+
+/// What to keep of a call of a task; `None`: its queue wants nothing to be kept.
+fn captured(task: &TaskCreated, kind: CapturedKind, number: u32) -> Option<CapturedCall> {
+    (!task.no_capture).then(|| CapturedCall {
+        team: task.team.clone(),
+        task: task.id,
+        kind,
+        number,
+    })
 }
 
 /// Which event of a task is read back.

@@ -20,6 +20,7 @@ pub mod board;
 pub mod bulkhead;
 pub mod callout;
 pub mod calls;
+pub mod captured;
 pub mod clock;
 pub mod command;
 mod follow;

@@ -12,7 +12,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 WIDTHS = [1280, 360]
 # What docs/dashboard.md and the README show, and how large.
-SHOWN = ["overview", "tasks", "task-failed", "queues", "schedule", "activity"]
+SHOWN = ["overview", "tasks", "task-failed", "queues", "schedule", "workers", "workflows", "limits", "system", "activity"]
 SMALL = (840, 500)
 
 
@@ -71,7 +71,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
     done = world.send("/hello", json={"hello": "world"}, onCompleteUrl=world.sink.url + "/hook")
     for task in [failed, done]:
         world.call("GET", f"/v1/tasks/{task}?wait=20")
-    world.call("POST", "/v1/tokens", {"name": "a look", "value": "x"})
+    token = world.call("POST", "/v1/tokens", {"name": "a look", "value": "x"})["token"]["id"]
     world.call("PUT", "/v1/limits/looked:at", {"concurrency": 2})
     world.call("PUT", "/v1/targets/looked.at/health", {"failuresInARow": 5})
     often = {"name": "Often", "when": "every 1s", "task": {"targetUrl": world.sink.url + "/often"}}
@@ -117,6 +117,7 @@ def test_pages_of_a_team_are_accessible(world, browser):
         ("activity", "/ui/activity?stream=control", "tbody tr"),
         ("keys", "/ui/keys", "tbody tr"),
         ("vault", "/ui/vault", "tbody tr"),
+        ("credential", f"/ui/vault/{token}", "tbody tr"),
         ("apps", "/ui/apps", "tbody tr"),
         ("webhooks", "/ui/webhooks", ".figures"),
         ("usage", "/ui/usage", "meter"),

@@ -33,6 +33,13 @@ def test_a_credential_goes_into_the_vault_and_is_shown_by_nothing(world, browser
     page.fill("#value", "Bearer another")
     page.press("#value", "Enter")
     page.wait_for_selector("tr:has-text('mail service'):has-text('version 2')")
+    page.click("tr:has-text('mail service') a.row-link")
+    page.wait_for_selector("h1:text('Credential mail service')")
+    kek = world.call("GET", f"/v1/tokens/{token['id']}")["token"]["kek"]
+    page.wait_for_selector(f"div:has(dt:text-is('Lies under the key')) code:text-is('{kek}')")
+    page.wait_for_selector("tr:has-text('rotated it')")
+    page.go_back()
+    page.wait_for_selector("tr:has-text('mail service')")
     is_live(page)
     world.call("POST", "/v1/tokens", {"name": "stored elsewhere", "value": "x"})
     page.wait_for_selector(".fresh:has-text('1 new credential')")

@@ -118,6 +118,7 @@ def test_a_key_that_is_wider_than_used_is_made_narrower(world, browser):
         world.call("GET", "/v1/tasks?limit=1", bearer=key["key"])
     world.restart()  # uses are written down once in a minute, and at the end
     page = browser.signed_in(path="/ui/keys")
+    page.wait_for_selector("tr:has-text('too wide') .spark[aria-label^='3 in the last 30 days']")
     page.click("tr:has-text('too wide') a.row-link")
     page.wait_for_selector(".sentence:has-text('It used 1 of 3 scopes within 30 days')")
     page.wait_for_selector("tr:has-text('tasks:read'):has-text('read tasks'):has-text('3')")

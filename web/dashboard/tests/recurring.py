@@ -61,4 +61,6 @@ def test_a_schedule_that_repeats_shows_its_runs_as_they_come(world, browser):
     page.wait_for_selector("tbody tr:has-text('fired')")
     world.call("POST", f"/v1/schedules/{schedule}/pause", {})
     page.wait_for_selector(".sentence:has-text('paused')")
+    page.click("a:text('All schedules')")
+    page.wait_for_selector("tr:has-text('Often') .outcomes[aria-label*=completed] svg")
     world.call("DELETE", f"/v1/schedules/{schedule}")

@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 import accessible
 import belongings
+import calls
 import control
 import files
 import find
@@ -33,7 +34,7 @@ from world import World
 # to be FLAKY, and is to be mended like a failure.
 TRIES = 2 if os.environ.get("NEXTEST_PROFILE") == "ci" else 1
 
-MODULES = [files, newcomer, people, accessible, work, fleet, flow, control, watch, find, recurring, proven, belongings, live]
+MODULES = [files, newcomer, people, accessible, work, fleet, flow, control, watch, calls, find, recurring, proven, belongings, live]
 
 
 def tests(wanted):

@@ -173,6 +173,35 @@ async (assets) => {
     equal("and are shown as they are written", [queues.shownDefault([1, 300], false), queues.shownDefault(90, true), queues.shownDefault(null, true)], ["1s, 5m", "90s", ""]);
   }
 
+  {
+    const { differences, shortened } = await load("pages/task/diff.js");
+    const lines = (text) => text.split("");
+    const marked = (before, after) => differences(lines(before), lines(after)).map(([kind, line]) => ({ same: "", gone: "-", new: "+" })[kind] + line).join(" ");
+    equal("what was put in shifts nothing else", marked("abcd", "axbcd"), "a +x b c d");
+    equal("what was taken out and put in", marked("abc", "adc"), "a -b +d c");
+    equal("the same", marked("ab", "ab"), "a b");
+    equal("nothing before", marked("", "a"), "+a");
+    const far = differences(lines("abcdefgh"), lines("abcdefgx"));
+    equal("only what is near a difference is shown", shortened(far, 1).map((line) => line?.[1] ?? null), [null, "g", "h", "x"]);
+    const calls = await load("pages/task/calls.js");
+    equal("bytes as people look at them", calls.hex(new Uint8Array([72, 105, 0])).replace(/ +/g, " "), "0000 48 69 00 Hi.");
+    equal("bytes that are no text", [...calls.bytesOf({ body: "/w==", bodyEncoding: "base64" })], [255]);
+    equal("a header that was repeated", calls.pairs({ a: ["1", "2"], b: "3" }), [["a", "1"], ["a", "2"], ["b", "3"]]);
+    const call = { method: "GET", url: "/x", request: { headers: {}, body: "" }, response: null, error: "no route" };
+    equal("a call without an answer says so", calls.linesOf(call).at(-1), "No answer: no route");
+  }
+  equal("captures are told as true or false", (await load("pages/queues/words.js")).wantedSettings({ concurrency: "", "rate.limit": "", "rate.per": "", "rate.burst": "", weight: "", ...Object.fromEntries((await load("pages/queues/words.js")).DEFAULT_FIELDS.map(([name]) => [`defaults.${name}`, name === "capture" ? "false" : ""])) }, {}).defaults, { capture: false });
+
+  {
+    const { cell, csv, ndjson } = await load("pages/tasks/export.js");
+    equal("cells are quoted where they have to be", [null, "a", 'a"b', "a,b", "a\nb", 7].map(cell), ["", "a", '"a""b"', '"a,b"', '"a\nb"', "7"]);
+    equal("no cell is a formula", ["=1+1", "@x", "-1", "+1"].map(cell), ["'=1+1", "'@x", "'-1", "'+1"]);
+    const task = { id: "task_1", status: "failed", tags: ["a", "b"], metadata: { order: "17" } };
+    const [head, line] = csv([task]).split("\r\n");
+    equal("a table has a head", head.startsWith("id,status,ok,"), true);
+    equal("and a line for each task", line.endsWith('a b,"{""order"":""17""}"'), true);
+    equal("a line of JSON for each", ndjson([task, task]).trim().split("\n").map((text) => JSON.parse(text).id), ["task_1", "task_1"]);
+  }
   const targets = await load("pages/targets/words.js");
   equal("a host of a URL", ["http://A.example:80/x", "a.example:8080", " b "].map(targets.hostOf), ["a.example", "a.example:8080", "b"]);
   {

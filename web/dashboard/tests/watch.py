@@ -143,10 +143,13 @@ def test_the_system_says_what_is_served(world, browser):
     page.wait_for_selector(".sentence:text-is('All of it is served.')")
     page.wait_for_selector("tr:has-text('Accepting tasks') .status:has-text('ready')")
     page.wait_for_selector("dt:text-is('Used')")
+    page.wait_for_selector("meter[aria-label='Storage of the server that is used']")
+    for role in ["gateway", "projector"]:
+        page.wait_for_selector(f"[aria-label=Processes] tr:has-text('{role}') meter")
     for role in ["gateway", "worker", "projector"]:
         page.wait_for_selector(f"[aria-label=Processes] tr:has-text('{role}')")
     page.wait_for_selector("[aria-label=Partitions] tr:has-text('0') .status:has-text('serving')")
-    for stream in ["CONTROL", "TASKS", "USAGE"]:
+    for stream in ["CONTROL", "TASKS", "USAGE", "CAPTURES"]:
         page.wait_for_selector(f"[aria-label=Streams] tr:has-text('{stream}')")
     answer = {"status": "degraded", "reads": {"ready": True}, "creations": {"ready": False, "code": "log_full", "reason": "The log is full"}, "revocations": {"ready": True}, "problems": [{"code": "log_full", "reason": "The log is full"}]}
     page.route("**/readyz?verbose", lambda route: route.fulfill(status=200, content_type="application/json", body=json.dumps(answer)))

@@ -64,6 +64,9 @@ pub struct ApiKeyObject {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = UsageFields)]
     usage: Option<UsageObject>,
+    /// Where a list was asked for it (`days`): requests of each of the last days, today (UTC) last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_day: Option<Vec<u64>>,
     /// The key itself: in the answer to its creation, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -121,6 +124,7 @@ impl ApiKeyObject {
             allowed_sources: created.sources.clone(),
             queues: created.queues.iter().map(ToString::to_string).collect(),
             usage: None,
+            by_day: None,
             key: None,
         }
     }
@@ -133,6 +137,12 @@ impl ApiKeyObject {
             last_used_from: last.map(|last| last.source.clone()),
             use_count: used.map_or(0, |used| used.count),
         });
+        self
+    }
+
+    /// Adds its requests of the last days. `None`: there were none.
+    pub(crate) fn on_days(mut self, counts: Option<&Vec<u64>>, days: usize) -> Self {
+        self.by_day = Some(counts.cloned().unwrap_or_else(|| vec![0; days]));
         self
     }
 }

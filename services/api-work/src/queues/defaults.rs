@@ -38,6 +38,8 @@ pub struct QueueDefaultsWanted {
     /// No retry begins later than this after the creation.
     #[schema(value_type = Option<String>)]
     max_age: Option<Length>,
+    /// `false`: nothing is captured of what calls send and are answered, which `GET /v1/tasks/{id}/captures` shows otherwise.
+    capture: Option<bool>,
 }
 
 impl QueueDefaultsWanted {
@@ -52,6 +54,7 @@ impl QueueDefaultsWanted {
             max_delay: self.max_delay.map(|length| length.0),
             jitter: self.jitter.map(Into::into),
             max_age: self.max_age.map(|length| length.0),
+            capture: self.capture,
         };
         QueueDefaults::check(request, limits).map_err(|invalid| {
             let message = format!("defaults.{}", invalid.message);
@@ -90,6 +93,9 @@ pub struct QueueDefaultsObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     max_age: Option<Seconds>,
+    /// `false`: nothing is captured of its calls. Absent: their beginnings are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capture: Option<bool>,
 }
 
 impl QueueDefaultsObject {
@@ -111,6 +117,7 @@ impl QueueDefaultsObject {
             max_delay: bound(|pauses| pauses.max_ms),
             jitter: defaults.jitter.map(Into::into),
             max_age: defaults.max_age_ms.map(Seconds),
+            capture: defaults.no_capture.then_some(false),
         })
     }
 }
@@ -131,13 +138,13 @@ mod tests {
     #[test]
     fn defaults_are_shown_as_they_were_set() {
         let all = checked(
-            r#"{"timeout": 20, "maxWaitTime": 60, "maxAttempts": 8, "retryBackoff": ["10s", "5m"], "jitter": "full", "maxAge": "6h"}"#,
+            r#"{"timeout": 20, "maxWaitTime": 60, "maxAttempts": 8, "retryBackoff": ["10s", "5m"], "jitter": "full", "maxAge": "6h", "capture": false}"#,
         );
         let shown = QueueDefaultsObject::of(&all.expect("fine"));
         assert_eq!(
             serde_json::to_value(shown).expect("plain data"),
             serde_json::json!({
-                "timeout": 20, "maxWaitTime": 60, "maxRetries": 7, "retryBackoff": [10, 300], "jitter": "full", "maxAge": 21_600
+                "timeout": 20, "maxWaitTime": 60, "maxRetries": 7, "retryBackoff": [10, 300], "jitter": "full", "maxAge": 21_600, "capture": false
             })
         );
         assert!(QueueDefaultsObject::of(&checked("{}").expect("fine")).is_none());

@@ -230,6 +230,7 @@ fn created(id: TaskId) -> TaskCreated {
         on_rate_limited: None,
         member: None,
         job: None,
+        no_capture: false,
         follow_redirects: true,
         on_complete_url: Some("https://example.com/done".into()),
         idempotency_key: Some("order-1".into()),

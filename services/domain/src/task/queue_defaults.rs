@@ -29,6 +29,7 @@ pub struct QueueDefaultsRequest {
     pub max_delay: Option<Length>,
     pub jitter: Option<JitterRequest>,
     pub max_age: Option<Length>,
+    pub capture: Option<bool>,
 }
 
 /// Which of them the request for a task gives itself.
@@ -83,6 +84,9 @@ pub struct QueueDefaults {
     /// How many seconds a worker should take at most for a job of the jobs API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_timeout_s: Option<u32>,
+    /// Whether nothing is captured of what calls send and are answered. Absent: the beginning is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_capture: bool,
 }
 
 /// Time limits of an attempt.
@@ -113,6 +117,7 @@ pub struct DefaultPauses {
 impl QueueDefaults {
     /// Checks defaults as the request for a task that gives them all.
     pub fn check(request: QueueDefaultsRequest, limits: &Limits) -> Result<Self, Invalid> {
+        let no_capture = request.capture == Some(false);
         let request = TaskRequest {
             target_url: Some(SOME_URL.into()),
             timeout_seconds: request.timeout_seconds,
@@ -144,6 +149,7 @@ impl QueueDefaults {
             max_age_ms: spec.retry_bounds.max_age_ms,
             // The native API does not know it.
             job_timeout_s: None,
+            no_capture,
         })
     }
 
@@ -176,6 +182,7 @@ impl QueueDefaults {
         if let Some(max_age) = self.max_age_ms.filter(|_| !given.max_age) {
             spec.retry_bounds.max_age_ms = Some(max_age);
         }
+        spec.no_capture |= self.no_capture;
     }
 }
 
@@ -277,6 +284,26 @@ mod tests {
         };
         let spec = with_defaults(request(), &tight);
         assert_eq!((spec.timeout_ms, spec.max_wait_ms), (20_000, 40_000));
+    }
+
+    #[test]
+    fn a_queue_can_have_nothing_of_its_calls_captured() {
+        let check = |capture| {
+            let request = QueueDefaultsRequest {
+                capture,
+                ..QueueDefaultsRequest::default()
+            };
+            QueueDefaults::check(request, &limits()).expect("fine")
+        };
+        assert!(check(None).is_empty());
+        assert!(check(Some(true)).is_empty(), "as without it");
+        let off = check(Some(false));
+        assert!(!off.is_empty());
+        let given = Given::by(&request());
+        let mut spec = TaskSpec::check(request(), &limits(), Timestamp(0)).expect("fine");
+        assert!(!spec.no_capture);
+        off.apply(&mut spec, given, &limits());
+        assert!(spec.no_capture);
     }
 
     #[test]

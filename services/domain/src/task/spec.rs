@@ -151,6 +151,8 @@ pub struct TaskSpec {
     pub member: Option<Box<MemberOf>>,
     /// What the jobs API keeps of it.
     pub job: Option<Box<JobTerms>>,
+    /// Whether nothing is captured of what its calls send and are answered.
+    pub no_capture: bool,
 }
 
 /// Headers and body may contain credentials, so `Debug` does not show them.
@@ -254,6 +256,7 @@ impl TaskSpec {
             schedule: None,
             member: None,
             job: None,
+            no_capture: false,
         })
     }
 
@@ -338,6 +341,7 @@ impl TaskSpec {
             member: self.member,
             created_by: None,
             job: self.job,
+            no_capture: self.no_capture,
         }
     }
 }

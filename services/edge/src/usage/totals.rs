@@ -111,6 +111,38 @@ impl Usage {
         Ok(uses.filter_map(of_key).collect())
     }
 
+    /// How many requests these keys of a team, in its environment, had on each of these days in UTC. Keys without any are left out.
+    pub async fn days_of_keys(
+        &self,
+        team: &TeamId,
+        keys: &[KeyId],
+        days: &[String],
+    ) -> Result<HashMap<KeyId, Vec<u64>>, ReadError> {
+        let of_day = |key: &KeyId, day: &String| {
+            let counted = Counted::CredentialDay {
+                credential: key.to_string(),
+                day: day.clone(),
+            };
+            TallyName::new(team.clone(), counted)
+        };
+        let names = keys
+            .iter()
+            .flat_map(|key| days.iter().filter_map(move |day| of_day(key, day)));
+        let wanted = Wanted::Named(names.collect());
+        let mut found: HashMap<KeyId, Vec<u64>> = HashMap::new();
+        for tally in self.tallies.tallies(wanted).await? {
+            let Counted::CredentialDay { credential, day } = tally.name.counted() else {
+                continue;
+            };
+            let place = days.iter().position(|known| known == day);
+            if let (Ok(key), Some(place)) = (KeyId::parse(credential), place) {
+                let counts = found.entry(key).or_insert_with(|| vec![0; days.len()]);
+                counts[place] = tally.count;
+            }
+        }
+        Ok(found)
+    }
+
     /// Which scopes let requests of a key of a team, in its environment, through, and which routes answered how.
     pub async fn parts_of_key(&self, team: &TeamId, key: &KeyId) -> Result<KeyParts, ReadError> {
         let wanted = Wanted::Parts(team.clone(), key.to_string());

@@ -4,6 +4,7 @@ mod access;
 mod activity;
 mod audit;
 mod bad_input;
+mod captures;
 mod certainty;
 mod dead_letters;
 mod drain;

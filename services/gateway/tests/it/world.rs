@@ -202,6 +202,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        captures: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
         sealer: Some(Arc::clone(&RINGS.0) as Arc<dyn Wrapper>),

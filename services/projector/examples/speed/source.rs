@@ -65,6 +65,7 @@ impl Source {
                 on_rate_limited: None,
                 member: None,
                 job: None,
+                no_capture: false,
                 retry_on: None,
                 priority: Priority::DEFAULT,
                 follow_redirects: false,

@@ -138,6 +138,7 @@ pub(crate) fn created(id: TaskId, team: TeamId, queue: QueueName, at: i64) -> Ta
         schedule: (at % 3 == 0).then(|| Box::new(run(at))),
         member: (at % 3 == 1).then(|| Box::new(member(at))),
         job: (at % 3 == 2).then(|| Box::new(job(at))),
+        no_capture: false,
         on_rate_limited: None,
         retry_on: None,
         priority: Priority::DEFAULT,

@@ -338,6 +338,7 @@ pub(super) fn created(id: TaskId, queue: QueueName, webhook: bool) -> TaskEvent 
         on_rate_limited: None,
         member: None,
         job: None,
+        no_capture: false,
         retry_on: None,
         priority: Priority::default(),
         follow_redirects: false,

@@ -47,6 +47,7 @@ pub(crate) async fn gateway(
         counters: Arc::new(log.clone()),
         tallies: Arc::new(log.clone()),
         vault_keys: Arc::new(log.clone()),
+        captures: Arc::new(log.clone()),
         mail: Arc::new(log.clone()),
         leases: Arc::new(log.clone()),
         sealer: seal_ring.map(|ring| ring as Arc<dyn Wrapper>),
@@ -61,7 +62,7 @@ pub(crate) async fn gateway(
     gateway.people = people::config(config, setting)?;
     gateway.max_connections = descriptors::connections(gateway.max_connections);
     let gateway = Gateway::start(gateway, parts, stop.clone()).await?;
-    roll_call::of_gateway(&gateway, log, stop);
+    roll_call::of_gateway(&gateway, log, config.data.clone(), stop);
     Ok(gateway)
 }
 

@@ -52,7 +52,9 @@ pub(crate) fn projector(
         projector.service.audit_keys = of_notary.trusted.clone();
     }
     let projector = Projector::start(projector, Arc::new(log.clone()), log.client(), folder);
-    roll_call::of_projector(unique_name("projector")?, projector.watch(), log.client());
+    let name = unique_name("projector")?;
+    let data = config.data.clone();
+    roll_call::of_projector(name, projector.watch(), log.client(), data);
     Ok(Projecting {
         projector,
         notary: notary.map(|(config, parts)| Notary::start(config, parts)),

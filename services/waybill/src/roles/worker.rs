@@ -71,6 +71,7 @@ pub(crate) fn worker(
         payloads: Payloads::new(config.payload_bytes()),
         clock: Arc::new(SystemClock),
         vault: Some(vault),
+        captures: Some(log.clone()),
     };
     let parts = WorkerParts {
         executor: Arc::new(executor),

@@ -182,7 +182,7 @@ impl From<FailReason> for FailureKind {
     }
 }
 
-fn text_or_base64(body: &[u8], truncated: bool) -> (String, BodyEncoding) {
+pub(crate) fn text_or_base64(body: &[u8], truncated: bool) -> (String, BodyEncoding) {
     match std::str::from_utf8(body) {
         Ok(text) => (text.to_owned(), BodyEncoding::Text),
         Err(e) if truncated && e.error_len().is_none() => {

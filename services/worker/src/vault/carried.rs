@@ -32,7 +32,7 @@ impl std::fmt::Debug for Carried {
 }
 
 impl Carried {
-    pub(super) fn new(
+    pub(crate) fn new(
         tokens: Vec<(TokenId, Arc<AllowedHosts>)>,
         in_line: bool,
         scrubber: Scrubber,
@@ -80,6 +80,18 @@ impl Carried {
 
     fn is_in(&self, text: &str) -> bool {
         self.scrubber.text(text) != text
+    }
+
+    /// Removes the secrets from a text, such as the URL that is called.
+    #[must_use]
+    pub fn scrub_text(&self, text: &str) -> String {
+        self.scrubber.text(text).into_owned()
+    }
+
+    /// Removes the secrets from the headers and the beginning of the body of the request. `end`:
+    /// whether that is the whole body.
+    pub fn scrub_request(&self, headers: &mut [(String, String)], body: &mut Vec<u8>, end: End) {
+        self.scrubber.answer(headers, body, end);
     }
 
     /// Removes the secrets from an outcome, before anything else sees it. `kept` bytes of the body

@@ -189,6 +189,7 @@ fn worker(log: &MemoryLog, stop: &CancellationToken) -> Worker {
         payloads: Payloads::new(1_000_000),
         clock: Arc::new(SystemClock),
         vault: None,
+        captures: None,
     };
     let parts = WorkerParts {
         executor: Arc::new(executor),

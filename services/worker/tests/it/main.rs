@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 mod callout;
+mod captured;
 mod delivery;
 mod fork;
 mod limits;

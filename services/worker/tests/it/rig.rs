@@ -163,6 +163,7 @@ impl Rig {
             payloads: Payloads::new(1_000_000),
             clock: Arc::new(SystemClock),
             vault,
+            captures: Some(Arc::new(log.clone())),
         };
         let parts = WorkerParts {
             executor: Arc::new(executor),

@@ -40,6 +40,7 @@ const OF_TEAM = [
   ["/keys", () => import("./keys/page.js")],
   ["/keys/:id", () => import("./keys/one.js")],
   ["/vault", () => import("./vault/page.js")],
+  ["/vault/:id", () => import("./vault/one.js")],
   ["/apps", () => import("./apps/page.js")],
   ["/webhooks", () => import("./webhooks/page.js")],
   ["/usage", () => import("./usage/page.js")],

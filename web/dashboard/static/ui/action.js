@@ -8,11 +8,11 @@ import { icon } from "./icon.js";
 import { failurePanel } from "./failure.js";
 
 /**
- * @param {{label: string, icon?: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, again?: boolean, barred?: () => string}} what `barred`: why it
+ * @param {{label: string, icon?: string, scope: string, done: string, act: () => Promise<void>, danger?: boolean, primary?: boolean, again?: boolean, barred?: () => string}} what `barred`: why it
  *   cannot be done now, whoever asks; empty when it can.
  *   `again`: it can be done several times.
  */
-export function createAction({ label, icon: shape, scope, done, act, danger = false, again = false, barred = () => "" }) {
+export function createAction({ label, icon: shape, scope, done, act, danger = false, primary = false, again = false, barred = () => "" }) {
   const phase = signal("ready");
   /** @type {{value: Failure | null, peek(): Failure | null}} */
   const failed = signal(null);
@@ -41,7 +41,7 @@ export function createAction({ label, icon: shape, scope, done, act, danger = fa
       const reason = whyNot(scope) || barred();
       const words = { ready: label, asked: "Asked…", done }[phase.value];
       return html`<span class="action">
-        <button type="button" class=${danger ? "danger" : ""} ?disabled=${reason !== "" || phase.value !== "ready"} @click=${press}>${shape ? icon(shape) : nothing}${words}</button>
+        <button type="button" class=${danger ? "danger" : primary ? "primary" : ""} ?disabled=${reason !== "" || phase.value !== "ready"} @click=${press}>${shape ? icon(shape) : nothing}${words}</button>
         ${reason ? html`<span class="fine">${reason}</span>` : nothing}
       </span>`;
     },

@@ -12,6 +12,12 @@ export function points(values, room, most) {
   return values.map((value, n) => `${((first + n) * step).toFixed(1)},${(HEIGHT - (value / most) * HEIGHT).toFixed(1)}`).join(" ");
 }
 
+/** A line without axes, in a cell. @param {number[]} values Oldest first. @param {string} label What it says in words. */
+export function sparkline(values, label) {
+  const most = Math.max(1, ...values);
+  return html`<svg class="spark" role="img" aria-label=${label} viewBox=${`0 -8 ${WIDTH} ${HEIGHT + 16}`} preserveAspectRatio="none"><title>${label}</title>${svg`<polyline points=${points(values, values.length, most)}></polyline>`}</svg>`;
+}
+
 /** @param {[string, number[]][]} series Tone and values, oldest first. @param {{room: number, from: string, unit: string}} what */
 export function chart(series, { room, from, unit }) {
   const most = Math.max(1, ...series.flatMap(([, values]) => values));

@@ -36,6 +36,14 @@ export function pausedBadge(isPaused, word = isPaused ? "paused" : "active") {
   return badge([word, isPaused ? SHAPES.rests : SHAPES.goes, isPaused ? "warn" : "good"]);
 }
 
+/** Several states as shapes in a row, the oldest first; by ear, as one list of words. @param {[word: string, shape: string, tone: string][]} looks */
+export function badgeRow(looks) {
+  const words = looks.map(([word]) => word).join(", ");
+  return html`<span class="outcomes" role="img" aria-label=${words} title=${words}>${looks.map(
+    ([, shape, tone]) => html`<span class=${`status ${tone}`}><svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">${svg`<path d=${shape}></path>`}</svg></span>`,
+  )}</span>`;
+}
+
 /** A dot for each attempt: filled ones failed, the last one is as the task is. @param {{status: string, retryCount: number, maxRetries: number}} task */
 export function attemptDots({ status, retryCount, maxRetries }) {
   const waits = status === "pending" || status === "delayed";

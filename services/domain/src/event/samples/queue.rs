@@ -60,6 +60,7 @@ pub(super) fn events(team: &TeamId) -> Vec<ControlEvent> {
                 jitter: Some(Jitter::FULL),
                 max_age_ms: Some(21_600_000),
                 job_timeout_s: Some(120),
+                no_capture: true,
             },
             at: AT,
             jobs: Some(QueueJobs {

@@ -147,6 +147,9 @@ pub struct TaskCreated {
     /// What the jobs API keeps of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Box<JobTerms>>,
+    /// Whether nothing is captured of what its calls send and are answered. Absent: the beginning is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_capture: bool,
 }
 
 impl TaskCreated {

@@ -62,6 +62,7 @@ fn created(not_before: Option<Timestamp>) -> TaskRow {
         on_rate_limited: None,
         member: None,
         job: None,
+        no_capture: false,
         retry_on: None,
         priority: Priority::DEFAULT,
         follow_redirects: false,

@@ -127,6 +127,7 @@ impl Gateway {
             member: None,
             created_by: None,
             job: None,
+            no_capture: false,
         };
         if let Some(ordering) = task.ordering.as_mut().filter(|_| world.blocks) {
             ordering.on_failure = OnFailure::Block;

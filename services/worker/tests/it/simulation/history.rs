@@ -316,6 +316,7 @@ impl History {
             payloads: Payloads::new(4_000),
             clock: Arc::clone(&process) as _,
             vault: None,
+            captures: None,
         };
         let stop = CancellationToken::new();
         let queues = self

@@ -55,6 +55,7 @@ export function open({ id: replay = "" }) {
     label: "Send",
     icon: "send",
     scope: "tasks:write",
+    primary: true,
     done: "Accepted",
     barred: () => store.state.wrong || (replay && !before.value ? "The task is being read." : ""),
     async act() {
@@ -103,6 +104,6 @@ export function open({ id: replay = "" }) {
           Refuse a task of which something would have no effect</label
         >
       </p>
-      <p class="actions">${send.view()} <span class="fine"><kbd>Ctrl</kbd> <kbd>Enter</kbd> sends and opens the task, with its planned attempts.</span></p>`,
+      <p class="actions at-hand">${send.view()} <span class="fine"><kbd>Ctrl</kbd> <kbd>Enter</kbd> sends and opens the task, with its planned attempts.</span></p>`,
   };
 }

@@ -3,6 +3,7 @@ import {
   activityEvents, actorName, createStillList, currentTeam, empty, here, href, html, icon, nothing, now, number, readPeople, repeat, setQuery,
   table, time, withQuery,
 } from "../../kit.js";
+import { sparkline } from "../../ui/chart.js";
 import { createKeyDialogs, mayKeys } from "./opened.js";
 import { flags } from "./state.js";
 
@@ -12,11 +13,14 @@ const FILTERS = [
   ["status", "State", ["active", "expired", "revoked"]],
 ];
 
+/** Of the line of each key. */
+const DAYS = 30;
+
 export const open = mayKeys(keys);
 
 function keys() {
   const filter = (name) => here().query.get(name) ?? "";
-  const path = () => withQuery(`/teams/${currentTeam()?.id}/apikeys`, Object.fromEntries(FILTERS.map(([name]) => [name, filter(name)])));
+  const path = () => withQuery(`/teams/${currentTeam()?.id}/apikeys`, { ...Object.fromEntries(FILTERS.map(([name]) => [name, filter(name)])), days: DAYS });
   const list = createStillList({
     page: "/keys",
     path,
@@ -66,6 +70,12 @@ function keyTable(all, start) {
   return table("Keys", columns, repeat(all, (key) => key.id, (key) => row(key, start)), ", oldest first");
 }
 
+/** Requests of the last days, unless there were none. @param {any} key */
+function lately({ byDay = [] }) {
+  const sum = byDay.reduce((total, count) => total + count, 0);
+  return sum === 0 ? nothing : sparkline(byDay, `${number(sum)} in the last ${DAYS} days, ${number(byDay.at(-1))} of them today (UTC)`);
+}
+
 /** @param {any} key @param {(dialog: any) => void} start */
 function row(key, start) {
   const isActive = key.status === "active";
@@ -80,7 +90,7 @@ function row(key, start) {
       ${isActive && key.acceptedUntil ? html`<br /><span class="fine">accepted until ${time(key.acceptedUntil)}</span>` : nothing}
     </td>
     <td>${key.lastUsedAt ? html`${time(key.lastUsedAt)} from <code>${key.lastUsedFrom}</code>` : "not yet"}</td>
-    <td>${number(key.useCount ?? 0)}</td>
+    <td>${number(key.useCount ?? 0)}${lately(key)}</td>
     <td>${time(key.createdAt)} by <span title=${key.createdBy ?? ""}>${actorName(key.createdBy)}</span>${key.allowedSources.length > 0 ? html`<br /><span class="fine">only from ${key.allowedSources.join(", ")}</span>` : nothing}</td>
     <td>${key.expiresAt ? time(key.expiresAt) : "never"}</td>
     <td>

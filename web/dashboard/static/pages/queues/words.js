@@ -33,6 +33,7 @@ export const DEFAULT_FIELDS = [
   ["maxAge", "No retry later than", "After the creation.", true],
   ["timeout", "An attempt may take", "Seconds.", false],
   ["maxWaitTime", "An exchange may take", "Seconds.", false],
+  ["capture", "Calls are captured", "false: nothing of what they send and are answered is kept.", false],
 ];
 
 /** @param {any} value @param {boolean} isLength */
@@ -44,6 +45,7 @@ export function shownDefault(value, isLength) {
 
 /** A default as the API wants it; the pauses are one word, or several lengths. @param {string} name @param {string} text */
 function wantedDefault(name, text) {
+  if (name === "capture" && ["true", "false"].includes(text)) return text === "true";
   if (name !== "retryBackoff") return numeric(text);
   const parts = text.split(/[\s,]+/).filter(Boolean);
   return parts.length === 1 && /^[a-z]+$/.test(parts[0]) ? parts[0] : parts;

@@ -1,18 +1,21 @@
 // The schedules: when each is due, in words, what it sends where, whether it is paused, and when it is due next.
 import {
-  activityEvents, createBulk, createInventory, empty, go, here, href, html, icon, nothing, pausedBadge, readPeople, repeat, setQuery, table, time, whyNot, withQuery,
+  activityEvents, badgeRow, createBulk, createInventory, empty, go, here, href, html, icon, nothing, pausedBadge, readPeople, repeat, setQuery, table,
+  taskEvents, time, whyNot, withQuery,
 } from "../../kit.js";
 import { pauseVerbs } from "../queues/change.js";
 import { pauseWords } from "../queues/page.js";
 import { exactly, scheduleForm } from "./form.js";
-import { whenWords } from "./words.js";
+import { runLook, whenWords } from "./words.js";
 
 const PATH = "/v1/schedules";
-const COLUMNS = ["Select", "Schedule", "State", "When", "Sends", "Next", "Set"];
+/** Of each schedule, the latest ones. */
+const RUNS = 10;
+const COLUMNS = ["Select", "Schedule", "State", "When", "Sends", "Latest", "Next", "Set"];
 
 export function open() {
   const cursor = () => here().query.get("cursor") ?? "";
-  const path = () => withQuery(PATH, { cursor: cursor() });
+  const path = () => withQuery(PATH, { cursor: cursor(), runs: RUNS });
   let shown = [""];
   /** Names of all that were shown, by id: one that is gone still has its own. */
   const names = new Map();
@@ -29,8 +32,11 @@ export function open() {
     page: "/schedules",
     path,
     rowsOf: ({ schedules }) => schedules,
-    types: ["schedule."],
-    feeds: [activityEvents],
+    types: [],
+    // A run that has ended looks otherwise; with their runs, schedules take more of the API than other lists.
+    feeds: [taskEvents, activityEvents],
+    concerns: ({ type, ok }) => type.startsWith("schedule.") || ok !== undefined,
+    rarer: 3,
     noun: "schedule",
     shortcuts: bulk.shortcuts,
     loaded({ schedules }) {
@@ -43,7 +49,7 @@ export function open() {
 
   /** @param {any} schedule */
   const row = (schedule) => {
-    const { id, name, when, task, pause, nextDueAt, setAt } = schedule;
+    const { id, name, when, task, pause, nextDueAt, setAt, latestRuns = [] } = schedule;
     const words = whenWords(when);
     return html`<tr data-row=${id}>
       <td>${bulk.box(id)}</td>
@@ -51,6 +57,7 @@ export function open() {
       <td class="wide">${pausedBadge(pause !== null)} ${pause ? pauseWords(pause) : nothing}</td>
       <td class="wide">${words} <span class="fine">${exactly(schedule, words)}</span></td>
       <td class="wide"><code>${task?.method ?? "POST"} ${task?.targetUrl ?? "to workers"}</code></td>
+      <td>${latestRuns.length > 0 ? badgeRow(latestRuns.map(runLook).reverse()) : "none yet"}</td>
       <td>${nextDueAt ? time(nextDueAt) : pause ? "not while it is paused" : "never again"}</td>
       <td>${time(setAt)}</td>
     </tr>`;

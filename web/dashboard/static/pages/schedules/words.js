@@ -1,5 +1,5 @@
 // When a schedule is due, in words; what became of its runs; and a schedule as the API wants it.
-import { SHAPES } from "../../ui/status.js";
+import { lookOf, SHAPES } from "../../ui/status.js";
 import { numeric } from "../../ui/words.js";
 
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -66,6 +66,11 @@ export const OUTCOMES = {
   missed: ["missed", SHAPES.off, "bad"],
   paused: ["paused", SHAPES.rests, "warn"],
 };
+
+/** How a run looks in a row of several: a task by how it is, another instant by why there is none. @param {{outcome: string, status?: string}} run @returns {[string, string, string]} */
+export function runLook({ outcome, status }) {
+  return outcome === "fired" && status ? lookOf(status) : OUTCOMES[outcome] ?? [outcome, SHAPES.off, "plain"];
+}
 
 /** What happens when an instant is due before an earlier run has ended. @type {[string, string][]} */
 export const OVERLAPS = [

@@ -50,13 +50,16 @@ export function open() {
       <div><dt>Tasks are accepted</dt><dd>while both together are under ${size(highWaterBytes)}</dd></div>
     </dl>`;
 
+  /** @param {{id: string, disk: {freeBytes: number, totalBytes: number}}} one */
+  const disk = ({ id, disk: { freeBytes, totalBytes } }) =>
+    html`<meter aria-label=${`Disk of ${id} that is used`} min="0" max=${totalBytes} high=${totalBytes * 0.9} optimum="0" value=${totalBytes - freeBytes}></meter> ${size(freeBytes)} of ${size(totalBytes)}`;
   /** @param {any} system */
-  const parts = ({ version, versionSkew, natsVersion, roles, partitions, streams }) => html`<h2>Processes</h2>
-    <p>Version ${version}, on nats-server ${natsVersion}.${versionSkew ? " Processes of several versions run: finish the upgrade." : ""}</p>
+  const parts = ({ version, versionSkew, natsVersion, natsServer, storage, roles, partitions, streams }) => html`<h2>Processes</h2>
+    <p>Version ${version}, on nats-server ${natsVersion}${natsServer ? html` (<code>${natsServer}</code>)` : nothing}.${versionSkew ? " Processes of several versions run: finish the upgrade." : ""}</p>
     ${table(
       "Processes",
-      ["Role", "Id", "Version", "Since", "CONTROL behind by", "TASKS behind by", "Partitions"],
-      roles.map((one) => html`<tr><th scope="row">${one.role}</th>${cells([html`<code>${one.id}</code>`, one.version, time(one.since), behind(one.controlLag), behind(one.tasksLag), one.partitions])}</tr>`),
+      ["Role", "Id", "Version", "Since", "CONTROL behind by", "TASKS behind by", "Partitions", "Disk free"],
+      roles.map((one) => html`<tr><th scope="row">${one.role}</th>${cells([html`<code>${one.id}</code>`, one.version, time(one.since), behind(one.controlLag), behind(one.tasksLag), one.partitions, one.disk && disk(one)])}</tr>`),
     )}
     <h2>Partitions</h2>
     ${table(
@@ -65,6 +68,11 @@ export function open() {
       partitions.map((one) => html`<tr><th scope="row">${one.partition}</th>${cells([html`${badge(STATES[one.state])} ${one.reason}`, html`<code>${one.owner}</code>`, one.fence && number(one.fence), one.fencedAt && time(one.fencedAt), one.open === null ? null : number(one.open), behind(one.lag)])}</tr>`),
     )}
     <h2>Streams</h2>
+    ${storage
+      ? html`<p>${storage.limitBytes
+            ? html`<meter aria-label="Storage of the server that is used" min="0" max=${storage.limitBytes} high=${storage.limitBytes * 0.9} optimum="0" value=${storage.bytes}></meter> `
+            : nothing}The server stores ${size(storage.bytes)}${storage.limitBytes ? ` of ${size(storage.limitBytes)}` : ", without a limit of its own"}.</p>`
+      : nothing}
     ${table(
       "Streams",
       ["Stream", "Stored", "Limit", "Messages", "Positions"],

@@ -4,6 +4,7 @@ import {
 } from "../../kit.js";
 import { createRetries } from "../dead/retry.js";
 import { blockedSentence } from "./blocked.js";
+import { createCalls } from "./calls.js";
 import { readHistory } from "./history.js";
 import { sentence } from "./sentence.js";
 import { noTask, reduce } from "./state.js";
@@ -21,6 +22,7 @@ export function open({ id }) {
   const store = createStore(reduce, noTask);
   const path = `/v1/tasks/${id}`;
   const stop = new AbortController();
+  const calls = createCalls(id);
   /** What the API told when it was sent from here. */
   const { plan = null, warnings = [] } = here().state ?? {};
   let timer = 0;
@@ -29,6 +31,7 @@ export function open({ id }) {
     loaded({ task }) {
       const before = store.peek().task?.status;
       store.dispatch({ type: "read", task });
+      calls.read(task);
       // The sentence on the page counts down; what is read out changes with the status alone.
       if (before && before !== task.status) announce(sentence(task, null, 0));
       if (task.completedAt || task.status === "processing") why.value = null;
@@ -97,7 +100,7 @@ export function open({ id }) {
 
   return {
     title: `Task …${id.slice(-10)}`,
-    requests: () => [path, `${path}/explain`, `${path}/events`].map((one) => ({ method: "GET", path: one })),
+    requests: () => [path, `${path}/explain`, `${path}/events`, calls.path].map((one) => ({ method: "GET", path: one })),
     actions: () => {
       const { task } = store.peek();
       if (!task) return [];
@@ -109,7 +112,7 @@ export function open({ id }) {
         const { task, events } = store.state;
         return html`${head(task, events)} ${why.value?.blockedBy ? html`<p><strong>Why does it wait?</strong> ${blockedSentence(why.value)}</p>` : nothing} ${warningList(warnings)} ${actions(task)} ${claimPane(task)} ${timeline(task)}
           <h2>Attempts</h2>
-          ${attemptTable(task)} ${plan && !task.completedAt ? planTable(plan) : nothing} ${exchange(task)}
+          ${attemptTable(task)} ${plan && !task.completedAt ? planTable(plan) : nothing} ${exchange(task)} ${calls.view(task)}
           <h2>Terms</h2>
           ${terms(task)}
           <h2>Events</h2>
@@ -118,6 +121,7 @@ export function open({ id }) {
       })}`,
     dispose() {
       stop.abort();
+      calls.dispose();
       unsubscribe();
       loader.dispose();
       clearTimeout(timer);

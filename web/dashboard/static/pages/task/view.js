@@ -1,5 +1,6 @@
 // How a task looks.
 import { copyButton, counted, href, html, length, nothing, now, number, quoted, repeat, size, statusBadge, svg, table, time } from "../../kit.js";
+import { pairs, pretty } from "./calls.js";
 import { sentence } from "./sentence.js";
 import { nextTry } from "./state.js";
 import { placed, spans, WIDTH } from "./timeline.js";
@@ -62,18 +63,9 @@ export function attemptTable(task) {
 
 /** @param {Record<string, string | string[]> | null} headers */
 function headerList(headers) {
-  const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
-  if (pairs.length === 0) return html`<p class="fine">No headers.</p>`;
-  return html`<dl class="headers">${pairs.map(([name, value]) => html`<div><dt>${name}</dt><dd><code>${value}</code></dd></div>`)}</dl>`;
-}
-
-/** JSON with indents, anything else as it is. @param {string} text */
-export function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
+  const all = pairs(headers);
+  if (all.length === 0) return html`<p class="fine">No headers.</p>`;
+  return html`<dl class="headers">${all.map(([name, value]) => html`<div><dt>${name}</dt><dd><code>${value}</code></dd></div>`)}</dl>`;
 }
 
 /** Characters of a body that are put on the page. */
@@ -127,7 +119,7 @@ export function terms(task) {
     ["Workflow", task.workflow ? html`<a href=${href(`/workflows/${task.workflow.id}`)}>…${task.workflow.id.slice(-10)}</a>, in which it is ${task.workflow.name}` : null],
     ["Priority", task.priority],
     ["Retries", `${task.retryCount} of ${task.maxRetries}`],
-    ["Pauses", typeof task.retryBackoff === "string" ? task.retryBackoff : JSON.stringify(task.retryBackoff)],
+    ["Pauses", Array.isArray(task.retryBackoff) ? task.retryBackoff.map((seconds) => length(seconds * 1000)).join(", ") : task.retryBackoff],
     ["Limit of an attempt", `${task.timeout} s`],
     ["Success is", task.success ?? "any answer below 500 but 408, 425 and 429; ok tells whether it was a 2xx"],
     ["Not before", time(task.delayUntil)],
@@ -183,7 +175,7 @@ function detail(event) {
 export function eventTable(events) {
   const row = (event) => html`<tr data-event=${event.id}>
     <td><code>${number(event.id)}</code></td><td>${time(event.at)}</td><th scope="row">${event.type.slice(5).replaceAll("_", " ")}</th>
-    <td>${detail(event)}${event.retryAt ? html`, next one due ${time(event.retryAt)}` : nothing}</td><td><code>${event.actor}</code></td>
+    <td>${detail(event)}${event.retryAt ? html`, next one ${Date.parse(event.retryAt) > now() ? "due" : "was due"} ${time(event.retryAt)}` : nothing}</td><td><code>${event.actor}</code></td>
   </tr>`;
   return table("Events", ["Position", "When", "What", "More", "By"], repeat(events, ({ id }) => id, row), ", oldest first");
 }

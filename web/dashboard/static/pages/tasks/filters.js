@@ -25,14 +25,16 @@ export const NAMES = ["status", ...TEXTS.map(([name]) => name), ...CHOICES.map((
 const FIELDS = "status,queue,targetUrl,method,maxRetries,retryCount,ok,endReason,error,cancelRequested,webhook,createdAt,updatedAt,startedAt,completedAt";
 export const PAGE = 50;
 
-/** Filters that are often wanted. @param {number} now @returns {[string, Filters][]} */
-export function presets(now) {
-  const hourAgo = new Date(now - 3_600_000).toISOString();
+/** Filters that are often wanted. @param {number} now @param {string} [me] Id of whoever looks. @returns {[string, Filters][]} */
+export function presets(now, me) {
+  const ago = (millis) => new Date(now - millis).toISOString();
   return [
     ["All", {}],
     ["In flight", { status: "pending,delayed,processing" }],
-    ["Failed, last hour", { status: "failed,timeout", createdAfter: hourAgo }],
+    ["Failed, last hour", { status: "failed,timeout", createdAfter: ago(3_600_000) }],
     ["Completed, not ok", { status: "completed", ok: "false" }],
+    ["Waiting over a minute", { status: "pending", createdBefore: ago(60_000) }],
+    ...(me ? [/** @type {[string, Filters]} */ (["Mine", { actor: me }])] : []),
   ];
 }
 

@@ -3,6 +3,7 @@ import {
   announce, createBulk, createReading, createStore, createViews, filtersIn, freshBar, here, href, html, icon, loaded, rowShortcuts, setQuery, setShortcuts, taskEvents,
   without, withQuery,
 } from "../../kit.js";
+import { createExport } from "./export.js";
 import { listParameters, NAMES } from "./filters.js";
 import { noList, reduce } from "./state.js";
 import { filterBar, list } from "./view.js";
@@ -13,6 +14,7 @@ export function open() {
   const cursor = () => here().query.get("cursor") ?? "";
   const path = () => withQuery("/v1/tasks", listParameters(filters(), cursor()));
   const views = createViews({ list: "tasks", page: "/tasks", filters });
+  const files = createExport(filters);
   const bulk = createBulk({
     ids: () => store.peek().rows.map((row) => row.id),
     noun: "task",
@@ -62,6 +64,7 @@ export function open() {
           filters: filters(),
           cursor: cursor(),
           box: bulk.box,
+          files,
           clear: () => setQuery(without(NAMES)),
           older: () => setQuery({ cursor: store.peek().pagination?.nextCursor ?? "" }),
         }),
@@ -71,6 +74,7 @@ export function open() {
       unsubscribe();
       reading.dispose();
       views.dispose();
+      files.dispose();
     },
   };
 }

@@ -1,6 +1,6 @@
 // How the list of tasks looks.
 import {
-  attemptDots, counted, empty, filterForm, href, html, icon, length, nothing, now, number, presetChips, repeat, searchedNote, statusBadge, table,
+  attemptDots, counted, empty, filterForm, href, html, icon, length, nothing, now, number, presetChips, repeat, searchedNote, session, statusBadge, table,
   time, without,
 } from "../../kit.js";
 import { CHOICES, NAMES, presets, STATUSES, TEXTS, toggled } from "./filters.js";
@@ -10,7 +10,7 @@ import { CHOICES, NAMES, presets, STATUSES, TEXTS, toggled } from "./filters.js"
 /** @param {Filters} filters @param {(changes: Filters) => void} set @param {import("../../core/failure.js").Failure | null} failure */
 export function filterBar(filters, set, failure) {
   const chosen = (filters.status ?? "").split(",");
-  const first = html`${presetChips(presets(Date.now()), (wanted) => isSame(filters, wanted), (wanted) => set({ ...without(NAMES), ...wanted }))}
+  const first = html`${presetChips(presets(Date.now(), session().me?.user.id), (wanted) => isSame(filters, wanted), (wanted) => set({ ...without(NAMES), ...wanted }))}
     <fieldset class="chips">
       <legend>Status</legend>
       ${STATUSES.map(
@@ -25,7 +25,7 @@ export function filterBar(filters, set, failure) {
 /** A chip is pressed when just its filters are set; of a time, any counts. @param {Filters} filters @param {Filters} wanted */
 function isSame(filters, wanted) {
   const names = new Set([...Object.keys(filters), ...Object.keys(wanted)]);
-  return [...names].every((name) => (name === "createdAfter" ? Boolean(filters[name]) === Boolean(wanted[name]) : filters[name] === wanted[name]));
+  return [...names].every((name) => (name.startsWith("created") ? Boolean(filters[name]) === Boolean(wanted[name]) : filters[name] === wanted[name]));
 }
 
 function period(filters, set) {
@@ -66,8 +66,8 @@ export function taskTable(rows, label, box) {
   return table(label, box ? ["Select", ...columns] : columns, repeat(rows, (task) => task.id, (task) => row(task, box)), ", newest first");
 }
 
-/** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string, box: (id: string) => unknown}} more */
-export function list(state, { filters, clear, older, cursor, box }) {
+/** @param {import("./state.js").ListState} state @param {{filters: Filters, clear: () => void, older: () => void, cursor: string, box: (id: string) => unknown, files: {view: () => unknown, problem: () => unknown}}} more */
+export function list(state, { filters, clear, older, cursor, box, files }) {
   const further = state.pagination?.nextCursor ? html`<button type="button" @click=${older}>Older</button>` : nothing;
   if (state.rows.length === 0) {
     // What was looked at may have nothing that matches, and what is older may.
@@ -83,7 +83,9 @@ export function list(state, { filters, clear, older, cursor, box }) {
     <p class="actions">
       <span class="fine">To all that match:</span>
       ${["cancel", "replay"].map((action) => html`<a class="button" href=${href("/operations/new", { ...filters, action })}>${icon("list-checks")}${action === "cancel" ? "Cancel" : "Replay"}…</a>`)}
-    </p>`;
+      ${files.view()}
+    </p>
+    ${files.problem()}`;
 }
 
 /** @param {Filters} filters @param {() => void} clear @param {string} cursor */

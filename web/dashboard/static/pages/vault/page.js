@@ -44,7 +44,7 @@ export function open() {
       act: () => request({ method: "DELETE", path: `${PATH}/${token.id}` }),
     });
   const row = (token) => html`<tr data-row=${token.id}>
-    <th scope="row"><a class="row-link" href=${href("/activity", { target: token.id })} title="What was done to it">${token.name}</a></th>
+    <th scope="row"><a class="row-link" href=${href(`/vault/${token.id}`)}>${token.name}</a></th>
     <td><code title=${token.id}>…${token.id.slice(-8)}</code> ${copyButton(`{{${token.id}}}`, `reference to ${token.name}`)}</td>
     <td>${token.allowedHosts.length > 0 ? token.allowedHosts.join(", ") : html`<span class="flag">any host</span>`}</td>
     <td>${token.lastUsedAt ? time(token.lastUsedAt) : "not yet"}, ${number(token.useCount ?? 0)} times</td>

@@ -1,11 +1,12 @@
-// Webhooks: how their deliveries stand, the secret that signs them, and why a signature does not match.
+// Webhooks: how their deliveries stand, sending them again, a sample, the secret that signs them, and why a signature does not match.
 import {
   copyButton, createAction, createForm, createReading, get, href, html, icon, loaded, nothing, number, request, signal, submitButton, time, whyNot,
   withQuery,
 } from "../../kit.js";
 import { OVERLAPS } from "../keys/scopes.js";
+import { createDeliveries, STATES } from "./deliveries.js";
+import { SNIPPETS } from "./snippets.js";
 
-const STATES = ["pending", "delivered", "given_up"];
 const SECRET = "/v1/signing-secret";
 const SCOPE = "signing-secret:write";
 
@@ -16,6 +17,7 @@ export function headersIn(text) {
 }
 
 export function open() {
+  const deliveries = createDeliveries();
   const paths = STATES.map((webhook) => withQuery("/v1/tasks", { webhook, limit: 1, fields: "status" }));
   const reading = createReading({
     page: "/webhooks",
@@ -58,7 +60,7 @@ export function open() {
 
   return {
     title: "Webhooks",
-    requests: () => [...paths, SECRET].map((path) => ({ method: "GET", path })),
+    requests: () => [...paths, deliveries.path(), SECRET].map((path) => ({ method: "GET", path })),
     view: () => html`<h1>Webhooks</h1>
       <p>A task with <code>onCompleteUrl</code> tells its end there. A delivery that fails is repeated; the page of the task shows each, and sends it again.</p>
       ${loaded(
@@ -70,6 +72,7 @@ export function open() {
           )}
         </ul>`,
       )}
+      ${deliveries.view()} ${deliveries.sample()}
       <h2>Signing secret</h2>
       <p>Every call and webhook is signed with it, so that its receiver can tell that it comes from here.</p>
       ${secret()}
@@ -84,6 +87,15 @@ export function open() {
           <p class="actions">${submitButton(rotate, "Rotate the secret")} ${rotated.value ? html`<span role="status">${rotated.value}</span>` : nothing}</p>
         </fieldset>
       </form>
+      <h2>Verify it</h2>
+      <p>Libraries of Standard Webhooks do it with the secret as it is shown. Without one, by the bytes of the body as they came:</p>
+      ${SNIPPETS.map(
+        ([language, code]) => html`<details>
+          <summary>${language}</summary>
+          <pre tabindex="0" aria-label=${`Verification in ${language}`}><code>${code}</code></pre>
+          <p>${copyButton(code, `code in ${language}`)}</p>
+        </details>`,
+      )}
       <h2>A signature does not match?</h2>
       <form @submit=${verify.submit}>
         ${verify.problem([])}
@@ -103,6 +115,7 @@ export function open() {
         : nothing}`,
     dispose() {
       shown.value = null;
+      deliveries.dispose();
       reading.dispose();
     },
   };
