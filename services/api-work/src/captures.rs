@@ -18,7 +18,7 @@ use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::path::Id;
-use waybill_log::{Capture, CapturedMessage};
+use waybill_log::{Capture, CapturedKind, CapturedMessage};
 use waybill_projector::query::{GetTask, Position};
 
 /// The calls of a task that are still kept.
@@ -26,6 +26,8 @@ use waybill_projector::query::{GetTask, Position};
 pub struct CaptureList {
     /// By time; at most the latest 200.
     captures: Vec<CaptureObject>,
+    /// Attempts of the task of which nothing is kept (yet, or any more). A worker keeps at most 50 first attempts a second, and 50 other calls.
+    missing: u32,
     /// Parts of every capture that are not shown to the caller's role: a viewer sees bodies and headers only if an owner of the team says so.
     /// Absent when nothing is withheld.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -162,8 +164,12 @@ pub(crate) async fn list_captures(
     caller.may_use(&row.queue)?;
     let sees = caller.sees_payloads(&state);
     let captures = state.captures.captures(&caller.team, id).await?;
+    let made = row.attempts.last().map_or(0, |attempt| attempt.number);
+    let attempts = captures.iter().filter(|capture| capture.call.kind == CapturedKind::Attempt);
+    let missing = made.saturating_sub(u32::try_from(attempts.count()).unwrap_or(u32::MAX));
     let captures = captures.into_iter();
     Ok(axum::Json(CaptureList {
+        missing,
         captures: captures
             .map(|capture| CaptureObject::new(capture, sees))
             .collect(),

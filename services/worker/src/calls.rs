@@ -18,7 +18,7 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::trace::TraceParent;
 use waybill_domain::workflow::places;
 use waybill_log::{
-    CapturedCall, CapturedKind, Captures, Log, ReadError, Stream, StreamSeq, TaskRecord,
+    CapturedCall, CapturedKind, Log, ReadError, Stream, StreamSeq, TaskRecord,
     task_record,
 };
 
@@ -26,7 +26,7 @@ use crate::attempt::{self, Signer};
 use crate::bulkhead::Slot;
 use crate::callout::answer::KEPT_BODY_BYTES;
 use crate::callout::{self, Callouts, FailReason, Request};
-use crate::captured::Sent;
+use crate::captured::Capturing;
 use crate::clock::Clock;
 use crate::payloads::{Found, Payloads};
 use crate::vault::{Carried, Prepared, Vault, VaultFailure, needs_vault};
@@ -62,7 +62,7 @@ pub struct CallExecutor {
     /// Access to the credentials that tasks refer to. `None`: tasks with references wait.
     pub vault: Option<Arc<Vault>>,
     /// Where is kept what calls send and are answered. `None`: nowhere.
-    pub captures: Option<Arc<dyn Captures>>,
+    pub captures: Option<Capturing>,
 }
 
 /// A call that has ended.
@@ -360,7 +360,9 @@ impl CallExecutor {
     ) -> Outcome {
         let (carried, kept) = (request.carried.clone(), request.kept_body);
         let captures = self.captures.as_ref().zip(captured);
-        let captures = captures.map(|(captures, call)| (captures, Sent::of(call, &request, now)));
+        let now = (self.clock.times().elapsed, now);
+        let captures = captures
+            .and_then(|(captures, call)| Some((captures, captures.begin(call, &request, now)?)));
         let outcome = self.target.call(request).await;
         // Scrubbed before anything sees the answer, including this process's own log.
         let outcome = match carried {
@@ -371,7 +373,7 @@ impl CallExecutor {
             None => outcome,
         };
         if let Some((captures, sent)) = captures {
-            captures.capture(sent.ended(&outcome)).await;
+            captures.keep(sent.ended(&outcome)).await;
         }
         match outcome {
             callout::Outcome::Answered(answered) => {

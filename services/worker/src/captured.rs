@@ -1,19 +1,92 @@
 //! What is kept of a call for people who look into a failure: the request as it was sent, and the
 //! beginning of the answer, without the secrets that the request carried.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use waybill_domain::time::Timestamp;
+use parking_lot::Mutex;
+use waybill_domain::time::{Elapsed, Timestamp};
 use waybill_domain::vault::scrub::End;
 use waybill_log::capture::{CAPTURED_BODY_BYTES, CAPTURED_HEADER_BYTES};
-use waybill_log::{Capture, CapturedCall, CapturedMessage};
+use waybill_log::{Capture, CapturedCall, CapturedKind, CapturedMessage, Captures};
 
 use crate::callout::outcome::text_or_base64;
 use crate::callout::{Outcome, Request};
 
 /// Stands for a header that carries a credential which the search for secrets did not find in it.
 const HIDDEN: &str = "****";
+
+/// First attempts of which something is kept in each second, by one worker. Whoever looks into a call
+/// makes few of them; of thousands in a second, keeping all would cost a good part of what they cost.
+const FIRST_ATTEMPTS: u32 = 50;
+/// The same of all other calls: those that follow a failure are more likely to be looked into.
+const OTHER_CALLS: u32 = 50;
+
+/// How much has been kept in the present second.
+#[derive(Debug, Default)]
+struct Share {
+    second: u64,
+    first_attempts: u32,
+    other_calls: u32,
+}
+
+impl Share {
+    /// Whether there is room for a call, which takes it.
+    fn takes(&mut self, call: &CapturedCall, now: Elapsed) -> bool {
+        let second = now.since(Elapsed::default()).as_secs();
+        if self.second != second {
+            *self = Self {
+                second,
+                ..Self::default()
+            };
+        }
+        let is_first = call.kind == CapturedKind::Attempt && call.number == 1;
+        let (kept, most) = match is_first {
+            true => (&mut self.first_attempts, FIRST_ATTEMPTS),
+            false => (&mut self.other_calls, OTHER_CALLS),
+        };
+        let fits = *kept < most;
+        *kept += u32::from(fits);
+        fits
+    }
+}
+
+/// Keeps what calls send and are answered, of as many calls in a second as cost little.
+pub struct Capturing {
+    store: Arc<dyn Captures>,
+    /// Locked for a moment, never across an await.
+    share: Mutex<Share>,
+}
+
+impl Capturing {
+    #[must_use]
+    pub fn new(store: Arc<dyn Captures>) -> Self {
+        Self {
+            store,
+            share: Mutex::default(),
+        }
+    }
+
+    /// A call that is about to be made. `None`: nothing of it is kept, since too many are made now.
+    pub(crate) fn begin(
+        &self,
+        call: CapturedCall,
+        request: &Request,
+        now: (Elapsed, Timestamp),
+    ) -> Option<Sent> {
+        if !self.share.lock().takes(&call, now.0) {
+            metrics::counter!("waybill_captures_left_out_total").increment(1);
+            return None;
+        }
+        Some(Sent::of(call, request, now.1))
+    }
+
+    /// Keeps a call that has ended.
+    pub(crate) async fn keep(&self, capture: Capture) {
+        self.store.capture(capture).await;
+    }
+}
 
 /// A request that is being sent.
 #[derive(Debug)]
@@ -137,11 +210,34 @@ mod tests {
     use waybill_domain::partition::Partition;
     use waybill_domain::vault::Scrubber;
     use waybill_domain::vault::scrub::Label;
-    use waybill_log::CapturedKind;
 
     use super::*;
     use crate::callout::Answered;
     use crate::vault::Carried;
+
+    #[test]
+    fn of_each_second_so_many_calls_are_kept_and_others_have_room_of_their_own() {
+        let mut share = Share::default();
+        let first = call(CapturedKind::Attempt, 1);
+        let mut kept = |call: &CapturedCall, millis: u64| {
+            let now = Elapsed::default().plus(Duration::from_millis(millis));
+            (0..100).filter(|_| share.takes(call, now)).count()
+        };
+        assert_eq!(kept(&first, 1), 50);
+        assert_eq!(kept(&first, 999), 0);
+        assert_eq!(kept(&call(CapturedKind::Attempt, 2), 999), 50);
+        assert_eq!(kept(&call(CapturedKind::Delivery, 1), 999), 0);
+        assert_eq!(kept(&first, 1_000), 50);
+    }
+
+    fn call(kind: CapturedKind, number: u32) -> CapturedCall {
+        CapturedCall {
+            team: TeamId::new(Timestamp(1), 1),
+            task: TaskId::new(Timestamp(1), 1, Partition::new(0).expect("a partition")),
+            kind,
+            number,
+        }
+    }
 
     const SECRET: &str = "sk-live-0123456789";
 
@@ -168,12 +264,7 @@ mod tests {
             kept_body: 0,
             carried,
         };
-        let call = CapturedCall {
-            team: TeamId::new(Timestamp(1), 1),
-            task: TaskId::new(Timestamp(1), 1, Partition::new(0).expect("a partition")),
-            kind: CapturedKind::Attempt,
-            number: 1,
-        };
+        let call = call(CapturedKind::Attempt, 1);
         let answered = Outcome::Answered(Answered {
             status: StatusCode::OK,
             headers: Vec::new(),

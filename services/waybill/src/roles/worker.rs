@@ -14,6 +14,7 @@ use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::CallExecutor;
+use waybill_worker::captured::Capturing;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::queues::{Queues, QueuesParts};
@@ -71,7 +72,7 @@ pub(crate) fn worker(
         payloads: Payloads::new(config.payload_bytes()),
         clock: Arc::new(SystemClock),
         vault: Some(vault),
-        captures: Some(log.clone()),
+        captures: Some(Capturing::new(log.clone())),
     };
     let parts = WorkerParts {
         executor: Arc::new(executor),

@@ -28,6 +28,7 @@ use waybill_worker::attempt::Signer;
 use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::CallExecutor;
+use waybill_worker::captured::Capturing;
 use waybill_worker::command::NatsCommands;
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
@@ -163,7 +164,7 @@ impl Rig {
             payloads: Payloads::new(1_000_000),
             clock: Arc::new(SystemClock),
             vault,
-            captures: Some(Arc::new(log.clone())),
+            captures: Some(Capturing::new(Arc::new(log.clone()))),
         };
         let parts = WorkerParts {
             executor: Arc::new(executor),
