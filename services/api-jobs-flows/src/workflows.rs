@@ -8,7 +8,7 @@ pub mod get;
 pub mod jobs;
 pub mod list;
 pub mod object;
-mod read;
+pub mod read;
 pub mod retry;
 
 use utoipa_axum::router::OpenApiRouter;

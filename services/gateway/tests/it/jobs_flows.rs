@@ -93,15 +93,12 @@ async fn a_schedule_of_the_jobs_api_makes_jobs_and_tells_what_became_of_them() -
     let native = http.get(&format!("/v1/schedules/{id}")).await?;
     assert_eq!(native.json()["schedule"]["when"], "crontab(* * * * * *)");
     let replaced = json!({"when": "every 1h", "task": {"targetUrl": "http://127.0.0.1:9/"}});
-    let replaced = http.send(
-        Method::PUT,
-        &format!("/v1/schedules/{id}"),
-        &[],
-        replaced.to_string(),
-    );
+    let native = format!("/v1/schedules/{id}");
+    let replaced = http.send(Method::PUT, &native, &[], replaced.to_string());
     assert_eq!(replaced.await?.status, 409);
-    let gone = http.send(Method::DELETE, &format!("/api/v1{path}"), &[], "");
-    assert_eq!(gone.await?.status, 204);
+    let ours = format!("/api/v1{path}");
+    let gone = http.send(Method::DELETE, &ours, &[], "").await?;
+    assert_eq!(gone.status, 204);
     assert_eq!(http.get(&format!("/api/v1{path}")).await?.status, 404);
     world.stop().await
 }
@@ -264,8 +261,10 @@ async fn what_is_wrong_with_a_schedule_is_named_and_nobody_elses_is_seen() -> Re
         queues: vec![QueueName::parse("ours")?],
         ..KeyWish::new("limited", &[Scope::JobsRead, Scope::JobsWrite])
     };
-    let key = world.writer().make_key(&world.team, wish, &operator());
-    let key = key.await?;
+    let key = world
+        .writer()
+        .make_key(&world.team, wish, &operator())
+        .await?;
     world.gateway.state().auth.wait_for(key.seq).await?;
     let limited = world.http.with_key(key.key.reveal());
     for (who, id) in [

@@ -36,12 +36,8 @@ async fn what_is_named_of_a_queue_is_changed_and_holds_for_later_jobs() -> Resul
     ] {
         assert_eq!(set[member], expected, "{member}: {set}");
     }
-    let merged = put(
-        http,
-        "mail",
-        &json!({"enabled": false, "settings": {"owner": null, "x": []}}),
-    );
-    let merged = merged.await?.json();
+    let more = json!({"enabled": false, "settings": {"owner": null, "x": []}});
+    let merged = put(http, "mail", &more).await?.json();
     assert_eq!(
         merged["settings"],
         json!({"backoff_base_seconds": 2, "x": []})

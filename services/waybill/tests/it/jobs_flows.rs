@@ -185,10 +185,8 @@ async fn told(http: &Http) -> Result<()> {
     assert_eq!(history[1]["worker_id"], "w");
     assert_eq!(history[2]["details"]["error"], "it broke");
     assert!(history.iter().all(|entry| entry["job_id"] == json!(id)));
-    let page = http.get(&format!(
-        "/api/v1/jobs/{id}/history?order_dir=desc&limit=2&offset=1"
-    ));
-    let page = page.await?;
+    let path = format!("/api/v1/jobs/{id}/history?order_dir=desc&limit=2&offset=1");
+    let page = http.get(&path).await?;
     assert_eq!(page.header("x-has-more"), Some("true"));
     assert_eq!(page.json()[0]["id"], history[8]["id"]);
     Ok(())
