@@ -82,7 +82,6 @@ fn json_of(value: ProtoValue) -> Value {
 fn number_of(number: f64) -> Option<Number> {
     if number.fract() == 0.0 && number.abs() <= EXACT {
         // Nothing is cut off: it is whole, and far within 64 bits.
-        #[expect(clippy::cast_possible_truncation, reason = "checked above")]
         return Some(Number::from(number as i64));
     }
     Number::from_f64(number)

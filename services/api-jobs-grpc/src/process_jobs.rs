@@ -22,7 +22,13 @@ use crate::{convert, pb};
 enum Answer {
     /// A job, and the worker that holds it.
     Job(Box<HeldJob>, String),
-    Other(Said),
+    Other(Box<Said>),
+}
+
+impl Answer {
+    fn other(said: Said) -> Self {
+        Self::Other(Box::new(said))
+    }
 }
 
 struct Process {
@@ -64,7 +70,7 @@ impl Process {
                         let organization = self.caller.team.base_str();
                         Said::Job(convert::held(&held, organization, &worker))
                     }
-                    Answer::Other(said) => said,
+                    Answer::Other(said) => *said,
                 };
                 return Some(Ok(pb::ProcessResponse {
                     response: Some(said),
@@ -79,7 +85,7 @@ impl Process {
                 () = self.api.stopping.cancelled() => Err(stopping()),
                 () = self.api.until_refused(&self.caller.principal, &self.caller.team) => {
                     self.has_ended = true;
-                    self.unsent.push_back(Answer::Other(in_band(&refused())));
+                    self.unsent.push_back(Answer::other(in_band(&refused())));
                     continue;
                 }
                 request = self.requests.message() => request,
@@ -102,7 +108,7 @@ impl Process {
         };
         match answered {
             Ok(answers) => self.unsent.extend(answers),
-            Err(status) => self.unsent.push_back(Answer::Other(in_band(&status))),
+            Err(status) => self.unsent.push_back(Answer::other(in_band(&status))),
         }
     }
 
@@ -127,7 +133,7 @@ impl Process {
             Some(Asked::Fail(given)) => Said::Fail(fail(api, caller, given).await?),
             Some(Asked::RenewLease(given)) => Said::RenewLease(renew(api, caller, given).await?),
         };
-        Ok(vec![Answer::Other(said)])
+        Ok(vec![Answer::other(said)])
     }
 
     async fn dequeue(&self, given: pb::DequeueRequest) -> Result<Vec<Answer>, Status> {
@@ -135,7 +141,7 @@ impl Process {
         let held = calls::claim(&self.api, &self.caller, &claim, Duration::ZERO).await;
         let held = held.map_err(|error| status(&error))?;
         if held.is_empty() {
-            return Ok(vec![Answer::Other(Said::Error(pb::ErrorResponse {
+            return Ok(vec![Answer::other(Said::Error(pb::ErrorResponse {
                 code: "NO_JOBS".to_owned(),
                 message: "No jobs available".to_owned(),
             }))]);

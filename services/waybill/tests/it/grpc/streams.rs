@@ -71,10 +71,8 @@ async fn jobs_are_pushed_one_at_a_time_until_the_key_is_revoked() -> Result<()> 
     let ended = tokio::time::timeout(SOON, stream.message()).await?;
     refused(ended, Code::Unauthenticated, "Invalid API key");
 
-    let no_worker = admin
-        .queue()
-        .stream_jobs(admin.ask(stream_of("pushed", "")));
-    let no_worker = no_worker.await.map(|_| ());
+    let request = admin.ask(stream_of("pushed", ""));
+    let no_worker = admin.queue().stream_jobs(request).await.map(|_| ());
     refused(no_worker, Code::InvalidArgument, "Worker ID is required");
     let begun = Instant::now();
     let request = admin.ask(stream_of("pushed", "w"));
