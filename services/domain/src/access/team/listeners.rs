@@ -122,7 +122,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: ListenerCommand) -> Decis
             queues,
             hosts,
             lease,
-        } => open(deciding, listener, (queues, hosts), lease),
+        } => open(deciding, &listener, (queues, hosts), lease),
         ListenerCommand::Renew { listener, lease } => {
             check_lease(lease)?;
             let until = at.plus(lease);
@@ -168,7 +168,7 @@ pub(super) fn decide(deciding: &Deciding<'_>, command: ListenerCommand) -> Decis
 
 fn open(
     deciding: &Deciding<'_>,
-    listener: ListenerId,
+    listener: &ListenerId,
     (queues, hosts): (Vec<QueueName>, Vec<TargetHost>),
     lease: Duration,
 ) -> Decision {
