@@ -4,18 +4,12 @@ use serde::{Deserialize, Deserializer};
 use waybill_domain::access::team::organization::Change;
 
 /// What a request says about one member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Field<T> {
+    #[default]
     Absent,
     Null,
     Value(T),
-}
-
-// By hand: the derive asks for a default of `T`.
-impl<T> Default for Field<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {

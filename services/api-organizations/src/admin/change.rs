@@ -196,7 +196,8 @@ async fn change(
         ..OrganizationChange::default()
     };
     let command = TeamCommand::ChangeOrganization(Box::new(change));
-    let after = state.control.run_team(&team, command, &administrator.by());
+    let by = administrator.by();
+    let after = state.control.run_team(&team, command, &by);
     let after = after.await?;
     state.settle_everywhere(after.version).await?;
     let found = JobsOrganization::find(&state, &team, Secrets::Hidden)?;
@@ -238,7 +239,8 @@ pub(crate) async fn delete_for_admin(
 ) -> Result<StatusCode, ApiError> {
     let team = find(&state, &id)?;
     let command = TeamCommand::DeleteOrganization;
-    let deleted = state.control.run_team(&team, command, &administrator.by());
+    let by = administrator.by();
+    let deleted = state.control.run_team(&team, command, &by);
     let deleted = deleted.await?;
     state.settle_everywhere(deleted.version).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -106,7 +106,8 @@ async fn change(
     let key = id.clone();
     let command = TeamCommand::JobsKey(Box::new(JobsKeyCommand::Change { key, change }));
     let team = caller.team.base();
-    let changed = state.control.change_key(&team, &id, command, &caller.by());
+    let by = caller.by();
+    let changed = state.control.change_key(&team, &id, command, &by);
     let changed = changed.await?;
     state.settle_everywhere(changed.seq).await?;
     let used = state.usage.of_keys(&caller.team, std::slice::from_ref(&id));

@@ -62,9 +62,8 @@ pub(crate) async fn log_out(
             session: claims.sid,
             expires_at: Timestamp(begun.saturating_mul(1_000)).plus(last),
         }));
-        let ended = state
-            .control
-            .change_key(&team, &claims.sub, command, &holder.by());
+        let by = holder.by();
+        let ended = state.control.change_key(&team, &claims.sub, command, &by);
         let ended = ended.await?;
         state.settle_everywhere(ended.seq).await?;
     }

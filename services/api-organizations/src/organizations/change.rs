@@ -85,9 +85,10 @@ pub(crate) async fn delete_organization(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let team = own(&caller.team, &id)?;
+    let by = caller.by();
     let deleted = state
         .control
-        .run_team(&team, TeamCommand::DeleteOrganization, &caller.by());
+        .run_team(&team, TeamCommand::DeleteOrganization, &by);
     let deleted = deleted.await?;
     state.settle_everywhere(deleted.version).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -56,7 +56,7 @@ pub(crate) async fn list_members(
         let known = directory.user(&user);
         let who = known.as_ref().and_then(|known| known.confirmed());
         let email = who.map(|(who, _)| who.email.clone()).unwrap_or_default();
-        let name = who.and_then(|(_, account)| account.name.clone());
+        let name = who.map(|(_, account)| account.name.clone());
         JobsMember {
             id: user.to_string(),
             user_id: user.to_string(),
