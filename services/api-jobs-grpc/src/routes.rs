@@ -18,7 +18,6 @@ use crate::state::GrpcApi;
 use crate::worker::Workers;
 
 /// The routes of all services.
-#[must_use]
 pub fn router(api: &TasksApi) -> Router {
     jobs(GrpcApi::new(api.clone()))
         .merge(workers(api))

@@ -26,7 +26,6 @@ use utoipa_axum::routes;
 use waybill_api_tasks::TasksApi;
 
 /// The routes of this API, with what they share.
-#[must_use]
 pub fn routes(api: &TasksApi) -> Router {
     Router::from(router()).with_state(LiveApi::new(api.clone()))
 }

@@ -22,10 +22,7 @@ pub(crate) fn wants_rejection(spec: &TaskSpec) -> bool {
 /// # Errors
 /// 409 that names the other task; 503 with the id of this one if its owner does not answer: repeated with the same idempotency key, the
 /// request gets the answer.
-pub(crate) async fn refuse_duplicate(
-    accepting: &Accepting<'_>,
-    id: &str,
-) -> Result<(), ApiError> {
+pub(crate) async fn refuse_duplicate(accepting: &Accepting<'_>, id: &str) -> Result<(), ApiError> {
     let id = TaskId::parse(id).map_err(|error| ApiError::internal(&error))?;
     let (state, team) = (accepting.state, accepting.team);
     let request = OwnerRequest::AskKept {

@@ -165,7 +165,9 @@ pub(crate) async fn list_captures(
     let sees = caller.sees_payloads(&state);
     let captures = state.captures.captures(&caller.team, id).await?;
     let made = row.attempts.last().map_or(0, |attempt| attempt.number);
-    let attempts = captures.iter().filter(|capture| capture.call.kind == CapturedKind::Attempt);
+    let attempts = captures
+        .iter()
+        .filter(|capture| capture.call.kind == CapturedKind::Attempt);
     let missing = made.saturating_sub(u32::try_from(attempts.count()).unwrap_or(u32::MAX));
     let captures = captures.into_iter();
     Ok(axum::Json(CaptureList {

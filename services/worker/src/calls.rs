@@ -18,8 +18,7 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::trace::TraceParent;
 use waybill_domain::workflow::places;
 use waybill_log::{
-    CapturedCall, CapturedKind, Log, ReadError, Stream, StreamSeq, TaskRecord,
-    task_record,
+    CapturedCall, CapturedKind, Log, ReadError, Stream, StreamSeq, TaskRecord, task_record,
 };
 
 use crate::attempt::{self, Signer};

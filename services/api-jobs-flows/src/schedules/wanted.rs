@@ -139,7 +139,7 @@ pub(super) fn job(
 ) -> Result<ScheduledJob, ApiError> {
     Ok(ScheduledJob {
         queue,
-        priority: rules::priority("priority", priority)?.map(|priority| priority.value()),
+        priority: rules::priority("priority", priority)?.map(waybill_domain::task::Priority::value),
         max_retries: retries("max_retries", max_retries)?,
         timeout_s: timeout("timeout_seconds", timeout_s)?,
         created_at,

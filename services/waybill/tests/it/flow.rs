@@ -359,7 +359,9 @@ async fn a_duplicate_that_is_to_be_rejected_is_refused_with_the_id_of_the_first(
     assert_eq!(refused.json()["taskId"], json!(first));
     // Of many at once, one is accepted.
     let tasks: Vec<_> = (0..8).map(|_| task("b")).collect();
-    let asked = tasks.iter().map(async |task| http.post("/v1/tasks", task).await);
+    let asked = tasks
+        .iter()
+        .map(async |task| http.post("/v1/tasks", task).await);
     let answers = futures::future::try_join_all(asked).await?;
     let of = |status: u16| answers.iter().filter(move |answer| answer.status == status);
     assert_eq!((of(201).count(), of(409).count()), (1, 7));

@@ -13,8 +13,8 @@ use crate::access::plan::{Catalogue, Plan};
 use crate::access::role::Role;
 use crate::access::team::vault::TokenCommand;
 use crate::access::team::{
-    Team, TeamCommand, TeamInfo, TeamRefusal, app, jobs_keys, limits, listeners, organization, payloads,
-    queues, targets, vault, views, workers,
+    Team, TeamCommand, TeamInfo, TeamRefusal, app, jobs_keys, limits, listeners, organization,
+    payloads, queues, targets, vault, views, workers,
 };
 use crate::actor::Actor;
 use crate::event::{ControlEvent, MemberJoined, TeamCreated};
