@@ -337,9 +337,11 @@ impl System {
     /// Number of tasks with a status, according to the API.
     pub(crate) async fn count(&self, status: &str) -> Result<u64> {
         let mut connection = Connection::open(self.target.address).await?;
-        let request = self
-            .target
-            .request("GET", &format!("/v1/tasks?status={status}&limit=1"), "");
+        let request = self.target.request(
+            "GET",
+            &format!("/v1/tasks?kind=all&status={status}&limit=1"),
+            "",
+        );
         let answer = connection.exchange(request.as_bytes()).await?;
         ensure!(
             answer.status == 200,

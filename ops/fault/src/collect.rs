@@ -146,8 +146,10 @@ async fn list_once(client: &Client, give_up: Instant) -> Result<Vec<Listed>> {
     let mut cursor = None::<String>;
     loop {
         let path = match &cursor {
-            None => "/v1/tasks?limit=100&fields=id,status".to_owned(),
-            Some(cursor) => format!("/v1/tasks?limit=100&fields=id,status&cursor={cursor}"),
+            None => "/v1/tasks?kind=all&limit=100&fields=id,status".to_owned(),
+            Some(cursor) => {
+                format!("/v1/tasks?kind=all&limit=100&fields=id,status&cursor={cursor}")
+            }
         };
         let page = get(client, &path, give_up).await?;
         let tasks = page["tasks"].as_array().context("a list of tasks")?;

@@ -44,7 +44,7 @@ waybill_edge::with_conditions! {
         webhook: Option<String>,
         /// Only tasks that ended with a success (`true`), or without one (`false`).
         ok: Option<String>,
-        /// Tasks that are called (`task`), that workers pull (`job`), or both (`all`, the default).
+        /// Tasks that are called (`task`, the default), that workers pull (`job`), or both (`all`).
         kind: Option<String>,
         /// Only these fields of each task, separated by commas; `id` is always included. Without `headers`, `body`, `bodyBytes`, `resolve` and
         /// `result` a page is read much faster.
@@ -118,6 +118,10 @@ pub(crate) async fn list_tasks(
         .transpose()?;
     let detail = fields.as_ref().is_none_or(Fields::are_from_the_log);
     let mut filter = params.filter()?;
+    if given(params.kind.as_deref()).is_none() {
+        // Operations take the same conditions, and without a kind they are for both.
+        filter.pulled = Some(false);
+    }
     keep_within(&mut filter, caller.only_queues())?;
     hide(&state, &caller.team, &mut filter);
     let list = ListTasks {

@@ -31,7 +31,7 @@ pub(crate) fn description() -> OpenApi {
 }
 
 /// The description of each API by itself, under the name of its file in `schemas/openapi`.
-pub(crate) fn descriptions() -> [(&'static str, OpenApi); 11] {
+pub(crate) fn descriptions() -> [(&'static str, OpenApi); 12] {
     [
         ("account", waybill_api_account::router().into_openapi()),
         ("keys", waybill_api_keys::router().into_openapi()),

@@ -53,11 +53,11 @@ pub(crate) const TASKS: Tree = Tree::new("tasks");
 pub(crate) const RESTATED: Tree = Tree::new("restated");
 /// Task id to creation sequence.
 pub(crate) const BY_ID: Tree = Tree::new("by_id");
-/// Index by team and creation.
+/// Index by team, whether workers pull it, and creation.
 pub(crate) const BY_TEAM: Tree = Tree::new("by_team");
-/// Index by team, queue and creation.
+/// Index by team, queue, whether workers pull it, and creation.
 pub(crate) const BY_QUEUE: Tree = Tree::new("by_queue");
-/// Index by team, status and creation; the value of a delayed task is the end of its delay.
+/// Index by team, status, whether workers pull it, and creation; the value of a delayed task is the end of its delay.
 pub(crate) const BY_STATUS: Tree = Tree::new("by_status");
 /// Index by team, queue and creation, of tasks that are stored as pending.
 pub(crate) const PENDING: Tree = Tree::new("pending");
@@ -73,6 +73,8 @@ pub(crate) const IDEMPOTENCY: Tree = Tree::new("idempotency");
 pub(crate) const REPLAYS: Tree = Tree::new("replays");
 /// Team and queue to the number of tasks in each status.
 pub(crate) const COUNTS: Tree = Tree::new("counts");
+/// The same of those that workers pull.
+pub(crate) const PULLED_COUNTS: Tree = Tree::new("pulled_counts");
 /// The same of those that are jobs, by the statuses of jobs.
 pub(crate) const JOB_COUNTS: Tree = Tree::new("job_counts");
 /// Index by team, stream and sequence to who did what.
@@ -119,10 +121,11 @@ pub(crate) const TREES: &[Tree] = &[
     FLOWS,
     FLOW_LIST,
     JOB_COUNTS,
+    PULLED_COUNTS,
 ];
 
 /// Version of the rows and of how they are derived. Raise it with every change of either.
-const SCHEMA: u32 = 11;
+const SCHEMA: u32 = 12;
 
 /// The store's version also includes the known events: a quarantined event is projected by the
 /// first version that knows it, because that version rebuilds.

@@ -74,7 +74,7 @@ def test_the_signing_secret_is_shown_on_demand_and_a_signature_is_checked(world,
     assert page.inner_text(".secret code") == world.call("GET", "/v1/signing-secret")["signingSecret"]["secret"] != secret
     page.click("button:has-text('Hide')")
     assert "whsec_" not in page.content()
-    before = world.call("GET", "/v1/tasks?webhook=delivered&limit=1")["pagination"]["total"]
+    before = world.call("GET", "/v1/tasks?kind=all&webhook=delivered&limit=1")["pagination"]["total"]
     world.send(onCompleteUrl=world.sink.url + "/hook")
     page.wait_for_selector(f".figures a:has-text('{before + 1}'):has-text('delivered')")
 

@@ -12,7 +12,7 @@ def shown(page):
 
 def told(world, query):
     """The same, as the API has them."""
-    return [[task["id"], task["status"]] for task in world.call("GET", f"/v1/tasks?limit=50&{query}")["tasks"]]
+    return [[task["id"], task["status"]] for task in world.call("GET", f"/v1/tasks?kind=all&limit=50&{query}")["tasks"]]
 
 
 def wait_until_equal(page, world, query):

@@ -40,7 +40,7 @@ async fn fire(stage: &mut Stage) -> Result<Report> {
     tokio::time::sleep_until(due_at.into()).await;
     let give_up = due_at + PATIENCE;
     let mut connection = Connection::open(target.address).await?;
-    let path = format!("/v1/tasks?queue={QUEUE}&limit=1&fields=createdAt");
+    let path = format!("/v1/tasks?kind=all&queue={QUEUE}&limit=1&fields=createdAt");
     let list = target.request("GET", &path, "");
     let newest = loop {
         let answer = connection.exchange(list.as_bytes()).await?;

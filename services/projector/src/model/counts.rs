@@ -46,6 +46,14 @@ impl Counts {
         }
     }
 
+    /// Those that are not among some of them.
+    pub(super) fn without(mut self, some: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(some.0) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        self
+    }
+
     fn is_zero(&self) -> bool {
         self.0 == [0; STATUSES]
     }

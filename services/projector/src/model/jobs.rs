@@ -53,6 +53,7 @@ pub(super) fn list(
         created_after: query.created_after,
         created_before: query.created_before,
         hidden: query.hidden.clone(),
+        pulled: Some(true),
         ..TaskFilter::default()
     };
     let plan = Plan::choose(view, &query.team, &filter)?;

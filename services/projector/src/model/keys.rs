@@ -113,12 +113,34 @@ pub(super) fn by_queue(team: &TeamId, name: &QueueName, place: Place) -> Vec<u8>
     join(&[&queue(team, name), &place.to_bytes()])
 }
 
-pub(super) fn status(team_id: &TeamId, status: Status) -> Vec<u8> {
+fn status(team_id: &TeamId, status: Status) -> Vec<u8> {
     join(&[&team(team_id), &[status as u8]])
 }
 
-pub(super) fn by_status(team: &TeamId, of: Status, place: Place) -> Vec<u8> {
-    join(&[&status(team, of), &place.to_bytes()])
+/// In which list a task is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ListOf<'a> {
+    Team,
+    Queue(&'a QueueName),
+    Status(Status),
+}
+
+/// Prefix of a list of tasks that workers pull, or of those that are called: each kind is in one piece,
+/// so that a page of the one is no walk over the other.
+pub(super) fn list(team_id: &TeamId, of: ListOf<'_>, pulled: bool) -> Vec<u8> {
+    let mut key = match of {
+        ListOf::Team => team(team_id).to_vec(),
+        ListOf::Queue(name) => queue(team_id, name),
+        ListOf::Status(of) => status(team_id, of),
+    };
+    key.push(u8::from(pulled));
+    key
+}
+
+/// Where a task is in a list.
+pub(super) fn listed(row: &TaskRow, of: ListOf<'_>) -> Vec<u8> {
+    let prefix = list(&row.team, of, row.is_pulled());
+    join(&[&prefix, &Place::of(row).to_bytes()])
 }
 
 pub(super) fn delayed(team: &TeamId, name: &QueueName, until: Timestamp, at: StreamSeq) -> Vec<u8> {

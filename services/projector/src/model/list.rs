@@ -9,11 +9,13 @@ use waybill_domain::time::Timestamp;
 use waybill_store::{KeyRange, Rows, Tree, View};
 
 use super::counts::Counts;
-use super::keys::{self, Place, millis};
+use super::keys::{self, ListOf, Place, millis};
 use super::matching;
 use super::page::{self, InvalidQuery};
 use super::reader::{QueueRow, ReaderError, RowPage};
-use super::{BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, PENDING, TASKS, decode, row_error};
+use super::{
+    BY_QUEUE, BY_STATUS, BY_TEAM, COUNTS, DELAYED, PENDING, PULLED_COUNTS, TASKS, decode, row_error,
+};
 use crate::query::{ListTasks, MAX_OFFSET, MAX_SCAN, Searched, Target, TaskFilter, Total};
 
 /// Whether a delay has passed is not stored, so it is checked for each delayed task.
@@ -184,31 +186,35 @@ impl Plan {
         team: &TeamId,
         filter: &TaskFilter,
     ) -> Result<Self, ReaderError> {
-        let by_queue = |queue: &QueueName| Walk {
-            tree: BY_QUEUE,
-            prefix: keys::queue(team, queue),
-            delay: Delay::Any,
+        let kinds = kinds(filter);
+        let by_queue = |queue: &QueueName| -> Vec<Walk> {
+            let walk = |pulled: &bool| Walk {
+                tree: BY_QUEUE,
+                prefix: keys::list(team, ListOf::Queue(queue), *pulled),
+                delay: Delay::Any,
+            };
+            kinds.iter().map(walk).collect()
         };
         let wanted = filter.wanted();
         let (walks, both) = match (wanted.is_empty(), &filter.queue) {
             (true, None) => {
-                let walk = Walk {
+                let walk = |pulled: &bool| Walk {
                     tree: BY_TEAM,
-                    prefix: keys::team(team).to_vec(),
+                    prefix: keys::list(team, ListOf::Team, *pulled),
                     delay: Delay::Any,
                 };
-                (vec![walk], false)
+                (kinds.iter().map(walk).collect(), false)
             }
-            (true, Some(queue)) => (vec![by_queue(queue)], false),
-            (false, None) => (by_status(team, &wanted), false),
+            (true, Some(queue)) => (by_queue(queue), false),
+            (false, None) => (by_status(team, &wanted, kinds), false),
             (false, Some(queue)) => {
-                let in_queue = counts(view, team, queue)?.sum();
-                let all = all_counts(view, team)?;
+                let in_queue = counts(view, team, queue, filter.pulled)?.sum();
+                let all = all_counts(view, team, filter.pulled)?;
                 let in_status: u64 = stored_as(&wanted).map(|status| all.of(status)).sum();
                 if in_queue <= in_status {
-                    (vec![by_queue(queue)], true)
+                    (by_queue(queue), true)
                 } else {
-                    (by_status(team, &wanted), true)
+                    (by_status(team, &wanted, kinds), true)
                 }
             }
         };
@@ -260,6 +266,7 @@ impl Plan {
             status: filter.status,
             statuses: filter.statuses.clone(),
             queue: filter.queue.clone(),
+            pulled: filter.pulled,
             ..TaskFilter::default()
         } == *filter;
         if !counted {
@@ -267,8 +274,8 @@ impl Plan {
         }
         let team = &query.team;
         let counts = match &filter.queue {
-            Some(queue) => counts(view, team, queue)?,
-            None => all_counts(view, team)?,
+            Some(queue) => counts(view, team, queue, filter.pulled)?,
+            None => all_counts(view, team, filter.pulled)?,
         };
         let wanted = filter.wanted();
         if wanted.is_empty() {
@@ -297,7 +304,7 @@ impl Plan {
                     .collect::<Result<_, _>>()?,
             };
             for queue in queues {
-                let of_queue = self::due(view, team, &queue, now, &mut scan)?;
+                let of_queue = due_of(view, (team, &queue), filter.pulled, now, &mut scan)?;
                 due.count += of_queue.count;
                 due.exact &= of_queue.exact;
             }
@@ -323,22 +330,34 @@ fn stored_as(wanted: &BTreeSet<Status>) -> impl Iterator<Item = Status> {
     Status::ALL.iter().copied().filter(may_be_delayed)
 }
 
-fn by_status(team: &TeamId, wanted: &BTreeSet<Status>) -> Vec<Walk> {
+/// The kinds of tasks that are wanted: called ones, pulled ones, or both.
+fn kinds(filter: &TaskFilter) -> &'static [bool] {
+    match filter.pulled {
+        None => &[false, true],
+        Some(false) => &[false],
+        Some(true) => &[true],
+    }
+}
+
+fn by_status(team: &TeamId, wanted: &BTreeSet<Status>, kinds: &[bool]) -> Vec<Walk> {
     let of_delayed = match [Status::Pending, Status::Delayed].map(|status| wanted.contains(&status))
     {
         [true, true] => Delay::Any,
         [true, false] => Delay::Over,
         [false, _] => Delay::Running,
     };
-    stored_as(wanted)
-        .map(|stored| Walk {
-            tree: BY_STATUS,
-            prefix: keys::status(team, stored),
-            delay: match stored {
-                Status::Delayed => of_delayed,
-                _ => Delay::Any,
-            },
-        })
+    let walk = |stored: Status, pulled: bool| Walk {
+        tree: BY_STATUS,
+        prefix: keys::list(team, ListOf::Status(stored), pulled),
+        delay: match stored {
+            Status::Delayed => of_delayed,
+            _ => Delay::Any,
+        },
+    };
+    let walks = stored_as(wanted);
+    walks
+        .flat_map(|stored| kinds.iter().map(move |pulled| (stored, *pulled)))
+        .map(|(stored, pulled)| walk(stored, pulled))
         .collect()
 }
 
@@ -401,19 +420,39 @@ pub(super) fn row(view: &View<'_>, place: Place) -> Result<TaskRow, ReaderError>
     }
 }
 
-fn counts(view: &View<'_>, team: &TeamId, queue: &QueueName) -> Result<Counts, ReaderError> {
-    match view.get(COUNTS, &keys::counts(team, queue))? {
-        Some(row) => Ok(decode(COUNTS, &row)?),
-        None => Ok(Counts::default()),
+/// The numbers of tasks of a queue: of those that are called, that workers pull, or of all.
+fn counts(
+    view: &View<'_>,
+    team: &TeamId,
+    queue: &QueueName,
+    pulled: Option<bool>,
+) -> Result<Counts, ReaderError> {
+    let of = |tree: Tree| -> Result<Counts, ReaderError> {
+        match view.get(tree, &keys::counts(team, queue))? {
+            Some(row) => Ok(decode(tree, &row)?),
+            None => Ok(Counts::default()),
+        }
+    };
+    match pulled {
+        None => of(COUNTS),
+        Some(true) => of(PULLED_COUNTS),
+        Some(false) => Ok(of(COUNTS)?.without(&of(PULLED_COUNTS)?)),
     }
 }
 
-fn all_counts(view: &View<'_>, team: &TeamId) -> Result<Counts, ReaderError> {
-    let mut sum = Counts::default();
-    for row in queues_of(view, team)? {
-        sum.add(&row?.1);
+fn all_counts(view: &View<'_>, team: &TeamId, pulled: Option<bool>) -> Result<Counts, ReaderError> {
+    let sum = |tree: Tree| -> Result<Counts, ReaderError> {
+        let mut sum = Counts::default();
+        for row in counted_in(view, tree, team)? {
+            sum.add(&row?.1);
+        }
+        Ok(sum)
+    };
+    match pulled {
+        None => sum(COUNTS),
+        Some(true) => sum(PULLED_COUNTS),
+        Some(false) => Ok(sum(COUNTS)?.without(&sum(PULLED_COUNTS)?)),
     }
-    Ok(sum)
 }
 
 /// Queues of a team that have tasks, with their counts.
@@ -421,12 +460,20 @@ pub(super) fn queues_of<'a>(
     view: &'a View<'_>,
     team: &TeamId,
 ) -> Result<impl Iterator<Item = QueueRow> + use<'a>, ReaderError> {
-    let rows = view.range(COUNTS, &KeyRange::prefix(&keys::team(team)))?;
-    Ok(rows.map(|row| {
+    counted_in(view, COUNTS, team)
+}
+
+fn counted_in<'a>(
+    view: &'a View<'_>,
+    tree: Tree,
+    team: &TeamId,
+) -> Result<impl Iterator<Item = QueueRow> + use<'a>, ReaderError> {
+    let rows = view.range(tree, &KeyRange::prefix(&keys::team(team)))?;
+    Ok(rows.map(move |row| {
         let (key, value) = row?;
-        let queue = keys::queue_of_counts(&key)
-            .ok_or_else(|| row_error(COUNTS, "a key without a queue"))?;
-        Ok((queue, decode(COUNTS, &value)?))
+        let queue =
+            keys::queue_of_counts(&key).ok_or_else(|| row_error(tree, "a key without a queue"))?;
+        Ok((queue, decode(tree, &value)?))
     }))
 }
 
@@ -439,7 +486,7 @@ pub(super) fn counted<'a>(
     let Some(queue) = only else {
         return Ok(Box::new(queues_of(view, team)?));
     };
-    let counts = counts(view, team, queue)?;
+    let counts = counts(view, team, queue, None)?;
     let has_tasks = counts.sum() > 0;
     Ok(Box::new(
         has_tasks.then(|| Ok((queue.clone(), counts))).into_iter(),
@@ -455,20 +502,39 @@ pub(super) fn due(
     now: Timestamp,
     scan: &mut usize,
 ) -> Result<Total, ReaderError> {
+    due_of(view, (team, queue), None, now, scan)
+}
+
+/// The same of those that are called, or that workers pull.
+fn due_of(
+    view: &View<'_>,
+    (team, queue): (&TeamId, &QueueName),
+    pulled: Option<bool>,
+    now: Timestamp,
+    scan: &mut usize,
+) -> Result<Total, ReaderError> {
     let prefix = keys::queue(team, queue);
     let end = [&prefix[..], &(millis(now) + 1).to_be_bytes()].concat();
     let range = KeyRange::prefix(&prefix).before(&end);
     let mut count = 0;
-    for row in view.range(DELAYED, &range)? {
+    for entry in view.range(DELAYED, &range)? {
         if *scan == 0 {
             return Ok(Total {
                 count,
                 exact: false,
             });
         }
-        row?;
         *scan -= 1;
-        count += 1;
+        let (key, _) = entry?;
+        let is_wanted = match pulled {
+            None => true,
+            Some(pulled) => {
+                let place = Place::at_end_of(&key)
+                    .ok_or_else(|| row_error(DELAYED, "a key without a place"))?;
+                row(view, place)?.is_pulled() == pulled
+            }
+        };
+        count += u64::from(is_wanted);
     }
     Ok(Total { count, exact: true })
 }

@@ -5,7 +5,7 @@ use waybill_domain::task::{Status, TaskRow};
 use waybill_domain::time::Timestamp;
 use waybill_store::{Batch, Store};
 
-use super::keys::{self, Place};
+use super::keys::{self, ListOf, Place};
 use super::{
     BY_ID, BY_QUEUE, BY_STATUS, BY_TEAM, DELAYED, IDEMPOTENCY, ModelError, PENDING, REPLAYS,
     RESTATED, TASKS, decode, encode, flows, runs,
@@ -18,11 +18,10 @@ pub(super) fn delayed_until(row: &TaskRow, status: Status) -> Option<Timestamp> 
 
 /// Adds a task to the lists, and its first creation to the indexes of idempotency keys and replays.
 pub(super) fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&String>) {
-    let place = Place::of(row);
     batch
         .put(BY_ID, keys::id(row.id), keys::task(row.created_seq))
-        .put(BY_TEAM, keys::by_team(&row.team, place), [])
-        .put(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place), []);
+        .put(BY_TEAM, keys::listed(row, ListOf::Team), [])
+        .put(BY_QUEUE, keys::listed(row, ListOf::Queue(&row.queue)), []);
     if let Some(key) = &row.idempotency_key {
         let made = (row.id, fingerprint);
         let key = keys::idempotency_at(&row.team, key, row.created_seq);
@@ -38,12 +37,11 @@ pub(super) fn put_place(batch: &mut Batch, row: &TaskRow, fingerprint: Option<&S
 /// Removes a task from the model, except from the counts. `stored` is its status in the store;
 /// `None` if it is not stored.
 pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Status>) {
-    let place = Place::of(row);
     batch
         .delete(TASKS, keys::task(row.created_seq))
         .delete(BY_ID, keys::id(row.id))
-        .delete(BY_TEAM, keys::by_team(&row.team, place))
-        .delete(BY_QUEUE, keys::by_queue(&row.team, &row.queue, place));
+        .delete(BY_TEAM, keys::listed(row, ListOf::Team))
+        .delete(BY_QUEUE, keys::listed(row, ListOf::Queue(&row.queue)));
     if row.stored_seq != row.created_seq {
         batch.delete(RESTATED, keys::task(row.stored_seq));
     }
@@ -63,10 +61,7 @@ pub(super) fn remove_task(batch: &mut Batch, row: &TaskRow, stored: Option<Statu
 
 /// Removes a task from the indexes by status.
 pub(super) fn remove_status(batch: &mut Batch, row: &TaskRow, status: Status) {
-    batch.delete(
-        BY_STATUS,
-        keys::by_status(&row.team, status, Place::of(row)),
-    );
+    batch.delete(BY_STATUS, keys::listed(row, ListOf::Status(status)));
     if status == Status::Pending {
         let place = Place::of(row);
         batch.delete(PENDING, keys::by_queue(&row.team, &row.queue, place));

@@ -20,15 +20,15 @@ use super::audit::Growth;
 use super::counts::CountsCache;
 use super::flows;
 use super::jobs;
-use super::keys::{self, Place, TeamKey};
+use super::keys::{self, ListOf, Place, TeamKey};
 use super::placed::{delayed_until, put_place, remove_status, remove_task, stored_row};
 use super::roster::Roster;
 use super::runs;
 use super::stats::{Stats, Times};
 use super::touched::Touched;
 use super::{
-    BY_STATUS, COUNTS, DELAYED, JOB_COUNTS, ModelError, PENDING, RESTATED, TASKS, about, encode,
-    quarantine, sweep,
+    BY_STATUS, COUNTS, DELAYED, JOB_COUNTS, ModelError, PENDING, PULLED_COUNTS, RESTATED, TASKS,
+    about, encode, quarantine, sweep,
 };
 use crate::query::Position;
 
@@ -84,6 +84,7 @@ pub struct Projection {
     pub(super) open_rows: HashMap<TaskId, TaskRow>,
     pub(super) counts: CountsCache,
     pub(super) job_counts: CountsCache,
+    pub(super) pulled_counts: CountsCache,
     pub(super) stats: Stats,
     pub(super) quarantined: u64,
     audit: Growth,
@@ -127,6 +128,7 @@ impl Projection {
             open_rows: HashMap::new(),
             counts: CountsCache::of(COUNTS),
             job_counts: CountsCache::of(JOB_COUNTS),
+            pulled_counts: CountsCache::of(PULLED_COUNTS),
             stats,
             quarantined,
         })
@@ -360,6 +362,7 @@ impl Projection {
         }
         self.counts.write(&mut batch);
         self.job_counts.write(&mut batch);
+        self.pulled_counts.write(&mut batch);
         self.stats.write(&mut batch);
         self.commit(
             batch,
@@ -475,6 +478,10 @@ impl Projection {
                     if let Some(before) = before {
                         let slot = Some(before as usize);
                         self.counts.change(&self.store, team, queue, slot, None)?;
+                        if row.is_pulled() {
+                            self.pulled_counts
+                                .change(&self.store, team, queue, slot, None)?;
+                        }
                     }
                     self.job_counts
                         .change(&self.store, team, queue, known.job, None)?;
@@ -513,11 +520,8 @@ impl Projection {
                 batch.put(PENDING, keys::by_queue(&row.team, &row.queue, place), []);
             }
             let until = until.map_or_else(Vec::new, |at| keys::millis(at).to_be_bytes().into());
-            batch.put(
-                BY_STATUS,
-                keys::by_status(&row.team, row.status, place),
-                until,
-            );
+            let key = keys::listed(&row, ListOf::Status(row.status));
+            batch.put(BY_STATUS, key, until);
         }
         let slots = (
             before.map(|before| before as usize),
@@ -525,6 +529,10 @@ impl Projection {
         );
         self.counts
             .change(&self.store, &row.team, &row.queue, slots.0, slots.1)?;
+        if row.is_pulled() {
+            self.pulled_counts
+                .change(&self.store, &row.team, &row.queue, slots.0, slots.1)?;
+        }
         self.job_counts
             .change(&self.store, &row.team, &row.queue, job, jobs::slot(&row))?;
         let now = Some(Times::of(&row));

@@ -137,6 +137,10 @@ impl Projection {
             let slot = Some(row.status as usize);
             self.counts
                 .change(&self.store, &row.team, &row.queue, slot, None)?;
+            if row.is_pulled() {
+                self.pulled_counts
+                    .change(&self.store, &row.team, &row.queue, slot, None)?;
+            }
             self.job_counts
                 .change(&self.store, &row.team, &row.queue, jobs::slot(&row), None)?;
             let times = Some(Times::of(&row));
@@ -146,6 +150,7 @@ impl Projection {
         }
         self.counts.write(&mut batch);
         self.job_counts.write(&mut batch);
+        self.pulled_counts.write(&mut batch);
         self.stats.write(&mut batch);
         self.store.apply(batch)?;
         Ok(count)

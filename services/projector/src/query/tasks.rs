@@ -156,7 +156,7 @@ pub struct TaskFilter {
     /// then, and it may have removed them since.
     #[serde(default)]
     pub purgeable_at: Option<Timestamp>,
-    /// Only tasks that workers pull, or only those that are called. Looks at as many tasks.
+    /// Only tasks that workers pull, or only those that are called.
     #[serde(default)]
     pub pulled: Option<bool>,
     /// Only created by this actor. Looks at as many tasks.
@@ -190,6 +190,7 @@ impl TaskFilter {
             queue: self.queue.clone(),
             created_after: self.created_after,
             created_before: self.created_before,
+            pulled: self.pulled,
             ..Self::default()
         };
         *self != indexed

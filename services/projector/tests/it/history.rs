@@ -400,7 +400,10 @@ impl History {
             queue.clone(),
             self.now - i64::try_from(self.random.below(30)).expect("small"),
         );
-        event.url = format!("https://{}.example/{}", self.random.below(3), self.made);
+        let host = self.random.below(3);
+        if !event.url.is_empty() {
+            event.url = format!("https://{host}.example/{}", self.made);
+        }
         if self.random.one_in(3) {
             let ahead = i64::try_from(self.random.below(2_000)).expect("small");
             event.not_before = Some(Timestamp(self.now + ahead));

@@ -114,6 +114,7 @@ fn random_filter(history: &mut History, now: Timestamp) -> TaskFilter {
             .one_in(5)
             .then(|| random.pick(&[Actor::Key(key(1)), Actor::worker()]).clone()),
         replayed: random.one_in(6).then(|| random.one_in(2)),
+        pulled: random.one_in(2).then(|| random.one_in(2)),
         ..TaskFilter::default()
     }
 }
@@ -138,6 +139,7 @@ fn wanted<'a>(world: &'a World, query: &ListTasks) -> Vec<&'a TaskRow> {
         .filter(|row| filter.target.as_ref().is_none_or(|t| t.matches(&row.url)))
         .filter(|row| filter.q.as_ref().is_none_or(|q| has(row, q)))
         .filter(|row| filter.ok.is_none_or(|ok| row.ok == Some(ok)))
+        .filter(|row| filter.pulled.is_none_or(|pulled| row.is_pulled() == pulled))
         .filter(|row| filter.actor.is_none() || row.created_by == filter.actor)
         .filter(|row| {
             let from = filter.hidden.get(&row.queue);

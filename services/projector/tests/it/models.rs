@@ -233,6 +233,8 @@ async fn retention_takes_everything_of_a_task() {
             "delayed",
             "idempotency",
             "counts",
+            "pulled_counts",
+            "job_counts",
             "quarantine",
             "pending",
             "stats",

@@ -16,7 +16,7 @@ use crate::process::{PATIENCE, Whom};
 use waybill_testkit::http::Http;
 
 async fn list(http: &Http) -> Result<Value> {
-    let answer = http.get("/v1/tasks?limit=100").await?;
+    let answer = http.get("/v1/tasks?kind=all&limit=100").await?;
     anyhow::ensure!(answer.status == http::StatusCode::OK, "{}", answer.text());
     Ok(answer.json())
 }

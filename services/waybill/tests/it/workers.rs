@@ -148,7 +148,7 @@ async fn a_key_that_is_limited_to_queues_works_in_these_alone() -> Result<()> {
     let seen = http.create(&json!({"queue": "images"})).await?;
 
     // It sees its queues and no others.
-    let listed = limited.get("/v1/tasks").await?.json();
+    let listed = limited.get("/v1/tasks?kind=all").await?.json();
     assert_eq!(listed["pagination"]["total"], 1, "{listed}");
     assert_eq!(listed["tasks"][0]["id"], json!(seen));
     let queues = limited.get("/v1/queues").await?.json();
@@ -266,12 +266,18 @@ async fn a_key_that_is_limited_to_queues_works_in_these_alone() -> Result<()> {
     // Lists tell pulled tasks from those that are called.
     let called = json!({"targetUrl": "http://127.0.0.1:9/", "queue": "calls", "delay": "1h"});
     let called = http.create(&called).await?;
-    for (kind, is_pulled) in [("task", false), ("job", true)] {
-        let listed = http.get(&format!("/v1/tasks?kind={kind}")).await?.json();
+    for (query, is_pulled) in [("", false), ("?kind=task", false), ("?kind=job", true)] {
+        let listed = http.get(&format!("/v1/tasks{query}")).await?.json();
         let tasks = listed["tasks"].as_array().context("tasks")?;
         assert!(!tasks.is_empty());
         let is_right = |task: &Value| (task["id"] != json!(called)) == is_pulled;
-        assert!(tasks.iter().all(is_right), "{kind}: {listed}");
+        assert!(tasks.iter().all(is_right), "{query}: {listed}");
+        let total = listed["pagination"]["total"].as_u64();
+        assert_eq!(total, Some(tasks.len() as u64), "{query}: {listed}");
+        assert!(
+            listed.get("searched").is_none(),
+            "it has an index: {listed}"
+        );
     }
     let refused = http.get("/v1/tasks?kind=jobs").await?;
     assert_eq!(refused.json()["field"], "kind", "{}", refused.text());

@@ -37,7 +37,7 @@ export async function positionOf(text, signal) {
   if (start.kind === "now") return { position: "", since: 0 };
   if (start.kind === "position") return { position: start.position, since: 0 };
   if (start.kind === "wrong") throw new Failure({ status: 400, code: "not_a_start", field: "from", message: "A position such as 48120, 0 for the oldest, or a time such as 2026-12-01 09:00" });
-  const before = withQuery("/v1/tasks", { createdBefore: new Date(start.at).toISOString(), limit: 1, fields: "createdAt" });
+  const before = withQuery("/v1/tasks", { kind: "all", createdBefore: new Date(start.at).toISOString(), limit: 1, fields: "createdAt" });
   const { tasks } = await get(before, { signal });
   return { position: tasks.length > 0 ? await createdAs(tasks[0].id, signal) : "0", since: start.at };
 }

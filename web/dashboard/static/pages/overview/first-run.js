@@ -54,9 +54,9 @@ export function createFirstRun() {
   async function read() {
     const [keys, task, callback, retry] = await Promise.all([
       readKeys(),
-      any("/v1/tasks?limit=1&fields=status", "tasks"),
-      any("/v1/tasks?limit=1&fields=status&webhook=delivered", "tasks"),
-      any("/v1/tasks?limit=1&fields=status&minAttempts=2", "tasks"),
+      any("/v1/tasks?kind=all&limit=1&fields=status", "tasks"),
+      any("/v1/tasks?kind=all&limit=1&fields=status&webhook=delivered", "tasks"),
+      any("/v1/tasks?kind=all&limit=1&fields=status&minAttempts=2", "tasks"),
     ]);
     tick({ ...keys, task, callback, retry });
   }

@@ -20,8 +20,8 @@ export function open() {
   const since = new Date(Math.floor((Date.now() - DAY) / 60_000) * 60_000).toISOString();
   const paths = {
     usage: `/teams/${team}/usage`,
-    failed: withQuery("/v1/tasks", { status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
-    last: withQuery("/v1/tasks", { status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
+    failed: withQuery("/v1/tasks", { kind: "all", status: "failed,timeout", createdAfter: since, limit: LATEST, fields: "targetUrl,error,endReason,completedAt" }),
+    last: withQuery("/v1/tasks", { kind: "all", status: "completed", ok: "true", limit: 1, fields: "completedAt" }),
     stats: statsPath(),
   };
   const reading = createReading({

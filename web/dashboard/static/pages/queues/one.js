@@ -24,7 +24,7 @@ export function open({ name }) {
   const tasks = withQuery("/v1/tasks", { ...listParameters({ queue: name }, ""), limit: 20 });
   const stats = statsPath(name);
   /** Of the tasks that wait, the first one: the list begins with the newest. @param {number} waiting */
-  const oldest = (waiting) => withQuery("/v1/tasks", { queue: name, status: "pending", limit: 1, offset: Math.min(waiting - 1, MOST), fields: "createdAt" });
+  const oldest = (waiting) => withQuery("/v1/tasks", { queue: name, kind: "all", status: "pending", limit: 1, offset: Math.min(waiting - 1, MOST), fields: "createdAt" });
 
   const reading = createReading({
     page,

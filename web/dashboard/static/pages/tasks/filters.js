@@ -45,7 +45,7 @@ export function toggled(list, status) {
   return STATUSES.filter((known) => chosen.has(known)).join(",");
 }
 
-/** The parameters of the request. @param {Filters} filters @param {string} cursor */
+/** The parameters of the request: called tasks and pulled ones. @param {Filters} filters @param {string} cursor */
 export function listParameters(filters, cursor) {
-  return { ...filters, limit: PAGE, cursor, fields: FIELDS };
+  return { ...filters, kind: "all", limit: PAGE, cursor, fields: FIELDS };
 }

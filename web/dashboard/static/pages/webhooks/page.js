@@ -18,7 +18,7 @@ export function headersIn(text) {
 
 export function open() {
   const deliveries = createDeliveries();
-  const paths = STATES.map((webhook) => withQuery("/v1/tasks", { webhook, limit: 1, fields: "status" }));
+  const paths = STATES.map((webhook) => withQuery("/v1/tasks", { kind: "all", webhook, limit: 1, fields: "status" }));
   const reading = createReading({
     page: "/webhooks",
     path: () => paths[0],
