@@ -12,7 +12,7 @@ use super::accept::{Accepting, count_accepted, limits};
 use super::explain::{ExplainParams, warn_of_retries};
 use super::idempotency::{self, Outcome};
 use super::object::TaskEnvelope;
-use super::rejected::{refuse_duplicate, wants_rejection};
+use super::rejected::refuse_duplicate;
 use super::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_commands::entropy;
@@ -67,7 +67,7 @@ pub(crate) async fn create_task(
     let accepting = Accepting::new(&state, &caller, &context);
     let checked = accepting.check(request, &limits(&state, &caller))?;
     let terms = RetryTerms::of(&checked.spec, entropy::now());
-    let rejects = wants_rejection(&checked.spec);
+    let rejects = checked.spec.rejects_duplicates();
     let handling = Handling::of(&headers);
     let warnings = warn_of_retries(in_query.and(in_body), &terms, handling)?;
     let outcome = match key {

@@ -6,11 +6,11 @@ use waybill_log::StreamSeq;
 
 use crate::lookup;
 use crate::object::{Attempts, Task};
-use crate::owner::{ask_owner, no_owner};
 use crate::state::TasksApi;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::TasksWrite;
 use waybill_edge::error::ApiError;
+use waybill_edge::owners::no_owner;
 
 /// What an owner has decided about a request to change a task. The positions in TASKS are those of the change or later ones.
 pub enum Decided {
@@ -32,7 +32,7 @@ pub async fn ask_to_change(
     id: TaskId,
     request: &OwnerRequest,
 ) -> Result<Decided, ApiError> {
-    match ask_owner(state, id, request).await? {
+    match state.owners.ask_about(id, request).await? {
         OwnerReply::Done { seq } => Ok(Decided::Done(seq)),
         OwnerReply::AlreadyRequested { seq } => Ok(Decided::AlreadyRequested(seq)),
         OwnerReply::Running => Ok(Decided::Running),

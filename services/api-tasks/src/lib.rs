@@ -24,7 +24,6 @@ pub mod lookup;
 pub mod object;
 pub mod once;
 pub mod operations;
-mod owner;
 pub mod parameters;
 pub mod redeliver;
 mod rejected;

@@ -16,7 +16,6 @@ use waybill_domain::time::Timestamp;
 use waybill_projector::query::TaskView;
 
 use super::lookup;
-use super::owner::{ask_owner, no_owner};
 use crate::state::TasksApi;
 use waybill_commands::entropy;
 use waybill_edge::auth::Caller;
@@ -24,6 +23,7 @@ use waybill_edge::auth::needs::{InQueues, TasksRead};
 use waybill_edge::error::{ApiError, ErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::lenient::{LenientQuery, NoParameters};
+use waybill_edge::owners::no_owner;
 use waybill_edge::path::Id;
 use waybill_edge::warnings::{Handling, Warning};
 
@@ -344,7 +344,11 @@ pub(crate) async fn explain_task(
     let mut explained = None;
     if !view.status.is_terminal() {
         let (task, team) = (id, caller.team.clone());
-        match ask_owner(&state, id, &OwnerRequest::Explain { task, team }).await? {
+        match state
+            .owners
+            .ask_about(id, &OwnerRequest::Explain { task, team })
+            .await?
+        {
             OwnerReply::Explained(told) => explained = Some(told),
             OwnerReply::NotOpen => {
                 // It has ended meanwhile, or its owner has not read its creation.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
 use waybill_domain::command::{self, OwnerReply, OwnerRequest};
+use waybill_domain::id::TaskId;
 use waybill_domain::partition::{Partition, PartitionCount};
 
 use crate::error::{ApiError, ErrorCode};
@@ -100,6 +101,19 @@ impl Owners {
         let deadline = Instant::now() + self.patience;
         self.ask(partition, payload.into(), (DECISION_TIMEOUT, deadline))
             .await
+    }
+
+    /// The definite answer of the owner of a task.
+    ///
+    /// # Errors
+    /// 503 if it does not answer within the gateway's patience.
+    pub async fn ask_about(
+        &self,
+        task: TaskId,
+        request: &OwnerRequest,
+    ) -> Result<OwnerReply, ApiError> {
+        let asked = self.ask_until_answered(task.partition(), request);
+        asked.await?.ok_or_else(no_owner)
     }
 
     /// Asks the owner of a partition until it answers definitely, each time for so long, or until a deadline.

@@ -17,11 +17,11 @@ use crate::dead_letters::retry::no_such_letter;
 use crate::decided::{Decided, ask_to_change};
 use crate::idempotency;
 use crate::lookup;
-use crate::owner::no_owner;
 use crate::replay::{again, go_on};
 use crate::request::CreateTask;
 use crate::state::TasksApi;
 use waybill_edge::error::ApiError;
+use waybill_edge::owners::no_owner;
 
 /// What the tasks of one operation have in common.
 pub(super) struct Work<'a> {

@@ -9,8 +9,8 @@ use super::item::Work;
 use crate::change::{ended, running};
 use crate::decided::{Decided, ask_to_change};
 use crate::lookup;
-use crate::owner::no_owner;
 use waybill_edge::error::ApiError;
+use waybill_edge::owners::no_owner;
 
 impl Work<'_> {
     /// Gives a task the priority of the operation.

@@ -22,7 +22,7 @@ use crate::recurring::RunOf;
 use crate::task::bounds::{self, RetryBounds};
 use crate::task::job::JobTerms;
 use crate::task::method::Method;
-use crate::task::once::Once;
+use crate::task::once::{OnDuplicate, Once};
 use crate::task::ordering::Ordering;
 use crate::task::pauses::{self, OwnPauses};
 use crate::task::priority::Priority;
@@ -167,6 +167,13 @@ impl fmt::Debug for TaskSpec {
 }
 
 impl TaskSpec {
+    /// Whether whoever creates the task wants to be refused if it is a duplicate.
+    #[must_use]
+    pub fn rejects_duplicates(&self) -> bool {
+        let dedup = self.once.as_deref().and_then(Once::dedup);
+        dedup.is_some_and(|dedup| dedup.on_duplicate == OnDuplicate::Reject)
+    }
+
     /// Validates a request.
     pub fn check(
         mut request: TaskRequest,

@@ -53,7 +53,7 @@ export function createExport(filters) {
   async function page(cursor, signal) {
     for (let left = TRIES; ; left -= 1) {
       try {
-        return await get(withQuery("/v1/tasks", { ...filters(), limit: PAGE, cursor, fields: FIELDS }), { signal });
+        return await get(withQuery("/v1/tasks", { ...filters(), kind: "all", limit: PAGE, cursor, fields: FIELDS }), { signal });
       } catch (error) {
         if (!(error instanceof Failure) || !error.retryAt || left === 0) throw error;
         const pause = Math.max(500, error.retryAt - Date.now());

@@ -10,7 +10,7 @@ const COLUMNS = ["Select", "State", "Task", "Where to", "Deliveries", "Last answ
 export function createDeliveries() {
   const state = () => here().query.get("state") ?? "given_up";
   const cursor = () => here().query.get("cursor") ?? "";
-  const path = () => withQuery("/v1/tasks", { webhook: state(), limit: 50, cursor: cursor(), fields: FIELDS });
+  const path = () => withQuery("/v1/tasks", { kind: "all", webhook: state(), limit: 50, cursor: cursor(), fields: FIELDS });
   /** @type {string[]} */
   let shown = [];
   const bulk = createBulk({
