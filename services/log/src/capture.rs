@@ -5,8 +5,6 @@
 //! or earlier if it is full. Each call has a subject of its own, so reading those of a task needs no
 //! index.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use waybill_domain::event::BodyEncoding;
@@ -57,14 +55,6 @@ pub struct CapturedCall {
     pub number: u32,
 }
 
-impl fmt::Display for CapturedCall {
-    /// The subject.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (team, task, number) = (&self.team, self.task, self.number);
-        write!(f, "{PREFIX}.{team}.{task}.{}.{number}", self.kind.name())
-    }
-}
-
 /// The subjects of all captures of a task.
 #[must_use]
 pub fn of_task(team: &TeamId, task: TaskId) -> String {
@@ -91,6 +81,21 @@ pub struct Capture {
     /// Why there was no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+impl Capture {
+    /// The subject. A webhook that is sent again counts its deliveries anew, so the time is part of it.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let CapturedCall {
+            team,
+            task,
+            kind,
+            number,
+        } = &self.call;
+        let (kind, at) = (kind.name(), self.at.0);
+        format!("{PREFIX}.{team}.{task}.{kind}.{number}-{at}")
+    }
 }
 
 /// The headers and the beginning of the body of a request or an answer.
@@ -128,15 +133,27 @@ mod tests {
 
     #[test]
     fn a_call_has_a_subject_of_its_own_among_those_of_its_task() {
-        let call = CapturedCall {
-            team: TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r").expect("an id"),
-            task: TaskId::new(Timestamp(1), 1, Partition::new(0).expect("a partition")),
-            kind: CapturedKind::Delivery,
-            number: 2,
+        let sent = |at: i64| Capture {
+            call: CapturedCall {
+                team: TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r").expect("an id"),
+                task: TaskId::new(Timestamp(1), 1, Partition::new(0).expect("a partition")),
+                kind: CapturedKind::Delivery,
+                number: 1,
+            },
+            at: Timestamp(at),
+            duration_ms: 0,
+            method: "POST".into(),
+            url: "https://a.example/".into(),
+            request: CapturedMessage::default(),
+            status: None,
+            answer: None,
+            failure: None,
         };
-        let subject = call.to_string();
-        assert!(subject.ends_with(".delivery.2"), "{subject}");
-        let filter = of_task(&call.team, call.task);
+        let (first, again) = (sent(1), sent(2));
+        let subject = first.subject();
+        assert!(subject.ends_with(".delivery.1-1"), "{subject}");
+        assert_ne!(subject, again.subject(), "it was sent again by request");
+        let filter = of_task(&first.call.team, first.call.task);
         assert!(crate::subject::matches(&filter, &subject), "{filter}");
     }
 }

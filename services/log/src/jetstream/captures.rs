@@ -50,7 +50,7 @@ impl CaptureStore {
             return None;
         }
         let payload = Bytes::from(serde_json::to_vec(capture).ok()?);
-        let published = client.publish(capture.call.to_string(), payload);
+        let published = client.publish(capture.subject(), payload);
         tokio::time::timeout(PATIENCE, published).await.ok()?.ok()
     }
 
