@@ -272,6 +272,9 @@ def tasks(walk, receiver):
     once = {"Idempotency-Key": "order-17"}
     task = {"id": walk.send("tasks.task.create", 201, live=urls, headers=once, key=key)["task"]["id"]}
     walk.send("tasks.task.create", 422, live={**urls, "json": {"order": 18}}, headers=once, key=key)
+    once = {"dedup": {"key": "order-17", "window": "1h", "onDuplicate": "reject"}, "queue": "once", "delay": "5m", "onCompleteUrl": None}
+    for status in (201, 409):
+        walk.send("tasks.task.create", status, live={**urls, **once}, key=key, keep=status == 409)
     receiver.next()
     _, message = receiver.next()
     walk.ended = task["id"]

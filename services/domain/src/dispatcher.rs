@@ -527,6 +527,8 @@ impl Dispatcher {
         asked: Option<(Actor, Option<String>, Ticket)>,
         now: Times,
     ) {
+        // What follows from the event begins when it was decided, not when the timers were last looked at.
+        self.now = now;
         self.slow_down(&event, now);
         self.disable_target(&event, now);
         self.settle_rest(&mut event);
