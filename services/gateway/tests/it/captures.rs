@@ -69,7 +69,10 @@ async fn calls_are_shown_as_they_were_made_and_only_to_those_who_may() -> Result
     let vic = Person::signed_in(&world, "vic").await?;
     vic.joined(&world, &team, Role::Viewer).await?;
     let task = make_task(&ann.http).await?;
-    assert_eq!(captures(&ann.http, &task).await?, json!({"captures": [], "missing": 0}));
+    assert_eq!(
+        captures(&ann.http, &task).await?,
+        json!({"captures": [], "missing": 0})
+    );
     let id = TaskId::parse(&task)?;
     for (kind, number) in [
         (CapturedKind::Attempt, 2),
