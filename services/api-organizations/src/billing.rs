@@ -81,7 +81,7 @@ pub(crate) async fn get_status(
 pub(crate) async fn open_portal(
     State(state): State<Edge>,
     _caller: Caller<KeysWrite>,
-    Body(request, _): Body<JobsOpenPortal>,
+    Body(request): Body<JobsOpenPortal>,
 ) -> Result<Response, ApiError> {
     let url = &request.return_url;
     let is_of = |origin: &String| {

@@ -1,4 +1,4 @@
-//! Requests as the jobs API reads them: unknown members are ignored and named in a header, a body of the wrong shape is 422.
+//! Requests as the jobs API reads them: a body of the wrong shape is 422. Unlike jobs, what gives rights has no members that are not known.
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -9,44 +9,26 @@ use serde::de::DeserializeOwned;
 use waybill_edge::Edge;
 use waybill_edge::body::{parse_leniently, read_json};
 use waybill_edge::error::{ApiError, ErrorCode};
-use waybill_edge::warnings::{Handling, WARNINGS, Warnings, header};
+use waybill_edge::warnings::Handling;
 
-/// What of a request was ignored.
-#[derive(Debug, Default)]
-pub(crate) struct Ignored(Warnings);
-
-impl Ignored {
-    /// The answer, with a header that names what was ignored.
-    pub(crate) fn answer<T: Serialize>(self, status: StatusCode, body: T) -> Response {
-        let mut response = (status, axum::Json(body)).into_response();
-        // This API never refuses what it does not know.
-        let told = self.0.judge(Handling::Lenient).unwrap_or_default();
-        if let Some(names) = header(&told) {
-            response.headers_mut().insert(WARNINGS, names);
-        }
-        response
-    }
-
-    /// The same for an answer that holds a secret.
-    pub(crate) fn secret<T: Serialize>(self, status: StatusCode, body: T) -> Response {
-        let mut response = self.answer(status, body);
-        let no_store = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(CACHE_CONTROL, no_store);
-        response
-    }
+/// An answer that no cache may keep, since it holds a secret.
+pub(crate) fn secret<T: Serialize>(status: StatusCode, body: T) -> Response {
+    let mut response = (status, axum::Json(body)).into_response();
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
 }
 
 /// A JSON body.
 #[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T, pub(crate) Ignored);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Edge> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Edge) -> Result<Self, ApiError> {
         let bytes = read_json(request, &state.config).await?;
-        let (value, warnings) = parse_leniently(&bytes).map_err(misshapen)?;
-        Ok(Self(value, Ignored(warnings)))
+        parse(&bytes).map(Self)
     }
 }
 
@@ -62,8 +44,20 @@ impl<T: DeserializeOwned + Default> FromRequest<Edge> for OptionalBody<T> {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
-        let (value, _) = parse_leniently(&bytes).map_err(misshapen)?;
-        Ok(Self(value))
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A misspelt `permissions` must not make a key that may do everything.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let (value, warnings) = parse_leniently(bytes).map_err(misshapen)?;
+    let unknown = warnings.judge(Handling::Lenient)?;
+    match unknown.into_iter().next() {
+        None => Ok(value),
+        Some(member) => {
+            let message = format!("{}: unknown member", member.field);
+            Err(ApiError::bad_field(member.field, message))
+        }
     }
 }
 

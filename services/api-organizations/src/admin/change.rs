@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use waybill_edge::error::{ApiError, JobsErrorBody};
 use super::find;
 use crate::api_keys::create::{JobsApiKeyCreated, JobsCreateApiKey, created, of_this_api};
 use crate::api_keys::needs_brand;
-use crate::body::{Body, broken};
+use crate::body::{Body, broken, secret};
 use crate::field::Field;
 use crate::organizations::create::{JobsOrganizationCreated, email, first_key, found, settings};
 use crate::organizations::object::{JobsOrganization, Secrets};
@@ -82,7 +82,7 @@ pub struct JobsAdminUpdate {
 pub(crate) async fn create_for_admin(
     State(state): State<Edge>,
     administrator: Administrator,
-    Body(request, ignored): Body<JobsAdminCreate>,
+    Body(request): Body<JobsAdminCreate>,
 ) -> Result<Response, ApiError> {
     let wish = OrganizationWish {
         name: request.name,
@@ -94,7 +94,7 @@ pub(crate) async fn create_for_admin(
         key: first_key(),
     };
     let created = found(&state, wish, &administrator.by()).await?;
-    Ok(ignored.secret(StatusCode::CREATED, created))
+    Ok(secret(StatusCode::CREATED, created))
 }
 
 fn plan(tier: &str) -> Result<String, ApiError> {
@@ -182,7 +182,7 @@ async fn change(
     State(state): State<Edge>,
     administrator: Administrator,
     Path(id): Path<String>,
-    Body(request, ignored): Body<JobsAdminUpdate>,
+    Body(request): Body<JobsAdminUpdate>,
 ) -> Result<Response, ApiError> {
     let team = find(&state, &id)?;
     let change = OrganizationChange {
@@ -201,7 +201,7 @@ async fn change(
     let after = after.await?;
     state.settle_everywhere(after.version).await?;
     let found = JobsOrganization::find(&state, &team, Secrets::Hidden)?;
-    Ok(ignored.answer(StatusCode::OK, found))
+    Ok((StatusCode::OK, axum::Json(found)).into_response())
 }
 
 /// An id at Stripe.
@@ -267,7 +267,7 @@ pub(crate) async fn create_key_for_admin(
     State(state): State<Edge>,
     administrator: Administrator,
     Path(id): Path<String>,
-    Body(request, ignored): Body<JobsCreateApiKey>,
+    Body(request): Body<JobsCreateApiKey>,
 ) -> Result<Response, ApiError> {
     let team = find(&state, &id)?;
     let environment = request.environment(Environment::Live)?;
@@ -277,5 +277,5 @@ pub(crate) async fn create_key_for_admin(
     let made = state.control.make_jobs_key(&team, &wish, environment, &by);
     let made = made.await.map_err(|error| of_this_api(error.into()))?;
     let created = created(&state, &team, &made, &wish).await?;
-    Ok(ignored.secret(StatusCode::CREATED, created))
+    Ok(secret(StatusCode::CREATED, created))
 }

@@ -1,7 +1,7 @@
 //! `PUT` and `PATCH /api/v1/api-keys/{id}`: what is absent stays.
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -85,7 +85,7 @@ async fn change(
     State(state): State<Edge>,
     caller: Caller<KeysWrite>,
     Path(id): Path<String>,
-    Body(request, ignored): Body<JobsUpdateApiKey>,
+    Body(request): Body<JobsUpdateApiKey>,
 ) -> Result<Response, ApiError> {
     let id = find(&state, &caller.team, &id)?;
     let directory = state.auth.directory();
@@ -113,5 +113,5 @@ async fn change(
     let used = state.usage.of_keys(&caller.team, std::slice::from_ref(&id));
     let used = used.await?;
     let shown = JobsApiKey::new(&changed.key, used.get(&id));
-    Ok(ignored.answer(StatusCode::OK, shown))
+    Ok((StatusCode::OK, axum::Json(shown)).into_response())
 }

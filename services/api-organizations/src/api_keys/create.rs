@@ -21,7 +21,7 @@ use waybill_edge::limits::Guarded;
 use waybill_edge::request::RequestContext;
 
 use super::needs_brand;
-use crate::body::{Body, broken};
+use crate::body::{Body, broken, secret};
 use crate::permissions;
 
 /// A key to be created.
@@ -78,7 +78,7 @@ pub(crate) async fn create_api_key(
     State(state): State<Edge>,
     caller: Caller<KeysWrite>,
     Extension(context): Extension<RequestContext>,
-    Body(request, ignored): Body<JobsCreateApiKey>,
+    Body(request): Body<JobsCreateApiKey>,
 ) -> Result<Response, ApiError> {
     caller.needs_api()?;
     needs_brand(&state)?;
@@ -98,7 +98,7 @@ pub(crate) async fn create_api_key(
     let made = state.control.make_jobs_key(&team, &wish, environment, &by);
     let made = made.await.map_err(|error| of_this_api(error.into()))?;
     let created = created(&state, &team, &made, &wish).await?;
-    Ok(ignored.secret(StatusCode::CREATED, created))
+    Ok(secret(StatusCode::CREATED, created))
 }
 
 /// The name of a member as this API spells it.

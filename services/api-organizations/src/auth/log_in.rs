@@ -12,7 +12,7 @@ use waybill_edge::error::{ApiError, ErrorCode, JobsErrorBody};
 use waybill_edge::request::RequestContext;
 
 use super::{JobsTokens, begin};
-use crate::body::{Body, broken};
+use crate::body::{Body, broken, secret};
 
 const MIN_KEY_CHARS: usize = 10;
 
@@ -39,7 +39,7 @@ pub struct JobsLogIn {
 pub(crate) async fn log_in(
     State(state): State<Edge>,
     Extension(context): Extension<RequestContext>,
-    Body(request, ignored): Body<JobsLogIn>,
+    Body(request): Body<JobsLogIn>,
 ) -> Result<Response, ApiError> {
     if request.api_key.chars().count() < MIN_KEY_CHARS {
         let text = format!("must be at least {MIN_KEY_CHARS} characters");
@@ -54,7 +54,7 @@ pub(crate) async fn log_in(
     match state.auth.recognise(&request.api_key, brands) {
         Recognition::Known(known) if known.key.may_come_from(context.source) => {
             let tokens = begin(&state, known.key.created.key.clone(), known.team)?;
-            Ok(ignored.secret(StatusCode::OK, tokens))
+            Ok(secret(StatusCode::OK, tokens))
         }
         Recognition::PepperMissing => Err(ApiError::unavailable(
             ErrorCode::AuthorizationUnavailable,

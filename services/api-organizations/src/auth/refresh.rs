@@ -15,7 +15,7 @@ use waybill_edge::request::RequestContext;
 use waybill_identity::jwt::of_keys::{ACCESS_LIFETIME, KeySession, KeyTokenUse};
 
 use super::issue;
-use crate::body::Body;
+use crate::body::{Body, secret};
 
 /// The refresh token of a session.
 #[derive(Deserialize, ToSchema)]
@@ -48,7 +48,7 @@ pub struct JobsRefreshed {
 pub(crate) async fn refresh(
     State(state): State<Edge>,
     Extension(context): Extension<RequestContext>,
-    Body(request, ignored): Body<JobsRefresh>,
+    Body(request): Body<JobsRefresh>,
 ) -> Result<Response, ApiError> {
     state
         .limiter
@@ -75,5 +75,5 @@ pub(crate) async fn refresh(
         token_type: "Bearer",
         expires_in: ACCESS_LIFETIME.as_secs(),
     };
-    Ok(ignored.secret(StatusCode::OK, refreshed))
+    Ok(secret(StatusCode::OK, refreshed))
 }

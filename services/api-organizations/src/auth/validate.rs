@@ -12,7 +12,7 @@ use waybill_edge::error::ApiError;
 use waybill_edge::request::RequestContext;
 use waybill_identity::jwt::of_keys::KeyTokenUse;
 
-use crate::body::Body;
+use crate::body::{Body, secret};
 
 /// A token to look at.
 #[derive(Deserialize, ToSchema)]
@@ -60,7 +60,7 @@ pub struct JobsClaims {
 pub(crate) async fn validate(
     State(state): State<Edge>,
     Extension(context): Extension<RequestContext>,
-    Body(request, ignored): Body<JobsValidate>,
+    Body(request): Body<JobsValidate>,
 ) -> Result<Response, ApiError> {
     state
         .limiter
@@ -96,5 +96,5 @@ pub(crate) async fn validate(
             }
         }
     };
-    Ok(ignored.secret(StatusCode::OK, checked))
+    Ok(secret(StatusCode::OK, checked))
 }

@@ -1,7 +1,7 @@
 //! `PUT` and `DELETE /api/v1/organizations/{id}`.
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub(crate) async fn update_organization(
     State(state): State<Edge>,
     caller: Caller<KeysWrite>,
     Path(id): Path<String>,
-    Body(request, ignored): Body<JobsUpdateOrganization>,
+    Body(request): Body<JobsUpdateOrganization>,
 ) -> Result<Response, ApiError> {
     let team = own(&caller.team, &id)?;
     let change = OrganizationChange {
@@ -63,7 +63,7 @@ pub(crate) async fn update_organization(
     let after = state.control.run_team(&team, command, &caller.by()).await?;
     state.settle(after.version).await?;
     let found = JobsOrganization::find(&state, &team, Secrets::Shown)?;
-    Ok(ignored.answer(StatusCode::OK, found))
+    Ok((StatusCode::OK, axum::Json(found)).into_response())
 }
 
 /// Delete the organisation. All its keys end; it never comes back, and its slug stays taken.

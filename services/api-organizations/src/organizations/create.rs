@@ -26,7 +26,7 @@ use waybill_identity::SignUpPolicy;
 
 use super::object::{JobsOrganization, Secrets};
 use crate::api_keys::needs_brand;
-use crate::body::{Body, broken};
+use crate::body::{Body, broken, secret};
 
 /// The actor that events of sign-ups without a person name.
 const SIGN_UP: &str = "jobs-sign-up";
@@ -120,7 +120,7 @@ impl FromRequestParts<Edge> for Founder {
 pub(crate) async fn create_organization(
     State(state): State<Edge>,
     Founder(by): Founder,
-    Body(request, ignored): Body<JobsCreateOrganization>,
+    Body(request): Body<JobsCreateOrganization>,
 ) -> Result<Response, ApiError> {
     let wish = OrganizationWish {
         name: request.name,
@@ -132,7 +132,7 @@ pub(crate) async fn create_organization(
         key: first_key(),
     };
     let created = found(&state, wish, &by).await?;
-    Ok(ignored.secret(StatusCode::CREATED, created))
+    Ok(secret(StatusCode::CREATED, created))
 }
 
 /// The first key of an organisation: all scopes, no limits.

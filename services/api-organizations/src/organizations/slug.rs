@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -100,14 +100,14 @@ pub(crate) async fn check_slug(
 pub(crate) async fn generate_slug(
     State(state): State<Edge>,
     Extension(context): Extension<RequestContext>,
-    Body(request, ignored): Body<JobsGenerateSlug>,
+    Body(request): Body<JobsGenerateSlug>,
 ) -> Result<Response, ApiError> {
     state
         .limiter
         .admit_source(&context.limits, context.source)?;
     state.auth.check_caught_up()?;
     let slug = free(&state, &request.name);
-    Ok(ignored.answer(StatusCode::OK, JobsSlug { slug }))
+    Ok((StatusCode::OK, axum::Json(JobsSlug { slug })).into_response())
 }
 
 /// A slug that is free, as near to a text as can be.

@@ -14,7 +14,7 @@ use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::KeysWrite;
 use waybill_edge::error::{ApiError, ErrorCode, JobsErrorBody};
 
-use crate::body::{Ignored, broken};
+use crate::body::{broken, secret};
 
 /// The token of incoming webhooks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +47,7 @@ fn shown(state: &Edge, team: &TeamId) -> Result<Response, ApiError> {
         token,
         webhook_url: format!("{base}/api/v1/webhooks/{team}/custom"),
     };
-    Ok(Ignored::default().secret(StatusCode::OK, told))
+    Ok(secret(StatusCode::OK, told))
 }
 
 /// Read the token of incoming webhooks.

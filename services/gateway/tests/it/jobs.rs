@@ -316,7 +316,7 @@ async fn every_error_has_the_body_of_this_api() -> Result<()> {
         (answer.status.as_u16(), answer.code().as_str()),
         (401, "AUTHENTICATION_FAILED")
     );
-    for path in ["", "/", "/nothing", "/jobs/a/b/c", "/workflows"] {
+    for path in ["", "/", "/nothing", "/jobs/a/b/c", "/outgoing-webhooks"] {
         let answer = get(&world.http, path).await?;
         let expected = is(404, "NOT_FOUND", "No route matches this path");
         assert_eq!(refused(&answer), expected, "{path}");

@@ -202,6 +202,9 @@ fn body(path: &str) -> Value {
         return json!({"queue_name": "ours", "payload": 1, "jobs": [{"payload": 1}], "worker_id": "w", "lease_id": "l", "error": "x",
             "lease_duration_secs": 30, "progress": 1, "priority": 1, "confirm": true});
     }
+    if path.starts_with("/api/v1/organizations") || path.starts_with("/api/v1/api-keys") {
+        return json!({"name": "made by an attack"});
+    }
     if path.ends_with("/stream-token") {
         return json!({});
     }
@@ -385,6 +388,10 @@ async fn another_team_gets_nothing_of_ours_by_any_route() -> Result<()> {
         } else if route.path.starts_with("/v1/workflows/") {
             // They are looked up among those of the caller's team.
             (404, "Workflow not found")
+        } else if route.path.starts_with("/api/v1/api-keys/") {
+            (404, "API key not found")
+        } else if route.path.starts_with("/api/v1/organizations/") {
+            (404, "Organization not found")
         } else if route.path.starts_with("/api/v1/schedules/") {
             (404, "Schedule not found")
         } else if route.path.starts_with("/api/v1/workflows/") {

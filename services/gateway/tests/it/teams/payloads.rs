@@ -70,7 +70,8 @@ fn reads(team: &TeamId, task: &str) -> (Vec<String>, Vec<String>) {
     let (mut answered, mut streams) = (Vec::new(), Vec::new());
     for (path, item) in api["paths"].as_object().expect("paths") {
         let read = &item["get"];
-        if read.is_null() {
+        // The streams of the jobs API tell of pulled tasks, and their events have no member for a body.
+        if read.is_null() || path.starts_with("/api/v1/events") {
             continue;
         }
         let filled = path
