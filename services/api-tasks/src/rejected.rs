@@ -12,11 +12,8 @@ use waybill_edge::owners::no_owner;
 const REJECTED: &str =
     "Another task of the queue was accepted with the same dedup.key, within its window";
 
-/// Refuses a task that is in the log and ends as a duplicate.
-///
-/// # Errors
-/// 409 that names the other task; 503 with the id of this one if its owner does not answer: repeated with the same idempotency key, the
-/// request gets the answer.
+/// Refuses a task that is in the log and ends as a duplicate, with 409 that names the other one. 503 with the id of this one if its owner
+/// does not answer: repeated with the same idempotency key, the request gets the answer.
 pub(crate) async fn refuse_duplicate(accepting: &Accepting<'_>, id: &str) -> Result<(), ApiError> {
     let id = TaskId::parse(id).map_err(|error| ApiError::internal(&error))?;
     let (state, team) = (accepting.state, accepting.team.clone());

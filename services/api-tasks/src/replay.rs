@@ -156,12 +156,18 @@ pub async fn again_in_its_place(
     let has_retries = overrides.max_retries.is_some()
         || overrides.max_attempts.is_some()
         || overrides.retry_backoff.is_some();
+    // Pauses of a queue of jobs may be shorter and more than a request can ask for.
+    let keeps_pauses = overrides.retry_backoff.is_none();
+    let own_pauses = std::mem::take(&mut old.retry_pauses);
     // The native API has fewer of both.
     let retries = old.max_retries;
     old.max_retries = retries.min(MAX_COUNTED_ATTEMPTS - 1);
     let job = old.job.take();
     let mut checked = accepting.check_as_given(overrides.or_as(old), limits)?;
     checked.spec.replay_of = Some(row.id);
+    if keeps_pauses {
+        checked.spec.retry_pauses = own_pauses;
+    }
     checked.spec.job = job.map(|job| {
         // It is another job.
         Box::new(JobTerms { root: None, ..*job })

@@ -143,7 +143,7 @@ def test_the_system_says_what_is_served(world, browser):
     page.wait_for_selector(".sentence:text-is('All of it is served.')")
     page.wait_for_selector("tr:has-text('Accepting tasks') .status:has-text('ready')")
     page.wait_for_selector("dt:text-is('Used')")
-    page.wait_for_selector("meter[aria-label='Storage of the server that is used']")
+    page.wait_for_selector("p:has-text('The server stores')")
     for role in ["gateway", "projector"]:
         page.wait_for_selector(f"[aria-label=Processes] tr:has-text('{role}') meter")
     for role in ["gateway", "worker", "projector"]:

@@ -395,9 +395,14 @@ async fn a_body_that_gives_rights_never_has_unknown_members() -> Result<()> {
             )
             .replace("{userId}", &ann.id.to_string())
             .replace("{keyId}", key)
+            .replace("/api-keys/{id}", &format!("/api-keys/{key}"))
             // Well-formed ids of things that are not there: the path is read before the body, and the body before anything is looked up.
             .replace("{appId}", "app_00000000000000000000000000")
             .replace("{tokenId}", "tok_00000000000000000000000000")
+            .replace(
+                "/listeners/{id}",
+                "/listeners/lsn_00000000000000000000000000",
+            )
             .replace(
                 "/schedules/{id}",
                 "/schedules/sched_00000000000000000000000000",

@@ -137,10 +137,8 @@ async fn what_happens_to_jobs_is_pushed_as_server_sent_events() -> Result<()> {
     let up = installation.up().await?;
     let http = up.http(&key);
     // A called task is no job.
-    http.create(
-        &json!({"targetUrl": "http://127.0.0.1:9/x", "delayUntil": "2040-01-01T00:00:00Z"}),
-    )
-    .await?;
+    http.create(&json!({"targetUrl": "http://127.0.0.1:9/x", "delay": "30d"}))
+        .await?;
 
     let mut all = http.events("/api/v1/events", None).await?;
     let mut of_queue = http.events("/api/v1/events?queue=b", None).await?;

@@ -92,7 +92,7 @@ impl VaultRig {
     }
 
     async fn until_ended(&self, tasks: &BTreeSet<TaskId>) {
-        eventually(PATIENCE, async || {
+        eventually(3 * PATIENCE, async || {
             let lives = by_task(&self.rig.records().await);
             let ended = |id: &TaskId| {
                 let last = lives.get(id).and_then(|events| events.last());
