@@ -10,7 +10,8 @@ CREDENTIAL = os.environ["WAYBILL_CREDENTIAL"]
 READS = {"GET", "HEAD", "OPTIONS"}
 # POSTs that only read, because their input does not fit into a query string: a read-only key may call them.
 # A stream token is one of them: nothing is stored, and it gives access to no more than the key that requests it.
-QUESTIONS = {"/v1/signatures/verify", "/v1/tasks/{id}/stream-token", "/v1/events/stream-token"}
+# The last one ends a session of the caller, whatever that may do.
+QUESTIONS = {"/v1/signatures/verify", "/v1/tasks/{id}/stream-token", "/v1/events/stream-token", "/api/v1/auth/logout"}
 # Nothing listens there. Created tasks call it and fail at once; otherwise they would call whatever host a generated request contains.
 NOWHERE = "http://127.0.0.1:9/"
 CALLED = ("targetUrl", "callbackUrl", "onCompleteUrl")

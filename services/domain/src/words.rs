@@ -3,7 +3,7 @@
 /// Defines an enum by its variants and their words. It is (de)serialised as these words; `ALL` has the variants in order, `as_str` and `parse`
 /// go from one to the other.
 macro_rules! words {
-    ($(#[$of_all:meta])* pub enum $name:ident { $($(#[$of_one:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$of_all:meta])* pub enum $name:ident { $($(#[$of_one:meta])* $variant:ident = $word:tt,)+ }) => {
         $(#[$of_all])*
         pub enum $name {
             $($(#[$of_one])* #[serde(rename = $word)] $variant,)+

@@ -76,6 +76,8 @@ pub struct JobsAdminUpdate {
     request_body = JobsAdminCreate,
     responses(
         (status = 201, description = "Created, with its first key", body = JobsOrganizationCreated),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 409, description = "The slug is taken", body = JobsErrorBody),
     )
 )]
@@ -141,6 +143,8 @@ fn limits(value: Value) -> Result<BTreeMap<String, u64>, ApiError> {
     request_body = JobsAdminUpdate,
     responses(
         (status = 200, description = "The organisation, as it is on every gateway", body = JobsOrganization),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 404, description = "No such organisation", body = JobsErrorBody),
     )
 )]
@@ -166,6 +170,8 @@ pub(crate) async fn update_for_admin(
     request_body = JobsAdminUpdate,
     responses(
         (status = 200, description = "The organisation, as it is on every gateway", body = JobsOrganization),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 404, description = "No such organisation", body = JobsErrorBody),
     )
 )]
@@ -229,6 +235,7 @@ fn short(text: String) -> Result<String, ApiError> {
     ),
     responses(
         (status = 204, description = "Deleted, on every gateway"),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 404, description = "No such organisation", body = JobsErrorBody),
     )
 )]
@@ -259,6 +266,8 @@ pub(crate) async fn delete_for_admin(
     request_body = JobsCreateApiKey,
     responses(
         (status = 201, description = "Created, and accepted from now on", body = JobsApiKeyCreated),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 404, description = "No such organisation", body = JobsErrorBody),
         (status = 429, description = "The plan has no room for another key", body = JobsErrorBody),
     )

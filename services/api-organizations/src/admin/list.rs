@@ -173,6 +173,7 @@ fn sort(found: &mut [JobsOrganization], params: &AdminListParams) -> Result<(), 
     ),
     responses(
         (status = 200, description = "The organisation, with `usage_info`, `api_keys_count` and `total_jobs`", body = JobsOrganization),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
         (status = 404, description = "No such organisation", body = JobsErrorBody),
     )
 )]

@@ -4,6 +4,7 @@ use axum::extract::State;
 use waybill_domain::access::plan::jobs::JobsLimits;
 use waybill_edge::Edge;
 use waybill_edge::auth::admin_key::Administrator;
+use waybill_edge::error::JobsErrorBody;
 
 use crate::usage::JobsPlanLimits;
 
@@ -14,7 +15,10 @@ use crate::usage::JobsPlanLimits;
     operation_id = "jobs.admin.plans",
     tag = "jobs",
     params(("X-Admin-Key" = String, Header, description = "The key of administrators")),
-    responses((status = 200, description = "The tiers, from the narrowest to the widest", body = Vec<JobsPlanLimits>))
+    responses(
+        (status = 200, description = "The tiers, from the narrowest to the widest", body = Vec<JobsPlanLimits>),
+        (status = 401, description = "Administration is not configured, or the key is missing or wrong", body = JobsErrorBody),
+    )
 )]
 pub(crate) async fn list_plans(
     State(state): State<Edge>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::access::email::Email;
 use waybill_edge::Edge;
-use waybill_edge::error::ApiError;
+use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::query::Query;
 use waybill_edge::request::RequestContext;
 use waybill_identity::SignUpPolicy;
@@ -39,7 +39,10 @@ pub struct JobsEmailCheck {
     operation_id = "jobs.auth.check_email",
     tag = "jobs",
     params(EmailParams),
-    responses((status = 200, description = "Whether one may", body = JobsEmailCheck))
+    responses(
+        (status = 200, description = "Whether one may", body = JobsEmailCheck),
+        (status = 400, description = "A parameter is wrong", body = JobsErrorBody),
+    )
 )]
 pub(crate) async fn check_email(
     State(state): State<Edge>,

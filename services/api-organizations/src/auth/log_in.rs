@@ -33,6 +33,7 @@ pub struct JobsLogIn {
     request_body = JobsLogIn,
     responses(
         (status = 200, description = "The tokens of a session", body = JobsTokens),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
         (status = 401, description = "The key is not accepted", body = JobsErrorBody),
     )
 )]

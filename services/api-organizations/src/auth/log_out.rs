@@ -27,7 +27,7 @@ pub struct JobsLogOut {
     operation_id = "jobs.auth.log_out",
     tag = "jobs",
     security(("api_key" = [])),
-    request_body = JobsLogOut,
+    request_body = Option<JobsLogOut>,
     responses(
         (status = 204, description = "No gateway accepts a token of the session any more"),
         (status = 503, description = "It could not be recorded, or not be applied everywhere yet", body = JobsErrorBody),

@@ -42,6 +42,7 @@ pub struct JobsRefreshed {
     request_body = JobsRefresh,
     responses(
         (status = 200, description = "A new access token", body = JobsRefreshed),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
         (status = 401, description = "The token is not accepted, or its session or key has ended", body = JobsErrorBody),
     )
 )]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waybill_edge::Edge;
 use waybill_edge::auth::key_session::standing;
-use waybill_edge::error::ApiError;
+use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::request::RequestContext;
 use waybill_identity::jwt::of_keys::KeyTokenUse;
 
@@ -55,7 +55,10 @@ pub struct JobsClaims {
     operation_id = "jobs.auth.validate",
     tag = "jobs",
     request_body = JobsValidate,
-    responses((status = 200, description = "Whether it is good", body = JobsTokenCheck))
+    responses(
+        (status = 200, description = "Whether it is good", body = JobsTokenCheck),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+    )
 )]
 pub(crate) async fn validate(
     State(state): State<Edge>,

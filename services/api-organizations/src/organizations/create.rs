@@ -113,6 +113,7 @@ impl FromRequestParts<Edge> for Founder {
     request_body = JobsCreateOrganization,
     responses(
         (status = 201, description = "Created, with its first key", body = JobsOrganizationCreated),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
         (status = 401, description = "Sign-up is not open, and `X-Admin-Key` is not right", body = JobsErrorBody),
         (status = 409, description = "The slug is taken", body = JobsErrorBody),
     )

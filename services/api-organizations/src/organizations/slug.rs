@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use waybill_commands::entropy;
 use waybill_domain::access::team::organization::slug_fault;
 use waybill_edge::Edge;
-use waybill_edge::error::ApiError;
+use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::query::Query;
 use waybill_edge::request::RequestContext;
 
@@ -60,7 +60,10 @@ pub struct JobsSlug {
     operation_id = "jobs.organization.check_slug",
     tag = "jobs",
     params(SlugParams),
-    responses((status = 200, description = "Whether it is", body = JobsSlugCheck))
+    responses(
+        (status = 200, description = "Whether it is", body = JobsSlugCheck),
+        (status = 400, description = "A parameter is wrong", body = JobsErrorBody),
+    )
 )]
 pub(crate) async fn check_slug(
     State(state): State<Edge>,
@@ -95,7 +98,10 @@ pub(crate) async fn check_slug(
     operation_id = "jobs.organization.generate_slug",
     tag = "jobs",
     request_body = JobsGenerateSlug,
-    responses((status = 200, description = "One that is free now", body = JobsSlug))
+    responses(
+        (status = 200, description = "One that is free now", body = JobsSlug),
+        (status = 400, description = "A member is wrong or unknown", body = JobsErrorBody),
+    )
 )]
 pub(crate) async fn generate_slug(
     State(state): State<Edge>,
