@@ -104,6 +104,7 @@ def test_webhooks_that_were_given_up_are_sent_again_and_a_sample_is_delivered(wo
     page.fill("#url", world.sink.url + "/sample")
     page.click("button:has-text('Send it')")
     page.wait_for_selector("[role=status]:has-text('on its way')")
+    page.click(".fresh:has-text('new deliver') button")
     page.wait_for_selector("tbody tr:has-text('/sample')")
     page.click("tbody tr:has-text('/sample') a")
     page.wait_for_selector("section:has(#sent-title) pre:has-text('task.cancelled')")
