@@ -14,7 +14,7 @@ use waybill_edge::iso::Iso;
 use waybill_edge::sse::{event_stream, no_room, nothing_more};
 use waybill_streams::{EventFilter, Remainder};
 
-use crate::event::JobsEvent;
+use crate::event::{JobsEvent, JobsJobStatusChange};
 use crate::frame::{self, Style};
 use crate::organization::{LONGEST, PING, every};
 use crate::parameters::{Asked, style};
@@ -100,13 +100,13 @@ pub(crate) async fn follow_job(
 }
 
 fn present(standing: &Standing, id: &str) -> JobsEvent {
-    JobsEvent::JobStatusChange {
+    JobsEvent::JobStatusChange(JobsJobStatusChange {
         job_id: id.to_ascii_lowercase(),
         queue_name: standing.row.queue.to_string(),
         old_status: "",
         new_status: standing.status.as_str(),
         timestamp: Iso(standing.row.updated_at),
-    }
+    })
 }
 
 struct Frames {
@@ -161,7 +161,7 @@ impl Frames {
 
 /// Whether nothing more will come of the job.
 fn ends(event: &JobsEvent) -> bool {
-    let JobsEvent::JobStatusChange { new_status, .. } = event else {
+    let JobsEvent::JobStatusChange(JobsJobStatusChange { new_status, .. }) = event else {
         return false;
     };
     !["pending", "scheduled", "processing"].contains(new_status)

@@ -18,7 +18,7 @@ use waybill_edge::iso::Iso;
 use waybill_edge::sse::{event_stream, no_room};
 use waybill_streams::EventFilter;
 
-use crate::event::JobsEvent;
+use crate::event::{JobsEvent, JobsQueueNumbers};
 use crate::frame::{self, Style};
 use crate::organization::{LONGEST, PING, every};
 use crate::parameters::{Asked, style};
@@ -155,13 +155,13 @@ impl Frames {
         let stats = calls::count(api, caller, Some(self.queue.clone())).await?;
         self.due = None;
         self.last = Instant::now();
-        Ok(JobsEvent::QueueStats {
+        Ok(JobsEvent::QueueStats(JobsQueueNumbers {
             queue_name: self.queue.to_string(),
             pending: stats.pending,
             processing: stats.processing,
             completed: stats.completed,
             failed: stats.failed + stats.deadletter,
             timestamp: Iso(entropy::now()),
-        })
+        }))
     }
 }

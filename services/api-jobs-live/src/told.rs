@@ -15,7 +15,9 @@ use waybill_projector::QueryError;
 use waybill_projector::query::{GetTask, Position};
 use waybill_streams::Step;
 
-use crate::event::JobsEvent;
+use crate::event::{
+    JobsEvent, JobsJobCompleted, JobsJobCreated, JobsJobFailed, JobsJobStatusChange,
+};
 
 /// Steps whose events are kept: what listeners that follow the log are told at about the same time.
 const KEPT: usize = 4_096;
@@ -144,22 +146,22 @@ impl About<'_> {
     }
 
     fn created(&self) -> JobsEvent {
-        JobsEvent::JobCreated {
+        JobsEvent::JobCreated(JobsJobCreated {
             job_id: self.job(),
             queue_name: self.queue(),
             priority: self.row.priority.value(),
             timestamp: self.at(),
-        }
+        })
     }
 
     fn change(&self, old_status: &'static str, new_status: &'static str) -> JobsEvent {
-        JobsEvent::JobStatusChange {
+        JobsEvent::JobStatusChange(JobsJobStatusChange {
             job_id: self.job(),
             queue_name: self.queue(),
             old_status,
             new_status,
             timestamp: self.at(),
-        }
+        })
     }
 
     fn completed(&self) -> JobsEvent {
@@ -167,27 +169,29 @@ impl About<'_> {
         let attempt = attempts.find(|attempt| Some(attempt.number) == self.step.view().attempt);
         let held = attempt.map(|attempt| self.step.at.since(attempt.started_at));
         let millis = held.unwrap_or_default().as_millis();
-        JobsEvent::JobCompleted {
+        JobsEvent::JobCompleted(JobsJobCompleted {
             job_id: self.job(),
             queue_name: self.queue(),
             duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
             timestamp: self.at(),
-        }
+        })
     }
 
     /// A failure, if a worker has reported it: nobody reports a lease that is over.
     fn failed(&self) -> Option<JobsEvent> {
         let view = self.step.view();
         let is_reported = view.error_kind == Some(FailureKind::Reported);
-        is_reported.then(|| JobsEvent::JobFailed {
-            job_id: self.job(),
-            queue_name: self.queue(),
-            error: view.error.clone().unwrap_or_default(),
-            retry_count: view
-                .attempt
-                .unwrap_or_default()
-                .min(self.row.retry_count.into()),
-            timestamp: self.at(),
+        is_reported.then(|| {
+            JobsEvent::JobFailed(JobsJobFailed {
+                job_id: self.job(),
+                queue_name: self.queue(),
+                error: view.error.clone().unwrap_or_default(),
+                retry_count: view
+                    .attempt
+                    .unwrap_or_default()
+                    .min(self.row.retry_count.into()),
+                timestamp: self.at(),
+            })
         })
     }
 }

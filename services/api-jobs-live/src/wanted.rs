@@ -2,7 +2,7 @@
 
 use waybill_domain::id::QueueName;
 
-use crate::event::JobsEvent;
+use crate::event::{JobsEvent, JobsJobCreated};
 
 /// Most subscriptions of one WebSocket.
 const MOST: usize = 1_000;
@@ -77,12 +77,12 @@ mod tests {
     use waybill_edge::iso::Iso;
 
     fn created(job: &str, queue: &str) -> JobsEvent {
-        JobsEvent::JobCreated {
+        JobsEvent::JobCreated(JobsJobCreated {
             job_id: job.to_owned(),
             queue_name: queue.to_owned(),
             priority: 0,
             timestamp: Iso(Timestamp(0)),
-        }
+        })
     }
 
     fn of(queue: Option<&str>, job: Option<&str>) -> Selection {
