@@ -2,7 +2,7 @@
 
 use waybill_domain::id::QueueName;
 
-use crate::event::{JobsEvent, JobsJobCreated};
+use crate::event::JobsEvent;
 
 /// Most subscriptions of one WebSocket.
 const MOST: usize = 1_000;
@@ -73,6 +73,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::JobsJobCreated;
     use waybill_domain::time::Timestamp;
     use waybill_edge::iso::Iso;
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use waybill_api_tasks::TasksApi;
 use waybill_edge::body::{parse_leniently, read_json};
-use waybill_edge::error::{ApiError, ErrorCode};
+use waybill_edge::error::ApiError;
+use waybill_edge::error::rules::misshapen;
 use waybill_edge::warnings::{Handling, WARNINGS, Warnings, header};
 
 /// What of a request was ignored.
@@ -69,70 +70,5 @@ impl<T: DeserializeOwned + Default> FromRequest<TasksApi> for OptionalBody<T> {
         }
         let (value, warnings) = parse_leniently(&bytes).map_err(misshapen)?;
         Ok(Self(value, Ignored(warnings)))
-    }
-}
-
-/// 422 for a body that is JSON and has not the shape. What is no JSON stays 400.
-fn misshapen(mut error: ApiError) -> ApiError {
-    match error.body.code {
-        ErrorCode::InvalidField | ErrorCode::InvalidBody => {}
-        _ => return error,
-    }
-    error.status = StatusCode::UNPROCESSABLE_ENTITY;
-    let text = error.body.message.clone();
-    let Some((before, rest)) = text.split_once("missing field `") else {
-        return error.breaking("type");
-    };
-    let Some((name, _)) = rest.split_once('`') else {
-        return error.breaking("type");
-    };
-    // `jobs[3]: missing field ...` is about a member of that item.
-    let within = error.body.field.as_deref();
-    let within = within.filter(|within| before.starts_with(within));
-    let field = match within {
-        Some(within) => format!("{within}.{name}"),
-        None => name.to_owned(),
-    };
-    error.body.message = format!("{field} is required").into();
-    error.body.error = error.body.message.clone();
-    error.about(field).breaking("required")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde::Deserialize;
-
-    #[derive(Debug, Deserialize)]
-    #[expect(dead_code, reason = "only parsed")]
-    struct Wanted {
-        queue_name: String,
-        jobs: Option<Vec<Inner>>,
-    }
-
-    #[derive(Debug, Deserialize)]
-    #[expect(dead_code, reason = "only parsed")]
-    struct Inner {
-        payload: u8,
-    }
-
-    #[test]
-    fn what_is_no_json_is_400_and_what_has_another_shape_422() {
-        for (text, status, field) in [
-            ("{", 400, None),
-            ("[]", 422, None),
-            ("{}", 422, Some("queue_name")),
-            (r#"{"queue_name": 1}"#, 422, Some("queue_name")),
-            (
-                r#"{"queue_name": "q", "jobs": [{"payload": 1}, {}]}"#,
-                422,
-                Some("jobs[1].payload"),
-            ),
-        ] {
-            let error = parse_leniently::<Wanted>(text.as_bytes());
-            let error = misshapen(error.expect_err(text));
-            let named = error.body.field.as_deref();
-            assert_eq!((error.status.as_u16(), named), (status, field), "{text}");
-        }
     }
 }

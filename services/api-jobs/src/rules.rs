@@ -7,16 +7,12 @@ use waybill_domain::task::Priority;
 use waybill_domain::time::Timestamp;
 use waybill_domain::worker::WorkerName;
 use waybill_edge::error::ApiError;
+pub use waybill_edge::error::rules::broken;
 
 /// Longest idempotency key, in characters.
 const MAX_KEY_CHARS: usize = 255;
 /// Longest tags, in bytes of JSON.
 const MAX_TAGS_BYTES: usize = 64 * 1024;
-
-/// A broken rule about one field.
-pub fn broken(field: &'static str, text: impl std::fmt::Display, rule: &'static str) -> ApiError {
-    ApiError::bad_field(field, format!("{field}: {text}")).breaking(rule)
-}
 
 /// A name of a queue.
 ///

@@ -9,9 +9,10 @@ use utoipa_axum::routes;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::KeysWrite;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, ErrorCode, JobsErrorBody};
 
-use crate::body::{Body, broken};
+use crate::body::Body;
 use crate::organizations::object::{JobsOrganization, Secrets};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {

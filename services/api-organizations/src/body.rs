@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use waybill_edge::Edge;
 use waybill_edge::body::{parse_leniently, read_json};
-use waybill_edge::error::{ApiError, ErrorCode};
+use waybill_edge::error::ApiError;
+use waybill_edge::error::rules::misshapen;
 use waybill_edge::warnings::Handling;
 
 /// An answer that no cache may keep, since it holds a secret.
@@ -59,30 +60,4 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             Err(ApiError::bad_field(member.field, message))
         }
     }
-}
-
-/// 422 for a body that is JSON and has not the shape. What is no JSON stays 400.
-fn misshapen(mut error: ApiError) -> ApiError {
-    match error.body.code {
-        ErrorCode::InvalidField | ErrorCode::InvalidBody => {}
-        _ => return error,
-    }
-    error.status = StatusCode::UNPROCESSABLE_ENTITY;
-    let text = error.body.message.clone();
-    let missing = text.split_once("missing field `");
-    let Some((name, _)) = missing.and_then(|(_, rest)| rest.split_once('`')) else {
-        return error.breaking("type");
-    };
-    error.body.message = format!("{name} is required").into();
-    error.body.error = error.body.message.clone();
-    error.about(name.to_owned()).breaking("required")
-}
-
-/// 400: a value breaks a rule.
-pub(crate) fn broken(
-    field: &'static str,
-    text: impl std::fmt::Display,
-    rule: &'static str,
-) -> ApiError {
-    ApiError::bad_field(field, format!("{field}: {text}")).breaking(rule)
 }

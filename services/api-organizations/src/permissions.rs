@@ -3,8 +3,7 @@
 use waybill_domain::access::scope::{Scope, ScopeSet};
 use waybill_domain::id::QueueName;
 use waybill_edge::error::ApiError;
-
-use crate::body::broken;
+use waybill_edge::error::rules::broken;
 
 const ALL: [Scope; 6] = [
     Scope::JobsRead,

@@ -19,7 +19,7 @@ use crate::runs::RunObject;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScheduleEnvelope {
     pub(crate) schedule: ScheduleObject,
-    /// The parts of the request that have no effect: at most 20. Absent if there are none.
+    /// The parts of the request that have no effect: at most 20. Absent if all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<Warning>,
 }

@@ -53,7 +53,7 @@ pub struct CreateTasks {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchOutcome {
     results: Vec<TaskOutcome>,
-    /// Warnings about the request itself, outside its tasks: what of it has no effect. At most 20; absent when there are none.
+    /// Warnings about the request itself, outside its tasks: what of it has no effect. At most 20; absent when all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
 }
@@ -69,7 +69,7 @@ pub struct TaskOutcome {
     /// When its attempts would be made, with `?explain=retries`.
     #[serde(skip_serializing_if = "Option::is_none")]
     retries: Option<Vec<PlannedAttempt>>,
-    /// Warnings about this task: what of it has no effect. At most 20; absent when there are none.
+    /// Warnings about this task: what of it has no effect. At most 20; absent when all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
     /// `true`: it had been created before, with the same idempotency key.

@@ -31,7 +31,7 @@ use waybill_edge::warnings::{Handling, Warning};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExplanationEnvelope {
     explanation: TaskExplanation,
-    /// The parts of the request that have no effect: at most 20. Absent if there are none.
+    /// The parts of the request that have no effect: at most 20. Absent if all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
 }

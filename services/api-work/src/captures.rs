@@ -55,7 +55,7 @@ pub struct CaptureObject {
     #[schema(format = "uri")]
     url: String,
     request: CaptureMessage,
-    /// The answer; `null`: there was none.
+    /// The answer. `null`: the call failed before one came.
     response: Option<CaptureResponse>,
     /// Why there was no answer.
     error: Option<String>,

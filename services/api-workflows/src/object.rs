@@ -16,7 +16,7 @@ use waybill_projector::query::{Flow, FlowMember, FlowSummary};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WorkflowEnvelope {
     pub(crate) workflow: WorkflowObject,
-    /// The parts of the request that have no effect: at most 20. Absent if there are none.
+    /// The parts of the request that have no effect: at most 20. Absent if all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<Warning>,
 }

@@ -211,7 +211,7 @@ impl Retrying<'_> {
 
     fn member(&self, at: usize) -> Result<&FlowMember, ApiError> {
         let member = self.flow.members.get(at);
-        member.ok_or_else(|| ApiError::internal(&"a member that is retried is none"))
+        member.ok_or_else(|| ApiError::internal(&"a retried task is no member of its workflow"))
     }
 
     /// What a member runs after now, and what it takes over of results.
@@ -224,7 +224,7 @@ impl Retrying<'_> {
     ) -> Result<MemberOf, ApiError> {
         let member = self.member(old.at)?;
         let was = old.row.member.as_deref();
-        let was = was.ok_or_else(|| ApiError::internal(&"a member of a workflow that is none"))?;
+        let was = was.ok_or_else(|| ApiError::internal(&"the task is no member of a workflow"))?;
         let (mut after, mut done) = (Vec::new(), Vec::new());
         for place in &member.after {
             let place = usize::from(*place);

@@ -121,7 +121,7 @@ impl Place {
 pub struct Given {
     /// What stands in the braces.
     pub text: String,
-    /// The value as JSON; if there is none, a sentence that says why.
+    /// The value as JSON, or a sentence that says why there is no value.
     pub value: Result<String, String>,
 }
 

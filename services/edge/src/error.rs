@@ -5,6 +5,7 @@ mod commands;
 mod dialect;
 mod grpc;
 mod people;
+pub mod rules;
 pub mod shared;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use waybill_domain::id::{SessionId, UserId};
 use waybill_domain::time::Timestamp;
@@ -147,21 +148,36 @@ impl AccessTokens {
             nbf: None,
             jti: format!("{jti:032x}"),
         };
+        self.sign(TYPE, &claims, now)
+    }
+
+    /// A token of a type.
+    fn sign(
+        &self,
+        typ: &'static str,
+        claims: &impl Serialize,
+        now: Timestamp,
+    ) -> Result<String, TokenRefused> {
         let key = self.keys.signing(now);
         let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TYPE.into());
+        header.typ = Some(typ.into());
         header.kid = Some(key.id.clone());
-        jsonwebtoken::encode(&header, &claims, &key.signs)
+        jsonwebtoken::encode(&header, claims, &key.signs)
             .map_err(|error| TokenRefused::Invalid(error.to_string()))
     }
 
-    /// The claims of a token that this deployment issued and that is valid now.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenRefused> {
+    /// The claims of a token of that type that this deployment signed. Whether it is valid now is the caller's to ask.
+    fn open<C: DeserializeOwned>(
+        &self,
+        typ: &'static str,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<C, TokenRefused> {
         if token.len() > MOST_BYTES {
             return Err(TokenRefused::Shape);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefused::Shape)?;
-        let ours = header.typ.as_deref() == Some(TYPE)
+        let ours = header.typ.as_deref() == Some(typ)
             && header.alg == Algorithm::EdDSA
             && header.crit.is_none();
         if !ours {
@@ -169,9 +185,14 @@ impl AccessTokens {
         }
         let kid = header.kid.as_deref().ok_or(TokenRefused::Key)?;
         let key = self.keys.verifying(kid, now).ok_or(TokenRefused::Key)?;
-        let claims: AccessClaims = jsonwebtoken::decode(token, &key.verifies, &self.validation)
-            .map_err(|error| TokenRefused::Invalid(error.to_string()))?
-            .claims;
+        jsonwebtoken::decode(token, &key.verifies, &self.validation)
+            .map(|token| token.claims)
+            .map_err(|error| TokenRefused::Invalid(error.to_string()))
+    }
+
+    /// The claims of a token that this deployment issued and that is valid now.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, TokenRefused> {
+        let claims: AccessClaims = self.open(TYPE, token, now)?;
         let (now, leeway) = (seconds(now), LEEWAY.as_secs());
         let lives = now < claims.exp.saturating_add(leeway)
             && claims.iat <= now + leeway

@@ -73,7 +73,7 @@ pub struct Capture {
     pub method: String,
     pub url: String,
     pub request: CapturedMessage,
-    /// HTTP status of the answer. Absent: there was none.
+    /// HTTP status of the answer. Absent: the call failed before one came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,8 +32,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 const CREDENTIAL_CHECK: Duration = Duration::from_secs(1);
 /// Records of history read at a time.
 const PAGE: usize = 128;
-/// Events that go out together when more than one is ready: some 16 KiB of frames.
-const CHUNK_STEPS: usize = 32;
+/// Bytes of frames that go out together when more than one event is ready.
+const CHUNK_BYTES: usize = 16 * 1024;
 /// A log that cannot be read for this long ends the stream; the client reconnects, perhaps to another gateway.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// First pause after the log could not be read; doubles up to [`RETRY_MAX`].
@@ -42,6 +42,31 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Whether the credential that opened a stream is still valid.
 pub type StillValid = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Events that go out together.
+#[derive(Debug, Default)]
+struct Chunk {
+    steps: Vec<Arc<Step>>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn has_room(&self) -> bool {
+        self.bytes < CHUNK_BYTES
+    }
+
+    fn extend(&mut self, step: Option<Arc<Step>>) {
+        if let Some(step) = step {
+            // One frame serves all subscribers, so it is made in any case.
+            self.bytes += step.frame().len();
+            self.steps.push(step);
+        }
+    }
+
+    fn output(self) -> Option<Output> {
+        (!self.steps.is_empty()).then_some(Output::Steps(self.steps))
+    }
+}
 
 /// What is still to come of one task: tells when its stream can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,15 +286,15 @@ impl Subscription {
 
     /// History that has been read and not delivered, as one chunk.
     fn take_ready(&mut self) -> Option<Output> {
-        let mut steps = Vec::new();
-        while steps.len() < CHUNK_STEPS {
+        let mut chunk = Chunk::default();
+        while chunk.has_room() {
             let Some(step) = self.ready.pop_front() else {
                 self.cursor = self.cursor.max(self.reached);
                 break;
             };
-            steps.extend(self.pass(step));
+            chunk.extend(self.pass(step));
         }
-        (!steps.is_empty()).then_some(Output::Steps(steps))
+        chunk.output()
     }
 
     async fn catch_up(&mut self) -> Option<Output> {
@@ -402,16 +427,16 @@ impl Subscription {
             self.live = None;
             return None;
         };
-        let mut steps = Vec::new();
+        let mut chunk = Chunk::default();
         let mut next = Some(step);
         while let Some(step) = next {
-            steps.extend(self.pass(step));
+            chunk.extend(self.pass(step));
             next = match &mut self.live {
-                Some(live) if steps.len() < CHUNK_STEPS => live.inbox.steps.try_recv().ok(),
+                Some(live) if chunk.has_room() => live.inbox.steps.try_recv().ok(),
                 _ => None,
             };
         }
-        (!steps.is_empty()).then_some(Output::Steps(steps))
+        chunk.output()
     }
 
     /// Sends a heartbeat when one is due. `handed_out`: how far the hub had come when the queue was last seen empty.

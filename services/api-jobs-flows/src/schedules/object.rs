@@ -122,7 +122,7 @@ impl JobsSchedule {
     ) -> Result<Self, ApiError> {
         let mut read = Self::read(state, caller, std::slice::from_ref(found)).await?;
         read.pop()
-            .ok_or_else(|| ApiError::internal(&"a schedule that was read is none"))
+            .ok_or_else(|| ApiError::internal(&"a found schedule could not be read"))
     }
 }
 

@@ -140,7 +140,7 @@ impl ApiKeyObject {
         self
     }
 
-    /// Adds its requests of the last days. `None`: there were none.
+    /// Adds its requests of the last days. `None`: it made no request.
     pub(crate) fn on_days(mut self, counts: Option<&Vec<u64>>, days: usize) -> Self {
         self.by_day = Some(counts.cloned().unwrap_or_else(|| vec![0; days]));
         self

@@ -16,12 +16,13 @@ use waybill_domain::access::team::organization::OrganizationChange;
 use waybill_domain::id::Environment;
 use waybill_edge::Edge;
 use waybill_edge::auth::admin_key::Administrator;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, JobsErrorBody};
 
 use super::find;
 use crate::api_keys::create::{JobsApiKeyCreated, JobsCreateApiKey, created, of_this_api};
 use crate::api_keys::needs_brand;
-use crate::body::{Body, broken, secret};
+use crate::body::{Body, secret};
 use crate::field::Field;
 use crate::organizations::create::{JobsOrganizationCreated, email, first_key, found, settings};
 use crate::organizations::object::{JobsOrganization, Secrets};

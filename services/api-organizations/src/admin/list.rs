@@ -6,13 +6,13 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use waybill_edge::Edge;
 use waybill_edge::auth::admin_key::Administrator;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::query::Query;
 use waybill_projector::query::{CountJobs, Position};
 
 use super::find;
-use crate::body::broken;
 use crate::organizations::object::{JobsOrganization, Secrets};
 use crate::usage::{counts, live, usage};
 

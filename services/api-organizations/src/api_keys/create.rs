@@ -15,13 +15,14 @@ use waybill_domain::time::Timestamp;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::KeysWrite;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::limits::Guarded;
 use waybill_edge::request::RequestContext;
 
 use super::needs_brand;
-use crate::body::{Body, broken, secret};
+use crate::body::{Body, secret};
 use crate::permissions;
 
 /// A key to be created.

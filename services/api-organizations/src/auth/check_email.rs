@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waybill_domain::access::email::Email;
 use waybill_edge::Edge;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::query::Query;
 use waybill_edge::request::RequestContext;
 use waybill_identity::SignUpPolicy;
-
-use crate::body::broken;
 
 /// The address.
 #[derive(Debug, Deserialize, IntoParams)]

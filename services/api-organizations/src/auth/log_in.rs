@@ -8,11 +8,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use waybill_edge::Edge;
 use waybill_edge::auth::Recognition;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, ErrorCode, JobsErrorBody};
 use waybill_edge::request::RequestContext;
 
 use super::{JobsTokens, begin};
-use crate::body::{Body, broken, secret};
+use crate::body::{Body, secret};
 
 const MIN_KEY_CHARS: usize = 10;
 

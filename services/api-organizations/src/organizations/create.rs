@@ -18,6 +18,7 @@ use waybill_domain::access::team::organization::MAX_SETTINGS_BYTES;
 use waybill_domain::actor::Actor;
 use waybill_edge::Edge;
 use waybill_edge::auth::admin_key::Administrator;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, JobsErrorBody};
 use waybill_edge::iso::Iso;
 use waybill_edge::limits::Guarded;
@@ -26,7 +27,7 @@ use waybill_identity::SignUpPolicy;
 
 use super::object::{JobsOrganization, Secrets};
 use crate::api_keys::needs_brand;
-use crate::body::{Body, broken, secret};
+use crate::body::{Body, secret};
 
 /// The actor that events of sign-ups without a person name.
 const SIGN_UP: &str = "jobs-sign-up";

@@ -12,9 +12,10 @@ use waybill_domain::signature::derive_ingest_token;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::KeysWrite;
+use waybill_edge::error::rules::broken;
 use waybill_edge::error::{ApiError, ErrorCode, JobsErrorBody};
 
-use crate::body::{broken, secret};
+use crate::body::secret;
 
 /// The token of incoming webhooks.
 #[derive(Debug, Serialize, ToSchema)]

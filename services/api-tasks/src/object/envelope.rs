@@ -12,7 +12,7 @@ use crate::explain::PlannedAttempt;
 pub struct TaskEnvelope {
     /// The task as it was after the request.
     pub task: Task,
-    /// The parts of the request that have no effect: at most 20. Absent if there are none.
+    /// The parts of the request that have no effect: at most 20. Absent if all of it has an effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
     /// When its attempts would be made, with `?explain=retries` on a creation.

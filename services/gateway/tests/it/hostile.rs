@@ -1,7 +1,7 @@
 //! Attacks on the API as a client that means harm would make them. Each test names its row in docs/design/access.md ("Attacks that
 //! tests make").
 //!
-//! - [`credentials`]: keys that are none, keys in the wrong place.
+//! - [`credentials`]: malformed keys, keys in the wrong place.
 //! - [`bodies`]: members that only the server sets, cursors and limits made up.
 //! - [`endless`]: bodies that do not end.
 //! - [`framing`]: requests that two parsers would cut at different places.

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
 use waybill_domain::id::{KeyId, TeamId};
 use waybill_domain::time::Timestamp;
@@ -87,12 +86,7 @@ impl AccessTokens {
             iat,
             exp: iat + purpose.lifetime().as_secs(),
         };
-        let key = self.keys.signing(now);
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TYPE.into());
-        header.kid = Some(key.id.clone());
-        jsonwebtoken::encode(&header, &claims, &key.signs)
-            .map_err(|error| TokenRefused::Invalid(error.to_string()))
+        self.sign(TYPE, &claims, now)
     }
 
     /// The claims of such a token that this deployment issued for that purpose and that has not expired.
@@ -102,21 +96,7 @@ impl AccessTokens {
         purpose: KeyTokenUse,
         now: Timestamp,
     ) -> Result<KeyClaims, TokenRefused> {
-        if token.len() > MOST_BYTES {
-            return Err(TokenRefused::Shape);
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefused::Shape)?;
-        let ours = header.typ.as_deref() == Some(TYPE)
-            && header.alg == Algorithm::EdDSA
-            && header.crit.is_none();
-        if !ours {
-            return Err(TokenRefused::Shape);
-        }
-        let kid = header.kid.as_deref().ok_or(TokenRefused::Key)?;
-        let key = self.keys.verifying(kid, now).ok_or(TokenRefused::Key)?;
-        let claims: KeyClaims = jsonwebtoken::decode(token, &key.verifies, &self.validation)
-            .map_err(|error| TokenRefused::Invalid(error.to_string()))?
-            .claims;
+        let claims: KeyClaims = self.open(TYPE, token, now)?;
         if claims.purpose != purpose {
             return Err(TokenRefused::Shape);
         }

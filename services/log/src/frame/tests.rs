@@ -108,7 +108,7 @@ type Texts = (
     Vec<u8>,
 );
 
-/// Records of one partition: creations, or what is none.
+/// Records of one partition: creations, or other events.
 /// Records of one partition: either all creations or no creations.
 fn records() -> impl Strategy<Value = Vec<NewRecord>> {
     let record = (

@@ -1,4 +1,4 @@
-//! People who mean harm: who has an account, and tokens that are none.
+//! People who mean harm: who has an account, and forged tokens.
 
 use std::time::{Duration, Instant};
 

@@ -45,7 +45,7 @@ pub(super) async fn show(
         )?;
     }
     if census.malformed > 0 {
-        writeln!(out, "{} stored keys are none", census.malformed)?;
+        writeln!(out, "{} stored keys are malformed", census.malformed)?;
     }
     if seal.is_none() && open.is_none() {
         writeln!(
